@@ -55,6 +55,12 @@ pub enum Requester {
     },
 }
 
+impl Requester {
+    const fn is_tenant(self) -> bool {
+        matches!(self, Self::TenantKey { .. })
+    }
+}
+
 /// The holder of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
@@ -182,28 +188,19 @@ impl ConcurrencyLimiter {
 
     fn try_open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
         let own = self.accounts_of(requester).iter().map(Account::open_stream).collect::<Result<_, _>>()?;
-        let shared_permit = match requester {
-            Requester::Operator | Requester::PlatformKey(_) => None,
-            Requester::TenantKey { .. } => {
-                let shared_permit = Arc::clone(&self.shared.tenants_streams).try_acquire_owned();
-                Some(shared_permit.map_err(|_| NoRoom::Busy)?)
-            }
-        };
-        Ok(StreamPermit { _own: own, _shared: shared_permit })
+        let acquire_shared = || Arc::clone(&self.shared.tenants_streams).try_acquire_owned().map_err(|_| NoRoom::Busy);
+        Ok(StreamPermit { _own: own, _shared: requester.is_tenant().then(acquire_shared).transpose()? })
     }
 
     /// Counts a part of an answer as unread until the returned value is dropped.
     pub fn count_unread(&self, requester: Requester, bytes: usize) -> UnreadBytes {
         let accounts = self.accounts_of(requester);
         accounts.iter().for_each(|account| account.add_unread(bytes));
-        let shared_permit = match requester {
-            Requester::Operator | Requester::PlatformKey(_) => None,
-            Requester::TenantKey { .. } => Some(Arc::clone(&self.shared)),
-        };
-        if let Some(shared) = &shared_permit {
+        let of_tenants = requester.is_tenant().then(|| Arc::clone(&self.shared));
+        if let Some(shared) = &of_tenants {
             shared.unread.send_modify(|unread| *unread = unread.saturating_add(bytes));
         }
-        UnreadBytes { accounts, shared_permit, bytes }
+        UnreadBytes { accounts, of_tenants, bytes }
     }
 
     /// The accounts of the requester: its key's, then its tenant's.
@@ -237,17 +234,12 @@ async fn acquire(accounts: &[Arc<Account>], work: Work) -> Result<Vec<QueueSlot>
 
 impl CommonBounds {
     async fn run_query(&self, requester: Requester, own: &[Arc<Account>]) -> Result<OwnedSemaphorePermit, NoRoom> {
-        let queries = match requester {
-            Requester::Operator | Requester::PlatformKey(_) => &self.platform_queries,
-            Requester::TenantKey { .. } => {
-                // A caller that has read everything does not wait for those that have not.
-                if own.iter().any(|account| account.has_unread()) {
-                    let mut unread = self.unread.subscribe();
-                    unread.wait_for(|bytes| *bytes < TENANTS_UNREAD_BYTES_MAX).await.map_err(|_| NoRoom::Busy)?;
-                }
-                &self.tenants_queries
-            }
-        };
+        // A caller that has read everything does not wait for those that have not.
+        if requester.is_tenant() && own.iter().any(|account| account.has_unread()) {
+            let mut unread = self.unread.subscribe();
+            unread.wait_for(|bytes| *bytes < TENANTS_UNREAD_BYTES_MAX).await.map_err(|_| NoRoom::Busy)?;
+        }
+        let queries = if requester.is_tenant() { &self.tenants_queries } else { &self.platform_queries };
         Arc::clone(queries).acquire_owned().await.map_err(|_| NoRoom::Busy)
     }
 }
@@ -255,14 +247,15 @@ impl CommonBounds {
 /// A part of an answer that its client has not read yet.
 pub struct UnreadBytes {
     accounts: Vec<Arc<Account>>,
-    shared_permit: Option<Arc<CommonBounds>>,
+    /// Where bytes of tenants count together; `None` for other requesters.
+    of_tenants: Option<Arc<CommonBounds>>,
     bytes: usize,
 }
 
 impl Drop for UnreadBytes {
     fn drop(&mut self) {
         self.accounts.iter().for_each(|account| account.remove_unread(self.bytes));
-        if let Some(shared) = &self.shared_permit {
+        if let Some(shared) = &self.of_tenants {
             shared.unread.send_modify(|unread| *unread = unread.saturating_sub(self.bytes));
         }
     }

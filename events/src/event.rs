@@ -52,6 +52,19 @@ pub enum Event {
 /// The writer moves events by value, so payloads are boxed.
 const _: () = assert!(size_of::<Event>() <= 32);
 
+/// Asks the event of its family.
+macro_rules! of_family {
+    ($event:expr, $fact:ident => $answer:expr) => {
+        match $event {
+            Event::Inference($fact) => $answer,
+            Event::Hold($fact) => $answer,
+            Event::Resource($fact) => $answer,
+            Event::Access($fact) => $answer,
+            Event::Alert($fact) => $answer,
+        }
+    };
+}
+
 impl Event {
     /// The name and version of every type, as in the catalogue `docs/events.md`, in the order of `/openapi.json`.
     pub fn types() -> impl Iterator<Item = (&'static str, u32)> {
@@ -61,23 +74,11 @@ impl Event {
 
     /// The literal name without its version: `budget.settled`.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Inference(fact) => fact.name(),
-            Self::Hold(fact) => fact.name(),
-            Self::Resource(fact) => fact.name(),
-            Self::Access(fact) => fact.name(),
-            Self::Alert(fact) => fact.name(),
-        }
+        of_family!(self, fact => fact.name())
     }
 
     pub const fn version(&self) -> u32 {
-        match self {
-            Self::Inference(fact) => fact.version(),
-            Self::Hold(fact) => fact.version(),
-            Self::Resource(fact) => fact.version(),
-            Self::Access(fact) => fact.version(),
-            Self::Alert(fact) => fact.version(),
-        }
+        of_family!(self, fact => fact.version())
     }
 
     /// The kind of its stream.
@@ -102,13 +103,7 @@ impl Event {
 
     /// The sequences that it may have on its stream.
     pub const fn sequence_rule(&self) -> SequenceRule {
-        match self {
-            Self::Inference(fact) => fact.sequence_rule(),
-            Self::Hold(fact) => fact.sequence_rule(),
-            Self::Resource(fact) => fact.sequence_rule(),
-            Self::Access(fact) => fact.sequence_rule(),
-            Self::Alert(fact) => fact.sequence_rule(),
-        }
+        of_family!(self, fact => fact.sequence_rule())
     }
 
     /// `data` as JSON text.
@@ -120,13 +115,7 @@ impl Event {
 
     /// Appends `data` as JSON text to a buffer, which can be reused.
     pub fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        match self {
-            Self::Inference(fact) => fact.write_payload(out),
-            Self::Hold(fact) => fact.write_payload(out),
-            Self::Resource(fact) => fact.write_payload(out),
-            Self::Access(fact) => fact.write_payload(out),
-            Self::Alert(fact) => fact.write_payload(out),
-        }
+        of_family!(self, fact => fact.write_payload(out))
     }
 
     pub fn decode(name: &str, version: u32, payload: &str) -> Result<Self, DecodeError> {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Serialize, Serializer};
 
+use crate::from_text::deserialize_from_text;
 use crate::money::NanoUsd;
 
 const WHOLE: u32 = 1_000_000_000;
@@ -69,12 +70,7 @@ impl Serialize for Fraction {
     }
 }
 
-impl<'de> Deserialize<'de> for Fraction {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+deserialize_from_text!(Fraction, "a string");
 
 #[cfg(test)]
 mod tests {

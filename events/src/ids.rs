@@ -8,9 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::from_text::deserialize_from_text;
 use crate::time::Clock;
 
 /// A source of unpredictable bytes. A port: production uses [`SystemRandom`], tests a seeded one.
@@ -97,7 +99,20 @@ fn write_text<'a>(prefix: &'static str, uuid: Uuid, text: &'a mut [u8; TEXT_LEN]
 }
 
 /// An id whose text begins with a prefix that names its type.
-pub trait Prefixed {
+pub trait Prefixed:
+    Copy
+    + fmt::Debug
+    + fmt::Display
+    + Eq
+    + Hash
+    + From<Uuid>
+    + FromStr
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
     const PREFIX: &'static str;
 }
 
@@ -158,21 +173,7 @@ macro_rules! ids {
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Visitor;
-                impl de::Visitor<'_> for Visitor {
-                    type Value = $name;
-                    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                        f.write_str(concat!("an id of the form ", $prefix, "<32 hex digits>"))
-                    }
-                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
-                        text.parse().map_err(E::custom)
-                    }
-                }
-                deserializer.deserialize_str(Visitor)
-            }
-        }
+        deserialize_from_text!($name, concat!("an id of the form ", $prefix, "<32 hex digits>"));
     )*};
 }
 

@@ -1,10 +1,18 @@
-//! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger. This crate knows no HTTP and no
-//! provider.
+//! Facts: ids, money, time, event types, canonical JSON, and the log with its ledger; and what the other crates share, because
+//! they do not know each other. This crate knows no HTTP and no provider.
+//!
+//! - `log`, `ledger`: the ordered, durable events, and the decisions about money. `verify` checks both offline.
+//! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
+//! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
+//!   be compared with.
+//! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
+//! - `private`: files and folders that only their owner may use.
 
 pub mod canonical;
 pub mod concurrency;
 pub mod event;
 pub mod fraction;
+mod from_text;
 pub mod ids;
 pub mod ledger;
 pub mod limit;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize, Serializer};
 
+use crate::from_text::deserialize_from_text;
 use crate::ids::{InvalidId, LimitId};
 use crate::named;
 
@@ -181,11 +182,7 @@ impl Serialize for LimitName {
     }
 }
 
-impl<'de> Deserialize<'de> for LimitName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+deserialize_from_text!(LimitName, "a string");
 
 #[cfg(test)]
 mod tests {

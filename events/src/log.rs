@@ -281,12 +281,12 @@ impl Log {
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        self.inner.readers.decide(work).await
+        self.inner.readers.deciding.run(work).await
     }
 
-    /// All administrative events after `position`, in order, read on a connection of the followers.
+    /// All administrative events after `position`, in order, read on a connection of their own.
     pub async fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
-        self.inner.readers.follow(move |reader| reader.administration_after(position)).await
+        self.inner.readers.administration.run(move |reader| reader.administration_after(position)).await
     }
 
     /// Follows the log from after `position`: first the recorded events, in pages of `page`, then new ones as they come.

@@ -19,6 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::from_text::deserialize_from_text;
 use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
@@ -116,21 +117,7 @@ impl Serialize for NanoUsd {
     }
 }
 
-impl<'de> Deserialize<'de> for NanoUsd {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = NanoUsd;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("US dollars as a string such as \"5\" or \"0.25\", never a JSON number")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<NanoUsd, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Visitor)
-    }
-}
+deserialize_from_text!(NanoUsd, "US dollars as a string such as \"5\" or \"0.25\", never a JSON number");
 
 /// The price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

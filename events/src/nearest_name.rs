@@ -25,7 +25,7 @@ pub fn nearest_name<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -
         } else if let Some(typos) = typos() {
             Nearness::Typos(typos)
         } else if typed.strip_prefix(&lower).is_some_and(|rest| rest.starts_with('_')) {
-            Nearness::Longer { rest: typed.len() - lower.len() }
+            Nearness::Continued { rest: typed.len() - lower.len() }
         } else {
             return None;
         };
@@ -45,7 +45,7 @@ enum Nearness {
     Beginning { rest: usize },
     Part { rest: usize },
     Typos(usize),
-    Longer { rest: usize },
+    Continued { rest: usize },
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!
 //! A strategy is a file below this one and a line of the table (docs/adding-a-strategy.md). It orders all candidates,
 //! including those that cannot serve, which are left out afterwards: the order of the others does not depend on them. It
-//! cannot lose or repeat a candidate, because all it gets is a slice to sort. It gives a reason for each place, which
+//! cannot lose or repeat a candidate, because all it gets is a slice to sort. It gives a reason for each rank, which
 //! becomes text only when it is logged.
 
 use std::fmt;
@@ -23,9 +23,9 @@ macro_rules! strategies {
         }
 
         impl Strategy {
-            fn arrange(self, places: &mut [Place<'_>], features: &Features) {
+            fn arrange(self, ranking: &mut [Ranked<'_>], features: &Features) {
                 match self {
-                    $(Self::$name => $module::arrange(places, features),)+
+                    $(Self::$name => $module::arrange(ranking, features),)+
                 }
             }
         }
@@ -84,16 +84,16 @@ pub struct Features {
     pub output_tokens: Option<u64>,
 }
 
-/// A candidate at its place in the order.
+/// A candidate in the order.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct Ranked<'a> {
     pub candidate: Candidate<'a>,
     pub reason: Reason,
     /// The candidate's index in the input.
     index: usize,
 }
 
-/// The reason for a candidate's place: `priority 1`.
+/// The reason for a candidate's rank: `priority 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
     pub what: &'static str,
@@ -104,7 +104,7 @@ pub struct Reason {
 #[derive(Debug)]
 pub struct Order<'a> {
     strategy: Strategy,
-    places: Vec<Place<'a>>,
+    ranking: Vec<Ranked<'a>>,
 }
 
 /// Orders the candidates of one request.
@@ -113,36 +113,37 @@ pub fn choose<'a>(
     candidates: impl IntoIterator<Item = Candidate<'a>>,
     features: &Features,
 ) -> Order<'a> {
-    let mut places = placed(candidates);
-    strategy.arrange(&mut places, features);
-    Order { strategy, places }
+    let mut ranking = ranked(candidates);
+    strategy.arrange(&mut ranking, features);
+    Order { strategy, ranking }
 }
 
 /// The candidates in the order of the input.
-fn placed<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Place<'a>> {
-    let place = |(index, candidate)| Place { candidate, reason: Reason { what: "place", figure: index as u64 }, index };
-    candidates.into_iter().enumerate().map(place).collect()
+fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked<'a>> {
+    let ranked =
+        |(index, candidate)| Ranked { candidate, reason: Reason { what: "rank", figure: index as u64 }, index };
+    candidates.into_iter().enumerate().map(ranked).collect()
 }
 
 impl Order<'_> {
     /// Indexes of the candidates that are tried, the first one first.
     pub fn tried(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().filter(|place| place.candidate.left_out.is_none()).map(|place| place.index)
+        self.ranking.iter().filter(|ranked| ranked.candidate.left_out.is_none()).map(|ranked| ranked.index)
     }
 
     /// Indexes of the candidates that are left out, with the reasons, in the same order.
     pub fn left_out(&self) -> impl Iterator<Item = (usize, LeftOut)> {
-        self.places.iter().filter_map(|place| Some((place.index, place.candidate.left_out?)))
+        self.ranking.iter().filter_map(|ranked| Some((ranked.index, ranked.candidate.left_out?)))
     }
 
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.
     pub fn explained(&self, name: impl Fn(usize, &mut fmt::Formatter<'_>) -> fmt::Result) -> impl fmt::Display {
         fmt::from_fn(move |f| {
             f.write_str(self.strategy.as_str())?;
-            for (at, place) in self.places.iter().filter(|place| place.candidate.left_out.is_none()).enumerate() {
+            for (at, ranked) in self.ranking.iter().filter(|ranked| ranked.candidate.left_out.is_none()).enumerate() {
                 f.write_str(if at == 0 { ": " } else { ", " })?;
-                name(place.index, f)?;
-                write!(f, " ({} {})", place.reason.what, place.reason.figure)?;
+                name(ranked.index, f)?;
+                write!(f, " ({} {})", ranked.reason.what, ranked.reason.figure)?;
             }
             for (at, (index, why)) in self.left_out().enumerate() {
                 f.write_str(if at == 0 { "; left out: " } else { ", " })?;

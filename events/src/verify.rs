@@ -87,22 +87,8 @@ impl VerifyError {
     }
 }
 
-/// Checks order, open cycles, costs, every prefix of every budget, balances and open holds.
-pub fn verify(reader: &dyn Reader) -> Result<Sound, VerifyError> {
-    verify_to(reader, Depth::Ledger)
-}
-
-/// Checks to the given depth, up to the log's current head.
-pub fn verify_to(reader: &dyn Reader, depth: Depth) -> Result<Sound, VerifyError> {
-    verify_with_progress(reader, depth, &mut |_, _| {})
-}
-
-/// Like [`verify_to`], and calls `progress` with the position read so far and the last one.
-pub fn verify_with_progress(
-    reader: &dyn Reader,
-    depth: Depth,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Sound, VerifyError> {
+/// Checks to the given depth, up to the log's current head. Calls `progress` with the position read so far and the last one.
+pub fn verify(reader: &dyn Reader, depth: Depth, progress: &mut dyn FnMut(u64, u64)) -> Result<Sound, VerifyError> {
     let stored_state = StoredState::read(reader)?;
     let head = stored_state.head;
     let mut streams = Streams::new(head);

@@ -136,10 +136,8 @@ fn is_behind(views_summary: &ViewsSummary, head: u64) -> bool {
 
 /// The size of a database with its write-ahead log.
 fn bytes_of(database: &Path) -> u64 {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-    bytes(database) + bytes(Path::new(&log))
+    bytes(database) + bytes(&events::private::beside(database, "-wal"))
 }
 
 impl OpenHolds {

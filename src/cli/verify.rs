@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use events::log::{LogError, offline, open_reader_offline, wal};
-use events::verify::{Depth, Sound, VerifyError, verify_with_progress};
+use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare_with_progress};
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
     let dir = &args.data.dir;
     let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::new("log", WithoutTerminal::Silent);
-    let verified = verify_with_progress(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+    let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
     }

@@ -6,13 +6,10 @@
 //! [`Hold`](super::Hold), although they are called `budget.…` too.
 
 use std::fmt;
-use std::hash::Hash;
-use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
@@ -21,19 +18,7 @@ use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId
 
 /// The state of one of the nine resources, as its events carry it.
 pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
-    type Id: Copy
-        + fmt::Debug
-        + fmt::Display
-        + Eq
-        + Hash
-        + From<Uuid>
-        + FromStr
-        + Prefixed
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static;
+    type Id: Prefixed;
     /// The kind of its stream.
     const KIND: StreamKind;
     /// The field of its id.

@@ -8,8 +8,9 @@ use crate::fraction::Fraction;
 
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
-    /// Visits the state rows in one snapshot. A writer may go on; its later rows are not included.
-    fn visit_state_rows(&self, rows: &mut dyn StateRowVisitor) -> Result<StateRowsAt, LogError>;
+    /// The rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Visits the blocks of
+    /// the owners, of which there are too many to keep, in the order of owners, and of blocks within an owner.
+    fn stored_rows(&self, owner_block: &mut dyn FnMut(&str, u64)) -> Result<StoredRows, LogError>;
 
     /// Visits at most `rows_max` stored events after the first position, up to the second; or why one cannot be read.
     fn raw_events(
@@ -42,18 +43,14 @@ pub trait RawReader {
     fn read_for_ever(&self) -> Result<u64, LogError>;
 }
 
-/// Receives the rows of the ledger's state.
-pub trait StateRowVisitor {
-    fn balance(&mut self, row: BalanceRow);
-    fn open_hold(&mut self, row: OpenHoldRow);
-    /// Called in the order of owners, and of blocks within an owner.
-    fn owner_block(&mut self, owner: &str, block: u64);
-}
-
-/// The log's last position, and the position as of which the state rows are.
-pub struct StateRowsAt {
+/// The rows of the ledger's state.
+pub struct StoredRows {
+    /// The log's last position.
     pub head: u64,
+    /// The position as of which the rows are.
     pub state_at: u64,
+    pub balances: Vec<BalanceRow>,
+    pub open_holds: Vec<OpenHoldRow>,
 }
 
 pub struct BalanceRow {

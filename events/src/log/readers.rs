@@ -1,5 +1,5 @@
-//! Pools of read connections for async callers, one per purpose: decisions about keys and followers of the log never wait
-//! for a connection that clients' queries use.
+//! Pools of read connections for async callers, one per purpose: decisions about keys and the tables never wait for a
+//! connection that clients' queries use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::concurrency::{QUERY_MAX, QueryPermit};
 
 /// Maximum number of concurrent reads for decisions about keys, secrets and administration. Each reads a few rows.
 const DECIDING_MAX: usize = 4;
-/// Maximum number of concurrent reads of followers: one for the tables, one for the figures.
-const FOLLOWING_MAX: usize = 2;
+/// Maximum number of concurrent reads of all administration: the tables are filled by one task.
+const ADMINISTRATION_MAX: usize = 1;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -22,14 +22,14 @@ pub(super) type OpenReader = Arc<dyn Fn() -> Result<Box<dyn Reader>, LogError> +
 
 pub(super) struct Readers {
     open: OpenReader,
-    deciding: Pool,
-    following: Pool,
+    pub(super) deciding: Pool,
+    pub(super) administration: Pool,
     /// Bounded by the permits of queries.
     querying: Arc<Idle>,
 }
 
 /// A bounded pool of connections for one purpose.
-struct Pool {
+pub(super) struct Pool {
     permits: Arc<Semaphore>,
     idle: Arc<Idle>,
 }
@@ -44,25 +44,11 @@ impl Readers {
     pub(super) fn new(open: OpenReader) -> Self {
         let idle = || Arc::new(Idle { open: Arc::clone(&open), readers: Mutex::default() });
         let pool = |readers_max| Pool { permits: Arc::new(Semaphore::new(readers_max)), idle: idle() };
-        Self { deciding: pool(DECIDING_MAX), following: pool(FOLLOWING_MAX), querying: idle(), open }
+        Self { deciding: pool(DECIDING_MAX), administration: pool(ADMINISTRATION_MAX), querying: idle(), open }
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn Reader>, LogError> {
         (self.open)()
-    }
-
-    pub(super) async fn decide<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        self.deciding.run(work).await
-    }
-
-    pub(super) async fn follow<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        self.following.run(work).await
     }
 
     pub(super) async fn query<T: Send + 'static>(
@@ -83,7 +69,7 @@ impl Readers {
 }
 
 impl Pool {
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {

@@ -1,10 +1,10 @@
 //! The lowest priority number first. Candidates with the same number keep the order of the input.
 
-use super::{Features, Place, Reason};
+use super::{Features, Ranked, Reason};
 
-pub fn arrange(places: &mut [Place<'_>], _: &Features) {
-    for place in places.iter_mut() {
-        place.reason = Reason { what: "priority", figure: place.candidate.priority.into() };
+pub fn arrange(ranking: &mut [Ranked<'_>], _: &Features) {
+    for ranked in ranking.iter_mut() {
+        ranked.reason = Reason { what: "priority", figure: ranked.candidate.priority.into() };
     }
-    places.sort_by_key(|place| place.candidate.priority);
+    ranking.sort_by_key(|ranked| ranked.candidate.priority);
 }

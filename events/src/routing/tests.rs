@@ -138,19 +138,19 @@ fn a_strategy_can_order_by_what_a_request_costs_at_most() {
         reasoning_usd_per_mtok: price(output),
         request_usd: NanoUsd::ZERO,
     };
-    fn cheapest(places: &mut [Place<'_>], features: &Features) {
+    fn cheapest(ranking: &mut [Ranked<'_>], features: &Features) {
         let bound = |candidate: &Candidate<'_>| {
             candidate.rates?.upper_bound(features.input_tokens, features.output_tokens.unwrap_or(features.input_tokens))
         };
-        places.sort_by_key(|place| bound(&place.candidate).map_or((true, NanoUsd::ZERO), |bound| (false, bound)));
+        ranking.sort_by_key(|ranked| bound(&ranked.candidate).map_or((true, NanoUsd::ZERO), |bound| (false, bound)));
     }
     let (reads_cheaply, writes_cheaply) = (rates(1_000_000_000, 9_000_000_000), rates(5_000_000_000, 6_000_000_000));
     let priced = |rates| Candidate { rates: Some(rates), ..candidate(0, 1) };
     let candidates = [candidate(0, 1), priced(&writes_cheaply), priced(&reads_cheaply)];
     for (input_tokens, output_tokens, wanted) in [(1_000, Some(10), [2, 1, 0]), (10, Some(1_000), [1, 2, 0])] {
         let features = Features { request: None, input_tokens, output_tokens };
-        let mut places = placed(candidates);
-        cheapest(&mut places, &features);
-        assert_eq!(places.iter().map(|place| place.index).collect::<Vec<_>>(), wanted);
+        let mut ranking = ranked(candidates);
+        cheapest(&mut ranking, &features);
+        assert_eq!(ranking.iter().map(|ranked| ranked.index).collect::<Vec<_>>(), wanted);
     }
 }

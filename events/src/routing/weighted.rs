@@ -3,28 +3,28 @@
 
 use std::cmp::Reverse;
 
-use super::{Features, Place, Reason};
+use super::{Features, Ranked, Reason};
 use crate::ids::RequestId;
 
-pub fn arrange(places: &mut [Place<'_>], features: &Features) {
-    for place in places.iter_mut() {
-        place.reason = Reason { what: "weight", figure: place.candidate.weight.into() };
+pub fn arrange(ranking: &mut [Ranked<'_>], features: &Features) {
+    for ranked in ranking.iter_mut() {
+        ranked.reason = Reason { what: "weight", figure: ranked.candidate.weight.into() };
     }
     match features.request {
-        None => places.sort_by_key(|place| Reverse(place.candidate.weight)),
-        Some(request) => draw(places, Draws::of(request)),
+        None => ranking.sort_by_key(|ranked| Reverse(ranked.candidate.weight)),
+        Some(request) => draw(ranking, Draws::of(request)),
     }
 }
 
-fn draw(places: &mut [Place<'_>], mut draws: Draws) {
-    places.sort_by_key(|place| place.candidate.weight == 0);
-    let with_weight = places.partition_point(|place| place.candidate.weight > 0);
+fn draw(ranking: &mut [Ranked<'_>], mut draws: Draws) {
+    ranking.sort_by_key(|ranked| ranked.candidate.weight == 0);
+    let with_weight = ranking.partition_point(|ranked| ranked.candidate.weight > 0);
     for first in 0..with_weight {
-        let left = &mut places[first..with_weight];
-        let total = left.iter().map(|place| u64::from(place.candidate.weight)).sum();
+        let left = &mut ranking[first..with_weight];
+        let total = left.iter().map(|ranked| u64::from(ranked.candidate.weight)).sum();
         let mut point = draws.below(total);
-        let hit = left.iter_mut().position(|place| {
-            let weight = u64::from(place.candidate.weight);
+        let hit = left.iter_mut().position(|ranked| {
+            let weight = u64::from(ranked.candidate.weight);
             let is_hit = point < weight;
             point = point.saturating_sub(weight);
             is_hit

@@ -26,7 +26,7 @@ impl Alerts {
                 self.due.swap_remove(at);
                 Ok(())
             }
-            None => Err(format!("{} is not due now, or was said before", Described(alert))),
+            None => Err(format!("{} is not due now, or was announced before", Described(alert))),
         }
     }
 
@@ -44,7 +44,7 @@ impl Alerts {
     }
 
     pub(super) fn must_be_announced(&self) -> Result<(), String> {
-        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not said", Described(due))))
+        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not announced", Described(due))))
     }
 }
 
@@ -61,6 +61,6 @@ struct Described<'a>(&'a BudgetThresholdReached);
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BudgetThresholdReached { budget_id, fraction, settled_usd, .. } = self.0;
-        write!(f, "that {budget_id} has come to {fraction} of its limit with {settled_usd} USD")
+        write!(f, "the alert that {budget_id} has reached {fraction} of its limit with {settled_usd} USD")
     }
 }

@@ -239,7 +239,7 @@ impl OpenRequests {
             }
         };
         if outcome.cost != charged {
-            return Err(format!("the outcome cost {} USD and {charged} USD were charged", outcome.cost));
+            return Err(format!("charged {charged} USD, but the outcome says {} USD", outcome.cost));
         }
         let open = self.open.remove(&request(recorded)?).ok_or("a request that was never admitted")?;
         Ok((open, outcome))

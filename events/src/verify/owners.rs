@@ -58,9 +58,7 @@ impl Owners<String> {
         // The smallest, because hash maps have no order and the message must be stable.
         match missing.chain(invented).min() {
             None => Ok(()),
-            Some(owner) => {
-                Err(format!("the blocks that {owner} is said to have events in are others than those of the events"))
-            }
+            Some(owner) => Err(format!("the stored blocks of {owner} are not those of its events")),
         }
     }
 }

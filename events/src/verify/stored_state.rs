@@ -12,7 +12,7 @@ use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
 use crate::log::Reader;
 use crate::log::owners::Owner;
-use crate::log::raw::{BalanceRow, OpenHoldRow, StateRowVisitor};
+use crate::log::raw::{BalanceRow, OpenHoldRow};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -35,9 +35,30 @@ impl StoredState {
     /// Reads the state in one snapshot. A writer may go on; its later rows are ignored.
     pub(super) fn read(reader: &dyn Reader) -> Result<Self, VerifyError> {
         let mut state = Self::default();
-        let at = reader.visit_state_rows(&mut state)?;
-        (state.head, state.state_at) = (at.head, at.state_at);
+        let rows = reader.stored_rows(&mut |owner, block| state.owners.add(owner, block))?;
+        (state.head, state.state_at) = (rows.head, rows.state_at);
+        rows.balances.into_iter().for_each(|row| state.add_balance(row));
+        rows.open_holds.iter().for_each(|row| state.add_open_hold(row));
         Ok(state)
+    }
+
+    fn add_balance(&mut self, row: BalanceRow) {
+        let Some(budget_id) = self.parse(&row.budget_id) else { return };
+        let window = BudgetWindow { budget_id, window_start: row.window_start.map(from_micros) };
+        let amounts = Amounts { settled: NanoUsd::new(row.settled_nanos), held: NanoUsd::new(row.held_nanos) };
+        self.balances.insert(window, amounts);
+        match row.announced {
+            Ok(announced) => drop(self.announced.insert(window, announced)),
+            Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
+        }
+    }
+
+    fn add_open_hold(&mut self, row: &OpenHoldRow) {
+        let Some(request) = self.parse(&row.request_id) else { return };
+        match Hold::from_json(NanoUsd::new(row.held_nanos), from_micros(row.expires_at_micros), &row.hold) {
+            Ok(hold) => drop(self.open_holds.insert(request, hold)),
+            Err(error) => self.unreadable = Some(format!("the open hold of {request} cannot be read: {error}")),
+        }
     }
 
     fn parse<T: FromStr<Err: Display>>(&mut self, text: &str) -> Option<T> {
@@ -91,31 +112,6 @@ impl StoredState {
             None => Ok(()),
             Some(request) => Err(format!("the table of open holds differs from the events for {request}")),
         }
-    }
-}
-
-impl StateRowVisitor for StoredState {
-    fn balance(&mut self, row: BalanceRow) {
-        let Some(budget_id) = self.parse(&row.budget_id) else { return };
-        let window = BudgetWindow { budget_id, window_start: row.window_start.map(from_micros) };
-        let amounts = Amounts { settled: NanoUsd::new(row.settled_nanos), held: NanoUsd::new(row.held_nanos) };
-        self.balances.insert(window, amounts);
-        match row.announced {
-            Ok(announced) => drop(self.announced.insert(window, announced)),
-            Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
-        }
-    }
-
-    fn open_hold(&mut self, row: OpenHoldRow) {
-        let Some(request) = self.parse(&row.request_id) else { return };
-        match Hold::from_json(NanoUsd::new(row.held_nanos), from_micros(row.expires_at_micros), &row.hold) {
-            Ok(hold) => drop(self.open_holds.insert(request, hold)),
-            Err(error) => self.unreadable = Some(format!("the open hold of {request} cannot be read: {error}")),
-        }
-    }
-
-    fn owner_block(&mut self, owner: &str, block: u64) {
-        self.owners.add(owner, block);
     }
 }
 

@@ -61,7 +61,9 @@ impl Streams {
             return;
         }
         self.entries += 1;
-        if sequence != wanted {
+        if sequence > wanted {
+            self.broken_at(position, || format!("event {wanted} of {kind}-{id} is missing: {sequence} comes next"));
+        } else if sequence < wanted {
             self.broken_at(position, || format!("{kind}-{id} continues with {sequence}, not {wanted}"));
         } else if position <= before {
             self.broken_at(position, || format!("{kind}-{id} has {sequence} before {}", sequence - 1));

@@ -11,11 +11,11 @@ use events::ledger::{Balances, Charge, DecidedEnd, Outcome};
 use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, open_reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
-use events::verify::{VerifyError, verify};
+use events::verify::VerifyError;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::facts::{admission, append, budget, clock, ended, ending, id, start};
+use crate::facts::{admission, append, budget, clock, ended, ending, id, start, verify};
 
 const LIMIT: i64 = 1000;
 
@@ -235,8 +235,8 @@ async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
          event_version, payload, metadata) SELECT position + 1, recorded_at, aggregate_type, aggregate_id, sequence + 1, \
          event_type, event_version, payload, metadata FROM events WHERE position =";
     for (sql, at, why) in [
-        (format!("DELETE FROM events WHERE position = {last}"), head - 1, "was not said"),
-        (format!("{again} {last}"), head + 1, "said before"),
+        (format!("DELETE FROM events WHERE position = {last}"), head - 1, "was not announced"),
+        (format!("{again} {last}"), head + 1, "announced before"),
         (
             format!(
                 "UPDATE events SET payload = json_set(payload, '$.settled_usd', '0.000000501') WHERE position = {last}"

@@ -9,10 +9,11 @@ use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::ledger::{Admission, Charge, Ending, IfShort, Outcome};
-use events::log::{Append, Basis};
+use events::log::{Append, Basis, Reader};
 use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
 use events::output_cap::Shrinking;
 use events::time::{ManualClock, Period, parse_rfc3339};
+use events::verify::{Depth, Sound, VerifyError};
 use uuid::Uuid;
 
 pub fn id<I: From<Uuid>>(number: u128) -> I {
@@ -124,4 +125,9 @@ pub fn ending(request: u128, key: u128, charged: Option<i64>) -> Ending {
         outcome: Outcome::Completed(ended(charged.unwrap_or(0))),
         charge,
     }
+}
+
+/// The check of a log without models and prices.
+pub fn verify(reader: &dyn Reader) -> Result<Sound, VerifyError> {
+    events::verify::verify(reader, Depth::Ledger, &mut |_, _| {})
 }

@@ -16,11 +16,10 @@ use events::log::{Admitted, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOpti
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
-use events::verify::verify;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::facts::{admission, append, budget, clock, ended, id, opened};
+use crate::facts::{admission, append, budget, clock, ended, id, opened, verify};
 
 const TTL: Duration = Duration::from_secs(60);
 const KEPT: TimeDelta = TimeDelta::days(30);

@@ -16,12 +16,12 @@ use events::log::{
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
-use events::verify::{Sound, verify};
+use events::verify::Sound;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::facts::{admission, append, budget, clock, context, ended, ending, id, opened};
+use crate::facts::{admission, append, budget, clock, context, ended, ending, id, opened, verify};
 
 const TTL: Duration = Duration::from_secs(60);
 

@@ -78,7 +78,7 @@ async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them() {
     let log = open(folder.path(), &clock);
     ask(&log, 400..600).await;
     must_read_as_if_alone(&log);
-    events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
+    crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
 /// A log from before there were stored blocks.
@@ -96,7 +96,7 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
     drop(ledger);
     let log = open(folder.path(), &clock);
     must_read_as_if_alone(&log);
-    events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
+    crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
 #[test]

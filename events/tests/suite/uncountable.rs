@@ -166,5 +166,5 @@ async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it() {
     assert!(log.is_writable(), "there is nothing wrong with the disk");
     drop(answers);
     writer.step(10);
-    events::verify::verify(&*log.reader().expect("a reader")).expect("a sound log");
+    crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");
 }

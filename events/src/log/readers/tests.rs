@@ -77,7 +77,7 @@ fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decisions_and_followers_have_connections_of_their_own() {
+async fn decisions_and_administration_have_connections_of_their_own() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder);
     let (limiter, mut reading) = (ConcurrencyLimiter::default(), tokio::task::JoinSet::new());
@@ -86,14 +86,19 @@ async fn decisions_and_followers_have_connections_of_their_own() {
         let queries = log.for_queries();
         reading.spawn(async move { queries.read(&permit, for_ever).await });
     }
-    for _ in 0..FOLLOWING_MAX {
+    for _ in 0..ADMINISTRATION_MAX {
         let log = log.clone();
-        reading.spawn(async move { log.inner.readers.follow(for_ever).await });
+        reading.spawn(async move { log.inner.readers.administration.run(for_ever).await });
     }
     // As many reads for decisions as are allowed at a time, while all of the others run.
     for _ in 0..DECIDING_MAX {
         assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
     }
     reading.shutdown().await;
-    assert!(timeout(SOON, log.inner.readers.follow(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    assert!(
+        timeout(SOON, log.inner.readers.administration.run(|reader| reader.head()))
+            .await
+            .expect("an answer in time")
+            .is_ok()
+    );
 }

@@ -11,8 +11,6 @@ use crate::time::from_micros;
 /// Upper bounds of the buckets of commit durations, in microseconds. The last bucket has none.
 pub const COMMIT_MICROS_BOUNDS: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
-/// A placeholder for the time of the oldest hold if none is open.
-const NONE_OPEN: i64 = i64::MIN;
 
 /// Counters since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +36,7 @@ pub struct BatchFigures {
 }
 
 /// The live counters behind [`BatchFigures`].
+#[derive(Default)]
 pub struct Figures {
     batches: AtomicU64,
     failed_batches: AtomicU64,
@@ -49,27 +48,9 @@ pub struct Figures {
     taken: AtomicU64,
     open_holds: AtomicU64,
     uncountable_holds: AtomicU64,
+    /// 0 if none is open.
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
-}
-
-impl Default for Figures {
-    fn default() -> Self {
-        Self {
-            batches: AtomicU64::default(),
-            failed_batches: AtomicU64::default(),
-            jobs: AtomicU64::default(),
-            events: AtomicU64::default(),
-            commit_micros: AtomicU64::default(),
-            commits_by_duration: Default::default(),
-            sent: AtomicU64::default(),
-            taken: AtomicU64::default(),
-            open_holds: AtomicU64::default(),
-            uncountable_holds: AtomicU64::default(),
-            oldest_hold_micros: AtomicI64::new(NONE_OPEN),
-            is_failing: AtomicBool::default(),
-        }
-    }
 }
 
 impl Figures {
@@ -111,7 +92,7 @@ impl Figures {
     pub(super) fn show_holds(&self, balances: &Balances) {
         self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
         self.uncountable_holds.store(balances.uncountable_holds() as u64, Relaxed);
-        let oldest = balances.oldest_hold().map_or(NONE_OPEN, |admitted_at| admitted_at.timestamp_micros());
+        let oldest = balances.oldest_hold().map_or(0, |admitted_at| admitted_at.timestamp_micros());
         self.oldest_hold_micros.store(oldest, Relaxed);
     }
 
@@ -131,7 +112,7 @@ impl Figures {
             queued: self.sent.load(Relaxed).saturating_sub(taken),
             open_holds: self.open_holds.load(Relaxed),
             uncountable_holds: self.uncountable_holds.load(Relaxed),
-            oldest_hold: (oldest != NONE_OPEN).then(|| from_micros(oldest)),
+            oldest_hold: (oldest != 0).then(|| from_micros(oldest)),
         }
     }
 }

@@ -31,9 +31,9 @@ async fn rows_that_are_not_the_fold_are_found() {
         ("UPDATE open_holds SET hold = json_set(hold, '$.context.actor', 'operator')", "the table of open holds differs"),
         ("UPDATE open_holds SET hold = json_remove(hold, '$.windows[0]')", "the table of open holds differs"),
         ("UPDATE open_holds SET hold = '{'", "cannot be read"),
-        ("DELETE FROM owner_blocks", "is said to have events in"),
-        ("DELETE FROM owner_blocks WHERE block = 1", "is said to have events in"),
-        ("UPDATE owner_blocks SET block = block + 1000 WHERE block = 0", "is said to have events in"),
+        ("DELETE FROM owner_blocks", "the stored blocks of"),
+        ("DELETE FROM owner_blocks WHERE block = 1", "the stored blocks of"),
+        ("UPDATE owner_blocks SET block = block + 1000 WHERE block = 0", "the stored blocks of"),
         ("INSERT INTO owner_blocks VALUES ('ten_x', 0)", "ten_x"),
         (
             "INSERT INTO open_holds SELECT 'req_ffffffffffffffffffffffffffffffff', held, expires_at, hold FROM open_holds",

@@ -1,6 +1,5 @@
 //! Reads of events that both the writer's connection and the readers' need.
 
-use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::event::{Event, Recorded, Stream, StreamKind};
@@ -36,6 +35,11 @@ pub(super) fn budgets(connection: &Connection, until: u64) -> Result<Vec<Recorde
     collect(connection, &sql, params![StreamKind::Budget.as_str(), until])
 }
 
+/// The position as of which the rows of the ledger's state are.
+pub(super) fn checkpoint(connection: &Connection) -> Result<u64, LogError> {
+    Ok(connection.query_row("SELECT position FROM ledger_checkpoint", [], |row| row.get(0))?)
+}
+
 /// Position of the last administrative event; 0 before the first.
 pub(super) fn last_administration(connection: &Connection) -> Result<u64, LogError> {
     Ok(connection.query_row(LAST_ADMINISTRATION, [], |row| row.get::<_, Option<u64>>(0))?.unwrap_or(0))
@@ -51,10 +55,6 @@ pub(super) fn idempotent_reply(
         Ok(StoredReply { fingerprint: row.get(0)?, status: row.get(1)?, body: row.get(2)?, position: row.get(3)? })
     });
     Ok(reply.optional()?)
-}
-
-pub(super) fn micros(at: DateTime<Utc>) -> i64 {
-    at.timestamp_micros()
 }
 
 pub(super) fn signed(position: u64) -> i64 {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::migrate::{other_schema, version};
 use super::read::{
-    SELECT_ADMINISTRATION, SELECT_EVENTS, after, collect, head, idempotent_reply, micros, recorded, signed, stream,
+    SELECT_ADMINISTRATION, SELECT_EVENTS, after, checkpoint, collect, head, idempotent_reply, recorded, signed, stream,
 };
 use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
@@ -22,7 +22,7 @@ use crate::log::{
 
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
 const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
-const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
+const SELECT_SEALED: &str = "SELECT subject, key_scope, generation, sealed FROM sealed_secrets";
 const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
 /// Maximum number of positions that one filtered read examines.
 const POSITIONS_MAX: u64 = 65_536;
@@ -53,7 +53,7 @@ impl SqliteReader {
         while low < high {
             let middle = low + (high - low) / 2;
             let recorded_at: i64 = statement.query_row([middle], |row| row.get(0))?;
-            if recorded_at < micros(at) {
+            if recorded_at < at.timestamp_micros() {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -62,21 +62,14 @@ impl SqliteReader {
         Ok(low)
     }
 
-    fn of_administration(
-        &self,
-        filter: &EventFilter,
-        (after, until): (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<Recorded>, LogError> {
-        let values = vec![signed(after).into(), signed(until).into()];
-        let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 AND position <= ?2");
-        self.page(sql, values, filter, ("position", limit))
-    }
-
-    /// The matching events after the first position, up to the second.
+    /// The matching events after the first position, up to the second; of administration alone if no other can match.
     fn scan(&self, filter: &EventFilter, (after, until): (u64, u64), limit: usize) -> Result<Vec<Recorded>, LogError> {
         let values = vec![signed(after).into(), signed(until).into()];
-        let sql = format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2");
+        let sql = if filter.is_of_administration() {
+            format!("{SELECT_ADMINISTRATION} AND position > ?1 AND position <= ?2")
+        } else {
+            format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2")
+        };
         self.page(sql, values, filter, ("position", limit))
     }
 
@@ -141,7 +134,7 @@ impl Reader for SqliteReader {
     fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
         // Read first: events appended meanwhile have later positions.
         let head = self.head()?.position;
-        let written_until: u64 = self.connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+        let written_until = checkpoint(&self.connection)?;
         let owner = Owner::of_filter(filter);
         let after = match filter.from {
             Some(from) => after.max(self.first_since(from, head)? - 1),
@@ -152,7 +145,7 @@ impl Reader for SqliteReader {
             None => head,
         };
         let (events, until) = match owner {
-            _ if filter.is_of_administration() => (self.of_administration(filter, (after, end), limit)?, end),
+            _ if filter.is_of_administration() => (self.scan(filter, (after, end), limit)?, end),
             None => {
                 let until = after.saturating_add(POSITIONS_MAX).min(end);
                 (self.scan(filter, (after, until), limit)?, until)
@@ -224,18 +217,8 @@ impl Reader for SqliteReader {
     }
 
     fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError> {
-        const SQL: &str = "SELECT key_scope, generation, sealed FROM sealed_secrets WHERE subject = ?1
-                           ORDER BY generation DESC LIMIT 1";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let sealed = statement.query_row([subject], |row| {
-            Ok(SealedSecret {
-                subject: subject.to_owned(),
-                key_scope: row.get(0)?,
-                generation: row.get(1)?,
-                sealed: row.get(2)?,
-            })
-        });
-        Ok(sealed.optional()?)
+        let sql = format!("{SELECT_SEALED} WHERE subject = ?1 ORDER BY generation DESC LIMIT 1");
+        Ok(self.connection.prepare_cached(&sql)?.query_row([subject], sealed_secret).optional()?)
     }
 
     fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
@@ -255,17 +238,8 @@ impl Reader for SqliteReader {
     }
 
     fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError> {
-        const SQL: &str =
-            "SELECT subject, generation, key_scope, sealed FROM sealed_secrets ORDER BY subject, generation";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let rows = statement.query_map([], |row| {
-            Ok(SealedSecret {
-                subject: row.get(0)?,
-                generation: row.get(1)?,
-                key_scope: row.get(2)?,
-                sealed: row.get(3)?,
-            })
-        })?;
+        let mut statement = self.connection.prepare_cached(&format!("{SELECT_SEALED} ORDER BY subject, generation"))?;
+        let rows = statement.query_map([], sealed_secret)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -325,6 +299,11 @@ impl Reader for SqliteReader {
         let state = read_state(&snapshot, now)?;
         Ok((state.head, state.balances))
     }
+}
+
+/// A row of [`SELECT_SEALED`].
+fn sealed_secret(row: &Row<'_>) -> rusqlite::Result<SealedSecret> {
+    Ok(SealedSecret { subject: row.get(0)?, key_scope: row.get(1)?, generation: row.get(2)?, sealed: row.get(3)? })
 }
 
 #[cfg(test)]

@@ -22,8 +22,7 @@ use crate::time::from_micros;
 const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances
                                WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
 const SELECT_WINDOW: &str = "SELECT settled, held, announced FROM balances WHERE budget_id = ?1 AND window_start = ?2";
-const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
-const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
+pub(super) const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
 const MOVE_CHECKPOINT: &str = "UPDATE ledger_checkpoint SET position = ?1";
 const UPSERT_BALANCE: &str = include_str!("sql/upsert_balance.sql");
 const INSERT_OPEN_HOLD: &str =
@@ -41,7 +40,7 @@ pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<
         events_folded: 0,
         head,
     };
-    let mut position: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
+    let mut position = read::checkpoint(connection)?;
     loop {
         let page = read::after(connection, position, PAGE)?;
         let Some(last) = page.last() else { return Ok(state) };
@@ -54,8 +53,7 @@ pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<
 /// The stored balances, as of their checkpoint.
 fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balances, LogError> {
     let mut balances = Balances::default();
-    let written_until: u64 = connection.query_row(SELECT_CHECKPOINT, [], |row| row.get(0))?;
-    for recorded in read::budgets(connection, written_until)? {
+    for recorded in read::budgets(connection, read::checkpoint(connection)?)? {
         if let Event::Resource(Resource::Budget(change)) = &recorded.event {
             balances.fold_budget(change, recorded.position, recorded.recorded_at);
         }

@@ -3,19 +3,17 @@
 use rusqlite::{Connection, Row, params};
 
 use super::interrupt::interruptible;
+use super::read::checkpoint;
 use super::reader::SqliteReader;
-use super::state::read_announced;
+use super::state::{SELECT_OPEN_HOLDS, read_announced};
 use crate::log::LogError;
 use crate::log::interrupt::Interrupt;
 use crate::log::raw::{
-    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, StateRowVisitor, StateRowsAt,
-    StreamEntry,
+    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, StoredRows, StreamEntry,
 };
 
 const HEAD: &str = "SELECT max(position) FROM events";
-const CHECKPOINT: &str = "SELECT position FROM ledger_checkpoint";
 const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
-const OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM open_holds";
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner, block";
 const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
@@ -33,37 +31,37 @@ const fn name_of(index: IndexOfAdministration) -> &'static str {
 }
 
 impl RawReader for SqliteReader {
-    fn visit_state_rows(&self, rows: &mut dyn StateRowVisitor) -> Result<StateRowsAt, LogError> {
+    fn stored_rows(&self, owner_block: &mut dyn FnMut(&str, u64)) -> Result<StoredRows, LogError> {
         let snapshot = self.connection.unchecked_transaction()?;
         let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
-        let at = StateRowsAt {
-            head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
-            state_at: snapshot.query_row(CHECKPOINT, [], |row| row.get(0))?,
-        };
-        each(&snapshot, OWNER_BLOCKS, |row| {
-            rows.owner_block(text(row, 0)?, row.get(1)?);
-            Ok(())
-        })?;
-        each(&snapshot, BALANCES, |row| {
-            rows.balance(BalanceRow {
+        let mut blocks = snapshot.prepare(OWNER_BLOCKS)?;
+        let mut rows = blocks.query([])?;
+        while let Some(row) = rows.next()? {
+            owner_block(text(row, 0)?, row.get(1)?);
+        }
+        let balance = |row: &Row<'_>| {
+            Ok(BalanceRow {
                 budget_id: row.get(0)?,
                 window_start: Some(row.get(1)?).filter(|start| *start >= 0),
                 settled_nanos: row.get(2)?,
                 held_nanos: row.get(3)?,
                 announced: read_announced(&row.get::<_, String>(4)?),
-            });
-            Ok(())
-        })?;
-        each(&snapshot, OPEN_HOLDS, |row| {
-            rows.open_hold(OpenHoldRow {
+            })
+        };
+        let open_hold = |row: &Row<'_>| {
+            Ok(OpenHoldRow {
                 request_id: row.get(0)?,
                 held_nanos: row.get(1)?,
                 expires_at_micros: row.get(2)?,
                 hold: row.get(3)?,
-            });
-            Ok(())
-        })?;
-        Ok(at)
+            })
+        };
+        Ok(StoredRows {
+            head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
+            state_at: checkpoint(&snapshot)?,
+            balances: snapshot.prepare(BALANCES)?.query_map([], balance)?.collect::<Result<_, _>>()?,
+            open_holds: snapshot.prepare(SELECT_OPEN_HOLDS)?.query_map([], open_hold)?.collect::<Result<_, _>>()?,
+        })
     }
 
     fn raw_events(
@@ -124,19 +122,6 @@ impl RawReader for SqliteReader {
         const FOR_EVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
         Ok(self.connection.query_row(FOR_EVER, [], |row| row.get(0))?)
     }
-}
-
-fn each(
-    connection: &Connection,
-    sql: &str,
-    mut take: impl FnMut(&Row<'_>) -> Result<(), rusqlite::Error>,
-) -> Result<(), LogError> {
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        take(row)?;
-    }
-    Ok(())
 }
 
 fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {

@@ -4,8 +4,10 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
+
+use crate::private::beside;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -29,16 +31,10 @@ pub struct DamagedWal {
 /// Checks the write-ahead log of a database, whether or not a process serves it. A log that ends in the middle of a
 /// transaction is fine: its process died.
 pub fn check(database: &Path) -> io::Result<Option<DamagedWal>> {
-    let path = beside(database);
+    let path = beside(database, "-wal");
     let Some(first) = check_once(&path)? else { return Ok(None) };
     std::thread::sleep(SECOND_CHECK_AFTER);
     Ok(check_once(&path)?.filter(|second| second.frame == first.frame))
-}
-
-fn beside(database: &Path) -> PathBuf {
-    let mut wal = database.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
 }
 
 fn check_once(path: &Path) -> io::Result<Option<DamagedWal>> {
@@ -140,6 +136,8 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use rusqlite::Connection;
 
     use super::*;
@@ -158,11 +156,11 @@ mod tests {
             for _ in 0..times {
                 work.execute_batch("INSERT INTO t VALUES (1, randomblob(5000))").expect("a row");
             }
-            let wal = std::fs::read(beside(&path)).expect("the log");
+            let wal = std::fs::read(beside(&path, "-wal")).expect("the log");
             if times == 20 {
                 let left = folder.path().join("left.db");
                 std::fs::copy(&path, &left).expect("a copy");
-                std::fs::write(beside(&left), &wal).expect("a copy");
+                std::fs::write(beside(&left, "-wal"), &wal).expect("a copy");
                 return (folder, left, wal);
             }
             work.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).expect("a checkpoint");
