@@ -45,7 +45,6 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
-use crate::refusal::Refusal;
 use crate::time::Clock;
 use jobs::{
     AdmitRequest, AdmitRequestUnlessShort, AppendChange, Job, KeyedAdmission, Message, RecordNotes, RecordRefusal,
@@ -112,16 +111,6 @@ pub struct Head {
 }
 
 impl Head {
-    /// Refuses a `min_position` beyond the head: every position that a client has received is in the log.
-    pub fn require(&self, min_position: u64) -> Result<(), Refusal> {
-        let head = self.position;
-        if min_position <= head {
-            return Ok(());
-        }
-        let reason = format!("{min_position} is beyond the newest event of the log, which is at {head}");
-        Err(Refusal::invalid("min_position", reason).with("position", head))
-    }
-
     /// The time of an event recorded `now`: never before the last one, even if the clock was set back.
     pub fn time_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.recorded_at.map_or(now, |last| last.max(now))

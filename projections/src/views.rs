@@ -95,7 +95,7 @@ pub use store::Store;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
 
 use follow::{FollowState, ViewWriter};
-use log_pages::{EVENTS_MAX, is_checkpoint_of};
+use log_pages::EVENTS_MAX;
 use rebuild::RebuildHandle;
 use store::Compatibility;
 
@@ -305,7 +305,7 @@ fn start_with(
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
     let reader = log.reader()?;
-    let store = Store::open(dir, projectors, |checkpoint| is_checkpoint_of(&*reader, checkpoint))?;
+    let store = Store::open(dir, projectors, |checkpoint| checkpoint.is_of(&*reader))?;
     store.resume()?;
     let head = log.head().position;
     let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();

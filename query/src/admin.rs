@@ -29,8 +29,8 @@ use crate::described;
 use crate::error::QueryError;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::QueryString;
+use crate::query_caller::QueryCaller;
 
 /// Path segment, kind, and the word for one.
 const PATHS: [(&str, StreamKind, &str); 9] = [
@@ -100,9 +100,7 @@ async fn list(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
-    query_caller.require(Permission::AdminAccess)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (mut parameters, min_position) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
     let filter = resources::filter(&mut parameters, kind)?;
     let cut = Cut::take(&mut parameters, segment)?;
     parameters.finish()?;
@@ -132,9 +130,7 @@ async fn one(
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    query_caller.require(Permission::AdminAccess)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (parameters, min_position) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;

@@ -15,7 +15,6 @@ use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
 use projections::views::audit::{Entry, Filter, List, Severity};
-use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::described;
@@ -23,8 +22,8 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{Parameters, QueryString};
+use crate::query_caller::QueryCaller;
 use crate::record::Record;
 use entries::Origins;
 
@@ -88,20 +87,15 @@ async fn list(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    query_caller.require(Permission::AuditRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (mut parameters, min_position) = query_caller.begin(Permission::AuditRead, &query, &state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_actor_and_resource(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let cut = Cut::take(&mut parameters, "audit")?;
     parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let answer = state
-        .views
-        .ask(&permit, List { visible: Visible::for_caller(&query_caller), filter, page: cut.bounds() })
-        .await?;
+    let list = |visible| List { visible, filter, page: cut.bounds() };
+    let (permit, answer) = state.ask(&mut query_caller, list).await?;
     let (entries, next_cursor) = cut.page(answer.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
     let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;

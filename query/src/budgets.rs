@@ -10,7 +10,6 @@ use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation, Shape, refusals};
 use projections::views::View;
 use projections::views::budgets::{BudgetStatus, List, One};
-use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -19,8 +18,8 @@ use crate::error::QueryError;
 use crate::lookup;
 use crate::names::name_scopes;
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::QueryString;
+use crate::query_caller::QueryCaller;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
@@ -69,16 +68,13 @@ async fn list(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
-    query_caller.require(Permission::UsageRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let (min_position, cut) = (parameters.min_position(&state.log)?, Cut::take(&mut parameters, "standings")?);
+    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+    let cut = Cut::take(&mut parameters, "standings")?;
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::for_caller(&query_caller);
-    let list = List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
-    let answer = state.views.ask(&permit, list).await?;
+    let list = |visible| List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
+    let (permit, answer) = state.ask(&mut query_caller, list).await?;
     let placed = |status: BudgetStatus| Placed { position: status.position, item: item(status) };
     let mut budgets: Vec<Placed> = answer.value.into_iter().map(placed).collect();
     name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
@@ -92,16 +88,14 @@ async fn one(
     Path(id): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    query_caller.require(Permission::UsageRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
     parameters.finish()?;
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let at = state.clock.now();
-    let answer = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
-    let mut budget = item(answer.ok_or(QueryError::NotFound("budget"))?);
-    let permit = state.admit(&mut query_caller).await?;
+    let found = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
+    let (permit, budget) = found.ok_or(QueryError::NotFound("budget"))?;
+    let mut budget = item(budget);
     name_scopes(&state, &permit, &query_caller, vec![&mut budget]).await?;
     Ok(Json(budget))
 }

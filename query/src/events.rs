@@ -23,8 +23,8 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, Place};
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::QueryString;
+use crate::query_caller::QueryCaller;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -67,9 +67,7 @@ async fn events(
     headers: HeaderMap,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    query_caller.require(Permission::EventsRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    parameters.min_position(&state.log)?;
+    let (mut parameters, _) = query_caller.begin(Permission::EventsRead, &query, &state.log)?;
     let after = parameters.number("after")?.unwrap_or(0);
     let types = types(parameters.text("types").as_deref())?;
     let (from, to) = (parameters.time("from")?, parameters.time("to")?);

@@ -6,7 +6,7 @@ use fuzzing::{Corpus, Dice, fuzz, long, within_bounds};
 
 use crate::page::Cut;
 use crate::parameters::Parameters;
-use crate::query_caller::QueryString;
+use crate::parameters::QueryString;
 use crate::tests::world::{World, operator, text};
 
 const QUERIES: [(&str, &str); 11] = [

@@ -1,8 +1,10 @@
 //! `GET /v1/inferences` and `/v1/inferences/{request_id}`: requests with all their events, from admission or refusal to
 //! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
-mod life;
+mod request_json;
 mod table;
+
+use std::slice;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +17,6 @@ use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
-use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -25,10 +26,10 @@ use crate::format::{self, Format, Lines};
 use crate::lookup;
 use crate::names::{self, Names};
 use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{Parameters, QueryString};
+use crate::query_caller::QueryCaller;
 use crate::record::Record;
-use life::Facts;
+use request_json::EventsByPosition;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/inferences", list, described_list).get(
@@ -49,14 +50,14 @@ fn described_list() -> Operation {
         .query("status", schema::one_of(Status::words()), "Only requests with this status")
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
-        .defines("InferenceLife", life::shape())
+        .defines("InferenceLife", request_json::shape())
 }
 
 fn described_one() -> Operation {
     described::permitted("get_inference", TAG, "One inference request with its events", Permission::UsageRead)
         .path("request_id", schema::id(RequestId::PREFIX), "Id of the request")
         .answers(StatusCode::OK, Answer::json("The request", schema::reference("InferenceLife")))
-        .defines("InferenceLife", life::shape())
+        .defines("InferenceLife", request_json::shape())
 }
 
 /// Newest first. A page reads a bounded number of requests: it may be short or empty and still have a cursor. Parameters:
@@ -68,24 +69,20 @@ async fn list(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    query_caller.require(Permission::UsageRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let cut = Cut::take(&mut parameters, "inferences")?;
     parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let answer = state
-        .views
-        .ask(&permit, List { visible: Visible::for_caller(&query_caller), filter, page: cut.bounds() })
-        .await?;
+    let list = |visible| List { visible, filter, page: cut.bounds() };
+    let (permit, answer) = state.ask(&mut query_caller, list).await?;
     let (requests, next_cursor) = cut.page(answer.value, |request| request.position);
-    let facts = facts(&state, &permit, &requests).await?;
-    let items = permit.run(move || requests.iter().map(|one| item(one, &facts)).collect::<Result<Vec<Value>, _>>());
-    let items = named(&state, &permit, &query_caller, items.await??).await?;
+    let events = events(&state, &permit, &requests).await?;
+    let items = permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
+    let mut items = items.await??;
+    Names::put_beside(&state, &permit, &query_caller, items.iter_mut().collect(), &NAMED).await?;
     let place = Place { as_of_position: answer.position, next_cursor };
     permit.run(move || render(items, place, format)).await?
 }
@@ -109,52 +106,34 @@ async fn one(
     Path(request): Path<String>,
     query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    query_caller.require(Permission::UsageRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let answer = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
-    let requests = [answer.ok_or(QueryError::NotFound("request"))?];
-    let permit = state.admit(&mut query_caller).await?;
-    let facts = facts(&state, &permit, &requests).await?;
-    let [request] = &requests;
-    let items = named(&state, &permit, &query_caller, vec![item(request, &facts)?]).await?;
-    items.into_iter().next().map(Json).ok_or(QueryError::NotFound("request"))
+    let found = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
+    let (permit, request) = found.ok_or(QueryError::NotFound("request"))?;
+    let events = events(&state, &permit, slice::from_ref(&request)).await?;
+    let mut item = item(&request, &events)?;
+    Names::put_beside(&state, &permit, &query_caller, vec![&mut item], &NAMED).await?;
+    Ok(Json(item))
 }
 
 /// Fields with ids, and the fields for their names.
 const NAMED: [(&str, &str); 4] =
     [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
 
-/// Adds names beside the ids of owners.
-async fn named(
+/// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
+async fn events(
     state: &QueryState,
     permit: &QueryPermit,
-    query_caller: &QueryCaller,
-    mut lives: Vec<Value>,
-) -> Result<Vec<Value>, QueryError> {
-    let of = |life: &Value, id: &str| life[id].as_str().map(str::to_owned);
-    let ids = lives.iter().flat_map(|life| NAMED.iter().filter_map(|(id, _)| of(life, id))).collect();
-    let names = Names::find(state, permit, query_caller, ids).await?;
-    for life in &mut lives {
-        for (id, field) in NAMED {
-            let name = of(life, id).and_then(|id| names.get(&id).map(str::to_owned));
-            life[field] = name.into();
-        }
-    }
-    Ok(lives)
-}
-
-/// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
-async fn facts(state: &QueryState, permit: &QueryPermit, requests: &[StoredRequest]) -> Result<Facts, QueryError> {
+    requests: &[StoredRequest],
+) -> Result<EventsByPosition, QueryError> {
     let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
     Ok(state.log.read(permit, move |reader| reader.at(&positions)).await?)
 }
 
-fn item(request: &StoredRequest, facts: &Facts) -> Result<Value, QueryError> {
-    let json = life::json(request, facts).map_err(|error| QueryError::Answer(error.to_string()))?;
+fn item(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, QueryError> {
+    let json = request_json::json(request, events).map_err(|error| QueryError::Answer(error.to_string()))?;
     json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 

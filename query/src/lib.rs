@@ -41,7 +41,8 @@ use ::events::log::LogQueries;
 use ::events::time::Clock;
 use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
-use ::projections::views::ViewsHandle;
+use ::projections::views::{AsOf, Question, ViewsHandle};
+use ::projections::visible::Visible;
 use axum::middleware::from_fn_with_state;
 use openapi::refusals::Wording;
 use openapi::{Api, Entrance};
@@ -75,6 +76,17 @@ impl QueryState {
         let permit = self.concurrency.admit_query(query_caller.requester()).await?;
         query_caller.look_up_again(self)?;
         Ok(permit)
+    }
+
+    /// Asks a view what the caller may see of it, once there is a permit to read.
+    async fn ask<Q: Question>(
+        &self,
+        query_caller: &mut QueryCaller,
+        question: impl FnOnce(Visible) -> Q,
+    ) -> Result<(QueryPermit, AsOf<Q::Answer>), QueryError> {
+        let permit = self.admit(query_caller).await?;
+        let answer = self.views.ask(&permit, question(Visible::for_caller(query_caller))).await?;
+        Ok((permit, answer))
     }
 }
 

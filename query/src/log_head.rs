@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{Parameters, QueryString};
+use crate::query_caller::QueryCaller;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/log/head", head, described_head)
@@ -28,8 +28,7 @@ fn described_head() -> Operation {
 ///
 /// Errors: 400 if `min_position` is beyond it.
 async fn head(State(state): State<QueryState>, _: QueryCaller, query: QueryString) -> Result<Json<Value>, QueryError> {
-    let mut parameters = Parameters::parse(&query)?;
-    parameters.min_position(&state.log)?;
+    let (parameters, _) = Parameters::with_min_position(&query, &state.log)?;
     parameters.finish()?;
     let head = state.log.head();
     Ok(Json(json!({ "position": head.position, "recorded_at": head.recorded_at.map(rfc3339) })))

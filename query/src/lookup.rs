@@ -1,13 +1,14 @@
 //! Looking one row of a view up by its id.
 
-use projections::views::{AsOf, Question, View};
+use events::concurrency::QueryPermit;
+use projections::views::{Question, View};
 use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::error::QueryError;
 use crate::query_caller::QueryCaller;
 
-/// Looks a row up among those that the caller may see. Only a view that has applied everything recorded before the request
+/// Looks a row up among those that the caller may see, and returns it with the permit to read more. Only a view that has applied everything recorded before the request
 /// may answer that there is none, so that callers find what they have just created without passing `min_position`.
 ///
 /// Errors: 503 `VIEW_BEHIND` if nothing was found and the view does not catch up in time.
@@ -16,23 +17,16 @@ pub async fn find<T: Send + 'static, Q: Question<Answer = Option<T>>>(
     query_caller: &mut QueryCaller,
     view: View,
     question: impl Fn(Visible) -> Q,
-) -> Result<Option<T>, QueryError> {
+) -> Result<Option<(QueryPermit, T)>, QueryError> {
     let recorded = state.log.head().position;
-    let first = ask(state, query_caller, &question).await?;
+    let (permit, first) = state.ask(query_caller, &question).await?;
     if first.value.is_some() || first.position >= recorded {
-        return Ok(first.value);
+        return Ok(first.value.map(|found| (permit, found)));
     }
+    drop(permit);
     state.views.wait_for(view, recorded).await?;
-    Ok(ask(state, query_caller, &question).await?.value)
-}
-
-async fn ask<Q: Question>(
-    state: &QueryState,
-    query_caller: &mut QueryCaller,
-    question: impl Fn(Visible) -> Q,
-) -> Result<AsOf<Q::Answer>, QueryError> {
-    let permit = state.admit(query_caller).await?;
-    Ok(state.views.ask(&permit, question(Visible::for_caller(query_caller))).await?)
+    let (permit, second) = state.ask(query_caller, &question).await?;
+    Ok(second.value.map(|found| (permit, found)))
 }
 
 #[cfg(test)]

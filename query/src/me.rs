@@ -22,8 +22,8 @@ use crate::described;
 use crate::error::QueryError;
 use crate::models;
 use crate::names::name_scopes;
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{Parameters, QueryString};
+use crate::query_caller::QueryCaller;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/me", me, described_me)
@@ -132,8 +132,7 @@ async fn me(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Me>, QueryError> {
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (parameters, min_position) = Parameters::with_min_position(&query, &state.log)?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;

@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::parameters::min_position_among_others;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{QueryString, min_position_among_others, require_recorded};
+use crate::query_caller::QueryCaller;
 
 /// When to retry after the tables were behind `min_position`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryStri
 }
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
-    state.log.head().require(position)?;
+    require_recorded(state.log.head(), position)?;
     if state.tables.wait_for(position, VIEW_WAIT_MAX).await {
         return Ok(());
     }

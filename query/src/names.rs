@@ -51,6 +51,25 @@ impl Names {
         Ok(Self(names))
     }
 
+    /// Adds names beside the ids in these fields of each item. `fields`: those of ids, each with the one for the name.
+    pub async fn put_beside(
+        state: &QueryState,
+        permit: &QueryPermit,
+        query_caller: &QueryCaller,
+        items: Vec<&mut Value>,
+        fields: &[(&str, &str)],
+    ) -> Result<(), QueryError> {
+        let ids =
+            items.iter().flat_map(|item| fields.iter().filter_map(|(id, _)| item[*id].as_str().map(str::to_owned)));
+        let names = Self::find(state, permit, query_caller, ids.collect()).await?;
+        for item in items {
+            for (id, field) in fields {
+                item[*field] = item[*id].as_str().and_then(|id| names.get(id)).into();
+            }
+        }
+        Ok(())
+    }
+
     pub fn get(&self, id: &str) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }

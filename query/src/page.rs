@@ -128,7 +128,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query_caller::QueryString;
+    use crate::parameters::QueryString;
 
     fn cut(query: &str) -> Result<Cut, Refusal> {
         Cut::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")

@@ -1,22 +1,33 @@
 //! The query string, parsed strictly: an unknown, repeated or malformed parameter is a 400 that names it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Query};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use events::log::LogQueries;
+use events::log::{Head, LogQueries};
 use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 use events::time::parse_rfc3339;
 use http::Uri;
+use http::request::Parts;
 use projections::views::RequestFilter;
-
-use crate::query_caller::QueryString;
 
 /// The longest value; no id, name, time or cursor is longer.
 const VALUE_BYTES_MAX: usize = 6 * 1024;
+
+/// The query string, not decoded.
+pub struct QueryString(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for QueryString {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.uri.query().unwrap_or_default().to_owned()))
+    }
+}
 
 /// Parameters that have not been taken yet.
 #[derive(Debug)]
@@ -41,6 +52,14 @@ impl Parameters {
             }
         }
         Ok(Self { left, asked: Vec::new() })
+    }
+
+    /// The parameters, and the `min_position` among them.
+    pub fn with_min_position(query: &QueryString, log: &LogQueries) -> Result<(Self, u64), Refusal> {
+        let mut parameters = Self::parse(query)?;
+        let min_position = parameters.number("min_position")?.unwrap_or(0);
+        require_recorded(log.head(), min_position)?;
+        Ok((parameters, min_position))
     }
 
     pub fn text(&mut self, name: &str) -> Option<String> {
@@ -132,13 +151,6 @@ impl Parameters {
         })
     }
 
-    /// `min_position`, at most the head of the log; default 0, which every view has reached.
-    pub fn min_position(&mut self, log: &LogQueries) -> Result<u64, Refusal> {
-        let position = self.number("min_position")?.unwrap_or(0);
-        log.head().require(position)?;
-        Ok(position)
-    }
-
     /// Refuses parameters that were not taken.
     pub fn finish(self) -> Result<(), Refusal> {
         match self.left.into_keys().next() {
@@ -149,6 +161,16 @@ impl Parameters {
             }
         }
     }
+}
+
+/// Refuses a `min_position` beyond the head: every position that a client has received is in the log.
+pub fn require_recorded(head: Head, min_position: u64) -> Result<(), Refusal> {
+    let head = head.position;
+    if min_position <= head {
+        return Ok(());
+    }
+    let reason = format!("{min_position} is beyond the newest event of the log, which is at {head}");
+    Err(Refusal::invalid("min_position", reason).with("position", head))
 }
 
 /// `min_position` in a query string that may have other, foreign parameters of any form.

@@ -18,8 +18,8 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::page::Page;
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::{Parameters, QueryString};
+use crate::query_caller::QueryCaller;
 
 /// Enough for an empty object.
 const BODY_BYTES_MAX: usize = 1024;
@@ -79,9 +79,7 @@ async fn list(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
-    query_caller.require(Permission::AdminAccess)?;
-    let mut parameters = Parameters::parse(&query)?;
-    parameters.min_position(&state.log)?;
+    let (parameters, _) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
     parameters.finish()?;
     let as_of = state.log.head().position;
     let items: Result<Vec<Value>, _> = state.views.status().iter().map(serde_json::to_value).collect();

@@ -1,17 +1,18 @@
-//! The caller and the query string of a request.
+//! The caller of a request.
 
-use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use events::event::admin::Permission;
+use events::log::LogQueries;
 use events::refusal::{ErrorCode, Refusal};
 use http::request::Parts;
 use projections::caller::Caller;
 
 use crate::QueryState;
 use crate::error::QueryError;
+use crate::parameters::{Parameters, QueryString};
 
 /// The authenticated caller, and the permission that the query needs.
 pub struct QueryCaller {
@@ -23,6 +24,17 @@ pub struct QueryCaller {
 impl QueryCaller {
     pub const fn new(caller: Arc<Caller>) -> Self {
         Self { caller, required: None }
+    }
+
+    /// Begins a query that needs the permission: its parameters, and the `min_position` among them.
+    pub fn begin(
+        &mut self,
+        permission: Permission,
+        query: &QueryString,
+        log: &LogQueries,
+    ) -> Result<(Parameters, u64), QueryError> {
+        self.require(permission)?;
+        Ok(Parameters::with_min_position(query, log)?)
     }
 
     /// Refuses with `FORBIDDEN` unless the caller has the permission, now and whenever it is looked up again.
@@ -62,16 +74,5 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryCaller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, QueryError> {
         let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
         caller.map(Self::new).ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key").into())
-    }
-}
-
-/// The query string, not decoded.
-pub struct QueryString(pub String);
-
-impl<S: Send + Sync> FromRequestParts<S> for QueryString {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.uri.query().unwrap_or_default().to_owned()))
     }
 }

@@ -28,8 +28,8 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::Place;
-use crate::parameters::Parameters;
-use crate::query_caller::{QueryCaller, QueryString};
+use crate::parameters::QueryString;
+use crate::query_caller::QueryCaller;
 use crate::record::Record;
 use question::Question;
 use row::Line;
@@ -61,9 +61,7 @@ async fn usage(
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Response, QueryError> {
-    query_caller.require(Permission::UsageRead)?;
-    let mut parameters = Parameters::parse(&query)?;
-    let min_position = parameters.min_position(&state.log)?;
+    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
     let format = Format::take(&mut parameters)?;
     names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
     let question = Arc::new(Question::take(parameters, format)?);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row};
 
 use super::View;
 use super::exact;
-use super::log_pages::{is_checkpoint_of, pages};
+use super::log_pages::pages;
 use super::projector::{ProjectionError, Projector};
 use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
 
@@ -110,7 +110,7 @@ fn positions(
             return Ok(None);
         }
         let position = checkpoint.position;
-        if !is_checkpoint_of(log, &checkpoint) {
+        if !checkpoint.is_of(log) {
             let reason = format!("{} has applied an event that the log does not have", view.as_str());
             return Err(CompareError::Different { position, reason });
         }

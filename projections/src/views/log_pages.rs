@@ -1,11 +1,9 @@
-//! What the views read of the log.
+//! The log as views read it, page by page.
 
 use std::sync::Arc;
 
 use events::event::Recorded;
 use events::log::{LogError, Reader};
-
-use super::store::Checkpoint;
 
 /// Events in one transaction: the more there are, the fewer rows are written twice.
 pub const EVENTS_MAX: usize = 4096;
@@ -30,11 +28,4 @@ pub fn pages(
             Err(error) => Some(Err(error)),
         }
     })
-}
-
-/// Whether the log has the event at the checkpoint. It does not after the log was restored from an older copy.
-pub fn is_checkpoint_of(log: &dyn Reader, checkpoint: &Checkpoint) -> bool {
-    let Some(before) = checkpoint.position.checked_sub(1) else { return true };
-    let events = log.after(before, 1).unwrap_or_default();
-    events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == checkpoint.recorded_at_micros)
 }

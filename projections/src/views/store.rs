@@ -21,7 +21,6 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;
 use super::exact;
-use super::log_pages::is_checkpoint_of;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
 
 /// The views' file in the data folder.
@@ -77,6 +76,15 @@ pub struct Checkpoint {
     pub error: Option<String>,
 }
 
+impl Checkpoint {
+    /// Whether the log has the event at this checkpoint. It does not after it was restored from an older copy.
+    pub fn is_of(&self, log: &dyn Reader) -> bool {
+        let Some(before) = self.position.checked_sub(1) else { return true };
+        let events = log.after(before, 1).unwrap_or_default();
+        events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == self.recorded_at_micros)
+    }
+}
+
 /// Whether this version can use the stored rows of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compatibility {
@@ -104,7 +112,7 @@ pub struct Store {
 impl Store {
     /// Opens the views of a folder, or recreates them if they are not of this log.
     pub fn of_log(dir: &Path, log: &dyn Reader) -> Result<Self, StoreError> {
-        Self::open(dir, View::projectors(View::ALL), |checkpoint| is_checkpoint_of(log, checkpoint))
+        Self::open(dir, View::projectors(View::ALL), |checkpoint| checkpoint.is_of(log))
     }
 
     /// Opens the file if it is sound, otherwise recreates it. `belongs` says whether a checkpoint is of this log.

@@ -16,29 +16,25 @@ use crate::error::QueryError;
 use crate::names::Names;
 use crate::query_caller::QueryCaller;
 
+/// Fields with ids, and the fields for their names.
+const NAMED: [(&str, &str); 2] = [("tenant_id", "tenant_name"), ("user_id", "user_name")];
+
 /// Adds the fields to these keys.
 pub async fn complete(
     state: &QueryState,
     permit: &QueryPermit,
     query_caller: &QueryCaller,
-    keys: Vec<&mut Value>,
+    mut keys: Vec<&mut Value>,
 ) -> Result<(), QueryError> {
-    let text = |key: &Value, field: &str| key[field].as_str().map(str::to_owned);
     let ids: Vec<KeyId> = keys.iter().filter_map(|key| key["id"].as_str()?.parse().ok()).collect();
-    let owners = keys.iter().flat_map(|key| ["tenant_id", "user_id"].into_iter().filter_map(|field| text(key, field)));
-    let names = Names::find(state, permit, query_caller, owners.collect()).await?;
     let last_inferences = last_inferences(state, permit, ids).await?;
-    for key in keys {
+    for key in &mut keys {
         let Some(id) = key["id"].as_str().and_then(|id| id.parse::<KeyId>().ok()) else { continue };
         let last = state.last_uses.of(id).max(last_inferences.get(&id).copied());
         key["prefix"] = id.public_part().into();
         key["last_used_at"] = last.map(rfc3339).into();
-        for (owner, field) in [("tenant_id", "tenant_name"), ("user_id", "user_name")] {
-            let name = text(key, owner).and_then(|owner| names.get(&owner).map(str::to_owned));
-            key[field] = name.into();
-        }
     }
-    Ok(())
+    Names::put_beside(state, permit, query_caller, keys, &NAMED).await
 }
 
 /// When each of these keys last sent an inference request, according to the view. Empty while the view cannot be read, so

@@ -57,19 +57,19 @@ const COLUMNS: [(&str, Column); 38] = [
 ];
 
 /// The row for a request's JSON; for null, the columns without values.
-pub fn row(life: &Value) -> Record {
+pub fn row(request: &Value) -> Record {
     let mut record = Record::default();
     for (name, column) in COLUMNS {
-        record.put(name, column.of(life));
+        record.put(name, column.of(request));
     }
     record
 }
 
 impl Column {
-    fn of(&self, life: &Value) -> Cell {
-        let text = |place: &str| life.pointer(place).and_then(Value::as_str);
+    fn of(&self, request: &Value) -> Cell {
+        let text = |place: &str| request.pointer(place).and_then(Value::as_str);
         match self {
-            Self::At(place) => life.pointer(place).cloned().unwrap_or_default().into(),
+            Self::At(place) => request.pointer(place).cloned().unwrap_or_default().into(),
             Self::Usd(place) => {
                 let amount: Option<NanoUsd> = text(place).and_then(|amount| amount.parse().ok());
                 // Corrections can raise a cost beyond the range of one amount.
@@ -90,13 +90,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_one_row_and_what_it_does_not_have_is_empty() {
-        let life = json!({
+    fn a_request_is_one_row_whose_missing_fields_are_empty() {
+        let request = json!({
             "request_id": "req_1", "status": "completed", "cost_usd": "-0.000000250", "streamed": false,
             "backend": { "provider": "sim", "model": "echo" }, "usage": { "output_text_tokens": 9 },
             "metadata": { "team": "red" }, "key_id": null,
         });
-        let row = row(&life);
+        let row = row(&request);
         let cells: Vec<(&str, &Cell)> = row.names().zip(row.cells()).filter(|(_, cell)| **cell != Cell::Null).collect();
         let wanted: [(&str, Cell); 8] = [
             ("request_id", "req_1".into()),

@@ -103,7 +103,7 @@ fn dimension(name: &str) -> Result<Dimension, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query_caller::QueryString;
+    use crate::parameters::QueryString;
 
     fn asked(query: &str) -> Result<Question, Refusal> {
         Question::take(Parameters::parse(&QueryString(query.to_owned()))?, Format::Json)

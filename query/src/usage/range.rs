@@ -66,7 +66,7 @@ fn midnight(day: NaiveDate) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query_caller::QueryString;
+    use crate::parameters::QueryString;
 
     fn range(query: &str) -> Range {
         take(&mut Parameters::parse(&QueryString(query.to_owned())).expect("parameters")).expect("a range")

@@ -12,26 +12,26 @@ use serde_json::{Map, Value};
 use crate::described::{nullable_id, nullable_time};
 
 /// The events, by position.
-pub type Facts = HashMap<u64, Recorded>;
+pub type EventsByPosition = HashMap<u64, Recorded>;
 
 /// The admission or refusal, the caller, the outcome and the money. `None` if the log does not have an event that the view
 /// points to.
-pub fn json(request: &StoredRequest, facts: &Facts) -> Result<Option<Value>, serde_json::Error> {
-    let Some(begin) = facts.get(&request.position) else { return Ok(None) };
-    let mut life = data(begin)?;
+pub fn json(request: &StoredRequest, events: &EventsByPosition) -> Result<Option<Value>, serde_json::Error> {
+    let Some(begin) = events.get(&request.position) else { return Ok(None) };
+    let mut fields = data(begin)?;
     // The outcome repeats the requested model; its other fields are its own.
-    let model = life.get("model").cloned().unwrap_or_default();
-    let outcome = request.outcome.and_then(|position| facts.get(&position));
+    let model = fields.get("model").cloned().unwrap_or_default();
+    let outcome = request.outcome.and_then(|position| events.get(&position));
     if let Some(outcome) = outcome {
-        life.extend(data(outcome)?);
+        fields.extend(data(outcome)?);
     }
     let context = &begin.context;
     let of_type = |wanted: fn(&Event) -> bool| {
-        let incidents = request.incidents.iter().filter_map(|position| facts.get(position));
+        let incidents = request.incidents.iter().filter_map(|position| events.get(position));
         incidents.filter(|recorded| wanted(&recorded.event)).map(step).collect::<Result<Vec<_>, _>>()
     };
     let text = |id: Option<String>| id.map_or(Value::Null, Value::from);
-    let mut put = |name: &str, value: Value| life.insert(name.to_owned(), value);
+    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("request_id", request.id.as_str().into());
     put("status", request.status.as_str().into());
     put("actor", context.actor.to_string().into());
@@ -43,26 +43,26 @@ pub fn json(request: &StoredRequest, facts: &Facts) -> Result<Option<Value>, ser
     put("recorded_at", rfc3339(begin.recorded_at).into());
     put("position", request.position.into());
     put("cost_usd", request.cost.to_string().into());
-    put("hold", hold(request, facts)?);
+    put("hold", hold(request, events)?);
     put("outcome_position", outcome.map(|outcome| outcome.position).into());
     put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
-    put("settlement", settlement(request, facts)?);
+    put("settlement", settlement(request, events)?);
     put("positions", request.positions().into());
     put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
     put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
-    Ok(Some(Value::Object(life)))
+    Ok(Some(Value::Object(fields)))
 }
 
-fn hold(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Error> {
-    let Some(hold) = request.hold.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+fn hold(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, serde_json::Error> {
+    let Some(hold) = request.hold.and_then(|position| events.get(&position)) else { return Ok(Value::Null) };
     let mut fields = data(hold)?;
     fields.insert("position".to_owned(), hold.position.into());
     Ok(Value::Object(fields))
 }
 
 /// The end of the hold, with its `type`.
-fn settlement(request: &StoredRequest, facts: &Facts) -> Result<Value, serde_json::Error> {
-    let Some(end) = request.hold_end.and_then(|position| facts.get(&position)) else { return Ok(Value::Null) };
+fn settlement(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, serde_json::Error> {
+    let Some(end) = request.hold_end.and_then(|position| events.get(&position)) else { return Ok(Value::Null) };
     let mut settlement = step(end)?;
     if let Some(fields) = settlement.as_object_mut() {
         fields.insert("type".to_owned(), end.event.name().into());
