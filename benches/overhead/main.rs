@@ -1,19 +1,19 @@
-//! What a request through Ledgerway costs more than one that goes straight to the upstream, beside what it costs through
-//! nginx: governed by a key, four budgets and a rate limit, and durable before it is dispatched and before its last byte.
+//! The cost of a request through Ledgerway compared with a direct request to the upstream and with one through nginx. The
+//! request is governed by a key, four budgets and a rate limit, and durable before it is dispatched and before its last byte.
 //!
-//! `cargo bench --bench overhead` starts the binary, nginx, a fast upstream and a load generator on this machine.
-//! Latencies depend on how many cores they share; CPU a request does not. The fsync of the same disk in the same run
-//! says how much of a latency is the disk's.
+//! `cargo bench --bench overhead` starts the binary, nginx, a fast upstream and a load generator on this machine. Latencies
+//! depend on the number of cores that they share; the CPU time per request does not. The fsync time of the same disk in the
+//! same run shows the disk's part of a latency.
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `OVERHEAD_ONLY` | | `whole`, `streams` or `memory` alone |
-//! | `OVERHEAD_SECONDS` | 5 | measured at each path and number of connections |
-//! | `OVERHEAD_PACED_SECONDS` | 9 | the same of paced streams, and how long each stream of the crowd is |
-//! | `OVERHEAD_STREAMS` | 512 | in the crowd |
+//! | `OVERHEAD_ONLY` | | `whole`, `streams` or `memory`: only this part |
+//! | `OVERHEAD_SECONDS` | 5 | for each path and number of connections |
+//! | `OVERHEAD_PACED_SECONDS` | 9 | the same for paced streams, and the length of each concurrent stream |
+//! | `OVERHEAD_STREAMS` | 512 | concurrent streams |
 //! | `OVERHEAD_NGINX` | 1 | 0 leaves nginx out |
-//! | `OVERHEAD_BESIDE` | | another build of the gateway, which takes turns with this one: the path `beside` |
-//! | `OVERHEAD_CONNECTIONS` | | of whole answers and bursts, so many alone |
+//! | `OVERHEAD_BESIDE` | | another build of the gateway, as the path `beside` |
+//! | `OVERHEAD_CONNECTIONS` | | the only number of connections for whole answers and bursts |
 
 mod nginx;
 mod paced;
@@ -37,7 +37,7 @@ use nginx::Nginx;
 use path::Path;
 
 const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
-/// Until the start has settled.
+/// The time after the start in which memory settles.
 const IDLE: Duration = Duration::from_secs(2);
 const WHOLE_ENDS_WITH: &str = r#""completion_tokens":9,"total_tokens":21}}"#;
 
@@ -93,27 +93,28 @@ impl Bench {
         let settings = Settings::read()?;
         descriptors::require(u64::from(settings.streams) * 4 + 512)?;
         let upstream = PreparedUpstream::start();
-        // First: where it is missing, nobody should wait for anything else.
+        // First, so that a missing nginx is reported at once.
         let measures_nginx = settings.with_nginx && settings.only != Some("memory");
         let nginx = measures_nginx.then(|| Nginx::start(upstream.address)).transpose()?;
         let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
         std::thread::sleep(IDLE);
         let idle = gateway.processes().memory();
-        let ledgerway = through("ledgerway", &gateway, &upstream);
+        let ledgerway = gateway_path("ledgerway", &gateway, &upstream);
         let memory = vec![
             ("2 s after the start, before any request".to_owned(), idle),
             ("set up".to_owned(), gateway.processes().memory()),
         ];
         let other = settings.beside.as_deref().map(|binary| Gateway::start(binary, env!("CARGO_TARGET_TMPDIR")));
-        let beside = other.as_ref().map(|other| through("beside", other, &upstream));
-        let paths = past(&upstream, nginx.as_ref(), &ledgerway.secret).chain([ledgerway]).chain(beside).collect();
+        let beside = other.as_ref().map(|other| gateway_path("beside", other, &upstream));
+        let paths =
+            other_paths(&upstream, nginx.as_ref(), &ledgerway.secret).chain([ledgerway]).chain(beside).collect();
         Ok(Self { settings, gateway, _beside: other, paths, _nginx: nginx, memory })
     }
 
     fn run(&mut self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut out = io::stdout().lock();
-        let before = fdatasync(self.gateway.folder())?;
+        let before = fdatasync(self.gateway.data())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         writeln!(out, "{cores} cores shared by gateway, nginx, upstream and load generator")?;
         writeln!(out, "{before} at the start")?;
@@ -127,21 +128,21 @@ impl Bench {
             runtime.block_on(self.load_for_memory())?;
         }
         if self.settings.only != Some("whole") {
-            runtime.block_on(self.crowd(&mut out))?;
+            runtime.block_on(self.concurrent_streams(&mut out))?;
         }
         self.memory_rows(&mut out)?;
-        writeln!(out, "\n{} at the end", fdatasync(self.gateway.folder())?)
+        writeln!(out, "\n{} at the end", fdatasync(self.gateway.data())?)
     }
 
     async fn whole(&mut self, out: &mut impl Write, before: Fsync) -> io::Result<()> {
         writeln!(out, "\nWhole answers of nine words:\n")?;
         throughput::header(out, "request")?;
         for &connections in &self.settings.connections {
-            let aim = |path: &Path| path.aim_whole(WHOLE_ENDS_WITH);
-            let at_rest = throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
+            let workload = |path: &Path| path.whole_workload(WHOLE_ENDS_WITH);
+            let medians = throughput::rows(out, &self.paths, workload, connections, self.settings.time).await?;
             if connections == 1 {
-                let fsync = (before.p50 + fdatasync(self.gateway.folder())?.p50) / 2;
-                added(out, &at_rest, fsync)?;
+                let fsync = (before.p50 + fdatasync(self.gateway.data())?.p50) / 2;
+                write_added(out, &medians, fsync)?;
             }
         }
         self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
@@ -152,24 +153,24 @@ impl Bench {
         writeln!(out, "\nStreams of {BURST_TOKENS} tokens that come at once:\n")?;
         throughput::header(out, "stream")?;
         for &connections in &self.settings.connections {
-            let aim = |path: &Path| path.aim_stream(model::BURST, BURST_TOKENS, 256);
-            throughput::rows(out, &self.paths, aim, connections, self.settings.time).await?;
+            let workload = |path: &Path| path.stream_workload(model::BURST, BURST_TOKENS, 256);
+            throughput::rows(out, &self.paths, workload, connections, self.settings.time).await?;
         }
         paced::few(out, &self.paths, self.settings.paced).await
     }
 
-    /// The load of whole answers that the memory is looked at after, where it was not measured already.
+    /// Serves whole answers before the memory is measured, if that part of the benchmark is left out.
     async fn load_for_memory(&mut self) -> io::Result<()> {
         self.paths.retain(|path| path.admin.is_some());
-        let aim = |path: &Path| path.aim_whole(WHOLE_ENDS_WITH);
-        throughput::rows(&mut io::sink(), &self.paths, aim, 128, self.settings.time).await?;
+        let workload = |path: &Path| path.whole_workload(WHOLE_ENDS_WITH);
+        throughput::rows(&mut io::sink(), &self.paths, workload, 128, self.settings.time).await?;
         self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
         Ok(())
     }
 
-    async fn crowd(&mut self, out: &mut impl Write) -> io::Result<()> {
+    async fn concurrent_streams(&mut self, out: &mut impl Write) -> io::Result<()> {
         let (streams, time) = (self.settings.streams, self.settings.paced);
-        let during = paced::crowd(out, &self.paths, streams, time).await?;
+        let during = paced::concurrent(out, &self.paths, streams, time).await?;
         self.memory.push((format!("{streams} streams at once"), during));
         self.memory.push(("after them".to_owned(), self.gateway.processes().memory()));
         Ok(())
@@ -185,8 +186,8 @@ impl Bench {
     }
 }
 
-/// The paths that have no gateway.
-fn past(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
+/// The paths without a gateway.
+fn other_paths(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
     let (address, secret) = (upstream.address, secret.to_owned());
     let direct = Path {
         name: "direct",
@@ -207,16 +208,17 @@ fn past(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str) -> imp
     std::iter::once(direct).chain(nginx)
 }
 
-/// The path through a gateway, where all is made that a request needs.
-fn through(name: &'static str, gateway: &Gateway, upstream: &PreparedUpstream) -> Path {
+/// The path through a gateway, with everything that a request needs.
+fn gateway_path(name: &'static str, gateway: &Gateway, upstream: &PreparedUpstream) -> Path {
     let (admin, address) = (gateway.admin(), gateway.address);
     let secret = admin.set_up(upstream.address, PRICE).secret;
     admin.wait_for_views();
     Path { name, whole: address, streams: address, secret, processes: gateway.processes(), admin: Some(admin) }
 }
 
-fn added(out: &mut impl Write, at_rest: &throughput::AtRest, fsync: Duration) -> io::Result<()> {
-    let added = signed_micros(at_rest.ledgerway) - signed_micros(at_rest.direct);
+/// Prints the latency that the gateway adds at one connection.
+fn write_added(out: &mut impl Write, medians: &throughput::Medians, fsync: Duration) -> io::Result<()> {
+    let added = signed_micros(medians.ledgerway) - signed_micros(medians.direct);
     let besides = added - 2 * signed_micros(fsync);
     for (what, added) in
         [("added".to_owned(), added), (format!("added less two fsyncs of {} µs", fsync.as_micros()), besides)]
@@ -228,7 +230,7 @@ fn added(out: &mut impl Write, at_rest: &throughput::AtRest, fsync: Duration) ->
     Ok(())
 }
 
-/// A difference below zero is shown as such: then the disk was not the same in both measurements.
+/// Signed, since a difference is negative if the disk was slower in the other measurement.
 fn signed_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

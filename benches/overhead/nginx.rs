@@ -1,5 +1,4 @@
-//! nginx as the distribution builds it, as a plain proxy to the same upstream: an instance of its own, with a
-//! configuration of its own, in a temporary folder.
+//! The distribution's nginx as a plain proxy to the same upstream, with its configuration in a temporary folder.
 
 use std::fs;
 use std::io;
@@ -11,21 +10,21 @@ use std::time::{Duration, Instant};
 use harness::process::Processes;
 use tempfile::TempDir;
 
-/// Where Debian has it, which is not on everybody's path.
+/// The program, and Debian's place for it, which is not on every user's path.
 const NAMES: [&str; 2] = ["nginx", "/usr/sbin/nginx"];
 const READY_MAX: Duration = Duration::from_secs(10);
 
 pub struct Nginx {
     process: Child,
-    /// Buffers answers, as it does by default.
+    /// The port that buffers responses, as nginx does by default.
     pub whole: SocketAddr,
-    /// Passes on what comes as it comes.
+    /// The port that passes on bytes as they arrive.
     pub streams: SocketAddr,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Errors: what to do where there is no nginx, or why it did not start.
+    /// Errors: nginx is not installed, with the command that installs it; or it did not start.
     pub fn start(upstream: SocketAddr) -> Result<Self, String> {
         let program = installed().ok_or(
             "nginx is not installed: `apt-get install --no-install-recommends nginx-light`, or leave it out with \
@@ -48,23 +47,23 @@ impl Nginx {
             .spawn()
             .map_err(|error| format!("start {program}: {error}"))?;
         let mut nginx = Self { process, whole, streams, folder };
-        nginx.wait_until_it_listens()?;
+        nginx.wait_until_listening()?;
         Ok(nginx)
     }
 
-    /// Master and workers.
+    /// The master and its workers.
     pub fn processes(&self) -> Processes {
         Processes::with_children(self.process.id())
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<(), String> {
+    fn wait_until_listening(&mut self) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < READY_MAX {
             if let Ok(Some(status)) = self.process.try_wait() {
-                let said = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
-                return Err(format!("nginx ended with {status}: {said}"));
+                let log = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
+                return Err(format!("nginx ended with {status}: {log}"));
             }
-            // The master listens before its workers are there to accept.
+            // The master listens before its workers accept.
             let has_workers = self.processes().count() > 1;
             if has_workers && [self.whole, self.streams].iter().all(|address| TcpStream::connect(address).is_ok()) {
                 return Ok(());
@@ -77,7 +76,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // A master that is killed leaves its workers behind: it is told to stop, and takes them with it.
+        // SIGTERM also ends the workers, which SIGKILL would leave behind.
         let pid = self.process.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.process.wait();
@@ -100,7 +99,7 @@ fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// Connections are kept on both sides for the whole run, and answers of this size never touch a file.
+/// Connections on both sides stay open for the whole run, and responses of this size are never written to a file.
 fn configuration(folder: &Path, upstream: SocketAddr, whole: SocketAddr, streams: SocketAddr) -> String {
     let folder = folder.display();
     let server = |listen: SocketAddr, buffering: &str| {

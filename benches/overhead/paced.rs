@@ -1,11 +1,11 @@
-//! Streams that take their time: when the first token comes, and how evenly the others do.
+//! Paced streams: the time to the first token, and the gaps between tokens.
 
 use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
 
 use harness::figures::{Spread, micros_each, millis};
-use harness::load::{self, Aim, Tally};
+use harness::load::{self, Tally, Workload};
 use harness::process::Memory;
 use harness::table;
 use testing::upstream::prepared::{PACE, model};
@@ -13,16 +13,16 @@ use testing::upstream::prepared::{PACE, model};
 use crate::path::{Path, take_turns};
 
 const CONNECTIONS: [usize; 2] = [1, 32];
-/// Short, so that there are enough first tokens.
+/// Few, so that there are many first tokens to measure.
 const TOKENS: u32 = 8;
-/// Streams of a crowd begin within this time, so that their tokens do not all come at the same instant.
-const BEGIN_WITHIN: Duration = Duration::from_secs(1);
-/// A gap that is so much longer than the pace is seen by whoever reads along.
+/// The time in which concurrent streams begin, so that their tokens do not all arrive at the same instant.
+const RAMP_UP: Duration = Duration::from_secs(1);
+/// A gap that is longer than the pace by this much is a stall, which a reader notices.
 const STALL: Duration = Duration::from_millis(100);
-const CROWD_ENDS_WITHIN: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CONCURRENT_MAX: Duration = Duration::from_secs(120);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A token every 20 ms, on few connections.
+/// Measures a token every 20 ms on few connections.
 pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Result<()> {
     writeln!(out, "\nStreams of {TOKENS} tokens, one every {} ms:\n", PACE.as_millis())?;
     table::header(
@@ -30,9 +30,9 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
         &["connections", "path", "streams", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "errors"],
     )?;
     for connections in CONNECTIONS {
-        let begin_within = PACE * TOKENS;
-        let aim = |path: &Path| Aim { begin_within, ..path.aim_stream(model::PACED, TOKENS.into(), 1) };
-        let tallies = take_turns(paths, aim, connections, time).await;
+        let ramp_up = PACE * TOKENS;
+        let workload = |path: &Path| Workload { ramp_up, ..path.stream_workload(model::PACED, TOKENS.into(), 1) };
+        let tallies = take_turns(paths, workload, connections, time).await;
         let mut firsts = Vec::with_capacity(paths.len());
         for (path, mut tally) in paths.iter().zip(tallies) {
             let first = Spread::of(&mut tally.firsts);
@@ -40,7 +40,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
             let mut cells = vec![connections.to_string(), path.name.to_owned(), tally.totals.len().to_string()];
             cells.extend([millis(first.p50), millis(first.p99)]);
             cells.extend(gaps(&mut tally));
-            cells.push(tally.errors_in_words());
+            cells.push(tally.errors_as_text());
             table::row(out, &cells)?;
         }
         let added = |of: fn(&Spread) -> Duration| {
@@ -56,8 +56,8 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
     Ok(())
 }
 
-/// Many at once, `time` long; what the gateway had in memory at most meanwhile.
-pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Duration) -> io::Result<Memory> {
+/// Measures many concurrent streams of this length. Returns the highest memory of the gateway meanwhile.
+pub async fn concurrent(out: &mut impl Write, paths: &[Path], streams: u32, time: Duration) -> io::Result<Memory> {
     let tokens = usize::try_from(time.as_millis() / PACE.as_millis()).unwrap_or(usize::MAX).max(2);
     writeln!(
         out,
@@ -75,8 +75,8 @@ pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Dur
     let mut gateway = Memory::default();
     for path in paths {
         let cpu = path.processes.cpu();
-        let (mut tally, memory) = watched(path, tokens, streams).await;
-        path.calm_down();
+        let (mut tally, memory) = run_and_sample(path, tokens, streams).await;
+        path.wait_for_views();
         let cpu = path.processes.cpu().saturating_sub(cpu);
         if path.name == "ledgerway" {
             gateway = memory;
@@ -88,22 +88,23 @@ pub async fn crowd(out: &mut impl Write, paths: &[Path], streams: u32, time: Dur
         cells.push(tally.gaps.iter().filter(|gap| **gap > PACE + STALL).count().to_string());
         let cpu = micros_each(cpu, tally.totals.len() * tokens);
         cells.push(if path.processes.count() == 0 { String::new() } else { cpu.to_string() });
-        cells.push(tally.errors_in_words());
+        cells.push(tally.errors_as_text());
         table::row(out, &cells)?;
     }
     Ok(gateway)
 }
 
-async fn watched(path: &Path, tokens: usize, streams: u32) -> (Tally, Memory) {
-    let aim = path.aim_stream(model::PACED, tokens as u64, 0);
-    let mut crowd = pin!(load::crowd(&aim, streams, BEGIN_WITHIN, CROWD_ENDS_WITHIN));
-    let mut most = path.processes.memory();
+/// Runs the streams. Returns the highest memory of the path's processes.
+async fn run_and_sample(path: &Path, tokens: usize, streams: u32) -> (Tally, Memory) {
+    let workload = Workload { ramp_up: RAMP_UP, ..path.stream_workload(model::PACED, tokens as u64, 0) };
+    let mut load = pin!(load::run_each_once(&workload, streams, CONCURRENT_MAX));
+    let mut highest = path.processes.memory();
     loop {
         tokio::select! {
-            tally = &mut crowd => return (tally, most),
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                let seen = path.processes.memory();
-                most = Memory { now: most.now.max(seen.now), peak: most.peak.max(seen.peak) };
+            tally = &mut load => return (tally, highest),
+            () = tokio::time::sleep(SAMPLE_INTERVAL) => {
+                let sample = path.processes.memory();
+                highest = Memory { now: highest.now.max(sample.now), peak: highest.peak.max(sample.peak) };
             }
         }
     }

@@ -1,65 +1,70 @@
-//! The ways to the upstream that are measured side by side.
+//! The paths to the upstream that are compared.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::admin::Admin;
-use harness::connection::Wanted;
-use harness::load::{self, Aim, Tally};
+use harness::connection::Expected;
+use harness::load::{self, Tally, Workload};
 use harness::process::Processes;
 use harness::request;
 
-/// Every figure is of so many rounds, in which the paths take turns: what else the machine does then falls on all.
+/// Rounds of each measurement. The paths take turns in each, so that other work of the machine affects all of them.
 const ROUNDS: u32 = 10;
 
 pub struct Path {
     pub name: &'static str,
     pub whole: SocketAddr,
     pub streams: SocketAddr,
-    /// Of the key that asks.
+    /// The secret of the key that sends the requests.
     pub secret: String,
-    /// Nobody's where nothing is in between.
+    /// The processes between client and upstream; none for the direct path.
     pub processes: Processes,
-    /// Whose views have to be waited for.
+    /// The gateway of the path, whose views are waited for.
     pub admin: Option<Admin>,
 }
 
 impl Path {
-    pub fn aim_whole(&self, ending: &'static str) -> Aim {
-        let (request, wanted) = (request::whole(&self.secret).into(), Wanted::Whole { ending });
-        Aim { address: self.whole, request, wanted, warm_up: 256, begin_within: Duration::ZERO }
+    pub fn whole_workload(&self, ending: &'static str) -> Workload {
+        let (request, expected) = (request::whole(&self.secret).into(), Expected::Whole { ending });
+        Workload { address: self.whole, request, expected, warm_up: 256, ramp_up: Duration::ZERO }
     }
 
-    pub fn aim_stream(&self, model: &str, tokens: u64, warm_up: usize) -> Aim {
+    pub fn stream_workload(&self, model: &str, tokens: u64, warm_up: usize) -> Workload {
         let request = request::stream(model, tokens, &self.secret).into();
-        let wanted = Wanted::Stream { tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
-        Aim { address: self.streams, request, wanted, warm_up, begin_within: Duration::ZERO }
+        let expected = Expected::Stream { tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
+        Workload { address: self.streams, request, expected, warm_up, ramp_up: Duration::ZERO }
     }
 
-    async fn round(&self, aim: &Aim, connections: usize, time: Duration) -> Tally {
-        let open = load::warm(aim, connections).await;
-        self.calm_down();
+    async fn round(&self, workload: &Workload, connections: usize, time: Duration) -> Tally {
+        let open = load::warm(workload, connections).await;
+        self.wait_for_views();
         let cpu = self.processes.cpu();
-        let mut tally = load::spend(aim, open, time).await;
-        self.calm_down();
+        let mut tally = load::run(workload, open, time).await;
+        self.wait_for_views();
         tally.cpu = self.processes.cpu().saturating_sub(cpu);
         tally
     }
 
-    /// What views still do of a round is part of its cost, and must not weigh on the next one.
-    pub fn calm_down(&self) {
+    /// Waits for the views: their work is part of a round's cost, and must not count towards the next round.
+    pub fn wait_for_views(&self) {
         if let Some(admin) = self.admin {
             admin.wait_for_views();
         }
     }
 }
 
-/// Measures all paths for `time` each; their tallies in the same order.
-pub async fn take_turns(paths: &[Path], aim: impl Fn(&Path) -> Aim, connections: usize, time: Duration) -> Vec<Tally> {
+/// Measures all paths for `time` each. Returns their tallies in the same order.
+pub async fn take_turns(
+    paths: &[Path],
+    workload: impl Fn(&Path) -> Workload,
+    connections: usize,
+    time: Duration,
+) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = paths.iter().map(|_| Tally::default()).collect();
     for _ in 0..ROUNDS {
         for (path, tally) in paths.iter().zip(&mut tallies) {
-            tally.merge(path.round(&aim(path), connections, time / ROUNDS).await);
+            tally.merge(path.round(&workload(path), connections, time / ROUNDS).await);
         }
     }
     tallies

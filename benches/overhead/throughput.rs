@@ -1,23 +1,23 @@
-//! Answers that come at once, whole or as a stream: what they take, how many there are in a second, what each costs.
+//! Unpaced responses, whole or streamed: their latency, their rate and the CPU time of each.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use harness::figures::{Spread, micros_each, per_second};
-use harness::load::{Aim, Tally};
+use harness::load::{Tally, Workload};
 use harness::table;
 
 use crate::path::{Path, take_turns};
 
 pub const CONNECTIONS: [usize; 3] = [1, 16, 128];
 
-/// Medians of paths at one connection.
-pub struct AtRest {
+/// Median latencies of two paths.
+pub struct Medians {
     pub direct: Duration,
     pub ledgerway: Duration,
 }
 
-/// The head of the table; what an answer is called in it.
+/// Prints the titles of the columns; `answer` names what is counted.
 pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
     let (answers, a_second, cpu) = (format!("{answer}s"), format!("{answer}s/s"), format!("CPU-µs a {answer}"));
     table::header(
@@ -26,23 +26,23 @@ pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
     )
 }
 
-/// The rows of so many connections.
+/// Measures and prints the rows for this number of connections.
 pub async fn rows(
     out: &mut impl Write,
     paths: &[Path],
-    aim: impl Fn(&Path) -> Aim,
+    workload: impl Fn(&Path) -> Workload,
     connections: usize,
     time: Duration,
-) -> io::Result<AtRest> {
-    let mut tallies = take_turns(paths, aim, connections, time).await;
+) -> io::Result<Medians> {
+    let mut tallies = take_turns(paths, workload, connections, time).await;
     let rate = |tally: &Tally| per_second(tally.totals.len(), tally.took);
     let nginx = paths.iter().position(|path| path.name == "nginx").and_then(|at| tallies.get(at)).map(rate);
-    let mut at_rest = AtRest { direct: Duration::ZERO, ledgerway: Duration::ZERO };
+    let mut medians = Medians { direct: Duration::ZERO, ledgerway: Duration::ZERO };
     for (path, tally) in paths.iter().zip(&mut tallies) {
         let Spread { p50, p99, .. } = Spread::of(&mut tally.totals);
         match path.name {
-            "direct" => at_rest.direct = p50,
-            "ledgerway" => at_rest.ledgerway = p50,
+            "direct" => medians.direct = p50,
+            "ledgerway" => medians.ledgerway = p50,
             _ => {}
         }
         let cpu = micros_each(tally.cpu, tally.totals.len());
@@ -58,9 +58,9 @@ pub async fn rows(
                 rate(tally).to_string(),
                 if path.processes.count() == 0 { String::new() } else { cpu.to_string() },
                 share.map(|share| share.to_string()).unwrap_or_default(),
-                tally.errors_in_words(),
+                tally.errors_as_text(),
             ],
         )?;
     }
-    Ok(at_rest)
+    Ok(medians)
 }

@@ -1,78 +1,73 @@
-//! All measures of one folder.
+//! The measurements of one folder.
 
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::figures::{millis, per_mille};
+use harness::gateway::Gateway;
+use testing::blocking::BlockingWire;
+
 use crate::folder::Folder;
-use crate::process::{OPERATOR_KEY, Process};
-use crate::questions::{self, Question, Who};
+use crate::questions::{self, Question};
 
 const STARTS: usize = 3;
-/// What is slow is not asked as often: no question takes longer in all.
+/// The time limit for all samples of one question: slow questions get fewer samples.
 const TIME_MAX: Duration = Duration::from_secs(5);
+const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
 pub struct Measured {
     pub name: &'static str,
     pub value: String,
 }
 
-pub fn all(folder: &Folder, samples: usize) -> io::Result<Vec<Measured>> {
+pub fn measure(folder: &Folder, samples: usize) -> io::Result<Vec<Measured>> {
     let mut measured = vec![Measured { name: "events", value: folder.events.to_string() }];
     for (name, file) in [("ledger.db", "ledger.db"), ("views.db", "views.db")] {
         measured.push(Measured { name, value: format!("{} MiB", size(&folder.path.join(file))? >> 20) });
     }
-    let (process, listening, ready) = starts(folder)?;
+    let (gateway, listening, ready) = start_repeatedly(folder);
     measured.push(Measured { name: "start to listening", value: format!("{} ms", listening.as_millis()) });
     measured.push(Measured { name: "start to ready", value: format!("{} ms", ready.as_millis()) });
-    measured.push(Measured { name: "memory when ready", value: format!("{} MiB", process.memory_mib()?) });
-    for question in questions::all(&process, folder)? {
-        measured.push(latency(&process, folder, &question, samples)?);
+    measured.push(Measured { name: "memory when ready", value: memory(&gateway) });
+    for question in questions::all(gateway.admin(), folder)? {
+        measured.push(latency(&gateway, &question, samples)?);
     }
-    measured.push(Measured { name: "memory after all this", value: format!("{} MiB", process.memory_mib()?) });
+    measured.push(Measured { name: "memory after all this", value: memory(&gateway) });
     Ok(measured)
 }
 
-/// A running process, and the medians of its starts, each after a crash.
-fn starts(folder: &Folder) -> io::Result<(Process, Duration, Duration)> {
+/// A running gateway, and the median times of its starts until it listens and until it is ready. Each start follows a kill.
+fn start_repeatedly(folder: &Folder) -> (Gateway, Duration, Duration) {
     let (mut listening, mut ready) = (Vec::new(), Vec::new());
-    for _ in 1..STARTS {
-        let process = Process::start(&folder.path)?;
-        listening.push(process.listening_after);
-        ready.push(process.ready_after);
+    loop {
+        let began = Instant::now();
+        let gateway = folder.start_gateway();
+        listening.push(began.elapsed());
+        gateway.wait_until_ready();
+        ready.push(began.elapsed());
+        if ready.len() == STARTS {
+            return (gateway, per_mille(&mut listening, 500), per_mille(&mut ready, 500));
+        }
     }
-    let process = Process::start(&folder.path)?;
-    listening.push(process.listening_after);
-    ready.push(process.ready_after);
-    Ok((process, percentile(&mut listening, 50), percentile(&mut ready, 50)))
 }
 
-fn latency(process: &Process, folder: &Folder, question: &Question, samples: usize) -> io::Result<Measured> {
-    let mut client = process.client(match question.who {
-        Who::Operator => OPERATOR_KEY,
-        Who::Tenant => &folder.secret,
-    })?;
-    // A key's first request hashes its secret.
-    question.ask(&mut client)?;
+fn memory(gateway: &Gateway) -> String {
+    format!("{} MiB", gateway.processes().memory().now >> 20)
+}
+
+fn latency(gateway: &Gateway, question: &Question, samples: usize) -> io::Result<Measured> {
+    let mut wire = BlockingWire::open(gateway.address, RESPONSE_MAX)?;
+    // The first request of a key is slower, because its secret is hashed.
+    question.ask(&mut wire)?;
     let (mut latencies, until) = (Vec::with_capacity(samples), Instant::now() + TIME_MAX);
     while latencies.len() < samples && Instant::now() < until {
         let asked = Instant::now();
-        question.ask(&mut client)?;
+        question.ask(&mut wire)?;
         latencies.push(asked.elapsed());
     }
-    let (p50, p99) = (percentile(&mut latencies, 50), percentile(&mut latencies, 99));
-    Ok(Measured { name: question.name, value: format!("{} / {}", milliseconds(p50), milliseconds(p99)) })
-}
-
-/// With two digits, and the unit.
-fn milliseconds(took: Duration) -> String {
-    format!("{}.{:02} ms", took.as_millis(), took.as_micros() / 10 % 100)
-}
-
-fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
-    samples.sort_unstable();
-    let rank = (samples.len() * percent).div_ceil(100).saturating_sub(1);
-    samples.get(rank).copied().unwrap_or_default()
+    let (p50, p99) = (per_mille(&mut latencies, 500), per_mille(&mut latencies, 990));
+    Ok(Measured { name: question.name, value: format!("{} ms / {} ms", millis(p50), millis(p99)) })
 }
 
 fn size(file: &Path) -> io::Result<u64> {

@@ -1,79 +1,68 @@
-//! What is asked of a folder: a request to the model, and the queries, each at the ends of what it may have to look at.
+//! The measured requests: a model call, and queries that read little or much of a folder.
 
 use std::io;
 
+use harness::admin::{Admin, OPERATOR_KEY};
+use harness::request;
 use serde_json::{Value, json};
+use testing::blocking::BlockingWire;
 
-use crate::client::Client;
 use crate::folder::{Folder, MODEL};
-use crate::process::{OPERATOR_KEY, Process};
-
-/// Whose key asks.
-#[derive(Clone, Copy)]
-pub enum Who {
-    Operator,
-    /// The one tenant that began after all the traffic.
-    Tenant,
-}
 
 pub struct Question {
     pub name: &'static str,
-    pub who: Who,
-    pub path: String,
-    pub body: Option<Value>,
+    request: Vec<u8>,
 }
 
 impl Question {
-    pub fn ask(&self, client: &mut Client) -> io::Result<()> {
-        let answer = match &self.body {
-            Some(body) => client.post(&self.path, body)?,
-            None => client.get(&self.path)?,
-        };
-        assert_eq!(answer.status, 200, "{}: {}", self.path, answer.body);
+    pub fn ask(&self, wire: &mut BlockingWire) -> io::Result<()> {
+        let (status, body) = wire.ask(&self.request)?;
+        assert_eq!(status, 200, "{}: {}", self.name, String::from_utf8_lossy(&body));
         Ok(())
     }
 }
 
-pub fn all(process: &Process, folder: &Folder) -> io::Result<Vec<Question>> {
-    let mut operator = process.client(OPERATOR_KEY)?;
-    let mut first = |path: &str| Ok::<_, io::Error>(operator.get(path)?.json()["items"][0].clone());
+pub fn all(admin: Admin, folder: &Folder) -> io::Result<Vec<Question>> {
+    let first = |path: &str| Ok::<_, io::Error>(admin.get(path)?["items"][0].clone());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    // A page before the newest, which may be of the tenant that this benchmark made.
-    let life = first(&format!("/v1/inferences?limit=1&cursor=inferences-{}", folder.events / 2))?;
-    let (tenant, key, request) = (text(&life["tenant_id"]), text(&life["key_id"]), text(&life["request_id"]));
-    let begun = text(&life["recorded_at"]);
+    // From the middle, since the newest may belong to the tenant that this benchmark created.
+    let inference = first(&format!("/v1/inferences?limit=1&cursor=inferences-{}", folder.events / 2))?;
+    let (tenant, key) = (text(&inference["tenant_id"]), text(&inference["key_id"]));
+    let (request, begun) = (text(&inference["request_id"]), text(&inference["recorded_at"]));
     let day = begun.split('T').next().unwrap_or_default();
     let budget = text(&first("/v1/budgets?limit=1")?["id"]);
     let (middle, nearly_all) = (folder.events / 2, folder.events.saturating_sub(200));
     let chat =
         json!({ "model": MODEL, "max_tokens": 64, "messages": [{ "role": "user", "content": "Say nine words." }] });
-    let mut questions =
-        vec![Question { name: "request", who: Who::Tenant, path: "/v1/chat/completions".into(), body: Some(chat) }];
-    let mut get = |name, who, path: String| questions.push(Question { name, who, path, body: None });
-    let by = Who::Operator;
-    get("usage by day", by, "/v1/usage?group_by=day".into());
-    get("usage by day of a tenant", by, format!("/v1/usage?group_by=day&tenant={tenant}"));
-    get("usage by tenant of a day", by, format!("/v1/usage?group_by=tenant&day={day}"));
-    get("usage by day of the newest tenant", Who::Tenant, "/v1/usage?group_by=day".into());
-    get("budgets", by, "/v1/budgets".into());
-    get("budget", by, format!("/v1/budgets/{budget}"));
-    get("inferences", by, "/v1/inferences".into());
-    get("inferences, from the middle", by, format!("/v1/inferences?cursor=inferences-{middle}"));
-    get("inferences of a tenant", by, format!("/v1/inferences?tenant={tenant}"));
-    get("inferences of a key", by, format!("/v1/inferences?key={key}"));
-    get("inferences that failed", by, "/v1/inferences?status=failed".into());
-    get("inferences before a time", by, format!("/v1/inferences?to={begun}"));
-    get("inferences of a model that nobody asked for", by, "/v1/inferences?model=none".into());
-    get("inferences of the newest tenant", Who::Tenant, "/v1/inferences".into());
-    get("inference", by, format!("/v1/inferences/{request}"));
-    get("events, from the beginning", by, "/v1/events?after=0".into());
-    get("events, from the middle", by, format!("/v1/events?after={middle}"));
-    get("events, the last", by, format!("/v1/events?after={nearly_all}"));
-    get("events of a rare type", by, "/v1/events?after=0&types=key.created.v1".into());
-    get("events of the newest tenant", Who::Tenant, "/v1/events?after=0".into());
-    get("audit", by, "/v1/audit".into());
-    get("audit of a severity", by, "/v1/audit?severity=info".into());
-    get("audit with a word that is in none", by, "/v1/audit?q=nowhere".into());
-    get("audit of the newest tenant", Who::Tenant, "/v1/audit".into());
+    let chat = request::post("/v1/chat/completions", &folder.secret, chat.to_string().as_bytes());
+    let mut questions = vec![Question { name: "request", request: chat }];
+    let mut get = |name, key: &str, path: String| {
+        questions.push(Question { name, request: request::with_body("GET", &path, key, b"") });
+    };
+    let (operator, newest) = (OPERATOR_KEY, folder.secret.as_str());
+    get("usage by day", operator, "/v1/usage?group_by=day".into());
+    get("usage by day of a tenant", operator, format!("/v1/usage?group_by=day&tenant={tenant}"));
+    get("usage by tenant of a day", operator, format!("/v1/usage?group_by=tenant&day={day}"));
+    get("usage by day of the newest tenant", newest, "/v1/usage?group_by=day".into());
+    get("budgets", operator, "/v1/budgets".into());
+    get("budget", operator, format!("/v1/budgets/{budget}"));
+    get("inferences", operator, "/v1/inferences".into());
+    get("inferences, from the middle", operator, format!("/v1/inferences?cursor=inferences-{middle}"));
+    get("inferences of a tenant", operator, format!("/v1/inferences?tenant={tenant}"));
+    get("inferences of a key", operator, format!("/v1/inferences?key={key}"));
+    get("inferences that failed", operator, "/v1/inferences?status=failed".into());
+    get("inferences before a time", operator, format!("/v1/inferences?to={begun}"));
+    get("inferences of a model that nobody asked for", operator, "/v1/inferences?model=none".into());
+    get("inferences of the newest tenant", newest, "/v1/inferences".into());
+    get("inference", operator, format!("/v1/inferences/{request}"));
+    get("events, from the beginning", operator, "/v1/events?after=0".into());
+    get("events, from the middle", operator, format!("/v1/events?after={middle}"));
+    get("events, the last", operator, format!("/v1/events?after={nearly_all}"));
+    get("events of a rare type", operator, "/v1/events?after=0&types=key.created.v1".into());
+    get("events of the newest tenant", newest, "/v1/events?after=0".into());
+    get("audit", operator, "/v1/audit".into());
+    get("audit of a severity", operator, "/v1/audit?severity=info".into());
+    get("audit with a word that is in none", operator, "/v1/audit?q=nowhere".into());
+    get("audit of the newest tenant", newest, "/v1/audit".into());
     Ok(questions)
 }

@@ -1,4 +1,4 @@
-//! The hostile connections together, on a thread of their own, and what they met.
+//! The crowd: all hostile connections, on a thread of their own, and the statistics of each kind.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::hostile::{Connection, Requests};
 
-/// All connections are opened within this time. Opened at once, they would measure the length of the kernel's backlog.
-pub const BEGIN_WITHIN: Duration = Duration::from_secs(2);
-/// Of the crowd's thread: the lowest. Clients elsewhere would take no processor from the gateway.
+/// The time in which all connections are opened. Opened at once, they would measure the length of the kernel's backlog.
+pub const RAMP_UP: Duration = Duration::from_secs(2);
+/// The lowest priority: clients on other machines would take no CPU time from the gateway.
 const NICENESS: i32 = 19;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub enum Kind {
 
 impl Kind {
     pub const ALL: [Self; 4] = [Self::SlowBody, Self::SlowReader, Self::Queries, Self::HalfOpen];
-    /// Of all of them, as they are chosen by.
+    /// The names of the kinds, in the same order, by which one is selected.
     pub const NAMES: [&'static str; 4] = ["bodies", "readers", "queries", "half-open"];
 
     pub const fn as_str(self) -> &'static str {
@@ -38,35 +38,36 @@ impl Kind {
         }
     }
 
-    /// `None`: one of each.
+    /// The kind of this name, or all kinds.
     pub fn named(name: Option<&str>) -> Vec<Self> {
         let chosen = Self::NAMES.iter().zip(Self::ALL).filter(|(known, _)| name.is_none_or(|name| name == **known));
         chosen.map(|(_, kind)| kind).collect()
     }
 }
 
-/// What the connections of one kind met.
+/// The statistics of the connections of one kind.
 #[derive(Clone, Debug, Default)]
-pub struct Met {
-    /// Connections that were opened, again ones among them.
+pub struct CrowdStats {
+    /// Connections opened, including reopened ones.
     pub opened: usize,
-    /// Those that could not be opened, or were cut off.
+    /// Connections that failed to open or were cut off.
     pub cut_off: usize,
-    pub answers: BTreeMap<u16, usize>,
-    /// How long after the end of the key each was first told that it is unknown.
+    /// The number of responses by status.
+    pub responses: BTreeMap<u16, usize>,
+    /// The times from the deletion of the key to the 401 of each connection.
     pub refused_after: Vec<Duration>,
-    /// Answers other than 401 to requests that were sent after the end of the key.
-    pub let_in: usize,
+    /// Requests sent after the deletion of the key whose status was not 401.
+    pub admitted_after_deletion: usize,
 }
 
-impl Met {
+impl CrowdStats {
     pub fn add(&mut self, other: Self) {
         self.opened += other.opened;
         self.cut_off += other.cut_off;
         self.refused_after.extend(other.refused_after);
-        self.let_in += other.let_in;
-        for (status, number) in other.answers {
-            *self.answers.entry(status).or_default() += number;
+        self.admitted_after_deletion += other.admitted_after_deletion;
+        for (status, number) in other.responses {
+            *self.responses.entry(status).or_default() += number;
         }
     }
 }
@@ -74,24 +75,24 @@ impl Met {
 #[derive(Clone, Copy, Debug)]
 pub enum Stage {
     Siege,
-    /// The `DELETE` of the key was answered then.
-    KeyEnded(Instant),
+    /// The time at which the `DELETE` of the key was answered.
+    KeyDeleted(Instant),
     Over,
 }
 
-pub type Tally = Arc<Mutex<BTreeMap<Kind, Met>>>;
+pub type SharedStats = Arc<Mutex<BTreeMap<Kind, CrowdStats>>>;
 
 pub struct Crowd {
     stage: watch::Sender<Stage>,
     thread: JoinHandle<()>,
-    tally: Tally,
+    stats: SharedStats,
 }
 
 impl Crowd {
-    /// So many connections with this key, of these kinds in equal parts.
+    /// Starts connections with this key, of these kinds in equal parts.
     pub fn begin(address: SocketAddr, secret: &str, connections: usize, kinds: &[Kind]) -> Self {
         let (stage, stages) = watch::channel(Stage::Siege);
-        let tally = Tally::default();
+        let stats = SharedStats::default();
         let requests = Arc::new(Requests::of(secret));
         let all: Vec<Connection> = (0..connections)
             .zip(kinds.iter().cycle())
@@ -101,7 +102,7 @@ impl Crowd {
                     number / kinds.len(),
                     address,
                     Arc::clone(&requests),
-                    (stages.clone(), Arc::clone(&tally)),
+                    (stages.clone(), Arc::clone(&stats)),
                 )
             })
             .collect();
@@ -110,31 +111,31 @@ impl Crowd {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(besiege(all, stages));
         });
-        Self { stage, thread, tally }
+        Self { stage, thread, stats }
     }
 
-    /// From now on every request should be refused.
-    pub fn key_has_ended(&self, at: Instant) {
-        self.stage.send_replace(Stage::KeyEnded(at));
+    /// Tells the crowd that its key was deleted: from now on every request should be refused.
+    pub fn key_was_deleted(&self, at: Instant) {
+        self.stage.send_replace(Stage::KeyDeleted(at));
     }
 
-    /// What each kind met.
-    pub fn end(self) -> BTreeMap<Kind, Met> {
+    /// Ends all connections. Returns the statistics of each kind.
+    pub fn end(self) -> BTreeMap<Kind, CrowdStats> {
         self.stage.send_replace(Stage::Over);
-        self.thread.join().expect("the end of the crowd");
-        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        self.thread.join().expect("the crowd does not panic");
+        std::mem::take(&mut *self.stats.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 async fn besiege(all: Vec<Connection>, mut stages: watch::Receiver<Stage>) {
     let mut crowd = JoinSet::new();
-    let step = BEGIN_WITHIN / u32::try_from(all.len().max(1)).unwrap_or(u32::MAX);
+    let step = RAMP_UP / u32::try_from(all.len().max(1)).unwrap_or(u32::MAX);
     for (at, connection) in (0..).zip(all) {
         crowd.spawn(async move {
             tokio::time::sleep(step * at).await;
-            connection.go_on().await;
+            connection.run().await;
         });
     }
-    // Those that are left then are dropped with the set.
+    // Dropping the set ends the connections that are left.
     let _ = stages.wait_for(|stage| matches!(stage, Stage::Over)).await;
 }

@@ -1,4 +1,4 @@
-//! One hostile connection. It does its worst until its key is not known any more, and begins anew whenever it is cut off.
+//! A hostile connection. It reopens whenever it is cut off, and ends when its key is unknown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::crowd::{Kind, Met, Stage, Tally};
+use crate::crowd::{CrowdStats, Kind, SharedStats, Stage};
 
-/// What a slow body says that it will have.
+/// The `content-length` of a slow body.
 const BODY_BYTES: usize = 1 << 20;
-/// Between two bytes, of a body that is sent or of an answer that is read.
-const BYTE_EVERY: Duration = Duration::from_millis(500);
-/// Tokens of a stream that is read slowly: more than all buffers on its way hold.
+/// The time between two bytes, of a body that is sent or of a response that is read.
+const BYTE_INTERVAL: Duration = Duration::from_millis(500);
+/// Tokens of a stream that is read slowly: more than fit into all buffers on the way.
 const LONG_TOKENS: u64 = 50_000;
-/// Tokens of a stream that is half open, one a second: more than come within the siege.
+/// Tokens of a half-open stream, one per second: more than the siege lasts.
 const LASTING_TOKENS: u64 = 10_000;
-/// How long nothing is read of a stream that is half open, before it is given up and another one opened.
+/// The time after which an unread half-open stream is closed and another one opened.
 const HALF_OPEN: Duration = Duration::from_secs(10);
-/// Before a connection is opened again.
-const REST: Duration = Duration::from_millis(100);
-/// Little, so that what is not read stays with the gateway.
+/// The pause before a connection is reopened.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// Small, so that unread bytes stay in the gateway.
 const RECEIVE_BUFFER_BYTES: u32 = 4096;
-/// `HTTP/1.1 200`.
+/// The length of `HTTP/1.1 200`.
 const STATUS_LINE: usize = 12;
-/// Behind the status of an interim answer: ` Continue` and an empty line.
+/// The length of the rest of an interim response: ` Continue` and an empty line.
 const INTERIM_REST: usize = 13;
 const UNKNOWN_KEY: u16 = 401;
 const QUERIES: [&str; 6] = [
@@ -44,7 +44,7 @@ const QUERIES: [&str; 6] = [
     "/v1/audit?limit=1000&q=nowhere",
 ];
 
-/// What is sent, made once.
+/// The requests as bytes, made once.
 pub struct Requests {
     body_head: Vec<u8>,
     long_stream: Vec<u8>,
@@ -68,12 +68,12 @@ impl Requests {
 
 pub struct Connection {
     kind: Kind,
-    /// Among those of its kind.
+    /// The number among the connections of its kind.
     number: usize,
     address: SocketAddr,
     requests: Arc<Requests>,
     stages: watch::Receiver<Stage>,
-    tally: Tally,
+    stats: SharedStats,
 }
 
 impl Connection {
@@ -82,108 +82,110 @@ impl Connection {
         number: usize,
         address: SocketAddr,
         requests: Arc<Requests>,
-        (stages, tally): (watch::Receiver<Stage>, Tally),
+        (stages, stats): (watch::Receiver<Stage>, SharedStats),
     ) -> Self {
-        Self { kind, number, address, requests, stages, tally }
+        Self { kind, number, address, requests, stages, stats }
     }
 
-    pub async fn go_on(self) {
+    pub async fn run(self) {
         loop {
-            let came = match self.kind {
+            let status = match self.kind {
                 Kind::SlowBody => self.send_slowly().await,
                 Kind::SlowReader => self.read_slowly().await,
                 Kind::Queries => self.query().await,
                 Kind::HalfOpen => self.leave_half_open().await,
             };
-            match came {
+            match status {
                 Ok(UNKNOWN_KEY) => return,
                 Ok(_) => {}
-                Err(_) => self.note(|met| met.cut_off += 1),
+                Err(_) => self.record(|stats| stats.cut_off += 1),
             }
-            sleep(REST).await;
+            sleep(REOPEN_AFTER).await;
         }
     }
 
-    fn note(&self, what: impl FnOnce(&mut Met)) {
-        what(self.tally.lock().unwrap_or_else(PoisonError::into_inner).entry(self.kind).or_default());
+    fn record(&self, change: impl FnOnce(&mut CrowdStats)) {
+        change(self.stats.lock().unwrap_or_else(PoisonError::into_inner).entry(self.kind).or_default());
     }
 
-    /// `sent_at`: when its request was sent.
-    fn answered(&self, status: u16, sent_at: Stage) -> u16 {
+    /// Records a response to a request that was sent in the stage `sent_in`.
+    fn record_response(&self, status: u16, sent_in: Stage) -> u16 {
         let now = *self.stages.borrow();
-        self.note(|met| {
-            *met.answers.entry(status).or_default() += 1;
+        self.record(|stats| {
+            *stats.responses.entry(status).or_default() += 1;
             match now {
-                Stage::KeyEnded(at) if status == UNKNOWN_KEY => met.refused_after.push(at.elapsed()),
-                _ if status != UNKNOWN_KEY && matches!(sent_at, Stage::KeyEnded(_)) => met.let_in += 1,
-                Stage::Siege | Stage::KeyEnded(_) | Stage::Over => {}
+                Stage::KeyDeleted(at) if status == UNKNOWN_KEY => stats.refused_after.push(at.elapsed()),
+                _ if status != UNKNOWN_KEY && matches!(sent_in, Stage::KeyDeleted(_)) => {
+                    stats.admitted_after_deletion += 1;
+                }
+                Stage::Siege | Stage::KeyDeleted(_) | Stage::Over => {}
             }
         });
         status
     }
 
-    /// Sends this on a new connection. When it was sent is returned as well.
+    /// Sends a request on a new connection. Returns the stage in which it was sent.
     async fn send(&self, request: &[u8]) -> io::Result<(TcpStream, Stage)> {
-        self.note(|met| met.opened += 1);
+        self.record(|stats| stats.opened += 1);
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let mut stream = socket.connect(self.address).await?;
-        let sent_at = *self.stages.borrow();
+        let sent_in = *self.stages.borrow();
         stream.write_all(request).await?;
-        Ok((stream, sent_at))
+        Ok((stream, sent_in))
     }
 
-    /// A byte at a time, until there is an answer.
+    /// Sends a byte at a time, until a response arrives.
     async fn send_slowly(&self) -> io::Result<u16> {
-        let (mut stream, sent_at) = self.send(&self.requests.body_head).await?;
+        let (mut stream, sent_in) = self.send(&self.requests.body_head).await?;
         stream.write_all(b"{").await?;
         loop {
-            match timeout(BYTE_EVERY, status(&mut stream)).await {
-                Ok(status) => return status.map(|status| self.answered(status, sent_at)),
+            match timeout(BYTE_INTERVAL, status(&mut stream)).await {
+                Ok(status) => return status.map(|status| self.record_response(status, sent_in)),
                 Err(_) => stream.write_all(b" ").await?,
             }
         }
     }
 
-    /// A byte at a time, until the stream ends.
+    /// Reads a byte at a time, until the stream ends.
     async fn read_slowly(&self) -> io::Result<u16> {
-        let (mut stream, sent_at) = self.send(&self.requests.long_stream).await?;
-        let came = self.answered(status(&mut stream).await?, sent_at);
-        if came != 200 {
-            return Ok(came);
+        let (mut stream, sent_in) = self.send(&self.requests.long_stream).await?;
+        let status = self.record_response(status(&mut stream).await?, sent_in);
+        if status != 200 {
+            return Ok(status);
         }
         loop {
-            sleep(BYTE_EVERY).await;
+            sleep(BYTE_INTERVAL).await;
             stream.read_u8().await?;
         }
     }
 
-    /// One after the other on a connection that is kept, each read to its end.
+    /// Sends one query after another on one connection, and reads each response to its end.
     async fn query(&self) -> io::Result<u16> {
-        self.note(|met| met.opened += 1);
+        self.record(|stats| stats.opened += 1);
         let mut client = Client::open(self.address).await?;
         for query in self.requests.queries.iter().cycle().skip(self.number % QUERIES.len()) {
-            let sent_at = *self.stages.borrow();
-            if self.answered(client.ask(query).await?.status, sent_at) == UNKNOWN_KEY {
+            let sent_in = *self.stages.borrow();
+            if self.record_response(client.send(query).await?.status, sent_in) == UNKNOWN_KEY {
                 return Ok(UNKNOWN_KEY);
             }
         }
         Ok(0)
     }
 
-    /// Says that nothing more will come, and reads nothing.
+    /// Closes the sending side, and reads nothing.
     async fn leave_half_open(&self) -> io::Result<u16> {
-        // Every second one of this kind follows the log.
+        // Half of the connections follow the log.
         let follows = self.number.is_multiple_of(2);
         let request = if follows { &self.requests.follow } else { &self.requests.lasting_stream };
-        let (mut stream, sent_at) = self.send(request).await?;
+        let (mut stream, sent_in) = self.send(request).await?;
         stream.shutdown().await?;
         sleep(HALF_OPEN).await;
-        Ok(self.answered(status(&mut stream).await?, sent_at))
+        Ok(self.record_response(status(&mut stream).await?, sent_in))
     }
 }
 
-/// The status of the answer itself: a client that stops sending may be given an interim one before.
+/// The status of the final response: a client that stops sending may get an interim response first.
 async fn status(stream: &mut TcpStream) -> io::Result<u16> {
     loop {
         let mut line = [0; STATUS_LINE];

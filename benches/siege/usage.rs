@@ -1,4 +1,4 @@
-//! What the gateway, this process and everything else take of the machine, from `/proc`.
+//! The CPU time of the gateway, the benchmark and everything else on the machine; the connections that the gateway holds.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use harness::process::{Processes, machine_cpu};
 
-/// CPU until an instant, or between two.
+/// The CPU time used until an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     at: Instant,
     gateway: Duration,
-    /// Crowd, upstream and the other tenant.
+    /// The crowd, the upstream and the other tenant, which share this process.
     bench: Duration,
     all: Duration,
 }
 
-/// Parts of one core in percent: 200 where two are busy.
+/// CPU time in percent of one core: 200 if two cores are busy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shares {
     pub gateway: u128,
@@ -26,8 +26,7 @@ pub struct Shares {
 
 impl Usage {
     pub fn of(gateway: &Processes) -> Self {
-        let bench = Processes::one(std::process::id());
-        Self { at: Instant::now(), gateway: gateway.cpu(), bench: bench.cpu(), all: machine_cpu() }
+        Self { at: Instant::now(), gateway: gateway.cpu(), bench: Processes::this().cpu(), all: machine_cpu() }
     }
 
     pub fn since(self, before: Self) -> Shares {
@@ -39,13 +38,13 @@ impl Usage {
     }
 }
 
-/// `ESTABLISHED`, and `CLOSE_WAIT`, where the client alone has closed its side.
+/// `ESTABLISHED`, and `CLOSE_WAIT`, in which only the client has closed its side.
 const HELD_STATES: [&str; 2] = ["01", "08"];
 
-/// Connections that the server at this address has accepted and not closed.
+/// The number of connections that the server at this address has accepted and not closed.
 pub fn accepted_connections(address: SocketAddr) -> usize {
     let port = format!(":{:04X}", address.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("a list of connections");
+    let table = fs::read_to_string("/proc/net/tcp").expect("the connections of the machine");
     let is_held = |line: &&str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _remote, state) = (fields.next(), fields.next(), fields.next());

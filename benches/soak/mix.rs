@@ -1,23 +1,24 @@
-//! What is asked during a soak, and in which shares. The same at every run: request N is always of the same kind.
+//! The mix of requests in a soak. It is the same in every run: request N always has the same kind.
 
 use std::sync::Arc;
 
 use harness::admin::{Account, Admin, OPERATOR_KEY};
-use harness::connection::{Answer, Wanted};
+use harness::connection::Expected;
+use harness::fixed_rate::Request;
 use harness::request;
 use serde_json::json;
 use testing::upstream::prepared::model;
 
 const STREAM_TOKENS: u64 = 8;
-/// An aborted stream is left after so many events.
+/// The client aborts a stream after this many events.
 const EVENTS_BEFORE_ABORT: usize = 3;
-/// Of a hundred requests, in this order; what is left of a hundred is queries.
+// The number of requests of each kind in a hundred; the rest are queries.
 const WHOLE: u64 = 70;
 const STREAMS: u64 = 22;
 const ABORTS: u64 = 2;
 const REFUSALS: u64 = 3;
 const CHANGES: u64 = 1;
-/// Without a common divisor with a hundred, so that kinds take turns.
+/// Coprime to a hundred, so that the kinds alternate.
 const STRIDE: u64 = 37;
 const QUERIES: [&str; 5] = [
     "/v1/usage?group_by=model,hour",
@@ -31,7 +32,7 @@ const QUERIES: [&str; 5] = [
 pub enum Kind {
     Whole,
     Stream,
-    /// The client goes in the middle of a stream.
+    /// The client closes the connection in the middle of a stream.
     Abort,
     /// The key's budget is empty.
     Refused,
@@ -56,18 +57,13 @@ impl Kind {
         }
     }
 
-    pub fn wanted(self) -> Wanted {
+    fn expected(self) -> Expected {
         match self {
-            Self::Whole => Wanted::Whole { ending: r#""completion_tokens":9,"total_tokens":21}}"# },
-            Self::Stream => Wanted::Stream { tokens: usize::try_from(STREAM_TOKENS).unwrap_or_default() },
-            Self::Refused => Wanted::Status(429),
-            Self::Abort | Self::Change | Self::Query => Wanted::Status(200),
+            Self::Whole => Expected::Whole { ending: r#""completion_tokens":9,"total_tokens":21}}"# },
+            Self::Stream => Expected::Stream { tokens: usize::try_from(STREAM_TOKENS).unwrap_or_default() },
+            Self::Refused => Expected::Status(429),
+            Self::Abort | Self::Change | Self::Query => Expected::Status(200),
         }
-    }
-
-    /// Whether the client has seen what it wanted before the answer is whole.
-    pub fn has_enough(self, answer: &Answer) -> bool {
-        self == Self::Abort && answer.events >= EVENTS_BEFORE_ABORT
     }
 }
 
@@ -82,7 +78,7 @@ pub struct Mix {
 
 impl Mix {
     pub fn new(admin: Admin, account: Account) -> Self {
-        let poor = admin.poor_key(&account);
+        let poor = admin.create_key_with_empty_budget(&account);
         Self {
             whole: request::whole(&account.secret).into(),
             stream: request::stream(model::PACED, STREAM_TOKENS, &account.secret).into(),
@@ -92,21 +88,27 @@ impl Mix {
         }
     }
 
-    pub fn request(&self, number: u64) -> Arc<[u8]> {
-        match Kind::of(number) {
+    pub fn request(&self, number: u64) -> Request {
+        let kind = Kind::of(number);
+        let abort_after = (kind == Kind::Abort).then_some(EVENTS_BEFORE_ABORT);
+        Request { bytes: self.bytes(kind, number), expected: kind.expected(), abort_after }
+    }
+
+    fn bytes(&self, kind: Kind, number: u64) -> Arc<[u8]> {
+        match kind {
             Kind::Whole => Arc::clone(&self.whole),
             Kind::Stream | Kind::Abort => Arc::clone(&self.stream),
             Kind::Refused => Arc::clone(&self.refused),
             Kind::Change => self.change(number),
             Kind::Query => {
-                // A hundred requests have two queries: a hundred's number says which.
+                // The queries take turns from one hundred requests to the next.
                 let at = usize::try_from(number / 100).unwrap_or_default() % self.queries.len();
                 self.queries.get(at).map_or_else(|| Arc::clone(&self.whole), Arc::clone)
             }
         }
     }
 
-    /// Always another value, so that it is a change.
+    /// A new value each time, so that every request changes something.
     fn change(&self, number: u64) -> Arc<[u8]> {
         let (path, body) = if (number / 100).is_multiple_of(2) {
             let body = json!({ "requests_per_minute": 100_000_000 + number });

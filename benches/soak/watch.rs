@@ -1,4 +1,4 @@
-//! What is looked at while the load goes on: how far behind the views are, once a second, on a thread of its own.
+//! A thread that samples the lag of the views once a second.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,51 +7,51 @@ use std::time::Duration;
 
 use harness::admin::{Admin, Lag};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Watch {
-    most: Arc<Mutex<Seen>>,
-    /// Dropped, it ends the thread.
+    highest: Arc<Mutex<HighestLag>>,
+    /// Dropping it ends the thread.
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// Since it was last asked.
+/// The highest lag since the last [`Watch::take`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub struct HighestLag {
     pub lag: Lag,
-    /// Looks that were not answered.
-    pub unanswered: usize,
+    /// Samples without a response.
+    pub failed: usize,
 }
 
 impl Watch {
     pub fn start(admin: Admin) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
-        let most = Arc::<Mutex<Seen>>::default();
-        let seen = Arc::clone(&most);
+        let highest = Arc::<Mutex<HighestLag>>::default();
+        let shared = Arc::clone(&highest);
         let thread = std::thread::spawn(move || {
-            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(SAMPLE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let lag = admin.lag();
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut highest = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 match lag {
                     Ok(lag) => {
-                        seen.lag.events = seen.lag.events.max(lag.events);
-                        seen.lag.millis = seen.lag.millis.max(lag.millis);
+                        highest.lag.events = highest.lag.events.max(lag.events);
+                        highest.lag.millis = highest.lag.millis.max(lag.millis);
                     }
-                    Err(_) => seen.unanswered += 1,
+                    Err(_) => highest.failed += 1,
                 }
             }
         });
-        Self { most, stop, thread }
+        Self { highest, stop, thread }
     }
 
-    /// The most since the last time.
-    pub fn take(&self) -> Seen {
-        std::mem::take(&mut *self.most.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the highest lag and resets it.
+    pub fn take(&self) -> HighestLag {
+        std::mem::take(&mut *self.highest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn stop(self) {
         drop(self.stop);
-        self.thread.join().expect("the end of the watch");
+        self.thread.join().expect("the thread does not panic");
     }
 }

@@ -1,5 +1,4 @@
-//! What the size of a prompt costs by itself: whole answers to bodies of three sizes. In a trace it is hidden behind the
-//! tokens of the answers.
+//! The cost of large bodies: whole answers to bodies of three sizes. In a trace, the tokens of the answers hide that cost.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -7,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::admin::Price;
-use harness::connection::Wanted;
+use harness::connection::Expected;
 use harness::figures::{Spread, micros_each, millis};
 use harness::gateway::Gateway;
-use harness::load::{self, Aim, Tally};
+use harness::load::{self, Tally, Workload};
 use harness::{request, table};
 use testing::upstream::prepared::PreparedUpstream;
 
@@ -30,13 +29,13 @@ pub async fn measure(out: &mut impl Write, upstream: &PreparedUpstream, price: P
     let mut smallest = None;
     for kibibytes in KIBIBYTES {
         let request: Arc<[u8]> = request::whole_about(&account.secret, &text(kibibytes)).into();
-        let direct = spend(upstream.address, &request).await;
+        let direct = run(upstream.address, &request).await;
         row(out, kibibytes, "direct", direct, ["", ""].map(str::to_owned))?;
         let cpu = gateway.processes().cpu();
-        let through = spend(gateway.address, &request).await;
+        let through = run(gateway.address, &request).await;
         gateway.admin().wait_for_views();
         let cpu = gateway.processes().cpu().saturating_sub(cpu);
-        // Those before the clock started are in the CPU.
+        // The CPU time includes the requests of the warm-up.
         let each = micros_each(cpu, through.totals.len() + WARM_UP);
         let more = smallest.map(|(size, least)| each.saturating_sub(least) * 1024 / (kibibytes - size) as u128);
         smallest = smallest.or(Some((kibibytes, each)));
@@ -46,11 +45,11 @@ pub async fn measure(out: &mut impl Write, upstream: &PreparedUpstream, price: P
     Ok(())
 }
 
-async fn spend(address: SocketAddr, request: &Arc<[u8]>) -> Tally {
-    let wanted = Wanted::Whole { ending: "}}" };
-    let aim = Aim { address, request: Arc::clone(request), wanted, warm_up: WARM_UP, begin_within: Duration::ZERO };
-    let open = load::warm(&aim, CONNECTIONS).await;
-    load::spend(&aim, open, TIME).await
+async fn run(address: SocketAddr, request: &Arc<[u8]>) -> Tally {
+    let (request, expected) = (Arc::clone(request), Expected::Whole { ending: "}}" });
+    let workload = Workload { address, request, expected, warm_up: WARM_UP, ramp_up: Duration::ZERO };
+    let open = load::warm(&workload, CONNECTIONS).await;
+    load::run(&workload, open, TIME).await
 }
 
 fn text(kibibytes: usize) -> String {
@@ -62,6 +61,6 @@ fn row(out: &mut impl Write, kibibytes: usize, path: &str, mut tally: Tally, cpu
     let mut cells = vec![kibibytes.to_string(), path.to_owned(), tally.totals.len().to_string()];
     cells.extend([millis(spread.p50), millis(spread.p99)]);
     cells.extend(cpu);
-    cells.push(tally.errors_in_words());
+    cells.push(tally.errors_as_text());
     table::row(out, &cells)
 }

@@ -1,13 +1,13 @@
-//! What a trace has to cost, reckoned from its rows and the price list alone, in whole nano-dollars.
+//! The expected cost of a trace in nano-dollars, computed from its rows and the prices alone.
 
 use harness::admin::Price;
 
 use crate::rows::Row;
 
-/// Digits of a dollar that are counted.
+/// Decimals of a dollar.
 const DIGITS: usize = 9;
 
-/// Each request is rounded up to a nano-dollar on its own.
+/// The sum of the costs of all requests, each rounded up to a nano-dollar.
 pub fn expected_nanos(rows: &[Row], price: Price) -> u128 {
     let [input, cache_read, output] = [price.input, price.cache_read, price.output].map(nanos);
     let of_row = |row: &Row| {
@@ -19,14 +19,14 @@ pub fn expected_nanos(rows: &[Row], price: Price) -> u128 {
     rows.iter().map(of_row).sum()
 }
 
-/// Nano-dollars of an amount as it is written, `12.5`.
+/// Parses an amount like `12.5`.
 pub fn nanos(amount: &str) -> u128 {
     let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
     let digits = format!("{whole}{fraction:0<DIGITS$}");
     digits.parse().expect("an amount of money")
 }
 
-/// With all of its digits.
+/// The amount with all decimals.
 pub fn dollars(nanos: u128) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }

@@ -1,14 +1,14 @@
-//! Recorded arrivals and sizes, replayed faster than they were: what the gateway adds to real prompts and answers, and
-//! whether what it charged is, to the nano-dollar, what the trace costs. And what the size of a body costs by itself.
+//! Recorded arrival times and sizes, replayed at a higher speed: the time that the gateway adds to real prompts and answers,
+//! and a comparison of its charges with the cost of the trace, to the nano-dollar. Then the cost of large bodies alone.
 //!
-//! `cargo bench --bench trace` replays three traces, each straight to the upstream and through a gateway of its own.
-//! Bodies have four bytes a token; answers are streams that come quickly; cached tokens are reported as the trace has
-//! them. Exit 1 where a request failed or the money differs.
+//! `cargo bench --bench trace` replays three traces, each directly to the upstream and through a new gateway. Bodies have
+//! four bytes per token, answers are fast streams, and the upstream reports the cached tokens of the trace. Exit 1 if a
+//! request failed or the charges differ.
 //!
 //! | variable | default | |
 //! |---|---|---|
 //! | `TRACE_FILE` | three excerpts | another trace, as CSV |
-//! | `TRACE_ROWS` | 1500 | of each at most |
+//! | `TRACE_ROWS` | 1500 | maximum per trace |
 //! | `TRACE_RATE` | 150 | requests a second on average |
 
 mod bodies;
@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::admin::Price;
-use harness::connection::Wanted;
+use harness::connection::Expected;
 use harness::figures::{Spread, hundredths, mebibytes, micros_each, millis, per_mille};
 use harness::gateway::Gateway;
-use harness::load::{self, Aim};
+use harness::load::{self, Workload};
 use harness::process::Memory;
 use harness::verdict::exit_code;
 use harness::{descriptors, request, settings, table};
@@ -36,7 +36,7 @@ use tokio::runtime::Runtime;
 use replay::{Outcomes, Replay};
 use rows::Trace;
 
-/// Odd enough that requests end between two nano-dollars.
+/// Odd amounts, so that the costs of requests need rounding to a nano-dollar.
 const PRICE: Price = Price { input: "0.137", cache_read: "0.0455", output: "0.613001" };
 const EXCERPTS: [&str; 3] = ["azure2023_conv.csv", "azure2023_code.csv", "mooncake_conversation.csv"];
 const COLUMNS: [&str; 11] = [
@@ -65,15 +65,15 @@ fn files() -> Vec<PathBuf> {
     }
 }
 
-/// Whether all was well.
+/// True if all requests succeeded and all charges are as expected.
 fn measure(traces: Vec<Trace>, per_second: u64) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout().lock();
     let upstream = PreparedUpstream::start();
     table::header(&mut out, &COLUMNS)?;
-    let mut books = Vec::with_capacity(traces.len());
+    let mut summaries = Vec::with_capacity(traces.len());
     for trace in traces {
-        books.push(replayed(&mut out, &runtime, &upstream, trace, per_second)?);
+        summaries.push(replay(&mut out, &runtime, &upstream, trace, per_second)?);
     }
     writeln!(out)?;
     table::header(
@@ -83,19 +83,19 @@ fn measure(traces: Vec<Trace>, per_second: u64) -> io::Result<bool> {
             "the same",
         ],
     )?;
-    for book in &books {
-        table::row(&mut out, &book.cells())?;
+    for summary in &summaries {
+        table::row(&mut out, &summary.cells())?;
     }
     runtime.block_on(bodies::measure(&mut out, &upstream, PRICE))?;
-    Ok(books.iter().all(|book| book.is_equal() && book.errors == 0))
+    Ok(summaries.iter().all(|summary| summary.is_equal() && summary.errors == 0))
 }
 
-/// What one trace cost.
-struct Book {
+/// The charges of one trace, and figures of its replay.
+struct Summary {
     trace: String,
     speed_hundredths: u64,
     body_bytes: u64,
-    /// Of the answers.
+    /// Tokens of the answers.
     tokens: u64,
     late: Duration,
     charged: u128,
@@ -103,7 +103,7 @@ struct Book {
     errors: usize,
 }
 
-impl Book {
+impl Summary {
     const fn is_equal(&self) -> bool {
         self.charged == self.expected
     }
@@ -122,13 +122,14 @@ impl Book {
     }
 }
 
-fn replayed(
+/// Replays a trace directly and through a gateway, and prints the rows.
+fn replay(
     out: &mut impl Write,
     runtime: &Runtime,
     upstream: &PreparedUpstream,
     trace: Trace,
     per_second: u64,
-) -> io::Result<Book> {
+) -> io::Result<Summary> {
     let gateway = Gateway::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"));
     let admin = gateway.admin();
     let account = admin.set_up(upstream.address, PRICE);
@@ -150,9 +151,9 @@ fn replayed(
 
     let used = Used { cpu, tokens, memory: gateway.processes().memory() };
     row(out, &trace.name, "ledgerway", &through, Some(used))?;
-    added(out, &trace.name, &direct, &through)?;
-    let mut late: Vec<Duration> = direct.iter().chain(&through).flatten().map(|came| came.late).collect();
-    Ok(Book {
+    write_added(out, &trace.name, &direct, &through)?;
+    let mut late: Vec<Duration> = direct.iter().chain(&through).flatten().map(|times| times.late).collect();
+    Ok(Summary {
         trace: trace.name,
         speed_hundredths: replay.speed_hundredths(),
         body_bytes: replay.body_bytes(),
@@ -164,17 +165,16 @@ fn replayed(
     })
 }
 
-/// Neither side has to open a connection first.
+/// Opens the connections of both sides before the replay.
 async fn warm_up(gateway: &Gateway, secret: &str) {
-    let wanted = Wanted::Whole { ending: "}}" };
-    let aim = Aim {
+    let workload = Workload {
         address: gateway.address,
         request: request::whole(secret).into(),
-        wanted,
+        expected: Expected::Whole { ending: "}}" },
         warm_up: 256,
-        begin_within: Duration::ZERO,
+        ramp_up: Duration::ZERO,
     };
-    drop(load::warm(&aim, WARM_CONNECTIONS).await);
+    drop(load::warm(&workload, WARM_CONNECTIONS).await);
 }
 
 struct Used {
@@ -185,7 +185,7 @@ struct Used {
 
 fn row(out: &mut impl Write, trace: &str, path: &str, outcomes: &Outcomes, used: Option<Used>) -> io::Result<()> {
     let (mut firsts, mut totals): (Vec<_>, Vec<_>) =
-        outcomes.iter().flatten().map(|came| (came.first, came.total)).unzip();
+        outcomes.iter().flatten().map(|times| (times.first, times.total)).unzip();
     let (first, total) = (Spread::of(&mut firsts), Spread::of(&mut totals));
     let mut cells = vec![trace.to_owned(), path.to_owned(), totals.len().to_string()];
     cells.extend([first.p50, first.p99, total.p50, total.p99].map(millis));
@@ -201,8 +201,8 @@ fn row(out: &mut impl Write, trace: &str, path: &str, outcomes: &Outcomes, used:
     table::row(out, &cells)
 }
 
-/// Each request beside itself: sizes differ far more than paths do.
-fn added(out: &mut impl Write, trace: &str, direct: &Outcomes, through: &Outcomes) -> io::Result<()> {
+/// Prints the percentiles of the differences, request by request, because sizes differ far more than paths.
+fn write_added(out: &mut impl Write, trace: &str, direct: &Outcomes, through: &Outcomes) -> io::Result<()> {
     let pairs = || direct.iter().zip(through).filter_map(|(a, b)| Some((a.as_ref().ok()?, b.as_ref().ok()?)));
     let mut firsts: Vec<i64> = pairs().map(|(direct, through)| micros(through.first) - micros(direct.first)).collect();
     let mut totals: Vec<i64> = pairs().map(|(direct, through)| micros(through.total) - micros(direct.total)).collect();
@@ -223,7 +223,7 @@ fn signed_millis(micros: i64) -> String {
     format!("{sign}{}", millis(Duration::from_micros(micros.unsigned_abs())))
 }
 
-/// How many, and the first of them in words.
+/// The number of errors, with the text of the first.
 fn errors(outcomes: &Outcomes) -> String {
     let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
     match errors.next() {

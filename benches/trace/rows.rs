@@ -1,4 +1,4 @@
-//! A trace: when requests came, and how large they were.
+//! A trace: the arrival times and sizes of requests.
 
 use std::fs;
 use std::path::Path;
@@ -11,16 +11,16 @@ pub struct Trace {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// After the first request.
+    /// The time since the first request.
     pub at: Duration,
     pub input_tokens: u64,
-    /// Of the input.
+    /// The cached part of the input.
     pub cached_tokens: u64,
     pub output_tokens: u64,
 }
 
 impl Trace {
-    /// The first `rows_max` rows of a file with the columns `t_ms`, `input_tokens`, `output_tokens` and, if it has it,
+    /// Reads the first `rows_max` rows of a file with the columns `t_ms`, `input_tokens`, `output_tokens` and optionally
     /// `prefix_hit_tokens`.
     pub fn read(file: &Path, rows_max: usize) -> Result<Self, String> {
         let text = fs::read_to_string(file).map_err(|error| format!("read {}: {error}", file.display()))?;
@@ -29,7 +29,7 @@ impl Trace {
         Ok(Self { name, rows })
     }
 
-    /// From the first request to the last, as it was recorded.
+    /// The recorded time from the first request to the last.
     pub fn length(&self) -> Duration {
         self.rows.last().map(|row| row.at).unwrap_or_default()
     }
@@ -47,7 +47,7 @@ fn rows(text: &str, rows_max: usize) -> Result<Vec<Row>, String> {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         let cell = |column: usize| {
             let cell = cells.get(column).and_then(|cell| cell.parse().ok());
-            cell.ok_or_else(|| format!("line {} is not numbers", number + 2))
+            cell.ok_or_else(|| format!("line {} has a cell that is not a number", number + 2))
         };
         rows.push(Row {
             at: Duration::from_millis(cell(at)?),

@@ -1,8 +1,8 @@
-//! How many files a process may have open: a stream takes two here and two in whatever it goes through.
+//! The limit of open files: a stream needs two in this process, and two in each proxy between.
 
 use std::fs;
 
-/// Says what to do where fewer than `wanted` are allowed.
+/// Fails if this process may open fewer than `wanted` files; the error names the command that raises the limit.
 pub fn require(wanted: u64) -> Result<(), String> {
     let limits = fs::read_to_string("/proc/self/limits").map_err(|error| format!("read /proc/self/limits: {error}"))?;
     match allowed(&limits) {
@@ -13,7 +13,7 @@ pub fn require(wanted: u64) -> Result<(), String> {
     }
 }
 
-/// `None` where there is no limit.
+/// `None` if there is no limit.
 fn allowed(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

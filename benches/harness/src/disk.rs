@@ -1,4 +1,4 @@
-//! How long this disk takes to make 4 KiB durable.
+//! The time that the disk takes to make 4 KiB durable.
 
 use std::fmt;
 use std::fs::File;
@@ -10,20 +10,20 @@ use crate::figures::per_mille;
 
 const SAMPLES: usize = 300;
 
-/// A write and its sync.
+/// The time of a write with its sync.
 #[derive(Clone, Copy, Debug)]
 pub struct Fsync {
-    /// What the disk takes where nothing else wants the cores.
+    /// The time of the disk alone, while nothing else needs the cores.
     pub p10: Duration,
     pub p50: Duration,
 }
 
-/// Of a write of 4 KiB and the `fdatasync` after it, in a file of this folder.
+/// Measures writes of 4 KiB, each with its `fdatasync`, to a file in this folder.
 pub fn fdatasync(folder: &Path) -> io::Result<Fsync> {
     let mut file = File::create(folder.join("fsync-probe"))?;
     let mut samples = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
-        // Over and over the same block: what is measured is the sync, not the growth of a file.
+        // Always the same block, so that the file does not grow: the sync is measured alone.
         let started = Instant::now();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&[0x5a; 4096])?;

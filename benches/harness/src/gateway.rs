@@ -1,4 +1,4 @@
-//! The gateway under measurement: the built binary on a free port, with a data folder of its own.
+//! The gateway under measurement: the built binary as a process that listens on a free port.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,26 +12,44 @@ use crate::admin::{Admin, OPERATOR_KEY};
 use crate::process::Processes;
 
 const READY: &str = "ledgerway listening on http://";
+const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 
 pub struct Gateway {
     binary: PathBuf,
-    folder: TempDir,
+    data: PathBuf,
     process: Child,
     pub address: SocketAddr,
+    /// Deletes the data folder at the end; `None` if the folder is kept.
+    temporary: Option<TempDir>,
 }
 
 impl Gateway {
-    /// `beside`: a folder on a disk. In memory, as `/tmp` may be, durability costs nothing.
-    pub fn start(binary: &str, beside: &str) -> Self {
-        let folder = tempfile::tempdir_in(beside).expect("a folder on disk");
+    /// Starts a gateway on a new data folder within `parent`, which must be on a disk: in memory, as `/tmp` may be,
+    /// durability costs nothing.
+    pub fn start(binary: &str, parent: &str) -> Self {
+        let folder = tempfile::tempdir_in(parent).expect("a folder on disk");
+        let data = folder.path().join("data");
+        let mut gateway = Self::spawn(binary, &data, None);
+        gateway.temporary = Some(folder);
+        gateway
+    }
+
+    /// Starts a gateway on a data folder that is kept. A log that was written before the first start needs the same node
+    /// key at every start, because a key is made only for a new log.
+    pub fn start_on(binary: &str, data: &Path, node_key: &str) -> Self {
+        Self::spawn(binary, data, Some(node_key))
+    }
+
+    fn spawn(binary: &str, data: &Path, node_key: Option<&str>) -> Self {
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
             command.env_remove(name);
         }
+        command.envs(node_key.map(|key| ("LEDGERWAY_NODE_KEY", key)));
         let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.path().join("data"))
+            .arg(data)
             .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
@@ -39,17 +57,22 @@ impl Gateway {
             .spawn()
             .expect("the gateway starts");
         let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let ready = lines.find_map(|line| line.ok()?.strip_prefix(READY)?.parse().ok());
+        let address = lines.find_map(|line| line.ok()?.strip_prefix(READY)?.parse().ok()).expect("a ready line");
         std::thread::spawn(move || lines.for_each(drop));
-        Self { binary: binary.into(), folder, process, address: ready.expect("a ready line") }
+        Self { binary: binary.into(), data: data.into(), process, address, temporary: None }
     }
 
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Waits until `/health/ready` answers 200.
+    pub fn wait_until_ready(&self) {
+        let started = Instant::now();
+        while self.admin().get("/health/ready").is_err() {
+            assert!(started.elapsed() < READY_MAX, "the gateway is not ready within {READY_MAX:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     pub const fn admin(&self) -> Admin {
@@ -60,11 +83,11 @@ impl Gateway {
         Processes::one(self.process.id())
     }
 
-    /// Drains and ends.
+    /// Drains the gateway, and returns its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         let pid = self.process.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal");
-        assert!(told.success(), "the gateway has gone");
+        let signalled = Command::new("kill").args(["-TERM", &pid]).status().expect("`kill` runs");
+        assert!(signalled.success(), "the gateway is not running");
         let started = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait().expect("its state") {
@@ -75,17 +98,18 @@ impl Gateway {
         }
     }
 
-    /// What `ledgerway verify` says of the folder: whether it is sound, and its words.
+    /// Runs `ledgerway verify` on the data folder: true if it is sound, and the output.
     pub fn verify(&self) -> (bool, String) {
-        let ended = Command::new(&self.binary).args(["verify", "--data"]).arg(self.data()).output().expect("a verdict");
-        let words = [ended.stdout, ended.stderr].concat();
-        (ended.status.success(), String::from_utf8_lossy(&words).trim().to_owned())
+        let ended =
+            Command::new(&self.binary).args(["verify", "--data"]).arg(&self.data).output().expect("`verify` runs");
+        let text = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // It may have ended already, which is what is wanted.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,14 +1,15 @@
-//! What the measurements of the gateway share: a load generator that costs little, the processes under measurement,
-//! and tables to paste. The upstream is [`testing::upstream::prepared`].
+//! Shared by the benchmarks: a cheap load generator, the processes under measurement, figures and tables. The upstream is
+//! [`testing::upstream::prepared`].
 //!
-//! Load and upstream run beside what is measured, on the same cores. So both speak HTTP/1.1 over plain sockets, send
-//! bytes that were made beforehand, and take a thread each.
+//! Load generator and upstream share the cores with what they measure. So both speak HTTP/1.1 over plain sockets, send bytes
+//! that were made in advance, and use one thread each.
 
 pub mod admin;
 pub mod connection;
 pub mod descriptors;
 pub mod disk;
 pub mod figures;
+pub mod fixed_rate;
 pub mod gateway;
 pub mod load;
 pub mod pool;

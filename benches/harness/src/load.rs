@@ -1,4 +1,4 @@
-//! Load: so many connections, each of them one request after another, for so long.
+//! Load as fast as the responses come: a number of connections, each with one request after another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,62 +7,62 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::connection::{Answer, Connection, Wanted};
+use crate::connection::{Connection, Expected, Response};
 
-/// Beyond the time of a load: what is in flight then gets so long to end.
-const LAST_ANSWER_MAX: Duration = Duration::from_secs(60);
-/// A connection that fails so often is of no use.
+/// The time that requests in flight have to end after the load.
+const LAST_RESPONSE_MAX: Duration = Duration::from_secs(60);
+/// A connection stops after this many errors.
 const ERRORS_MAX: usize = 10;
 
-/// What is asked, where, and what has to come.
+/// A request to repeat, the address to send it to, and the expected response.
 #[derive(Clone)]
-pub struct Aim {
+pub struct Workload {
     pub address: SocketAddr,
     pub request: Arc<[u8]>,
-    pub wanted: Wanted,
-    /// Requests before the clock starts, over all connections.
+    pub expected: Expected,
+    /// Requests of all connections together before the measurement.
     pub warm_up: usize,
-    /// The connections begin within this time, one after the other. Clients that take equally long would otherwise stay in
-    /// step for ever, and each measure how long all of the others take.
-    pub begin_within: Duration,
+    /// The time in which the connections begin, one after another. Clients that began together would stay in step, and each
+    /// would measure the time of all others.
+    pub ramp_up: Duration,
 }
 
-/// What came of it; grows from round to round.
+/// The results of one or several rounds.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub totals: Vec<Duration>,
-    /// To the first event of each stream.
+    /// The time to the first event of each stream.
     pub firsts: Vec<Duration>,
-    /// Between the tokens of all streams.
+    /// The times between the tokens of all streams.
     pub gaps: Vec<Duration>,
     pub errors: usize,
     pub first_error: Option<String>,
     pub took: Duration,
-    /// Of what is measured; whoever measures it puts it here.
+    /// The CPU time of the measured processes, which the caller sets.
     pub cpu: Duration,
 }
 
 impl Tally {
-    pub fn add(&mut self, answer: io::Result<Answer>, wanted: Wanted) {
-        let answer = match answer {
-            Ok(answer) => answer,
+    pub fn add(&mut self, response: io::Result<Response>, expected: Expected) {
+        let response = match response {
+            Ok(response) => response,
             Err(error) => return self.fail(error.to_string()),
         };
-        if let Err(what) = answer.judge(wanted) {
-            return self.fail(what);
+        if let Err(error) = response.check(expected) {
+            return self.fail(error);
         }
-        self.totals.push(answer.total);
-        self.firsts.extend(answer.first);
-        self.gaps.extend_from_slice(answer.token_gaps());
+        self.totals.push(response.total);
+        self.firsts.extend(response.first);
+        self.gaps.extend_from_slice(response.token_gaps());
     }
 
-    pub fn fail(&mut self, what: String) {
+    pub fn fail(&mut self, error: String) {
         self.errors += 1;
-        self.first_error.get_or_insert(what);
+        self.first_error.get_or_insert(error);
     }
 
-    /// How many, and the first of them in words.
-    pub fn errors_in_words(&self) -> String {
+    /// The number of errors, with the text of the first.
+    pub fn errors_as_text(&self) -> String {
         match &self.first_error {
             None => self.errors.to_string(),
             Some(first) => format!("{}: {}", self.errors, first.replace('|', "/")),
@@ -80,50 +80,54 @@ impl Tally {
     }
 }
 
-/// Connections that have been used: every answer has to be right, what is wrong here would be measured for nothing.
-pub async fn warm(aim: &Aim, connections: usize) -> Vec<Connection> {
+/// Opens connections and warms them up. Panics on a wrong response, since measuring it would be useless.
+pub async fn warm(workload: &Workload, connections: usize) -> Vec<Connection> {
     let mut open = JoinSet::new();
     for _ in 0..connections {
-        open.spawn(warmed_up(aim.clone(), aim.warm_up.div_ceil(connections)));
+        open.spawn(warmed_up(workload.clone(), workload.warm_up.div_ceil(connections)));
     }
-    tokio::time::timeout(LAST_ANSWER_MAX, open.join_all()).await.expect("warm connections in time")
+    tokio::time::timeout(LAST_RESPONSE_MAX, open.join_all()).await.expect("warm connections in time")
 }
 
-async fn warmed_up(aim: Aim, requests: usize) -> Connection {
-    let mut connection = Connection::open(aim.address).await.expect("a connection");
+async fn warmed_up(workload: Workload, requests: usize) -> Connection {
+    let mut connection = Connection::open(workload.address).await.expect("a connection");
     for _ in 0..requests {
-        let answer = connection.ask(&aim.request).await.expect("an answer");
-        answer.judge(aim.wanted).expect("a right answer");
+        let response = connection.send(&workload.request).await.expect("a response");
+        response.check(workload.expected).expect("the expected response");
     }
     connection
 }
 
-/// Asks on these connections for so long.
-pub async fn spend(aim: &Aim, open: Vec<Connection>, time: Duration) -> Tally {
+/// Sends requests on these connections for this time.
+pub async fn run(workload: &Workload, open: Vec<Connection>, time: Duration) -> Tally {
     let started = Instant::now();
     let mut workers = JoinSet::new();
-    let step = aim.begin_within / u32::try_from(open.len().max(1)).unwrap_or(u32::MAX);
+    let step = workload.ramp_up / u32::try_from(open.len().max(1)).unwrap_or(u32::MAX);
     for (at, connection) in (0..).zip(open) {
-        let (aim, begin) = (aim.clone(), started + step * at);
+        let (workload, begin) = (workload.clone(), started + step * at);
         workers.spawn(async move {
             tokio::time::sleep_until(begin.into()).await;
-            ask_again_and_again(connection, aim, started + time).await
+            repeat(connection, workload, started + time).await
         });
     }
-    let tallies = tokio::time::timeout(time + LAST_ANSWER_MAX, workers.join_all()).await.expect("answers in time");
-    let mut all = Tally { took: started.elapsed(), ..Tally::default() };
-    tallies.into_iter().for_each(|tally| all.merge(tally));
-    all
+    sum_of(workers, started, time + LAST_RESPONSE_MAX).await
 }
 
-async fn ask_again_and_again(mut connection: Connection, aim: Aim, until: Instant) -> Tally {
+async fn sum_of(workers: JoinSet<Tally>, started: Instant, time_max: Duration) -> Tally {
+    let tallies = tokio::time::timeout(time_max, workers.join_all()).await.expect("responses in time");
+    let mut sum = Tally { took: started.elapsed(), ..Tally::default() };
+    tallies.into_iter().for_each(|tally| sum.merge(tally));
+    sum
+}
+
+async fn repeat(mut connection: Connection, workload: Workload, until: Instant) -> Tally {
     let mut tally = Tally::default();
     while Instant::now() < until && tally.errors < ERRORS_MAX {
-        let answer = connection.ask(&aim.request).await;
-        let has_gone = answer.is_err();
-        tally.add(answer, aim.wanted);
-        if has_gone {
-            match Connection::open(aim.address).await {
+        let response = connection.send(&workload.request).await;
+        let is_broken = response.is_err();
+        tally.add(response, workload.expected);
+        if is_broken {
+            match Connection::open(workload.address).await {
                 Ok(new) => connection = new,
                 Err(error) => {
                     tally.fail(error.to_string());
@@ -135,24 +139,22 @@ async fn ask_again_and_again(mut connection: Connection, aim: Aim, until: Instan
     tally
 }
 
-/// So many streams, one a connection, each begun a little after the other within `spread`; they have to end within `max`.
-pub async fn crowd(aim: &Aim, streams: u32, spread: Duration, max: Duration) -> Tally {
+/// Sends `requests` requests, each on a connection of its own. They begin evenly within the ramp-up and must end within
+/// `time_max`.
+pub async fn run_each_once(workload: &Workload, requests: u32, time_max: Duration) -> Tally {
     let started = Instant::now();
     let mut workers = JoinSet::new();
-    for at in 0..streams {
-        workers.spawn(ask_once(aim.clone(), started + spread * at / streams.max(1)));
+    for at in 0..requests {
+        workers.spawn(send_once(workload.clone(), started + workload.ramp_up * at / requests.max(1)));
     }
-    let tallies = tokio::time::timeout(max, workers.join_all()).await.expect("streams that end in time");
-    let mut all = Tally { took: started.elapsed(), ..Tally::default() };
-    tallies.into_iter().for_each(|tally| all.merge(tally));
-    all
+    sum_of(workers, started, time_max).await
 }
 
-async fn ask_once(aim: Aim, begin: Instant) -> Tally {
+async fn send_once(workload: Workload, begin: Instant) -> Tally {
     let mut tally = Tally::default();
     tokio::time::sleep_until(begin.into()).await;
-    match Connection::open(aim.address).await {
-        Ok(mut connection) => tally.add(connection.ask(&aim.request).await, aim.wanted),
+    match Connection::open(workload.address).await {
+        Ok(mut connection) => tally.add(connection.send(&workload.request).await, workload.expected),
         Err(error) => tally.fail(error.to_string()),
     }
     tally

@@ -1,4 +1,4 @@
-//! Connections that are kept, for requests that come when they come.
+//! A pool of keep-alive connections, for requests that are sent at any time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,21 +16,21 @@ impl Pool {
         Self { address, idle: Mutex::new(Vec::new()) }
     }
 
-    /// The one that was used last, or else a new one.
+    /// The connection that was used last, or a new one.
     pub async fn take(&self) -> io::Result<Connection> {
-        match self.kept() {
+        match self.idle() {
             Some(connection) => Ok(connection),
             None => Connection::open(self.address).await,
         }
     }
 
-    /// For one whose last answer was whole.
+    /// Returns a connection whose last response was read to its end.
     pub fn give_back(&self, connection: Connection) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    /// A server closes what was idle for long.
-    fn kept(&self) -> Option<Connection> {
+    /// An open idle connection: the server may have closed some of them.
+    fn idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         std::iter::from_fn(|| idle.pop()).find(Connection::is_open)
     }

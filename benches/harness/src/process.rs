@@ -1,22 +1,23 @@
-//! What a process uses, from `/proc`.
+//! CPU time, memory, threads and files of processes, from `/proc`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `sysconf(_SC_CLK_TCK)` of every Linux that this runs on: the kernel counts nanoseconds and shows ticks of 10 ms.
+/// The tick of `/proc/PID/stat`: `sysconf(_SC_CLK_TCK)` is 100 on every Linux that this runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processes that do one thing together.
+/// Processes that are measured together.
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
     ids: Vec<u32>,
 }
 
-/// Bytes in memory.
+/// Resident memory in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
     pub now: u64,
-    /// The most since the process began.
+    /// The peak since the start of the process, or since [`reset_peak`].
     pub peak: u64,
 }
 
@@ -25,75 +26,107 @@ impl Processes {
         Self { ids: vec![id] }
     }
 
-    /// This one and those that it started.
+    /// The process that calls this.
+    pub fn this() -> Self {
+        Self::one(std::process::id())
+    }
+
+    /// A process and its children.
     pub fn with_children(id: u32) -> Self {
         let entries = fs::read_dir("/proc").expect("a list of processes");
         let others = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let children = others.filter(|other| stat_field(*other, PARENT) == Some(u64::from(id)));
+        let children = others.filter(|other| stat_field(&stat_of(*other), PARENT) == Some(u64::from(id)));
         Self { ids: std::iter::once(id).chain(children).collect() }
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.ids.len()
     }
 
-    /// CPU of all threads, also of those that have ended, user and kernel.
+    /// The user and kernel time of all threads, including ended ones.
     pub fn cpu(&self) -> Duration {
-        self.ids.iter().map(|id| cpu_of(*id)).sum()
+        self.ids.iter().map(|id| cpu_of(&stat_of(*id))).sum()
     }
 
-    /// Together; pages that they share are counted for each.
+    /// The sum; shared pages count for each process.
     pub fn memory(&self) -> Memory {
-        let each = self.ids.iter().map(|id| fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default());
-        each.fold(Memory::default(), |sum, status| Memory {
-            now: sum.now + kibibytes(&status, "VmRSS:") * 1024,
-            peak: sum.peak + kibibytes(&status, "VmHWM:") * 1024,
+        self.ids.iter().fold(Memory::default(), |sum, id| {
+            let status = PathBuf::from(format!("/proc/{id}/status"));
+            Memory {
+                now: sum.now + number_after(&status, "VmRSS:") * 1024,
+                peak: sum.peak + number_after(&status, "VmHWM:") * 1024,
+            }
         })
     }
 
     pub fn threads(&self) -> u64 {
-        self.ids.iter().filter_map(|id| stat_field(*id, THREADS)).sum()
+        self.ids.iter().filter_map(|id| stat_field(&stat_of(*id), THREADS)).sum()
     }
 
-    /// Open files, connections among them.
+    /// The number of open files, including connections.
     pub fn open_files(&self) -> usize {
         self.ids.iter().filter_map(|id| fs::read_dir(format!("/proc/{id}/fd")).ok()).map(Iterator::count).sum()
     }
 }
 
-/// CPU of everything on this machine since it was started.
+/// Resets the peak memory of this process.
+pub fn reset_peak() {
+    fs::write("/proc/self/clear_refs", "5").expect("a process may reset its own peak");
+}
+
+/// The CPU time of the running threads of this process with this name.
+pub fn cpu_of_threads(name: &str) -> Duration {
+    threads_named(name).map(|thread| cpu_of(&thread.join("stat"))).sum()
+}
+
+/// The bytes that the running threads of this process with this name have written.
+pub fn bytes_written_by_threads(name: &str) -> u64 {
+    threads_named(name).map(|thread| number_after(&thread.join("io"), "wchar:")).sum()
+}
+
+/// The CPU time that the machine has used since it started.
 pub fn machine_cpu() -> Duration {
-    let stat = fs::read_to_string("/proc/stat").expect("what the machine does");
+    let stat = fs::read_to_string("/proc/stat").expect("the CPU time of the machine");
     let ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    // User, nice, system, idle, waiting for disks, two kinds of interrupts; what follows is of other machines or counted
+    // User, nice, system, idle, I/O wait, two kinds of interrupts; the other fields belong to virtual machines or are counted
     // already.
     let busy = (0..).zip(ticks).filter(|(at, _)| matches!(at, 0..=2 | 5..=6));
     let ticks: u64 = busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-/// Fields of `stat` behind the name.
+/// Fields of `stat` after the name.
 const PARENT: usize = 1;
 const USER_TICKS: usize = 11;
 const KERNEL_TICKS: usize = 12;
 const THREADS: usize = 17;
 
-fn cpu_of(id: u32) -> Duration {
-    let ticks = stat_field(id, USER_TICKS).unwrap_or(0) + stat_field(id, KERNEL_TICKS).unwrap_or(0);
+fn stat_of(id: u32) -> PathBuf {
+    format!("/proc/{id}/stat").into()
+}
+
+fn cpu_of(stat: &Path) -> Duration {
+    let ticks = stat_field(stat, USER_TICKS).unwrap_or(0) + stat_field(stat, KERNEL_TICKS).unwrap_or(0);
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-fn stat_field(id: u32, at: usize) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name of the program, in parentheses, may hold anything; the fields after it are numbers.
+fn stat_field(stat: &Path, at: usize) -> Option<u64> {
+    let stat = fs::read_to_string(stat).ok()?;
+    // The name, in parentheses, may contain anything. The fields after it are numbers.
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(at)?.parse().ok()
 }
 
-fn kibibytes(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
+fn number_after(file: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn threads_named(name: &str) -> impl Iterator<Item = PathBuf> {
+    let threads = fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let threads = threads.map(|thread| thread.expect("a thread").path());
+    threads.filter(move |thread| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name))
 }
 
 #[cfg(test)]
@@ -104,7 +137,7 @@ mod tests {
 
     #[test]
     fn this_process_is_measured() {
-        let this = Processes::one(std::process::id());
+        let this = Processes::this();
         let memory = this.memory();
         assert!(memory.now > 0 && memory.peak >= memory.now, "{memory:?}");
         assert!(this.threads() > 0 && this.open_files() > 0);
@@ -115,7 +148,7 @@ mod tests {
         let this = std::process::id();
         let mut child = std::process::Command::new("sh")
             .args(["-c", "while :; do :; done"])
-            // Otherwise its group is the test's, as its parent is.
+            // Its group differs from its parent, so that the test reads the right field.
             .process_group(0)
             .spawn()
             .expect("a shell that does nothing for ever");

@@ -1,4 +1,4 @@
-//! What is asked: bytes that are made beforehand, the same for every path.
+//! Requests as bytes that are made in advance, the same for every path.
 
 use testing::request::head;
 pub use testing::request::with_body;
@@ -6,7 +6,7 @@ use testing::upstream::prepared::model;
 
 const PATH: &str = "/v1/chat/completions";
 
-/// What a chat request says in front of its prompt, which comes last: the upstream looks at the beginning alone.
+/// A chat request. Its prompt comes last, because the upstream reads only the first bytes.
 struct Chat<'a> {
     model: &'a str,
     tokens: u64,
@@ -15,25 +15,26 @@ struct Chat<'a> {
 
 const STREAMED: &str = r#""stream":true,"stream_options":{"include_usage":true},"#;
 
+/// A request for a non-streaming response.
 pub fn whole(secret: &str) -> Vec<u8> {
     whole_about(secret, &prompt())
 }
 
-/// `prompt` has nothing in it that JSON would escape.
+/// The same with this prompt, which must not contain anything that JSON escapes.
 pub fn whole_about(secret: &str, prompt: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Chat { model: model::WHOLE, tokens: 64, streamed: "" }.write(&mut bytes, secret, &[prompt.as_bytes()]);
     bytes
 }
 
-/// `tokens`: how many the upstream is to answer with.
+/// A request for a stream of this many tokens.
 pub fn stream(model: &str, tokens: u64, secret: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Chat { model, tokens, streamed: STREAMED }.write(&mut bytes, secret, &[prompt().as_bytes()]);
     bytes
 }
 
-/// A chat request with these tokens of prompt as `text`; the upstream reports what its first words say.
+/// A request for a stream, with `text` as its prompt and the usage that the upstream reports in its first words.
 pub fn of_trace(into: &mut Vec<u8>, secret: &str, prompt: u64, cached: u64, completion: u64, text: &[u8]) {
     let start = format!("prompt {prompt} cached {cached}. ");
     Chat { model: model::TRACE, tokens: completion, streamed: STREAMED }.write(into, secret, &[start.as_bytes(), text]);

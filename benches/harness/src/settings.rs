@@ -1,4 +1,4 @@
-//! How much is measured: environment variables, so that a run can be made short.
+//! Environment variables that set the length and the size of a run.
 
 use std::time::Duration;
 
@@ -16,7 +16,14 @@ pub fn seconds(variable: &str, default: u64) -> Result<Duration, String> {
     count(variable, default).map(Duration::from_secs)
 }
 
-/// One of these words; `None` where the variable is not set.
+/// Whole numbers, separated by commas.
+pub fn counts(variable: &str, default: &[u64]) -> Result<Vec<u64>, String> {
+    let Ok(text) = std::env::var(variable) else { return Ok(default.to_vec()) };
+    let numbers: Result<_, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    numbers.map_err(|_| format!("{variable} is {text:?}, and must be whole numbers like 1,64"))
+}
+
+/// One of these words; `None` if the variable is not set.
 pub fn word(variable: &str, words: &[&'static str]) -> Result<Option<&'static str>, String> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     match words.iter().find(|word| **word == text) {

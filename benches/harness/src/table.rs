@@ -1,15 +1,16 @@
-//! Tables of Markdown, a row at a time.
+//! Markdown tables, printed row by row.
 
+use std::borrow::Borrow;
 use std::io::{self, Write};
 
+/// Prints the titles of the columns.
 pub fn header(out: &mut impl Write, columns: &[&str]) -> io::Result<()> {
-    let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-    row(out, &columns)?;
-    row(out, &vec!["---".to_owned(); columns.len()])
+    row(out, columns)?;
+    row(out, &vec!["---"; columns.len()])
 }
 
-/// Shown at once: the next may take minutes.
-pub fn row(out: &mut impl Write, cells: &[String]) -> io::Result<()> {
+/// Prints a row and flushes: the next one may take minutes.
+pub fn row<S: Borrow<str>>(out: &mut impl Write, cells: &[S]) -> io::Result<()> {
     writeln!(out, "| {} |", cells.join(" | "))?;
     out.flush()
 }

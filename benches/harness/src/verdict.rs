@@ -1,15 +1,15 @@
-//! How a measurement ends for whoever called it.
+//! The exit code of a benchmark.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Success only where everything that was measured was right; why it could not be measured goes to stderr.
-pub fn exit_code(all_right: Result<bool, String>) -> ExitCode {
-    match all_right {
+/// Success if everything measured was correct; an error that prevented the measurement goes to stderr.
+pub fn exit_code(is_correct: Result<bool, String>) -> ExitCode {
+    match is_correct {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            // Nothing can be done where that cannot be said either.
+            // Without stderr, the exit code is all that is left.
             let _ = writeln!(io::stderr(), "{why}");
             ExitCode::FAILURE
         }

@@ -9,12 +9,15 @@ use events::ids::{IdMaker, SystemRandom};
 use events::ledger::{Charge, Outcome};
 use events::log::{Admitted, BatchFigures, Log, LogOptions};
 use events::time::SystemClock;
+use harness::figures::per_mille;
+use harness::process::{Processes, bytes_written_by_threads, cpu_of_threads};
 use tokio::task::JoinSet;
 
 use crate::budgets::{COST, Customers, Spenders};
-use crate::{cpu, written};
 
 const WRITER: &str = "ledger-writer";
+/// A page of the write-ahead log with its frame header.
+const FRAME_BYTES: u64 = 4096 + 24;
 /// The time before counting starts, in which statements are prepared and files grow.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -30,6 +33,7 @@ pub struct Measured {
     pub writer_cpu: Duration,
     /// The CPU time of all threads.
     pub all_cpu: Duration,
+    /// Pages that the writer wrote, including those moved out of the write-ahead log.
     pub pages: u64,
 }
 
@@ -43,18 +47,15 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
         let spenders = Arc::new(Spenders::open(&log, ids, customers).await);
         ask(&log, &spenders, submitters, WARM_UP).await;
         let (began, before) = (Instant::now(), log.figures());
-        let (writer_before, all_before) = (cpu::of_threads(WRITER), cpu::of_process());
-        let pages_before = written::pages_of_threads(WRITER);
+        let this = Processes::this();
+        let (writer_before, all_before) = (cpu_of_threads(WRITER), this.cpu());
+        let written_before = bytes_written_by_threads(WRITER);
         let mut waits = ask(&log, &spenders, submitters, time).await;
         let (took, after) = (began.elapsed(), log.figures());
-        let (writer_cpu, all_cpu) = (cpu::of_threads(WRITER) - writer_before, cpu::of_process() - all_before);
-        let pages = written::pages_of_threads(WRITER) - pages_before;
+        let (writer_cpu, all_cpu) = (cpu_of_threads(WRITER) - writer_before, this.cpu() - all_before);
+        let pages = (bytes_written_by_threads(WRITER) - written_before) / FRAME_BYTES;
         log.close();
-        waits.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (waits.len() * percent).div_ceil(100).saturating_sub(1);
-            waits.get(rank).copied().unwrap_or_default()
-        };
+        let (p50, p99) = (per_mille(&mut waits, 500), per_mille(&mut waits, 990));
         let figures = BatchFigures {
             batches: after.batches - before.batches,
             jobs: after.jobs - before.jobs,
@@ -63,7 +64,7 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
             ..after
         };
         let requests = waits.len() as u64 / 2;
-        Ok(Measured { requests, took, figures, p50: at(50), p99: at(99), writer_cpu, all_cpu, pages })
+        Ok(Measured { requests, took, figures, p50, p99, writer_cpu, all_cpu, pages })
     })
 }
 
@@ -91,7 +92,7 @@ async fn ask_again_and_again(
         }
         let admission = spenders.admission(number);
         let asked = Instant::now();
-        let Admitted::Hold(hold) = log.admit(admission, None).await.expect("the ledger answers") else {
+        let Admitted::Hold(hold) = log.admit(admission, None).await.expect("the ledger decides") else {
             panic!("a budget without an end was short");
         };
         waits.push(asked.elapsed());

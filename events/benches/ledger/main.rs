@@ -5,25 +5,34 @@
 //! `LEDGER_SUBMITTERS=1,64` sets the numbers of submitters.
 
 mod budgets;
-mod cpu;
 mod load;
-mod written;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use budgets::Customers;
+use harness::settings;
+use harness::verdict::exit_code;
 use load::Measured;
 
-const SUBMITTERS: &str = "1,8,64,512";
+const SUBMITTERS: [u64; 4] = [1, 8, 64, 512];
 const SECONDS: u64 = 3;
 /// In memory, where a sync costs nothing.
 const WITHOUT_DISK: &str = "/dev/shm";
 
-fn main() -> io::Result<()> {
-    let seconds = std::env::var("LEDGER_SECONDS").ok().and_then(|number| number.parse().ok()).unwrap_or(SECONDS);
-    let submitters = std::env::var("LEDGER_SUBMITTERS").unwrap_or_else(|_| SUBMITTERS.to_owned());
+fn main() -> ExitCode {
+    exit_code(run().map(|()| true))
+}
+
+fn run() -> Result<(), String> {
+    let time = settings::seconds("LEDGER_SECONDS", SECONDS)?;
+    let submitters = settings::counts("LEDGER_SUBMITTERS", &SUBMITTERS)?;
+    measure(time, &submitters).map_err(|error| error.to_string())
+}
+
+fn measure(time: Duration, submitters: &[u64]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
@@ -33,9 +42,9 @@ fn main() -> io::Result<()> {
     writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")?;
     for (fsync, root) in [("yes", env!("CARGO_TARGET_TMPDIR")), ("no", WITHOUT_DISK)] {
         for customers in [Customers::ONE, Customers::MANY] {
-            for number in submitters.split(',') {
-                let number = number.trim().parse().map_err(io::Error::other)?;
-                let measured = load::measure(Path::new(root), customers, number, Duration::from_secs(seconds))?;
+            for &number in submitters {
+                let number = usize::try_from(number).unwrap_or(usize::MAX);
+                let measured = load::measure(Path::new(root), customers, number, time)?;
                 row(&mut out, fsync, customers, number, &measured)?;
             }
         }

@@ -7,39 +7,50 @@ mod story;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use events::log::{LEDGER_FILE, open_reader};
 use events::verify::{Depth, verify};
+use harness::settings;
+use harness::verdict::exit_code;
 
 const EVENTS: u64 = 1_000_000;
 const ROUNDS: u32 = 3;
 
-fn main() -> io::Result<()> {
-    if let Some(folder) = std::env::var_os("VERIFY_DATA").map(PathBuf::from) {
-        return look_at(&folder);
-    }
-    let wanted = std::env::var("VERIFY_EVENTS").ok().and_then(|number| number.parse().ok()).unwrap_or(EVENTS);
-    let folder = tempfile::tempdir()?;
-    let began = Instant::now();
-    let events = story::record(folder.path(), wanted, Duration::ZERO, |_| ());
-    writeln!(io::stdout(), "recorded {events} events, {} a second", a_second(events, began.elapsed()))?;
-    look_at(folder.path())
+fn main() -> ExitCode {
+    exit_code(run().map(|()| true))
 }
 
-fn look_at(folder: &Path) -> io::Result<()> {
+fn run() -> Result<(), String> {
+    let events = settings::count("VERIFY_EVENTS", EVENTS)?;
+    record_and_measure(events).map_err(|error| error.to_string())
+}
+
+fn record_and_measure(events: u64) -> io::Result<()> {
+    if let Some(folder) = std::env::var_os("VERIFY_DATA").map(PathBuf::from) {
+        return measure(&folder);
+    }
+    let folder = tempfile::tempdir()?;
+    let began = Instant::now();
+    let events = story::record(folder.path(), events, Duration::ZERO, |_| ());
+    writeln!(io::stdout(), "recorded {events} events, {} a second", per_second(events, began.elapsed()))?;
+    measure(folder.path())
+}
+
+fn measure(folder: &Path) -> io::Result<()> {
     let ledger = folder.join(LEDGER_FILE);
     for _ in 0..ROUNDS {
         let began = Instant::now();
         let reader = open_reader(&ledger).map_err(io::Error::other)?;
         let sound = verify(&*reader, Depth::Gateway, &mut |_, _| {}).map_err(io::Error::other)?;
         let (took, events) = (began.elapsed(), sound.events);
-        let speed = a_second(events, took);
+        let speed = per_second(events, took);
         writeln!(io::stdout(), "verified {events} events in {} ms, {speed} a second", took.as_millis())?;
     }
     Ok(())
 }
 
-fn a_second(events: u64, took: Duration) -> u128 {
+fn per_second(events: u64, took: Duration) -> u128 {
     u128::from(events) * 1000 / took.as_millis().max(1)
 }

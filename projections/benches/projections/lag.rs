@@ -7,9 +7,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use events::time::SystemClock;
+use harness::figures::per_mille;
+use harness::process::cpu_of_threads;
 use projections::views;
 
-use crate::{cpu, story};
+use crate::story;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const THREAD: &str = "views";
@@ -44,9 +46,9 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
                 while has_ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     lags.push(furthest(&handle.status()));
                 }
-                let used = cpu::of_threads(THREAD);
+                let used = cpu_of_threads(THREAD);
                 thread.stop();
-                sender.send(Watched { lags, used }).expect("somebody waits");
+                sender.send(Watched { lags, used }).expect("the receiver waits");
             });
         });
         let took = began.elapsed();
@@ -57,9 +59,9 @@ pub fn measure(root: &Path, events: u64, rounds: u64) -> io::Result<()> {
             out,
             "| {} events/s | {} | {} | {} | {} |",
             u128::from(recorded) * 1000 / took.as_millis().max(1),
-            of(percentile(&lags, 50)),
-            of(percentile(&lags, 99)),
-            of(percentile(&lags, 100)),
+            of(percentile(&lags, 500)),
+            of(percentile(&lags, 990)),
+            of(percentile(&lags, 1000)),
             used.as_micros() / u128::from(recorded / EVENTS_A_REQUEST),
         )?;
     }
@@ -73,12 +75,7 @@ fn furthest(status: &[views::ViewStatus]) -> Lag {
 }
 
 /// The percentile of events and that of milliseconds, independently.
-fn percentile(lags: &[Lag], percent: usize) -> Lag {
-    let at = |figure: fn(&Lag) -> u64| {
-        let mut sorted: Vec<u64> = lags.iter().map(figure).collect();
-        sorted.sort_unstable();
-        let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-        sorted.get(rank).copied().unwrap_or_default()
-    };
+fn percentile(lags: &[Lag], thousandths: usize) -> Lag {
+    let at = |figure: fn(&Lag) -> u64| per_mille(&mut lags.iter().map(figure).collect::<Vec<_>>(), thousandths);
     Lag { events: at(|lag| lag.events), milliseconds: at(|lag| lag.milliseconds) }
 }

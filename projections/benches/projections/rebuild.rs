@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use events::log::{Log, LogOptions};
 use events::time::SystemClock;
+use harness::process::{Processes, reset_peak};
 use projections::views::{self, VIEWS_FILE};
-
-use crate::{cpu, memory};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -20,12 +19,13 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
     writeln!(out, "|---|---|---|---|---|---|")?;
     let options = LogOptions::new(Arc::new(SystemClock::new()));
     let log = Log::open(log, options).map_err(io::Error::other)?;
+    let this = Processes::this();
     for _ in 0..rounds {
         let folder = tempfile::tempdir_in(root)?;
-        memory::reset_peak();
-        let (began, used_before) = (Instant::now(), cpu::of_process());
+        reset_peak();
+        let (began, used_before) = (Instant::now(), this.cpu());
         let events = rebuild(&log, folder.path())?;
-        let (took, used) = (began.elapsed(), cpu::of_process() - used_before);
+        let (took, used) = (began.elapsed(), this.cpu() - used_before);
         let size = std::fs::metadata(folder.path().join(VIEWS_FILE))?.len();
         writeln!(
             out,
@@ -35,7 +35,7 @@ pub fn measure(root: &Path, log: &Path, rounds: u64) -> io::Result<()> {
             u128::from(events) * 1000 / took.as_millis().max(1),
             used.as_micros() / u128::from(events),
             used.as_micros() * 10 / u128::from(events) % 10,
-            memory::peak_mib(),
+            this.memory().peak >> 20,
             size >> 20,
         )?;
     }
