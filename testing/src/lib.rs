@@ -5,6 +5,7 @@
 
 pub mod blocking;
 pub mod http1;
+pub mod random;
 pub mod request;
 pub mod upstream;
 pub mod wire;

@@ -1,63 +1,65 @@
-//! The independent checker of alerts: plain lists, and fractions read from their text.
+//! The independent checker of alerts, made of plain lists. It parses fractions from their text.
 
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::BudgetWindow;
 
 use super::books::{Checked, must};
 
-/// Billionths of a limit, and how they are written.
-pub type Mark = (i128, String);
+/// A fraction of a limit in billionths, and its text.
+pub type Threshold = (i128, String);
 
 #[derive(Default)]
 pub struct Alerts {
     announced: Vec<(BudgetWindow, String)>,
-    /// Window, fraction and what is settled: to be said before anything else is.
+    /// Window, fraction and settled amount of alerts that must be the next events.
     due: Vec<(BudgetWindow, String, i64)>,
 }
 
-/// `0.5` in billionths.
-pub fn mark(text: String) -> Mark {
+/// Parses a fraction like `0.5`.
+pub fn threshold(text: String) -> Threshold {
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let billionths = format!("{whole}{fraction:0<9}").parse().expect("digits");
     (billionths, text)
 }
 
-fn is_reached(settled: i64, (billionths, _): &Mark, limit: i64) -> bool {
+fn is_reached(settled: i64, (billionths, _): &Threshold, limit: i64) -> bool {
     i128::from(settled) * 1_000_000_000 >= billionths * i128::from(limit)
 }
 
 impl Alerts {
-    /// After money was charged in a window, or given back.
-    pub fn owe(&mut self, window: BudgetWindow, settled: i64, marks: &[Mark], limit: i64) {
-        for mark in marks.iter().filter(|mark| is_reached(settled, mark, limit)) {
-            let name = (window, mark.1.clone());
+    /// Records that the settled amount of a window changed: thresholds that are now reached must be announced next.
+    pub fn settled_changed(&mut self, window: BudgetWindow, settled: i64, thresholds: &[Threshold], limit: i64) {
+        for threshold in thresholds.iter().filter(|threshold| is_reached(settled, threshold, limit)) {
+            let name = (window, threshold.1.clone());
             if !self.announced.contains(&name) {
                 self.announced.push(name);
-                self.due.push((window, mark.1.clone(), settled));
+                self.due.push((window, threshold.1.clone(), settled));
             }
         }
     }
 
-    pub fn take(&mut self, said: &BudgetThresholdReached) -> Checked {
-        let said = (said.window(), said.fraction.to_string(), said.settled_usd.nanos());
-        let at = self.due.iter().position(|due| *due == said);
-        must(at.map(|at| self.due.remove(at)).is_some(), || format!("the alert {said:?}, of {:?}", self.due))
+    /// Checks an alert: it must be due.
+    pub fn take(&mut self, alert: &BudgetThresholdReached) -> Checked {
+        let alert = (alert.window(), alert.fraction.to_string(), alert.settled_usd.nanos());
+        let at = self.due.iter().position(|due| *due == alert);
+        must(at.map(|at| self.due.remove(at)).is_some(), || format!("the alert {alert:?}, but {:?} are due", self.due))
     }
 
-    pub fn must_be_silent(&self) -> Checked {
-        must(self.due.is_empty(), || format!("another event before {:?}", self.due))
+    /// Checks that no alert is due.
+    pub fn must_be_done(&self) -> Checked {
+        must(self.due.is_empty(), || format!("another event before the alerts {:?}", self.due))
     }
 
-    /// A limit was raised.
+    /// Records that a limit was raised: thresholds that are no longer reached may be announced again.
     pub fn rearm(&mut self, window: BudgetWindow, settled: i64, limit: i64) {
-        self.announced.retain(|(of, text)| *of != window || is_reached(settled, &mark(text.clone()), limit));
+        self.announced.retain(|(of, text)| *of != window || is_reached(settled, &threshold(text.clone()), limit));
     }
 
-    /// What was announced of a budget's window, in order.
-    pub fn of(&self, window: &BudgetWindow) -> Vec<&str> {
+    /// The announced fractions of a window, in ascending order.
+    pub fn announced(&self, window: &BudgetWindow) -> Vec<&str> {
         let mut fractions: Vec<_> =
             self.announced.iter().filter(|(of, _)| of == window).map(|(_, text)| text.as_str()).collect();
-        fractions.sort_by_key(|text| mark((*text).to_owned()).0);
+        fractions.sort_by_key(|text| threshold((*text).to_owned()).0);
         fractions
     }
 }

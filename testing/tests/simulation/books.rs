@@ -1,5 +1,5 @@
-//! The independent checker: plain lists of what the log says, and the promises that must hold at every position. It knows
-//! nothing of the ledger's structures, and works out windows another way.
+//! The independent checker: the content of the log as plain lists, and the promises that must hold at every position. It uses
+//! none of the ledger's structures, and computes windows in another way.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use events::money::NanoUsd;
 use events::time::{Period, parse_rfc3339};
 use rusqlite::Connection;
 
-use super::alerts::{Alerts, Mark, mark};
+use super::alerts::{Alerts, Threshold, threshold};
 use super::facts::{CAP, CAP_MIN};
 
 const SELECT_WINDOW: &str =
@@ -25,26 +25,26 @@ pub type Checked = Result<(), String>;
 
 #[derive(Default)]
 pub struct Books {
-    /// Name and stream of every event, by position from 1.
+    /// Name and stream of each event, in order from position 1.
     events: Vec<(&'static str, String)>,
     last_at: DateTime<Utc>,
     sequences: BTreeMap<String, u64>,
-    budgets: Vec<InForce>,
+    budgets: Vec<OpenBudget>,
     alerts: Alerts,
-    /// What the admission in front of a hold says.
+    /// The admission before the next hold.
     admitted: Option<Box<InferenceAdmitted>>,
     windows: Vec<Window>,
     accounts: Vec<Account>,
-    /// How many denied requests the log counts.
+    /// The number of denied requests in the log.
     pub denied: u64,
 }
 
-struct InForce {
+struct OpenBudget {
     id: BudgetId,
     limit: i64,
     period: Period,
     scope: Scope,
-    marks: Vec<Mark>,
+    thresholds: Vec<Threshold>,
     observes: bool,
 }
 
@@ -58,7 +58,7 @@ struct Window {
 pub struct Account {
     pub request: RequestId,
     pub held: i64,
-    /// What its end and later corrections come to; `None` while the hold is open.
+    /// The sum of its end and later corrections; `None` while the hold is open.
     pub charged: Option<i64>,
     windows: Vec<BudgetWindow>,
     expires_at: DateTime<Utc>,
@@ -70,7 +70,7 @@ impl Books {
         u64::try_from(self.events.len()).expect("few events")
     }
 
-    /// Name and stream of the event at a position.
+    /// The name and stream of the event at a position.
     pub fn at(&self, position: u64) -> Option<&(&'static str, String)> {
         self.events.get(usize::try_from(position.checked_sub(1)?).ok()?)
     }
@@ -83,7 +83,7 @@ impl Books {
         &self.accounts
     }
 
-    /// Events on the stream of a budget.
+    /// The number of events on a stream.
     pub fn length_of(&self, stream: &str) -> u64 {
         self.sequences.get(stream).copied().unwrap_or(0)
     }
@@ -92,14 +92,14 @@ impl Books {
         self.last_at
     }
 
-    /// Holds the next event against everything before it.
+    /// Adds the next event, and checks it against all earlier ones.
     pub fn take(&mut self, recorded: &Recorded) -> Checked {
         self.event(recorded).map_err(|reason| format!("position {}: {reason}", recorded.position))
     }
 
     fn event(&mut self, recorded: &Recorded) -> Checked {
         must(recorded.position == self.position() + 1, || format!("it follows on position {}", self.position()))?;
-        must(recorded.recorded_at >= self.last_at, || "recorded before the one in front of it".to_owned())?;
+        must(recorded.recorded_at >= self.last_at, || "recorded before the previous event".to_owned())?;
         let stream = recorded.stream.to_string();
         let before = self.sequences.entry(stream.clone()).or_default();
         must(recorded.sequence == *before + 1, || {
@@ -109,15 +109,15 @@ impl Books {
         self.last_at = recorded.recorded_at;
         self.events.push((recorded.event.name(), stream));
         if !matches!(recorded.event, Event::Alert(Alert::BudgetThresholdReached(_))) {
-            self.alerts.must_be_silent()?;
+            self.alerts.must_be_done()?;
         }
         let request = || recorded.context.request_id.ok_or("it names no request");
         match &recorded.event {
             Event::Resource(Resource::Budget(Change::Created(budget) | Change::Changed(budget))) => {
-                self.changed(budget, recorded.recorded_at);
+                self.budget_changed(budget, recorded.recorded_at);
             }
             Event::Inference(Inference::Admitted(admitted)) => self.admitted = Some(admitted.clone()),
-            Event::Alert(Alert::BudgetThresholdReached(said)) => self.alerts.take(said)?,
+            Event::Alert(Alert::BudgetThresholdReached(alert)) => self.alerts.take(alert)?,
             Event::Resource(Resource::Budget(Change::Ended(closed))) => {
                 self.budgets.retain(|other| other.id != *closed)
             }
@@ -143,7 +143,7 @@ impl Books {
         Ok(())
     }
 
-    fn changed(&mut self, budget: &Budget, now: DateTime<Utc>) {
+    fn budget_changed(&mut self, budget: &Budget, now: DateTime<Utc>) {
         let (id, limit, period) = (budget.budget_id, budget.limit_usd.nanos(), budget.period);
         let before = self.budgets.iter().find(|other| other.id == id).map(|before| before.limit);
         if before.is_some_and(|before| before < limit) {
@@ -154,17 +154,17 @@ impl Books {
             self.alerts.rearm(window, settled, limit);
         }
         self.budgets.retain(|other| other.id != id);
-        let marks = budget.alert_at.iter().map(|fraction| mark(fraction.to_string())).collect();
+        let thresholds = budget.alert_at.iter().map(|fraction| threshold(fraction.to_string())).collect();
         let observes = budget.enforcement == Enforcement::Observe;
-        self.budgets.push(InForce { id, limit, period, scope: budget.scope, marks, observes });
+        self.budgets.push(OpenBudget { id, limit, period, scope: budget.scope, thresholds, observes });
     }
 
-    /// After settled money of these windows moved.
-    fn charged(&mut self, windows: &[BudgetWindow]) {
+    /// Records that the settled amounts of these windows changed.
+    fn settled_changed(&mut self, windows: &[BudgetWindow]) {
         for window in windows {
             let settled = self.window(window).settled;
             if let Some(budget) = self.budgets.iter().find(|budget| budget.id == window.budget_id) {
-                self.alerts.owe(*window, settled, &budget.marks, budget.limit);
+                self.alerts.settled_changed(*window, settled, &budget.thresholds, budget.limit);
             }
         }
     }
@@ -179,7 +179,7 @@ impl Books {
     ) -> Checked {
         let admission = ("inference.admitted", format!("inference-{request}"));
         must(self.at(recorded.position - 1) == Some(&admission), || {
-            "a hold without its admission in front".to_owned()
+            "a hold that does not follow its admission".to_owned()
         })?;
         must(self.account(request).is_none(), || format!("{request} is held twice"))?;
         let bound = self.budgets.iter().filter(|budget| binds(&budget.scope, &recorded.context)).count();
@@ -192,8 +192,8 @@ impl Books {
                 .map(|budget| (budget.limit, budget.period, budget.observes))
                 .ok_or("a budget that is not open")?;
             let day = window.window_start.map(|start| start.format("%Y-%m-%d %H:%M:%S").to_string());
-            let wanted = first_day(period, recorded.recorded_at).map(|day| format!("{day} 00:00:00"));
-            must(day == wanted, || format!("the window {day:?} of {} instead of {wanted:?}", window.budget_id))?;
+            let expected = first_day(period, recorded.recorded_at).map(|day| format!("{day} 00:00:00"));
+            must(day == expected, || format!("the window {day:?} of {} instead of {expected:?}", window.budget_id))?;
             let sums = self.window(window);
             sums.held += held;
             let used = sums.settled + sums.held;
@@ -204,13 +204,13 @@ impl Books {
                 format!("{used} of {limit} nano-dollars are used of {}", window.budget_id)
             })?;
         }
-        let said = admitted.would_have_refused.iter().map(|short| short.budget_id);
-        must(said.eq(observed.iter().copied()), || {
-            format!("{observed:?} would have refused, and it says {:?}", admitted.would_have_refused)
+        let recorded = admitted.would_have_refused.iter().map(|short| short.budget_id);
+        must(recorded.eq(observed.iter().copied()), || {
+            format!("{observed:?} would have refused, but the admission names {:?}", admitted.would_have_refused)
         })?;
-        let (cap, asked) = (admitted.max_output_tokens, admitted.requested_max_output_tokens);
-        must(asked.is_none_or(|asked| asked == CAP && (CAP_MIN..CAP).contains(&cap)), || {
-            format!("the cap {asked:?} was lowered to {cap}")
+        let (cap, requested) = (admitted.max_output_tokens, admitted.requested_max_output_tokens);
+        must(requested.is_none_or(|requested| requested == CAP && (CAP_MIN..CAP).contains(&cap)), || {
+            format!("the cap {requested:?} was lowered to {cap}")
         })?;
         let windows = windows.to_vec();
         self.accounts.push(Account { request, held, charged: None, windows, expires_at, was_swept: false });
@@ -230,7 +230,7 @@ impl Books {
         let has_outcome = before.is_some_and(|(name, stream)| {
             *stream == inference && ["inference.completed", "inference.failed", "inference.aborted"].contains(name)
         });
-        must(has_outcome, || format!("the hold of {request} ends without an outcome in front"))?;
+        must(has_outcome, || format!("the hold of {request} ends without an outcome before it"))?;
         let account = self.accounts.iter_mut().find(|account| account.request == request);
         let account = account.ok_or_else(|| format!("the end of {request}, which has no hold"))?;
         must(account.charged.is_none(), || format!("the hold of {request} ends twice"))?;
@@ -242,7 +242,7 @@ impl Books {
             sums.settled += charged;
         }
         if charged != 0 {
-            self.charged(windows);
+            self.settled_changed(windows);
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Books {
         account.charged = account.charged.map(|charged| charged + delta);
         windows.iter().for_each(|window| self.window(window).settled += delta);
         if delta != 0 {
-            self.charged(windows);
+            self.settled_changed(windows);
         }
         Ok(())
     }
@@ -272,9 +272,9 @@ impl Books {
         &mut self.windows[at]
     }
 
-    /// What the writer has in memory is what the log says. `latest` is the latest time that it may have read: it forgets
-    /// by that which windows are long over.
-    pub fn must_be(&self, balances: &Balances, latest: DateTime<Utc>) -> Checked {
+    /// Checks that the writer's balances equal those of the log. `latest` is the latest time that the writer may have read: it
+    /// drops windows that ended long before.
+    pub fn must_equal(&self, balances: &Balances, latest: DateTime<Utc>) -> Checked {
         let kept_since = self.last_at.max(latest) - TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
         for window in &self.windows {
             let is_past = window.held == 0 && window.name.window_start.is_some_and(|start| start < kept_since);
@@ -284,12 +284,12 @@ impl Books {
             let amounts = balances.amounts(&window.name);
             let (settled, held) = (amounts.settled.nanos(), amounts.held.nanos());
             must((settled, held) == (window.settled, window.held), || {
-                let (id, said, kept) = (window.name.budget_id, window.settled, window.held);
-                format!("the ledger has {settled} charged and {held} held of {id}, the log {said} and {kept}")
+                let (id, charged, kept) = (window.name.budget_id, window.settled, window.held);
+                format!("the ledger has {settled} charged and {held} held of {id}, the log {charged} and {kept}")
             })?;
             let announced: Vec<String> =
                 balances.announced(&window.name).map(|fraction| fraction.to_string()).collect();
-            must(announced == self.alerts.of(&window.name), || {
+            must(announced == self.alerts.announced(&window.name), || {
                 format!("the ledger has announced {announced:?} of {}", window.name.budget_id)
             })?;
         }
@@ -301,19 +301,19 @@ impl Books {
         must(open.len() == balances.open_holds().count(), || {
             format!("the ledger has {} open holds, the log {}", balances.open_holds().count(), open.len())
         })?;
-        let strange = open.iter().find(|account| {
+        let different = open.iter().find(|account| {
             let same = |hold: &events::ledger::Hold| {
                 hold.held.nanos() == account.held && hold.expires_at == account.expires_at
             };
             !balances.open_hold(account.request).is_some_and(same)
         });
-        must(strange.is_none(), || "the ledger has another hold than the log".to_owned())
+        must(different.is_none(), || "a hold of the ledger differs from that of the log".to_owned())
     }
 }
 
 impl Books {
-    /// The views say what the log says: two that are made by the same code could both be wrong.
-    pub fn must_be_in_views(&self, views: &Path) -> Checked {
+    /// Checks the views against the log. Comparing two views is not enough: the same code could make the same error in both.
+    pub fn must_equal_views(&self, views: &Path) -> Checked {
         let connection = Connection::open(views).map_err(|error| error.to_string())?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let requests = number("SELECT count(*) FROM inferences WHERE hold_position IS NOT NULL")
@@ -324,12 +324,12 @@ impl Books {
         for window in &self.windows {
             let start = window.name.window_start.map_or(0, |start| start.timestamp_micros());
             let key = (window.name.budget_id.to_string(), start);
-            let shown = connection
+            let viewed = connection
                 .query_row(SELECT_WINDOW, key, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
                 .map_err(|error| format!("the views' sums of {}: {error}", window.name.budget_id))?;
-            must(shown == (window.settled, window.held), || {
+            must(viewed == (window.settled, window.held), || {
                 format!(
-                    "the views have {shown:?} of {}, the log {} and {}",
+                    "the views have {viewed:?} of {}, the log {} and {}",
                     window.name.budget_id, window.settled, window.held
                 )
             })?;
@@ -351,7 +351,7 @@ fn binds(scope: &Scope, context: &Context) -> bool {
     }
 }
 
-/// The window's first day as text.
+/// The first day of the window as text.
 fn first_day(period: Period, at: DateTime<Utc>) -> Option<String> {
     let day = at.date_naive();
     match period {

@@ -1,4 +1,4 @@
-//! What the clients do: they ask, end, give up waiting, and say the same again; and what they hear.
+//! The actions of the clients: they send, end, repeat and abandon requests, and receive responses.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use events::money::NanoUsd;
 use events::time::Period;
 
 use super::books::{Checked, must};
-use super::clients::{Change, KnownOutcome, Left, Request};
+use super::clients::{Change, DueEnd, KnownOutcome, Request};
 use super::facts::{KEYS, admission, budget, denied, id, outcome, refused};
-use super::process::{Call, Calls, answered, heard};
+use super::process::{Call, Calls, poll, take_ready};
 use super::world::{TTL_MAX, World};
 
-/// Budgets that are opened, changed and closed.
+/// The number of budgets.
 const BUDGETS: usize = 5;
-/// Ids of requests that are refused before the ledger begin here.
+/// The first id of requests that are refused before they reach the ledger.
 const REFUSED_FROM: usize = 1_000_000;
 
 impl World {
@@ -28,16 +28,16 @@ impl World {
         let admission = admission(number, key, self.dice.between(0, 40), ttl);
         self.clients.requests.push(Request {
             admission,
-            known_outcome: KnownOutcome::Nothing,
+            known_outcome: KnownOutcome::Unknown,
             ending: None,
-            left: None,
+            due_end: None,
             has_ended: false,
             was_repeated: false,
         });
-        self.send(number);
+        self.send_request(number);
     }
 
-    /// The same request once more, whatever became of the first.
+    /// Repeats a request, whatever the outcome of the first one.
     pub fn ask_again(&mut self) {
         if self.clients.requests.is_empty() {
             return;
@@ -45,33 +45,33 @@ impl World {
         let number = self.dice.below(self.clients.requests.len());
         let request = &mut self.clients.requests[number];
         request.was_repeated = true;
-        if request.known_outcome == KnownOutcome::Nothing {
-            // Which of the two gets a hold nobody knows.
-            request.left = None;
+        if request.known_outcome == KnownOutcome::Unknown {
+            // Either of the two may get the hold.
+            request.due_end = None;
         }
         if request.known_outcome == KnownOutcome::Failed {
-            request.known_outcome = KnownOutcome::Nothing;
+            request.known_outcome = KnownOutcome::Unknown;
         }
-        self.send(number);
+        self.send_request(number);
     }
 
-    fn send(&mut self, number: usize) {
+    fn send_request(&mut self, number: usize) {
         let (log, admission) = (self.process.log.clone(), self.clients.requests[number].admission.clone());
         let call: Call<_> = Box::pin(async move { log.admit(admission, None).await });
-        wait_for(&mut self.process.asking, number, call);
+        send(&mut self.process.admissions, number, call);
     }
 
-    /// A client that does not wait for its answer; if it gets a hold, the hold ends by itself.
+    /// A client disconnects before its response; if it gets a hold, the hold ends by itself.
     pub fn stop_waiting(&mut self) {
-        let (asking, ending) = (self.process.asking.len(), self.process.ending.len());
-        if asking > 0 && self.dice.percent(60) {
-            let (number, _) = self.process.asking.remove(self.dice.below(asking));
+        let (admissions, ends) = (self.process.admissions.len(), self.process.ends.len());
+        if admissions > 0 && self.dice.percent(60) {
+            let (number, _) = self.process.admissions.remove(self.dice.below(admissions));
             let request = &mut self.clients.requests[number];
             if !request.was_repeated {
-                request.left = Some(Left { process: self.process.number, charged: 0 });
+                request.due_end = Some(DueEnd { process: self.process.number, charged: 0 });
             }
-        } else if ending > 0 {
-            drop(self.process.ending.remove(self.dice.below(ending)));
+        } else if ends > 0 {
+            drop(self.process.ends.remove(self.dice.below(ends)));
         }
     }
 
@@ -82,17 +82,17 @@ impl World {
         let (number, hold) = self.process.holds.remove(self.dice.below(self.process.holds.len()));
         match self.dice.below(20) {
             0 => {
-                self.clients.requests[number].left = None;
+                self.clients.requests[number].due_end = None;
                 self.process.lost.push(hold);
             }
-            1..=2 => self.clients.requests[number].left = Some(Left { process: self.process.number, charged: 0 }),
+            1..=2 => self.clients.requests[number].due_end = Some(DueEnd { process: self.process.number, charged: 0 }),
             _ => self.end_with_figures(number, hold),
         }
     }
 
     fn end_with_figures(&mut self, number: usize, hold: OpenHold) {
         let charged = match self.dice.below(10) {
-            // More than was held, as no upstream should.
+            // More than was held, which no upstream should cost.
             0 => hold.held.nanos() + self.dice.between(1, 10),
             _ => self.dice.between(0, hold.held.nanos()),
         };
@@ -110,14 +110,14 @@ impl World {
         };
         let Ending { attempts, outcome, charge, .. } = ending.clone();
         let request = &mut self.clients.requests[number];
-        (request.ending, request.left) = (Some(ending), Some(Left { process: self.process.number, charged }));
+        (request.ending, request.due_end) = (Some(ending), Some(DueEnd { process: self.process.number, charged }));
         if self.dice.percent(15) {
             return hold.end_unattended(attempts, outcome, charge);
         }
-        wait_for(&mut self.process.ending, number, Box::pin(hold.end(attempts, outcome, charge)));
+        send(&mut self.process.ends, number, Box::pin(hold.end(attempts, outcome, charge)));
     }
 
-    /// Sends the same end again, perhaps to another process.
+    /// Repeats an end, perhaps in another process.
     pub fn end_again(&mut self) {
         let ended: Vec<_> = self.clients.requests.iter().filter_map(|request| request.ending.as_ref()).collect();
         if let Some(ending) = ended.get(self.dice.below(ended.len())) {
@@ -137,8 +137,8 @@ impl World {
             other => Scope::Key(id(other % KEYS)),
         };
         let period = [Period::Total, Period::Day, Period::Week, Period::Month][self.dice.below(4)];
-        let watches: [&[&str]; 3] = [&[], &["0.5"], &["0.1", "0.333333333", "1"]];
-        let alert_at = watches[self.dice.below(3)].iter().map(|text| text.parse().expect("a fraction")).collect();
+        let fractions: [&[&str]; 3] = [&[], &["0.5"], &["0.1", "0.333333333", "1"]];
+        let alert_at = fractions[self.dice.below(3)].iter().map(|text| text.parse().expect("a fraction")).collect();
         let when_short = if self.dice.percent(50) { WhenShort::Shrink } else { WhenShort::Refuse };
         let enforcement = if self.dice.percent(15) { Enforcement::Observe } else { Enforcement::Hard };
         let limit = self.dice.between(20, 300);
@@ -163,7 +163,7 @@ impl World {
         self.send_change(self.clients.changes.len() - 1);
     }
 
-    /// A retry with the same idempotency key.
+    /// Repeats a change, with the same idempotency key.
     pub fn change_again(&mut self) {
         if !self.clients.changes.is_empty() {
             let number = self.dice.below(self.clients.changes.len());
@@ -173,35 +173,35 @@ impl World {
 
     fn send_change(&mut self, number: usize) {
         let (log, append) = (self.process.log.clone(), self.clients.changes[number].append.clone());
-        wait_for(&mut self.process.changing, number, Box::pin(async move { log.append(append).await }));
+        send(&mut self.process.changes, number, Box::pin(async move { log.append(append).await }));
     }
 
-    /// Mostly one; sometimes more in a second than are recorded one by one.
+    /// Sends one refused request, or sometimes more per second than are recorded individually.
     pub fn refuse(&mut self) {
         let (key, times) = (self.dice.below(KEYS), if self.dice.percent(20) { 45 } else { 1 });
         for _ in 0..times {
             self.clients.refused += 1;
             let number = REFUSED_FROM + self.clients.refused;
             let (log, refused) = (self.process.log.clone(), refused(number, key));
-            wait_for(&mut self.process.refusing, number, Box::pin(async move { log.refuse(refused).await }));
+            send(&mut self.process.refusals, number, Box::pin(async move { log.refuse(refused).await }));
         }
     }
 
     pub fn note(&mut self) {
         let (log, note) = (self.process.log.clone(), denied(self.dice.below(KEYS)));
-        self.clients.denied.1 += 1;
+        self.clients.denied.sent += 1;
         let mut call: Call<_> = Box::pin(async move { log.note(vec![note]).await });
-        if heard(&mut call).is_none() {
-            self.process.noting.push(call);
+        if poll(&mut call).is_none() {
+            self.process.notes.push(call);
         }
     }
 
-    /// Every answer that is there. What it says is a fact must stand in the log already.
-    pub fn hear(&mut self) -> Checked {
-        self.hear_of_admissions();
-        self.hear_of_ends();
-        self.hear_of_changes()?;
-        for (number, answer) in answered(&mut self.process.refusing) {
+    /// Receives all responses that are ready. The events that they acknowledge must be in the log already.
+    pub fn receive(&mut self) -> Checked {
+        self.receive_admissions();
+        self.receive_ends();
+        self.receive_changes()?;
+        for (number, answer) in take_ready(&mut self.process.refusals) {
             let position = answer.as_ref().ok().copied().flatten();
             self.trace.line(format_args!("  refusal {number}: {position:?}"));
             if let Some(position) = position {
@@ -209,20 +209,20 @@ impl World {
                 self.clients.acknowledge(position, "inference.refused", stream);
             }
         }
-        let mut waiting = std::mem::take(&mut self.process.noting);
-        waiting.retain_mut(|call| match heard(call) {
+        let mut waiting = std::mem::take(&mut self.process.notes);
+        waiting.retain_mut(|call| match poll(call) {
             Some(noted) => {
-                self.clients.denied.0 += u64::from(noted.is_ok());
+                self.clients.denied.acknowledged += u64::from(noted.is_ok());
                 false
             }
             None => true,
         });
-        self.process.noting = waiting;
+        self.process.notes = waiting;
         self.clients.check(&self.books, self.policy)
     }
 
-    fn hear_of_admissions(&mut self) {
-        for (number, answer) in answered(&mut self.process.asking) {
+    fn receive_admissions(&mut self) {
+        for (number, answer) in take_ready(&mut self.process.admissions) {
             let stream = Stream::inference(id(number)).to_string();
             let request = &mut self.clients.requests[number];
             match answer {
@@ -243,8 +243,8 @@ impl World {
                 }
                 Err(error) => {
                     self.trace.line(format_args!("  request {number}: {error}"));
-                    // A second asking that fails says nothing of the first.
-                    if request.known_outcome == KnownOutcome::Nothing && !request.was_repeated {
+                    // The failure of a repeated request says nothing about the first one.
+                    if request.known_outcome == KnownOutcome::Unknown && !request.was_repeated {
                         request.known_outcome = KnownOutcome::Failed;
                     }
                 }
@@ -252,8 +252,8 @@ impl World {
         }
     }
 
-    fn hear_of_ends(&mut self) {
-        for (number, answer) in answered(&mut self.process.ending) {
+    fn receive_ends(&mut self) {
+        for (number, answer) in take_ready(&mut self.process.ends) {
             match answer {
                 Ok(ended) => {
                     self.trace.line(format_args!("  request {number}: ended at {}", ended.position));
@@ -265,8 +265,8 @@ impl World {
         }
     }
 
-    fn hear_of_changes(&mut self) -> Checked {
-        for (number, answer) in answered(&mut self.process.changing) {
+    fn receive_changes(&mut self) -> Checked {
+        for (number, answer) in take_ready(&mut self.process.changes) {
             let change = &mut self.clients.changes[number];
             let position = match answer {
                 Ok(appended) => {
@@ -277,7 +277,7 @@ impl World {
                 Err(AppendError::Replayed(reply)) => {
                     let before = change.applied_at.replace(reply.position);
                     must(before.is_none_or(|position| position == reply.position), || {
-                        format!("change {number} was applied at {before:?} and is said to be at {}", reply.position)
+                        format!("change {number} was applied at {before:?}, but its replay says {}", reply.position)
                     })?;
                     Some(reply.position)
                 }
@@ -300,9 +300,9 @@ impl World {
     }
 }
 
-/// Sends a call; its answer comes when the writer has worked.
-fn wait_for<T>(calls: &mut Calls<T>, number: usize, mut call: Call<T>) {
-    if heard(&mut call).is_none() {
+/// Sends a call, and keeps it until its response is ready.
+fn send<T>(calls: &mut Calls<T>, number: usize, mut call: Call<T>) {
+    if poll(&mut call).is_none() {
         calls.push((number, call));
     }
 }

@@ -1,5 +1,5 @@
-//! What the clients asked for and what they were told; who was told that a thing is a fact must find it in the log for
-//! ever, and nothing may count twice whatever was said, lost and said again.
+//! The requests of the clients and the responses that they got. Everything that was acknowledged must stay in the log, and a
+//! request that is repeated must not count twice.
 
 use events::ids::{BudgetId, RequestId};
 use events::ledger::{Admission, Ending, UnknownUsage};
@@ -10,43 +10,48 @@ use super::facts::id;
 
 #[derive(Default)]
 pub struct Clients {
-    /// Number `n` is the request `req_…n`.
+    /// The request `req_…n` has the index `n`.
     pub requests: Vec<Request>,
     pub changes: Vec<Change>,
     pub refused: usize,
-    /// Denials whose record was acknowledged, and those that were sent.
-    pub denied: (u64, u64),
-    /// Positions that were acknowledged, with the event's name and stream.
+    pub denied: Denials,
+    /// Acknowledged positions, with the event's name and stream.
     acknowledged: Vec<(u64, &'static str, String)>,
+}
+
+#[derive(Default)]
+pub struct Denials {
+    pub sent: u64,
+    pub acknowledged: u64,
 }
 
 pub struct Request {
     pub admission: Admission,
     pub known_outcome: KnownOutcome,
-    /// The one end that its client or the client's absence made.
+    /// The end with figures that its client sent.
     pub ending: Option<Ending>,
-    /// What must come of it if the process lives on.
-    pub left: Option<Left>,
-    /// Whether the end was acknowledged.
+    /// The end that must be recorded if the process does not die.
+    pub due_end: Option<DueEnd>,
+    /// The end was acknowledged.
     pub has_ended: bool,
-    /// Whether it was sent more than once.
+    /// The request was sent more than once.
     pub was_repeated: bool,
 }
 
-/// An end, with figures or by a client that went away, that the process knows of.
+/// An end that the process knows of, with figures or by a client that disconnected.
 #[derive(Clone, Copy)]
-pub struct Left {
-    /// The number of the process that knows it.
+pub struct DueEnd {
+    /// The number of the process.
     pub process: u32,
     pub charged: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnownOutcome {
-    Nothing,
+    Unknown,
     Held,
     Refused,
-    /// That nothing was recorded.
+    /// An error, which means that nothing was recorded.
     Failed,
 }
 
@@ -57,12 +62,12 @@ pub struct Change {
 }
 
 impl Clients {
-    /// A fact that somebody was told stands at that position.
+    /// Notes that a client was told of this event.
     pub fn acknowledge(&mut self, position: u64, name: &'static str, stream: String) {
         self.acknowledged.push((position, name, stream));
     }
 
-    /// Nothing that was acknowledged is lost, and nothing counts that must not.
+    /// Checks that everything acknowledged is in the log, and that every charge is allowed.
     pub fn check(&self, books: &Books, policy: UnknownUsage) -> Checked {
         for (position, name, stream) in &self.acknowledged {
             let found = books.at(*position);
@@ -70,25 +75,27 @@ impl Clients {
                 format!("position {position} was acknowledged on {stream}, and is {found:?}")
             })?;
             // The end of a hold has several names.
-            let is_it = found.is_some_and(|(is, _)| is == name || (*name == "budget.*" && is.starts_with("budget.")));
-            must(is_it, || format!("position {position} was acknowledged as {name}, and is {found:?}"))?;
+            let has_name =
+                found.is_some_and(|(is, _)| is == name || (*name == "budget.*" && is.starts_with("budget.")));
+            must(has_name, || format!("position {position} was acknowledged as {name}, and is {found:?}"))?;
         }
         for (number, request) in self.requests.iter().enumerate() {
             request.check(id(number), books, policy).map_err(|reason| format!("request {number}: {reason}"))?;
         }
-        let (heard, sent) = self.denied;
-        must((heard..=sent).contains(&books.denied), || {
-            format!("{} denials are counted of {heard} acknowledged and {sent} sent", books.denied)
+        let Denials { sent, acknowledged } = self.denied;
+        must((acknowledged..=sent).contains(&books.denied), || {
+            format!("{} denials are counted of {acknowledged} acknowledged and {sent} sent", books.denied)
         })
     }
 
-    /// Checks that no end that this process was given is lost: everybody has been silent for longer than any hold lasts.
-    pub fn check_at_rest(&self, books: &Books, life: u32) -> Checked {
+    /// Checks that every end that this process was given is recorded. The clients must have been silent for longer than any
+    /// hold lasts.
+    pub fn check_at_rest(&self, books: &Books, process: u32) -> Checked {
         for (number, request) in self.requests.iter().enumerate() {
-            let Some(left) = request.left.filter(|left| left.process == life) else { continue };
+            let Some(end) = request.due_end.filter(|end| end.process == process) else { continue };
             let charged = books.account(id(number)).and_then(|account| account.charged);
-            must(charged.is_none_or(|charged| charged == left.charged), || {
-                format!("request {number} was left with a charge of {}, and {charged:?} are charged", left.charged)
+            must(charged.is_none_or(|charged| charged == end.charged), || {
+                format!("request {number} was left with a charge of {}, and {charged:?} are charged", end.charged)
             })?;
         }
         Ok(())
@@ -103,23 +110,23 @@ impl Request {
             });
         };
         must(self.known_outcome != KnownOutcome::Failed, || {
-            "it is admitted, and its client was told that it is not".to_owned()
+            "it is admitted, but its client was told that it is not".to_owned()
         })?;
-        let wanted = self.ending.as_ref().map(|ending| ending.charge.amount().nanos());
+        let acknowledged = self.ending.as_ref().map(|ending| ending.charge.amount().nanos());
         let Some(charged) = account.charged else {
             return must(!self.has_ended, || "its end was acknowledged, and its hold is open".to_owned());
         };
         if self.has_ended {
-            return must(Some(charged) == wanted, || {
-                format!("{charged} are charged, and {wanted:?} were acknowledged")
+            return must(Some(charged) == acknowledged, || {
+                format!("{charged} are charged, and {acknowledged:?} were acknowledged")
             });
         }
         let by_policy = match policy {
             UnknownUsage::ChargeHold => account.held,
             UnknownUsage::Release => 0,
         };
-        // A client that has gone, or whose hold was never taken, releases it.
-        let allowed = [Some(by_policy), wanted, self.ending.is_none().then_some(0)];
+        // A client that disconnects, or never takes its hold, releases it.
+        let allowed = [Some(by_policy), acknowledged, self.ending.is_none().then_some(0)];
         must(allowed.contains(&Some(charged)), || format!("{charged} are charged, which is none of {allowed:?}"))
     }
 }

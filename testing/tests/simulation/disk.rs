@@ -1,5 +1,5 @@
-//! The disk: one folder for each start of the process, with the files that its death leaves. A process that is killed leaves its files as
-//! they are; a machine that stops leaves of the last write any part of it. What a commit has acknowledged stays.
+//! The disk: a folder for each start of the process, with the files that the death of the last one left. A process that is
+//! killed leaves its files as they are; a machine that stops may leave any part of the last write. Acknowledged commits stay.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::dice::Dice;
 
-/// In memory where the system has such a folder: the simulated disk is slow when it is told to.
+/// A folder in memory, if the system has one: only simulated faults should be slow.
 const IN_MEMORY: &str = "/dev/shm";
 const PAGE_BYTES: usize = 4096;
 const SECTOR_BYTES: usize = 512;
@@ -55,10 +55,10 @@ impl Image {
         }
     }
 
-    /// A log and views in which nothing has happened: making the tables takes longer than a whole seed.
-    pub fn pristine() -> &'static (Self, Self) {
-        static PRISTINE: OnceLock<(Image, Image)> = OnceLock::new();
-        PRISTINE.get_or_init(|| {
+    /// An empty log and empty views, made once: creating the tables takes longer than a whole seed.
+    pub fn empty() -> &'static (Self, Self) {
+        static EMPTY: OnceLock<(Image, Image)> = OnceLock::new();
+        EMPTY.get_or_init(|| {
             let folder = TempDir::new().expect("a folder");
             Log::migrate(folder.path()).expect("an empty log");
             let ledger = Self::of(folder.path(), LEDGER_FILE);
@@ -68,9 +68,9 @@ impl Image {
         })
     }
 
-    /// The machine stopped while the write-ahead log went from one to the other: it is written front to back, so a part
-    /// of the new bytes is there; of the rest there are the old ones, or nothing but the room for them.
-    pub fn in_the_middle_of_a_commit(before: &Self, after: &Self, dice: &mut Dice) -> Self {
+    /// The files of a machine that stopped between two states of the write-ahead log. The log is written front to back: it has
+    /// some of the new bytes, and then the old ones, or zeros.
+    pub fn within_commit(before: &Self, after: &Self, dice: &mut Dice) -> Self {
         let (old, new) = (before.wal.chunks(SECTOR_BYTES), after.wal.chunks(SECTOR_BYTES));
         let first = old.zip(new).take_while(|(old, new)| old == new).count() * SECTOR_BYTES;
         let first = first.min(before.wal.len()).min(after.wal.len());
@@ -83,9 +83,9 @@ impl Image {
         Self { database: before.database.clone(), wal }
     }
 
-    /// The machine stopped while pages were moved into the database file: some of them are there. The write-ahead log
-    /// still has them all.
-    pub fn in_the_middle_of_a_checkpoint(before: &Self, after: &Self, dice: &mut Dice) -> Self {
+    /// The files of a machine that stopped during a checkpoint: some pages are in the database file. The write-ahead log still
+    /// has all of them.
+    pub fn within_checkpoint(before: &Self, after: &Self, dice: &mut Dice) -> Self {
         let mut database = before.database.clone();
         let pages = after.database.chunks(PAGE_BYTES).count();
         let longest = if dice.percent(50) { after.database.len() } else { before.database.len() };
@@ -99,10 +99,10 @@ impl Image {
         Self { database, wal: before.wal.clone() }
     }
 
-    /// The last bytes of the write-ahead log are gone, as a file may lose them that is not synced at every commit.
-    pub fn without_its_last_bytes(mut self, dice: &mut Dice) -> Self {
-        let kept = dice.below(self.wal.len() + 1);
-        self.wal.truncate(kept);
+    /// Cuts off the end of the write-ahead log, which a file may lose that is not synced at every commit.
+    pub fn truncated(mut self, dice: &mut Dice) -> Self {
+        let length = dice.below(self.wal.len() + 1);
+        self.wal.truncate(length);
         self
     }
 }

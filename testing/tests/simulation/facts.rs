@@ -1,4 +1,4 @@
-//! What the simulated clients say. Key `n` belongs to user, tenant and partner 1.
+//! The requests and events of the simulated clients. Each key belongs to user, tenant and partner 1.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use events::refusal::{ErrorCode, Refusal};
 use events::time::{Period, parse_rfc3339};
 use uuid::Uuid;
 
-/// Keys that ask.
+/// The number of keys.
 pub const KEYS: usize = 3;
-/// The output cap that everybody asks for, and the lowest that is of use.
+/// The output cap of every request, and the lowest one that is useful.
 pub const CAP: u64 = 20;
 pub const CAP_MIN: u64 = 4;
 

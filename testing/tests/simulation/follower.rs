@@ -1,5 +1,5 @@
-//! The views while everything around them fails: they follow the log, are given events twice, die with the process, lose
-//! their last transactions or their whole file.
+//! The simulated views: they follow the log, get events twice, die with the process, and lose their last transactions or their
+//! whole file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use tokio::runtime::Handle;
 use super::books::{Checked, must};
 use super::dice::Dice;
 
-/// Few, so that views that are far behind read several pages.
+/// Events per page: few, so that views that are far behind read several pages.
 const PAGE: usize = 50;
 
 pub struct SimulatedViews {
     folder: PathBuf,
     views: Store,
     log: Follower,
-    /// New rows that are not in place yet, and how far they go.
-    building: Option<(Store, u64)>,
+    /// A rebuild that is not in place yet, and its position.
+    rebuild: Option<(Store, u64)>,
 }
 
 impl SimulatedViews {
-    /// Goes on from what the folder has of them.
+    /// Opens the views of a folder, and continues from their position.
     pub fn open(folder: &Path, log: &Log, reader: &dyn Reader) -> Self {
         let views = Store::of_log(folder, reader).expect("the views open");
         let positions = View::ALL.iter().map(|view| views.checkpoint(*view).expect("a checkpoint").position);
         let position = positions.min().expect("views");
-        Self { folder: folder.to_owned(), views, log: log.follow(position, PAGE), building: None }
+        Self { folder: folder.to_owned(), views, log: log.follow(position, PAGE), rebuild: None }
     }
 
     pub fn position(&self) -> u64 {
         self.log.position()
     }
 
-    /// Takes in everything that was recorded, in one transaction: how the log is cut into batches and pages does not show.
+    /// Applies everything that was recorded, in one transaction, so that the trace does not depend on batches and pages.
     pub fn follow(&mut self) -> Checked {
         let mut events = Vec::new();
         loop {
@@ -54,7 +54,7 @@ impl SimulatedViews {
         }
     }
 
-    /// Gives the views some of the last events once more.
+    /// Applies some of the last events again.
     pub fn redeliver(&mut self, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let back = u64::try_from(dice.below(12)).expect("a small number");
         let position = self.position();
@@ -63,17 +63,17 @@ impl SimulatedViews {
         self.apply(&events)
     }
 
-    /// Begins to build some views anew, of a part of the log; or brings what was begun to the log's head and puts it in
-    /// place. Who dies between the two has begun nothing.
+    /// Begins to rebuild some views from a part of the log; or, if a rebuild has begun, brings it to the log's head and puts it
+    /// in place. A process that dies in between loses the rebuild.
     pub fn rebuild(&mut self, reader: &dyn Reader, dice: &mut Dice) -> Checked {
         let failed = |error: StoreError| format!("a rebuild: {error}");
-        let Some((mut next, position)) = self.building.take() else {
+        let Some((mut next, position)) = self.rebuild.take() else {
             let drawn: Vec<View> = View::ALL.iter().copied().filter(|_| dice.percent(50)).collect();
             let mut next = Store::create_next(&self.folder, View::projectors(&drawn)).map_err(failed)?;
             let mut events = read(reader, 0);
             events.truncate(dice.below(events.len() + 1));
             next.apply(&events).map_err(failed)?;
-            self.building = Some((next, events.last().map_or(0, |last| last.position)));
+            self.rebuild = Some((next, events.last().map_or(0, |last| last.position)));
             return Ok(());
         };
         next.apply(&read(reader, position)).map_err(failed)?;
@@ -89,10 +89,10 @@ impl SimulatedViews {
         Ok(())
     }
 
-    /// Whether views that are made of the whole log at once are the same, row for row.
-    pub fn must_come_out_the_same(&mut self, folder: &Path, fresh: &Path, log: &Log, reader: &dyn Reader) -> Checked {
+    /// Checks that views built from the whole log at once have the same rows.
+    pub fn must_equal_rebuilt(&mut self, folder: &Path, fresh: &Path, log: &Log, reader: &dyn Reader) -> Checked {
         self.follow()?;
-        super::disk::Image::pristine().1.put(fresh, VIEWS_FILE);
+        super::disk::Image::empty().1.put(fresh, VIEWS_FILE);
         Self::open(fresh, log, reader).follow()?;
         compare(&folder.join(VIEWS_FILE), &fresh.join(VIEWS_FILE)).map_err(|error| error.to_string())?
     }

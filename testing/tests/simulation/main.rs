@@ -1,7 +1,7 @@
-//! Deterministic simulation of log, ledger, sweeper and views. One seed draws everything: what clients ask, say twice and
-//! never say, when the writer works, how the disk and the clock fail, when the process dies and what its death leaves in
-//! the files. The code is the real one, stepped on one thread over a disk in memory; an independent checker with plain
-//! lists looks at every position, every answer and every process. A seed that fails prints itself and replays exactly. See
+//! Deterministic simulation of log, ledger, sweeper and views. One seed draws everything: the requests of the clients, which of
+//! them are repeated or lost, when the writer works, the faults of disk and clock, when the process dies, and the files that
+//! are left. The simulation steps the real code on one thread over files in memory. An independent checker, made of plain
+//! lists, verifies every position, every answer and every process. A seed that fails prints itself and replays exactly. See
 //! `docs/simulation.md`.
 
 mod alerts;
@@ -23,13 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use world::World;
 
-/// Seeds of one test run, unless `SIM_SEEDS` says otherwise; from `SIM_FIRST_SEED`, or 1, on.
+/// Seeds per test run, unless `SIM_SEEDS` is set. The first is `SIM_FIRST_SEED`, or 1.
 const SEEDS: u64 = 10_000;
 const MOVES: usize = 50;
-/// Seeds that are played twice.
+/// Seeds that are played twice, to compare their traces.
 const REPLAYED: u64 = 25;
 
-/// What a seed did, and what it broke.
+/// The trace of a seed, and the promise that it broke.
 struct Played {
     trace: String,
     hash: u64,
@@ -37,14 +37,14 @@ struct Played {
 }
 
 fn play(seed: u64) -> Played {
-    // For the deadlines of those who wait for the writer; a clock that stands still lets none of them pass.
+    // Calls to the writer have deadlines, which need a runtime. Its paused clock lets none of them pass.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let _deadlines = runtime.enter();
     let mut world = World::of(seed);
     let broken = match catch_unwind(AssertUnwindSafe(|| world.play(MOVES))) {
         Ok(checked) => checked.err(),
-        // What it said stands in the output.
+        // The message is in the output.
         Err(_) => Some("a panic".to_owned()),
     };
     Played { hash: world.trace.hash(), trace: world.trace.text().to_owned(), broken }
@@ -65,7 +65,7 @@ fn every_seed_keeps_every_promise() {
     let first = number("SIM_FIRST_SEED").unwrap_or(1);
     let last = first + number("SIM_SEEDS").unwrap_or(SEEDS);
     let (next, hash_of_all) = (AtomicU64::new(first), AtomicU64::new(0));
-    // Seeds are begun in order: when one is broken, all before it have been begun as well, and the lowest is told.
+    // Seeds begin in order: when one fails, all lower ones have begun too, and the lowest that fails is reported.
     let broken: Mutex<BTreeMap<u64, Played>> = Mutex::default();
     let work = || {
         while broken.lock().expect("no panic").is_empty() {

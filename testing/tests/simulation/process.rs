@@ -1,8 +1,8 @@
-//! One process, from its start to its death: the real log with its writer, driven a step at a time, and the calls that wait for it. A
-//! death drops everything here; what is left is on the disk.
+//! One process, from its start to its death: the real log with its writer, driven step by step, and the calls in flight. A death
+//! drops everything here; only the files are left.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -18,30 +18,27 @@ use rusqlite::Connection;
 
 use super::follower::SimulatedViews;
 
-/// No database has so many pages.
+/// More pages than any database has.
 const PAGES_MAX: u32 = u32::MAX - 1;
 
-/// A call whose answer somebody waits for.
+/// A call in flight.
 pub type Call<T> = Pin<Box<dyn Future<Output = T>>>;
-/// Each with the number of what it is about.
+/// Calls in flight, each with the number of its request or change.
 pub type Calls<T> = Vec<(usize, Call<T>)>;
 
 pub struct Process {
     pub number: u32,
-    // In front of everything that talks to it: a call whose writer has gone does not wait.
+    // Dropped before everything that calls it, so that no call waits for a writer that is gone.
     pub stepped: Stepped,
-    /// By the number of the request.
-    pub asking: Calls<Result<Admitted, LogError>>,
-    pub ending: Calls<Result<EndedAt, LogError>>,
-    /// By the number of the change.
-    pub changing: Calls<Result<Appended, AppendError>>,
-    /// By the number in the request's id.
-    pub refusing: Calls<Result<Option<u64>, LogError>>,
-    pub noting: Vec<Call<Result<(), LogError>>>,
+    pub admissions: Calls<Result<Admitted, LogError>>,
+    pub ends: Calls<Result<EndedAt, LogError>>,
+    pub changes: Calls<Result<Appended, AppendError>>,
+    pub refusals: Calls<Result<Option<u64>, LogError>>,
+    pub notes: Vec<Call<Result<(), LogError>>>,
     pub holds: Vec<(usize, OpenHold)>,
-    /// Nobody will ever end these.
+    /// Holds whose clients never end them.
     pub lost: Vec<OpenHold>,
-    /// A world may be without views: making them takes as long as all the rest.
+    /// `None` in most worlds, because views take as long as everything else together.
     pub views: Option<SimulatedViews>,
     pub reader: Box<dyn Reader>,
     pub log: Log,
@@ -52,9 +49,9 @@ pub struct Process {
 
 #[derive(Default)]
 struct Faults {
-    /// Commits that will fail.
+    /// The number of next commits that fail.
     failing: AtomicU32,
-    /// How long the next commit takes, in milliseconds.
+    /// The duration of the next commit in milliseconds.
     slow_millis: AtomicU64,
 }
 
@@ -70,7 +67,7 @@ impl Process {
         let (log, stepped) = Stepped::open(&folder, options).expect("the log opens");
         let faults = Arc::new(Faults::default());
         let connection = stepped.engine().connection();
-        // What a commit leaves on the disk is the simulation's own business, and so is waiting.
+        // The simulation itself decides which bytes are synced, and when to wait for a lock.
         connection.pragma_update(None, "synchronous", "OFF").expect("a pragma");
         connection.busy_timeout(Duration::ZERO).expect("a time-out");
         let (theirs, clock) = (Arc::clone(&faults), Arc::clone(clock));
@@ -83,11 +80,11 @@ impl Process {
         Self {
             number,
             stepped,
-            asking: Vec::new(),
-            ending: Vec::new(),
-            changing: Vec::new(),
-            refusing: Vec::new(),
-            noting: Vec::new(),
+            admissions: Vec::new(),
+            ends: Vec::new(),
+            changes: Vec::new(),
+            refusals: Vec::new(),
+            notes: Vec::new(),
             holds: Vec::new(),
             lost: Vec::new(),
             views,
@@ -107,7 +104,7 @@ impl Process {
         self.faults.slow_millis.store(millis, SeqCst);
     }
 
-    /// Not one page more fits on it.
+    /// Leaves no room for another page.
     pub fn fill_disk(&self) {
         let connection = self.stepped.engine().connection();
         let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number of pages");
@@ -119,7 +116,7 @@ impl Process {
         self.stepped.engine().connection().query_row(&sql, [], |_| Ok(())).expect("a pragma");
     }
 
-    /// Somebody else writes to the database.
+    /// Locks the database, as another writer would.
     pub fn lock(&mut self) {
         let other = Connection::open(self.folder.join(LEDGER_FILE)).expect("a second connection");
         other.execute_batch("BEGIN IMMEDIATE").expect("the lock is free");
@@ -142,19 +139,19 @@ impl Process {
         let _ = self.stepped.engine().connection().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 
-    /// An orderly end: what is queued is recorded.
+    /// Ends in an orderly way: records everything that is queued.
     pub fn close(&mut self) {
         self.log.close();
         while !self.stepped.step(usize::MAX) {}
     }
 
-    /// Whether nobody waits for an answer.
-    pub fn is_quiet(&self) -> bool {
-        self.asking.is_empty()
-            && self.ending.is_empty()
-            && self.changing.is_empty()
-            && self.refusing.is_empty()
-            && self.noting.is_empty()
+    /// True if no call is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.admissions.is_empty()
+            && self.ends.is_empty()
+            && self.changes.is_empty()
+            && self.refusals.is_empty()
+            && self.notes.is_empty()
     }
 
     pub fn ledger_image(&self) -> super::disk::Image {
@@ -162,29 +159,24 @@ impl Process {
     }
 }
 
-/// The answer, if it is there.
-pub fn heard<T>(call: &mut Call<T>) -> Option<T> {
+/// The response, if it is ready.
+pub fn poll<T>(call: &mut Call<T>) -> Option<T> {
     match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer),
+        Poll::Ready(response) => Some(response),
         Poll::Pending => None,
     }
 }
 
-/// Takes the calls that were answered out of a list, in their order.
-pub fn answered<T>(calls: &mut Calls<T>) -> Vec<(usize, T)> {
-    let mut answers = Vec::new();
+/// Takes the responses that are ready, in order.
+pub fn take_ready<T>(calls: &mut Calls<T>) -> Vec<(usize, T)> {
+    let mut ready = Vec::new();
     let mut waiting = Vec::new();
-    for (of, mut call) in calls.drain(..) {
-        match heard(&mut call) {
-            Some(answer) => answers.push((of, answer)),
-            None => waiting.push((of, call)),
+    for (number, mut call) in calls.drain(..) {
+        match poll(&mut call) {
+            Some(response) => ready.push((number, response)),
+            None => waiting.push((number, call)),
         }
     }
     *calls = waiting;
-    answers
-}
-
-/// What a dead process leaves is copied away before its connections close and tidy up.
-pub fn put(image: &super::disk::Image, folder: &Path) {
-    image.put(folder, LEDGER_FILE);
+    ready
 }

@@ -1,4 +1,4 @@
-//! The whole: one seed draws what the clients do, what the disk and the clock do, and when everything dies.
+//! The simulated world: one seed draws the actions of the clients, the faults of disk and clock, and the deaths of the process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::ledger::UnknownUsage;
+use events::log::LEDGER_FILE;
 use events::time::{Clock, ManualClock, rfc3339};
 use events::verify::{Depth, verify};
 use projections::views::VIEWS_FILE;
@@ -16,12 +17,12 @@ use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::facts::start;
 use super::follower::SimulatedViews;
-use super::process::{Process, put};
+use super::process::Process;
 use super::trace::Trace;
 
-/// How far the wall clock may be off before nothing is recorded: the contract says 60 s.
+/// The largest step of the wall clock after which events are still recorded: 60 s.
 const STEP_MAX_MICROS: i64 = 60_000_000;
-/// No hold lives longer.
+/// The longest lifetime of a hold.
 pub const TTL_MAX: Duration = Duration::from_secs(40);
 
 pub struct World {
@@ -34,14 +35,14 @@ pub struct World {
     pub policy: UnknownUsage,
     disk: Disk,
     has_views: bool,
-    /// Up to where the trace has the log.
+    /// The position up to which the trace shows the log.
     shown: u64,
-    /// The latest wall clock at which anything was looked at.
+    /// The latest time of the wall clock at a check.
     latest: DateTime<Utc>,
-    /// How far the wall clock is off the monotonic one, in microseconds, and how far it was when both were believed:
-    /// `None` since a start with a clock far behind the log.
+    /// The distance of the wall clock from the monotonic clock, in microseconds.
     skew: i64,
-    agreed_skew: Option<i64>,
+    /// The skew when events were last recorded; `None` after a start with a clock far behind the log.
+    accepted_skew: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +98,10 @@ const MOVES: &[(usize, Move)] = &[
 
 #[derive(Clone, Copy, Debug)]
 enum Death {
-    /// With jobs in the queue that nobody ever sees, or in a transaction of which nothing is on the disk.
+    /// With jobs in the queue, or in a transaction of which nothing is on the disk.
     BeforeCommit,
     InCommit,
-    /// The batch is durable, and nobody is told.
+    /// The batch is durable, but no client got a response.
     AfterCommit,
     InCheckpoint,
 }
@@ -113,8 +114,8 @@ impl World {
         let policy = if dice.percent(75) { UnknownUsage::ChargeHold } else { UnknownUsage::Release };
         let has_views = dice.percent(35);
         let folder = disk.folder();
-        let (ledger, views) = Image::pristine();
-        put(ledger, &folder);
+        let (ledger, views) = Image::empty();
+        ledger.put(&folder, LEDGER_FILE);
         views.put(&folder, VIEWS_FILE);
         let process = Process::begin(1, folder, &clock, policy, has_views);
         Self {
@@ -130,22 +131,22 @@ impl World {
             shown: 0,
             latest: start(),
             skew: 0,
-            agreed_skew: Some(0),
+            accepted_skew: Some(0),
         }
     }
 
-    /// Plays so many moves, then lets everything come to rest.
+    /// Plays this many moves, then repairs everything and waits until no work is left.
     pub fn play(&mut self, moves: usize) -> Checked {
         (0..self.dice.between(0, 3)).for_each(|_| self.change());
         for number in 0..moves {
             let next = self.dice.weighted(MOVES);
             self.trace.line(format_args!("{number} {next:?} at {}", rfc3339(self.clock.now())));
-            self.make(next)?;
+            self.perform(next)?;
         }
-        self.come_to_rest()
+        self.finish()
     }
 
-    fn make(&mut self, next: Move) -> Checked {
+    fn perform(&mut self, next: Move) -> Checked {
         match next {
             Move::Ask => self.ask(),
             Move::AskAtOnce => (0..self.dice.between(2, 7)).for_each(|_| self.ask()),
@@ -191,15 +192,15 @@ impl World {
         self.turn(jobs_max)
     }
 
-    /// One batch of the writer; then what it recorded is looked at, and then the answers.
+    /// Lets the writer record one batch; then checks the new events, and then the responses.
     pub fn turn(&mut self, jobs_max: usize) -> Checked {
         self.process.stepped.step(jobs_max);
-        self.believe_clock();
-        self.look()?;
-        self.hear()
+        self.accept_clock();
+        self.check()?;
+        self.receive()
     }
 
-    fn look(&mut self) -> Checked {
+    fn check(&mut self) -> Checked {
         for recorded in self.process.reader.after(self.books.position(), 100_000).map_err(|error| error.to_string())? {
             if recorded.position > self.shown {
                 let (position, at) = (recorded.position, rfc3339(recorded.recorded_at));
@@ -209,24 +210,24 @@ impl World {
         }
         self.shown = self.books.position();
         self.latest = self.latest.max(self.clock.now());
-        self.books.must_be(self.process.stepped.balances(), self.latest)
+        self.books.must_equal(self.process.stepped.balances(), self.latest)
     }
 
-    /// Everything again from the first position, and all that was ever acknowledged.
-    fn look_anew(&mut self) -> Checked {
+    /// Checks the whole log again, and everything that was ever acknowledged.
+    fn check_from_start(&mut self) -> Checked {
         self.books = Books::default();
-        self.look()?;
+        self.check()?;
         self.clients.check(&self.books, self.policy)
     }
 
-    fn believe_clock(&mut self) {
-        let off = self.agreed_skew.map_or_else(|| self.micros_behind(), |agreed| (self.skew - agreed).abs());
+    fn accept_clock(&mut self) {
+        let off = self.accepted_skew.map_or_else(|| self.micros_behind(), |accepted| (self.skew - accepted).abs());
         if off <= STEP_MAX_MICROS {
-            self.agreed_skew = Some(self.skew);
+            self.accepted_skew = Some(self.skew);
         }
     }
 
-    /// How far the wall clock is behind the log.
+    /// The distance of the wall clock behind the log.
     fn micros_behind(&self) -> i64 {
         (self.books.last_at() - self.clock.now()).num_microseconds().expect("a short time").max(0)
     }
@@ -241,9 +242,9 @@ impl World {
     }
 
     fn step_clock(&mut self) {
-        // Where it is off it is usually put right.
-        let by = if self.micros_to_right() != 0 && self.dice.percent(70) {
-            self.micros_to_right()
+        // A clock that is off is usually corrected.
+        let by = if self.correction_micros() != 0 && self.dice.percent(70) {
+            self.correction_micros()
         } else {
             let size = if self.dice.percent(60) { 50_000_000 } else { 3 * 3_600_000_000 };
             self.dice.between(-size, size)
@@ -251,9 +252,9 @@ impl World {
         self.step_clock_by(by);
     }
 
-    /// By how much the clock has to be stepped to be where it was, or where the log is.
-    fn micros_to_right(&self) -> i64 {
-        self.agreed_skew.map_or_else(|| self.micros_behind(), |agreed| agreed - self.skew)
+    /// The step that returns the clock to its accepted time, or to that of the log.
+    fn correction_micros(&self) -> i64 {
+        self.accepted_skew.map_or_else(|| self.micros_behind(), |accepted| accepted - self.skew)
     }
 
     fn step_clock_by(&mut self, micros: i64) {
@@ -280,11 +281,11 @@ impl World {
         ]);
         self.trace.line(format_args!("  {death:?}"));
         let before = self.process.ledger_image();
-        let left = match death {
+        let image = match death {
             Death::BeforeCommit => before,
             Death::InCommit => {
                 self.process.stepped.step(usize::MAX);
-                Image::in_the_middle_of_a_commit(&before, &self.process.ledger_image(), &mut self.dice)
+                Image::within_commit(&before, &self.process.ledger_image(), &mut self.dice)
             }
             Death::AfterCommit => {
                 self.process.stepped.step(usize::MAX);
@@ -292,62 +293,63 @@ impl World {
             }
             Death::InCheckpoint => {
                 self.process.checkpoint();
-                Image::in_the_middle_of_a_checkpoint(&before, &self.process.ledger_image(), &mut self.dice)
+                Image::within_checkpoint(&before, &self.process.ledger_image(), &mut self.dice)
             }
         };
-        self.live_again(&left)
+        self.start_again(&image)
     }
 
     fn restart(&mut self) -> Checked {
-        // An orderly end finds the disk in order.
+        // An orderly end needs a disk that works.
         self.process.repair_disk();
         self.process.close();
-        self.believe_clock();
-        self.look()?;
-        self.hear()?;
-        let left = self.process.ledger_image();
-        self.live_again(&left)
+        self.accept_clock();
+        self.check()?;
+        self.receive()?;
+        let image = self.process.ledger_image();
+        self.start_again(&image)
     }
 
-    /// Starts the next process on these files; of the views, some may be missing.
-    fn live_again(&mut self, ledger: &Image) -> Checked {
+    /// Starts the next process on this ledger; the views may have lost some of their files.
+    fn start_again(&mut self, ledger: &Image) -> Checked {
         let folder = self.disk.folder();
-        put(ledger, &folder);
+        ledger.put(&folder, LEDGER_FILE);
         if self.has_views {
-            self.leave_views(&folder);
+            self.copy_views(&folder);
         }
         self.process = Process::begin(self.process.number + 1, folder, &self.clock, self.policy, self.has_views);
-        self.look_anew()?;
-        // A clock that is far behind the log is waited for.
+        self.check_from_start()?;
+        // A clock that is far behind the log has to catch up first.
         let behind = self.micros_behind();
-        self.agreed_skew = (behind <= STEP_MAX_MICROS).then_some(self.skew + behind);
+        self.accepted_skew = (behind <= STEP_MAX_MICROS).then_some(self.skew + behind);
         let views_at = self.process.views.as_ref().map(SimulatedViews::position);
         self.trace.line(format_args!("  again at {}, the views at {views_at:?}", self.books.position()));
         must(views_at.is_none_or(|at| at <= self.books.position()), || "the views are ahead of the log".to_owned())
     }
 
-    fn leave_views(&mut self, folder: &Path) {
+    /// Copies the files of the views, or a part of them.
+    fn copy_views(&mut self, folder: &Path) {
         let views = Image::of(&self.process.folder, VIEWS_FILE);
         match self.dice.below(10) {
             0 => {}
-            1..=3 => views.without_its_last_bytes(&mut self.dice).put(folder, VIEWS_FILE),
+            1..=3 => views.truncated(&mut self.dice).put(folder, VIEWS_FILE),
             _ => views.put(folder, VIEWS_FILE),
         }
     }
 
-    /// Disk and clock are put right and nobody asks any more: every hold ends, and everything agrees.
-    fn come_to_rest(&mut self) -> Checked {
+    /// Repairs disk and clock, and sends no more requests: every hold must end, and log, ledger and views must agree.
+    fn finish(&mut self) -> Checked {
         self.trace.line(format_args!("rest"));
         self.process.repair_disk();
-        self.step_clock_by(self.micros_to_right());
+        self.step_clock_by(self.correction_micros());
         self.turn(usize::MAX)?;
-        // Recorded time stands still until the wall clock is where it was.
+        // Recorded time does not advance until the wall clock has caught up.
         let behind = Duration::from_micros(self.micros_behind().unsigned_abs());
         self.clock.advance(behind + TTL_MAX + Duration::from_secs(2));
         (0..3).try_for_each(|_| self.turn(usize::MAX))?;
         let open = self.books.accounts().iter().find(|account| account.charged.is_none());
         must(open.is_none(), || format!("the hold of {:?} never ends", open.map(|account| account.request)))?;
-        must(self.process.is_quiet(), || "somebody was never answered".to_owned())?;
+        must(self.process.is_idle(), || "a call never got a response".to_owned())?;
         self.clients.check(&self.books, self.policy)?;
         self.clients.check_at_rest(&self.books, self.process.number)?;
         let sound =
@@ -355,12 +357,12 @@ impl World {
         must(sound.open_holds == 0 && sound.events == self.books.position(), || format!("verify: {sound:?}"))?;
         self.redeliver()?;
         let Some(views) = &mut self.process.views else { return Ok(()) };
-        views.must_come_out_the_same(
+        views.must_equal_rebuilt(
             &self.process.folder,
             &self.disk.folder(),
             &self.process.log,
             &*self.process.reader,
         )?;
-        self.books.must_be_in_views(&self.process.folder.join(VIEWS_FILE))
+        self.books.must_equal_views(&self.process.folder.join(VIEWS_FILE))
     }
 }

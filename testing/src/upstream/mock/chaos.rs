@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use super::Seen;
+use crate::random::SplitMix64;
 
 /// The percentage of attempts that fail.
 const FAULTS_IN_A_HUNDRED: u64 = 10;
@@ -45,10 +46,6 @@ impl Chaos {
     }
 }
 
-/// One step of SplitMix64.
-pub fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+fn mixed(seed: u64) -> u64 {
+    SplitMix64::new(seed).next_u64()
 }
