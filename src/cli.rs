@@ -13,6 +13,7 @@ mod status;
 mod verify;
 mod welcome;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,11 +21,13 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 use events::log::LEDGER_FILE;
+use tokio::runtime::Runtime;
 
 use crate::config::arguments::{Cli, Command, DataArgs};
 use crate::config::{Flags, environment, setting};
 
-const WRONG_CONFIGURATION: u8 = 2;
+/// The exit code of what was not begun, for example because of wrong configuration.
+const NOT_BEGUN: u8 = 2;
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
@@ -40,7 +43,7 @@ pub fn run() -> ExitCode {
         && let Err(wrong) = environment::check(variables.map(|[name, value]| (name, value)))
     {
         print_error(&wrong.to_string());
-        return WRONG_CONFIGURATION.into();
+        return NOT_BEGUN.into();
     }
     let flags = Flags::of(&command, &matches);
     match cli.command {
@@ -52,6 +55,41 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args, &flags),
         Command::Completions(args) => completions::run(&args),
     }
+}
+
+/// Why a command did not do its work; a sentence.
+enum Failure {
+    NotBegun(String),
+    Failed(String),
+    /// The sentence is on stdout.
+    Printed,
+}
+
+impl Failure {
+    fn not_begun(error: impl Display) -> Self {
+        Self::NotBegun(error.to_string())
+    }
+
+    fn failed(error: impl Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The exit code of a command, which prints why it failed.
+fn exit(done: Result<(), Failure>) -> ExitCode {
+    let (code, why) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Printed) => return ExitCode::FAILURE,
+        Err(Failure::NotBegun(why)) => (NOT_BEGUN.into(), why),
+        Err(Failure::Failed(why)) => (ExitCode::FAILURE, why),
+    };
+    print_error(&why);
+    code
+}
+
+fn single_threaded_runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))
 }
 
 /// Suggests `--listen` for `--port`, which other servers have and clap finds no similar flag for.
@@ -70,14 +108,14 @@ fn variable(name: &str) -> Option<String> {
 
 /// The path of the ledger in a data folder.
 ///
-/// Errors: there is none; a sentence.
-fn find_ledger(data: &DataArgs, flags: &Flags) -> Result<PathBuf, String> {
+/// Errors: there is none.
+fn find_ledger(data: &DataArgs, flags: &Flags) -> Result<PathBuf, Failure> {
     let ledger = data.dir.join(LEDGER_FILE);
     if ledger.is_file() {
         return Ok(ledger);
     }
     let name = flags.name_of(setting::DATA);
-    Err(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display()))
+    Err(Failure::NotBegun(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display())))
 }
 
 /// The most characters that are printed of a name.

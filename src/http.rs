@@ -13,7 +13,7 @@ mod server;
 mod unknown_path;
 mod write_timeout;
 
-pub use cors::CorsOrigins;
+pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};
 pub use health::{Health, routes as health_routes};
 pub use openapi_json::{published, unpublished};

@@ -1,12 +1,8 @@
 //! Requests in flight. A request counts until the last byte of its response has been handed over, or its client has gone.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -56,42 +52,8 @@ impl InFlight {
         self.requests.len()
     }
 
-    pub fn begin(&self) -> InFlightRequest {
-        InFlightRequest(self.requests.token())
-    }
-}
-
-/// One request in flight, until it is dropped.
-pub struct InFlightRequest(TaskTrackerToken);
-
-impl InFlightRequest {
-    /// Keeps the request in flight until the body of its response is dropped.
-    pub fn attach_to(self, body: Body) -> Body {
-        Body::new(InFlightBody { body, _request: self.0 })
-    }
-}
-
-struct InFlightBody {
-    body: Body,
-    _request: TaskTrackerToken,
-}
-
-impl http_body::Body for InFlightBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    /// Counts a request until the token is dropped.
+    pub fn begin(&self) -> TaskTrackerToken {
+        self.requests.token()
     }
 }

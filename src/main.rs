@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod guarded_body;
 mod http;
 mod in_flight;
 mod metrics;

@@ -17,6 +17,7 @@ use crate::entrance::Entrance;
 use crate::operation::Operation;
 
 /// Routes and their descriptions.
+#[must_use]
 pub struct Api<S = ()> {
     entrance: Entrance,
     deprecations: &'static [Deprecation],
@@ -58,6 +59,20 @@ pub struct Described {
     pub routes: Vec<Route>,
 }
 
+/// Adds a route for one method of a path. GET supports HEAD as well.
+macro_rules! methods {
+    ($($name:ident $method:ident),*) => { $(
+        pub fn $name<H: Handler<T, S>, T: 'static>(
+            self,
+            path: &str,
+            handler: H,
+            describe: impl Fn() -> Operation + Send + Sync + 'static,
+        ) -> Self {
+            self.on((Method::$method, MethodFilter::$method), path, handler, describe)
+        }
+    )* };
+}
+
 impl<S: Clone + Send + Sync + 'static> Api<S> {
     /// An empty set of routes with this entrance.
     pub fn of(entrance: Entrance) -> Self {
@@ -69,46 +84,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         Self { entrance, deprecations, router: Router::new(), routes: Vec::new() }
     }
 
-    /// Adds a GET, which supports HEAD as well.
-    #[must_use]
-    pub fn get<H: Handler<T, S>, T: 'static>(
-        self,
-        path: &str,
-        handler: H,
-        describe: impl Fn() -> Operation + Send + Sync + 'static,
-    ) -> Self {
-        self.on((Method::GET, MethodFilter::GET), path, handler, describe)
-    }
-
-    #[must_use]
-    pub fn post<H: Handler<T, S>, T: 'static>(
-        self,
-        path: &str,
-        handler: H,
-        describe: impl Fn() -> Operation + Send + Sync + 'static,
-    ) -> Self {
-        self.on((Method::POST, MethodFilter::POST), path, handler, describe)
-    }
-
-    #[must_use]
-    pub fn patch<H: Handler<T, S>, T: 'static>(
-        self,
-        path: &str,
-        handler: H,
-        describe: impl Fn() -> Operation + Send + Sync + 'static,
-    ) -> Self {
-        self.on((Method::PATCH, MethodFilter::PATCH), path, handler, describe)
-    }
-
-    #[must_use]
-    pub fn delete<H: Handler<T, S>, T: 'static>(
-        self,
-        path: &str,
-        handler: H,
-        describe: impl Fn() -> Operation + Send + Sync + 'static,
-    ) -> Self {
-        self.on((Method::DELETE, MethodFilter::DELETE), path, handler, describe)
-    }
+    methods! { get GET, post POST, patch PATCH, delete DELETE }
 
     fn on<H: Handler<T, S>, T: 'static>(
         mut self,
@@ -126,14 +102,12 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 
     /// Adds the routes of another set, which keep their entrances.
-    #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         Self { router: self.router.merge(other.router), ..self }
     }
 
     /// Adds a layer to the routes so far.
-    #[must_use]
     pub fn layer<L>(self, layer: L) -> Self
     where
         L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
@@ -146,7 +120,6 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         Self { router: self.router.layer(layer), ..self }
     }
 
-    #[must_use]
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Api<S2> {
         let Self { entrance, deprecations, router, routes } = self;
         Api { entrance, deprecations, router: router.with_state(state), routes }

@@ -5,12 +5,10 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
-use crate::api::{Described, Route};
+use crate::api::Described;
 use crate::deprecations::Deprecation;
-use crate::operation::{Operation, SECURITY};
+use crate::operation::SECURITY;
 use crate::refusals::CommonResponses;
-
-const ADMINISTRATION: &str = "/v1/admin/";
 
 const ABOUT: &str = "\
 An LLM gateway whose accounts are a ledger. Bodies are JSON in UTF-8. Requests to the gateway's own endpoints with a \
@@ -26,7 +24,7 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     for route in &described.routes {
         if let Some(method) = method(&route.method) {
             let deprecation = Deprecation::of(described.deprecations, &route.method, &route.path);
-            let operation = operation_of(route).build(&mut shared, deprecation);
+            let operation = route.describe().build(&mut shared, deprecation);
             paths.add_path_operation(&route.path, vec![method], operation);
         }
     }
@@ -41,12 +39,6 @@ pub fn of(described: &Described, version: &str) -> OpenApi {
     let value = ApiKeyValue::with_description("x-api-key", "The same key, for clients that use this header");
     components.add_security_scheme(header, SecurityScheme::ApiKey(ApiKey::Header(value)));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components)).build()
-}
-
-/// The description of a route; under the root of administration, every route can be rate limited.
-fn operation_of(route: &Route) -> Operation {
-    let operation = route.describe();
-    if route.path.starts_with(ADMINISTRATION) { operation.limited() } else { operation }
 }
 
 fn method(method: &Method) -> Option<HttpMethod> {

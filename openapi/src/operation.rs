@@ -32,6 +32,7 @@ const WITH_A_KEY: &[ErrorCode] = &[
 ];
 
 /// The description of one method of one path.
+#[must_use]
 pub struct Operation {
     id: String,
     tag: String,
@@ -53,6 +54,7 @@ struct Body {
 }
 
 /// A successful response.
+#[must_use]
 pub struct Answer {
     description: String,
     contents: Vec<(String, Content)>,
@@ -70,26 +72,22 @@ impl Answer {
     }
 
     /// Adds another media type.
-    #[must_use]
     pub fn or(mut self, media: &str, shape: Shape) -> Self {
         self.contents.push((media.to_owned(), Content::new(Some(shape))));
         self
     }
 
     /// Adds the header of what was recorded.
-    #[must_use]
     pub fn recorded(self) -> Self {
         self.with_header(headers::POSITION)
     }
 
     /// Adds the headers of rate limits.
-    #[must_use]
     pub fn limited(self) -> Self {
         headers::RATE_LIMIT.into_iter().fold(self, Self::with_header)
     }
 
     /// Adds a header.
-    #[must_use]
     pub fn with_header(mut self, header: HeaderSpec) -> Self {
         self.headers.push(header);
         self
@@ -123,49 +121,42 @@ impl Operation {
     }
 
     /// Adds sentences to the description.
-    #[must_use]
     pub fn says(mut self, text: &str) -> Self {
         self.description.push(text.to_owned());
         self
     }
 
-    /// Puts the refusals of the entrance in front of the operation's own.
-    #[must_use]
+    /// Adds what follows from the entrance: the refusals, before the operation's own, and the headers of rate limits.
     pub(crate) fn behind(mut self, entrance: Entrance) -> Self {
         self.is_open = entrance == Entrance::Open;
         let common = if self.is_open { WITHOUT_A_KEY } else { WITH_A_KEY };
         self.refusals.splice(..0, common.iter().copied());
-        self
+        if entrance == Entrance::Administration { self.limited() } else { self }
     }
 
     /// States the permission that the key needs.
-    #[must_use]
     pub fn needs(self, permission: Permission) -> Self {
         self.says(&format!("Needs the permission `{}`.", permission.as_str()))
     }
 
     /// Sets the error format.
-    #[must_use]
     pub fn worded(mut self, wording: Wording) -> Self {
         self.wording = wording;
         self
     }
 
-    #[must_use]
     pub fn path(mut self, name: &str, shape: Shape, description: &str) -> Self {
         self.refusals.push(ErrorCode::NotFound);
         self.parameter(name, ParameterIn::Path, shape, description)
     }
 
     /// Adds an optional query parameter.
-    #[must_use]
     pub fn query(mut self, name: &str, shape: Shape, description: &str) -> Self {
         self.refusals.push(ErrorCode::InvalidRequest);
         self.parameter(name, ParameterIn::Query, shape, description)
     }
 
     /// Adds an optional query parameter of values separated by commas.
-    #[must_use]
     pub fn query_list(self, name: &str, item: Shape, description: &str) -> Self {
         let mut operation = self.query(name, schema::filled_list(item, None), description);
         if let Some(parameter) = operation.parameters.last_mut() {
@@ -176,7 +167,6 @@ impl Operation {
     }
 
     /// Adds an optional header.
-    #[must_use]
     pub fn header(self, name: &str, shape: Shape, description: &str) -> Self {
         self.parameter(name, ParameterIn::Header, shape, description)
     }
@@ -189,7 +179,6 @@ impl Operation {
     }
 
     /// Adds `min_position`, for reading your own writes.
-    #[must_use]
     pub fn min_position(mut self) -> Self {
         self.refusals.push(ErrorCode::ViewBehind);
         let description = "Read your own writes: waits up to two seconds until the response reflects this log position; \
@@ -198,7 +187,6 @@ impl Operation {
     }
 
     /// Adds `limit` and `cursor`.
-    #[must_use]
     pub fn paged(self, limit_default: usize, limit_max: usize) -> Self {
         let max = u64::try_from(limit_max).unwrap_or(u64::MAX);
         let limit = schema::defaulting(schema::whole(1, max), limit_default.into());
@@ -210,13 +198,11 @@ impl Operation {
     }
 
     /// Adds a JSON body with a working example.
-    #[must_use]
     pub fn takes(self, shape: Shape, example: Value) -> Self {
         self.with_body(Body { shape, example: Some(example), required: true })
     }
 
     /// Adds an optional JSON body; absent means an empty object.
-    #[must_use]
     pub fn may_take(self, shape: Shape) -> Self {
         self.with_body(Body { shape, example: None, required: false })
     }
@@ -231,28 +217,25 @@ impl Operation {
         ])
     }
 
-    #[must_use]
     pub fn answers(mut self, status: StatusCode, answer: Answer) -> Self {
         self.answers.push((status.as_u16(), answer));
         self
     }
 
     /// Adds codes to those that follow from parameters and body.
-    #[must_use]
     pub fn refuses(mut self, codes: &[ErrorCode]) -> Self {
         self.refusals.extend(codes);
         self
     }
 
     /// Adds a schema that operations refer to by name.
-    #[must_use]
     pub fn defines(mut self, name: &str, shape: Shape) -> Self {
         self.schemas.push((name.to_owned(), shape));
         self
     }
 
     /// Adds the refusal and the headers of rate limits.
-    pub(crate) fn limited(mut self) -> Self {
+    fn limited(mut self) -> Self {
         self.answers = self.answers.into_iter().map(|(status, answer)| (status, answer.limited())).collect();
         self.refuses(&[ErrorCode::RateLimited])
     }

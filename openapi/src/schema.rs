@@ -226,6 +226,7 @@ pub fn defaulting(shape: Shape, default: Value) -> Shape {
 
 /// An object with known fields. Those of requests are closed: other fields are refused. Those of responses are open, so that
 /// fields can be added.
+#[must_use]
 pub struct Fields {
     object: ObjectBuilder,
 }
@@ -235,12 +236,10 @@ pub fn object() -> Fields {
 }
 
 impl Fields {
-    #[must_use]
     pub fn required(self, name: &str, shape: Shape) -> Self {
         Self { object: self.object.property(name, shape).required(name) }
     }
 
-    #[must_use]
     pub fn optional(self, name: &str, shape: Shape) -> Self {
         Self { object: self.object.property(name, shape) }
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use events::log::{Log, Migrated};
 
 use super::progress::{Progress, WithoutTerminal};
-use super::{print_error, print_line};
+use super::{Failure, exit, print_line};
 use crate::config::arguments::DataArgs;
 
 pub fn run(args: &DataArgs) -> ExitCode {
@@ -13,18 +13,11 @@ pub fn run(args: &DataArgs) -> ExitCode {
     progress.spin();
     let migrated = Log::migrate(&args.dir);
     drop(progress);
-    match migrated {
-        Ok(migrated) => {
-            let dir = args.dir.display();
-            print_line(&match migrated {
-                Migrated::Existing => format!("the ledger in {dir} is at this version"),
-                Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
-            });
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            print_error(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    exit(migrated.map_err(Failure::failed).map(|migrated| {
+        let dir = args.dir.display();
+        print_line(&match migrated {
+            Migrated::Existing => format!("the ledger in {dir} is at this version"),
+            Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
+        });
+    }))
 }

@@ -10,48 +10,21 @@ use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
 
-use super::gateway_client::{GatewayClient, GatewayError};
+use super::gateway_client::GatewayClient;
 use super::progress::{Progress, WithoutTerminal};
-use super::{find_ledger, print_error, print_line};
+use super::{Failure, exit, find_ledger, print_line, single_threaded_runtime};
 use crate::config::Flags;
 use crate::config::arguments::RebuildArgs;
 
-const NOT_BEGUN: u8 = 2;
 /// How often the gateway is asked for its progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Why the views were not rebuilt; a sentence.
-enum Failure {
-    NotBegun(String),
-    Failed(String),
-}
-
-impl From<GatewayError> for Failure {
-    fn from(error: GatewayError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
 pub fn run(args: &RebuildArgs, flags: &Flags) -> ExitCode {
-    let views = views_of(&args.views).and_then(|views| {
-        find_ledger(&args.data, flags).map_err(Failure::NotBegun)?;
-        Ok(views)
+    let rebuilt = views_of(&args.views).and_then(|views| {
+        find_ledger(&args.data, flags)?;
+        rebuild(&args.data.dir, &views)
     });
-    let done = views.and_then(|views| rebuild(&args.data.dir, &views));
-    match done {
-        Ok(sentence) => {
-            print_line(&sentence);
-            ExitCode::SUCCESS
-        }
-        Err(Failure::NotBegun(why)) => {
-            print_error(&why);
-            NOT_BEGUN.into()
-        }
-        Err(Failure::Failed(why)) => {
-            print_error(&why);
-            ExitCode::FAILURE
-        }
-    }
+    exit(rebuilt.map(|sentence| print_line(&sentence)))
 }
 
 /// The named views, or all if none is named.
@@ -78,10 +51,7 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     match served {
         LockHolder::Nobody => rebuild_here(dir, views),
-        LockHolder::At(url) => rebuild_in_gateway(
-            &GatewayClient::new(&url, dir).map_err(|error| Failure::NotBegun(error.to_string()))?,
-            views,
-        ),
+        LockHolder::At(url) => rebuild_in_gateway(&GatewayClient::new(&url, dir).map_err(Failure::not_begun)?, views),
         LockHolder::WithoutAddress => {
             let why =
                 "another process uses the folder and has not published its address yet; try again when it is ready";
@@ -91,25 +61,23 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
 }
 
 fn rebuild_here(dir: &Path, views: &[View]) -> Result<String, Failure> {
-    let _lock = FolderLock::take(dir).map_err(|error| Failure::NotBegun(error.to_string()))?;
+    let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
     let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
     let rebuilt = offline::rebuild(dir, views, &mut |position, last| progress.at(position, last));
-    let position = rebuilt.map_err(|error| Failure::Failed(error.to_string()))?;
+    let position = rebuilt.map_err(Failure::failed)?;
     progress.done();
     Ok(format!("rebuilt {} as of position {position}", names(views)))
 }
 
 fn rebuild_in_gateway(gateway: &GatewayClient, views: &[View]) -> Result<String, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
+    single_threaded_runtime()?.block_on(async {
         for (begun, view) in views.iter().enumerate() {
             let started = gateway.request(Method::POST, &format!("/v1/admin/views/{}/rebuild", view.as_str())).await;
-            started.map_err(|error| if begun == 0 { Failure::NotBegun(error.to_string()) } else { error.into() })?;
+            started.map_err(if begun == 0 { Failure::not_begun } else { Failure::failed })?;
         }
         let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
         loop {
-            let projections = gateway.request(Method::GET, "/v1/projections").await?;
+            let projections = gateway.request(Method::GET, "/v1/projections").await.map_err(Failure::failed)?;
             let rebuilds = views.iter().map(|view| rebuild_of(&projections, *view)).collect::<Result<Vec<_>, _>>()?;
             let running = |rebuild: &&Value| matches!(rebuild["state"].as_str(), Some("waiting" | "building"));
             let Some(slowest) =

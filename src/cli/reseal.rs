@@ -8,51 +8,38 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{ExpiredHolds, Log, LogError, LogOptions, OpenError};
+use events::log::{ExpiredHolds, Log, LogError, LogOptions};
 use events::time::{Clock, SystemClock};
 use secrets::file::{self, SecretFileError};
 use secrets::keyless::KeylessProvider;
 use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
-use secrets::reseal::{PreviousKey, ResealError, Resealed, StoredSecrets, reseal};
+use secrets::reseal::{PreviousKey, Resealed, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret};
 
-use super::{find_ledger, print_error, print_line, printable, variable};
+use super::{Failure, exit, find_ledger, print_line, printable, single_threaded_runtime, variable};
 use crate::config::arguments::ResealArgs;
 use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
 use crate::config::{Flags, WrongConfig, boolean, node_key as node_key_of};
 
-const NOT_BEGUN: u8 = 2;
 const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
 /// The most providers that are listed by name.
 const NAMED_MAX: usize = 20;
 
-/// Why the key was not replaced; a sentence.
-enum Failure {
-    NotBegun(String),
-    Failed(String),
-}
-
 impl From<WrongConfig> for Failure {
     fn from(wrong: WrongConfig) -> Self {
-        Self::NotBegun(wrong.to_string())
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        Self::NotBegun(error.to_string())
+        Self::not_begun(wrong)
     }
 }
 
 impl From<NodeKeyError> for Failure {
     fn from(error: NodeKeyError) -> Self {
-        Self::NotBegun(error.to_string())
+        Self::not_begun(error)
     }
 }
 
 impl From<SecretFileError> for Failure {
     fn from(error: SecretFileError) -> Self {
-        Self::Failed(error.to_string())
+        Self::failed(error)
     }
 }
 
@@ -62,31 +49,12 @@ impl From<LogError> for Failure {
     }
 }
 
-impl From<ResealError> for Failure {
-    fn from(error: ResealError) -> Self {
-        Self::Failed(format!("{error}; run it again: it finds out which key is in force and continues from there"))
-    }
-}
-
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
-    let keys = Keys::read(args, flags).and_then(|keys| {
-        find_ledger(&args.data, flags).map_err(Failure::NotBegun)?;
-        Ok(keys)
+    let replaced = Keys::read(args, flags).and_then(|keys| {
+        find_ledger(&args.data, flags)?;
+        replace(&args.data.dir, &keys)
     });
-    match keys.and_then(|keys| replace(&args.data.dir, &keys)) {
-        Ok(lines) => {
-            lines.iter().for_each(|line| print_line(line));
-            ExitCode::SUCCESS
-        }
-        Err(Failure::NotBegun(why)) => {
-            print_error(&why);
-            NOT_BEGUN.into()
-        }
-        Err(Failure::Failed(why)) => {
-            print_error(&why);
-            ExitCode::FAILURE
-        }
-    }
+    exit(replaced.map(|lines| lines.iter().for_each(|line| print_line(line))))
 }
 
 /// The keys in the variables, and the flag.
@@ -120,12 +88,12 @@ impl Keys {
 }
 
 fn replace(dir: &Path, keys: &Keys) -> Result<Vec<String>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))?;
+    let runtime = single_threaded_runtime()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     // Takes the folder's lock. Holds left by a gateway stay open: the gateway ends them.
-    let log = Log::open(dir, LogOptions { expired_holds: ExpiredHolds::Leave, ..LogOptions::new(clock) })?;
+    let log = Log::open(dir, LogOptions { expired_holds: ExpiredHolds::Leave, ..LogOptions::new(clock) })
+        .map_err(Failure::not_begun)?;
     let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, &ids));
     // Checkpoints the write-ahead log, so that nothing sealed with the old key is left in it.
     log.close();
@@ -170,7 +138,11 @@ impl<'a> Folder<'a> {
             file::remove(&self.next)?;
             file::write_new(&self.next, &new_text)?;
         }
-        let resealed = reseal(self.log, &stored, previous, &new, ids).await?;
+        let resealed = reseal(self.log, &stored, previous, &new, ids).await.map_err(|error| {
+            Failure::Failed(format!(
+                "{error}; run it again: it finds out which key is in force and continues from there"
+            ))
+        })?;
         lines.extend(summary(&resealed, &new, &old));
         if replaces_file {
             self.replace_file(&mut lines)?;

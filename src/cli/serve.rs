@@ -43,11 +43,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use upstream::UpstreamClients;
 
 use super::welcome::Welcome;
-use super::{WRONG_CONFIGURATION, logging, print_error, print_line, variable};
+use super::{NOT_BEGUN, logging, print_error, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
-use crate::http::{Door, DoorParts, Health, Server, health_routes, published, unpublished};
+use crate::http::{Cors, Door, DoorParts, Health, Server, health_routes, published, unpublished};
 use crate::in_flight::InFlight;
 use crate::metrics::{self, BodyMemories, Metrics, ProcessSampler, ResponseMetrics};
 
@@ -72,7 +72,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
         Ok(read) => read,
         Err(wrong) => {
             print_error(&wrong.to_string());
-            return WRONG_CONFIGURATION.into();
+            return NOT_BEGUN.into();
         }
     };
     logging::start(filter);
@@ -88,7 +88,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
         Err(error) => {
             print_error(&error.to_string());
             let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
-            if is_wrongly_configured { WRONG_CONFIGURATION.into() } else { ExitCode::FAILURE }
+            if is_wrongly_configured { NOT_BEGUN.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -346,8 +346,7 @@ async fn open_door(
         Some(_) => api,
         None => api.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
     };
-    Ok(Door::new(DoorParts {
-        routes: published(api)?,
+    let parts = DoorParts {
         authenticator,
         tables: tables.clone(),
         access: Arc::clone(&engines.access),
@@ -355,9 +354,10 @@ async fn open_door(
         ids: ids.clone(),
         in_flight: in_flight.clone(),
         responses: ResponseMetrics::register(&engines.registry)?,
-        cors: config.cors.clone(),
+        cors: config.cors.clone().map(Cors::new),
         last_uses,
-    }))
+    };
+    Ok(Door::new(Arc::new(parts), published(api)?))
 }
 
 /// The error for a node key that is not the folder's: it says which one is.

@@ -21,13 +21,12 @@ use projections::views::summary::{ViewsSummary, summarize};
 use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
-use super::{find_ledger, print_error, print_line};
+use super::{Failure, exit, find_ledger, print_line};
 use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
 use budgets::{NearLimit, RefusalCounts};
 
-const COULD_NOT_CHECK: u8 = 2;
 /// The most tenants and budgets that are shown.
 const SHOWN_MAX: usize = 5;
 /// How often the views of a running gateway are read again until they have caught up with the log, and the time in between.
@@ -59,23 +58,16 @@ struct OpenHolds {
 }
 
 pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
-    let json = flags.check(JSON, boolean(&args.json)).map_err(|wrong| wrong.to_string());
-    let result = json.and_then(|json| {
-        let ledger = find_ledger(&args.data, flags)?;
-        let dir = &args.data.dir;
-        let status = offline::read_consistently(dir, || read_status(dir, &ledger, SystemClock::new().now()))?;
-        Ok((json, status))
-    });
-    match result {
-        Ok((json, status)) => {
-            print_line(&if json { status.json().to_string() } else { screen::render(&status) });
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            print_error(&why);
-            COULD_NOT_CHECK.into()
-        }
-    }
+    exit(screen(args, flags).map(|screen| print_line(&screen)))
+}
+
+fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
+    let json = flags.check(JSON, boolean(&args.json)).map_err(Failure::not_begun)?;
+    let ledger = find_ledger(&args.data, flags)?;
+    let dir = &args.data.dir;
+    let status = offline::read_consistently(dir, || read_status(dir, &ledger, SystemClock::new().now()));
+    let status = status.map_err(Failure::NotBegun)?;
+    Ok(if json { status.json().to_string() } else { screen::render(&status) })
 }
 
 fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {

@@ -9,18 +9,10 @@ use projections::views::compare::{CompareError, Comparison, compare_with_progres
 use serde_json::json;
 
 use super::progress::{Progress, WithoutTerminal};
-use super::{find_ledger, print_error, print_line};
+use super::{Failure, exit, find_ledger, print_line};
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
-
-const COULD_NOT_CHECK: u8 = 2;
-
-/// The flags of the command.
-struct Options {
-    json: bool,
-    log_only: bool,
-}
 
 /// The result for a sound folder.
 struct Verified {
@@ -41,46 +33,36 @@ enum Fault {
 }
 
 pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
-    let read = flags
-        .check(JSON, boolean(&args.json))
-        .and_then(|json| Ok(Options { json, log_only: flags.check(LOG_ONLY, boolean(&args.log_only))? }));
-    let options = match read {
-        Ok(options) => options,
-        Err(wrong) => {
-            print_error(&wrong.to_string());
-            return COULD_NOT_CHECK.into();
-        }
-    };
-    let result = find_ledger(&args.data, flags)
-        .map_err(Fault::Unreadable)
-        .and_then(|ledger| offline::read_consistently(&args.data.dir, || verify(args, &options, &ledger)));
-    if options.json
-        && let Some(object) = as_json(&result)
-    {
+    exit(check(args, flags))
+}
+
+fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
+    let json = flags.check(JSON, boolean(&args.json)).map_err(Failure::not_begun)?;
+    let log_only = flags.check(LOG_ONLY, boolean(&args.log_only)).map_err(Failure::not_begun)?;
+    let ledger = find_ledger(&args.data, flags)?;
+    let dir = &args.data.dir;
+    let result = offline::read_consistently(dir, || verify(dir, &ledger, log_only));
+    if json && let Some(object) = as_json(&result) {
         print_line(&object.to_string());
     }
     match result {
         Ok(verified) => {
-            if !options.json {
+            if !json {
                 print_line(&summary(&verified));
             }
-            ExitCode::SUCCESS
+            Ok(())
         }
         Err(Fault::Broken { sentence, .. }) => {
-            if !options.json {
+            if !json {
                 print_line(&format!("broken: {sentence}"));
             }
-            ExitCode::FAILURE
+            Err(Failure::Printed)
         }
-        Err(Fault::Unreadable(why)) => {
-            print_error(&why);
-            COULD_NOT_CHECK.into()
-        }
+        Err(Fault::Unreadable(why)) => Err(Failure::NotBegun(why)),
     }
 }
 
-fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verified, Fault> {
-    let dir = &args.data.dir;
+fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> {
     let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::new("log", WithoutTerminal::Silent);
     let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
@@ -89,7 +71,7 @@ fn verify(args: &VerifyArgs, options: &Options, ledger: &Path) -> Result<Verifie
     }
     check_wal(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
     let sound = verified.map_err(|error| log_fault(ledger, error))?;
-    if options.log_only {
+    if log_only {
         return Ok(Verified { sound, views: Views::Skipped });
     }
     let mut progress = Progress::new("views", WithoutTerminal::Silent);

@@ -22,7 +22,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -96,37 +95,6 @@ impl RequestInProgress {
     /// Marks the response as endless: a peer that then stops sending counts as gone, since nothing else would ever show it.
     pub fn mark_endless(&self) {
         self.0.state.is_endless.store(true, Ordering::Relaxed);
-    }
-
-    /// Keeps the request in progress until the body of its response is dropped.
-    pub fn attach_to<B>(self, body: B) -> TrackedBody<B> {
-        TrackedBody { body, _request: self }
-    }
-}
-
-/// The body of a response to a request in progress.
-pub struct TrackedBody<B> {
-    body: B,
-    _request: RequestInProgress,
-}
-
-impl<B: Body + Unpin> Body for TrackedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -39,11 +39,12 @@ use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use tower_service::Service;
 
-use super::cors::{Cors, CorsOrigins};
+use super::cors::Cors;
 use super::entrances::{Entrances, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
 use super::unknown_path;
+use crate::guarded_body::GuardedBody;
 use crate::in_flight::InFlight;
 use crate::metrics::{Area, OpenConnection, ResponseMetrics};
 
@@ -51,9 +52,8 @@ use crate::metrics::{Area, OpenConnection, ResponseMetrics};
 const URI_BYTES_MAX: usize = 8 * 1024;
 const USER_AGENT_CHARS_MAX: usize = 512;
 
-/// The parts of a [`Door`].
+/// The parts of a [`Door`] that all listeners share.
 pub struct DoorParts {
-    pub routes: Routes,
     pub authenticator: Authenticator,
     pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
@@ -61,7 +61,7 @@ pub struct DoorParts {
     pub ids: IdMaker,
     pub in_flight: InFlight,
     pub responses: ResponseMetrics,
-    pub cors: Option<CorsOrigins>,
+    pub cors: Option<Cors>,
     pub last_uses: LastUses,
 }
 
@@ -70,56 +70,39 @@ pub struct DoorParts {
 pub struct Door {
     router: Router,
     entrances: Entrances,
-    inner: Arc<DoorInner>,
-}
-
-struct DoorInner {
-    authenticator: Authenticator,
-    tables: TablesHandle,
-    access: Arc<AccessRollup>,
-    limits: Arc<RateLimiter>,
-    ids: IdMaker,
-    in_flight: InFlight,
-    responses: ResponseMetrics,
-    cors: Option<Cors>,
-    last_uses: LastUses,
+    parts: Arc<DoorParts>,
 }
 
 impl Door {
-    pub fn new(parts: DoorParts) -> Self {
-        let DoorParts { routes, authenticator, tables, access, limits, ids, in_flight, responses, cors, last_uses } =
-            parts;
-        let cors = cors.map(Cors::new);
-        let inner = DoorInner { authenticator, tables, access, limits, ids, in_flight, responses, cors, last_uses };
+    pub fn new(parts: Arc<DoorParts>, routes: Routes) -> Self {
         let Routes { router, entrances } = routes;
-        Self { router: with_fallbacks(router), entrances, inner: Arc::new(inner) }
+        Self { router: router.fallback(no_such_path).method_not_allowed_fallback(no_such_method), entrances, parts }
     }
 
     /// The same door in front of other routes.
     pub fn with_routes(&self, routes: Routes) -> Self {
-        let Routes { router, entrances } = routes;
-        Self { router: with_fallbacks(router), entrances, inner: Arc::clone(&self.inner) }
+        Self::new(Arc::clone(&self.parts), routes)
     }
 
     pub fn connection_opens(&self) -> OpenConnection {
-        self.inner.responses.connection_opens()
+        self.parts.responses.connection_opens()
     }
 
     /// The responses to requests that cannot be parsed, and so never reach the door.
     pub fn parse_error_responses(&self) -> ParseErrorResponses {
-        ParseErrorResponses::new(self.inner.ids.clone(), self.inner.responses.clone())
+        ParseErrorResponses::new(self.parts.ids.clone(), self.parts.responses.clone())
     }
 
     /// Answers one request.
     pub async fn answer(self, request: Request, peer: IpAddr) -> Response {
-        let inner = Arc::clone(&self.inner);
-        match &inner.cors {
+        let parts = Arc::clone(&self.parts);
+        match &parts.cors {
             None => self.answer_same_origin(request, peer).await,
             Some(cors) => {
                 let mut response = cors.answer(request, |request| self.clone().answer_same_origin(request, peer)).await;
                 if !response.headers().contains_key(REQUEST_ID_HEADER) {
                     // A preflight, which CORS has answered.
-                    set_request_id(&mut response, &inner.ids.make::<RequestId>().to_string());
+                    set_request_id(&mut response, &parts.ids.make::<RequestId>().to_string());
                 }
                 response
             }
@@ -128,23 +111,23 @@ impl Door {
 
     async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
-        let id: RequestId = self.inner.ids.make();
+        let id: RequestId = self.parts.ids.make();
         let audience = Audience::at(request.uri().path());
         let form = audience.error_form;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let entrance = self.entrances.at(&path);
-        let counted = counts_as_in_flight(&request, entrance).then(|| self.inner.in_flight.begin());
+        let counted = counts_as_in_flight(&request, entrance).then(|| self.parts.in_flight.begin());
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
-        let caller = self.inner.authenticate(&mut request, entrance, id, peer, began, client_trace).await;
+        let caller = self.parts.authenticate(&mut request, entrance, id, peer, began, client_trace).await;
         let mut response = match &caller {
             Ok(Some(caller)) if entrance == Entrance::Administration => {
                 self.route_administration(caller, request).await
             }
             Ok(_) => self.route(request).await,
             Err(refusal) => {
-                self.inner.record_refused_at_entrance(refusal, request.headers());
+                self.parts.record_refused_at_entrance(refusal, request.headers());
                 refusals::response(refusal.clone())
             }
         };
@@ -152,7 +135,7 @@ impl Door {
         let (mut cause, mut code) = (None, None);
         if let (Some(reached), Ok(Some(caller))) = (response.extensions_mut().remove::<LimitReached>(), &caller) {
             let context = Context::about(caller.actor.clone(), caller.chain);
-            self.inner.access.rate_limited(context, reached.name, reached.measure, reached.limit);
+            self.parts.access.rate_limited(context, reached.name, reached.measure, reached.limit);
         }
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
@@ -161,9 +144,9 @@ impl Door {
                 refusal = unknown_path::with_allowed_methods(refusal, &method, response.headers());
             }
             if let Ok(Some(caller)) = &caller {
-                self.inner.record_denied(&refusal, caller);
+                self.parts.record_denied(&refusal, caller);
             }
-            self.inner.responses.refused(area, &refusal);
+            self.parts.responses.refused(area, &refusal);
             write_refusal(&mut response, &refusal, form, &request_id);
             set_position(&mut response, refusal.position);
         }
@@ -173,11 +156,11 @@ impl Door {
         if let Some(name) = form.request_id_header() {
             set_header(&mut response, name, &request_id);
         }
-        self.inner.responses.answered(area, response.status().as_u16());
+        self.parts.responses.answered(area, response.status().as_u16());
         let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };
         log_request(&line, &response, began);
         match counted {
-            Some(counted) => response.map(|body| counted.attach_to(body)),
+            Some(counted) => response.map(|body| Body::new(GuardedBody::new(body, counted))),
             None => response,
         }
     }
@@ -191,9 +174,9 @@ impl Door {
 
     /// Routes a request under the rate limits of administration; those for unknown paths count as well.
     async fn route_administration(&self, caller: &Caller, request: Request) -> Response {
-        let (limiter, tables) = (&self.inner.limits, &self.inner.tables);
+        let (limiter, tables) = (&self.parts.limits, &self.parts.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
-        let mut response = match self.inner.admin_permit(&limits, caller) {
+        let mut response = match self.parts.admin_permit(&limits, caller) {
             Ok(_permit) => self.route(request).await,
             Err(refusal) => refusals::response(refusal),
         };
@@ -204,7 +187,7 @@ impl Door {
     }
 }
 
-impl DoorInner {
+impl DoorParts {
     /// The caller, unless the entrance is open. Puts into the request's extensions what handlers need.
     async fn authenticate(
         &self,
@@ -271,10 +254,6 @@ impl DoorInner {
         });
         self.access.denied(context, refusal.code);
     }
-}
-
-fn with_fallbacks(routes: Router) -> Router {
-    routes.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
 }
 
 /// The area under which a request is counted.

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use super::connection_limit;
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
+use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
 /// connection, so that they close it first.
@@ -119,7 +120,7 @@ async fn serve_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, p
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
                 request_begun.mark_endless();
             }
-            Ok::<_, Infallible>(answer.map(|body| request_begun.attach_to(body)))
+            Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, request_begun)))
         }
     });
     let stream = WatchedConnection::new(stream, requests.clone(), door.parse_error_responses());

@@ -109,6 +109,16 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.raw(name).map(|value| count(value, max, &self.path.field(name))).transpose()
     }
 
+    /// Reads the elements of an array as [`list`] does; none if it is absent.
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        max: (usize, &str),
+        each: impl FnMut(&'a str, &Path<'_>) -> Result<T, Refusal>,
+    ) -> Result<Vec<T>, Refusal> {
+        self.raw(name).map_or_else(|| Ok(Vec::new()), |value| list(value, &self.path.field(name), max, each))
+    }
+
     /// The members that have not been read.
     pub fn unread(&self) -> impl Iterator<Item = &Member<'a>> {
         self.unread.iter().flatten()
@@ -251,30 +261,35 @@ pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refus
     json::string(value).ok_or_else(|| path.refuse("contains an unpaired surrogate"))
 }
 
-/// Reads the elements as [`elements`] does. Errors: also more than `max`.
-pub fn bounded_elements<'a>(
+/// Reads the elements of an array, at most `max` of them; a refusal of more calls them `things`.
+pub fn list<'a, T>(
     value: &'a str,
     path: &Path<'_>,
-    max: usize,
-    mut each: impl FnMut(usize, &'a str) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    elements(value, path, |index, element| match index < max {
-        true => each(index, element),
-        false => Err(path.refuse(format!("has more than {max} elements"))),
-    })
+    (max, things): (usize, &str),
+    mut each: impl FnMut(&'a str, &Path<'_>) -> Result<T, Refusal>,
+) -> Result<Vec<T>, Refusal> {
+    let mut list = Vec::new();
+    elements(value, path, |element, element_path| {
+        if list.len() == max {
+            return Err(path.refuse(format!("has more than {max} {things}")));
+        }
+        list.push(each(element, element_path)?);
+        Ok(())
+    })?;
+    Ok(list)
 }
 
-/// Calls `each` for the elements of an array, with their index.
+/// Calls `each` for the elements of an array, with their paths.
 pub fn elements<'a>(
     value: &'a str,
     path: &Path<'_>,
-    mut each: impl FnMut(usize, &'a str) -> Result<(), Refusal>,
+    mut each: impl FnMut(&'a str, &Path<'_>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     if json::kind(value) != Kind::Array {
         return Err(path.refuse("must be an array"));
     }
     for (index, element) in json::elements(value).enumerate() {
-        each(index, element.map_err(|fault| path.fault(fault))?)?;
+        each(element.map_err(|fault| path.fault(fault))?, &path.element(index))?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::delta::{Delta, DeltaKind};
-use super::framing::{Event, FrameParser};
+use super::framing::Event;
+use super::framing::sse::SseParser;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
@@ -19,7 +20,7 @@ const OUT_BYTES_FREE: usize = 64 * 1024;
 /// Relays one stream, and measures everything that passes. The terminal marker and the final usage are held back:
 /// [`Relay::closing`] gives them once the money is settled.
 pub struct Relay {
-    parser: FrameParser,
+    parser: SseParser,
     progress: Progress,
 }
 

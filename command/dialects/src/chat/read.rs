@@ -51,15 +51,7 @@ pub fn stop(fields: &mut Fields<'_, '_>) -> Result<Vec<String>, Refusal> {
     if json::kind(value) == Kind::String {
         return Ok(vec![fields::string(value, &path)?.into_owned()]);
     }
-    let mut stop = Vec::new();
-    fields::elements(value, &path, |index, element| {
-        if index == STOP_MAX {
-            return Err(path.refuse(format!("has more than {STOP_MAX} sequences")));
-        }
-        stop.push(fields::string(element, &path.element(index))?.into_owned());
-        Ok(())
-    })?;
-    Ok(stop)
+    fields::list(value, &path, (STOP_MAX, "sequences"), |element, path| Ok(fields::string(element, path)?.into_owned()))
 }
 
 /// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.

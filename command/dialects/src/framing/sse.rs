@@ -12,21 +12,7 @@ pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Buffer capacity kept for the next event. Most events are far shorter.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-/// A fault that ends the reading of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SseFault {
-    TooLarge,
-    NotUtf8,
-}
-
-impl From<SseFault> for UpstreamFault {
-    fn from(fault: SseFault) -> Self {
-        match fault {
-            SseFault::TooLarge => Self::TooLarge,
-            SseFault::NotUtf8 => Self::Malformed("not UTF-8"),
-        }
-    }
-}
+const NOT_UTF8: UpstreamFault = UpstreamFault::Malformed("not UTF-8");
 
 /// Divides a stream into events. Buffers at most [`EVENT_BYTES_MAX`] bytes.
 #[derive(Default)]
@@ -42,16 +28,12 @@ pub struct SseParser {
 }
 
 impl SseParser {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Reads the next bytes, and calls `each` for every event that ends in them.
-    pub fn feed<E: From<SseFault>>(
+    pub fn feed(
         &mut self,
         mut bytes: &[u8],
-        mut each: impl FnMut(Event<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
+    ) -> Result<(), UpstreamFault> {
         work::steps(bytes.len());
         if std::mem::take(&mut self.after_cr) {
             match bytes {
@@ -83,7 +65,10 @@ impl SseParser {
     }
 
     /// Handles the end of the stream: calls `each` for a last event without its newline or blank line.
-    pub fn finish<E: From<SseFault>>(&mut self, mut each: impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn finish(
+        &mut self,
+        mut each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
+    ) -> Result<(), UpstreamFault> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
             self.take_line(&line, &mut each)?;
@@ -101,22 +86,22 @@ impl SseParser {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
     }
 
-    fn keep<E: From<SseFault>>(&mut self, bytes: &[u8]) -> Result<(), E> {
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), UpstreamFault> {
         self.must_fit(bytes.len())?;
         work::steps(bytes.len());
         self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn must_fit<E: From<SseFault>>(&self, more: usize) -> Result<(), E> {
-        if self.buffered_bytes() + more > EVENT_BYTES_MAX { Err(SseFault::TooLarge.into()) } else { Ok(()) }
+    fn must_fit(&self, more: usize) -> Result<(), UpstreamFault> {
+        if self.buffered_bytes() + more > EVENT_BYTES_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
     }
 
-    fn take_line<E: From<SseFault>>(
+    fn take_line(
         &mut self,
         mut line: &[u8],
-        each: &mut impl FnMut(Event<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        each: &mut impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
+    ) -> Result<(), UpstreamFault> {
         if !std::mem::replace(&mut self.begun, true) {
             line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
         }
@@ -143,10 +128,10 @@ impl SseParser {
         Ok(())
     }
 
-    fn dispatch<E: From<SseFault>>(&mut self, each: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn dispatch(&mut self, each: &mut impl FnMut(Event<'_>) -> Result<(), UpstreamFault>) -> Result<(), UpstreamFault> {
         if self.has_data {
-            let data = std::str::from_utf8(&self.data).map_err(|_| SseFault::NotUtf8)?;
-            let name = std::str::from_utf8(&self.name).map_err(|_| SseFault::NotUtf8)?;
+            let data = std::str::from_utf8(&self.data).map_err(|_| NOT_UTF8)?;
+            let name = std::str::from_utf8(&self.name).map_err(|_| NOT_UTF8)?;
             each(Event { name: if name.is_empty() { "message" } else { name }, data })?;
         }
         for field in [&mut self.data, &mut self.name] {
@@ -165,20 +150,16 @@ mod tests {
     use super::*;
 
     fn events_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, String)> {
-        let (mut parser, mut events) = (SseParser::new(), Vec::new());
+        let (mut parser, mut events) = (SseParser::default(), Vec::new());
         let mut keep = |event: Event<'_>| {
             events.push((event.name.to_owned(), event.data.to_owned()));
-            Ok::<(), SseFault>(())
+            Ok::<(), UpstreamFault>(())
         };
         for piece in pieces {
             parser.feed(piece, &mut keep).unwrap();
         }
         parser.finish(&mut keep).unwrap();
         events
-    }
-
-    impl From<SseFault> for () {
-        fn from(_: SseFault) {}
     }
 
     const STREAM: &str =
@@ -194,11 +175,11 @@ mod tests {
     fn an_event_that_never_ends_is_a_fault() {
         let long = vec![b'x'; 1024 * 1024];
         for (name, piece) in [("a line", long.clone()), ("an event", [b"data:", long.as_slice(), b"\n"].concat())] {
-            let (mut parser, mut fault) = (SseParser::new(), Ok(()));
+            let (mut parser, mut fault) = (SseParser::default(), Ok(()));
             for _ in 0..9 {
-                fault = fault.and_then(|()| parser.feed(&piece, |_| Ok::<(), SseFault>(())));
+                fault = fault.and_then(|()| parser.feed(&piece, |_| Ok::<(), UpstreamFault>(())));
             }
-            assert_eq!(fault, Err(SseFault::TooLarge), "{name}");
+            assert_eq!(fault, Err(UpstreamFault::TooLarge), "{name}");
         }
     }
 
@@ -210,19 +191,19 @@ mod tests {
 
     #[test]
     fn an_event_of_eight_mebibytes_is_read_and_none_that_is_longer() {
-        let (field, mut parser) = (b"data:".as_slice(), SseParser::new());
+        let (field, mut parser) = (b"data:".as_slice(), SseParser::default());
         let mut read = |bytes: usize| {
             let line = [field, &vec![b'x'; bytes - field.len()], b"\n\n"].concat();
             let mut length = 0;
             let mut keep = |event: Event<'_>| {
                 length = event.data.len();
-                Ok::<(), SseFault>(())
+                Ok::<(), UpstreamFault>(())
             };
             parser.feed(&line[..bytes], &mut keep)?;
             parser.feed(&line[bytes..], &mut keep).map(|()| length)
         };
         assert_eq!(read(8_388_608), Ok(8_388_603));
-        assert_eq!(read(8_388_609), Err(SseFault::TooLarge));
+        assert_eq!(read(8_388_609), Err(UpstreamFault::TooLarge));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use fuzzing::{Corpus, fuzz, shown};
 use serde_json::Value;
 
 use super::super::framing::Event;
-use super::super::framing::sse::{SseFault, SseParser};
+use super::super::framing::sse::SseParser;
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, usage};
 use super::answers::is_a_report;
 use super::*;
@@ -61,10 +61,10 @@ fn events_are_the_same_however_their_bytes_arrive() {
             0 => dice.text_of("data: event:\n\r:\u{feff}é x", 80).into_bytes(),
             _ => CORPORA[dice.below(2)].draw(dice),
         };
-        let (mut parser, mut found, mut fault) = (SseParser::new(), Vec::new(), None);
+        let (mut parser, mut found, mut fault) = (SseParser::default(), Vec::new(), None);
         let mut keep = |event: Event<'_>| {
             found.push((event.name.as_bytes().to_vec(), event.data.as_bytes().to_vec()));
-            Ok::<(), SseFault>(())
+            Ok::<(), UpstreamFault>(())
         };
         for piece in dice.pieces(&stream, 24) {
             fault = fault.or(parser.feed(piece, &mut keep).err());
@@ -79,7 +79,7 @@ fn events_are_the_same_however_their_bytes_arrive() {
         match fault {
             None => assert_eq!(found, wanted.collect::<Vec<_>>(), "{}", shown(&stream)),
             Some(fault) => {
-                assert_eq!(fault, SseFault::NotUtf8, "{}", shown(&stream));
+                assert_eq!(fault, UpstreamFault::Malformed("not UTF-8"), "{}", shown(&stream));
                 assert!(wanted.into_iter().any(|event| !is_text(&event)), "{}", shown(&stream));
             }
         }

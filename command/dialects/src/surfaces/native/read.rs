@@ -12,7 +12,7 @@ use crate::chat::read::{
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use crate::facts::{Facts, Images, RequestedCap};
-use crate::fields::{self, Fields, Path};
+use crate::fields::{Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
 
@@ -95,17 +95,13 @@ fn metadata(fields: &mut Fields<'_, '_>) -> Result<BTreeMap<String, String>, Ref
 }
 
 fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
-    let path = fields.path().field("tools");
-    let Some(value) = fields.raw("tools") else { return Ok(Vec::new()) };
-    let mut tools = Vec::new();
-    fields::bounded_elements(value, &path, TOOLS_MAX, |index, element| {
-        let path = path.element(index);
-        let mut fields =
-            Fields::read(element, &path)?.refuse_unknown(&["name", "description", "parameters", "strict"], &[])?;
-        tools.push(tool(&mut fields)?);
-        fields.finish()
-    })?;
-    Ok(tools)
+    fields.list("tools", (TOOLS_MAX, "elements"), |element, path| {
+        let names = ["name", "description", "parameters", "strict"];
+        let mut fields = Fields::read(element, path)?.refuse_unknown(&names, &[])?;
+        let tool = tool(&mut fields)?;
+        fields.finish()?;
+        Ok(tool)
+    })
 }
 
 fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 
-use crate::chat::read;
+use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
 use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, Role, Tool, ToolCall, ToolChoice, ToolResult};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
@@ -20,12 +20,12 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     refuse_untranslatable(&mut fields)?;
     Ok(ChatRequest {
         model: read::model(&mut fields)?,
-        messages: messages(&mut fields)?,
+        messages: fields.list("messages", (MESSAGES_MAX, "messages"), message)?,
         temperature: fields.number("temperature")?.map(read::raw).transpose()?,
         top_p: fields.number("top_p")?.map(read::raw).transpose()?,
         stop: read::stop(&mut fields)?,
         stream: fields.boolean("stream")?.unwrap_or(false),
-        tools: tools(&mut fields)?,
+        tools: fields.list("tools", (TOOLS_MAX, "elements"), tool)?,
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: read::response_format(&mut fields)?,
@@ -54,24 +54,14 @@ fn refuse_untranslatable(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn messages(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
-    let path = Path::Root.field("messages");
-    let mut messages = Vec::new();
-    fields::elements(fields.raw("messages").unwrap_or_default(), &path, |index, element| {
-        let path = path.element(index);
-        messages.push(message(&mut Fields::read(element, &path)?)?);
-        Ok(())
-    })?;
-    Ok(messages)
-}
-
-fn message(fields: &mut Fields<'_, '_>) -> Result<Message, Refusal> {
+fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
+    let fields = &mut Fields::read(text, path)?;
     let role = match &*fields.required_string("role")? {
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "tool" => Role::Tool,
-        _ => return Err(fields.path().field("role").refuse("has no counterpart at this model's provider")),
+        _ => return Err(path.field("role").refuse("has no counterpart at this model's provider")),
     };
     let mut content = content(fields)?;
     match role {
@@ -83,7 +73,7 @@ fn message(fields: &mut Fields<'_, '_>) -> Result<Message, Refusal> {
             if let (true, Some(refusal)) = (content.is_empty(), fields.string("refusal")?) {
                 content.push(Block::Text(refusal.into_owned()));
             }
-            tool_calls(fields, &mut content)?;
+            content.extend(fields.list("tool_calls", (BLOCKS_MAX, "parts"), tool_call)?);
         }
         Role::System | Role::User => {}
     }
@@ -97,13 +87,12 @@ fn content(fields: &mut Fields<'_, '_>) -> Result<Vec<Block>, Refusal> {
         return Ok(vec![Block::Text(fields::string(value, &path)?.into_owned())]);
     }
     let mut blocks = Vec::new();
-    fields::elements(value, &path, |index, element| {
-        let path = path.element(index);
+    fields::elements(value, &path, |element, path| {
         if json::kind(element) == Kind::String {
-            blocks.push(Block::Text(fields::string(element, &path)?.into_owned()));
+            blocks.push(Block::Text(fields::string(element, path)?.into_owned()));
             return Ok(());
         }
-        let mut part = Fields::read(element, &path)?;
+        let mut part = Fields::read(element, path)?;
         match &*part.required_string("type")? {
             kind @ ("text" | "refusal") => blocks.push(Block::Text(part.required_string(kind)?.into_owned())),
             "image_url" => blocks.push(Block::Image(image(&mut part)?)),
@@ -125,22 +114,16 @@ fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     Ok(Image { source, detail: fields.string("detail")?.map(Into::into) })
 }
 
-fn tool_calls(fields: &mut Fields<'_, '_>, content: &mut Vec<Block>) -> Result<(), Refusal> {
-    let path = fields.path().field("tool_calls");
-    let Some(value) = fields.raw("tool_calls") else { return Ok(()) };
-    fields::elements(value, &path, |index, element| {
-        let path = path.element(index);
-        let mut call = Fields::read(element, &path)?;
-        let id = call.required_string("id")?.into_owned();
-        let function_path = path.field("function");
-        let mut function = Fields::read(function_of(&mut call)?, &function_path)?;
-        content.push(Block::ToolCall(ToolCall {
-            id,
-            name: function.required_string("name")?.into_owned(),
-            arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
-        }));
-        Ok(())
-    })
+fn tool_call(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
+    let mut call = Fields::read(text, path)?;
+    let id = call.required_string("id")?.into_owned();
+    let function_path = path.field("function");
+    let mut function = Fields::read(function_of(&mut call)?, &function_path)?;
+    Ok(Block::ToolCall(ToolCall {
+        id,
+        name: function.required_string("name")?.into_owned(),
+        arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
+    }))
 }
 
 /// The `function` of a tool, a call or a choice whose type is `function` or absent.
@@ -153,18 +136,9 @@ fn function_of<'a>(fields: &mut Fields<'a, '_>) -> Result<&'a str, Refusal> {
     }
 }
 
-fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
-    let path = Path::Root.field("tools");
-    let Some(value) = fields.raw("tools") else { return Ok(Vec::new()) };
-    let mut tools = Vec::new();
-    fields::elements(value, &path, |index, element| {
-        let path = path.element(index);
-        let function_path = path.field("function");
-        let function = function_of(&mut Fields::read(element, &path)?)?;
-        tools.push(read::tool(&mut Fields::read(function, &function_path)?)?);
-        Ok(())
-    })?;
-    Ok(tools)
+fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
+    let function = function_of(&mut Fields::read(text, path)?)?;
+    read::tool(&mut Fields::read(function, &path.field("function"))?)
 }
 
 fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {

@@ -203,12 +203,12 @@ const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "refe
 fn read_messages(value: &str) -> Result<Images, Refusal> {
     let path = Path::Root.field("messages");
     let (mut totals, mut count) = (MessageTotals::default(), 0);
-    fields::elements(value, &path, |index, message| {
+    fields::elements(value, &path, |message, message_path| {
         count += 1;
         if count > MESSAGES_MAX {
             return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
         }
-        read_message(message, &path.element(index), &mut totals)
+        read_message(message, message_path, &mut totals)
     })?;
     if count == 0 {
         return Err(path.refuse("must not be empty"));
@@ -242,9 +242,9 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
         let value_path = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
-                fields::elements(member.value, &value_path, |index, part| {
+                fields::elements(member.value, &value_path, |part, part_path| {
                     totals.one_more_part()?;
-                    totals.images = read_part(part, &value_path.element(index), totals.images)?;
+                    totals.images = read_part(part, part_path, totals.images)?;
                     Ok(())
                 })?;
             }

@@ -30,7 +30,7 @@ const RESPONSE_FORMAT: KnownObject = object(&["json_schema", "type"], &[("json_s
 const STREAM_OPTIONS: KnownObject = object(&["include_usage"], &[]);
 const REASONING: KnownObject = object(&["budget_tokens", "effort", "enabled", "max_tokens", "type"], &[]);
 
-/// KnownObject objects of the top level. Messages and tools are checked elsewhere.
+/// Known objects of the top level. Messages and tools are checked elsewhere.
 pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
     ("functions", &FUNCTION),
     ("function_call", &FUNCTION),
@@ -41,7 +41,7 @@ pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
     ("tool_choice", &TOOL_CHOICE),
 ];
 
-/// KnownObject objects of a message.
+/// Known objects of a message.
 pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION), ("tool_calls", &TOOL)];
 
 /// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
@@ -51,8 +51,8 @@ pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Pat
     let path = path.field(name);
     match json::kind(value) {
         Kind::Object => known.check(value, &path),
-        Kind::Array => fields::elements(value, &path, |index, element| match json::kind(element) {
-            Kind::Object => known.check(element, &path.element(index)),
+        Kind::Array => fields::elements(value, &path, |element, path| match json::kind(element) {
+            Kind::Object => known.check(element, path),
             _ => Ok(()),
         }),
         _ => Ok(()),

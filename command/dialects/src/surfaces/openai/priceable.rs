@@ -78,9 +78,9 @@ fn is_one_of(value: &str, allowed: &[&str]) -> bool {
 }
 
 fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-    fields::elements(value, path, |index, element| match is_one_of(element, &["text"]) {
+    fields::elements(value, path, |element, path| match is_one_of(element, &["text"]) {
         true => Ok(()),
-        false => Err(unpriced(&path.element(index), "a modality other than text has no price")),
+        false => Err(unpriced(path, "a modality other than text has no price")),
     })
 }
 
@@ -100,12 +100,11 @@ fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
 fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     let mut refused = None;
-    fields::bounded_elements(value, path, TOOLS_MAX, |index, element| {
-        let path = path.element(index);
-        let mut tool = Fields::read(element, &path)?;
+    fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
+        let mut tool = Fields::read(element, path)?;
         known::check_tool(&tool)?;
         if let Some(what) = reason_against_tool(&mut tool) {
-            refused.get_or_insert_with(|| unpriced(&path, what));
+            refused.get_or_insert_with(|| unpriced(path, what));
         }
         Ok(())
     })?;
@@ -140,8 +139,8 @@ fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     if json::kind(value) != Kind::Array {
         return Ok(());
     }
-    fields::elements(value, path, |index, element| match has_name_of_built_in(element) {
-        true => Err(unpriced(&path.element(index), "a function that the provider runs has no price")),
+    fields::elements(value, path, |element, path| match has_name_of_built_in(element) {
+        true => Err(unpriced(path, "a function that the provider runs has no price")),
         false => Ok(()),
     })
 }

@@ -7,14 +7,15 @@ use http::StatusCode;
 const TOKENS_MAX: u64 = 1_000_000;
 
 /// The kind of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Voice {
+    #[default]
     Echo,
     Lorem,
 }
 
 /// See the table at [`crate::upstreams::simulator`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Behaviour {
     pub voice: Voice,
     pub ttft: Duration,
@@ -40,21 +41,7 @@ impl Behaviour {
             "lorem" => Voice::Lorem,
             _ => return Err("the simulator has the models echo and lorem".into()),
         };
-        let mut behaviour = Self {
-            voice,
-            ttft: Duration::ZERO,
-            pace: Duration::ZERO,
-            output_tokens: None,
-            reasoning_tokens: 0,
-            input_tokens: None,
-            cached_tokens: 0,
-            no_usage: false,
-            fail: None,
-            retry_after_s: None,
-            fail_after: None,
-            cut_after: None,
-            silent: false,
-        };
+        let mut behaviour = Self { voice, ..Self::default() };
         for (option, value) in url::form_urlencoded::parse(options.as_bytes()) {
             let set = behaviour.set(&option, &value);
             set.map_err(|reason| format!("option {option} of the model's name {reason}"))?;

@@ -15,6 +15,11 @@ const LOREM: &str = "Lorem ipsum dolor sit amet consectetur adipiscing elit sed 
                      et dolore magna aliqua";
 /// The simulator has no clock: every response is dated 1 January 2025.
 const CREATED_UNIX_S: i64 = 1_735_689_600;
+/// The fields of a request that the simulator reads.
+const READ: [&str; 9] = [
+    "model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "tools",
+    "tool_choice",
+];
 const CALL_ID: &str = "call_sim_0";
 
 /// One scripted response.
@@ -57,29 +62,33 @@ pub enum Step {
 impl Script {
     /// The script for a request body. Errors: the body is not a chat request.
     pub fn of(behaviour: &Behaviour, body: &Bytes) -> Result<Self, &'static str> {
-        let fields = RequestFields::read(std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?)?;
+        let body_text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+        let [model, messages, max_tokens, max_completion_tokens, n, stream, stream_options, tools, tool_choice] =
+            json::pick(body_text, READ).map_err(|_| "the body is not a JSON object")?;
+        let messages = messages.ok_or("messages are missing")?;
         let integer = |value: Option<&str>| value.and_then(json::integer);
-        let cap = integer(fields.cap).unwrap_or(CAP_DEFAULT);
+        let cap = integer(max_tokens.or(max_completion_tokens)).unwrap_or(CAP_DEFAULT);
 
         let reasoning_tokens = behaviour.reasoning_tokens.min(cap);
-        let (output, output_tokens, is_whole) = output(behaviour, &fields, cap - reasoning_tokens);
+        let called = tools.and_then(|tools| call(tools, tool_choice, messages));
+        let (output, output_tokens, is_whole) = output(behaviour, called, messages, cap - reasoning_tokens);
         let is_call = matches!(output, ScriptedOutput::Call { .. });
-        let choices = integer(fields.n).unwrap_or(1).clamp(1, CHOICES_MAX);
-        let usage = SimulatedUsage {
-            prompt: behaviour.input_tokens.unwrap_or_else(|| tokens_of(fields.messages)),
-            cached: behaviour.cached_tokens,
-            reasoning: reasoning_tokens * choices,
-            output: output_tokens * choices,
-        };
+        let choices = integer(n).unwrap_or(1).clamp(1, CHOICES_MAX);
+        let prompt = behaviour.input_tokens.unwrap_or_else(|| tokens_of(messages));
+        let (reasoning, completion) = (reasoning_tokens * choices, (reasoning_tokens + output_tokens) * choices);
+        let usage = json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": behaviour.cached_tokens.min(prompt)},
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        });
         let is_whole = is_whole && reasoning_tokens == behaviour.reasoning_tokens;
         Ok(Self {
             id: format!("chatcmpl-sim-{:016x}", digest(body)),
-            model: fields.model.and_then(json::string).unwrap_or_default().into_owned(),
-            streamed: fields.stream.and_then(json::boolean).unwrap_or(false),
-            include_usage: fields
-                .stream_options
-                .and_then(|options| json::field(options, "include_usage"))
-                .is_some_and(|fields| fields == "true"),
+            model: model.and_then(json::string).unwrap_or_default().into_owned(),
+            streamed: stream.and_then(json::boolean).unwrap_or(false),
+            include_usage: stream_options.and_then(|options| json::field(options, "include_usage")) == Some("true"),
             choices,
             reasoning_tokens,
             reasoning_words: if reasoning_tokens > 0 { lorem() } else { Vec::new() },
@@ -89,7 +98,7 @@ impl Script {
                 (true, true) => "tool_calls",
                 (true, false) => "stop",
             },
-            usage: (!behaviour.no_usage).then(|| usage.report()),
+            usage: (!behaviour.no_usage).then_some(usage),
         })
     }
 
@@ -182,73 +191,14 @@ impl Script {
     }
 }
 
-/// The fields of a request that the simulator reads, as JSON text.
-struct RequestFields<'a> {
-    model: Option<&'a str>,
-    messages: &'a str,
-    cap: Option<&'a str>,
-    n: Option<&'a str>,
-    stream: Option<&'a str>,
-    stream_options: Option<&'a str>,
-    tools: Option<&'a str>,
-    tool_choice: Option<&'a str>,
-}
-
-impl<'a> RequestFields<'a> {
-    /// Reads the body in one pass.
-    fn read(body: &'a str) -> Result<Self, &'static str> {
-        let mut fields = Self {
-            model: None,
-            messages: "",
-            cap: None,
-            n: None,
-            stream: None,
-            stream_options: None,
-            tools: None,
-            tool_choice: None,
-        };
-        for member in json::members(body) {
-            let member = member.map_err(|_| "the body is not a JSON object")?;
-            let value = (json::kind(member.value) != json::Kind::Null).then_some(member.value);
-            match member.name() {
-                "model" => fields.model = value,
-                "messages" => fields.messages = value.unwrap_or_default(),
-                "max_tokens" | "max_completion_tokens" => fields.cap = value.or(fields.cap),
-                "n" => fields.n = value,
-                "stream" => fields.stream = value,
-                "stream_options" => fields.stream_options = value,
-                "tools" => fields.tools = value,
-                "tool_choice" => fields.tool_choice = value,
-                _ => {}
-            }
-        }
-        if fields.messages.is_empty() { Err("messages are missing") } else { Ok(fields) }
-    }
-}
-
-struct SimulatedUsage {
-    prompt: u64,
-    cached: u64,
-    reasoning: u64,
-    output: u64,
-}
-
-impl SimulatedUsage {
-    fn report(&self) -> Value {
-        let completion = self.reasoning + self.output;
-        json!({
-            "prompt_tokens": self.prompt,
-            "completion_tokens": completion,
-            "total_tokens": self.prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached.min(self.prompt)},
-            "completion_tokens_details": {"reasoning_tokens": self.reasoning},
-        })
-    }
-}
-
 /// The output within the cap, its tokens, and whether it is complete.
-fn output(behaviour: &Behaviour, fields: &RequestFields<'_>, cap: u64) -> (ScriptedOutput, u64, bool) {
-    if let Some((name, arguments)) = call(fields) {
+fn output(
+    behaviour: &Behaviour,
+    called: Option<(String, String)>,
+    messages: &str,
+    cap: u64,
+) -> (ScriptedOutput, u64, bool) {
+    if let Some((name, arguments)) = called {
         let pieces = pieces_of(&arguments);
         let kept: Vec<String> = pieces.iter().take(usize::try_from(cap).unwrap_or(usize::MAX)).cloned().collect();
         let (tokens, is_whole) = (length(&kept), kept.len() == pieces.len());
@@ -256,7 +206,7 @@ fn output(behaviour: &Behaviour, fields: &RequestFields<'_>, cap: u64) -> (Scrip
     }
     let (text, natural) = match behaviour.voice {
         Voice::Lorem => (LOREM.to_owned(), Some(LOREM_TOKENS)),
-        Voice::Echo => (last_user_text(fields.messages), None),
+        Voice::Echo => (last_user_text(messages), None),
     };
     let count = || Words::of(&text).fold(0, |count, _| count + 1);
     let wanted = behaviour.output_tokens.or(natural).unwrap_or_else(count);
@@ -334,12 +284,12 @@ fn text_of(message: &str) -> String {
 }
 
 /// The name and arguments of the tool to call.
-fn call(fields: &RequestFields<'_>) -> Option<(String, String)> {
-    let tools: Vec<Value> = serde_json::from_str(fields.tools?).ok()?;
-    let last_message = json::elements(fields.messages).map_while(Result::ok).last().unwrap_or_default();
+fn call(tools: &str, tool_choice: Option<&str>, messages: &str) -> Option<(String, String)> {
+    let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
+    let last_message = json::elements(messages).map_while(Result::ok).last().unwrap_or_default();
     let functions = tools.iter().filter_map(|tool| tool.get("function"));
     let named = |name: &str| functions.clone().find(|function| function["name"] == name);
-    let choice: Value = fields.tool_choice.and_then(|choice| serde_json::from_str(choice).ok()).unwrap_or(Value::Null);
+    let choice: Value = tool_choice.and_then(|choice| serde_json::from_str(choice).ok()).unwrap_or(Value::Null);
     let chosen = match choice.as_str() {
         Some("none") => None,
         Some("required") => functions.clone().next(),

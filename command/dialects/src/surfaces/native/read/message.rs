@@ -10,14 +10,9 @@ use crate::json::{self, Kind};
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("messages");
     let value = fields.raw("messages").ok_or_else(|| path.refuse("is required"))?;
-    let (mut messages, mut count) = (Vec::new(), BlockCount(0));
-    fields::elements(value, &path, |index, element| {
-        if index == MESSAGES_MAX {
-            return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
-        }
-        messages.push(message(element, &path.element(index), &mut count)?);
-        Ok(())
-    })?;
+    let mut count = BlockCount(0);
+    let read = |element, path: &Path<'_>| message(element, path, &mut count);
+    let messages = fields::list(value, &path, (MESSAGES_MAX, "messages"), read)?;
     if messages.is_empty() {
         return Err(path.refuse("must not be empty"));
     }
@@ -90,9 +85,9 @@ fn content(value: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Vec<B
         return Err(path.refuse("must be a string or an array of blocks"));
     }
     let mut blocks = Vec::new();
-    fields::elements(value, path, |index, element| {
+    fields::elements(value, path, |element, path| {
         count.one_more()?;
-        blocks.push(block(element, &path.element(index), count)?);
+        blocks.push(block(element, path, count)?);
         Ok(())
     })?;
     Ok(blocks)
