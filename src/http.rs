@@ -16,5 +16,5 @@ mod write_timeout;
 pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};
 pub use health::{Health, routes as health_routes};
-pub use openapi_json::{published, unpublished};
+pub use openapi_json::{metrics_alone, published};
 pub use server::Server;

@@ -53,7 +53,7 @@ use projections::caller::Caller;
 use crate::figures::Stage;
 use headers::MAX_OUTPUT_TOKENS_HEADER;
 use preparation::prepare;
-use running::RequestInFlight;
+use running::UnheldRequest;
 use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
@@ -96,7 +96,7 @@ async fn chat(
     let response = match gateway.limits.acquire(&limits) {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
-            serve(&gateway, surface, id, &caller, request, RequestInFlight { permit, timeline }).await
+            serve(&gateway, surface, id, &caller, request, UnheldRequest { permit, timeline }).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
@@ -121,19 +121,19 @@ async fn serve(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    mut in_flight: RequestInFlight,
+    mut unheld: UnheldRequest,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, surface, id, caller, request, &mut in_flight).await {
+    match prepare(gateway, surface, id, caller, request, &mut unheld).await {
         Ok(prepared) => {
             let lowered_cap = prepared.hold.lowered_cap;
-            let mut response = dispatch::run(gateway, prepared, in_flight).await?;
+            let mut response = dispatch::run(gateway, prepared, unheld).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }
             Ok(response)
         }
         Err(refusal) => {
-            in_flight.timeline.set_error(refusal.code);
+            unheld.timeline.set_error(refusal.code);
             Err(refusal)
         }
     }

@@ -24,7 +24,7 @@ pub const SHOULD_RETRY: HeaderSpec = ("x-should-retry", never, "false: a retry w
 /// On responses that a rate limit governs: the tightest limit.
 pub const RATE_LIMIT: [HeaderSpec; 4] = [
     ("x-ratelimit-limit", schema::count, "The tightest limit; absent if none binds the caller"),
-    ("x-ratelimit-remaining", schema::count, "What is left of it"),
+    ("x-ratelimit-remaining", schema::count, "What is left of the limit"),
     ("x-ratelimit-reset", schema::count, "When more will be left, in seconds since 1970"),
     ("x-ratelimit-measure", schema::string, "What it measures, such as `requests_per_minute`"),
 ];

@@ -75,7 +75,7 @@ pub const NATIVE: Wording = Wording { name: "Error", body: native };
 fn native(code: ErrorCode) -> Shape {
     let error = object()
         .required("code", schema::one_of([code.as_str()]))
-        .required("message", schema::described(schema::string(), "For people"))
+        .required("message", schema::described(schema::string(), "A human-readable explanation"))
         .required("details", details(code))
         .required("request_id", schema::id("req_"));
     object().required("error", error.open()).open()
@@ -123,7 +123,10 @@ pub fn details(code: ErrorCode) -> Shape {
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
         }
         ErrorCode::UpstreamRejected => {
-            let how = schema::described(schema::one_of(["status", "in_band_error"]), "How the upstream reported it");
+            let how = schema::described(
+                schema::one_of(["status", "in_band_error"]),
+                "How the upstream reported the rejection",
+            );
             let said = object().required("reason", how).optional("upstream_status", schema::count());
             said.optional("upstream_code", text()).optional("upstream_param", text())
         }

@@ -16,7 +16,7 @@ pub fn run(args: &DataArgs) -> ExitCode {
     exit(migrated.map_err(Failure::failed).map(|migrated| {
         let dir = args.dir.display();
         print_line(&match migrated {
-            Migrated::Existing => format!("the ledger in {dir} is at this version"),
+            Migrated::Existing => format!("the ledger in {dir} is up to date"),
             Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
         });
     }))

@@ -224,10 +224,12 @@ impl<'a> Folder<'a> {
                 "the old key is not lost: it is in {path}; set {PREVIOUS_VARIABLE} to it instead of --previous-key-lost"
             ))),
             None if keys.is_previous_lost => Ok(None),
-            None => Err(Failure::NotBegun(format!(
-                "set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under, for example \
-                 {PREVIOUS_VARIABLE}=\"$(cat {path})\""
-            ))),
+            None => {
+                let example = format!(", for example {PREVIOUS_VARIABLE}=\"$(cat {path})\"");
+                let example = in_file.map_or_else(String::new, |_| example);
+                let why = format!("set {PREVIOUS_VARIABLE} to the key that {dir} is sealed under{example}");
+                Err(Failure::NotBegun(why))
+            }
             Some(_) if !stored.has_wrapped_keys() => Err(Failure::NotBegun(format!(
                 "nothing in {dir} shows yet whether a key is right: start `ledgerway serve` once with the old key"
             ))),
@@ -255,16 +257,17 @@ impl<'a> Folder<'a> {
     }
 
     fn new_key_missing(&self, keys: &Keys) -> Failure {
-        let path = self.path.display();
-        let old = match keys.previous {
-            Some(_) => String::new(),
-            None => {
-                format!(" and {PREVIOUS_VARIABLE} to the old one, for example {PREVIOUS_VARIABLE}=\"$(cat {path})\"")
+        let (path, is_there) = (self.path.display(), self.path.exists());
+        let place = if is_there { String::new() } else { format!(", or write one to {path}") };
+        let is_old_known = keys.previous.is_some() || keys.is_previous_lost;
+        let old = match (is_old_known, is_there) {
+            (true, _) => String::new(),
+            (false, true) => {
+                format!("; and set {PREVIOUS_VARIABLE} to the old one: {PREVIOUS_VARIABLE}=\"$(cat {path})\"")
             }
+            (false, false) => format!("; and set {PREVIOUS_VARIABLE} to the old one"),
         };
-        Failure::NotBegun(format!(
-            "there is no new key: set {VARIABLE} to one, for example {VARIABLE}={NEW_KEY_EXAMPLE}{old}"
-        ))
+        Failure::NotBegun(format!("there is no new key: set {VARIABLE}={NEW_KEY_EXAMPLE}{place}{old}"))
     }
 }
 

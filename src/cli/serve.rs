@@ -20,7 +20,7 @@ use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, Gateway};
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
-use dialects::surfaces::openai;
+use dialects::surfaces::MODELS_WORDING;
 use events::concurrency::ConcurrencyLimiter;
 use events::ids::{IdMaker, SystemRandom};
 use events::log::{
@@ -47,7 +47,7 @@ use super::{NOT_BEGUN, logging, print_error, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
-use crate::http::{Cors, Door, DoorParts, Health, Server, health_routes, published, unpublished};
+use crate::http::{Cors, Door, DoorParts, Health, Server, health_routes, metrics_alone, published};
 use crate::in_flight::InFlight;
 use crate::metrics::{self, BodyMemories, Metrics, ProcessSampler, ResponseMetrics};
 
@@ -133,7 +133,7 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
-        let door = door.with_routes(unpublished(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
+        let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
     }
     serving.spawn(server.serve(door));
@@ -340,7 +340,7 @@ async fn open_door(
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
     let api = inference::routes(Arc::new(gateway))
         .merge(admin::routes(admin))
-        .merge(query::routes(queries, openai::WORDING))
+        .merge(query::routes(queries, MODELS_WORDING))
         .merge(health_routes(health));
     let api = match &config.metrics_listen {
         Some(_) => api,

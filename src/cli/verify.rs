@@ -14,6 +14,9 @@ use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
 
+/// What to do about a broken log.
+const RESTORE: &str = "restore ledger.db from a backup: docs/operations.md#failures";
+
 /// The result for a sound folder.
 struct Verified {
     sound: Sound,
@@ -89,7 +92,7 @@ fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
         wal::check(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
     let Some(damage) = damage? else { return Ok(()) };
     let (position, reason) = (last + 1, damage.to_string());
-    let sentence = format!("position {position}: {reason}");
+    let sentence = format!("position {position}: {reason}\n{RESTORE}");
     Err(Fault::Broken { position, reason, sentence })
 }
 
@@ -101,7 +104,7 @@ fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
     let sentence = error.to_string();
     match error {
         VerifyError::Broken { position, reason } | VerifyError::StoredState { position, reason } => {
-            Fault::Broken { position, reason, sentence }
+            Fault::Broken { position, reason, sentence: format!("{sentence}\n{RESTORE}") }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),
         VerifyError::Thread(_) => Fault::Unreadable(sentence),

@@ -39,8 +39,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Rebuild views from the log; a running gateway rebuilds them itself, and serves the old ones until they are ready
     Rebuild(RebuildArgs),
-    /// Replace the node's key while the gateway is stopped: seals with LEDGERWAY_NODE_KEY, or the key in node.key, what was
-    /// sealed with LEDGERWAY_NODE_KEY_PREVIOUS; API keys of clients stay valid
+    /// Replace the node's key while the gateway is stopped: re-encrypts all secrets, from LEDGERWAY_NODE_KEY_PREVIOUS to
+    /// LEDGERWAY_NODE_KEY or the key in node.key; API keys of clients stay valid
     Reseal(ResealArgs),
     /// Show the gateway's address, the log, the views, open holds, today's charges and budgets near their limit
     Status(StatusArgs),

@@ -1,4 +1,4 @@
-//! `RUST_LOG`: the log level. Text that the library would silently take for the name of a module, or ignore, is refused.
+//! `RUST_LOG`: the log level. Text that the library would silently take for the name of a part, or ignore, is refused.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -6,7 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::setting::{Setting, WrongConfig};
 use super::truncated;
 
-pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,hyper=debug" };
+pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,upstream=debug" };
 const DEFAULT: &str = "info";
 /// This program's crates, which may stand without a level.
 const CRATES: [&str; 10] =
@@ -23,18 +23,18 @@ pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {
     if let Some(part) = parts.into_iter().find(|part| !is_directive(part)) {
         let part = truncated(part);
         return Err(wrong(&format!(
-            "where {part:?} is neither a level (error, warn, info, debug, trace, off) nor a module with a level"
+            "where {part:?} is neither a level (error, warn, info, debug, trace, off) nor a part with a level"
         )));
     }
-    EnvFilter::builder().parse(text).map_err(|_| wrong("which is not a list of levels and modules with levels"))
+    EnvFilter::builder().parse(text).map_err(|_| wrong("which is not a list of levels and parts with levels"))
 }
 
-/// True for a level, a module with its level, or a crate of this program. Directives with spans are left to the library.
+/// True for a level, a part with its level, or a crate of this program. Directives with spans are left to the library.
 fn is_directive(text: &str) -> bool {
     let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
     match text.rsplit_once('=') {
         _ if text.contains('[') => true,
-        Some((module, level)) => !module.is_empty() && !module.contains(char::is_whitespace) && is_level(level),
+        Some((part, level)) => !part.is_empty() && !part.contains(char::is_whitespace) && is_level(level),
         None => is_level(text) || CRATES.contains(&text.split("::").next().unwrap_or_default()),
     }
 }
@@ -65,7 +65,7 @@ mod tests {
         ] {
             let said = read(Some(wrong)).expect_err("refused").to_string();
             assert!(said.starts_with(&format!("RUST_LOG is {wrong:?}")) && said.contains(named), "{said}");
-            assert!(said.ends_with("for example RUST_LOG=info,hyper=debug"), "{said}");
+            assert!(said.ends_with("for example RUST_LOG=info,upstream=debug"), "{said}");
         }
     }
 }

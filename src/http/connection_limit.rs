@@ -19,7 +19,7 @@ pub fn raise() -> usize {
     };
     let connections = connections_of(files.unwrap_or(u64::MAX));
     if connections < CONNECTIONS_MAX {
-        tracing::info!(files, connections, "the limit of open files limits the connections");
+        tracing::info!(files, connections, "connections are limited by the open-file limit");
     }
     usize::try_from(connections).unwrap_or(usize::MAX)
 }

@@ -12,7 +12,6 @@
 //! with nothing to keep the two together. A route declares its entrance once, and the door looks its path up with the
 //! matcher that axum uses, because axum does not say what a path matches before it calls the route.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,7 +74,9 @@ pub struct Door {
 
 impl Door {
     pub fn new(parts: Arc<DoorParts>, routes: Routes) -> Self {
-        let Routes { router, entrances } = routes;
+        let Routes { router, entrances, unknown_path } = routes;
+        let no_such_path =
+            move |request: Request| async move { refusals::response(unknown_path(request.uri().path())) };
         Self { router: router.fallback(no_such_path).method_not_allowed_fallback(no_such_method), entrances, parts }
     }
 
@@ -339,12 +340,8 @@ fn log_request(line: &RequestLine<'_>, response: &Response, began: Instant) {
     }
 }
 
-async fn no_such_path(request: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(refusals::response(unknown_path::refusal(request.uri().path())))
-}
-
-async fn no_such_method(_: axum::extract::Request<Body>) -> Result<Response, Infallible> {
-    Ok(refusals::response(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method")))
+async fn no_such_method() -> Response {
+    refusals::response(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method"))
 }
 
 #[cfg(test)]

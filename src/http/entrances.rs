@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use dialects::surfaces::is_at_or_below;
+use events::refusal::Refusal;
 use openapi::{Entrance, Route};
 
 /// Roots below which only callers with a key learn which paths exist: others get 401, not 404. If one root is below another,
@@ -16,6 +18,8 @@ const ROOTS: [(&str, Entrance); 3] =
 pub struct Routes {
     pub router: Router,
     pub entrances: Entrances,
+    /// Makes the refusal of a path without a route.
+    pub unknown_path: fn(&str) -> Refusal,
 }
 
 /// The entrance of every route, by its pattern. Cheap to clone.
@@ -50,10 +54,6 @@ impl Entrances {
 fn entrance_of_unknown(path: &str) -> Entrance {
     let root = ROOTS.iter().find(|(root, _)| is_at_or_below(path, root));
     root.map_or(Entrance::Open, |(_, entrance)| *entrance)
-}
-
-fn is_at_or_below(path: &str, root: &str) -> bool {
-    path.strip_prefix(root).is_some_and(|rest| root.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

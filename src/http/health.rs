@@ -36,7 +36,7 @@ pub fn routes(health: Health) -> Api {
 fn described_live() -> Operation {
     let alive = object().required("status", schema::one_of(["ok"])).open();
     Operation::new("health_live", "Health", "Whether the process runs")
-        .answers(StatusCode::OK, Answer::json("It does", alive))
+        .answers(StatusCode::OK, Answer::json("Alive", alive))
 }
 
 fn described_ready(id: &str) -> Operation {
@@ -49,8 +49,8 @@ fn described_ready(id: &str) -> Operation {
     let shape = object().required("status", status).required("parts", parts).open();
     let health = || schema::reference("Health");
     Operation::new(id, "Health", "Whether the gateway can do its work")
-        .answers(StatusCode::OK, Answer::json("It can", health()))
-        .answers(StatusCode::SERVICE_UNAVAILABLE, Answer::json("It cannot now", health()))
+        .answers(StatusCode::OK, Answer::json("Ready", health()))
+        .answers(StatusCode::SERVICE_UNAVAILABLE, Answer::json("Not ready", health()))
         .defines("Health", shape)
 }
 

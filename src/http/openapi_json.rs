@@ -15,6 +15,7 @@ use openapi::{Answer, Api, Described, Entrance, Operation, Route, refusals};
 use tokio::sync::OnceCell;
 
 use super::entrances::{Entrances, Routes};
+use super::unknown_path;
 
 const PATH: &str = "/openapi.json";
 
@@ -26,13 +27,15 @@ pub fn published(api: Api) -> Result<Routes, matchit::InsertError> {
     described.routes.push(Route::new(Entrance::Open, Method::GET, PATH, operation));
     let entrances = Entrances::of(&described.routes)?;
     let document = Arc::new(Document { described, json: OnceCell::new() });
-    Ok(Routes { router: router.route(PATH, get(move || async move { answer(document).await })), entrances })
+    let router = router.route(PATH, get(move || async move { answer(document).await }));
+    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal })
 }
 
-/// The routes of `api` without `/openapi.json`, for another listener.
-pub fn unpublished(api: Api) -> Result<Routes, matchit::InsertError> {
+/// The routes of metrics, for a listener of their own, without `/openapi.json`.
+pub fn metrics_alone(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, described) = api.into_parts();
-    Ok(Routes { router, entrances: Entrances::of(&described.routes)? })
+    let entrances = Entrances::of(&described.routes)?;
+    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal_beside_metrics })
 }
 
 fn operation() -> Operation {

@@ -12,11 +12,20 @@ const SLASH_AT_THE_END: &str = "there is no such path: it ends in a slash, and n
 const VERSION_TWICE: &str = "there is no such path: it has /v1 twice. The base URL of an OpenAI client ends in /v1, that of an \
      Anthropic client does not";
 
+const METRICS: &str = "/metrics";
+/// The main listener lacks the path only if another one has it.
+const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on the address in LEDGERWAY_METRICS_LISTEN";
+
 /// What to use instead.
 const SUPPORTED: [&str; 3] = ["POST /v1/chat/completions", "GET /v1/models", "POST /v1/inference/chat"];
 
 /// Methods have no length limit in HTTP; a longer one is cut in the message.
 const METHOD_CHARS_MAX: usize = 32;
+
+/// The 404 of the listener for metrics.
+pub fn refusal_beside_metrics(_: &str) -> Refusal {
+    Refusal::new(ErrorCode::NotFound, "this address serves only /metrics")
+}
 
 /// The 404 of an unknown path.
 pub fn refusal(path: &str) -> Refusal {
@@ -26,7 +35,9 @@ pub fn refusal(path: &str) -> Refusal {
         let message = format!("this version does not support {name} (/v1/{root}); it supports {instead}{note}");
         return Refusal::new(ErrorCode::NotFound, message).with("supported", SUPPORTED.to_vec());
     }
-    let message = if below_version(path).is_some_and(|rest| rest.starts_with("v1/")) {
+    let message = if path == METRICS {
+        METRICS_ELSEWHERE
+    } else if below_version(path).is_some_and(|rest| rest.starts_with("v1/")) {
         VERSION_TWICE
     } else if path.len() > 1 && path.ends_with('/') {
         SLASH_AT_THE_END

@@ -138,7 +138,8 @@ async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_on_their_own_address_alone_where_they_have_one() {
     let gateway = Gateway::start_with(&[("LEDGERWAY_METRICS_LISTEN", "127.0.0.1:0")]);
-    gateway.client(None).get("/metrics").await.must(404);
+    let elsewhere = gateway.client(None).get("/metrics").await.must(404).json();
+    assert!(elsewhere["error"]["message"].as_str().is_some_and(|said| said.contains("METRICS_LISTEN")), "{elsewhere}");
     let log = gateway.stderr();
     let line = log.lines().find(|line| line.contains("metrics are served")).expect("a line that says where");
     let line: Value = serde_json::from_str(line).expect("a line of JSON");
@@ -147,5 +148,6 @@ async fn metrics_are_on_their_own_address_alone_where_they_have_one() {
     let answer = own.get("/metrics").await.must(200);
     Exposition::of(std::str::from_utf8(&answer.body).expect("UTF-8"));
     own.get("/v1/models").await.must(401);
-    own.get("/health").await.must(404);
+    let only = own.get("/health").await.must(404).json();
+    assert_eq!(only["error"]["message"], "this address serves only /metrics");
 }

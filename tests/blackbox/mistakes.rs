@@ -104,18 +104,18 @@ async fn a_chat_with_a_mistaken_field_is_told_the_right_one() {
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let message = |message: Value| json!({ "model": tenant.model("ok"), "messages": [message] });
     for (body, expected) in [
-        (json!({ "modle": "m", "messages": [] }), "modle: is not a field of this; did you mean model?"),
-        (json!({ "max_tokens": 9 }), "max_tokens: is called max_output_tokens here"),
-        (json!({ "stop_sequences": ["."] }), "stop_sequences: is called stop here"),
-        (json!({ "colour": "red" }), "colour: is not a field of this"),
+        (json!({ "modle": "m", "messages": [] }), "modle: unknown field; did you mean model?"),
+        (json!({ "max_tokens": 9 }), "max_tokens: unknown field: use max_output_tokens"),
+        (json!({ "stop_sequences": ["."] }), "stop_sequences: unknown field: use stop"),
+        (json!({ "colour": "red" }), "colour: unknown field"),
         (message(json!({ "rôle": "user" })), "messages[0].rôle: has a name that is not ASCII"),
         (
             message(json!({ "role": "user", "contnet": "hi" })),
-            "messages[0].contnet: is not a field of this; did you mean content?",
+            "messages[0].contnet: unknown field; did you mean content?",
         ),
         (
             message(json!({ "role": "user", "content": [{ "type": "text", "txet": "hi" }] })),
-            "messages[0].content[0].txet: is not a field of this; did you mean text?",
+            "messages[0].content[0].txet: unknown field; did you mean text?",
         ),
     ] {
         let error = tenant.app.post(NATIVE, &body).await.must_be(400, "INVALID_REQUEST").json();

@@ -9,7 +9,7 @@ use events::refusal::Refusal;
 use super::json::{self, JsonFault, Kind, Member};
 use super::work;
 
-const NOT_A_FIELD: &str = "is not a field of this";
+const UNKNOWN_FIELD: &str = "unknown field";
 
 /// The path of a value: `messages[0].content[2].type`.
 #[derive(Clone, Copy)]
@@ -136,7 +136,7 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// Refuses the first unread member by name.
     pub fn finish(self) -> Result<(), Refusal> {
         match self.unread().next() {
-            Some(member) => Err(self.path.field(member.name()).refuse(NOT_A_FIELD)),
+            Some(member) => Err(self.path.field(member.name()).refuse(UNKNOWN_FIELD)),
             None => Ok(()),
         }
     }
@@ -147,8 +147,8 @@ impl<'a, 'p> Fields<'a, 'p> {
         let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
         let reason = match other_apis.iter().find(|(other, _)| *other == name) {
-            Some((_, here)) => format!("is called {here} here"),
-            None => format!("{NOT_A_FIELD}{}", did_you_mean(name, names.iter().copied())),
+            Some((_, here)) => format!("{UNKNOWN_FIELD}: use {here}"),
+            None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
         };
         Err(self.path.field(name).refuse(reason))
     }
@@ -168,7 +168,7 @@ pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Re
         members.push(member);
     }
     match repeated_name(&members) {
-        Some(name) => Err(path.field(name).refuse("is there twice")),
+        Some(name) => Err(path.field(name).refuse("is given twice")),
         None => Ok(members),
     }
 }

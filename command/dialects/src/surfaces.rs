@@ -25,11 +25,13 @@ use super::facts::Facts;
 use super::shared_dialect::SharedDialect;
 
 pub use errors::{error_body, stream_error};
+/// The error format of the list of models, which is OpenAI's.
+pub use openai::WORDING as MODELS_WORDING;
 pub use unsupported::{Unsupported, below_version};
 
 macro_rules! surfaces {
     ($($folder:ident => $surface:ident,)+) => {
-        $(pub mod $folder;)+
+        $(pub(crate) mod $folder;)+
 
         /// An API that clients speak.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,7 +238,7 @@ pub struct Vendor {
 }
 
 /// True if the path is at or below the root. A root with a slash at the end matches only paths below it.
-fn is_at_or_below(path: &str, root: &str) -> bool {
+pub fn is_at_or_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root.ends_with('/'))
 }
 

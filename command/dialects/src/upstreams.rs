@@ -25,17 +25,17 @@ use super::framing::Event;
 use super::metered::ReportReader;
 use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
-use simulator::Simulator;
 
 pub use super::framing::Framing;
 pub use events::event::admin::ProviderKind;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
 };
+pub use simulator::{KIND as DEV_KIND, SimulatedAnswer as InProcessAnswer, SimulatedBody as InProcessBody};
 
 macro_rules! upstreams {
     ($($folder:ident => $kind:ident,)+) => {
-        $(pub mod $folder;)+
+        $(pub(crate) mod $folder;)+
 
         /// The kinds by their names in administration and events.
         pub const NAMES: &[(&str, ProviderKind)] = &[$(($folder::UPSTREAM.name, ProviderKind::$kind)),+];
@@ -122,8 +122,8 @@ pub struct Upstream {
 #[derive(Clone, Copy)]
 pub enum Transport {
     Http(Endpoint),
-    /// In this process, without an address or a key.
-    InProcess(Simulator),
+    /// In this process, without an address or a key: gives the response to a body, for the backend's name of a model.
+    InProcess(fn(&str, &Bytes) -> InProcessAnswer),
 }
 
 /// An HTTP endpoint.

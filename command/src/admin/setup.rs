@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use access::auth::token::Token;
-use dialects::upstreams::simulator;
+use dialects::upstreams::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
 use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
@@ -193,7 +193,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
     for number in 1..=shared.len() + 1 {
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
         let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
-        if let Some(existing) = of_that_name.iter().find(|provider| provider.kind == simulator::KIND) {
+        if let Some(existing) = of_that_name.iter().find(|provider| provider.kind == DEV_KIND) {
             return Ok(existing.provider_id);
         }
         if of_that_name.is_empty() {
@@ -206,7 +206,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
     let claim = claim(Provider::KIND, id, &name, None);
-    let made = Provider::new(id, name, simulator::KIND);
+    let made = Provider::new(id, name, DEV_KIND);
     let plan = Plan::new(Command::Create(made), Chain::default());
     make::<Provider>(admin, id, plan.with_side([claim])).await?;
     Ok(id)

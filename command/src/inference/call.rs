@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::simulator::{SimulatedBody, Simulator};
-use dialects::upstreams::{Endpoint, Framing, Invocation, Transport};
+use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -65,7 +64,7 @@ pub struct UpstreamBody {
 
 enum Source {
     Http(ResponseBody),
-    Simulated(Pin<Box<SimulatedBody>>),
+    InProcess(Pin<Box<InProcessBody>>),
     #[cfg(test)]
     Scripted(tests::Script),
 }
@@ -81,10 +80,12 @@ pub async fn call(
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
     let (sent, (status, headers, source)) = match &target.upstream().transport {
-        Transport::InProcess(simulator) => {
-            running.transmission().start();
-            let answered = simulate(simulator, target, &body);
-            (Credentials { provider: Arc::clone(&target.provider), secret: None }, answered)
+        Transport::InProcess(respond) => {
+            running.transmission.start();
+            let response = respond(&target.backend.model, &body);
+            let source = Source::InProcess(Box::pin(response.body));
+            let sent = Credentials { provider: Arc::clone(&target.provider), secret: None };
+            (sent, (response.status.as_u16(), response.headers, source))
         }
         Transport::Http(endpoint) => send(gateway, endpoint, target, body, request_id, running, first_until).await?,
     };
@@ -99,11 +100,6 @@ pub async fn call(
     Ok(UpstreamResponse { upstream_request_id: upstream_request_id(&headers), body })
 }
 
-fn simulate(simulator: &Simulator, target: &PlannedTarget, body: &Bytes) -> (u16, HeaderMap, Source) {
-    let answer = simulator.answer(&target.backend.model, body);
-    (answer.status.as_u16(), answer.headers, Source::Simulated(Box::pin(answer.body)))
-}
-
 async fn send(
     gateway: &Gateway,
     endpoint: &Endpoint,
@@ -114,7 +110,7 @@ async fn send(
     first_until: Instant,
 ) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
     let credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
-        tracing::error!(request_id, trace_id = running.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
+        tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
         CallFailure::of(match error {
             CredentialsError::Vault(_) => Cause::NoCredentials,
             CredentialsError::Withdrawn => Cause::Withdrawn,
@@ -123,11 +119,12 @@ async fn send(
     let upstream = Outgoing {
         endpoint,
         framing: target.upstream().framing,
-        invocation: Invocation { model: &target.backend.model, streamed: running.is_streamed() },
+        invocation: Invocation { model: &target.backend.model, streamed: running.streamed },
     };
-    let request = upstream.request(&credentials, body, request_id, running.trace_headers(), gateway.clock.now());
+    let request =
+        upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
-    let request = request.map(|body| RequestBody::new(body, running.transmission().clone()));
+    let request = request.map(|body| RequestBody::new(body, running.transmission.clone()));
     let client = gateway.upstreams.client(&credentials.provider);
     match timeout_at(first_until, client.send(running.owner(), request)).await {
         Ok(Ok(response)) => {
@@ -310,7 +307,7 @@ impl Source {
     fn announced(&self) -> Option<usize> {
         match self {
             Self::Http(body) => body.size_hint().exact(),
-            Self::Simulated(body) => body.size_hint().exact(),
+            Self::InProcess(body) => body.size_hint().exact(),
             #[cfg(test)]
             Self::Scripted(_) => None,
         }
@@ -321,7 +318,7 @@ impl Source {
     async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
         match self {
             Self::Http(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
-            Self::Simulated(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
+            Self::InProcess(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
             #[cfg(test)]
             Self::Scripted(script) => script.next().await,
         }

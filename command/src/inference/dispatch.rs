@@ -21,7 +21,7 @@ use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
 use super::preparation::{Prepared, authorize_again};
-use super::running::{RequestInFlight, Running};
+use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
@@ -59,12 +59,12 @@ impl RequestSource {
     }
 }
 
-pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, in_flight: RequestInFlight) -> Result<Response, Refusal> {
+pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
     let allowed = authorize_again(gateway, &prepared).await;
     let Prepared { request, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
-    let mut running = Running::new(gateway, hold, in_flight, &plan, &request);
+    let mut running = Running::new(gateway, hold, unheld, &plan, &request);
     if let Err(refusal) = allowed {
         return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
     }
@@ -153,7 +153,8 @@ async fn call_target(
 /// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
 /// make one: it is logged at `debug`.
 fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
-    let (trace_id, backend, reason, status) = (running.trace_id(), &target.name, failure.reason(), failure.status);
+    let (trace_id, backend, reason, status) =
+        (running.timeline.trace_id(), &target.name, failure.reason(), failure.status);
     if failure.is_rejection() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
     } else {

@@ -221,7 +221,7 @@ impl CallFailure {
     }
 
     /// The refusal for a request whose only failure this is.
-    fn refusal_alone(&self) -> Refusal {
+    pub fn refusal_alone(&self) -> Refusal {
         if let Some(wait) = self.rate_limited() {
             return rate_limited(wait);
         }
@@ -287,11 +287,6 @@ pub fn no_memory(bound: BoundOf, charge: &str) -> Refusal {
     Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).retry_after(DEFAULT_RETRY_AFTER)
 }
 
-/// The refusal for a stream that failed after its first byte.
-pub fn refusal_in_stream(cause: &Cause) -> Refusal {
-    CallFailure::of(cause.clone()).refusal_alone()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,7 +337,7 @@ mod tests {
             serde_json::json!({ "reason": "status", "upstream_status": 422, "upstream_code": "too_long" })
         );
         let in_band = CallFailure { status: None, ..failure };
-        let refusal = refusal_in_stream(&in_band.cause);
+        let refusal = in_band.refusal_alone();
         assert_eq!((refusal.code, &refusal.details["reason"]), (ErrorCode::UpstreamRejected, &"in_band_error".into()));
     }
 

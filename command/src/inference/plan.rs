@@ -203,7 +203,7 @@ fn evaluate<'a>(
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
     let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
     if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
-        return request.output_cap().refuse(format!("this model gives {widest} at most"));
+        return request.output_cap().refuse(format!("must be at most {widest} for this model"));
     }
     let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| request.unpriced(&offer.provider.allowed_fields)).next();
@@ -227,7 +227,7 @@ pub fn not_allowed(model: &str) -> Refusal {
 }
 
 fn unpriced(model: &str) -> Refusal {
-    let message = "no target of this model has both a live provider and a price in force, so that its cost cannot be \
+    let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }

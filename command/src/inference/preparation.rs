@@ -21,7 +21,7 @@ use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
-use super::running::RequestInFlight;
+use super::running::UnheldRequest;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
@@ -48,7 +48,7 @@ pub async fn prepare(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    in_flight: &mut RequestInFlight,
+    unheld: &mut UnheldRequest,
 ) -> Result<Prepared, Refusal> {
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
@@ -59,12 +59,12 @@ pub async fn prepare(
         .answers
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
-    in_flight.timeline.end_stage(Stage::Body);
+    unheld.timeline.end_stage(Stage::Body);
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
     let mut request = ClientRequest::parse(surface, bytes)?;
-    in_flight.timeline.set_requested_model(request.model());
+    unheld.timeline.set_requested_model(request.model());
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
     drop(tables);
@@ -77,12 +77,12 @@ pub async fn prepare(
     let tokens_bound = plan.tokens_bound(request.choices());
     gateway
         .limits
-        .reserve_tokens(&mut in_flight.permit, tokens_bound)
+        .reserve_tokens(&mut unheld.permit, tokens_bound)
         .map_err(|refused| gateway.limited(&context, &refused))?;
-    in_flight.timeline.end_stage(Stage::Plan);
+    unheld.timeline.end_stage(Stage::Plan);
     let admission_request = AdmissionRequest { id, context, caller: &caller, request: &request, idempotency_key };
     let hold = admission::admit(gateway, admission_request, &mut plan).await?;
-    in_flight.timeline.end_stage(Stage::Admit);
+    unheld.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),

@@ -23,7 +23,6 @@ use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
-use projections::figures::GaugeGuard;
 use serde_json::Value;
 use upstream::Transmission;
 
@@ -37,7 +36,6 @@ use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
 use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
-use crate::trace::TraceHeaders;
 
 /// The reason recorded for a request whose client has left.
 const CLIENT_CLOSED: &str = "client_closed";
@@ -74,13 +72,16 @@ impl Settled {
     }
 }
 
-/// A request that has no hold yet: its permit under the rate limits, and its timeline so far.
-pub struct RequestInFlight {
+/// A request without a hold: its permit under the rate limits, and its timeline so far.
+pub struct UnheldRequest {
     pub permit: RateLimitPermit,
     pub timeline: RequestTimeline,
 }
 
 pub struct Running {
+    pub request_id: RequestId,
+    pub admitted_position: u64,
+    /// `None` once it has ended.
     hold: Option<OpenHold>,
     /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
     permit: RateLimitPermit,
@@ -88,13 +89,14 @@ pub struct Running {
     /// When the request must have ended: before its hold expires.
     pub deadline: tokio::time::Instant,
     meter: Meter,
-    streamed: bool,
+    /// True if the client asked for a stream.
+    pub streamed: bool,
     failed_calls: FailedCalls,
     calls: u32,
     /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
     /// Says whether the target may have seen the request.
-    transmission: Transmission,
+    pub transmission: Transmission,
     call_began: Instant,
     last_backend: Option<Backend>,
     upstream_request_id: Option<String>,
@@ -103,21 +105,23 @@ pub struct Running {
     pub relay: Option<Relay>,
     /// What was metered of a whole answer that turned out to be an error.
     failed_answer: Option<Box<Metered>>,
-    timeline: RequestTimeline,
+    pub timeline: RequestTimeline,
 }
 
 impl Running {
     pub fn new(
         gateway: &Gateway,
         hold: OpenHold,
-        in_flight: RequestInFlight,
+        unheld: UnheldRequest,
         plan: &Plan,
         request: &ClientRequest,
     ) -> Box<Self> {
         let now = Instant::now();
         Box::new(Self {
+            request_id: hold.request_id,
+            admitted_position: hold.admitted_position,
             hold: Some(hold),
-            permit: in_flight.permit,
+            permit: unheld.permit,
             started: now,
             deadline: tokio::time::Instant::now() + gateway.deadline(),
             meter: Meter::new(plan, request.choices(), gateway.log.unknown_usage()),
@@ -132,13 +136,8 @@ impl Running {
             first_token_ms: None,
             relay: None,
             failed_answer: None,
-            timeline: in_flight.timeline,
+            timeline: unheld.timeline,
         })
-    }
-
-    /// True if the client asked for a stream.
-    pub const fn is_streamed(&self) -> bool {
-        self.streamed
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -163,11 +162,6 @@ impl Running {
         self.last_backend = Some(target.backend.clone());
         self.upstream_request_id = None;
         self.call_began = self.timeline.call_begins(target);
-    }
-
-    /// The transmission of the call that is under way.
-    pub const fn transmission(&self) -> &Transmission {
-        &self.transmission
     }
 
     /// Keeps the usage that a failed whole answer reports, for [`Running::call_failed`].
@@ -200,16 +194,8 @@ impl Running {
         let Some(measured) = self.meter.measure_failed(&target.rates, metered) else {
             return ReportedByFailedCall::default();
         };
-        if let Some(hold) = &self.hold
-            && measured.implausible.is_some()
-        {
-            self.warn_of_implausible_usage(
-                &measured,
-                target,
-                hold.request_id,
-                "a failed call reported implausible usage, which is not charged",
-            );
-        }
+        let message = "a failed call reported implausible usage, which is not charged";
+        self.warn_of_implausible_usage(&measured, target, message);
         ReportedByFailedCall {
             price_version: (measured.usage.source == UsageSource::Provider).then_some(target.price_version),
             usage: Some(measured.usage),
@@ -228,42 +214,18 @@ impl Running {
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
     }
 
-    /// Counts an open stream until the guard is dropped.
-    pub fn stream_opens(&self) -> GaugeGuard {
-        self.timeline.stream_opens()
-    }
-
-    /// The trace headers of the call that is under way.
-    pub fn trace_headers(&self) -> TraceHeaders {
-        self.timeline.trace_headers()
-    }
-
-    /// The trace's id, for log lines.
-    pub fn trace_id(&self) -> Option<String> {
-        self.timeline.trace_id()
-    }
-
-    pub fn request_id(&self) -> String {
-        self.hold.as_ref().map(|hold| hold.request_id.to_string()).unwrap_or_default()
-    }
-
-    pub fn admitted_position(&self) -> u64 {
-        self.hold.as_ref().map_or(0, |hold| hold.admitted_position)
-    }
-
     /// Settles what the answer cost. The settlement is durable when this returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.timeline.call_ends(None);
         let mut measured = self.meter.measure(&target.rates, metered, hold.held);
-        self.settle_rate_limits(&measured, &target, hold.request_id);
+        self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
         let ended = InferenceEnded { finish_reason: Some(finish_reason), ..ended };
         self.timeline.record_end(&ended, Some(metered));
-        let (request_id, model) = (hold.request_id.to_string(), hold.model.clone());
-        let (admitted_position, held) = (hold.admitted_position, hold.held);
+        let (model, held) = (hold.model.clone(), hold.held);
         let attempts = self.failed_calls.take();
         let settled = hold.end(attempts, Outcome::Completed(Box::new(ended)), Charge::Settle(measured.cost)).await;
         let settled = settled.inspect_err(|_| self.timeline.set_error(ErrorCode::LedgerUnavailable))?;
@@ -272,12 +234,12 @@ impl Running {
         let settled_position = settled.position;
         let permit = std::mem::take(&mut self.permit);
         Ok(Settled {
-            request_id,
+            request_id: self.request_id.to_string(),
             model,
             target,
             measured,
             finish_reason,
-            admitted_position,
+            admitted_position: self.admitted_position,
             settled_position,
             held,
             permit,
@@ -287,8 +249,7 @@ impl Running {
     /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
-        let (target, relay) = (self.take_target(), self.relay.take());
-        let metered = relay.as_ref().map(|relay| relay.metered().for_interrupted());
+        let (target, metered) = (self.take_target(), self.metered_so_far());
         let (measured, cost) = self.measure_incomplete(target.as_deref(), metered.as_ref(), &hold);
         let code = Some(refusal.code.as_str());
         let ended =
@@ -306,8 +267,8 @@ impl Running {
     /// Ends a request whose answer nobody takes any more. What went through is counted, and settled as soon as the ledger
     /// can.
     pub fn give_up(mut self: Box<Self>, reason: &str) {
-        let relay = self.relay.take();
-        self.abort(reason, relay.as_ref().map(|relay| relay.metered().for_interrupted()).as_ref());
+        let metered = self.metered_so_far();
+        self.abort(reason, metered.as_ref());
     }
 
     /// Ends a request whose client left during the call for a whole answer, which ran to its end without it: what the
@@ -317,7 +278,7 @@ impl Running {
             Ok(answer) => self.abort(CLIENT_CLOSED, Some(&answer.metered)),
             Err(failure) => {
                 tracing::warn!(
-                    request_id = self.request_id(),
+                    request_id = %self.request_id,
                     trace_id = self.timeline.trace_id(),
                     backend = self.target.as_ref().map(|target| &*target.name),
                     reason = failure.reason(),
@@ -346,6 +307,11 @@ impl Running {
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
     }
 
+    /// What was metered of the stream that is being relayed, which is interrupted.
+    fn metered_so_far(&mut self) -> Option<Metered> {
+        self.relay.take().map(|relay| relay.metered().for_interrupted())
+    }
+
     /// The target that may be working on this request. A call whose request has not been sent yet is cancelled, and costs
     /// nothing.
     fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
@@ -372,7 +338,7 @@ impl Running {
             None if self.streamed => self.meter.measure(&target.rates, &Metered::default(), hold.held),
             None => self.meter.unknown(hold.held),
         };
-        self.settle_rate_limits(&measured, target, hold.request_id);
+        self.settle_rate_limits(&measured, target);
         let cost = self.failed_calls.cost_with(measured.cost);
         (Some(measured), cost)
     }
@@ -410,7 +376,7 @@ impl Running {
 
     /// Replaces the tokens reserved under the token limits by those consumed; without this the request counts for nothing
     /// there. An implausible report is counted and logged: the upstream is broken, or lies.
-    fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget, request_id: RequestId) {
+    fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget) {
         let usage = &measured.usage;
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
@@ -419,25 +385,15 @@ impl Running {
             }
             UsageSource::Unknown => self.permit.keep_reserved(),
         }
-        self.warn_of_implausible_usage(
-            measured,
-            target,
-            request_id,
-            "a provider reported implausible usage: the hold is charged instead",
-        );
+        let message = "a provider reported implausible usage: the hold is charged instead";
+        self.warn_of_implausible_usage(measured, target, message);
     }
 
-    fn warn_of_implausible_usage(
-        &self,
-        measured: &Measured,
-        target: &PlannedTarget,
-        request_id: RequestId,
-        message: &str,
-    ) {
+    fn warn_of_implausible_usage(&self, measured: &Measured, target: &PlannedTarget, message: &str) {
         let Some(reported) = &measured.implausible else { return };
         self.timeline.usage_is_implausible();
         tracing::warn!(
-            %request_id,
+            request_id = %self.request_id,
             trace_id = self.timeline.trace_id(),
             backend = target.name,
             input_tokens = reported.input(),
@@ -449,8 +405,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let relay = self.relay.take();
-        self.abort(CLIENT_CLOSED, relay.as_ref().map(|relay| relay.metered().for_interrupted()).as_ref());
+        let metered = self.metered_so_far();
+        self.abort(CLIENT_CLOSED, metered.as_ref());
     }
 }
 

@@ -15,7 +15,7 @@ use projections::figures::GaugeGuard;
 use super::answer_permit::AnswerPermit;
 use super::call::UpstreamBody;
 use super::expiring_slot::ExpiringSlot;
-use super::failure::{CallFailure, Cause, refusal_in_stream};
+use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
@@ -35,10 +35,10 @@ pub fn respond(
     body: UpstreamBody,
     permit: AnswerPermit,
 ) -> Response {
-    let admitted_position = running.admitted_position();
-    let (deadline, request_id) = (running.deadline, running.request_id());
+    let admitted_position = running.admitted_position;
+    let (deadline, request_id) = (running.deadline, running.request_id.to_string());
     let relaying = ExpiringSlot::new(
-        StreamRelay { _open: running.stream_opens(), running, surface, body, permit, failure: None },
+        StreamRelay { _open: running.timeline.stream_opens(), running, surface, body, permit, failure: None },
         deadline,
         &gateway.timers,
         StreamRelay::give_up,
@@ -191,7 +191,7 @@ impl StreamRelay {
     async fn close(self, rest: Bytes) -> Bytes {
         let Self { mut running, surface, mut body, permit, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
-        let request_id = running.request_id();
+        let request_id = running.request_id.to_string();
         let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing(&settled.receipt()),
             Err(error) => stream_error(surface, &not_ended(&request_id, &error), &request_id),
@@ -213,8 +213,8 @@ impl StreamRelay {
         let Self { running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
-        let request_id = running.request_id();
-        let refusal: Refusal = refusal_in_stream(&failure.cause);
+        let request_id = running.request_id.to_string();
+        let refusal: Refusal = failure.refusal_alone();
         let ended = running.fail(&refusal, failure.reason()).await;
         let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
         permit.attach_to(joined(before, &stream_error(surface, &refusal, &request_id)))

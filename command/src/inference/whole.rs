@@ -37,7 +37,7 @@ pub async fn call_whole(
     running: Box<Running>,
     begins: oneshot::Sender<()>,
 ) -> CallOutcome {
-    let (owner, transmission) = (running.owner(), running.transmission().clone());
+    let (owner, transmission) = (running.owner(), running.transmission.clone());
     let call = Box::pin(call_owned(Arc::clone(gateway), surface, Arc::clone(target), body, running, begins));
     AwaitedCall { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
 }
@@ -62,7 +62,7 @@ async fn read_answer(
     running: &mut Running,
     begins: oneshot::Sender<()>,
 ) -> Result<HeldAnswer, CallFailure> {
-    let mut called = call(gateway, target, body, &running.request_id(), running).await?;
+    let mut called = call(gateway, target, body, &running.request_id.to_string(), running).await?;
     running.answered_by(called.upstream_request_id);
     // The receiver may be gone: its client has left.
     let _ = begins.send(());

@@ -71,9 +71,9 @@ fn page() -> Shape {
 
 fn row() -> Shape {
     let row = object()
-        .required("requests", schema::described(schema::sum(), "Admitted ones"))
+        .required("requests", schema::described(schema::sum(), "Admitted requests"))
         .required("refused", schema::described(schema::sum(), "Not included in `requests`"))
-        .required("failed", schema::described(schema::sum(), "Included in `requests`"));
+        .required("failed", schema::described(schema::sum(), "Admitted requests that failed"));
     let classes = ["input_uncached", "input_cache_read", "input_cache_write", "output_text", "output_reasoning"];
     let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::sum()));
     let row = row

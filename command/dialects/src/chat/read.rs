@@ -68,7 +68,7 @@ pub fn metadata_of(value: &str, path: &Path<'_>) -> Result<BTreeMap<String, Stri
             return Err(value_path.refuse("must have a name of at most 64 and a value of at most 512 characters"));
         }
         if metadata.insert(member.name().to_owned(), text.into_owned()).is_some() {
-            return Err(value_path.refuse("is there twice"));
+            return Err(value_path.refuse("is given twice"));
         }
         if metadata.len() > METADATA_PAIRS_MAX {
             return Err(path.refuse(format!("has more than {METADATA_PAIRS_MAX} pairs")));

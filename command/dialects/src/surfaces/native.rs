@@ -21,7 +21,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "native",
     paths: &[("/v1/inference/chat", "chat")],
     roots: &["/v1/inference/"],
-    summary: "Sends a chat to a model, in the gateway's own dialect",
+    summary: "Creates a chat completion in the gateway's own dialect",
     describe: described::describe,
     unpriced_fields: Vec::new,
     shared_dialect: None,

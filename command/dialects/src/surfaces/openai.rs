@@ -29,7 +29,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
         ("/oai/v1/chat/completions", "create_chat_completion_oai"),
     ],
     roots: &["/oai/", "/v1/chat/", "/v1/models"],
-    summary: "Sends a chat to a model, as OpenAI's Chat Completions",
+    summary: "Creates a chat completion (OpenAI-compatible)",
     describe: described::describe,
     unpriced_fields: || priceable::names().collect(),
     shared_dialect: Some(SharedDialect::OpenAi),

@@ -51,13 +51,9 @@ pub const KIND: ProviderKind = ProviderKind::Simulator;
 pub const UPSTREAM: Upstream = Upstream {
     name: "simulator",
     telemetry_name: "simulator",
-    transport: Transport::InProcess(Simulator),
+    transport: Transport::InProcess(respond),
     ..openai::UPSTREAM
 };
-
-/// The in-process upstream. Stateless: the same request gets the same response.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Simulator;
 
 /// A response of the simulator.
 pub struct SimulatedAnswer {
@@ -66,33 +62,31 @@ pub struct SimulatedAnswer {
     pub body: SimulatedBody,
 }
 
-impl Simulator {
-    /// Answers a chat completion. `model` is the backend model with its options; the one in the body is ignored. An
-    /// unknown model or a bad option is a 404, a bad body a 400.
-    pub fn answer(&self, model: &str, body: &Bytes) -> SimulatedAnswer {
-        let behaviour = match Behaviour::of(model) {
-            Ok(behaviour) => behaviour,
-            // 404, because the operator must fix the target's model, and not the client its request.
-            Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
+/// The response to a chat completion: the same for the same request. `model` is the backend model with its options; the one in the body is ignored. An
+/// unknown model or a bad option is a 404, a bad body a 400.
+pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
+    let behaviour = match Behaviour::of(model) {
+        Ok(behaviour) => behaviour,
+        // 404, because the operator must fix the target's model, and not the client its request.
+        Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
+    };
+    if behaviour.silent {
+        return SimulatedAnswer {
+            status: StatusCode::OK,
+            headers: headers("application/json"),
+            body: SimulatedBody::silent(),
         };
-        if behaviour.silent {
-            return SimulatedAnswer {
-                status: StatusCode::OK,
-                headers: headers("application/json"),
-                body: SimulatedBody::silent(),
-            };
+    }
+    if let Some(status) = behaviour.fail {
+        return refused(status, "a simulated failure", behaviour.retry_after_s);
+    }
+    match Script::of(&behaviour, body) {
+        Ok(script) => {
+            let content_type = if script.streamed() { "text/event-stream" } else { "application/json" };
+            let body = SimulatedBody::scripted(script, &behaviour);
+            SimulatedAnswer { status: StatusCode::OK, headers: headers(content_type), body }
         }
-        if let Some(status) = behaviour.fail {
-            return refused(status, "a simulated failure", behaviour.retry_after_s);
-        }
-        match Script::of(&behaviour, body) {
-            Ok(script) => {
-                let content_type = if script.streamed() { "text/event-stream" } else { "application/json" };
-                let body = SimulatedBody::scripted(script, &behaviour);
-                SimulatedAnswer { status: StatusCode::OK, headers: headers(content_type), body }
-            }
-            Err(reason) => refused(StatusCode::BAD_REQUEST, reason, None),
-        }
+        Err(reason) => refused(StatusCode::BAD_REQUEST, reason, None),
     }
 }
 

@@ -30,9 +30,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let optional_rate = |name, default: &str| {
         defaulting(name, amount(), Value::Null).reset_by_null().shown_as(schema::money()).meaning(default)
     };
-    let as_input = "Follows the input price while absent; null in a change makes it absent";
-    let as_output = "Follows the output price while absent; null in a change makes it absent";
-    let as_nothing = "0 while absent; null in a change makes it absent";
+    let as_input = "The input price if absent; null in a change removes it";
+    let as_output = "The output price if absent; null in a change removes it";
+    let as_nothing = "0 if absent; null in a change removes it";
     let defaulted = schema::list(schema::one_of(OptionalRate::ALL.iter().map(|rate| rate.as_str())), None);
     let members = vec![
         required("provider_id", id::<ProviderId>()).fixed(),

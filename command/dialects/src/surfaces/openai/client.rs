@@ -166,7 +166,7 @@ fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
         }
         let path = Path::Root.field(member.name());
         if given.is_some() {
-            return Err(path.refuse("must not stand beside its other name"));
+            return Err(path.refuse("max_tokens and max_completion_tokens cannot both be set"));
         }
         given = Some((field, member, fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?));
     }
@@ -313,6 +313,6 @@ fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
     match ImageUrl::of(&url) {
         Some(ImageUrl::Remote) => Ok(0),
         Some(ImageUrl::Inline { base64, .. }) => Ok(base64.map_or(0, str::len)),
-        None => Err(priceable::unpriced(path, "what is no http, https or data:image/ URL has no price")),
+        None => Err(priceable::unpriced(path, "only http, https and data:image/ URLs have a price")),
     }
 }

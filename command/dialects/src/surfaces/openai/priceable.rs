@@ -64,7 +64,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
 
 /// A 422 that names the path.
 pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
-    let (field, reason) = (path.to_string(), format!("{what}, so that its cost cannot be bounded"));
+    let (field, reason) = (path.to_string(), format!("{what}, so its cost cannot be bounded"));
     Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
 }
 

@@ -57,11 +57,11 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         let body = corpus.draw(dice);
         let Ok(request) = ClientRequest::parse(*surface, body.clone().into()) else {
             // The gateway would not send this; the simulator must still not panic.
-            let _ = Simulator.answer(&model, &body.into());
+            let _ = respond(&model, &body.into());
             return;
         };
         let Ok(sent) = request.upstream_body(ProviderKind::Openai, &target) else { return };
-        let answer = Simulator.answer(&model, &sent);
+        let answer = respond(&model, &sent);
         if answer.status != StatusCode::OK {
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{} for {model}: {}", answer.status, shown(&sent));
             return;

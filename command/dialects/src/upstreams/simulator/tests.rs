@@ -26,7 +26,7 @@ fn ask(more: &str) -> Bytes {
 }
 
 async fn whole(model: &str, more: &str) -> Value {
-    let (status, frames, cut) = collected(Simulator.answer(model, &ask(more))).await;
+    let (status, frames, cut) = collected(respond(model, &ask(more))).await;
     assert_eq!((status, frames.len(), cut), (200, 1, false));
     serde_json::from_slice(&frames[0]).unwrap()
 }
@@ -82,7 +82,7 @@ async fn relayed(model: &str, more: &str) -> (String, Result<Relay, UpstreamFaul
     let upstream = ask(&format!(r#","stream":true,"stream_options":{{"include_usage":true}}{more}"#));
     let mut relay = Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0);
     let (mut out, mut result) = (BytesMut::new(), Ok(()));
-    let (_, frames, cut) = collected(Simulator.answer(model, &upstream)).await;
+    let (_, frames, cut) = collected(respond(model, &upstream)).await;
     for frame in frames {
         result = result.and_then(|()| relay.feed(&frame, &mut out));
     }
@@ -114,25 +114,25 @@ async fn a_stream_says_what_the_whole_answer_says() {
 
 #[tokio::test]
 async fn it_fails_in_every_way_that_it_is_told_to() {
-    let answer = Simulator.answer("echo?fail=503&retry_after=2", &ask(""));
+    let answer = respond("echo?fail=503&retry_after=2", &ask(""));
     assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (503, &"2".parse().unwrap()));
     for (model, status) in [("robot", 404), ("echo?colour=red", 404), ("echo?fail=200", 404), ("echo?pace_ms=x", 404)] {
-        assert_eq!(Simulator.answer(model, &ask("")).status.as_u16(), status, "{model}");
+        assert_eq!(respond(model, &ask("")).status.as_u16(), status, "{model}");
     }
-    assert_eq!(Simulator.answer("echo", &Bytes::from_static(b"{")).status.as_u16(), 400);
+    assert_eq!(respond("echo", &Bytes::from_static(b"{")).status.as_u16(), 400);
     assert_eq!(relayed("echo?fail_after=2", "").await.1.err(), Some(UpstreamFault::InBandError { retryable: true }));
     assert_eq!(relayed("echo?cut_after=3", "").await.1.err(), Some(UpstreamFault::Truncated));
-    let (_, frames, cut) = collected(Simulator.answer("echo?cut_after=1", &ask(""))).await;
+    let (_, frames, cut) = collected(respond("echo?cut_after=1", &ask(""))).await;
     assert!(cut && serde_json::from_slice::<Value>(&frames[0]).is_err());
     let silence =
-        tokio::time::timeout(Duration::from_millis(1), collected(Simulator.answer("echo?silent=1", &ask(""))));
+        tokio::time::timeout(Duration::from_millis(1), collected(respond("echo?silent=1", &ask(""))));
     assert!(silence.await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_waits_before_the_first_byte_and_between_chunks() {
     let started = Instant::now();
-    let (_, frames, _) = collected(Simulator.answer("echo?ttft_ms=20&pace_ms=5", &ask(r#","stream":true"#))).await;
+    let (_, frames, _) = collected(respond("echo?ttft_ms=20&pace_ms=5", &ask(r#","stream":true"#))).await;
     assert_eq!(frames.len(), 6, "a role, three words, an end, [DONE]");
     assert_eq!(started.elapsed(), Duration::from_millis(20 + 6 * 5));
 }
