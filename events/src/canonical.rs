@@ -1,8 +1,7 @@
 //! Canonical JSON (RFC 8785): one text per value, so that anybody can hash what `/v1/events` serves. Keys are in the order
 //! of their UTF-16 code units, numbers are written as in ECMAScript, and there is no white space.
 
-use std::fmt::Write;
-
+use serde::ser::Error;
 use serde_json::{Map, Number, Value};
 
 use crate::event::Recorded;
@@ -12,10 +11,10 @@ use crate::time::rfc3339;
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
 /// The canonical text of a value.
-pub fn to_string(value: &Value) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value);
-    out
+pub fn to_string(value: &Value) -> Result<String, CanonicalError> {
+    let mut out = Vec::new();
+    write_value(&mut out, value)?;
+    Ok(String::from_utf8(out).map_err(serde_json::Error::custom)?)
 }
 
 /// The canonical envelope of an event, as `/v1/events` serves it and as it is hashed.
@@ -31,7 +30,7 @@ pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
     envelope.insert("sequence".into(), recorded.sequence.into());
     envelope.insert("type".into(), format!("{}.v{}", recorded.event.name(), recorded.event.version()).into());
     envelope.insert("data".into(), data);
-    Ok(to_string(&Value::Object(envelope)))
+    to_string(&Value::Object(envelope))
 }
 
 /// The error for an event without a JSON form; no event read from a log is one.
@@ -39,75 +38,54 @@ pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
 #[error("canonical form of an event: {0}")]
 pub struct CanonicalError(#[from] serde_json::Error);
 
-fn write_value(out: &mut String, value: &Value) {
+/// `serde_json` escapes in a string what JSON requires, in the shortest form, and nothing else, as the RFC does.
+fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), serde_json::Error> {
     match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
+        Value::Null | Value::Bool(_) | Value::String(_) => serde_json::to_writer(out, value),
         Value::Number(number) => write_number(out, number),
-        Value::String(text) => write_string(out, text),
         Value::Array(items) => write_array(out, items),
         Value::Object(members) => write_object(out, members),
     }
 }
 
-fn write_number(out: &mut String, number: &Number) {
+fn write_number(out: &mut Vec<u8>, number: &Number) -> Result<(), serde_json::Error> {
     let exact = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
     match (exact, number.as_f64()) {
-        (Some(size), _) if size > LARGEST_EXACT_INTEGER => write_string(out, &number.to_string()),
-        (Some(_), _) => {
-            let _ = write!(out, "{number}");
+        (Some(size), _) if size <= LARGEST_EXACT_INTEGER => serde_json::to_writer(out, number),
+        (None, Some(float)) => {
+            out.extend_from_slice(ryu_js::Buffer::new().format(float).as_bytes());
+            Ok(())
         }
-        (None, Some(float)) => out.push_str(ryu_js::Buffer::new().format(float)),
-        (None, None) => write_string(out, &number.to_string()),
+        (Some(_), _) | (None, None) => serde_json::to_writer(out, &number.to_string()),
     }
 }
 
-fn write_array(out: &mut String, items: &[Value]) {
-    out.push('[');
+fn write_array(out: &mut Vec<u8>, items: &[Value]) -> Result<(), serde_json::Error> {
+    out.push(b'[');
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        write_value(out, item);
+        write_value(out, item)?;
     }
-    out.push(']');
+    out.push(b']');
+    Ok(())
 }
 
-fn write_object(out: &mut String, members: &Map<String, Value>) {
+fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>) -> Result<(), serde_json::Error> {
     let mut members: Vec<_> = members.iter().collect();
     members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-    out.push('{');
+    out.push(b'{');
     for (index, (name, value)) in members.into_iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        write_string(out, name);
-        out.push(':');
-        write_value(out, value);
+        serde_json::to_writer(&mut *out, name)?;
+        out.push(b':');
+        write_value(out, value)?;
     }
-    out.push('}');
-}
-
-/// Escapes what JSON requires, in the shortest form, and nothing else.
-fn write_string(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            control if u32::from(control) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
+    out.push(b'}');
+    Ok(())
 }
 
 #[cfg(test)]
@@ -123,15 +101,27 @@ mod tests {
         )
         .expect("valid JSON");
         assert_eq!(
-            to_string(&value),
+            to_string(&value).expect("a text"),
             "{\"\\r\":\"CR\",\"1\":\"One\",\"literals\":[null,true,false],\"numbers\":[333333333.3333333,1e+30,4.5,0.002,\
              1e-27],\"\u{80}\":\"Control\",\"ö\":\"o\",\"€\":\"Euro\",\"😀\":\"Smiley\",\"\u{fb33}\":\"Hebrew\"}"
         );
     }
 
     #[test]
+    fn a_string_escapes_what_it_must_in_the_shortest_form() {
+        let controls: String = (0..0x20).filter_map(char::from_u32).collect();
+        let escaped = [
+            r"\u0000\u0001\u0002\u0003\u0004\u0005\u0006\u0007\b\t\n\u000b\f\r\u000e\u000f",
+            r"\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f",
+        ]
+        .concat();
+        assert_eq!(to_string(&controls.into()).expect("a text"), format!("\"{escaped}\""));
+        assert_eq!(to_string(&"\"\\/\u{7f}\u{2028}ö".into()).expect("a text"), "\"\\\"\\\\/\u{7f}\u{2028}ö\"");
+    }
+
+    #[test]
     fn an_integer_that_no_double_holds_becomes_a_string() {
         let value: Value = serde_json::from_str("[9007199254740991,9007199254740993,-9007199254740993]").expect("JSON");
-        assert_eq!(to_string(&value), r#"[9007199254740991,"9007199254740993","-9007199254740993"]"#);
+        assert_eq!(to_string(&value).expect("a text"), r#"[9007199254740991,"9007199254740993","-9007199254740993"]"#);
     }
 }

@@ -3,79 +3,65 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $code:literal;)*) => {
-        /// A stable code. Codes are added, never renamed: some are recorded in events.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum ErrorCode {
-            $($(#[$doc])* #[serde(rename = $code)] $name,)*
-        }
+use crate::named;
 
-        impl ErrorCode {
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The request is malformed; details: `field`, `reason`.
-    InvalidRequest "INVALID_REQUEST";
-    /// The upstream says that the request is wrong; details: `reason`, and `upstream_status`, `upstream_code`,
-    /// `upstream_param` if it gives them.
-    UpstreamRejected "UPSTREAM_REJECTED";
-    /// The key is missing, malformed, unknown, expired or revoked.
-    Unauthenticated "UNAUTHENTICATED";
-    /// The key lacks a permission or the reach.
-    Forbidden "FORBIDDEN";
-    /// The key's allow list does not name the model.
-    ModelNotAllowed "MODEL_NOT_ALLOWED";
-    /// There is no such resource or path that the key can see.
-    NotFound "NOT_FOUND";
-    /// There is no such model that the key can see.
-    ModelNotFound "MODEL_NOT_FOUND";
-    /// The path exists, the method does not.
-    MethodNotAllowed "METHOD_NOT_ALLOWED";
-    /// Another change came first, or the name is taken.
-    Conflict "CONFLICT";
-    /// The `Idempotency-Key` came before with another body.
-    IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED";
-    /// The body is larger than 32 MiB.
-    PayloadTooLarge "PAYLOAD_TOO_LARGE";
-    /// The body is not `application/json`.
-    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE";
-    /// The model or a field has no price, so that the cost cannot be bounded.
-    ModelUnpriced "MODEL_UNPRICED";
-    /// A budget has not enough left; details name it and its figures.
-    BudgetExceeded "BUDGET_EXCEEDED";
-    /// A rate limit is reached, the gateway's or every upstream's.
-    RateLimited "RATE_LIMITED";
-    /// The headers or the query string are too large.
-    RequestHeaderFieldsTooLarge "REQUEST_HEADER_FIELDS_TOO_LARGE";
-    /// A defect in the gateway.
-    Internal "INTERNAL";
-    /// The upstream failed, or answered in something other than its dialect.
-    UpstreamError "UPSTREAM_ERROR";
-    /// The ledger cannot record, or has not confirmed the record; details: `recorded`.
-    LedgerUnavailable "LEDGER_UNAVAILABLE";
-    /// The view did not reach `min_position` within two seconds.
-    ViewBehind "VIEW_BEHIND";
-    /// A query ran too long, or waited too long for other callers' queries.
-    QueryTimeout "QUERY_TIMEOUT";
-    /// Several upstreams could serve the model and all of them failed.
-    AllProvidersUnavailable "ALL_PROVIDERS_UNAVAILABLE";
-    /// The gateway has no memory left for this key, for this tenant, or at all.
-    Overloaded "OVERLOADED";
-    /// The gateway is shutting down.
-    Draining "DRAINING";
-    /// The upstream was silent for too long.
-    UpstreamTimeout "UPSTREAM_TIMEOUT";
+named! {
+    /// A stable code. Codes are added, never renamed: some are recorded in events.
+    pub enum ErrorCode {
+        /// The request is malformed; details: `field`, `reason`.
+        InvalidRequest = "INVALID_REQUEST",
+        /// The upstream says that the request is wrong; details: `reason`, and `upstream_status`, `upstream_code`,
+        /// `upstream_param` if it gives them.
+        UpstreamRejected = "UPSTREAM_REJECTED",
+        /// The key is missing, malformed, unknown, expired or revoked.
+        Unauthenticated = "UNAUTHENTICATED",
+        /// The key lacks a permission or the reach.
+        Forbidden = "FORBIDDEN",
+        /// The key's allow list does not name the model.
+        ModelNotAllowed = "MODEL_NOT_ALLOWED",
+        /// There is no such resource or path that the key can see.
+        NotFound = "NOT_FOUND",
+        /// There is no such model that the key can see.
+        ModelNotFound = "MODEL_NOT_FOUND",
+        /// The path exists, the method does not.
+        MethodNotAllowed = "METHOD_NOT_ALLOWED",
+        /// Another change came first, or the name is taken.
+        Conflict = "CONFLICT",
+        /// The `Idempotency-Key` came before with another body.
+        IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
+        /// The body is larger than 32 MiB.
+        PayloadTooLarge = "PAYLOAD_TOO_LARGE",
+        /// The body is not `application/json`.
+        UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+        /// The model or a field has no price, so that the cost cannot be bounded.
+        ModelUnpriced = "MODEL_UNPRICED",
+        /// A budget has not enough left; details name it and its figures.
+        BudgetExceeded = "BUDGET_EXCEEDED",
+        /// A rate limit is reached, the gateway's or every upstream's.
+        RateLimited = "RATE_LIMITED",
+        /// The headers or the query string are too large.
+        RequestHeaderFieldsTooLarge = "REQUEST_HEADER_FIELDS_TOO_LARGE",
+        /// A defect in the gateway.
+        Internal = "INTERNAL",
+        /// The upstream failed, or answered in something other than its dialect.
+        UpstreamError = "UPSTREAM_ERROR",
+        /// The ledger cannot record, or has not confirmed the record; details: `recorded`.
+        LedgerUnavailable = "LEDGER_UNAVAILABLE",
+        /// The view did not reach `min_position` within two seconds.
+        ViewBehind = "VIEW_BEHIND",
+        /// A query ran too long, or waited too long for other callers' queries.
+        QueryTimeout = "QUERY_TIMEOUT",
+        /// Several upstreams could serve the model and all of them failed.
+        AllProvidersUnavailable = "ALL_PROVIDERS_UNAVAILABLE",
+        /// The gateway has no memory left for this key, for this tenant, or at all.
+        Overloaded = "OVERLOADED",
+        /// The gateway is shutting down.
+        Draining = "DRAINING",
+        /// The upstream was silent for too long.
+        UpstreamTimeout = "UPSTREAM_TIMEOUT",
+    }
 }
 
 /// A refusal on its way to a client, free of any surface.

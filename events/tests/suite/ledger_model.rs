@@ -447,7 +447,7 @@ proptest! {
 
     /// Holds: event.never-over, admin.periods
     #[test]
-    fn decide_agrees_with_a_small_model_and_with_the_fold_of_its_events(moves in proptest::collection::vec(moves(), 1..24)) {
+    fn decisions_agree_with_a_small_model_and_with_the_fold_of_their_events(moves in proptest::collection::vec(moves(), 1..24)) {
         play(&moves);
     }
 }
