@@ -25,7 +25,7 @@ use crate::in_flight::InFlight;
 use text::{Kind, TextWriter, seconds};
 
 pub use process::ProcessSampler;
-pub use responses::{Area, OpenConnection, ResponseMetrics};
+pub use responses::{Area, ResponseMetrics};
 
 pub const PATH: &str = "/metrics";
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

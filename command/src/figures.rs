@@ -18,52 +18,29 @@ const UPSTREAM_SECONDS: [f64; 14] = [0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 /// Providers with cached handles; those of others are looked up for every call.
 const PROVIDERS_CACHED_MAX: usize = 4096;
 
-/// A stage of a request's processing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Finding the caller.
-    Authenticate,
-    /// Checking rate limits.
-    Limits,
-    /// Waiting for the client's body.
-    Body,
-    /// Parsing, routing, bounding, pricing, and the first upstream body.
-    Plan,
-    /// Waiting for the ledger, until admission and hold are durable.
-    Admit,
-    /// Calling upstreams, including failed attempts, until the first content.
-    Dispatch,
-    /// Relaying the response to its end.
-    Relay,
-    /// Recording the end, until it is durable.
-    Settle,
+events::named! {
+    /// A stage of a request's processing.
+    pub enum Stage {
+        /// Finding the caller.
+        Authenticate = "authenticate",
+        /// Checking rate limits.
+        Limits = "limits",
+        /// Waiting for the client's body.
+        Body = "body",
+        /// Parsing, routing, bounding, pricing, and the first upstream body.
+        Plan = "plan",
+        /// Waiting for the ledger, until admission and hold are durable.
+        Admit = "admit",
+        /// Calling upstreams, including failed attempts, until the first content.
+        Dispatch = "dispatch",
+        /// Relaying the response to its end.
+        Relay = "relay",
+        /// Recording the end, until it is durable.
+        Settle = "settle",
+    }
 }
 
 impl Stage {
-    pub const ALL: [Self; 8] = [
-        Self::Authenticate,
-        Self::Limits,
-        Self::Body,
-        Self::Plan,
-        Self::Admit,
-        Self::Dispatch,
-        Self::Relay,
-        Self::Settle,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authenticate => "authenticate",
-            Self::Limits => "limits",
-            Self::Body => "body",
-            Self::Plan => "plan",
-            Self::Admit => "admit",
-            Self::Dispatch => "dispatch",
-            Self::Relay => "relay",
-            Self::Settle => "settle",
-        }
-    }
-
     /// Returns whether the gateway itself spends this time, rather than waiting for the client or an upstream.
     pub const fn is_ours(self) -> bool {
         !matches!(self, Self::Body | Self::Dispatch | Self::Relay)
@@ -73,7 +50,7 @@ impl Stage {
 /// The handles of the process.
 pub struct RequestFigures {
     /// In the order of [`Stage::ALL`].
-    stages: [Histogram; Stage::ALL.len()],
+    stages: Vec<Histogram>,
     added: Histogram,
     open_streams: IntGauge,
     abandoned_calls: IntGauge,
@@ -93,7 +70,7 @@ impl RequestFigures {
         let open = "Streams that are being relayed";
         let abandoned = "Calls for non-streaming responses that continue after their clients disconnected";
         Ok(Self {
-            stages: Stage::ALL.map(|stage| stages.with_label_values(&[stage.as_str()])),
+            stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
             added: registered(registry, Histogram::with_opts(added.buckets(STAGE_SECONDS.to_vec()))?)?,
             open_streams: registered(registry, IntGauge::new("ledgerway_open_streams", open)?)?,
             abandoned_calls: registered(registry, IntGauge::new("ledgerway_abandoned_calls", abandoned)?)?,

@@ -87,7 +87,6 @@ impl Answer {
         headers::RATE_LIMIT.into_iter().fold(self, Self::with_header)
     }
 
-    /// Adds a header.
     pub fn with_header(mut self, header: HeaderSpec) -> Self {
         self.headers.push(header);
         self

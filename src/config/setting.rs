@@ -15,39 +15,40 @@ pub struct Setting {
     pub example: &'static str,
 }
 
-const fn setting(variable: &'static str, example: &'static str) -> Setting {
-    Setting { variable, example }
-}
-
 const NEW_KEY: &str = "\"$(openssl rand -hex 32)\"";
 
-pub const LISTEN: Setting = setting("LEDGERWAY_LISTEN", "127.0.0.1:8080");
-pub const METRICS_LISTEN: Setting = setting("LEDGERWAY_METRICS_LISTEN", "127.0.0.1:9090");
-pub const DATA: Setting = setting("LEDGERWAY_DATA", "./ledgerway-data");
-pub const DEV: Setting = setting("LEDGERWAY_DEV", "true");
-pub const MODE: Setting = setting("LEDGERWAY_MODE", "all");
-pub const ADMIN_KEY: Setting = setting("LEDGERWAY_ADMIN_KEY", NEW_KEY);
-pub const NODE_KEY: Setting = setting("LEDGERWAY_NODE_KEY", NEW_KEY);
-pub const NODE_KEY_PREVIOUS: Setting = setting("LEDGERWAY_NODE_KEY_PREVIOUS", "\"$(cat ./ledgerway-data/node.key)\"");
-pub const PREVIOUS_KEY_LOST: Setting = setting("LEDGERWAY_PREVIOUS_KEY_LOST", "true");
-pub const HOLD_TTL_SECONDS: Setting = setting("LEDGERWAY_HOLD_TTL_SECONDS", "900");
-pub const UNKNOWN_USAGE: Setting = setting("LEDGERWAY_UNKNOWN_USAGE", "charge_hold");
-pub const DRAIN_TIMEOUT_SECONDS: Setting = setting("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "30");
-pub const DRAIN_DELAY_SECONDS: Setting = setting("LEDGERWAY_DRAIN_DELAY_SECONDS", "5");
-pub const RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_RATE_LIMIT_REQUESTS", "1000");
-pub const ADMIN_RATE_LIMIT_REQUESTS: Setting = setting("LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "1000");
-pub const BODY_MEMORY_MIB: Setting = setting("LEDGERWAY_BODY_MEMORY_MIB", "160");
-pub const ANSWER_MEMORY_MIB: Setting = setting("LEDGERWAY_ANSWER_MEMORY_MIB", "160");
-pub const CORS_ORIGINS: Setting = setting("LEDGERWAY_CORS_ORIGINS", "https://app.example.com,http://localhost:3000");
-pub const JSON: Setting = setting("LEDGERWAY_JSON", "true");
-pub const LOG_ONLY: Setting = setting("LEDGERWAY_LOG_ONLY", "true");
+macro_rules! settings {
+    ($($name:ident = $example:expr,)+) => {
+        $(pub const $name: Setting =
+            Setting { variable: concat!("LEDGERWAY_", stringify!($name)), example: $example };)+
 
-/// Every setting of this version.
-pub const ALL: [Setting; 20] = [
-    LISTEN, METRICS_LISTEN, DATA, DEV, MODE, ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST,
-    HOLD_TTL_SECONDS, UNKNOWN_USAGE, DRAIN_TIMEOUT_SECONDS, DRAIN_DELAY_SECONDS, RATE_LIMIT_REQUESTS,
-    ADMIN_RATE_LIMIT_REQUESTS, BODY_MEMORY_MIB, ANSWER_MEMORY_MIB, CORS_ORIGINS, JSON, LOG_ONLY,
-];
+        /// Every setting of this version.
+        pub const ALL: &[Setting] = &[$($name),+];
+    };
+}
+
+settings! {
+    LISTEN = "127.0.0.1:8080",
+    METRICS_LISTEN = "127.0.0.1:9090",
+    DATA = "./ledgerway-data",
+    DEV = "true",
+    MODE = "all",
+    ADMIN_KEY = NEW_KEY,
+    NODE_KEY = NEW_KEY,
+    NODE_KEY_PREVIOUS = "\"$(cat ./ledgerway-data/node.key)\"",
+    PREVIOUS_KEY_LOST = "true",
+    HOLD_TTL_SECONDS = "900",
+    UNKNOWN_USAGE = "charge_hold",
+    DRAIN_TIMEOUT_SECONDS = "30",
+    DRAIN_DELAY_SECONDS = "5",
+    RATE_LIMIT_REQUESTS = "1000",
+    ADMIN_RATE_LIMIT_REQUESTS = "1000",
+    BODY_MEMORY_MIB = "160",
+    ANSWER_MEMORY_MIB = "160",
+    CORS_ORIGINS = "https://app.example.com,http://localhost:3000",
+    JSON = "true",
+    LOG_ONLY = "true",
+}
 
 impl Setting {
     fn flag(self) -> String {
@@ -158,7 +159,7 @@ mod tests {
             let found = ALL.iter().find(|setting| setting.variable == variable).expect("a setting");
             assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
         }
-        for setting in ALL {
+        for setting in ALL.iter().copied() {
             let is_secret = [ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS].contains(&setting);
             let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
             assert_ne!(is_flag, is_secret, "{}", setting.variable);

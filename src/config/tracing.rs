@@ -1,7 +1,10 @@
 //! The export of traces: those of OpenTelemetry's variables that concern a gateway.
 
+use std::borrow::Cow;
+
 use command::trace::TraceTarget;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::{Setting, WrongConfig, truncated};
 
@@ -62,18 +65,9 @@ fn headers(list: &str) -> Result<HeaderMap, WrongConfig> {
 
 /// Decodes a value, which is percent-encoded as in W3C baggage.
 fn decoded(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let hex = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(hex, 16).ok()?);
-            rest = after.get(2..).unwrap_or_default();
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let is_escape = |rest: &str| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    let is_encoded = text.split('%').skip(1).all(is_escape);
+    is_encoded.then(|| percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned))?
 }
 
 #[cfg(test)]
@@ -110,7 +104,7 @@ mod tests {
         }
         let grpc = read(&[(ENDPOINT, "http://c:4317"), (PROTOCOL, "grpc")]).err().expect("refused");
         assert_eq!(grpc.name, PROTOCOL);
-        for list in ["s3cret", "a=%zz-s3cret", "b\u{7f}d=s3cret"] {
+        for list in ["s3cret", "a=%zz-s3cret", "a=s3cret%+f", "a=s3cret%f", "b\u{7f}d=s3cret"] {
             let refused = read(&[(ENDPOINT, "http://c"), (HEADERS, list)]).err().expect("refused").to_string();
             assert!(refused.starts_with(HEADERS) && !refused.contains("s3cret"), "{refused}");
         }

@@ -33,7 +33,9 @@ use events::refusal::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use openapi::{Entrance, refusals};
+use percent_encoding::percent_decode_str;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
+use projections::figures::GaugeGuard;
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use tower_service::Service;
@@ -45,7 +47,7 @@ use super::refusal_response::write_refusal;
 use super::unknown_path;
 use crate::guarded_body::GuardedBody;
 use crate::in_flight::InFlight;
-use crate::metrics::{Area, OpenConnection, ResponseMetrics};
+use crate::metrics::{Area, ResponseMetrics};
 
 /// The longest path and query together.
 const URI_BYTES_MAX: usize = 8 * 1024;
@@ -85,7 +87,7 @@ impl Door {
         Self::new(Arc::clone(&self.parts), routes)
     }
 
-    pub fn connection_opens(&self) -> OpenConnection {
+    pub fn connection_opens(&self) -> GaugeGuard {
         self.parts.responses.connection_opens()
     }
 
@@ -269,18 +271,7 @@ const fn area_of(entrance: Entrance, audience: Audience) -> Area {
 
 /// True if the decoded path is UTF-8. No other path exists, and handlers could not read it.
 fn decodes(path: &str) -> bool {
-    if !path.contains('%') {
-        return true;
-    }
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| after.get(..2)).flatten();
-        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    std::str::from_utf8(&decoded).is_ok()
+    percent_decode_str(path).decode_utf8().is_ok()
 }
 
 /// False for event streams, which never end by themselves, and for open routes such as health: a shutdown waits for neither.

@@ -2,7 +2,7 @@
 
 use dialects::Surface;
 use events::refusal::{ErrorCode, Refusal};
-use prometheus::core::Collector;
+use projections::figures::{GaugeGuard, registered};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde_json::Value;
 
@@ -32,10 +32,9 @@ const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 /// The counters, for the door. Cheap to clone.
 #[derive(Clone)]
 pub struct ResponseMetrics {
-    requests: IntCounterVec,
     refusals: IntCounterVec,
     connections: IntGauge,
-    /// The counters of `requests`, looked up once: an area's name, and one counter per class of status.
+    /// Requests: the name of every area, and one counter per class of status.
     by_area: Vec<(&'static str, [IntCounter; STATUSES.len()])>,
 }
 
@@ -55,41 +54,24 @@ impl ResponseMetrics {
             by_area: areas.map(of).collect(),
             refusals: registered(registry, IntCounterVec::new(refusals, &["surface", "code", "reason"])?)?,
             connections: registered(registry, IntGauge::new("ledgerway_open_connections", "Open client connections")?)?,
-            requests,
         })
     }
 
-    /// Counts a response.
     pub fn answered(&self, area: Area, status: u16) {
         let class = usize::from(status / 100).saturating_sub(2).min(STATUSES.len() - 1);
         let known = self.by_area.iter().find(|(name, _)| *name == area.as_str());
-        match known.and_then(|(_, counters)| counters.get(class)) {
-            Some(counter) => counter.inc(),
-            None => {
-                let status = STATUSES.get(class).copied().unwrap_or_default();
-                self.requests.with_label_values(&[area.as_str(), status]).inc();
-            }
+        if let Some(counter) = known.and_then(|(_, counters)| counters.get(class)) {
+            counter.inc();
         }
     }
 
-    /// Counts a refusal.
     pub fn refused(&self, area: Area, refusal: &Refusal) {
         self.refusals.with_label_values(&[area.as_str(), refusal.code.as_str(), reason(refusal)]).inc();
     }
 
     /// Counts a connection until the returned value is dropped.
-    pub fn connection_opens(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
-    }
-}
-
-/// One open connection, until it is dropped.
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
+    pub fn connection_opens(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.connections)
     }
 }
 
@@ -109,10 +91,6 @@ fn scope(refusal: &Refusal) -> &str {
     let scope = refusal.details.get("scope").and_then(Value::as_object);
     let owner = scope.and_then(|scope| scope.keys().next()).map_or("", String::as_str);
     owner.strip_suffix("_id").unwrap_or(owner)
-}
-
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(family.clone())).map(|()| family)
 }
 
 #[cfg(test)]
@@ -145,7 +123,7 @@ mod tests {
         for status in [200, 204, 404, 599, 999, 100] {
             metrics.answered(Area::Admin, status);
         }
-        let count = |status| metrics.requests.with_label_values(&["admin", status]).get();
-        assert_eq!(STATUSES.map(count), [3, 0, 1, 2]);
+        let (_, counters) = metrics.by_area.iter().find(|(name, _)| *name == "admin").expect("an area");
+        assert_eq!(counters.each_ref().map(IntCounter::get), [3, 0, 1, 2]);
     }
 }

@@ -34,6 +34,7 @@ impl Transmission {
         }
     }
 
+    #[cfg(test)]
     pub fn has_started(&self) -> bool {
         self.0.load(Ordering::Acquire) == STARTED
     }

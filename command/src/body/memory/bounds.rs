@@ -40,23 +40,16 @@ impl BodyBounds {
     }
 }
 
-/// The owner of a bound that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoundOf {
-    Key,
-    Tenant,
-    Process,
+events::named! {
+    /// The owner of a bound that was reached.
+    pub enum BoundOf {
+        Key = "key",
+        Tenant = "tenant",
+        Process = "gateway",
+    }
 }
 
 impl BoundOf {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Tenant => "tenant",
-            Self::Process => "gateway",
-        }
-    }
-
     pub const fn of_whom(self) -> &'static str {
         match self {
             Self::Key => " for this key",

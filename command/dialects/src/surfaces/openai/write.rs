@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use events::ids::RequestId;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::usage::UsageOut;
 use crate::chat::OutputBlock;
@@ -28,6 +28,9 @@ const fn finish_word(reason: FinishReason) -> &'static str {
     }
 }
 
+/// The usage of a chunk. If the client asked for usage, it is null on every chunk but the last; otherwise it is absent.
+type ChunkUsage = Option<Option<UsageOut>>;
+
 #[derive(Serialize)]
 struct Chunk<'a> {
     id: &'a str,
@@ -35,30 +38,8 @@ struct Chunk<'a> {
     created: i64,
     model: &'a str,
     choices: &'a [ChunkChoice<'a>],
-    #[serde(skip_serializing_if = "ChunkUsage::is_absent")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     usage: ChunkUsage,
-}
-
-/// The usage of a chunk. If the client asked for usage, it is null on every chunk but the last; otherwise it is absent.
-enum ChunkUsage {
-    Absent,
-    Null,
-    Report(UsageOut),
-}
-
-impl ChunkUsage {
-    const fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-}
-
-impl Serialize for ChunkUsage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Absent | Self::Null => serializer.serialize_none(),
-            Self::Report(usage) => usage.serialize(serializer),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -150,7 +131,7 @@ impl StreamWriter for ChunkWriter {
     /// Writes the usage chunk, if the client asked for it, and the terminal marker.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
         if self.include_usage {
-            let usage = ChunkUsage::Report((&receipt.usage.tokens).into());
+            let usage = Some(Some((&receipt.usage.tokens).into()));
             put_chunk(&self.id, &self.model, self.created, &[], usage, out);
         }
         put_data(out, END);
@@ -165,7 +146,7 @@ impl StreamWriter for ChunkWriter {
 impl ChunkWriter {
     fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
         let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
-        let usage = if self.include_usage { ChunkUsage::Null } else { ChunkUsage::Absent };
+        let usage = self.include_usage.then_some(None);
         put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
     }
 }
@@ -183,7 +164,7 @@ fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], u
 pub fn put_usage_chunk(receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &mut BytesMut) {
     let id = upstream_id.map_or_else(|| answer_id(receipt.request_id), str::to_owned);
     let created = created_unix_s(receipt.request_id);
-    put_chunk(&id, receipt.frontend_model, created, &[], ChunkUsage::Report((&receipt.usage.tokens).into()), out);
+    put_chunk(&id, receipt.frontend_model, created, &[], Some(Some((&receipt.usage.tokens).into())), out);
 }
 
 /// The time in a request id, which is a UUIDv7; 0 for any other text.
