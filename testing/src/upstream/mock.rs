@@ -41,13 +41,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
@@ -95,18 +96,34 @@ impl MockUpstream {
     }
 
     pub async fn start_with(chaos: Chaos) -> Self {
-        let (listener, port, state) = listening(chaos).await;
-        let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::clone(&state)));
-        Self { scheme: "http", port, state, _server: server }
+        Self::start_on("http", Builder::new(TokioExecutor::new()), None, chaos).await
     }
 
     /// A mock with HTTP/2 over TLS and at most `streams_max` streams per connection. Its callers must trust [`CERTIFICATE`].
     pub async fn start_http2(streams_max: u32) -> Self {
-        let (listener, port, state) = listening(Chaos::of(0)).await;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http2().max_concurrent_streams(streams_max);
+        Self::start_on("https", builder, Some(tls::acceptor()), Chaos::of(0)).await
+    }
+
+    async fn start_on(
+        scheme: &'static str,
+        builder: Builder<TokioExecutor>,
+        tls: Option<TlsAcceptor>,
+        chaos: Chaos,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let state = Arc::new(State {
+            seen: Mutex::default(),
+            gate: watch::Sender::new(false),
+            on_request: Mutex::default(),
+            said: Mutex::default(),
+            chaos,
+        });
         let mut server = JoinSet::new();
-        server.spawn(serve_http2(listener, streams_max, Arc::clone(&state)));
-        Self { scheme: "https", port, state, _server: server }
+        server.spawn(serve(listener, builder, tls, Arc::clone(&state)));
+        Self { scheme, port, state, _server: server }
     }
 
     pub fn origin(&self) -> String {
@@ -157,41 +174,20 @@ impl MockUpstream {
     }
 }
 
-async fn listening(chaos: Chaos) -> (TcpListener, u16, Arc<State>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("its address").port();
-    let state = State {
-        seen: Mutex::default(),
-        gate: watch::Sender::new(false),
-        on_request: Mutex::default(),
-        said: Mutex::default(),
-        chaos,
-    };
-    (listener, port, Arc::new(state))
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
+async fn serve(listener: TcpListener, builder: Builder<TokioExecutor>, tls: Option<TlsAcceptor>, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let state = Arc::clone(&state);
+        let (builder, tls, state) = (builder.clone(), tls.clone(), Arc::clone(&state));
         connections.spawn(async move {
             let service = service_fn(move |request| answer_one(request, Arc::clone(&state)));
             // Some tests cut connections on purpose.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve_http2(listener: TcpListener, streams_max: u32, state: Arc<State>) {
-    let (acceptor, mut connections) = (tls::acceptor(), JoinSet::new());
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
-        connections.spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(move |request| answer_one(request, Arc::clone(&state)));
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            let _ = builder.max_concurrent_streams(streams_max).serve_connection(TokioIo::new(stream), service).await;
+            let _ = match tls {
+                None => builder.serve_connection(TokioIo::new(stream), service).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => builder.serve_connection(TokioIo::new(stream), service).await,
+                    Err(error) => Err(error.into()),
+                },
+            };
         });
         while connections.try_join_next().is_some() {}
     }
