@@ -13,7 +13,7 @@ mod folder;
 #[path = "../../events/benches/verify/kept.rs"]
 mod kept;
 mod measure;
-mod questions;
+mod requests;
 #[path = "../../events/benches/verify/story.rs"]
 mod story;
 

@@ -9,10 +9,10 @@ use harness::gateway::Gateway;
 use testing::blocking::BlockingWire;
 
 use crate::folder::Folder;
-use crate::questions::{self, Question};
+use crate::requests::{self, Request};
 
 const STARTS: usize = 3;
-/// The time limit for all samples of one question: slow questions get fewer samples.
+/// The time limit for all samples of one request: slow requests get fewer samples.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
@@ -30,8 +30,8 @@ pub fn measure(folder: &Folder, samples: usize) -> io::Result<Vec<Measured>> {
     measured.push(Measured { name: "start to listening", value: format!("{} ms", listening.as_millis()) });
     measured.push(Measured { name: "start to ready", value: format!("{} ms", ready.as_millis()) });
     measured.push(Measured { name: "memory when ready", value: memory(&gateway) });
-    for question in questions::all(gateway.admin(), folder)? {
-        measured.push(latency(&gateway, &question, samples)?);
+    for request in requests::all(gateway.admin(), folder)? {
+        measured.push(latency(&gateway, &request, samples)?);
     }
     measured.push(Measured { name: "memory after all this", value: memory(&gateway) });
     Ok(measured)
@@ -56,18 +56,18 @@ fn memory(gateway: &Gateway) -> String {
     format!("{} MiB", gateway.processes().memory().now >> 20)
 }
 
-fn latency(gateway: &Gateway, question: &Question, samples: usize) -> io::Result<Measured> {
+fn latency(gateway: &Gateway, request: &Request, samples: usize) -> io::Result<Measured> {
     let mut wire = BlockingWire::open(gateway.address, RESPONSE_MAX)?;
     // The first request of a key is slower, because its secret is hashed.
-    question.ask(&mut wire)?;
+    request.send(&mut wire)?;
     let (mut latencies, until) = (Vec::with_capacity(samples), Instant::now() + TIME_MAX);
     while latencies.len() < samples && Instant::now() < until {
-        let asked = Instant::now();
-        question.ask(&mut wire)?;
-        latencies.push(asked.elapsed());
+        let sent = Instant::now();
+        request.send(&mut wire)?;
+        latencies.push(sent.elapsed());
     }
     let (p50, p99) = (per_mille(&mut latencies, 500), per_mille(&mut latencies, 990));
-    Ok(Measured { name: question.name, value: format!("{} ms / {} ms", millis(p50), millis(p99)) })
+    Ok(Measured { name: request.name, value: format!("{} ms / {} ms", millis(p50), millis(p99)) })
 }
 
 fn size(file: &Path) -> io::Result<u64> {

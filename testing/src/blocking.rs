@@ -42,7 +42,7 @@ impl BlockingWire {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        let came = self.received.read_blocking(&mut self.stream)?;
-        if came { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        let has_bytes = self.received.read_blocking(&mut self.stream)?;
+        if has_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }

@@ -121,9 +121,9 @@ impl Wire {
 
     /// Reads and drops some bytes of a stream; false at the end of the connection.
     pub async fn read_some(&mut self) -> bool {
-        let came = !self.received.bytes().is_empty() || self.more().await;
+        let has_bytes = !self.received.bytes().is_empty() || self.more().await;
         self.received.clear();
-        came
+        has_bytes
     }
 
     /// True if the peer closes within this time, whatever it sends before.
@@ -157,13 +157,13 @@ mod tests {
     use super::*;
 
     /// A wire to a server that sends this and closes the connection.
-    async fn told(text: &'static str) -> Wire {
+    async fn wire_receiving(text: &'static str) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let mut wire = Wire::open(listener.local_addr().expect("its address")).await.expect("a connection");
         let mut server = JoinSet::new();
         server.spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a connection");
-            stream.write_all(text.as_bytes()).await.expect("what is said");
+            stream.write_all(text.as_bytes()).await.expect("all bytes are sent");
         });
         server.join_all().await;
         assert!(wire.more().await, "all of it has come");
@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn responses_come_one_after_another_and_interim_ones_are_passed_over() {
-        let mut wire = told(
+        let mut wire = wire_receiving(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
              HTTP/1.0 404 No\r\nContent-Length: 2\r\nx-why: nobody knows\r\n\r\nno",
         )
@@ -187,8 +187,8 @@ mod tests {
     #[tokio::test]
     async fn a_response_that_breaks_off_is_none_and_what_came_with_its_head_counts() {
         const BROKEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-        assert!(told(BROKEN).await.response().await.is_none());
-        let mut wire = told(BROKEN).await;
+        assert!(wire_receiving(BROKEN).await.response().await.is_none());
+        let mut wire = wire_receiving(BROKEN).await;
         assert!(wire.head().await.expect("a head").ends_with("10\r\n\r\n"));
         assert!(wire.read_some().await, "half of the body");
         assert!(!wire.read_some().await, "it was closed");

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-/// Fails if this process may open fewer than `wanted` files; the error names the command that raises the limit.
-pub fn require(wanted: u64) -> Result<(), String> {
+/// Fails if this process may open fewer than `needed` files; the error names the command that raises the limit.
+pub fn require(needed: u64) -> Result<(), String> {
     let limits = fs::read_to_string("/proc/self/limits").map_err(|error| format!("read /proc/self/limits: {error}"))?;
     match allowed(&limits) {
-        Some(allowed) if allowed < wanted => {
-            Err(format!("this shell allows {allowed} open files and {wanted} are needed: run `ulimit -n {wanted}`"))
+        Some(allowed) if allowed < needed => {
+            Err(format!("this shell allows {allowed} open files and {needed} are needed: run `ulimit -n {needed}`"))
         }
         _ => Ok(()),
     }

@@ -45,12 +45,12 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
         let log = Log::open(folder.path(), LogOptions::new(clock.clone())).map_err(io::Error::other)?;
         let ids = IdMaker::new(clock, Arc::new(SystemRandom));
         let spenders = Arc::new(Spenders::open(&log, ids, customers).await);
-        ask(&log, &spenders, submitters, WARM_UP).await;
+        submit(&log, &spenders, submitters, WARM_UP).await;
         let (began, before) = (Instant::now(), log.figures());
         let this = Processes::this();
         let (writer_before, all_before) = (cpu_of_threads(WRITER), this.cpu());
         let written_before = bytes_written_by_threads(WRITER);
-        let mut waits = ask(&log, &spenders, submitters, time).await;
+        let mut waits = submit(&log, &spenders, submitters, time).await;
         let (took, after) = (began.elapsed(), log.figures());
         let (writer_cpu, all_cpu) = (cpu_of_threads(WRITER) - writer_before, this.cpu() - all_before);
         let pages = (bytes_written_by_threads(WRITER) - written_before) / FRAME_BYTES;
@@ -68,17 +68,17 @@ pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Durat
     })
 }
 
-/// The waits for commits.
-async fn ask(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Vec<Duration> {
+/// Runs the submitters for this time. Returns the waits for commits.
+async fn submit(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Vec<Duration> {
     let until = Instant::now() + time;
-    let mut asking = JoinSet::new();
+    let mut running = JoinSet::new();
     for submitter in 0..submitters {
-        asking.spawn(ask_again_and_again(log.clone(), Arc::clone(spenders), submitter, submitters, until));
+        running.spawn(submit_repeatedly(log.clone(), Arc::clone(spenders), submitter, submitters, until));
     }
-    asking.join_all().await.concat()
+    running.join_all().await.concat()
 }
 
-async fn ask_again_and_again(
+async fn submit_repeatedly(
     log: Log,
     spenders: Arc<Spenders>,
     first: usize,
@@ -91,15 +91,15 @@ async fn ask_again_and_again(
             break;
         }
         let admission = spenders.admission(number);
-        let asked = Instant::now();
+        let sent = Instant::now();
         let Admitted::Hold(hold) = log.admit(admission, None).await.expect("the ledger decides") else {
             panic!("a budget without an end was short");
         };
-        waits.push(asked.elapsed());
+        waits.push(sent.elapsed());
         let ended = Outcome::Completed(spenders.ended(&hold));
-        let asked = Instant::now();
+        let sent = Instant::now();
         hold.end(Vec::new(), ended, Charge::Settle(COST)).await.expect("the end is recorded");
-        waits.push(asked.elapsed());
+        waits.push(sent.elapsed());
     }
     waits
 }

@@ -1,4 +1,4 @@
-//! An upstream that the test drives: it sends and reads only what it is told to.
+//! An upstream that the test drives, which decides every byte that is sent and read.
 
 use std::time::Duration;
 
@@ -65,13 +65,13 @@ impl Call {
     /// Sends the head of a response of so many bytes.
     pub async fn begins_to_answer(&mut self, bytes: usize) {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n");
-        assert!(self.says(head).await, "nobody listens");
+        assert!(self.says(head).await, "the gateway has closed the connection");
     }
 
     /// Sends the head of a stream, which ends with the connection.
     pub async fn begins_to_stream(&mut self) {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-        assert!(self.says(head).await, "nobody listens");
+        assert!(self.says(head).await, "the gateway has closed the connection");
     }
 
     /// Sends bytes; false if the gateway has closed the connection.

@@ -86,7 +86,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     gate: watch::Sender<bool>,
     on_request: Mutex<Option<Hook>>,
-    said: Mutex<(&'static str, Bytes)>,
+    set_response: Mutex<(&'static str, Bytes)>,
     chaos: Chaos,
 }
 
@@ -118,7 +118,7 @@ impl MockUpstream {
             seen: Mutex::default(),
             gate: watch::Sender::new(false),
             on_request: Mutex::default(),
-            said: Mutex::default(),
+            set_response: Mutex::default(),
             chaos,
         });
         let mut server = JoinSet::new();
@@ -144,7 +144,7 @@ impl MockUpstream {
 
     /// Sets the response of the model `said`, with status 200.
     pub fn says(&self, content_type: &'static str, body: impl Into<Bytes>) {
-        *self.state.said.lock().expect("what is said") = (content_type, body.into());
+        *self.state.set_response.lock().expect("the response") = (content_type, body.into());
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -243,7 +243,7 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
         "stall" => return Ok(stalled()),
         "flood" => return Ok(flooding()),
         "said" => {
-            let (content_type, body) = state.said.lock().expect("what is said").clone();
+            let (content_type, body) = state.set_response.lock().expect("the response").clone();
             return Ok(whole(200, content_type, body));
         }
         "gate" => state.wait_for_gate().await,

@@ -45,7 +45,7 @@ impl PreparedUpstream {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-                ready.send(listener.local_addr().expect("its address")).expect("somebody waits");
+                ready.send(listener.local_addr().expect("its address")).expect("the caller waits");
                 serve(listener).await;
             });
         });
@@ -65,10 +65,10 @@ async fn serve(listener: TcpListener) {
 /// Serves a connection until the peer closes it, at whatever point.
 async fn answer_all(mut stream: TcpStream, script: Arc<Script>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut asking =
+    let mut reader =
         RequestReader { received: Received::with_room(BUFFER_BYTES), start: Vec::with_capacity(LOOKED_AT_MAX) };
-    while asking.next(&mut stream).await? {
-        script.answer(&mut stream, &asking.start).await?;
+    while reader.next(&mut stream).await? {
+        script.answer(&mut stream, &reader.start).await?;
     }
     Ok(())
 }
@@ -130,20 +130,20 @@ impl Script {
         }
     }
 
-    async fn answer(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
-        match model_of(asked) {
+    async fn answer(&self, stream: &mut TcpStream, request: &[u8]) -> io::Result<()> {
+        match model_of(request) {
             Some(name) if name == model::BURST => stream.write_all(&self.burst).await,
-            Some(model::PACED) => pace(stream, asked, (model::PACED, &self.paced), PACE).await,
-            Some(model::DRIP) => pace(stream, asked, (model::DRIP, &self.drip), DRIP).await,
-            Some(name) if name == model::TRACE => self.replay(stream, asked).await,
+            Some(model::PACED) => pace(stream, request, (model::PACED, &self.paced), PACE).await,
+            Some(model::DRIP) => pace(stream, request, (model::DRIP, &self.drip), DRIP).await,
+            Some(name) if name == model::TRACE => self.replay(stream, request).await,
             _ => stream.write_all(&self.whole).await,
         }
     }
 
     /// Sends the first token at once, the others in pieces.
-    async fn replay(&self, stream: &mut TcpStream, asked: &[u8]) -> io::Result<()> {
-        let said = |words: &str| number_after(asked, words).unwrap_or(0);
-        let usage = Usage { prompt: said("prompt "), cached: said(" cached "), completion: tokens(asked) };
+    async fn replay(&self, stream: &mut TcpStream, request: &[u8]) -> io::Result<()> {
+        let number = |words: &str| number_after(request, words).unwrap_or(0);
+        let usage = Usage { prompt: number("prompt "), cached: number(" cached "), completion: tokens(request) };
         stream.write_all(&[answers::STREAM_HEAD, &self.trace.first].concat()).await?;
         let (mut due, mut left) = (Instant::now(), usage.completion.saturating_sub(1));
         while left > 0 {
@@ -159,8 +159,13 @@ impl Script {
 }
 
 /// Sends the first token at once, each other one after a pause, and the end after another.
-async fn pace(stream: &mut TcpStream, asked: &[u8], (name, pieces): (&str, &Pieces), pace: Duration) -> io::Result<()> {
-    let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(asked) };
+async fn pace(
+    stream: &mut TcpStream,
+    request: &[u8],
+    (name, pieces): (&str, &Pieces),
+    pace: Duration,
+) -> io::Result<()> {
+    let usage = Usage { prompt: PROMPT_TOKENS, cached: 0, completion: tokens(request) };
     stream.write_all(&[answers::STREAM_HEAD, &pieces.first].concat()).await?;
     let mut due = Instant::now();
     for _ in 1..usage.completion {
@@ -172,21 +177,21 @@ async fn pace(stream: &mut TcpStream, asked: &[u8], (name, pieces): (&str, &Piec
     stream.write_all(&answers::closing(name, usage)).await
 }
 
-fn model_of(asked: &[u8]) -> Option<&str> {
-    let rest = after(asked, "\"model\":\"")?;
+fn model_of(request: &[u8]) -> Option<&str> {
+    let rest = after(request, "\"model\":\"")?;
     std::str::from_utf8(rest.get(..memchr::memchr(b'"', rest)?)?).ok()
 }
 
-fn tokens(asked: &[u8]) -> u64 {
-    number_after(asked, "\"max_tokens\":").unwrap_or(1)
+fn tokens(request: &[u8]) -> u64 {
+    number_after(request, "\"max_tokens\":").unwrap_or(1)
 }
 
-fn number_after(asked: &[u8], words: &str) -> Option<u64> {
-    let rest = after(asked, words)?;
+fn number_after(request: &[u8], words: &str) -> Option<u64> {
+    let rest = after(request, words)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
 }
 
-fn after<'a>(asked: &'a [u8], words: &str) -> Option<&'a [u8]> {
-    asked.get(memmem::find(asked, words.as_bytes())? + words.len()..)
+fn after<'a>(request: &'a [u8], words: &str) -> Option<&'a [u8]> {
+    request.get(memmem::find(request, words.as_bytes())? + words.len()..)
 }

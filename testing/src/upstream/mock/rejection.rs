@@ -13,7 +13,7 @@ pub const PARAM: &str = "messages";
 
 /// The body with a status of 4xx.
 pub fn body(dialect: Dialect) -> String {
-    let said = match dialect {
+    let body = match dialect {
         Dialect::OpenAi => {
             json!({ "error": { "message": MESSAGE, "type": "invalid_request_error", "param": PARAM, "code": CODE } })
         }
@@ -21,7 +21,7 @@ pub fn body(dialect: Dialect) -> String {
             json!({ "type": "error", "error": { "type": "invalid_request_error", "message": MESSAGE }, "request_id": "r" })
         }
     };
-    said.to_string()
+    body.to_string()
 }
 
 /// A body far longer than what the gateway reads of it.

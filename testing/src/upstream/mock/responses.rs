@@ -60,8 +60,8 @@ pub fn whole_answer(text: &str, cut: bool) -> Response<Pieces> {
 
 pub fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) -> Response<Pieces> {
     let (pieces, body) = mpsc::channel(1);
-    let mut teller = JoinSet::new();
-    teller.spawn(async move {
+    let mut sender = JoinSet::new();
+    sender.spawn(async move {
         for (sent, frame) in frames.into_iter().enumerate() {
             tokio::time::sleep(between_words).await;
             let piece = if cut && sent == BEFORE_THE_CUT { Err(closed()) } else { Ok(Bytes::from(frame)) };
@@ -72,7 +72,7 @@ pub fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) 
         }
     });
     // The task ends when all is sent, or the receiver is gone.
-    teller.detach_all();
+    sender.detach_all();
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 
@@ -93,9 +93,9 @@ pub fn flooding() -> Response<Pieces> {
     let chunk = serde_json::json!({ "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
                                     "choices": [{ "index": 0, "delta": { "content": words } }] });
     let frame = Bytes::from(format!("data: {chunk}\n\n"));
-    let mut teller = JoinSet::new();
-    teller.spawn(async move { while pieces.send(Ok(frame.clone())).await.is_ok() {} });
-    teller.detach_all();
+    let mut sender = JoinSet::new();
+    sender.spawn(async move { while pieces.send(Ok(frame.clone())).await.is_ok() {} });
+    sender.detach_all();
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 

@@ -9,20 +9,20 @@ use testing::blocking::BlockingWire;
 
 use crate::folder::{Folder, MODEL};
 
-pub struct Question {
+pub struct Request {
     pub name: &'static str,
-    request: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
-impl Question {
-    pub fn ask(&self, wire: &mut BlockingWire) -> io::Result<()> {
-        let (status, body) = wire.ask(&self.request)?;
+impl Request {
+    pub fn send(&self, wire: &mut BlockingWire) -> io::Result<()> {
+        let (status, body) = wire.ask(&self.bytes)?;
         assert_eq!(status, 200, "{}: {}", self.name, String::from_utf8_lossy(&body));
         Ok(())
     }
 }
 
-pub fn all(admin: Admin, folder: &Folder) -> io::Result<Vec<Question>> {
+pub fn all(admin: Admin, folder: &Folder) -> io::Result<Vec<Request>> {
     let first = |path: &str| Ok::<_, io::Error>(admin.get(path)?["items"][0].clone());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     // From the middle, since the newest may belong to the tenant that this benchmark created.
@@ -35,9 +35,9 @@ pub fn all(admin: Admin, folder: &Folder) -> io::Result<Vec<Question>> {
     let chat =
         json!({ "model": MODEL, "max_tokens": 64, "messages": [{ "role": "user", "content": "Say nine words." }] });
     let chat = request::post("/v1/chat/completions", &folder.secret, chat.to_string().as_bytes());
-    let mut questions = vec![Question { name: "request", request: chat }];
+    let mut requests = vec![Request { name: "request", bytes: chat }];
     let mut get = |name, key: &str, path: String| {
-        questions.push(Question { name, request: request::with_body("GET", &path, key, b"") });
+        requests.push(Request { name, bytes: request::with_body("GET", &path, key, b"") });
     };
     let (operator, newest) = (OPERATOR_KEY, folder.secret.as_str());
     get("usage by day", operator, "/v1/usage?group_by=day".into());
@@ -64,5 +64,5 @@ pub fn all(admin: Admin, folder: &Folder) -> io::Result<Vec<Question>> {
     get("audit of a severity", operator, "/v1/audit?severity=info".into());
     get("audit with a word that is in none", operator, "/v1/audit?q=nowhere".into());
     get("audit of the newest tenant", newest, "/v1/audit".into());
-    Ok(questions)
+    Ok(requests)
 }
