@@ -276,6 +276,11 @@ async fn keys_in_the_wrong_variables_replace_nothing_and_are_no_success() {
     // Neither a flag nor a key that is in force already asks for another key.
     assert!(refused(&[], &["--previous-key-lost"]).contains("nothing is lost"));
     assert!(refused(&[(given, &old)], &[]).contains("there is no new key"));
+    let (key, away) = (data.join("node.key"), folder.path().join("away"));
+    fs::rename(&key, &away).expect("moved");
+    let words = refused(&[], &["--previous-key-lost"]);
+    assert!(words.contains("or write one to ") && !words.contains("cat") && !words.contains(previous), "{words}");
+    fs::rename(&away, &key).expect("moved back");
     assert_eq!(sealed(&data), before);
     used.must_work().await;
     // What was done may be asked for once more, and no other way round.
