@@ -4,8 +4,9 @@
 
 use chrono::{DateTime, Utc};
 use events::event::{Resource, ResourceState, StreamKind};
+use events::log::PersonalData;
 use events::time::rfc3339;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// When a resource was created, and when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,14 +15,7 @@ pub struct Lifetime {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// Name and e-mail of a user, from the erasable side table; both `None` once the person is erased.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Person {
-    pub name: Option<String>,
-    pub email: Option<String>,
-}
-
-/// The resource as a client sees it. A user's `name` and `email` are `null` here: see [`with_person`].
+/// The resource as a client sees it. A user's `name` and `email` are `null` here: see [`put_person`].
 pub fn resource_json(state: &impl ResourceState, lifetime: Lifetime) -> Value {
     with_lifetime(state.body(), lifetime)
 }
@@ -44,17 +38,10 @@ pub fn with_lifetime(mut body: Value, lifetime: Lifetime) -> Value {
     body
 }
 
-/// Adds a person's name and e-mail to the body of a user.
-pub fn with_person(mut body: Value, person: &Person) -> Value {
-    if let Some(fields) = body.as_object_mut() {
-        put(fields, "name", person.name.as_deref());
-        put(fields, "email", person.email.as_deref());
-    }
-    body
-}
-
-fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&str>) {
-    fields.insert(name.to_owned(), value.into());
+/// Puts a person's name and e-mail into the body of a user; `None` once the person is erased.
+pub fn put_person(body: &mut Value, person: Option<&PersonalData>) {
+    body["name"] = person.map(|person| person.name.as_str()).into();
+    body["email"] = person.and_then(|person| person.email.as_deref()).into();
 }
 
 #[cfg(test)]
@@ -97,8 +84,9 @@ mod tests {
         };
         assert_eq!(provider.body().get("secret_generation"), None);
         let user = User::new(id("usr_"), id("ten_"), "digest");
-        let person = Person { name: Some("Ada".into()), email: None };
-        let body = with_person(user.body(), &person);
+        let person = PersonalData { subject: user.user_id, name: "Ada".into(), email: None, salt: Default::default() };
+        let mut body = user.body();
+        put_person(&mut body, Some(&person));
         let tenant = format!("ten_{ID}");
         assert_eq!(
             body,

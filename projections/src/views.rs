@@ -53,7 +53,7 @@ pub mod inferences {
     mod questions;
     pub(super) mod search;
     pub use projector::Status;
-    pub use questions::{Counted, CountedRequest, LastUses, List, One, StoredRequest};
+    pub use questions::{Counted, CountedRequest, LastRequests, List, One, StoredRequest};
     pub use search::{Filter, ROWS_SCANNED_MAX};
 }
 pub mod usage_by_hour {

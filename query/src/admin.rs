@@ -6,19 +6,16 @@ mod keys;
 mod prices;
 mod providers;
 mod resources;
-
-use std::collections::HashMap;
+mod users;
 
 use axum::extract::{Path, State};
 use events::concurrency::QueryPermit;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
-use events::log::{LogQueries, PersonalData};
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::resource::{Person, with_person};
 use projections::views::View;
 use projections::views::catalogue::{List, One, Resource};
 use projections::visible::Visible;
@@ -28,7 +25,7 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::names::name_scopes;
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest, Positioned};
 use crate::parameters::QueryString;
 use crate::query_caller::QueryCaller;
 
@@ -89,11 +86,7 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
         .answers(StatusCode::OK, Answer::json(&format!("The {what}"), schema::reference(&name)))
 }
 
-/// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`. Parameters: `limit`,
-/// `cursor`, `min_position`, and the filters `partner_id`, `tenant_id`, `user_id` and `name`; for partners, tenants and
-/// users `slug` and `external_id` as well, for prices `provider_id` and `model`.
-///
-/// Errors: 403 without `admin:access`; 503 `VIEW_BEHIND`.
+/// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`.
 async fn list(
     (segment, kind): (&'static str, StreamKind),
     State(state): State<QueryState>,
@@ -102,27 +95,21 @@ async fn list(
 ) -> Result<Json<Page>, QueryError> {
     let (mut parameters, min_position) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
     let filter = resources::filter(&mut parameters, kind)?;
-    let cut = Cut::take(&mut parameters, segment)?;
+    let requested = PageRequest::take(&mut parameters, segment)?;
     parameters.finish()?;
     wait(&state, min_position).await?;
     let permit = state.admit(&mut query_caller).await?;
     let visible = Visible::within_reach(&query_caller);
-    let answer = state.views.ask(&permit, List { visible, kind, filter, page: cut.bounds() }).await?;
-    let placed = |resource: Resource| Placed { position: resource.position, item: resources::item(resource, kind) };
-    let mut resources: Vec<Placed> = answer.value.into_iter().map(placed).collect();
-    if kind == StreamKind::User {
-        let people = people((&state.log, &permit), resources.iter().map(|resource| &resource.item)).await?;
-        resources =
-            resources.into_iter().map(|resource| Placed { item: named(resource.item, &people), ..resource }).collect();
-    }
+    let answer = state.views.ask(&permit, List { visible, kind, filter, page: requested.bounds() }).await?;
+    let positioned =
+        |resource: Resource| Positioned { position: resource.position, item: resources::item(resource, kind) };
+    let mut resources: Vec<Positioned> = answer.value.into_iter().map(positioned).collect();
     complete(&state, &permit, &query_caller, kind, resources.iter_mut().map(|resource| &mut resource.item).collect())
         .await?;
-    Ok(Page::cut(answer.position, resources, cut))
+    Ok(Page::cut(answer.position, resources, requested))
 }
 
-/// One resource, also if it has ended. Parameter: `min_position`.
-///
-/// Errors: 403 without `admin:access`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
+/// One resource, also if it has ended. Errors: 404 if the caller cannot see it.
 async fn one(
     (kind, what): (StreamKind, &'static str),
     State(state): State<QueryState>,
@@ -138,11 +125,7 @@ async fn one(
     let answer = state.views.ask(&permit, One { visible, kind, id }).await?;
     let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&state, &permit, &query_caller, kind, vec![&mut resource]).await?;
-    if kind != StreamKind::User {
-        return Ok(Json(resource));
-    }
-    let people = people((&state.log, &permit), std::iter::once(&resource)).await?;
-    Ok(Json(named(resource, &people)))
+    Ok(Json(resource))
 }
 
 /// Adds the fields that come from outside of the catalogue.
@@ -154,6 +137,7 @@ async fn complete(
     resources: Vec<&mut Value>,
 ) -> Result<(), QueryError> {
     match kind {
+        StreamKind::User => users::complete(state, permit, resources).await,
         StreamKind::Key => keys::complete(state, permit, query_caller, resources).await,
         StreamKind::Provider => providers::complete(state, permit, resources).await,
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, query_caller, resources).await,
@@ -170,23 +154,4 @@ async fn wait(state: &QueryState, min_position: u64) -> Result<(), QueryError> {
     let written = state.log.head().position;
     state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
     Ok(())
-}
-
-async fn people(
-    (log, permit): (&LogQueries, &QueryPermit),
-    users: impl Iterator<Item = &Value>,
-) -> Result<HashMap<UserId, PersonalData>, QueryError> {
-    let subjects: Vec<UserId> = users.filter_map(user_id).collect();
-    Ok(log.read(permit, move |reader| reader.personal_data(&subjects)).await?)
-}
-
-fn user_id(user: &Value) -> Option<UserId> {
-    user.get("id")?.as_str()?.parse().ok()
-}
-
-/// A user with its name and e-mail address, unless they were erased.
-fn named(user: Value, people: &HashMap<UserId, PersonalData>) -> Value {
-    let known = user_id(&user).and_then(|id| people.get(&id));
-    let person = known.map(|person| Person { name: Some(person.name.clone()), email: person.email.clone() });
-    with_person(user, &person.unwrap_or_default())
 }

@@ -21,7 +21,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::{Parameters, QueryString};
 use crate::query_caller::QueryCaller;
 use crate::record::Record;
@@ -78,10 +78,7 @@ fn severities() -> openapi::Shape {
     schema::one_of(Severity::words())
 }
 
-/// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor. Parameters:
-/// `from`, `to`, `actor`, `action`, `resource` (with its kind or without), `severity`, `q`, `format`, `limit`, `cursor`,
-/// `min_position`.
-/// Errors: 403 without `audit:read`; 503 `VIEW_BEHIND`.
+/// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor.
 async fn list(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -91,30 +88,30 @@ async fn list(
     let format = Format::take(&mut parameters)?;
     names::resolve_actor_and_resource(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
-    let cut = Cut::take(&mut parameters, "audit")?;
+    let requested = PageRequest::take(&mut parameters, "audit")?;
     parameters.finish()?;
     state.views.wait_for(View::Audit, min_position).await?;
-    let list = |visible| List { visible, filter, page: cut.bounds() };
+    let list = |visible| List { visible, filter, page: requested.bounds() };
     let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let (entries, next_cursor) = cut.page(answer.value, |entry| entry.position);
+    let (entries, next_cursor) = requested.page(answer.value, |entry| entry.position);
     let origins = origins(&state.log, &permit, &entries).await?;
     let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;
-    let place = Place { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(&entries, (&origins, &names), place, format)).await?
+    let meta = PageMeta { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
 }
 
 fn render(
     entries: &[Entry],
     (origins, names): (&Origins, &Names),
-    place: Place,
+    meta: PageMeta,
     format: Format,
 ) -> Result<Response, QueryError> {
     let items: Vec<Record> = entries.iter().map(|entry| entries::item(entry, origins, names)).collect();
     match format {
-        Format::Json => Ok(Json(place.page(items)).into_response()),
+        Format::Json => Ok(Json(meta.page(items)).into_response()),
         Format::Lines(lines) => {
             let columns = entries::item(&Entry::default(), &Origins::new(), &Names::default());
-            lines.answer(place.headers(), &columns, &items)
+            lines.answer(meta.headers(), &columns, &items)
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::lookup;
 use crate::names::name_scopes;
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Page, Placed};
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest, Positioned};
 use crate::parameters::QueryString;
 use crate::query_caller::QueryCaller;
 
@@ -60,28 +60,26 @@ pub fn shape() -> Shape {
         .open()
 }
 
-/// Newest first; closed ones only with `include_ended=true`. Parameters: `limit`, `cursor`, `min_position`.
-///
-/// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
+/// Newest first; closed ones only with `include_ended=true`.
 async fn list(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
     query: QueryString,
 ) -> Result<Json<Page>, QueryError> {
     let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
-    let cut = Cut::take(&mut parameters, "standings")?;
+    let requested = PageRequest::take(&mut parameters, "standings")?;
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     state.views.wait_for(View::Budgets, min_position).await?;
-    let list = |visible| List { visible, page: cut.bounds(), include_ended, at: state.clock.now() };
+    let list = |visible| List { visible, page: requested.bounds(), include_ended, at: state.clock.now() };
     let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let placed = |status: BudgetStatus| Placed { position: status.position, item: item(status) };
-    let mut budgets: Vec<Placed> = answer.value.into_iter().map(placed).collect();
+    let positioned = |status: BudgetStatus| Positioned { position: status.position, item: item(status) };
+    let mut budgets: Vec<Positioned> = answer.value.into_iter().map(positioned).collect();
     name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
-    Ok(Page::cut(answer.position, budgets, cut))
+    Ok(Page::cut(answer.position, budgets, requested))
 }
 
-/// Parameter: `min_position`. Errors: 403 without `usage:read`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
+/// Errors: 404 if the caller cannot see it.
 async fn one(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,

@@ -22,7 +22,7 @@ use projections::visible::Visible;
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, Place};
+use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, PageMeta};
 use crate::parameters::QueryString;
 use crate::query_caller::QueryCaller;
 
@@ -56,11 +56,9 @@ fn described_events() -> Operation {
     described::between(list)
 }
 
-/// Parameters: `after` (a position; 0 is the beginning), `types` (comma-separated, with their versions), `from`, `to`,
-/// `limit` (of a page), `min_position`. With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
+/// With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
 ///
-/// Errors: 400 if `min_position` is beyond the end of the log; 403 without `events:read`; 429 if the key or its tenant
-/// has the maximum of queries or streams.
+/// Errors: 429 if the key or its tenant has the maximum of queries or streams.
 async fn events(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -96,10 +94,10 @@ async fn page(
     let read = state.log.read(&permit, move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
         let next_cursor = found.has_more().then(|| found.until.to_string());
-        Ok((lines(&found.events), Place { as_of_position: found.head, next_cursor }))
+        Ok((lines(&found.events), PageMeta { as_of_position: found.head, next_cursor }))
     });
-    let (lines, place) = read.await?;
-    Ok((place.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
+    let (lines, meta) = read.await?;
+    Ok((meta.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
 }
 
 fn lines(events: &[Recorded]) -> Result<String, QueryError> {

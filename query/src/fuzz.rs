@@ -4,7 +4,7 @@ use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{parse_rfc3339, rfc3339};
 use fuzzing::{Corpus, Dice, fuzz, long, within_bounds};
 
-use crate::page::Cut;
+use crate::page::PageRequest;
 use crate::parameters::Parameters;
 use crate::parameters::QueryString;
 use crate::tests::world::{World, operator, text};
@@ -83,7 +83,7 @@ fn a_cursor_that_is_taken_is_one_that_a_list_gives() {
         let query = format!("cursor={cursor}");
         let Ok(mut parameters) = parsed(&query) else { return };
         let given = parameters.text("cursor").expect("it is there");
-        match Cut::take(&mut parsed(&query).expect("it was parsed before"), "audit") {
+        match PageRequest::take(&mut parsed(&query).expect("it was parsed before"), "audit") {
             Ok(cut) => assert_eq!(format!("audit-{}", cut.before), given, "{query}"),
             Err(refusal) => {
                 is_a_refusal(&refusal, &query);

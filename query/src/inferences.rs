@@ -25,7 +25,7 @@ use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
 use crate::lookup;
 use crate::names::{self, Names};
-use crate::page::{Cut, LIMIT_DEFAULT, LIMIT_MAX, Place};
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::{Parameters, QueryString};
 use crate::query_caller::QueryCaller;
 use crate::record::Record;
@@ -60,10 +60,7 @@ fn described_one() -> Operation {
         .defines("InferenceLife", request_json::shape())
 }
 
-/// Newest first. A page reads a bounded number of requests: it may be short or empty and still have a cursor. Parameters:
-/// `from`, `to`, `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend`, `status`, `format`, `limit`,
-/// `cursor`, `min_position`.
-/// Errors: 403 without `usage:read`; 503 `VIEW_BEHIND`.
+/// Newest first. A page reads a bounded number of requests: it may be short or empty and still have a cursor.
 async fn list(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,
@@ -73,33 +70,32 @@ async fn list(
     let format = Format::take(&mut parameters)?;
     names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
-    let cut = Cut::take(&mut parameters, "inferences")?;
+    let requested = PageRequest::take(&mut parameters, "inferences")?;
     parameters.finish()?;
     state.views.wait_for(View::Inferences, min_position).await?;
-    let list = |visible| List { visible, filter, page: cut.bounds() };
+    let list = |visible| List { visible, filter, page: requested.bounds() };
     let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let (requests, next_cursor) = cut.page(answer.value, |request| request.position);
+    let (requests, next_cursor) = requested.page(answer.value, |request| request.position);
     let events = events(&state, &permit, &requests).await?;
     let items = permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
     let mut items = items.await??;
     Names::put_beside(&state, &permit, &query_caller, items.iter_mut().collect(), &NAMED).await?;
-    let place = Place { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(items, place, format)).await?
+    let meta = PageMeta { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(items, meta, format)).await?
 }
 
-fn render(items: Vec<Value>, place: Place, format: Format) -> Result<Response, QueryError> {
+fn render(items: Vec<Value>, meta: PageMeta, format: Format) -> Result<Response, QueryError> {
     match format {
-        Format::Json => Ok(Json(place.page(items)).into_response()),
-        Format::Lines(Lines::Ndjson) => format::ndjson(place.headers(), &items),
+        Format::Json => Ok(Json(meta.page(items)).into_response()),
+        Format::Lines(Lines::Ndjson) => format::ndjson(meta.headers(), &items),
         Format::Lines(Lines::Csv) => {
             let rows: Vec<Record> = items.iter().map(table::row).collect();
-            format::csv(place.headers(), &table::row(&Value::Null), &rows)
+            format::csv(meta.headers(), &table::row(&Value::Null), &rows)
         }
     }
 }
 
-/// Parameter: `min_position`.
-/// Errors: 403 without `usage:read`; 404 if the caller cannot see it; 503 `VIEW_BEHIND`.
+/// Errors: 404 if the caller cannot see it.
 async fn one(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,

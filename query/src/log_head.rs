@@ -24,9 +24,6 @@ fn described_head() -> Operation {
         .answers(StatusCode::OK, Answer::json("The last durable event; 0 and null for an empty log", head.open()))
 }
 
-/// `position` and `recorded_at` of the last durable event; 0 and null for an empty log.
-///
-/// Errors: 400 if `min_position` is beyond it.
 async fn head(State(state): State<QueryState>, _: QueryCaller, query: QueryString) -> Result<Json<Value>, QueryError> {
     let (parameters, _) = Parameters::with_min_position(&query, &state.log)?;
     parameters.finish()?;

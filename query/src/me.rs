@@ -124,9 +124,6 @@ struct Owner<I> {
     handles: Handles,
 }
 
-/// For any key. Parameter: `min_position`.
-///
-/// Errors: 429 as for every query; 503 `VIEW_BEHIND`.
 async fn me(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,

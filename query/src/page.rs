@@ -28,7 +28,7 @@ pub const NEXT_CURSOR_HEADER: HeaderSpec = (
 
 /// The requested page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct PageRequest {
     /// The name of the list in its cursors.
     pub list: &'static str,
     /// Only items below this position.
@@ -37,7 +37,7 @@ pub struct Cut {
     pub limit: usize,
 }
 
-impl Cut {
+impl PageRequest {
     /// Reads `limit` and `cursor`.
     pub fn take(parameters: &mut Parameters, list: &'static str) -> Result<Self, Refusal> {
         let cursor = parameters.text("cursor");
@@ -77,12 +77,12 @@ pub fn foreign() -> Refusal {
 }
 
 /// The position and the next cursor of a response: fields of a page, or headers of lines.
-pub struct Place {
+pub struct PageMeta {
     pub as_of_position: u64,
     pub next_cursor: Option<String>,
 }
 
-impl Place {
+impl PageMeta {
     pub fn page<T>(self, items: Vec<T>) -> Page<T> {
         let Self { as_of_position, next_cursor } = self;
         Page { as_of_position, items, next_cursor }
@@ -107,7 +107,7 @@ pub struct Page<T = Value> {
 }
 
 /// An item with the position that pages are divided by.
-pub struct Placed {
+pub struct Positioned {
     pub position: u64,
     pub item: Value,
 }
@@ -119,8 +119,8 @@ impl Page {
     }
 
     /// The page of `rows`, which have one more if there is another page.
-    pub fn cut(as_of_position: u64, rows: Vec<Placed>, cut: Cut) -> Json<Self> {
-        let (rows, next_cursor) = cut.page(SearchResult { rows, until: None }, |row| row.position);
+    pub fn cut(as_of_position: u64, rows: Vec<Positioned>, request: PageRequest) -> Json<Self> {
+        let (rows, next_cursor) = request.page(SearchResult { rows, until: None }, |row| row.position);
         Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })
     }
 }
@@ -130,34 +130,38 @@ mod tests {
     use super::*;
     use crate::parameters::QueryString;
 
-    fn cut(query: &str) -> Result<Cut, Refusal> {
-        Cut::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")
+    fn requested(query: &str) -> Result<PageRequest, Refusal> {
+        PageRequest::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")
     }
 
     #[test]
     fn a_cursor_has_one_text() {
         for position in ["0", "9223372036854775807"] {
-            let cut = cut(&format!("cursor=audit-{position}")).expect("a cursor");
-            assert_eq!(cut.before.to_string(), position);
-            assert_eq!(cut.below(7), "audit-7");
+            let request = requested(&format!("cursor=audit-{position}")).expect("a cursor");
+            assert_eq!(request.before.to_string(), position);
+            assert_eq!(request.below(7), "audit-7");
         }
         for other in
             ["", "5", "audit-", "audit-%2B5", "audit-05", "audit--1", "audit-5%20", "audit-9223372036854775808"]
         {
-            let refusal = cut(&format!("cursor={other}")).expect_err(other);
+            let refusal = requested(&format!("cursor={other}")).expect_err(other);
             assert_eq!(refusal.details["field"], "cursor", "{other}");
         }
     }
 
     #[test]
     fn a_cursor_of_another_list_is_none() {
-        assert!(cut("cursor=keys-5").is_err() && cut("cursor=audits-5").is_err() && cut("cursor=audi-5").is_err());
+        assert!(
+            requested("cursor=keys-5").is_err()
+                && requested("cursor=audits-5").is_err()
+                && requested("cursor=audi-5").is_err()
+        );
     }
 
     #[test]
     fn a_page_that_was_not_looked_through_goes_on_where_the_search_ended() {
-        let cut = Cut { list: "audit", before: 100, limit: 2 };
-        let page = |rows: &[u64], until| cut.page(SearchResult { rows: rows.to_vec(), until }, |row| *row);
+        let request = PageRequest { list: "audit", before: 100, limit: 2 };
+        let page = |rows: &[u64], until| request.page(SearchResult { rows: rows.to_vec(), until }, |row| *row);
         assert_eq!(page(&[9, 8, 7], None), (vec![9, 8], Some("audit-8".to_owned())));
         assert_eq!(page(&[9, 8], None), (vec![9, 8], None));
         assert_eq!(page(&[9], Some(3)), (vec![9], Some("audit-3".to_owned())));

@@ -70,10 +70,7 @@ fn shape() -> Shape {
         .open()
 }
 
-/// For each view: `name`, `version`, `position`, `lag_events`, `lag_ms`, `rebuilding`, `rebuild` (the one in progress, or
-/// the last one since the start: `state`, `started_at`, `finished_at`, `position`, `target`, `percent`, `error`) and `error`.
-///
-/// Errors: 400 if `min_position` is beyond the end of the log; 403 without `admin:access`.
+/// Every view, with the rebuild in progress, or the last one since the start.
 async fn list(
     State(state): State<QueryState>,
     mut query_caller: QueryCaller,

@@ -27,7 +27,7 @@ use crate::QueryState;
 use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
-use crate::page::Place;
+use crate::page::PageMeta;
 use crate::parameters::QueryString;
 use crate::query_caller::QueryCaller;
 use crate::record::Record;
@@ -79,15 +79,15 @@ async fn usage(
     let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
     let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
     let names = Names::find(&state, &permit, &query_caller, row::ids(&rows, &question)).await?;
-    let place = Place { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(&Groups { rows, totals }, &names, &question, (place, format))).await?
+    let meta = PageMeta { as_of_position: answer.position, next_cursor };
+    permit.run(move || render(&Groups { rows, totals }, &names, &question, (meta, format))).await?
 }
 
 fn render(
     Groups { rows, totals }: &Groups,
     names: &Names,
     question: &Question,
-    (Place { as_of_position, next_cursor }, format): (Place, Format),
+    (PageMeta { as_of_position, next_cursor }, format): (PageMeta, Format),
 ) -> Result<Response, QueryError> {
     let [from, to] = range::shown(question.selection.range);
     match format {
@@ -103,7 +103,7 @@ fn render(
             let groups = rows.iter().map(|(key, sums)| line(Line::Group, key, sums));
             let totals = totals.iter().map(|totals| line(Line::Total, &nothing.0, totals));
             let records: Vec<Record> = groups.chain(totals).collect();
-            let mut headers = Place { as_of_position, next_cursor }.headers();
+            let mut headers = PageMeta { as_of_position, next_cursor }.headers();
             headers.extend(range_headers([from, to]));
             lines.answer(headers, &columns, &records)
         }

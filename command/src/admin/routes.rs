@@ -13,7 +13,7 @@ use events::log::{AppendError, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
-use projections::resource::{Lifetime, Person, resource_json, with_person};
+use projections::resource::{Lifetime, put_person, resource_json};
 use projections::tables::Tables;
 use secrets::Secret;
 use secrets::vault::Sealed;
@@ -365,11 +365,11 @@ async fn resource_body<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) 
     let broken = || CommandError::Defect(format!("a {} has no state", R::KIND.as_str()));
     let (state, lifetime) = (loaded.lifecycle.state(), loaded.lifetime);
     let (state, lifetime): (&R::State, Lifetime) = state.zip(lifetime).ok_or_else(broken)?;
-    let body = resource_json(state.resource(), lifetime);
+    let mut body = resource_json(state.resource(), lifetime);
     let Some(user) = R::person(state) else { return Ok(body) };
     let person = admin.log.read(move |reader| Ok(reader.personal_data(&[user])?.remove(&user))).await?;
-    let person = person.map_or_else(Person::default, |row| Person { name: Some(row.name), email: row.email });
-    Ok(with_person(body, &person))
+    put_person(&mut body, person.as_ref());
+    Ok(body)
 }
 
 fn reply(status: StatusCode, position: u64, body: Value) -> Response {

@@ -181,7 +181,7 @@ async fn streams_and_commands_are_bounded_and_the_operators_commands_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_gives_up_waiting_leaves_nothing_behind() {
+async fn a_caller_that_stops_waiting_leaves_the_queue() {
     let limiter = ConcurrencyLimiter::default();
     let running = run(&limiter, key(1, 1), 2).await;
     for _ in 0..100 {

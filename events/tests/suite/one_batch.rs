@@ -175,7 +175,7 @@ async fn an_end_that_comes_twice_in_one_batch_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn of_two_with_one_key_in_one_batch_one_is_admitted() {
+async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted() {
     let mut world = World::new();
     let key = InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] };
     let (log, key) = (world.log.clone(), &key);

@@ -4,7 +4,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 
 use super::registered;
 
-/// Buckets from a small model's first token to the longest answers.
+/// Buckets from a small model's first token to the longest responses.
 const SECONDS: [f64; 14] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
 const BATCH_EVENTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0];
 
@@ -41,14 +41,14 @@ impl Families {
                 &["model", "code"],
             )?,
             tokens: counters("ledgerway_tokens_total", "Tokens billed, by class", &["model", "class"])?,
-            seconds: seconds("ledgerway_request_seconds", "Time from admission to the end of the answer")?,
+            seconds: seconds("ledgerway_request_seconds", "Time from admission to the end of the response")?,
             first_token: seconds(
                 "ledgerway_first_token_seconds",
-                "Time from admission to the first content of the answer",
+                "Time from admission to the first content of the response",
             )?,
             upstream_failures: counters(
                 "ledgerway_upstream_failures_total",
-                "Failed calls to providers, by reason and, if there was an answer, by status class",
+                "Failed calls to providers, by reason and, if there was a response, by status class",
                 &["provider", "reason", "status"],
             )?,
             holds_expired: registered(

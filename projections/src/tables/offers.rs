@@ -22,7 +22,7 @@ pub struct Offer<'a> {
 pub struct EvaluatedTarget<'a> {
     pub target: &'a Target,
     pub offer: Option<Offer<'a>>,
-    /// Why it cannot serve; `None` exactly if there is an offer.
+    /// Why it cannot serve. Without an offer there is a reason; with one, the request may give another.
     pub left_out: Option<LeftOut>,
 }
 

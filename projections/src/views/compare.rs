@@ -172,9 +172,7 @@ fn compare_table(
             (Some(expected), Some(actual)) => match by_key(table, expected, actual)? {
                 Ordering::Less => Err(missing(table, expected)),
                 Ordering::Greater => Err(added(table, actual)),
-                Ordering::Equal if !is_same(columns, expected, actual)? => {
-                    Err(format!("the row {} of {} differs from the log", key(table, expected), table.name))
-                }
+                Ordering::Equal if !is_same(columns, expected, actual)? => Err(differing(table, expected)),
                 Ordering::Equal => Ok(()),
             },
         };
@@ -183,6 +181,11 @@ fn compare_table(
         }
         same += 1;
     }
+}
+
+fn differing(table: &Table, row: &Row<'_>) -> String {
+    let row = format!("the row {} of {}", key(table, row), table.name);
+    format!("{row} and the log differ: compare the log with a backup of ledger.db before you rebuild the view")
 }
 
 fn missing(table: &Table, row: &Row<'_>) -> String {

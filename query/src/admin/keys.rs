@@ -8,7 +8,7 @@ use events::concurrency::QueryPermit;
 use events::ids::KeyId;
 use events::time::rfc3339;
 use projections::views::ViewsError;
-use projections::views::inferences::LastUses;
+use projections::views::inferences::LastRequests;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -44,7 +44,7 @@ async fn last_inferences(
     permit: &QueryPermit,
     keys: Vec<KeyId>,
 ) -> Result<HashMap<KeyId, DateTime<Utc>>, QueryError> {
-    match state.views.ask(permit, LastUses { keys }).await {
+    match state.views.ask(permit, LastRequests { keys }).await {
         Ok(found) => Ok(found.value),
         Err(ViewsError::Rebuilding(_)) => Ok(HashMap::new()),
         Err(error) => Err(error.into()),

@@ -38,21 +38,21 @@ pub fn answer(
     permit: StreamPermit,
 ) -> Response {
     let (head, now) = (state.log.watch_head(), Instant::now());
-    let follower =
-        Follower { state, caller, filter, after, head, is_over: false, sent_at: now, next_at: now, _permit: permit };
-    let chunks = stream::unfold(follower, |mut follower| async move {
-        match follower.next().await {
-            Ok(Some(chunk)) => Some((Ok(chunk), follower)),
+    let events =
+        EventStream { state, caller, filter, after, head, is_over: false, sent_at: now, next_at: now, _permit: permit };
+    let chunks = stream::unfold(events, |mut events| async move {
+        match events.next().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), events)),
             Ok(None) => None,
             // The connection is cut, and the client resumes after the last event that it has.
-            Err(error) => Some((Err(error), follower)),
+            Err(error) => Some((Err(error), events)),
         }
     });
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
     (headers, Body::from_stream(chunks)).into_response()
 }
 
-struct Follower {
+struct EventStream {
     state: QueryState,
     caller: Arc<Caller>,
     filter: EventFilter,
@@ -66,7 +66,7 @@ struct Follower {
     _permit: StreamPermit,
 }
 
-impl Follower {
+impl EventStream {
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
         loop {

@@ -154,7 +154,7 @@ async fn all_pages(world: &World, query: &str, limit: usize) -> Vec<Value> {
 
 /// Holds: query.usage-metadata
 #[tokio::test]
-async fn usage_is_told_apart_by_metadata_and_sums_to_the_same() {
+async fn usage_grouped_by_metadata_has_the_same_totals() {
     let world = World::new().await;
     world.infers_tagged(OURS, 1000, &[("team", "red"), ("env", "prod")]).await;
     world.infers_tagged(OURS, 1001, &[("team", "red")]).await;
@@ -225,7 +225,7 @@ async fn a_page_goes_on_where_it_ended_whatever_came_meanwhile() {
 }
 
 #[tokio::test]
-async fn lines_say_in_headers_where_they_stand_and_what_comes_next() {
+async fn headers_of_lines_have_the_position_and_the_next_cursor() {
     let world = World::new().await;
     let header = |response: &http::Response<axum::body::Body>, name: &str| {
         response.headers().get(name).map(|value| value.to_str().expect("text").to_owned())

@@ -174,7 +174,7 @@ async fn what_has_ended_keeps_its_last_name_and_who_was_erased_has_none() {
 
 /// Holds: query.filters-by-name
 #[tokio::test]
-async fn a_filter_takes_what_means_one_thing_that_the_caller_sees() {
+async fn a_filter_takes_a_name_that_matches_one_visible_resource() {
     let world = World::new().await;
     tenant_becomes(&world, OURS, "Acme", "acme", "C-1").await;
     tenant_becomes(&world, THEIRS, "Other", "other", "C-1").await;

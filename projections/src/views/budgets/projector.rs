@@ -24,12 +24,12 @@ pub struct Budgets;
 
 /// The change of a window's sums in a batch, in nano-dollars.
 #[derive(Clone, Copy, Default)]
-struct Movement {
+struct WindowChange {
     settled: i128,
     held: i128,
 }
 
-type Movements = IdMap<BudgetWindow, Movement>;
+type WindowChanges = IdMap<BudgetWindow, WindowChange>;
 
 impl Projector for Budgets {
     fn view(&self) -> View {
@@ -45,12 +45,12 @@ impl Projector for Budgets {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut movements = Movements::default();
+        let mut changes = WindowChanges::default();
         for recorded in events {
-            collect(db, &mut movements, recorded)?;
+            collect(db, &mut changes, recorded)?;
         }
         let mut statement = db.prepare_cached(MOVE_WINDOW)?;
-        for (window, by) in &movements {
+        for (window, by) in &changes {
             let start = window.window_start.map_or(0, |start| start.timestamp_micros());
             statement.execute(params![window.budget_id.to_string(), start, Exact(by.settled), Exact(by.held)])?;
         }
@@ -58,9 +58,9 @@ impl Projector for Budgets {
     }
 }
 
-fn collect(db: &Connection, movements: &mut Movements, recorded: &Recorded) -> Result<(), ProjectionError> {
+fn collect(db: &Connection, changes: &mut WindowChanges, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
-        Event::Hold(hold) => add(movements, &hold.movement()),
+        Event::Hold(hold) => add(changes, &hold.movement()),
         Event::Resource(Resource::Budget(Change::Created(budget))) => open(db, recorded, budget),
         Event::Resource(Resource::Budget(Change::Changed(budget))) => change(db, recorded, budget),
         Event::Resource(Resource::Budget(Change::Ended(budget))) => close(db, recorded, *budget),
@@ -72,12 +72,12 @@ fn nanos(amount: NanoUsd) -> i128 {
     amount.nanos().into()
 }
 
-fn add(movements: &mut Movements, moved: &hold::Movement<'_>) -> Result<(), ProjectionError> {
+fn add(changes: &mut WindowChanges, moved: &hold::Movement<'_>) -> Result<(), ProjectionError> {
     let (settled, held) = (nanos(moved.settled), nanos(moved.held) - nanos(moved.released));
     for window in moved.windows {
-        let movement = movements.entry(*window).or_default();
-        movement.settled = movement.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
-        movement.held = movement.held.checked_add(held).ok_or(ProjectionError::Overflow)?;
+        let change = changes.entry(*window).or_default();
+        change.settled = change.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
+        change.held = change.held.checked_add(held).ok_or(ProjectionError::Overflow)?;
     }
     Ok(())
 }

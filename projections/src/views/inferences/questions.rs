@@ -39,7 +39,7 @@ pub struct Counted {
 }
 
 /// When each of these keys last requested a model.
-pub struct LastUses {
+pub struct LastRequests {
     pub keys: Vec<KeyId>,
 }
 
@@ -154,7 +154,7 @@ impl Question for Counted {
     }
 }
 
-impl Question for LastUses {
+impl Question for LastRequests {
     type Answer = HashMap<KeyId, DateTime<Utc>>;
     const VIEWS: &'static [View] = &[View::Inferences];
 

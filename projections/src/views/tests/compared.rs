@@ -80,12 +80,15 @@ fn every_table_of_the_views_is_compared() {
 #[test]
 fn a_row_that_was_changed_is_named() {
     for (damage, row) in [
-        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets differs from the log"),
-        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows differs"),
-        ("UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0", "of usage_by_hour differs"),
-        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency differs"),
-        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences differs"),
-        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit differs"),
+        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets and the log differ"),
+        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows and the log differ"),
+        (
+            "UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0",
+            "of usage_by_hour and the log differ",
+        ),
+        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency and the log differ"),
+        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences and the log differ"),
+        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit and the log differ"),
         ("UPDATE catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
     ] {
         let difference = difference_after(damage);
