@@ -162,8 +162,7 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 }
 
 fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
-    let found = UnknownUsage::ALL.iter().copied().find(|policy| policy.as_str() == text);
-    found.ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
+    UnknownUsage::parse(text).ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
 }
 
 /// Reads MiB; returns bytes.

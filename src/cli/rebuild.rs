@@ -35,7 +35,7 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
     let mut views = Vec::new();
     for name in names {
         let view = View::parse(name).ok_or_else(|| {
-            let known: Vec<&str> = View::ALL.iter().map(|view| view.as_str()).collect();
+            let known: Vec<&str> = View::words().collect();
             let shown: String = name.chars().take(64).collect();
             Failure::NotBegun(format!("{shown:?} is not a view; there are {}", known.join(", ")))
         })?;

@@ -78,7 +78,7 @@ pub struct ServeArgs {
     /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
-        value_parser = OneOf::new(UnknownUsage::ALL.iter().map(|policy| policy.as_str())))]
+        value_parser = OneOf::new(UnknownUsage::words()))]
     pub unknown_usage: String,
     /// How long to wait for requests in flight after SIGTERM, in seconds
     #[arg(
@@ -161,7 +161,7 @@ pub struct VerifyArgs {
 #[derive(Args)]
 pub struct RebuildArgs {
     /// Views to rebuild [default: all]
-    #[arg(value_name = "VIEW", value_parser = OneOf::new(View::ALL.iter().map(|view| view.as_str())))]
+    #[arg(value_name = "VIEW", value_parser = OneOf::new(View::words()))]
     pub views: Vec<String>,
     #[command(flatten)]
     pub data: DataArgs,

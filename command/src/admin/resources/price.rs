@@ -33,7 +33,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let as_input = "The input price if absent; null in a change removes it";
     let as_output = "The output price if absent; null in a change removes it";
     let as_nothing = "0 if absent; null in a change removes it";
-    let defaulted = schema::list(schema::one_of(OptionalRate::ALL.iter().map(|rate| rate.as_str())), None);
+    let defaulted = schema::list(schema::one_of(OptionalRate::words()), None);
     let members = vec![
         required("provider_id", id::<ProviderId>()).fixed(),
         required("model", text(NAME_LEN_MAX)).fixed(),

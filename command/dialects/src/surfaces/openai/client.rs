@@ -158,8 +158,7 @@ fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
 fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
     let (mut nulls, mut given) = (Vec::new(), None);
     for member in members {
-        let named = OutputCapField::NAMED.iter().find(|(name, _)| member.name() == *name);
-        let Some((_, field)) = named.copied() else { continue };
+        let Some(field) = OutputCapField::parse(member.name()) else { continue };
         if json::kind(member.value) == Kind::Null {
             nulls.push((field, member.span.clone()));
             continue;
