@@ -7,16 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::ids::TenantId;
 use projections::figures::GaugeGuard;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use upstream::Owner;
 
 const CALLS_MAX: usize = 1024;
-
-/// The tenant that a call belongs to; `None` is the operator.
-pub type Owner = Option<TenantId>;
 
 /// The abandoned calls that are still running, and their tasks. Cheap to clone.
 #[derive(Clone, Default)]

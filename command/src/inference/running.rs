@@ -24,9 +24,8 @@ use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use serde_json::Value;
-use upstream::Transmission;
+use upstream::{Owner, Transmission};
 
-use super::abandoned::Owner;
 use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
 use super::gateway::Gateway;

@@ -9,9 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
 use tokio::sync::oneshot;
-use upstream::Transmission;
+use upstream::{Owner, Transmission};
 
-use super::abandoned::Owner;
 use super::answer_permit::AnswerPermit;
 use super::call::call;
 use super::failure::CallFailure;

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::SendError;
 use super::guard::is_forbidden;
 
 /// The deadline for resolving, connecting and TLS together.
@@ -23,23 +24,8 @@ const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 6;
 
-/// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectFailure {
-    #[error("resolve the name")]
-    Resolve,
-    #[error("no address of the name is allowed")]
-    Forbidden,
-    #[error("connect")]
-    Connect,
-    #[error("connect in time")]
-    Timeout,
-    #[error("negotiate TLS")]
-    Tls,
-}
-
 pub(super) type TransportStream = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectFailure>> + Send>>;
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send>>;
 
 /// Opens TCP connections and, for `https`, TLS, which negotiates HTTP/1.1 or HTTP/2.
 #[derive(Clone)]
@@ -58,11 +44,11 @@ impl Connector {
         Self { https }
     }
 
-    pub(super) async fn connect(&self, address: Uri) -> Result<TransportStream, ConnectFailure> {
+    pub(super) async fn connect(&self, address: Uri) -> Result<TransportStream, SendError> {
         let connecting = self.https.clone().call(address);
-        let connected = timeout(CONNECT_MAX, connecting).await.map_err(|_| ConnectFailure::Timeout)?;
+        let connected = timeout(CONNECT_MAX, connecting).await.map_err(|_| SendError::ConnectTimeout)?;
         // Any other error came from the TLS handshake, or from a scheme that no provider can have.
-        connected.map_err(|error| error.downcast_ref().copied().unwrap_or(ConnectFailure::Tls))
+        connected.map_err(|error| error.downcast_ref().copied().unwrap_or(SendError::Tls))
     }
 }
 
@@ -74,10 +60,10 @@ struct GuardedTcp {
 
 impl Service<Uri> for GuardedTcp {
     type Response = TokioIo<TcpStream>;
-    type Error = ConnectFailure;
+    type Error = SendError;
     type Future = Connecting<TokioIo<TcpStream>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFailure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -90,38 +76,38 @@ impl Service<Uri> for GuardedTcp {
     }
 }
 
-async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, ConnectFailure> {
-    let host = uri.host().ok_or(ConnectFailure::Resolve)?;
+async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
+    let host = uri.host().ok_or(SendError::Resolve)?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(default_port);
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let addresses = lookup_host((host, port)).await.map_err(|_| ConnectFailure::Resolve)?;
+    let addresses = lookup_host((host, port)).await.map_err(|_| SendError::Resolve)?;
     Ok(addresses.collect())
 }
 
 /// The addresses that may be called. Errors: there are none, or none of them may be called.
-fn allowed(mut addresses: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, ConnectFailure> {
+fn allowed(mut addresses: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, SendError> {
     if addresses.is_empty() {
-        return Err(ConnectFailure::Resolve);
+        return Err(SendError::Resolve);
     }
     addresses.retain(|address| !is_forbidden(address.ip(), allow_private));
     addresses.truncate(ADDRESSES_MAX);
-    if addresses.is_empty() { Err(ConnectFailure::Forbidden) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(SendError::Forbidden) } else { Ok(addresses) }
 }
 
-async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectFailure> {
-    let mut failure = ConnectFailure::Connect;
+async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, SendError> {
+    let mut failure = SendError::Connect;
     for address in addresses {
         match timeout(ADDRESS_MAX, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Nagle's algorithm would delay small writes until an acknowledgement: 40 ms per request.
-                return stream.set_nodelay(true).map(|()| stream).map_err(|_| ConnectFailure::Connect);
+                return stream.set_nodelay(true).map(|()| stream).map_err(|_| SendError::Connect);
             }
-            Ok(Err(_)) => failure = ConnectFailure::Connect,
-            Err(_) => failure = ConnectFailure::Timeout,
+            Ok(Err(_)) => failure = SendError::Connect,
+            Err(_) => failure = SendError::ConnectTimeout,
         }
     }
     Err(failure)

@@ -16,9 +16,9 @@ use events::ids::{IdMap, ProviderId};
 use http::{Request, Response, Uri};
 use hyper_rustls::ConfigBuilderExt;
 
-use connect::{ConnectFailure, Connector};
+use connect::Connector;
 use pool::{NoResponse, Origin, Pool};
-pub use pool::{Party, ResponseBody};
+pub use pool::{Owner, ResponseBody};
 pub use request_body::{RequestBody, Transmission};
 
 /// Cached clients. Beyond this, the least recently used one is dropped with its connections.
@@ -228,17 +228,17 @@ impl UpstreamClient {
 
     /// Sends one request and returns the response as soon as its head is complete. Only the path of the request's URI counts;
     /// `Host` is added. Dropping the future, or the response's body before its end, cancels the request upstream. The body's
-    /// [`Transmission`] tells whether the upstream may have seen any of it. If streams are short, parties share them.
+    /// [`Transmission`] tells whether the upstream may have seen any of it. If streams are short, owners share them.
     ///
     /// Errors: see [`SendError`]. A request is sent again only if the upstream has not processed it.
     pub async fn send(
         &self,
-        party: Party,
+        owner: Owner,
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let (origin, pool) = self.endpoint.as_ref().ok_or(SendError::Resolve)?;
         for _ in 0..ATTEMPTS_MAX {
-            match pool.lease(party).await?.send(request, origin).await {
+            match pool.lease(owner).await?.send(request, origin).await {
                 Ok(response) => return Ok(response),
                 Err(NoResponse::Unprocessed(returned)) => request = *returned,
                 Err(NoResponse::Failed(error)) => return Err(error),
@@ -251,18 +251,6 @@ impl UpstreamClient {
 impl SendError {
     fn of(error: &hyper::Error) -> Self {
         if error.is_parse() { Self::Malformed } else { Self::Closed }
-    }
-}
-
-impl From<ConnectFailure> for SendError {
-    fn from(failure: ConnectFailure) -> Self {
-        match failure {
-            ConnectFailure::Resolve => Self::Resolve,
-            ConnectFailure::Forbidden => Self::Forbidden,
-            ConnectFailure::Connect => Self::Connect,
-            ConnectFailure::Timeout => Self::ConnectTimeout,
-            ConnectFailure::Tls => Self::Tls,
-        }
     }
 }
 

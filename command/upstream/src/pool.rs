@@ -2,9 +2,9 @@
 //!
 //! An HTTP/1.1 connection carries one request at a time; the pool opens as many as requests need, without a bound of its own,
 //! and keeps idle ones for a while. An HTTP/2 connection carries as many streams as its peer allows; the pool opens another
-//! one as they fill up. A request that finds no room waits in a queue with one line per party, for a bounded time.
+//! one as they fill up. A request that finds no room waits in a queue with one line per owner, for a bounded time.
 //!
-//! Of three streams or more, no party ever holds all ([`shares`]), so a tenant whose clients read slowly cannot lock out the
+//! Of three streams or more, no owner ever holds all ([`shares`]), so a tenant whose clients read slowly cannot lock out the
 //! others. Shares count the streams of open connections only: counting those that the pool could open gave one tenant
 //! everything at an upstream that accepts a single connection. Tasks of the pool open connections for the whole queue and not
 //! for one request, so a request that leaves stops nothing that others wait for. The pool sends a request again only if the
@@ -40,7 +40,7 @@ pub use lease::{Lease, NoResponse, Origin, ResponseBody};
 use state::State;
 
 /// Whose requests share the streams: a tenant's, or the operator's (`None`).
-pub type Party = Option<TenantId>;
+pub type Owner = Option<TenantId>;
 
 /// The longest wait of a request for a connection or a stream. Longer than connecting may take.
 const WAIT_MAX: Duration = Duration::from_secs(15);
@@ -84,16 +84,16 @@ impl Pool {
     /// Waits for room for one request.
     ///
     /// Errors: no connection can be opened; none had room in time; the queue is full.
-    pub async fn lease(&self, party: Party) -> Result<Lease, SendError> {
+    pub async fn lease(&self, owner: Owner) -> Result<Lease, SendError> {
         let waiting = {
             let mut state = self.lock();
-            if let Some(lease) = state.take(self, party) {
+            if let Some(lease) = state.take(self, owner) {
                 let missing = state.begin_connecting();
                 drop(state);
                 self.open(missing);
                 return Ok(lease);
             }
-            let (ticket, receiver) = state.queue.join(party).ok_or(SendError::Busy)?;
+            let (ticket, receiver) = state.queue.join(owner).ok_or(SendError::Busy)?;
             Waiting { pool: self.clone(), ticket, receiver }
         };
         self.serve_queue();
@@ -210,9 +210,9 @@ impl Pool {
         drop(retired);
     }
 
-    fn end_stream(&self, id: u64, party: Party) {
+    fn end_stream(&self, id: u64, owner: Owner) {
         let mut state = self.lock();
-        let useless = state.end_stream(id, party);
+        let useless = state.end_stream(id, owner);
         if useless.is_some() {
             self.pause(&mut state);
         }

@@ -1,6 +1,7 @@
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use events::ids::TenantId;
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 use uuid::Uuid;

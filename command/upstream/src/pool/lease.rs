@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use tokio::time::timeout;
 
-use super::{Http1Connection, Party, Pool};
+use super::{Http1Connection, Owner, Pool};
 use crate::{RequestBody, SendError};
 
 /// How long an HTTP/1.1 connection may take to become ready after a response. A slower one is closed.
@@ -123,7 +123,7 @@ impl Lease {
 pub struct StreamLease {
     pool: Pool,
     connection: u64,
-    party: Party,
+    owner: Owner,
     sender: http2::SendRequest<RequestBody>,
 }
 
@@ -131,10 +131,10 @@ impl StreamLease {
     pub(super) const fn new(
         pool: Pool,
         connection: u64,
-        party: Party,
+        owner: Owner,
         sender: http2::SendRequest<RequestBody>,
     ) -> Self {
-        Self { pool, connection, party, sender }
+        Self { pool, connection, owner, sender }
     }
 
     fn no_response(
@@ -161,7 +161,7 @@ impl StreamLease {
 
 impl Drop for StreamLease {
     fn drop(&mut self) {
-        self.pool.end_stream(self.connection, self.party);
+        self.pool.end_stream(self.connection, self.owner);
     }
 }
 

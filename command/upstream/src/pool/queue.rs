@@ -1,21 +1,21 @@
-//! The queue of requests that wait for a connection, with one line per party.
+//! The queue of requests that wait for a connection, with one line per owner.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::Party;
+use super::Owner;
 
-/// The most waiting requests of one party, and of all. Further requests are refused.
-const PARTY_MAX: usize = 16 * 1024;
+/// The most waiting requests of one owner, and of all. Further requests are refused.
+const OWNER_MAX: usize = 16 * 1024;
 const ALL_MAX: usize = 64 * 1024;
 
 /// A queue of waiters for a `T`.
 pub struct Queue<T> {
     /// All waiters by ticket: the one that has waited longest is first.
-    waiting: BTreeMap<u64, (Party, oneshot::Sender<T>)>,
-    /// The tickets of each waiting party, in order.
-    lines: BTreeMap<Party, VecDeque<u64>>,
+    waiting: BTreeMap<u64, (Owner, oneshot::Sender<T>)>,
+    /// The tickets of each waiting owner, in order.
+    lines: BTreeMap<Owner, VecDeque<u64>>,
     next_ticket: u64,
 }
 
@@ -26,17 +26,17 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Joins the line of a party: the ticket to leave with, and the receiver of the result. `None` if the queue is full.
-    pub fn join(&mut self, party: Party) -> Option<(u64, oneshot::Receiver<T>)> {
-        let of_party = self.lines.get(&party).map_or(0, VecDeque::len);
-        if self.len() >= ALL_MAX || of_party >= PARTY_MAX {
+    /// Joins the line of an owner: the ticket to leave with, and the receiver of the result. `None` if the queue is full.
+    pub fn join(&mut self, owner: Owner) -> Option<(u64, oneshot::Receiver<T>)> {
+        let of_owner = self.lines.get(&owner).map_or(0, VecDeque::len);
+        if self.len() >= ALL_MAX || of_owner >= OWNER_MAX {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.waiting.insert(ticket, (party, sender));
-        self.lines.entry(party).or_default().push_back(ticket);
+        self.waiting.insert(ticket, (owner, sender));
+        self.lines.entry(owner).or_default().push_back(ticket);
         Some((ticket, receiver))
     }
 
@@ -45,9 +45,9 @@ impl<T> Queue<T> {
         let _ = self.take(ticket);
     }
 
-    /// Takes the first waiter of this party.
-    pub fn next_of(&mut self, party: Party) -> Option<oneshot::Sender<T>> {
-        let ticket = *self.lines.get(&party)?.front()?;
+    /// Takes the first waiter of this owner.
+    pub fn next_of(&mut self, owner: Owner) -> Option<oneshot::Sender<T>> {
+        let ticket = *self.lines.get(&owner)?.front()?;
         self.take(ticket)
     }
 
@@ -57,9 +57,9 @@ impl<T> Queue<T> {
         self.take(ticket)
     }
 
-    /// The waiting parties, each with the ticket of its first waiter.
-    pub fn parties(&self) -> impl Iterator<Item = (Party, u64)> {
-        self.lines.iter().filter_map(|(party, line)| Some((*party, *line.front()?)))
+    /// The waiting owners, each with the ticket of its first waiter.
+    pub fn owners(&self) -> impl Iterator<Item = (Owner, u64)> {
+        self.lines.iter().filter_map(|(owner, line)| Some((*owner, *line.front()?)))
     }
 
     pub fn len(&self) -> usize {
@@ -71,13 +71,13 @@ impl<T> Queue<T> {
     }
 
     fn take(&mut self, ticket: u64) -> Option<oneshot::Sender<T>> {
-        let (party, sender) = self.waiting.remove(&ticket)?;
-        if let Some(line) = self.lines.get_mut(&party) {
+        let (owner, sender) = self.waiting.remove(&ticket)?;
+        if let Some(line) = self.lines.get_mut(&owner) {
             if let Ok(index) = line.binary_search(&ticket) {
                 line.remove(index);
             }
             if line.is_empty() {
-                self.lines.remove(&party);
+                self.lines.remove(&owner);
             }
         }
         Some(sender)
@@ -98,7 +98,7 @@ mod tests {
         let (first, mut of_first) = queue.join(one).expect("room");
         let (second, mut of_second) = queue.join(one).expect("room");
         let (_, mut of_third) = queue.join(two).expect("room");
-        assert_eq!(queue.parties().collect::<Vec<_>>(), [(two, 2), (one, 0)]);
+        assert_eq!(queue.owners().collect::<Vec<_>>(), [(two, 2), (one, 0)]);
         queue.leave(second);
         queue.leave(second);
         queue.next().expect("somebody").send(1).expect("they wait");
@@ -106,14 +106,14 @@ mod tests {
         assert_eq!((of_first.try_recv(), queue.len()), (Ok(1), 1));
         assert!(of_second.try_recv().is_err() && queue.next_of(one).is_none());
         queue.next_of(two).expect("somebody").send(3).expect("they wait");
-        assert_eq!((of_third.try_recv(), queue.is_empty(), queue.parties().count()), (Ok(3), true, 0));
+        assert_eq!((of_third.try_recv(), queue.is_empty(), queue.owners().count()), (Ok(3), true, 0));
     }
 
     #[test]
-    fn one_party_cannot_fill_the_queue() {
+    fn one_owner_cannot_fill_the_queue() {
         let mut queue: Queue<()> = Queue::default();
         let kept: Vec<_> = std::iter::from_fn(|| queue.join(None)).collect();
-        assert_eq!((kept.len(), queue.len()), (PARTY_MAX, PARTY_MAX));
+        assert_eq!((kept.len(), queue.len()), (OWNER_MAX, OWNER_MAX));
         assert!(queue.join(Some(TenantId::from(Uuid::from_u128(1)))).is_some());
     }
 }

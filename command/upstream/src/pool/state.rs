@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
 use super::shares::Shares;
-use super::{Http1Connection, Party, Pool};
+use super::{Http1Connection, Owner, Pool};
 use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, STREAMS_MAX, SendError};
 
 /// The most HTTP/2 connections at a time.
@@ -87,13 +87,13 @@ pub struct Closing {
 
 impl State {
     /// Room for a new request; `None` if there is none, or others wait for it.
-    pub fn take(&mut self, pool: &Pool, party: Party) -> Option<Lease> {
+    pub fn take(&mut self, pool: &Pool, owner: Owner) -> Option<Lease> {
         if !self.queue.is_empty() {
             return None;
         }
         if !self.multiplexed.is_empty()
-            && self.shares.remaining(party, self.capacity()) > 0
-            && let Some(stream) = self.open_stream(pool, party)
+            && self.shares.remaining(owner, self.capacity()) > 0
+            && let Some(stream) = self.open_stream(pool, owner)
         {
             return Some(Lease::Http2(stream));
         }
@@ -115,15 +115,15 @@ impl State {
         if let Some(connection) = self.take_idle() {
             return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), connection }));
         }
-        // First, because this costs less than finding the next of all parties.
+        // First, because this costs less than finding the next of all owners.
         if !self.multiplexed.iter().any(Multiplexed::has_room) {
             return None;
         }
         let (capacity, shares) = (self.capacity(), &self.shares);
-        let waiting = self.queue.parties().filter(|(party, _)| shares.remaining(*party, capacity) > 0);
-        let (party, _) = waiting.min_by_key(|(party, ticket)| (shares.held(*party), *ticket))?;
-        let stream = self.open_stream(pool, party)?;
-        Some((self.queue.next_of(party)?, Lease::Http2(stream)))
+        let waiting = self.queue.owners().filter(|(owner, _)| shares.remaining(*owner, capacity) > 0);
+        let (owner, _) = waiting.min_by_key(|(owner, ticket)| (shares.held(*owner), *ticket))?;
+        let stream = self.open_stream(pool, owner)?;
+        Some((self.queue.next_of(owner)?, Lease::Http2(stream)))
     }
 
     fn take_idle(&mut self) -> Option<Http1Connection> {
@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Opens a stream on the connection with the fewest streams.
-    fn open_stream(&mut self, pool: &Pool, party: Party) -> Option<StreamLease> {
+    fn open_stream(&mut self, pool: &Pool, owner: Owner) -> Option<StreamLease> {
         let with_room = self.multiplexed.iter_mut().enumerate().filter(|(_, connection)| connection.has_room());
         let (index, connection) = with_room.min_by_key(|(_, connection)| connection.open)?;
         connection.open += 1;
@@ -148,8 +148,8 @@ impl State {
             // Its open streams keep it alive until the last of them has ended.
             self.multiplexed.swap_remove(index);
         }
-        self.shares.add(party);
-        Some(StreamLease::new(pool.clone(), id, party, sender))
+        self.shares.add(owner);
+        Some(StreamLease::new(pool.clone(), id, owner, sender))
     }
 
     /// The streams that open connections allow. Further connections do not count: they may be impossible to open.
@@ -253,8 +253,8 @@ impl State {
     }
 
     /// Ends a stream. Returns the connection if it is to be closed.
-    pub fn end_stream(&mut self, id: u64, party: Party) -> Option<Closing> {
-        self.shares.subtract(party);
+    pub fn end_stream(&mut self, id: u64, owner: Owner) -> Option<Closing> {
+        self.shares.subtract(owner);
         let connection = self.multiplexed.iter_mut().find(|connection| connection.id == id)?;
         connection.open -= 1;
         if connection.open == 0 {
@@ -284,10 +284,10 @@ impl State {
         (closing, self.oldest_idle().map(|since| since + IDLE_CONNECTION_MAX))
     }
 
-    /// The open streams of a party.
+    /// The open streams of an owner.
     #[cfg(test)]
-    pub fn streams_of(&self, party: Party) -> usize {
-        self.shares.held(party)
+    pub fn streams_of(&self, owner: Owner) -> usize {
+        self.shares.held(owner)
     }
 
     #[cfg(test)]

@@ -27,14 +27,14 @@ fn pool(client: &UpstreamClient) -> &Pool {
     &client.endpoint.as_ref().expect("an address").1
 }
 
-fn party(number: u128) -> Party {
+fn owner(number: u128) -> Owner {
     Some(TenantId::from(Uuid::from_u128(number)))
 }
 
-async fn ask(client: &UpstreamClient, party: Party, path: &str) -> Result<Response<ResponseBody>, SendError> {
+async fn ask(client: &UpstreamClient, owner: Owner, path: &str) -> Result<Response<ResponseBody>, SendError> {
     let body = RequestBody::new(Bytes::from_static(b"{}"), Transmission::default());
     let request = Request::post(format!("https://upstream.example{path}")).body(body).expect("a request");
-    client.send(party, request).await
+    client.send(owner, request).await
 }
 
 async fn body_of(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
@@ -42,17 +42,17 @@ async fn body_of(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
 }
 
 /// Sends a request, which must be answered soon.
-async fn must_be_served(client: &UpstreamClient, party: Party) {
-    let answer = timeout(SOON, async { body_of(ask(client, party, "/ok").await).await }).await;
+async fn must_be_served(client: &UpstreamClient, owner: Owner) {
+    let answer = timeout(SOON, async { body_of(ask(client, owner, "/ok").await).await }).await;
     assert_eq!(answer.expect("in time"), "ok");
 }
 
 /// Starts this many requests.
-fn begin(client: &Arc<UpstreamClient>, party: Party, path: &'static str, count: usize) -> JoinSet<Bytes> {
+fn begin(client: &Arc<UpstreamClient>, owner: Owner, path: &'static str, count: usize) -> JoinSet<Bytes> {
     let mut asked = JoinSet::new();
     for _ in 0..count {
         let client = Arc::clone(client);
-        asked.spawn(async move { body_of(ask(&client, party, path).await).await });
+        asked.spawn(async move { body_of(ask(&client, owner, path).await).await });
     }
     asked
 }
@@ -90,9 +90,9 @@ fn is_at_rest(client: &UpstreamClient) -> bool {
 async fn a_connection_that_is_full_gets_another_beside_it() {
     let server = Server::start(Some(4)).await;
     let client = client(&server.base_url);
-    let asked = begin(&client, party(1), "/hold", 10);
+    let asked = begin(&client, owner(1), "/hold", 10);
     until("ten at once", || server.requests() == 10).await;
-    must_be_served(&client, party(1)).await;
+    must_be_served(&client, owner(1)).await;
     assert!((3..=6).contains(&server.connections()), "{}", server.connections());
     server.open_gate();
     assert!(asked.join_all().await.iter().all(|body| body == "ok"));
@@ -107,10 +107,10 @@ async fn a_slow_reader_stalls_no_other_request() {
     let client = client(&server.base_url);
     let mut unread = Vec::new();
     for _ in 0..SLOW {
-        unread.push(ask(&client, party(1), "/flood").await.expect("an answer"));
+        unread.push(ask(&client, owner(1), "/flood").await.expect("an answer"));
     }
     until("each has what its window takes", || server.has_filled(SLOW)).await;
-    must_be_served(&client, party(2)).await;
+    must_be_served(&client, owner(2)).await;
     assert!(server.connections() >= SLOW / STREAMS_MAX, "{}", server.connections());
     drop(unread);
     until("all have gone", || is_at_rest(&client)).await;
@@ -121,10 +121,10 @@ async fn a_slow_reader_stalls_no_other_request() {
 async fn no_tenant_takes_all_streams_of_an_upstream() {
     let server = Server::start(Some(1)).await;
     let client = client(&server.base_url);
-    let greedy = begin(&client, party(1), "/hold", 100);
+    let greedy = begin(&client, owner(1), "/hold", 100);
     let share = state::CONNECTIONS_MAX * 2 / 3 + 1;
     until("its share", || server.requests() == share).await;
-    must_be_served(&client, party(2)).await;
+    must_be_served(&client, owner(2)).await;
     must_be_served(&client, None).await;
     assert_eq!(server.requests(), share + 2, "the greedy got more while others were served");
     assert_eq!(pool(&client).lock().queue.len(), 100 - share);
@@ -139,11 +139,11 @@ async fn no_tenant_takes_all_streams_of_a_single_connection() {
     let server = Server::start(Some(20)).await;
     let (front, _forwarding) = front_of(&server).await;
     let client = client(&front);
-    must_be_served(&client, party(1)).await;
-    let greedy = begin(&client, party(1), "/hold", 40);
+    must_be_served(&client, owner(1)).await;
+    let greedy = begin(&client, owner(1), "/hold", 40);
     until("its share", || server.requests() == 1 + 14).await;
     for number in 2..6 {
-        must_be_served(&client, party(number)).await;
+        must_be_served(&client, owner(number)).await;
     }
     assert_eq!(server.connections(), 1);
     server.open_gate();
@@ -156,13 +156,13 @@ async fn the_tenant_with_the_fewest_streams_goes_first() {
     let server = Server::start(Some(1)).await;
     let client = client(&server.base_url);
     let mut tasks = Vec::new();
-    // Three parties take all streams.
-    let open = |number| pool(&client).lock().streams_of(party(number));
+    // Three owners take all streams.
+    let open = |number| pool(&client).lock().streams_of(owner(number));
     for (number, share) in [(1, 43), (2, 14), (3, 5)] {
-        tasks.push(begin(&client, party(number), "/hold", 60));
+        tasks.push(begin(&client, owner(number), "/hold", 60));
         until("its share", || open(number) == share).await;
     }
-    tasks.push(begin(&client, party(4), "/hold", 1));
+    tasks.push(begin(&client, owner(4), "/hold", 1));
     until("the newcomer is served", || open(4) == 1).await;
     assert_eq!([1, 2, 3].map(open), [43, 14, 5]);
 }
@@ -201,7 +201,7 @@ async fn after_a_goaway_open_streams_continue_and_another_connection_takes_new_o
 async fn one_connection_is_opened_for_all_waiting_requests() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
-    let asked = begin(&client, party(1), "/ok", 40);
+    let asked = begin(&client, owner(1), "/ok", 40);
     assert_eq!(timeout(SOON, asked.join_all()).await.expect("in time").len(), 40);
     assert_eq!(server.connections(), 1);
 }
@@ -212,14 +212,14 @@ async fn a_request_that_leaves_leaves_nothing_behind() {
     let client = client(&server.base_url);
     // Leave while the connection is opened, while waiting for the response, and while reading it.
     for pause in [0, 1, 3, 10, 50] {
-        let mut asked = begin(&client, party(1), "/hold", 30);
+        let mut asked = begin(&client, owner(1), "/hold", 30);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         asked.shutdown().await;
-        let unread = ask(&client, party(1), "/flood").await.expect("an answer");
+        let unread = ask(&client, owner(1), "/flood").await.expect("an answer");
         drop(unread);
     }
     until("all have gone", || is_at_rest(&client)).await;
-    must_be_served(&client, party(1)).await;
+    must_be_served(&client, owner(1)).await;
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn requests_that_wait_in_vain_fail_soon_and_others_wait_for_a_stream() {
     let mut asked = JoinSet::new();
     for _ in 0..30 {
         let client = Arc::clone(&client);
-        asked.spawn(async move { ask(&client, party(1), "/ok").await.err() });
+        asked.spawn(async move { ask(&client, owner(1), "/ok").await.err() });
     }
     let failed = timeout(SOON, asked.join_all()).await.expect("in time");
     assert!(failed.iter().all(|error| *error == Some(SendError::Connect)), "{failed:?}");
@@ -239,9 +239,9 @@ async fn requests_that_wait_in_vain_fail_soon_and_others_wait_for_a_stream() {
     let server = Server::start(Some(1)).await;
     let (front, _forwarding) = front_of(&server).await;
     let client = self::client(&front);
-    let first = begin(&client, party(1), "/hold", 1);
+    let first = begin(&client, owner(1), "/hold", 1);
     until("it has arrived", || server.requests() == 1).await;
-    let second = begin(&client, party(2), "/hold", 3);
+    let second = begin(&client, owner(2), "/hold", 3);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(pool(&client).lock().connecting <= 3, "it is tried again and again");
     server.open_gate();
@@ -255,7 +255,7 @@ async fn no_request_waits_without_end() {
     let server = Server::start(Some(1)).await;
     let (front, _forwarding) = front_of(&server).await;
     let client = client(&front);
-    let _holding = begin(&client, party(1), "/hold", 1);
+    let _holding = begin(&client, owner(1), "/hold", 1);
     until("it has all there is", || server.requests() == 1).await;
     let waiting = ask(&client, None, "/ok");
     let (answer, ()) = tokio::join!(waiting, async {
@@ -288,15 +288,15 @@ async fn an_upstream_that_never_takes_a_stream_is_not_tried_without_end() {
 async fn a_connection_that_has_had_many_streams_is_replaced_and_its_open_streams_continue() {
     let server = Server::start(None).await;
     let client = client(&server.base_url);
-    must_be_served(&client, party(1)).await;
-    let held = begin(&client, party(2), "/hold", 1);
+    must_be_served(&client, owner(1)).await;
+    let held = begin(&client, owner(2), "/hold", 1);
     until("it has arrived", || server.requests() == 2).await;
     let mut asking = JoinSet::new();
     for _ in 0..20 {
         let client = Arc::clone(&client);
         asking.spawn(async move {
             for _ in 0..state::STREAMS_OF_A_CONNECTION_MAX / 20 {
-                must_be_served(&client, party(1)).await;
+                must_be_served(&client, owner(1)).await;
             }
         });
     }
@@ -306,7 +306,7 @@ async fn a_connection_that_has_had_many_streams_is_replaced_and_its_open_streams
     server.open_gate();
     assert_eq!(timeout(SOON, held.join_all()).await.expect("in time"), ["ok"]);
     until("the old one is closed", || server.open_connections() == 1).await;
-    must_be_served(&client, party(1)).await;
+    must_be_served(&client, owner(1)).await;
     assert_eq!(server.connections(), 2);
 }
 

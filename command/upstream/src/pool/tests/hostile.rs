@@ -10,7 +10,7 @@ struct RunningRequest(JoinSet<Result<Response<ResponseBody>, SendError>>);
 
 fn asked(client: &Arc<UpstreamClient>) -> RunningRequest {
     let (client, mut asking) = (Arc::clone(client), JoinSet::new());
-    asking.spawn(async move { ask(&client, party(1), "/").await });
+    asking.spawn(async move { ask(&client, owner(1), "/").await });
     RunningRequest(asking)
 }
 
@@ -118,7 +118,7 @@ async fn a_peer_that_lowers_its_limit_gets_no_more_streams_than_that() {
 async fn an_upstream_that_took_no_streams_for_a_while_is_tried_again() {
     let server = Server::start(Some(0)).await;
     let client = client(&server.base_url);
-    let waiting = begin(&client, party(1), "/ok", 3);
+    let waiting = begin(&client, owner(1), "/ok", 3);
     until("it was asked", || server.connections() > 0).await;
     server.take(10);
     assert_eq!(soon(waiting.join_all()).await, ["ok"; 3]);
@@ -186,12 +186,12 @@ async fn connecting_has_a_deadline_for_all_waiting_requests() {
 async fn unread_small_frames_end_no_connection() {
     let server = Server::start(Some(100)).await;
     let client = client(&server.base_url);
-    must_be_served(&client, party(2)).await;
-    let held = begin(&client, party(2), "/hold", 1);
+    must_be_served(&client, owner(2)).await;
+    let held = begin(&client, owner(2), "/hold", 1);
     until("it has arrived", || server.requests() == 2).await;
     let mut unread = Vec::new();
     for _ in 0..66 {
-        unread.push(soon(ask(&client, party(1), "/drip")).await.expect("an answer"));
+        unread.push(soon(ask(&client, owner(1), "/drip")).await.expect("an answer"));
     }
     until("each has what its window takes", || server.has_filled(66)).await;
     server.open_gate();
