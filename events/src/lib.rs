@@ -13,6 +13,7 @@ pub mod concurrency;
 pub mod event;
 pub mod fraction;
 mod from_text;
+pub mod hex;
 pub mod ids;
 pub mod ledger;
 pub mod limit;

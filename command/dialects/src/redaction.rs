@@ -17,13 +17,13 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
+use events::hex;
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use runs::{Escapes, RUN_CHARS, Runs, SEPARATOR, decoded, folded};
-use secrets::hex;
 
 /// Longest shown text, in characters.
 pub const TEXT_CHARS_MAX: usize = 1000;

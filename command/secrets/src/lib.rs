@@ -2,7 +2,6 @@
 
 pub mod base62;
 pub mod file;
-pub mod hex;
 pub mod key_check;
 pub mod keyless;
 pub mod node_key;

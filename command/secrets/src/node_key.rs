@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
+use events::hex;
 use events::ids::IdMaker;
 use ring::hkdf;
 
 use super::file::{self, SecretFileError};
 use super::{KeyCheck, Secret};
-use crate::hex;
 
 /// The environment variable that can hold the key.
 pub const VARIABLE: &str = "LEDGERWAY_NODE_KEY";
@@ -94,7 +94,7 @@ impl NodeKey {
     }
 
     fn from_hex(hex: &str) -> Option<Self> {
-        let mut bytes = from_hex(hex)?;
+        let mut bytes = hex::parse(hex)?;
         let key = Self::from_bytes(&bytes);
         wipe(&mut bytes);
         Some(key)
@@ -146,19 +146,6 @@ fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
 pub(super) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);
-}
-
-fn from_hex(hex: &str) -> Option<[u8; 32]> {
-    let digits = hex.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = [char::from(pair[0]).to_digit(16)?, char::from(pair[1]).to_digit(16)?];
-        *byte = u8::try_from(high * 16 + low).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

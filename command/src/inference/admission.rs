@@ -4,12 +4,12 @@
 use dialects::ClientRequest;
 use events::event::Context;
 use events::event::inference::InferenceAdmitted;
+use events::hex;
 use events::ids::RequestId;
 use events::ledger::{Admission, IfShort};
 use events::log::{Admitted, InferenceKey, LogError, OpenHold};
 use events::refusal::Refusal;
 use projections::caller::Caller;
-use secrets::hex;
 use serde_json::Value;
 
 use super::gateway::Gateway;

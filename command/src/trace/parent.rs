@@ -1,5 +1,6 @@
 //! `traceparent` and `tracestate` of W3C Trace Context. A malformed context is ignored without an error.
 
+use events::hex;
 use http::{HeaderMap, HeaderValue};
 
 use super::SAMPLED;
@@ -67,23 +68,9 @@ fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
         .and_then(|list| HeaderValue::try_from(list).ok())
 }
 
-/// Parses exactly `N` bytes in lower-case hexadecimal.
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    if hex.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        for digit in pair {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            *byte = *byte << 4 | value;
-        }
-    }
-    Some(bytes)
+/// Exactly `N` bytes. The standard allows only lower-case digits.
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.bytes().any(|digit| digit.is_ascii_uppercase()) { None } else { hex::parse(text) }
 }
 
 #[cfg(test)]

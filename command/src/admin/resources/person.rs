@@ -1,8 +1,8 @@
 //! Digests of a person's name and e-mail. Only the erasable side table has the texts and the salt: after a row is erased, no
 //! digest in the log can be compared with a guess.
 
+use events::hex;
 use events::log::PersonalData;
-use secrets::hex;
 
 /// Salted SHA-256 of the texts in the side table, in hex.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,37 @@
+//! Hexadecimal digits of digests, keys and ids.
+
+/// Two lower-case digits per byte.
+pub fn lower(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Exactly `N` bytes, from digits of either case.
+pub fn parse<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = [char::from(pair[0]).to_digit(16)?, char::from(pair[1]).to_digit(16)?];
+        *byte = u8::try_from(high * 16 + low).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_nibble_is_one_digit() {
+        assert_eq!(super::lower(&[0x00, 0x1a, 0xf9, 0xff]), "001af9ff");
+        assert_eq!(super::parse("001aF9ff"), Some([0x00, 0x1a, 0xf9, 0xff]));
+        for wrong in ["", "001af9f", "001af9ff0", "001af9fg", "001af9é"] {
+            assert_eq!(super::parse::<4>(wrong), None, "{wrong}");
+        }
+    }
+}
