@@ -31,9 +31,6 @@ const SPAN_BYTES_MIN: usize = 15 * 8 * 1024;
 const LINGER_MAX: Duration = Duration::from_secs(2);
 /// A client that sends nothing for so long is listening, or gone.
 const SILENCE_MAX: Duration = Duration::from_millis(200);
-/// `Retry-After` if no memory is left.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -55,7 +52,7 @@ impl BodyError {
             Self::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, message),
             Self::Incomplete | Self::TooSlow => Refusal::invalid("", message),
             Self::NoMemory(bound) => {
-                Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).retry_after(RETRY_AFTER)
+                Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).try_again()
             }
         }
     }

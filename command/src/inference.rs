@@ -43,7 +43,6 @@ use access::limits::{BindingLimits, RateLimiter};
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use dialects::Surface;
-use events::event::Context;
 use events::ids::RequestId;
 use events::refusal::Refusal;
 use http::HeaderValue;
@@ -90,7 +89,7 @@ async fn chat(
     caller: Arc<Caller>,
     request: Request,
 ) -> Response {
-    let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
+    let context = caller.context().in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface.spec().name, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let response = match gateway.limits.acquire(&limits) {

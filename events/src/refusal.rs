@@ -80,6 +80,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// See [`Refusal::try_again`].
+    pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: Map::new(), retry_after: None, position: None, cause: None }
     }
@@ -103,6 +106,12 @@ impl Refusal {
         self
     }
 
+    /// With the wait that is advised where nobody knows the right one.
+    #[must_use]
+    pub const fn try_again(self) -> Self {
+        self.retry_after(Self::TRY_AGAIN_AFTER)
+    }
+
     #[must_use]
     pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
@@ -114,4 +123,9 @@ impl Refusal {
         self.position = position;
         self
     }
+}
+
+/// Whole seconds for `Retry-After`: rounded up, at least 1.
+pub fn retry_after_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::concurrency::Requester;
 use events::event::admin::{Permission, Reach};
-use events::event::{Actor, Chain};
+use events::event::{Actor, Chain, Context};
 use events::ids::{PartnerId, TenantId};
 use events::refusal::{ErrorCode, Refusal};
 
@@ -55,6 +55,11 @@ impl Caller {
             valid_until: None,
             tables_position: 0,
         }
+    }
+
+    /// The context of what it does itself.
+    pub fn context(&self) -> Context {
+        Context::about(self.actor.clone(), self.chain)
     }
 
     pub fn may(&self, permission: Permission) -> bool {

@@ -1,16 +1,11 @@
 //! The errors of queries, and the one table that maps them to refusals.
 
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use events::concurrency::{NoRoom, QUERY_MAX, QueryLost};
 use events::log::LogError;
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
 use projections::views::{Behind, Stopping, ViewsError};
-
-/// When to retry after a view was behind.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A query failed.
 #[derive(Debug, thiserror::Error)]
@@ -54,27 +49,25 @@ impl QueryError {
                     .with("view", behind.view.as_str())
                     .with("position", behind.position)
                     .with("min_position", behind.wanted)
-                    .retry_after(RETRY_AFTER)
+                    .try_again()
             }
             Self::NoRoom(no_room) => no_room.refusal(),
             Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
                 let seconds = QUERY_MAX.as_secs();
                 let message = format!("the query was ended after {seconds} s: narrow it by time, tenant or key");
-                Refusal::new(ErrorCode::QueryTimeout, message).retry_after(RETRY_AFTER)
+                Refusal::new(ErrorCode::QueryTimeout, message).try_again()
             }
             Self::Views(error @ ViewsError::Rebuilding(view)) => Refusal::new(ErrorCode::ViewBehind, error.to_string())
                 .with("view", view.as_str())
                 .with("rebuilding", true)
-                .retry_after(RETRY_AFTER),
-            Self::Stopping(_) => {
-                Refusal::new(ErrorCode::Draining, "the gateway is shutting down").retry_after(RETRY_AFTER)
-            }
+                .try_again(),
+            Self::Stopping(_) => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Lost(error) => defect(&error),
             Self::Answer(error) => defect(&error),
-            Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now")
-                .retry_after(RETRY_AFTER)
-                .because(error),
+            Self::Log(error) => {
+                Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now").try_again().because(error)
+            }
         }
     }
 }
@@ -101,11 +94,11 @@ mod tests {
         let refusal = QueryError::from(ViewsError::Rebuilding(View::Audit)).refusal();
         assert_eq!((refusal.code, refusals::status(refusal.code).as_u16()), (ErrorCode::ViewBehind, 503));
         assert_eq!((&refusal.details["view"], &refusal.details["rebuilding"]), (&"audit".into(), &true.into()));
-        assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
+        assert_eq!(refusal.retry_after, Some(Refusal::TRY_AGAIN_AFTER));
         let slow = QueryError::from(ViewsError::TookTooLong).refusal();
         assert_eq!(
             (slow.code, refusals::status(slow.code).as_u16(), slow.retry_after),
-            (ErrorCode::QueryTimeout, 503, Some(RETRY_AFTER))
+            (ErrorCode::QueryTimeout, 503, Some(Refusal::TRY_AGAIN_AFTER))
         );
     }
 }

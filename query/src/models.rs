@@ -4,7 +4,6 @@
 //! Clients call it first and often, so it is answered from the tables in memory and needs no permit to read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
@@ -24,9 +23,6 @@ use crate::QueryState;
 use crate::error::QueryError;
 use crate::parameters::{QueryString, min_position_among_others, require_recorded};
 use crate::query_caller::QueryCaller;
-
-/// When to retry after the tables were behind `min_position`.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The routes. `openai`: the error format of OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
@@ -126,7 +122,7 @@ async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
         ErrorCode::ViewBehind,
         format!("the list of models has not reached position {position} yet; try again"),
     );
-    Err(refusal.with("min_position", position).retry_after(RETRY_AFTER))
+    Err(refusal.with("min_position", position).try_again())
 }
 
 /// A model that a caller may use, and the target that is tried first.

@@ -137,7 +137,7 @@ impl Door {
         let request_id = id.to_string();
         let (mut cause, mut code) = (None, None);
         if let (Some(reached), Ok(Some(caller))) = (response.extensions_mut().remove::<LimitReached>(), &caller) {
-            let context = Context::about(caller.actor.clone(), caller.chain);
+            let context = caller.context();
             self.parts.access.rate_limited(context, reached.name, reached.measure, reached.limit);
         }
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
@@ -232,7 +232,7 @@ impl DoorParts {
 
     fn admin_permit(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
         self.limits.acquire(limits).map_err(|refused| {
-            let context = Context::about(caller.actor.clone(), caller.chain);
+            let context = caller.context();
             self.access.rate_limited(context, refused.name, refused.measure, refused.limit);
             Refusal::from(&refused)
         })
@@ -241,7 +241,7 @@ impl DoorParts {
     /// Records that a caller was denied something, rolled up.
     fn record_denied(&self, refusal: &Refusal, caller: &Caller) {
         if matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated) {
-            self.access.denied(Context::about(caller.actor.clone(), caller.chain), refusal.code);
+            self.access.denied(caller.context(), refusal.code);
         }
     }
 

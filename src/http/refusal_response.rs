@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use dialects::{ErrorForm, error_body};
-use events::refusal::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use openapi::refusals;
@@ -18,8 +18,7 @@ pub fn write_refusal(response: &mut Response, refusal: &Refusal, form: ErrorForm
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds(wait)));
     }
     if is_final(refusal) {
         // Both vendors' SDKs would otherwise retry, and be refused again.

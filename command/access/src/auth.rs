@@ -18,7 +18,6 @@ mod tenant_header;
 mod verdict_cache;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use events::event::Chain;
 use events::ids::KeyId;
@@ -41,8 +40,6 @@ use verdict_cache::{Verdict, VerdictCache};
 pub const TENANT_HEADER: &str = "x-tenant-id";
 /// The header that can carry a key if there is no `Authorization`.
 pub const KEY_HEADER: &str = "x-api-key";
-
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The parts of an [`Authenticator`]. Administration shares the hasher, so that one bound holds for both.
 pub struct AuthParts {
@@ -162,10 +159,11 @@ impl Denied {
             Self::InvalidKey => {
                 unauthenticated("this API key is not valid: it is unknown, has expired, or was revoked or rotated out")
             }
-            Self::Busy => Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again")
-                .retry_after(RETRY_AFTER),
+            Self::Busy => {
+                Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
+            }
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
-                .retry_after(RETRY_AFTER)
+                .try_again()
                 .because(format_args!("a key's stored hash cannot be read: {error}")),
         }
     }

@@ -21,7 +21,7 @@ use events::time::Clock;
 use projections::tables::Tables;
 
 use binding::{Binding, locked};
-pub use binding::{BindingLimits, Holder, RateLimitPermit};
+pub use binding::{BindingLimits, LimitHolder, RateLimitPermit};
 pub use rate_limited::{RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
 use slots::{SlotKey, Slots};
@@ -47,7 +47,7 @@ pub struct RateLimiter {
 struct ApplicableLimit {
     key: SlotKey,
     name: LimitName,
-    holder: Holder,
+    holder: LimitHolder,
     bounds: Bounds,
 }
 
@@ -72,7 +72,7 @@ impl RateLimiter {
         let default = ApplicableLimit {
             key: SlotKey::AdminDefaultOf(chain.key),
             name: LimitName::AdminDefault,
-            holder: chain.key.map_or(Holder::Operator, |key| Holder::Scope(Scope::Key(key))),
+            holder: chain.key.map_or(LimitHolder::Operator, |key| LimitHolder::Scope(Scope::Key(key))),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
         };
         self.bind(vec![default], tables)
@@ -136,7 +136,7 @@ impl RateLimiter {
         let created = limits.iter().map(|(id, limit)| ApplicableLimit {
             key: SlotKey::Limit(*id),
             name: LimitName::Configured(*id),
-            holder: Holder::Scope(limit.scope),
+            holder: LimitHolder::Scope(limit.scope),
             bounds: limit.bounds,
         });
         let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope == Scope::Key(*key));
@@ -144,7 +144,7 @@ impl RateLimiter {
         let default = default.map(|(number, key)| ApplicableLimit {
             key: SlotKey::DefaultOf(key),
             name: LimitName::Default,
-            holder: Holder::Scope(Scope::Key(key)),
+            holder: LimitHolder::Scope(Scope::Key(key)),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
         });
         created.chain(default).collect()

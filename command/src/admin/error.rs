@@ -1,8 +1,6 @@
 //! The errors of commands, and the table that gives each its error code and message. A message to a client names what the
 //! client sent, never anything internal.
 
-use std::time::Duration;
-
 use access::auth::hashing::HashingError;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::NoRoom;
@@ -19,8 +17,6 @@ use openapi::refusals;
 use crate::body::BodyError;
 use crate::idempotency::{IDEMPOTENCY_HEADER, MalformedKey};
 use crate::ledger_unavailable::ledger_unavailable;
-
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -126,11 +122,10 @@ impl CommandError {
             | Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message),
             Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
             Self::NotYetInForce { position } => {
-                Refusal::new(ErrorCode::ViewBehind, message).at(Some(position)).retry_after(RETRY_AFTER)
+                Refusal::new(ErrorCode::ViewBehind, message).at(Some(position)).try_again()
             }
             Self::Hashing(_) => {
-                Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again")
-                    .retry_after(RETRY_AFTER)
+                Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
                 ledger_unavailable("no", "the ledger cannot be read now, so nothing was changed: try again")

@@ -122,7 +122,7 @@ fn a_refusal_for_lack_of_memory_names_the_bound_and_when_to_retry() {
         let refusal = BodyError::NoMemory(bound).into_refusal();
         assert_eq!((refusal.code, &refusal.details["scope"]), (ErrorCode::Overloaded, &scope.into()));
         assert!(refusal.message.contains(&format!("request bodies{whose} as it may")), "{}", refusal.message);
-        assert_eq!(refusal.retry_after, Some(RETRY_AFTER));
+        assert_eq!(refusal.retry_after, Some(Refusal::TRY_AGAIN_AFTER));
     }
 }
 

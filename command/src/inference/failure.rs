@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
-use events::refusal::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
 use super::credentials::Credentials;
@@ -14,8 +14,6 @@ use crate::body::memory::BoundOf;
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The shortest pause before a second call; up to as much again is added at random.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// The `Retry-After` for clients when the upstream gives none.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A failed call to one target.
 #[derive(Clone, Debug)]
@@ -125,7 +123,7 @@ impl CallFailure {
     pub fn rate_limited(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Refused(UpstreamRefusal { kind: UpstreamRefusalKind::RateLimited { retry_after }, .. }) => {
-                Some(retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+                Some(retry_after.unwrap_or(Refusal::TRY_AGAIN_AFTER))
             }
             _ => None,
         }
@@ -255,8 +253,7 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     let waits: Option<Vec<Duration>> = failures.iter().map(CallFailure::rate_limited).collect();
     match waits.and_then(|waits| waits.into_iter().min()) {
         Some(wait) => rate_limited(wait),
-        None => Refusal::new(ErrorCode::AllProvidersUnavailable, "every upstream of this model failed")
-            .retry_after(DEFAULT_RETRY_AFTER),
+        None => Refusal::new(ErrorCode::AllProvidersUnavailable, "every upstream of this model failed").try_again(),
     }
 }
 
@@ -273,10 +270,8 @@ fn rejected(rejection: &Rejection, default: &str) -> Refusal {
 }
 
 fn rate_limited(wait: Duration) -> Refusal {
-    // Whole seconds, rounded up, as in the header.
-    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
     Refusal::new(ErrorCode::RateLimited, "the upstream asks to slow down")
-        .with("retry_after", seconds)
+        .with("retry_after", retry_after_seconds(wait))
         .retry_after(wait)
 }
 
@@ -284,7 +279,7 @@ fn rate_limited(wait: Duration) -> Refusal {
 pub fn no_memory(bound: BoundOf, charge: &str) -> Refusal {
     let whom = bound.of_whom();
     let message = format!("the gateway has no memory left for answers{whom}, and {charge}: try again");
-    Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).retry_after(DEFAULT_RETRY_AFTER)
+    Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).try_again()
 }
 
 #[cfg(test)]

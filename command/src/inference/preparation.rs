@@ -62,7 +62,7 @@ pub async fn prepare(
     unheld.timeline.end_stage(Stage::Body);
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
-    let context = Context::about(caller.actor.clone(), caller.chain).in_request(id);
+    let context = caller.context().in_request(id);
     let mut request = ClientRequest::parse(surface, bytes)?;
     unheld.timeline.set_requested_model(request.model());
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());

@@ -1,15 +1,10 @@
 //! The refusals for callers that find no room.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{Holder, NoRoom};
 use crate::limit::{BuiltInMeasure, LimitName, LimitReached, LimitedMeasure};
 use crate::refusal::{ErrorCode, Refusal};
-
-/// A guess: nobody knows when a query or stream will end.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl NoRoom {
     /// The limit that was reached; `None` if it is none of the requester's own.
@@ -31,7 +26,7 @@ impl NoRoom {
                     .with("scope", holder.scope())
                     .with("measure", measure.as_str())
                     .with("limit", *limit)
-                    .with("retry_after", RETRY_AFTER.as_secs())
+                    .with("retry_after", Refusal::TRY_AGAIN_AFTER.as_secs())
                     .with("resets_at", Value::Null)
             }
             Self::Busy => {
@@ -39,7 +34,8 @@ impl NoRoom {
                 Refusal::new(ErrorCode::QueryTimeout, message)
             }
         };
-        refusal.retry_after(RETRY_AFTER)
+        // A guess: nobody knows when a query or stream will end.
+        refusal.try_again()
     }
 }
 

@@ -12,14 +12,14 @@ use super::window::BucketNumber;
 
 /// The owner that a limit binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum LimitHolder {
     Scope(Scope),
     /// The operator, whose key is not in the log. Only the default of administration binds it.
     Operator,
 }
 
 /// Writes `{"tenant_id":"ten_…"}`; for the operator, `{"key_id":"operator"}`.
-impl Serialize for Holder {
+impl Serialize for LimitHolder {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Scope(scope) => scope.serialize(serializer),
@@ -32,7 +32,7 @@ impl Serialize for Holder {
 pub(super) struct Binding {
     pub(super) key: SlotKey,
     pub(super) name: LimitName,
-    pub(super) holder: Holder,
+    pub(super) holder: LimitHolder,
     pub(super) bounds: Bounds,
     pub(super) slot: SharedSlot,
 }

@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::limit::{LimitName, Measure};
-use events::refusal::{ErrorCode, Refusal};
+use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use events::time::rfc3339;
 use serde_json::Value;
 
-use super::binding::{Holder, LimitExceeded};
+use super::binding::{LimitExceeded, LimitHolder};
 use super::slot::Shortage;
 use super::window::Fits;
-
-/// `Retry-After` of a request that waits for another one to end.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// When to send the refused request again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +27,7 @@ pub enum RetryAdvice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimited {
     pub name: LimitName,
-    pub holder: Holder,
+    pub holder: LimitHolder,
     pub measure: Measure,
     pub limit: u64,
     /// A number of requests or of tokens.
@@ -64,7 +61,7 @@ impl RateLimited {
         };
         match self.advice {
             RetryAdvice::At { wait, .. } => {
-                format!("rate limit of {limit} {of} reached; retry in {} s", whole_seconds(wait))
+                format!("rate limit of {limit} {of} reached; retry in {} s", retry_after_seconds(wait))
             }
             RetryAdvice::WhenOneEnds => format!("rate limit of {limit} {of} reached; retry when one of them has ended"),
             RetryAdvice::Never => format!(
@@ -80,7 +77,7 @@ impl From<&RateLimited> for Refusal {
     fn from(limited: &RateLimited) -> Self {
         let (wait, resets_at) = match limited.advice {
             RetryAdvice::At { wait, resets_at } => (Some(wait), Some(rfc3339(resets_at))),
-            RetryAdvice::WhenOneEnds => (Some(TRY_AGAIN_AFTER), None),
+            RetryAdvice::WhenOneEnds => (Some(Refusal::TRY_AGAIN_AFTER), None),
             RetryAdvice::Never => (None, None),
         };
         let refusal = Self::new(ErrorCode::RateLimited, limited.message())
@@ -89,15 +86,11 @@ impl From<&RateLimited> for Refusal {
             .with("measure", limited.measure.as_str())
             .with("limit", limited.limit)
             .with("requested", limited.requested)
-            .with("retry_after", wait.map(whole_seconds))
+            .with("retry_after", wait.map(retry_after_seconds))
             .with("resets_at", resets_at);
         match wait {
             Some(wait) => refusal.retry_after(wait),
             None => refusal,
         }
     }
-}
-
-fn whole_seconds(span: Duration) -> u64 {
-    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)).max(1)
 }

@@ -7,7 +7,7 @@ use events::limit::{LimitName, Measure};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
-use super::binding::Holder;
+use super::binding::LimitHolder;
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -22,7 +22,7 @@ pub struct RemainingLimit {
     #[serde(rename = "limit_id")]
     pub name: LimitName,
     #[serde(rename = "scope")]
-    pub holder: Holder,
+    pub holder: LimitHolder,
     pub measure: Measure,
     pub limit: u64,
     pub remaining: u64,
