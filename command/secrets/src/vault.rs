@@ -6,8 +6,8 @@
 //! belong to another address, and must never be sent to the old one.
 //!
 //! Two requests must not create different data keys for one scope, so sealing is serialized from reading the data key until
-//! the append. Each provider's newest opened key stays in memory, so that requests do not read the database; the vault
-//! therefore does not protect against someone who reads the process's memory. It does not replace the node's key (`reseal`
+//! the append. Each provider's newest opened key stays in memory until the provider changes, so that requests do not read the
+//! database; the vault therefore does not protect against someone who reads the process's memory. It does not replace the node's key (`reseal`
 //! does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a replacement
 //! (ADR-0007).
 
@@ -29,6 +29,8 @@ use super::{KeyCheck, Secret};
 
 /// The scope under which the check key of API keys is stored; no tenant has such an id.
 pub(super) const KEY_CHECK_SCOPE: &str = "key_check";
+/// The most opened keys that are kept in memory. Any others are opened for each request.
+const OPENED_MAX: usize = 10_000;
 /// How long a sealing waits for the append of the one before it.
 const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -179,10 +181,13 @@ impl Vault {
         }
         let secret = self.open_stored(provider, generation).await?;
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        if opened.get(&provider).is_none_or(|newest| newest.generation < generation) {
-            opened.insert(provider, Opened { generation, secret: secret.clone() });
-        }
+        keep(&mut opened, provider, Opened { generation, secret: secret.clone() });
         Ok(secret)
+    }
+
+    /// Drops the provider's opened key from memory: call it once the provider has changed or ended.
+    pub fn forget(&self, provider: ProviderId) {
+        self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(&provider);
     }
 
     async fn open_stored(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
@@ -252,6 +257,22 @@ impl Vault {
     }
 }
 
+/// Keeps the newest key of a provider. If there are too many, an arbitrary one makes room.
+fn keep(opened: &mut IdMap<ProviderId, Opened>, provider: ProviderId, newest: Opened) {
+    match opened.get_mut(&provider) {
+        Some(known) if known.generation < newest.generation => *known = newest,
+        Some(_) => {}
+        None => {
+            if opened.len() >= OPENED_MAX
+                && let Some(any) = opened.keys().next().copied()
+            {
+                opened.remove(&any);
+            }
+            opened.insert(provider, newest);
+        }
+    }
+}
+
 impl Sealer {
     /// Seals the secret that becomes `generation`, the provider's newest.
     pub fn seal(self, provider: ProviderId, generation: u32, secret: &Secret) -> Result<Sealed, VaultError> {
@@ -265,5 +286,29 @@ impl Sealer {
         let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
         let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
         Ok(Sealed { rows, permit: self.permit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(generation: u32) -> Opened {
+        Opened { generation, secret: Some(Secret::new(format!("k{generation}"))) }
+    }
+
+    #[test]
+    fn the_newest_key_of_a_provider_is_kept_and_the_number_of_keys_is_bounded() {
+        let id = |number: usize| -> ProviderId { format!("prv_{number:032x}").parse().unwrap() };
+        let mut kept = IdMap::default();
+        for generation in [1, 3, 2] {
+            keep(&mut kept, id(0), opened(generation));
+        }
+        assert_eq!(kept[&id(0)].generation, 3);
+        for number in 1..=OPENED_MAX + 5 {
+            keep(&mut kept, id(number), opened(1));
+        }
+        assert_eq!(kept.len(), OPENED_MAX);
+        assert!(kept.contains_key(&id(OPENED_MAX + 5)), "the newest is kept");
     }
 }

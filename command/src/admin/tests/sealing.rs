@@ -23,6 +23,10 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
     assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": null})).await.must(200);
     assert_eq!(vault.open(id, 3).await.unwrap(), None);
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "fourth"})).await.must(200);
+    assert_eq!(vault.open(id, 4).await.unwrap().unwrap().reveal(), "fourth");
+    lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+    assert_eq!(vault.open(id, 4).await.unwrap(), None, "it is not in memory either");
 }
 
 #[tokio::test]
