@@ -68,7 +68,7 @@ impl<'a> AdminContext<'a> {
         I: Copy + Serialize + DeserializeOwned,
     {
         let named = given.get(field)?.or(own);
-        let parent: I = named.ok_or_else(|| FieldError::new(field, "is missing"))?;
+        let parent: I = named.ok_or_else(|| FieldError::new(field, "is required"))?;
         given.put(field, parent);
         Ok(parent)
     }

@@ -38,9 +38,11 @@ pub struct Members(pub Vec<Member>);
 
 /// One field.
 #[derive(Clone)]
+#[must_use]
 pub struct Member {
     name: &'static str,
-    given: Shape,
+    /// The schema in bodies.
+    accepted: Shape,
     /// The schema in replies; `None` for a field that no reply has.
     shown: Option<Shape>,
     /// `None` for a field that no body has.
@@ -91,64 +93,58 @@ pub fn optional(name: &'static str, field_type: FieldType) -> Member {
 
 /// A field that only replies have.
 pub fn replied(name: &'static str, shape: Shape) -> Member {
-    let (given, shown) = (shape.clone(), Some(shape));
+    let (accepted, shown) = (shape.clone(), Some(shape));
     let (on_create, on_change) = (OnCreate::ReplyOnly, OnChange::Fixed);
-    Member { name, given, shown, read: None, default: Value::Null, on_create, on_change }
+    Member { name, accepted, shown, read: None, default: Value::Null, on_create, on_change }
 }
 
 /// A field that only reads have: replies to changes omit it.
-pub fn read(name: &'static str, shape: Shape) -> Member {
+pub fn only_in_reads(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::ReadOnly, ..replied(name, shape) }
 }
 
 impl Member {
     /// Forbids changes.
-    #[must_use]
     pub fn fixed(self) -> Self {
         Self { on_change: OnChange::Fixed, ..self }
     }
 
     /// Forbids removal.
-    #[must_use]
     pub fn kept(self) -> Self {
         Self { on_change: OnChange::Set, ..self }
     }
 
     /// Makes `null` in a change restore the default.
-    #[must_use]
     pub fn reset_by_null(self) -> Self {
         Self { on_change: OnChange::Removed, ..self }
     }
 
     /// Sets a different schema for replies.
-    #[must_use]
     pub fn shown_as(self, shape: Shape) -> Self {
         Self { shown: Some(shape), ..self }
     }
 
     /// Omits the field from replies.
-    #[must_use]
     pub fn hidden(self) -> Self {
         Self { shown: None, ..self }
     }
 
     /// Sets the description.
-    #[must_use]
     pub fn meaning(self, text: &str) -> Self {
         let shown = self.shown.map(|shape| schema::described(shape, text));
-        Self { given: schema::described(self.given, text), shown, ..self }
+        Self { accepted: schema::described(self.accepted, text), shown, ..self }
     }
 
-    fn created(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
+    fn read_creation(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
         if self.on_create == OnCreate::Required {
             return fields.required(self.name, |field| read(field)).map(Some);
         }
-        let given = fields.optional(self.name, |field| read(field))?;
-        Ok(given.or_else(|| Some(self.default.clone()).filter(|default| !default.is_null())))
+        let value = fields.optional(self.name, |field| read(field))?;
+        Ok(value.or_else(|| Some(self.default.clone()).filter(|default| !default.is_null())))
     }
 
     /// Reads the field of a change; `null` removes the value.
-    fn changed(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
+    fn read_change(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
         let removes = |field: &Field| self.on_change == OnChange::Removed && field.is_null();
         fields.changed(self.name, |field| if removes(&field) { Ok(Value::Null) } else { read(field) })
     }
@@ -156,47 +152,47 @@ impl Member {
 
 impl Members {
     /// The fields that a body can have, with their readers.
-    fn read(&self) -> impl Iterator<Item = (&Member, &Reader)> {
+    fn readable(&self) -> impl Iterator<Item = (&Member, &Reader)> {
         self.0.iter().filter_map(|member| Some((member, member.read.as_ref()?)))
     }
 
     /// The names of the fields that a creation may have.
     pub fn names(&self) -> Vec<&'static str> {
-        self.read().map(|(member, _)| member.name).collect()
+        self.readable().map(|(member, _)| member.name).collect()
     }
 
     /// Reads the body of a creation.
-    pub fn created(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
-        let mut given = FieldValues::default();
-        for (member, read) in self.read() {
-            if let Some(value) = member.created(&mut fields, read)? {
-                given.put(member.name, value);
+    pub fn read_creation(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
+        let mut values = FieldValues::default();
+        for (member, read) in self.readable() {
+            if let Some(value) = member.read_creation(&mut fields, read)? {
+                values.put(member.name, value);
             }
         }
         fields.finish()?;
-        Ok(given)
+        Ok(values)
     }
 
     /// Reads the body of a change.
-    pub fn changed(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
+    pub fn read_change(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
         let (fixed, changing): (Vec<_>, Vec<_>) =
-            self.read().partition(|(member, _)| member.on_change == OnChange::Fixed);
+            self.readable().partition(|(member, _)| member.on_change == OnChange::Fixed);
         fields.fixed(&fixed.iter().map(|(member, _)| member.name).collect::<Vec<_>>())?;
-        let mut given = FieldValues::default();
+        let mut values = FieldValues::default();
         for (member, read) in changing {
-            if let Some(value) = member.changed(&mut fields, read)? {
-                given.put(member.name, value);
+            if let Some(value) = member.read_change(&mut fields, read)? {
+                values.put(member.name, value);
             }
         }
         fields.finish()?;
-        Ok(given)
+        Ok(values)
     }
 
     /// The fields of a creation's schema. Close the schema if it is for a request.
     pub fn creation(&self) -> schema::Fields {
         self.0.iter().cloned().fold(object(), |fields, member| match member.on_create {
-            OnCreate::Required => fields.required(member.name, member.given),
-            OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.given)),
+            OnCreate::Required => fields.required(member.name, member.accepted),
+            OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.accepted)),
             OnCreate::ReplyOnly | OnCreate::ReadOnly => fields,
         })
     }
@@ -226,8 +222,8 @@ impl Declaration {
     pub fn change(&self) -> Shape {
         let fields = self.members.0.iter().cloned().fold(object(), |fields, member| match member.on_change {
             OnChange::Fixed => fields,
-            OnChange::Set => fields.optional(member.name, member.given),
-            OnChange::Removed => fields.optional(member.name, schema::nullable(member.given)),
+            OnChange::Set => fields.optional(member.name, member.accepted),
+            OnChange::Removed => fields.optional(member.name, schema::nullable(member.accepted)),
         });
         fields.closed()
     }
@@ -297,11 +293,11 @@ mod tests {
     }
 
     fn created(body: &Value) -> Result<Value, String> {
-        members().created(fields(body)).map(|given| json!(given)).map_err(|error| error.to_string())
+        members().read_creation(fields(body)).map(|given| json!(given)).map_err(|error| error.to_string())
     }
 
     fn changed(body: &Value) -> Result<Value, String> {
-        members().changed(fields(body)).map(|given| json!(given)).map_err(|error| error.to_string())
+        members().read_change(fields(body)).map(|given| json!(given)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -312,11 +308,11 @@ mod tests {
         let given = json!({ "name": "a", "kind": "k", "weight": 2, "rate": 3, "note": "n", "address": "x" });
         assert_eq!(created(&all), Ok(given));
         for (body, refused) in [
-            (json!({}), "name: is missing"),
+            (json!({}), "name: is required"),
             (json!({ "name": null }), "name: must be a string"),
             (json!({ "name": "long", "kind": 1 }), "name: must have at most 3 characters"),
-            (json!({ "name": "a" }), "kind: is missing"),
-            (json!({ "name": "a", "kind": "k", "is_set": true }), "is_set: is not a field of this"),
+            (json!({ "name": "a" }), "kind: is required"),
+            (json!({ "name": "a", "kind": "k", "is_set": true }), "is_set: unknown field"),
         ] {
             assert_eq!(created(&body), Err(refused.to_owned()));
         }
@@ -334,7 +330,7 @@ mod tests {
             (json!({ "name": null }), "name: must be a string"),
             (json!({ "weight": null }), "weight: must be a whole number from 0 to 9"),
             (json!({ "address": null }), "address: must be a string"),
-            (json!({ "is_set": true }), "is_set: is not a field of this"),
+            (json!({ "is_set": true }), "is_set: unknown field"),
         ] {
             assert_eq!(changed(&body), Err(refused.to_owned()));
         }

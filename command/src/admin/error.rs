@@ -11,7 +11,7 @@ use secrets::VaultError;
 
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
-use super::lifecycle::LifecycleError;
+use super::lifecycle::RuleError;
 use openapi::refusals;
 
 use crate::body::BodyError;
@@ -91,13 +91,8 @@ pub enum CommandError {
 
 impl CommandError {
     pub fn into_refusal(self) -> Refusal {
-        let (concerns_operator, message) = (self.concerns_operator(), self.to_string());
-        let refusal = self.refusal(message.clone());
-        if concerns_operator { refusal.because(message) } else { refusal }
-    }
-
-    /// The table. It has no wildcard, so that a new variant must choose.
-    fn refusal(self, message: String) -> Refusal {
+        let message = self.to_string();
+        // No wildcard, so that a new variant must choose. What the operator must know of has its cause in the log.
         match self {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
             Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER, message),
@@ -114,68 +109,42 @@ impl CommandError {
                 Refusal::new(ErrorCode::Conflict, format!("{field}: {message}")).with("field", field)
             }
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
+            Self::IdInUse { .. } => Refusal::new(ErrorCode::Conflict, message.clone()).because(message),
             Self::Ended { .. }
-            | Self::IdInUse { .. }
             | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted
             | Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message),
             Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
             Self::NotYetInForce { position } => {
-                Refusal::new(ErrorCode::ViewBehind, message).at(Some(position)).try_again()
+                let refusal = Refusal::new(ErrorCode::ViewBehind, message.clone()).because(message);
+                refusal.at(Some(position)).try_again()
             }
             Self::Hashing(_) => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
                 ledger_unavailable("no", "the ledger cannot be read now, so nothing was changed: try again")
+                    .because(message)
             }
             Self::NotAppended(error) if error.may_be_recorded() => ledger_unavailable(
                 "unknown",
                 "the ledger has not confirmed this change, but it may be recorded: send it again with the same \
                  Idempotency-Key, or read the resource first",
-            ),
+            )
+            .because(message),
             Self::NotAppended(_) => {
                 ledger_unavailable("no", "the ledger cannot record changes now, so nothing was changed: try again")
+                    .because(message)
             }
             Self::NotShown { position, .. } => {
-                let message = "the change is recorded, but the resource cannot be read now: read it later";
-                ledger_unavailable("yes", message).at(Some(position))
+                let later = "the change is recorded, but the resource cannot be read now: read it later";
+                ledger_unavailable("yes", later).at(Some(position)).because(message)
             }
             Self::Vault(_) | Self::Defect(_) => {
                 Refusal::new(ErrorCode::Internal, "an internal error: see the gateway's log for the cause")
+                    .because(message)
             }
-        }
-    }
-
-    /// True if the operator must know of the error: its cause is logged.
-    const fn concerns_operator(&self) -> bool {
-        match self {
-            Self::Vault(_)
-            | Self::Log(_)
-            | Self::NotAppended(_)
-            | Self::NotShown { .. }
-            | Self::Defect(_)
-            | Self::IdInUse { .. }
-            | Self::NotYetInForce { .. } => true,
-            Self::Field(_)
-            | Self::IdempotencyKeyMalformed(_)
-            | Self::MediaType
-            | Self::Body(_)
-            | Self::NoRoom(_)
-            | Self::NotPermitted(_)
-            | Self::OutOfReach { .. }
-            | Self::NotFound { .. }
-            | Self::ReferenceNotFound { .. }
-            | Self::ReferenceEnded { .. }
-            | Self::Ended { .. }
-            | Self::NameTaken { .. }
-            | Self::OwnerEnded { .. }
-            | Self::KeyExpired
-            | Self::GenerationsExhausted
-            | Self::Contended { .. }
-            | Self::IdempotencyKeyReused
-            | Self::Hashing(_) => false,
         }
     }
 
@@ -192,20 +161,16 @@ impl CommandError {
             AppendError::Unavailable(error) => Self::NotAppended(error),
         }
     }
-}
 
-/// An error of the rules of one kind of resource.
-pub trait RuleError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError;
-}
-
-impl RuleError for LifecycleError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        match self {
-            Self::Exists => CommandError::IdInUse { kind },
-            Self::Absent => CommandError::NotFound { kind },
-            Self::Ended => CommandError::Ended { kind },
-            Self::DeclarationMismatch(error) => error.into(),
+    /// The error of a refused command to a resource of this kind.
+    pub fn of_rule(kind: StreamKind, error: RuleError) -> Self {
+        match error {
+            RuleError::Exists => Self::IdInUse { kind },
+            RuleError::Absent => Self::NotFound { kind },
+            RuleError::Ended => Self::Ended { kind },
+            RuleError::Field(error) => error.into(),
+            RuleError::GenerationsExhausted => Self::GenerationsExhausted,
+            RuleError::DeclarationMismatch(error) => error.into(),
         }
     }
 }

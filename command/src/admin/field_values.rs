@@ -19,19 +19,6 @@ impl fmt::Debug for FieldValues {
     }
 }
 
-/// A resource whose state is built from the fields of bodies.
-pub trait FromFieldValues: ResourceState {
-    /// The fields as bodies set them, without the fields that are derived from them.
-    fn given(&self) -> Map<String, Value> {
-        members(self)
-    }
-
-    /// Adds the fields that are derived from those that bodies set.
-    fn resolve(_: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
-        Ok(())
-    }
-}
-
 /// What a change does to an optional field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Patch<T> {
@@ -44,9 +31,10 @@ pub enum Patch<T> {
 
 /// The declared fields do not match the struct of the resource's state: a defect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the declaration of {kind} does not match its struct: {reason}")]
+#[error("the declaration of {declared} does not match its type: {reason}")]
 pub struct DeclarationMismatch {
-    kind: &'static str,
+    /// The name of a kind of resource, or of a field.
+    declared: &'static str,
     reason: String,
 }
 
@@ -78,7 +66,7 @@ impl FieldValues {
     pub fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, DeclarationMismatch> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         serde_json::from_value(value.clone())
-            .map_err(|error| DeclarationMismatch { kind: name, reason: error.to_string() })
+            .map_err(|error| DeclarationMismatch { declared: name, reason: error.to_string() })
     }
 
     /// Takes a value that no event may contain. `null` stays in its place, so that the command still names the field.
@@ -98,24 +86,18 @@ impl FieldValues {
         self.0.insert(name.to_owned(), json!(value));
     }
 
-    /// The resource that a creation with these values makes.
-    pub fn make<R: FromFieldValues>(mut self, id: R::Id) -> Result<R, DeclarationMismatch> {
-        self.put(R::ID_FIELD, id);
-        state_of(self.0)
-    }
-
-    /// The resource after a change with these values.
-    pub fn apply_to<R: FromFieldValues>(&self, state: &R) -> Result<R, DeclarationMismatch> {
-        let mut members = state.given();
-        members.extend(self.0.clone());
-        members.retain(|_, value| !value.is_null());
-        state_of(members)
+    pub fn into_members(self) -> Map<String, Value> {
+        self.0
     }
 }
 
-fn state_of<R: FromFieldValues>(mut members: Map<String, Value>) -> Result<R, DeclarationMismatch> {
-    let state = R::resolve(&mut members).and_then(|()| serde_json::from_value(members.into()));
-    state.map_err(|error| DeclarationMismatch { kind: R::KIND.as_str(), reason: error.to_string() })
+/// The state with these fields, and with those that `derive` adds.
+pub fn state_of<R: ResourceState>(
+    mut members: Map<String, Value>,
+    derive: impl FnOnce(&mut Map<String, Value>) -> Result<(), serde_json::Error>,
+) -> Result<R, DeclarationMismatch> {
+    let state = derive(&mut members).and_then(|()| serde_json::from_value(members.into()));
+    state.map_err(|error| DeclarationMismatch { declared: R::KIND.as_str(), reason: error.to_string() })
 }
 
 /// The fields of a state, or of a part of one, in the form of the events.

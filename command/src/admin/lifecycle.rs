@@ -3,45 +3,66 @@
 //! [`Lifecycle::decide`] and [`Lifecycle::evolve`] are pure and the same for all nine kinds, so no kind can be recreated
 //! after its end, changed before its creation, or ended twice in the log. A repeated `DELETE` decides on no event instead
 //! of an error, because its caller has what it wanted. A change carries the whole new state, so earlier changes of a stream
-//! do not matter. What one kind requires of its state is in its [`Rules`], and a command that only one kind has is its
-//! [`SpecialCommand`]; both are in the kind's file in `resources`.
+//! do not matter. What one kind requires of its state is in its [`Rules`], in the kind's file in `resources`.
 //!
 //! A decision depends on the stream and the command alone: no clock, no randomness, no other resource, no caller. Authority
 //! and references are checked before, in `routes` and `resources`. Nine aggregates, or a macro that writes them, were
 //! rejected: their unit tests would need a runtime, and their life cycles could differ. `cqrs_es` gets one thin
 //! [`cqrs_es::Aggregate`] that calls `decide` and `evolve` and adds nothing.
 
-use std::convert::Infallible;
 use std::fmt;
 
 use events::event::{Change, Event, Resource, ResourceState, StreamKind};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
-use super::field_values::{DeclarationMismatch, FieldValues, FromFieldValues};
+use super::field_values::{DeclarationMismatch, FieldValues, members, state_of};
+use super::fields::FieldError;
 
 /// The rules of one kind of resource, beyond what all kinds have in common.
-pub trait Rules: FromFieldValues {
+pub trait Rules: ResourceState {
     /// The state that its commands are decided on.
     type State: StateOf<Self>;
-    /// Its commands besides create, change and end; [`Infallible`] if it has none.
-    type Special: SpecialCommand<Self>;
-    type Error: std::error::Error + From<LifecycleError> + Send;
+
+    /// The fields of the state that bodies can set, without those that are derived from them.
+    fn settable(&self) -> Map<String, Value> {
+        members(self)
+    }
+
+    /// Adds the fields that are derived from those that bodies set.
+    fn derive(_: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// The resource that a creation with these values makes.
+    fn of_values(id: Self::Id, mut values: FieldValues) -> Result<Self, DeclarationMismatch> {
+        values.put(Self::ID_FIELD, id);
+        state_of(values.into_members(), Self::derive)
+    }
+
+    /// The resource after a change with these values.
+    fn changed_by(&self, change: &FieldValues) -> Result<Self, DeclarationMismatch> {
+        let mut members = self.settable();
+        members.extend(change.clone().into_members());
+        members.retain(|_, value| !value.is_null());
+        state_of(members, Self::derive)
+    }
 
     /// Checks the rules that hold after every command, and brings the state into its normal form.
-    fn validated(self) -> Result<Self, Self::Error> {
+    fn validated(self) -> Result<Self, RuleError> {
         Ok(self)
     }
 
     /// Checks a resource that is about to be created.
-    fn validated_new(self) -> Result<Self, Self::Error> {
+    fn validated_new(self) -> Result<Self, RuleError> {
         self.validated()
     }
 
     /// Applies a change and checks the result.
-    fn validated_change(&self, change: &FieldValues) -> Result<Self, Self::Error> {
-        change.apply_to(self).map_err(LifecycleError::from)?.validated()
+    fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
+        self.changed_by(change)?.validated()
     }
 }
 
@@ -66,29 +87,16 @@ impl<R: ResourceState> StateOf<R> for R {
     }
 }
 
-/// A command that only one kind of resource has. It needs a live resource.
-pub trait SpecialCommand<R: Rules>: Send {
-    fn decide(self, state: &R::State) -> Result<Resource, R::Error>;
-}
-
-impl<R: Rules> SpecialCommand<R> for Infallible {
-    fn decide(self, _: &R::State) -> Result<Resource, R::Error> {
-        match self {}
-    }
-}
-
 /// A command to a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command<R, S> {
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command<R> {
     /// Creates the resource with this state.
     Create(R),
     Change(FieldValues),
     End,
-    Special(S),
+    /// Records an event that only one kind has, and that was decided on the resource's state. It needs a live resource.
+    Record(Resource),
 }
-
-/// The commands of one kind.
-pub type CommandOf<R> = Command<R, <R as Rules>::Special>;
 
 /// The state of a resource after its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -100,36 +108,47 @@ pub enum Lifecycle<R: Rules> {
     Ended(R::State),
 }
 
-/// The resource is not in the phase of its life cycle that the command needs.
+/// The reason why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LifecycleError {
+pub enum RuleError {
     #[error("exists already")]
     Exists,
     #[error("does not exist")]
     Absent,
     #[error("has ended")]
     Ended,
+    /// The resource would break a rule of its kind.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// After four billion secrets of a key or a provider.
+    #[error("has no generation left")]
+    GenerationsExhausted,
     #[error(transparent)]
     DeclarationMismatch(#[from] DeclarationMismatch),
 }
 
+impl RuleError {
+    pub fn of_field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Field(FieldError::new(field, reason))
+    }
+}
+
 impl<R: Rules> Lifecycle<R> {
     /// The event that a command leads to; `None` for a repeated `DELETE`, which changes nothing.
-    pub fn decide(&self, command: CommandOf<R>) -> Result<Option<Resource>, R::Error> {
+    pub fn decide(&self, command: Command<R>) -> Result<Option<Resource>, RuleError> {
         Ok(Some(match (command, self) {
             (Command::Create(resource), Self::Absent) => Change::created(resource.validated_new()?).into(),
-            (Command::Create(_), Self::Live(_)) => return Err(LifecycleError::Exists.into()),
-            (Command::Create(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
+            (Command::Create(_), Self::Live(_)) => return Err(RuleError::Exists),
+            (Command::Create(_) | Command::Change(_) | Command::Record(_), Self::Ended(_)) => {
+                return Err(RuleError::Ended);
+            }
             (Command::Change(change), Self::Live(state)) => {
                 Change::changed(state.resource().validated_change(&change)?).into()
             }
-            (Command::Special(command), Self::Live(state)) => command.decide(state)?,
+            (Command::Record(event), Self::Live(_)) => event,
             (Command::End, Self::Live(state)) => Change::<R>::Ended(state.resource().id()).into(),
             (Command::End, Self::Ended(_)) => return Ok(None),
-            (Command::Change(_) | Command::Special(_), Self::Ended(_)) => return Err(LifecycleError::Ended.into()),
-            (Command::Change(_) | Command::Special(_) | Command::End, Self::Absent) => {
-                return Err(LifecycleError::Absent.into());
-            }
+            (Command::Change(_) | Command::Record(_) | Command::End, Self::Absent) => return Err(RuleError::Absent),
         }))
     }
 
@@ -213,9 +232,9 @@ impl<'de> Deserialize<'de> for Fact {
 
 impl<R: Rules> cqrs_es::Aggregate for Lifecycle<R> {
     const TYPE: &'static str = R::KIND.as_str();
-    type Command = CommandOf<R>;
+    type Command = Command<R>;
     type Event = Fact;
-    type Error = R::Error;
+    type Error = RuleError;
     type Services = ();
 
     async fn handle(
@@ -223,7 +242,7 @@ impl<R: Rules> cqrs_es::Aggregate for Lifecycle<R> {
         command: Self::Command,
         (): &Self::Services,
         sink: &cqrs_es::event_sink::EventSink<Self>,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), RuleError> {
         if let Some(fact) = self.decide(command)? {
             sink.write(Fact(fact), self).await;
         }
@@ -238,15 +257,13 @@ impl<R: Rules> cqrs_es::Aggregate for Lifecycle<R> {
 /// Decisions as sentences: `given([events]).when(command).then([events])`.
 #[cfg(test)]
 pub mod spec {
-    use std::fmt::Debug;
-
     use events::event::{Change, Resource, ResourceState};
 
-    use super::{CommandOf, Lifecycle, Rules};
+    use super::{Command, Lifecycle, RuleError, Rules};
 
     pub struct Given<R: Rules>(Lifecycle<R>);
 
-    pub struct Decided<R: Rules>(Result<Option<Resource>, R::Error>);
+    pub struct Decided(Result<Option<Resource>, RuleError>);
 
     pub fn given<R: Rules>(facts: impl IntoIterator<Item = Resource>) -> Given<R> {
         let mut lifecycle = Lifecycle::default();
@@ -255,12 +272,12 @@ pub mod spec {
     }
 
     impl<R: Rules> Given<R> {
-        pub fn when(self, command: CommandOf<R>) -> Decided<R> {
+        pub fn when(self, command: Command<R>) -> Decided {
             Decided(self.0.decide(command))
         }
     }
 
-    impl<R: Rules<Error: PartialEq + Debug>> Decided<R> {
+    impl Decided {
         pub fn then(self, facts: impl IntoIterator<Item = Resource>) {
             assert_eq!(self.0.map(Vec::from_iter), Ok(facts.into_iter().collect()));
         }
@@ -269,8 +286,8 @@ pub mod spec {
             self.then([]);
         }
 
-        pub fn then_refused(self, error: R::Error) {
-            assert_eq!(self.0, Err(error));
+        pub fn then_refused(self, error: impl Into<RuleError>) {
+            assert_eq!(self.0, Err(error.into()));
         }
     }
 
@@ -306,14 +323,14 @@ mod tests {
     #[test]
     fn an_end_keeps_the_state_and_a_second_one_is_nothing_new() {
         let mut lifecycle = Lifecycle::<Partner>::Absent;
-        assert_eq!(lifecycle.decide(Command::End), Err(LifecycleError::Absent));
+        assert_eq!(lifecycle.decide(Command::End), Err(RuleError::Absent));
         lifecycle.evolve(spec::created(partner("a")));
         let end = lifecycle.decide(Command::End).unwrap().unwrap();
         assert_eq!(end, spec::ended::<Partner>(spec::id(1)));
         lifecycle.evolve(end);
         assert_eq!(lifecycle, Lifecycle::Ended(partner("a")));
         assert_eq!(lifecycle.decide(Command::End), Ok(None));
-        assert_eq!(lifecycle.decide(Command::Create(partner("b"))), Err(LifecycleError::Ended));
+        assert_eq!(lifecycle.decide(Command::Create(partner("b"))), Err(RuleError::Ended));
     }
 
     #[test]

@@ -24,21 +24,20 @@ use super::admin_context::AdminContext;
 use super::declaration::Declaration;
 use super::described;
 use super::field_values::FieldValues;
-use super::fields::Fields;
-use super::lifecycle::{Command, CommandOf, Rules, StateOf};
+use super::lifecycle::{Command, Rules, StateOf};
 use super::request::AdminRequest;
 use super::store::{Loaded, Write, WriteError};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 
 /// How often a command is decided at most, if other commands change the resource meanwhile.
 const ATTEMPTS_MAX: usize = 10;
 /// How long a reply waits until this node's tables have the change.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
-/// The field of a stored reply that has [`Plan::extra_fields`]. Logs contain it, so it cannot change.
+/// The field of a stored reply that has [`CommandPlan::extra_fields`]. Logs contain it, so it cannot change.
 const EXTRA_FIELDS: &str = "shown";
 
 /// What is special to the administration of one of the nine resources.
-pub trait Administered: Rules<Error: RuleError> {
+pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;
 
@@ -72,15 +71,15 @@ pub trait Administered: Rules<Error: RuleError> {
         cx: &AdminContext<'_>,
         id: Self::Id,
         given: FieldValues,
-    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send;
+    ) -> impl Future<Output = Result<CommandPlan<Self>, CommandError>> + Send;
 
     /// Plans a change of the resource.
     fn change(
         cx: &AdminContext<'_>,
         state: &Self::State,
         given: FieldValues,
-    ) -> impl Future<Output = Result<Plan<Self>, CommandError>> + Send {
-        std::future::ready(Ok(Plan::of(Command::Change(given), state, cx)))
+    ) -> impl Future<Output = Result<CommandPlan<Self>, CommandError>> + Send {
+        std::future::ready(Ok(CommandPlan::of(Command::Change(given), state, cx)))
     }
 
     /// The side rows that are written with its end.
@@ -91,15 +90,16 @@ pub trait Administered: Rules<Error: RuleError> {
     /// Drops what this node keeps in memory of the resource. Called once the tables have its change.
     fn forget(_: &AdminState, _: &Self::State) {}
 
-    /// Fields of the reply to its end, as in [`Plan::extra_fields`].
+    /// Fields of the reply to its end, as in [`CommandPlan::extra_fields`].
     fn extra_fields_at_end() -> Map<String, Value> {
         Map::new()
     }
 }
 
 /// A command with everything that is recorded or replied along with it.
-pub struct Plan<R: Rules> {
-    pub command: CommandOf<R>,
+#[must_use]
+pub struct CommandPlan<R: Rules> {
+    pub command: Command<R>,
     /// The owners that its events are about.
     pub chain: Chain,
     pub side: Vec<SideRow>,
@@ -112,20 +112,19 @@ pub struct Plan<R: Rules> {
     pub extra_fields: Map<String, Value>,
 }
 
-impl<R: Rules> Plan<R> {
-    pub fn new(command: CommandOf<R>, chain: Chain) -> Self {
+impl<R: Rules> CommandPlan<R> {
+    pub fn new(command: Command<R>, chain: Chain) -> Self {
         Self { command, chain, side: Vec::new(), sealed: None, secret: None, extra_fields: Map::new() }
     }
 
     /// Plans a command to an existing resource.
-    pub fn of(command: CommandOf<R>, state: &R::State, cx: &AdminContext<'_>) -> Self
+    pub fn of(command: Command<R>, state: &R::State, cx: &AdminContext<'_>) -> Self
     where
         R: Administered,
     {
         Self::new(command, R::chain(state, &cx.tables))
     }
 
-    #[must_use]
     pub fn with_side(mut self, rows: impl IntoIterator<Item = SideRow>) -> Self {
         self.side.extend(rows);
         self
@@ -154,7 +153,7 @@ async fn create<R: Administered>(
         let cx = AdminContext::new(&admin, &request.caller)?;
         let fields = request.fields()?.refuse_unknown(&members.names())?;
         R::may_create(&cx)?;
-        let plan = R::create(&cx, id, members.created(fields)?).await?;
+        let plan = R::create(&cx, id, members.read_creation(fields)?).await?;
         if let Some(outcome) = execute(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return outcome.into_reply(&cx).await;
         }
@@ -167,7 +166,7 @@ async fn change<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute_on::<R, _>(&admin, &id, &request, (Purpose::Change, plan_change::<R>)).await
+    execute_on::<R, _>(&admin, &id, &request, plan_change::<R>).await
 }
 
 async fn end<R: Administered>(
@@ -175,33 +174,28 @@ async fn end<R: Administered>(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute_on::<R, _>(&admin, &id, &request, (Purpose::End, plan_end::<R>)).await
+    execute_on::<R, _>(&admin, &id, &request, plan_end::<R>).await
 }
 
 async fn plan_change<R: Administered>(
     cx: &AdminContext<'_>,
     state: &R::State,
-    fields: Fields,
-) -> Result<Plan<R>, CommandError> {
-    R::change(cx, state, R::declaration().members.changed(fields)?).await
+    request: &AdminRequest,
+) -> Result<CommandPlan<R>, CommandError> {
+    cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
+    R::change(cx, state, R::declaration().members.read_change(request.fields()?)?).await
 }
 
 async fn plan_end<R: Administered>(
     cx: &AdminContext<'_>,
     state: &R::State,
-    fields: Fields,
-) -> Result<Plan<R>, CommandError> {
+    request: &AdminRequest,
+) -> Result<CommandPlan<R>, CommandError> {
+    let fields = request.fields()?;
     R::may_end(cx)?;
     fields.finish()?;
-    let plan = Plan::of(Command::End, state, cx).with_side(R::side_rows_at_end(state));
-    Ok(Plan { extra_fields: R::extra_fields_at_end(), ..plan })
-}
-
-/// What a command does to an existing resource. If an owner has ended, it can be ended, but no longer changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Change,
-    End,
+    let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(state));
+    Ok(CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan })
 }
 
 /// Plans a command to an existing resource that the caller may manage, and executes it. If another command was faster, it
@@ -210,10 +204,10 @@ pub async fn execute_on<R: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
-    (purpose, plan): (Purpose, F),
+    plan: F,
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&AdminContext<'_>, &R::State, Fields) -> Result<Plan<R>, CommandError>,
+    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Result<CommandPlan<R>, CommandError>,
 {
     if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);
@@ -224,11 +218,8 @@ where
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
-        let chain = managed_chain::<R>(&cx, state)?;
-        if purpose == Purpose::Change {
-            cx.require_live_owners(R::KIND, &chain)?;
-        }
-        let plan = plan(&cx, state, request.fields()?).await?;
+        require_managed::<R>(&cx, state)?;
+        let plan = plan(&cx, state, request).await?;
         if let Some(outcome) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
             return outcome.into_reply(&cx).await;
         }
@@ -236,12 +227,10 @@ where
     Err(CommandError::Contended { kind: R::KIND })
 }
 
-/// The owners of the resource. Errors: the caller cannot see it, or may not manage it.
-fn managed_chain<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<Chain, CommandError> {
-    let chain = R::chain(state, &cx.tables);
-    cx.require_visible(R::KIND, &chain)?;
-    R::may_manage(cx, state)?;
-    Ok(chain)
+/// Errors: the caller cannot see the resource, or may not manage it.
+fn require_managed<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<(), CommandError> {
+    cx.require_visible(R::KIND, &R::chain(state, &cx.tables))?;
+    R::may_manage(cx, state)
 }
 
 /// The outcome of an executed command.
@@ -263,11 +252,11 @@ async fn execute<R: Administered>(
     request: &AdminRequest,
     loaded: Loaded<R>,
     id: R::Id,
-    plan: Plan<R>,
+    plan: CommandPlan<R>,
     status: StatusCode,
 ) -> Result<Option<Outcome<R>>, CommandError> {
     let admin = cx.admin;
-    let Plan { command, chain, mut side, sealed, secret, extra_fields } = plan;
+    let CommandPlan { command, chain, mut side, sealed, secret, extra_fields } = plan;
     let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
@@ -283,7 +272,7 @@ async fn execute<R: Administered>(
     drop(sealing);
     match written {
         Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, extra_fields, status })),
-        Err(WriteError::Refused(error)) => Err(error.into_command_error(R::KIND)),
+        Err(WriteError::Refused(error)) => Err(CommandError::of_rule(R::KIND, error)),
         Err(WriteError::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
         Err(WriteError::Append(AppendError::OptimisticLock)) => Ok(None),
         Err(WriteError::Append(AppendError::Outdated { position })) => {
@@ -344,7 +333,7 @@ async fn replay<R: Administered>(
     wait_until_in_force(admin, stored.position).await?;
     let newest = Loaded::<R>::read(&admin.log, id, None).await?;
     let cx = AdminContext::new(admin, caller)?;
-    managed_chain::<R>(&cx, newest.lifecycle.state().ok_or_else(broken)?)?;
+    require_managed::<R>(&cx, newest.lifecycle.state().ok_or_else(broken)?)?;
     let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
     let extra_fields = body.get(EXTRA_FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
     Ok(reply(status, stored.position, with_extra_fields(resource_body(admin, &loaded).await?, extra_fields)))

@@ -20,9 +20,9 @@ use super::resources::handles::{self, PLATFORM};
 use super::resources::issue_secret;
 use super::resources::names::claim;
 use super::resources::person::digests;
-use super::routes::{Administered, Plan, wait_until_in_force};
+use super::routes::{Administered, CommandPlan, wait_until_in_force};
 use super::store::{Loaded, Write, WriteError};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 
 const NAME: &str = "default";
 const ACTOR: Actor = Actor::System("setup");
@@ -130,7 +130,7 @@ async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandErro
     let claim = handles::claim::<Partner>(id, PLATFORM, &handles());
     let made = Partner { handles: handles(), ..Partner::new(id, NAME) };
     let chain = Chain { partner: Some(id), ..Chain::default() };
-    let plan = Plan::new(Command::Create(made), chain).with_side(claim);
+    let plan = CommandPlan::new(Command::Create(made), chain).with_side(claim);
     record::<Partner>(log, id, plan).await?;
     Ok(id)
 }
@@ -140,7 +140,7 @@ async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<Ten
     let claim = handles::claim::<Tenant>(id, partner, &handles());
     let made = Tenant { handles: handles(), ..Tenant::new(id, partner, NAME) };
     let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
-    let plan = Plan::new(Command::Create(made), chain).with_side(claim);
+    let plan = CommandPlan::new(Command::Create(made), chain).with_side(claim);
     record::<Tenant>(log, id, plan).await?;
     Ok(id)
 }
@@ -150,7 +150,7 @@ async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantI
     let person = PersonalData { subject: id, name: NAME.to_owned(), email: None, salt: ids.bytes::<16>().to_vec() };
     let made = User { handles: handles(), ..User::new(id, tenant, digests(&person).name) };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
-    let plan = Plan::new(Command::Create(made), chain).with_side([SideRow::PersonalData(person)]);
+    let plan = CommandPlan::new(Command::Create(made), chain).with_side([SideRow::PersonalData(person)]);
     let plan = plan.with_side(handles::claim::<User>(id, tenant, &handles()));
     record::<User>(log, id, plan).await?;
     Ok(id)
@@ -207,7 +207,7 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
     let id: ProviderId = admin.ids.make();
     let claim = claim(Provider::KIND, id, &name, None);
     let made = Provider::new(id, name, DEV_KIND);
-    let plan = Plan::new(Command::Create(made), Chain::default());
+    let plan = CommandPlan::new(Command::Create(made), Chain::default());
     make::<Provider>(admin, id, plan.with_side([claim])).await?;
     Ok(id)
 }
@@ -215,20 +215,20 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
 async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel) -> Result<(), CommandError> {
     let tables = admin.tables.load();
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
-        let (id, given) = (admin.ids.make(), given(model)?);
-        let made = Price::new((id, provider), model.backend, given, admin.clock.now());
-        make::<Price>(admin, id, Plan::new(Command::Create(made), Chain::default())).await?;
+        let (id, rates) = (admin.ids.make(), rates_of(model)?);
+        let made = Price::new((id, provider), model.backend, rates, admin.clock.now());
+        make::<Price>(admin, id, CommandPlan::new(Command::Create(made), Chain::default())).await?;
     }
     if tables.model_named(None, model.name).is_none() {
         let id: ModelId = admin.ids.make();
         let made = Model::new(id, model.name, vec![target(provider, model)]);
-        let plan = Plan::new(Command::Create(made), Chain::default());
+        let plan = CommandPlan::new(Command::Create(made), Chain::default());
         make::<Model>(admin, id, plan.with_side([claim(Model::KIND, id, model.name, None)])).await?;
     }
     Ok(())
 }
 
-fn given(model: &DevModel) -> Result<GivenRates, CommandError> {
+fn rates_of(model: &DevModel) -> Result<GivenRates, CommandError> {
     let negative = || CommandError::Defect(format!("a negative price of {}", model.name));
     let input = NanoUsdPerMtok::new(model.input).ok_or_else(negative)?;
     let output = NanoUsdPerMtok::new(model.output).ok_or_else(negative)?;
@@ -248,7 +248,7 @@ async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Re
     let (secret, stored) = issue_secret(admin, id, 1).await?;
     let made = Key::new(id, tenancy.user, "dev");
     let chain = Chain { key: Some(id), ..tenancy.chain() };
-    let plan = Plan::new(Command::Create(made), chain).with_side([stored]);
+    let plan = CommandPlan::new(Command::Create(made), chain).with_side([stored]);
     make::<Key>(admin, id, plan).await?;
     Ok(secret)
 }
@@ -257,22 +257,22 @@ async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -
     let id: BudgetId = admin.ids.make();
     let opened = Budget::new(id, Scope::Key(key), DEV_LIMIT, Period::Total);
     let chain = Chain { key: Some(key), ..tenancy.chain() };
-    make::<Budget>(admin, id, Plan::new(Command::Create(opened), chain)).await
+    make::<Budget>(admin, id, CommandPlan::new(Command::Create(opened), chain)).await
 }
 
 /// Records a creation, and waits until the tables have it.
-async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: Plan<A>) -> Result<(), CommandError> {
+async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: CommandPlan<A>) -> Result<(), CommandError> {
     wait_until_in_force(admin, record::<A>(&admin.log, id, plan).await?).await
 }
 
 /// Records a creation: the position of its event.
-async fn record<A: Administered>(log: &Log, id: A::Id, plan: Plan<A>) -> Result<u64, CommandError> {
-    let Plan { command, chain, side, .. } = plan;
+async fn record<A: Administered>(log: &Log, id: A::Id, plan: CommandPlan<A>) -> Result<u64, CommandError> {
+    let CommandPlan { command, chain, side, .. } = plan;
     let (context, basis) = (Context::about(ACTOR, chain), Basis::default());
     let write = Write { command, context, side, idempotency: None, basis };
     match Loaded::<A>::absent(id).write(log, write).await {
         Ok(loaded) => Ok(loaded.position),
-        Err(WriteError::Refused(error)) => Err(error.into_command_error(A::KIND)),
+        Err(WriteError::Refused(error)) => Err(CommandError::of_rule(A::KIND, error)),
         Err(WriteError::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
     }
 }

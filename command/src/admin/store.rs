@@ -4,11 +4,10 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
-use events::ledger::Overflow;
-use events::log::{Append, AppendError, Basis, Idempotency, Log, LogError, SideRow};
+use events::log::{Append, AppendError, Basis, Idempotency, Log, SideRow};
 use projections::resource::Lifetime;
 
-use super::lifecycle::{CommandOf, Fact, Lifecycle, Rules};
+use super::lifecycle::{Command, Fact, Lifecycle, RuleError, Rules};
 use crate::admin::error::CommandError;
 
 /// An aggregate that was loaded from the log.
@@ -25,7 +24,7 @@ pub struct Loaded<R: Rules> {
 
 /// A command, with what is appended along with its events.
 pub struct Write<R: Rules> {
-    pub command: CommandOf<R>,
+    pub command: Command<R>,
     pub context: Context,
     pub side: Vec<SideRow>,
     pub idempotency: Option<Idempotency>,
@@ -33,8 +32,8 @@ pub struct Write<R: Rules> {
 }
 
 /// The reason why nothing was written.
-pub enum WriteError<E> {
-    Refused(E),
+pub enum WriteError {
+    Refused(RuleError),
     Append(AppendError),
 }
 
@@ -75,14 +74,13 @@ impl<R: Rules> Loaded<R> {
     }
 
     /// Handles the command and appends its events. A command without events appends nothing.
-    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, WriteError<R::Error>> {
+    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, WriteError> {
         let sink = EventSink::default();
         self.lifecycle.handle(write.command, &(), &sink).await.map_err(WriteError::Refused)?;
         let events: Vec<Event> = sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect();
         if events.is_empty() {
             return Ok(self);
         }
-        let count = u64::try_from(events.len()).map_err(|_| overflow())?;
         let append = Append {
             stream: self.stream.clone(),
             expected_sequence: self.sequence,
@@ -93,13 +91,10 @@ impl<R: Rules> Loaded<R> {
             basis: write.basis,
         };
         let appended = log.append(append).await.map_err(WriteError::Append)?;
-        self.sequence += count;
+        // One event, or its last of several: their positions are consecutive.
+        self.sequence += appended.last - appended.first + 1;
         self.position = appended.last;
         self.lifetime = Some(self.lifetime_at(appended.recorded_at));
         Ok(self)
     }
-}
-
-const fn overflow<E>() -> WriteError<E> {
-    WriteError::Append(AppendError::Unavailable(LogError::Overflow(Overflow)))
 }

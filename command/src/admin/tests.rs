@@ -19,11 +19,11 @@ pub mod lab;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::lifecycle::{Command, CommandOf};
+use super::lifecycle::Command;
 use super::routes::Administered;
 
 /// The command that the body of a change leads to.
-pub fn change<R: Administered>(body: &Value) -> CommandOf<R> {
+pub fn change<R: Administered>(body: &Value) -> Command<R> {
     let fields = Fields::of_body(body.to_string().as_bytes()).unwrap();
-    Command::Change(R::declaration().members.changed(fields).unwrap())
+    Command::Change(R::declaration().members.read_change(fields).unwrap())
 }

@@ -2,11 +2,10 @@
 //! counted in depend on them. The limit, the alerts and what happens when money is short may change. A limit below what is
 //! spent already ends no hold, and admits no new one.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
-use events::event::{Chain, StreamKind};
 use events::fraction::Fraction;
 use events::ids::BudgetId;
 use events::time::Period;
@@ -17,12 +16,12 @@ use serde_json::json;
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, one_of};
-use crate::admin::field_values::{FieldValues, FromFieldValues};
-use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::field_values::FieldValues;
+use crate::admin::fields::Field;
+use crate::admin::lifecycle::{Command, RuleError, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 /// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;
@@ -47,43 +46,17 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     Declaration::of::<Budget>(members, example)
 });
 
-/// The reason why a command to a budget is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BudgetError {
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    #[error("must not be negative")]
-    NegativeLimit,
-    #[error("must not have {0} twice")]
-    AlertRepeated(Fraction),
-}
-
-impl RuleError for BudgetError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        let field = match self {
-            Self::Lifecycle(error) => return error.into_command_error(kind),
-            Self::NegativeLimit => "limit_usd",
-            Self::AlertRepeated(_) => "alert_at",
-        };
-        FieldError::new(field, self.to_string()).into()
-    }
-}
-
-impl FromFieldValues for Budget {}
-
 impl Rules for Budget {
     type State = Self;
-    type Special = Infallible;
-    type Error = BudgetError;
 
     /// Sorts the alerts.
-    fn validated(mut self) -> Result<Self, BudgetError> {
+    fn validated(mut self) -> Result<Self, RuleError> {
         if self.limit_usd.is_negative() {
-            return Err(BudgetError::NegativeLimit);
+            return Err(RuleError::of_field("limit_usd", "must not be negative"));
         }
         self.alert_at.sort_unstable();
         match self.alert_at.array_windows().find(|[before, after]| before == after) {
-            Some([repeated, _]) => Err(BudgetError::AlertRepeated(*repeated)),
+            Some([repeated, _]) => Err(RuleError::of_field("alert_at", format!("must not have {repeated} twice"))),
             None => Ok(self),
         }
     }
@@ -104,10 +77,14 @@ impl Administered for Budget {
         cx.require_wider_reach(state.scope)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
-        let opened: Self = given.make(id)?;
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: BudgetId,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
+        let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope, "scope")?;
-        Ok(Plan::new(Command::Create(opened), chain))
+        Ok(CommandPlan::new(Command::Create(opened), chain))
     }
 }
 
@@ -119,7 +96,6 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Change, Create, End};
-    use crate::admin::lifecycle::CommandOf;
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
     use crate::admin::tests::change;
 
@@ -131,7 +107,7 @@ mod tests {
         Budget::new(id(1), Scope::Tenant(id(2)), NanoUsd::new(nanos), Period::Month)
     }
 
-    fn limit(nanos: i64) -> CommandOf<Budget> {
+    fn limit(nanos: i64) -> Command<Budget> {
         let mut given = FieldValues::default();
         given.put("limit_usd", NanoUsd::new(nanos));
         Change(given)
@@ -142,8 +118,10 @@ mod tests {
         given([]).when(Create(budget(5))).then([created(budget(5))]);
         given([created(budget(5))]).when(limit(9)).then([changed(budget(9))]);
         given([created(budget(5))]).when(limit(0)).then([changed(budget(0))]);
-        given([created(budget(5))]).when(limit(-1)).then_refused(BudgetError::NegativeLimit);
-        given([]).when(Create(budget(-1))).then_refused(BudgetError::NegativeLimit);
+        given([created(budget(5))])
+            .when(limit(-1))
+            .then_refused(RuleError::of_field("limit_usd", "must not be negative"));
+        given([]).when(Create(budget(-1))).then_refused(RuleError::of_field("limit_usd", "must not be negative"));
     }
 
     #[test]
@@ -151,10 +129,8 @@ mod tests {
         let closed = || ended::<Budget>(id(1));
         given([created(budget(5))]).when(End).then([closed()]);
         given([created(budget(5)), closed()]).when(End).then_nothing();
-        given([created(budget(5)), closed()])
-            .when(limit(9))
-            .then_refused(BudgetError::Lifecycle(LifecycleError::Ended));
-        given([]).when(End).then_refused(BudgetError::Lifecycle(LifecycleError::Absent));
+        given([created(budget(5)), closed()]).when(limit(9)).then_refused(RuleError::Ended);
+        given([]).when(End).then_refused(RuleError::Absent);
     }
 
     #[test]
@@ -164,8 +140,8 @@ mod tests {
         given([]).when(Create(watched(&["1", "0.5", "0.8"]))).then([created(watched(&["0.5", "0.8", "1"]))]);
         let change = |texts: &[&str]| change(&json!({ "alert_at": texts }));
         given([created(watched(&["0.5"]))]).when(change(&[])).then([changed(budget(5))]);
-        let twice = "0.5".parse().expect("a fraction");
-        given([created(budget(5))]).when(change(&["0.5", "1", "0.50"])).then_refused(BudgetError::AlertRepeated(twice));
+        let twice = RuleError::of_field("alert_at", "must not have 0.5 twice");
+        given([created(budget(5))]).when(change(&["0.5", "1", "0.50"])).then_refused(twice);
     }
 
     #[test]

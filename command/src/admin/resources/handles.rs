@@ -64,7 +64,7 @@ mod tests {
 
     fn read(name: &'static str, value: &str) -> Result<Option<String>, FieldError> {
         let body = json!({ name: value }).to_string();
-        let given = Members(members().to_vec()).created(Fields::of_body(body.as_bytes()).unwrap())?;
+        let given = Members(members().to_vec()).read_creation(Fields::of_body(body.as_bytes()).unwrap())?;
         Ok(given.text(name).map(str::to_owned))
     }
 

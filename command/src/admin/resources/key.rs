@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Key, KeyRotated, Permission, User};
-use events::event::{Chain, Resource, ResourceState, StreamKind};
+use events::event::{Chain, Resource, ResourceState};
 use events::ids::{KeyId, TenantId, UserId};
 use events::log::SideRow;
 use events::time::{parse_rfc3339, rfc3339};
@@ -24,15 +24,15 @@ use super::NAME_LEN_MAX;
 use super::key_secret::issue_secret;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, read, required};
+use crate::admin::declaration::{Declaration, defaulting, only_in_reads, optional, required};
 use crate::admin::described;
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, time};
-use crate::admin::field_values::{FieldValues, FromFieldValues};
-use crate::admin::fields::{Field, FieldError, Fields};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules, SpecialCommand, StateOf};
+use crate::admin::field_values::FieldValues;
+use crate::admin::fields::{Field, FieldError};
+use crate::admin::lifecycle::{Command, Rules, StateOf};
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, Plan, Purpose, execute_on};
+use crate::admin::routes::{Administered, CommandPlan, execute_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 const PATTERNS_LEN_MAX: usize = 200;
@@ -55,11 +55,12 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("models", patterns())
             .meaning("Names of models that the key may use; * matches any text. null allows every model"),
         optional("expires_at", time()),
-        read("tenant_id", schema::id(TenantId::PREFIX)),
-        read("tenant_name", schema::nullable(schema::string())),
-        read("user_name", schema::nullable(schema::string())).meaning("Null after the person's data is erased"),
-        read("prefix", schema::string()).meaning("The prefix of each of its secrets: `sgk_…_`"),
-        read("last_used_at", schema::nullable(schema::time())).meaning(last_use),
+        only_in_reads("tenant_id", schema::id(TenantId::PREFIX)),
+        only_in_reads("tenant_name", schema::nullable(schema::string())),
+        only_in_reads("user_name", schema::nullable(schema::string()))
+            .meaning("Null after the person's data is erased"),
+        only_in_reads("prefix", schema::string()).meaning("The prefix of each of its secrets: `sgk_…_`"),
+        only_in_reads("last_used_at", schema::nullable(schema::time())).meaning(last_use),
     ];
     let example = json!({ "name": "app", "models": ["sim-*"] });
     Declaration::of::<Key>(members, example)
@@ -94,48 +95,8 @@ pub struct KeyState {
     pub generation: u32,
 }
 
-/// Gives the key a new secret at `now`. The previous one works until `previous_until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RotateKey {
-    pub now: DateTime<Utc>,
-    pub previous_until: DateTime<Utc>,
-}
-
-/// The reason why a command to a key is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    #[error("has expired")]
-    Expired,
-    /// After four billion rotations.
-    #[error("has no generation left")]
-    GenerationsExhausted,
-}
-
-impl KeyState {
-    /// The generation after a rotation.
-    pub fn next_generation(&self) -> Result<u32, KeyError> {
-        self.generation.checked_add(1).ok_or(KeyError::GenerationsExhausted)
-    }
-}
-
-impl RuleError for KeyError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        match self {
-            Self::Lifecycle(error) => error.into_command_error(kind),
-            Self::Expired => CommandError::KeyExpired,
-            Self::GenerationsExhausted => CommandError::GenerationsExhausted,
-        }
-    }
-}
-
-impl FromFieldValues for Key {}
-
 impl Rules for Key {
     type State = KeyState;
-    type Special = RotateKey;
-    type Error = KeyError;
 }
 
 impl StateOf<Key> for KeyState {
@@ -154,16 +115,14 @@ impl StateOf<Key> for KeyState {
     }
 }
 
-impl SpecialCommand<Key> for RotateKey {
-    fn decide(self, state: &KeyState) -> Result<Resource, KeyError> {
-        // The new secret would expire at once, but a caller that rotates a key wants to keep using it.
-        if state.key.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
-            return Err(KeyError::Expired);
-        }
-        let (key_id, generation) = (state.key.key_id, state.next_generation()?);
-        let rotated = KeyRotated { key_id, generation, previous_until: self.previous_until };
-        Ok(Resource::KeyRotated(Box::new(rotated)))
+/// The key gets a new secret at `now`. The previous one works until `previous_until`.
+fn rotated(state: &KeyState, now: DateTime<Utc>, previous_until: DateTime<Utc>) -> Result<KeyRotated, CommandError> {
+    let generation = state.generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
+    // The new secret would expire at once, but a caller that rotates a key wants to keep using it.
+    if state.key.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(CommandError::KeyExpired);
     }
+    Ok(KeyRotated { key_id: state.key.key_id, generation, previous_until })
 }
 
 /// The key's user. A key without one cannot have been created.
@@ -188,7 +147,11 @@ impl Administered for Key {
         cx.may_manage_user(user_of(cx, &state.key)?)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: KeyId,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let expires_at = given.text("expires_at").and_then(parse_rfc3339);
         if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
             return Err(FieldError::new("expires_at", "must be in the future").into());
@@ -196,17 +159,21 @@ impl Administered for Key {
         let user_id = cx.parent(&mut given, "user_id", cx.caller.chain.user)?;
         let (chain, user) = cx.user(user_id, "user_id")?;
         cx.may_manage_user(user)?;
-        let made: Self = given.make(id)?;
+        let made: Self = Self::of_values(id, given)?;
         cx.may_grant_permissions(user, &made.permissions)?;
         cx.may_grant_models(&made.permissions, made.models.as_deref())?;
         let (secret, stored) = issue_secret(cx.admin, id, 1).await?;
-        let plan = Plan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
-        Ok(Plan { secret: Some(secret), ..plan })
+        let plan = CommandPlan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
+        Ok(CommandPlan { secret: Some(secret), ..plan })
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn change(
+        cx: &AdminContext<'_>,
+        state: &KeyState,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         may_change(cx, &state.key, &given)?;
-        Ok(Plan::of(Command::Change(given), state, cx))
+        Ok(CommandPlan::of(Command::Change(given), state, cx))
     }
 
     fn side_rows_at_end(state: &KeyState) -> Vec<SideRow> {
@@ -216,7 +183,7 @@ impl Administered for Key {
 
 /// Checks a change. If it lets the key do more, or live longer, the caller needs the rights to create such a key.
 fn may_change(cx: &AdminContext<'_>, key: &Key, given: &FieldValues) -> Result<(), CommandError> {
-    let changed = given.apply_to(key)?;
+    let changed = key.changed_by(given)?;
     let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
     let extends = given.has("permissions") || lasts_longer;
     if extends {
@@ -235,7 +202,7 @@ pub async fn rotate(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute_on::<Key, _>(&admin, &id, &request, (Purpose::Change, plan_rotation)).await
+    execute_on::<Key, _>(&admin, &id, &request, plan_rotation).await
 }
 
 pub fn described_rotation() -> Operation {
@@ -250,19 +217,25 @@ pub fn described_rotation() -> Operation {
         .defines(ROTATED, declared.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
 }
 
-async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, mut fields: Fields) -> Result<Plan<Key>, CommandError> {
+async fn plan_rotation(
+    cx: &AdminContext<'_>,
+    state: &KeyState,
+    request: &AdminRequest,
+) -> Result<CommandPlan<Key>, CommandError> {
+    cx.require_live_owners(Key::KIND, &Key::chain(state, &cx.tables))?;
+    let mut fields = request.fields()?;
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
     // A new secret is as good as a new key, so it needs the same rights.
     cx.may_grant_permissions(user_of(cx, &state.key)?, &state.key.permissions)?;
     cx.may_grant_models(&state.key.permissions, state.key.models.as_deref())?;
-    let generation = state.next_generation().map_err(|error| error.into_command_error(Key::KIND))?;
-    let (secret, stored) = issue_secret(cx.admin, state.key.key_id, generation).await?;
     let drop_older = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
     let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
     let previous_until = cx.now + overlap;
-    let command = Command::Special(RotateKey { now: cx.now, previous_until });
-    let mut plan = Plan::of(command, state, cx).with_side([stored, drop_older]);
+    let rotated = rotated(state, cx.now, previous_until)?;
+    let (secret, stored) = issue_secret(cx.admin, state.key.key_id, rotated.generation).await?;
+    let command = Command::Record(Resource::KeyRotated(Box::new(rotated)));
+    let mut plan = CommandPlan::of(command, state, cx).with_side([stored, drop_older]);
     plan.secret = Some(secret);
     // When the key expires, so do all of its secrets.
     let previous_until = state.key.expires_at.map_or(previous_until, |expires_at| expires_at.min(previous_until));
@@ -275,9 +248,9 @@ mod tests {
     use events::time::from_micros;
 
     use super::*;
-    use crate::admin::lifecycle::Command::{Create, End, Special};
-    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::Command::{Create, End, Record};
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::lifecycle::{Lifecycle, RuleError};
     use crate::admin::tests::change;
 
     fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<Key> {
@@ -294,23 +267,29 @@ mod tests {
         Resource::KeyRotated(Box::new(KeyRotated { key_id: id(1), generation, previous_until }))
     }
 
-    fn rotate_at(micros: i64) -> CommandOf<Key> {
-        Special(RotateKey { now: from_micros(micros), previous_until: from_micros(micros + 2_000_000) })
+    /// A rotation for two seconds, decided on the state after these events.
+    fn rotated_at(micros: i64, facts: impl IntoIterator<Item = Resource>) -> Result<Resource, CommandError> {
+        let mut lifecycle = Lifecycle::<Key>::default();
+        facts.into_iter().for_each(|fact| lifecycle.evolve(fact));
+        let state = lifecycle.state().expect("a key");
+        let event = super::rotated(state, from_micros(micros), from_micros(micros + 2_000_000));
+        event.map(|event| Resource::KeyRotated(Box::new(event)))
     }
 
     #[test]
     fn generations_rise_with_every_rotation_and_survive_a_change() {
-        given([created(key())]).when(rotate_at(0)).then([rotated(2, 2_000_000)]);
-        given([created(key()), rotated(2, 0), changed(key())]).when(rotate_at(1_000_000)).then([rotated(3, 3_000_000)]);
+        assert_eq!(rotated_at(0, [created(key())]).ok(), Some(rotated(2, 2_000_000)));
+        let past = [created(key()), rotated(2, 0), changed(key())];
+        assert_eq!(rotated_at(1_000_000, past).ok(), Some(rotated(3, 3_000_000)));
     }
 
     #[test]
     fn an_expired_or_revoked_key_is_not_rotated() {
-        given([created(key())]).when(rotate_at(9_000_000)).then_refused(KeyError::Expired);
-        given([created(key()), ended::<Key>(id(1))])
-            .when(rotate_at(0))
-            .then_refused(KeyError::Lifecycle(LifecycleError::Ended));
-        given([created(key()), rotated(u32::MAX, 0)]).when(rotate_at(0)).then_refused(KeyError::GenerationsExhausted);
+        assert!(matches!(rotated_at(9_000_000, [created(key())]), Err(CommandError::KeyExpired)));
+        let used_up = rotated_at(0, [created(key()), rotated(u32::MAX, 0)]);
+        assert!(matches!(used_up, Err(CommandError::GenerationsExhausted)));
+        given([created(key())]).when(Record(rotated(2, 0))).then([rotated(2, 0)]);
+        given([created(key()), ended::<Key>(id(1))]).when(Record(rotated(2, 0))).then_refused(RuleError::Ended);
     }
 
     #[test]
@@ -323,7 +302,7 @@ mod tests {
     #[test]
     fn a_key_is_created_once_and_revoked_once() {
         given([]).when(Create(key())).then([created(key())]);
-        given([created(key())]).when(Create(key())).then_refused(KeyError::Lifecycle(LifecycleError::Exists));
+        given([created(key())]).when(Create(key())).then_refused(RuleError::Exists);
         given([created(key())]).when(End).then([ended::<Key>(id(1))]);
         given([created(key()), ended::<Key>(id(1))]).when(End).then_nothing();
     }

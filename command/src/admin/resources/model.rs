@@ -1,12 +1,11 @@
 //! A frontend model: a name that clients request, and the backends that can serve it. Names are unique among the shared models
 //! and among each tenant's own. The log keeps the claims to names beside the events.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use dialects::upstreams;
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
-use events::event::{Chain, ResourceState, StreamKind};
+use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
 use events::log::SideRow;
 use openapi::schema;
@@ -17,12 +16,12 @@ use super::NAME_LEN_MAX;
 use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, whole};
-use crate::admin::field_values::{FieldValues, FromFieldValues};
+use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::lifecycle::{Command, RuleError, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
@@ -63,14 +62,14 @@ fn targets() -> FieldType {
     let target = target();
     let shape = schema::filled_list(target.creation().closed(), Some(TARGETS_LEN_MAX));
     FieldType::new(shape, move |field| {
-        field.list(TARGETS_LEN_MAX, |item| target.created(item.object()?.refuse_unknown(&target.names())?))
+        field.list(TARGETS_LEN_MAX, |item| target.read_creation(item.object()?.refuse_unknown(&target.names())?))
     })
 }
 
 fn slug() -> FieldType {
     let form = format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{NAME_LEN_MAX}}}$");
     let is_one_word = |name: &str| !name.contains(char::is_whitespace);
-    text_that(schema::formed(&form), NAME_LEN_MAX, is_one_word, "must not have white space")
+    text_that(schema::formed(&form), NAME_LEN_MAX, is_one_word, "must not contain white space")
 }
 
 fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
@@ -84,56 +83,28 @@ fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<Ten
     Ok(())
 }
 
-/// The reason why a command to a model is refused. Indexes are those of `targets`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ModelError {
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    #[error("must have at least one target")]
-    NoTargets,
-    #[error("has the same provider_id and model as an earlier target")]
-    TargetRepeated { index: usize },
-    #[error("must not be above max_output_tokens")]
-    DefaultAboveMaximum { index: usize },
-    #[error("must have a target with a weight above 0, because the strategy is weighted")]
-    NoWeight,
-}
-
-impl RuleError for ModelError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        let field = match self {
-            Self::Lifecycle(error) => return error.into_command_error(kind),
-            Self::NoTargets | Self::NoWeight => "targets".to_owned(),
-            Self::TargetRepeated { index } => format!("targets[{index}]"),
-            Self::DefaultAboveMaximum { index } => format!("targets[{index}].default_max_output_tokens"),
-        };
-        FieldError::new(field, self.to_string()).into()
-    }
-}
-
-impl FromFieldValues for Model {}
-
 impl Rules for Model {
     type State = Self;
-    type Special = Infallible;
-    type Error = ModelError;
 
-    fn validated(self) -> Result<Self, ModelError> {
+    fn validated(self) -> Result<Self, RuleError> {
         if self.targets.is_empty() {
-            return Err(ModelError::NoTargets);
+            return Err(RuleError::of_field("targets", "must have at least one target"));
         }
         if self.strategy == Strategy::Weighted && self.targets.iter().all(|target| target.weight == 0) {
-            return Err(ModelError::NoWeight);
+            let reason = "must have a target with a weight above 0, because the strategy is weighted";
+            return Err(RuleError::of_field("targets", reason));
         }
         for (index, target) in self.targets.iter().enumerate() {
             let same = |before: &Target| before.provider_id == target.provider_id && before.model == target.model;
             if self.targets[..index].iter().any(same) {
-                return Err(ModelError::TargetRepeated { index });
+                let reason = "has the same provider_id and model as an earlier target";
+                return Err(RuleError::of_field(format!("targets[{index}]"), reason));
             }
             if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
                 && default > maximum
             {
-                return Err(ModelError::DefaultAboveMaximum { index });
+                let field = format!("targets[{index}].default_max_output_tokens");
+                return Err(RuleError::of_field(field, "must not be above max_output_tokens"));
             }
         }
         Ok(self)
@@ -151,19 +122,23 @@ impl Administered for Model {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
-        let made: Self = given.make(id)?;
+    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Result<CommandPlan<Self>, CommandError> {
+        let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
         let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
-        Ok(Plan::new(Command::Create(made), chain).with_side([claim]))
+        Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn change(
+        cx: &AdminContext<'_>,
+        state: &Model,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
-        let plan = Plan::of(Command::Change(given), state, cx);
+        let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(renamed.into_iter().flatten()))
     }
 
@@ -197,19 +172,22 @@ mod tests {
     #[test]
     fn a_model_has_targets_and_none_of_them_twice() {
         given([]).when(Create(model(&[target(1), target(2)]))).then([created(model(&[target(1), target(2)]))]);
-        given([]).when(Create(model(&[]))).then_refused(ModelError::NoTargets);
+        given([])
+            .when(Create(model(&[])))
+            .then_refused(RuleError::of_field("targets", "must have at least one target"));
         given([])
             .when(Create(model(&[target(1), target(2), target(1)])))
-            .then_refused(ModelError::TargetRepeated { index: 2 });
+            .then_refused(RuleError::of_field("targets[2]", "has the same provider_id and model as an earlier target"));
     }
 
     #[test]
     fn the_default_cap_is_not_above_the_maximum() {
         let capped = |default| Target { default_max_output_tokens: Some(default), ..target(1) };
         given([]).when(Create(model(&[capped(10)]))).then([created(model(&[capped(10)]))]);
-        given([])
-            .when(Create(model(&[target(2), capped(11)])))
-            .then_refused(ModelError::DefaultAboveMaximum { index: 1 });
+        given([]).when(Create(model(&[target(2), capped(11)]))).then_refused(RuleError::of_field(
+            "targets[1].default_max_output_tokens",
+            "must not be above max_output_tokens",
+        ));
     }
 
     #[test]
@@ -219,7 +197,10 @@ mod tests {
             ..model(&[Target { weight: weights[0], ..target(1) }, Target { weight: weights[1], ..target(2) }])
         };
         given([]).when(Create(weighted([0, 1]))).then([created(weighted([0, 1]))]);
-        given([]).when(Create(weighted([0, 0]))).then_refused(ModelError::NoWeight);
+        given([]).when(Create(weighted([0, 0]))).then_refused(RuleError::of_field(
+            "targets",
+            "must have a target with a weight above 0, because the strategy is weighted",
+        ));
     }
 
     #[test]
@@ -228,11 +209,11 @@ mod tests {
         let empty = change(&json!({ "system_prefix": null, "targets": [] }));
         let without_prefix = Model { system_prefix: None, ..model(&[target(1)]) };
         given([created(model(&[target(1)]))]).when(changes()).then([changed(without_prefix)]);
-        given([created(model(&[target(1)]))]).when(empty).then_refused(ModelError::NoTargets);
+        given([created(model(&[target(1)]))])
+            .when(empty)
+            .then_refused(RuleError::of_field("targets", "must have at least one target"));
         let ended = || ended::<Model>(id(1));
         given([created(model(&[target(1)]))]).when(End).then([ended()]);
-        given([created(model(&[target(1)])), ended()])
-            .when(changes())
-            .then_refused(ModelError::Lifecycle(LifecycleError::Ended));
+        given([created(model(&[target(1)])), ended()]).when(changes()).then_refused(RuleError::Ended);
     }
 }

@@ -1,6 +1,5 @@
 //! A partner: the widest owner, a reseller with tenants. Its end stops every key below it.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::Chain;
@@ -17,9 +16,9 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::text;
-use crate::admin::field_values::{FieldValues, FromFieldValues};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::field_values::FieldValues;
+use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members());
@@ -33,12 +32,8 @@ fn chain_of(id: PartnerId) -> Chain {
     Chain { partner: Some(id), ..Chain::default() }
 }
 
-impl FromFieldValues for Partner {}
-
 impl Rules for Partner {
     type State = Self;
-    type Special = Infallible;
-    type Error = LifecycleError;
 }
 
 impl Administered for Partner {
@@ -60,18 +55,26 @@ impl Administered for Partner {
         cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(_: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
-        let made: Self = given.make(id)?;
+    async fn create(
+        _: &AdminContext<'_>,
+        id: PartnerId,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
+        let made: Self = Self::of_values(id, given)?;
         let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
-        Ok(Plan::new(Command::Create(made), chain_of(id)).with_side(claim))
+        Ok(CommandPlan::new(Command::Create(made), chain_of(id)).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn change(
+        cx: &AdminContext<'_>,
+        state: &Partner,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         if handles::are_changed(&given) {
             cx.require_platform(HANDLES_PLATFORM_ONLY)?;
         }
         let claims = handles::reclaim::<Self>(state.partner_id, PLATFORM, &given);
-        Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
+        Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 
     fn side_rows_at_end(state: &Partner) -> Vec<SideRow> {
@@ -86,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End};
-    use crate::admin::lifecycle::CommandOf;
+    use crate::admin::lifecycle::RuleError;
     use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
     use crate::admin::tests::change;
 
@@ -98,14 +101,14 @@ mod tests {
         Partner::new(id(1), name)
     }
 
-    fn rename(name: &str) -> CommandOf<Partner> {
+    fn rename(name: &str) -> Command<Partner> {
         change(&json!({ "name": name }))
     }
 
     #[test]
     fn a_partner_is_created_once() {
         given([]).when(Create(named("Alpha"))).then([created(named("Alpha"))]);
-        given([created(named("Alpha"))]).when(Create(named("Beta"))).then_refused(LifecycleError::Exists);
+        given([created(named("Alpha"))]).when(Create(named("Beta"))).then_refused(RuleError::Exists);
     }
 
     #[test]
@@ -129,13 +132,13 @@ mod tests {
     fn an_ended_partner_cannot_be_changed_and_ends_once() {
         let past = || [created(named("Alpha")), ended::<Partner>(id(1))];
         given([created(named("Alpha"))]).when(End).then([ended::<Partner>(id(1))]);
-        given(past()).when(rename("Beta")).then_refused(LifecycleError::Ended);
+        given(past()).when(rename("Beta")).then_refused(RuleError::Ended);
         given(past()).when(End).then_nothing();
     }
 
     #[test]
     fn a_partner_that_does_not_exist_cannot_be_changed() {
-        given([]).when(rename("Beta")).then_refused(LifecycleError::Absent);
-        given([]).when(End).then_refused(LifecycleError::Absent);
+        given([]).when(rename("Beta")).then_refused(RuleError::Absent);
+        given([]).when(End).then_refused(RuleError::Absent);
     }
 }

@@ -2,7 +2,6 @@
 //! is. A rate that is left out follows another for as long as it is left out, also when that one changes: cache classes cost
 //! what input costs, reasoning what output costs, and a request nothing. Only the platform manages prices.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::Chain;
@@ -16,12 +15,12 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, read, replied, required};
+use crate::admin::declaration::{Declaration, defaulting, only_in_reads, replied, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{amount, id, text, time};
-use crate::admin::field_values::{self, FieldValues, FromFieldValues};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::field_values::{self, FieldValues};
+use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 const PLATFORM_ONLY: &str = "only the platform may manage prices";
 
@@ -47,7 +46,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
         defaulting("effective_from", time(), Value::Null)
             .meaning("The price is in force from this time until a later price of the same model is. Default: now"),
-        read("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
+        only_in_reads("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
     ];
     let example = json!({
         "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",
@@ -56,25 +55,21 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     Declaration::of::<Price>(members, example)
 });
 
-impl FromFieldValues for Price {
-    fn given(&self) -> Map<String, Value> {
+impl Rules for Price {
+    type State = Self;
+
+    fn settable(&self) -> Map<String, Value> {
         let mut members = field_values::members(self);
         self.defaulted().iter().for_each(|rate| drop(members.remove(rate.as_str())));
         members
     }
 
-    fn resolve(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
+    fn derive(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
         let given: GivenRates = serde_json::from_value(members.clone().into())?;
         members.extend(field_values::members(&given.resolved()));
         members.insert("defaulted".to_owned(), json!(given.defaulted()));
         Ok(())
     }
-}
-
-impl Rules for Price {
-    type State = Self;
-    type Special = Infallible;
-    type Error = LifecycleError;
 }
 
 impl Administered for Price {
@@ -98,15 +93,19 @@ impl Administered for Price {
         cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: PriceId,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         if !given.has("effective_from") {
             given.put("effective_from", rfc3339(cx.now));
         }
-        let made: Self = given.make(id)?;
+        let made: Self = Self::of_values(id, given)?;
         let tenant = cx.tables.provider(made.provider_id).and_then(|entry| entry.value.tenant_id);
         cx.provider(made.provider_id, tenant, "provider_id")?;
         let chain = Self::chain(&made, &cx.tables);
-        Ok(Plan::new(Command::Create(made), chain))
+        Ok(CommandPlan::new(Command::Create(made), chain))
     }
 }
 
@@ -118,6 +117,7 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::RuleError;
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
     use crate::admin::tests::change;
 
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn a_price_is_made_and_ended_once() {
         given([]).when(Create(price(3))).then([created(price(3))]);
-        given([created(price(3))]).when(Create(price(3))).then_refused(LifecycleError::Exists);
+        given([created(price(3))]).when(Create(price(3))).then_refused(RuleError::Exists);
         let ended = || ended::<Price>(id(1));
         given([created(price(3))]).when(End).then([ended()]);
-        given([created(price(3)), ended()]).when(change(&json!({}))).then_refused(LifecycleError::Ended);
+        given([created(price(3)), ended()]).when(change(&json!({}))).then_refused(RuleError::Ended);
     }
 }

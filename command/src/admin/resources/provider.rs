@@ -22,11 +22,11 @@ use super::names::{claim, release};
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, one_of, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
-use crate::admin::lifecycle::Command;
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 use rules::next_generation;
 
 /// Ten minutes: a request must end well before its hold expires.
@@ -114,10 +114,14 @@ impl Administered for Provider {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: ProviderId,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
-        let made: Self = given.make(id)?;
+        let made: Self = Self::of_values(id, given)?;
         let tenant = made.tenant_id;
         let chain = cx.owner(tenant)?;
         if made.allow_private_network {
@@ -130,14 +134,14 @@ impl Administered for Provider {
             Patch::Kept | Patch::Removed => None,
         };
         let extra_fields = api_key_set(sealed.is_some());
-        Ok(Plan { sealed, extra_fields, ..Plan::new(Command::Create(made), chain).with_side([claim]) })
+        Ok(CommandPlan { sealed, extra_fields, ..CommandPlan::new(Command::Create(made), chain).with_side([claim]) })
     }
 
     async fn change(
         cx: &AdminContext<'_>,
         state: &Provider,
         mut given: FieldValues,
-    ) -> Result<Plan<Self>, CommandError> {
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         let api_key = take_api_key(&mut given)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
@@ -150,18 +154,20 @@ impl Administered for Provider {
             require_free_name(cx, id, name, tenant)?;
         }
         let claims = renamed.map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
-        let plan = Plan::of(Command::Change(given), state, cx).with_side(claims.into_iter().flatten());
+        let plan = CommandPlan::of(Command::Change(given), state, cx).with_side(claims.into_iter().flatten());
         match api_key {
             Patch::Kept => {
                 let id = id.to_string();
                 let with_secret = cx.admin.log.read(move |reader| reader.subjects_with_secret(vec![id])).await?;
-                Ok(Plan { extra_fields: api_key_set(!with_secret.is_empty()), ..plan })
+                Ok(CommandPlan { extra_fields: api_key_set(!with_secret.is_empty()), ..plan })
             }
-            Patch::Removed => Ok(Plan { extra_fields: api_key_set(false), ..plan.with_side([drop_api_key(id)]) }),
+            Patch::Removed => {
+                Ok(CommandPlan { extra_fields: api_key_set(false), ..plan.with_side([drop_api_key(id)]) })
+            }
             Patch::Set(key) => {
-                let generation = next_generation(state).map_err(|error| error.into_command_error(Self::KIND))?;
+                let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
                 let sealed = sealed(cx, id, tenant, generation, &key).await?;
-                Ok(Plan { sealed: Some(sealed), extra_fields: api_key_set(true), ..plan })
+                Ok(CommandPlan { sealed: Some(sealed), extra_fields: api_key_set(true), ..plan })
             }
         }
     }

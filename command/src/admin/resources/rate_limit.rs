@@ -1,11 +1,10 @@
 //! A rate limit: the requests and tokens that its scope may use in a minute, an hour and a day, and its concurrent requests.
 //! The scope never changes.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use events::event::Chain;
 use events::event::admin::RateLimit;
-use events::event::{Chain, StreamKind};
 use events::ids::LimitId;
 use events::limit::Measure;
 use projections::tables::Tables;
@@ -14,12 +13,11 @@ use serde_json::json;
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, optional, required};
-use crate::admin::error::{CommandError, RuleError};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::whole;
-use crate::admin::field_values::{FieldValues, FromFieldValues};
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::field_values::FieldValues;
+use crate::admin::lifecycle::{Command, RuleError, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 const REQUESTS_MAX: u64 = 1_000_000_000;
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -36,38 +34,18 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     Declaration::of::<RateLimit>(members, example)
 });
 
-/// The reason why a command to a rate limit is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RateLimitError {
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    /// Without a measure it would limit nothing: end it instead.
-    #[error("has no measure left")]
-    NoMeasure,
-}
-
-impl RuleError for RateLimitError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        match self {
-            Self::Lifecycle(error) => error.into_command_error(kind),
-            Self::NoMeasure => {
-                let names = Measure::words().collect::<Vec<_>>().join(", ");
-                FieldError::new("", format!("a rate limit must have at least one of: {names}")).into()
-            }
-        }
-    }
-}
-
-impl FromFieldValues for RateLimit {}
-
 impl Rules for RateLimit {
     type State = Self;
-    type Special = Infallible;
-    type Error = RateLimitError;
 
-    fn validated(self) -> Result<Self, RateLimitError> {
-        if self.bounds.is_empty() { Err(RateLimitError::NoMeasure) } else { Ok(self) }
+    /// Without a measure it would limit nothing: end it instead.
+    fn validated(self) -> Result<Self, RuleError> {
+        if self.bounds.is_empty() { Err(without_measure()) } else { Ok(self) }
     }
+}
+
+fn without_measure() -> RuleError {
+    let names = Measure::words().collect::<Vec<_>>().join(", ");
+    RuleError::of_field("", format!("a rate limit must have at least one of: {names}"))
 }
 
 impl Administered for RateLimit {
@@ -85,10 +63,10 @@ impl Administered for RateLimit {
         cx.require_wider_reach(state.scope)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Result<Plan<Self>, CommandError> {
-        let made: Self = given.make(id)?;
+    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Result<CommandPlan<Self>, CommandError> {
+        let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope, "scope")?;
-        Ok(Plan::new(Command::Create(made), chain))
+        Ok(CommandPlan::new(Command::Create(made), chain))
     }
 }
 
@@ -123,7 +101,7 @@ mod tests {
         given([]).when(Create(minute(3))).then([created(minute(3))]);
         given([created(minute(3))]).when(nine()).then([changed(minute(9))]);
         given([created(minute(3))]).when(End).then([ended()]);
-        given([created(minute(3)), ended()]).when(nine()).then_refused(LifecycleError::Ended.into());
+        given([created(minute(3)), ended()]).when(nine()).then_refused(RuleError::Ended);
     }
 
     #[test]
@@ -138,7 +116,7 @@ mod tests {
     #[test]
     fn no_rate_limit_is_left_without_a_measure() {
         let none = change(&json!({ "requests_per_minute": null }));
-        given([created(minute(3))]).when(none).then_refused(RateLimitError::NoMeasure);
-        given([]).when(Create(limit(Bounds::default()))).then_refused(RateLimitError::NoMeasure);
+        given([created(minute(3))]).when(none).then_refused(without_measure());
+        given([]).when(Create(limit(Bounds::default()))).then_refused(without_measure());
     }
 }

@@ -1,6 +1,5 @@
 //! A tenant: a customer of one partner, which never changes. Its end stops every key below it.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::Chain;
@@ -17,9 +16,9 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{id, text};
-use crate::admin::field_values::{FieldValues, FromFieldValues};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::field_values::FieldValues;
+use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [
@@ -41,12 +40,8 @@ fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<
     }
 }
 
-impl FromFieldValues for Tenant {}
-
 impl Rules for Tenant {
     type State = Self;
-    type Special = Infallible;
-    type Error = LifecycleError;
 }
 
 impl Administered for Tenant {
@@ -64,21 +59,29 @@ impl Administered for Tenant {
         require_above_tenants(cx, CREATED_FROM_ABOVE)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: TenantId,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         require_above_tenants(cx, CREATED_FROM_ABOVE)?;
         let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
         let partner = cx.partner(partner_id, "partner_id")?;
-        let made: Self = given.make(id)?;
+        let made: Self = Self::of_values(id, given)?;
         let claim = handles::claim::<Self>(id, partner_id, &made.handles);
-        Ok(Plan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
+        Ok(CommandPlan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn change(
+        cx: &AdminContext<'_>,
+        state: &Tenant,
+        given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         if handles::are_changed(&given) {
             require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }
         let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
-        Ok(Plan::of(Command::Change(given), state, cx).with_side(claims))
+        Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 
     fn side_rows_at_end(state: &Tenant) -> Vec<SideRow> {
@@ -92,6 +95,7 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::RuleError;
     use crate::admin::lifecycle::spec::{self, Given, changed, created, ended, id};
     use crate::admin::tests::change;
 
@@ -111,7 +115,7 @@ mod tests {
         given([]).when(Create(named("Alpha"))).then([created()]);
         given([created()]).when(rename()).then([changed(named("Beta"))]);
         given([created()]).when(End).then([ended()]);
-        given([created(), ended()]).when(rename()).then_refused(LifecycleError::Ended);
-        given([created(), ended()]).when(Create(named("Alpha"))).then_refused(LifecycleError::Ended);
+        given([created(), ended()]).when(rename()).then_refused(RuleError::Ended);
+        given([created(), ended()]).when(Create(named("Alpha"))).then_refused(RuleError::Ended);
     }
 }

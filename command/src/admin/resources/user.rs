@@ -1,7 +1,6 @@
 //! A user: a person or service of one tenant, which never changes. Events have only digests of name and e-mail; the texts are in
 //! the erasable side table. The end of a user stops its keys.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use events::event::Chain;
@@ -21,10 +20,10 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, text_that};
-use crate::admin::field_values::{FieldValues, FromFieldValues, Patch};
+use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, LifecycleError, Rules};
-use crate::admin::routes::{Administered, Plan};
+use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::routes::{Administered, CommandPlan};
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;
@@ -109,12 +108,8 @@ fn is_address(email: &str) -> bool {
     email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
 }
 
-impl FromFieldValues for User {}
-
 impl Rules for User {
     type State = Self;
-    type Special = Infallible;
-    type Error = LifecycleError;
 }
 
 impl Administered for User {
@@ -137,19 +132,27 @@ impl Administered for User {
         cx.may_manage_user(state)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn create(
+        cx: &AdminContext<'_>,
+        id: UserId,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         resolve_roles(cx, &mut given, tenant_id)?;
         let person = person_named(cx, &mut given, id, None)?;
         put_digests(&mut given, &person);
-        let made: Self = given.make(id)?;
+        let made: Self = Self::of_values(id, given)?;
         let claim = handles::claim::<Self>(id, tenant_id, &made.handles);
-        let plan = Plan::new(Command::Create(made), Chain { user: Some(id), ..chain });
+        let plan = CommandPlan::new(Command::Create(made), Chain { user: Some(id), ..chain });
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> Result<Plan<Self>, CommandError> {
+    async fn change(
+        cx: &AdminContext<'_>,
+        state: &User,
+        mut given: FieldValues,
+    ) -> Result<CommandPlan<Self>, CommandError> {
         let subject = state.user_id;
         resolve_roles(cx, &mut given, state.tenant_id)?;
         let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
@@ -161,7 +164,7 @@ impl Administered for User {
             put_digests(&mut given, &changed);
             person = Some(changed);
         }
-        let plan = Plan::of(Command::Change(given), state, cx);
+        let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }
 
@@ -182,7 +185,7 @@ fn person_named(
         None => (None, None, cx.admin.ids.bytes::<SALT_LEN>().to_vec()),
     };
     let name = given.take("name")?.apply_to(current_name);
-    let name = name.ok_or_else(|| FieldError::new("name", "is missing: the person's data was erased"))?;
+    let name = name.ok_or_else(|| FieldError::new("name", "is required: the person's data was erased"))?;
     let email: Patch<String> = given.take("email")?;
     Ok(PersonalData { subject, name, email: email.apply_to(current_email), salt })
 }
@@ -200,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::RuleError;
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
     use crate::admin::tests::change;
 
@@ -235,6 +239,6 @@ mod tests {
         given([]).when(Create(user())).then([created(user())]);
         given([created(user())]).when(End).then([ended()]);
         given([created(user()), ended()]).when(End).then_nothing();
-        given([created(user()), ended()]).when(change(&json!({}))).then_refused(LifecycleError::Ended);
+        given([created(user()), ended()]).when(change(&json!({}))).then_refused(RuleError::Ended);
     }
 }

@@ -1,72 +1,32 @@
 //! The rules of a provider: which kinds have an address, which addresses are allowed, and where its API key may be sent.
 
-use std::convert::Infallible;
-
 use dialects::upstreams::{self, Transport};
-use events::event::StreamKind;
 use events::event::admin::{OutputCapField, Provider, ProviderKind};
 use serde_json::{Map, Value, json};
 
-use crate::admin::error::{CommandError, RuleError};
-use crate::admin::field_values::{self, FieldValues, FromFieldValues};
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{LifecycleError, Rules};
+use crate::admin::field_values::{self, FieldValues};
+use crate::admin::lifecycle::{RuleError, Rules};
 use crate::admin::resources::base_url;
 
 /// A command only says that the API key changes: the key itself is sealed beside the event.
 const API_KEY: &str = "api_key";
+const BASE_URL: &str = "base_url";
 const OUTPUT_CAP_FIELD: &str = "output_cap_field";
 
-/// The reason why a command to a provider is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProviderError {
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    #[error("is missing: every kind except simulator needs it")]
-    BaseUrlMissing,
-    #[error("must be absent: the simulator has no address")]
-    BaseUrlOfSimulator,
-    #[error("must be absent: the simulator needs no API key")]
-    SecretOfSimulator,
-    #[error(
-        "is a private address, which needs \"allow_private_network\": true; link-local and metadata addresses are never called"
-    )]
-    AddressForbidden,
-    #[error("must not end in {0}: the gateway appends that path itself")]
-    AddressOverlaps(&'static str),
-    #[error("is only for kind openai: a request to {0} is translated, and fields unknown to it are left out")]
-    AllowedFieldsNotTaken(&'static str),
-    #[error(
-        "is missing: the stored key is not sent to a different scheme, host or port. Send api_key with base_url, or null to remove it"
-    )]
-    SecretOfAnotherOrigin,
-    /// After four billion API keys.
-    #[error("has no generation left")]
-    GenerationsExhausted,
-}
+const ADDRESS_FORBIDDEN: &str = "is a private address, which needs \"allow_private_network\": true; link-local and metadata \
+                                 addresses are never called";
+const SECRET_OF_ANOTHER_ORIGIN: &str = "is required: the stored key is not sent to a different scheme, host or port. Send \
+                                        api_key with base_url, or null to remove it";
 
 /// The generation of the API key that a change sets.
-pub fn next_generation(current: &Provider) -> Result<u32, ProviderError> {
-    current.secret_generation.checked_add(1).ok_or(ProviderError::GenerationsExhausted)
+pub fn next_generation(current: &Provider) -> Option<u32> {
+    current.secret_generation.checked_add(1)
 }
 
-impl RuleError for ProviderError {
-    fn into_command_error(self, kind: StreamKind) -> CommandError {
-        let field = match self {
-            Self::Lifecycle(error) => return error.into_command_error(kind),
-            Self::GenerationsExhausted => return CommandError::GenerationsExhausted,
-            Self::BaseUrlMissing | Self::BaseUrlOfSimulator | Self::AddressForbidden | Self::AddressOverlaps(_) => {
-                "base_url"
-            }
-            Self::AllowedFieldsNotTaken(_) => "allowed_fields",
-            Self::SecretOfSimulator | Self::SecretOfAnotherOrigin => API_KEY,
-        };
-        FieldError::new(field, self.to_string()).into()
-    }
-}
+impl Rules for Provider {
+    type State = Self;
 
-impl FromFieldValues for Provider {
-    fn given(&self) -> Map<String, Value> {
+    fn settable(&self) -> Map<String, Value> {
         let mut members = field_values::members(self);
         if self.given_output_cap_field().is_none() {
             members.remove(OUTPUT_CAP_FIELD);
@@ -74,73 +34,74 @@ impl FromFieldValues for Provider {
         members
     }
 
-    fn resolve(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
+    fn derive(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
         let is_given = members.contains_key(OUTPUT_CAP_FIELD);
         members.insert("output_cap_field_given".to_owned(), is_given.into());
         members.entry(OUTPUT_CAP_FIELD).or_insert_with(|| json!(OutputCapField::default()));
         Ok(())
     }
-}
 
-impl Rules for Provider {
-    type State = Self;
-    type Special = Infallible;
-    type Error = ProviderError;
-
-    fn validated_new(self) -> Result<Self, ProviderError> {
+    fn validated_new(self) -> Result<Self, RuleError> {
         require_no_overlap(self.kind, self.base_url.as_deref())?;
         self.validated()
     }
 
-    fn validated_change(&self, change: &FieldValues) -> Result<Self, ProviderError> {
-        require_no_overlap(self.kind, change.text("base_url"))?;
+    fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
+        require_no_overlap(self.kind, change.text(BASE_URL))?;
         require_same_origin_for_key(self, change)?;
-        let mut changed = change.apply_to(self).map_err(LifecycleError::from)?;
+        let mut changed = self.changed_by(change)?;
         if change.has(API_KEY) {
-            changed.secret_generation = next_generation(self)?;
+            changed.secret_generation = next_generation(self).ok_or(RuleError::GenerationsExhausted)?;
         }
         changed.validated()
     }
 
-    fn validated(self) -> Result<Self, ProviderError> {
+    fn validated(self) -> Result<Self, RuleError> {
         let upstream = upstreams::of(self.kind);
-        match (&upstream.transport, &self.base_url) {
-            (Transport::InProcess(_), Some(_)) => Err(ProviderError::BaseUrlOfSimulator),
-            (Transport::InProcess(_), None) if self.secret_generation > 0 => Err(ProviderError::SecretOfSimulator),
-            (Transport::InProcess(_), None) => Ok(self),
-            (Transport::Http(_), None) => Err(ProviderError::BaseUrlMissing),
+        let (field, reason) = match (&upstream.transport, &self.base_url) {
+            (Transport::InProcess(_), Some(_)) => (BASE_URL, "must be absent: the simulator has no address".to_owned()),
+            (Transport::InProcess(_), None) if self.secret_generation > 0 => {
+                (API_KEY, "must be absent: the simulator needs no API key".to_owned())
+            }
+            (Transport::Http(_), None) => (BASE_URL, "is required: every kind except simulator needs it".to_owned()),
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
-                Err(ProviderError::AllowedFieldsNotTaken(upstream.name))
+                let name = upstream.name;
+                let reason = format!(
+                    "is only for kind openai: a request to {name} is translated, and fields unknown to it are left out"
+                );
+                ("allowed_fields", reason)
             }
-            (Transport::Http(_), Some(address)) => {
-                if base_url::is_forbidden(address, self.allow_private_network) {
-                    return Err(ProviderError::AddressForbidden);
-                }
-                Ok(self)
+            (Transport::Http(_), Some(address)) if base_url::is_forbidden(address, self.allow_private_network) => {
+                (BASE_URL, ADDRESS_FORBIDDEN.to_owned())
             }
-        }
+            (Transport::InProcess(_), None) | (Transport::Http(_), Some(_)) => return Ok(self),
+        };
+        Err(RuleError::of_field(field, reason))
     }
 }
 
 /// Errors: the address ends in a path that the gateway appends. Only new addresses are checked: one that was set before this
 /// rule existed may stay.
-fn require_no_overlap(kind: ProviderKind, base_url: Option<&str>) -> Result<(), ProviderError> {
+fn require_no_overlap(kind: ProviderKind, base_url: Option<&str>) -> Result<(), RuleError> {
     let endpoint = upstreams::of(kind).endpoint();
     match base_url.and_then(|address| endpoint?.wrong_end_of(address)) {
-        Some(overlap) => Err(ProviderError::AddressOverlaps(overlap)),
+        Some(overlap) => {
+            let reason = format!("must not end in {overlap}: the gateway appends that path itself");
+            Err(RuleError::of_field(BASE_URL, reason))
+        }
         None => Ok(()),
     }
 }
 
 /// Errors: the change moves the address to a different origin and keeps the API key. Since no reply shows a key, a change of the
 /// address must not reveal it to a host that it was not meant for.
-fn require_same_origin_for_key(current: &Provider, change: &FieldValues) -> Result<(), ProviderError> {
+fn require_same_origin_for_key(current: &Provider, change: &FieldValues) -> Result<(), RuleError> {
     let is_kept = current.secret_generation > 0 && !change.has(API_KEY);
-    let Some(moved_to) = change.text("base_url").filter(|_| is_kept) else { return Ok(()) };
+    let Some(moved_to) = change.text(BASE_URL).filter(|_| is_kept) else { return Ok(()) };
     if current.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
         return Ok(());
     }
-    Err(ProviderError::SecretOfAnotherOrigin)
+    Err(RuleError::of_field(API_KEY, SECRET_OF_ANOTHER_ORIGIN))
 }
 
 #[cfg(test)]
@@ -167,6 +128,10 @@ mod tests {
         Provider { kind: ProviderKind::Simulator, base_url: None, secret_generation: 0, ..openai("") }
     }
 
+    fn refused(field: &str, reason: &str) -> RuleError {
+        RuleError::of_field(field, reason)
+    }
+
     const PUBLIC: &str = "https://api.example.com/v1";
     const PRIVATE: &str = "http://10.1.2.3";
 
@@ -176,20 +141,22 @@ mod tests {
         given([]).when(Create(openai(PUBLIC))).then([created(openai(PUBLIC))]);
         given([]).when(Create(simulator())).then([created(simulator())]);
         let without = Provider { base_url: None, ..openai("") };
-        given([]).when(Create(without)).then_refused(ProviderError::BaseUrlMissing);
+        given([])
+            .when(Create(without))
+            .then_refused(refused(BASE_URL, "is required: every kind except simulator needs it"));
         let with = Provider { base_url: Some(PUBLIC.into()), ..simulator() };
-        given([]).when(Create(with)).then_refused(ProviderError::BaseUrlOfSimulator);
+        given([]).when(Create(with)).then_refused(refused(BASE_URL, "must be absent: the simulator has no address"));
         let keyed = Provider { secret_generation: 1, ..simulator() };
-        given([]).when(Create(keyed)).then_refused(ProviderError::SecretOfSimulator);
+        given([]).when(Create(keyed)).then_refused(refused(API_KEY, "must be absent: the simulator needs no API key"));
     }
 
     #[test]
     fn the_opt_in_for_private_addresses_cannot_be_taken_back_while_one_is_used() {
-        given([]).when(Create(openai(PRIVATE))).then_refused(ProviderError::AddressForbidden);
+        given([]).when(Create(openai(PRIVATE))).then_refused(refused(BASE_URL, ADDRESS_FORBIDDEN));
         let private = Provider { allow_private_network: true, ..openai(PRIVATE) };
         given([]).when(Create(private.clone())).then([created(private.clone())]);
         let close = change(&json!({ "allow_private_network": false }));
-        given([created(private.clone())]).when(close).then_refused(ProviderError::AddressForbidden);
+        given([created(private.clone())]).when(close).then_refused(refused(BASE_URL, ADDRESS_FORBIDDEN));
         let moved = change(&json!({ "allow_private_network": false, "base_url": PUBLIC, "api_key": "k" }));
         let at_public = Provider { secret_generation: 2, ..openai(PUBLIC) };
         given([created(private)]).when(moved).then([changed(at_public)]);
@@ -198,7 +165,7 @@ mod tests {
     #[test]
     fn a_new_address_must_not_end_in_a_path_that_the_gateway_appends() {
         let whole = "https://api.example.com/v1/chat/completions";
-        let refused = || ProviderError::AddressOverlaps("/chat/completions");
+        let refused = || refused(BASE_URL, "must not end in /chat/completions: the gateway appends that path itself");
         given([]).when(Create(openai(whole))).then_refused(refused());
         let moved = change(&json!({ "base_url": whole }));
         given([created(openai(PUBLIC))]).when(moved).then_refused(refused());
@@ -219,11 +186,12 @@ mod tests {
         let none = change(&json!({ "allowed_fields": [] }));
         given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
         let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
-        given([created(anthropic.clone())])
-            .when(allow())
-            .then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
+        let reason =
+            "is only for kind openai: a request to anthropic is translated, and fields unknown to it are left out";
+        let not_taken = || refused("allowed_fields", reason);
+        given([created(anthropic.clone())]).when(allow()).then_refused(not_taken());
         let created = Provider { allowed_fields, ..anthropic };
-        given([]).when(Create(created)).then_refused(ProviderError::AllowedFieldsNotTaken("anthropic"));
+        given([]).when(Create(created)).then_refused(not_taken());
     }
 
     #[test]
@@ -231,7 +199,7 @@ mod tests {
         let to = |base_url: &str| change(&json!({ "base_url": base_url }));
         let keyless = Provider { secret_generation: 0, ..openai(PUBLIC) };
         for other in ["http://api.example.com/v1", "https://api.example.com:8443/v1", "https://example.com/v1"] {
-            let refused = ProviderError::SecretOfAnotherOrigin;
+            let refused = refused(API_KEY, SECRET_OF_ANOTHER_ORIGIN);
             given([created(openai(PUBLIC))]).when(to(other)).then_refused(refused);
             let with_key = change(&json!({ "base_url": other, "api_key": "k" }));
             let moved = Provider { secret_generation: 2, ..openai(other) };
@@ -274,7 +242,7 @@ mod tests {
     #[test]
     fn an_ended_provider_is_not_changed() {
         let facts = || [created(simulator()), ended::<Provider>(id(1))];
-        given(facts()).when(change(&json!({}))).then_refused(ProviderError::Lifecycle(LifecycleError::Ended));
+        given(facts()).when(change(&json!({}))).then_refused(RuleError::Ended);
         given(facts()).when(End).then_nothing();
     }
 }
