@@ -71,7 +71,7 @@ impl Caller {
         if self.may(permission) {
             return Ok(());
         }
-        let message = format!("this needs the permission {}", permission.as_str());
+        let message = format!("this key lacks the permission {}", permission.as_str());
         Err(Refusal::new(ErrorCode::Forbidden, message).with("permission", permission.as_str()))
     }
 

@@ -281,7 +281,7 @@ async fn open_door(
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     if let Some(path) = &operator_key.made {
         // A warning, so that it is seen at most log levels: without this file there is no administration.
-        tracing::warn!(path = %path.display(), "made the operator's key");
+        tracing::warn!(path = %path.display(), "created the operator's key");
     }
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let admin = AdminState {

@@ -292,6 +292,6 @@ fn on_a_terminal_the_log_is_text() {
     terminal.args(["-qefc", &serve]).arg(&screen).stdin(Stdio::null()).stdout(Stdio::null());
     let _running = Running(terminal.spawn().expect("a terminal"));
     let text = wait_for(&screen, "ledgerway listening");
-    assert!(text.contains("WARN") && text.contains("made the operator's key"), "{text}");
+    assert!(text.contains("WARN") && text.contains("created the operator's key"), "{text}");
     assert!(!text.contains("{\""), "{text}");
 }

@@ -156,9 +156,9 @@ impl Denied {
         match self {
             Self::NoKey => unauthenticated("no API key: send authorization: Bearer sgk_… or x-api-key: sgk_…"),
             Self::NotBearer => unauthenticated("the authorization header must begin with Bearer"),
-            Self::InvalidKey => {
-                unauthenticated("this API key is not valid: it is unknown, has expired, or was revoked or rotated out")
-            }
+            Self::InvalidKey => unauthenticated(
+                "this API key is not valid: it is unknown, has expired, was revoked or rotated out, or its owner has ended",
+            ),
             Self::Busy => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
             }

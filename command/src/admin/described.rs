@@ -73,7 +73,13 @@ pub fn change(declared: &Declaration) -> Operation {
 pub fn end(declared: &Declaration) -> Operation {
     let words = declared.words();
     let answer = Answer::json(&format!("The ended {words}"), schema::reference(&declared.name())).recorded();
-    on_one(declared, command(&format!("end_{}", declared.kind.as_str()), &format!("Ends a {words}")))
+    // The word for the act in the docs.
+    let verb = match declared.kind {
+        StreamKind::Key => "Revokes",
+        StreamKind::Budget => "Closes",
+        _ => "Deletes",
+    };
+    on_one(declared, command(&format!("end_{}", declared.kind.as_str()), &format!("{verb} a {words}")))
         .says("Its history is kept.")
         .answers(StatusCode::OK, answer)
 }

@@ -48,7 +48,7 @@ impl Fields {
     pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("", reason);
         let value = unambiguous::read(body).map_err(|unreadable| match unreadable {
-            Unreadable::RepeatedName => wrong("the body repeats a field"),
+            Unreadable::RepeatedName => wrong("a field of the body is given twice"),
             Unreadable::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
             Unreadable::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
             Unreadable::Json(error) => {
@@ -68,7 +68,7 @@ impl Fields {
         read: impl FnOnce(Field) -> Result<T, FieldError>,
     ) -> Result<T, FieldError> {
         match self.take(name) {
-            None => Err(FieldError::new(self.path_of(name), "is missing")),
+            None => Err(FieldError::new(self.path_of(name), "is required")),
             Some(field) => read(field),
         }
     }
@@ -118,7 +118,7 @@ impl Fields {
     }
 
     fn unknown<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> FieldError {
-        FieldError::new(self.path_of(name), format!("is not a field of this{}", did_you_mean(name, known)))
+        FieldError::new(self.path_of(name), format!("unknown field{}", did_you_mean(name, known)))
     }
 
     /// The only field of an object that must have exactly one; `named` lists the possible names for the error.
@@ -176,7 +176,7 @@ impl Field {
 
     /// A list of at most `len_max` items, each read by `read`.
     pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> Result<T, FieldError>) -> Result<Vec<T>, FieldError> {
-        let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be a list")) };
+        let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be an array")) };
         if items.len() > len_max {
             return Err(FieldError::new(path, format!("must have at most {len_max} items")));
         }
@@ -357,13 +357,13 @@ mod tests {
     #[test]
     fn a_misspelled_name_is_reported_with_the_nearest_one_before_a_missing_field() {
         let error = fields(&json!({"nmae": "x"})).refuse_unknown(&["name", "kind"]).err().unwrap();
-        assert_eq!(error.to_string(), "nmae: is not a field of this; did you mean name?");
+        assert_eq!(error.to_string(), "nmae: unknown field; did you mean name?");
         let mut body = fields(&json!({"limit": "5", "colour": 1}));
         assert_eq!(body.changed("limit_usd", Field::money), Ok(None));
         assert_eq!(body.left.remove("colour"), Some(json!(1)));
-        assert_eq!(body.finish().unwrap_err().reason, "is not a field of this; did you mean limit_usd?");
+        assert_eq!(body.finish().unwrap_err().reason, "unknown field; did you mean limit_usd?");
         let error = fields(&json!({"colour": 1})).refuse_unknown(&["name"]).err().unwrap();
-        assert_eq!(error.reason, "is not a field of this", "no name is near");
+        assert_eq!(error.reason, "unknown field", "no name is near");
     }
 
     #[test]

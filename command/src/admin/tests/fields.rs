@@ -160,5 +160,5 @@ fn a_body_has_a_bounded_number_of_values() {
     let refused = Fields::of_body(with(10_001).as_bytes()).err().unwrap();
     assert_eq!(refused.reason, "the body has more than 10000 values");
     let twice = Fields::of_body(br#"{"a":[],"b":{"c":1,"c":2}}"#).err().unwrap();
-    assert_eq!(twice.reason, "the body repeats a field");
+    assert_eq!(twice.reason, "a field of the body is given twice");
 }

@@ -58,7 +58,7 @@ fn unpriced(name: String) -> Result<String, String> {
 
 fn without_repetition(names: Vec<String>) -> Result<BTreeSet<String>, String> {
     let (count, set) = (names.len(), BTreeSet::from_iter(names));
-    if set.len() == count { Ok(set) } else { Err("must not name a field twice".to_owned()) }
+    if set.len() == count { Ok(set) } else { Err("a field is given twice".to_owned()) }
 }
 
 fn read_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
@@ -70,7 +70,7 @@ fn read_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
     let mut headers = BTreeMap::new();
     for (given, (name, value)) in members {
         if headers.insert(name, value).is_some() {
-            return Err(FieldError::new(format!("{path}.{given}"), "is repeated: names of headers ignore case"));
+            return Err(FieldError::new(format!("{path}.{given}"), "is given twice: names of headers ignore case"));
         }
     }
     Ok(headers)
