@@ -1,4 +1,7 @@
 //! Metrics of the process from `/proc`, under the names that every client library uses; absent where there is no `/proc`.
+//!
+//! `prometheus::process_collector` counts CPU time in whole seconds, and lists the open files anew for everyone who asks, on
+//! the thread that asks. Here CPU time has microseconds, and requests at the same time share one sample.
 
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
