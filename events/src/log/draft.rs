@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::facts::{Claim, ClaimedKey, Facts, not_looked_up};
 use super::owners::OwnerBlocks;
 use super::{Idempotency, InferenceKey, LogError, SideRow};
-use crate::event::{Event, Hold, Inference, Recorded, Stream};
+use crate::event::{Event, Hold, Recorded, SequenceRule, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Balances, Emitted};
 
@@ -78,24 +78,22 @@ impl Draft {
 
     /// Adds the events of one decision in order, and returns the position of the last.
     pub(super) fn record_decided(&mut self, facts: &mut Facts, events: Vec<Emitted>) -> Option<u64> {
-        let mut failed_attempts = 0;
+        // The request whose outcome is recorded, and the last sequence on its stream: its failed attempts come first.
+        let mut outcome = (None, 1);
         let mut last = None;
         for emitted in events {
-            let sequence = match &emitted.event {
-                // The first events of a request's streams …
-                Event::Inference(Inference::Admitted(_) | Inference::Refused(_)) | Event::Hold(Hold::Reserved(_)) => {
-                    Some(1)
+            let sequence = match (&emitted.event, emitted.event.sequence_rule()) {
+                // It follows the hold's end, which an earlier decision recorded.
+                (Event::Hold(Hold::Adjusted(_)), _) => None,
+                (Event::Inference(_) | Event::Hold(_), SequenceRule::First) => Some(1),
+                // The end of a hold always has sequence 2, which makes a second end impossible.
+                (Event::Hold(_), _) => Some(2),
+                (Event::Inference(_), _) => {
+                    let request = emitted.context.request_id;
+                    outcome = (request, if outcome.0 == request { outcome.1 + 1 } else { 2 });
+                    Some(outcome.1)
                 }
-                // … and the last: an end always has sequence 2, which makes a second end impossible.
-                Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) => Some(2),
-                Event::Inference(Inference::AttemptFailed(_)) => {
-                    failed_attempts += 1;
-                    Some(1 + failed_attempts)
-                }
-                Event::Inference(Inference::Completed(_) | Inference::Failed(_) | Inference::Aborted(_)) => {
-                    Some(2 + std::mem::take(&mut failed_attempts))
-                }
-                Event::Hold(Hold::Adjusted(_)) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => None,
+                (Event::Resource(_) | Event::Access(_) | Event::Alert(_), _) => None,
             };
             last = Some(match sequence {
                 Some(sequence) => self.record(facts, emitted, sequence),
