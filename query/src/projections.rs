@@ -126,6 +126,6 @@ async fn require_empty(body: Body) -> Result<(), Refusal> {
         serde_json::from_slice(&bytes).map_err(|_| Refusal::invalid("", "no body is expected"))?;
     match fields.into_iter().next() {
         None => Ok(()),
-        Some((field, _)) => Err(Refusal::invalid(field, "is not a field of this request")),
+        Some((field, _)) => Err(Refusal::invalid(field, "unknown field")),
     }
 }
