@@ -17,8 +17,7 @@ const LOREM: &str = "Lorem ipsum dolor sit amet consectetur adipiscing elit sed 
 const CREATED_UNIX_S: i64 = 1_735_689_600;
 /// The fields of a request that the simulator reads.
 const READ: [&str; 9] = [
-    "model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "tools",
-    "tool_choice",
+    "model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "tools", "tool_choice",
 ];
 const CALL_ID: &str = "call_sim_0";
 

@@ -124,8 +124,7 @@ async fn it_fails_in_every_way_that_it_is_told_to() {
     assert_eq!(relayed("echo?cut_after=3", "").await.1.err(), Some(UpstreamFault::Truncated));
     let (_, frames, cut) = collected(respond("echo?cut_after=1", &ask(""))).await;
     assert!(cut && serde_json::from_slice::<Value>(&frames[0]).is_err());
-    let silence =
-        tokio::time::timeout(Duration::from_millis(1), collected(respond("echo?silent=1", &ask(""))));
+    let silence = tokio::time::timeout(Duration::from_millis(1), collected(respond("echo?silent=1", &ask(""))));
     assert!(silence.await.is_err());
 }
 
