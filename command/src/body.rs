@@ -31,6 +31,7 @@ const SPAN_BYTES_MIN: usize = 15 * 8 * 1024;
 const LINGER_MAX: Duration = Duration::from_secs(2);
 /// A client that sends nothing for so long is listening, or gone.
 const SILENCE_MAX: Duration = Duration::from_millis(200);
+
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {

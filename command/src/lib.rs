@@ -7,5 +7,6 @@ pub mod figures;
 pub mod idempotency;
 pub mod inference;
 mod ledger_unavailable;
+pub mod opened_keys;
 pub mod tokens;
 pub mod trace;

@@ -6,9 +6,9 @@
 //! need one order anyway.
 //!
 //! Nothing here awaits, reads a clock, draws a random number or does I/O: time is an argument, which is never earlier than at
-//! the decision before, and a decision is a list of events. Balances are therefore the fold of the log and nothing else, and `verify` can compute them again. The changes of a
-//! batch are kept in a journal and undone if the batch is not committed, so that a batch costs what it changes and not what
-//! there is.
+//! the decision before, and a decision is a list of events. Balances are therefore the fold of the log and nothing else, and
+//! `verify` can compute them again. The changes of a batch are kept in a journal and undone if the batch is not committed, so
+//! that a batch costs what it changes and not what there is.
 //!
 //! The ledger deliberately does not know prices, tokens or providers: a request brings its upper bound, and an end its cost.
 //! A charge above the hold is recorded as an overrun and not refused, because the provider has done the work.

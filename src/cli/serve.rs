@@ -18,6 +18,7 @@ use command::admin::{self, AdminState};
 use command::body::memory::{BodyBounds, BodyMemory};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, Gateway};
+use command::opened_keys;
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
 use dialects::surfaces::MODELS_WORDING;
@@ -129,8 +130,9 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
         None => (None, None),
     };
     let abandoned = AbandonedCalls::default();
-    let door = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
+    let (door, vault) = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
@@ -261,7 +263,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-) -> Result<Door, Failure> {
+) -> Result<(Door, Arc<Vault>), Failure> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
     // In an empty log nothing was sealed with another key.
@@ -312,7 +314,7 @@ async fn open_door(
         log: log.clone(),
         tables: tables.clone(),
         upstreams: UpstreamClients::new()?,
-        vault,
+        vault: Arc::clone(&vault),
         limits: Arc::clone(&limits),
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         tracer,
@@ -357,7 +359,7 @@ async fn open_door(
         cors: config.cors.clone().map(Cors::new),
         last_uses,
     };
-    Ok(Door::new(Arc::new(parts), published(api)?))
+    Ok((Door::new(Arc::new(parts), published(api)?), vault))
 }
 
 /// The error for a node key that is not the folder's: it says which one is.

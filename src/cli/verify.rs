@@ -14,8 +14,12 @@ use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
 
-/// What to do about a broken log.
-const RESTORE: &str = "restore ledger.db from a backup: docs/operations.md#failures";
+/// What to do about broken events.
+const RESTORE: &str = "restore ledger.db from a backup, in an empty folder: docs/operations.md#failures";
+/// What to do about a broken write-ahead log.
+const CUT_WAL: &str = "everything before this position can be kept: docs/operations.md#failures";
+/// What to do about tables and indexes that do not match the events.
+const REPAIR: &str = "the events are sound: docs/operations.md#failures says how to repair the tables beside them";
 
 /// The result for a sound folder.
 struct Verified {
@@ -92,7 +96,7 @@ fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
         wal::check(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
     let Some(damage) = damage? else { return Ok(()) };
     let (position, reason) = (last + 1, damage.to_string());
-    let sentence = format!("position {position}: {reason}\n{RESTORE}");
+    let sentence = format!("position {position}: {reason}\n{CUT_WAL}");
     Err(Fault::Broken { position, reason, sentence })
 }
 
@@ -103,8 +107,11 @@ fn unreadable(path: &Path, error: &LogError) -> Fault {
 fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
     let sentence = error.to_string();
     match error {
-        VerifyError::Broken { position, reason } | VerifyError::StoredState { position, reason } => {
+        VerifyError::Broken { position, reason } => {
             Fault::Broken { position, reason, sentence: format!("{sentence}\n{RESTORE}") }
+        }
+        VerifyError::StoredState { position, reason } => {
+            Fault::Broken { position, reason, sentence: format!("{sentence}\n{REPAIR}") }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),
         VerifyError::Thread(_) => Fault::Unreadable(sentence),

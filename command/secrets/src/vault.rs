@@ -6,10 +6,10 @@
 //! belong to another address, and must never be sent to the old one.
 //!
 //! Two requests must not create different data keys for one scope, so sealing is serialized from reading the data key until
-//! the append. Each provider's newest opened key stays in memory until the provider changes, so that requests do not read the
-//! database; the vault therefore does not protect against someone who reads the process's memory. It does not replace the node's key (`reseal`
-//! does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a replacement
-//! (ADR-0007).
+//! the append. Opened keys stay in memory while their providers' rows name them, so that requests do not read the database; the
+//! vault therefore does not protect against someone who reads the process's memory. It does not replace the node's key
+//! (`reseal` does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a
+//! replacement (ADR-0007).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -75,9 +75,17 @@ pub struct Vault {
     node_key: NodeKey,
     log: Log,
     ids: IdMaker,
-    opened: RwLock<IdMap<ProviderId, Opened>>,
+    opened: RwLock<OpenedKeys>,
     /// Held from reading a data key until the secret is appended, so that no scope gets two data keys.
     sealing: Arc<Mutex<()>>,
+}
+
+/// The keys in memory.
+#[derive(Default)]
+struct OpenedKeys {
+    keys: IdMap<ProviderId, Opened>,
+    /// The number of calls of [`Vault::retain`]: a key that was read before the last one may no longer be in force.
+    retained: u64,
 }
 
 /// A provider's newest opened key.
@@ -174,20 +182,31 @@ impl Vault {
         if generation == 0 {
             return Ok(None);
         }
-        if let Some(opened) = self.opened.read().unwrap_or_else(PoisonError::into_inner).get(&provider)
-            && opened.generation == generation
-        {
-            return Ok(opened.secret.clone());
-        }
+        let retained = {
+            let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = opened.keys.get(&provider).filter(|known| known.generation == generation) {
+                return Ok(known.secret.clone());
+            }
+            opened.retained
+        };
         let secret = self.open_stored(provider, generation).await?;
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        keep(&mut opened, provider, Opened { generation, secret: secret.clone() });
+        if opened.retained == retained {
+            keep(&mut opened.keys, provider, Opened { generation, secret: secret.clone() });
+        }
         Ok(secret)
     }
 
-    /// Drops the provider's opened key from memory: call it once the provider has changed or ended.
-    pub fn forget(&self, provider: ProviderId) {
-        self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(&provider);
+    /// Drops the opened keys that are not in force from memory. Call it when a provider has changed or ended.
+    pub fn retain(&self, is_in_force: impl Fn(ProviderId, u32) -> bool) {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.keys.retain(|provider, known| is_in_force(*provider, known.generation));
+        opened.retained += 1;
+    }
+
+    /// The number of keys in memory.
+    pub fn opened_count(&self) -> usize {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).keys.len()
     }
 
     async fn open_stored(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {

@@ -87,9 +87,6 @@ pub trait Administered: Rules {
         Vec::new()
     }
 
-    /// Drops what this node keeps in memory of the resource. Called once the tables have its change.
-    fn forget(_: &AdminState, _: &Self::State) {}
-
     /// Fields of the reply to its end, as in [`CommandPlan::extra_fields`].
     fn extra_fields_at_end() -> Map<String, Value> {
         Map::new()
@@ -289,7 +286,6 @@ impl<R: Administered> Outcome<R> {
             Self::Replayed(stored) => replay::<R>(admin, &cx.caller, &stored).await,
             Self::Changed { loaded, secret, extra_fields, status } => {
                 wait_until_in_force(admin, loaded.position).await?;
-                loaded.lifecycle.state().inspect(|state| R::forget(admin, state));
                 let body = resource_body(admin, &loaded).await.map_err(|error| match error {
                     CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
                     other => other,

@@ -8,9 +8,9 @@ use crate::fraction::Fraction;
 
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
-    /// The rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Visits the blocks of
-    /// the owners, of which there are too many to keep, in the order of owners, and of blocks within an owner.
-    fn stored_rows(&self, owner_block: &mut dyn FnMut(&str, u64)) -> Result<StoredRows, LogError>;
+    /// Visits the rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Blocks come
+    /// in the order of owners, and of blocks within an owner.
+    fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError>;
 
     /// Visits at most `rows_max` stored events after the first position, up to the second; or why one cannot be read.
     fn raw_events(
@@ -43,14 +43,19 @@ pub trait RawReader {
     fn read_for_ever(&self) -> Result<u64, LogError>;
 }
 
-/// The rows of the ledger's state.
-pub struct StoredRows {
+/// The positions of a snapshot of the ledger's state.
+pub struct SnapshotPositions {
     /// The log's last position.
     pub head: u64,
     /// The position as of which the rows are.
     pub state_at: u64,
-    pub balances: Vec<BalanceRow>,
-    pub open_holds: Vec<OpenHoldRow>,
+}
+
+/// A row of the ledger's state.
+pub enum StateRow<'a> {
+    OwnerBlock { owner: &'a str, block: u64 },
+    Balance(BalanceRow),
+    OpenHold(OpenHoldRow),
 }
 
 pub struct BalanceRow {

@@ -12,7 +12,7 @@ use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
 use crate::log::Reader;
 use crate::log::owners::Owner;
-use crate::log::raw::{BalanceRow, OpenHoldRow};
+use crate::log::raw::{BalanceRow, OpenHoldRow, StateRow};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
 
@@ -35,10 +35,12 @@ impl StoredState {
     /// Reads the state in one snapshot. A writer may go on; its later rows are ignored.
     pub(super) fn read(reader: &dyn Reader) -> Result<Self, VerifyError> {
         let mut state = Self::default();
-        let rows = reader.stored_rows(&mut |owner, block| state.owners.add(owner, block))?;
-        (state.head, state.state_at) = (rows.head, rows.state_at);
-        rows.balances.into_iter().for_each(|row| state.add_balance(row));
-        rows.open_holds.iter().for_each(|row| state.add_open_hold(row));
+        let positions = reader.state_rows(&mut |row| match row {
+            StateRow::OwnerBlock { owner, block } => state.owners.add(owner, block),
+            StateRow::Balance(row) => state.add_balance(row),
+            StateRow::OpenHold(row) => state.add_open_hold(&row),
+        })?;
+        (state.head, state.state_at) = (positions.head, positions.state_at);
         Ok(state)
     }
 

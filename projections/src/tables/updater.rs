@@ -33,6 +33,12 @@ impl TablesHandle {
         *self.administration.borrow() <= position
     }
 
+    /// Waits until the tables have changed since the last call, or since this handle was cloned. Returns false once they no
+    /// longer follow the log.
+    pub async fn changed(&mut self) -> bool {
+        self.position.changed().await.is_ok()
+    }
+
     /// Waits until the tables have every change recorded so far. Returns false if that takes longer than `deadline`.
     pub async fn catch_up(&self, deadline: Duration) -> bool {
         let recorded = *self.administration.borrow();

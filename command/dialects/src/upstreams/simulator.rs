@@ -62,8 +62,8 @@ pub struct SimulatedAnswer {
     pub body: SimulatedBody,
 }
 
-/// The response to a chat completion: the same for the same request. `model` is the backend model with its options; the one in the body is ignored. An
-/// unknown model or a bad option is a 404, a bad body a 400.
+/// The response to a chat completion: the same for the same request. `model` is the backend model with its options; the one
+/// in the body is ignored. An unknown model or a bad option is a 404, a bad body a 400.
 pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
     let behaviour = match Behaviour::of(model) {
         Ok(behaviour) => behaviour,

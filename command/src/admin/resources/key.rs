@@ -30,7 +30,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, time};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, Rules, StateOf};
+use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
 use crate::admin::request::AdminRequest;
 use crate::admin::routes::{Administered, CommandPlan, execute_on};
 
@@ -232,6 +232,10 @@ async fn plan_rotation(
     let drop_older = SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: state.generation };
     let overlap = Duration::from_secs(overlap.unwrap_or(OVERLAP_SECONDS));
     let previous_until = cx.now + overlap;
+    let has_ended = cx.tables.key(state.key.key_id).is_some_and(|entry| entry.ended_at.is_some());
+    if has_ended {
+        return Err(CommandError::of_rule(Key::KIND, RuleError::Ended));
+    }
     let rotated = rotated(state, cx.now, previous_until)?;
     let (secret, stored) = issue_secret(cx.admin, state.key.key_id, rotated.generation).await?;
     let command = Command::Record(Resource::KeyRotated(Box::new(rotated)));
@@ -249,8 +253,8 @@ mod tests {
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End, Record};
+    use crate::admin::lifecycle::Lifecycle;
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
-    use crate::admin::lifecycle::{Lifecycle, RuleError};
     use crate::admin::tests::change;
 
     fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<Key> {

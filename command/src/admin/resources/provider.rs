@@ -19,7 +19,6 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::names::{claim, release};
-use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
@@ -174,10 +173,6 @@ impl Administered for Provider {
 
     fn side_rows_at_end(state: &Provider) -> Vec<SideRow> {
         vec![drop_api_key(state.provider_id), release(state.provider_id)]
-    }
-
-    fn forget(admin: &AdminState, state: &Provider) {
-        admin.vault.forget(state.provider_id);
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {

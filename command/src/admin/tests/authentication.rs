@@ -156,6 +156,21 @@ async fn no_secret_outlives_its_key() {
     assert_eq!(reply["previous_expires_at"], "2026-11-20T08:30:00.000000Z");
 }
 
+#[tokio::test]
+async fn rotating_a_key_that_has_expired_says_so_unless_it_was_revoked() {
+    let lab = Lab::new().await;
+    let (id, _) = key(&lab, json!({"name": "app", "expires_at": "2026-11-20T08:30:00Z"})).await;
+    let path = format!("/v1/admin/keys/{id}");
+    let refusal = async || {
+        let reply = lab.send(&lab.operator(), "POST", &format!("{path}/rotate"), &json!({})).await;
+        format!("{:?}", reply.refused())
+    };
+    lab.wait(3600);
+    assert!(refusal().await.contains("expired"), "{}", refusal().await);
+    lab.send(&lab.operator(), "DELETE", &path, &json!({})).await.must(200);
+    assert!(refusal().await.contains("ended"), "{}", refusal().await);
+}
+
 /// Holds: bin.operator-infers, http.tenant-header
 #[tokio::test]
 async fn the_operator_infers_as_the_default_tenant_or_the_one_it_names() {

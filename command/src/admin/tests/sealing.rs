@@ -1,10 +1,16 @@
 //! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use events::event::admin::Permission;
+use events::ids::ProviderId;
 use secrets::{NodeKey, Vault, VaultError};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::lab::Lab;
+use crate::opened_keys;
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
 
@@ -18,15 +24,49 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
     let id = made["id"].as_str().unwrap().parse().unwrap();
     let one = format!("/v1/admin/providers/{id}");
     let vault = &lab.admin.vault;
+    let mut following = JoinSet::new();
+    following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
     assert_eq!(vault.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "second"})).await.must(200);
     assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": null})).await.must(200);
     assert_eq!(vault.open(id, 3).await.unwrap(), None);
+    must_leave_memory(vault, id, 2).await;
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "fourth"})).await.must(200);
     assert_eq!(vault.open(id, 4).await.unwrap().unwrap().reveal(), "fourth");
     lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
-    assert_eq!(vault.open(id, 4).await.unwrap(), None, "it is not in memory either");
+    must_leave_memory(vault, id, 4).await;
+}
+
+/// The stored key is gone: whatever opens comes from memory.
+async fn must_leave_memory(vault: &Vault, id: ProviderId, generation: u32) {
+    let gone = async {
+        while vault.open(id, generation).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the key leaves memory");
+}
+
+/// Holds: admin.sealed
+#[tokio::test]
+async fn a_providers_key_leaves_memory_with_its_tenant() {
+    let lab = Lab::new().await;
+    let tenant = lab.make("/tenants", json!({"name": "t"})).await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
+                      "tenant_id": tenant});
+    let id: ProviderId = lab.make("/providers", body).await.parse().unwrap();
+    let vault = &lab.admin.vault;
+    let mut following = JoinSet::new();
+    following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
+    assert_eq!(vault.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/tenants/{tenant}"), &json!({})).await.must(200);
+    let left = async {
+        while vault.opened_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), left).await.expect("the key leaves memory");
 }
 
 #[tokio::test]

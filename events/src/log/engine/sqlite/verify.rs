@@ -9,7 +9,8 @@ use super::state::{SELECT_OPEN_HOLDS, read_announced};
 use crate::log::LogError;
 use crate::log::interrupt::Interrupt;
 use crate::log::raw::{
-    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, StoredRows, StreamEntry,
+    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, SnapshotPositions, StateRow,
+    StreamEntry,
 };
 
 const HEAD: &str = "SELECT max(position) FROM events";
@@ -31,37 +32,34 @@ const fn name_of(index: IndexOfAdministration) -> &'static str {
 }
 
 impl RawReader for SqliteReader {
-    fn stored_rows(&self, owner_block: &mut dyn FnMut(&str, u64)) -> Result<StoredRows, LogError> {
+    fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError> {
         let snapshot = self.connection.unchecked_transaction()?;
         let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
-        let mut blocks = snapshot.prepare(OWNER_BLOCKS)?;
-        let mut rows = blocks.query([])?;
-        while let Some(row) = rows.next()? {
-            owner_block(text(row, 0)?, row.get(1)?);
-        }
-        let balance = |row: &Row<'_>| {
-            Ok(BalanceRow {
+        each_row(&snapshot, OWNER_BLOCKS, |row| {
+            visit(StateRow::OwnerBlock { owner: text(row, 0)?, block: row.get(1)? });
+            Ok(())
+        })?;
+        each_row(&snapshot, BALANCES, |row| {
+            visit(StateRow::Balance(BalanceRow {
                 budget_id: row.get(0)?,
                 window_start: Some(row.get(1)?).filter(|start| *start >= 0),
                 settled_nanos: row.get(2)?,
                 held_nanos: row.get(3)?,
                 announced: read_announced(&row.get::<_, String>(4)?),
-            })
-        };
-        let open_hold = |row: &Row<'_>| {
-            Ok(OpenHoldRow {
+            }));
+            Ok(())
+        })?;
+        each_row(&snapshot, SELECT_OPEN_HOLDS, |row| {
+            visit(StateRow::OpenHold(OpenHoldRow {
                 request_id: row.get(0)?,
                 held_nanos: row.get(1)?,
                 expires_at_micros: row.get(2)?,
                 hold: row.get(3)?,
-            })
-        };
-        Ok(StoredRows {
-            head: head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0),
-            state_at: checkpoint(&snapshot)?,
-            balances: snapshot.prepare(BALANCES)?.query_map([], balance)?.collect::<Result<_, _>>()?,
-            open_holds: snapshot.prepare(SELECT_OPEN_HOLDS)?.query_map([], open_hold)?.collect::<Result<_, _>>()?,
-        })
+            }));
+            Ok(())
+        })?;
+        let head = head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0);
+        Ok(SnapshotPositions { head, state_at: checkpoint(&snapshot)? })
     }
 
     fn raw_events(
@@ -139,6 +137,19 @@ fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusqlite::Error> {
     Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn each_row(
+    connection: &Connection,
+    sql: &str,
+    mut visit: impl FnMut(&Row<'_>) -> Result<(), rusqlite::Error>,
+) -> Result<(), LogError> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(row)?;
+    }
+    Ok(())
 }
 
 fn damage(connection: &Connection, table: &str) -> Option<String> {
