@@ -79,15 +79,14 @@ async fn streams_that_are_reset_at_once_hold_up_nobody_and_end_once() {
             let mut bytes = frame(HEADERS, END_HEADERS, stream, &head);
             bytes.extend(frame(DATA, END_STREAM, stream, body.as_bytes()));
             bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
-            let mut taken = 0;
+            let mut is_open = false;
             for wire in &mut wires {
-                taken += usize::from(wire.send(&bytes).await);
+                is_open |= wire.send(&bytes).await;
             }
-            if taken == 0 {
-                return number;
+            if !is_open {
+                return;
             }
         }
-        STREAMS
     };
     let beside = async {
         let mut slowest = Duration::ZERO;
@@ -99,9 +98,12 @@ async fn streams_that_are_reset_at_once_hold_up_nobody_and_end_once() {
         }
         slowest
     };
-    let (sent, slowest) = tokio::join!(flood, beside);
+    let ((), slowest) = tokio::join!(flood, beside);
     assert!(slowest < Duration::from_millis(1500), "health took {slowest:?}");
-    assert!(sent < STREAMS, "every stream was taken");
+    // Not a count of what was sent: buffers of the sockets can hold all of it before the gateway has read that much.
+    for wire in &mut wires {
+        assert!(wire.closes_within(Duration::from_secs(10)).await, "a connection that resets its streams is kept");
+    }
     drop(wires);
     tenant.chat("ok").await.must(200);
     let books = gateway.books_when_all_ended(Duration::from_secs(10)).await;
