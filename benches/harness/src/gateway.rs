@@ -28,9 +28,17 @@ impl Gateway {
     /// Starts a gateway on a new data folder within `parent`, which must be on a disk: in memory, as `/tmp` may be,
     /// durability costs nothing.
     pub fn start(binary: &str, parent: &str) -> Self {
+        Self::start_under(&[], binary, parent)
+    }
+
+    /// As [`Self::start`], as the last argument of a tool, which writes its files beside the data folder.
+    pub fn start_under(tool: &[&str], binary: &str, parent: &str) -> Self {
         let folder = tempfile::tempdir_in(parent).expect("a folder on disk");
         let data = folder.path().join("data");
-        let mut gateway = Self::spawn(binary, &data, None);
+        let mut words = tool.iter().copied().chain([binary]);
+        let mut command = Command::new(words.next().unwrap_or(binary));
+        command.args(words).current_dir(folder.path());
+        let mut gateway = Self::spawn(command, binary, &data, None);
         gateway.temporary = Some(folder);
         gateway
     }
@@ -38,11 +46,10 @@ impl Gateway {
     /// Starts a gateway on a data folder that is kept. A log that was written before the first start needs the same node
     /// key at every start, because a key is made only for a new log.
     pub fn start_on(binary: &str, data: &Path, node_key: &str) -> Self {
-        Self::spawn(binary, data, Some(node_key))
+        Self::spawn(Command::new(binary), binary, data, Some(node_key))
     }
 
-    fn spawn(binary: &str, data: &Path, node_key: Option<&str>) -> Self {
-        let mut command = Command::new(binary);
+    fn spawn(mut command: Command, binary: &str, data: &Path, node_key: Option<&str>) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
             command.env_remove(name);
         }
@@ -77,6 +84,15 @@ impl Gateway {
 
     pub const fn admin(&self) -> Admin {
         Admin::new(self.address)
+    }
+
+    /// The folder of the data folder, where a tool writes its files.
+    pub fn folder(&self) -> &Path {
+        self.data.parent().unwrap_or(&self.data)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn processes(&self) -> Processes {

@@ -82,20 +82,32 @@ impl Tally {
 
 /// Opens connections and warms them up. Panics on a wrong response, since measuring it would be useless.
 pub async fn warm(workload: &Workload, connections: usize) -> Vec<Connection> {
-    let mut open = JoinSet::new();
+    let mut open = Vec::new();
     for _ in 0..connections {
-        open.spawn(warmed_up(workload.clone(), workload.warm_up.div_ceil(connections)));
+        open.push(Connection::open(workload.address).await.expect("a connection"));
     }
-    tokio::time::timeout(LAST_RESPONSE_MAX, open.join_all()).await.expect("warm connections in time")
+    send_on_each(workload, open, workload.warm_up.div_ceil(connections), LAST_RESPONSE_MAX).await
 }
 
-async fn warmed_up(workload: Workload, requests: usize) -> Connection {
-    let mut connection = Connection::open(workload.address).await.expect("a connection");
-    for _ in 0..requests {
-        let response = connection.send(&workload.request).await.expect("a response");
-        response.check(workload.expected).expect("the expected response");
+/// Sends `requests` requests on each of these connections, all of them within `time_max`. Panics on a wrong response.
+pub async fn send_on_each(
+    workload: &Workload,
+    open: Vec<Connection>,
+    requests: usize,
+    time_max: Duration,
+) -> Vec<Connection> {
+    let mut workers = JoinSet::new();
+    for mut connection in open {
+        let workload = workload.clone();
+        workers.spawn(async move {
+            for _ in 0..requests {
+                let response = connection.send(&workload.request).await.expect("a response");
+                response.check(workload.expected).expect("the expected response");
+            }
+            connection
+        });
     }
-    connection
+    tokio::time::timeout(time_max, workers.join_all()).await.expect("responses in time")
 }
 
 /// Sends requests on these connections for this time.

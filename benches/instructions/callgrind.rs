@@ -1,0 +1,123 @@
+//! The gateway under callgrind, which counts the instructions of each thread.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use harness::gateway::Gateway;
+
+const TOOL: [&str; 5] = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--quiet"];
+/// Functions that identify the thread that runs them. Tokio's worker is looked for last: others wake its tasks.
+const MARKS: [(&str, Room); 3] = [
+    ("events::log::writer::Writer", Room::Writer),
+    ("projections::views::store::Store", Room::Views),
+    ("multi_thread::worker::Context", Room::RequestPath),
+];
+
+/// A part of the gateway with threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    RequestPath,
+    Writer,
+    Views,
+    /// Checkpoints of the databases, and threads of queries.
+    Other,
+}
+
+/// Instructions in user space, by room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instructions([u64; 4]);
+
+/// A gateway whose instructions are counted between [`Self::begin`] and [`Self::end`].
+pub struct Callgrind {
+    pub gateway: Gateway,
+    /// Dumps so far; callgrind numbers its files with it.
+    dumps: u32,
+}
+
+impl Room {
+    pub const ALL: [Self; 4] = [Self::RequestPath, Self::Writer, Self::Views, Self::Other];
+
+    fn of_thread(dump: &str) -> Self {
+        MARKS.iter().find(|(function, _)| dump.contains(function)).map_or(Self::Other, |(_, room)| *room)
+    }
+}
+
+impl Instructions {
+    pub const fn of(&self, room: Room) -> u64 {
+        self.0[room as usize]
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub fn each(&self, requests: u64) -> Self {
+        Self(self.0.map(|count| count / requests.max(1)))
+    }
+
+    /// For each room the lower count of the two.
+    pub fn lower(&self, other: &Self) -> Self {
+        Self(Room::ALL.map(|room| self.of(room).min(other.of(room))))
+    }
+}
+
+impl Callgrind {
+    /// Errors: valgrind is not installed.
+    pub fn start(binary: &str, beside: &str) -> Result<Self, String> {
+        let version = Command::new(TOOL[0]).arg("--version").output();
+        version.map_err(|error| format!("{}: {error}: install Debian's package valgrind", TOOL[0]))?;
+        Ok(Self { gateway: Gateway::start_under(&TOOL, binary, beside), dumps: 0 })
+    }
+
+    pub fn begin(&self) -> io::Result<()> {
+        self.control(&["-i", "on"])
+    }
+
+    /// The instructions since [`Self::begin`].
+    pub fn end(&mut self) -> io::Result<Instructions> {
+        self.control(&["-d"])?;
+        self.control(&["-i", "off"])?;
+        self.dumps += 1;
+        let prefix = format!("callgrind.out.{}.{}-", self.gateway.id(), self.dumps);
+        let mut counted = Instructions::default();
+        for entry in fs::read_dir(self.gateway.folder())? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
+                let (room, count) = read_thread(&path)?;
+                counted.0[room as usize] += count;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Copies the dumps, for `callgrind_annotate`.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(self.gateway.folder())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::copy(entry.path(), folder.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn control(&self, arguments: &[&str]) -> io::Result<()> {
+        let output = Command::new("callgrind_control").args(arguments).arg(self.gateway.id().to_string()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+}
+
+/// The room and the instructions of the thread that this dump is of.
+fn read_thread(path: &Path) -> io::Result<(Room, u64)> {
+    let dump = fs::read_to_string(path)?;
+    let total = dump.lines().find_map(|line| line.strip_prefix("totals: "));
+    let count = total.and_then(|total| total.trim().parse().ok());
+    let count = count.ok_or_else(|| io::Error::other(format!("{} has no total", path.display())))?;
+    Ok((Room::of_thread(&dump), count))
+}

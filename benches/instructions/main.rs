@@ -1,0 +1,109 @@
+//! The instructions in user space that a request costs, counted by callgrind, which no neighbour on the machine moves.
+//!
+//! `cargo bench --bench instructions` starts the binary under valgrind (Debian's package), sets it up as `overhead` does and
+//! counts each load twice: of two counts the lower one stands, room by room. The sum of each load is compared with
+//! `budget.csv`. If one is more than 3 % above it, the bench fails. If one is more than 3 % below, the file is rewritten.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `INSTRUCTIONS_REQUESTS` | 640 | requests that are counted for each load |
+//! | `INSTRUCTIONS_KEEP` | | a folder for the dumps, which `callgrind_annotate` reads: number 1 is of the first load |
+
+mod budget;
+mod callgrind;
+mod load;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use harness::admin::{Admin, Price};
+use harness::verdict::exit_code;
+use harness::{settings, table};
+use testing::upstream::prepared::PreparedUpstream;
+use tokio::runtime::Runtime;
+
+use budget::{Budget, Verdict};
+use callgrind::{Callgrind, Instructions, Room};
+use load::{Keys, Load};
+
+/// The time that the requests of one count may take: callgrind is about fifty times slower.
+const TIME_MAX: Duration = Duration::from_secs(300);
+const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
+
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<bool, String> {
+    let requests = settings::count("INSTRUCTIONS_REQUESTS", 640)?;
+    let budget = Budget::read()?;
+    let upstream = PreparedUpstream::start();
+    let mut callgrind = Callgrind::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"))?;
+    let admin = callgrind.gateway.admin();
+    let free = admin.create_tenant("free");
+    let keys = Keys {
+        governed: admin.set_up(upstream.address, PRICE).secret,
+        free: admin.create_key(&free.user, &["models:use"]).secret,
+    };
+    let counted = count_all(&mut callgrind, &keys, requests).map_err(|error| error.to_string())?;
+    if let Ok(folder) = std::env::var("INSTRUCTIONS_KEEP") {
+        callgrind.keep(Path::new(&folder)).map_err(|error| format!("{folder}: {error}"))?;
+    }
+    let verdicts: Vec<Verdict> = counted.iter().map(|(load, counted)| budget.compare(load, counted)).collect();
+    print(&counted, &verdicts).map_err(|error| error.to_string())?;
+    let is_worse = verdicts.contains(&Verdict::Worse);
+    if !is_worse && verdicts.iter().any(|verdict| *verdict != Verdict::Within) {
+        budget::write(&counted).map_err(|error| error.to_string())?;
+    }
+    Ok(!is_worse)
+}
+
+fn count_all(callgrind: &mut Callgrind, keys: &Keys, requests: u64) -> io::Result<Vec<(Load, Instructions)>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let admin = callgrind.gateway.admin();
+    Load::all()
+        .map(|load| {
+            let first = count(callgrind, &runtime, admin, &load, keys, requests)?;
+            let second = count(callgrind, &runtime, admin, &load, keys, requests)?;
+            Ok((load, first.lower(&second)))
+        })
+        .collect()
+}
+
+/// The instructions of one request, as a mean of so many.
+fn count(
+    callgrind: &mut Callgrind,
+    runtime: &Runtime,
+    admin: Admin,
+    load: &Load,
+    keys: &Keys,
+    requests: u64,
+) -> io::Result<Instructions> {
+    let workload = load.workload(callgrind.gateway.address, keys);
+    let open = runtime.block_on(harness::load::warm(&workload, load.connections));
+    admin.wait_for_views();
+    callgrind.begin()?;
+    let each = usize::try_from(requests).unwrap_or(usize::MAX) / load.connections;
+    runtime.block_on(harness::load::send_on_each(&workload, open, each, TIME_MAX));
+    admin.wait_for_views();
+    callgrind.end().map(|counted| counted.each(requests))
+}
+
+fn print(counted: &[(Load, Instructions)], verdicts: &[Verdict]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    table::header(&mut out, &["load", "request path", "writer", "views", "other", "sum", "budget"])?;
+    for ((load, counted), verdict) in counted.iter().zip(verdicts) {
+        let counts = Room::ALL.map(|room| counted.of(room).to_string());
+        let verdict = match verdict {
+            Verdict::Within => "within",
+            Verdict::Worse => "above",
+            Verdict::Better => "below",
+            Verdict::New => "new",
+        };
+        let cells = [vec![load.name()], counts.to_vec(), vec![counted.sum().to_string(), verdict.to_owned()]];
+        table::row(&mut out, &cells.concat())?;
+    }
+    Ok(())
+}
