@@ -15,6 +15,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -212,8 +213,8 @@ impl WatchedConnection {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         // Not a part of the buffer: that would have to be initialised first, and would then be resident.
-        let mut part = [0; READ_BYTES_MAX];
-        let mut part = ReadBuf::new(&mut part);
+        let mut part = [MaybeUninit::uninit(); READ_BYTES_MAX];
+        let mut part = ReadBuf::uninit(&mut part);
         let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
         buffer.put_slice(part.filled());
         polled
