@@ -1,5 +1,5 @@
 FROM (
     SELECT * FROM inferences
-    WHERE status = :status AND status IN ('failed', 'aborted', 'refused') AND position >= :first AND position < :before
+    WHERE status = :status AND status <> 'admitted' AND status <> 'completed' AND position >= :first AND position < :before
     ORDER BY position DESC LIMIT :scan_max
 )

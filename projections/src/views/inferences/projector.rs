@@ -72,7 +72,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn schema(&self) -> &'static str {
