@@ -91,7 +91,11 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
     ledger
-        .execute_batch("DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced; PRAGMA user_version = 3")
+        .execute_batch(
+            "DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced;
+             ALTER TABLE events ADD COLUMN tenant_id TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL;
+             PRAGMA user_version = 3",
+        )
         .expect("an older ledger");
     drop(ledger);
     let log = open(folder.path(), &clock);
@@ -105,7 +109,8 @@ fn no_page_of_a_part_is_sorted_or_looked_for_in_the_whole_log() {
     drop(open(folder.path(), &clock()));
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
     let page = include_str!("../../src/log/engine/sqlite/sql/select_owned.sql");
-    let explained = format!("EXPLAIN QUERY PLAN {page} AND tenant_id = ?4 ORDER BY block, position LIMIT 5");
+    let explained =
+        format!("EXPLAIN QUERY PLAN {page} AND metadata ->> '$.tenant_id' = ?4 ORDER BY block, position LIMIT 5");
     let mut statement = ledger.prepare(&explained).expect("a statement");
     let plan: Vec<String> =
         statement.query_map(("ten_1", 1, 2, "ten_1"), |row| row.get(3)).and_then(Iterator::collect).expect("a plan");

@@ -14,10 +14,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     // 5 created an index that 6 creates differently. Creating it first would only read the whole log once more.
     (6, include_str!("../../../../../migrations/sqlite/ledger/0006_alerts.sql")),
     (7, include_str!("../../../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
+    (8, include_str!("../../../../../migrations/sqlite/ledger/0008_no_tenant_column.sql")),
 ];
 
 /// The schema version of this program.
-const NEWEST: i64 = 7;
+const NEWEST: i64 = 8;
 
 /// The error for a schema version that this program cannot read.
 pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {

@@ -101,7 +101,7 @@ impl SqliteReader {
         (order, limit): (&str, usize),
     ) -> Result<Vec<Recorded>, LogError> {
         if let Some(tenant) = filter.tenant {
-            sql.push_str(" AND tenant_id = ?");
+            sql.push_str(" AND metadata ->> '$.tenant_id' = ?");
             values.push(tenant.to_string().into());
         }
         if let Some(partner) = filter.partner {
