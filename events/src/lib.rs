@@ -9,6 +9,7 @@
 //! - `private`: files and folders that only their owner may use.
 
 pub mod canonical;
+mod compact_json;
 pub mod concurrency;
 pub mod event;
 pub mod fraction;

@@ -50,7 +50,7 @@ macro_rules! family {
             }
 
             pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-                match self { $(Self::$variant(data) => serde_json::to_writer(out, data),)* }
+                match self { $(Self::$variant(data) => $crate::compact_json::write(out, &**data),)* }
             }
 
             /// `None` for a type of another family.

@@ -100,8 +100,8 @@ impl<R: ResourceState> Change<R> {
 
     fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         match self {
-            Self::Created(state) | Self::Changed(state) => serde_json::to_writer(out, state),
-            Self::Ended(id) => serde_json::to_writer(out, &Ended { id: *id }),
+            Self::Created(state) | Self::Changed(state) => crate::compact_json::write(out, state),
+            Self::Ended(id) => crate::compact_json::write(out, &Ended { id: *id }),
         }
     }
 
@@ -221,8 +221,8 @@ macro_rules! resources {
             pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
                 match self {
                     $(Self::$kind(change) => change.write_payload(out),
-                      $(Self::$fact(data) => serde_json::to_writer(out, data),)*)*
-                    $(Self::$other(data) => serde_json::to_writer(out, data),)*
+                      $(Self::$fact(data) => crate::compact_json::write(out, data),)*)*
+                    $(Self::$other(data) => crate::compact_json::write(out, data),)*
                 }
             }
 

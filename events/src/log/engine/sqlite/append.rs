@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
 use super::{read, side, state};
+use crate::compact_json;
 use crate::event::{Context, Recorded};
 use crate::log::LogError;
 use crate::log::draft::{Draft, RecordedReply, StateRows};
@@ -104,7 +105,7 @@ impl<'a> Json<'a> {
         recorded.event.write_payload(&mut self.payload).map_err(stored)?;
         if self.context != Some(&recorded.context) {
             self.metadata.clear();
-            serde_json::to_writer(&mut self.metadata, &recorded.context).map_err(stored)?;
+            compact_json::write(&mut self.metadata, &recorded.context).map_err(stored)?;
             self.context = Some(&recorded.context);
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))
