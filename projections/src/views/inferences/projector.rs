@@ -281,3 +281,19 @@ impl<'c> Statements<'c> {
         must_exist(rows, request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::tests::plan;
+
+    #[test]
+    fn no_statement_makes_a_table_for_each_row() {
+        for statement in [INSERT, UPDATE, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
+            let operations = plan::operations(SCHEMA, statement);
+            assert!(operations.iter().any(|operation| operation == "OpenWrite"), "{operations:?}");
+            let tables = operations.iter().filter(|operation| operation.starts_with("OpenEphemeral"));
+            assert_eq!(tables.count(), 0, "{statement}");
+        }
+    }
+}
