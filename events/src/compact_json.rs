@@ -33,6 +33,13 @@ impl<'a> Container<'a> {
         Self { out, is_empty: true, end }
     }
 
+    /// The contents of a variant: the only member of an object.
+    fn open_variant(out: &'a mut Vec<u8>, variant: &'static str, begin: &str, end: &'static str) -> Self {
+        out.push(b'{');
+        push_quoted(out, variant);
+        Self::open(out, begin, end)
+    }
+
     fn separate(&mut self) {
         if !std::mem::take(&mut self.is_empty) {
             self.out.push(b',');
@@ -57,7 +64,9 @@ impl<'a> Container<'a> {
     }
 }
 
+/// Appends a string that needs no escape.
 fn push_quoted(out: &mut Vec<u8>, plain: &str) {
+    debug_assert!(!needs_escape(plain), "{plain:?} needs an escape");
     out.reserve(plain.len() + 3);
     out.push(b'"');
     out.extend_from_slice(plain.as_bytes());
@@ -162,9 +171,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Container<'a>, Error> {
-        self.0.push(b'{');
-        push_quoted(self.0, variant);
-        Ok(Container::open(self.0, ":[", "]}"))
+        Ok(Container::open_variant(self.0, variant, ":[", "]}"))
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Container<'a>, Error> {
@@ -185,13 +192,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Container<'a>, Error> {
-        self.0.push(b'{');
-        push_quoted(self.0, variant);
-        Ok(Container::open(self.0, ":{", "}}"))
-    }
-
-    fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
-        self.serialize_str(&value.to_string())
+        Ok(Container::open_variant(self.0, variant, ":{", "}}"))
     }
 }
 
