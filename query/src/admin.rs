@@ -8,8 +8,7 @@ mod providers;
 mod resources;
 mod users;
 
-use axum::extract::{Path, State};
-use events::concurrency::QueryPermit;
+use axum::extract::Path;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
@@ -17,7 +16,7 @@ use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
-use projections::views::catalogue::{List, One, Resource};
+use projections::views::catalogue::{List, One};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -25,9 +24,8 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::names::name_scopes;
-use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest, Positioned};
-use crate::parameters::QueryString;
-use crate::query_caller::QueryCaller;
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+use crate::query_context::{PermittedQuery, QueryContext};
 
 /// Path segment, kind, and the word for one.
 const PATHS: [(&str, StreamKind, &str); 9] = [
@@ -44,8 +42,8 @@ const PATHS: [(&str, StreamKind, &str); 9] = [
 
 pub fn routes() -> Api<QueryState> {
     PATHS.into_iter().fold(Api::of(Entrance::Administration), |router, (segment, kind, what)| {
-        let many = move |state, query_caller, query| list((segment, kind), state, query_caller, query);
-        let single = move |state, query_caller, id, query| one((kind, what), state, query_caller, id, query);
+        let many = move |context| list((segment, kind), context);
+        let single = move |context, id| one((kind, what), context, id);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(
             &format!("/v1/admin/{segment}/{{id}}"),
             single,
@@ -89,69 +87,54 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 /// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`.
 async fn list(
     (segment, kind): (&'static str, StreamKind),
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
+    mut context: QueryContext,
 ) -> Result<Json<Page>, QueryError> {
-    let (mut parameters, min_position) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
+    let (mut parameters, min_position) = context.begin(Permission::AdminAccess)?;
     let filter = resources::filter(&mut parameters, kind)?;
     let requested = PageRequest::take(&mut parameters, segment)?;
     parameters.finish()?;
-    wait(&state, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::within_reach(&query_caller);
-    let answer = state.views.ask(&permit, List { visible, kind, filter, page: requested.bounds() }).await?;
-    let positioned =
-        |resource: Resource| Positioned { position: resource.position, item: resources::item(resource, kind) };
-    let mut resources: Vec<Positioned> = answer.value.into_iter().map(positioned).collect();
-    complete(&state, &permit, &query_caller, kind, resources.iter_mut().map(|resource| &mut resource.item).collect())
-        .await?;
-    Ok(Page::cut(answer.position, resources, requested))
+    let query = admit(&mut context, min_position).await?;
+    let visible = Visible::within_reach(&query.caller);
+    let answer = query.ask(List { visible, kind, filter, page: requested.bounds }).await?;
+    let (rows, next_cursor) = requested.page(answer.value, None, |resource| resource.position);
+    let mut items: Vec<Value> = rows.into_iter().map(|resource| resources::item(resource, kind)).collect();
+    complete(&query, kind, items.iter_mut().collect()).await?;
+    Ok(Json(Page { as_of_position: answer.position, items, next_cursor }))
 }
 
 /// One resource, also if it has ended. Errors: 404 if the caller cannot see it.
 async fn one(
     (kind, what): (StreamKind, &'static str),
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
+    mut context: QueryContext,
     Path(id): Path<String>,
-    query: QueryString,
 ) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
+    let (parameters, min_position) = context.begin(Permission::AdminAccess)?;
     parameters.finish()?;
-    wait(&state, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::within_reach(&query_caller);
-    let answer = state.views.ask(&permit, One { visible, kind, id }).await?;
+    let query = admit(&mut context, min_position).await?;
+    let answer = query.ask(One { visible: Visible::within_reach(&query.caller), kind, id }).await?;
     let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
-    complete(&state, &permit, &query_caller, kind, vec![&mut resource]).await?;
+    complete(&query, kind, vec![&mut resource]).await?;
     Ok(Json(resource))
 }
 
 /// Adds the fields that come from outside of the catalogue.
-async fn complete(
-    state: &QueryState,
-    permit: &QueryPermit,
-    query_caller: &QueryCaller,
-    kind: StreamKind,
-    resources: Vec<&mut Value>,
-) -> Result<(), QueryError> {
+async fn complete(query: &PermittedQuery, kind: StreamKind, resources: Vec<&mut Value>) -> Result<(), QueryError> {
     match kind {
-        StreamKind::User => users::complete(state, permit, resources).await,
-        StreamKind::Key => keys::complete(state, permit, query_caller, resources).await,
-        StreamKind::Provider => providers::complete(state, permit, resources).await,
-        StreamKind::Budget | StreamKind::RateLimit => name_scopes(state, permit, query_caller, resources).await,
+        StreamKind::User => users::complete(query, resources).await,
+        StreamKind::Key => keys::complete(query, resources).await,
+        StreamKind::Provider => providers::complete(query, resources).await,
+        StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {
-            resources.into_iter().for_each(|price| prices::complete(state, price));
+            resources.into_iter().for_each(|price| prices::complete(&query.state, price));
             Ok(())
         }
         _ => Ok(()),
     }
 }
 
-/// Waits until the catalogue has applied everything that was recorded before the request.
-async fn wait(state: &QueryState, min_position: u64) -> Result<(), QueryError> {
-    let written = state.log.head().position;
-    state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
-    Ok(())
+/// Waits until the catalogue has applied everything that was recorded before the request, and for a permit to read.
+async fn admit(context: &mut QueryContext, min_position: u64) -> Result<PermittedQuery, QueryError> {
+    let written = context.state.log.head().position;
+    context.state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
+    context.admit().await
 }

@@ -3,17 +3,13 @@
 
 mod entries;
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::log::LogQueries;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::View;
 use projections::views::audit::{Entry, Filter, List, Severity};
 
 use crate::QueryState;
@@ -22,8 +18,8 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
-use crate::parameters::{Parameters, QueryString};
-use crate::query_caller::QueryCaller;
+use crate::parameters::Parameters;
+use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use entries::Origins;
 
@@ -79,25 +75,20 @@ fn severities() -> openapi::Shape {
 }
 
 /// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor.
-async fn list(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Response, QueryError> {
-    let (mut parameters, min_position) = query_caller.begin(Permission::AuditRead, &query, &state.log)?;
+async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
+    let (mut parameters, min_position) = context.begin(Permission::AuditRead)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_actor_and_resource(&state, &mut query_caller, &mut parameters).await?;
+    names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let requested = PageRequest::take(&mut parameters, "audit")?;
     parameters.finish()?;
-    state.views.wait_for(View::Audit, min_position).await?;
-    let list = |visible| List { visible, filter, page: requested.bounds() };
-    let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let (entries, next_cursor) = requested.page(answer.value, |entry| entry.position);
-    let origins = origins(&state.log, &permit, &entries).await?;
-    let names = Names::find(&state, &permit, &query_caller, entries.iter().flat_map(entries::ids).collect()).await?;
+    let list = |visible| List { visible, filter, page: requested.bounds };
+    let (query, answer) = context.ask(min_position, list).await?;
+    let (entries, next_cursor) = requested.page(answer.value.rows, answer.value.until, |entry| entry.position);
+    let origins = origins(&query, &entries).await?;
+    let names = Names::find(&query, entries.iter().flat_map(entries::ids).collect()).await?;
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
+    query.permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
 }
 
 fn render(
@@ -116,12 +107,12 @@ fn render(
     }
 }
 
-async fn origins(log: &LogQueries, permit: &QueryPermit, entries: &[Entry]) -> Result<Origins, QueryError> {
+async fn origins(query: &PermittedQuery, entries: &[Entry]) -> Result<Origins, QueryError> {
     let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
     if requests.is_empty() {
         return Ok(Origins::new());
     }
-    Ok(log.read(permit, move |reader| reader.client_addresses(&requests)).await?)
+    Ok(query.read(move |reader| reader.client_addresses(&requests)).await?)
 }
 
 fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {

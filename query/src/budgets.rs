@@ -1,14 +1,13 @@
 //! `GET /v1/budgets` and `/v1/budgets/{id}`: what is left of budgets in their current windows. Reads the view `budgets`; no
 //! decision depends on it.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation, Shape, refusals};
-use projections::views::View;
 use projections::views::budgets::{BudgetStatus, List, One};
 use serde_json::Value;
 
@@ -17,9 +16,8 @@ use crate::described;
 use crate::error::QueryError;
 use crate::lookup;
 use crate::names::name_scopes;
-use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest, Positioned};
-use crate::parameters::QueryString;
-use crate::query_caller::QueryCaller;
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+use crate::query_context::QueryContext;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/budgets", list, described_list).get("/v1/budgets/{id}", one, described_one)
@@ -61,54 +59,41 @@ pub fn shape() -> Shape {
 }
 
 /// Newest first; closed ones only with `include_ended=true`.
-async fn list(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Json<Page>, QueryError> {
-    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+async fn list(mut context: QueryContext) -> Result<Json<Page>, QueryError> {
+    let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
     let requested = PageRequest::take(&mut parameters, "standings")?;
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
-    state.views.wait_for(View::Budgets, min_position).await?;
-    let list = |visible| List { visible, page: requested.bounds(), include_ended, at: state.clock.now() };
-    let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let positioned = |status: BudgetStatus| Positioned { position: status.position, item: item(status) };
-    let mut budgets: Vec<Positioned> = answer.value.into_iter().map(positioned).collect();
-    name_scopes(&state, &permit, &query_caller, budgets.iter_mut().map(|budget| &mut budget.item).collect()).await?;
-    Ok(Page::cut(answer.position, budgets, requested))
+    let at = context.state.clock.now();
+    let list = |visible| List { visible, page: requested.bounds, include_ended, at };
+    let (query, answer) = context.ask(min_position, list).await?;
+    let (rows, next_cursor) = requested.page(answer.value, None, |status| status.position);
+    let mut items: Vec<Value> = rows.into_iter().map(item).collect();
+    name_scopes(&query, items.iter_mut().collect()).await?;
+    Ok(Json(Page { as_of_position: answer.position, items, next_cursor }))
 }
 
 /// Errors: 404 if the caller cannot see it.
-async fn one(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    Path(id): Path<String>,
-    query: QueryString,
-) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+async fn one(mut context: QueryContext, Path(id): Path<String>) -> Result<Json<Value>, QueryError> {
+    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
-    state.views.wait_for(View::Budgets, min_position).await?;
-    let at = state.clock.now();
-    let found = lookup::find(&state, &mut query_caller, View::Budgets, |visible| One { visible, budget, at }).await?;
-    let (permit, budget) = found.ok_or(QueryError::NotFound("budget"))?;
+    let at = context.state.clock.now();
+    let found = lookup::find(&mut context, min_position, |visible| One { visible, budget, at }).await?;
+    let (query, budget) = found.ok_or(QueryError::NotFound("budget"))?;
     let mut budget = item(budget);
-    name_scopes(&state, &permit, &query_caller, vec![&mut budget]).await?;
+    name_scopes(&query, vec![&mut budget]).await?;
     Ok(Json(budget))
 }
 
 /// A budget with what is left of it, as JSON.
 pub fn item(status: BudgetStatus) -> Value {
     let mut item = status.body;
-    if let Some(fields) = item.as_object_mut() {
-        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("settled_usd", status.settled.to_string().into());
-        put("held_usd", status.held.to_string().into());
-        put("remaining_usd", status.remaining.to_string().into());
-        put("period_start", status.window.start.map(rfc3339).into());
-        put("resets_at", status.window.end.map(rfc3339).into());
-        put("ended_at", status.ended_at.map(rfc3339).into());
-    }
+    item["settled_usd"] = status.settled.to_string().into();
+    item["held_usd"] = status.held.to_string().into();
+    item["remaining_usd"] = status.remaining.to_string().into();
+    item["period_start"] = status.window.start.map(rfc3339).into();
+    item["resets_at"] = status.window.end.map(rfc3339).into();
+    item["ended_at"] = status.ended_at.map(rfc3339).into();
     item
 }

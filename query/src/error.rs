@@ -27,6 +27,8 @@ pub enum QueryError {
     Log(#[from] LogError),
     #[error(transparent)]
     Stopping(#[from] Stopping),
+    #[error("cannot render the response: {0}")]
+    Json(#[from] serde_json::Error),
     /// What was read cannot be rendered.
     #[error("cannot render the response: {0}")]
     Answer(String),
@@ -64,6 +66,7 @@ impl QueryError {
             Self::Stopping(_) => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Lost(error) => defect(&error),
+            Self::Json(error) => defect(&error),
             Self::Answer(error) => defect(&error),
             Self::Log(error) => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "the log cannot be read now").try_again().because(error)

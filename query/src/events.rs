@@ -6,7 +6,6 @@
 
 mod stream;
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::canonical;
 use events::event::admin::Permission;
@@ -23,8 +22,7 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, PageMeta};
-use crate::parameters::QueryString;
-use crate::query_caller::QueryCaller;
+use crate::query_context::QueryContext;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -59,13 +57,8 @@ fn described_events() -> Operation {
 /// With `Accept: text/event-stream` a stream, which `Last-Event-ID` resumes.
 ///
 /// Errors: 429 if the key or its tenant has the maximum of queries or streams.
-async fn events(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    headers: HeaderMap,
-    query: QueryString,
-) -> Result<Response, QueryError> {
-    let (mut parameters, _) = query_caller.begin(Permission::EventsRead, &query, &state.log)?;
+async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Response, QueryError> {
+    let (mut parameters, _) = context.begin(Permission::EventsRead)?;
     let after = parameters.number("after")?.unwrap_or(0);
     let types = types(parameters.text("types").as_deref())?;
     let (from, to) = (parameters.time("from")?, parameters.time("to")?);
@@ -74,39 +67,38 @@ async fn events(
     let wanted = EventFilter { types, from, to, ..EventFilter::default() };
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        let permit = state.concurrency.open_stream(query_caller.requester()).await?;
-        query_caller.look_up_again(&state)?;
-        let filter = narrowed(wanted, Visible::for_caller(&query_caller));
-        return Ok(stream::answer(state, query_caller.into_caller(), (filter, after), permit));
+        let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
+        context.look_up_again()?;
+        let filter = narrowed(wanted, Visible::for_caller(&context.caller));
+        return Ok(stream::answer(context.state, context.caller, (filter, after), permit));
     }
-    page(&state, query_caller, wanted, (after, limit)).await
+    page(context, wanted, (after, limit)).await
 }
 
 async fn page(
-    state: &QueryState,
-    mut query_caller: QueryCaller,
+    mut context: QueryContext,
     wanted: EventFilter,
     (after, limit): (u64, usize),
 ) -> Result<Response, QueryError> {
-    let permit = state.admit(&mut query_caller).await?;
-    let filter = narrowed(wanted, Visible::for_caller(&query_caller));
+    let query = context.admit().await?;
+    let filter = narrowed(wanted, Visible::for_caller(&query.caller));
     // Rendered on the thread that reads, because it takes about as long; threads that serve requests stay free.
-    let read = state.log.read(&permit, move |reader| {
+    let read = query.read(move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
         let next_cursor = found.has_more().then(|| found.until.to_string());
-        Ok((lines(&found.events), PageMeta { as_of_position: found.head, next_cursor }))
+        Ok((
+            rendered(&found.events, |_, envelope| envelope + "\n"),
+            PageMeta { as_of_position: found.head, next_cursor },
+        ))
     });
     let (lines, meta) = read.await?;
     Ok((meta.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
 }
 
-fn lines(events: &[Recorded]) -> Result<String, QueryError> {
-    let mut lines = String::new();
-    for recorded in events {
-        lines += &canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
-        lines.push('\n');
-    }
-    Ok(lines)
+/// The canonical JSON of events, each in the form of a line or of a server-sent event.
+fn rendered(events: &[Recorded], form: fn(&Recorded, String) -> String) -> Result<String, QueryError> {
+    let envelope = |recorded| canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()));
+    events.iter().map(|recorded| Ok(form(recorded, envelope(recorded)?))).collect()
 }
 
 /// The filter, narrowed to what the caller may see.

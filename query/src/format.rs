@@ -6,6 +6,7 @@ use events::refusal::Refusal;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::QueryError;
 use crate::parameters::Parameters;
@@ -51,7 +52,7 @@ impl Lines {
 pub fn ndjson(headers: HeaderMap, items: &[impl Serialize]) -> Result<Response, QueryError> {
     let mut lines = Vec::new();
     for item in items {
-        serde_json::to_writer(&mut lines, item).map_err(|error| QueryError::Answer(error.to_string()))?;
+        serde_json::to_writer(&mut lines, item)?;
         lines.push(b'\n');
     }
     Ok((headers, [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
@@ -74,11 +75,11 @@ fn table(names: &Record, records: &[Record]) -> Result<Vec<u8>, std::io::Error> 
 
 fn text(cell: &Cell) -> String {
     match cell {
-        Cell::Null => String::new(),
-        Cell::Text(text) => no_formula(text),
         // A negative amount is not a formula.
         Cell::Whole(number) => number.to_string(),
         Cell::Usd(amount) => amount.to_string(),
+        Cell::Json(Value::Null) => String::new(),
+        Cell::Json(Value::String(text)) => no_formula(text),
         Cell::Json(value) => no_formula(&value.to_string()),
     }
 }
@@ -93,7 +94,7 @@ fn no_formula(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use events::money::NanoUsdSum;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -119,9 +120,9 @@ mod tests {
         let row = record(&[
             ("actor", "=cmd".into()),
             ("agent", agent.into()),
-            ("cost", NanoUsdSum::new(-250).into()),
-            ("count", (-7_i128).into()),
-            ("none", Cell::Null),
+            ("cost", Cell::Usd(NanoUsdSum::new(-250))),
+            ("count", Cell::Whole(-7)),
+            ("none", Value::Null.into()),
             ("changes", json!({ "name": "a,\"b\"\n=1" }).into()),
         ]);
         let table = table(&row, std::slice::from_ref(&row)).expect("a table");
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_table_without_rows_has_its_names() {
-        let names = record(&[("a", Cell::Null), ("b", Cell::Null)]);
+        let names = record(&[("a", Value::Null.into()), ("b", Value::Null.into())]);
         assert_eq!(table(&names, &[]).expect("a table"), b"a,b\r\n");
     }
 }

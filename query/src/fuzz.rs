@@ -6,7 +6,6 @@ use fuzzing::{Corpus, Dice, fuzz, long, within_bounds};
 
 use crate::page::PageRequest;
 use crate::parameters::Parameters;
-use crate::parameters::QueryString;
 use crate::tests::world::{World, operator, text};
 
 const QUERIES: [(&str, &str); 11] = [
@@ -62,7 +61,7 @@ fn any_query(corpus: &Corpus, dice: &mut Dice<'_>) -> String {
 }
 
 fn parsed(query: &str) -> Result<Parameters, Refusal> {
-    Parameters::parse(&QueryString(query.to_owned()))
+    Parameters::parse(query)
 }
 
 /// The longest message of a refusal, which may repeat the query.
@@ -84,7 +83,7 @@ fn a_cursor_that_is_taken_is_one_that_a_list_gives() {
         let Ok(mut parameters) = parsed(&query) else { return };
         let given = parameters.text("cursor").expect("it is there");
         match PageRequest::take(&mut parsed(&query).expect("it was parsed before"), "audit") {
-            Ok(cut) => assert_eq!(format!("audit-{}", cut.before), given, "{query}"),
+            Ok(cut) => assert_eq!(format!("audit-{}", cut.bounds.before), given, "{query}"),
             Err(refusal) => {
                 is_a_refusal(&refusal, &query);
                 assert_eq!(refusal.details["field"], "cursor");

@@ -6,16 +6,14 @@ mod table;
 
 use std::slice;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::View;
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
 use serde_json::Value;
 
@@ -26,8 +24,8 @@ use crate::format::{self, Format, Lines};
 use crate::lookup;
 use crate::names::{self, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
-use crate::parameters::{Parameters, QueryString};
-use crate::query_caller::QueryCaller;
+use crate::parameters::Parameters;
+use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use request_json::EventsByPosition;
 
@@ -61,27 +59,23 @@ fn described_one() -> Operation {
 }
 
 /// Newest first. A page reads a bounded number of requests: it may be short or empty and still have a cursor.
-async fn list(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Response, QueryError> {
-    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
+    let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
+    names::resolve_owners(&mut context, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let requested = PageRequest::take(&mut parameters, "inferences")?;
     parameters.finish()?;
-    state.views.wait_for(View::Inferences, min_position).await?;
-    let list = |visible| List { visible, filter, page: requested.bounds() };
-    let (permit, answer) = state.ask(&mut query_caller, list).await?;
-    let (requests, next_cursor) = requested.page(answer.value, |request| request.position);
-    let events = events(&state, &permit, &requests).await?;
-    let items = permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
+    let list = |visible| List { visible, filter, page: requested.bounds };
+    let (query, answer) = context.ask(min_position, list).await?;
+    let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
+    let events = events(&query, &requests).await?;
+    let items =
+        query.permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
     let mut items = items.await??;
-    Names::put_beside(&state, &permit, &query_caller, items.iter_mut().collect(), &NAMED).await?;
+    Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(items, meta, format)).await?
+    query.permit.run(move || render(items, meta, format)).await?
 }
 
 fn render(items: Vec<Value>, meta: PageMeta, format: Format) -> Result<Response, QueryError> {
@@ -96,21 +90,15 @@ fn render(items: Vec<Value>, meta: PageMeta, format: Format) -> Result<Response,
 }
 
 /// Errors: 404 if the caller cannot see it.
-async fn one(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    Path(request): Path<String>,
-    query: QueryString,
-) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
+    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
-    state.views.wait_for(View::Inferences, min_position).await?;
-    let found = lookup::find(&state, &mut query_caller, View::Inferences, |visible| One { visible, request }).await?;
-    let (permit, request) = found.ok_or(QueryError::NotFound("request"))?;
-    let events = events(&state, &permit, slice::from_ref(&request)).await?;
+    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let (query, request) = found.ok_or(QueryError::NotFound("request"))?;
+    let events = events(&query, slice::from_ref(&request)).await?;
     let mut item = item(&request, &events)?;
-    Names::put_beside(&state, &permit, &query_caller, vec![&mut item], &NAMED).await?;
+    Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     Ok(Json(item))
 }
 
@@ -119,18 +107,14 @@ const NAMED: [(&str, &str); 4] =
     [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
 
 /// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
-async fn events(
-    state: &QueryState,
-    permit: &QueryPermit,
-    requests: &[StoredRequest],
-) -> Result<EventsByPosition, QueryError> {
+async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Result<EventsByPosition, QueryError> {
     let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
-    Ok(state.log.read(permit, move |reader| reader.at(&positions)).await?)
+    Ok(query.read(move |reader| reader.at(&positions)).await?)
 }
 
 fn item(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, QueryError> {
-    let json = request_json::json(request, events).map_err(|error| QueryError::Answer(error.to_string()))?;
-    json.ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
+    request_json::json(request, events)?
+        .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 
 /// The filter of the list.

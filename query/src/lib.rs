@@ -1,6 +1,6 @@
 //! Queries: every GET of the gateway except health and metrics.
 //!
-//! A handler parses its parameters, waits until the view has reached `min_position`, takes a [`QueryPermit`], asks the
+//! A handler parses its parameters, waits until the view has reached `min_position`, takes a permit, asks the
 //! view one typed question, and renders the answer. What the caller may see is an argument of every question
 //! ([`::projections::visible::Visible`]), so that no query can leave it out. A caller is looked up again after every
 //! wait, because its rights may have ended.
@@ -28,21 +28,20 @@ mod names;
 mod page;
 mod parameters;
 mod projections;
-mod query_caller;
+mod query_context;
 mod record;
 mod unread_bytes;
 mod usage;
 
 use std::sync::Arc;
 
-use ::events::concurrency::{ConcurrencyLimiter, QueryPermit};
+use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::Chain;
 use ::events::log::LogQueries;
 use ::events::time::Clock;
 use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
-use ::projections::views::{AsOf, Question, ViewsHandle};
-use ::projections::visible::Visible;
+use ::projections::views::ViewsHandle;
 use axum::middleware::from_fn_with_state;
 use openapi::refusals::Wording;
 use openapi::{Api, Entrance};
@@ -50,7 +49,6 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use error::QueryError;
-use query_caller::QueryCaller;
 
 /// What is left of every rate limit that binds a chain, as `/v1/me` shows it. `command` counts them.
 pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
@@ -67,27 +65,6 @@ pub struct QueryState {
     pub limits_left: LimitsLeft,
     pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
-}
-
-impl QueryState {
-    /// Waits for a permit to read, and then looks the caller up again. All other waits come before this one, because others
-    /// cannot use the permit meanwhile; what the caller may see is determined after it.
-    async fn admit(&self, query_caller: &mut QueryCaller) -> Result<QueryPermit, QueryError> {
-        let permit = self.concurrency.admit_query(query_caller.requester()).await?;
-        query_caller.look_up_again(self)?;
-        Ok(permit)
-    }
-
-    /// Asks a view what the caller may see of it, once there is a permit to read.
-    async fn ask<Q: Question>(
-        &self,
-        query_caller: &mut QueryCaller,
-        question: impl FnOnce(Visible) -> Q,
-    ) -> Result<(QueryPermit, AsOf<Q::Answer>), QueryError> {
-        let permit = self.admit(query_caller).await?;
-        let answer = self.views.ask(&permit, question(Visible::for_caller(query_caller))).await?;
-        Ok((permit, answer))
-    }
 }
 
 /// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response

@@ -1,6 +1,5 @@
 //! `GET /v1/log/head`: the last position of the log, for any key.
 
-use axum::extract::State;
 use events::time::rfc3339;
 use http::StatusCode;
 use openapi::schema::{self, object};
@@ -10,8 +9,7 @@ use serde_json::{Value, json};
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::parameters::{Parameters, QueryString};
-use crate::query_caller::QueryCaller;
+use crate::query_context::QueryContext;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/log/head", head, described_head)
@@ -24,9 +22,9 @@ fn described_head() -> Operation {
         .answers(StatusCode::OK, Answer::json("The last durable event; 0 and null for an empty log", head.open()))
 }
 
-async fn head(State(state): State<QueryState>, _: QueryCaller, query: QueryString) -> Result<Json<Value>, QueryError> {
-    let (parameters, _) = Parameters::with_min_position(&query, &state.log)?;
+async fn head(context: QueryContext) -> Result<Json<Value>, QueryError> {
+    let (parameters, _) = context.parameters()?;
     parameters.finish()?;
-    let head = state.log.head();
+    let head = context.state.log.head();
     Ok(Json(json!({ "position": head.position, "recorded_at": head.recorded_at.map(rfc3339) })))
 }

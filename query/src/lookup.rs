@@ -1,32 +1,29 @@
 //! Looking one row of a view up by its id.
 
-use events::concurrency::QueryPermit;
-use projections::views::{Question, View};
+use projections::views::Question;
 use projections::visible::Visible;
 
-use crate::QueryState;
 use crate::error::QueryError;
-use crate::query_caller::QueryCaller;
+use crate::query_context::{PermittedQuery, QueryContext};
 
-/// Looks a row up among those that the caller may see, and returns it with the permit to read more. Only a view that has applied everything recorded before the request
-/// may answer that there is none, so that callers find what they have just created without passing `min_position`.
+/// Looks a row up among those that the caller may see, and returns it with the query's permit to read more. Only a view
+/// that has applied everything recorded before the request may answer that there is none, so that callers find what they
+/// have just created without passing `min_position`.
 ///
 /// Errors: 503 `VIEW_BEHIND` if nothing was found and the view does not catch up in time.
 pub async fn find<T: Send + 'static, Q: Question<Answer = Option<T>>>(
-    state: &QueryState,
-    query_caller: &mut QueryCaller,
-    view: View,
+    context: &mut QueryContext,
+    min_position: u64,
     question: impl Fn(Visible) -> Q,
-) -> Result<Option<(QueryPermit, T)>, QueryError> {
-    let recorded = state.log.head().position;
-    let (permit, first) = state.ask(query_caller, &question).await?;
+) -> Result<Option<(PermittedQuery, T)>, QueryError> {
+    let recorded = context.state.log.head().position;
+    let (query, first) = context.ask(min_position, &question).await?;
     if first.value.is_some() || first.position >= recorded {
-        return Ok(first.value.map(|found| (permit, found)));
+        return Ok(first.value.map(|found| (query, found)));
     }
-    drop(permit);
-    state.views.wait_for(view, recorded).await?;
-    let (permit, second) = state.ask(query_caller, &question).await?;
-    Ok(second.value.map(|found| (permit, found)))
+    drop(query);
+    let (query, second) = context.ask(recorded, &question).await?;
+    Ok(second.value.map(|found| (query, found)))
 }
 
 #[cfg(test)]
@@ -35,6 +32,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use events::event::StreamKind;
+    use projections::views::View;
     use projections::views::catalogue::One;
 
     use super::*;
@@ -50,8 +48,8 @@ mod tests {
             looks.fetch_add(1, Ordering::SeqCst);
             One { visible, kind: StreamKind::Key, id: "none".to_owned() }
         };
-        let mut operator = QueryCaller::new(Arc::new(operator()));
-        assert!(find(&world.state, &mut operator, View::Catalogue, look).await.is_ok_and(|found| found.is_none()));
+        let mut context = QueryContext::new(world.state.clone(), Arc::new(operator()), String::new());
+        assert!(find(&mut context, 0, look).await.is_ok_and(|found| found.is_none()));
         assert_eq!(looks.load(Ordering::SeqCst), 1);
         world.close().await;
     }

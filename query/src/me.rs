@@ -1,6 +1,5 @@
 //! `GET /v1/me`: who a key is, what it may do and use, and what is left of its limits and budgets.
 
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use events::event::Chain;
 use events::event::admin::{Handles, Partner, Permission, Reach, Tenant};
@@ -22,8 +21,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::models;
 use crate::names::name_scopes;
-use crate::parameters::{Parameters, QueryString};
-use crate::query_caller::QueryCaller;
+use crate::query_context::QueryContext;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/me", me, described_me)
@@ -124,23 +122,19 @@ struct Owner<I> {
     handles: Handles,
 }
 
-async fn me(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Json<Me>, QueryError> {
-    let (parameters, min_position) = Parameters::with_min_position(&query, &state.log)?;
+async fn me(mut context: QueryContext) -> Result<Json<Me>, QueryError> {
+    let (parameters, min_position) = context.parameters()?;
     parameters.finish()?;
-    state.views.wait_for(View::Budgets, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let (tables, now) = (state.tables.load(), state.clock.now());
-    let binding = tables.budgets_for(&query_caller.chain).into_iter().map(|budget| budget.value.budget_id).collect();
-    let AsOf { position, value } = state.views.ask(&permit, Each { budgets: binding, at: now }).await?;
+    context.state.views.wait_for(View::Budgets, min_position).await?;
+    let query = context.admit().await?;
+    let (caller, tables, now) = (&query.caller, query.state.tables.load(), query.state.clock.now());
+    let binding = tables.budgets_for(&caller.chain).into_iter().map(|budget| budget.value.budget_id).collect();
+    let AsOf { position, value } = query.ask(Each { budgets: binding, at: now }).await?;
     let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();
-    name_scopes(&state, &permit, &query_caller, budgets.iter_mut().collect()).await?;
-    let limits = (state.limits_left)(&query_caller.chain);
-    let models = usable_models(&query_caller, &tables, now);
-    Ok(Json(render(&query_caller, &tables, models, limits, AsOf { position, value: budgets })))
+    name_scopes(&query, budgets.iter_mut().collect()).await?;
+    let limits = (query.state.limits_left)(&caller.chain);
+    let models = usable_models(caller, &tables, now);
+    Ok(Json(render(caller, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
 /// The names that `/v1/models` lists.

@@ -3,9 +3,7 @@
 //!
 //! Clients call it first and often, so it is answered from the tables in memory and needs no permit to read.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
 use events::money::Rates;
@@ -21,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::parameters::{QueryString, min_position_among_others, require_recorded};
-use crate::query_caller::QueryCaller;
+use crate::parameters::{min_position_among_others, require_recorded};
+use crate::query_context::QueryContext;
 
 /// The routes. `openai`: the error format of OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
@@ -78,32 +76,22 @@ fn shape() -> Shape {
 }
 
 /// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
-async fn list(
-    State(state): State<QueryState>,
-    query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Json<Value>, QueryError> {
-    let models = listed(&state, query_caller, &query).await?;
+async fn list(context: QueryContext) -> Result<Json<Value>, QueryError> {
+    let models = listed(context).await?;
     Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 /// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for a model that is not in it.
-async fn one(
-    State(state): State<QueryState>,
-    query_caller: QueryCaller,
-    Path(name): Path<String>,
-    query: QueryString,
-) -> Result<Json<Value>, QueryError> {
-    let models = listed(&state, query_caller, &query).await?;
+async fn one(context: QueryContext, Path(name): Path<String>) -> Result<Json<Value>, QueryError> {
+    let models = listed(context).await?;
     let model = models.into_iter().find(|model| model["id"] == name.as_str());
     model.map(Json).ok_or_else(|| model_not_found(&name).into())
 }
 
-async fn listed(state: &QueryState, query_caller: QueryCaller, query: &QueryString) -> Result<Vec<Value>, QueryError> {
-    let caller: Arc<Caller> = query_caller.into_caller();
+async fn listed(QueryContext { state, caller, query, .. }: QueryContext) -> Result<Vec<Value>, QueryError> {
     caller.require(Permission::ModelsUse)?;
-    if let Some(position) = min_position_among_others(query)? {
-        wait_for(state, position).await?;
+    if let Some(position) = min_position_among_others(&query)? {
+        wait_for(&state, position).await?;
     }
     let tables = state.tables.load();
     let caller = caller.refreshed(&tables, state.clock.now())?;

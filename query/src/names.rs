@@ -6,7 +6,6 @@ mod reference;
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use projections::views::catalogue::{NameScope, NamesById, ResolvedNames};
 use projections::visible::Visible;
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::query_caller::QueryCaller;
+use crate::query_context::PermittedQuery;
 
 pub use reference::{resolve_actor_and_resource, resolve_owners};
 
@@ -33,19 +32,14 @@ pub struct Names(HashMap<String, String>);
 
 impl Names {
     /// The names of these ids, of any kind.
-    pub async fn find(
-        state: &QueryState,
-        permit: &QueryPermit,
-        query_caller: &QueryCaller,
-        ids: BTreeSet<String>,
-    ) -> Result<Self, QueryError> {
+    pub async fn find(query: &PermittedQuery, ids: BTreeSet<String>) -> Result<Self, QueryError> {
         if ids.is_empty() {
             return Ok(Self::default());
         }
-        let scope = name_scope(state, Visible::within_reach(query_caller));
-        let ResolvedNames { mut names, users } = state.views.ask(permit, NamesById { scope, ids }).await?.value;
-        if query_caller.may(Permission::AdminAccess) && !users.is_empty() {
-            let people = state.log.read(permit, move |reader| reader.personal_data(&users)).await?;
+        let scope = name_scope(&query.state, Visible::within_reach(&query.caller));
+        let ResolvedNames { mut names, users } = query.ask(NamesById { scope, ids }).await?.value;
+        if query.caller.may(Permission::AdminAccess) && !users.is_empty() {
+            let people = query.read(move |reader| reader.personal_data(&users)).await?;
             names.extend(people.into_values().map(|person| (person.subject.to_string(), person.name)));
         }
         Ok(Self(names))
@@ -53,15 +47,13 @@ impl Names {
 
     /// Adds names beside the ids in these fields of each item. `fields`: those of ids, each with the one for the name.
     pub async fn put_beside(
-        state: &QueryState,
-        permit: &QueryPermit,
-        query_caller: &QueryCaller,
+        query: &PermittedQuery,
         items: Vec<&mut Value>,
         fields: &[(&str, &str)],
     ) -> Result<(), QueryError> {
         let ids =
             items.iter().flat_map(|item| fields.iter().filter_map(|(id, _)| item[*id].as_str().map(str::to_owned)));
-        let names = Self::find(state, permit, query_caller, ids.collect()).await?;
+        let names = Self::find(query, ids.collect()).await?;
         for item in items {
             for (id, field) in fields {
                 item[*field] = item[*id].as_str().and_then(|id| names.get(id)).into();
@@ -76,17 +68,12 @@ impl Names {
 }
 
 /// Adds `scope_name` beside the `scope` of each of these budgets or limits.
-pub async fn name_scopes(
-    state: &QueryState,
-    permit: &QueryPermit,
-    query_caller: &QueryCaller,
-    bound: Vec<&mut Value>,
-) -> Result<(), QueryError> {
+pub async fn name_scopes(query: &PermittedQuery, bound: Vec<&mut Value>) -> Result<(), QueryError> {
     let owner = |one: &Value| {
         let owner = one["scope"].as_object().and_then(|scope| scope.values().next());
         owner.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let names = Names::find(state, permit, query_caller, bound.iter().map(|one| owner(one)).collect()).await?;
+    let names = Names::find(query, bound.iter().map(|one| owner(one)).collect()).await?;
     for one in bound {
         one["scope_name"] = names.get(&owner(one)).into();
     }

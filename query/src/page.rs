@@ -3,10 +3,9 @@
 
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use openapi::Json;
 use openapi::headers::HeaderSpec;
 use openapi::schema;
-use projections::views::{PageBounds, SearchResult};
+use projections::views::PageBounds;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,10 +30,8 @@ pub const NEXT_CURSOR_HEADER: HeaderSpec = (
 pub struct PageRequest {
     /// The name of the list in its cursors.
     pub list: &'static str,
-    /// Only items below this position.
-    pub before: i64,
-    /// Items on the page, 1 to 1000.
-    pub limit: usize,
+    /// Only items below a position; 1 to 1000 of them.
+    pub bounds: PageBounds,
 }
 
 impl PageRequest {
@@ -42,24 +39,25 @@ impl PageRequest {
     pub fn take(parameters: &mut Parameters, list: &'static str) -> Result<Self, Refusal> {
         let cursor = parameters.text("cursor");
         let before = cursor.map(|text| position_of(list, &text)).transpose()?.unwrap_or(i64::MAX);
-        Ok(Self { list, before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? })
+        Ok(Self { list, bounds: PageBounds { before, limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)? } })
     }
 
-    pub fn bounds(self) -> PageBounds {
-        PageBounds { before: self.before, limit: self.limit }
-    }
-
-    /// The page and the cursor of the next one.
-    pub fn page<T>(self, found: SearchResult<T>, position: impl Fn(&T) -> u64) -> (Vec<T>, Option<String>) {
-        let SearchResult { mut rows, until } = found;
-        let more = rows.len() > self.limit;
-        rows.truncate(self.limit);
+    /// The page of `rows`, which have one more if there is another page, and the cursor of the next one: after the page, or
+    /// where the search for the rows ended.
+    pub fn page<T>(
+        self,
+        mut rows: Vec<T>,
+        until: Option<u64>,
+        position: impl Fn(&T) -> u64,
+    ) -> (Vec<T>, Option<String>) {
+        let more = rows.len() > self.bounds.limit;
+        rows.truncate(self.bounds.limit);
         let last = rows.last().filter(|_| more).map(position);
         (rows, last.or(until).map(|position| self.below(position)))
     }
 
     /// The cursor for items below `position`.
-    pub fn below(self, position: u64) -> String {
+    fn below(self, position: u64) -> String {
         format!("{}-{position}", self.list)
     }
 }
@@ -106,39 +104,19 @@ pub struct Page<T = Value> {
     pub next_cursor: Option<String>,
 }
 
-/// An item with the position that pages are divided by.
-pub struct Positioned {
-    pub position: u64,
-    pub item: Value,
-}
-
-impl Page {
-    /// A page with everything.
-    pub fn whole(as_of_position: u64, items: Vec<Value>) -> Json<Self> {
-        Json(Self { as_of_position, items, next_cursor: None })
-    }
-
-    /// The page of `rows`, which have one more if there is another page.
-    pub fn cut(as_of_position: u64, rows: Vec<Positioned>, request: PageRequest) -> Json<Self> {
-        let (rows, next_cursor) = request.page(SearchResult { rows, until: None }, |row| row.position);
-        Json(Self { as_of_position, items: rows.into_iter().map(|row| row.item).collect(), next_cursor })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::QueryString;
 
     fn requested(query: &str) -> Result<PageRequest, Refusal> {
-        PageRequest::take(&mut Parameters::parse(&QueryString(query.to_owned()))?, "audit")
+        PageRequest::take(&mut Parameters::parse(query)?, "audit")
     }
 
     #[test]
     fn a_cursor_has_one_text() {
         for position in ["0", "9223372036854775807"] {
             let request = requested(&format!("cursor=audit-{position}")).expect("a cursor");
-            assert_eq!(request.before.to_string(), position);
+            assert_eq!(request.bounds.before.to_string(), position);
             assert_eq!(request.below(7), "audit-7");
         }
         for other in
@@ -160,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_page_that_was_not_looked_through_goes_on_where_the_search_ended() {
-        let request = PageRequest { list: "audit", before: 100, limit: 2 };
-        let page = |rows: &[u64], until| request.page(SearchResult { rows: rows.to_vec(), until }, |row| *row);
+        let request = PageRequest { list: "audit", bounds: PageBounds { before: 100, limit: 2 } };
+        let page = |rows: &[u64], until| request.page(rows.to_vec(), until, |row| *row);
         assert_eq!(page(&[9, 8, 7], None), (vec![9, 8], Some("audit-8".to_owned())));
         assert_eq!(page(&[9, 8], None), (vec![9, 8], None));
         assert_eq!(page(&[9], Some(3)), (vec![9], Some("audit-3".to_owned())));

@@ -1,33 +1,20 @@
 //! The query string, parsed strictly: an unknown, repeated or malformed parameter is a 400 that names it.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::Query;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use events::log::{Head, LogQueries};
+use events::log::Head;
 use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 use events::time::parse_rfc3339;
 use http::Uri;
-use http::request::Parts;
 use projections::views::RequestFilter;
 
 /// The longest value; no id, name, time or cursor is longer.
 const VALUE_BYTES_MAX: usize = 6 * 1024;
-
-/// The query string, not decoded.
-pub struct QueryString(pub String);
-
-impl<S: Send + Sync> FromRequestParts<S> for QueryString {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.uri.query().unwrap_or_default().to_owned()))
-    }
-}
 
 /// Parameters that have not been taken yet.
 #[derive(Debug)]
@@ -38,9 +25,9 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    pub fn parse(query: &QueryString) -> Result<Self, Refusal> {
+    pub fn parse(query: &str) -> Result<Self, Refusal> {
         let malformed = || Refusal::invalid("", "the query string is malformed");
-        let uri: Uri = Uri::builder().path_and_query(format!("/?{}", query.0)).build().map_err(|_| malformed())?;
+        let uri: Uri = Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|_| malformed())?;
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).map_err(|_| malformed())?;
         let mut left = BTreeMap::new();
         for (name, value) in pairs {
@@ -52,14 +39,6 @@ impl Parameters {
             }
         }
         Ok(Self { left, asked: Vec::new() })
-    }
-
-    /// The parameters, and the `min_position` among them.
-    pub fn with_min_position(query: &QueryString, log: &LogQueries) -> Result<(Self, u64), Refusal> {
-        let mut parameters = Self::parse(query)?;
-        let min_position = parameters.number("min_position")?.unwrap_or(0);
-        require_recorded(log.head(), min_position)?;
-        Ok((parameters, min_position))
     }
 
     pub fn text(&mut self, name: &str) -> Option<String> {
@@ -174,10 +153,10 @@ pub fn require_recorded(head: Head, min_position: u64) -> Result<(), Refusal> {
 }
 
 /// `min_position` in a query string that may have other, foreign parameters of any form.
-pub fn min_position_among_others(query: &QueryString) -> Result<Option<u64>, Refusal> {
+pub fn min_position_among_others(query: &str) -> Result<Option<u64>, Refusal> {
     #[cfg(test)]
     asked::note("min_position");
-    let Some(text) = query.0.split('&').find_map(|pair| pair.strip_prefix("min_position=")) else { return Ok(None) };
+    let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("min_position=")) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| Refusal::invalid("min_position", "must be a whole number"))
 }
 
@@ -214,7 +193,7 @@ mod tests {
     use super::*;
 
     fn parsed(query: &str) -> Parameters {
-        Parameters::parse(&QueryString(query.to_owned())).expect("a query string")
+        Parameters::parse(query).expect("a query string")
     }
 
     fn field(refusal: &Refusal) -> Option<&str> {
@@ -228,7 +207,7 @@ mod tests {
         assert_eq!((mistaken.time("from"), mistaken.time("to")), (Ok(None), Ok(None)));
         let said = mistaken.finish().expect_err("unknown").message;
         assert_eq!(said, "form: is not a parameter of this path; did you mean from?");
-        let doubled = Parameters::parse(&QueryString("a=1&a=2".to_owned())).expect_err("doubled");
+        let doubled = Parameters::parse("a=1&a=2").expect_err("doubled");
         assert_eq!(field(&doubled), Some("a"));
         assert_eq!(field(&parsed("limit=0").limit(1, 10).expect_err("too small")), Some("limit"));
         assert_eq!(field(&parsed("limit=11").limit(1, 10).expect_err("too large")), Some("limit"));

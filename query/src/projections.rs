@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use events::event::admin::Permission;
 use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation, Shape};
+use projections::caller::Caller;
 use projections::views::{View, ViewStatus};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -18,8 +19,8 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::page::Page;
-use crate::parameters::{Parameters, QueryString};
-use crate::query_caller::QueryCaller;
+use crate::parameters::Parameters;
+use crate::query_context::QueryContext;
 
 /// Enough for an empty object.
 const BODY_BYTES_MAX: usize = 1024;
@@ -71,44 +72,38 @@ fn shape() -> Shape {
 }
 
 /// Every view, with the rebuild in progress, or the last one since the start.
-async fn list(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Json<Page>, QueryError> {
-    let (parameters, _) = query_caller.begin(Permission::AdminAccess, &query, &state.log)?;
+async fn list(mut context: QueryContext) -> Result<Json<Page>, QueryError> {
+    let (parameters, _) = context.begin(Permission::AdminAccess)?;
     parameters.finish()?;
-    let as_of = state.log.head().position;
-    let items: Result<Vec<Value>, _> = state.views.status().iter().map(serde_json::to_value).collect();
-    Ok(Page::whole(as_of, items.map_err(|error| QueryError::Answer(error.to_string()))?))
+    let as_of_position = context.state.log.head().position;
+    let items = context.state.views.status().iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    Ok(Json(Page { as_of_position, items, next_cursor: None }))
 }
 
 /// 202 with the view as `GET /v1/projections` shows it. A rebuild that is already in progress is not started again.
 ///
 /// Errors: 403 for a caller that does not reach the platform; 404 for an unknown view; 503 `DRAINING`.
 async fn rebuild(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
+    mut context: QueryContext,
     Path(name): Path<String>,
-    query: QueryString,
     body: Body,
 ) -> Result<(StatusCode, Json<ViewStatus>), QueryError> {
-    query_caller.require(Permission::AdminAccess)?;
+    context.require(Permission::AdminAccess)?;
     // Checked before the body to fail early, and again after it, because rights may have ended meanwhile.
-    require_platform(&query_caller)?;
-    Parameters::parse(&query)?.finish()?;
+    require_platform(&context.caller)?;
+    Parameters::parse(&context.query)?.finish()?;
     require_empty(body).await?;
-    let _permit = state.concurrency.admit_command(query_caller.requester()).await?;
-    query_caller.look_up_again(&state)?;
-    require_platform(&query_caller)?;
+    let _permit = context.state.concurrency.admit_command(context.caller.requester()).await?;
+    context.look_up_again()?;
+    require_platform(&context.caller)?;
     let view = View::parse(&name).ok_or(QueryError::NotFound("view"))?;
-    state.views.rebuild(view)?;
-    let shown = state.views.status().into_iter().find(|status| status.name == view.as_str());
+    context.state.views.rebuild(view)?;
+    let shown = context.state.views.status().into_iter().find(|status| status.name == view.as_str());
     Ok((StatusCode::ACCEPTED, Json(shown.ok_or(QueryError::NotFound("view"))?)))
 }
 
-fn require_platform(query_caller: &QueryCaller) -> Result<(), Refusal> {
-    if query_caller.reaches_platform() {
+fn require_platform(caller: &Caller) -> Result<(), Refusal> {
+    if caller.reaches_platform() {
         return Ok(());
     }
     Err(Refusal::new(ErrorCode::Forbidden, "rebuilding a view needs `admin:access` to the platform"))

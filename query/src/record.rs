@@ -10,8 +10,6 @@ use serde_json::Value;
 /// One value of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    Null,
-    Text(String),
     /// A sum may exceed 64 bits: JSON allows integers of any size, [`Value`] does not.
     Whole(i128),
     Usd(NanoUsdSum),
@@ -48,8 +46,6 @@ impl Record {
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Null => serializer.serialize_unit(),
-            Self::Text(text) => serializer.serialize_str(text),
             Self::Whole(number) => serializer.serialize_i128(*number),
             Self::Usd(amount) => amount.serialize(serializer),
             Self::Json(value) => value.serialize(serializer),
@@ -67,49 +63,9 @@ impl Serialize for Record {
     }
 }
 
-impl From<String> for Cell {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<i128> for Cell {
-    fn from(number: i128) -> Self {
-        Self::Whole(number)
-    }
-}
-
-impl From<u64> for Cell {
-    fn from(number: u64) -> Self {
-        Self::Whole(number.into())
-    }
-}
-
-impl From<NanoUsdSum> for Cell {
-    fn from(amount: NanoUsdSum) -> Self {
-        Self::Usd(amount)
-    }
-}
-
-impl From<Value> for Cell {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::String(text) => Self::Text(text),
-            other => Self::Json(other),
-        }
-    }
-}
-
-impl<T: Into<Self>> From<Option<T>> for Cell {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
+impl<T: Into<Value>> From<T> for Cell {
+    fn from(value: T) -> Self {
+        Self::Json(value.into())
     }
 }
 
@@ -120,8 +76,8 @@ mod tests {
     #[test]
     fn whole_numbers_of_any_size_are_numbers_and_fields_keep_their_order() {
         let mut record = Record::default();
-        record.put("z", 17 * i128::from(u64::MAX));
-        record.put("a", i128::MIN);
+        record.put("z", Cell::Whole(17 * i128::from(u64::MAX)));
+        record.put("a", Cell::Whole(i128::MIN));
         record.put("text", "a\"b");
         record.put("none", None::<String>);
         let json = serde_json::to_string(&record).expect("JSON");

@@ -11,9 +11,7 @@ mod tagged;
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
 use http::{HeaderName, HeaderValue};
 use openapi::{Api, Entrance, Json};
@@ -28,11 +26,9 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::PageMeta;
-use crate::parameters::QueryString;
-use crate::query_caller::QueryCaller;
+use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use question::Question;
-use row::Line;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/usage", usage, published::described)
@@ -56,31 +52,27 @@ struct UsagePage {
 ///
 /// Errors: 400 for an unknown parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
-async fn usage(
-    State(state): State<QueryState>,
-    mut query_caller: QueryCaller,
-    query: QueryString,
-) -> Result<Response, QueryError> {
-    let (mut parameters, min_position) = query_caller.begin(Permission::UsageRead, &query, &state.log)?;
+async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
+    let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&state, &mut query_caller, &mut parameters).await?;
+    names::resolve_owners(&mut context, &mut parameters).await?;
     let question = Arc::new(Question::take(parameters, format)?);
-    wait(&state, &question, min_position).await?;
-    let permit = state.admit(&mut query_caller).await?;
-    let visible = Visible::for_caller(&query_caller);
+    wait(&context.state, &question, min_position).await?;
+    let query = context.admit().await?;
+    let visible = Visible::for_caller(&query.caller);
     let answer = if question.is_about_metadata() {
-        by_metadata(&state, &permit, visible, &question).await?
+        by_metadata(&query, visible, &question).await?
     } else {
-        state.views.ask(&permit, Usage { visible, selection: Arc::clone(&question.selection) }).await?
+        query.ask(Usage { visible, selection: Arc::clone(&question.selection) }).await?
     };
     let Groups { mut rows, totals } = answer.value;
     let more = rows.len() > question.selection.limit;
     rows.truncate(question.selection.limit);
-    let last = rows.last().filter(|_| more).map(|(key, _)| cursor::write(&question.names(), key)).transpose();
-    let next_cursor = last.map_err(|error| QueryError::Answer(error.to_string()))?;
-    let names = Names::find(&state, &permit, &query_caller, row::ids(&rows, &question)).await?;
+    let last = rows.last().filter(|_| more);
+    let next_cursor = last.map(|(key, _)| cursor::write(&question.names(), key)).transpose()?;
+    let names = Names::find(&query, row::ids(&rows, &question)).await?;
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    permit.run(move || render(&Groups { rows, totals }, &names, &question, (meta, format))).await?
+    query.permit.run(move || render(&Groups { rows, totals }, &names, &question, (meta, format))).await?
 }
 
 fn render(
@@ -98,10 +90,10 @@ fn render(
         }
         Format::Lines(lines) => {
             let nothing = (GroupKey::default(), Sums::default());
-            let line = |of, key, sums| row::line(of, row::shown(key, sums, question, names), question);
-            let columns = line(Line::Group, &nothing.0, &nothing.1);
-            let groups = rows.iter().map(|(key, sums)| line(Line::Group, key, sums));
-            let totals = totals.iter().map(|totals| line(Line::Total, &nothing.0, totals));
+            let line = |kind, key, sums| row::line(kind, row::shown(key, sums, question, names), question);
+            let columns = line("group", &nothing.0, &nothing.1);
+            let groups = rows.iter().map(|(key, sums)| line("group", key, sums));
+            let totals = totals.iter().map(|totals| line("total", &nothing.0, totals));
             let records: Vec<Record> = groups.chain(totals).collect();
             let mut headers = PageMeta { as_of_position, next_cursor }.headers();
             headers.extend(range_headers([from, to]));
@@ -129,12 +121,11 @@ async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Res
 }
 
 async fn by_metadata(
-    state: &QueryState,
-    permit: &QueryPermit,
+    query: &PermittedQuery,
     visible: Visible,
     question: &Arc<Question>,
 ) -> Result<AsOf<Groups>, QueryError> {
-    let answer = state.views.ask(permit, tagged::candidates(visible, question)).await?;
+    let answer = query.ask(tagged::candidates(visible, question)).await?;
     let mut requests = tagged::admitted(answer.value)?.into_iter();
     let mut groups = tagged::Groups::new();
     loop {
@@ -143,7 +134,7 @@ async fn by_metadata(
             break;
         }
         let question_for_read = Arc::clone(question);
-        let read = state.log.read(permit, move |reader| {
+        let read = query.read(move |reader| {
             let mut groups = groups;
             let added = tagged::add(&mut groups, &chunk, &question_for_read, reader);
             Ok((groups, added))
@@ -155,7 +146,7 @@ async fn by_metadata(
     if question.counts_refused() {
         let selection = Arc::clone(&question.selection);
         let refused = Refused { visible, selection, groups_max: tagged::REQUESTS_MAX };
-        tagged::add_refused(&mut groups, state.views.ask(permit, refused).await?.value, question)?;
+        tagged::add_refused(&mut groups, query.ask(refused).await?.value, question)?;
     }
     Ok(AsOf { position: answer.position, value: tagged::page(groups, question) })
 }

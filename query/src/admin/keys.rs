@@ -4,47 +4,39 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::concurrency::QueryPermit;
 use events::ids::KeyId;
 use events::time::rfc3339;
 use projections::views::ViewsError;
 use projections::views::inferences::LastRequests;
 use serde_json::Value;
 
-use crate::QueryState;
 use crate::error::QueryError;
 use crate::names::Names;
-use crate::query_caller::QueryCaller;
+use crate::query_context::PermittedQuery;
 
 /// Fields with ids, and the fields for their names.
 const NAMED: [(&str, &str); 2] = [("tenant_id", "tenant_name"), ("user_id", "user_name")];
 
 /// Adds the fields to these keys.
-pub async fn complete(
-    state: &QueryState,
-    permit: &QueryPermit,
-    query_caller: &QueryCaller,
-    mut keys: Vec<&mut Value>,
-) -> Result<(), QueryError> {
+pub async fn complete(query: &PermittedQuery, mut keys: Vec<&mut Value>) -> Result<(), QueryError> {
     let ids: Vec<KeyId> = keys.iter().filter_map(|key| key["id"].as_str()?.parse().ok()).collect();
-    let last_inferences = last_inferences(state, permit, ids).await?;
+    let last_inferences = last_inferences(query, ids).await?;
     for key in &mut keys {
         let Some(id) = key["id"].as_str().and_then(|id| id.parse::<KeyId>().ok()) else { continue };
-        let last = state.last_uses.of(id).max(last_inferences.get(&id).copied());
+        let last = query.state.last_uses.of(id).max(last_inferences.get(&id).copied());
         key["prefix"] = id.public_part().into();
         key["last_used_at"] = last.map(rfc3339).into();
     }
-    Names::put_beside(state, permit, query_caller, keys, &NAMED).await
+    Names::put_beside(query, keys, &NAMED).await
 }
 
 /// When each of these keys last sent an inference request, according to the view. Empty while the view cannot be read, so
 /// that keys are still shown.
 async fn last_inferences(
-    state: &QueryState,
-    permit: &QueryPermit,
+    query: &PermittedQuery,
     keys: Vec<KeyId>,
 ) -> Result<HashMap<KeyId, DateTime<Utc>>, QueryError> {
-    match state.views.ask(permit, LastRequests { keys }).await {
+    match query.ask(LastRequests { keys }).await {
         Ok(found) => Ok(found.value),
         Err(ViewsError::Rebuilding(_)) => Ok(HashMap::new()),
         Err(error) => Err(error.into()),

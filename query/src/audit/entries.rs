@@ -7,7 +7,7 @@ use events::log::ClientAddress;
 use projections::views::audit::Entry;
 
 use crate::names::Names;
-use crate::record::{Cell, Record};
+use crate::record::Record;
 
 /// The clients' addresses by request, from the erasable side table.
 pub type Origins = HashMap<RequestId, ClientAddress>;
@@ -34,7 +34,7 @@ pub fn item(entry: &Entry, origins: &Origins, names: &Names) -> Record {
     item.put("request_id", entry.request_id.map(|id| id.to_string()));
     item.put("ip", origin.map(|origin| origin.ip.as_str()));
     item.put("user_agent", origin.and_then(|origin| origin.user_agent.as_deref()));
-    item.put("changes", Cell::Json(entry.changes.clone()));
+    item.put("changes", entry.changes.clone());
     item.put("actor_name", names.get(&entry.actor));
     item.put("resource_name", names.get(resource_id(entry)));
     item

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use events::canonical;
 use events::concurrency::StreamPermit;
 use events::event::Recorded;
 use events::event::admin::Permission;
@@ -18,6 +17,7 @@ use projections::caller::Caller;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::rendered;
 use crate::QueryState;
 use crate::error::QueryError;
 
@@ -110,14 +110,14 @@ impl EventStream {
         let (filter, after) = (self.filter.clone(), self.after);
         let read = self.state.log.read(&permit, move |reader| {
             let found = reader.filtered(&filter, after, CHUNK_EVENTS)?;
-            Ok((chunk(&found.events), found.until, found.is_over() && !found.has_more()))
+            Ok((rendered(&found.events, server_sent), found.until, found.is_over() && !found.has_more()))
         });
         let (chunk, until, is_over) = read.await?;
         self.is_over = is_over;
         self.next_at = Instant::now() + READ_INTERVAL_MIN;
         // Events up to here that do not match the filter are not read again.
         self.after = self.after.max(until);
-        chunk.map(|chunk| Some(chunk).filter(|chunk| !chunk.is_empty()))
+        Ok(Some(chunk?).filter(|chunk| !chunk.is_empty()).map(Bytes::from))
     }
 
     /// True while the key is valid and reaches as far as when the stream began.
@@ -127,11 +127,6 @@ impl EventStream {
     }
 }
 
-fn chunk(found: &[Recorded]) -> Result<Bytes, QueryError> {
-    let mut chunk = String::new();
-    for recorded in found {
-        let envelope = canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
-        chunk += &format!("id: {}\ndata: {envelope}\n\n", recorded.position);
-    }
-    Ok(Bytes::from(chunk))
+fn server_sent(recorded: &Recorded, envelope: String) -> String {
+    format!("id: {}\ndata: {envelope}\n\n", recorded.position)
 }

@@ -21,7 +21,8 @@ pub fn json(request: &StoredRequest, events: &EventsByPosition) -> Result<Option
     let mut fields = data(begin)?;
     // The outcome repeats the requested model; its other fields are its own.
     let model = fields.get("model").cloned().unwrap_or_default();
-    let outcome = request.outcome.and_then(|position| events.get(&position));
+    let at = |position: Option<u64>| position.and_then(|position| events.get(&position));
+    let outcome = at(request.outcome);
     if let Some(outcome) = outcome {
         fields.extend(data(outcome)?);
     }
@@ -30,43 +31,38 @@ pub fn json(request: &StoredRequest, events: &EventsByPosition) -> Result<Option
         let incidents = request.incidents.iter().filter_map(|position| events.get(position));
         incidents.filter(|recorded| wanted(&recorded.event)).map(step).collect::<Result<Vec<_>, _>>()
     };
-    let text = |id: Option<String>| id.map_or(Value::Null, Value::from);
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("request_id", request.id.as_str().into());
     put("status", request.status.as_str().into());
     put("actor", context.actor.to_string().into());
-    put("partner_id", text(context.partner_id.map(|id| id.to_string())));
-    put("tenant_id", text(context.tenant_id.map(|id| id.to_string())));
-    put("user_id", text(context.user_id.map(|id| id.to_string())));
-    put("key_id", text(context.key_id.map(|id| id.to_string())));
+    put("partner_id", context.partner_id.map(|id| id.to_string()).into());
+    put("tenant_id", context.tenant_id.map(|id| id.to_string()).into());
+    put("user_id", context.user_id.map(|id| id.to_string()).into());
+    put("key_id", context.key_id.map(|id| id.to_string()).into());
     put("model", model);
     put("recorded_at", rfc3339(begin.recorded_at).into());
     put("position", request.position.into());
     put("cost_usd", request.cost.to_string().into());
-    put("hold", hold(request, events)?);
+    put("hold", at(request.hold).map(hold).transpose()?.into());
     put("outcome_position", outcome.map(|outcome| outcome.position).into());
     put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
-    put("settlement", settlement(request, events)?);
+    put("settlement", at(request.hold_end).map(settlement).transpose()?.into());
     put("positions", request.positions().into());
     put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
     put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
     Ok(Some(Value::Object(fields)))
 }
 
-fn hold(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, serde_json::Error> {
-    let Some(hold) = request.hold.and_then(|position| events.get(&position)) else { return Ok(Value::Null) };
+fn hold(hold: &Recorded) -> Result<Value, serde_json::Error> {
     let mut fields = data(hold)?;
     fields.insert("position".to_owned(), hold.position.into());
     Ok(Value::Object(fields))
 }
 
 /// The end of the hold, with its `type`.
-fn settlement(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, serde_json::Error> {
-    let Some(end) = request.hold_end.and_then(|position| events.get(&position)) else { return Ok(Value::Null) };
+fn settlement(end: &Recorded) -> Result<Value, serde_json::Error> {
     let mut settlement = step(end)?;
-    if let Some(fields) = settlement.as_object_mut() {
-        fields.insert("type".to_owned(), end.event.name().into());
-    }
+    settlement["type"] = end.event.name().into();
     Ok(settlement)
 }
 

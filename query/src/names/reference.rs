@@ -1,6 +1,5 @@
 //! Filters by owner or resource: by id, or by a slug, external id or name that matches exactly one that the caller can see.
 
-use events::concurrency::QueryPermit;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{RequestId, UserId};
@@ -10,37 +9,26 @@ use projections::views::catalogue::{ID_PREFIXES, IdMatches, IdsByText, MATCHES_M
 use projections::visible::Visible;
 
 use super::name_scope;
-use crate::QueryState;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
-use crate::query_caller::QueryCaller;
+use crate::query_context::{PermittedQuery, QueryContext};
 
 /// The most matching ids that a refusal lists.
 const IDS_SHOWN_MAX: usize = 10;
-/// Filters by owner, and the kinds that they select.
-const OWNERS: [(&str, StreamKind); 4] = [
-    ("partner", StreamKind::Partner),
-    ("tenant", StreamKind::Tenant),
-    ("user", StreamKind::User),
-    ("key", StreamKind::Key),
-];
+/// The kinds of owners, whose names are those of the filters.
+const OWNERS: [StreamKind; 4] = [StreamKind::Partner, StreamKind::Tenant, StreamKind::User, StreamKind::Key];
 
 /// Replaces the values of `partner`, `tenant`, `user` and `key` by ids.
 ///
 /// Errors: 400 for a value that matches nothing or several that the caller can see.
-pub async fn resolve_owners(
-    state: &QueryState,
-    query_caller: &mut QueryCaller,
-    parameters: &mut Parameters,
-) -> Result<(), QueryError> {
-    for (name, kind) in OWNERS {
+pub async fn resolve_owners(context: &mut QueryContext, parameters: &mut Parameters) -> Result<(), QueryError> {
+    for kind in OWNERS {
+        let name = kind.as_str();
         let Some(text) = parameters.peek(name).filter(|text| kind_of(text) != Some(kind)).map(str::to_owned) else {
             continue;
         };
-        match meant(state, query_caller, vec![kind], &text).await?.as_slice() {
-            [] => return Err(none(name, kind).into()),
-            [id] => parameters.put(name, id.clone()),
-            several => return Err(ambiguous(name, several).into()),
+        if !resolve(context, parameters, name, (vec![kind], &text)).await? {
+            return Err(none(name, kind).into());
         }
     }
     Ok(())
@@ -50,58 +38,55 @@ pub async fn resolve_owners(
 ///
 /// Errors: 400 for a value that matches several.
 pub async fn resolve_actor_and_resource(
-    state: &QueryState,
-    query_caller: &mut QueryCaller,
+    context: &mut QueryContext,
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
     let is_key = |text: &&str| *text != "operator" && !text.starts_with("system:") && kind_of(text).is_none();
     if let Some(text) = parameters.peek("actor").filter(is_key).map(str::to_owned) {
-        match meant(state, query_caller, vec![StreamKind::Key], &text).await?.as_slice() {
-            [] => {}
-            [id] => parameters.put("actor", id.clone()),
-            several => return Err(ambiguous("actor", several).into()),
-        }
+        resolve(context, parameters, "actor", (vec![StreamKind::Key], &text)).await?;
     }
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
-    let of_kind = text.split_once('/').and_then(|(kind, rest)| Some((StreamKind::parse(kind)?, rest)));
-    let (kinds, text) = match of_kind {
-        Some((kind, rest)) => {
-            (ID_PREFIXES.iter().map(|(_, known)| *known).filter(|known| *known == kind).collect(), rest)
-        }
-        None => (ID_PREFIXES.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), text.as_str()),
-    };
+    let of_kind = text.split_once('/').and_then(|(kind, rest)| Some((Some(StreamKind::parse(kind)?), rest)));
+    let (wanted, text) = of_kind.unwrap_or((None, &text));
+    let kinds = ID_PREFIXES.iter().map(|(_, kind)| *kind);
+    let kinds: Vec<StreamKind> = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)).collect();
     let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
-    if kinds.is_empty() || is_id {
-        return Ok(());
+    if !kinds.is_empty() && !is_id {
+        resolve(context, parameters, "resource", (kinds, text)).await?;
     }
-    match meant(state, query_caller, kinds, text).await?.as_slice() {
-        [] => Ok(()),
-        [id] => {
-            parameters.put("resource", id.clone());
-            Ok(())
-        }
-        several => Err(ambiguous("resource", several).into()),
+    Ok(())
+}
+
+/// Replaces the value of a parameter by the id of what matches it. Returns false if nothing does.
+///
+/// Errors: 400 if several match.
+async fn resolve(
+    context: &mut QueryContext,
+    parameters: &mut Parameters,
+    name: &str,
+    (kinds, text): (Vec<StreamKind>, &str),
+) -> Result<bool, QueryError> {
+    match meant(context, kinds, text).await?.as_slice() {
+        [] => return Ok(false),
+        [id] => parameters.put(name, id.clone()),
+        several => return Err(ambiguous(name, several).into()),
     }
+    Ok(true)
 }
 
 /// The ids that the caller can see of these kinds with this slug, external id or name; of each kind hardly more than
 /// [`MATCHES_MAX`].
-async fn meant(
-    state: &QueryState,
-    query_caller: &mut QueryCaller,
-    kinds: Vec<StreamKind>,
-    text: &str,
-) -> Result<Vec<String>, QueryError> {
+async fn meant(context: &mut QueryContext, kinds: Vec<StreamKind>, text: &str) -> Result<Vec<String>, QueryError> {
     // Only a view that has applied everything recorded by now can say that there is exactly one.
-    state.views.wait_for(View::Catalogue, state.log.head().position).await?;
-    let permit = state.admit(query_caller).await?;
-    let scope = name_scope(state, Visible::for_caller(query_caller));
+    context.state.views.wait_for(View::Catalogue, context.state.log.head().position).await?;
+    let query = context.admit().await?;
+    let scope = name_scope(&query.state, Visible::for_caller(&query.caller));
     // Names of people are searched only if users are asked for.
-    let include_users = query_caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
+    let include_users = query.caller.may(Permission::AdminAccess) && kinds == [StreamKind::User];
     let question = IdsByText { scope, kinds, text: text.to_owned(), include_users };
-    let IdMatches { mut ids, users } = state.views.ask(&permit, question).await?.value;
+    let IdMatches { mut ids, users } = query.ask(question).await?.value;
     if include_users {
-        let people = people(state, &permit, text, users).await?;
+        let people = people(&query, text, users).await?;
         ids.extend(people.iter().map(ToString::to_string));
     }
     Ok(ids.into_iter().collect())
@@ -109,19 +94,14 @@ async fn meant(
 
 /// The users with this name, of the given ones or of all. To a caller that sees only its own users, others of the name
 /// make no difference.
-async fn people(
-    state: &QueryState,
-    permit: &QueryPermit,
-    name: &str,
-    among: Option<Vec<UserId>>,
-) -> Result<Vec<UserId>, QueryError> {
+async fn people(query: &PermittedQuery, name: &str, among: Option<Vec<UserId>>) -> Result<Vec<UserId>, QueryError> {
     if among.as_ref().is_some_and(|users| users.len() > USERS_MAX) {
         let reason =
             format!("is looked for among the names of {USERS_MAX} users at most: give an id, a slug or an external id");
         return Err(Refusal::invalid("user", reason).into());
     }
     let name = name.to_owned();
-    let read = state.log.read(permit, move |reader| match among {
+    let read = query.read(move |reader| match among {
         None => reader.people_named(&name, MATCHES_MAX + 1),
         Some(users) => {
             let people = reader.personal_data(&users)?.into_values();

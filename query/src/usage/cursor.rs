@@ -1,6 +1,7 @@
 //! Cursors of pages of groups: the values of the last group, so that the next page begins after it whatever was counted
 //! meanwhile. JSON in hexadecimal digits, with the grouping: a cursor of another query is refused.
 
+use events::hex;
 use events::refusal::Refusal;
 use projections::views::usage_by_hour::GroupKey;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ struct Cursor {
 
 pub fn write(by: &[String], after: &GroupKey) -> Result<String, serde_json::Error> {
     let json = serde_json::to_vec(&Cursor { by: by.to_vec(), after: after.clone() })?;
-    Ok(json.iter().fold(LIST.to_owned(), |text, byte| text + &format!("{byte:02x}")))
+    Ok(LIST.to_owned() + &hex::lower(&json))
 }
 
 pub fn read(by: &[String], text: &str) -> Result<GroupKey, Refusal> {

@@ -103,10 +103,9 @@ fn dimension(name: &str) -> Result<Dimension, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::QueryString;
 
     fn asked(query: &str) -> Result<Question, Refusal> {
-        Question::take(Parameters::parse(&QueryString(query.to_owned()))?, Format::Json)
+        Question::take(Parameters::parse(query)?, Format::Json)
     }
 
     #[test]

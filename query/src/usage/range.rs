@@ -66,10 +66,9 @@ fn midnight(day: NaiveDate) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::QueryString;
 
     fn range(query: &str) -> Range {
-        take(&mut Parameters::parse(&QueryString(query.to_owned())).expect("parameters")).expect("a range")
+        take(&mut Parameters::parse(query).expect("parameters")).expect("a range")
     }
 
     #[test]

@@ -7,26 +7,17 @@ use projections::views::usage_by_hour::{COUNTS, Dimension, GroupKey, Sums, Total
 
 use super::question::Question;
 use crate::names::Names;
-use crate::record::Record;
+use crate::record::{Cell, Record};
 
-/// Dimensions that are ids, and the fields for their names.
-const NAMED: [(Dimension, &str); 4] = [
-    (Dimension::Partner, "partner_name"),
-    (Dimension::Tenant, "tenant_name"),
-    (Dimension::User, "user_name"),
-    (Dimension::Key, "key_name"),
-];
+/// Dimensions that are ids, beside which there are names.
+const NAMED: [Dimension; 4] = [Dimension::Partner, Dimension::Tenant, Dimension::User, Dimension::Key];
 
 /// The ids in these groups.
 pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
-    let is_named = |dimension| question.selection.groups_by(dimension) && name_field(dimension).is_some();
+    let is_named = |dimension| question.selection.groups_by(dimension) && NAMED.contains(&dimension);
     let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
     let ids = values.filter(|(dimension, id)| is_named(**dimension) && !id.is_empty());
     ids.map(|(_, id)| id.clone()).collect()
-}
-
-fn name_field(dimension: Dimension) -> Option<&'static str> {
-    NAMED.iter().find(|(named, _)| *named == dimension).map(|(_, field)| *field)
 }
 
 /// The row of a group: its values, names and sums.
@@ -39,8 +30,8 @@ pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) ->
         // The view has an empty text for an unknown value.
         let known = Some(value.as_str()).filter(|value| !value.is_empty());
         record.put(dimension.as_str(), known);
-        if let Some(field) = name_field(*dimension) {
-            record.put(field, known.and_then(|id| names.get(id)));
+        if NAMED.contains(dimension) {
+            record.put(format!("{dimension}_name"), known.and_then(|id| names.get(id)));
         }
     }
     for (place, name) in question.by_metadata.iter().enumerate() {
@@ -58,30 +49,16 @@ pub fn totals(sums: &Sums) -> Record {
     record
 }
 
-/// The kind of a line.
-#[derive(Clone, Copy)]
-pub enum Line {
-    Group,
-    Total,
-}
-
-/// The row as a line: with totals, a field says which line they are.
-pub fn line(line: Line, shown: Record, question: &Question) -> Record {
-    if question.selection.totals == Totals::Never {
-        return shown;
-    }
-    let kind = match line {
-        Line::Group => "group",
-        Line::Total => "total",
-    };
-    shown.prefixed("row", kind)
+/// The row as a line: with totals, a field `row` says which line they are.
+pub fn line(kind: &'static str, shown: Record, question: &Question) -> Record {
+    if question.selection.totals == Totals::Never { shown } else { shown.prefixed("row", kind) }
 }
 
 fn put_sums(record: &mut Record, sums: &Sums) {
     for (name, number) in COUNTS.into_iter().zip(sums.amounts.counts) {
-        record.put(name, number);
+        record.put(name, Cell::Whole(number));
     }
-    record.put("cost_usd", NanoUsdSum::new(sums.amounts.cost_nanos));
+    record.put("cost_usd", Cell::Usd(NanoUsdSum::new(sums.amounts.cost_nanos)));
     record.put("latency_ms_p50", sums.latencies.percentile(50));
     record.put("latency_ms_p95", sums.latencies.percentile(95));
 }

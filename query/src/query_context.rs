@@ -1,0 +1,116 @@
+//! The context of a query: who asks, what for, and where the answer is read.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use events::concurrency::QueryPermit;
+use events::event::admin::Permission;
+use events::log::{LogError, Reader};
+use events::refusal::{ErrorCode, Refusal};
+use http::request::Parts;
+use projections::caller::Caller;
+use projections::views::{AsOf, Question, ViewsError};
+use projections::visible::Visible;
+
+use crate::QueryState;
+use crate::error::QueryError;
+use crate::parameters::{Parameters, require_recorded};
+
+/// A query that has no permit to read yet.
+pub struct QueryContext {
+    pub state: QueryState,
+    pub caller: Arc<Caller>,
+    /// The query string, not decoded.
+    pub query: String,
+    /// The permission that the query needs; `None` if any key will do.
+    required: Option<Permission>,
+}
+
+/// A query with its permit to read.
+pub struct PermittedQuery {
+    pub state: QueryState,
+    /// The caller as it was when the permit was given.
+    pub caller: Arc<Caller>,
+    pub permit: QueryPermit,
+}
+
+impl QueryContext {
+    pub const fn new(state: QueryState, caller: Arc<Caller>, query: String) -> Self {
+        Self { state, caller, query, required: None }
+    }
+
+    /// Begins a query that needs the permission: its parameters, and the `min_position` among them.
+    pub fn begin(&mut self, permission: Permission) -> Result<(Parameters, u64), Refusal> {
+        self.require(permission)?;
+        self.parameters()
+    }
+
+    /// The parameters, and the `min_position` among them.
+    pub fn parameters(&self) -> Result<(Parameters, u64), Refusal> {
+        let mut parameters = Parameters::parse(&self.query)?;
+        let min_position = parameters.number("min_position")?.unwrap_or(0);
+        require_recorded(self.state.log.head(), min_position)?;
+        Ok((parameters, min_position))
+    }
+
+    /// Refuses with `FORBIDDEN` unless the caller has the permission, now and whenever it is looked up again.
+    pub fn require(&mut self, permission: Permission) -> Result<(), Refusal> {
+        self.required = Some(permission);
+        self.caller.require(permission)
+    }
+
+    /// Looks the caller up again. Call it after every wait: its rights may have ended meanwhile.
+    ///
+    /// Errors: the caller is no longer authenticated, or has lost the permission that the query needs.
+    pub fn look_up_again(&mut self) -> Result<(), Refusal> {
+        self.caller = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now())?;
+        self.required.map_or(Ok(()), |permission| self.caller.require(permission))
+    }
+
+    /// Waits for a permit to read, and then looks the caller up again. All other waits come before this one, because others
+    /// cannot use the permit meanwhile; what the caller may see is determined after it.
+    pub async fn admit(&mut self) -> Result<PermittedQuery, QueryError> {
+        let permit = self.state.concurrency.admit_query(self.caller.requester()).await?;
+        self.look_up_again()?;
+        Ok(PermittedQuery { state: self.state.clone(), caller: Arc::clone(&self.caller), permit })
+    }
+
+    /// Asks the views what the caller may see of them, once they have reached `min_position` and there is a permit to read.
+    pub async fn ask<Q: Question>(
+        &mut self,
+        min_position: u64,
+        question: impl FnOnce(Visible) -> Q,
+    ) -> Result<(PermittedQuery, AsOf<Q::Answer>), QueryError> {
+        for view in Q::VIEWS {
+            self.state.views.wait_for(*view, min_position).await?;
+        }
+        let query = self.admit().await?;
+        let answer = query.ask(question(Visible::for_caller(&query.caller))).await?;
+        Ok((query, answer))
+    }
+}
+
+impl PermittedQuery {
+    pub async fn ask<Q: Question>(&self, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
+        self.state.views.ask(&self.permit, question).await
+    }
+
+    /// Reads the log.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.state.log.read(&self.permit, work).await
+    }
+}
+
+impl FromRequestParts<QueryState> for QueryContext {
+    type Rejection = QueryError;
+
+    /// Refuses a request without a caller: it did not come through the door.
+    async fn from_request_parts(parts: &mut Parts, state: &QueryState) -> Result<Self, QueryError> {
+        let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
+        let caller = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key"))?;
+        Ok(Self::new(state.clone(), caller, parts.uri.query().unwrap_or_default().to_owned()))
+    }
+}
