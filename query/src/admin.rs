@@ -2,11 +2,9 @@
 //! recorded before the request, so that callers read their own writes. Names and e-mail addresses of users are joined from
 //! the erasable side table.
 
+mod fields;
 mod keys;
-mod prices;
-mod providers;
 mod resources;
-mod users;
 
 use axum::extract::Path;
 use events::event::StreamKind;
@@ -120,12 +118,12 @@ async fn one(
 /// Adds the fields that come from outside of the catalogue.
 async fn complete(query: &PermittedQuery, kind: StreamKind, resources: Vec<&mut Value>) -> Result<(), QueryError> {
     match kind {
-        StreamKind::User => users::complete(query, resources).await,
+        StreamKind::User => fields::put_people(query, resources).await,
         StreamKind::Key => keys::complete(query, resources).await,
-        StreamKind::Provider => providers::complete(query, resources).await,
+        StreamKind::Provider => fields::put_api_key_set(query, resources).await,
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {
-            resources.into_iter().for_each(|price| prices::complete(&query.state, price));
+            fields::put_in_force(&query.state, resources);
             Ok(())
         }
         _ => Ok(()),

@@ -112,9 +112,7 @@ fn narrowed(wanted: EventFilter, visible: Visible) -> EventFilter {
 
 /// Parses `budget.settled.v1,key.created.v1`. Unknown types are refused, so that a typo is not an empty response.
 fn types(names: Option<&str>) -> Result<Option<Vec<(String, u32)>>, Refusal> {
-    let Some(names) = names else { return Ok(None) };
-    let parsed: Result<Vec<(String, u32)>, Refusal> = names.split(',').map(|name| event_type(name.trim())).collect();
-    parsed.map(Some)
+    names.map(|names| names.split(',').map(|name| event_type(name.trim())).collect()).transpose()
 }
 
 fn event_type(text: &str) -> Result<(String, u32), Refusal> {

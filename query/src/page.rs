@@ -2,7 +2,7 @@
 //! that pages stay the same when items are added, and a cursor of another list is refused.
 
 use events::refusal::Refusal;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use openapi::headers::HeaderSpec;
 use openapi::schema;
 use projections::views::PageBounds;
@@ -13,8 +13,6 @@ use crate::parameters::Parameters;
 
 pub const LIMIT_DEFAULT: usize = 100;
 pub const LIMIT_MAX: usize = 1000;
-const AS_OF_POSITION: HeaderName = HeaderName::from_static("x-ledgerway-as-of-position");
-const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-ledgerway-next-cursor");
 
 /// The headers as they are described.
 pub const AS_OF_POSITION_HEADER: HeaderSpec =
@@ -88,9 +86,9 @@ impl PageMeta {
 
     pub fn headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(AS_OF_POSITION, HeaderValue::from(self.as_of_position));
+        headers.insert(AS_OF_POSITION_HEADER.0, HeaderValue::from(self.as_of_position));
         if let Some(cursor) = self.next_cursor.and_then(|cursor| HeaderValue::try_from(cursor).ok()) {
-            headers.insert(NEXT_CURSOR, cursor);
+            headers.insert(NEXT_CURSOR_HEADER.0, cursor);
         }
         headers
     }

@@ -1,0 +1,47 @@
+//! Fields of users, providers and prices from outside of the catalogue.
+
+use events::ids::{PriceId, ProviderId, UserId};
+use projections::resource::put_person;
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::error::QueryError;
+use crate::query_context::PermittedQuery;
+
+/// Adds `name` and `email` to these users, unless they were erased.
+pub async fn put_people(query: &PermittedQuery, users: Vec<&mut Value>) -> Result<(), QueryError> {
+    let id = |user: &Value| user["id"].as_str()?.parse::<UserId>().ok();
+    let subjects: Vec<UserId> = users.iter().filter_map(|user| id(user)).collect();
+    let people = query.read(move |reader| reader.personal_data(&subjects)).await?;
+    for user in users {
+        let person = id(user).and_then(|id| people.get(&id));
+        put_person(user, person);
+    }
+    Ok(())
+}
+
+/// Adds `api_key_set` to these providers: whether they have an API key, which no event says.
+pub async fn put_api_key_set(query: &PermittedQuery, providers: Vec<&mut Value>) -> Result<(), QueryError> {
+    let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
+    let with_secret = query.read(move |reader| reader.subjects_with_secret(ids)).await?;
+    for provider in providers {
+        let is_set = provider["id"].as_str().is_some_and(|id| with_secret.contains(id));
+        provider["api_key_set"] = is_set.into();
+    }
+    Ok(())
+}
+
+/// Adds `in_force` to these prices: whether requests are charged by them now.
+pub fn put_in_force(state: &QueryState, prices: Vec<&mut Value>) {
+    for price in prices {
+        price["in_force"] = is_in_force(state, price).unwrap_or(false).into();
+    }
+}
+
+fn is_in_force(state: &QueryState, price: &Value) -> Option<bool> {
+    let id: PriceId = price["id"].as_str()?.parse().ok()?;
+    let provider: ProviderId = price["provider_id"].as_str()?.parse().ok()?;
+    let tables = state.tables.load();
+    let in_force = tables.price_in_force(provider, price["model"].as_str()?, state.clock.now())?;
+    Some(in_force.value.price_id == id)
+}
