@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use events::concurrency::Requester;
 use events::event::admin::{Permission, Reach};
 use events::event::{Actor, Chain, Context};
-use events::ids::{PartnerId, TenantId};
+use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 
 use crate::model_globs::ModelGlobs;
@@ -95,15 +95,6 @@ impl Caller {
 
     pub fn reaches_platform(&self) -> bool {
         self.reach == Reach::Platform
-    }
-
-    /// Whether `tenant`, which belongs to `partner`, is within reach.
-    pub fn reaches_tenant(&self, partner: PartnerId, tenant: TenantId) -> bool {
-        match self.reach {
-            Reach::Platform => true,
-            Reach::Partner(own) => own == partner,
-            Reach::Tenant(own) => own == tenant,
-        }
     }
 }
 

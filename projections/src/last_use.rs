@@ -16,12 +16,8 @@ const HALF_LEN_MAX: usize = 32_768;
 /// The last uses. Cheap to clone; clones share their data.
 #[derive(Clone)]
 pub struct LastUses {
-    shared: Arc<RecentUses>,
-}
-
-struct RecentUses {
     clock: Arc<dyn Clock>,
-    halves: RwLock<Halves>,
+    halves: Arc<RwLock<Halves>>,
 }
 
 /// Times in microseconds since 1970, by key.
@@ -33,19 +29,19 @@ struct Halves {
 
 impl LastUses {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(RecentUses { clock, halves: RwLock::default() }) }
+        Self { clock, halves: Arc::default() }
     }
 
     /// Records that the key is used now. It costs a look-up, except for a key that was not used for a long time.
     pub fn record(&self, key: KeyId) {
-        let now = self.shared.clock.now().timestamp_micros();
-        let known = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now().timestamp_micros();
+        let known = self.halves.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = known.younger.get(&key) {
             last.fetch_max(now, Relaxed);
             return;
         }
         drop(known);
-        let mut halves = self.shared.halves.write().unwrap_or_else(PoisonError::into_inner);
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         if halves.younger.len() >= HALF_LEN_MAX {
             halves.older = mem::take(&mut halves.younger);
         }
@@ -53,7 +49,7 @@ impl LastUses {
     }
 
     pub fn of(&self, key: KeyId) -> Option<DateTime<Utc>> {
-        let halves = self.shared.halves.read().unwrap_or_else(PoisonError::into_inner);
+        let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
         let last = halves.younger.get(&key).or_else(|| halves.older.get(&key));
         last.map(|micros| from_micros(micros.load(Relaxed)))
     }
@@ -87,7 +83,7 @@ mod tests {
         assert_eq!(uses.of(key(1)), Some(from_micros(2_000_000)), "of the older half");
         (many + 1..2 * many + 2).for_each(|number| uses.record(key(number)));
         assert_eq!((uses.of(key(1)), uses.of(key(2 * many))), (None, Some(from_micros(2_000_000))));
-        let halves = uses.shared.halves.read().expect("a lock");
+        let halves = uses.halves.read().expect("a lock");
         assert!(halves.younger.len() <= HALF_LEN_MAX && halves.older.len() <= HALF_LEN_MAX);
     }
 }

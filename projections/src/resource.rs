@@ -31,10 +31,8 @@ pub fn completed(body: &str, kind: StreamKind) -> Result<Value, serde_json::Erro
 
 /// Adds `created_at` and `ended_at`.
 pub fn with_lifetime(mut body: Value, lifetime: Lifetime) -> Value {
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("created_at".to_owned(), rfc3339(lifetime.created_at).into());
-        fields.insert("ended_at".to_owned(), lifetime.ended_at.map(rfc3339).into());
-    }
+    body["created_at"] = rfc3339(lifetime.created_at).into();
+    body["ended_at"] = lifetime.ended_at.map(rfc3339).into();
     body
 }
 

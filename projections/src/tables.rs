@@ -24,7 +24,7 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::model_globs::ModelGlobs;
 
-use indexes::{Indexed, Indexes};
+use indexes::{IndexChange, Indexed, Indexes};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use shared_map::SharedMap;
 pub use updater::{TablesHandle, start};
@@ -42,20 +42,6 @@ pub struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    fn created(value: T, recorded: &Recorded) -> Self {
-        Self { value: Arc::new(value), version: recorded.position, created_at: recorded.recorded_at, ended_at: None }
-    }
-
-    fn change(&mut self, value: T, recorded: &Recorded) {
-        self.value = Arc::new(value);
-        self.version = recorded.position;
-    }
-
-    fn end(&mut self, recorded: &Recorded) {
-        self.ended_at = Some(recorded.recorded_at);
-        self.version = recorded.position;
-    }
-
     pub const fn is_live(&self) -> bool {
         self.ended_at.is_none()
     }
@@ -154,15 +140,21 @@ impl Tables {
         let (entries, indexes) = R::entries(self);
         let id = change.id();
         if let Some(before) = entries.get(&id) {
-            before.value.remove_from(indexes);
+            before.value.index(indexes, IndexChange::Remove);
         }
+        let (version, at) = (recorded.position, recorded.recorded_at);
         match change {
-            Change::Created(state) => entries.insert(id, Entry::created((**state).clone(), recorded)),
-            Change::Changed(state) => entries.update(&id, |entry| entry.change((**state).clone(), recorded)),
-            Change::Ended(_) => entries.update(&id, |entry| entry.end(recorded)),
+            Change::Created(state) => {
+                let value = Arc::new((**state).clone());
+                entries.insert(id, Entry { value, version, created_at: at, ended_at: None });
+            }
+            Change::Changed(state) => entries.update(&id, |entry| {
+                (entry.value, entry.version) = (Arc::new((**state).clone()), version);
+            }),
+            Change::Ended(_) => entries.update(&id, |entry| (entry.ended_at, entry.version) = (Some(at), version)),
         }
         if let Some(state) = change.state() {
-            state.add_to(indexes);
+            state.index(indexes, IndexChange::Add);
         }
     }
 

@@ -31,17 +31,11 @@ impl Visible {
 
     /// The value for `:visible_partner`; `None` leaves partners unbound.
     pub fn partner(self) -> Option<String> {
-        match self {
-            Self::Partner(id) => Some(id.to_string()),
-            Self::Platform | Self::Tenant(_) => None,
-        }
+        if let Self::Partner(id) = self { Some(id.to_string()) } else { None }
     }
 
     /// The value for `:visible_tenant`; `None` leaves tenants unbound.
     pub fn tenant(self) -> Option<String> {
-        match self {
-            Self::Tenant(id) => Some(id.to_string()),
-            Self::Platform | Self::Partner(_) => None,
-        }
+        if let Self::Tenant(id) = self { Some(id.to_string()) } else { None }
     }
 }

@@ -66,8 +66,7 @@ impl Caller {
     /// it everywhere. `None` if the tenant has ended or is out of reach.
     pub fn for_tenant(&self, tables: &Tables, chain: Chain) -> Option<Self> {
         // A key may always name its own tenant, whatever its reach.
-        let reached = chain.tenant == self.chain.tenant
-            || chain.partner.zip(chain.tenant).is_some_and(|(partner, tenant)| self.reaches_tenant(partner, tenant));
+        let reached = chain.tenant == self.chain.tenant || reach::contains(self.reach, &chain);
         if !reached || !tables.owners_are_live(&chain) {
             return None;
         }

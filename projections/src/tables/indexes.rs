@@ -25,13 +25,18 @@ pub struct Indexes {
     pub limits_by_scope: Arc<ByScope<LimitId>>,
 }
 
+/// What happens to a state in the indexes.
+#[derive(Clone, Copy)]
+pub enum IndexChange {
+    /// It is the newest state.
+    Add,
+    /// It is no longer the newest one.
+    Remove,
+}
+
 /// A resource that may be found by other attributes than its id.
 pub trait Indexed {
-    /// Adds the newest state to the indexes.
-    fn add_to(&self, _: &mut Indexes) {}
-
-    /// Removes a state that is no longer the newest one.
-    fn remove_from(&self, _: &mut Indexes) {}
+    fn index(&self, _: &mut Indexes, _: IndexChange) {}
 }
 
 impl Indexed for Partner {}
@@ -39,89 +44,63 @@ impl Indexed for User {}
 impl Indexed for Provider {}
 
 impl Indexed for Tenant {
-    fn add_to(&self, indexes: &mut Indexes) {
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         if let Some(slug) = &self.handles.slug {
-            bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id);
-        }
-    }
-
-    fn remove_from(&self, indexes: &mut Indexes) {
-        if let Some(slug) = &self.handles.slug {
-            unbind(&mut indexes.tenant_slugs, slug, self.tenant_id);
+            bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id, change);
         }
     }
 }
 
 impl Indexed for Model {
-    fn add_to(&self, indexes: &mut Indexes) {
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         let routes = Arc::make_mut(&mut indexes.routes).entry(self.tenant_id).or_default();
-        routes.insert(self.name.clone(), self.model_id);
-    }
-
-    fn remove_from(&self, indexes: &mut Indexes) {
-        let routes = Arc::make_mut(&mut indexes.routes).get_mut(&self.tenant_id);
-        if let Some(routes) = routes.filter(|routes| routes.get(&self.name) == Some(&self.model_id)) {
-            routes.remove(&self.name);
+        match change {
+            IndexChange::Add => drop(routes.insert(self.name.clone(), self.model_id)),
+            IndexChange::Remove if routes.get(&self.name) == Some(&self.model_id) => drop(routes.remove(&self.name)),
+            IndexChange::Remove => {}
         }
     }
 }
 
 impl Indexed for Price {
-    fn add_to(&self, indexes: &mut Indexes) {
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         let list = Arc::make_mut(&mut indexes.price_lists).entry(self.provider_id).or_default();
-        list.entry(self.model.clone()).or_default().push(self.price_id);
-    }
-
-    fn remove_from(&self, indexes: &mut Indexes) {
-        let list = Arc::make_mut(&mut indexes.price_lists).get_mut(&self.provider_id);
-        if let Some(prices) = list.and_then(|list| list.get_mut(&self.model)) {
-            prices.retain(|listed| *listed != self.price_id);
+        let prices = list.entry(self.model.clone()).or_default();
+        match change {
+            IndexChange::Add => prices.push(self.price_id),
+            IndexChange::Remove => prices.retain(|listed| *listed != self.price_id),
         }
     }
 }
 
 impl Indexed for Budget {
-    fn add_to(&self, indexes: &mut Indexes) {
-        bind(&mut indexes.budgets_by_scope, self.scope, self.budget_id);
-    }
-
-    fn remove_from(&self, indexes: &mut Indexes) {
-        unbind(&mut indexes.budgets_by_scope, &self.scope, self.budget_id);
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+        bind(&mut indexes.budgets_by_scope, self.scope, self.budget_id, change);
     }
 }
 
 impl Indexed for RateLimit {
-    fn add_to(&self, indexes: &mut Indexes) {
-        bind(&mut indexes.limits_by_scope, self.scope, self.limit_id);
-    }
-
-    fn remove_from(&self, indexes: &mut Indexes) {
-        unbind(&mut indexes.limits_by_scope, &self.scope, self.limit_id);
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+        bind(&mut indexes.limits_by_scope, self.scope, self.limit_id, change);
     }
 }
 
-/// Ids by a key that several resources may have.
-type IdsBy<K, I, S> = Arc<HashMap<K, BTreeSet<I>, S>>;
-
-fn bind<K, I, S>(index: &mut IdsBy<K, I, S>, key: K, id: I)
-where
-    K: Hash + Eq + Clone,
-    I: Ord + Clone,
-    S: BuildHasher + Clone,
-{
-    Arc::make_mut(index).entry(key).or_default().insert(id);
-}
-
-fn unbind<K, I, S>(index: &mut IdsBy<K, I, S>, key: &K, id: I)
+/// Changes the ids of a key that several resources may have.
+fn bind<K, I, S>(index: &mut Arc<HashMap<K, BTreeSet<I>, S>>, key: K, id: I, change: IndexChange)
 where
     K: Hash + Eq + Clone,
     I: Ord + Clone,
     S: BuildHasher + Clone,
 {
     let index = Arc::make_mut(index);
-    let Some(ids) = index.get_mut(key) else { return };
-    ids.remove(&id);
-    if ids.is_empty() {
-        index.remove(key);
+    match change {
+        IndexChange::Add => drop(index.entry(key).or_default().insert(id)),
+        IndexChange::Remove => {
+            let Some(ids) = index.get_mut(&key) else { return };
+            ids.remove(&id);
+            if ids.is_empty() {
+                index.remove(&key);
+            }
+        }
     }
 }
