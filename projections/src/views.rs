@@ -80,7 +80,6 @@ use events::concurrency::QueryPermit;
 use events::log::{Head, Log, LogError};
 use events::named;
 use events::time::Clock;
-use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 pub use page::PageBounds;
@@ -190,7 +189,7 @@ struct ViewsInner {
     progress: Vec<(View, watch::Receiver<Progress>)>,
     head: watch::Receiver<Head>,
     catch_up_requested: Arc<Notify>,
-    pool: pool::Pool,
+    pool: Arc<pool::Pool>,
     rebuilds: RebuildHandle,
 }
 
@@ -214,22 +213,12 @@ impl ViewsHandle {
     /// Answers a question, as of the position that comes with the answer. All views that it reads are at that position.
     /// Errors: one of the views is behind another, for example because it has stopped.
     pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
-        self.read(permit, question.views(), move |db| question.answer(db)).await
-    }
-
-    /// Runs `work` off the async threads, in one transaction.
-    async fn read<T: Send + 'static>(
-        &self,
-        permit: &QueryPermit,
-        views: impl AsRef<[View]> + Send + 'static,
-        work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
-    ) -> Result<AsOf<T>, ViewsError> {
         let is_unreadable =
             |view: &&View| self.progress(**view).is_some_and(|progress| progress.borrow().is_unreadable);
-        if let Some(view) = views.as_ref().iter().find(is_unreadable) {
+        if let Some(view) = question.views().iter().find(is_unreadable) {
             return Err(ViewsError::Rebuilding(*view));
         }
-        self.inner.pool.read(permit, views, work).await
+        self.inner.pool.ask(permit, question).await
     }
 
     /// Starts a rebuild of the view, which keeps answering. Returns the running rebuild if there is one.
@@ -283,11 +272,10 @@ impl ViewsThread {
     pub fn stop(self) {
         self.stop.send_replace(true);
         self.rebuilds.stop();
-        if self.thread.join().is_err() {
-            tracing::error!("the views' thread panicked");
-        }
-        if self.builder.join().is_err() {
-            tracing::error!("the thread that rebuilds views panicked");
+        for (thread, what) in [(self.thread, "the views' thread"), (self.builder, "the thread that rebuilds views")] {
+            if thread.join().is_err() {
+                tracing::error!("{what} panicked");
+            }
         }
     }
 }
@@ -333,7 +321,7 @@ fn start_with(
     let thread =
         std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(writer.run(store)))?;
     let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
-    let pool = pool::Pool::new(dir, epoch);
+    let pool = Arc::new(pool::Pool::new(dir, epoch));
     let inner = ViewsInner {
         progress: receivers,
         head: log.watch_head(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use events::log::{LogError, offline, open_reader_offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
-use projections::views::compare::{CompareError, Comparison, compare_with_progress};
+use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
 use super::progress::{Progress, WithoutTerminal};
@@ -82,7 +82,7 @@ fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> 
         return Ok(Verified { sound, views: Views::Skipped });
     }
     let mut progress = Progress::new("views", WithoutTerminal::Silent);
-    let compared = compare_with_progress(dir, &*reader, &mut |position, last| progress.at(position, last));
+    let compared = compare(dir, &*reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }

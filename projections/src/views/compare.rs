@@ -12,7 +12,7 @@ use super::View;
 use super::exact;
 use super::log_pages::pages;
 use super::projector::{ProjectionError, Projector};
-use super::store::{HAS_CHECKPOINTS, VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
+use super::store::{VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
 
 /// The page cache for the new rows, as SQLite counts: negative is KiB. The rest lies on disk.
 const CACHE_KIB: i64 = -65_536;
@@ -62,17 +62,9 @@ pub enum CompareError {
     Log(#[from] LogError),
 }
 
-/// Compares the views of a folder with this log. Blocking.
-pub fn compare(dir: &Path, log: &dyn Reader) -> Result<Comparison, CompareError> {
-    compare_with_progress(dir, log, &mut |_, _| {})
-}
-
-/// Compares like [`compare`]; `watch` is called now and then with the position reached and with the last one.
-pub fn compare_with_progress(
-    dir: &Path,
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<Comparison, CompareError> {
+/// Compares the views of a folder with this log. `watch` is called now and then with the position reached and with the
+/// last one. Blocking.
+pub fn compare(dir: &Path, log: &dyn Reader, watch: &mut dyn FnMut(u64, u64)) -> Result<Comparison, CompareError> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
         return Ok(Comparison::Absent);
@@ -86,8 +78,7 @@ pub fn compare_with_progress(
     let position = positions.iter().copied().max().unwrap_or(0);
     let mut rows = 0;
     for table in TABLES {
-        let same = compare_table(table, &fresh, &stored)?;
-        rows += same.map_err(|reason| CompareError::Different { position, reason })?;
+        rows += compare_table(table, &fresh, &stored, position)?;
     }
     Ok(Comparison::Same { rows })
 }
@@ -98,8 +89,7 @@ fn positions(
     projectors: &[Box<dyn Projector>],
     log: &dyn Reader,
 ) -> Result<Option<Vec<u64>>, CompareError> {
-    let tables: u32 = stored.query_row(HAS_CHECKPOINTS, [], |row| row.get(0))?;
-    if tables == 0 || !has_schema_of(stored, projectors)? {
+    if !has_schema_of(stored, projectors)? {
         return Ok(None);
     }
     let mut positions = Vec::with_capacity(projectors.len());
@@ -154,19 +144,15 @@ fn not_applicable(view: View, position: u64, error: &ProjectionError) -> Compare
     CompareError::Different { position, reason }
 }
 
-/// Counts the rows that are equal. The inner error describes the first one that is not.
-fn compare_table(
-    table: &Table,
-    fresh: &Connection,
-    stored: &Connection,
-) -> Result<Result<u64, String>, rusqlite::Error> {
+/// Counts the rows that are equal. Errors: the first one that is not.
+fn compare_table(table: &Table, fresh: &Connection, stored: &Connection, position: u64) -> Result<u64, CompareError> {
     let (mut expected_rows, mut stored_rows) = (fresh.prepare(table.rows)?, stored.prepare(table.rows)?);
     let columns = expected_rows.column_count();
     let (mut expected_rows, mut stored_rows) = (expected_rows.query([])?, stored_rows.query([])?);
     let mut same = 0;
     loop {
         let order = match (expected_rows.next()?, stored_rows.next()?) {
-            (None, None) => return Ok(Ok(same)),
+            (None, None) => return Ok(same),
             (Some(expected), None) => Err(missing(table, expected)),
             (None, Some(actual)) => Err(added(table, actual)),
             (Some(expected), Some(actual)) => match by_key(table, expected, actual)? {
@@ -176,9 +162,7 @@ fn compare_table(
                 Ordering::Equal => Ok(()),
             },
         };
-        if let Err(different) = order {
-            return Ok(Err(different));
-        }
+        order.map_err(|reason| CompareError::Different { position, reason })?;
         same += 1;
     }
 }
@@ -212,12 +196,7 @@ fn by_key(table: &Table, expected: &Row<'_>, actual: &Row<'_>) -> Result<Orderin
 }
 
 fn is_same(columns: usize, expected: &Row<'_>, actual: &Row<'_>) -> Result<bool, rusqlite::Error> {
-    for column in 0..columns {
-        if expected.get_ref(column)? != actual.get_ref(column)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    (0..columns).try_fold(true, |same, column| Ok(same && expected.get_ref(column)? == actual.get_ref(column)?))
 }
 
 /// The row's key, for messages.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
-use super::{Behind, View};
+use super::{Behind, Question, View};
 
 /// The page cache of a connection, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
@@ -42,11 +42,7 @@ pub struct AsOf<T> {
 
 pub struct Pool {
     path: PathBuf,
-    shared: Arc<IdleConnections>,
-}
-
-/// Connections that are not in use: at most as many as there are permits.
-struct IdleConnections {
+    /// Connections that are not in use: at most as many as there are permits.
     idle: Mutex<Vec<(u64, Connection)>>,
     /// Incremented when the file is replaced: connections to the old file are then dropped.
     epoch: Arc<AtomicU64>,
@@ -54,50 +50,41 @@ struct IdleConnections {
 
 impl Pool {
     pub fn new(dir: &Path, epoch: Arc<AtomicU64>) -> Self {
-        Self { path: dir.join(VIEWS_FILE), shared: Arc::new(IdleConnections { idle: Mutex::default(), epoch }) }
+        Self { path: dir.join(VIEWS_FILE), idle: Mutex::default(), epoch }
     }
 
-    /// Runs `work` in one read transaction, so that rows and position belong together. It is interrupted at the permit's
-    /// deadline, and soon after the caller stops waiting.
+    /// Answers a question in one read transaction, so that rows and position belong together. It is interrupted at the
+    /// permit's deadline, and soon after the caller stops waiting.
     /// Errors: the views are not all at one position.
-    pub async fn read<T: Send + 'static>(
-        &self,
+    pub async fn ask<Q: Question>(
+        self: &Arc<Self>,
         permit: &QueryPermit,
-        views: impl AsRef<[View]> + Send + 'static,
-        work: impl FnOnce(&Connection) -> Result<T, ViewsError> + Send + 'static,
-    ) -> Result<AsOf<T>, ViewsError> {
-        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
+        question: Q,
+    ) -> Result<AsOf<Q::Answer>, ViewsError> {
+        let pool = Arc::clone(self);
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _guard = interrupt.interrupt_on_drop();
-        let read = permit.run(move || shared.read(&path, views.as_ref(), &interrupt, work));
+        let read = permit.run(move || pool.answer(question, &interrupt));
         // If the disk hangs, SQLite does not check the interrupt.
         match tokio::time::timeout_at(permit.deadline(), read).await {
             Ok(read) => read.map_err(|_| ViewsError::Lost)?,
             Err(_) => Err(ViewsError::TookTooLong),
         }
     }
-}
 
-impl IdleConnections {
-    fn read<T>(
-        &self,
-        path: &Path,
-        views: &[View],
-        interrupt: &Interrupt,
-        work: impl FnOnce(&Connection) -> Result<T, ViewsError>,
-    ) -> Result<AsOf<T>, ViewsError> {
+    fn answer<Q: Question>(&self, question: Q, interrupt: &Interrupt) -> Result<AsOf<Q::Answer>, ViewsError> {
         if interrupt.is_due() {
             return Err(ViewsError::Lost);
         }
-        let (epoch, mut connection) = self.take(path)?;
-        let answer = in_transaction(&mut connection, views, |db| interruptible(db, interrupt, || work(db)));
+        let (epoch, mut connection) = self.take()?;
+        let answer = in_transaction(&mut connection, question, interrupt);
         if answer.is_ok() {
             self.put_back(epoch, connection);
         }
         if interrupt.is_late() { answer.map_err(|_| ViewsError::TookTooLong) } else { answer }
     }
 
-    fn take(&self, path: &Path) -> Result<(u64, Connection), ViewsError> {
+    fn take(&self) -> Result<(u64, Connection), ViewsError> {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(opened_at, _)| *opened_at == epoch);
@@ -105,7 +92,7 @@ impl IdleConnections {
             return Ok(connection);
         }
         drop(idle);
-        Ok((epoch, connect(path)?))
+        Ok((epoch, connect(&self.path)?))
     }
 
     fn put_back(&self, epoch: u64, connection: Connection) {
@@ -121,21 +108,21 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
-fn in_transaction<T>(
+fn in_transaction<Q: Question>(
     connection: &mut Connection,
-    views: &[View],
-    work: impl FnOnce(&Connection) -> Result<T, ViewsError>,
-) -> Result<AsOf<T>, ViewsError> {
+    question: Q,
+    interrupt: &Interrupt,
+) -> Result<AsOf<Q::Answer>, ViewsError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    let mut positions = Vec::with_capacity(views.len());
-    for view in views {
+    let mut positions = Vec::with_capacity(question.views().len());
+    for view in question.views() {
         positions.push((read_checkpoint(&transaction, *view)?.unwrap_or_default().position, *view));
     }
     let position = positions.iter().map(|(position, _)| *position).max().unwrap_or(0);
     if let Some((behind, view)) = positions.into_iter().find(|(reached, _)| *reached < position) {
         return Err(Behind { view, position: behind, wanted: position }.into());
     }
-    let value = work(&transaction)?;
+    let value = interruptible(&transaction, interrupt, || question.answer(&transaction))?;
     transaction.finish()?;
     Ok(AsOf { position, value })
 }

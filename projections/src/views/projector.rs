@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::event::Recorded;
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 
 use super::View;
 
@@ -41,6 +41,18 @@ pub fn is_storage_failure(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
     let code = error.sqlite_error_code();
     code.is_some_and(|code| !matches!(code, ConstraintViolation | TooBig | TypeMismatch))
+}
+
+/// Writes a row by a statement that takes all of these parameters, or the first of them.
+pub fn write_row(
+    db: &Connection,
+    sql: &str,
+    what: impl ToString,
+    parameters: &[&dyn ToSql],
+) -> Result<(), ProjectionError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let parameters = parameters.get(..statement.parameter_count()).unwrap_or(parameters);
+    must_exist(statement.execute(parameters)?, what)
 }
 
 /// Refuses an update that changed no row.

@@ -70,22 +70,18 @@ impl Rebuild {
 #[error("the views are stopping")]
 pub struct Stopping;
 
-enum BuilderMessage {
-    Build(View),
-    Stop,
-}
-
 /// Starts rebuilds. Cheap to clone; the builder's thread ends with the last clone.
 #[derive(Clone)]
 pub(super) struct RebuildHandle {
     registry: RebuildRegistry,
-    messages: SyncSender<BuilderMessage>,
+    /// Views to rebuild; `None` only wakes the builder, to see that it is stopped.
+    messages: SyncSender<Option<View>>,
 }
 
 impl RebuildHandle {
     /// Queues a rebuild of the view. Returns the running one if there is one.
     pub(super) fn request(&self, view: View, target: u64) -> Result<Rebuild, Stopping> {
-        self.registry.begin(view, target, || self.messages.try_send(BuilderMessage::Build(view)).map_err(|_| Stopping))
+        self.registry.begin(view, target, || self.messages.try_send(Some(view)).map_err(|_| Stopping))
     }
 
     pub(super) fn status(&self, view: View) -> Option<Rebuild> {
@@ -94,7 +90,7 @@ impl RebuildHandle {
 
     pub(super) fn stop(&self) {
         // If the queue is full, the builder is busy and checks by itself whether it was stopped.
-        let _ = self.messages.try_send(BuilderMessage::Stop);
+        let _ = self.messages.try_send(None);
     }
 }
 
@@ -134,11 +130,7 @@ impl RebuildRegistry {
 
     fn change(&self, views: &[View], change: impl Fn(&mut Rebuild)) {
         let mut rebuilds = self.lock();
-        views.iter().for_each(|view| {
-            if let Some(rebuild) = rebuilds.get_mut(view) {
-                change(rebuild);
-            }
-        });
+        rebuilds.iter_mut().filter(|(view, _)| views.contains(view)).for_each(|(_, rebuild)| change(rebuild));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<View, Rebuild>> {
@@ -171,7 +163,7 @@ enum BuildError {
 pub(super) struct Builder {
     dir: PathBuf,
     registry: RebuildRegistry,
-    messages: Receiver<BuilderMessage>,
+    messages: Receiver<Option<View>>,
     built: async_mpsc::Sender<BuiltRows>,
     stopped: watch::Receiver<bool>,
     /// Views without rows of this version: their rebuild is repeated until it succeeds.
@@ -201,22 +193,20 @@ impl Builder {
 
     /// The views to rebuild next: all that are queued, or the required ones again. `None` once the builder has to stop.
     fn next_views(&self) -> Option<Vec<View>> {
-        let (mut views, first) = match self.first_message() {
-            Ok(message) => (Vec::new(), Some(message)),
-            Err(RecvTimeoutError::Timeout) => (self.retry_required(), None),
+        let mut views = match self.first_message() {
+            Ok(message) => Vec::from_iter(message),
+            Err(RecvTimeoutError::Timeout) => self.retry_required(),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
-        for message in first.into_iter().chain(self.messages.try_iter()) {
-            match message {
-                BuilderMessage::Build(view) if !views.contains(&view) => views.push(view),
-                BuilderMessage::Build(_) => {}
-                BuilderMessage::Stop => return None,
+        for view in self.messages.try_iter().flatten() {
+            if !views.contains(&view) {
+                views.push(view);
             }
         }
         (!*self.stopped.borrow()).then_some(views)
     }
 
-    fn first_message(&self) -> Result<BuilderMessage, RecvTimeoutError> {
+    fn first_message(&self) -> Result<Option<View>, RecvTimeoutError> {
         if self.required.is_empty() {
             return Ok(self.messages.recv()?);
         }

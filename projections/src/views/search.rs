@@ -68,8 +68,19 @@ pub struct Index {
     pub end: &'static str,
 }
 
+/// The statements of one index of a view, from the folder of the view; they differ only in their middle part.
+macro_rules! index {
+    ($columns:literal, $name:literal) => {
+        $crate::views::search::Index {
+            rows: concat!(include_str!($columns), include_str!($name), include_str!("page.sql")),
+            end: concat!(include_str!("../search/end.sql"), include_str!($name)),
+        }
+    };
+}
+pub(super) use index;
+
 /// Reads a page: its rows, and where the search stopped. `parameters` are those of both statements.
-pub fn page<T, E>(
+pub fn page<T, E: From<rusqlite::Error>>(
     db: &Connection,
     index: Index,
     (limit, scan_max): (usize, i64),
@@ -80,11 +91,7 @@ where
     ViewsError: From<E>,
 {
     let mut statement = db.prepare_cached(index.rows)?;
-    let mut matches = statement.query(parameters)?;
-    let mut rows = Vec::new();
-    while let Some(row) = matches.next()? {
-        rows.push(read(row)?);
-    }
+    let rows = statement.query_and_then(parameters, read)?.collect::<Result<Vec<T>, E>>()?;
     let is_full = rows.len() > limit;
     let until = if is_full { None } else { end_of_search(db, index.end, scan_max, parameters)? };
     Ok(SearchResult { rows, until })

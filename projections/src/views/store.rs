@@ -43,6 +43,13 @@ const CHECKPOINT_PAGES: u32 = 4096;
 /// The writer's page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
 const CACHE_KIB: i64 = -16_384;
 
+/// SQLite's `journal_mode` and `synchronous` for a file.
+type Durability = (&'static str, &'static str);
+/// With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages nothing.
+const IN_USE: Durability = ("wal", "normal");
+/// The file of a rebuild is read only once complete and deleted after a crash, so nothing has to be synced.
+const NEXT: Durability = ("memory", "off");
+
 /// The views' file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -137,13 +144,13 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self { dir: dir.to_owned(), connection: create(connect, &path, &stored)?, stored })
+        Ok(Self { dir: dir.to_owned(), connection: create(&path, IN_USE, &stored)?, stored })
     }
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
     pub fn create_next(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
-        let connection = create(connect_next, &dir.join(NEXT_FILE), &stored)?;
+        let connection = create(&dir.join(NEXT_FILE), NEXT, &stored)?;
         Ok(Self { dir: dir.to_owned(), connection, stored })
     }
 
@@ -152,7 +159,7 @@ impl Store {
         // A placeholder: the old connection has to be closed before its file is deleted.
         self.connection = Connection::open_in_memory()?;
         self.stored.iter_mut().for_each(|stored| stored.compatibility = Compatibility::Current);
-        self.connection = create(connect, &self.dir.join(VIEWS_FILE), &self.stored)?;
+        self.connection = create(&self.dir.join(VIEWS_FILE), IN_USE, &self.stored)?;
         Ok(())
     }
 
@@ -319,7 +326,7 @@ fn reopen(
     if !path.exists() {
         return Ok(None);
     }
-    let connection = connect(path)?;
+    let connection = connect(path, IN_USE)?;
     let existing = objects(&connection)?;
     if !objects_of(&[SCHEMA])?.is_subset(&existing) {
         return Ok(None);
@@ -341,13 +348,9 @@ fn reopen(
     Ok(Some((connection, compatibility)))
 }
 
-fn create(
-    connect: fn(&Path) -> Result<Connection, StoreError>,
-    path: &Path,
-    stored: &[StoredView],
-) -> Result<Connection, StoreError> {
+fn create(path: &Path, durability: Durability, stored: &[StoredView]) -> Result<Connection, StoreError> {
     delete(path)?;
-    let mut connection = connect(path)?;
+    let mut connection = connect(path, durability)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
     for StoredView { projector, .. } in stored {
@@ -397,30 +400,14 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens the file in use. With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages
-/// nothing.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let connection = open(path)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    Ok(connection)
-}
-
-/// Opens the file of a rebuild. It is read only once complete and deleted after a crash, so nothing has to be synced.
-fn connect_next(path: &Path) -> Result<Connection, StoreError> {
-    let connection = open(path)?;
-    connection.pragma_update(None, "journal_mode", "memory")?;
-    connection.pragma_update(None, "synchronous", "off")?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-    Ok(connection)
-}
-
-fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+fn connect(path: &Path, (journal_mode, synchronous): Durability) -> Result<Connection, rusqlite::Error> {
     private::prepare_database(path);
     let connection = Connection::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     exact::register(&connection)?;
+    connection.pragma_update(None, "journal_mode", journal_mode)?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }

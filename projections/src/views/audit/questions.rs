@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
 use super::projector::Severity;
-use crate::views::search::{self, Index, TimeSearch};
+use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
 
@@ -38,19 +38,9 @@ pub struct Filter {
 const ROWS_SCANNED_MAX: i64 = 50_000;
 const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"), last: include_str!("last.sql") };
 
-/// The statements of one index; they differ only in their middle part.
-macro_rules! index {
-    ($name:literal) => {
-        Index {
-            rows: concat!(include_str!("select.sql"), include_str!($name), include_str!("page.sql")),
-            end: concat!(include_str!("../search/end.sql"), include_str!($name)),
-        }
-    };
-}
-
-const BY_RESOURCE: Index = index!("by_resource.sql");
-const BY_TENANT: Index = index!("by_tenant.sql");
-const BY_POSITION: Index = index!("by_position.sql");
+const BY_RESOURCE: Index = index!("select.sql", "by_resource.sql");
+const BY_TENANT: Index = index!("select.sql", "by_tenant.sql");
+const BY_POSITION: Index = index!("select.sql", "by_position.sql");
 
 /// An entry of the audit.
 #[derive(Clone, Debug, Default)]

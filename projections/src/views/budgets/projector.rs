@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 
 use crate::views::View;
 use crate::views::exact::Exact;
-use crate::views::projector::{ProjectionError, Projector, must_exist};
+use crate::views::projector::{ProjectionError, Projector, write_row};
 
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0002_budgets.sql");
 const OPEN: &str = include_str!("open.sql");
@@ -61,8 +61,8 @@ impl Projector for Budgets {
 fn collect(db: &Connection, changes: &mut WindowChanges, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
         Event::Hold(hold) => add(changes, &hold.movement()),
-        Event::Resource(Resource::Budget(Change::Created(budget))) => open(db, recorded, budget),
-        Event::Resource(Resource::Budget(Change::Changed(budget))) => change(db, recorded, budget),
+        Event::Resource(Resource::Budget(Change::Created(budget))) => write(db, OPEN, recorded, budget),
+        Event::Resource(Resource::Budget(Change::Changed(budget))) => write(db, CHANGE, recorded, budget),
         Event::Resource(Resource::Budget(Change::Ended(budget))) => close(db, recorded, *budget),
         Event::Inference(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
     }
@@ -92,9 +92,9 @@ fn owners(recorded: &Recorded, budget: &Budget) -> (Option<String>, Option<Strin
     (partner.map(|id| id.to_string()), tenant.map(|id| id.to_string()))
 }
 
-fn open(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
+fn write(db: &Connection, sql: &str, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
     let (partner, tenant) = owners(recorded, budget);
-    db.prepare_cached(OPEN)?.execute(params![
+    let parameters = params![
         budget.budget_id.to_string(),
         partner,
         tenant,
@@ -103,26 +103,11 @@ fn open(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), Pro
         budget.body().to_string(),
         recorded.position,
         recorded.recorded_at.timestamp_micros(),
-    ])?;
-    Ok(())
-}
-
-fn change(db: &Connection, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
-    let (partner, tenant) = owners(recorded, budget);
-    let rows = db.prepare_cached(CHANGE)?.execute(params![
-        budget.budget_id.to_string(),
-        partner,
-        tenant,
-        budget.limit_usd.nanos(),
-        budget.period.as_str(),
-        budget.body().to_string(),
-        recorded.position,
-    ])?;
-    must_exist(rows, budget.budget_id)
+    ];
+    write_row(db, sql, budget.budget_id, parameters)
 }
 
 fn close(db: &Connection, recorded: &Recorded, budget: BudgetId) -> Result<(), ProjectionError> {
     let closed_at = recorded.recorded_at.timestamp_micros();
-    let rows = db.prepare_cached(CLOSE)?.execute(params![budget.to_string(), closed_at, recorded.position])?;
-    must_exist(rows, budget)
+    write_row(db, CLOSE, budget, params![budget.to_string(), closed_at, recorded.position])
 }

@@ -62,8 +62,7 @@ impl Question for List {
             ":before": self.page.before, ":include_ended": self.include_ended, ":rows": self.page.rows(),
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
-        let budgets: Vec<BudgetRow> = statement.query_map(parameters, BudgetRow::read)?.collect::<Result<_, _>>()?;
-        budgets.iter().map(|budget| budget.status(db, self.at)).collect()
+        statement.query_and_then(parameters, |row| status(db, self.at, row))?.collect()
     }
 }
 
@@ -76,8 +75,8 @@ impl Question for One {
             ":budget": self.budget.to_string(),
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
-        let budget = db.prepare_cached(ONE)?.query_row(parameters, BudgetRow::read).optional()?;
-        budget.map(|budget| budget.status(db, self.at)).transpose()
+        let mut statement = db.prepare_cached(ONE)?;
+        statement.query_and_then(parameters, |row| status(db, self.at, row))?.next().transpose()
     }
 }
 
@@ -91,45 +90,22 @@ impl Question for Each {
     }
 }
 
-struct BudgetRow {
-    id: String,
-    body: String,
-    limit: NanoUsd,
-    period: String,
-    opened_position: u64,
-    closed_at: Option<i64>,
-}
-
-impl BudgetRow {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            id: row.get(0)?,
-            body: row.get(1)?,
-            limit: NanoUsd::new(row.get(2)?),
-            period: row.get(3)?,
-            opened_position: row.get(4)?,
-            closed_at: row.get(5)?,
-        })
-    }
-
-    /// The balance in the window of `at`. A window without any hold has no row.
-    fn status(&self, db: &Connection, at: DateTime<Utc>) -> Result<BudgetStatus, ViewsError> {
-        let period: Period = serde_json::from_value(Value::from(self.period.as_str()))?;
-        let window = period.window(at);
-        let start = window.start.map_or(0, |start| start.timestamp_micros());
-        let sums =
-            db.prepare_cached(WINDOW)?.query_row((&self.id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
-        Ok(BudgetStatus {
-            position: self.opened_position,
-            body: completed(&self.body, StreamKind::Budget)?,
-            settled: NanoUsdSum::new(settled),
-            held: NanoUsdSum::new(held),
-            remaining: remaining(self.limit, settled, held),
-            window,
-            ended_at: self.closed_at.map(from_micros),
-        })
-    }
+/// Reads a budget with its balance in the window of `at`. A window without any hold has no row.
+fn status(db: &Connection, at: DateTime<Utc>, row: &Row<'_>) -> Result<BudgetStatus, ViewsError> {
+    let (id, body, period): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
+    let window = serde_json::from_value::<Period>(Value::from(period))?.window(at);
+    let start = window.start.map_or(0, |start| start.timestamp_micros());
+    let sums = db.prepare_cached(WINDOW)?.query_row((id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
+    Ok(BudgetStatus {
+        position: row.get(4)?,
+        body: completed(&body, StreamKind::Budget)?,
+        settled: NanoUsdSum::new(settled),
+        held: NanoUsdSum::new(held),
+        remaining: remaining(NanoUsd::new(row.get(2)?), settled, held),
+        window,
+        ended_at: row.get::<_, Option<i64>>(5)?.map(from_micros),
+    })
 }
 
 /// The amount that a hold can still take: never below zero, even if a lowered limit or an overrun exceeded the limit.

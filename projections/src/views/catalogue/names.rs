@@ -123,28 +123,21 @@ impl Question for IdsByText {
     const VIEWS: &'static [View] = &[View::Catalogue];
 
     fn answer(self, db: &Connection) -> Result<IdMatches, ViewsError> {
-        let mut ids = BTreeSet::new();
-        for kind in &self.kinds {
-            ids.extend(ids_matching(db, self.scope, *kind, &self.text)?);
+        let (mut ids, visible) = (BTreeSet::new(), self.scope.visible);
+        let mut statement = db.prepare_cached(MATCHING)?;
+        for kind in self.kinds {
+            let parameters = named_params! {
+                ":kind": kind.as_str(), ":text": self.text, ":rows": one_more_than(MATCHES_MAX),
+                ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
+                ":own_partner": self.scope.own_partner.map(|id| id.to_string()),
+            };
+            for id in statement.query_map(parameters, |row| row.get(0))? {
+                ids.insert(id?);
+            }
         }
-        let users = if self.include_users { visible_users(db, self.scope.visible)? } else { None };
+        let users = if self.include_users { visible_users(db, visible)? } else { None };
         Ok(IdMatches { ids, users })
     }
-}
-
-fn ids_matching(
-    db: &Connection,
-    scope: NameScope,
-    kind: StreamKind,
-    text: &str,
-) -> Result<BTreeSet<String>, ViewsError> {
-    let parameters = named_params! {
-        ":kind": kind.as_str(), ":text": text, ":rows": one_more_than(MATCHES_MAX),
-        ":visible_partner": scope.visible.partner(), ":visible_tenant": scope.visible.tenant(),
-        ":own_partner": scope.own_partner.map(|id| id.to_string()),
-    };
-    let mut statement = db.prepare_cached(MATCHING)?;
-    Ok(statement.query_map(parameters, |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 fn visible_users(db: &Connection, visible: Visible) -> Result<Option<Vec<UserId>>, ViewsError> {

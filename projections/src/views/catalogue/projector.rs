@@ -10,7 +10,7 @@ use events::on_change;
 use rusqlite::{Connection, params};
 
 use crate::views::View;
-use crate::views::projector::{ProjectionError, Projector, must_exist};
+use crate::views::projector::{ProjectionError, Projector, write_row};
 
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0006_catalogue.sql");
 const CREATE: &str = include_str!("create.sql");
@@ -41,7 +41,10 @@ impl Projector for Catalogue {
                 // The node's key is not a resource of administration.
                 None if resource.kind() == StreamKind::NodeKey => {}
                 // The state is unchanged; only the position of the last event moves.
-                None => touch(db, recorded, resource.kind(), &resource.id())?,
+                None => {
+                    let (kind, id) = (resource.kind(), resource.id());
+                    write_row(db, TOUCH, &id, params![kind.as_str(), id, recorded.position])?;
+                }
             }
         }
         Ok(())
@@ -53,11 +56,28 @@ fn apply_change<R: CatalogueResource>(
     recorded: &Recorded,
     change: &Change<R>,
 ) -> Result<(), ProjectionError> {
-    match change {
-        Change::Created(state) => create(db, recorded, &**state),
-        Change::Changed(state) => self::change(db, recorded, &**state),
-        Change::Ended(id) => end(db, recorded, R::KIND, &id.to_string()),
-    }
+    let (kind, at) = (R::KIND.as_str(), recorded.recorded_at.timestamp_micros());
+    let (sql, state) = match change {
+        Change::Created(state) => (CREATE, state),
+        Change::Changed(state) => (CHANGE, state),
+        Change::Ended(id) => {
+            return write_row(db, END, id, params![kind, id.to_string(), at, recorded.position]);
+        }
+    };
+    let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
+    let Columns { partner, tenant, user, name } = state.columns(Columns { partner, tenant, user: None, name: None });
+    let parameters = params![
+        kind,
+        state.id().to_string(),
+        partner.map(|id| id.to_string()),
+        tenant.map(|id| id.to_string()),
+        user.map(|id| id.to_string()),
+        name,
+        state.body().to_string(),
+        recorded.position,
+        at,
+    ];
+    write_row(db, sql, state.id(), parameters)
 }
 
 /// The columns for a resource's owners and name.
@@ -129,11 +149,6 @@ impl CatalogueResource for RateLimit {
     }
 }
 
-fn columns_of<'a>(state: &'a impl CatalogueResource, recorded: &Recorded) -> Columns<'a> {
-    let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
-    state.columns(Columns { partner, tenant, user: None, name: None })
-}
-
 fn scoped(scope: Scope, columns: Columns<'_>) -> Columns<'_> {
     match scope {
         Scope::Partner(id) => Columns { partner: Some(id), tenant: None, ..columns },
@@ -141,46 +156,4 @@ fn scoped(scope: Scope, columns: Columns<'_>) -> Columns<'_> {
         Scope::User(id) => Columns { user: Some(id), ..columns },
         Scope::Key(_) => columns,
     }
-}
-
-fn create<R: CatalogueResource>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
-    let (id, columns) = (state.id().to_string(), columns_of(state, recorded));
-    db.prepare_cached(CREATE)?.execute(params![
-        R::KIND.as_str(),
-        id,
-        columns.partner.map(|id| id.to_string()),
-        columns.tenant.map(|id| id.to_string()),
-        columns.user.map(|id| id.to_string()),
-        columns.name,
-        state.body().to_string(),
-        recorded.position,
-        recorded.recorded_at.timestamp_micros(),
-    ])?;
-    Ok(())
-}
-
-fn change<R: CatalogueResource>(db: &Connection, recorded: &Recorded, state: &R) -> Result<(), ProjectionError> {
-    let (id, columns) = (state.id().to_string(), columns_of(state, recorded));
-    let rows = db.prepare_cached(CHANGE)?.execute(params![
-        R::KIND.as_str(),
-        id,
-        columns.partner.map(|id| id.to_string()),
-        columns.tenant.map(|id| id.to_string()),
-        columns.user.map(|id| id.to_string()),
-        columns.name,
-        state.body().to_string(),
-        recorded.position,
-    ])?;
-    must_exist(rows, id)
-}
-
-fn end(db: &Connection, recorded: &Recorded, kind: StreamKind, id: &str) -> Result<(), ProjectionError> {
-    let ended_at = recorded.recorded_at.timestamp_micros();
-    let rows = db.prepare_cached(END)?.execute(params![kind.as_str(), id, ended_at, recorded.position])?;
-    must_exist(rows, id)
-}
-
-fn touch(db: &Connection, recorded: &Recorded, kind: StreamKind, id: &str) -> Result<(), ProjectionError> {
-    let rows = db.prepare_cached(TOUCH)?.execute(params![kind.as_str(), id, recorded.position])?;
-    must_exist(rows, id)
 }

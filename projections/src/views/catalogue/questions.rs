@@ -3,7 +3,7 @@
 use events::event::StreamKind;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::time::from_micros;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
 use crate::resource::{Lifetime, completed};
@@ -62,7 +62,7 @@ impl Question for List {
     fn answer(self, db: &Connection) -> Result<Vec<Resource>, ViewsError> {
         let Self { visible, kind, filter, page } = self;
         let mut statement = db.prepare_cached(LIST)?;
-        let mut rows = statement.query(named_params! {
+        let parameters = named_params! {
             ":kind": kind.as_str(), ":before": page.before, ":rows": page.rows(),
             ":include_ended": filter.include_ended,
             ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
@@ -70,12 +70,8 @@ impl Question for List {
             ":user": filter.user.map(|id| id.to_string()), ":name": filter.name,
             ":provider": filter.provider.map(|id| id.to_string()),
             ":slug": filter.slug, ":external_id": filter.external_id,
-        })?;
-        let mut resources = Vec::new();
-        while let Some(row) = rows.next()? {
-            resources.push(ResourceRow::read(row)?.resource(kind)?);
-        }
-        Ok(resources)
+        };
+        statement.query_and_then(parameters, |row| resource(kind, row))?.collect()
     }
 }
 
@@ -88,47 +84,26 @@ impl Question for One {
             ":kind": self.kind.as_str(), ":id": self.id,
             ":visible_partner": self.visible.partner(), ":visible_tenant": self.visible.tenant(),
         };
-        let row = db.prepare_cached(ONE)?.query_row(parameters, ResourceRow::read).optional()?;
-        row.map(|row| row.resource(self.kind)).transpose()
+        let mut statement = db.prepare_cached(ONE)?;
+        statement.query_and_then(parameters, |row| resource(self.kind, row))?.next().transpose()
     }
 }
 
-struct ResourceRow {
-    body: String,
-    created_position: u64,
-    created_at: i64,
-    ended_at: Option<i64>,
-    /// The first of its owners that ended, and when.
-    owner_ended: Option<(i64, String)>,
-    tenant: Option<String>,
-}
-
-impl ResourceRow {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let mut owner_ended = None;
-        for (id, ended_at) in [(4, 5), (6, 7), (8, 9)] {
-            let owner: Option<(i64, String)> = row.get::<_, Option<i64>>(ended_at)?.zip(row.get(id)?);
-            owner_ended = owner_ended.into_iter().chain(owner).min();
-        }
-        Ok(Self {
-            body: row.get(0)?,
-            created_position: row.get(1)?,
-            created_at: row.get(2)?,
-            ended_at: row.get(3)?,
-            owner_ended,
-            tenant: row.get(10)?,
-        })
+fn resource(kind: StreamKind, row: &Row<'_>) -> Result<Resource, ViewsError> {
+    let (body, created_at, ended_at): (String, i64, Option<i64>) = (row.get(0)?, row.get(2)?, row.get(3)?);
+    // The first of its owners that ended, and when.
+    let mut owner_ended: Option<(i64, String)> = None;
+    for (id, ended_at) in [(4, 5), (6, 7), (8, 9)] {
+        let owner = row.get::<_, Option<i64>>(ended_at)?.zip(row.get(id)?);
+        owner_ended = owner_ended.into_iter().chain(owner).min();
     }
-
-    fn resource(self, kind: StreamKind) -> Result<Resource, ViewsError> {
-        let (owner_ended_at, ended_by) = self.owner_ended.filter(|_| self.ended_at.is_none()).unzip();
-        let ended_at = self.ended_at.or(owner_ended_at).map(from_micros);
-        Ok(Resource {
-            position: self.created_position,
-            body: completed(&self.body, kind)?,
-            lifetime: Lifetime { created_at: from_micros(self.created_at), ended_at },
-            ended_by,
-            tenant: self.tenant,
-        })
-    }
+    let (owner_ended_at, ended_by) = owner_ended.filter(|_| ended_at.is_none()).unzip();
+    let ended_at = ended_at.or(owner_ended_at).map(from_micros);
+    Ok(Resource {
+        position: row.get(1)?,
+        body: completed(&body, kind)?,
+        lifetime: Lifetime { created_at: from_micros(created_at), ended_at },
+        ended_by,
+        tenant: row.get(10)?,
+    })
 }

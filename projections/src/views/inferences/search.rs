@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, named_params};
 
 use super::projector::Status;
 use crate::views::request_filter::{Narrowest, RequestFilter};
-use crate::views::search::{self, Index, TimeSearch};
+use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, SearchResult, ViewsError};
 use crate::visible::Visible;
 
@@ -22,24 +22,18 @@ pub struct Indexes {
     pub counted: Index,
 }
 
-/// The statements of one index; they differ only in their middle part.
-macro_rules! index {
+/// The statements of one index.
+macro_rules! indexes {
     ($name:literal) => {
         Indexes { listed: index!("select.sql", $name), counted: index!("counted.sql", $name) }
     };
-    ($columns:literal, $name:literal) => {
-        Index {
-            rows: concat!(include_str!($columns), include_str!($name), include_str!("page.sql")),
-            end: concat!(include_str!("../search/end.sql"), include_str!($name)),
-        }
-    };
 }
 
-const BY_TENANT: Indexes = index!("by_tenant.sql");
-const BY_PARTNER: Indexes = index!("by_partner.sql");
-const BY_POSITION: Indexes = index!("by_position.sql");
-const BY_KEY: Indexes = index!("by_key.sql");
-const BY_STATUS: Indexes = index!("by_status.sql");
+const BY_TENANT: Indexes = indexes!("by_tenant.sql");
+const BY_PARTNER: Indexes = indexes!("by_partner.sql");
+const BY_POSITION: Indexes = indexes!("by_position.sql");
+const BY_KEY: Indexes = indexes!("by_key.sql");
+const BY_STATUS: Indexes = indexes!("by_status.sql");
 
 /// The filter of requests.
 #[derive(Clone, Debug, Default)]

@@ -39,7 +39,7 @@ const INSERT: &str = "INSERT INTO events (position, recorded_at, aggregate_type,
                       event_version, payload, metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 fn compared(dir: &Path) -> Result<Comparison, CompareError> {
-    compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"))
+    compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"), &mut |_, _| {})
 }
 
 /// The difference that is reported after views of the whole story, applied in two batches, were damaged.

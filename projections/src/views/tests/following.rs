@@ -1,6 +1,7 @@
 //! The views' thread with a real log.
 
 use std::path::Path;
+use std::slice;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use rusqlite::Connection;
 use super::facts::id;
 use super::{all_projectors, dump, rows};
 use crate::views::{
-    ProjectionError, Projector, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle, ViewsThread, start,
-    start_with,
+    ProjectionError, Projector, Question, Rebuild, RebuildState, VIEWS_FILE, View, ViewsError, ViewsHandle,
+    ViewsThread, start, start_with,
 };
 
 fn open_log(dir: &Path) -> Log {
@@ -47,6 +48,25 @@ async fn stop(thread: ViewsThread, log: Log) {
     .expect("stopped");
 }
 
+/// A number that one view is asked for.
+struct Count {
+    view: View,
+    sql: &'static str,
+}
+
+impl Question for Count {
+    type Answer = u64;
+    const VIEWS: &'static [View] = View::ALL;
+
+    fn views(&self) -> &'static [View] {
+        View::ALL.iter().find(|view| **view == self.view).map_or(&[], slice::from_ref)
+    }
+
+    fn answer(self, db: &Connection) -> Result<u64, ViewsError> {
+        Ok(db.query_row(self.sql, [], |row| row.get(0))?)
+    }
+}
+
 async fn permit() -> QueryPermit {
     ConcurrencyLimiter::default().admit_query(Requester::Operator).await.expect("a permit")
 }
@@ -54,9 +74,7 @@ async fn permit() -> QueryPermit {
 async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
     views.wait_for(View::Catalogue, position).await.expect("the view gets there");
     let permit = permit().await;
-    let read = views.read(&permit, [View::Catalogue], |db| {
-        Ok(db.query_row("SELECT count(*) FROM catalogue", [], |row| row.get(0))?)
-    });
+    let read = views.ask(&permit, Count { view: View::Catalogue, sql: "SELECT count(*) FROM catalogue" });
     let read = read.await.expect("read");
     (read.position, read.value)
 }
@@ -124,9 +142,7 @@ async fn the_tables_follow_what_administration_changes() {
 const OLD_AUDIT: &str = "SELECT count(*) FROM audit WHERE actor = 'old'";
 
 async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u64, ViewsError> {
-    let permit = permit().await;
-    let read = views.read(&permit, [view], move |db| Ok(db.query_row(query, [], |row| row.get(0))?));
-    read.await.map(|read| read.value)
+    views.ask(&permit().await, Count { view, sql: query }).await.map(|read| read.value)
 }
 
 /// A projector that applies nothing until its gate opens, when the sender is dropped.
@@ -268,7 +284,7 @@ async fn a_view_without_readable_rows_says_that_it_is_being_rebuilt_and_the_othe
     let (views, thread) = start_with(&log, dir.path(), clock(), projectors).expect("the views start");
     let permit = permit().await;
     for view in View::ALL {
-        let read = views.read(&permit, [*view], |_| Ok(())).await;
+        let read = views.ask(&permit, Count { view: *view, sql: "SELECT 1" }).await;
         match view {
             View::Audit => assert!(matches!(read, Err(ViewsError::Rebuilding(View::Audit))), "{read:?}"),
             _ => assert!(read.is_ok(), "{read:?}"),
@@ -290,11 +306,11 @@ async fn an_abandoned_query_gives_its_permit_back() {
     let for_ever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     for _ in 0..2 {
         let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
-        let read = views.read(&permit, [View::Audit], |db| Ok(db.query_row(for_ever, [], |row| row.get::<_, u64>(0))?));
+        let read = views.ask(&permit, Count { view: View::Audit, sql: for_ever });
         assert!(tokio::time::timeout(Duration::from_millis(50), read).await.is_err(), "it runs");
     }
     let permit = limiter.admit_query(Requester::Operator).await.expect("a permit that was given back");
-    let read = views.read(&permit, [View::Audit], |_| Ok(()));
+    let read = views.ask(&permit, Count { view: View::Audit, sql: "SELECT 1" });
     assert!(tokio::time::timeout(Duration::from_secs(5), read).await.is_ok_and(|read| read.is_ok()));
     stop(thread, log).await;
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::event::inference::InferenceEnded;
 use events::event::{Chain, Event, Hold, Inference, Recorded};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
 use super::latency::Histogram;
 use super::sums::{Amounts, FAILED, REFUSED, REQUESTS};
@@ -129,41 +130,12 @@ impl<'a> Additions<'a> {
         let mut add = db.prepare_cached(ADD)?;
         let mut drop_empty = db.prepare_cached(DROP_EMPTY)?;
         for (dimensions, sum) in self.amounts.iter().filter(|(_, sum)| **sum != Amounts::default()) {
-            let names = dimensions.names();
-            let [partner, tenant, user, key, model, provider, backend] = &names;
-            let [
-                requests,
-                refused,
-                failed,
-                input_uncached,
-                input_cache_read,
-                input_cache_write,
-                output_text,
-                output_reasoning,
-            ] = sum.counts.map(Exact);
-            let hour = dimensions.hour;
-            add.execute(params![
-                hour,
-                partner,
-                tenant,
-                user,
-                key,
-                model,
-                provider,
-                backend,
-                requests,
-                refused,
-                failed,
-                input_uncached,
-                input_cache_read,
-                input_cache_write,
-                output_text,
-                output_reasoning,
-                Exact(sum.cost_nanos),
-            ])?;
+            let (key, counts, cost) = (dimensions.columns(), sum.counts.map(Exact), Exact(sum.cost_nanos));
+            let sums = counts.iter().chain([&cost]).map(|sum| sum as &dyn ToSql);
+            add.execute(params_from_iter(key.iter().map(|column| column as &dyn ToSql).chain(sums)))?;
             // Only then the sums of the row may have become zero.
-            if requests.0 < 0 || sum.cost_nanos < 0 {
-                drop_empty.execute(params![hour, partner, tenant, user, key, model, provider, backend])?;
+            if sum.counts[REQUESTS] < 0 || sum.cost_nanos < 0 {
+                drop_empty.execute(params_from_iter(&key))?;
             }
         }
         self.write_latencies(db)
@@ -173,34 +145,32 @@ impl<'a> Additions<'a> {
         let mut read = db.prepare_cached(READ_LATENCIES)?;
         let mut write = db.prepare_cached(WRITE_LATENCIES)?;
         for (dimensions, counted) in &self.latencies {
-            let names = dimensions.names();
-            let [partner, tenant, user, key, model, provider, backend] = &names;
-            let key_columns = params![dimensions.hour, partner, tenant, user, key, model, provider, backend];
-            let before: Option<Vec<u8>> = read.query_row(key_columns, |row| row.get(0)).optional()?;
+            let key = dimensions.columns();
+            let before: Option<Vec<u8>> = read.query_row(params_from_iter(&key), |row| row.get(0)).optional()?;
             let mut histogram = counted.clone();
             let added = histogram.add_encoded(before.as_deref().unwrap_or_default());
-            added.ok_or_else(|| {
-                ProjectionError::Missing(format!("a valid histogram of the hour {}", dimensions.hour))
-            })?;
-            let (hour, encoded) = (dimensions.hour, histogram.encode());
-            write.execute(params![hour, partner, tenant, user, key, model, provider, backend, encoded])?;
+            let missing = || ProjectionError::Missing(format!("a valid histogram of the hour {}", dimensions.hour));
+            added.ok_or_else(missing)?;
+            write.execute(params_from_iter(key.into_iter().chain([Value::Blob(histogram.encode())])))?;
         }
         Ok(())
     }
 }
 
 impl Dimensions<'_> {
-    /// The values of the columns: partner, tenant, user, key, model, provider, backend.
-    fn names(&self) -> [String; 7] {
+    /// The columns of the key: hour, partner, tenant, user, key, model, provider, backend.
+    fn columns(&self) -> [Value; 8] {
         let Chain { partner, tenant, user, key } = self.chain;
+        let text = |text: Option<String>| Value::Text(text.unwrap_or_default());
         [
-            partner.map(|id| id.to_string()).unwrap_or_default(),
-            tenant.map(|id| id.to_string()).unwrap_or_default(),
-            user.map(|id| id.to_string()).unwrap_or_default(),
-            key.map(|id| id.to_string()).unwrap_or_default(),
-            self.model.to_owned(),
-            self.backend.map(|(provider, _)| provider.to_owned()).unwrap_or_default(),
-            self.backend.map(|(provider, model)| format!("{provider}/{model}")).unwrap_or_default(),
+            self.hour.into(),
+            text(partner.map(|id| id.to_string())),
+            text(tenant.map(|id| id.to_string())),
+            text(user.map(|id| id.to_string())),
+            text(key.map(|id| id.to_string())),
+            text(Some(self.model.to_owned())),
+            text(self.backend.map(|(provider, _)| provider.to_owned())),
+            text(self.backend.map(|(provider, model)| format!("{provider}/{model}"))),
         ]
     }
 }

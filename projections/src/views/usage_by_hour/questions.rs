@@ -75,13 +75,8 @@ impl Question for Refused {
         let mut statement = db.prepare_cached(Statements::of(visible, &selection).refused)?;
         bind(&mut statement, visible, &selection, &PartialHours::find(db, &selection)?)?;
         bind_one(&mut statement, ":rows", one_more_than(groups_max))?;
-        let mut rows = statement.raw_query();
-        let mut groups = Vec::new();
-        while let Some(row) = rows.next()? {
-            let [refused] = exact::sums(row, SUMMED)?;
-            groups.push((group(row)?, refused));
-        }
-        Ok(groups)
+        let read = |row: &Row<'_>| Ok((group(row)?, exact::sums::<1>(row, SUMMED)?[0]));
+        statement.raw_query().and_then(read).collect()
     }
 }
 
@@ -97,12 +92,8 @@ fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<
     for (index, value) in after.iter().enumerate() {
         bind_one(&mut statement, &format!(":after_{index}"), value)?;
     }
-    let mut groups = Vec::new();
-    let mut rows = statement.raw_query();
-    while let Some(row) = rows.next()? {
-        groups.push((group(row)?, sums(row)?));
-    }
-    drop(rows);
+    let groups = statement.raw_query().mapped(|row| Ok((group(row)?, sums(row)?)));
+    let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
     let mut histograms: Histograms<'_> = groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
     let mut statement = db.prepare_cached(statements.latencies)?;
     bind(&mut statement, visible, selection, &edges)?;
@@ -189,19 +180,15 @@ fn bind(
         bind_one(statement, &format!(":by_{}", dimension.as_str()), selection.groups_by(*dimension))?;
     }
     let PartialHours { parts: Parts { hours, edges: [early, late] }, positions: [early_at, late_at] } = edges;
-    for (name, number) in [
-        (":from", hours.from),
-        (":to", hours.to),
-        (":early_from", early.from),
-        (":early_to", early.to),
-        (":late_from", late.from),
-        (":late_to", late.to),
-        (":early_first", early_at.from),
-        (":early_end", early_at.to),
-        (":late_first", late_at.from),
-        (":late_end", late_at.to),
+    for (from, to, span) in [
+        (":from", ":to", hours),
+        (":early_from", ":early_to", early),
+        (":late_from", ":late_to", late),
+        (":early_first", ":early_end", early_at),
+        (":late_first", ":late_end", late_at),
     ] {
-        bind_if_present(statement, name, number)?;
+        bind_if_present(statement, from, span.from)?;
+        bind_if_present(statement, to, span.to)?;
     }
     let requests = &selection.requests;
     let texts = [

@@ -23,59 +23,50 @@ const LATENCIES: &str = concat!(
     "  AND hour >= :from AND hour < :to\n"
 );
 
+/// The sums of the hours, and of the rows of further queries.
+macro_rules! sums {
+    ($($more:tt)*) => {
+        concat!(
+            include_str!("select.sql"),
+            include_str!("sums.sql"),
+            "FROM (\n",
+            include_str!("hours.sql"),
+            $($more)*
+            ")\n",
+            include_str!("filters.sql"),
+            include_str!("page.sql")
+        )
+    };
+}
+
+/// The refused requests of the hours, and of the rows of further queries.
+macro_rules! refused {
+    ($($more:tt)*) => {
+        concat!(
+            include_str!("select.sql"),
+            "       exact_sums(refused)\nFROM (\n",
+            include_str!("hours.sql"),
+            $($more)*
+            ")\n",
+            include_str!("filters.sql"),
+            include_str!("refused_page.sql")
+        )
+    };
+}
+
 /// The statements for whole hours.
-const WHOLE: Statements = Statements {
-    sums: concat!(
-        include_str!("select.sql"),
-        include_str!("sums.sql"),
-        "FROM (\n",
-        include_str!("hours.sql"),
-        ")\n",
-        include_str!("filters.sql"),
-        include_str!("page.sql")
-    ),
-    refused: concat!(
-        include_str!("select.sql"),
-        "       exact_sums(refused)\nFROM (\n",
-        include_str!("hours.sql"),
-        ")\n",
-        include_str!("filters.sql"),
-        include_str!("refused_page.sql")
-    ),
-    latencies: LATENCIES,
-    single_latencies: None,
-};
+const WHOLE: Statements =
+    Statements { sums: sums!(), refused: refused!(), latencies: LATENCIES, single_latencies: None };
 
 /// The statements for ranges with parts of an hour, by one index.
 macro_rules! exact {
     ($($index:tt)*) => {
         Statements {
-            sums: concat!(
-                include_str!("select.sql"),
-                include_str!("sums.sql"),
-                "FROM (\n",
-                include_str!("hours.sql"),
-                "    UNION ALL\n",
-                include_str!("requests.sql"),
-                $($index)*,
-                "    UNION ALL\n",
-                include_str!("other_usage.sql"),
-                $($index)*,
-                ")\n",
-                include_str!("filters.sql"),
-                include_str!("page.sql")
+            sums: sums!(
+                "    UNION ALL\n", include_str!("requests.sql"), $($index)*,
+                "    UNION ALL\n", include_str!("other_usage.sql"), $($index)*,
             ),
-            refused: concat!(
-                include_str!("select.sql"),
-                "       exact_sums(refused)\nFROM (\n",
-                include_str!("hours.sql"),
-                "    UNION ALL\n",
-                include_str!("other_usage.sql"),
-                $($index)*,
-                ")\n",
-                include_str!("filters.sql"),
-                include_str!("refused_page.sql")
-            ),
+            refused: refused!("    UNION ALL\n", include_str!("other_usage.sql"), $($index)*,),
             latencies: LATENCIES,
             single_latencies: Some(concat!(
                 include_str!("select.sql"),
