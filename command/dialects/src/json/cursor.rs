@@ -225,21 +225,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Skips to the next quote, backslash or control character. Sixteen bytes at a time, because prompts and images are
-    /// long.
+    /// Skips to the next quote, backslash or control character.
     fn plain(&mut self) {
-        const BLOCK: usize = 16;
-        let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-        let bytes = self.text.as_bytes();
-        while let Some(block) = bytes.get(self.at..self.at + BLOCK) {
-            if block.iter().fold(false, |found, byte| found | special(*byte)) {
-                break;
-            }
-            self.at += BLOCK;
-        }
-        while self.peek().is_some_and(|byte| !special(byte)) {
-            self.at += 1;
-        }
+        self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), JsonFault> {
@@ -261,4 +249,43 @@ impl<'a> Cursor<'a> {
         }
         Ok(())
     }
+}
+
+/// Bytes before the first quote, backslash or control character. Words of eight find the end of a short string, as most
+/// are; blocks, which a compiler turns into vectors, skip most of a long one, as prompts and images are.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const SHORT: usize = 64;
+    let (short, long) = bytes.split_at(bytes.len().min(SHORT));
+    first_special(short).unwrap_or_else(|| {
+        let is_plain = |block: &&[u8; 32]| !block.iter().fold(false, |found, byte| found | is_special(*byte));
+        let plain = long.as_chunks().0.iter().take_while(is_plain).flatten().count();
+        let rest = long.get(plain..).unwrap_or_default();
+        short.len() + plain + first_special(rest).unwrap_or(rest.len())
+    })
+}
+
+const fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+fn first_special(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks();
+    for (number, word) in words.iter().enumerate() {
+        let special = special_bits(u64::from_le_bytes(*word));
+        if special != 0 {
+            return Some(number * 8 + (special.trailing_zeros() / 8) as usize);
+        }
+    }
+    let in_rest = rest.iter().position(|byte| is_special(*byte))?;
+    Some(words.len() * 8 + in_rest)
+}
+
+/// Sets the highest bit of the first byte that is special, and none if there is no such byte. Bytes after it may be
+/// marked wrongly, because a subtraction borrows from them.
+const fn special_bits(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    (control | quote | backslash) & !word & (ONES * 0x80)
 }

@@ -41,6 +41,25 @@ fn strings_are_measured_as_they_decode() {
     }
 }
 
+#[test]
+fn a_string_ends_where_it_ends_however_long_it_is() {
+    // Beside the special bytes, and with their lower bits.
+    let neighbours = "!#[]\u{7f}a\u{82}\u{9c}\u{a2}\u{dc}\u{10ffff} ";
+    for start in 0..neighbours.chars().count() {
+        let endless = neighbours.chars().cycle().skip(start);
+        for length in 0..180 {
+            let plain: String = endless.clone().take(length).collect();
+            let end = plain.len() + 1;
+            assert_eq!(check(&format!(r#""{plain}""#)), Ok(()), "{plain}");
+            assert_eq!(check(&format!(r#""{plain}\\{plain}\"""#)), Ok(()), "{plain}");
+            assert!(check(&format!(r#""{plain}"{plain}""#)).is_err(), "{plain}");
+            for fault in ["\n", "\u{1f}", "\0", r"\q", ""] {
+                assert_eq!(check(&format!("\"{plain}{fault}")), Err(JsonFault::Syntax(end)), "{plain}{fault}");
+            }
+        }
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
