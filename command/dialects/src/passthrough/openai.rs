@@ -3,6 +3,7 @@
 mod answer;
 mod edit;
 mod stream;
+mod template;
 
 pub use answer::OpenAiAnswer;
 pub use edit::edited_body;

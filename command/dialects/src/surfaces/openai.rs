@@ -20,7 +20,7 @@ use crate::shared_dialect::SharedDialect;
 pub use client::{BodyPositions as Request, CapPosition};
 pub use errors::{WORDING, error};
 pub use unsupported::VENDOR;
-pub use write::{ChunkWriter as Writer, END, put_data, put_usage_chunk};
+pub use write::{ChunkWriter as Writer, END, put_data, put_data_parts, put_usage_chunk};
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "openai",

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::template::Template;
 use crate::framing::Event;
 use crate::passthrough::rewrite::{Change, plan, rewritten};
 use crate::surfaces::openai::{END, put_data, put_usage_chunk};
@@ -12,6 +13,9 @@ use crate::{Metered, Receipt, UpstreamFault, json};
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
+/// Templates that one stream makes: each is a second look at a chunk, in vain where each chunk has its own fields.
+const TEMPLATES_MAX: u32 = 8;
+
 /// A stream to a client of the same dialect: the upstream's chunks with the frontend model, and without usage unless
 /// the client asked for it.
 pub struct OpenAiStream {
@@ -21,11 +25,21 @@ pub struct OpenAiStream {
     choices: Choices,
     /// The usage chunk, held back for the end.
     usage_chunk: Option<Vec<u8>>,
+    template: Option<Template>,
+    /// Templates that may still be made.
+    templates_left: u32,
 }
 
 impl OpenAiStream {
     pub fn new(frontend_model: &str, include_usage: bool) -> Self {
-        Self { model: json::written(frontend_model), include_usage, choices: Choices::default(), usage_chunk: None }
+        Self {
+            model: json::written(frontend_model),
+            include_usage,
+            choices: Choices::default(),
+            usage_chunk: None,
+            template: None,
+            templates_left: TEMPLATES_MAX,
+        }
     }
 
     pub const fn is_complete(&self) -> bool {
@@ -46,6 +60,9 @@ impl OpenAiStream {
     }
 
     fn chunk(&mut self, text: &str, metered: &mut Metered, out: &mut BytesMut) -> Result<bool, UpstreamFault> {
+        if let Some(has_content) = self.template.as_ref().and_then(|template| template.relay(text, metered, out)) {
+            return Ok(has_content);
+        }
         let top = top_level(text, metered)?;
         let (has_content, any) = measure_choices(top.choices, metered, &mut self.choices)?;
         if !any {
@@ -60,7 +77,12 @@ impl OpenAiStream {
             }
             return Ok(false);
         }
-        put_data(out, &self.edited(text, &top, false));
+        let edited = self.edited(text, &top, false);
+        put_data(out, &edited);
+        if top.usage.is_none() && self.templates_left > 0 {
+            self.templates_left -= 1;
+            self.template = Template::new(text, &edited);
+        }
         Ok(has_content)
     }
 
@@ -88,6 +110,92 @@ impl OpenAiStream {
 
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
-        self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity)
+        let template = self.template.as_ref().map_or(0, Template::held_bytes);
+        self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity) + template
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => r#""[a-zé \\n"]{0,6}""#.prop_map(|text: String| text),
+            4 => "[^\u{0}]{0,80}".prop_map(|text| serde_json::Value::from(text).to_string()),
+            1 => Just(r#""half \ud83d""#.to_owned()),
+            1 => Just(r#""","finish_reason":"stop","x":"""#.to_owned()),
+            1 => Just(r#"""},"delta":{"content":"""#.to_owned()),
+            1 => Just(r#""\u0000""#.to_owned()),
+            1 => Just("7".to_owned()),
+            1 => Just("null".to_owned()),
+        ]
+    }
+
+    fn chunk() -> impl Strategy<Value = String> {
+        const FRAMES: [(&str, &str); 10] = [
+            (r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":null}]}"#),
+            (r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"#, r#"}}],"usage":null}"#),
+            (r#"{"choices":[{"index":1,"delta":{"content":"#, r#"}}],"x":"","model":"m"}"#),
+            (r#"{"choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":"stop"}]}"#),
+            (r#"{"choices":[{"index":0,"delta":{"refusal":"#, r#","content":"both"}}]}"#),
+            (r#"{"choices":[{"index":0,"delta":{"content":"#, r#","content":"twice"}}],"choices":[]}"#),
+            (r#"{"choices":[{"delta":{"content":"#, r#"}},{"index":1,"delta":{"content":"b"}}]}"#),
+            (r#"{"choices":[{"delta":{"content":"#, r#"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
+            ("{\"choices\": [{\"delta\":\n{\"content\":", "}\n}]}"),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"#, r#"}}]}}]}"#),
+        ];
+        (prop::sample::select(&FRAMES[..]), text()).prop_map(|((before, after), text)| format!("{before}{text}{after}"))
+    }
+
+    proptest! {
+        /// A run of chunks of one kind, so that most are relayed by a template, among others.
+        #[test]
+        fn a_template_relays_and_measures_as_parsing_does(
+            runs in prop::collection::vec((chunk(), prop::collection::vec(text(), 0..4)), 1..6),
+            include_usage in any::<bool>(),
+        ) {
+            let mut with = (OpenAiStream::new("front", include_usage), Metered::default(), BytesMut::new());
+            let mut without = (OpenAiStream::new("front", include_usage), Metered::default(), BytesMut::new());
+            without.0.templates_left = 0;
+            for (first, texts) in runs {
+                let (before, after) = first.split_at(first.find(r#""content":"#).map_or(0, |at| at + 10));
+                let end = after.rfind(r#"}"#).unwrap_or(0).min(after.find(r#"}"#).unwrap_or(0));
+                let more = texts.iter().map(|text| format!("{before}{text}{}", &after[end..]));
+                for chunk in std::iter::once(first.clone()).chain(more) {
+                    let [a, b] = [&mut with, &mut without].map(|(stream, metered, out)| {
+                        let relayed = stream.event(Event { name: "message", data: &chunk }, metered, out);
+                        (format!("{relayed:?}"), format!("{metered:?}"), out.clone(), stream.is_complete())
+                    });
+                    prop_assert_eq!(a, b, "{}", chunk);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_that_differ_in_their_text_are_relayed_by_a_template() {
+        let (mut stream, mut metered, mut out) =
+            (OpenAiStream::new("front", false), Metered::default(), BytesMut::new());
+        let chunk =
+            |text: &str| format!(r#"{{"model":"m","choices":[{{"delta":{{"content":"{text}"}}}}],"usage":null}}"#);
+        let event = |data: &str, stream: &mut OpenAiStream, metered: &mut Metered, out: &mut BytesMut| {
+            stream.event(Event { name: "message", data }, metered, out).expect("a chunk")
+        };
+        event(&chunk("one"), &mut stream, &mut metered, &mut out);
+        let template = stream.template.as_ref().expect("a template");
+        out.clear();
+        assert_eq!(template.relay(&chunk("second"), &mut metered, &mut out), Some(true));
+        assert_eq!(out, "data: {\"model\":\"front\",\"choices\":[{\"delta\":{\"content\":\"second\"}}]}\n\n");
+        assert_eq!(metered.text_bytes, 9);
+        assert_eq!(template.relay(&chunk(""), &mut metered, &mut out), Some(false));
+        assert_eq!(template.relay(r#"{"model":"n"}"#, &mut metered, &mut out), None);
+        for number in 0..2 * TEMPLATES_MAX {
+            let data = chunk("x").replace("\"m\"", &format!("\"m{number}\""));
+            event(&data, &mut stream, &mut metered, &mut out);
+        }
+        assert_eq!(stream.templates_left, 0, "so many are made, and no more");
     }
 }

@@ -250,13 +250,24 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
 
 /// Writes one `data:` event. Newlines in the JSON are white space and become spaces, because they would end the line.
 pub fn put_data(out: &mut BytesMut, data: &[u8]) {
-    work::steps(data.len());
-    out.reserve(data.len() + 8);
+    put_data_parts(out, &[data]);
+}
+
+/// As [`put_data`], of JSON in parts.
+pub fn put_data_parts(out: &mut BytesMut, parts: &[&[u8]]) {
+    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    work::steps(bytes);
+    out.reserve(bytes + 8);
     out.put_slice(b"data: ");
     let start = out.len();
-    out.put_slice(data);
-    for byte in out.iter_mut().skip(start).filter(|byte| **byte == b'\n') {
-        *byte = b' ';
+    parts.iter().for_each(|part| out.put_slice(part));
+    let data = out.get_mut(start..).unwrap_or_default();
+    let mut from = 0;
+    while let Some(newline) = data.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+        from += newline + 1;
+        if let Some(byte) = data.get_mut(from - 1) {
+            *byte = b' ';
+        }
     }
     out.put_slice(b"\n\n");
 }
