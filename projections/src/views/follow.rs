@@ -1,5 +1,6 @@
 //! The thread that writes `views.db`. It follows the log, swaps in the rows of rebuilds, and recreates a damaged file.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,11 +17,13 @@ use super::store::{Compatibility, Store, StoreError};
 use super::{Progress, View};
 
 /// Time between the starts of two transactions, unless a reader waits: rows that several events change are then written
-/// once. Under load the events of a request lie further apart, so batches are made longer as well.
-const BATCH_INTERVAL: Duration = Duration::from_millis(20);
+/// once. The more of it the last transaction took, the longer is the next interval, so that on a busy machine the views
+/// take a ninth of a core and fall behind up to the longest interval instead.
+const BATCH_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(100);
+const INTERVAL_PER_TIME_TAKEN: u32 = 8;
+/// The interval if the last transaction had [`LOAD_EVENTS`]: in a longer one there could be more than [`EVENTS_MAX`].
 const BATCH_INTERVAL_UNDER_LOAD: Duration = Duration::from_millis(50);
-/// Events in a transaction that count as load.
-const LOAD_EVENTS: usize = 256;
+const LOAD_EVENTS: usize = EVENTS_MAX / 4;
 /// Pause after a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -133,7 +136,7 @@ impl ViewWriter {
                 events.extend_from_slice(next.events());
             }
             self.state.apply(store, &events)?;
-            next_at = began + interval_after(events.len());
+            next_at = began + interval_after(events.len(), began.elapsed());
         }
     }
 
@@ -191,9 +194,11 @@ impl FollowState {
     }
 }
 
-fn interval_after(events: usize) -> Duration {
+fn interval_after(events: usize, time_taken: Duration) -> Duration {
     match events {
-        0..LOAD_EVENTS => BATCH_INTERVAL,
+        0..LOAD_EVENTS => {
+            (time_taken * INTERVAL_PER_TIME_TAKEN).clamp(*BATCH_INTERVALS.start(), *BATCH_INTERVALS.end())
+        }
         LOAD_EVENTS..EVENTS_MAX => BATCH_INTERVAL_UNDER_LOAD,
         // A full batch means that there is more: waiting would only add to it.
         _ => Duration::ZERO,
