@@ -224,7 +224,7 @@ fn write_added(out: &mut impl Write, medians: &throughput::Medians, fsync: Durat
         [("added".to_owned(), added), (format!("added less two fsyncs of {} µs", fsync.as_micros()), besides)]
     {
         let mut cells = vec!["1".to_owned(), what, String::new(), added.to_string()];
-        cells.resize(9, String::new());
+        cells.resize(10, String::new());
         table::row(out, &cells)?;
     }
     Ok(())

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
 
-use harness::figures::{Spread, micros_each, millis};
+use harness::figures::{Spread, each, millis};
 use harness::load::{self, Tally, Workload};
 use harness::process::Memory;
 use harness::table;
 use testing::upstream::prepared::{PACE, model};
 
-use crate::path::{Path, take_turns};
+use crate::path::{Path, cpu_cells, nginx_cpu, take_turns};
 
 const CONNECTIONS: [usize; 2] = [1, 32];
 /// Few, so that there are many first tokens to measure.
@@ -27,12 +27,17 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
     writeln!(out, "\nStreams of {TOKENS} tokens, one every {} ms:\n", PACE.as_millis())?;
     table::header(
         out,
-        &["connections", "path", "streams", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "errors"],
+        &[
+            "connections", "path", "streams", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms",
+            "CPU-µs a stream", "× nginx's CPU", "errors",
+        ],
     )?;
     for connections in CONNECTIONS {
         let ramp_up = PACE * TOKENS;
         let workload = |path: &Path| Workload { ramp_up, ..path.stream_workload(model::PACED, TOKENS.into(), 1) };
         let tallies = take_turns(paths, workload, connections, time).await;
+        let cpu_each = |tally: &Tally| each(tally.cpu, tally.totals.len());
+        let nginx_cpu = nginx_cpu(paths, tallies.iter().map(cpu_each));
         let mut firsts = Vec::with_capacity(paths.len());
         for (path, mut tally) in paths.iter().zip(tallies) {
             let first = Spread::of(&mut tally.firsts);
@@ -40,6 +45,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
             let mut cells = vec![connections.to_string(), path.name.to_owned(), tally.totals.len().to_string()];
             cells.extend([millis(first.p50), millis(first.p99)]);
             cells.extend(gaps(&mut tally));
+            cells.extend(cpu_cells(path, cpu_each(&tally), nginx_cpu));
             cells.push(tally.errors_as_text());
             table::row(out, &cells)?;
         }
@@ -50,7 +56,7 @@ pub async fn few(out: &mut impl Write, paths: &[Path], time: Duration) -> io::Re
         };
         let mut cells = vec![connections.to_string(), "added".to_owned(), String::new()];
         cells.extend([added(|first| first.p50), added(|first| first.p99)]);
-        cells.resize(9, String::new());
+        cells.resize(11, String::new());
         table::row(out, &cells)?;
     }
     Ok(())
@@ -69,10 +75,10 @@ pub async fn concurrent(out: &mut impl Write, paths: &[Path], streams: u32, time
         out,
         &[
             "path", "streams whole", "first token p50 ms", "p99 ms", "gap p50 ms", "p99 ms", "max ms", "stalls",
-            "CPU-µs a token", "errors",
+            "CPU-µs a token", "× nginx's CPU", "errors",
         ],
     )?;
-    let mut gateway = Memory::default();
+    let (mut gateway, mut nginx_cpu) = (Memory::default(), None);
     for path in paths {
         let cpu = path.processes.cpu();
         let (mut tally, memory) = run_and_sample(path, tokens, streams).await;
@@ -86,8 +92,11 @@ pub async fn concurrent(out: &mut impl Write, paths: &[Path], streams: u32, time
         cells.extend([millis(first.p50), millis(first.p99)]);
         cells.extend(gaps(&mut tally));
         cells.push(tally.gaps.iter().filter(|gap| **gap > PACE + STALL).count().to_string());
-        let cpu = micros_each(cpu, tally.totals.len() * tokens);
-        cells.push(if path.processes.count() == 0 { String::new() } else { cpu.to_string() });
+        let cpu_each = each(cpu, tally.totals.len() * tokens);
+        if path.name == "nginx" {
+            nginx_cpu = Some(cpu_each);
+        }
+        cells.extend(cpu_cells(path, cpu_each, nginx_cpu));
         cells.push(tally.errors_as_text());
         table::row(out, &cells)?;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use harness::admin::Admin;
 use harness::connection::Expected;
+use harness::figures::hundredths;
 use harness::load::{self, Tally, Workload};
 use harness::process::Processes;
 use harness::request;
@@ -52,6 +53,21 @@ impl Path {
             admin.wait_for_views();
         }
     }
+}
+
+/// The cells of CPU-µs each, and of that as a multiple of nginx's, which is what can be compared between days; empty for
+/// paths without a process, and without nginx.
+pub fn cpu_cells(path: &Path, cpu: Duration, nginx: Option<Duration>) -> [String; 2] {
+    if path.processes.count() == 0 {
+        return [String::new(), String::new()];
+    }
+    let multiple = nginx.map(|nginx| hundredths(cpu.as_nanos(), nginx.as_nanos()));
+    [cpu.as_micros().to_string(), multiple.unwrap_or_default()]
+}
+
+/// The CPU time of each that the path through nginx took, of those of all paths.
+pub fn nginx_cpu(paths: &[Path], each: impl IntoIterator<Item = Duration>) -> Option<Duration> {
+    paths.iter().zip(each).find(|(path, _)| path.name == "nginx").map(|(_, cpu)| cpu)
 }
 
 /// Measures all paths for `time` each. Returns their tallies in the same order.

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use harness::figures::{Spread, micros_each, per_second};
+use harness::figures::{Spread, each, per_second};
 use harness::load::{Tally, Workload};
 use harness::table;
 
-use crate::path::{Path, take_turns};
+use crate::path::{Path, cpu_cells, nginx_cpu, take_turns};
 
 pub const CONNECTIONS: [usize; 3] = [1, 16, 128];
 
@@ -22,7 +22,10 @@ pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
     let (answers, a_second, cpu) = (format!("{answer}s"), format!("{answer}s/s"), format!("CPU-µs a {answer}"));
     table::header(
         out,
-        &["connections", "path", &answers, "p50 µs", "p99 µs", &a_second, &cpu, "% of nginx's rate", "errors"],
+        &[
+            "connections", "path", &answers, "p50 µs", "p99 µs", &a_second, &cpu, "× nginx's CPU", "% of nginx's rate",
+            "errors",
+        ],
     )
 }
 
@@ -37,6 +40,8 @@ pub async fn rows(
     let mut tallies = take_turns(paths, workload, connections, time).await;
     let rate = |tally: &Tally| per_second(tally.totals.len(), tally.took);
     let nginx = paths.iter().position(|path| path.name == "nginx").and_then(|at| tallies.get(at)).map(rate);
+    let cpu_each = |tally: &Tally| each(tally.cpu, tally.totals.len());
+    let nginx_cpu = nginx_cpu(paths, tallies.iter().map(cpu_each));
     let mut medians = Medians { direct: Duration::ZERO, ledgerway: Duration::ZERO };
     for (path, tally) in paths.iter().zip(&mut tallies) {
         let Spread { p50, p99, .. } = Spread::of(&mut tally.totals);
@@ -45,7 +50,7 @@ pub async fn rows(
             "ledgerway" => medians.ledgerway = p50,
             _ => {}
         }
-        let cpu = micros_each(tally.cpu, tally.totals.len());
+        let [cpu, multiple] = cpu_cells(path, cpu_each(tally), nginx_cpu);
         let share = nginx.map(|nginx| rate(tally) * 100 / nginx.max(1));
         table::row(
             out,
@@ -56,7 +61,8 @@ pub async fn rows(
                 p50.as_micros().to_string(),
                 p99.as_micros().to_string(),
                 rate(tally).to_string(),
-                if path.processes.count() == 0 { String::new() } else { cpu.to_string() },
+                cpu,
+                multiple,
                 share.map(|share| share.to_string()).unwrap_or_default(),
                 tally.errors_as_text(),
             ],

@@ -42,7 +42,12 @@ pub fn per_second(count: usize, took: Duration) -> u128 {
 
 /// Average in microseconds, rounded down.
 pub fn micros_each(total: Duration, count: usize) -> u128 {
-    total.as_micros() / count.max(1) as u128
+    each(total, count).as_micros()
+}
+
+/// Average, rounded down.
+pub fn each(total: Duration, count: usize) -> Duration {
+    total / u32::try_from(count.max(1)).unwrap_or(u32::MAX)
 }
 
 /// MiB with one decimal, truncated.
