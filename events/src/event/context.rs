@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Actor {
 }
 
 /// Whom an event is about, and who caused it. A member that is unknown or does not apply is absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Context {
     pub actor: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]

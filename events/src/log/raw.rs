@@ -83,7 +83,9 @@ pub struct RawEvent<'a> {
     pub name: &'a str,
     pub version: &'a str,
     pub payload: &'a str,
-    pub metadata: &'a str,
+    pub context: &'a str,
+    /// True if the context was stored without the request, which is the stream.
+    pub is_without_request: bool,
 }
 
 /// An entry of the unique index over streams.

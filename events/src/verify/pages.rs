@@ -49,7 +49,8 @@ struct RawRow {
     name: Range<usize>,
     version: Range<usize>,
     payload: Range<usize>,
-    metadata: Range<usize>,
+    context: Range<usize>,
+    is_without_request: bool,
 }
 
 /// The channels of full pages, and of used ones whose memory can be reused.
@@ -140,7 +141,8 @@ impl RawPage {
             name: self.copy(event.name),
             version: self.copy(event.version),
             payload: self.copy(event.payload),
-            metadata: self.copy(event.metadata),
+            context: self.copy(event.context),
+            is_without_request: event.is_without_request,
         }
     }
 
@@ -185,14 +187,17 @@ impl RawPage {
 
     /// Parses the context of a row. Consecutive events often have the same one, which is parsed once.
     fn context(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Context, String> {
-        let metadata = self.text(&row.metadata);
-        if let Some((same, context)) = before
-            && self.text(same) == metadata
-        {
-            return Ok(context.clone());
+        let text = self.text(&row.context);
+        let context = match before {
+            Some((same, context)) if self.text(same) == text => context.clone(),
+            _ => serde_json::from_str(text).map_err(|error| format!("metadata: {error}"))?,
+        };
+        *before = Some((row.context.clone(), context.clone()));
+        if !row.is_without_request {
+            return Ok(context);
         }
-        let context: Context = serde_json::from_str(metadata).map_err(|error| format!("metadata: {error}"))?;
-        *before = Some((row.metadata.clone(), context.clone()));
-        Ok(context)
+        let id = self.text(&row.id);
+        let request = id.parse().map_err(|error| format!("on the stream {}-{id}: {error}", self.text(&row.kind)))?;
+        Ok(context.in_request(request))
     }
 }

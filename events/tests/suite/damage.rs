@@ -11,6 +11,7 @@ use events::verify::{Depth, Sound, VerifyError, verify};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::facts::WHOLE_CONTEXT;
 use story::SampleLog;
 
 fn check(folder: &Path) -> Result<Sound, VerifyError> {
@@ -32,7 +33,8 @@ fn said_after(log: &SampleLog, sql: &str) -> VerifyError {
     }
 }
 
-const UNGUARD: &str = "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;";
+const UNGUARD: &str = "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;
+    DROP TRIGGER contexts_are_never_changed; DROP TRIGGER contexts_are_never_deleted;";
 
 /// One kind of damage: its description, the change, the position that is named and a part of the message.
 type Damage = (&'static str, String, u64, &'static str);
@@ -56,7 +58,7 @@ fn set(at: u64, field: &str, value: &str) -> String {
 
 /// Sets one of the event's parties.
 fn set_context(at: u64, field: &str, value: &str) -> String {
-    format!("UPDATE events SET metadata = json_set(metadata, '$.{field}', '{value}') WHERE position = {at}")
+    format!("UPDATE events SET metadata = json_set({WHOLE_CONTEXT}, '$.{field}', '{value}') WHERE position = {at}")
 }
 
 /// Repeats an event at the end of the log, with this sequence.
@@ -222,6 +224,24 @@ async fn a_life_that_cannot_be_is_named() {
                 set(admitted + 1, "expires_at", r#""2020-01-01T00:00:00.000000Z""#),
                 admitted + 1,
                 "expired when it begins",
+            ),
+            (
+                "a context that is gone",
+                format!(
+                    "DELETE FROM contexts WHERE number = (SELECT metadata FROM events WHERE position = {admitted})"
+                ),
+                admitted,
+                "metadata: ",
+            ),
+            (
+                "a context that is another's",
+                format!(
+                    "UPDATE contexts SET context = json_set(context, '$.key_id', '{}')
+                     WHERE number = (SELECT metadata FROM events WHERE position = {admitted})",
+                    log.other_key
+                ),
+                admitted,
+                "",
             ),
             (
                 "an outcome of another tenant",

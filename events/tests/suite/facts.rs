@@ -16,6 +16,10 @@ use events::time::{ManualClock, Period, parse_rfc3339};
 use events::verify::{Depth, Sound, VerifyError};
 use uuid::Uuid;
 
+/// The context of an event in SQL, also if it is stored once for many.
+pub const WHOLE_CONTEXT: &str = "coalesce((SELECT json_set(context, '$.request_id', aggregate_id) FROM contexts
+    WHERE number = CAST(metadata AS INTEGER)), metadata)";
+
 pub fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
 }

@@ -201,6 +201,7 @@ fn copy_of(world: &World) -> World {
 fn copy_events(from: &Path, to: &Path, after: u64) {
     let ledger = Connection::open(to.join(LEDGER_FILE)).expect("the ledger");
     ledger.execute("ATTACH ?1 AS other", params![from.join(LEDGER_FILE).to_str()]).expect("the other");
+    ledger.execute("INSERT OR IGNORE INTO contexts SELECT * FROM other.contexts", []).expect("their contexts");
     let columns =
         "position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata";
     let sql = format!("INSERT INTO events ({columns}) SELECT {columns} FROM other.events WHERE position > ?1");

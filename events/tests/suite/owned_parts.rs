@@ -11,7 +11,7 @@ use events::log::{EventFilter, LEDGER_FILE, Log, LogOptions};
 use events::time::ManualClock;
 use tempfile::TempDir;
 
-use crate::facts::{admission, clock, id};
+use crate::facts::{WHOLE_CONTEXT, admission, clock, id};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -91,11 +91,12 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
     ledger
-        .execute_batch(
-            "DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced;
+        .execute_batch(&format!(
+            "DROP TRIGGER events_are_never_changed; UPDATE events SET metadata = {WHOLE_CONTEXT}; DROP TABLE contexts;
+             DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced;
              ALTER TABLE events ADD COLUMN tenant_id TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL;
              PRAGMA user_version = 3",
-        )
+        ))
         .expect("an older ledger");
     drop(ledger);
     let log = open(folder.path(), &clock);
@@ -109,12 +110,14 @@ fn no_page_of_a_part_is_sorted_or_looked_for_in_the_whole_log() {
     drop(open(folder.path(), &clock()));
     let ledger = rusqlite::Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger opens");
     let page = include_str!("../../src/log/engine/sqlite/sql/select_owned.sql");
-    let explained =
-        format!("EXPLAIN QUERY PLAN {page} AND metadata ->> '$.tenant_id' = ?4 ORDER BY block, position LIMIT 5");
+    let explained = format!(
+        "EXPLAIN QUERY PLAN {page} AND coalesce(context, metadata) ->> '$.tenant_id' = ?4 ORDER BY block, position LIMIT 5"
+    );
     let mut statement = ledger.prepare(&explained).expect("a statement");
     let plan: Vec<String> =
         statement.query_map(("ten_1", 1, 2, "ten_1"), |row| row.get(3)).and_then(Iterator::collect).expect("a plan");
-    let [blocks, positions] = plan.as_slice() else { panic!("{plan:?}") };
+    let [blocks, positions, contexts] = plan.as_slice() else { panic!("{plan:?}") };
     assert!(blocks.contains("SEARCH owner_blocks USING PRIMARY KEY (owner=? AND block>? AND block<?)"), "{plan:?}");
     assert!(positions.contains("SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{plan:?}");
+    assert!(contexts.contains("SEARCH contexts USING INTEGER PRIMARY KEY (rowid=?)"), "{plan:?}");
 }

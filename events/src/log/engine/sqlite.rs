@@ -3,6 +3,7 @@
 
 mod append;
 mod checkpoint;
+mod contexts;
 mod facts;
 pub(in crate::log) mod interrupt;
 mod migrate;
@@ -29,6 +30,7 @@ use crate::log::facts::{Facts, Wanted};
 use crate::log::state::State;
 use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
+use contexts::Contexts;
 
 pub use open::{Migrated, OpenError};
 pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
@@ -53,6 +55,7 @@ pub struct SqliteEngine {
     // Declared before the connection, so that it is dropped first.
     checkpointer: Checkpointer,
     connection: Connection,
+    contexts: Contexts,
 }
 
 impl SqliteEngine {
@@ -73,7 +76,7 @@ impl Engine for SqliteEngine {
     }
 
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
-        append::append(&self.connection, draft, state)
+        append::append(&self.connection, &mut self.contexts, draft, state)
     }
 
     fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError> {

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
+use super::contexts::{Contexts, is_of_its_request};
 use super::{read, side, state};
-use crate::compact_json;
 use crate::event::{Context, Recorded};
 use crate::log::LogError;
 use crate::log::draft::{Draft, RecordedReply, StateRows};
@@ -24,11 +24,25 @@ const FORGET_CLAIMS: &str = "DELETE FROM inference_keys WHERE (tenant, key) IN
 /// Writes a draft durably. An empty draft writes nothing, but shows that the ledger can be written.
 pub(super) fn append(
     connection: &Connection,
+    contexts: &mut Contexts,
+    draft: &Draft,
+    rows: Option<&StateRows<'_>>,
+) -> Result<AppendOutcome, LogError> {
+    let outcome = append_whole(connection, contexts, draft, rows);
+    if !matches!(outcome, Ok(AppendOutcome::Committed)) {
+        contexts.forget();
+    }
+    outcome
+}
+
+fn append_whole(
+    connection: &Connection,
+    contexts: &mut Contexts,
     draft: &Draft,
     rows: Option<&StateRows<'_>>,
 ) -> Result<AppendOutcome, LogError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let written = write(connection, draft, rows);
+    let written = write(connection, contexts, draft, rows);
     if !matches!(written, Ok(AppendOutcome::Committed)) {
         let _ = connection.execute_batch("ROLLBACK");
         return written;
@@ -42,12 +56,17 @@ pub(super) fn append(
     Ok(AppendOutcome::Committed)
 }
 
-fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
+fn write(
+    connection: &Connection,
+    contexts: &mut Contexts,
+    draft: &Draft,
+    rows: Option<&StateRows<'_>>,
+) -> Result<AppendOutcome, LogError> {
     // The folder's lock is advisory: another process may have written to the file.
     if read::head(connection)?.position != draft.after {
         return Ok(AppendOutcome::Moved);
     }
-    insert_events(connection, &draft.events)?;
+    insert_events(connection, contexts, &draft.events)?;
     for row in &draft.side {
         side::write(row, connection)?;
     }
@@ -68,11 +87,15 @@ fn write(connection: &Connection, draft: &Draft, rows: Option<&StateRows<'_>>) -
     Ok(AppendOutcome::Committed)
 }
 
-fn insert_events(connection: &Connection, events: &[impl AsRef<Recorded>]) -> Result<(), LogError> {
+fn insert_events(
+    connection: &Connection,
+    contexts: &mut Contexts,
+    events: &[impl AsRef<Recorded>],
+) -> Result<(), LogError> {
     let mut insert = connection.prepare_cached(INSERT_EVENT)?;
     let mut json = Json::default();
     for recorded in events.iter().map(AsRef::as_ref) {
-        let (payload, metadata) = json.of(recorded)?;
+        let (payload, metadata) = json.of(connection, contexts, recorded)?;
         insert.execute(params![
             recorded.position,
             recorded.recorded_at.timestamp_micros(),
@@ -92,27 +115,32 @@ fn insert_events(connection: &Connection, events: &[impl AsRef<Recorded>]) -> Re
 #[derive(Default)]
 struct Json<'a> {
     payload: Vec<u8>,
-    /// The JSON of `context`, which consecutive events of a request share.
+    /// The metadata of `before`, which consecutive events of a request share.
     metadata: Vec<u8>,
-    context: Option<&'a Context>,
+    before: Option<(bool, &'a Context)>,
 }
 
 impl<'a> Json<'a> {
     /// The event's payload and metadata.
-    fn of(&mut self, recorded: &'a Recorded) -> Result<(&str, &str), LogError> {
-        let stored = |error: serde_json::Error| LogError::Stored(error.to_string());
+    fn of(
+        &mut self,
+        connection: &Connection,
+        contexts: &mut Contexts,
+        recorded: &'a Recorded,
+    ) -> Result<(&str, &str), LogError> {
         self.payload.clear();
-        recorded.event.write_payload(&mut self.payload).map_err(stored)?;
-        if self.context != Some(&recorded.context) {
+        recorded.event.write_payload(&mut self.payload).map_err(|error| LogError::Stored(error.to_string()))?;
+        let now = (is_of_its_request(recorded), &recorded.context);
+        if self.before != Some(now) {
             self.metadata.clear();
-            compact_json::write(&mut self.metadata, &recorded.context).map_err(stored)?;
-            self.context = Some(&recorded.context);
+            contexts.write_metadata(connection, recorded, &mut self.metadata)?;
+            self.before = Some(now);
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))
     }
 }
 
-fn text(json: &[u8]) -> Result<&str, LogError> {
+pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {
     std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
 }
 

@@ -15,10 +15,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (6, include_str!("../../../../../migrations/sqlite/ledger/0006_alerts.sql")),
     (7, include_str!("../../../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
     (8, include_str!("../../../../../migrations/sqlite/ledger/0008_no_tenant_column.sql")),
+    (9, include_str!("../../../../../migrations/sqlite/ledger/0009_contexts.sql")),
 ];
 
 /// The schema version of this program.
-const NEWEST: i64 = 8;
+const NEWEST: i64 = 9;
 
 /// The error for a schema version that this program cannot read.
 pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {

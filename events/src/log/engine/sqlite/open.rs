@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::{self, Checkpointer};
+use super::contexts::Contexts;
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal::{self, DamagedWal};
@@ -71,7 +72,7 @@ fn opened(
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
     let state = read_state(&connection, now)?;
     Ok(Opened {
-        engine: SqliteEngine { checkpointer, connection },
+        engine: SqliteEngine { checkpointer, connection, contexts: Contexts::default() },
         state,
         open_reader: Arc::new(move || open_reader(&path)),
         lock,

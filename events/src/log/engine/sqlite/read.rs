@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::event::{Event, Recorded, Stream, StreamKind};
+use crate::event::{Context, Event, Recorded, Stream, StreamKind};
 use crate::log::{Head, LogError, StoredReply};
 use crate::time::from_micros;
 
@@ -75,17 +75,30 @@ pub(super) fn collect(
     Ok(events)
 }
 
+fn read_context(json: &str) -> Result<Context, LogError> {
+    serde_json::from_str(json).map_err(stored)
+}
+
+fn stored(error: impl std::fmt::Display) -> LogError {
+    LogError::Stored(error.to_string())
+}
+
 pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
     let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
     let kind = text(2)?;
     let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
     let version = text(6)?.parse().map_err(|_| LogError::Stored(format!("event version {:?}", text(6))))?;
+    let stream = Stream { kind, id: row.get(3)? };
+    let context = match row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        Some(shared) => read_context(shared)?.in_request(stream.id.parse().map_err(stored)?),
+        None => read_context(text(8)?)?,
+    };
     Ok(Recorded {
         position: row.get(0)?,
         recorded_at: from_micros(row.get(1)?),
-        stream: Stream { kind, id: row.get(3)? },
         sequence: row.get(4)?,
-        context: serde_json::from_str(text(8)?).map_err(|error| LogError::Stored(error.to_string()))?,
+        context,
+        stream,
         event: Event::decode(text(5)?, version, text(7)?)?,
     })
 }

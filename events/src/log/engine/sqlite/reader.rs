@@ -101,11 +101,11 @@ impl SqliteReader {
         (order, limit): (&str, usize),
     ) -> Result<Vec<Recorded>, LogError> {
         if let Some(tenant) = filter.tenant {
-            sql.push_str(" AND metadata ->> '$.tenant_id' = ?");
+            sql.push_str(" AND coalesce(context, metadata) ->> '$.tenant_id' = ?");
             values.push(tenant.to_string().into());
         }
         if let Some(partner) = filter.partner {
-            sql.push_str(" AND metadata ->> '$.partner_id' = ?");
+            sql.push_str(" AND coalesce(context, metadata) ->> '$.partner_id' = ?");
             values.push(partner.to_string().into());
         }
         if let Some(types) = &filter.types {

@@ -19,9 +19,9 @@ const OWNER_BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner
 const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
 /// The side tables, whose rows cannot be computed from events.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "idempotency", "inference_keys", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets",
-    "wrapped_keys",
+    "wrapped_keys", "contexts",
 ];
 
 const fn name_of(index: IndexOfAdministration) -> &'static str {
@@ -123,6 +123,7 @@ impl RawReader for SqliteReader {
 }
 
 fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
+    let shared = row.get_ref(9)?.as_str_or_null()?;
     Ok(RawEvent {
         recorded_at_micros: row.get(1)?,
         stream_kind: text(row, 2)?,
@@ -131,7 +132,8 @@ fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
         name: text(row, 5)?,
         version: text(row, 6)?,
         payload: text(row, 7)?,
-        metadata: text(row, 8)?,
+        context: shared.map_or_else(|| text(row, 8), Ok)?,
+        is_without_request: shared.is_some(),
     })
 }
 

@@ -1,8 +1,15 @@
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::*;
+use crate::event::hold::BudgetReleased;
+use crate::event::{Actor, Chain, Event, Hold, Stream, StreamKind};
+use crate::log::engine::sqlite::migrate::migrate;
 use crate::log::{LEDGER_FILE, Log};
+use crate::money::NanoUsd;
 use crate::time::from_micros;
 
 const INSERT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) ";
@@ -10,6 +17,39 @@ const REPLIES: &str =
     "INSERT INTO idempotency SELECT 'operator', printf('%d-%d', ?2, i), x'00', 201, '{}', 1, ?2 FROM n WHERE ?1 > 0";
 const KEYS: &str =
     "INSERT INTO inference_keys SELECT 'ten', printf('%d-%d', ?2, i), x'00', 'req', ?2 FROM n WHERE ?1 > 0";
+
+fn released(position: u64, context: &Context, sequence: u64) -> Arc<Recorded> {
+    let stream = Stream::new(StreamKind::Hold, context.request_id.expect("a request"));
+    let released = BudgetReleased { held_usd: NanoUsd::ZERO, budgets: Vec::new(), reason: "none".to_owned() };
+    let event = Event::Hold(Hold::Released(Box::new(released)));
+    Arc::new(Recorded { position, recorded_at: from_micros(0), stream, sequence, context: context.clone(), event })
+}
+
+#[test]
+fn a_context_that_was_rolled_back_is_stored_again() {
+    let mut ledger = Connection::open_in_memory().expect("a database");
+    migrate(&mut ledger).expect("migrated");
+    let mut contexts = Contexts::default();
+    let mut append_all = |ledger: &Connection, after: u64, events: Vec<Arc<Recorded>>| {
+        append(ledger, &mut contexts, &Draft { events, ..Draft::new(after, from_micros(0)) }, None)
+    };
+    let [first, second] = [1, 2].map(|key| {
+        let chain = Chain { key: Some(Uuid::from_u128(key).into()), ..Chain::default() };
+        Context::about(Actor::Operator, chain).in_request(Uuid::from_u128(key).into())
+    });
+    append_all(&ledger, 0, vec![released(1, &first, 1)]).expect("appended");
+    let repeated = vec![released(2, &second, 1), released(3, &first, 1)];
+    append_all(&ledger, 1, repeated).expect_err("a sequence that is taken");
+    append_all(&ledger, 1, vec![released(2, &second, 1), released(3, &first, 2)]).expect("appended");
+    let events = read::after(&ledger, 0, 10).expect("readable");
+    assert_eq!(
+        events.into_iter().map(|recorded| recorded.context).collect::<Vec<_>>(),
+        [&first, &second, &first].map(Clone::clone)
+    );
+    let metadata = "SELECT group_concat(metadata) FROM events";
+    let metadata: String = ledger.query_row(metadata, [], |row| row.get(0)).expect("the metadata");
+    assert_eq!(metadata, "1,2,1");
+}
 
 #[test]
 fn expired_keys_are_dropped_five_hundred_rows_at_a_time_until_none_are_left() {

@@ -1,0 +1,74 @@
+//! The contexts of events, each stored once: an event of a request has the number of its context, without the request, which
+//! is the event's stream. See migration 9 for the layout.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::compact_json;
+use crate::event::{Context, Recorded, StreamKind};
+use crate::log::LogError;
+
+const SELECT: &str = "SELECT number FROM contexts WHERE context = ?1";
+const INSERT: &str = "INSERT INTO contexts (context) VALUES (?1)";
+/// Numbers in memory; the context of a caller beyond them is looked up.
+const KEPT_MAX: usize = 4096;
+
+/// Writes contexts as `events.metadata`.
+#[derive(Default)]
+pub(super) struct Contexts {
+    numbers: HashMap<Context, i64>,
+}
+
+impl Contexts {
+    /// Appends the metadata of an event: the number of its context, or the context.
+    pub(super) fn write_metadata(
+        &mut self,
+        connection: &Connection,
+        recorded: &Recorded,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LogError> {
+        if !is_of_its_request(recorded) {
+            return write_json(out, &recorded.context);
+        }
+        let context = Context { request_id: None, ..recorded.context.clone() };
+        let number = match self.numbers.get(&context) {
+            Some(number) => *number,
+            None => self.store(connection, context)?,
+        };
+        out.extend_from_slice(number.to_string().as_bytes());
+        Ok(())
+    }
+
+    fn store(&mut self, connection: &Connection, context: Context) -> Result<i64, LogError> {
+        let mut json = Vec::with_capacity(300);
+        write_json(&mut json, &context)?;
+        let json = super::append::text(&json)?;
+        let stored = connection.prepare_cached(SELECT)?.query_row([json], |row| row.get(0)).optional()?;
+        let number = match stored {
+            Some(number) => number,
+            None => connection.prepare_cached(INSERT)?.insert([json])?,
+        };
+        if self.numbers.len() >= KEPT_MAX {
+            self.numbers.clear();
+        }
+        self.numbers.insert(context, number);
+        Ok(number)
+    }
+
+    /// Forgets the numbers: a transaction that may have stored some of them has not been committed.
+    pub(super) fn forget(&mut self) {
+        self.numbers.clear();
+    }
+}
+
+/// True if the context's request is the event's stream.
+pub(super) fn is_of_its_request(recorded: &Recorded) -> bool {
+    let Recorded { stream, context, .. } = recorded;
+    matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
+        && context.request_id.is_some_and(|request| stream.id.parse() == Ok(request))
+}
+
+fn write_json(out: &mut Vec<u8>, context: &Context) -> Result<(), LogError> {
+    compact_json::write(out, context).map_err(|error| LogError::Stored(error.to_string()))
+}
