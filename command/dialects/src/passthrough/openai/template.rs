@@ -58,11 +58,14 @@ fn only_text(chunk: &str) -> Option<(&str, bool)> {
     let mut choices = choices_of(json::field(chunk, "choices"));
     let (Some(Ok(choice)), None) = (choices.next(), choices.next()) else { return None };
     let mut found = None;
-    let read = read_choice(choice, &mut |_, piece| match piece {
-        Piece::Text(text) if found.is_none() => Ok(found = Some((text, false))),
-        Piece::Reasoning(text) if found.is_none() => Ok(found = Some((text, true))),
-        Piece::End(None) => Ok(()),
-        _ => Err(UpstreamFault::TooLarge),
+    let read = read_choice(choice, &mut |_, piece| {
+        match piece {
+            Piece::Text(text) if found.is_none() => found = Some((text, false)),
+            Piece::Reasoning(text) if found.is_none() => found = Some((text, true)),
+            Piece::End(None) => {}
+            _ => return Err(UpstreamFault::TooLarge),
+        }
+        Ok(())
     });
     found.filter(|(text, _)| read.is_ok() && json::kind(text) == Kind::String)
 }
