@@ -182,6 +182,13 @@ impl Tables {
         tenant.is_some_and(Entry::is_live) && partner.is_some_and(Entry::is_live)
     }
 
+    /// The provider, if neither it nor the tenant that owns it has ended.
+    pub fn live_provider(&self, id: ProviderId) -> Option<&Entry<Provider>> {
+        let provider = self.provider(id).filter(|provider| provider.is_live())?;
+        let Some(owner) = provider.value.tenant_id else { return Some(provider) };
+        self.chain_of_tenant(owner).filter(|chain| self.owners_are_live(chain)).map(|_| provider)
+    }
+
     /// The chains of the live tenants with this slug: at most one per partner.
     pub fn tenants_with_slug(&self, slug: &str) -> impl Iterator<Item = Chain> {
         self.indexes.tenant_slugs.get(slug).into_iter().flatten().filter_map(|id| self.chain_of_tenant(*id))

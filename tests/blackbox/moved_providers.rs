@@ -21,15 +21,22 @@ struct Moved {
     reply: Reply,
 }
 
+#[derive(Clone, Copy)]
+enum Resource {
+    Provider,
+    Tenant,
+}
+
 impl Moved {
-    /// `was_called`: the provider's key was opened before.
-    async fn new(was_called: bool, change: impl Fn(&MockUpstream) -> (Method, Value)) -> Self {
+    /// `was_called`: the provider's key was opened before. `change`: what is sent to which resource.
+    async fn new(was_called: bool, change: impl Fn(&MockUpstream) -> (Method, Resource, Value)) -> Self {
         let gateway = Gateway::start();
         let (old, new) = (MockUpstream::start().await, MockUpstream::start().await);
         let tenant = Tenant::new(&gateway, &old, &["e500"]).await;
         let operator = gateway.operator();
         let provider = json!({ "name": "moving", "kind": "openai", "base_url": old.base_url("openai"),
-                               "api_key": OLD_KEY, "allow_private_network": true });
+                               "api_key": OLD_KEY, "allow_private_network": true,
+                               "tenant_id": tenant.id });
         let provider = made(operator, "/providers", provider).await;
         let price = json!({ "provider_id": provider, "model": "ok", "input_usd_per_mtok": "1",
                             "output_usd_per_mtok": "1" });
@@ -43,8 +50,12 @@ impl Moved {
         if was_called {
             tenant.app.post(NATIVE, &tenant.ask("alone")).await.must(200);
         }
-        let (method, body) = change(&new);
-        let (client, path) = (operator.clone(), format!("/v1/admin/providers/{provider}"));
+        let (method, resource, body) = change(&new);
+        let path = match resource {
+            Resource::Provider => format!("/v1/admin/providers/{provider}"),
+            Resource::Tenant => format!("/v1/admin/tenants/{}", tenant.id),
+        };
+        let client = operator.clone();
         let is_changed = Arc::new(AtomicBool::new(false));
         old.on_request(move |seen| {
             let is_first = seen.model() == "e500" && !is_changed.swap(true, Ordering::SeqCst);
@@ -71,7 +82,7 @@ impl Moved {
 async fn a_provider_that_moves_while_a_request_is_on_its_way_is_called_where_it_is_with_its_own_key() {
     for was_called in [false, true] {
         let to = |new: &MockUpstream| json!({ "base_url": new.base_url("openai"), "api_key": NEW_KEY });
-        let moved = Moved::new(was_called, |new| (Method::PATCH, to(new))).await;
+        let moved = Moved::new(was_called, |new| (Method::PATCH, Resource::Provider, to(new))).await;
         moved.must_not_have_seen_each_others_keys();
         moved.reply.clone().must(200);
         let [seen] = &moved.new.seen()[..] else { panic!("called {} times", moved.new.seen().len()) };
@@ -83,8 +94,8 @@ async fn a_provider_that_moves_while_a_request_is_on_its_way_is_called_where_it_
 /// Holds: admin.own-key
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_ends_while_a_request_is_on_its_way_is_not_called_any_more() {
-    for was_called in [false, true] {
-        let ended = Moved::new(was_called, |_| (Method::DELETE, json!({}))).await;
+    for (was_called, resource) in [(false, Resource::Provider), (true, Resource::Provider), (false, Resource::Tenant)] {
+        let ended = Moved::new(was_called, |_| (Method::DELETE, resource, json!({}))).await;
         ended.must_not_have_seen_each_others_keys();
         ended.reply.clone().must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
         assert_eq!(ended.old.seen_of("ok"), usize::from(was_called));

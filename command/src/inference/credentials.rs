@@ -55,8 +55,7 @@ impl Credentials {
 
 /// The provider's newest row, if only its connection settings have changed: all others went into the plan and the body.
 fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
-    let entry = tables.provider(planned.provider_id).filter(|entry| entry.is_live())?;
-    let newest = &entry.value;
+    let newest = &tables.live_provider(planned.provider_id)?.value;
     if newest == planned {
         return Some(Arc::clone(planned));
     }
