@@ -17,9 +17,10 @@ use crate::config::{Flags, boolean};
 /// What to do about broken events.
 const RESTORE: &str = "restore ledger.db from a backup, in an empty folder: docs/operations.md#failures";
 /// What to do about a broken write-ahead log.
-const CUT_WAL: &str = "everything before this position can be kept: docs/operations.md#failures";
-/// What to do about tables and indexes that do not match the events.
-const REPAIR: &str = "the events are sound: docs/operations.md#failures says how to repair the tables beside them";
+const BROKEN_WAL: &str =
+    "restore ledger.db from a backup; docs/operations.md#failures says what can be kept without one";
+/// What to do about tables and indexes that do not match the events: either may be wrong.
+const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
 /// The result for a sound folder.
 struct Verified {
@@ -76,7 +77,12 @@ fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> 
     if verified.is_ok() {
         progress.done();
     }
-    check_wal(ledger, verified.as_ref().map_or(0, |sound| sound.events))?;
+    let last = match &verified {
+        Ok(sound) => sound.events,
+        Err(VerifyError::Broken { position, .. } | VerifyError::StoredState { position, .. }) => position - 1,
+        Err(_) => 0,
+    };
+    check_wal(ledger, last)?;
     let sound = verified.map_err(|error| log_fault(ledger, error))?;
     if log_only {
         return Ok(Verified { sound, views: Views::Skipped });
@@ -96,7 +102,7 @@ fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
         wal::check(ledger).map_err(|error| Fault::Unreadable(format!("cannot read {}-wal: {error}", ledger.display())));
     let Some(damage) = damage? else { return Ok(()) };
     let (position, reason) = (last + 1, damage.to_string());
-    let sentence = format!("position {position}: {reason}\n{CUT_WAL}");
+    let sentence = format!("position {position}: {reason}\n{BROKEN_WAL}");
     Err(Fault::Broken { position, reason, sentence })
 }
 
@@ -111,7 +117,7 @@ fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
             Fault::Broken { position, reason, sentence: format!("{sentence}\n{RESTORE}") }
         }
         VerifyError::StoredState { position, reason } => {
-            Fault::Broken { position, reason, sentence: format!("{sentence}\n{REPAIR}") }
+            Fault::Broken { position, reason, sentence: format!("{sentence}\n{DIFFERENT}") }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),
         VerifyError::Thread(_) => Fault::Unreadable(sentence),
