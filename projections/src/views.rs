@@ -83,9 +83,9 @@ use events::time::Clock;
 use tokio::sync::{Notify, watch};
 
 pub use page::PageBounds;
-pub use pool::{AsOf, ViewsError};
+pub use pool::AsOf;
 pub use projector::{ProjectionError, Projector};
-pub use question::Question;
+pub use question::{Question, ViewsError};
 pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use request_filter::RequestFilter;
 pub use search::SearchResult;
@@ -296,7 +296,11 @@ fn start_with(
     let store = Store::open(dir, projectors, |checkpoint| checkpoint.is_of(&*reader))?;
     store.resume()?;
     let head = log.head().position;
-    let (senders, receivers) = store.views().into_iter().map(progress_of).unzip();
+    let channel = |view| {
+        let (sender, receiver) = watch::channel(Progress::default());
+        ((view, sender), (view, receiver))
+    };
+    let (senders, receivers) = store.views().into_iter().map(channel).unzip();
     let (begins_at, outdated) = start_positions(&store, head)?;
     let (epoch, catch_up_requested) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
     let (stop, stopped) = watch::channel(false);
@@ -336,11 +340,6 @@ fn start_with(
         let _ = views.rebuild(view);
     }
     Ok((views, ViewsThread { stop, thread, rebuilds, builder }))
-}
-
-fn progress_of(view: View) -> ((View, watch::Sender<Progress>), (View, watch::Receiver<Progress>)) {
-    let (sender, receiver) = watch::channel(Progress::default());
-    ((view, sender), (view, receiver))
 }
 
 /// The position from which the current views need the log, and the views that another version wrote.

@@ -119,8 +119,5 @@ async fn require_empty(body: Body) -> Result<(), Refusal> {
     }
     let fields: Map<String, Value> =
         serde_json::from_slice(&bytes).map_err(|_| Refusal::invalid("", "no body is expected"))?;
-    match fields.into_iter().next() {
-        None => Ok(()),
-        Some((field, _)) => Err(Refusal::invalid(field, "unknown field")),
-    }
+    fields.into_iter().next().map_or(Ok(()), |(field, _)| Err(Refusal::invalid(field, "unknown field")))
 }

@@ -4,34 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use events::concurrency::{QUERY_MAX, QueryPermit};
+use events::concurrency::QueryPermit;
 use events::log::interrupt::Interrupt;
 use events::log::interruptible;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::exact;
 use super::store::{VIEWS_FILE, read_checkpoint};
-use super::{Behind, Question, View};
+use super::{Behind, Question, ViewsError};
 
 /// The page cache of a connection, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
-
-/// The views cannot be read now.
-#[derive(Debug, thiserror::Error)]
-pub enum ViewsError {
-    #[error("read the views: {0}")]
-    Database(#[from] rusqlite::Error),
-    #[error("a stored value cannot be read: {0}")]
-    Stored(#[from] serde_json::Error),
-    #[error("the query took longer than {} s", QUERY_MAX.as_secs())]
-    TookTooLong,
-    #[error("the query was lost")]
-    Lost,
-    #[error("the view {} is being rebuilt", .0.as_str())]
-    Rebuilding(View),
-    #[error(transparent)]
-    Behind(#[from] Behind),
-}
 
 /// Rows and the log position that they reflect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //! and it knows the views that it reads. Its statements lie beside it in the folder of its view, so that they change with
 //! the tables. Callers name no table and write no SQL.
 
+use events::concurrency::QUERY_MAX;
 use rusqlite::Connection;
 
-use super::{View, ViewsError};
+use super::{Behind, View};
 
 /// A question with its parameters.
 pub trait Question: Send + 'static {
@@ -20,4 +21,21 @@ pub trait Question: Send + 'static {
 
     /// Reads the answer, in one transaction with the positions of the views.
     fn answer(self, db: &Connection) -> Result<Self::Answer, ViewsError>;
+}
+
+/// The views cannot be read now.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewsError {
+    #[error("read the views: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("a stored value cannot be read: {0}")]
+    Stored(#[from] serde_json::Error),
+    #[error("the query took longer than {} s", QUERY_MAX.as_secs())]
+    TookTooLong,
+    #[error("the query was lost")]
+    Lost,
+    #[error("the view {} is being rebuilt", .0.as_str())]
+    Rebuilding(View),
+    #[error(transparent)]
+    Behind(#[from] Behind),
 }

@@ -62,13 +62,8 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the file is damaged and has to be recreated.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Database(error) => {
-                let code = error.sqlite_error_code();
-                matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            }
-            Self::Delete { .. } => false,
-        }
+        let Self::Database(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 }
 
@@ -328,7 +323,7 @@ fn reopen(
     }
     let connection = connect(path, IN_USE)?;
     let existing = objects(&connection)?;
-    if !objects_of(&[SCHEMA])?.is_subset(&existing) {
+    if !objects_of([SCHEMA])?.is_subset(&existing) {
         return Ok(None);
     }
     let mut compatibility = Vec::with_capacity(projectors.len());
@@ -339,7 +334,7 @@ fn reopen(
             return Ok(None);
         }
         compatibility.push(match checkpoint {
-            Some(_) if !objects_of(&[projector.schema()])?.is_subset(&existing) => Compatibility::Unreadable,
+            Some(_) if !objects_of([projector.schema()])?.is_subset(&existing) => Compatibility::Unreadable,
             Some(checkpoint) if checkpoint.version == projector.version() => Compatibility::Current,
             Some(_) => Compatibility::Older,
             None => Compatibility::Unreadable,
@@ -371,14 +366,13 @@ pub(super) fn has_schema_of(
     connection: &Connection,
     projectors: &[Box<dyn Projector>],
 ) -> Result<bool, rusqlite::Error> {
-    let schemas: Vec<&str> =
-        std::iter::once(SCHEMA).chain(projectors.iter().map(|projector| projector.schema())).collect();
-    Ok(objects_of(&schemas)?.is_subset(&objects(connection)?))
+    let schemas = projectors.iter().map(|projector| projector.schema()).chain([SCHEMA]);
+    Ok(objects_of(schemas)?.is_subset(&objects(connection)?))
 }
 
-fn objects_of(schemas: &[&str]) -> Result<BTreeSet<String>, rusqlite::Error> {
+fn objects_of<'a>(schemas: impl IntoIterator<Item = &'a str>) -> Result<BTreeSet<String>, rusqlite::Error> {
     let fresh = Connection::open_in_memory()?;
-    schemas.iter().try_for_each(|schema| fresh.execute_batch(schema))?;
+    schemas.into_iter().try_for_each(|schema| fresh.execute_batch(schema))?;
     objects(&fresh)
 }
 
@@ -391,10 +385,10 @@ fn objects(connection: &Connection) -> Result<BTreeSet<String>, rusqlite::Error>
 pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     for suffix in [""].into_iter().chain(private::BESIDE_A_DATABASE) {
         let path = private::beside(path, suffix);
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(StoreError::Delete { path, source }),
+        if let Err(source) = std::fs::remove_file(&path)
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(StoreError::Delete { path, source });
         }
     }
     Ok(())

@@ -1,1 +1,4 @@
-SELECT name, partner_id, tenant_id FROM catalogue WHERE kind = ?1 AND id = ?2
+SELECT name FROM catalogue
+WHERE kind = :kind AND id = :id
+  AND (:visible_partner IS NULL OR partner_id = :visible_partner)
+  AND (:visible_tenant IS NULL OR tenant_id = :visible_tenant OR id = :own_partner)

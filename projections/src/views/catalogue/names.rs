@@ -78,40 +78,27 @@ pub struct IdMatches {
     pub users: Option<Vec<UserId>>,
 }
 
-impl NameScope {
-    fn has(self, id: &str, partner: Option<&str>, tenant: Option<&str>) -> bool {
-        let is = |id: Option<&str>, own: String| id == Some(own.as_str());
-        match self.visible {
-            Visible::Platform => true,
-            Visible::Partner(own) => is(partner, own.to_string()),
-            Visible::Tenant(own) => {
-                is(tenant, own.to_string()) || self.own_partner.is_some_and(|own| is(Some(id), own.to_string()))
-            }
-        }
-    }
-}
-
 impl Question for NamesById {
     type Answer = ResolvedNames;
     const VIEWS: &'static [View] = &[View::Catalogue];
 
     fn answer(self, db: &Connection) -> Result<ResolvedNames, ViewsError> {
+        let NameScope { visible, own_partner } = self.scope;
+        let (partner, tenant, own_partner) =
+            (visible.partner(), visible.tenant(), own_partner.map(|id| id.to_string()));
         let mut statement = db.prepare_cached(NAME)?;
         let mut resolved = ResolvedNames::default();
         for id in self.ids {
             let Some(kind) = kind_of(&id) else { continue };
-            type Row = (Option<String>, Option<String>, Option<String>);
-            let row: Option<Row> = statement
-                .query_row((kind.as_str(), &id), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
-            let Some((name, partner, tenant)) = row else { continue };
-            if !self.scope.has(&id, partner.as_deref(), tenant.as_deref()) {
-                continue;
-            }
+            let parameters = named_params! {
+                ":kind": kind.as_str(), ":id": id, ":visible_partner": partner, ":visible_tenant": tenant,
+                ":own_partner": own_partner,
+            };
+            let name: Option<Option<String>> = statement.query_row(parameters, |row| row.get(0)).optional()?;
             match (kind, name) {
-                (StreamKind::User, _) => resolved.users.extend(id.parse::<UserId>()),
-                (_, Some(name)) => drop(resolved.names.insert(id, name)),
-                (_, None) => {}
+                (StreamKind::User, Some(_)) => resolved.users.extend(id.parse::<UserId>()),
+                (_, Some(Some(name))) => drop(resolved.names.insert(id, name)),
+                (_, Some(None) | None) => {}
             }
         }
         Ok(resolved)
