@@ -43,9 +43,9 @@ impl Moved {
         made(operator, "/prices", price).await;
         let target = |provider: &str, model: &str, priority: u32| json!({ "provider_id": provider, "model": model, "priority": priority, "max_output_tokens": 64 });
         let (first, second) = (target(&tenant.provider, "e500", 1), target(&provider, "ok", 2));
-        let model = json!({ "name": tenant.model("both"), "targets": [first, second.clone()] });
+        let model = json!({ "name": tenant.model("both"), "tenant_id": tenant.id, "targets": [first, second.clone()] });
         made(operator, "/models", model).await;
-        let model = json!({ "name": tenant.model("alone"), "targets": [second] });
+        let model = json!({ "name": tenant.model("alone"), "tenant_id": tenant.id, "targets": [second] });
         made(operator, "/models", model).await;
         if was_called {
             tenant.app.post(NATIVE, &tenant.ask("alone")).await.must(200);
