@@ -333,9 +333,13 @@ fn reopen(
             tracing::warn!(view = projector.view().as_str(), "the views' file is of another log: recreating it");
             return Ok(None);
         }
+        let missing: Vec<String> = objects_of([projector.schema()])?.difference(&existing).cloned().collect();
         compatibility.push(match checkpoint {
-            Some(_) if !objects_of([projector.schema()])?.is_subset(&existing) => Compatibility::Unreadable,
-            Some(checkpoint) if checkpoint.version == projector.version() => Compatibility::Current,
+            // Rows without an index are still read, only more slowly.
+            Some(_) if missing.iter().any(|object| object.starts_with("CREATE TABLE")) => Compatibility::Unreadable,
+            Some(checkpoint) if checkpoint.version == projector.version() && missing.is_empty() => {
+                Compatibility::Current
+            }
             Some(_) => Compatibility::Older,
             None => Compatibility::Unreadable,
         });

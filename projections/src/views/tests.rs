@@ -332,7 +332,7 @@ fn a_damaged_file_is_recreated() {
 }
 
 #[test]
-fn a_view_that_lacks_a_table_is_unreadable_and_additional_indexes_are_ignored() {
+fn a_view_that_lacks_a_table_is_unreadable_one_that_lacks_an_index_is_rebuilt_and_further_indexes_are_ignored() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let change = |sql: &str| {
@@ -342,6 +342,8 @@ fn a_view_that_lacks_a_table_is_unreadable_and_additional_indexes_are_ignored() 
     let compatibility = |view| open(dir.path(), all_projectors()).compatibility(view);
     change("CREATE INDEX an_analysts_own ON audit (actor)");
     assert_eq!(compatibility(View::Audit), Compatibility::Current);
+    change("DROP INDEX inferences_by_key");
+    assert_eq!(compatibility(View::Inferences), Compatibility::Older);
     change("DROP TABLE inferences");
     assert_eq!(
         (compatibility(View::Inferences), compatibility(View::Audit)),
