@@ -149,15 +149,17 @@ fn compare_table(table: &Table, fresh: &Connection, stored: &Connection, positio
     let (mut expected_rows, mut stored_rows) = (fresh.prepare(table.rows)?, stored.prepare(table.rows)?);
     let columns = expected_rows.column_count();
     let (mut expected_rows, mut stored_rows) = (expected_rows.query([])?, stored_rows.query([])?);
+    let missing = |row: &Row<'_>| Err(format!("{} is missing", described(table, row)));
+    let added = |row: &Row<'_>| Err(format!("no event made {}", described(table, row)));
     let mut same = 0;
     loop {
         let order = match (expected_rows.next()?, stored_rows.next()?) {
             (None, None) => return Ok(same),
-            (Some(expected), None) => Err(missing(table, expected)),
-            (None, Some(actual)) => Err(added(table, actual)),
+            (Some(expected), None) => missing(expected),
+            (None, Some(actual)) => added(actual),
             (Some(expected), Some(actual)) => match by_key(table, expected, actual)? {
-                Ordering::Less => Err(missing(table, expected)),
-                Ordering::Greater => Err(added(table, actual)),
+                Ordering::Less => missing(expected),
+                Ordering::Greater => added(actual),
                 Ordering::Equal if !is_same(columns, expected, actual)? => Err(differing(table, expected)),
                 Ordering::Equal => Ok(()),
             },
@@ -168,16 +170,8 @@ fn compare_table(table: &Table, fresh: &Connection, stored: &Connection, positio
 }
 
 fn differing(table: &Table, row: &Row<'_>) -> String {
-    let row = format!("the row {} of {}", key(table, row), table.name);
+    let row = described(table, row);
     format!("{row} and the log differ: compare the log with a backup of ledger.db before you rebuild the view")
-}
-
-fn missing(table: &Table, row: &Row<'_>) -> String {
-    format!("the row {} of {} is missing", key(table, row), table.name)
-}
-
-fn added(table: &Table, row: &Row<'_>) -> String {
-    format!("no event made the row {} of {}", key(table, row), table.name)
 }
 
 /// Compares keys in the database's order: numbers with numbers, texts with texts.
@@ -199,12 +193,12 @@ fn is_same(columns: usize, expected: &Row<'_>, actual: &Row<'_>) -> Result<bool,
     (0..columns).try_fold(true, |same, column| Ok(same && expected.get_ref(column)? == actual.get_ref(column)?))
 }
 
-/// The row's key, for messages.
-fn key(table: &Table, row: &Row<'_>) -> String {
+/// A row by its key and its table, for messages.
+fn described(table: &Table, row: &Row<'_>) -> String {
     let texts = (0..table.keys).map(|column| match row.get_ref(column) {
         Ok(ValueRef::Integer(number)) => number.to_string(),
         Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
         _ => String::new(),
     });
-    texts.collect::<Vec<_>>().join("/")
+    format!("the row {} of {}", texts.collect::<Vec<_>>().join("/"), table.name)
 }

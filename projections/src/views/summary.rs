@@ -62,11 +62,10 @@ pub fn summarize(
     }
     let views = View::ALL.iter().map(|view| Ok((*view, read_checkpoint(&db, *view)?)));
     let views = views.collect::<Result<Vec<_>, rusqlite::Error>>()?;
-    let has_spending = SPENT_FROM.iter().all(|view| is_of_this_version(&views, *view));
-    let spent = has_spending.then(|| spent_since(&db, since, tenants)).transpose()?;
-    let names = if is_of_this_version(&views, View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
-    let has_refusals = is_of_this_version(&views, View::Inferences);
-    let refusals = if has_refusals { refusals_since(&db, since)? } else { Vec::new() };
+    let has = |view| is_of_this_version(&views, view);
+    let spent = SPENT_FROM.into_iter().all(has).then(|| spent_since(&db, since, tenants)).transpose()?;
+    let names = if has(View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
+    let refusals = if has(View::Inferences) { refusals_since(&db, since)? } else { Vec::new() };
     Ok(Some(ViewsSummary { views, spent, refusals, names }))
 }
 
