@@ -139,15 +139,8 @@ fn with_deprecation_headers<S: Clone + Send + Sync + 'static>(
     let Some(deprecation) = deprecation else { return route };
     let headers = deprecation.headers();
     route.layer(map_response(move |mut response: Response| {
-        let headers = headers.clone();
-        async move {
-            for (name, value) in headers {
-                if let Some(value) = value {
-                    response.headers_mut().insert(name, value);
-                }
-            }
-            response
-        }
+        response.headers_mut().extend(headers.clone());
+        std::future::ready(response)
     }))
 }
 

@@ -2,10 +2,7 @@
 //! response of such a route, and `deprecated` in the document. `docs/versioning.md` has the policy.
 
 use chrono::{NaiveDate, NaiveTime};
-use http::{HeaderName, HeaderValue, Method};
-
-/// The least number of days from the release that deprecates a route to its removal.
-const NOTICE_DAYS_MIN: i64 = 180;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// The deprecated routes; there are none.
 pub const DEPRECATIONS: &[Deprecation] = &[];
@@ -29,16 +26,12 @@ impl Deprecation {
         table.iter().find(|deprecation| deprecation.method == *method && deprecation.path == path)
     }
 
-    /// True if it stays for at least half a year after it was deprecated.
-    pub fn gives_notice(&self) -> bool {
-        (self.sunset - self.since).num_days() >= NOTICE_DAYS_MIN
-    }
-
     /// `@1767225600`, and `Thu, 01 Jan 2026 00:00:00 GMT`.
-    pub fn headers(&self) -> [(HeaderName, Option<HeaderValue>); 2] {
+    pub fn headers(&self) -> HeaderMap {
         let since = format!("@{}", self.since.and_time(NaiveTime::MIN).and_utc().timestamp());
         let sunset = self.sunset.and_time(NaiveTime::MIN).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        [(DEPRECATION_HEADER, HeaderValue::try_from(since).ok()), (SUNSET_HEADER, HeaderValue::try_from(sunset).ok())]
+        let headers = [(DEPRECATION_HEADER, since), (SUNSET_HEADER, sunset)].into_iter();
+        headers.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
     }
 }
 
@@ -46,14 +39,21 @@ impl Deprecation {
 mod tests {
     use super::*;
 
+    /// The least number of days from the release that deprecates a route to its removal.
+    const NOTICE_DAYS_MIN: i64 = 180;
+
+    fn gives_notice(deprecation: &Deprecation) -> bool {
+        (deprecation.sunset - deprecation.since).num_days() >= NOTICE_DAYS_MIN
+    }
+
     #[test]
     fn nothing_goes_without_half_a_year_of_notice() {
         let since = NaiveDate::from_ymd_opt(2027, 1, 1).expect("a day");
         let after =
             |days| Deprecation { method: Method::GET, path: "/old", since, sunset: since + chrono::Days::new(days) };
-        assert!(after(180).gives_notice() && !after(179).gives_notice());
+        assert!(gives_notice(&after(180)) && !gives_notice(&after(179)));
         for deprecation in DEPRECATIONS {
-            assert!(deprecation.gives_notice(), "{deprecation:?}");
+            assert!(gives_notice(deprecation), "{deprecation:?}");
         }
     }
 }

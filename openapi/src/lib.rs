@@ -10,6 +10,7 @@
 //! one step further (`command/src/admin/declaration.rs`): a field is declared once, and the bodies, the reply and their schemas
 //! follow.
 
+mod answer;
 mod api;
 mod deprecations;
 mod document;
@@ -20,9 +21,10 @@ mod operation;
 pub mod refusals;
 pub mod schema;
 
+pub use answer::Answer;
 pub use api::{Api, Described, Route};
 pub use deprecations::{DEPRECATIONS, Deprecation};
 pub use entrance::Entrance;
 pub use json::Json;
-pub use operation::{Answer, Operation};
+pub use operation::Operation;
 pub use schema::Shape;

@@ -4,18 +4,17 @@ use events::event::admin::Permission;
 use events::refusal::ErrorCode;
 use http::StatusCode;
 use serde_json::Value;
-use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, ContentBuilder, Deprecated, Ref, RefOr, Required, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Deprecated, Ref, RefOr, Required, Response};
 
+use crate::answer::{Answer, JSON};
 use crate::deprecations::Deprecation;
 use crate::entrance::Entrance;
-use crate::headers::{self, HeaderSpec};
 use crate::refusals::{CommonResponses, NATIVE, Wording};
 use crate::schema::{self, Shape};
 
-pub const JSON: &str = "application/json";
 /// Names of the security schemes: the ways to present a key.
 pub const SECURITY: [&str; 2] = ["bearer", "x-api-key"];
 
@@ -34,12 +33,9 @@ const WITH_A_KEY: &[ErrorCode] = &[
 /// The description of one method of one path.
 #[must_use]
 pub struct Operation {
-    id: String,
-    tag: String,
-    summary: String,
+    /// All but what follows from the entrance and from the fields below.
+    built: OperationBuilder,
     description: Vec<String>,
-    parameters: Vec<Parameter>,
-    body: Option<Body>,
     answers: Vec<(u16, Answer)>,
     refusals: Vec<ErrorCode>,
     wording: Wording,
@@ -47,70 +43,12 @@ pub struct Operation {
     schemas: Vec<(String, Shape)>,
 }
 
-struct Body {
-    shape: Shape,
-    example: Option<Value>,
-    required: bool,
-}
-
-/// A successful response.
-#[must_use]
-pub struct Answer {
-    description: String,
-    contents: Vec<(String, Content)>,
-    headers: Vec<HeaderSpec>,
-}
-
-impl Answer {
-    pub fn json(description: &str, shape: Shape) -> Self {
-        Self::of(description, JSON, shape)
-    }
-
-    pub fn of(description: &str, media: &str, shape: Shape) -> Self {
-        let contents = vec![(media.to_owned(), Content::new(Some(shape)))];
-        Self { description: description.to_owned(), contents, headers: vec![headers::REQUEST_ID] }
-    }
-
-    /// Adds another media type.
-    pub fn or(mut self, media: &str, shape: Shape) -> Self {
-        self.contents.push((media.to_owned(), Content::new(Some(shape))));
-        self
-    }
-
-    /// Adds the header of what was recorded.
-    pub fn recorded(self) -> Self {
-        self.with_header(headers::POSITION)
-    }
-
-    /// Adds the headers of rate limits.
-    pub fn limited(self) -> Self {
-        headers::RATE_LIMIT.into_iter().fold(self, Self::with_header)
-    }
-
-    pub fn with_header(mut self, header: HeaderSpec) -> Self {
-        self.headers.push(header);
-        self
-    }
-
-    fn response(self) -> Response {
-        let response = ResponseBuilder::new().description(self.description);
-        let response =
-            self.contents.into_iter().fold(response, |response, (media, content)| response.content(media, content));
-        let headers = self.headers.into_iter().map(headers::header);
-        headers.fold(response, |response, (name, header)| response.header(name, header)).build()
-    }
-}
-
 impl Operation {
     /// `id` names the operation in generated clients: `list_budgets`. `tag` is the group in which it is listed.
     pub fn new(id: &str, tag: &str, summary: &str) -> Self {
         Self {
-            id: id.to_owned(),
-            tag: tag.to_owned(),
-            summary: summary.to_owned(),
+            built: OperationBuilder::new().operation_id(Some(id)).tag(tag).summary(Some(summary)),
             description: Vec::new(),
-            parameters: Vec::new(),
-            body: None,
             answers: Vec::new(),
             refusals: Vec::new(),
             wording: NATIVE,
@@ -144,37 +82,31 @@ impl Operation {
         self
     }
 
-    pub fn path(mut self, name: &str, shape: Shape, description: &str) -> Self {
-        self.refusals.push(ErrorCode::NotFound);
-        self.parameter(name, ParameterIn::Path, shape, description)
+    pub fn path(self, name: &str, shape: Shape, description: &str) -> Self {
+        let parameter = optional(name, ParameterIn::Path, shape, description).required(Required::True);
+        self.parameter(parameter).refuses(&[ErrorCode::NotFound])
     }
 
     /// Adds an optional query parameter.
-    pub fn query(mut self, name: &str, shape: Shape, description: &str) -> Self {
-        self.refusals.push(ErrorCode::InvalidRequest);
-        self.parameter(name, ParameterIn::Query, shape, description)
+    pub fn query(self, name: &str, shape: Shape, description: &str) -> Self {
+        let parameter = optional(name, ParameterIn::Query, shape, description);
+        self.parameter(parameter).refuses(&[ErrorCode::InvalidRequest])
     }
 
     /// Adds an optional query parameter of values separated by commas.
     pub fn query_list(self, name: &str, item: Shape, description: &str) -> Self {
-        let mut operation = self.query(name, schema::filled_list(item, None), description);
-        if let Some(parameter) = operation.parameters.last_mut() {
-            parameter.style = Some(ParameterStyle::Form);
-            parameter.explode = Some(false);
-        }
-        operation
+        let list = optional(name, ParameterIn::Query, schema::filled_list(item, None), description);
+        let list = list.style(Some(ParameterStyle::Form)).explode(Some(false));
+        self.parameter(list).refuses(&[ErrorCode::InvalidRequest])
     }
 
     /// Adds an optional header.
     pub fn header(self, name: &str, shape: Shape, description: &str) -> Self {
-        self.parameter(name, ParameterIn::Header, shape, description)
+        self.parameter(optional(name, ParameterIn::Header, shape, description))
     }
 
-    fn parameter(mut self, name: &str, place: ParameterIn, shape: Shape, description: &str) -> Self {
-        let required = if place == ParameterIn::Path { Required::True } else { Required::False };
-        let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
-        self.parameters.push(parameter.schema(Some(shape)).description(Some(description)).build());
-        self
+    fn parameter(self, parameter: ParameterBuilder) -> Self {
+        Self { built: self.built.parameter(parameter), ..self }
     }
 
     /// Adds `min_position`, for reading your own writes.
@@ -198,16 +130,17 @@ impl Operation {
 
     /// Adds a JSON body with a working example.
     pub fn takes(self, shape: Shape, example: Value) -> Self {
-        self.with_body(Body { shape, example: Some(example), required: true })
+        self.body(ContentBuilder::new().schema(Some(shape)).example(Some(example)), Required::True)
     }
 
     /// Adds an optional JSON body; absent means an empty object.
     pub fn may_take(self, shape: Shape) -> Self {
-        self.with_body(Body { shape, example: None, required: false })
+        self.body(ContentBuilder::new().schema(Some(shape)), Required::False)
     }
 
-    fn with_body(mut self, body: Body) -> Self {
-        self.body = Some(body);
+    fn body(mut self, content: ContentBuilder, required: Required) -> Self {
+        let body = RequestBodyBuilder::new().content(JSON, content.build()).required(Some(required));
+        self.built = self.built.request_body(Some(body.build()));
         self.refuses(&[
             ErrorCode::InvalidRequest,
             ErrorCode::PayloadTooLarge,
@@ -249,28 +182,19 @@ impl Operation {
             self.description.push(format!("May be removed from {sunset} on."));
         }
         shared.schemas.append(&mut self.schemas.into_iter().collect());
-        let mut built = OperationBuilder::new().operation_id(Some(self.id)).tag(self.tag).summary(Some(self.summary));
+        let mut built = self.built;
         if !self.description.is_empty() {
             built = built.description(Some(self.description.join(" ")));
         }
         if !self.is_open {
             let tenant = "The tenant that the request is for, if the key reaches several";
-            let header = ParameterBuilder::new().name("x-tenant-id").parameter_in(ParameterIn::Header);
-            let header = header.required(Required::False).schema(Some(schema::string())).description(Some(tenant));
-            self.parameters.push(header.build());
+            built = built.parameter(optional("x-tenant-id", ParameterIn::Header, schema::string(), tenant));
             for name in SECURITY {
                 built = built.security(SecurityRequirement::new(name, Vec::<String>::new()));
             }
         }
         if deprecation.is_some() {
             built = built.deprecated(Some(Deprecated::True));
-        }
-        built = self.parameters.into_iter().fold(built, OperationBuilder::parameter);
-        if let Some(Body { shape, example, required }) = self.body {
-            let content = ContentBuilder::new().schema(Some(shape)).example(example).build();
-            let required = if required { Required::True } else { Required::False };
-            let body = RequestBodyBuilder::new().content(JSON, content).required(Some(required));
-            built = built.request_body(Some(body.build()));
         }
         for (status, answer) in self.answers {
             built = built.response(status.to_string(), answer.response());
@@ -281,4 +205,9 @@ impl Operation {
         }
         built.build()
     }
+}
+
+fn optional(name: &str, place: ParameterIn, shape: Shape, description: &str) -> ParameterBuilder {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(Required::False);
+    parameter.schema(Some(shape)).description(Some(description))
 }

@@ -6,9 +6,10 @@ use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use serde_json::{Value, json};
-use utoipa::openapi::{Content, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{RefOr, Response};
 
-use crate::headers::{self, HeaderSpec};
+use crate::answer::Answer;
+use crate::headers;
 use crate::schema::{self, Fields, Shape, object};
 
 /// The one table of codes and statuses. Without a wildcard, so that a new code has to choose; `docs/errors.md` has the same.
@@ -212,13 +213,15 @@ impl CommonResponses {
             1 => forms.remove(0),
             _ => schema::either(forms),
         };
-        let content = Content::new(Some(body));
-        let response = ResponseBuilder::new().description(words.join(" or ")).content("application/json", content);
-        let response = headers_of(codes).into_iter().fold(response, |response, header| {
-            let (name, header) = headers::header(header);
-            response.header(name, header)
-        });
-        self.responses.insert(name.clone(), response.into());
+        let has_status = |wanted: [u16; 2]| codes.iter().any(|code| wanted.contains(&status(*code).as_u16()));
+        let mut answer = Answer::json(&words.join(" or "), body).recorded();
+        if has_status([429, 503]) {
+            answer = answer.with_header(headers::RETRY_AFTER);
+        }
+        if has_status([429, 502]) {
+            answer = answer.with_header(headers::SHOULD_RETRY).limited();
+        }
+        self.responses.insert(name.clone(), answer.response().into());
         name
     }
 
@@ -227,18 +230,6 @@ impl CommonResponses {
         self.schemas.insert(name.clone(), (wording.body)(code));
         schema::reference(&name)
     }
-}
-
-fn headers_of(codes: &[ErrorCode]) -> Vec<HeaderSpec> {
-    let mut headers = vec![headers::REQUEST_ID, headers::POSITION];
-    if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 503)) {
-        headers.push(headers::RETRY_AFTER);
-    }
-    if codes.iter().any(|code| matches!(status(*code).as_u16(), 429 | 502)) {
-        headers.push(headers::SHOULD_RETRY);
-        headers.extend(headers::RATE_LIMIT);
-    }
-    headers
 }
 
 #[cfg(test)]

@@ -60,20 +60,17 @@ pub fn id(prefix: &str) -> Shape {
 
 /// Money in requests: US dollars with up to nine fractional digits.
 pub fn amount() -> Shape {
-    let money = of(Type::String).pattern(Some(r"^[0-9]{1,10}(\.[0-9]{1,9})?$"));
-    money.description(Some("US dollars as a decimal string, at most 9223372036.854775807")).into()
+    described(formed(r"^[0-9]{1,10}(\.[0-9]{1,9})?$"), "US dollars as a decimal string, at most 9223372036.854775807")
 }
 
 /// Money in responses: US dollars with exactly nine fractional digits, negative only as a correction.
 pub fn money() -> Shape {
-    let money = of(Type::String).pattern(Some(r"^-?[0-9]+\.[0-9]{9}$"));
-    money.description(Some("US dollars with nine fractional digits")).into()
+    described(formed(r"^-?[0-9]+\.[0-9]{9}$"), "US dollars with nine fractional digits")
 }
 
 /// An http or https address.
 pub fn url(len_max: usize) -> Shape {
-    let form = r"^[hH][tT][tT][pP][sS]?://[^\s\u0000-\u001f\u007f-\u009f?#@]+$";
-    of(Type::String).max_length(Some(len_max)).pattern(Some(form)).into()
+    formed_within(len_max, r"^[hH][tT][tT][pP][sS]?://[^\s\u0000-\u001f\u007f-\u009f?#@]+$")
 }
 
 /// An RFC 3339 time; in responses in UTC with microseconds.
