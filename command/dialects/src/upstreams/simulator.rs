@@ -42,6 +42,7 @@ pub use super::openai::Reader;
 pub use body::SimulatedBody;
 
 use behaviour::Behaviour;
+use body::Content;
 use script::Script;
 
 /// The kind of provider that `--dev` creates.
@@ -71,38 +72,34 @@ pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
         Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
     };
     if behaviour.silent {
-        return SimulatedAnswer {
-            status: StatusCode::OK,
-            headers: headers("application/json"),
-            body: SimulatedBody::silent(),
-        };
+        return answered("application/json", SimulatedBody::of(Content::Silent));
     }
     if let Some(status) = behaviour.fail {
         return refused(status, "a simulated failure", behaviour.retry_after_s);
     }
     match Script::of(&behaviour, body) {
         Ok(script) => {
-            let content_type = if script.streamed() { "text/event-stream" } else { "application/json" };
-            let body = SimulatedBody::scripted(script, &behaviour);
-            SimulatedAnswer { status: StatusCode::OK, headers: headers(content_type), body }
+            let content_type = if script.streamed { "text/event-stream" } else { "application/json" };
+            answered(content_type, SimulatedBody::scripted(script, &behaviour))
         }
         Err(reason) => refused(StatusCode::BAD_REQUEST, reason, None),
     }
 }
 
-fn headers(content_type: &'static str) -> HeaderMap {
-    HeaderMap::from_iter([
+fn answered(content_type: &'static str, body: SimulatedBody) -> SimulatedAnswer {
+    let headers = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (HeaderName::from_static("x-request-id"), HeaderValue::from_static("sim")),
-    ])
+    ]);
+    SimulatedAnswer { status: StatusCode::OK, headers, body }
 }
 
 fn refused(status: StatusCode, message: &str, retry_after_s: Option<u64>) -> SimulatedAnswer {
-    let mut headers = headers("application/json");
+    let mut answer = answered("application/json", SimulatedBody::of(Content::Whole(error_body(message).into())));
     if let Some(seconds) = retry_after_s {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    SimulatedAnswer { status, headers, body: SimulatedBody::whole(error_body(message).into()) }
+    SimulatedAnswer { status, ..answer }
 }
 
 /// An error in OpenAI's format.

@@ -60,7 +60,11 @@ impl Behaviour {
             "input_tokens" => self.input_tokens = Some(up_to(1_000_000_000)?),
             "cached_tokens" => self.cached_tokens = up_to(1_000_000_000)?,
             "no_usage" => self.no_usage = up_to(1)? == 1,
-            "fail" => self.fail = Some(error_status(up_to(599)?)?),
+            "fail" => {
+                let status = u16::try_from(up_to(599)?).ok().and_then(|status| StatusCode::from_u16(status).ok());
+                let status = status.filter(|status| status.as_u16() >= 400);
+                self.fail = Some(status.ok_or("must be a status from 400 to 599")?);
+            }
             "retry_after" => self.retry_after_s = Some(up_to(86_400)?),
             "fail_after" => self.fail_after = Some(number()?),
             "cut_after" => self.cut_after = Some(number()?),
@@ -69,12 +73,4 @@ impl Behaviour {
         }
         Ok(())
     }
-}
-
-fn error_status(number: u64) -> Result<StatusCode, &'static str> {
-    u16::try_from(number)
-        .ok()
-        .filter(|status| *status >= 400)
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .ok_or("must be a status from 400 to 599")
 }

@@ -15,82 +15,56 @@ use super::script::Script;
 
 /// A body that is sent at the requested pace. An error means that the connection was dropped.
 pub struct SimulatedBody {
-    state: BodyState,
+    content: Content,
+    /// Frames sent so far.
+    sent: u64,
+    fail_after: Option<u64>,
+    cut_after: Option<u64>,
+    is_over: bool,
+    pace: Duration,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-enum BodyState {
+/// What is sent.
+pub(super) enum Content {
+    /// Nothing, for ever.
     Silent,
-    /// One frame, and then a complete or a dropped response.
-    Whole {
-        frame: Option<Bytes>,
-        cut: bool,
-    },
-    Stream(Box<ScriptedStream>),
-    Over,
-}
-
-struct ScriptedStream {
-    script: Script,
-    pace: Duration,
-    fail_after: Option<u64>,
-    cut_after: Option<u64>,
-    /// Chunks sent so far.
-    sent: u64,
-    choice: u64,
-    step: u64,
-    ending: Ending,
-}
-
-#[derive(Clone, Copy)]
-enum Ending {
-    NotYet,
-    Usage,
-    Done,
-    Over,
-}
-
-/// The next step of a stream.
-enum Next {
-    Frame(String),
-    Dropped,
-    End,
+    /// One frame.
+    Whole(Bytes),
+    Stream(Box<Script>),
 }
 
 impl SimulatedBody {
-    pub(super) const fn silent() -> Self {
-        Self { state: BodyState::Silent, pause: None }
-    }
-
-    pub(super) const fn whole(frame: Bytes) -> Self {
-        Self { state: BodyState::Whole { frame: Some(frame), cut: false }, pause: None }
+    /// A body without pauses that arrives whole.
+    pub(super) const fn of(content: Content) -> Self {
+        let pace = Duration::ZERO;
+        Self { content, sent: 0, fail_after: None, cut_after: None, is_over: false, pace, pause: None }
     }
 
     pub(super) fn scripted(script: Script, behaviour: &Behaviour) -> Self {
-        let state = if script.streamed() {
-            BodyState::Stream(Box::new(ScriptedStream {
-                script,
-                pace: behaviour.pace,
-                fail_after: behaviour.fail_after,
-                cut_after: behaviour.cut_after,
-                sent: 0,
-                choice: 0,
-                step: 0,
-                ending: Ending::NotYet,
-            }))
-        } else {
-            let cut = behaviour.cut_after.is_some();
-            let mut text = match behaviour.fail_after {
-                Some(_) => error_body("a simulated failure"),
-                None => script.whole(),
-            }
-            .into_bytes();
-            if cut {
-                text.truncate(text.len() / 2);
-            }
-            BodyState::Whole { frame: Some(text.into()), cut }
+        let Behaviour { fail_after, cut_after, pace, ttft, .. } = *behaviour;
+        let pause = pause(ttft);
+        if script.streamed {
+            return Self { fail_after, cut_after, pace, pause, ..Self::of(Content::Stream(Box::new(script))) };
+        }
+        let text = fail_after.map_or_else(|| script.whole(), |_| error_body("a simulated failure"));
+        let mut frame = Bytes::from(text);
+        if cut_after.is_some() {
+            frame.truncate(frame.len() / 2);
+        }
+        Self { cut_after: cut_after.map(|_| 1), pause, ..Self::of(Content::Whole(frame)) }
+    }
+
+    /// The frame with this number; `None` after the last.
+    fn frame(&self, number: u64) -> Option<Bytes> {
+        let script = match &self.content {
+            Content::Silent => return None,
+            Content::Whole(frame) => return (number == 0).then(|| frame.clone()),
+            Content::Stream(script) => script,
         };
-        Self { state, pause: pause(behaviour.ttft) }
+        let event = script.event(number)?;
+        let data = if self.fail_after == Some(number) { error_body("a simulated failure") } else { event };
+        Some(format!("data: {data}\n\n").into())
     }
 }
 
@@ -114,82 +88,27 @@ impl http_body::Body for SimulatedBody {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        let next = match &mut self.state {
+        if matches!(self.content, Content::Silent) {
             // Never woken: the caller must have a deadline.
-            BodyState::Silent => return Poll::Pending,
-            BodyState::Over => return Poll::Ready(None),
-            BodyState::Whole { frame, cut } => match (frame.take(), *cut) {
-                (Some(frame), _) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-                (None, true) => Next::Dropped,
-                (None, false) => Next::End,
-            },
-            BodyState::Stream(stream) => stream.next(),
-        };
-        match next {
-            Next::Frame(text) => {
-                if let BodyState::Stream(stream) = &self.state {
-                    self.pause = pause(stream.pace);
-                }
-                Poll::Ready(Some(Ok(Frame::data(format!("data: {text}\n\n").into()))))
-            }
-            Next::Dropped => {
-                self.state = BodyState::Over;
-                Poll::Ready(Some(Err(dropped())))
-            }
-            Next::End => {
-                self.state = BodyState::Over;
-                Poll::Ready(None)
-            }
+            return Poll::Pending;
         }
+        let has_failed = self.fail_after.is_some_and(|after| self.sent > after);
+        let next = match self.frame(self.sent) {
+            _ if self.is_over || has_failed => None,
+            _ if self.cut_after == Some(self.sent) => Some(Err(dropped())),
+            frame => frame.map(|frame| Ok(Frame::data(frame))),
+        };
+        if matches!(next, Some(Ok(_))) {
+            self.sent += 1;
+            self.pause = pause(self.pace);
+        } else {
+            self.is_over = true;
+        }
+        Poll::Ready(next)
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, BodyState::Over | BodyState::Whole { frame: None, cut: false })
-    }
-}
-
-impl ScriptedStream {
-    fn next(&mut self) -> Next {
-        if self.cut_after == Some(self.sent) {
-            return Next::Dropped;
-        }
-        if self.fail_after == Some(self.sent) && !matches!(self.ending, Ending::Over) {
-            self.ending = Ending::Over;
-            return Next::Frame(error_body("a simulated failure"));
-        }
-        let next = self.scripted();
-        if matches!(next, Next::Frame(_)) {
-            self.sent += 1;
-        }
-        next
-    }
-
-    fn scripted(&mut self) -> Next {
-        loop {
-            match self.ending {
-                Ending::NotYet => match self.script.step(self.step) {
-                    Some(step) => {
-                        self.step += 1;
-                        return Next::Frame(self.script.chunk(self.choice, &step));
-                    }
-                    None if self.choice + 1 < self.script.choices() => {
-                        self.choice += 1;
-                        self.step = 0;
-                    }
-                    None => self.ending = Ending::Usage,
-                },
-                Ending::Usage => {
-                    self.ending = Ending::Done;
-                    if let Some(chunk) = self.script.usage_chunk() {
-                        return Next::Frame(chunk);
-                    }
-                }
-                Ending::Done => {
-                    self.ending = Ending::Over;
-                    return Next::Frame("[DONE]".to_owned());
-                }
-                Ending::Over => return Next::End,
-            }
-        }
+        let is_whole = matches!(self.content, Content::Whole(_));
+        self.is_over || (is_whole && self.sent > 0 && self.cut_after.is_none())
     }
 }

@@ -25,7 +25,7 @@ const CALL_ID: &str = "call_sim_0";
 pub struct Script {
     id: String,
     model: String,
-    streamed: bool,
+    pub streamed: bool,
     include_usage: bool,
     choices: u64,
     reasoning_tokens: u64,
@@ -48,8 +48,17 @@ enum ScriptedOutput {
     },
 }
 
+impl ScriptedOutput {
+    fn tokens(&self) -> u64 {
+        match self {
+            Self::Text { tokens, .. } => *tokens,
+            Self::Call { pieces, .. } => length(pieces),
+        }
+    }
+}
+
 /// One step of a response.
-pub enum Step {
+enum Step {
     Role,
     Reasoning(String),
     Text(String),
@@ -70,11 +79,13 @@ impl Script {
 
         let reasoning_tokens = behaviour.reasoning_tokens.min(cap);
         let called = tools.and_then(|tools| call(tools, tool_choice, messages));
-        let (output, output_tokens, is_whole) = output(behaviour, called, messages, cap - reasoning_tokens);
+        let (output, is_whole) = output(behaviour, called, messages, cap - reasoning_tokens);
         let is_call = matches!(output, ScriptedOutput::Call { .. });
         let choices = integer(n).unwrap_or(1).clamp(1, CHOICES_MAX);
-        let prompt = behaviour.input_tokens.unwrap_or_else(|| tokens_of(messages));
-        let (reasoning, completion) = (reasoning_tokens * choices, (reasoning_tokens + output_tokens) * choices);
+        // A quarter of the bytes, rounded up: far below the bound that is held.
+        let quarter = || u64::try_from(messages.len().div_ceil(4)).unwrap_or(u64::MAX);
+        let prompt = behaviour.input_tokens.unwrap_or_else(quarter);
+        let (reasoning, completion) = (reasoning_tokens * choices, (reasoning_tokens + output.tokens()) * choices);
         let usage = json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -90,7 +101,7 @@ impl Script {
             include_usage: stream_options.and_then(|options| json::field(options, "include_usage")) == Some("true"),
             choices,
             reasoning_tokens,
-            reasoning_words: if reasoning_tokens > 0 { lorem() } else { Vec::new() },
+            reasoning_words: Words::of(LOREM).map(str::to_owned).filter(|_| reasoning_tokens > 0).collect(),
             output,
             finish_reason: match (is_whole, is_call) {
                 (false, _) => "length",
@@ -101,36 +112,41 @@ impl Script {
         })
     }
 
-    pub const fn streamed(&self) -> bool {
-        self.streamed
+    /// Steps of each choice: its role, the reasoning, the output and the finish reason.
+    fn steps(&self) -> u64 {
+        let begins_call = matches!(self.output, ScriptedOutput::Call { .. });
+        2 + self.reasoning_tokens + u64::from(begins_call) + self.output.tokens()
     }
 
-    pub const fn choices(&self) -> u64 {
-        self.choices
+    /// The data of the event with this number; `None` after the last.
+    pub fn event(&self, number: u64) -> Option<String> {
+        let steps = self.steps();
+        let Some(number) = number.checked_sub(self.choices * steps) else {
+            return Some(self.chunk(number / steps, &self.step(number % steps)));
+        };
+        let mut ending = self.usage_chunk().into_iter().chain(["[DONE]".to_owned()]);
+        ending.nth(usize::try_from(number).ok()?)
     }
 
-    /// The step with this number in each choice; `None` after the last.
-    pub fn step(&self, number: u64) -> Option<Step> {
-        let Some(number) = number.checked_sub(1) else { return Some(Step::Role) };
+    /// The step with this number in each choice.
+    fn step(&self, number: u64) -> Step {
+        let Some(number) = number.checked_sub(1) else { return Step::Role };
         let Some(number) = number.checked_sub(self.reasoning_tokens) else {
-            return Some(Step::Reasoning(word(&self.reasoning_words, number)));
+            return Step::Reasoning(word(&self.reasoning_words, number));
         };
         match &self.output {
-            ScriptedOutput::Text { words, tokens } if number < *tokens => Some(Step::Text(word(words, number))),
-            ScriptedOutput::Text { tokens, .. } => (number == *tokens).then_some(Step::Finish),
-            ScriptedOutput::Call { name, .. } if number == 0 => Some(Step::CallBegins(name.clone())),
+            ScriptedOutput::Text { words, tokens } if number < *tokens => Step::Text(word(words, number)),
+            ScriptedOutput::Text { .. } => Step::Finish,
+            ScriptedOutput::Call { name, .. } if number == 0 => Step::CallBegins(name.clone()),
             ScriptedOutput::Call { pieces, .. } => {
-                let at = usize::try_from(number - 1).ok()?;
-                match pieces.get(at) {
-                    Some(piece) => Some(Step::Arguments(piece.clone())),
-                    None => (at == pieces.len()).then_some(Step::Finish),
-                }
+                let piece = usize::try_from(number - 1).ok().and_then(|at| pieces.get(at));
+                piece.map_or(Step::Finish, |piece| Step::Arguments(piece.clone()))
             }
         }
     }
 
     /// The data of the chunk of a step.
-    pub fn chunk(&self, choice: u64, step: &Step) -> String {
+    fn chunk(&self, choice: u64, step: &Step) -> String {
         let (delta, finish_reason) = match step {
             Step::Role => (json!({"role": "assistant", "content": ""}), None),
             Step::Reasoning(text) => (json!({ "reasoning_content": text }), None),
@@ -148,7 +164,7 @@ impl Script {
     }
 
     /// The usage chunk, if it was requested and there is a report.
-    pub fn usage_chunk(&self) -> Option<String> {
+    fn usage_chunk(&self) -> Option<String> {
         let usage = self.usage.as_ref().filter(|_| self.include_usage)?;
         Some(self.envelope("chat.completion.chunk", &json!([]), Some(usage)).to_string())
     }
@@ -156,7 +172,7 @@ impl Script {
     /// The body of a whole response.
     pub fn whole(&self) -> String {
         let (mut content, mut reasoning, mut call, mut arguments) = (String::new(), String::new(), None, String::new());
-        for step in (0..).map_while(|number| self.step(number)) {
+        for step in (0..self.steps()).map(|number| self.step(number)) {
             match step {
                 Step::Text(text) => content.push_str(&text),
                 Step::Reasoning(text) => reasoning.push_str(&text),
@@ -190,18 +206,14 @@ impl Script {
     }
 }
 
-/// The output within the cap, its tokens, and whether it is complete.
-fn output(
-    behaviour: &Behaviour,
-    called: Option<(String, String)>,
-    messages: &str,
-    cap: u64,
-) -> (ScriptedOutput, u64, bool) {
+/// The output within the cap, and whether it is complete.
+fn output(behaviour: &Behaviour, called: Option<(String, String)>, messages: &str, cap: u64) -> (ScriptedOutput, bool) {
+    let cap_in_words = usize::try_from(cap).unwrap_or(usize::MAX);
     if let Some((name, arguments)) = called {
-        let pieces = pieces_of(&arguments);
-        let kept: Vec<String> = pieces.iter().take(usize::try_from(cap).unwrap_or(usize::MAX)).cloned().collect();
-        let (tokens, is_whole) = (length(&kept), kept.len() == pieces.len());
-        return (ScriptedOutput::Call { name, pieces: kept }, tokens, is_whole);
+        let mut pieces = pieces_of(&arguments);
+        let is_whole = pieces.len() <= cap_in_words;
+        pieces.truncate(cap_in_words);
+        return (ScriptedOutput::Call { name, pieces }, is_whole);
     }
     let (text, natural) = match behaviour.voice {
         Voice::Lorem => (LOREM.to_owned(), Some(LOREM_TOKENS)),
@@ -212,20 +224,11 @@ fn output(
     let tokens = wanted.min(cap);
     // No more words are kept than are sent; fewer are repeated.
     let words = Words::of(&text).map(str::to_owned).take(usize::try_from(tokens).unwrap_or(usize::MAX)).collect();
-    (ScriptedOutput::Text { words, tokens }, tokens, tokens == wanted)
+    (ScriptedOutput::Text { words, tokens }, tokens == wanted)
 }
 
 fn length(list: &[String]) -> u64 {
     u64::try_from(list.len()).unwrap_or(u64::MAX)
-}
-
-/// A quarter of the bytes, rounded up: far below the bound that is held.
-fn tokens_of(messages: &str) -> u64 {
-    u64::try_from(messages.len().div_ceil(4)).unwrap_or(u64::MAX)
-}
-
-fn lorem() -> Vec<String> {
-    Words::of(LOREM).map(str::to_owned).collect()
 }
 
 /// Splits a text into words with the white space before them, so that joined they are the text.
