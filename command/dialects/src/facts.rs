@@ -8,20 +8,24 @@ use crate::chat::{Block, ImageSource};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
+    /// The requested frontend model.
     pub model: String,
     pub streamed: bool,
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
     pub output_cap: RequestedCap,
-    /// Output tokens that the client's own fields reserve: a thinking budget, a minimum length.
+    /// Output tokens that the client's own fields reserve: a thinking budget, a minimum length. The upstream would
+    /// refuse an output cap that is not above them.
     pub output_tokens_needed: u64,
+    /// Number of requested choices, 1 to 128. The output cap holds for each.
     pub choices: u64,
+    /// At most 16 pairs.
     pub metadata: BTreeMap<String, String>,
-    pub images: Images,
+    pub(crate) images: Images,
     /// The request has tools or an output format.
-    pub has_tools: bool,
+    pub(crate) has_tools: bool,
     /// Fields that change the cost, in the order of the body.
-    pub unpriced: Vec<Unpriced>,
+    pub(crate) unpriced: Vec<Unpriced>,
 }
 
 /// The output cap as the client gave it.

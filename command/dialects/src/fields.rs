@@ -89,11 +89,7 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 
     pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
-        let Some(value) = self.raw(name) else { return Ok(None) };
-        match json::boolean(value) {
-            None => Err(self.path.field(name).refuse("must be true or false")),
-            value => Ok(value),
-        }
+        self.raw(name).map(|value| boolean(value, &self.path.field(name))).transpose()
     }
 
     /// A number as JSON text.
@@ -141,8 +137,9 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
-    /// Refuses the first member whose name is not among `names`. Call it before required members are read: one that
-    /// seems missing may be there under a wrong name. `other_apis`: other APIs' names for some of them.
+    /// Refuses the first member whose name is not among `names`, all of which the caller then reads. Call it before
+    /// required members are read: one that seems missing may be there under a wrong name. `other_apis`: other APIs'
+    /// names for some of them.
     pub fn refuse_unknown(self, names: &[&str], other_apis: &[(&str, &str)]) -> Result<Self, Refusal> {
         let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
@@ -164,21 +161,16 @@ pub fn members<'a>(text: &'a str, path: &Path<'_>) -> Result<Vec<Member<'a>>, Re
     let mut members = Vec::with_capacity(8);
     for member in json::known_members(text) {
         let member = member.map_err(|fault| path.fault(fault))?;
-        refuse_non_ascii(member.name(), path)?;
+        // No API has a field whose name is not ASCII. Servers that ignore case take some letters for ASCII: the long s,
+        // the Kelvin sign.
+        if !member.name().is_ascii() {
+            return Err(path.field(member.name()).refuse("has a name that is not ASCII"));
+        }
         members.push(member);
     }
     match repeated_name(&members) {
         Some(name) => Err(path.field(name).refuse("is given twice")),
         None => Ok(members),
-    }
-}
-
-/// No API has a field whose name is not ASCII. Servers that ignore case take some letters for ASCII: the long s, the
-/// Kelvin sign.
-fn refuse_non_ascii(name: &str, path: &Path<'_>) -> Result<(), Refusal> {
-    match name.is_ascii() {
-        true => Ok(()),
-        false => Err(path.field(name).refuse("has a name that is not ASCII")),
     }
 }
 
@@ -252,6 +244,10 @@ pub fn count(value: &str, max: u64, path: &Path<'_>) -> Result<u64, Refusal> {
     json::integer(value)
         .filter(|count| (1..=max).contains(count))
         .ok_or_else(|| path.refuse(format!("must be a whole number from 1 to {max}")))
+}
+
+pub fn boolean(value: &str, path: &Path<'_>) -> Result<bool, Refusal> {
+    json::boolean(value).ok_or_else(|| path.refuse("must be true or false"))
 }
 
 pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refusal> {

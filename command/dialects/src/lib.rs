@@ -38,7 +38,7 @@ mod whole;
 mod work;
 
 pub use events::event::inference::FinishReason;
-pub use facts::RequestedCap;
+pub use facts::{Facts, RequestedCap};
 pub use fault::UpstreamFault;
 pub use framing::EVENT_BYTES_MAX;
 pub use metered::Metered;

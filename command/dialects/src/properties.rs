@@ -81,7 +81,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
 fn read_everywhere(body: &Bytes) {
     for surface in SURFACES {
         if let Ok(request) = ClientRequest::parse(surface, body.clone()) {
-            assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.choices()));
+            assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.facts.choices));
             for dialect in DIALECTS {
                 if let Ok(body) = request.upstream_body(dialect, &target(Some("p"))) {
                     serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
@@ -144,7 +144,7 @@ proptest! {
             return Ok(());
         }
         wanted[name] = json!(77);
-        if request.streamed() {
+        if request.facts.streamed {
             if !wanted["stream_options"].is_object() {
                 wanted["stream_options"] = json!({});
             }

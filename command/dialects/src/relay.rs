@@ -51,7 +51,7 @@ impl Relay {
         frontend_model: &str,
         created_unix_s: i64,
     ) -> Self {
-        let include_usage = request.include_usage();
+        let include_usage = request.facts.include_usage;
         let conversion = match shortcut(request.surface(), kind) {
             Some(SharedDialect::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
             None => {

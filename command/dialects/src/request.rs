@@ -1,12 +1,12 @@
 //! A client's request: checked once, then read for its facts and translated for each target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
 
 use super::OutboundTarget;
-use super::facts::{Facts, Images, RequestedCap};
+use super::facts::{Facts, Images};
 use super::fields::Path;
 use super::passthrough::openai::edited_body;
 use super::passthrough::shortcut;
@@ -31,7 +31,7 @@ pub const TEMPLATE_TOKENS_MAX: u64 = 128;
 pub struct ClientRequest {
     surface: Surface,
     body: Bytes,
-    facts: Facts,
+    pub facts: Facts,
     request: AnyRequest,
 }
 
@@ -48,40 +48,6 @@ impl ClientRequest {
         self.surface
     }
 
-    /// The requested frontend model.
-    pub fn model(&self) -> &str {
-        &self.facts.model
-    }
-
-    pub const fn streamed(&self) -> bool {
-        self.facts.streamed
-    }
-
-    /// True if the client of an OpenAI stream asked for the usage chunk.
-    pub const fn include_usage(&self) -> bool {
-        self.facts.include_usage
-    }
-
-    pub const fn output_cap(&self) -> RequestedCap {
-        self.facts.output_cap
-    }
-
-    /// Output tokens that the client's own fields reserve (a thinking budget, a minimum length). The upstream would
-    /// refuse an output cap that is not above them.
-    pub const fn output_tokens_needed(&self) -> u64 {
-        self.facts.output_tokens_needed
-    }
-
-    /// Number of requested choices, 1 to 128. The output cap holds for each.
-    pub const fn choices(&self) -> u64 {
-        self.facts.choices
-    }
-
-    /// At most 16 pairs.
-    pub const fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.facts.metadata
-    }
-
     /// The body as received; empty after [`Self::drop_unneeded_body`] has dropped it.
     pub const fn body(&self) -> &Bytes {
         &self.body
@@ -90,7 +56,7 @@ impl ClientRequest {
     /// Drops the received body if everything needed was read from it. After that [`Self::body`] is empty, and
     /// [`Self::input_tokens_bound`] bounds nothing.
     pub fn drop_unneeded_body(&mut self) {
-        if !self.request.needs_body() {
+        if !self.surface.spec().keeps_body {
             self.body = Bytes::new();
         }
     }

@@ -72,13 +72,6 @@ macro_rules! surfaces {
                     $(Self::$surface(request) => request.chat(body),)+
                 }
             }
-
-            /// See [`SurfaceRequest::NEEDS_BODY`].
-            pub const fn needs_body(&self) -> bool {
-                match self {
-                    $(Self::$surface(_) => <$folder::Request as SurfaceRequest>::NEEDS_BODY,)+
-                }
-            }
         }
 
         /// A stream writer of any surface.
@@ -144,6 +137,8 @@ pub struct SurfaceSpec {
     /// The dialect that it shares with upstreams, for the shortcut past the hub.
     pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
+    /// True if a body is still needed after it was read.
+    pub keeps_body: bool,
     /// Writes a whole response.
     pub answer: fn(&[OutputBlock], &Receipt<'_>) -> Vec<u8>,
     /// Writes the event that ends a stream with an error. The text is the request's id.
@@ -152,9 +147,6 @@ pub struct SurfaceSpec {
 
 /// A parsed request of a surface.
 pub trait SurfaceRequest: Sized {
-    /// True if the body is still needed after it was read.
-    const NEEDS_BODY: bool;
-
     /// Reads a body. Errors: those of [`super::ClientRequest::parse`].
     fn read(text: &str) -> Result<(Facts, Self), Refusal>;
 

@@ -53,7 +53,7 @@ pub async fn admit(
     let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
     match gateway.log.admit(admission, key).await.map_err(failed)? {
         Admitted::Hold(hold) => Ok(hold),
-        Admitted::Refused(refusal) => Err(with_affordable_cap(refusal, request.output_cap().field)),
+        Admitted::Refused(refusal) => Err(with_affordable_cap(refusal, request.facts.output_cap.field)),
     }
 }
 
@@ -76,14 +76,14 @@ impl AdmissionRequest<'_> {
     fn admission(&self, gateway: &Gateway, body_sha256: String, plan: &Plan, if_short: IfShort) -> Admission {
         let request = self.request;
         let admitted = InferenceAdmitted {
-            model: request.model().to_owned(),
+            model: request.facts.model.clone(),
             dialect: request.surface().spec().name.to_owned(),
-            streamed: request.streamed(),
+            streamed: request.facts.streamed,
             max_output_tokens: plan.output_cap.tokens(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
             body_sha256,
-            metadata: request.metadata().clone(),
+            metadata: request.facts.metadata.clone(),
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),
         };

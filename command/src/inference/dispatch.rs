@@ -115,7 +115,7 @@ async fn call_target(
         let Some((body, request)) = made else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
         calls += 1;
         running.call_begins(target);
-        let answer = if request.streamed() {
+        let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, request_id, &mut running).await
         } else {
             let (begins, has_begun) = oneshot::channel();
@@ -176,7 +176,8 @@ async fn begin_stream(
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
-    let relay = running.relay.insert(Relay::new(target.provider.kind, request, request_id, request.model(), created));
+    let relay =
+        running.relay.insert(Relay::new(target.provider.kind, request, request_id, &request.facts.model, created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

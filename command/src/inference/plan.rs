@@ -69,26 +69,27 @@ pub fn plan(
     request_id: RequestId,
     now: DateTime<Utc>,
 ) -> Result<Plan, Refusal> {
-    let model = tables.route(caller.chain.tenant, request.model()).ok_or_else(|| model_not_found(request.model()))?;
-    if !caller.allows_model(request.model()) {
-        return Err(not_allowed(request.model()));
+    let model =
+        tables.route(caller.chain.tenant, &request.facts.model).ok_or_else(|| model_not_found(&request.facts.model))?;
+    if !caller.allows_model(&request.facts.model) {
+        return Err(not_allowed(&request.facts.model));
     }
     let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
     let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
-    let choices = request.choices();
+    let choices = request.facts.choices;
     let targets = &model.value.targets;
     let considered: Vec<_> = targets.iter().map(|target| evaluate(tables, caller, request, target, now)).collect();
     let features = Features {
         request: Some(request_id),
         input_tokens: prompt_bytes,
-        output_tokens: request.output_cap().tokens.map(|tokens| tokens.saturating_mul(choices)),
+        output_tokens: request.facts.output_cap.tokens.map(|tokens| tokens.saturating_mul(choices)),
     };
     let order = choose(model.value.strategy, considered.iter().map(EvaluatedTarget::candidate), &features);
     let order_in_words = order.explained(|at, f| match targets.get(at) {
         Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
         None => Ok(()),
     });
-    tracing::debug!(%request_id, model = request.model(), order = %order_in_words, "targets are chosen");
+    tracing::debug!(%request_id, model = &request.facts.model, order = %order_in_words, "targets are chosen");
     let offered = |at: usize| considered.get(at).and_then(|considered| Some((considered.target, considered.offer?)));
     let tried = || order.tried().filter_map(offered);
     if tried().next().is_none() {
@@ -115,7 +116,7 @@ pub fn plan(
 impl Plan {
     /// The bounds within which the ledger may lower the output cap.
     pub fn shrinking(&self, request: &ClientRequest) -> Shrinking {
-        let tokens_min = request.output_tokens_needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
+        let tokens_min = request.facts.output_tokens_needed.saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
         Shrinking { line: self.bound.line, resent: self.resent(request), tokens_min }
     }
 
@@ -123,7 +124,7 @@ impl Plan {
     /// could serve it then, and a body that names a cap for the first time is longer.
     fn resent(&self, request: &ClientRequest) -> Option<CostLine> {
         let line = self.bound.line.above(self.excluded?);
-        let RequestedCap { field, tokens } = request.output_cap();
+        let RequestedCap { field, tokens } = request.facts.output_cap;
         let naming = if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES };
         line.with_more_input(naming)
     }
@@ -143,7 +144,7 @@ impl Plan {
             self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved))
         };
         // The bound by bytes could be counted, so a lower one can be too.
-        self.bound = Bound::over(&self.targets, of, self.output_cap, request.choices()).unwrap_or(self.bound);
+        self.bound = Bound::over(&self.targets, of, self.output_cap, request.facts.choices).unwrap_or(self.bound);
     }
 
     /// Lowers the output cap to the one that the ledger admitted.
@@ -193,7 +194,7 @@ fn evaluate<'a>(
         } else {
             // The client's own cap is kept; a default is lowered to the target's.
             let above =
-                request.output_cap().tokens.zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
+                request.facts.output_cap.tokens.zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
             above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
         };
     }
@@ -203,16 +204,16 @@ fn evaluate<'a>(
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
     let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
     if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
-        return request.output_cap().refuse(format!("must be at most {widest} for this model"));
+        return request.facts.output_cap.refuse(format!("must be at most {widest} for this model"));
     }
     let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| request.unpriced(&offer.provider.allowed_fields)).next();
-    refused.cloned().unwrap_or_else(|| unpriced(request.model()))
+    refused.cloned().unwrap_or_else(|| unpriced(&request.facts.model))
 }
 
 /// The client's cap if it gave one, otherwise the default of the first target that has one.
 fn output_cap<'a>(request: &ClientRequest, mut tried: impl Iterator<Item = &'a Target>) -> Result<OutputCap, Refusal> {
-    let requested = request.output_cap();
+    let requested = request.facts.output_cap;
     if let Some(tokens) = requested.tokens {
         return Ok(OutputCap::Requested(tokens));
     }
@@ -233,5 +234,5 @@ fn unpriced(model: &str) -> Refusal {
 }
 
 fn beyond_counting(request: &ClientRequest) -> Refusal {
-    request.output_cap().refuse("the cost of this request is beyond what money can count")
+    request.facts.output_cap.refuse("the cost of this request is beyond what money can count")
 }

@@ -64,17 +64,17 @@ pub async fn prepare(
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = caller.context().in_request(id);
     let mut request = ClientRequest::parse(surface, bytes)?;
-    unheld.timeline.set_requested_model(request.model());
+    unheld.timeline.set_requested_model(&request.facts.model);
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
     drop(tables);
     let mut plan = match planned {
         Ok(plan) => plan,
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-        Err(refusal) => return Err(record_refusal(gateway, id, context, request.model(), refusal).await),
+        Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
     let first_body = plan.first_body(&request)?;
-    let tokens_bound = plan.tokens_bound(request.choices());
+    let tokens_bound = plan.tokens_bound(request.facts.choices);
     gateway
         .limits
         .reserve_tokens(&mut unheld.permit, tokens_bound)
@@ -117,7 +117,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
         ));
     }
     let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
-    let model = prepared.request.model();
+    let model = &prepared.request.facts.model;
     if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 

@@ -21,52 +21,34 @@ pub struct ToolCall {
 }
 
 /// One block of a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutputBlock {
-    Text(String),
+    Text {
+        text: String,
+    },
     Reasoning {
         text: String,
         /// To be sent back unchanged with the block.
+        #[serde(skip_serializing_if = "Option::is_none")]
         signature: Option<String>,
         /// Reasoning that the provider encrypted, to be sent back unchanged.
+        #[serde(skip_serializing_if = "Option::is_none")]
         redacted: Option<String>,
     },
     ToolCall(ToolCall),
 }
 
-/// `{"type":"text","text"}`, `{"type":"reasoning","text","signature"?,"redacted"?}`,
-/// `{"type":"tool_call","id","name","arguments"}`; arguments that do not parse come as `arguments_raw`, with
-/// `arguments` null.
-impl Serialize for OutputBlock {
+/// `{"id","name","arguments"}`; arguments that do not parse come as `arguments_raw`, with `arguments` null.
+impl Serialize for ToolCall {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let arguments = self.parsed();
         let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::Text(text) => {
-                map.serialize_entry("type", "text")?;
-                map.serialize_entry("text", text)?;
-            }
-            Self::Reasoning { text, signature, redacted } => {
-                map.serialize_entry("type", "reasoning")?;
-                map.serialize_entry("text", text)?;
-                if let Some(signature) = signature {
-                    map.serialize_entry("signature", signature)?;
-                }
-                if let Some(redacted) = redacted {
-                    map.serialize_entry("redacted", redacted)?;
-                }
-            }
-            Self::ToolCall(call) => {
-                map.serialize_entry("type", "tool_call")?;
-                map.serialize_entry("id", &call.id)?;
-                map.serialize_entry("name", &call.name)?;
-                match call.parsed() {
-                    Some(arguments) => map.serialize_entry("arguments", arguments)?,
-                    None => {
-                        map.serialize_entry("arguments", &())?;
-                        map.serialize_entry("arguments_raw", &call.arguments)?;
-                    }
-                }
-            }
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("arguments", &arguments)?;
+        if arguments.is_none() {
+            map.serialize_entry("arguments_raw", &self.arguments)?;
         }
         map.end()
     }

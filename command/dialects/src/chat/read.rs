@@ -1,6 +1,5 @@
 //! Readers for the request fields that several surfaces share, and the bounds that hold for all surfaces.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use events::event::admin::Model;
@@ -28,11 +27,12 @@ pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhi
 
 /// `model`: a valid model name.
 pub fn model(fields: &mut Fields<'_, '_>) -> Result<String, Refusal> {
-    let name = fields.required_string("model")?;
-    model_name(name, &fields.path().field("model"))
+    let path = fields.path().field("model");
+    model_name(fields.raw("model").ok_or_else(|| path.refuse("is required"))?, &path)
 }
 
-pub fn model_name(name: Cow<'_, str>, path: &Path<'_>) -> Result<String, Refusal> {
+pub fn model_name(value: &str, path: &Path<'_>) -> Result<String, Refusal> {
+    let name = fields::string(value, path)?;
     match name.chars().count() {
         1..=Model::NAME_CHARS_MAX => Ok(name.into_owned()),
         _ => Err(path.refuse(format!("must have 1 to {} characters", Model::NAME_CHARS_MAX))),
@@ -55,11 +55,12 @@ pub fn stop(fields: &mut Fields<'_, '_>) -> Result<Vec<String>, Refusal> {
 }
 
 /// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.
-pub fn metadata_of(value: &str, path: &Path<'_>) -> Result<BTreeMap<String, String>, Refusal> {
+pub fn metadata(value: Option<&str>, path: &Path<'_>) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut metadata = BTreeMap::new();
+    let Some(value) = value else { return Ok(metadata) };
     if json::kind(value) != Kind::Object {
         return Err(path.refuse("must be an object of strings"));
     }
-    let mut metadata = BTreeMap::new();
     for member in json::members(value) {
         let member = member.map_err(|fault| path.fault(fault))?;
         let value_path = path.field(member.name());
@@ -130,6 +131,21 @@ pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
     match EFFORTS.contains(&text) {
         true => Ok(Reasoning::Effort(text.to_owned())),
         false => Err(path.refuse(format!("must be one of {}", EFFORTS.join(", ")))),
+    }
+}
+
+/// Number of blocks or parts read so far. It is bounded because one takes far more memory than its JSON.
+#[derive(Default)]
+pub struct BlockCount(usize);
+
+impl BlockCount {
+    /// `things` names them in the refusal of one too many.
+    pub fn one_more(&mut self, things: &str) -> Result<(), Refusal> {
+        self.0 += 1;
+        match self.0 > BLOCKS_MAX {
+            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} {things}"))),
+            false => Ok(()),
+        }
     }
 }
 

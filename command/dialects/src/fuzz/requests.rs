@@ -64,7 +64,7 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
             Ok(request) => request,
             Err(refusal) => return is_a_refusal(&refusal, &body),
         };
-        assert!((1..=128).contains(&request.choices()), "{}", shown(&body));
+        assert!((1..=128).contains(&request.facts.choices), "{}", shown(&body));
         let prefix = dice.one_in(2).then(|| dice.text(24).replace('\0', "0"));
         let cap_field = CAP_FIELDS[dice.below(3)];
         for dialect in DIALECTS {
@@ -90,15 +90,15 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             let caps: Vec<_> = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(cap).collect();
             assert_eq!(caps, [CAP.to_string()], "{text}");
             let choices = top.get("n").map_or(1, |n| json::integer(n).unwrap_or(1));
-            assert_eq!(choices, request.choices(), "{text}");
+            assert_eq!(choices, request.facts.choices, "{text}");
             let options = top.get("stream_options").unwrap_or_default();
             let asks = json::field(options, "include_usage").and_then(json::boolean);
-            assert_eq!(asks, request.streamed().then_some(true).or(asks), "{text}");
+            assert_eq!(asks, request.facts.streamed.then_some(true).or(asks), "{text}");
         }
         ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
         other => panic!("nothing is known of the bodies of {other:?}"),
     }
-    assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.streamed(), "{text}");
+    assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.facts.streamed, "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));
     // A number beyond a double, or an unpaired surrogate, goes through unchanged.
     let Ok(Value::Object(value)) = value else { return };
@@ -175,8 +175,8 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
         let again = parsed(Surface::OpenAi, &sent);
         let again = again.unwrap_or_else(|refusal| panic!("{}: {}", refusal.message, shown(&sent)));
         assert_eq!(
-            (again.model(), again.streamed(), again.choices(), again.output_cap().tokens),
-            (BACKEND, request.streamed(), request.choices(), Some(CAP)),
+            (&*again.facts.model, again.facts.streamed, again.facts.choices, again.facts.output_cap.tokens),
+            (BACKEND, request.facts.streamed, request.facts.choices, Some(CAP)),
             "{}",
             shown(&sent)
         );

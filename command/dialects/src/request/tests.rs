@@ -28,15 +28,15 @@ fn facts_are_read_on_both_surfaces() {
     let request =
         openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
     let request = request.ok().unwrap();
-    assert_eq!((request.model(), request.streamed(), request.include_usage()), ("m", true, true));
-    assert_eq!((request.choices(), request.output_cap().tokens), (3, Some(7)));
-    assert_eq!(request.metadata()["a"], "b");
+    assert_eq!((&*request.facts.model, request.facts.streamed, request.facts.include_usage), ("m", true, true));
+    assert_eq!((request.facts.choices, request.facts.output_cap.tokens), (3, Some(7)));
+    assert_eq!(request.facts.metadata["a"], "b");
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
-    assert_eq!((request.output_cap().field, native.output_cap().field), ("max_tokens", "max_output_tokens"));
+    assert_eq!((request.facts.output_cap.field, native.facts.output_cap.field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
-    assert_eq!(newer.output_cap().field, "max_completion_tokens");
-    assert_eq!((native.model(), native.streamed(), native.choices()), ("m", false, 1));
-    assert_eq!(native.output_cap().tokens, Some(5));
+    assert_eq!(newer.facts.output_cap.field, "max_completion_tokens");
+    assert_eq!((&*native.facts.model, native.facts.streamed, native.facts.choices), ("m", false, 1));
+    assert_eq!(native.facts.output_cap.tokens, Some(5));
 }
 
 #[test]

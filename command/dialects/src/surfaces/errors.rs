@@ -3,24 +3,18 @@
 use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
 use openapi::refusals;
-use serde_json::Value;
 
 use super::{ErrorForm, Surface, anthropic, openai};
 use crate::json;
 
-impl ErrorForm {
-    fn body(self, refusal: &Refusal, request_id: &str) -> Value {
-        match self {
-            Self::Native => refusals::native_body(refusal, request_id),
-            Self::OpenAi => openai::error(refusal),
-            Self::Anthropic => anthropic::error(refusal, request_id),
-        }
-    }
-}
-
 /// The body of an HTTP error.
 pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes {
-    json::written(&form.body(refusal, request_id)).into()
+    let body = match form {
+        ErrorForm::Native => refusals::native_body(refusal, request_id),
+        ErrorForm::OpenAi => openai::error(refusal),
+        ErrorForm::Anthropic => anthropic::error(refusal, request_id),
+    };
+    json::written(&body).into()
 }
 
 /// The error event of a stream that has begun. The stream ends after it, without a terminal marker.
@@ -33,7 +27,7 @@ pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> By
 #[cfg(test)]
 mod tests {
     use events::refusal::ErrorCode;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -26,6 +26,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     unpriced_fields: Vec::new,
     shared_dialect: None,
     error_form: ErrorForm::Native,
+    keeps_body: false,
     answer,
     put_error,
 };
@@ -63,28 +64,23 @@ impl StreamWriter for Writer {
 
     fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
         let index = delta.block;
-        let reasoning = |text| OutputDelta { index, r#type: "reasoning", text, signature: None, redacted: None };
+        let mut piece = OutputDelta { index, r#type: "reasoning", text: "", signature: None, redacted: None };
         match delta.kind {
-            DeltaKind::Text(text) => {
-                put_event(out, "output.delta", &OutputDelta { r#type: "text", ..reasoning(text) });
-            }
-            DeltaKind::Reasoning(text) => put_event(out, "output.delta", &reasoning(text)),
-            DeltaKind::Signature(signature) => {
-                put_event(out, "output.delta", &OutputDelta { signature: Some(signature), ..reasoning("") });
-            }
-            DeltaKind::Redacted(data) => {
-                put_event(out, "output.delta", &OutputDelta { redacted: Some(data), ..reasoning("") });
-            }
+            DeltaKind::Text(text) => (piece.r#type, piece.text) = ("text", text),
+            DeltaKind::Reasoning(text) => piece.text = text,
+            DeltaKind::Signature(signature) => piece.signature = Some(signature),
+            DeltaKind::Redacted(data) => piece.redacted = Some(data),
             DeltaKind::CallBegins { id, name, .. } => {
                 self.calls.push((id.to_owned(), name.to_owned()));
-                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
+                return put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 let (id, name) = self.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
-                put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
+                return put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
             }
-            DeltaKind::Finish(_) => {}
+            DeltaKind::Finish(_) => return,
         }
+        put_event(out, "output.delta", &piece);
     }
 
     /// Writes `completed`: the whole response without its output.

@@ -34,6 +34,8 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     unpriced_fields: || priceable::names().collect(),
     shared_dialect: Some(SharedDialect::OpenAi),
     error_form: ErrorForm::OpenAi,
+    // It is edited, or translated for the targets that need it.
+    keeps_body: true,
     answer: write::completion,
     put_error,
 };

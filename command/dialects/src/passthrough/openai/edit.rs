@@ -52,11 +52,8 @@ fn edit_cap(cap: &CapPosition, sent: UpstreamCap, edits: &mut Vec<Edit>, added: 
         // Prefer the member with the target's name: renaming the other one would duplicate it.
         CapPosition::Null(members) => {
             let same_name = members.iter().find(|(field, _)| *field == fallback);
-            edits.extend(
-                same_name
-                    .or(members.first())
-                    .map(|(_, whole)| Edit { range: whole.clone(), replacement: member(fallback) }),
-            );
+            let renamed = same_name.or(members.first());
+            edits.extend(renamed.map(|(_, whole)| Edit { range: whole.clone(), replacement: member(fallback) }));
         }
         CapPosition::Absent => {
             added.push(b',');

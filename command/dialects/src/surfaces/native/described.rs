@@ -2,17 +2,13 @@
 
 use events::event::admin::Model;
 use http::StatusCode;
-use openapi::schema::{self, Shape, object};
+use openapi::schema::{self, Shape, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
 use crate::chat::read::{
     EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX, STOP_MAX,
 };
-
-fn maybe(shape: Shape) -> Shape {
-    schema::nullable(shape)
-}
 
 pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
     let message = json!({ "role": "user", "content": "hello" });

@@ -3,12 +3,11 @@
 mod message;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
 
 use crate::chat::read::{
-    OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata_of, model, raw, response_format, stop, tool,
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, response_format, stop, tool,
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use crate::facts::{Facts, Images, RequestedCap};
@@ -33,8 +32,6 @@ const OTHER_APIS: [(&str, &str); 4] = [
 pub struct Request(Box<ChatRequest>);
 
 impl SurfaceRequest for Request {
-    const NEEDS_BODY: bool = false;
-
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap) = read(text)?;
@@ -81,26 +78,17 @@ fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
         parallel_tool_calls: None,
         response_format: response_format(&mut fields)?,
         reasoning: reasoning(&mut fields)?,
-        metadata: metadata(&mut fields)?,
+        metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: None,
     };
-    fields.finish()?;
     Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
-}
-
-/// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.
-fn metadata(fields: &mut Fields<'_, '_>) -> Result<BTreeMap<String, String>, Refusal> {
-    let path = fields.path().field("metadata");
-    fields.raw("metadata").map_or_else(|| Ok(BTreeMap::new()), |value| metadata_of(value, &path))
 }
 
 fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
     fields.list("tools", (TOOLS_MAX, "elements"), |element, path| {
         let names = ["name", "description", "parameters", "strict"];
         let mut fields = Fields::read(element, path)?.refuse_unknown(&names, &[])?;
-        let tool = tool(&mut fields)?;
-        fields.finish()?;
-        Ok(tool)
+        tool(&mut fields)
     })
 }
 
@@ -109,9 +97,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
     let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
     if json::kind(value) == Kind::Object {
         let mut named = Fields::read(value, &path)?.refuse_unknown(&["name"], &[])?;
-        let name = named.required_string("name")?.into_owned();
-        named.finish()?;
-        return Ok(Some(ToolChoice::Named(name)));
+        return Ok(Some(ToolChoice::Named(named.required_string("name")?.into_owned())));
     }
     match value {
         r#""auto""# => Ok(Some(ToolChoice::Auto)),
@@ -127,7 +113,6 @@ fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> 
     let mut reasoning = Fields::read(value, &path)?.refuse_unknown(&["effort", "budget_tokens"], &[])?;
     let effort = reasoning.string("effort")?;
     let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
-    reasoning.finish()?;
     match (effort, budget) {
         (Some(text), None) => effort_of(&text, &path.field("effort")).map(Some),
         (None, Some(tokens)) => Ok(Some(Reasoning::BudgetTokens(tokens))),

@@ -18,6 +18,7 @@ use crate::json::{self, Kind};
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_untranslatable(&mut fields)?;
+    let effort = Path::Root.field("reasoning_effort");
     Ok(ChatRequest {
         model: read::model(&mut fields)?,
         messages: fields.list("messages", (MESSAGES_MAX, "messages"), message)?,
@@ -29,10 +30,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: read::response_format(&mut fields)?,
-        reasoning: match fields.string("reasoning_effort")? {
-            Some(effort) => Some(read::effort_of(&effort, &Path::Root.field("reasoning_effort"))?),
-            None => None,
-        },
+        reasoning: fields.string("reasoning_effort")?.map(|text| read::effort_of(&text, &effort)).transpose()?,
         metadata: std::collections::BTreeMap::new(),
         user: fields.string("user")?.map(Into::into),
     })

@@ -1,7 +1,6 @@
 //! Reads a body of the OpenAI surface in one pass: its facts, and the positions that are edited later.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use events::event::admin::OutputCapField;
@@ -9,7 +8,7 @@ use events::refusal::Refusal;
 
 use super::canonical::canonical;
 use super::{known, priceable};
-use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::chat::read::{self, BlockCount, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
 use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
@@ -54,55 +53,52 @@ pub enum CapPosition {
 }
 
 impl SurfaceRequest for BodyPositions {
-    /// The body is edited, or translated for the targets that need it.
-    const NEEDS_BODY: bool = true;
-
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
-        read(text)
+        let members = top_level(text)?;
+        let find = |name: &str| members.iter().find(|member| member.name() == name);
+        let at = |name: &'static str| Path::Root.field(name);
+        let required = |name| find(name).ok_or_else(|| at(name).refuse("is required"));
+        let given = |name: &str| find(name).map(|member| member.value).filter(|value| json::kind(value) != Kind::Null);
+
+        let model = required("model")?;
+        let messages = required("messages")?;
+        let (cap, output_cap) = cap(&members)?;
+        let images = read_messages(messages.value)?;
+        let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
+        for member in &members {
+            unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
+            output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
+        }
+        let stream_options = find("stream_options");
+        let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
+            streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            include_usage: match given("stream_options") {
+                Some(value) => Fields::read(value, &at("stream_options"))?.boolean("include_usage")?.unwrap_or(false),
+                None => false,
+            },
+            output_cap,
+            output_tokens_needed,
+            choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
+            metadata: read::metadata(given("metadata"), &at("metadata"))?,
+            images,
+            has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+            unpriced,
+        };
+        let positions = Self {
+            model: model.value_span.clone(),
+            messages_inside: messages.value_span.start + 1,
+            cap,
+            stream_options: stream_options.map(|member| member.value_span.clone()),
+            members_end: members.last().map_or(0, |member| member.span.end),
+        };
+        Ok((facts, positions))
     }
 
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         canonical(text).map(Cow::Owned)
     }
-}
-
-fn read(text: &str) -> Result<(Facts, BodyPositions), Refusal> {
-    let members = top_level(text)?;
-    let find = |name: &str| members.iter().find(|member| member.name() == name);
-    let required = |name: &str| find(name).ok_or_else(|| Path::Root.field(name).refuse("is required"));
-    let given = |name: &str| find(name).filter(|member| json::kind(member.value) != Kind::Null);
-
-    let model = required("model")?;
-    let messages = required("messages")?;
-    let (cap, output_cap) = cap(&members)?;
-    let images = read_messages(messages.value)?;
-    let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
-    for member in &members {
-        unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
-        output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
-    }
-    let stream_options = find("stream_options");
-    let facts = Facts {
-        model: model_name(model.value)?,
-        streamed: given("stream").map_or(Ok(false), |member| boolean(member.value, "stream"))?,
-        include_usage: given("stream_options").map_or(Ok(false), |member| include_usage(member.value))?,
-        output_cap,
-        output_tokens_needed,
-        choices: given("n").map_or(Ok(1), |member| fields::count(member.value, CHOICES_MAX, &Path::Root.field("n")))?,
-        metadata: metadata(given("metadata").map(|member| member.value))?,
-        images,
-        has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
-        unpriced,
-    };
-    let positions = BodyPositions {
-        model: model.value_span.clone(),
-        messages_inside: messages.value_span.start + 1,
-        cap,
-        stream_options: stream_options.map(|member| member.value_span.clone()),
-        members_end: members.last().map_or(0, |member| member.span.end),
-    };
-    Ok((facts, positions))
 }
 
 /// Output tokens that a server-specific field reserves. Such fields are passed on unchecked, so an unreadable value
@@ -133,24 +129,6 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
         known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
     Ok(members)
-}
-
-fn model_name(value: &str) -> Result<String, Refusal> {
-    let path = Path::Root.field("model");
-    read::model_name(fields::string(value, &path)?, &path)
-}
-
-fn boolean(value: &str, name: &str) -> Result<bool, Refusal> {
-    json::boolean(value).ok_or_else(|| Path::Root.field(name).refuse("must be true or false"))
-}
-
-fn include_usage(value: &str) -> Result<bool, Refusal> {
-    Ok(Fields::read(value, &Path::Root.field("stream_options"))?.boolean("include_usage")?.unwrap_or(false))
-}
-
-fn metadata(value: Option<&str>) -> Result<BTreeMap<String, String>, Refusal> {
-    let Some(value) = value else { return Ok(BTreeMap::new()) };
-    read::metadata_of(value, &Path::Root.field("metadata"))
 }
 
 /// The position and the value of the cap. Without one, refusals use its deprecated name. Both names at once are
@@ -220,18 +198,7 @@ fn read_messages(value: &str) -> Result<Images, Refusal> {
 struct MessageTotals {
     images: Images,
     /// Content parts and tool calls.
-    parts: usize,
-}
-
-impl MessageTotals {
-    /// Bounds the parts, because one that is translated takes far more memory than its JSON.
-    fn one_more_part(&mut self) -> Result<(), Refusal> {
-        self.parts += 1;
-        match self.parts > BLOCKS_MAX {
-            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} parts"))),
-            false => Ok(()),
-        }
-    }
+    parts: BlockCount,
 }
 
 fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
@@ -242,12 +209,14 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
                 fields::elements(member.value, &value_path, |part, part_path| {
-                    totals.one_more_part()?;
+                    totals.parts.one_more("parts")?;
                     totals.images = read_part(part, part_path, totals.images)?;
                     Ok(())
                 })?;
             }
-            ("tool_calls", Kind::Array) => fields::elements(member.value, &value_path, |_, _| totals.one_more_part())?,
+            ("tool_calls", Kind::Array) => {
+                fields::elements(member.value, &value_path, |_, _| totals.parts.one_more("parts"))?;
+            }
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             ("content", _) => return Err(value_path.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&value_path, "audio has no price")),

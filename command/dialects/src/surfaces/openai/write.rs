@@ -5,7 +5,7 @@ use events::ids::RequestId;
 use serde::Serialize;
 
 use super::usage::UsageOut;
-use crate::chat::OutputBlock;
+use crate::chat::{OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::surfaces::{StreamHead, StreamWriter};
 use crate::{FinishReason, Receipt, json, work};
@@ -31,13 +31,14 @@ const fn finish_word(reason: FinishReason) -> &'static str {
 /// The usage of a chunk. If the client asked for usage, it is null on every chunk but the last; otherwise it is absent.
 type ChunkUsage = Option<Option<UsageOut>>;
 
+/// A whole response, or a chunk of one.
 #[derive(Serialize)]
-struct Chunk<'a> {
+struct Completion<'a, C> {
     id: &'a str,
     object: &'static str,
     created: i64,
     model: &'a str,
-    choices: &'a [ChunkChoice<'a>],
+    choices: &'a [C],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: ChunkUsage,
 }
@@ -59,24 +60,32 @@ struct ChunkDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_calls: Option<[CallDelta<'a>; 1]>,
+    tool_calls: Option<[Call<'a>; 1]>,
 }
 
+/// A tool call, or a piece of one.
 #[derive(Serialize)]
-struct CallDelta<'a> {
-    index: usize,
+struct Call<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<&'static str>,
-    function: FunctionDelta<'a>,
+    function: Function<'a>,
 }
 
 #[derive(Serialize)]
-struct FunctionDelta<'a> {
+struct Function<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     arguments: &'a str,
+}
+
+/// A call with its id and name, or a piece of one without them.
+fn call<'a>(index: Option<usize>, id_and_name: Option<(&'a str, &'a str)>, arguments: &'a str) -> Call<'a> {
+    let (id, name) = id_and_name.unzip();
+    Call { index, id, r#type: id.map(|_| "function"), function: Function { name, arguments } }
 }
 
 /// Writes a streamed response as chunks. Signatures are left out, because chunks have no field for them.
@@ -100,28 +109,19 @@ impl StreamWriter for ChunkWriter {
     }
 
     fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
-        let mut finish = None;
-        let chunk = match delta.kind {
-            DeltaKind::Text(text) => ChunkDelta { content: Some(text), ..ChunkDelta::default() },
-            DeltaKind::Reasoning(text) => ChunkDelta { reasoning_content: Some(text), ..ChunkDelta::default() },
+        let (mut chunk, mut finish) = (ChunkDelta::default(), None);
+        match delta.kind {
+            DeltaKind::Text(text) => chunk.content = Some(text),
+            DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
             DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
-            DeltaKind::CallBegins { ordinal, id, name } => call(CallDelta {
-                index: ordinal,
-                id: Some(id),
-                r#type: Some("function"),
-                function: FunctionDelta { name: Some(name), arguments: "" },
-            }),
-            DeltaKind::CallArguments { ordinal, piece } => call(CallDelta {
-                index: ordinal,
-                id: None,
-                r#type: None,
-                function: FunctionDelta { name: None, arguments: piece },
-            }),
-            DeltaKind::Finish(reason) => {
-                finish = Some(finish_word(reason));
-                ChunkDelta::default()
+            DeltaKind::CallBegins { ordinal, id, name } => {
+                chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "")]);
             }
-        };
+            DeltaKind::CallArguments { ordinal, piece } => {
+                chunk.tool_calls = Some([call(Some(ordinal), None, piece)]);
+            }
+            DeltaKind::Finish(reason) => finish = Some(finish_word(reason)),
+        }
         if !std::mem::replace(&mut self.begun, true) {
             self.put(ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() }, None, out);
         }
@@ -151,12 +151,8 @@ impl ChunkWriter {
     }
 }
 
-const fn call(call: CallDelta<'_>) -> ChunkDelta<'_> {
-    ChunkDelta { role: None, content: None, reasoning_content: None, tool_calls: Some([call]) }
-}
-
 fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: ChunkUsage, out: &mut BytesMut) {
-    let chunk = Chunk { id, object: "chat.completion.chunk", created, model, choices, usage };
+    let chunk = Completion { id, object: "chat.completion.chunk", created, model, choices, usage };
     put_data(out, &json::written(&chunk));
 }
 
@@ -175,16 +171,6 @@ fn created_unix_s(request_id: &str) -> i64 {
 }
 
 #[derive(Serialize)]
-struct Completion<'a> {
-    id: String,
-    object: &'static str,
-    created: i64,
-    model: &'a str,
-    choices: [CompletionChoice<'a>; 1],
-    usage: UsageOut,
-}
-
-#[derive(Serialize)]
 struct CompletionChoice<'a> {
     index: u32,
     message: AnswerMessage<'a>,
@@ -200,20 +186,7 @@ struct AnswerMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<CompletionCall<'a>>,
-}
-
-#[derive(Serialize)]
-struct CompletionCall<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    function: CompletionFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct CompletionFunction<'a> {
-    name: &'a str,
-    arguments: &'a str,
+    tool_calls: Vec<Call<'a>>,
 }
 
 /// Writes the response of another dialect as a `chat.completion`.
@@ -221,11 +194,10 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
     let (mut content, mut reasoning, mut tool_calls) = (None::<String>, None::<String>, Vec::new());
     for block in blocks {
         match block {
-            OutputBlock::Text(text) => content.get_or_insert_default().push_str(text),
+            OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
-            OutputBlock::ToolCall(call) => {
-                let function = CompletionFunction { name: &call.name, arguments: &call.arguments };
-                tool_calls.push(CompletionCall { id: &call.id, r#type: "function", function });
+            OutputBlock::ToolCall(ToolCall { id, name, arguments }) => {
+                tool_calls.push(call(None, Some((id, name)), arguments));
             }
         }
     }
@@ -237,15 +209,14 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
         tool_calls,
     };
     let finish_reason = finish_word(receipt.finish_reason);
-    let completion = Completion {
-        id: answer_id(receipt.request_id),
+    json::written(&Completion {
+        id: &answer_id(receipt.request_id),
         object: "chat.completion",
         created: created_unix_s(receipt.request_id),
         model: receipt.frontend_model,
-        choices: [CompletionChoice { index: 0, message, logprobs: None, finish_reason }],
-        usage: (&receipt.usage.tokens).into(),
-    };
-    json::written(&completion)
+        choices: &[CompletionChoice { index: 0, message, logprobs: None, finish_reason }],
+        usage: Some(Some((&receipt.usage.tokens).into())),
+    })
 }
 
 /// Writes one `data:` event. Newlines in the JSON are white space and become spaces, because they would end the line.

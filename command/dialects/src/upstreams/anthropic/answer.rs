@@ -57,7 +57,7 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
     let [kind, text, thinking, signature, data, id, name, input] =
         json::pick(block, ["type", "text", "thinking", "signature", "data", "id", "name", "input"])?;
     let block = match &*text_of(kind)? {
-        "text" => OutputBlock::Text(text_of(text)?.into_owned()),
+        "text" => OutputBlock::Text { text: text_of(text)?.into_owned() },
         "thinking" => OutputBlock::Reasoning {
             text: text_of(thinking)?.into_owned(),
             signature: Some(text_of(signature)?.into_owned()).filter(|signature| !signature.is_empty()),
@@ -74,11 +74,11 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
         _ => return Ok(None),
     };
     match &block {
-        OutputBlock::Text(text) => metered.text_bytes += bytes(text),
+        OutputBlock::Text { text } => metered.text_bytes += bytes(text),
         OutputBlock::Reasoning { text, .. } => metered.reasoning_bytes += bytes(text),
         OutputBlock::ToolCall(call) => metered.text_bytes += bytes(&call.name) + bytes(&call.arguments),
     }
-    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text(text) if text.is_empty())))
+    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
 }
 
 /// A string; empty if absent.

@@ -26,6 +26,8 @@ use crate::{OutboundTarget, json};
 
 /// The smallest thinking budget that Anthropic takes.
 const THINKING_BUDGET_MIN: u64 = 1024;
+/// The schema of a tool without parameters.
+const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
 
 #[derive(Serialize)]
 struct AnthropicBody<'a> {
@@ -101,19 +103,9 @@ struct Definition<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    input_schema: InputSchema<'a>,
+    input_schema: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum InputSchema<'a> {
-    Given(&'a RawValue),
-    /// A tool without parameters.
-    Empty {
-        r#type: &'static str,
-    },
 }
 
 #[derive(Serialize)]
@@ -251,7 +243,7 @@ fn definition(tool: &Tool) -> Definition<'_> {
     Definition {
         name: &tool.name,
         description: tool.description.as_deref(),
-        input_schema: tool.parameters.as_deref().map_or(InputSchema::Empty { r#type: "object" }, InputSchema::Given),
+        input_schema: tool.parameters.as_deref().or_else(|| serde_json::from_str(NO_PARAMETERS).ok()),
         strict: tool.strict.filter(|strict| *strict),
     }
 }
@@ -264,13 +256,11 @@ fn tool_choice(chat: &ChatRequest) -> Option<AnthropicToolChoice<'_>> {
     let (kind, name) = match &chat.tool_choice {
         None if !one_at_a_time => return None,
         None | Some(ToolChoice::Auto) => ("auto", None),
-        Some(ToolChoice::None) => {
-            return Some(AnthropicToolChoice { r#type: "none", name: None, disable_parallel_tool_use: false });
-        }
+        Some(ToolChoice::None) => ("none", None),
         Some(ToolChoice::Required) => ("any", None),
         Some(ToolChoice::Named(name)) => ("tool", Some(name.as_str())),
     };
-    Some(AnthropicToolChoice { r#type: kind, name, disable_parallel_tool_use: one_at_a_time })
+    Some(AnthropicToolChoice { r#type: kind, name, disable_parallel_tool_use: one_at_a_time && kind != "none" })
 }
 
 fn thinking(chat: &ChatRequest, max_tokens: u64) -> Result<Option<Thinking>, Refusal> {

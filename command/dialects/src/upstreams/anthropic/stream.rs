@@ -13,7 +13,8 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event does not hav
 /// Reads one stream.
 #[derive(Default)]
 pub struct Reader {
-    blocks: usize,
+    /// Blocks with content so far.
+    count: usize,
     calls: usize,
     open: Option<OpenBlock>,
 }
@@ -24,14 +25,6 @@ struct OpenBlock {
     /// Its number among the blocks with content; known once it has some.
     block: Option<usize>,
     call: Option<OpenCall>,
-}
-
-/// The members of an event, as raw values.
-struct EventMembers<'a> {
-    index: u64,
-    block: Option<&'a str>,
-    delta: Option<&'a str>,
-    usage: Option<&'a str>,
 }
 
 struct OpenCall {
@@ -52,16 +45,17 @@ impl StreamReader for Reader {
         json::check(data)?;
         let [kind, message, index, block, delta, usage, error] =
             json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
-        let members = EventMembers { index: index.and_then(json::integer).unwrap_or(0), block, delta, usage };
+        let index = index.and_then(json::integer).unwrap_or(0);
+        let mut reading = Reading { blocks: self, metered, each };
         match &*kind.and_then(json::string).unwrap_or_default() {
-            "message_start" => begin(message, metered)?,
-            "content_block_start" => self.open(&members, metered, each)?,
-            "content_block_delta" => self.piece(&members, metered, each)?,
-            "content_block_stop" => self.close(metered, each),
-            "message_delta" => self.end(&members, metered, each)?,
+            "message_start" => begin(message, reading.metered)?,
+            "content_block_start" => reading.open(index, block)?,
+            "content_block_delta" => reading.piece(index, delta)?,
+            "content_block_stop" => reading.close(),
+            "message_delta" => reading.end(delta, usage)?,
             "message_stop" => {
-                if metered.finish_reason.is_none() {
-                    self.finish(FinishReason::Stop, metered, each);
+                if reading.metered.finish_reason.is_none() {
+                    reading.finish(FinishReason::Stop);
                 }
                 return Ok(StreamState::Ended);
             }
@@ -83,149 +77,127 @@ impl StreamReader for Reader {
     }
 }
 
-impl Reader {
-    fn open(
-        &mut self,
-        event: &EventMembers<'_>,
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) -> Result<(), UpstreamFault> {
-        self.close(metered, each);
-        if self.blocks == ANSWER_BLOCKS_MAX {
+/// One event that is being read.
+struct Reading<'r, F> {
+    blocks: &'r mut Reader,
+    metered: &'r mut Metered,
+    each: &'r mut F,
+}
+
+impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
+    fn open(&mut self, upstream_index: u64, block: Option<&str>) -> Result<(), UpstreamFault> {
+        self.close();
+        if self.blocks.count == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
         let [kind, text, thinking, signature, data, id, name, input] = json::pick(
-            event.block.ok_or(MALFORMED)?,
+            block.ok_or(MALFORMED)?,
             ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
         )?;
-        self.open = Some(OpenBlock { upstream_index: event.index, block: None, call: None });
+        self.blocks.open = Some(OpenBlock { upstream_index, block: None, call: None });
         match &*text_of(kind)? {
-            "text" => self.add_text(&text_of(text)?, DeltaKind::Text, metered, each),
+            "text" => self.add_text(&text_of(text)?, DeltaKind::Text),
             "thinking" => {
-                self.add_text(&text_of(thinking)?, DeltaKind::Reasoning, metered, each);
-                self.add_text(&text_of(signature)?, DeltaKind::Signature, metered, each);
+                self.add_text(&text_of(thinking)?, DeltaKind::Reasoning);
+                self.add_text(&text_of(signature)?, DeltaKind::Signature);
             }
-            "redacted_thinking" => self.add_text(&text_of(data)?, DeltaKind::Redacted, metered, each),
-            "tool_use" => self.begin_call([id, name, input], metered, each)?,
+            "redacted_thinking" => self.add_text(&text_of(data)?, DeltaKind::Redacted),
+            "tool_use" => self.begin_call(&name_of(id)?, &name_of(name)?, input.unwrap_or("{}")),
             _ => {}
         }
         Ok(())
     }
 
-    fn begin_call(
-        &mut self,
-        [id, name, input]: [Option<&str>; 3],
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) -> Result<(), UpstreamFault> {
-        let (id, name) = (name_of(id)?, name_of(name)?);
-        let whole = input.unwrap_or("{}").to_owned();
-        let ordinal = self.calls;
-        self.calls += 1;
+    fn begin_call(&mut self, id: &str, name: &str, input: &str) {
+        let ordinal = self.blocks.calls;
+        self.blocks.calls += 1;
         let block = self.block_number();
-        if let Some(open) = &mut self.open {
-            open.call = Some(OpenCall { ordinal, whole, has_pieces: false });
+        if let Some(open) = &mut self.blocks.open {
+            open.call = Some(OpenCall { ordinal, whole: input.to_owned(), has_pieces: false });
         }
-        metered.text_bytes += bytes(&name);
-        each(Delta { block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
-        Ok(())
+        self.metered.text_bytes += bytes(name);
+        (self.each)(Delta { block, kind: DeltaKind::CallBegins { ordinal, id, name } });
     }
 
-    fn piece(
-        &mut self,
-        event: &EventMembers<'_>,
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) -> Result<(), UpstreamFault> {
-        if self.open.as_ref().is_none_or(|open| open.upstream_index != event.index) {
+    fn piece(&mut self, upstream_index: u64, delta: Option<&str>) -> Result<(), UpstreamFault> {
+        if self.blocks.open.as_ref().is_none_or(|open| open.upstream_index != upstream_index) {
             return Err(UpstreamFault::Malformed("a piece of a block that is not open"));
         }
         let [kind, text, thinking, signature, partial] =
-            json::pick(event.delta.ok_or(MALFORMED)?, ["type", "text", "thinking", "signature", "partial_json"])?;
+            json::pick(delta.ok_or(MALFORMED)?, ["type", "text", "thinking", "signature", "partial_json"])?;
         match &*text_of(kind)? {
-            "text_delta" => self.add_text(&text_of(text)?, DeltaKind::Text, metered, each),
-            "thinking_delta" => self.add_text(&text_of(thinking)?, DeltaKind::Reasoning, metered, each),
-            "signature_delta" => self.add_text(&text_of(signature)?, DeltaKind::Signature, metered, each),
-            "input_json_delta" => self.arguments(&text_of(partial)?, metered, each),
+            "text_delta" => self.add_text(&text_of(text)?, DeltaKind::Text),
+            "thinking_delta" => self.add_text(&text_of(thinking)?, DeltaKind::Reasoning),
+            "signature_delta" => self.add_text(&text_of(signature)?, DeltaKind::Signature),
+            "input_json_delta" => self.arguments(&text_of(partial)?),
             _ => {} // `citations_delta`
         }
         Ok(())
     }
 
-    fn arguments(&mut self, piece: &str, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
+    fn arguments(&mut self, piece: &str) {
         // Arguments of the provider's built-in tools are not for the client.
-        if piece.is_empty() || self.open.as_ref().is_none_or(|open| open.call.is_none()) {
+        if piece.is_empty() || self.blocks.open.as_ref().is_none_or(|open| open.call.is_none()) {
             return;
         }
         let block = self.block_number();
-        if let Some(call) = self.open.as_mut().and_then(|open| open.call.as_mut()) {
+        if let Some(call) = self.blocks.open.as_mut().and_then(|open| open.call.as_mut()) {
             call.has_pieces = true;
-            metered.text_bytes += bytes(piece);
-            each(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
+            self.metered.text_bytes += bytes(piece);
+            (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
         }
     }
 
     /// Ends the open block. A call without pieces gets the arguments of its beginning, because clients expect JSON.
-    fn close(&mut self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.open.take() else { return };
+    fn close(&mut self) {
+        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.blocks.open.take() else { return };
         if !call.has_pieces {
-            metered.text_bytes += bytes(&call.whole);
-            each(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
+            self.metered.text_bytes += bytes(&call.whole);
+            (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
         }
     }
 
-    fn add_text<'t>(
-        &mut self,
-        text: &'t str,
-        kind: impl FnOnce(&'t str) -> DeltaKind<'t>,
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) {
+    fn add_text<'t>(&mut self, text: &'t str, kind: impl FnOnce(&'t str) -> DeltaKind<'t>) {
         if text.is_empty() {
             return;
         }
         let delta = Delta { block: self.block_number(), kind: kind(text) };
         match delta.kind {
-            DeltaKind::Text(text) => metered.text_bytes += bytes(text),
-            DeltaKind::Reasoning(text) => metered.reasoning_bytes += bytes(text),
+            DeltaKind::Text(text) => self.metered.text_bytes += bytes(text),
+            DeltaKind::Reasoning(text) => self.metered.reasoning_bytes += bytes(text),
             _ => {}
         }
-        each(delta);
+        (self.each)(delta);
     }
 
     /// The number of the open block.
     fn block_number(&mut self) -> usize {
-        let next = self.blocks;
-        let Some(open) = &mut self.open else { return next };
+        let next = self.blocks.count;
+        let Some(open) = &mut self.blocks.open else { return next };
         *open.block.get_or_insert_with(|| {
-            self.blocks += 1;
+            self.blocks.count += 1;
             next
         })
     }
 
     /// Reads `message_delta`: the stop reason, and the usage so far.
-    fn end(
-        &mut self,
-        event: &EventMembers<'_>,
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) -> Result<(), UpstreamFault> {
-        if let Some(report) = event.usage {
-            metered.add_report(report, true);
+    fn end(&mut self, delta: Option<&str>, usage: Option<&str>) -> Result<(), UpstreamFault> {
+        if let Some(report) = usage {
+            self.metered.add_report(report, true);
         }
-        let [reason] = json::pick(event.delta.unwrap_or_default(), ["stop_reason"])?;
+        let [reason] = json::pick(delta.unwrap_or_default(), ["stop_reason"])?;
         if let Some(reason) = reason.and_then(stop_reason)
-            && metered.finish_reason.is_none()
+            && self.metered.finish_reason.is_none()
         {
-            self.finish(reason, metered, each);
+            self.finish(reason);
         }
         Ok(())
     }
 
-    fn finish(&mut self, reason: FinishReason, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        self.close(metered, each);
-        metered.finish_reason = Some(reason);
-        each(Delta { block: self.blocks, kind: DeltaKind::Finish(reason) });
+    fn finish(&mut self, reason: FinishReason) {
+        self.close();
+        self.metered.finish_reason = Some(reason);
+        (self.each)(Delta { block: self.blocks.count, kind: DeltaKind::Finish(reason) });
     }
 }
 

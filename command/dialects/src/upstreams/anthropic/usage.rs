@@ -69,25 +69,19 @@ impl AnthropicCounts {
     /// Adds the iterations that the top level leaves out (compaction, advice), which are billed too.
     fn with_iterations(self, iterations: &str) -> Self {
         let each = json::elements(iterations).map_while(Result::ok).filter_map(Self::of);
-        let all = each.fold(Self::default(), Self::plus);
-        Self {
-            uncached: self.uncached.max(all.uncached),
-            read: self.read.max(all.read),
-            written: self.written.max(all.written),
-            written_for_an_hour: self.written_for_an_hour.max(all.written_for_an_hour),
-            has_lifetimes: self.has_lifetimes || all.has_lifetimes,
-            output: self.output.map(|output| output.max(all.output.unwrap_or(0))),
-        }
+        let none = Self { output: Some(0), ..Self::default() };
+        self.combined(each.fold(none, |sum, one| sum.combined(one, |sum, one| sum + one)), u64::max)
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// `None` of output stays `None`.
+    fn combined(self, other: Self, both: fn(u64, u64) -> u64) -> Self {
         Self {
-            uncached: self.uncached + other.uncached,
-            read: self.read + other.read,
-            written: self.written + other.written,
-            written_for_an_hour: self.written_for_an_hour + other.written_for_an_hour,
+            uncached: both(self.uncached, other.uncached),
+            read: both(self.read, other.read),
+            written: both(self.written, other.written),
+            written_for_an_hour: both(self.written_for_an_hour, other.written_for_an_hour),
             has_lifetimes: self.has_lifetimes || other.has_lifetimes,
-            output: Some(self.output.unwrap_or(0) + other.output.unwrap_or(0)),
+            output: self.output.map(|output| both(output, other.output.unwrap_or(0))),
         }
     }
 

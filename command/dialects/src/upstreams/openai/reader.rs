@@ -63,9 +63,9 @@ impl Blocks {
         if ordinal == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
-        self.open = Some(BlockKind::Call);
-        self.count += 1;
-        let block = self.count - 1;
+        // Each call is a block of its own.
+        self.open = None;
+        let block = self.of(BlockKind::Call);
         self.calls.push(StartedCall { id: id.to_owned(), block });
         self.newest.insert(index, ordinal);
         Ok((ordinal, block, true))
@@ -195,7 +195,7 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
 fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
     let text = |value| decoded(Some(value)).map(|text| (!text.is_empty()).then(|| text.into_owned()));
     Ok(match piece {
-        Piece::Text(value) => text(value)?.map(OutputBlock::Text),
+        Piece::Text(value) => text(value)?.map(|text| OutputBlock::Text { text }),
         Piece::Reasoning(value) => {
             text(value)?.map(|text| OutputBlock::Reasoning { text, signature: None, redacted: None })
         }

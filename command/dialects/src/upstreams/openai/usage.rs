@@ -17,15 +17,9 @@ struct OpenAiCounts {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
-    cached: Cached,
+    cache_read: u64,
+    cache_written: u64,
     reasoning: u64,
-}
-
-/// The cached tokens of a report.
-#[derive(Clone, Copy)]
-struct Cached {
-    read: u64,
-    written: u64,
 }
 
 impl OpenAiCounts {
@@ -49,10 +43,8 @@ impl OpenAiCounts {
             prompt: count(prompt),
             completion: count(completion),
             total: count(total),
-            cached: Cached {
-                read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
-                written: count(written).unwrap_or(0),
-            },
+            cache_read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
+            cache_written: count(written).unwrap_or(0),
             // In the details, or beside them (SGLang, Perplexity).
             reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
         }
@@ -67,22 +59,36 @@ impl OpenAiCounts {
             (None, None) => None,
         }
     }
+
+    const fn cached(self) -> u64 {
+        self.cache_read + self.cache_written
+    }
+
+    /// The input classes of a prompt of so many tokens, which includes the cached ones unless they are beside it.
+    fn input(self, prompt: u64, cached_is_beside: bool) -> TokenClasses {
+        TokenClasses {
+            input_uncached_tokens: if cached_is_beside { prompt } else { prompt - self.cached() },
+            input_cache_read_tokens: self.cache_read,
+            input_cache_write_tokens: self.cache_written,
+            ..TokenClasses::default()
+        }
+    }
 }
 
 /// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
 /// missing and does not follow from the total, or if everything is zero.
 fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
-    let OpenAiCounts { total, cached, reasoning, .. } = figures;
+    let (cached, reasoning) = (figures.cached(), figures.reasoning);
     let (prompt, completion) = figures.sides()?;
     // A part that exceeds its whole cannot be in it. This is the more expensive reading.
-    let mut cached_is_beside = cached.tokens() > prompt;
+    let mut cached_is_beside = cached > prompt;
     let mut reasoning_is_beside = reasoning > completion;
     let beside = |is_beside: bool, part: u64| if is_beside { part } else { 0 };
     let explained =
-        prompt + completion + beside(cached_is_beside, cached.tokens()) + beside(reasoning_is_beside, reasoning);
-    let mut unexplained = total.unwrap_or(0).saturating_sub(explained);
+        prompt + completion + beside(cached_is_beside, cached) + beside(reasoning_is_beside, reasoning);
+    let mut unexplained = figures.total.unwrap_or(0).saturating_sub(explained);
     // Some servers leave a part out of its whole, which only the total shows: xAI its reasoning, others cached tokens.
-    let cached_inside = beside(!cached_is_beside, cached.tokens());
+    let cached_inside = beside(!cached_is_beside, cached);
     let reasoning_inside = beside(!reasoning_is_beside, reasoning);
     for (reasoning_leaves, cached_leaves) in [(true, false), (false, true), (true, true)] {
         let left_out = beside(reasoning_leaves, reasoning_inside) + beside(cached_leaves, cached_inside);
@@ -96,7 +102,7 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
         output_text_tokens: if reasoning_is_beside { completion } else { completion - reasoning },
         // Tokens that no part explains are reasoning: Gemini counts it in the total only.
         output_reasoning_tokens: reasoning + unexplained,
-        ..cached.within(prompt, cached_is_beside)
+        ..figures.input(prompt, cached_is_beside)
     };
     (classes.input() + classes.output() > 0).then_some(classes)
 }
@@ -105,28 +111,9 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
 fn reported_input(figures: OpenAiCounts) -> Option<TokenClasses> {
     let input = match classes(figures) {
         Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
-        None => {
-            let (prompt, cached) = (figures.prompt?, figures.cached);
-            cached.within(prompt, cached.tokens() > prompt)
-        }
+        None => figures.input(figures.prompt?, figures.cached() > figures.prompt?),
     };
     (input.input() > 0).then_some(input)
-}
-
-impl Cached {
-    const fn tokens(self) -> u64 {
-        self.read + self.written
-    }
-
-    /// The input classes of a prompt of so many tokens, which includes the cached ones unless `is_beside`.
-    fn within(self, prompt: u64, is_beside: bool) -> TokenClasses {
-        TokenClasses {
-            input_uncached_tokens: if is_beside { prompt } else { prompt - self.tokens() },
-            input_cache_read_tokens: self.read,
-            input_cache_write_tokens: self.written,
-            ..TokenClasses::default()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         let Some(received) = runtime.block_on(collected(answer)) else {
             panic!("{model} has no end for {}", shown(&sent))
         };
-        let metered = if request.streamed() {
+        let metered = if request.facts.streamed {
             let (mut relay, mut out) = (Relay::new(ProviderKind::Openai, &request, "req_1", "m", 0), BytesMut::new());
             let relayed = relay.feed(&received, &mut out).and_then(|()| relay.finish(&mut out));
             relayed.unwrap_or_else(|fault| panic!("{fault}: {} for {model} {}", shown(&received), shown(&sent)));
@@ -81,6 +81,6 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
                 .metered
         };
         let reported = metered.reported.map_or(0, |tokens| tokens.output());
-        assert!(reported <= 500 * request.choices(), "{reported} tokens for {model} {}", shown(&sent));
+        assert!(reported <= 500 * request.facts.choices, "{reported} tokens for {model} {}", shown(&sent));
     });
 }

@@ -2,7 +2,7 @@
 
 use events::refusal::Refusal;
 
-use crate::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
+use crate::chat::read::{BlockCount, MESSAGES_MAX};
 use crate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
@@ -10,7 +10,7 @@ use crate::json::{self, Kind};
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("messages");
     let value = fields.raw("messages").ok_or_else(|| path.refuse("is required"))?;
-    let mut count = BlockCount(0);
+    let mut count = BlockCount::default();
     let read = |element, path: &Path<'_>| message(element, path, &mut count);
     let messages = fields::list(value, &path, (MESSAGES_MAX, "messages"), read)?;
     if messages.is_empty() {
@@ -19,26 +19,12 @@ pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
-/// Number of blocks read so far. It is bounded because a block takes far more memory than its JSON.
-struct BlockCount(usize);
-
-impl BlockCount {
-    fn one_more(&mut self) -> Result<(), Refusal> {
-        self.0 += 1;
-        match self.0 > BLOCKS_MAX {
-            true => Err(Path::Root.field("messages").refuse(format!("has more than {BLOCKS_MAX} blocks"))),
-            false => Ok(()),
-        }
-    }
-}
-
 fn message(text: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Message, Refusal> {
     let mut fields = Fields::read(text, path)?.refuse_unknown(&["role", "content"], &[])?;
     let role = role(&mut fields)?;
     let content_path = path.field("content");
     let value = fields.raw("content").ok_or_else(|| content_path.refuse("is required"))?;
     let content = content(value, &content_path, count)?;
-    fields.finish()?;
     for (index, block) in content.iter().enumerate() {
         if !may_contain(role, block) {
             let at = if json::kind(value) == Kind::Array { content_path.element(index) } else { content_path };
@@ -86,7 +72,7 @@ fn content(value: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Vec<B
     }
     let mut blocks = Vec::new();
     fields::elements(value, path, |element, path| {
-        count.one_more()?;
+        count.one_more("blocks")?;
         blocks.push(block(element, path, count)?);
         Ok(())
     })?;
@@ -108,16 +94,14 @@ fn block(text: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Block, R
     if let Some((_, names)) = BLOCK_FIELDS.iter().find(|(of, _)| *of == kind) {
         fields = fields.refuse_unknown(names, &[])?;
     }
-    let block = match &*kind {
+    Ok(match &*kind {
         "text" => Block::Text(fields.required_string("text")?.into_owned()),
         "image" => Block::Image(image(&mut fields)?),
         "tool_call" => Block::ToolCall(tool_call(&mut fields)?),
         "tool_result" => Block::ToolResult(tool_result(&mut fields, count)?),
         "reasoning" => Block::Reasoning(reasoning(&mut fields)?),
         _ => return Err(path.field("type").refuse("must be text, image, tool_call, tool_result or reasoning")),
-    };
-    fields.finish()?;
-    Ok(block)
+    })
 }
 
 /// `url` (`http`, `https` or `data:`), or `media_type` and `data` in base64; optionally `detail`.
