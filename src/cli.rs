@@ -20,11 +20,13 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
-use events::log::LEDGER_FILE;
+use events::log::{LEDGER_FILE, LogError};
+use secrets::file::SecretFileError;
+use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;
 
 use crate::config::arguments::{Cli, Command, DataArgs};
-use crate::config::{Flags, environment, setting};
+use crate::config::{Flags, WrongConfig, environment, setting};
 
 /// The exit code of what was not begun, for example because of wrong configuration.
 const NOT_BEGUN: u8 = 2;
@@ -42,8 +44,7 @@ pub fn run() -> ExitCode {
     if !matches!(cli.command, Command::Completions(_))
         && let Err(wrong) = environment::check(variables.map(|[name, value]| (name, value)))
     {
-        print_error(&wrong.to_string());
-        return NOT_BEGUN.into();
+        return exit(Err(wrong.into()));
     }
     let flags = Flags::of(&command, &matches);
     match cli.command {
@@ -58,11 +59,23 @@ pub fn run() -> ExitCode {
 }
 
 /// Why a command did not do its work; a sentence.
+#[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("{0}")]
     NotBegun(String),
+    #[error("{0}")]
     Failed(String),
-    /// The sentence is on stdout.
+    /// The sentence was printed before.
+    #[error("")]
     Printed,
+    #[error(transparent)]
+    WrongConfig(#[from] WrongConfig),
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
+    #[error(transparent)]
+    SecretFile(#[from] SecretFileError),
+    #[error("cannot read the ledger: {0}")]
+    Log(#[from] LogError),
 }
 
 impl Failure {
@@ -77,14 +90,14 @@ impl Failure {
 
 /// The exit code of a command, which prints why it failed.
 fn exit(done: Result<(), Failure>) -> ExitCode {
-    let (code, why) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Printed) => return ExitCode::FAILURE,
-        Err(Failure::NotBegun(why)) => (NOT_BEGUN.into(), why),
-        Err(Failure::Failed(why)) => (ExitCode::FAILURE, why),
-    };
-    print_error(&why);
-    code
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    if !matches!(failure, Failure::Printed) {
+        print_error(&failure.to_string());
+    }
+    match failure {
+        Failure::NotBegun(_) | Failure::WrongConfig(_) | Failure::NodeKey(_) => NOT_BEGUN.into(),
+        Failure::Failed(_) | Failure::Printed | Failure::SecretFile(_) | Failure::Log(_) => ExitCode::FAILURE,
+    }
 }
 
 fn single_threaded_runtime() -> Result<Runtime, Failure> {

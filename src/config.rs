@@ -29,8 +29,8 @@ pub use setting::{Flags, Setting, WrongConfig};
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
 /// Enough for two bodies of the largest size.
-const MEMORY_MIB_MIN: usize = 66;
-const MEMORY_MIB_MAX: usize = 1_048_576;
+const MEMORY_MIB_MIN: u64 = 66;
+const MEMORY_MIB_MAX: u64 = 1_048_576;
 const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// Values of `--mode`: this version runs all parts in one process.
 pub const MODES: [&str; 1] = ["all"];
@@ -165,36 +165,31 @@ fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
     UnknownUsage::parse(text).ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
 }
 
-/// Reads MiB; returns bytes.
-fn memory(text: &str) -> Result<usize, String> {
-    let allowed = |mib: &usize| (MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(mib);
-    let read = text.parse().ok().filter(allowed).map(|mib| mib * 1024 * 1024);
-    read.ok_or_else(|| {
-        let value = truncated(text);
-        format!("is {value:?}, but must be a whole number of MiB from {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX}")
+/// Reads a whole number of `things`.
+fn whole(text: &str, things: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
+    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
+        let (value, min, max) = (truncated(text), bounds.start(), bounds.end());
+        format!("is {value:?}, but must be a whole number of {things} from {min} to {max}")
     })
 }
 
+/// Reads MiB; returns bytes.
+fn memory(text: &str) -> Result<usize, String> {
+    let mib = whole(text, "MiB", MEMORY_MIB_MIN..=MEMORY_MIB_MAX)?;
+    usize::try_from(mib * 1024 * 1024).map_err(|error| error.to_string())
+}
+
 fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) if bounds.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => {
-            let (min, max) = bounds.into_inner();
-            Err(format!("is {:?}, but must be a whole number of seconds from {min} to {max}", truncated(text)))
-        }
-    }
+    whole(text, "seconds", bounds).map(Duration::from_secs)
 }
 
 /// Reads a rate limit; empty means none.
 fn requests_per_hour(text: &str) -> Result<Option<u64>, String> {
-    match text.parse() {
-        Ok(requests) if (1..=REQUESTS_PER_HOUR_MAX).contains(&requests) => Ok(Some(requests)),
-        _ if text.is_empty() => Ok(None),
-        _ => Err(format!(
-            "is {:?}, but must be a whole number of requests per hour from 1 to {REQUESTS_PER_HOUR_MAX}, or unset",
-            truncated(text)
-        )),
+    if text.is_empty() {
+        return Ok(None);
     }
+    let read = whole(text, "requests per hour", 1..=REQUESTS_PER_HOUR_MAX);
+    read.map(Some).map_err(|problem| format!("{problem}, or unset"))
 }
 
 fn admin_key(text: String) -> Result<Secret, WrongConfig> {

@@ -72,7 +72,7 @@ impl Metrics {
             tracing::error!(%error, "cannot render some metrics");
         }
         self.figures.write_money(&mut out);
-        let mut text = TextWriter::appending_to(out);
+        let mut text = TextWriter { out: &mut out };
         self.write_log(&mut text);
         self.write_views(&mut text);
         text.gauge("ledgerway_requests_in_flight", "Requests whose response has not ended", self.in_flight.count());
@@ -87,10 +87,10 @@ impl Metrics {
         if let Some(process) = self.process.sample().await {
             process.write(&mut text);
         }
-        text.finish()
+        out
     }
 
-    fn write_log(&self, text: &mut TextWriter) {
+    fn write_log(&self, text: &mut TextWriter<'_>) {
         let figures = self.log.figures();
         text.gauge("ledgerway_log_head_position", "Position of the last event of the log", self.log.head().position);
         text.gauge("ledgerway_log_writable", "1 while the ledger is writable", u8::from(self.log.is_writable()));
@@ -117,7 +117,7 @@ impl Metrics {
         );
     }
 
-    fn write_bodies(&self, text: &mut TextWriter) {
+    fn write_bodies(&self, text: &mut TextWriter<'_>) {
         let kinds = [("inference", &self.memories.inference), ("administration", &self.memories.administration)];
         let held = "ledgerway_request_body_bytes";
         text.family(held, Kind::Gauge, "Bytes of request bodies in memory");
@@ -131,7 +131,7 @@ impl Metrics {
         text.gauge("ledgerway_answer_bytes_max", bound, answers.bounds().process);
     }
 
-    fn write_views(&self, text: &mut TextWriter) {
+    fn write_views(&self, text: &mut TextWriter<'_>) {
         let views = self.views.status();
         let mut family = |name: &str, help: &str, value: &dyn Fn(&projections::views::ViewStatus) -> String| {
             text.family(name, Kind::Gauge, help);
@@ -154,7 +154,7 @@ impl Metrics {
     }
 }
 
-fn write_commits(text: &mut TextWriter, figures: &BatchFigures) {
+fn write_commits(text: &mut TextWriter<'_>, figures: &BatchFigures) {
     const NAME: &str = "ledgerway_log_commit_seconds";
     text.family(NAME, Kind::Histogram, "Time from the first statement of a batch to the end of its commit");
     let bucket = format!("{NAME}_bucket");

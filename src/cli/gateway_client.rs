@@ -32,17 +32,12 @@ impl GatewayClient {
     pub fn new(url: &str, dir: &Path) -> Result<Self, GatewayError> {
         let authority = url.strip_prefix("http://").unwrap_or(url).to_owned();
         let given = std::env::var(operator_key::VARIABLE).ok().filter(|key| !key.is_empty());
-        let key = match given {
-            Some(key) => key,
-            None => std::fs::read_to_string(dir.join(operator_key::FILE)).map_err(|error| {
-                let path = dir.join(operator_key::FILE);
-                let variable = operator_key::VARIABLE;
-                GatewayError(format!(
-                    "cannot read the operator's key from {}: {error}; or set {variable}",
-                    path.display()
-                ))
-            })?,
+        let path = dir.join(operator_key::FILE);
+        let unreadable = |error| {
+            let (path, variable) = (path.display(), operator_key::VARIABLE);
+            GatewayError(format!("cannot read the operator's key from {path}: {error}; or set {variable}"))
         };
+        let key = given.map_or_else(|| std::fs::read_to_string(&path).map_err(unreadable), Ok)?;
         Ok(Self { authority, key: Secret::new(key.trim().to_owned()) })
     }
 

@@ -49,27 +49,28 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
 fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
     let served =
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
-    match served {
-        LockHolder::Nobody => rebuild_here(dir, views),
-        LockHolder::At(url) => rebuild_in_gateway(&GatewayClient::new(&url, dir).map_err(Failure::not_begun)?, views),
+    let position = match served {
+        LockHolder::Nobody => rebuild_here(dir, views)?,
+        LockHolder::At(url) => rebuild_in_gateway(&GatewayClient::new(&url, dir).map_err(Failure::not_begun)?, views)?,
         LockHolder::WithoutAddress => {
             let why =
                 "another process uses the folder and has not published its address yet; try again when it is ready";
-            Err(Failure::NotBegun(why.to_owned()))
+            return Err(Failure::NotBegun(why.to_owned()));
         }
-    }
+    };
+    Ok(format!("rebuilt {} as of position {position}", names(views)))
 }
 
-fn rebuild_here(dir: &Path, views: &[View]) -> Result<String, Failure> {
+fn rebuild_here(dir: &Path, views: &[View]) -> Result<u64, Failure> {
     let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
     let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
     let rebuilt = offline::rebuild(dir, views, &mut |position, last| progress.at(position, last));
     let position = rebuilt.map_err(Failure::failed)?;
     progress.done();
-    Ok(format!("rebuilt {} as of position {position}", names(views)))
+    Ok(position)
 }
 
-fn rebuild_in_gateway(gateway: &GatewayClient, views: &[View]) -> Result<String, Failure> {
+fn rebuild_in_gateway(gateway: &GatewayClient, views: &[View]) -> Result<u64, Failure> {
     single_threaded_runtime()?.block_on(async {
         for (begun, view) in views.iter().enumerate() {
             let started = gateway.request(Method::POST, &format!("/v1/admin/views/{}/rebuild", view.as_str())).await;
@@ -103,14 +104,14 @@ fn rebuild_of(projections: &Value, view: View) -> Result<&Value, Failure> {
     })
 }
 
-fn result_of(views: &[View], rebuilds: &[&Value]) -> Result<String, Failure> {
+/// The position as of which all of them are rebuilt.
+fn result_of(views: &[View], rebuilds: &[&Value]) -> Result<u64, Failure> {
     let failed = views.iter().zip(rebuilds).find(|(_, rebuild)| rebuild["state"] != "done");
     if let Some((view, rebuild)) = failed {
         let why = rebuild["error"].as_str().unwrap_or("no reason given");
         return Err(Failure::Failed(format!("{} was not rebuilt: {why}", view.as_str())));
     }
-    let position = rebuilds.iter().filter_map(|rebuild| rebuild["position"].as_u64()).min().unwrap_or(0);
-    Ok(format!("rebuilt {} as of position {position}", names(views)))
+    Ok(rebuilds.iter().filter_map(|rebuild| rebuild["position"].as_u64()).min().unwrap_or(0))
 }
 
 fn names(views: &[View]) -> String {

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{ExpiredHolds, Log, LogError, LogOptions};
+use events::log::{ExpiredHolds, Log, LogOptions};
 use events::time::{Clock, SystemClock};
-use secrets::file::{self, SecretFileError};
+use secrets::file;
 use secrets::keyless::KeylessProvider;
 use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
 use secrets::reseal::{PreviousKey, Resealed, StoredSecrets, reseal};
@@ -19,35 +19,11 @@ use secrets::{NodeKey, Secret};
 use super::{Failure, exit, find_ledger, print_line, printable, single_threaded_runtime, variable};
 use crate::config::arguments::ResealArgs;
 use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
-use crate::config::{Flags, WrongConfig, boolean, node_key as node_key_of};
+use crate::config::{Flags, boolean, node_key as node_key_of};
 
 const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
 /// The most providers that are listed by name.
 const NAMED_MAX: usize = 20;
-
-impl From<WrongConfig> for Failure {
-    fn from(wrong: WrongConfig) -> Self {
-        Self::not_begun(wrong)
-    }
-}
-
-impl From<NodeKeyError> for Failure {
-    fn from(error: NodeKeyError) -> Self {
-        Self::not_begun(error)
-    }
-}
-
-impl From<SecretFileError> for Failure {
-    fn from(error: SecretFileError) -> Self {
-        Self::failed(error)
-    }
-}
-
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
-        Self::Failed(format!("cannot read the ledger: {error}"))
-    }
-}
 
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
     let replaced = Keys::read(args, flags).and_then(|keys| {
@@ -157,15 +133,15 @@ impl<'a> Folder<'a> {
     /// Errors: another one did, so that nothing of what is asked for was done.
     async fn check_repeated(&self, keys: &Keys, in_force: &NodeKey) -> Result<(), Failure> {
         let replaced = StoredSecrets::replacement_by(self.log, in_force).await?;
+        let nothing_to_do = |why: &str| {
+            let place = if keys.new.is_some() { VARIABLE.to_owned() } else { self.path.display().to_string() };
+            let (dir, key) = (self.dir.display(), in_force.fingerprint());
+            Failure::NotBegun(format!("nothing to do: {dir} is sealed under the key in {place} ({key}){why}"))
+        };
         let Some(text) = &keys.previous else {
             return match replaced {
                 Some(replaced) if keys.is_previous_lost && replaced.previous.is_none() => Ok(()),
-                _ if keys.is_previous_lost => Err(Failure::NotBegun(format!(
-                    "nothing to do: {} is sealed under the key in {} ({}), so nothing is lost",
-                    self.dir.display(),
-                    self.place_of_the_new_key(keys),
-                    in_force.fingerprint()
-                ))),
+                _ if keys.is_previous_lost => Err(nothing_to_do(", so nothing is lost")),
                 Some(_) if keys.new.is_some() => Ok(()),
                 _ => Err(self.new_key_missing(keys)),
             };
@@ -177,17 +153,8 @@ impl<'a> Folder<'a> {
         if replaced.is_some_and(|replaced| replaced.previous.as_deref() == Some(previous.as_str())) {
             return Ok(());
         }
-        Err(Failure::NotBegun(format!(
-            "nothing to do: {} is sealed under the key in {} ({}); the key in {PREVIOUS_VARIABLE} opens nothing here; are the \
-             two swapped?",
-            self.dir.display(),
-            self.place_of_the_new_key(keys),
-            in_force.fingerprint()
-        )))
-    }
-
-    fn place_of_the_new_key(&self, keys: &Keys) -> String {
-        if keys.new.is_some() { VARIABLE.to_owned() } else { self.path.display().to_string() }
+        let why = format!("; the key in {PREVIOUS_VARIABLE} opens nothing here; are the two swapped?");
+        Err(nothing_to_do(&why))
     }
 
     /// Replaces `node.key` by the new key. The old key is kept in a file of its own, because earlier backups need it.
@@ -210,8 +177,8 @@ impl<'a> Folder<'a> {
             Some(new) => new.clone(),
             None => file::read(&self.path)?.ok_or_else(|| self.new_key_missing(keys))?,
         };
-        let malformed = || NodeKeyError::Malformed { path: self.path.clone() };
-        let key = NodeKey::from_variable(text.reveal()).map_err(|_| malformed())?;
+        let malformed = |_| NodeKeyError::Malformed { path: self.path.clone() };
+        let key = NodeKey::from_variable(text.reveal()).map_err(malformed)?;
         Ok((key, Secret::new(text.reveal().trim().to_ascii_lowercase())))
     }
 
@@ -236,11 +203,8 @@ impl<'a> Folder<'a> {
             Some(previous) => {
                 let key = NodeKey::from_variable(previous.reveal())?;
                 let hint = if in_file.is_some() { format!("; {path} has that key") } else { String::new() };
-                let wrong = || {
-                    let wrong = format!("{PREVIOUS_VARIABLE} is not the key that {dir} is sealed under{hint}");
-                    Failure::NotBegun(wrong)
-                };
-                stored.opens_under(&key).then_some(Some(key)).ok_or_else(wrong)
+                let wrong = format!("{PREVIOUS_VARIABLE} is not the key that {dir} is sealed under{hint}");
+                if stored.opens_under(&key) { Ok(Some(key)) } else { Err(Failure::NotBegun(wrong)) }
             }
         }
     }

@@ -44,7 +44,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use upstream::UpstreamClients;
 
 use super::welcome::Welcome;
-use super::{NOT_BEGUN, logging, print_error, print_line, variable};
+use super::{Failure, exit, logging, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
@@ -64,34 +64,22 @@ const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Why the gateway did not start or stop cleanly; one sentence.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
-    let read = Config::read(args, flags, variable)
-        .and_then(|config| Ok((config, log_filter::read(variable("RUST_LOG").as_deref())?)));
-    let (config, filter) = match read {
-        Ok(read) => read,
-        Err(wrong) => {
-            print_error(&wrong.to_string());
-            return NOT_BEGUN.into();
-        }
-    };
-    logging::start(filter);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            print_error(&format!("cannot start the runtime: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(serve(config)) {
-        Ok(code) => code,
-        Err(error) => {
-            print_error(&error.to_string());
-            let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
-            if is_wrongly_configured { NOT_BEGUN.into() } else { ExitCode::FAILURE }
-        }
-    }
+    exit(start(args, flags))
+}
+
+fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
+    let config = Config::read(args, flags, variable)?;
+    logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let got_second_signal = runtime.block_on(serve(config)).map_err(|error| {
+        let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
+        if is_wrongly_configured { Failure::not_begun(error) } else { Failure::failed(error) }
+    })?;
+    if got_second_signal { Err(Failure::Printed) } else { Ok(()) }
 }
 
 /// What runs beside the requests, in the order of its start.
@@ -108,7 +96,8 @@ struct Engines {
     memories: BodyMemories,
 }
 
-async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
+/// Returns whether a second signal cut the shutdown short.
+async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
@@ -122,13 +111,8 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
     let engines = start_engines(&config, &clock).await?;
     let in_flight = InFlight::new();
     let traces = TraceFigures::register(&engines.registry)?;
-    let (tracer, exporting) = match config.traces.take() {
-        Some(target) => {
-            let (tracer, exporting) = Exporting::start(target, traces, ids.clone(), Arc::clone(&clock))?;
-            (Some(tracer), Some(exporting))
-        }
-        None => (None, None),
-    };
+    let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
+    let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
     let (door, vault) = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let mut serving = tokio::task::JoinSet::new();
@@ -183,10 +167,10 @@ async fn serve(mut config: Config) -> Result<ExitCode, Failure> {
         // Dropping the log would wait for its writer, which hangs.
         std::process::exit(1);
     }
-    Ok(if got_second_signal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(got_second_signal)
 }
 
-async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, Failure> {
+async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options = LogOptions {
         hold_ttl: config.hold_ttl,
@@ -196,7 +180,7 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
     let opened = tokio::task::spawn_blocking(move || {
         let log = Log::open(&data, options)?;
         let (views, views_thread) = views::start(&log, &data, engines_clock)?;
-        Ok::<_, Failure>((log, views, views_thread))
+        Ok::<_, ServeError>((log, views, views_thread))
     });
     let (log, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
     let (tables, tables_task) = tables::start(&log).await?;
@@ -245,13 +229,10 @@ async fn keep_serving(config: &Config, in_flight: &InFlight, signals: &mut Signa
 
 /// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it
 /// is not.
-fn open_failure(config: &Config, error: Failure) -> Failure {
-    match error.downcast::<OpenError>() {
-        Ok(open) => match *open {
-            OpenError::Folder(FolderError::Unusable { path, source }) => config.data_unusable(&path, &source).into(),
-            other => other.into(),
-        },
-        Err(other) => other,
+fn open_failure(config: &Config, error: ServeError) -> ServeError {
+    match error.downcast_ref() {
+        Some(OpenError::Folder(FolderError::Unusable { path, source })) => config.data_unusable(path, source).into(),
+        _ => error,
     }
 }
 
@@ -263,7 +244,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-) -> Result<(Door, Arc<Vault>), Failure> {
+) -> Result<(Door, Arc<Vault>), ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
     // In an empty log nothing was sealed with another key.
@@ -340,14 +321,13 @@ async fn open_door(
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
-    let api = inference::routes(Arc::new(gateway))
+    let mut api = inference::routes(Arc::new(gateway))
         .merge(admin::routes(admin))
         .merge(query::routes(queries, MODELS_WORDING))
         .merge(health_routes(health));
-    let api = match &config.metrics_listen {
-        Some(_) => api,
-        None => api.merge(metrics::routes(metrics_of(engines, in_flight, clock))),
-    };
+    if config.metrics_listen.is_none() {
+        api = api.merge(metrics::routes(metrics_of(engines, in_flight, clock)));
+    }
     let parts = DoorParts {
         authenticator,
         tables: tables.clone(),

@@ -25,7 +25,7 @@ use super::{Failure, exit, find_ledger, print_line};
 use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
-use budgets::{NearLimit, RefusalCounts};
+use budgets::NearLimit;
 
 /// The most tenants and budgets that are shown.
 const SHOWN_MAX: usize = 5;
@@ -62,7 +62,7 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 }
 
 fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
-    let json = flags.check(JSON, boolean(&args.json)).map_err(Failure::not_begun)?;
+    let json = flags.check(JSON, boolean(&args.json))?;
     let ledger = find_ledger(&args.data, flags)?;
     let dir = &args.data.dir;
     let status = offline::read_consistently(dir, || read_status(dir, &ledger, SystemClock::new().now()));
@@ -92,7 +92,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         views_summary = read_views(&[])?;
     }
     let refusals = views_summary.as_ref().map(|views_summary| views_summary.refusals.as_slice()).unwrap_or_default();
-    let refused = RefusalCounts::of(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
+    let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
     let owners: Vec<(StreamKind, String)> =
         near.iter().map(|budget| (budget.scope.kind(), budget.scope.to_string())).collect();
@@ -145,6 +145,7 @@ impl OpenHolds {
 
 impl Status {
     fn json(&self) -> Value {
+        let keyless = self.keyless.iter().map(|provider| json!({ "provider_id": provider.id, "name": provider.name }));
         let listening = match &self.served {
             LockHolder::At(url) => Some(url.as_str()),
             LockHolder::Nobody | LockHolder::WithoutAddress => None,
@@ -165,7 +166,7 @@ impl Status {
                 "last_expires_at": self.holds.last_expires_at.map(rfc3339),
             },
             "today": self.today_json(),
-            "providers_without_key": self.keyless.iter().map(keyless_json).collect::<Vec<_>>(),
+            "providers_without_key": keyless.collect::<Vec<_>>(),
             "budgets_near_limit": self.near.iter().map(NearLimit::json).collect::<Vec<_>>(),
         })
     }
@@ -197,8 +198,4 @@ impl Status {
         });
         json!({ "date": self.now.date_naive().to_string(), "tenants": tenants.collect::<Vec<_>>() })
     }
-}
-
-fn keyless_json(provider: &KeylessProvider) -> Value {
-    json!({ "provider_id": provider.id, "name": provider.name })
 }

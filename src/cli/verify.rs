@@ -22,17 +22,8 @@ const BROKEN_WAL: &str =
 /// What to do about tables and indexes that do not match the events: either may be wrong.
 const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
-/// The result for a sound folder.
-struct Verified {
-    sound: Sound,
-    views: Views,
-}
-
-/// The result for the views.
-enum Views {
-    Skipped,
-    Comparison(Comparison),
-}
+/// The result for a sound folder; without a comparison if the views were not asked for.
+type Verified = (Sound, Option<Comparison>);
 
 /// Why the folder is not sound, or could not be checked.
 enum Fault {
@@ -45,29 +36,20 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
 }
 
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
-    let json = flags.check(JSON, boolean(&args.json)).map_err(Failure::not_begun)?;
-    let log_only = flags.check(LOG_ONLY, boolean(&args.log_only)).map_err(Failure::not_begun)?;
+    let json = flags.check(JSON, boolean(&args.json))?;
+    let log_only = flags.check(LOG_ONLY, boolean(&args.log_only))?;
     let ledger = find_ledger(&args.data, flags)?;
     let dir = &args.data.dir;
-    let result = offline::read_consistently(dir, || verify(dir, &ledger, log_only));
-    if json && let Some(object) = as_json(&result) {
-        print_line(&object.to_string());
-    }
-    match result {
-        Ok(verified) => {
-            if !json {
-                print_line(&summary(&verified));
-            }
-            Ok(())
+    let (line, checked) = match offline::read_consistently(dir, || verify(dir, &ledger, log_only)) {
+        Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified) }, Ok(())),
+        Err(Fault::Broken { position, reason, sentence }) => {
+            let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
+            (if json { object.to_string() } else { format!("broken: {sentence}") }, Err(Failure::Printed))
         }
-        Err(Fault::Broken { sentence, .. }) => {
-            if !json {
-                print_line(&format!("broken: {sentence}"));
-            }
-            Err(Failure::Printed)
-        }
-        Err(Fault::Unreadable(why)) => Err(Failure::NotBegun(why)),
-    }
+        Err(Fault::Unreadable(why)) => return Err(Failure::NotBegun(why)),
+    };
+    print_line(&line);
+    checked
 }
 
 fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> {
@@ -85,15 +67,14 @@ fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> 
     check_wal(ledger, last)?;
     let sound = verified.map_err(|error| log_fault(ledger, error))?;
     if log_only {
-        return Ok(Verified { sound, views: Views::Skipped });
+        return Ok((sound, None));
     }
     let mut progress = Progress::new("views", WithoutTerminal::Silent);
     let compared = compare(dir, &*reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }
-    let views = compared.map_err(|error| views_fault(ledger, error))?;
-    Ok(Verified { sound, views: Views::Comparison(views) })
+    Ok((sound, Some(compared.map_err(|error| views_fault(ledger, error))?)))
 }
 
 /// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.
@@ -136,32 +117,22 @@ fn views_fault(ledger: &Path, error: CompareError) -> Fault {
 }
 
 /// One line for people.
-fn summary(verified: &Verified) -> String {
-    let Sound { events, open_holds } = verified.sound;
-    let views = match verified.views {
-        Views::Skipped => "views not checked".to_owned(),
-        Views::Comparison(Comparison::Same { rows }) => format!("{rows} rows of views"),
-        Views::Comparison(Comparison::Absent) => "no views to compare".to_owned(),
-        Views::Comparison(Comparison::OtherVersion) => "views are of another version, not compared".to_owned(),
+fn summary((Sound { events, open_holds }, views): &Verified) -> String {
+    let views = match views {
+        None => "views not checked".to_owned(),
+        Some(Comparison::Same { rows }) => format!("{rows} rows of views"),
+        Some(Comparison::Absent) => "no views to compare".to_owned(),
+        Some(Comparison::OtherVersion) => "views are of another version, not compared".to_owned(),
     };
     format!("sound: {events} events, {open_holds} open holds, {views}")
 }
 
-/// The result as JSON; `None` if it could not be checked.
-fn as_json(result: &Result<Verified, Fault>) -> Option<serde_json::Value> {
-    match result {
-        Ok(Verified { sound, views }) => {
-            let views = match views {
-                Views::Skipped => json!("left_out"),
-                Views::Comparison(Comparison::Same { rows }) => json!({ "rows": rows }),
-                Views::Comparison(Comparison::Absent) => json!("absent"),
-                Views::Comparison(Comparison::OtherVersion) => json!("of_another_version"),
-            };
-            Some(json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views }))
-        }
-        Err(Fault::Broken { position, reason, .. }) => {
-            Some(json!({ "sound": false, "broken": { "position": position, "reason": reason } }))
-        }
-        Err(Fault::Unreadable(_)) => None,
-    }
+fn as_json((sound, views): &Verified) -> serde_json::Value {
+    let views = match views {
+        None => json!("left_out"),
+        Some(Comparison::Same { rows }) => json!({ "rows": rows }),
+        Some(Comparison::Absent) => json!("absent"),
+        Some(Comparison::OtherVersion) => json!("of_another_version"),
+    };
+    json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views })
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::builder::{OsStringValueParser, Str, TypedValueParser};
+use clap::{Arg, Args, Parser, Subcommand, ValueHint};
 use events::ledger::UnknownUsage;
 use projections::views::View;
 
@@ -30,7 +30,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the gateway
-    #[command(after_help = SECRETS)]
+    #[command(after_help = SECRETS, mut_args = taking_negative_numbers)]
     Serve(Box<ServeArgs>),
     /// Upgrade the databases in the data folder to this version; creates an empty ledger if there is none
     Migrate(DataArgs),
@@ -46,6 +46,13 @@ pub enum Command {
     Status(StatusArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
+}
+
+/// A negative number is a value of these arguments, which is then refused as one, and not an unknown flag.
+fn taking_negative_numbers(argument: Arg) -> Arg {
+    let is_number = |name: &Str| matches!(name.as_str(), "MIB" | "NUMBER" | "SECONDS");
+    let takes_them = argument.get_value_names().is_some_and(|names| names.iter().any(is_number));
+    argument.allow_negative_numbers(takes_them)
 }
 
 /// Values are read as text and checked by [`super::Config`], so that a wrong one is refused in one sentence.
@@ -67,13 +74,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
     /// Time after which a hold expires, in seconds
-    #[arg(
-        long,
-        env = "LEDGERWAY_HOLD_TTL_SECONDS",
-        value_name = "SECONDS",
-        default_value = "900",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
     /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
@@ -81,22 +82,10 @@ pub struct ServeArgs {
         value_parser = OneOf::new(UnknownUsage::words()))]
     pub unknown_usage: String,
     /// How long to wait for requests in flight after SIGTERM, in seconds
-    #[arg(
-        long,
-        env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS",
-        value_name = "SECONDS",
-        default_value = "30",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, env = "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "30")]
     pub drain_timeout_seconds: String,
     /// How long to keep serving after SIGTERM while reporting that it is not ready, in seconds
-    #[arg(
-        long,
-        env = "LEDGERWAY_DRAIN_DELAY_SECONDS",
-        value_name = "SECONDS",
-        default_value = "0",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", value_name = "SECONDS", default_value = "0")]
     pub drain_delay_seconds: String,
     /// Origins whose web pages may call the gateway, separated by commas; * for all
     #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
@@ -106,7 +95,6 @@ pub struct ServeArgs {
         long,
         env = "LEDGERWAY_RATE_LIMIT_REQUESTS",
         value_name = "NUMBER",
-        allow_negative_numbers = true,
         default_value = "",
         hide_default_value = true
     )]
@@ -116,19 +104,12 @@ pub struct ServeArgs {
         long,
         env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
         value_name = "NUMBER",
-        allow_negative_numbers = true,
         default_value = "",
         hide_default_value = true
     )]
     pub admin_rate_limit_requests: String,
     /// Total memory for bodies of inference requests, in MiB
-    #[arg(
-        long,
-        env = "LEDGERWAY_BODY_MEMORY_MIB",
-        value_name = "MIB",
-        default_value = "160",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, env = "LEDGERWAY_BODY_MEMORY_MIB", value_name = "MIB", default_value = "160")]
     pub body_memory_mib: String,
     /// Total memory for responses to inference requests, in MiB
     #[arg(long, env = "LEDGERWAY_ANSWER_MEMORY_MIB", value_name = "MIB", default_value = "160")]

@@ -41,15 +41,9 @@ const READ_BYTES_MAX: usize = 8 * 1024;
 const HTTP2_PREFACE_START: &[u8] = b"PRI";
 const HTTP2_PREFACE_BYTES: usize = 24;
 
-/// The requests of one connection, shared by its socket and its service. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct ConnectionRequests {
-    state: Arc<ConnectionState>,
-}
-
+/// The requests of one connection, shared by its socket and its service.
 #[derive(Default)]
-struct ConnectionState {
-    /// Number of heads that were complete.
+pub struct ConnectionRequests {
     heads: AtomicUsize,
     in_progress: AtomicUsize,
     /// True while nothing of a response has been written and the client understands an interim one.
@@ -60,42 +54,42 @@ struct ConnectionState {
 
 impl ConnectionRequests {
     /// Records that the head of a request is complete.
-    pub fn begin(&self, version: http::Version) -> RequestInProgress {
-        self.state.heads.fetch_add(1, Ordering::Relaxed);
-        self.state.in_progress.fetch_add(1, Ordering::Relaxed);
-        self.state.interim_allowed.store(version == http::Version::HTTP_11, Ordering::Relaxed);
-        RequestInProgress(self.clone())
+    pub fn begin(self: &Arc<Self>, version: http::Version) -> RequestInProgress {
+        self.heads.fetch_add(1, Ordering::Relaxed);
+        self.in_progress.fetch_add(1, Ordering::Relaxed);
+        self.interim_allowed.store(version == http::Version::HTTP_11, Ordering::Relaxed);
+        RequestInProgress(Arc::clone(self))
     }
 
-    /// True once the head of any request was complete.
-    pub fn any_begun(&self) -> bool {
-        self.state.heads.load(Ordering::Relaxed) > 0
+    /// Number of heads that were complete.
+    pub fn heads(&self) -> usize {
+        self.heads.load(Ordering::Relaxed)
     }
 
     fn any_in_progress(&self) -> bool {
-        self.state.in_progress.load(Ordering::Relaxed) > 0
+        self.in_progress.load(Ordering::Relaxed) > 0
     }
 
     /// True while a peer that has closed its sending side may be waiting for the end of a response.
     fn any_finite_in_progress(&self) -> bool {
-        self.any_in_progress() && !self.state.is_endless.load(Ordering::Relaxed)
+        self.any_in_progress() && !self.is_endless.load(Ordering::Relaxed)
     }
 }
 
 /// One request, until all of its response has been handed over.
-pub struct RequestInProgress(ConnectionRequests);
+pub struct RequestInProgress(Arc<ConnectionRequests>);
 
 impl Drop for RequestInProgress {
     fn drop(&mut self) {
-        self.0.state.is_endless.store(false, Ordering::Relaxed);
-        self.0.state.in_progress.fetch_sub(1, Ordering::Relaxed);
+        self.0.is_endless.store(false, Ordering::Relaxed);
+        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl RequestInProgress {
     /// Marks the response as endless: a peer that then stops sending counts as gone, since nothing else would ever show it.
     pub fn mark_endless(&self) {
-        self.0.state.is_endless.store(true, Ordering::Relaxed);
+        self.0.is_endless.store(true, Ordering::Relaxed);
     }
 }
 
@@ -109,7 +103,7 @@ struct Head {
 /// A client's connection, as hyper reads and writes it.
 pub struct WatchedConnection {
     stream: WriteTimeout<TcpStream>,
-    requests: ConnectionRequests,
+    requests: Arc<ConnectionRequests>,
     head: Option<Head>,
     /// Number of bytes read; the first ones decide which protocol it is.
     bytes_read: usize,
@@ -124,10 +118,9 @@ pub struct WatchedConnection {
 }
 
 impl WatchedConnection {
-    pub fn new(stream: TcpStream, requests: ConnectionRequests, parse_errors: ParseErrorResponses) -> Self {
-        let stream = WriteTimeout::new(stream);
+    pub fn new(stream: TcpStream, requests: Arc<ConnectionRequests>, parse_errors: ParseErrorResponses) -> Self {
         Self {
-            stream,
+            stream: WriteTimeout::new(stream),
             requests,
             head: None,
             bytes_read: 0,
@@ -153,14 +146,13 @@ impl WatchedConnection {
             // HTTP/2's own frames show whether the peer is there.
             self.head = None;
         } else if self.head.is_none() && !self.requests.any_in_progress() {
-            let after = self.requests.state.heads.load(Ordering::Relaxed);
-            self.head = Some(Head { after, deadline: Box::pin(sleep(HEAD_MAX)) });
+            self.head = Some(Head { after: self.requests.heads(), deadline: Box::pin(sleep(HEAD_MAX)) });
         }
     }
 
     /// Ready with an error once a head has taken too long.
     fn poll_head_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let heads = self.requests.state.heads.load(Ordering::Relaxed);
+        let heads = self.requests.heads();
         self.head.take_if(|head| head.after != heads);
         let Some(head) = &mut self.head else { return Poll::Pending };
         ready!(head.deadline.as_mut().poll(context));
@@ -173,8 +165,9 @@ impl WatchedConnection {
     /// Waits for a peer that has closed its sending side, and may still read while a finite response is in progress. Ready
     /// when there is none left, or with an error when the peer turns out to have gone.
     fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.half_closed.is_none() {
-            self.send_interim_response(context);
+        if self.half_closed.is_none() && self.requests.interim_allowed.swap(false, Ordering::Relaxed) {
+            // If the socket has no room for so little, the peer does not read anyway.
+            let _ = Pin::new(&mut self.stream).poll_write(context, INTERIM_RESPONSE);
         }
         let next_check = self.half_closed.get_or_insert_with(|| Box::pin(sleep(PEER_CHECK_INTERVAL)));
         while self.requests.any_finite_in_progress() {
@@ -190,8 +183,7 @@ impl WatchedConnection {
     /// True if what is written now answers no complete request, because every response has been written: then it is
     /// hyper's own response to a head that it cannot parse. One that follows a response still being written is missed.
     fn answers_no_request(&self) -> bool {
-        let heads = self.requests.state.heads.load(Ordering::Relaxed);
-        !self.is_http2 && heads == self.answered && !self.requests.any_in_progress()
+        !self.is_http2 && self.requests.heads() == self.answered && !self.requests.any_in_progress()
     }
 
     /// Ready once the replacement has been written.
@@ -218,13 +210,6 @@ impl WatchedConnection {
         let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
         buffer.put_slice(part.filled());
         polled
-    }
-
-    fn send_interim_response(&mut self, context: &mut Context<'_>) {
-        if self.requests.state.interim_allowed.swap(false, Ordering::Relaxed) {
-            // If the socket has no room for so little, the peer does not read anyway.
-            let _ = Pin::new(&mut self.stream).poll_write(context, INTERIM_RESPONSE);
-        }
     }
 }
 
@@ -256,7 +241,7 @@ impl AsyncRead for WatchedConnection {
 
 impl AsyncWrite for WatchedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.requests.state.interim_allowed.store(false, Ordering::Relaxed);
+        self.requests.interim_allowed.store(false, Ordering::Relaxed);
         ready!(self.poll_replacement(context))?;
         if self.answers_no_request()
             && let Some(response) = self.parse_errors.replacement(bytes)
@@ -277,7 +262,7 @@ impl AsyncWrite for WatchedConnection {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }
-        self.requests.state.interim_allowed.store(false, Ordering::Relaxed);
+        self.requests.interim_allowed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -290,7 +275,7 @@ impl AsyncWrite for WatchedConnection {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         // hyper flushes when it has nothing left to write.
         if !self.requests.any_in_progress() {
-            self.answered = self.requests.state.heads.load(Ordering::Relaxed);
+            self.answered = self.requests.heads();
         }
         Poll::Ready(Ok(()))
     }

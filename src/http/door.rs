@@ -105,7 +105,7 @@ impl Door {
                 let mut response = cors.answer(request, |request| self.clone().answer_same_origin(request, peer)).await;
                 if !response.headers().contains_key(REQUEST_ID_HEADER) {
                     // A preflight, which CORS has answered.
-                    set_request_id(&mut response, &parts.ids.make::<RequestId>().to_string());
+                    set_header(&mut response, REQUEST_ID_HEADER, &parts.ids.make::<RequestId>().to_string());
                 }
                 response
             }
@@ -155,7 +155,7 @@ impl Door {
         }
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
         set_position(&mut response, position);
-        set_request_id(&mut response, &request_id);
+        set_header(&mut response, REQUEST_ID_HEADER, &request_id);
         if let Some(name) = form.request_id_header() {
             set_header(&mut response, name, &request_id);
         }
@@ -290,10 +290,6 @@ fn set_position(response: &mut Response, position: Option<u64>) {
     if let Some(position) = position {
         response.headers_mut().insert(POSITION_HEADER, HeaderValue::from(position));
     }
-}
-
-fn set_request_id(response: &mut Response, request_id: &str) {
-    set_header(response, REQUEST_ID_HEADER, request_id);
 }
 
 fn set_header(response: &mut Response, name: HeaderName, value: &str) {

@@ -109,7 +109,7 @@ fn builder() -> Builder<TokioExecutor> {
 async fn serve_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
     let _open = door.connection_opens();
-    let requests = ConnectionRequests::default();
+    let requests = Arc::<ConnectionRequests>::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
         let is_get = request.method() == Method::GET;
@@ -123,12 +123,12 @@ async fn serve_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, p
             Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, request_begun)))
         }
     });
-    let stream = WatchedConnection::new(stream, requests.clone(), door.parse_error_responses());
+    let stream = WatchedConnection::new(stream, Arc::clone(&requests), door.parse_error_responses());
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper has no deadline for the first bytes, which decide on the protocol.
     let served = match tokio::time::timeout(IDLE_MAX, serving.as_mut()).await {
         Ok(served) => served,
-        Err(_) if requests.any_begun() => serving.await,
+        Err(_) if requests.heads() > 0 => serving.await,
         Err(_) => return,
     };
     if let Err(error) = served {

@@ -66,7 +66,7 @@ impl ProcessSample {
         }
     }
 
-    pub fn write(&self, text: &mut TextWriter) {
+    pub fn write(&self, text: &mut TextWriter<'_>) {
         if let Some(stat) = &self.stat {
             text.counter("process_cpu_seconds_total", "CPU time, user and system", seconds(stat.cpu));
             let resident = stat.resident_pages.saturating_mul(rustix::param::page_size() as u64);

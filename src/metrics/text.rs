@@ -11,16 +11,11 @@ pub enum Kind {
 }
 
 /// Writes families and samples.
-pub struct TextWriter {
-    out: String,
+pub struct TextWriter<'o> {
+    pub out: &'o mut String,
 }
 
-impl TextWriter {
-    /// Continues after families that were already written.
-    pub const fn appending_to(out: String) -> Self {
-        Self { out }
-    }
-
+impl TextWriter<'_> {
     /// Begins a family; its samples follow.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
@@ -51,10 +46,6 @@ impl TextWriter {
         self.family(name, Kind::Counter, help);
         self.sample(name, &[], value);
     }
-
-    pub fn finish(self) -> String {
-        self.out
-    }
 }
 
 /// A duration in seconds, exact to the microsecond, without trailing zeros.
@@ -69,12 +60,13 @@ mod tests {
 
     #[test]
     fn a_sample_is_a_line_with_its_labels_in_braces() {
-        let mut text = TextWriter::appending_to(String::new());
+        let mut out = String::new();
+        let mut text = TextWriter { out: &mut out };
         text.counter("a_total", "How many", 3);
         text.family("b", Kind::Gauge, "What");
         text.sample("b", &[("x", "1"), ("y", "2")], seconds(Duration::from_micros(1_500_000)));
         assert_eq!(
-            text.finish(),
+            out,
             "# HELP a_total How many\n# TYPE a_total counter\na_total 3\n\
              # HELP b What\n# TYPE b gauge\nb{x=\"1\",y=\"2\"} 1.5\n"
         );

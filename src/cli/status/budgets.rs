@@ -34,36 +34,27 @@ pub struct NearLimit {
 }
 
 /// Number of requests that each budget refused.
-pub struct RefusalCounts(IdMap<BudgetId, u64>);
+type RefusalCounts = IdMap<BudgetId, u64>;
 
-impl RefusalCounts {
-    /// Counts these events.
-    pub fn of(refusals: &HashMap<u64, Recorded>) -> Self {
-        let mut refused = IdMap::default();
-        for recorded in refusals.values() {
-            let Event::Inference(Inference::Refused(refusal)) = &recorded.event else { continue };
-            let budget = refusal.details.get("budget_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-            if let (ErrorCode::BudgetExceeded, Some(budget)) = (refusal.code, budget) {
-                let count: &mut u64 = refused.entry(budget).or_default();
-                *count = count.saturating_add(refusal.count);
-            }
+/// Counts these events.
+pub fn count_refusals(refusals: &HashMap<u64, Recorded>) -> RefusalCounts {
+    let mut refused = RefusalCounts::default();
+    for recorded in refusals.values() {
+        let Event::Inference(Inference::Refused(refusal)) = &recorded.event else { continue };
+        let budget = refusal.details.get("budget_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        if let (ErrorCode::BudgetExceeded, Some(budget)) = (refusal.code, budget) {
+            let count = refused.entry(budget).or_default();
+            *count = count.saturating_add(refusal.count);
         }
-        Self(refused)
     }
-
-    fn of_budget(&self, budget: BudgetId) -> u64 {
-        self.0.get(&budget).copied().unwrap_or_default()
-    }
+    refused
 }
 
 /// The budgets near their limits, at most [`SHOWN_MAX`]: those that refused requests first, then by share used.
 pub fn near_limits(balances: &Balances, refused: &RefusalCounts, now: DateTime<Utc>) -> Vec<NearLimit> {
     let mut near: Vec<NearLimit> = balances
         .budgets()
-        .map(|(id, in_force)| NearLimit {
-            refused_today: refused.of_budget(id),
-            ..standing(balances, &in_force.budget, now)
-        })
+        .map(|(id, in_force)| standing(balances, &in_force.budget, refused.get(&id).copied().unwrap_or_default(), now))
         .filter(|budget| budget.used_percent >= NEAR_PERCENT || budget.refused_today > 0)
         .collect();
     let rank = |budget: &NearLimit| (budget.refused_today > 0, budget.used_percent);
@@ -72,7 +63,7 @@ pub fn near_limits(balances: &Balances, refused: &RefusalCounts, now: DateTime<U
     near
 }
 
-fn standing(balances: &Balances, budget: &Budget, now: DateTime<Utc>) -> NearLimit {
+fn standing(balances: &Balances, budget: &Budget, refused_today: u64, now: DateTime<Utc>) -> NearLimit {
     let window = budget.period.window(now);
     let key = BudgetWindow { budget_id: budget.budget_id, window_start: window.start };
     let amounts = balances.amounts(&key);
@@ -87,7 +78,7 @@ fn standing(balances: &Balances, budget: &Budget, now: DateTime<Utc>) -> NearLim
         held: amounts.held,
         // A limit of zero is used up.
         used_percent: (used * 100).checked_div(limit).unwrap_or(100),
-        refused_today: 0,
+        refused_today,
         resets_at: window.end,
     }
 }
