@@ -56,33 +56,25 @@ pub struct TlsSetupError(#[from] rustls::Error);
 
 /// Why no response came. No message repeats text from the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
 pub enum SendError {
     /// The name does not resolve.
-    #[error("resolve the upstream's name")]
     Resolve,
     /// None of the name's addresses may be called.
-    #[error("the upstream's address is not allowed")]
     Forbidden,
     /// The connection was refused, or the address is unreachable.
-    #[error("connect to the upstream")]
     Connect,
     /// No connection in time, including TLS.
-    #[error("connect to the upstream in time")]
     ConnectTimeout,
     /// The TLS handshake failed: certificate, name or protocol.
-    #[error("negotiate TLS with the upstream")]
     Tls,
     /// The pool was at its bound, and no request ended in time.
-    #[error("wait for a connection to the upstream")]
     Busy,
     /// Several attempts were refused without being processed.
-    #[error("the upstream refuses requests without processing them")]
     Refused,
     /// The connection ended before the head of a response was complete.
-    #[error("the upstream closed the connection")]
     Closed,
     /// The response is not HTTP, or its head is too large.
-    #[error("the upstream's response is not HTTP")]
     Malformed,
 }
 
@@ -101,8 +93,7 @@ impl SendError {
         }
     }
 
-    /// The reason in events: `resolve`, `forbidden`, `connect`, `connect_timeout`, `tls`, `busy`, `refused`, `closed`,
-    /// `malformed`.
+    /// The reason in events.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -116,6 +107,10 @@ impl SendError {
             Self::Malformed => "malformed",
         }
     }
+
+    fn of(error: &hyper::Error) -> Self {
+        if error.is_parse() { Self::Malformed } else { Self::Closed }
+    }
 }
 
 /// The clients of all providers. A lookup takes a read lock for one hash.
@@ -128,18 +123,13 @@ pub struct UpstreamClients {
 
 struct Cached {
     client: Arc<UpstreamClient>,
-    destination: Destination,
+    base_url: Option<String>,
+    allow_private_network: bool,
     used: AtomicU64,
 }
 
-/// Where a client may connect. When it changes, the old connections must no longer be used.
-#[derive(Clone, PartialEq, Eq)]
-struct Destination {
-    base_url: Option<String>,
-    allow_private_network: bool,
-}
-
-impl Destination {
+impl Cached {
+    /// Returns whether the client connects where the provider says now. If not, the old connections must no longer be used.
     fn is_of(&self, provider: &Provider) -> bool {
         self.allow_private_network == provider.allow_private_network && self.base_url == provider.base_url
     }
@@ -162,25 +152,26 @@ impl UpstreamClients {
             return client;
         }
         let client = Arc::new(UpstreamClient::new(&self.tls, provider));
-        let destination =
-            Destination { base_url: provider.base_url.clone(), allow_private_network: provider.allow_private_network };
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = clients.get(&provider.provider_id).filter(|cached| cached.destination == destination) {
+        if let Some(other) = clients.get(&provider.provider_id).filter(|cached| cached.is_of(provider)) {
             return Arc::clone(&other.client);
         }
         if clients.len() >= CLIENTS_MAX {
             forget_least_used(&mut clients);
         }
-        clients.insert(
-            provider.provider_id,
-            Cached { client: Arc::clone(&client), destination, used: AtomicU64::new(used) },
-        );
+        let cached = Cached {
+            client: Arc::clone(&client),
+            base_url: provider.base_url.clone(),
+            allow_private_network: provider.allow_private_network,
+            used: AtomicU64::new(used),
+        };
+        clients.insert(provider.provider_id, cached);
         client
     }
 
     fn cached(&self, provider: &Provider, used: u64) -> Option<Arc<UpstreamClient>> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        let cached = clients.get(&provider.provider_id).filter(|cached| cached.destination.is_of(provider))?;
+        let cached = clients.get(&provider.provider_id).filter(|cached| cached.is_of(provider))?;
         cached.used.store(used, Ordering::Relaxed);
         Some(Arc::clone(&cached.client))
     }
@@ -245,12 +236,6 @@ impl UpstreamClient {
             }
         }
         Err(SendError::Refused)
-    }
-}
-
-impl SendError {
-    fn of(error: &hyper::Error) -> Self {
-        if error.is_parse() { Self::Malformed } else { Self::Closed }
     }
 }
 

@@ -20,17 +20,13 @@ mod reap;
 mod shares;
 mod state;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use events::ids::TenantId;
 use http::Uri;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::Connection as _;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -85,7 +81,7 @@ impl Pool {
     ///
     /// Errors: no connection can be opened; none had room in time; the queue is full.
     pub async fn lease(&self, owner: Owner) -> Result<Lease, SendError> {
-        let waiting = {
+        let (_in_queue, receiver) = {
             let mut state = self.lock();
             if let Some(lease) = state.take(self, owner) {
                 let missing = state.begin_connecting();
@@ -94,10 +90,11 @@ impl Pool {
                 return Ok(lease);
             }
             let (ticket, receiver) = state.queue.join(owner).ok_or(SendError::Busy)?;
-            Waiting { pool: self.clone(), ticket, receiver }
+            (InQueue { pool: self.clone(), ticket }, receiver)
         };
         self.serve_queue();
-        timeout(WAIT_MAX, waiting).await.unwrap_or(Err(SendError::Busy))
+        // A sender that leaves the queue always sends.
+        timeout(WAIT_MAX, receiver).await.ok().and_then(Result::ok).unwrap_or(Err(SendError::Busy))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -262,22 +259,12 @@ async fn open(
 }
 
 /// A request in the queue; dropping it leaves the queue.
-struct Waiting {
+struct InQueue {
     pool: Pool,
     ticket: u64,
-    receiver: oneshot::Receiver<Result<Lease, SendError>>,
 }
 
-impl Future for Waiting {
-    type Output = Result<Lease, SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A sender that leaves the queue always sends.
-        Pin::new(&mut self.receiver).poll(context).map(|received| received.unwrap_or(Err(SendError::Busy)))
-    }
-}
-
-impl Drop for Waiting {
+impl Drop for InQueue {
     fn drop(&mut self) {
         self.pool.lock().queue.leave(self.ticket);
     }

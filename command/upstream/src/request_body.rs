@@ -20,18 +20,17 @@ pub struct Transmission(Arc<AtomicU8>);
 impl Transmission {
     /// Marks the request as started: from now on the upstream may see it. False if it was cancelled and must not be sent.
     pub fn start(&self) -> bool {
-        match self.0.compare_exchange(NOT_STARTED, STARTED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(state) => state == STARTED,
-        }
+        self.becomes(STARTED)
     }
 
     /// Cancels the request if it has not started. True if the upstream has not seen it, and never will.
     pub fn cancel(&self) -> bool {
-        match self.0.compare_exchange(NOT_STARTED, CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(state) => state == CANCELLED,
-        }
+        self.becomes(CANCELLED)
+    }
+
+    fn becomes(&self, state: u8) -> bool {
+        let changed = self.0.compare_exchange(NOT_STARTED, state, Ordering::AcqRel, Ordering::Acquire);
+        changed.map_or_else(|earlier| earlier == state, |_| true)
     }
 
     #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Opens HTTP/2 connections, and learns how many streams their peers allow. Only hyper's connection future knows that limit,
 //! and a task polls this future; but the peer's settings arrive in another task, which hyper spawns through the executor.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -59,7 +58,10 @@ pub async fn open(stream: TransportStream, pool: WeakPool, tasks: &TaskTracker) 
     let _ = streams_watch.connection.set(Arc::downgrade(&connection));
     let watch = Arc::clone(&streams_watch);
     tasks.spawn(async move {
-        if let Err(error) = PolledConnection(connection).await {
+        // Locked for each poll alone, so that others may query the connection between polls.
+        let polled =
+            poll_fn(|context| Pin::new(&mut *connection.lock().unwrap_or_else(PoisonError::into_inner)).poll(context));
+        if let Err(error) = polled.await {
             tracing::debug!(%error, "an upstream's HTTP/2 connection failed");
         }
         if let (Some(pool), Some(id)) = (watch.pool.upgrade(), watch.id.get()) {
@@ -101,17 +103,6 @@ impl StreamsWatch {
     }
 }
 
-/// The future of a connection, which others may query between polls.
-struct PolledConnection(Arc<Mutex<Connection>>);
-
-impl Future for PolledConnection {
-    type Output = hyper::Result<()>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll(context)
-    }
-}
-
 /// Spawns hyper's tasks for one connection: first the one that reads and writes, then those of its requests.
 #[derive(Clone)]
 struct Executor {
@@ -123,26 +114,15 @@ struct Executor {
 impl<F: Future<Output = ()> + Send + 'static> rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
         if self.is_first.swap(false, Ordering::AcqRel) {
-            self.tasks.spawn(Watched { future: Box::pin(future), streams_watch: Arc::clone(&self.streams_watch) });
+            let (mut future, streams_watch) = (Box::pin(future), Arc::clone(&self.streams_watch));
+            self.tasks.spawn(poll_fn(move |context| {
+                let polled = future.as_mut().poll(context);
+                // In each poll, settings may have arrived.
+                streams_watch.report_change();
+                polled
+            }));
         } else {
             self.tasks.spawn(future);
         }
-    }
-}
-
-/// A task that reports a new limit after each poll, in which settings may have arrived.
-struct Watched<F> {
-    future: Pin<Box<F>>,
-    streams_watch: Arc<StreamsWatch>,
-}
-
-impl<F: Future<Output = ()>> Future for Watched<F> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let polled = self.future.as_mut().poll(context);
-        self.streams_watch.report_change();
-        ready!(polled);
-        Poll::Ready(())
     }
 }

@@ -121,22 +121,13 @@ impl Lease {
 
 /// Room for one stream of an HTTP/2 connection, until it is dropped.
 pub struct StreamLease {
-    pool: Pool,
-    connection: u64,
-    owner: Owner,
-    sender: http2::SendRequest<RequestBody>,
+    pub(super) pool: Pool,
+    pub(super) connection: u64,
+    pub(super) owner: Owner,
+    pub(super) sender: http2::SendRequest<RequestBody>,
 }
 
 impl StreamLease {
-    pub(super) const fn new(
-        pool: Pool,
-        connection: u64,
-        owner: Owner,
-        sender: http2::SendRequest<RequestBody>,
-    ) -> Self {
-        Self { pool, connection, owner, sender }
-    }
-
     fn no_response(
         &self,
         returned: Option<Request<RequestBody>>,

@@ -149,7 +149,7 @@ impl State {
             self.multiplexed.swap_remove(index);
         }
         self.shares.add(owner);
-        Some(StreamLease::new(pool.clone(), id, owner, sender))
+        Some(StreamLease { pool: pool.clone(), connection: id, owner, sender })
     }
 
     /// The streams that open connections allow. Further connections do not count: they may be impossible to open.
