@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
-use projections::figures::{BoundedLabels, GaugeGuard, PROVIDERS_MAX, TENANT_OWNED, registered};
+use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED, registered};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Buckets from the time of a table lookup to that of a long response.
@@ -51,10 +51,11 @@ impl Stage {
 pub struct RequestFigures {
     /// In the order of [`Stage::ALL`].
     stages: Vec<Histogram>,
-    added: Histogram,
-    open_streams: IntGauge,
-    abandoned_calls: IntGauge,
-    providers: Providers,
+    /// The latency that the gateway added to each request that was served.
+    pub added: Histogram,
+    pub open_streams: IntGauge,
+    pub abandoned_calls: IntGauge,
+    pub providers: Providers,
 }
 
 impl RequestFigures {
@@ -83,27 +84,12 @@ impl RequestFigures {
             histogram.observe(time.as_secs_f64());
         }
     }
-
-    /// Records the latency that the gateway added to a request that was served.
-    pub fn observe_added(&self, time: Duration) {
-        self.added.observe(time.as_secs_f64());
-    }
-
-    pub fn count_stream(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.open_streams)
-    }
-
-    pub fn count_abandoned_call(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.abandoned_calls)
-    }
-
-    pub fn provider(&self, provider: &Provider) -> Arc<ProviderFigures> {
-        self.providers.of(provider)
-    }
 }
 
 /// The handles for calls to one provider.
 pub struct ProviderFigures {
+    /// The provider's name at the time.
+    name: String,
     /// Calls that were started.
     pub calls: IntCounter,
     /// Time from the call to the head of the response.
@@ -114,19 +100,13 @@ pub struct ProviderFigures {
     pub implausible_usage: IntCounter,
 }
 
-struct Providers {
+pub struct Providers {
     calls: IntCounterVec,
     first_byte: HistogramVec,
     whole: HistogramVec,
     implausible_usage: IntCounterVec,
-    cached: RwLock<IdMap<ProviderId, CachedFigures>>,
+    cached: RwLock<IdMap<ProviderId, Arc<ProviderFigures>>>,
     names: Mutex<BoundedLabels>,
-}
-
-/// The handles of a provider under the name that it had.
-struct CachedFigures {
-    name: String,
-    figures: Arc<ProviderFigures>,
 }
 
 impl Providers {
@@ -154,19 +134,16 @@ impl Providers {
         })
     }
 
-    fn of(&self, provider: &Provider) -> Arc<ProviderFigures> {
+    pub fn of(&self, provider: &Provider) -> Arc<ProviderFigures> {
         let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = cached.get(&provider.provider_id).filter(|cached| cached.name == provider.name) {
-            return Arc::clone(&cached.figures);
+            return Arc::clone(cached);
         }
         drop(cached);
         let figures = Arc::new(self.labelled(provider));
         let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
         if cached.len() < PROVIDERS_CACHED_MAX || cached.contains_key(&provider.provider_id) {
-            cached.insert(
-                provider.provider_id,
-                CachedFigures { name: provider.name.clone(), figures: Arc::clone(&figures) },
-            );
+            cached.insert(provider.provider_id, Arc::clone(&figures));
         }
         figures
     }
@@ -175,6 +152,7 @@ impl Providers {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let label = if provider.tenant_id.is_some() { TENANT_OWNED } else { names.label(&provider.name) };
         ProviderFigures {
+            name: provider.name.clone(),
             calls: self.calls.with_label_values(&[label]),
             first_byte: self.first_byte.with_label_values(&[label]),
             whole: self.whole.with_label_values(&[label]),

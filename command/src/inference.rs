@@ -39,7 +39,6 @@ mod yield_to_runtime;
 
 use std::sync::Arc;
 
-use access::limits::{BindingLimits, RateLimiter};
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use dialects::Surface;
@@ -66,27 +65,18 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
     let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
     let api = chats.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::chat(surface.spec(), operation);
-        api.post(path, move |gateway, id, caller, request| handle(surface, gateway, id, caller, request), describe)
+        // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
+        let handle = move |gateway, id, caller, request| Box::pin(chat(surface, gateway, id, caller, request));
+        api.post(path, handle, describe)
     });
     api.with_state(gateway)
 }
 
-// Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
-async fn handle(
+async fn chat(
     surface: Surface,
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
     Extension(caller): Extension<Arc<Caller>>,
-    request: Request,
-) -> Response {
-    Box::pin(chat(gateway, surface, id, caller, request)).await
-}
-
-async fn chat(
-    gateway: Arc<Gateway>,
-    surface: Surface,
-    id: RequestId,
-    caller: Arc<Caller>,
     request: Request,
 ) -> Response {
     let context = caller.context().in_request(id);
@@ -103,12 +93,9 @@ async fn chat(
             Err(refusal)
         }
     };
-    with_rate_limit_headers(response.unwrap_or_else(refusals::response), &gateway.limits, &limits)
-}
-
-/// Shows the tightest limit as it stands when the answer begins; a whole answer has settled its tokens by then.
-fn with_rate_limit_headers(mut response: Response, limiter: &RateLimiter, limits: &BindingLimits) -> Response {
-    if let Some(tightest) = limiter.tightest(limits) {
+    let mut response = response.unwrap_or_else(refusals::response);
+    // The tightest limit as it stands when the answer begins; a whole answer has settled its tokens by then.
+    if let Some(tightest) = gateway.limits.tightest(&limits) {
         tightest.put_into(response.headers_mut());
     }
     response

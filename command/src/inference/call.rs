@@ -317,30 +317,25 @@ impl Source {
 
     async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
         match self {
-            Self::Http(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
-            Self::InProcess(body) => next_data(body, |_| Cause::Send(SendError::Closed)).await,
+            Self::Http(body) => next_data(body).await,
+            Self::InProcess(body) => next_data(body).await,
             #[cfg(test)]
             Self::Scripted(script) => script.next().await,
         }
     }
 }
 
-async fn next_data<B>(body: &mut B, cause: impl Fn(B::Error) -> Cause) -> Result<Option<Bytes>, Cause>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    loop {
-        match body.frame().await {
-            None => return Ok(None),
-            Some(Err(error)) => return Err(cause(error)),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Ok(Some(data)),
-                // Trailers carry nothing that the gateway needs.
-                Err(_) => {}
-            },
+/// Trailers are skipped: they carry nothing that the gateway needs.
+async fn next_data(body: &mut (impl Body<Data = Bytes> + Unpin)) -> Result<Option<Bytes>, Cause> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Cause::Send(SendError::Closed))?;
+        if let Ok(data) = frame.into_data()
+            && !data.is_empty()
+        {
+            return Ok(Some(data));
         }
     }
+    Ok(None)
 }
 
 #[cfg(test)]

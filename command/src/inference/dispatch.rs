@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
-use super::failure::{CallFailure, Cause, Next, refusal_of};
+use super::failure::{CallFailure, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
 use super::ledger_failure::not_ended;
@@ -82,6 +82,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             }
             Err(failure) => failures.push(failure),
         }
+        // No other target would do better, and each would be paid for its call.
         let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_out_of_memory();
         if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;
@@ -143,9 +144,9 @@ async fn call_target(
         }
         running.call_failed(&failure);
         let [jitter] = gateway.ids.bytes::<1>();
-        match failure.next(calls, jitter) {
-            Next::SameTargetAfter(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
-            Next::SameTargetAfter(_) | Next::OtherTarget | Next::NoOther => return (running, Err(failure)),
+        match failure.retry_after(calls, jitter) {
+            Some(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
+            Some(_) | None => return (running, Err(failure)),
         }
     }
 }

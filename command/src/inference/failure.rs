@@ -41,15 +41,6 @@ pub enum Cause {
     NoMemory(BoundOf),
 }
 
-/// What to do after a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    SameTargetAfter(Duration),
-    OtherTarget,
-    /// No other target would do better, and each would be paid for its call.
-    NoOther,
-}
-
 impl CallFailure {
     pub const fn of(cause: Cause) -> Self {
         Self { cause, status: None }
@@ -129,28 +120,26 @@ impl CallFailure {
         }
     }
 
-    /// What to do next. Only the first failure of a target may be retried there; `jitter` is in 0..=255.
-    pub fn next(&self, calls_of_target: u32, jitter: u8) -> Next {
+    /// After how long to call the same target again; `None` if that would not help. Only the first failure of a target may
+    /// be retried there; `jitter` is in 0..=255.
+    pub fn retry_after(&self, calls_of_target: u32, jitter: u8) -> Option<Duration> {
         if calls_of_target > 1 {
-            return Next::OtherTarget;
+            return None;
         }
         let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
         match &self.cause {
-            // The call has waited for a free connection already.
-            Cause::Send(SendError::Busy) => Next::OtherTarget,
-            Cause::Send(error) if error.nothing_was_sent() && !matches!(error, SendError::Forbidden) => {
-                Next::SameTargetAfter(backoff)
-            }
+            // The call has waited for a free connection already; an address stays forbidden.
+            Cause::Send(SendError::Busy | SendError::Forbidden) => None,
+            Cause::Send(error) => error.nothing_was_sent().then_some(backoff),
             Cause::Refused(refusal) => match refusal.kind {
-                UpstreamRefusalKind::RateLimited { retry_after: Some(wait) } if wait <= SHORT_RETRY_AFTER => {
-                    Next::SameTargetAfter(wait.max(backoff))
+                UpstreamRefusalKind::RateLimited { retry_after } => {
+                    retry_after.filter(|wait| *wait <= SHORT_RETRY_AFTER).map(|wait| wait.max(backoff))
                 }
-                UpstreamRefusalKind::Transient { .. } => Next::SameTargetAfter(backoff),
-                _ => Next::OtherTarget,
+                UpstreamRefusalKind::Transient { .. } => Some(backoff),
+                _ => None,
             },
-            Cause::Rejected(_) | Cause::NoMemory(_) => Next::NoOther,
             // A time-out has taken enough time already; a malformed answer may have been billed.
-            _ => Next::OtherTarget,
+            _ => None,
         }
     }
 
@@ -323,7 +312,7 @@ mod tests {
     fn a_rejection_speaks_for_all_targets_and_no_other_is_called() {
         let rejection = Rejection { message: Some("too long".into()), code: Some("too_long".into()), param: None };
         let failure = CallFailure { cause: Cause::Rejected(Box::new(rejection)), status: Some(422) };
-        assert_eq!((failure.next(1, 0), failure.reason()), (Next::NoOther, "status"));
+        assert_eq!((failure.is_rejection(), failure.retry_after(1, 0), failure.reason()), (true, None, "status"));
         let broken = CallFailure::of(Cause::Send(SendError::Closed));
         let refusal = refusal_of(&[broken, failure.clone()], 3);
         assert_eq!((refusal.code, &*refusal.message), (ErrorCode::UpstreamRejected, "too long"));
@@ -372,8 +361,8 @@ mod tests {
             (rejected_with(400), false),
             (CallFailure::of(Cause::Fault(UpstreamFault::Truncated)), false),
         ] {
-            assert_eq!(matches!(failure.next(1, 0), Next::SameTargetAfter(_)), again, "{failure:?}");
-            assert!(!matches!(failure.next(2, 0), Next::SameTargetAfter(_)));
+            assert_eq!(failure.retry_after(1, 0).is_some(), again, "{failure:?}");
+            assert_eq!(failure.retry_after(2, 0), None);
         }
     }
 }

@@ -39,26 +39,6 @@ const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 
-impl Plan {
-    /// The most tokens that the request can consume at any of its targets.
-    pub const fn tokens_bound(&self, choices: u64) -> u64 {
-        self.bound.input_tokens.saturating_add(self.output_cap.tokens().saturating_mul(choices))
-    }
-
-    /// The versions of everything that the plan is based on; the ledger adds the budgets.
-    pub fn versions(&self, key: Option<u64>) -> Versions {
-        let price = |target: &PlannedTarget| {
-            (format!("{}/{}", target.backend.provider_id, target.backend.model), target.price_version)
-        };
-        Versions {
-            model: self.model_version,
-            key,
-            prices: self.targets.iter().map(price).collect(),
-            budgets: BTreeMap::new(),
-        }
-    }
-}
-
 /// Plans a request.
 ///
 /// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts.
@@ -114,6 +94,24 @@ pub fn plan(
 }
 
 impl Plan {
+    /// The most tokens that the request can consume at any of its targets.
+    pub const fn tokens_bound(&self, choices: u64) -> u64 {
+        self.bound.input_tokens.saturating_add(self.output_cap.tokens().saturating_mul(choices))
+    }
+
+    /// The versions of everything that the plan is based on; the ledger adds the budgets.
+    pub fn versions(&self, key: Option<u64>) -> Versions {
+        let price = |target: &PlannedTarget| {
+            (format!("{}/{}", target.backend.provider_id, target.backend.model), target.price_version)
+        };
+        Versions {
+            model: self.model_version,
+            key,
+            prices: self.targets.iter().map(price).collect(),
+            budgets: BTreeMap::new(),
+        }
+    }
+
     /// The bounds within which the ledger may lower the output cap.
     pub fn shrinking(&self, request: &ClientRequest) -> Shrinking {
         let tokens_min = request.facts.output_tokens_needed.saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);

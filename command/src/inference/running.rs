@@ -221,8 +221,7 @@ impl Running {
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
-        let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), None, None);
-        let ended = InferenceEnded { finish_reason: Some(finish_reason), ..ended };
+        let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), finish_reason);
         self.timeline.record_end(&ended, Some(metered));
         let (model, held) = (hold.model.clone(), hold.held);
         let attempts = self.failed_calls.take();
@@ -248,17 +247,11 @@ impl Running {
     /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
-        let (target, metered) = (self.take_target(), self.metered_so_far());
-        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered.as_ref(), &hold);
+        let metered = self.metered_so_far();
         let code = Some(refusal.code.as_str());
-        let ended =
-            self.ended(&hold, target.as_deref(), metered.as_ref(), (measured.as_ref(), cost), code, Some(reason));
-        let ended = InferenceEnded { finish_reason: Some(FinishReason::Error), ..ended };
-        self.timeline.call_ends(Some(reason));
-        self.timeline.record_end(&ended, metered.as_ref());
-        let charge = charge(measured.as_ref(), cost, reason);
+        let (ended, charge) = self.end_incomplete(&hold, metered.as_ref(), FinishReason::Error, code, reason);
         let attempts = self.failed_calls.take();
-        let position = hold.end(attempts, Outcome::Failed(Box::new(ended)), charge).await?.position;
+        let position = hold.end(attempts, Outcome::Failed(ended), charge).await?.position;
         self.timeline.end_stage(Stage::Settle);
         Ok(position)
     }
@@ -296,14 +289,26 @@ impl Running {
 
     fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
+        let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
+        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
+    }
+
+    /// The end of a request whose answer did not reach its client in full, and what is charged for it.
+    fn end_incomplete(
+        &mut self,
+        hold: &OpenHold,
+        metered: Option<&Metered>,
+        finish_reason: FinishReason,
+        code: Option<&str>,
+        reason: &str,
+    ) -> (Box<InferenceEnded>, Charge) {
         let target = self.take_target();
-        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, &hold);
-        let ended = self.ended(&hold, target.as_deref(), metered, (measured.as_ref(), cost), None, Some(reason));
-        let ended = InferenceEnded { finish_reason: Some(FinishReason::Cancelled), ..ended };
+        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
+        let ended = self.ended(hold, target.as_deref(), metered, (measured.as_ref(), cost), finish_reason);
+        let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
         self.timeline.call_ends(Some(reason));
         self.timeline.record_end(&ended, metered);
-        let charge = charge(measured.as_ref(), cost, reason);
-        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(Box::new(ended)), charge);
+        (Box::new(ended), charge(measured.as_ref(), cost, reason))
     }
 
     /// What was metered of the stream that is being relayed, which is interrupted.
@@ -348,8 +353,7 @@ impl Running {
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
         (measured, cost_usd): (Option<&Measured>, NanoUsd),
-        code: Option<&str>,
-        reason: Option<&str>,
+        finish_reason: FinishReason,
     ) -> InferenceEnded {
         InferenceEnded {
             model: hold.model.clone(),
@@ -359,7 +363,7 @@ impl Running {
             provider_usage: metered.and_then(provider_usage),
             cost_usd,
             price_version: measured.and(target).map(|target| target.price_version),
-            finish_reason: None,
+            finish_reason: Some(finish_reason),
             latency_ms: Some(millis(self.started.elapsed())),
             first_token_ms: self.first_token_ms,
             attempts: Some(self.calls),
@@ -368,8 +372,8 @@ impl Running {
                 .clone()
                 // Some upstreams give their id only in the answer's body.
                 .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
-            code: code.map(str::to_owned),
-            reason: reason.map(str::to_owned),
+            code: None,
+            reason: None,
         }
     }
 

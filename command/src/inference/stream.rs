@@ -99,7 +99,8 @@ impl Phase {
             Self::Over => return None,
         };
         let Some(mut relaying) = open.relaying.take() else {
-            return Some((stream_error(open.surface, &not_read_in_time(), &open.request_id), Self::Over));
+            let late = Refusal::new(ErrorCode::UpstreamTimeout, "the answer was not read before its deadline");
+            return Some((stream_error(open.surface, &late, &open.request_id), Self::Over));
         };
         match relaying.next().await {
             Ok(Relayed::Bytes(bytes)) => {
@@ -219,10 +220,6 @@ impl StreamRelay {
         let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
         permit.attach_to(joined(before, &stream_error(surface, &refusal, &request_id)))
     }
-}
-
-fn not_read_in_time() -> Refusal {
-    Refusal::new(ErrorCode::UpstreamTimeout, "the answer was not read before its deadline")
 }
 
 fn joined(rest: Bytes, end: &Bytes) -> Bytes {

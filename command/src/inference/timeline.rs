@@ -99,17 +99,17 @@ impl RequestTimeline {
 
     /// The request was served: observes the time that the gateway added to it.
     pub fn served(&self) {
-        self.figures.observe_added(self.own_time);
+        self.figures.added.observe(self.own_time.as_secs_f64());
     }
 
     pub fn stream_opens(&self) -> GaugeGuard {
-        self.figures.count_stream()
+        GaugeGuard::of(&self.figures.open_streams)
     }
 
     pub fn call_begins(&mut self, target: &PlannedTarget) -> Instant {
         let began = Instant::now();
         let provider_name = target.upstream().telemetry_name;
-        let figures = self.figures.provider(&target.provider);
+        let figures = self.figures.providers.of(&target.provider);
         figures.calls.inc();
         self.call = Some(Call { began, provider_name, figures });
         if let Some(recording) = self.trace.recording() {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
+use projections::figures::GaugeGuard;
 use tokio::sync::oneshot;
 use upstream::{Owner, Transmission};
 
@@ -33,24 +34,18 @@ pub async fn call_whole(
     surface: Surface,
     target: &Arc<PlannedTarget>,
     body: Bytes,
-    running: Box<Running>,
-    begins: oneshot::Sender<()>,
-) -> CallOutcome {
-    let (owner, transmission) = (running.owner(), running.transmission.clone());
-    let call = Box::pin(call_owned(Arc::clone(gateway), surface, Arc::clone(target), body, running, begins));
-    AwaitedCall { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
-}
-
-async fn call_owned(
-    gateway: Arc<Gateway>,
-    surface: Surface,
-    target: Arc<PlannedTarget>,
-    body: Bytes,
     mut running: Box<Running>,
     begins: oneshot::Sender<()>,
 ) -> CallOutcome {
-    let answer = read_answer(&gateway, surface, &target, body, &mut running, begins).await;
-    (running, answer)
+    let (owner, transmission) = (running.owner(), running.transmission.clone());
+    let call = Box::pin({
+        let (gateway, target) = (Arc::clone(gateway), Arc::clone(target));
+        async move {
+            let answer = read_answer(&gateway, surface, &target, body, &mut running, begins).await;
+            (running, answer)
+        }
+    });
+    AwaitedCall { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
 }
 
 async fn read_answer(
@@ -101,7 +96,7 @@ impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
         if self.transmission.cancel() {
             return;
         }
-        let count = self.gateway.figures.count_abandoned_call();
+        let count = GaugeGuard::of(&self.gateway.figures.abandoned_calls);
         let to_its_end = async move {
             let (running, answer) = call.await;
             running.end_abandoned(answer.map(|held| held.answer));

@@ -14,6 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use projections::figures::registered;
 use prometheus::{IntCounter, Registry};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -58,10 +59,7 @@ pub struct TraceFigures {
 impl TraceFigures {
     /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone())).map(|()| counter)
-        };
+        let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help)?);
         Ok(Self {
             exported: counter("ledgerway_spans_exported_total", "Spans that the collector accepted")?,
             dropped: counter(
