@@ -31,7 +31,7 @@ use projections::tables::{KeyEntry, TablesHandle};
 use subtle::ConstantTimeEq;
 
 use caller_cache::CallerCache;
-use hashing::{HashingError, KeyHasher};
+use hashing::KeyHasher;
 use secrets::{KeyCheck, Secret};
 use token::{Digest, Token};
 use verdict_cache::{Verdict, VerdictCache};
@@ -55,13 +55,9 @@ pub struct AuthParts {
 
 /// Authenticates requests. Shared by all of them.
 pub struct Authenticator {
-    key_check: KeyCheck,
+    parts: AuthParts,
     operator_digest: Digest,
     operator: Arc<Caller>,
-    log: Log,
-    tables: TablesHandle,
-    clock: Arc<dyn Clock>,
-    hasher: KeyHasher,
     verdicts: VerdictCache,
     callers: CallerCache,
 }
@@ -81,13 +77,9 @@ enum Denied {
 impl Authenticator {
     pub fn new(parts: AuthParts) -> Self {
         Self {
-            key_check: parts.key_check,
             operator_digest: token::digest(parts.operator_key.reveal()),
             operator: Arc::new(Caller::operator(parts.operator_chain)),
-            log: parts.log,
-            tables: parts.tables,
-            clock: parts.clock,
-            hasher: parts.hasher,
+            parts,
             verdicts: VerdictCache::default(),
             callers: CallerCache::default(),
         }
@@ -101,14 +93,16 @@ impl Authenticator {
         let caller = self.caller_of_key(headers).await.map_err(Denied::into_refusal)?;
         match headers.get(TENANT_HEADER) {
             None => Ok(caller),
-            Some(tenant) => tenant_header::select_tenant(&caller, &self.tables.load(), tenant),
+            Some(tenant) => tenant_header::select_tenant(&caller, &self.parts.tables.load(), tenant),
         }
     }
 
     /// The key of a refused request, if this installation issued it: revoked, expired, or used beyond its reach. `None` for
     /// the operator's key and for made-up ones.
     pub fn presented_key(&self, headers: &HeaderMap) -> Option<KeyId> {
-        Token::parse(key_in(headers).ok()?).filter(|token| token.is_ours(&self.key_check)).map(|token| token.key_id())
+        Token::parse(key_in(headers).ok()?)
+            .filter(|token| token.is_ours(&self.parts.key_check))
+            .map(|token| token.key_id)
     }
 
     async fn caller_of_key(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
@@ -117,17 +111,18 @@ impl Authenticator {
         if bool::from(digest.ct_eq(&self.operator_digest)) {
             return Ok(Arc::clone(&self.operator));
         }
-        let (tables, now) = (self.tables.load(), self.clock.now());
+        let (tables, now) = (self.parts.tables.load(), self.parts.clock.now());
         if let Some(caller) = self.callers.get(&tables, &digest, now) {
             return Ok(caller);
         }
-        let token = Token::parse(text).filter(|token| token.is_ours(&self.key_check)).ok_or(Denied::InvalidKey)?;
-        let entry = tables.key(token.key_id()).filter(|entry| tables.key_is_live(entry, now));
+        let token =
+            Token::parse(text).filter(|token| token.is_ours(&self.parts.key_check)).ok_or(Denied::InvalidKey)?;
+        let entry = tables.key(token.key_id).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
         let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?;
         // Read the tables again: the key may have ended, changed or been rotated during the wait for the hash.
-        let tables = self.tables.load();
-        let caller = Caller::of_key(&tables, token.key_id(), generation, self.clock.now());
+        let tables = self.parts.tables.load();
+        let caller = Caller::of_key(&tables, token.key_id, generation, self.parts.clock.now());
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
     }
 
@@ -136,15 +131,15 @@ impl Authenticator {
         if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
-        let permit = self.hasher.permit().await?;
+        let permit = self.parts.hasher.permit().await.map_err(|_| Denied::Busy)?;
         // Many requests may have arrived with the same new key: the first one has computed the verdict for all.
         if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
-        let key_id = token.key_id();
-        let secrets = self.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
+        let key_id = token.key_id;
+        let secrets = self.parts.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
         let known = secrets.into_iter().filter(|secret| may_be_used(entry, secret)).collect();
-        let generation = permit.matching(token.secret(), known).await?;
+        let generation = permit.matching(token.secret, known).await.map_err(|_| Denied::Busy)?;
         self.verdicts.put(*digest, Verdict { generation, newest: entry.generation });
         Ok(generation)
     }
@@ -165,14 +160,6 @@ impl Denied {
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
                 .try_again()
                 .because(format_args!("a key's stored hash cannot be read: {error}")),
-        }
-    }
-}
-
-impl From<HashingError> for Denied {
-    fn from(error: HashingError) -> Self {
-        match error {
-            HashingError::Busy | HashingError::Stopped => Self::Busy,
         }
     }
 }

@@ -20,7 +20,7 @@ use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
 use projections::tables::Tables;
 
-use binding::{Binding, locked};
+use binding::{ApplicableLimit, Binding, locked};
 pub use binding::{BindingLimits, LimitHolder, RateLimitPermit};
 pub use rate_limited::{RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
@@ -43,17 +43,9 @@ pub struct RateLimiter {
     slots: Slots,
 }
 
-/// A limit that applies to a caller, without its counts.
-struct ApplicableLimit {
-    key: SlotKey,
-    name: LimitName,
-    holder: LimitHolder,
-    bounds: Bounds,
-}
-
 impl RateLimiter {
     pub fn new(clock: Arc<dyn Clock>, defaults: DefaultLimits) -> Self {
-        Self { clock, defaults, slots: Slots::new() }
+        Self { clock, defaults, slots: Slots::default() }
     }
 
     /// The limits that bind inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
@@ -105,7 +97,7 @@ impl RateLimiter {
         for binding in limits.all() {
             let mut slot = locked(&binding.slot);
             slot.advance(now_micros);
-            for (measure, limit) in binding.bounds.iter() {
+            for (measure, limit) in binding.limit.bounds.iter() {
                 let next = TightestLimit::new(measure, limit, slot.remaining(measure, limit), now);
                 tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
@@ -152,10 +144,8 @@ impl RateLimiter {
 
     fn bind(&self, limits: Vec<ApplicableLimit>, tables: &Tables) -> BindingLimits {
         let now_micros = self.now_micros();
-        let bind = |ApplicableLimit { key, name, holder, bounds }| {
-            let slot = self.slots.get_or_make(key, tables, now_micros);
-            Binding { key, name, holder, bounds, slot }
-        };
+        let bind =
+            |limit: ApplicableLimit| Binding { slot: self.slots.get_or_make(limit.key, tables, now_micros), limit };
         BindingLimits::of(limits.into_iter().map(bind).collect())
     }
 

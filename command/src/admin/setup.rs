@@ -181,7 +181,7 @@ pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Pat
 fn is_live_key(admin: &AdminState, secret: &str) -> bool {
     let tables = admin.tables.load();
     let token = Token::parse(secret).filter(|token| token.is_ours(&admin.key_check));
-    let entry = token.and_then(|token| tables.key(token.key_id()));
+    let entry = token.and_then(|token| tables.key(token.key_id));
     entry.is_some_and(|entry| tables.key_is_live(entry, admin.clock.now()))
 }
 

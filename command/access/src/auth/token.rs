@@ -2,8 +2,6 @@
 //! 62. The check is a truncated HMAC under the installation's check key: one HMAC recognizes a made-up text, which then never
 //! reaches the slow hash.
 
-use std::fmt;
-
 use events::ids::{IdMaker, KeyId};
 use secrets::base62;
 use secrets::{KeyCheck, Secret};
@@ -27,17 +25,12 @@ pub fn digest(text: &str) -> Digest {
 
 /// A text in the form of an API key; [`Token::is_ours`] tells whether this installation issued it.
 pub struct Token<'a> {
-    key_id: KeyId,
+    pub key_id: KeyId,
     /// The part that the check signs.
     signed: &'a str,
-    secret: &'a str,
+    /// The part whose hash is stored.
+    pub secret: &'a str,
     check: &'a str,
-}
-
-impl fmt::Debug for Token<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({})", self.key_id)
-    }
 }
 
 impl<'a> Token<'a> {
@@ -56,15 +49,6 @@ impl<'a> Token<'a> {
     /// Returns whether this installation issued the token: whether its check is right. Constant time.
     pub fn is_ours(&self, key_check: &KeyCheck) -> bool {
         check_of(key_check, self.signed).as_bytes().ct_eq(self.check.as_bytes()).into()
-    }
-
-    pub const fn key_id(&self) -> KeyId {
-        self.key_id
-    }
-
-    /// The part whose hash is stored.
-    pub const fn secret(&self) -> &'a str {
-        self.secret
     }
 }
 
@@ -106,8 +90,8 @@ mod tests {
         let id: KeyId = ids.make();
         let text = make(id, &key_check, &ids);
         let token = Token::parse(text.reveal()).unwrap();
-        assert_eq!(token.key_id(), id);
-        assert_eq!(token.secret().len(), 43);
+        assert_eq!(token.key_id, id);
+        assert_eq!(token.secret.len(), 43);
         assert!(token.is_ours(&key_check));
         assert!(!token.is_ours(&key_check_of(8)));
     }

@@ -28,12 +28,17 @@ impl Serialize for LimitHolder {
     }
 }
 
-/// A limit and its counts.
-pub(super) struct Binding {
+/// A limit that applies to a caller.
+pub(super) struct ApplicableLimit {
     pub(super) key: SlotKey,
     pub(super) name: LimitName,
     pub(super) holder: LimitHolder,
     pub(super) bounds: Bounds,
+}
+
+/// A limit and its counts.
+pub(super) struct Binding {
+    pub(super) limit: ApplicableLimit,
     pub(super) slot: SharedSlot,
 }
 
@@ -44,7 +49,7 @@ pub struct BindingLimits(Option<Arc<[Binding]>>);
 impl BindingLimits {
     pub(super) fn of(mut bindings: Vec<Binding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots.
-        bindings.sort_unstable_by_key(|binding| binding.key);
+        bindings.sort_unstable_by_key(|binding| binding.limit.key);
         Self((!bindings.is_empty()).then(|| bindings.into()))
     }
 
@@ -64,18 +69,18 @@ impl BindingLimits {
 
     /// Counts `amount` in every measure that `is_counted` selects, then calls `then` on each slot.
     ///
-    /// Errors: the limit with the longest wait, by its index; then nothing is counted.
+    /// Errors: the limit with the longest wait; then nothing is counted.
     fn count(
         &self,
         is_counted: impl Fn(Measure) -> bool,
         amount: u64,
         now_micros: i64,
         then: impl Fn(&mut Slot),
-    ) -> Result<Vec<Counted>, (usize, Measure, u64, Shortage)> {
+    ) -> Result<Vec<Counted>, LimitExceeded<'_>> {
         let mut slots = self.lock(now_micros);
         let measures = || {
             let of = |(index, binding): (usize, &Binding)| {
-                let bounds = binding.bounds;
+                let bounds = binding.limit.bounds;
                 Measure::ALL.iter().filter_map(move |measure| Some((index, *measure, bounds.get(*measure)?)))
             };
             self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| is_counted(*measure))
@@ -83,8 +88,8 @@ impl BindingLimits {
         let shortages = measures().filter_map(|(index, measure, limit)| {
             Some((index, measure, limit, slots[index].shortage(measure, limit, amount)?))
         });
-        if let Some(longest) = shortages.max_by_key(|(.., shortage)| *shortage) {
-            return Err(longest);
+        if let Some((index, measure, limit, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
+            return Err(LimitExceeded { limit_of: &self.all()[index].limit, measure, limit, shortage });
         }
         let counted = measures()
             .filter_map(|(index, measure, _)| {
@@ -111,7 +116,7 @@ struct Counted {
 
 /// A limit that has too little left for a request.
 pub(super) struct LimitExceeded<'a> {
-    pub(super) binding: &'a Binding,
+    pub(super) limit_of: &'a ApplicableLimit,
     pub(super) measure: Measure,
     pub(super) limit: u64,
     pub(super) shortage: Shortage,
@@ -129,9 +134,7 @@ pub struct RateLimitPermit {
 
 impl RateLimitPermit {
     pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
-        let requests = limits
-            .count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)
-            .map_err(|shortage| limit_exceeded(limits, shortage))?;
+        let requests = limits.count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)?;
         Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
     }
 
@@ -145,10 +148,10 @@ impl RateLimitPermit {
                 (self.tokens, self.reserved) = (counted, tokens);
                 Ok(())
             }
-            Err(shortage) => {
+            Err(exceeded) => {
                 let requests = std::mem::take(&mut self.requests);
                 self.correct(&requests, 1, 0);
-                Err(limit_exceeded(&self.limits, shortage))
+                Err(exceeded)
             }
         }
     }
@@ -180,11 +183,4 @@ impl Drop for RateLimitPermit {
             locked(&binding.slot).end_request();
         }
     }
-}
-
-fn limit_exceeded(
-    limits: &BindingLimits,
-    (index, measure, limit, shortage): (usize, Measure, u64, Shortage),
-) -> LimitExceeded<'_> {
-    LimitExceeded { binding: &limits.all()[index], measure, limit, shortage }
 }

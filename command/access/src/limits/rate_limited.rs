@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use events::limit::{LimitName, Measure};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use events::time::rfc3339;
 use serde_json::Value;
 
 use super::binding::{LimitExceeded, LimitHolder};
+use super::later;
 use super::slot::Shortage;
 use super::window::Fits;
 
@@ -37,28 +38,20 @@ pub struct RateLimited {
 
 impl RateLimited {
     pub(super) fn of(limit_exceeded: &LimitExceeded<'_>, requested: u64, now: DateTime<Utc>) -> Self {
-        let LimitExceeded { binding, measure, limit, shortage } = limit_exceeded;
+        let LimitExceeded { limit_of, measure, limit, shortage } = limit_exceeded;
         let advice = match shortage {
             Shortage::Concurrency => RetryAdvice::WhenOneEnds,
             Shortage::Window(Fits::Never) => RetryAdvice::Never,
             Shortage::Window(Fits::After(wait)) => {
-                let span = TimeDelta::from_std(*wait).unwrap_or_default();
-                RetryAdvice::At { wait: *wait, resets_at: now.checked_add_signed(span).unwrap_or(now) }
+                RetryAdvice::At { wait: *wait, resets_at: later(now, *wait).unwrap_or(now) }
             }
         };
-        Self { name: binding.name, holder: binding.holder, measure: *measure, limit: *limit, requested, advice }
+        Self { name: limit_of.name, holder: limit_of.holder, measure: *measure, limit: *limit, requested, advice }
     }
 
     fn message(&self) -> String {
         let Self { limit, requested, .. } = self;
-        let of = match self.measure {
-            Measure::RequestsPerMinute => "requests per minute",
-            Measure::RequestsPerHour => "requests per hour",
-            Measure::RequestsPerDay => "requests per day",
-            Measure::TokensPerMinute => "tokens per minute",
-            Measure::TokensPerDay => "tokens per day",
-            Measure::ConcurrentRequests => "concurrent requests",
-        };
+        let of = self.measure.as_str().replace('_', " ");
         match self.advice {
             RetryAdvice::At { wait, .. } => {
                 format!("rate limit of {limit} {of} reached; retry in {} s", retry_after_seconds(wait))

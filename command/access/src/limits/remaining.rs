@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use events::limit::{LimitName, Measure};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
 use super::binding::LimitHolder;
+use super::later;
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -53,8 +54,7 @@ impl TightestLimit {
         (remaining, more_in): (u64, Option<Duration>),
         now: DateTime<Utc>,
     ) -> Self {
-        let reset = now.checked_add_signed(TimeDelta::from_std(more_in.unwrap_or_default()).unwrap_or_default());
-        let reset = reset.unwrap_or(now).timestamp_micros();
+        let reset = later(now, more_in.unwrap_or_default()).unwrap_or(now).timestamp_micros();
         let reset_unix_s = reset.div_euclid(MICROS_PER_SECOND) + i64::from(reset.rem_euclid(MICROS_PER_SECOND) > 0);
         Self { measure, limit, remaining, reset_unix_s }
     }

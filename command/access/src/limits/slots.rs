@@ -35,15 +35,12 @@ struct Shard {
     kept: usize,
 }
 
+#[derive(Default)]
 pub(super) struct Slots {
     shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
-    }
-
     /// The slot, created if there is none. `tables` tells which limits and keys have ended.
     pub(super) fn get_or_make(&self, key: SlotKey, tables: &Tables, now_micros: i64) -> SharedSlot {
         let mut shard = self.shard(key);

@@ -22,7 +22,7 @@ pub(super) enum Reason {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum RefusedCaller {
+pub(super) enum RefusedCaller {
     Key(KeyId),
     Operator,
     Anonymous,
@@ -63,10 +63,7 @@ pub(super) struct Tally {
 }
 
 /// Counts that are being recorded. If that fails, they are put back into the tally.
-#[derive(Debug, Default)]
-pub(super) struct PendingCounts {
-    counts: Vec<((RefusedCaller, Reason), Context, u64)>,
-}
+pub(super) type PendingCounts = Vec<((RefusedCaller, Reason), Context, u64)>;
 
 impl Tally {
     /// Counts one refusal. Returns whether it is to be recorded at once.
@@ -104,12 +101,12 @@ impl Tally {
             }
             entry.count > 0 || entry.second >= now
         });
-        PendingCounts { counts }
+        counts
     }
 
     /// Counts again what could not be recorded, as overdue.
     pub(super) fn put_back(&mut self, taken: PendingCounts) {
-        for (key, context, count) in taken.counts {
+        for (key, context, count) in taken {
             let entry = self.entries.entry(key).or_insert(Entry { context, second: i64::MIN, first: false, count: 0 });
             entry.count = entry.count.saturating_add(count);
         }
@@ -120,14 +117,8 @@ impl Tally {
     }
 }
 
-impl PendingCounts {
-    pub(super) fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
-    pub(super) fn notes(&self) -> Vec<Note> {
-        self.counts.iter().map(|((caller, reason), context, count)| note(*caller, *reason, context, *count)).collect()
-    }
+pub(super) fn notes(counts: &PendingCounts) -> Vec<Note> {
+    counts.iter().map(|((caller, reason), context, count)| note(*caller, *reason, context, *count)).collect()
 }
 
 fn note(caller: RefusedCaller, reason: Reason, context: &Context, count: u64) -> Note {
@@ -155,7 +146,7 @@ mod tests {
     }
 
     fn counts(taken: &PendingCounts) -> Vec<u64> {
-        taken.counts.iter().map(|(_, _, count)| *count).collect()
+        taken.iter().map(|(_, _, count)| *count).collect()
     }
 
     #[test]
@@ -191,7 +182,7 @@ mod tests {
         tally.count(key(2), Reason::Denied(ErrorCode::Forbidden), 10);
         tally.count(AccessRollup::anonymous(), REASON, 10);
         let streams: std::collections::BTreeSet<String> =
-            tally.take(10, 100).notes().iter().map(|note| note.stream.to_string()).collect();
+            notes(&tally.take(10, 100)).iter().map(|note| note.stream.to_string()).collect();
         assert_eq!(streams.len(), 3);
         assert!(streams.contains("access-anonymous"));
     }
@@ -213,7 +204,7 @@ mod tests {
         for number in 0..10 {
             tally.count(key(number), REASON, 10);
         }
-        let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).counts.len()).collect();
+        let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).len()).collect();
         assert_eq!(sizes, [4, 4, 2, 0]);
     }
 

@@ -13,6 +13,6 @@ pub async fn issue_secret(admin: &AdminState, id: KeyId, generation: u32) -> Res
     let secret = token::make(id, &admin.key_check, &admin.ids);
     let token =
         Token::parse(secret.reveal()).ok_or_else(|| CommandError::Defect("a new token cannot be parsed".to_owned()))?;
-    let stored = admin.hasher.hash(id, generation, token.secret(), &admin.ids).await?;
+    let stored = admin.hasher.hash(id, generation, token.secret, &admin.ids).await?;
     Ok((secret, SideRow::KeySecret(stored)))
 }
