@@ -45,12 +45,7 @@ pub fn replace(next: &Path, path: &Path) -> Result<(), SecretFileError> {
 
 /// Removes a secret's file; a missing file is no error.
 pub fn remove(path: &Path) -> Result<(), SecretFileError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(SecretFileError::Write { path: path.to_owned(), source })
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    remove_if_there(path).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
 /// The secret in `path`; if there is no such file, writes a new secret from `make`. The flag is true for a new one.
@@ -63,13 +58,14 @@ pub fn read_or_make(path: &Path, make: impl FnOnce() -> Secret) -> Result<(Secre
     Ok((secret, true))
 }
 
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
 fn write_and_link(path: &Path, secret: &Secret) -> io::Result<()> {
     let temporary = path.with_extension("new");
     // A file that a crash left here was never in use.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    remove_if_there(&temporary)?;
     let mut file = private::create_new(&temporary)?;
     file.write_all(secret.reveal().as_bytes())?;
     file.write_all(b"\n")?;

@@ -25,12 +25,10 @@ pub(super) fn with_names(reader: &dyn Reader, providers: Vec<String>) -> Result<
 
 fn name_of(reader: &dyn Reader, provider: &str) -> Result<Option<String>, LogError> {
     let events = reader.last_of_each_type(&Stream::new(StreamKind::Provider, provider), None)?;
-    let newest_first = events.into_iter().rev();
-    let mut names = newest_first.filter_map(|recorded| match recorded.event {
+    Ok(events.into_iter().rev().find_map(|recorded| match recorded.event {
         Event::Resource(Resource::Provider(Change::Created(provider) | Change::Changed(provider))) => {
             Some(provider.name)
         }
         _ => None,
-    });
-    Ok(names.next())
+    }))
 }

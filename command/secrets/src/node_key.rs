@@ -43,9 +43,10 @@ pub enum NodeKeyError {
 /// The keys that are derived from the node's key. Neither shown nor stored.
 #[derive(Clone)]
 pub struct NodeKey {
-    wrapping: XChaCha20Poly1305,
+    /// Wraps data keys.
+    pub(super) wrapping: XChaCha20Poly1305,
     /// The check key of version 0.1.0, which an installation of that version keeps.
-    key_check: [u8; 32],
+    pub(super) key_check: [u8; 32],
     fingerprint: [u8; FINGERPRINT_LEN],
 }
 
@@ -108,16 +109,6 @@ impl NodeKey {
     /// The check key of API keys for a log that has not stored one.
     pub fn derived_key_check(&self) -> KeyCheck {
         KeyCheck::from_bytes(&self.key_check)
-    }
-
-    /// The bytes of [`NodeKey::derived_key_check`], to be wrapped.
-    pub(super) const fn derived_key_check_bytes(&self) -> &[u8; 32] {
-        &self.key_check
-    }
-
-    /// The cipher that wraps data keys.
-    pub(super) const fn wrapping(&self) -> &XChaCha20Poly1305 {
-        &self.wrapping
     }
 }
 

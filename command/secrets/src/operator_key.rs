@@ -37,12 +37,8 @@ pub struct OperatorKey {
 /// Loads the key from `variable` if it is set, else from `DIR/admin.key` (0600), which the first start creates.
 pub fn load(variable: Option<&str>, data: &Path, ids: &IdMaker) -> Result<OperatorKey, OperatorKeyError> {
     if let Some(given) = variable {
-        let key = given.trim();
-        return if is_strong(key) {
-            Ok(OperatorKey { key: Secret::new(key), made: None })
-        } else {
-            Err(OperatorKeyError::Variable)
-        };
+        let key = Some(given.trim()).filter(|key| is_strong(key)).ok_or(OperatorKeyError::Variable)?;
+        return Ok(OperatorKey { key: Secret::new(key), made: None });
     }
     let path = data.join(FILE);
     let (key, made) =

@@ -20,14 +20,6 @@ use super::vault::KEY_CHECK_SCOPE;
 
 const ACTOR: Actor = Actor::System("reseal");
 
-/// The node's key that is replaced.
-#[derive(Clone, Copy, Debug)]
-pub enum PreviousKey<'a> {
-    Known(&'a NodeKey),
-    /// Nobody has the key: sealed secrets are lost, and the API keys that were issued no longer pass their check.
-    Lost,
-}
-
 /// The node's key was not replaced and nothing has changed, unless the log did not answer in time.
 #[derive(Debug, thiserror::Error)]
 pub enum ResealError {
@@ -131,22 +123,21 @@ impl StoredSecrets {
     }
 }
 
-/// Seals `stored` again under `new`. The caller must hold the folder's lock, and must have saved `new` where the next start
+/// Seals `stored` again under `new`. If nobody has the `previous` key, the sealed secrets are lost, and the API keys that were
+/// issued no longer pass their check. The caller must hold the folder's lock, and must have saved `new` where the next start
 /// finds it: after the append, no other key opens the secrets.
 pub async fn reseal(
     log: &Log,
     stored: &StoredSecrets,
-    previous: PreviousKey<'_>,
+    previous: Option<&NodeKey>,
     new: &NodeKey,
     ids: &IdMaker,
 ) -> Result<Resealed, ResealError> {
     let secrets = stored.secrets.iter().filter(|secret| !secret.is_given_up());
     let subjects: Vec<String> = secrets.map(|secret| secret.subject.clone()).collect();
     let (side, before, resealed, discarded) = match previous {
-        PreviousKey::Known(key) => {
-            (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new())
-        }
-        PreviousKey::Lost => {
+        Some(key) => (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new()),
+        None => {
             let discarded = log.read(move |reader| keyless::with_names(reader, subjects)).await?;
             (stored.given_up(new, ids)?, None, Vec::new(), discarded)
         }
@@ -180,9 +171,8 @@ fn stream_of_replacements(key: &NodeKey) -> Stream {
 }
 
 fn wrapped_row(new: &NodeKey, scope: &str, key: &[u8; 32], ids: &IdMaker) -> Result<SideRow, ResealError> {
-    let wrapped = sealed_box::wrap(new, &ids.bytes(), scope, key);
-    let wrapped = wrapped.ok_or_else(|| ResealError::Unsealable { subject: scope.to_owned() })?;
-    Ok(SideRow::WrappedKey { scope: scope.to_owned(), wrapped })
+    let row = sealed_box::wrapped_row(new, ids, scope, key);
+    row.ok_or_else(|| ResealError::Unsealable { subject: scope.to_owned() })
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@
 //! (`reseal` does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a
 //! replacement (ADR-0007).
 
-use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,11 +23,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
-use super::sealed_box::{self, NONCE_LEN, secret_context};
+use super::sealed_box::{self, secret_context};
 use super::{KeyCheck, Secret};
 
 /// The scope under which the check key of API keys is stored; no tenant has such an id.
 pub(super) const KEY_CHECK_SCOPE: &str = "key_check";
+/// The scope of the platform's data key.
+const PLATFORM_SCOPE: &str = "platform";
 /// The most opened keys that are kept in memory. Any others are opened for each request.
 const OPENED_MAX: usize = 10_000;
 /// How long a sealing waits for the append of the one before it.
@@ -52,22 +53,6 @@ pub enum VaultError {
     OtherNodeKey { scope: String },
     #[error(transparent)]
     Log(#[from] LogError),
-}
-
-/// The owner of the data key that seals a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataKeyScope {
-    Platform,
-    Tenant(TenantId),
-}
-
-impl fmt::Display for DataKeyScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Platform => f.write_str("platform"),
-            Self::Tenant(tenant) => tenant.fmt(f),
-        }
-    }
 }
 
 /// Seals and opens providers' API keys. Shared by all requests.
@@ -94,31 +79,15 @@ struct Opened {
     secret: Option<Secret>,
 }
 
-/// A data key that is ready to seal one secret. No other sealing begins until it, or its [`Sealed`], is dropped.
-pub struct Sealer {
-    cipher: XChaCha20Poly1305,
-    scope: String,
-    /// A new data key, to be appended with the secret.
-    wrapped: Option<SideRow>,
-    nonce: [u8; NONCE_LEN],
-    permit: SealingPermit,
-}
-
 /// A sealed secret that is not appended yet.
 pub struct Sealed {
-    rows: Vec<SideRow>,
-    permit: SealingPermit,
+    pub rows: Vec<SideRow>,
+    /// To hold until the rows are appended.
+    pub permit: SealingPermit,
 }
 
 /// The right to seal. Drop it after the append: until then nobody else can create a data key.
 pub struct SealingPermit(#[expect(dead_code, reason = "only held")] OwnedMutexGuard<()>);
-
-impl Sealed {
-    /// The side rows, and the permit to hold until they are appended.
-    pub fn into_rows(self) -> (Vec<SideRow>, SealingPermit) {
-        (self.rows, self.permit)
-    }
-}
 
 impl Vault {
     pub fn new(node_key: NodeKey, log: Log, ids: IdMaker) -> Arc<Self> {
@@ -152,10 +121,9 @@ impl Vault {
     }
 
     async fn store_derived_key_check(&self) -> Result<(), VaultError> {
-        let key = self.node_key.derived_key_check_bytes();
-        let wrapped = sealed_box::wrap(&self.node_key, &self.ids.bytes(), KEY_CHECK_SCOPE, key);
-        let wrapped = wrapped.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
-        let row = SideRow::WrappedKey { scope: KEY_CHECK_SCOPE.to_owned(), wrapped };
+        let key = &self.node_key.key_check;
+        let row = sealed_box::wrapped_row(&self.node_key, &self.ids, KEY_CHECK_SCOPE, key);
+        let row = row.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
         let append = Append {
             stream: Stream::new(StreamKind::NodeKey, self.node_key.fingerprint()),
             expected_sequence: 0,
@@ -241,31 +209,41 @@ impl Vault {
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
     }
 
-    /// Prepares to seal under the scope's data key, which it creates if there is none. Waits for the sealing before it to be
-    /// appended.
-    pub async fn sealer(&self, scope: DataKeyScope) -> Result<Sealer, VaultError> {
+    /// Seals the secret that becomes `generation`, the provider's newest, under the data key of `owner` (`None` is the
+    /// platform), which it creates if there is none. Waits for the sealing before it to be appended.
+    pub async fn seal(
+        &self,
+        owner: Option<TenantId>,
+        provider: ProviderId,
+        generation: u32,
+        secret: &Secret,
+    ) -> Result<Sealed, VaultError> {
         let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
         let permit = SealingPermit(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
-        let scope = scope.to_string();
+        let scope = owner.map_or_else(|| PLATFORM_SCOPE.to_owned(), |tenant| tenant.to_string());
         let key_scope = scope.clone();
         let stored = self.log.read(move |reader| reader.wrapped_key(&key_scope)).await?;
-        let unsealable = || VaultError::Unsealable { subject: scope.clone() };
-        let (cipher, wrapped) = match stored {
-            Some(wrapped) => (self.unwrap_data_key(&scope, &wrapped).ok_or_else(unsealable)?, None),
-            None => {
-                let (cipher, wrapped) = self.make_data_key(&scope).ok_or_else(unsealable)?;
-                (cipher, Some(SideRow::WrappedKey { scope: scope.clone(), wrapped }))
-            }
+        let data_key = match stored {
+            Some(wrapped) => self.unwrap_data_key(&scope, &wrapped).map(|cipher| (cipher, None)),
+            None => self.make_data_key(&scope),
         };
-        Ok(Sealer { cipher, scope, wrapped, nonce: self.ids.bytes(), permit })
+        let (cipher, wrapped) = data_key.ok_or_else(|| VaultError::Unsealable { subject: scope.clone() })?;
+        let subject = provider.to_string();
+        let context = secret_context(&scope, &subject, generation);
+        let sealed = sealed_box::seal(&cipher, &self.ids.bytes(), &context, secret.reveal().as_bytes());
+        let sealed = sealed.ok_or_else(|| VaultError::Unsealable { subject: subject.clone() })?;
+        // The old key may still be worth stealing: delete its row.
+        let forget = SideRow::DropSealedSecret { subject: subject.clone() };
+        let row = SideRow::SealedSecret(SealedSecret { subject, key_scope: scope, generation, sealed });
+        Ok(Sealed { rows: wrapped.into_iter().chain([forget, row]).collect(), permit })
     }
 
-    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<u8>)> {
+    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Option<SideRow>)> {
         let mut key: [u8; 32] = self.ids.bytes();
         let cipher = XChaCha20Poly1305::new((&key).into());
-        let wrapped = sealed_box::wrap(&self.node_key, &self.ids.bytes(), scope, &key);
+        let wrapped = sealed_box::wrapped_row(&self.node_key, &self.ids, scope, &key);
         wipe(&mut key);
-        Some((cipher, wrapped?))
+        wrapped.map(|row| (cipher, Some(row)))
     }
 
     fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {
@@ -289,22 +267,6 @@ fn keep(opened: &mut IdMap<ProviderId, Opened>, provider: ProviderId, newest: Op
             }
             opened.insert(provider, newest);
         }
-    }
-}
-
-impl Sealer {
-    /// Seals the secret that becomes `generation`, the provider's newest.
-    pub fn seal(self, provider: ProviderId, generation: u32, secret: &Secret) -> Result<Sealed, VaultError> {
-        let subject = provider.to_string();
-        let context = secret_context(&self.scope, &subject, generation);
-        let Some(sealed) = sealed_box::seal(&self.cipher, &self.nonce, &context, secret.reveal().as_bytes()) else {
-            return Err(VaultError::Unsealable { subject });
-        };
-        let row = SealedSecret { subject, key_scope: self.scope, generation, sealed };
-        // The old key may still be worth stealing: delete its row.
-        let forget = SideRow::DropSealedSecret { subject: row.subject.clone() };
-        let rows = self.wrapped.into_iter().chain([forget, SideRow::SealedSecret(row)]).collect();
-        Ok(Sealed { rows, permit: self.permit })
     }
 }
 

@@ -254,7 +254,7 @@ async fn execute<R: Administered>(
 ) -> Result<Option<Outcome<R>>, CommandError> {
     let admin = cx.admin;
     let CommandPlan { command, chain, mut side, sealed, secret, extra_fields } = plan;
-    let (sealed, sealing) = sealed.map(Sealed::into_rows).unzip();
+    let (sealed, sealing) = sealed.map(|Sealed { rows, permit }| (rows, permit)).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
     let context = Context::about(cx.caller.actor.clone(), chain).in_request(request.request_id);

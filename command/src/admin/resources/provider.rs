@@ -14,7 +14,6 @@ use events::log::SideRow;
 use openapi::schema;
 use projections::tables::Tables;
 use secrets::Secret;
-use secrets::vault::{DataKeyScope, Sealed};
 use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
@@ -86,17 +85,6 @@ fn require_free_name(
     Ok(())
 }
 
-async fn sealed(
-    cx: &AdminContext<'_>,
-    id: ProviderId,
-    tenant: Option<TenantId>,
-    generation: u32,
-    key: &Secret,
-) -> Result<Sealed, CommandError> {
-    let scope = tenant.map_or(DataKeyScope::Platform, DataKeyScope::Tenant);
-    Ok(cx.admin.vault.sealer(scope).await?.seal(id, generation, key)?)
-}
-
 /// Errors: the caller is not the platform, whose own network the private addresses are.
 fn require_private_network(cx: &AdminContext<'_>) -> Result<(), CommandError> {
     cx.require_platform("only the platform may allow private addresses")
@@ -129,7 +117,7 @@ impl Administered for Provider {
         require_free_name(cx, id, &made.name, tenant)?;
         let claim = claim(Self::KIND, id, &made.name, tenant);
         let sealed = match &api_key {
-            Patch::Set(key) => Some(sealed(cx, id, tenant, 1, key).await?),
+            Patch::Set(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
             Patch::Kept | Patch::Removed => None,
         };
         let extra_fields = api_key_set(sealed.is_some());
@@ -165,7 +153,7 @@ impl Administered for Provider {
             }
             Patch::Set(key) => {
                 let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
-                let sealed = sealed(cx, id, tenant, generation, &key).await?;
+                let sealed = cx.admin.vault.seal(tenant, id, generation, &key).await?;
                 Ok(CommandPlan { sealed: Some(sealed), extra_fields: api_key_set(true), ..plan })
             }
         }
