@@ -22,6 +22,7 @@ mod field_type;
 mod field_values;
 mod fields;
 mod lifecycle;
+mod names;
 mod request;
 mod resources;
 mod routes;

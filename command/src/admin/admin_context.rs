@@ -47,7 +47,7 @@ impl<'a> AdminContext<'a> {
 
     /// Errors: the caller does not reach the whole platform.
     pub fn require_platform(&self, reason: &'static str) -> Result<(), CommandError> {
-        if self.caller.reaches_platform() { Ok(()) } else { Err(out_of_reach(reason)) }
+        require(self.caller.reaches_platform(), reason)
     }
 
     /// Checks that the caller reaches a resource of `kind` that belongs to `chain`. An empty chain means a resource that all
@@ -56,7 +56,7 @@ impl<'a> AdminContext<'a> {
         if reach::contains(self.caller.reach, chain) {
             Ok(())
         } else if chain.partner.is_none() {
-            Err(out_of_reach("only the platform may manage a resource that all tenants share"))
+            Err(CommandError::OutOfReach { reason: "only the platform may manage a resource that all tenants share" })
         } else {
             Err(CommandError::NotFound { kind })
         }
@@ -87,13 +87,11 @@ impl<'a> AdminContext<'a> {
 
     /// The owners of a provider or a model: a live tenant within reach, or nobody. Only the platform may create a shared one.
     pub fn owner(&self, tenant: Option<TenantId>) -> Result<Chain, CommandError> {
-        match tenant {
-            Some(tenant) => self.tenant(tenant, "tenant_id"),
-            None => {
-                self.require_platform("only the platform may create a resource without a tenant_id")?;
-                Ok(Chain::default())
-            }
-        }
+        let Some(tenant) = tenant else {
+            self.require_platform("only the platform may create a resource without a tenant_id")?;
+            return Ok(Chain::default());
+        };
+        self.tenant(tenant, "tenant_id")
     }
 
     /// A live user within reach, which the body names in `field`, with its owners.
@@ -121,10 +119,7 @@ impl<'a> AdminContext<'a> {
             | (Reach::Tenant(_), Scope::User(_) | Scope::Key(_)) => true,
             (Reach::Partner(_), Scope::Partner(_)) | (Reach::Tenant(_), Scope::Partner(_) | Scope::Tenant(_)) => false,
         };
-        if wider {
-            return Ok(());
-        }
-        Err(out_of_reach("a budget or rate limit needs an administrator above its scope"))
+        require(wider, "a budget or rate limit needs an administrator above its scope")
     }
 
     /// A live provider that a model of `tenant` can use; `None` is a shared model.
@@ -140,9 +135,8 @@ impl<'a> AdminContext<'a> {
 
     /// Checks that the caller may give a key of `user` these permissions: it has each of them, and reaches as far as the key.
     pub fn may_grant_permissions(&self, user: &User, permissions: &[Permission]) -> Result<(), CommandError> {
-        if !permissions.iter().all(|permission| self.caller.may(*permission)) {
-            return Err(out_of_reach("you cannot give a key a permission that you do not have"));
-        }
+        let has_all = permissions.iter().all(|permission| self.caller.may(*permission));
+        require(has_all, "you cannot give a key a permission that you do not have")?;
         self.require_reach(reach::of_permissions(user, permissions))
     }
 
@@ -150,10 +144,7 @@ impl<'a> AdminContext<'a> {
     pub fn may_grant_models(&self, permissions: &[Permission], models: Option<&[String]>) -> Result<(), CommandError> {
         let own = self.caller.models.as_ref().filter(|_| permissions.contains(&Permission::ModelsUse));
         let within = own.is_none_or(|own| models.is_some_and(|given| given.iter().all(|one| own.covers(one))));
-        if within {
-            return Ok(());
-        }
-        Err(out_of_reach("you cannot give a key a model that you may not use"))
+        require(within, "you cannot give a key a model that you may not use")
     }
 
     /// Checks that the caller may manage a user and the user's keys: it reaches as far as each of the user's roles.
@@ -170,20 +161,16 @@ impl<'a> AdminContext<'a> {
                 return Err(FieldError::new(field, "must include the user's own tenant").into());
             }
             self.require_reach(grant.scope)?;
-            let given = Permission::ALL.iter().filter(|permission| reach::grants(grant.role, **permission));
-            let beyond_tenant = grant.scope != Reach::Tenant(tenant);
-            if beyond_tenant && !given.into_iter().all(|permission| self.caller.may(*permission)) {
-                return Err(out_of_reach("you cannot give a role whose permissions you do not have"));
-            }
+            let mut given = Permission::ALL.iter().filter(|permission| reach::grants(grant.role, **permission));
+            let may_give = grant.scope == Reach::Tenant(tenant) || given.all(|permission| self.caller.may(*permission));
+            require(may_give, "you cannot give a role whose permissions you do not have")?;
         }
         Ok(())
     }
 
     fn require_reach(&self, inner: Reach) -> Result<(), CommandError> {
-        if reach::covers(self.caller.reach, inner, |tenant| self.partner_of(tenant)) {
-            return Ok(());
-        }
-        Err(out_of_reach("this reaches further than you do"))
+        let is_within = reach::covers(self.caller.reach, inner, |tenant| self.partner_of(tenant));
+        require(is_within, "this reaches further than you do")
     }
 
     fn partner_of(&self, tenant: TenantId) -> Option<PartnerId> {
@@ -220,8 +207,8 @@ impl<'a> AdminContext<'a> {
     }
 }
 
-const fn out_of_reach(reason: &'static str) -> CommandError {
-    CommandError::OutOfReach { reason }
+fn require(is_allowed: bool, reason: &'static str) -> Result<(), CommandError> {
+    if is_allowed { Ok(()) } else { Err(CommandError::OutOfReach { reason }) }
 }
 
 fn not_found(field: &str, kind: StreamKind) -> CommandError {

@@ -237,17 +237,8 @@ impl Declaration {
         self.reply_fields().optional("ended_by", owner).open()
     }
 
-    /// The schema of the reply with the secret, which is shown once.
-    pub fn reply_with_secret(&self) -> Shape {
-        self.fields_with_secret().open()
-    }
-
-    /// The schema of the reply with the secret and one more field.
-    pub fn reply_with_secret_and(&self, name: &str, shape: Shape) -> Shape {
-        self.fields_with_secret().required(name, shape).open()
-    }
-
-    fn fields_with_secret(&self) -> schema::Fields {
+    /// The fields of the reply with the secret, which is shown once.
+    pub fn reply_with_secret(&self) -> schema::Fields {
         let secret =
             schema::described(schema::string(), "Shown only in this response; the response to a retry omits it");
         self.reply_fields().optional("secret", secret)

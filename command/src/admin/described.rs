@@ -41,7 +41,7 @@ pub fn on_one(declared: &Declaration, operation: Operation) -> Operation {
 /// Name and schema of the reply to a creation: a new key's has the secret.
 fn creation_reply(declared: &Declaration) -> (String, Shape) {
     match declared.kind {
-        StreamKind::Key => (format!("{}WithSecret", declared.name()), declared.reply_with_secret()),
+        StreamKind::Key => (format!("{}WithSecret", declared.name()), declared.reply_with_secret().open()),
         _ => (declared.name(), declared.reply()),
     }
 }

@@ -43,10 +43,10 @@ pub enum CommandError {
     #[error("no such {}", kind.as_str())]
     NotFound { kind: StreamKind },
     /// The body names a resource that does not exist, or that the caller cannot see.
-    #[error("no such {}", kind.as_str())]
+    #[error("{field}: no such {}", kind.as_str())]
     ReferenceNotFound { field: String, kind: StreamKind },
     /// The body names a resource that has ended.
-    #[error("that {} has ended", kind.as_str())]
+    #[error("{field}: that {} has ended", kind.as_str())]
     ReferenceEnded { field: String, kind: StreamKind },
     #[error("the {} has ended", kind.as_str())]
     Ended { kind: StreamKind },
@@ -84,6 +84,8 @@ pub enum CommandError {
     /// The change is recorded, but the resource could not be read for the reply.
     #[error("recorded, but not readable for the reply: {error}")]
     NotShown { position: u64, error: LogError },
+    #[error(transparent)]
+    DeclarationMismatch(#[from] DeclarationMismatch),
     /// A state that only a defect can lead to.
     #[error("{0}")]
     Defect(String),
@@ -102,12 +104,8 @@ impl CommandError {
             Self::NotPermitted(refusal) => refusal,
             Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
             Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),
-            Self::ReferenceNotFound { field, .. } => {
-                Refusal::new(ErrorCode::NotFound, format!("{field}: {message}")).with("field", field)
-            }
-            Self::ReferenceEnded { field, .. } => {
-                Refusal::new(ErrorCode::Conflict, format!("{field}: {message}")).with("field", field)
-            }
+            Self::ReferenceNotFound { field, .. } => Refusal::new(ErrorCode::NotFound, message).with("field", field),
+            Self::ReferenceEnded { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::IdInUse { .. } => Refusal::new(ErrorCode::Conflict, message.clone()).because(message),
             Self::Ended { .. }
@@ -141,7 +139,7 @@ impl CommandError {
                 let later = "the change is recorded, but the resource cannot be read now: read it later";
                 ledger_unavailable("yes", later).at(Some(position)).because(message)
             }
-            Self::Vault(_) | Self::Defect(_) => {
+            Self::Vault(_) | Self::DeclarationMismatch(_) | Self::Defect(_) => {
                 Refusal::new(ErrorCode::Internal, "an internal error: see the gateway's log for the cause")
                     .because(message)
             }
@@ -172,12 +170,6 @@ impl CommandError {
             RuleError::GenerationsExhausted => Self::GenerationsExhausted,
             RuleError::DeclarationMismatch(error) => error.into(),
         }
-    }
-}
-
-impl From<DeclarationMismatch> for CommandError {
-    fn from(error: DeclarationMismatch) -> Self {
-        Self::Defect(error.to_string())
     }
 }
 

@@ -45,10 +45,8 @@ pub fn text(len_max: usize) -> FieldType {
 /// A text that satisfies `is_valid`; any other is refused with `reason`.
 pub fn text_that(shape: Shape, len_max: usize, is_valid: fn(&str) -> bool, reason: &'static str) -> FieldType {
     FieldType::new(shape, move |field| {
-        field.validated_by(
-            |field| field.text(len_max),
-            |text| if is_valid(&text) { Ok(text) } else { Err(reason.to_owned()) },
-        )
+        let text = field.text(len_max)?;
+        if is_valid(&text) { Ok(text) } else { Err(field.error(reason)) }
     })
 }
 
@@ -58,7 +56,7 @@ pub fn prose(len_max: usize) -> FieldType {
 }
 
 pub fn id<I: Prefixed + FromStr<Err: fmt::Display> + Serialize + 'static>() -> FieldType {
-    FieldType::new(schema::id(I::PREFIX), Field::parsed::<I>)
+    FieldType::new(schema::id(I::PREFIX), |field| field.parsed::<I>())
 }
 
 /// One of the named values.

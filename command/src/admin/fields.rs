@@ -204,40 +204,38 @@ impl Field {
     }
 
     /// A text of 1 to `len_max` characters, not blank and without control characters.
-    pub fn text(self, len_max: usize) -> Result<String, FieldError> {
-        let text = self.string()?;
-        match &text.value {
-            text if text.trim().is_empty() => Err("must not be empty".to_owned()),
-            text if text.chars().count() > len_max => Err(format!("must have at most {len_max} characters")),
-            text if text.chars().any(char::is_control) => Err("must not have control characters".to_owned()),
-            _ => Ok(()),
+    pub fn text(&self, len_max: usize) -> Result<String, FieldError> {
+        match self.string()? {
+            text if text.trim().is_empty() => Err(self.error("must not be empty")),
+            text if text.chars().count() > len_max => {
+                Err(self.error(format!("must have at most {len_max} characters")))
+            }
+            text if text.chars().any(char::is_control) => Err(self.error("must not have control characters")),
+            text => Ok(text.to_owned()),
         }
-        .map_err(|reason| FieldError::new(text.path, reason))?;
-        Ok(text.value)
     }
 
     /// A text that may be empty and have several lines.
-    pub fn prose(self, len_max: usize) -> Result<String, FieldError> {
+    pub fn prose(&self, len_max: usize) -> Result<String, FieldError> {
         let text = self.string()?;
-        if text.value.chars().count() > len_max {
-            return Err(FieldError::new(text.path, format!("must have at most {len_max} characters")));
+        if text.chars().count() > len_max {
+            return Err(self.error(format!("must have at most {len_max} characters")));
         }
-        Ok(text.value)
+        Ok(text.to_owned())
     }
 
     /// An id, or any other type that parses from a text.
-    pub fn parsed<T: FromStr<Err: fmt::Display>>(self) -> Result<T, FieldError> {
-        let text = self.string()?;
-        text.value.parse().map_err(|error: T::Err| FieldError::new(text.path, error.to_string()))
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self) -> Result<T, FieldError> {
+        self.string()?.parse().map_err(|error: T::Err| self.error(error.to_string()))
     }
 
     /// One of the named values.
-    pub fn one_of<T: Copy>(self, values: &[(&str, T)]) -> Result<T, FieldError> {
+    pub fn one_of<T: Copy>(&self, values: &[(&str, T)]) -> Result<T, FieldError> {
         let text = self.string()?;
-        let named = values.iter().find(|(name, _)| *name == text.value);
+        let named = values.iter().find(|(name, _)| *name == text);
         named.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
-            FieldError::new(text.path, format!("must be one of: {}", names.join(", ")))
+            self.error(format!("must be one of: {}", names.join(", ")))
         })
     }
 
@@ -246,9 +244,8 @@ impl Field {
         if self.value.is_number() {
             return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", not a JSON number"));
         }
-        self.validated_by(Self::parsed, |amount: NanoUsd| {
-            if amount.is_negative() { Err("must not be negative".to_owned()) } else { Ok(amount) }
-        })
+        let amount: NanoUsd = self.parsed()?;
+        if amount.is_negative() { Err(self.error("must not be negative")) } else { Ok(amount) }
     }
 
     /// A whole number within the range. `60.0` counts as one, because some clients write it.
@@ -263,34 +260,13 @@ impl Field {
     }
 
     pub fn time(self) -> Result<DateTime<Utc>, FieldError> {
-        let text = self.string()?;
-        parse_rfc3339(&text.value)
-            .ok_or_else(|| FieldError::new(text.path, "must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+        parse_rfc3339(self.string()?)
+            .ok_or_else(|| self.error("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
     }
 
-    /// Reads the field with `read` and converts the value with `validate`, whose error becomes the reason.
-    pub fn validated_by<A, T>(
-        self,
-        read: impl FnOnce(Self) -> Result<A, FieldError>,
-        validate: impl FnOnce(A) -> Result<T, String>,
-    ) -> Result<T, FieldError> {
-        let path = self.path.clone();
-        validate(read(self)?).map_err(|reason| FieldError::new(path, reason))
+    fn string(&self) -> Result<&str, FieldError> {
+        self.value.as_str().ok_or_else(|| self.error("must be a string"))
     }
-
-    fn string(self) -> Result<Text, FieldError> {
-        match self.value {
-            Value::String(value) => Ok(Text { path: self.path, value }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                Err(FieldError::new(self.path, "must be a string"))
-            }
-        }
-    }
-}
-
-struct Text {
-    path: String,
-    value: String,
 }
 
 fn joined(path: &str, name: &str) -> String {

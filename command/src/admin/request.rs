@@ -7,9 +7,9 @@ use events::concurrency::CommandPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::log::{ClientAddress, Idempotency, SideRow};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
 
 use super::AdminState;
@@ -61,7 +61,7 @@ impl FromRequest<AdminState> for AdminRequest {
         // After the body: otherwise clients that send slowly would take up the places of everybody else's commands.
         let permit = admin.concurrency.admit_command(caller.requester()).await?;
         let caller = AdminContext::new(admin, &caller)?.caller;
-        let idempotency_key = IdempotencyKey::of(&parts.headers, &caller, &parts.method, &path, &body.bytes)?;
+        let idempotency_key = IdempotencyKey::of(&parts, &caller, &path, &body.bytes)?;
         Ok(Self { caller, origin, request_id, idempotency_key, body, has_no_fields, _permit: permit })
     }
 }
@@ -83,16 +83,10 @@ impl AdminRequest {
 }
 
 impl IdempotencyKey {
-    fn of(
-        headers: &HeaderMap,
-        caller: &Caller,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-    ) -> Result<Option<Self>, CommandError> {
-        let Some(key) = idempotency::key_of(headers)? else { return Ok(None) };
+    fn of(parts: &Parts, caller: &Caller, path: &str, body: &[u8]) -> Result<Option<Self>, CommandError> {
+        let Some(key) = idempotency::key_of(&parts.headers)? else { return Ok(None) };
         let tenant = caller.chain.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
-        let fingerprint = fingerprint(&[method.as_str(), path, &tenant], body);
+        let fingerprint = fingerprint(&[parts.method.as_str(), path, &tenant], body);
         Ok(Some(Self { scope: caller.actor.to_string(), key, fingerprint }))
     }
 

@@ -3,7 +3,6 @@
 
 pub mod base_url;
 pub mod handles;
-pub mod names;
 pub mod person;
 
 mod budget;

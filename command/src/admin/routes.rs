@@ -2,14 +2,14 @@
 //! resources. Each resource implements [`Administered`] for what is special to it.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context};
 use events::ids::UserId;
-use events::log::{AppendError, SideRow, StoredReply};
+use events::log::{Append, AppendError, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
@@ -25,8 +25,9 @@ use super::declaration::Declaration;
 use super::described;
 use super::field_values::FieldValues;
 use super::lifecycle::{Command, Rules, StateOf};
+use super::names::release;
 use super::request::AdminRequest;
-use super::store::{Loaded, Write, WriteError};
+use super::store::Loaded;
 use crate::admin::error::CommandError;
 
 /// How often a command is decided at most, if other commands change the resource meanwhile.
@@ -36,12 +37,14 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 /// The field of a stored reply that has [`CommandPlan::extra_fields`]. Logs contain it, so it cannot change.
 const EXTRA_FIELDS: &str = "shown";
 
+/// A planned command, or the reason why the caller may not give it.
+pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
+
 /// What is special to the administration of one of the nine resources.
 pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;
-
-    fn declaration() -> &'static Declaration;
+    const DECLARATION: &'static LazyLock<Declaration>;
 
     /// The owners of the resource and the resource itself; empty for a resource that all tenants share.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
@@ -67,24 +70,20 @@ pub trait Administered: Rules {
     }
 
     /// Plans the creation of the resource as `id`.
-    fn create(
-        cx: &AdminContext<'_>,
-        id: Self::Id,
-        given: FieldValues,
-    ) -> impl Future<Output = Result<CommandPlan<Self>, CommandError>> + Send;
+    fn create(cx: &AdminContext<'_>, id: Self::Id, given: FieldValues) -> impl Future<Output = Planned<Self>> + Send;
 
     /// Plans a change of the resource.
     fn change(
         cx: &AdminContext<'_>,
         state: &Self::State,
         given: FieldValues,
-    ) -> impl Future<Output = Result<CommandPlan<Self>, CommandError>> + Send {
+    ) -> impl Future<Output = Planned<Self>> + Send {
         std::future::ready(Ok(CommandPlan::of(Command::Change(given), state, cx)))
     }
 
-    /// The side rows that are written with its end.
-    fn side_rows_at_end(_: &Self::State) -> Vec<SideRow> {
-        Vec::new()
+    /// The side rows that are written with its end. By default, its names are free again.
+    fn side_rows_at_end(state: &Self::State) -> Vec<SideRow> {
+        vec![release(state.resource().id())]
     }
 
     /// Fields of the reply to its end, as in [`CommandPlan::extra_fields`].
@@ -132,9 +131,9 @@ impl<R: Rules> CommandPlan<R> {
 pub fn resource_routes<R: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", R::PATH);
     Api::of(Entrance::Administration)
-        .post(R::PATH, create::<R>, || described::creation(R::declaration()))
-        .patch(&one, change::<R>, || described::change(R::declaration()))
-        .delete(&one, end::<R>, || described::end(R::declaration()))
+        .post(R::PATH, create::<R>, || described::creation(R::DECLARATION))
+        .patch(&one, change::<R>, || described::change(R::DECLARATION))
+        .delete(&one, end::<R>, || described::end(R::DECLARATION))
 }
 
 async fn create<R: Administered>(
@@ -145,14 +144,14 @@ async fn create<R: Administered>(
         return Ok(reply);
     }
     let id: R::Id = admin.ids.make();
-    let members = &R::declaration().members;
+    let members = &R::DECLARATION.members;
     for _ in 0..ATTEMPTS_MAX {
         let cx = AdminContext::new(&admin, &request.caller)?;
         let fields = request.fields()?.refuse_unknown(&members.names())?;
         R::may_create(&cx)?;
         let plan = R::create(&cx, id, members.read_creation(fields)?).await?;
-        if let Some(outcome) = execute(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
-            return outcome.into_reply(&cx).await;
+        if let Some(reply) = execute(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
+            return Ok(reply);
         }
     }
     Err(CommandError::Contended { kind: R::KIND })
@@ -174,20 +173,12 @@ async fn end<R: Administered>(
     execute_on::<R, _>(&admin, &id, &request, plan_end::<R>).await
 }
 
-async fn plan_change<R: Administered>(
-    cx: &AdminContext<'_>,
-    state: &R::State,
-    request: &AdminRequest,
-) -> Result<CommandPlan<R>, CommandError> {
+async fn plan_change<R: Administered>(cx: &AdminContext<'_>, state: &R::State, request: &AdminRequest) -> Planned<R> {
     cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
-    R::change(cx, state, R::declaration().members.read_change(request.fields()?)?).await
+    R::change(cx, state, R::DECLARATION.members.read_change(request.fields()?)?).await
 }
 
-async fn plan_end<R: Administered>(
-    cx: &AdminContext<'_>,
-    state: &R::State,
-    request: &AdminRequest,
-) -> Result<CommandPlan<R>, CommandError> {
+async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, request: &AdminRequest) -> Planned<R> {
     let fields = request.fields()?;
     R::may_end(cx)?;
     fields.finish()?;
@@ -204,7 +195,7 @@ pub async fn execute_on<R: Administered, F>(
     plan: F,
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Result<CommandPlan<R>, CommandError>,
+    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,
 {
     if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);
@@ -217,8 +208,8 @@ where
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
         require_managed::<R>(&cx, state)?;
         let plan = plan(&cx, state, request).await?;
-        if let Some(outcome) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
-            return outcome.into_reply(&cx).await;
+        if let Some(reply) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
+            return Ok(reply);
         }
     }
     Err(CommandError::Contended { kind: R::KIND })
@@ -230,28 +221,16 @@ fn require_managed<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> 
     R::may_manage(cx, state)
 }
 
-/// The outcome of an executed command.
-enum Outcome<R: Administered> {
-    Changed {
-        loaded: Loaded<R>,
-        secret: Option<Secret>,
-        extra_fields: Map<String, Value>,
-        status: StatusCode,
-    },
-    /// Another attempt of the same request was faster.
-    Replayed(StoredReply),
-}
-
-/// Decides and appends a planned command. `None` if the resource or the caller's right has changed since it was loaded: the
-/// command must start over.
+/// Decides and appends a planned command, and replies. `None` if the resource or the caller's right has changed since it was
+/// loaded: the command must start over.
 async fn execute<R: Administered>(
     cx: &AdminContext<'_>,
     request: &AdminRequest,
-    loaded: Loaded<R>,
+    mut loaded: Loaded<R>,
     id: R::Id,
     plan: CommandPlan<R>,
     status: StatusCode,
-) -> Result<Option<Outcome<R>>, CommandError> {
+) -> Result<Option<Response>, CommandError> {
     let admin = cx.admin;
     let CommandPlan { command, chain, mut side, sealed, secret, extra_fields } = plan;
     let (sealed, sealing) = sealed.map(|Sealed { rows, permit }| (rows, permit)).unzip();
@@ -264,40 +243,28 @@ async fn execute<R: Administered>(
         stored[EXTRA_FIELDS] = extra_fields.clone().into();
     }
     let idempotency = request.idempotency_key.clone().map(|key| key.with_reply(status, stored.to_string()));
-    let write = Write { command, context, side, idempotency, basis: cx.basis() };
-    let written = loaded.write(&admin.log, write).await;
+    let events = loaded.handle(command).await?;
+    let append = Append { side, idempotency, basis: cx.basis(), ..loaded.append_of(events, context) };
+    let written = loaded.write(&admin.log, append).await;
     drop(sealing);
-    match written {
-        Ok(loaded) => Ok(Some(Outcome::Changed { loaded, secret, extra_fields, status })),
-        Err(WriteError::Refused(error)) => Err(CommandError::of_rule(R::KIND, error)),
-        Err(WriteError::Append(AppendError::Replayed(stored))) => Ok(Some(Outcome::Replayed(stored))),
-        Err(WriteError::Append(AppendError::OptimisticLock)) => Ok(None),
-        Err(WriteError::Append(AppendError::Outdated { position })) => {
-            wait_until_in_force(admin, position).await.map(|()| None)
-        }
-        Err(WriteError::Append(error)) => Err(CommandError::of_append(R::KIND, error)),
+    let loaded = match written {
+        Ok(loaded) => loaded,
+        // Another attempt of the same request was faster.
+        Err(AppendError::Replayed(stored)) => return replay::<R>(admin, &cx.caller, &stored).await.map(Some),
+        Err(AppendError::OptimisticLock) => return Ok(None),
+        Err(AppendError::Outdated { position }) => return wait_until_in_force(admin, position).await.map(|()| None),
+        Err(error) => return Err(CommandError::of_append(R::KIND, error)),
+    };
+    wait_until_in_force(admin, loaded.position).await?;
+    let body = resource_body(admin, &loaded).await.map_err(|error| match error {
+        CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
+        other => other,
+    });
+    let mut body = with_extra_fields(body?, extra_fields);
+    if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
+        fields.insert("secret".to_owned(), secret.reveal().into());
     }
-}
-
-impl<R: Administered> Outcome<R> {
-    async fn into_reply(self, cx: &AdminContext<'_>) -> Result<Response, CommandError> {
-        let admin = cx.admin;
-        match self {
-            Self::Replayed(stored) => replay::<R>(admin, &cx.caller, &stored).await,
-            Self::Changed { loaded, secret, extra_fields, status } => {
-                wait_until_in_force(admin, loaded.position).await?;
-                let body = resource_body(admin, &loaded).await.map_err(|error| match error {
-                    CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
-                    other => other,
-                });
-                let mut body = with_extra_fields(body?, extra_fields);
-                if let (Some(secret), Some(fields)) = (secret, body.as_object_mut()) {
-                    fields.insert("secret".to_owned(), secret.reveal().into());
-                }
-                Ok(reply(status, loaded.position, body))
-            }
-        }
-    }
+    Ok(Some(reply(status, loaded.position, body)))
 }
 
 /// The reply to an earlier attempt of the same request.

@@ -8,20 +8,20 @@ use access::auth::token::Token;
 use dialects::upstreams::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
-use events::ids::{BudgetId, IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
-use events::log::{Basis, Log, PersonalData, SideRow};
+use events::ids::{IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
+use events::log::{Append, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
-use super::lifecycle::Command;
+use super::lifecycle::{Command, Rules};
+use super::names::claim;
 use super::resources::handles::{self, PLATFORM};
 use super::resources::issue_secret;
-use super::resources::names::claim;
-use super::resources::person::digests;
-use super::routes::{Administered, CommandPlan, wait_until_in_force};
-use super::store::{Loaded, Write, WriteError};
+use super::resources::person::digest;
+use super::routes::wait_until_in_force;
+use super::store::Loaded;
 use crate::admin::error::CommandError;
 
 const NAME: &str = "default";
@@ -106,18 +106,9 @@ pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultT
             user = Some(made.user_id);
         }
     }
-    let partner = match partner {
-        Some(partner) => partner,
-        None => make_partner(log, ids).await?,
-    };
-    let tenant = match tenant {
-        Some(tenant) => tenant,
-        None => make_tenant(log, ids, partner).await?,
-    };
-    let user = match user {
-        Some(user) => user,
-        None => make_user(log, ids, partner, tenant).await?,
-    };
+    let partner = if let Some(partner) = partner { partner } else { make_partner(log, ids).await? };
+    let tenant = if let Some(tenant) = tenant { tenant } else { make_tenant(log, ids, partner).await? };
+    let user = if let Some(user) = user { user } else { make_user(log, ids, partner, tenant).await? };
     Ok(DefaultTenancy { partner, tenant, user })
 }
 
@@ -129,9 +120,7 @@ async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandErro
     let id: PartnerId = ids.make();
     let claim = handles::claim::<Partner>(id, PLATFORM, &handles());
     let made = Partner { handles: handles(), ..Partner::new(id, NAME) };
-    let chain = Chain { partner: Some(id), ..Chain::default() };
-    let plan = CommandPlan::new(Command::Create(made), chain).with_side(claim);
-    record::<Partner>(log, id, plan).await?;
+    record(log, made, Chain { partner: Some(id), ..Chain::default() }, claim).await?;
     Ok(id)
 }
 
@@ -139,20 +128,17 @@ async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<Ten
     let id: TenantId = ids.make();
     let claim = handles::claim::<Tenant>(id, partner, &handles());
     let made = Tenant { handles: handles(), ..Tenant::new(id, partner, NAME) };
-    let chain = Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() };
-    let plan = CommandPlan::new(Command::Create(made), chain).with_side(claim);
-    record::<Tenant>(log, id, plan).await?;
+    record(log, made, Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() }, claim).await?;
     Ok(id)
 }
 
 async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantId) -> Result<UserId, CommandError> {
     let id: UserId = ids.make();
     let person = PersonalData { subject: id, name: NAME.to_owned(), email: None, salt: ids.bytes::<16>().to_vec() };
-    let made = User { handles: handles(), ..User::new(id, tenant, digests(&person).name) };
+    let claim = handles::claim::<User>(id, tenant, &handles());
+    let made = User { handles: handles(), ..User::new(id, tenant, digest(&person.salt, NAME)) };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
-    let plan = CommandPlan::new(Command::Create(made), chain).with_side([SideRow::PersonalData(person)]);
-    let plan = plan.with_side(handles::claim::<User>(id, tenant, &handles()));
-    record::<User>(log, id, plan).await?;
+    record(log, made, chain, [SideRow::PersonalData(person)].into_iter().chain(claim)).await?;
     Ok(id)
 }
 
@@ -206,9 +192,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
     let claim = claim(Provider::KIND, id, &name, None);
-    let made = Provider::new(id, name, DEV_KIND);
-    let plan = CommandPlan::new(Command::Create(made), Chain::default());
-    make::<Provider>(admin, id, plan.with_side([claim])).await?;
+    make(admin, Provider::new(id, name, DEV_KIND), Chain::default(), Some(claim)).await?;
     Ok(id)
 }
 
@@ -217,13 +201,12 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
         let (id, rates) = (admin.ids.make(), rates_of(model)?);
         let made = Price::new((id, provider), model.backend, rates, admin.clock.now());
-        make::<Price>(admin, id, CommandPlan::new(Command::Create(made), Chain::default())).await?;
+        make(admin, made, Chain::default(), None).await?;
     }
     if tables.model_named(None, model.name).is_none() {
         let id: ModelId = admin.ids.make();
         let made = Model::new(id, model.name, vec![target(provider, model)]);
-        let plan = CommandPlan::new(Command::Create(made), Chain::default());
-        make::<Model>(admin, id, plan.with_side([claim(Model::KIND, id, model.name, None)])).await?;
+        make(admin, made, Chain::default(), Some(claim(Model::KIND, id, model.name, None))).await?;
     }
     Ok(())
 }
@@ -247,32 +230,31 @@ fn target(provider: ProviderId, model: &DevModel) -> Target {
 async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Result<Secret, CommandError> {
     let (secret, stored) = issue_secret(admin, id, 1).await?;
     let made = Key::new(id, tenancy.user, "dev");
-    let chain = Chain { key: Some(id), ..tenancy.chain() };
-    let plan = CommandPlan::new(Command::Create(made), chain).with_side([stored]);
-    make::<Key>(admin, id, plan).await?;
+    make(admin, made, Chain { key: Some(id), ..tenancy.chain() }, Some(stored)).await?;
     Ok(secret)
 }
 
 async fn open_budget(admin: &AdminState, tenancy: &DefaultTenancy, key: KeyId) -> Result<(), CommandError> {
-    let id: BudgetId = admin.ids.make();
-    let opened = Budget::new(id, Scope::Key(key), DEV_LIMIT, Period::Total);
-    let chain = Chain { key: Some(key), ..tenancy.chain() };
-    make::<Budget>(admin, id, CommandPlan::new(Command::Create(opened), chain)).await
+    let opened = Budget::new(admin.ids.make(), Scope::Key(key), DEV_LIMIT, Period::Total);
+    make(admin, opened, Chain { key: Some(key), ..tenancy.chain() }, None).await
 }
 
 /// Records a creation, and waits until the tables have it.
-async fn make<A: Administered>(admin: &AdminState, id: A::Id, plan: CommandPlan<A>) -> Result<(), CommandError> {
-    wait_until_in_force(admin, record::<A>(&admin.log, id, plan).await?).await
+async fn make<R: Rules>(admin: &AdminState, made: R, chain: Chain, side: Option<SideRow>) -> Result<(), CommandError> {
+    wait_until_in_force(admin, record(&admin.log, made, chain, side).await?).await
 }
 
 /// Records a creation: the position of its event.
-async fn record<A: Administered>(log: &Log, id: A::Id, plan: CommandPlan<A>) -> Result<u64, CommandError> {
-    let CommandPlan { command, chain, side, .. } = plan;
-    let (context, basis) = (Context::about(ACTOR, chain), Basis::default());
-    let write = Write { command, context, side, idempotency: None, basis };
-    match Loaded::<A>::absent(id).write(log, write).await {
-        Ok(loaded) => Ok(loaded.position),
-        Err(WriteError::Refused(error)) => Err(CommandError::of_rule(A::KIND, error)),
-        Err(WriteError::Append(error)) => Err(CommandError::of_append(A::KIND, error)),
-    }
+async fn record<R: Rules>(
+    log: &Log,
+    made: R,
+    chain: Chain,
+    side: impl IntoIterator<Item = SideRow>,
+) -> Result<u64, CommandError> {
+    let mut absent = Loaded::<R>::absent(made.id());
+    let side = side.into_iter().collect();
+    let events = absent.handle(Command::Create(made)).await?;
+    let append = Append { side, ..absent.append_of(events, Context::about(ACTOR, chain)) };
+    let written = absent.write(log, append).await;
+    written.map(|loaded| loaded.position).map_err(|error| CommandError::of_append(R::KIND, error))
 }

@@ -4,10 +4,10 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
-use events::log::{Append, AppendError, Basis, Idempotency, Log, SideRow};
+use events::log::{Append, AppendError, Basis, Log};
 use projections::resource::Lifetime;
 
-use super::lifecycle::{Command, Fact, Lifecycle, RuleError, Rules};
+use super::lifecycle::{Command, Fact, Lifecycle, Rules};
 use crate::admin::error::CommandError;
 
 /// An aggregate that was loaded from the log.
@@ -20,21 +20,6 @@ pub struct Loaded<R: Rules> {
     pub position: u64,
     /// `None` if it does not exist.
     pub lifetime: Option<Lifetime>,
-}
-
-/// A command, with what is appended along with its events.
-pub struct Write<R: Rules> {
-    pub command: Command<R>,
-    pub context: Context,
-    pub side: Vec<SideRow>,
-    pub idempotency: Option<Idempotency>,
-    pub basis: Basis,
-}
-
-/// The reason why nothing was written.
-pub enum WriteError {
-    Refused(RuleError),
-    Append(AppendError),
 }
 
 impl<R: Rules> Loaded<R> {
@@ -73,24 +58,27 @@ impl<R: Rules> Loaded<R> {
         Lifetime { created_at, ended_at: ended.then_some(ended_before.unwrap_or(recorded_at)) }
     }
 
-    /// Handles the command and appends its events. A command without events appends nothing.
-    pub async fn write(mut self, log: &Log, write: Write<R>) -> Result<Self, WriteError> {
+    /// Handles the command: the events to append, or none if it changes nothing.
+    pub async fn handle(&mut self, command: Command<R>) -> Result<Vec<Event>, CommandError> {
         let sink = EventSink::default();
-        self.lifecycle.handle(write.command, &(), &sink).await.map_err(WriteError::Refused)?;
-        let events: Vec<Event> = sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect();
-        if events.is_empty() {
+        let handled = self.lifecycle.handle(command, &(), &sink).await;
+        handled.map_err(|error| CommandError::of_rule(R::KIND, error))?;
+        Ok(sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect())
+    }
+
+    /// The append of these events alone, if the stream has not changed meanwhile.
+    pub fn append_of(&self, events: Vec<Event>, context: Context) -> Append {
+        let (stream, expected_sequence) = (self.stream.clone(), self.sequence);
+        let (side, idempotency, basis) = (Vec::new(), None, Basis::default());
+        Append { stream, expected_sequence, events, context, side, idempotency, basis }
+    }
+
+    /// Appends what it has handled. Without events, it appends nothing.
+    pub async fn write(mut self, log: &Log, append: Append) -> Result<Self, AppendError> {
+        if append.events.is_empty() {
             return Ok(self);
         }
-        let append = Append {
-            stream: self.stream.clone(),
-            expected_sequence: self.sequence,
-            events,
-            context: write.context,
-            side: write.side,
-            idempotency: write.idempotency,
-            basis: write.basis,
-        };
-        let appended = log.append(append).await.map_err(WriteError::Append)?;
+        let appended = log.append(append).await?;
         // One event, or its last of several: their positions are consecutive.
         self.sequence += appended.last - appended.first + 1;
         self.position = appended.last;

@@ -25,5 +25,5 @@ use super::routes::Administered;
 /// The command that the body of a change leads to.
 pub fn change<R: Administered>(body: &Value) -> Command<R> {
     let fields = Fields::of_body(body.to_string().as_bytes()).unwrap();
-    Command::Change(R::declaration().members.read_change(fields).unwrap())
+    Command::Change(R::DECLARATION.members.read_change(fields).unwrap())
 }

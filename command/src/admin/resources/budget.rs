@@ -19,15 +19,15 @@ use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, one_of};
 use crate::admin::field_values::FieldValues;
-use crate::admin::fields::Field;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 /// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let fraction = FieldType::new(schema::formed(r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$"), Field::parsed::<Fraction>);
+    let fraction =
+        FieldType::new(schema::formed(r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$"), |field| field.parsed::<Fraction>());
     let members = vec![
         required("scope", scope()).fixed(),
         required("limit_usd", amount()).shown_as(schema::money()),
@@ -64,10 +64,7 @@ impl Rules for Budget {
 
 impl Administered for Budget {
     const PATH: &'static str = "/v1/admin/budgets";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Budget, tables: &Tables) -> Chain {
         tables.chain_of_scope(state.scope).unwrap_or_default()
@@ -77,11 +74,7 @@ impl Administered for Budget {
         cx.require_wider_reach(state.scope)
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: BudgetId,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Planned<Self> {
         let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope, "scope")?;
         Ok(CommandPlan::new(Command::Create(opened), chain))

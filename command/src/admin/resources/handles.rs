@@ -8,10 +8,10 @@ use events::event::admin::Handles;
 use events::log::SideRow;
 use openapi::schema;
 
-use super::names::{claim_among, release};
 use crate::admin::declaration::{Member, optional};
 use crate::admin::field_type::{text, text_that};
 use crate::admin::field_values::FieldValues;
+use crate::admin::names::{claim_among, release};
 
 const SLUG_LEN_MAX: usize = 63;
 const EXTERNAL_ID_LEN_MAX: usize = 255;

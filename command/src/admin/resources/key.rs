@@ -29,10 +29,10 @@ use crate::admin::described;
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, time};
 use crate::admin::field_values::FieldValues;
-use crate::admin::fields::{Field, FieldError};
+use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, execute_on};
+use crate::admin::routes::{Administered, CommandPlan, Planned, execute_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 const PATTERNS_LEN_MAX: usize = 200;
@@ -80,11 +80,12 @@ fn permissions() -> FieldType {
 fn patterns() -> FieldType {
     let shape = schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX));
     FieldType::new(shape, |field| {
-        let read = |field: Field| field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX));
-        field.validated_by(read, |patterns| match ModelGlobs::compile(&patterns) {
+        let path = field.path().to_owned();
+        let patterns = field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX))?;
+        match ModelGlobs::compile(&patterns) {
             Ok(_) => Ok(patterns),
-            Err(error) => Err(format!("{:?} is not a valid glob", error.pattern)),
-        })
+            Err(error) => Err(FieldError::new(path, format!("{:?} is not a valid glob", error.pattern))),
+        }
     })
 }
 
@@ -133,10 +134,7 @@ fn user_of<'a>(cx: &'a AdminContext<'_>, key: &Key) -> Result<&'a User, CommandE
 
 impl Administered for Key {
     const PATH: &'static str = "/v1/admin/keys";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &KeyState, tables: &Tables) -> Chain {
         let owners = tables.chain_of_user(state.key.user_id).unwrap_or_default();
@@ -147,11 +145,7 @@ impl Administered for Key {
         cx.may_manage_user(user_of(cx, &state.key)?)
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: KeyId,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: FieldValues) -> Planned<Self> {
         let expires_at = given.text("expires_at").and_then(parse_rfc3339);
         if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
             return Err(FieldError::new("expires_at", "must be in the future").into());
@@ -167,32 +161,24 @@ impl Administered for Key {
         Ok(CommandPlan { secret: Some(secret), ..plan })
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &KeyState,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
-        may_change(cx, &state.key, &given)?;
+    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: FieldValues) -> Planned<Self> {
+        let key = &state.key;
+        let changed = key.changed_by(&given)?;
+        let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
+        // A change that lets the key do more, or live longer, needs the rights to create such a key.
+        let extends = given.has("permissions") || lasts_longer;
+        if extends {
+            cx.may_grant_permissions(user_of(cx, key)?, &changed.permissions)?;
+        }
+        if extends || given.has("models") {
+            cx.may_grant_models(&changed.permissions, changed.models.as_deref())?;
+        }
         Ok(CommandPlan::of(Command::Change(given), state, cx))
     }
 
     fn side_rows_at_end(state: &KeyState) -> Vec<SideRow> {
         vec![SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX }]
     }
-}
-
-/// Checks a change. If it lets the key do more, or live longer, the caller needs the rights to create such a key.
-fn may_change(cx: &AdminContext<'_>, key: &Key, given: &FieldValues) -> Result<(), CommandError> {
-    let changed = key.changed_by(given)?;
-    let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
-    let extends = given.has("permissions") || lasts_longer;
-    if extends {
-        cx.may_grant_permissions(user_of(cx, key)?, &changed.permissions)?;
-    }
-    if extends || given.has("models") {
-        cx.may_grant_models(&changed.permissions, changed.models.as_deref())?;
-    }
-    Ok(())
 }
 
 /// `POST /v1/admin/keys/{id}/rotate`: 200 with the key, its new `secret` and `previous_expires_at`. The previous secret works
@@ -206,7 +192,7 @@ pub async fn rotate(
 }
 
 pub fn described_rotation() -> Operation {
-    let declared = Key::declaration();
+    let declared = Key::DECLARATION;
     let overlap = schema::defaulting(schema::nullable(schema::whole(0, OVERLAP_SECONDS_MAX)), OVERLAP_SECONDS.into());
     let overlap = schema::described(overlap, "How long the previous secret keeps working; 0 stops it at once");
     let previous = schema::described(schema::time(), "When the previous secret stops working");
@@ -214,14 +200,10 @@ pub fn described_rotation() -> Operation {
     described::on_one(declared, described::command("rotate_key", "Rotates the secret of a key"))
         .may_take(object().optional("overlap_seconds", overlap).closed())
         .answers(StatusCode::OK, answer)
-        .defines(ROTATED, declared.reply_with_secret_and(PREVIOUS_EXPIRES_AT, previous))
+        .defines(ROTATED, declared.reply_with_secret().required(PREVIOUS_EXPIRES_AT, previous).open())
 }
 
-async fn plan_rotation(
-    cx: &AdminContext<'_>,
-    state: &KeyState,
-    request: &AdminRequest,
-) -> Result<CommandPlan<Key>, CommandError> {
+async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, request: &AdminRequest) -> Planned<Key> {
     cx.require_live_owners(Key::KIND, &Key::chain(state, &cx.tables))?;
     let mut fields = request.fields()?;
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;

@@ -7,13 +7,11 @@ use dialects::upstreams;
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
-use events::log::SideRow;
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
 use super::NAME_LEN_MAX;
-use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -21,7 +19,8 @@ use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, wh
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::names::{claim, release};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
@@ -113,16 +112,13 @@ impl Rules for Model {
 
 impl Administered for Model {
     const PATH: &'static str = "/v1/admin/models";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Model, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Planned<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
@@ -130,20 +126,12 @@ impl Administered for Model {
         Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &Model,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
         let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(renamed.into_iter().flatten()))
-    }
-
-    fn side_rows_at_end(state: &Model) -> Vec<SideRow> {
-        vec![release(state.model_id)]
     }
 }
 

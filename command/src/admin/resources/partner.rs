@@ -5,20 +5,18 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::Partner;
 use events::ids::PartnerId;
-use events::log::SideRow;
 use projections::tables::Tables;
 use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, PLATFORM};
-use super::names::release;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::text;
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members());
@@ -28,23 +26,16 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 const PLATFORM_ONLY: &str = "only the platform may create and end partners";
 const HANDLES_PLATFORM_ONLY: &str = "only the platform may change a partner's slug and external_id";
 
-fn chain_of(id: PartnerId) -> Chain {
-    Chain { partner: Some(id), ..Chain::default() }
-}
-
 impl Rules for Partner {
     type State = Self;
 }
 
 impl Administered for Partner {
     const PATH: &'static str = "/v1/admin/partners";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Partner, _: &Tables) -> Chain {
-        chain_of(state.partner_id)
+        Chain { partner: Some(state.partner_id), ..Chain::default() }
     }
 
     fn may_create(cx: &AdminContext<'_>) -> Result<(), CommandError> {
@@ -55,30 +46,19 @@ impl Administered for Partner {
         cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(
-        _: &AdminContext<'_>,
-        id: PartnerId,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> Planned<Self> {
         let made: Self = Self::of_values(id, given)?;
         let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
-        Ok(CommandPlan::new(Command::Create(made), chain_of(id)).with_side(claim))
+        let chain = Self::chain(&made, &cx.tables);
+        Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &Partner,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> Planned<Self> {
         if handles::are_changed(&given) {
             cx.require_platform(HANDLES_PLATFORM_ONLY)?;
         }
         let claims = handles::reclaim::<Self>(state.partner_id, PLATFORM, &given);
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
-    }
-
-    fn side_rows_at_end(state: &Partner) -> Vec<SideRow> {
-        vec![release(state.partner_id)]
     }
 }
 

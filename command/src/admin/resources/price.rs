@@ -20,7 +20,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{amount, id, text, time};
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const PLATFORM_ONLY: &str = "only the platform may manage prices";
 
@@ -74,10 +74,7 @@ impl Rules for Price {
 
 impl Administered for Price {
     const PATH: &'static str = "/v1/admin/prices";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     /// The owners of the provider; empty for a shared one.
     fn chain(state: &Price, tables: &Tables) -> Chain {
@@ -93,11 +90,7 @@ impl Administered for Price {
         cx.require_platform(PLATFORM_ONLY)
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: PriceId,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Planned<Self> {
         if !given.has("effective_from") {
             given.put("effective_from", rfc3339(cx.now));
         }

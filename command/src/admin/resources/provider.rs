@@ -17,14 +17,14 @@ use secrets::Secret;
 use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
-use super::names::{claim, release};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, one_of, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::names::{claim, release};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 use rules::next_generation;
 
 /// Ten minutes: a request must end well before its hold expires.
@@ -92,20 +92,13 @@ fn require_private_network(cx: &AdminContext<'_>) -> Result<(), CommandError> {
 
 impl Administered for Provider {
     const PATH: &'static str = "/v1/admin/providers";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Provider, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: ProviderId,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> Planned<Self> {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
         let made: Self = Self::of_values(id, given)?;
@@ -124,11 +117,7 @@ impl Administered for Provider {
         Ok(CommandPlan { sealed, extra_fields, ..CommandPlan::new(Command::Create(made), chain).with_side([claim]) })
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &Provider,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         let api_key = take_api_key(&mut given)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);

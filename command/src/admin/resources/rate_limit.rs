@@ -17,7 +17,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::whole;
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const REQUESTS_MAX: u64 = 1_000_000_000;
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -50,10 +50,7 @@ fn without_measure() -> RuleError {
 
 impl Administered for RateLimit {
     const PATH: &'static str = "/v1/admin/rate-limits";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &RateLimit, tables: &Tables) -> Chain {
         tables.chain_of_scope(state.scope).unwrap_or_default()
@@ -63,7 +60,7 @@ impl Administered for RateLimit {
         cx.require_wider_reach(state.scope)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Planned<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope, "scope")?;
         Ok(CommandPlan::new(Command::Create(made), chain))

@@ -5,20 +5,18 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
 use events::ids::{PartnerId, TenantId};
-use events::log::SideRow;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
-use super::names::release;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [
@@ -46,10 +44,7 @@ impl Rules for Tenant {
 
 impl Administered for Tenant {
     const PATH: &'static str = "/v1/admin/tenants";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Tenant, _: &Tables) -> Chain {
         Chain { partner: Some(state.partner_id), tenant: Some(state.tenant_id), ..Chain::default() }
@@ -59,11 +54,7 @@ impl Administered for Tenant {
         require_above_tenants(cx, CREATED_FROM_ABOVE)
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: TenantId,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> Planned<Self> {
         require_above_tenants(cx, CREATED_FROM_ABOVE)?;
         let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
         let partner = cx.partner(partner_id, "partner_id")?;
@@ -72,20 +63,12 @@ impl Administered for Tenant {
         Ok(CommandPlan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &Tenant,
-        given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> Planned<Self> {
         if handles::are_changed(&given) {
             require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }
         let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
-    }
-
-    fn side_rows_at_end(state: &Tenant) -> Vec<SideRow> {
-        vec![release(state.tenant_id)]
     }
 }
 

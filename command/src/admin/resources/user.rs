@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
-use super::names::release;
-use super::person::digests;
+use super::person::digest;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -23,7 +22,7 @@ use crate::admin::field_type::{FieldType, id, text, text_that};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;
@@ -114,10 +113,7 @@ impl Rules for User {
 
 impl Administered for User {
     const PATH: &'static str = "/v1/admin/users";
-
-    fn declaration() -> &'static Declaration {
-        &DECLARATION
-    }
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &User, tables: &Tables) -> Chain {
         let owners = tables.chain_of_tenant(state.tenant_id).unwrap_or_default();
@@ -132,11 +128,7 @@ impl Administered for User {
         cx.may_manage_user(state)
     }
 
-    async fn create(
-        cx: &AdminContext<'_>,
-        id: UserId,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: FieldValues) -> Planned<Self> {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         resolve_roles(cx, &mut given, tenant_id)?;
@@ -148,11 +140,7 @@ impl Administered for User {
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
-    async fn change(
-        cx: &AdminContext<'_>,
-        state: &User,
-        mut given: FieldValues,
-    ) -> Result<CommandPlan<Self>, CommandError> {
+    async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> Planned<Self> {
         let subject = state.user_id;
         resolve_roles(cx, &mut given, state.tenant_id)?;
         let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
@@ -166,10 +154,6 @@ impl Administered for User {
         }
         let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
-    }
-
-    fn side_rows_at_end(state: &User) -> Vec<SideRow> {
-        vec![release(state.user_id)]
     }
 }
 
@@ -191,9 +175,8 @@ fn person_named(
 }
 
 fn put_digests(given: &mut FieldValues, person: &PersonalData) {
-    let digests = digests(person);
-    given.put("name_digest", digests.name);
-    given.put("email_digest", digests.email);
+    given.put("name_digest", digest(&person.salt, &person.name));
+    given.put("email_digest", person.email.as_deref().map(|email| digest(&person.salt, email)));
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::admin::tests::lab::Lab;
 
 fn declarations() -> Vec<(&'static str, &'static Declaration)> {
     fn of<A: Administered>() -> (&'static str, &'static Declaration) {
-        (A::PATH, A::declaration())
+        (A::PATH, A::DECLARATION)
     }
     vec![
         of::<Partner>(),

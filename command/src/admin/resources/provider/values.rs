@@ -26,8 +26,7 @@ const CREDENTIAL_WORDS: &[&str] =
 
 pub fn base_url() -> FieldType {
     FieldType::new(schema::url(BASE_URL_LEN_MAX), |field| {
-        let normal_form = |text: String| base_url::normal_form(&text).map_err(|error| error.to_string());
-        field.validated_by(|field| field.text(BASE_URL_LEN_MAX), normal_form)
+        base_url::normal_form(&field.text(BASE_URL_LEN_MAX)?).map_err(|reason| field.error(reason))
     })
 }
 
@@ -44,21 +43,21 @@ pub fn headers() -> FieldType {
 pub fn allowed_fields() -> FieldType {
     let len_max = unpriced_fields().count();
     let shape = schema::list(schema::one_of(unpriced_fields()), Some(len_max));
-    let name = |field: Field| field.validated_by(|field| field.text(NAME_LEN_MAX), unpriced);
-    FieldType::new(shape, move |field| field.validated_by(|field| field.list(len_max, name), without_repetition))
+    FieldType::new(shape, move |field| {
+        let path = field.path().to_owned();
+        let names = field.list(len_max, unpriced)?;
+        let (count, set) = (names.len(), BTreeSet::from_iter(names));
+        if set.len() == count { Ok(set) } else { Err(FieldError::new(path, "a field is given twice")) }
+    })
 }
 
 /// Only the names of such fields are accepted: any other name would have no effect, and is probably a mistake.
-fn unpriced(name: String) -> Result<String, String> {
+fn unpriced(field: Field) -> Result<String, FieldError> {
+    let name = field.text(NAME_LEN_MAX)?;
     match unpriced_fields().any(|known| known == name) {
         true => Ok(name),
-        false => Err("is not a field that can be allowed: /openapi.json lists them".to_owned()),
+        false => Err(field.error("is not a field that can be allowed: /openapi.json lists them")),
     }
-}
-
-fn without_repetition(names: Vec<String>) -> Result<BTreeSet<String>, String> {
-    let (count, set) = (names.len(), BTreeSet::from_iter(names));
-    if set.len() == count { Ok(set) } else { Err("a field is given twice".to_owned()) }
 }
 
 fn read_headers(field: Field) -> Result<BTreeMap<String, String>, FieldError> {
@@ -88,9 +87,9 @@ fn header_name(name: &str, field: &Field) -> Result<String, FieldError> {
 }
 
 fn header_value(field: Field) -> Result<String, FieldError> {
-    let read = |field: Field| field.text(HEADER_VALUE_LEN_MAX);
-    field.validated_by(read, |value| match HeaderValue::from_str(&value) {
+    let value = field.text(HEADER_VALUE_LEN_MAX)?;
+    match HeaderValue::from_str(&value) {
         Ok(header) if header.to_str().is_ok() => Ok(value),
-        Ok(_) | Err(_) => Err("is not a valid header value".to_owned()),
-    })
+        Ok(_) | Err(_) => Err(field.error("is not a valid header value")),
+    }
 }
