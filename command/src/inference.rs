@@ -109,10 +109,11 @@ async fn serve(
     request: Request,
     mut unheld: UnheldRequest,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, surface, id, caller, request, &mut unheld).await {
+    // Boxed one by one, as `chat`: a future of more than 4 KiB is slow to move into its box.
+    match Box::pin(prepare(gateway, surface, id, caller, request, &mut unheld)).await {
         Ok(prepared) => {
             let lowered_cap = prepared.hold.lowered_cap;
-            let mut response = dispatch::run(gateway, prepared, unheld).await?;
+            let mut response = Box::pin(dispatch::run(gateway, prepared, unheld)).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }

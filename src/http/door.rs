@@ -102,7 +102,9 @@ impl Door {
         match &parts.cors {
             None => self.answer_same_origin(request, peer).await,
             Some(cors) => {
-                let mut response = cors.answer(request, |request| self.clone().answer_same_origin(request, peer)).await;
+                // Boxed, so that requests without CORS need no room for it.
+                let answer = cors.answer(request, |request| self.clone().answer_same_origin(request, peer));
+                let mut response = Box::pin(answer).await;
                 if !response.headers().contains_key(REQUEST_ID_HEADER) {
                     // A preflight, which CORS has answered.
                     set_header(&mut response, REQUEST_ID_HEADER, &parts.ids.make::<RequestId>().to_string());

@@ -74,7 +74,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     for (at, target) in targets.iter().enumerate() {
         let is_last = at + 1 == targets.len();
         let answer;
-        (running, answer) = call_target(gateway, &mut source, target, is_last, &request_id, running).await;
+        (running, answer) = Box::pin(call_target(gateway, &mut source, target, is_last, &request_id, running)).await;
         match answer {
             Ok(TargetAnswer::Whole(answer)) => return answer_whole(running, answer, &request_id).await,
             Ok(TargetAnswer::Streamed { first, body, permit }) => {

@@ -6,9 +6,7 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 
-use crate::chat::read::{
-    OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, response_format, stop, tool,
-};
+use crate::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, response_format, stop, tool};
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{Fields, Path};

@@ -84,8 +84,7 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
     let mut cached_is_beside = cached > prompt;
     let mut reasoning_is_beside = reasoning > completion;
     let beside = |is_beside: bool, part: u64| if is_beside { part } else { 0 };
-    let explained =
-        prompt + completion + beside(cached_is_beside, cached) + beside(reasoning_is_beside, reasoning);
+    let explained = prompt + completion + beside(cached_is_beside, cached) + beside(reasoning_is_beside, reasoning);
     let mut unexplained = figures.total.unwrap_or(0).saturating_sub(explained);
     // Some servers leave a part out of its whole, which only the total shows: xAI its reasoning, others cached tokens.
     let cached_inside = beside(!cached_is_beside, cached);
