@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::contexts::{Contexts, is_of_its_request};
+use super::contexts::{Contexts, is_of_its_request, text};
 use super::{read, side, state};
 use crate::event::{Context, Recorded};
 use crate::log::LogError;
@@ -138,10 +138,6 @@ impl<'a> Json<'a> {
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))
     }
-}
-
-pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {
-    std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
 }
 
 /// Avoids an allocation for the most common version.

@@ -43,7 +43,7 @@ impl Contexts {
     fn store(&mut self, connection: &Connection, context: Context) -> Result<i64, LogError> {
         let mut json = Vec::with_capacity(300);
         write_json(&mut json, &context)?;
-        let json = super::append::text(&json)?;
+        let json = text(&json)?;
         let stored = connection.prepare_cached(SELECT)?.query_row([json], |row| row.get(0)).optional()?;
         let number = match stored {
             Some(number) => number,
@@ -67,6 +67,10 @@ pub(super) fn is_of_its_request(recorded: &Recorded) -> bool {
     let Recorded { stream, context, .. } = recorded;
     matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
         && context.request_id.is_some_and(|request| stream.id.parse() == Ok(request))
+}
+
+pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {
+    std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
 }
 
 fn write_json(out: &mut Vec<u8>, context: &Context) -> Result<(), LogError> {

@@ -33,12 +33,16 @@ pub(super) struct SqliteReader {
 
 impl SqliteReader {
     pub(super) fn open(ledger: &Path) -> Result<Self, LogError> {
-        Ok(Self { connection: super::offline::with_locks(ledger)? })
+        Self::of(super::offline::with_locks(ledger)?)
     }
 
-    /// Opens a ledger without writing into its folder, see [`super::offline`]. Refuses a ledger with another schema.
+    /// Opens a ledger without writing into its folder, see [`super::offline`].
     pub(super) fn open_offline(ledger: &Path) -> Result<Self, LogError> {
-        let connection = super::offline::connect(ledger)?;
+        Self::of(super::offline::connect(ledger)?)
+    }
+
+    /// Refuses a ledger with another schema.
+    fn of(connection: Connection) -> Result<Self, LogError> {
         // If the version cannot be read, the file is damaged: later reads find out where.
         match version(&connection).ok().and_then(other_schema) {
             Some(other) => Err(other.into()),
