@@ -1,7 +1,11 @@
 //! Canonical JSON (RFC 8785): one text per value, so that anybody can hash what `/v1/events` serves. Keys are in the order
 //! of their UTF-16 code units, numbers are written as in ECMAScript, and there is no white space.
 
+use std::io;
+
+use serde::Serialize;
 use serde::ser::Error;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Number, Value};
 
 use crate::event::Recorded;
@@ -13,7 +17,7 @@ const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 /// The canonical text of a value.
 pub fn to_string(value: &Value) -> Result<String, CanonicalError> {
     let mut out = Vec::new();
-    write_value(&mut out, value)?;
+    Canonical(value).serialize(&mut Serializer::with_formatter(&mut out, EcmaScript))?;
     Ok(String::from_utf8(out).map_err(serde_json::Error::custom)?)
 }
 
@@ -38,54 +42,38 @@ pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
 #[error("canonical form of an event: {0}")]
 pub struct CanonicalError(#[from] serde_json::Error);
 
-/// `serde_json` escapes in a string what JSON requires, in the shortest form, and nothing else, as the RFC does.
-fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), serde_json::Error> {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => serde_json::to_writer(out, value),
-        Value::Number(number) => write_number(out, number),
-        Value::Array(items) => write_array(out, items),
-        Value::Object(members) => write_object(out, members),
+/// A value with its keys in order, and without integers that no double holds. `serde_json` escapes in a string what JSON
+/// requires, in the shortest form, and nothing else, as the RFC does.
+struct Canonical<'a>(&'a Value);
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Canonical)),
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+                serializer.collect_map(members.into_iter().map(|(name, value)| (name, Canonical(value))))
+            }
+            Value::Number(number) if !number.is_f64() && !is_exact(number) => serializer.collect_str(number),
+            other => other.serialize(serializer),
+        }
     }
 }
 
-fn write_number(out: &mut Vec<u8>, number: &Number) -> Result<(), serde_json::Error> {
-    let exact = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-    match (exact, number.as_f64()) {
-        (Some(size), _) if size <= LARGEST_EXACT_INTEGER => serde_json::to_writer(out, number),
-        (None, Some(float)) => {
-            out.extend_from_slice(ryu_js::Buffer::new().format(float).as_bytes());
-            Ok(())
-        }
-        (Some(_), _) | (None, None) => serde_json::to_writer(out, &number.to_string()),
-    }
+/// True for an integer that a double holds exactly.
+fn is_exact(number: &Number) -> bool {
+    let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    size.is_some_and(|size| size <= LARGEST_EXACT_INTEGER)
 }
 
-fn write_array(out: &mut Vec<u8>, items: &[Value]) -> Result<(), serde_json::Error> {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_value(out, item)?;
-    }
-    out.push(b']');
-    Ok(())
-}
+/// Writes floats as ECMAScript does.
+struct EcmaScript;
 
-fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>) -> Result<(), serde_json::Error> {
-    let mut members: Vec<_> = members.iter().collect();
-    members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-    out.push(b'{');
-    for (index, (name, value)) in members.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut *out, name)?;
-        out.push(b':');
-        write_value(out, value)?;
+impl Formatter for EcmaScript {
+    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        writer.write_all(ryu_js::Buffer::new().format(value).as_bytes())
     }
-    out.push(b'}');
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-use crate::from_text::deserialize_from_text;
+use crate::from_text::text_on_the_wire;
 use crate::money::NanoUsd;
 
 const WHOLE: u32 = 1_000_000_000;
@@ -64,13 +62,7 @@ impl FromStr for Fraction {
     }
 }
 
-impl Serialize for Fraction {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-deserialize_from_text!(Fraction, "a string");
+text_on_the_wire!(Fraction, "a string");
 
 #[cfg(test)]
 mod tests {

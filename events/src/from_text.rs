@@ -1,4 +1,4 @@
-//! Reading types from the text that `FromStr` accepts.
+//! Types that are text on the wire: as `Display` writes it, and as `FromStr` reads it.
 
 /// Implements `Deserialize` by `FromStr`, with the words for what is expected.
 macro_rules! deserialize_from_text {
@@ -21,4 +21,17 @@ macro_rules! deserialize_from_text {
     };
 }
 
-pub(crate) use deserialize_from_text;
+/// Implements `Serialize` by `Display`, and `Deserialize` by `FromStr`.
+macro_rules! text_on_the_wire {
+    ($type:ident, $expecting:expr) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        $crate::from_text::deserialize_from_text!($type, $expecting);
+    };
+}
+
+pub(crate) use {deserialize_from_text, text_on_the_wire};

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::from_text::deserialize_from_text;
+use crate::from_text::text_on_the_wire;
 use crate::ids::{InvalidId, LimitId};
 use crate::named;
 
@@ -103,27 +103,23 @@ impl Bounds {
         bounds
     }
 
-    pub const fn get(&self, measure: Measure) -> Option<u64> {
-        match measure {
-            Measure::RequestsPerMinute => self.requests_per_minute,
-            Measure::RequestsPerHour => self.requests_per_hour,
-            Measure::RequestsPerDay => self.requests_per_day,
-            Measure::TokensPerMinute => self.tokens_per_minute,
-            Measure::TokensPerDay => self.tokens_per_day,
-            Measure::ConcurrentRequests => self.concurrent_requests,
-        }
+    pub const fn get(mut self, measure: Measure) -> Option<u64> {
+        *self.bound(measure)
     }
 
     pub const fn set(&mut self, measure: Measure, number: Option<u64>) {
-        let place = match measure {
+        *self.bound(measure) = number;
+    }
+
+    const fn bound(&mut self, measure: Measure) -> &mut Option<u64> {
+        match measure {
             Measure::RequestsPerMinute => &mut self.requests_per_minute,
             Measure::RequestsPerHour => &mut self.requests_per_hour,
             Measure::RequestsPerDay => &mut self.requests_per_day,
             Measure::TokensPerMinute => &mut self.tokens_per_minute,
             Measure::TokensPerDay => &mut self.tokens_per_day,
             Measure::ConcurrentRequests => &mut self.concurrent_requests,
-        };
-        *place = number;
+        }
     }
 
     /// The measures that have a bound.
@@ -176,13 +172,7 @@ impl FromStr for LimitName {
     }
 }
 
-impl Serialize for LimitName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-deserialize_from_text!(LimitName, "a string");
+text_on_the_wire!(LimitName, "a string");
 
 #[cfg(test)]
 mod tests {

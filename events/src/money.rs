@@ -17,9 +17,9 @@ mod sum;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::from_text::deserialize_from_text;
+use crate::from_text::text_on_the_wire;
 use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
@@ -46,18 +46,12 @@ impl NanoUsd {
         self.0
     }
 
-    pub const fn checked_add(self, other: Self) -> Option<Self> {
-        match self.0.checked_add(other.0) {
-            Some(nanos) => Some(Self(nanos)),
-            None => None,
-        }
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
     }
 
-    pub const fn checked_sub(self, other: Self) -> Option<Self> {
-        match self.0.checked_sub(other.0) {
-            Some(nanos) => Some(Self(nanos)),
-            None => None,
-        }
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
     }
 
     pub const fn is_negative(self) -> bool {
@@ -111,16 +105,10 @@ impl FromStr for NanoUsd {
     }
 }
 
-impl Serialize for NanoUsd {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-deserialize_from_text!(NanoUsd, "US dollars as a string such as \"5\" or \"0.25\", never a JSON number");
+text_on_the_wire!(NanoUsd, "US dollars as a string such as \"5\" or \"0.25\", never a JSON number");
 
 /// The price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NanoUsdPerMtok(NanoUsd);
 
 impl NanoUsdPerMtok {
@@ -131,12 +119,6 @@ impl NanoUsdPerMtok {
 
     fn millionths_of_a_nano(self, tokens: u64) -> i128 {
         i128::from(tokens) * i128::from(self.0.nanos())
-    }
-}
-
-impl Serialize for NanoUsdPerMtok {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
     }
 }
 

@@ -153,7 +153,7 @@ pub mod wire {
     /// The same for an instant that may be absent or null.
     pub mod option {
         use chrono::{DateTime, Utc};
-        use serde::{Deserialize, Deserializer, Serializer, de};
+        use serde::{Deserialize, Deserializer, Serializer};
 
         pub fn serialize<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
             match at {
@@ -163,10 +163,9 @@ pub mod wire {
         }
 
         pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
-            let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-            super::super::parse_rfc3339(&text)
-                .map(Some)
-                .ok_or_else(|| de::Error::custom("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
+            #[derive(Deserialize)]
+            struct Instant(#[serde(with = "super")] DateTime<Utc>);
+            Ok(Option::<Instant>::deserialize(deserializer)?.map(|Instant(at)| at))
         }
     }
 }
