@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 pub use access::Access;
 pub use alert::Alert;
 pub use context::{Actor, Chain, Context};
-pub use family::SequenceRule;
+pub use family::{EventType, SequenceRule};
 pub use hold::Hold;
 pub use inference::Inference;
 pub use resource::{Change, Resource, ResourceState};
@@ -74,11 +74,11 @@ impl Event {
 
     /// The literal name without its version: `budget.settled`.
     pub const fn name(&self) -> &'static str {
-        of_family!(self, fact => fact.name())
+        self.event_type().name
     }
 
     pub const fn version(&self) -> u32 {
-        of_family!(self, fact => fact.version())
+        self.event_type().version
     }
 
     /// The kind of its stream.
@@ -103,7 +103,11 @@ impl Event {
 
     /// The sequences that it may have on its stream.
     pub const fn sequence_rule(&self) -> SequenceRule {
-        of_family!(self, fact => fact.sequence_rule())
+        self.event_type().sequence_rule
+    }
+
+    const fn event_type(&self) -> EventType {
+        of_family!(self, fact => fact.event_type())
     }
 
     /// `data` as JSON text.

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use events::event::{Change, Event, Resource, ResourceState, StreamKind};
+use events::event::{Change, Event, EventType, Resource, ResourceState, StreamKind};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -204,11 +204,11 @@ impl Fact {
 
 impl cqrs_es::DomainEvent for Fact {
     fn event_type(&self) -> String {
-        self.0.name().to_owned()
+        self.0.event_type().name.to_owned()
     }
 
     fn event_version(&self) -> String {
-        self.0.version().to_string()
+        self.0.event_type().version.to_string()
     }
 }
 
@@ -216,7 +216,8 @@ impl cqrs_es::DomainEvent for Fact {
 impl Serialize for Fact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let payload = Event::from(self.0.clone()).payload().map_err(S::Error::custom)?;
-        (self.0.name(), self.0.version(), payload).serialize(serializer)
+        let EventType { name, version, .. } = self.0.event_type();
+        (name, version, payload).serialize(serializer)
     }
 }
 

@@ -30,9 +30,7 @@ pub struct Handles {
 }
 
 impl Handles {
-    fn left_out() -> Value {
-        json!({ "slug": null, "external_id": null })
-    }
+    const NULLABLE: &'static [&'static str] = &["slug", "external_id"];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +48,7 @@ impl Partner {
 }
 
 impl Shown for Partner {
-    fn left_out() -> Value {
-        Handles::left_out()
-    }
+    const NULLABLE: &'static [&'static str] = Handles::NULLABLE;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +67,7 @@ impl Tenant {
 }
 
 impl Shown for Tenant {
-    fn left_out() -> Value {
-        Handles::left_out()
-    }
+    const NULLABLE: &'static [&'static str] = Handles::NULLABLE;
 }
 
 /// A user. Name and e-mail are in the erasable side table; here are their digests, salted per user.
@@ -101,10 +95,7 @@ impl User {
 
 impl Shown for User {
     const HIDDEN: &'static [&'static str] = &["name_digest", "email_digest"];
-
-    fn left_out() -> Value {
-        json!({ "name": null, "email": null, "slug": null, "external_id": null })
-    }
+    const NULLABLE: &'static [&'static str] = &["name", "email", "slug", "external_id"];
 }
 
 named! {
@@ -173,9 +164,7 @@ impl Key {
 }
 
 impl Shown for Key {
-    fn left_out() -> Value {
-        json!({ "models": null, "expires_at": null })
-    }
+    const NULLABLE: &'static [&'static str] = &["models", "expires_at"];
 }
 
 /// A key got a new secret. Generation 1 is the secret made with the key.
@@ -357,9 +346,7 @@ impl Model {
 }
 
 impl Shown for Model {
-    fn left_out() -> Value {
-        json!({ "system_prefix": null, "tenant_id": null })
-    }
+    const NULLABLE: &'static [&'static str] = &["system_prefix", "tenant_id"];
 }
 
 /// A price. It is in force from `effective_from` until a later one of the same backend is.

@@ -20,6 +20,14 @@ impl SequenceRule {
     }
 }
 
+/// The type of an event, and the sequences that such an event may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType {
+    pub name: &'static str,
+    pub version: u32,
+    pub sequence_rule: SequenceRule,
+}
+
 /// Defines the enum of a family, with the names and versions of its types.
 macro_rules! family {
     (
@@ -37,16 +45,11 @@ macro_rules! family {
             /// The name and version of every type.
             pub const TYPES: &'static [(&'static str, u32)] = &[$(($name, $version),)*];
 
-            pub const fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)* }
-            }
-
-            pub const fn version(&self) -> u32 {
-                match self { $(Self::$variant(_) => $version,)* }
-            }
-
-            pub(super) const fn sequence_rule(&self) -> $crate::event::SequenceRule {
-                match self { $(Self::$variant(_) => $crate::event::SequenceRule::$place,)* }
+            pub(super) const fn event_type(&self) -> $crate::event::EventType {
+                let (name, version, sequence_rule) = match self {
+                    $(Self::$variant(_) => ($name, $version, $crate::event::SequenceRule::$place),)*
+                };
+                $crate::event::EventType { name, version, sequence_rule }
             }
 
             pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {

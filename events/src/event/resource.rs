@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
-use super::{DecodeError, Event, SequenceRule, Shown, StreamKind, decode_data};
+use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, TenantId, UserId};
 
 /// The state of one of the nine resources, as its events carry it.
@@ -82,20 +82,14 @@ impl<R: ResourceState> Change<R> {
         }
     }
 
-    const fn literal(&self) -> (&'static str, u32) {
+    const fn event_type(&self) -> EventType {
         let [created, changed, ended] = R::LITERALS;
-        match self {
-            Self::Created(_) => created,
-            Self::Changed(_) => changed,
-            Self::Ended(_) => ended,
-        }
-    }
-
-    const fn sequence_rule(&self) -> SequenceRule {
-        match self {
-            Self::Created(_) => SequenceRule::First,
-            Self::Changed(_) | Self::Ended(_) => SequenceRule::Later,
-        }
+        let ((name, version), sequence_rule) = match self {
+            Self::Created(_) => (created, SequenceRule::First),
+            Self::Changed(_) => (changed, SequenceRule::Later),
+            Self::Ended(_) => (ended, SequenceRule::Later),
+        };
+        EventType { name, version, sequence_rule }
     }
 
     fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
@@ -179,19 +173,13 @@ macro_rules! resources {
                 }
             }
 
-            const fn literal(&self) -> (&'static str, u32) {
-                match self {
-                    $(Self::$kind(change) => change.literal(), $(Self::$fact(_) => ($name, $version),)*)*
-                    $(Self::$other(_) => ($other_name, $other_v),)*
-                }
-            }
-
-            pub const fn name(&self) -> &'static str {
-                self.literal().0
-            }
-
-            pub const fn version(&self) -> u32 {
-                self.literal().1
+            pub const fn event_type(&self) -> EventType {
+                let (name, version, sequence_rule) = match self {
+                    $(Self::$kind(change) => return change.event_type(),
+                      $(Self::$fact(_) => ($name, $version, SequenceRule::Later),)*)*
+                    $(Self::$other(_) => ($other_name, $other_v, SequenceRule::$other_place),)*
+                };
+                EventType { name, version, sequence_rule }
             }
 
             /// The kind of its stream.
@@ -208,13 +196,6 @@ macro_rules! resources {
                     $(Self::$kind(change) => change.id().to_string(),
                       $(Self::$fact(fact) => fact.$id_field.to_string(),)*)*
                     $(Self::$other(fact) => fact.$other_id.to_string(),)*
-                }
-            }
-
-            pub(super) const fn sequence_rule(&self) -> SequenceRule {
-                match self {
-                    $(Self::$kind(change) => change.sequence_rule(), $(Self::$fact(_) => SequenceRule::Later,)*)*
-                    $(Self::$other(_) => SequenceRule::$other_place,)*
                 }
             }
 

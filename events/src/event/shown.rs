@@ -9,10 +9,12 @@ pub trait Shown: Clone + Serialize {
     /// The members that clients never see.
     const HIDDEN: &'static [&'static str] = &[];
 
-    /// The members that an event may leave out, with the values that their absence means: mostly `null`. A user's `name` and
-    /// `email`, which are in no event, are `null` as well.
+    /// The members that are `null` if an event leaves them out, as it always does with a user's `name` and `email`.
+    const NULLABLE: &'static [&'static str] = &[];
+
+    /// The members that an event may leave out, with the values that their absence means.
     fn left_out() -> Value {
-        json!({})
+        Self::NULLABLE.iter().map(|name| (*name, Value::Null)).collect()
     }
 
     /// The same state as a current event records it.
