@@ -138,7 +138,7 @@ impl QueryPermit {
         let (done, is_done) = oneshot::channel();
         let permit = self.clone();
         let report = move |result: Option<T>| drop(done.send((result, permit)));
-        self.held.shared.threads.run(work, report).map_err(|_| QueryLost)?;
+        self.held.shared.threads.run(work, report)?;
         let (result, _permit) = is_done.await.map_err(|_| QueryLost)?;
         result.ok_or(QueryLost)
     }
@@ -168,22 +168,17 @@ impl ConcurrencyLimiter {
 
     /// Waits for a turn to carry out a command. The operator does not wait.
     pub async fn admit_command(&self, requester: Requester) -> Result<CommandPermit, NoRoom> {
-        let accounts = match requester {
-            Requester::Operator => Vec::new(),
-            Requester::PlatformKey(_) | Requester::TenantKey { .. } => self.accounts_of(requester),
-        };
+        let accounts = if requester == Requester::Operator { Vec::new() } else { self.accounts_of(requester) };
         Ok(CommandPermit { _held: acquire(&accounts, Work::Command).await? })
     }
 
     /// Admits an event stream, now or after `OWN_WAIT_MAX`.
     pub async fn open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
-        match self.try_open_stream(requester) {
-            Ok(permit) => Ok(permit),
-            Err(_) => {
-                sleep_until(Instant::now() + OWN_WAIT_MAX).await;
-                self.try_open_stream(requester)
-            }
+        if let Ok(permit) = self.try_open_stream(requester) {
+            return Ok(permit);
         }
+        sleep_until(Instant::now() + OWN_WAIT_MAX).await;
+        self.try_open_stream(requester)
     }
 
     fn try_open_stream(&self, requester: Requester) -> Result<StreamPermit, NoRoom> {
@@ -194,13 +189,10 @@ impl ConcurrencyLimiter {
 
     /// Counts a part of an answer as unread until the returned value is dropped.
     pub fn count_unread(&self, requester: Requester, bytes: usize) -> UnreadBytes {
-        let accounts = self.accounts_of(requester);
-        accounts.iter().for_each(|account| account.add_unread(bytes));
         let of_tenants = requester.is_tenant().then(|| Arc::clone(&self.shared));
-        if let Some(shared) = &of_tenants {
-            shared.unread.send_modify(|unread| *unread = unread.saturating_add(bytes));
-        }
-        UnreadBytes { accounts, of_tenants, bytes }
+        let unread = UnreadBytes { accounts: self.accounts_of(requester), of_tenants, bytes };
+        unread.count(|others| others.saturating_add(bytes));
+        unread
     }
 
     /// The accounts of the requester: its key's, then its tenant's.
@@ -252,12 +244,19 @@ pub struct UnreadBytes {
     bytes: usize,
 }
 
+impl UnreadBytes {
+    /// Changes the counts in which the bytes are included.
+    fn count(&self, change: impl Fn(usize) -> usize) {
+        let of_tenants = self.of_tenants.iter().map(|shared| &shared.unread);
+        for unread in self.accounts.iter().map(|account| &account.unread).chain(of_tenants) {
+            unread.send_modify(|bytes| *bytes = change(*bytes));
+        }
+    }
+}
+
 impl Drop for UnreadBytes {
     fn drop(&mut self) {
-        self.accounts.iter().for_each(|account| account.remove_unread(self.bytes));
-        if let Some(shared) = &self.of_tenants {
-            shared.unread.send_modify(|unread| *unread = unread.saturating_sub(self.bytes));
-        }
+        self.count(|all| all.saturating_sub(self.bytes));
     }
 }
 

@@ -34,9 +34,8 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 /// Creates a missing database file, for SQLite to open, or closes an existing one to others; the same for the files beside
 /// it. If neither is possible, SQLite reports the error.
 pub fn prepare_database(path: &Path) {
-    match create_new(path) {
-        Ok(_) => {}
-        Err(_) => close_to_others(path),
+    if create_new(path).is_err() {
+        close_to_others(path);
     }
     for suffix in BESIDE_A_DATABASE {
         close_to_others(&beside(path, suffix));
@@ -53,11 +52,10 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
 /// Removes the permissions of others on a file that an older version created, and leaves the owner's. A missing file is
 /// fine; a mode that cannot be changed, since the file is another user's, is only logged.
 pub fn close_to_others(path: &Path) {
-    match try_close_to_others(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "other users may read this file, and its mode cannot be changed");
-        }
-        Ok(()) | Err(_) => {}
+    if let Err(error) = try_close_to_others(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "other users may read this file, and its mode cannot be changed");
     }
 }
 

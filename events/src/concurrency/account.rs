@@ -34,7 +34,7 @@ pub(super) struct Account {
     queries: WorkQueue,
     commands: WorkQueue,
     streams: AtomicUsize,
-    unread: watch::Sender<usize>,
+    pub(super) unread: watch::Sender<usize>,
 }
 
 /// A queue with a bounded number of running jobs and a bounded length.
@@ -102,14 +102,6 @@ impl Account {
 
     pub(super) fn has_unread(&self) -> bool {
         *self.unread.borrow() > 0
-    }
-
-    pub(super) fn add_unread(&self, bytes: usize) {
-        self.unread.send_modify(|unread| *unread = unread.saturating_add(bytes));
-    }
-
-    pub(super) fn remove_unread(&self, bytes: usize) {
-        self.unread.send_modify(|unread| *unread = unread.saturating_sub(bytes));
     }
 }
 

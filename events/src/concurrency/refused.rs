@@ -29,10 +29,7 @@ impl NoRoom {
                     .with("retry_after", Refusal::TRY_AGAIN_AFTER.as_secs())
                     .with("resets_at", Value::Null)
             }
-            Self::Busy => {
-                let message = "other callers use all of what is shared: try again";
-                Refusal::new(ErrorCode::QueryTimeout, message)
-            }
+            Self::Busy => Refusal::new(ErrorCode::QueryTimeout, "other callers use all of what is shared: try again"),
         };
         // A guess: nobody knows when a query or stream will end.
         refusal.try_again()

@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::QueryLost;
+
 type Job = Box<dyn FnOnce(BusyThread) + Send>;
 
 /// The priority below the process's own, in units of `nice`: a tenth of a processor's share beside a busy thread of normal
@@ -28,10 +30,6 @@ struct PoolState {
     idle: Vec<SyncSender<Job>>,
 }
 
-/// The error if no thread takes a job: all are busy, or none could be started.
-#[derive(Debug)]
-pub(super) struct NoThread;
-
 impl Threads {
     pub(super) fn new(number: usize) -> Self {
         Self { number, state: Arc::default() }
@@ -39,11 +37,13 @@ impl Threads {
 
     /// Runs `work` on one of the threads and passes its result to `report`; `None` if it panicked. The thread counts as idle
     /// before it reports, so that the receiver finds a thread for its next job.
+    ///
+    /// Errors: all threads are busy, or none could be started.
     pub(super) fn run<T: 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
         report: impl FnOnce(Option<T>) + Send + 'static,
-    ) -> Result<(), NoThread> {
+    ) -> Result<(), QueryLost> {
         let job: Job = Box::new(move |thread| {
             let result = catch_unwind(AssertUnwindSafe(work)).ok();
             thread.becomes_idle();
@@ -57,14 +57,14 @@ impl Threads {
                 state.started += 1;
                 thread
             }
-            None => return Err(NoThread),
+            None => return Err(QueryLost),
         };
         drop(state);
-        thread.try_send(job).map_err(|_| NoThread)
+        thread.try_send(job).map_err(|_| QueryLost)
     }
 }
 
-fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>, NoThread> {
+fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>, QueryLost> {
     let (thread, mut jobs) = sync_channel::<Job>(1);
     let state = Arc::downgrade(state);
     let run_jobs = move || {
@@ -80,7 +80,7 @@ fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>
         Ok(_) => Ok(thread),
         Err(error) => {
             tracing::error!(%error, "cannot start a thread for queries");
-            Err(NoThread)
+            Err(QueryLost)
         }
     }
 }
