@@ -22,7 +22,7 @@ mod refusals;
 mod refuse;
 mod sweep;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -61,12 +61,16 @@ pub struct Amounts {
     pub held: NanoUsd,
 }
 
-/// A hold that has not ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A hold that has not ended. In its row of the side table, the amount and the expiry have columns of their own; the rest is
+/// JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
+    #[serde(skip)]
     pub held: NanoUsd,
     pub windows: Vec<BudgetWindow>,
+    #[serde(with = "crate::time::wire")]
     pub admitted_at: DateTime<Utc>,
+    #[serde(skip)]
     pub expires_at: DateTime<Utc>,
     /// The frontend name, for the outcome of a request whose process died.
     pub model: String,
@@ -120,6 +124,8 @@ pub struct Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfShort {
     Refuse,
+    /// Record nothing if it has some money left, since a tighter bound may fit (ADR-0006); otherwise refuse.
+    AskAgain,
     /// Lower the cap if the budgets allow that, otherwise refuse.
     Shrink(Shrinking),
 }
@@ -179,6 +185,8 @@ pub enum AdmitDecision {
     },
     /// The same request was admitted before.
     AlreadyAdmitted,
+    /// A budget has some money left, but too little: see [`IfShort::AskAgain`].
+    Short,
     /// A budget has not enough left.
     Refused(RefuseDecision),
 }
@@ -217,44 +225,15 @@ pub struct SweepDecision {
 #[error("an amount is too large to be counted")]
 pub struct Overflow;
 
-/// The JSON column of a row in the table of open holds.
-#[derive(Serialize, Deserialize)]
-struct StoredHold {
-    windows: Vec<BudgetWindow>,
-    #[serde(with = "crate::time::wire")]
-    admitted_at: DateTime<Utc>,
-    model: String,
-    context: Context,
-}
-
-impl Hold {
-    /// The hold for the side table, without the amount and the expiry, which have columns of their own.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(&StoredHold {
-            windows: self.windows.clone(),
-            admitted_at: self.admitted_at,
-            model: self.model.clone(),
-            context: self.context.clone(),
-        })
-    }
-
-    pub fn from_json(held: NanoUsd, expires_at: DateTime<Utc>, json: &str) -> Result<Self, serde_json::Error> {
-        let StoredHold { windows, admitted_at, model, context } = serde_json::from_str(json)?;
-        Ok(Self { held, windows, admitted_at, expires_at, model, context })
-    }
-}
-
 impl Balances {
-    /// Restores a stored window, when loading.
-    pub fn restore_window(&mut self, window: BudgetWindow, amounts: Amounts) {
+    /// Restores a stored window with the fractions announced for it, unless it is in memory: there it is newer than its row.
+    pub fn restore_window(&mut self, window: BudgetWindow, amounts: Amounts, announced: BTreeSet<Fraction>) {
+        if self.knows_window(&window) {
+            return;
+        }
         self.windows.insert(window, amounts);
-    }
-
-    /// Restores a stored window unless it is in memory: there it is newer than its row.
-    pub fn restore_forgotten(&mut self, window: BudgetWindow, amounts: Amounts, announced: BTreeSet<Fraction>) {
-        if !self.knows_window(&window) {
-            self.restore_window(window, amounts);
-            self.restore_announced(window, announced);
+        if !announced.is_empty() {
+            self.announced.insert(window, announced);
         }
     }
 
@@ -400,9 +379,4 @@ impl Balances {
             self.journal.note(|| Undo::Held { request, hold, postponed_until, is_in_rows });
         }
     }
-}
-
-/// The versions of the budgets that bind a request, as recorded with it.
-fn budget_versions(windows: &[(BudgetWindow, &BudgetInForce)]) -> BTreeMap<BudgetId, u64> {
-    windows.iter().map(|(window, in_force)| (window.budget_id, in_force.version)).collect()
 }

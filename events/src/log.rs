@@ -46,10 +46,7 @@ use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
 use crate::time::Clock;
-use jobs::{
-    AdmitRequest, AdmitRequestUnlessShort, AppendChange, Job, KeyedAdmission, Message, RecordNotes, RecordRefusal,
-    queued,
-};
+use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, queued};
 
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
@@ -61,7 +58,7 @@ pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold};
 pub use lock::LOCK_FILE;
 pub use reader::Reader;
-pub use side::{ClientAddress, Idempotency, KeySecret, PersonalData, SealedSecret, SideRow, StoredReply};
+pub use side::{ClientAddress, Idempotency, KeySecret, Name, PersonalData, SealedSecret, SideRow, StoredReply};
 pub use stepped::Stepped;
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 
@@ -206,10 +203,8 @@ impl Log {
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
-    async fn submit<A, E: From<LogError>>(
-        &self,
-        (job, answer): (Box<dyn Job>, oneshot::Receiver<Result<A, E>>),
-    ) -> Result<A, E> {
+    async fn submit<K: JobKind>(&self, kind: K) -> Result<K::Answer, K::Error> {
+        let (job, answer) = queued(kind);
         match self.inner.jobs.try_send(Message::Job(job)) {
             Ok(()) => wait_for_reply(answer).await?,
             Err(TrySendError::Full(_)) => Err(LogError::QueueFull.into()),
@@ -221,42 +216,28 @@ impl Log {
     /// key, it does so once: it refuses with `CONFLICT` or `IDEMPOTENCY_KEY_REUSED` if an earlier request with the key was
     /// charged or is still being answered.
     pub async fn admit(&self, admission: Admission, key: Option<InferenceKey>) -> Result<Admitted, LogError> {
-        let answer = self.submit(queued(AdmitRequest(Box::new(KeyedAdmission { admission, key })))).await;
-        answer.inspect_err(|error| self.mark_failing(error))
-    }
-
-    /// Like [`Log::admit`], for a request whose cost can be bounded more tightly. Returns `None`, and records nothing, if a
-    /// budget has too little left: the tighter bound may fit.
-    pub async fn admit_unless_short(
-        &self,
-        admission: Admission,
-        key: Option<InferenceKey>,
-    ) -> Result<Option<Admitted>, LogError> {
-        let answer = self.submit(queued(AdmitRequestUnlessShort(Box::new(KeyedAdmission { admission, key })))).await;
-        answer.inspect_err(|error| self.mark_failing(error))
-    }
-
-    /// Reports a writer that hangs. One that works reports its own failures.
-    fn mark_failing(&self, error: &LogError) {
-        if matches!(error, LogError::TimedOut(_) | LogError::Closed) {
+        let answer = self.submit(AdmitRequest { admission: Box::new(admission), key }).await;
+        // A writer that hangs cannot report it. One that works reports its own failures.
+        if let Err(LogError::TimedOut(_) | LogError::Closed) = answer {
             self.inner.figures.set_failing(true);
         }
+        answer
     }
 
     /// Records a refusal that was decided before the ledger was involved. Returns its position, or `None` if it was only
     /// counted.
     pub async fn refuse(&self, refused: RefusedRequest) -> Result<Option<u64>, LogError> {
-        self.submit(queued(RecordRefusal(Box::new(refused)))).await
+        self.submit(RecordRefusal(Box::new(refused))).await
     }
 
     /// Appends an administrative change with its side rows, all or nothing.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.submit(queued(AppendChange(Box::new(append)))).await
+        self.submit(AppendChange(Box::new(append))).await
     }
 
     /// Appends events to the ends of their streams, wherever these are.
     pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
-        self.submit(queued(RecordNotes(notes))).await
+        self.submit(RecordNotes(notes)).await
     }
 
     /// Opens a read-only connection for the caller alone. Blocking.

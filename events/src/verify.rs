@@ -34,7 +34,7 @@ use books::Books;
 use open_requests::OpenRequests;
 use order::Order;
 use owners::Owners;
-use pages::{Histories, Page, RawPage, Unreadable};
+use pages::{Histories, Page, RawPage};
 use references::References;
 use stored_state::StoredState;
 use streams::Streams;
@@ -154,7 +154,7 @@ impl Check {
         Self {
             depth,
             order: Order::default(),
-            requests: OpenRequests::new(depth),
+            requests: OpenRequests::default(),
             references: References::default(),
             books: Books::default(),
             alerts: Alerts::default(),
@@ -168,19 +168,19 @@ impl Check {
     fn run(mut self, pages: &Receiver<Page>) -> Result<Self, VerifyError> {
         self.compare_with_stored_state(0)?;
         for page in pages {
-            for row in page.rows {
-                let recorded = row.map_err(|Unreadable { position, reason }| self.unreadable(position, reason))?;
-                let position = recorded.position;
+            for (position, row) in page.rows {
+                let recorded = row.map_err(|reason| self.unreadable(position, &reason))?;
                 self.check(&recorded, &page.histories).map_err(|reason| VerifyError::Broken { position, reason })?;
                 self.compare_with_stored_state(position)?;
             }
-            self.books.forget_changes();
+            // Nothing writes rows here, and the list of changes must not grow.
+            self.books.balances.rows_are_written();
         }
         Ok(self)
     }
 
     /// The error for a row that is not a readable event. If positions are missing before it, that is reported instead.
-    fn unreadable(&self, position: u64, reason: String) -> VerifyError {
+    fn unreadable(&self, position: u64, reason: &str) -> VerifyError {
         let reason = match self.order.follows(position) {
             Ok(()) => format!("it cannot be read: {reason}"),
             Err(missing) => missing,
@@ -209,7 +209,7 @@ impl Check {
                 costs::failed_call_must_be_right(attempt, open, &self.references, self.depth)?;
             }
             Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-                let open = self.requests.end(recorded, ended)?;
+                let open = self.requests.end(recorded, ended, self.depth)?;
                 costs::must_be_right(ended, open, &self.references, self.depth)?;
             }
             Event::Hold(Hold::Settled(settled)) => self.requests.settle(recorded, settled)?,
@@ -223,7 +223,7 @@ impl Check {
         }
         self.owners.add_event(recorded);
         self.books.fold(recorded)?;
-        self.alerts.expect(&recorded.event, self.books.balances());
+        self.alerts.expect(&recorded.event, &self.books.balances);
         Ok(())
     }
 
@@ -232,12 +232,12 @@ impl Check {
         if position != self.stored_state.state_at {
             return Ok(());
         }
-        let compared = self.stored_state.must_equal(self.books.balances(), &self.owners);
+        let compared = self.stored_state.must_equal(&self.books.balances, &self.owners);
         compared.map_err(|reason| VerifyError::StoredState { position, reason })
     }
 
     fn finish(self, reader: &dyn Reader) -> Result<Sound, VerifyError> {
-        let position = self.order.position();
+        let position = self.order.position;
         self.requests
             .finish()
             .and_then(|()| self.alerts.must_be_announced())
@@ -247,6 +247,6 @@ impl Check {
             return Err(VerifyError::StoredState { position: self.stored_state.state_at, reason });
         }
         self.structure.must_be_sound(reader, position)?;
-        Ok(Sound { events: position, open_holds: self.books.balances().open_holds().count() as u64 })
+        Ok(Sound { events: position, open_holds: self.books.balances.open_holds().count() as u64 })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use events::event::StreamKind;
 use events::ids::TenantId;
-use events::log::SideRow;
+use events::log::{Name, SideRow};
 
 /// The scope of names that all tenants share.
 const SHARED: &str = "shared";
@@ -20,7 +20,7 @@ pub fn claim(kind: StreamKind, id: impl Display, name: &str, tenant: Option<Tena
 
 /// Claims a name in any scope.
 pub fn claim_among(scope: impl Display, kind: StreamKind, id: impl Display, name: &str) -> SideRow {
-    SideRow::ClaimName { kind, scope: scope.to_string(), name: name.to_owned(), owner: id.to_string() }
+    SideRow::ClaimName { name: Name { kind, scope: scope.to_string(), name: name.to_owned() }, owner: id.to_string() }
 }
 
 /// Releases every name of a resource.

@@ -35,25 +35,23 @@ pub async fn admit(
     let request = admission_request.request;
     let failed = |error: LogError| not_admitted(&admission_request.id.to_string(), &error);
     let digest = ring::digest::digest(&ring::digest::SHA256, request.body());
-    let body_sha256 = hex::lower(digest.as_ref());
-    let key = admission_request.key(&body_sha256);
-    let tokenizers = plan.tokenizers();
-    if !tokenizers.is_empty() {
-        let admission = admission_request.admission(gateway, body_sha256.clone(), plan, IfShort::Refuse);
-        match gateway.log.admit_unless_short(admission, key.clone()).await.map_err(failed)? {
-            Some(Admitted::Hold(hold)) => return Ok(hold),
-            Some(Admitted::Refused(refusal)) => return Err(refusal),
-            None => {}
+    let mut tokenizers = plan.tokenizers();
+    loop {
+        let if_short = if tokenizers.is_empty() { IfShort::Shrink(plan.shrinking(request)) } else { IfShort::AskAgain };
+        let body_sha256 = hex::lower(digest.as_ref());
+        let key = admission_request.key(&body_sha256);
+        let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
+        match gateway.log.admit(admission, key).await.map_err(failed)? {
+            Admitted::Hold(hold) => return Ok(hold),
+            Admitted::Refused(refusal) => return Err(with_affordable_cap(refusal, request.facts.output_cap.field)),
+            // The second time, nobody asks for a tighter bound.
+            Admitted::Short => {
+                let tokenizers = std::mem::take(&mut tokenizers);
+                if let Some(savings) = gateway.tokens.savings(request.body().clone(), tokenizers).await {
+                    plan.tighten(request, &savings);
+                }
+            }
         }
-        if let Some(savings) = gateway.tokens.savings(request.body().clone(), tokenizers).await {
-            plan.tighten(request, &savings);
-        }
-    }
-    let if_short = IfShort::Shrink(plan.shrinking(request));
-    let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
-    match gateway.log.admit(admission, key).await.map_err(failed)? {
-        Admitted::Hold(hold) => Ok(hold),
-        Admitted::Refused(refusal) => Err(with_affordable_cap(refusal, request.facts.output_cap.field)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Events of one hold on money. Stream `hold-{request_id}`: reserved is 1 and its end is 2, so that it can end only once.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,14 @@ pub struct BudgetWindow {
     /// `null` for the period `total`.
     #[serde(with = "wire::option")]
     pub window_start: Option<DateTime<Utc>>,
+}
+
+/// `bud_…`, or `bud_… from 2026-11-01` if the period ends.
+impl fmt::Display for BudgetWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.budget_id.fmt(f)?;
+        self.window_start.map_or(Ok(()), |start| write!(f, " from {}", start.date_naive()))
+    }
 }
 
 /// Money was set aside for a request that is about to be sent.

@@ -4,10 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{
-    Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest,
-    budget_versions,
-};
+use super::{Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest};
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
@@ -17,18 +14,13 @@ use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
-/// The hold and the cap that a request gets.
-struct Grant {
-    held: NanoUsd,
-    lowered_cap: Option<LoweredCap>,
-}
-
 /// A budget that binds a request, with its window.
 type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
-/// A request that can be admitted, with its grant.
+/// A request that can be admitted, with the hold and the cap that it gets.
 struct Granted {
-    grant: Grant,
+    held: NanoUsd,
+    lowered_cap: Option<LoweredCap>,
     windows: Vec<BudgetWindow>,
     admitted: Box<InferenceAdmitted>,
 }
@@ -50,51 +42,39 @@ impl Balances {
         }
         match self.try_grant(admission, now) {
             Ok(granted) => self.hold(admission, granted, now),
-            Err(short) => Ok(self.refuse_short(admission, short, now)),
-        }
-    }
-
-    /// Admits a request for which a tighter bound can be found (ADR-0006). `None` if a budget has some money left but too
-    /// little: nothing is recorded, and the request comes again with the tighter bound. No cap is lowered in this step.
-    pub fn admit_unless_short(
-        &mut self,
-        admission: &Admission,
-        now: DateTime<Utc>,
-    ) -> Result<Option<AdmitDecision>, Overflow> {
-        if self.open.contains_key(&admission.request_id) {
-            return Ok(Some(AdmitDecision::AlreadyAdmitted));
-        }
-        match self.try_grant(admission, now) {
-            Ok(granted) => self.hold(admission, granted, now).map(Some),
-            Err(short) if short.has_some_left => Ok(None),
-            // No tighter bound would fit either, and counting tokens would only delay other requests.
-            Err(short) => Ok(Some(self.refuse_short(admission, short, now))),
+            // With nothing left, no tighter bound would fit either, and counting tokens would only delay other requests.
+            Err(short) if admission.if_short == IfShort::AskAgain && short.has_some_left => Ok(AdmitDecision::Short),
+            Err(short) => {
+                let refusal = refusal_of(short.shortfall, short.affordable);
+                Ok(AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now)))
+            }
         }
     }
 
     fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
         let windows = self.windows_of(&admission.context.chain(), now);
-        let grant = self.grant(&windows, admission).map_err(|binding| Short {
+        let (held, lowered_cap) = self.grant(&windows, admission).map_err(|binding| Short {
             shortfall: self.shortfall(binding, admission.held, now),
             has_some_left: self.left(binding) > Some(NanoUsd::ZERO),
             affordable: self.affordable(&windows, admission),
         })?;
         let mut admitted = admission.admitted.clone();
-        admitted.versions.budgets = budget_versions(&windows);
-        if let Some(cap) = grant.lowered_cap {
+        admitted.versions.budgets =
+            windows.iter().map(|(window, in_force)| (window.budget_id, in_force.version)).collect();
+        if let Some(cap) = lowered_cap {
             admitted.lower(cap);
         }
         let observed = windows.iter().filter(|(_, in_force)| in_force.budget.enforcement == Enforcement::Observe);
         admitted.would_have_refused = observed
-            .filter(|binding| !self.has_room(binding, grant.held))
-            .map(|binding| self.shortfall(binding, grant.held, now))
+            .filter(|binding| !self.has_room(binding, held))
+            .map(|binding| self.shortfall(binding, held, now))
             .collect();
         let windows = windows.into_iter().map(|(window, _)| window).collect();
-        Ok(Granted { grant, windows, admitted })
+        Ok(Granted { held, lowered_cap, windows, admitted })
     }
 
     fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> Result<AdmitDecision, Overflow> {
-        let Granted { grant: Grant { held, lowered_cap }, windows, admitted } = granted;
+        let Granted { held, lowered_cap, windows, admitted } = granted;
         self.move_all(&windows, NanoUsd::ZERO, held)?;
         let expires_at = now + admission.ttl;
         let reserved = BudgetReserved { held_usd: held, budgets: windows.clone(), expires_at };
@@ -109,22 +89,19 @@ impl Balances {
         Ok(AdmitDecision::Admitted { held, lowered_cap, expires_at, events })
     }
 
-    fn refuse_short(&mut self, admission: &Admission, short: Short, now: DateTime<Utc>) -> AdmitDecision {
-        let refusal = refusal_of(short.shortfall, short.affordable);
-        AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now))
-    }
-
-    /// The grant for a request.
+    /// The amount to hold for a request, and the lowered cap if it gets one.
     ///
     /// Errors: the budget that is short. A budget that refuses is named before those that would shrink; of these, the one
     /// with the least left.
-    fn grant<'a, 'b>(&self, windows: &'a [Binding<'b>], admission: &Admission) -> Result<Grant, &'a Binding<'b>> {
+    fn grant<'a, 'b>(
+        &self,
+        windows: &'a [Binding<'b>],
+        admission: &Admission,
+    ) -> Result<(NanoUsd, Option<LoweredCap>), &'a Binding<'b>> {
         let is_short = |binding: &&Binding<'_>| {
             binding.1.budget.enforcement == Enforcement::Hard && !self.has_room(binding, admission.held)
         };
-        let Some(first) = windows.iter().find(is_short) else {
-            return Ok(Grant { held: admission.held, lowered_cap: None });
-        };
+        let Some(first) = windows.iter().find(is_short) else { return Ok((admission.held, None)) };
         let mut short = windows.iter().filter(is_short);
         if let Some(refusing) = short.clone().find(|(_, in_force)| in_force.budget.when_short == WhenShort::Refuse) {
             return Err(refusing);
@@ -133,7 +110,7 @@ impl Balances {
         let IfShort::Shrink(shrinking) = &admission.if_short else { return Err(tightest) };
         let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)));
         let lowered = left.and_then(|left| shrinking.lowered(admission.admitted.max_output_tokens, left));
-        lowered.map(|(cap, held)| Grant { held, lowered_cap: Some(cap) }).ok_or(tightest)
+        lowered.map(|(cap, held)| (held, Some(cap))).ok_or(tightest)
     }
 
     /// The highest output cap with which the request would be admitted now if it were sent again. `None` if no useful cap

@@ -22,12 +22,8 @@ impl Balances {
     pub fn unannounced(&self, window: &BudgetWindow) -> impl Iterator<Item = Fraction> {
         // Most budgets have no alerts: they cost one look-up.
         let budget = self.budgets.get(&window.budget_id).map(|in_force| &in_force.budget);
-        let watched = budget.filter(|budget| !budget.alert_at.is_empty());
-        let (settled, announced) = match watched {
-            Some(_) => (self.amounts(window).settled, self.announced.get(window)),
-            None => (NanoUsd::ZERO, None),
-        };
-        watched.into_iter().flat_map(move |budget| {
+        budget.filter(|budget| !budget.alert_at.is_empty()).into_iter().flat_map(move |budget| {
+            let (settled, announced) = (self.amounts(window).settled, self.announced.get(window));
             let is_due = move |fraction: &Fraction| {
                 fraction.is_reached(settled, budget.limit_usd)
                     && announced.is_none_or(|announced| !announced.contains(fraction))
@@ -36,18 +32,17 @@ impl Balances {
         })
     }
 
-    /// Announces the fractions that these windows have reached, after a change of their settled amounts.
-    pub(super) fn announce(&mut self, windows: &[BudgetWindow], cause: &Context) -> Vec<Emitted> {
+    /// Announces the fractions that these windows have reached, after their settled amounts were changed by `settled`.
+    pub(super) fn announce(&mut self, windows: &[BudgetWindow], settled: NanoUsd, cause: &Context) -> Vec<Emitted> {
         let mut events = Vec::new();
+        if settled == NanoUsd::ZERO {
+            return events;
+        }
         for window in windows {
-            let due: Vec<Fraction> = self.unannounced(window).collect();
-            if due.is_empty() {
-                continue;
-            }
             let Some(scope) = self.budgets.get(&window.budget_id).map(|in_force| in_force.budget.scope) else {
                 continue;
             };
-            for fraction in due {
+            for fraction in self.unannounced(window).collect::<Vec<_>>() {
                 self.note_announced(*window, fraction);
                 let reached = BudgetThresholdReached {
                     budget_id: window.budget_id,
@@ -69,13 +64,6 @@ impl Balances {
         self.journal.note(|| Undo::Announced { window, fractions: self.announced.get(&window).cloned() });
         self.announced.entry(window).or_default().insert(fraction);
         self.mark_changed(window);
-    }
-
-    /// Restores a stored window's announcements, when loading.
-    pub fn restore_announced(&mut self, window: BudgetWindow, fractions: BTreeSet<Fraction>) {
-        if !fractions.is_empty() {
-            self.announced.insert(window, fractions);
-        }
     }
 
     /// Arms fractions again after a change of the budget's limit, in the window of that instant.

@@ -2,7 +2,7 @@
 
 use super::{Balances, Charge, DecidedEnd, Emitted, EndedHold, Ending, Hold, Outcome, Overflow};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
-use crate::event::{self, Context, Inference, Stream};
+use crate::event::{self, Inference, Stream};
 use crate::money::NanoUsd;
 
 impl Charge {
@@ -39,10 +39,7 @@ impl Balances {
             events.push(emit(inference.clone(), Inference::AttemptFailed(Box::new(attempt.clone())).into()));
         }
         events.push(emit(inference, ending.outcome.clone().into_fact().into()));
-        let alerts = match ending.charge.amount() {
-            NanoUsd::ZERO => Vec::new(),
-            _ => self.announce(&hold.windows, &ending.context),
-        };
+        let alerts = self.announce(&hold.windows, ending.charge.amount(), &ending.context);
         events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge).into()));
         Ok(Some(DecidedEnd { events, alerts }))
     }
@@ -58,13 +55,10 @@ impl Balances {
             reason: "settled_after_expiry".to_owned(),
             of: ending.request_id,
         };
-        let alerts = match delta {
-            NanoUsd::ZERO => Vec::new(),
-            _ => self.announce(&hold.windows, &ending.context),
-        };
-        let context: Context = ending.context.clone();
+        let alerts = self.announce(&hold.windows, delta, &ending.context);
+        let (stream, context) = (Stream::hold(ending.request_id), ending.context.clone());
         let event = event::Hold::Adjusted(Box::new(adjusted)).into();
-        Ok(DecidedEnd { events: vec![Emitted { stream: Stream::hold(ending.request_id), context, event }], alerts })
+        Ok(DecidedEnd { events: vec![Emitted { stream, context, event }], alerts })
     }
 }
 

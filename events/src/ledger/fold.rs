@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::journal::Undo;
 use super::{Balances, BudgetInForce, Hold, Overflow};
 use crate::event::admin::{Budget, Scope};
-use crate::event::hold::BudgetWindow;
+use crate::event::hold::{BudgetWindow, Movement};
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
 use crate::money::NanoUsd;
@@ -23,8 +23,8 @@ pub enum FoldError {
     NotAdmitted,
     #[error("the amount or the windows at the hold's end differs from its beginning")]
     HoldDiffers,
-    #[error("an amount is too large to be counted")]
-    Overflow,
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
 }
 
 impl Balances {
@@ -92,7 +92,7 @@ impl Balances {
                 if self.open.contains_key(&request) {
                     return Err(FoldError::HeldTwice);
                 }
-                self.shift(&reserved.budgets, NanoUsd::ZERO, reserved.held_usd)?;
+                self.move_all(&reserved.budgets, NanoUsd::ZERO, reserved.held_usd)?;
                 let hold = Hold {
                     held: reserved.held_usd,
                     windows: reserved.budgets.clone(),
@@ -102,34 +102,19 @@ impl Balances {
                     context: recorded.context.clone(),
                 };
                 self.open(request, hold);
-                Ok(())
             }
-            event::Hold::Settled(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
-            event::Hold::Expired(end) => self.fold_end(recorded, end.held_usd, end.charged_usd, &end.budgets),
-            event::Hold::Released(end) => self.fold_end(recorded, end.held_usd, NanoUsd::ZERO, &end.budgets),
-            event::Hold::Adjusted(adjusted) => self.shift(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO),
+            event::Hold::Settled(_) | event::Hold::Expired(_) | event::Hold::Released(_) => {
+                let Movement { windows, settled, released, .. } = hold.movement();
+                let request = recorded.context.request_id.ok_or(FoldError::NoOpenHold)?;
+                let open = self.open.get(&request).ok_or(FoldError::NoOpenHold)?;
+                if open.held != released || open.windows != windows {
+                    return Err(FoldError::HoldDiffers);
+                }
+                self.move_all(windows, settled, NanoUsd::ZERO.checked_sub(released).ok_or(Overflow)?)?;
+                self.close(request);
+            }
+            event::Hold::Adjusted(adjusted) => self.move_all(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO)?,
         }
-    }
-
-    fn fold_end(
-        &mut self,
-        recorded: &Recorded,
-        held: NanoUsd,
-        charged: NanoUsd,
-        windows: &[BudgetWindow],
-    ) -> Result<(), FoldError> {
-        let request = recorded.context.request_id.ok_or(FoldError::NoOpenHold)?;
-        let hold = self.open.get(&request).ok_or(FoldError::NoOpenHold)?;
-        if hold.held != held || hold.windows != windows {
-            return Err(FoldError::HoldDiffers);
-        }
-        let released = NanoUsd::ZERO.checked_sub(held).ok_or(FoldError::Overflow)?;
-        self.shift(windows, charged, released)?;
-        self.close(request);
         Ok(())
-    }
-
-    fn shift(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Result<(), FoldError> {
-        self.move_all(windows, settled, held).map_err(|Overflow| FoldError::Overflow)
     }
 }

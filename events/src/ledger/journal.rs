@@ -33,9 +33,11 @@ pub(super) enum Undo {
         postponed_until: Option<DateTime<Utc>>,
         is_in_rows: bool,
     },
-    /// The hold was not postponed, but to be swept when it expired.
-    NotPostponed(RequestId),
-    PostponedUntil(RequestId, DateTime<Utc>),
+    /// `until` is `None` if the hold was not postponed, but to be swept when it expired.
+    Postponed {
+        request: RequestId,
+        until: Option<DateTime<Utc>>,
+    },
     /// `place` is its index among the budgets of its scope.
     Budget {
         budget_id: BudgetId,
@@ -122,13 +124,13 @@ impl Balances {
                 }
                 self.open.insert(request, hold);
             }
-            Undo::NotPostponed(request) => {
+            Undo::Postponed { request, until: Some(until) } => self.postponed.put(request, until),
+            Undo::Postponed { request, until: None } => {
                 self.postponed.remove(request);
                 if let Some(hold) = self.open.get(&request) {
                     self.by_expiry.insert((hold.expires_at, request));
                 }
             }
-            Undo::PostponedUntil(request, until) => self.postponed.put(request, until),
             Undo::Budget { budget_id, in_force, place } => {
                 let ids = self.by_scope.entry(in_force.budget.scope).or_default();
                 ids.insert(place.min(ids.len()), budget_id);

@@ -9,7 +9,7 @@ use super::{Admission, Emitted};
 use crate::event::inference::InferenceRefused;
 use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
-use crate::refusal::{ErrorCode, Refusal};
+use crate::refusal::Refusal;
 
 /// The models of one actor and second that are rolled up separately; all others count under [`OTHER_MODELS`].
 const ROLLED_UP_MODELS_MAX: usize = 16;
@@ -50,14 +50,8 @@ pub(super) struct SecondOfRefusals {
     pub(super) second: i64,
     pub(super) recorded: u32,
     pub(super) waiting: u32,
-    rest: BTreeMap<(&'static str, String), RolledUp>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct RolledUp {
-    code: ErrorCode,
-    count: u64,
-    last: RefusedRequest,
+    /// How many there were of a code and model, and the last of them.
+    rest: BTreeMap<(&'static str, String), (u64, RefusedRequest)>,
 }
 
 impl Refusals {
@@ -79,22 +73,17 @@ impl SecondOfRefusals {
     }
 
     pub(super) fn roll_up(&mut self, refused: &RefusedRequest) {
-        let code = refused.refusal.code;
-        let mut slot = (code.as_str(), refused.model.clone());
+        let mut slot = (refused.refusal.code.as_str(), refused.model.clone());
         if self.rest.len() >= ROLLED_UP_MODELS_MAX && !self.rest.contains_key(&slot) {
             slot.1 = OTHER_MODELS.to_owned();
         }
-        let model = slot.1.clone();
-        let entry = self.rest.entry(slot).or_insert_with(|| RolledUp { code, count: 0, last: refused.clone() });
-        entry.count += 1;
-        entry.last = RefusedRequest { model, ..refused.clone() };
+        let last = RefusedRequest { model: slot.1.clone(), ..refused.clone() };
+        let count = self.rest.get(&slot).map_or(1, |(count, _)| count + 1);
+        self.rest.insert(slot, (count, last));
     }
 
     pub(super) fn into_events(self) -> impl Iterator<Item = Emitted> {
-        self.rest.into_values().map(|rolled| {
-            debug_assert_eq!(rolled.code, rolled.last.refusal.code);
-            refusal_event(&rolled.last, rolled.count)
-        })
+        self.rest.into_values().map(|(count, last)| refusal_event(&last, count))
     }
 }
 

@@ -3,6 +3,8 @@
 //! that retries again and again is slowed down and still recorded. The rest of the second becomes one event with `count`
 //! (ADR-0002).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 
 use super::journal::Undo;
@@ -21,18 +23,15 @@ impl Balances {
     /// Handles a new refusal: it is recorded, postponed to the next second, or counted.
     pub fn refuse(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> RefuseDecision {
         self.note_refusals(&refused.context.actor);
-        let mut events = self.begin_second(&refused.context.actor, now);
-        let all_waiting = self.refusals.waiting;
+        let Refusals { by_actor, waiting: all_waiting } = &mut self.refusals;
+        let (entry, mut events) = begin_second(by_actor, &refused.context.actor, now);
         let refusal = refused.refusal.clone();
-        let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) else {
-            return RefuseDecision::Now(DecidedRefusal { refusal, events });
-        };
         if entry.recorded < RECORDED_REFUSALS_A_SECOND {
             entry.recorded += 1;
             events.push(refusal_event(refused, 1));
-        } else if entry.waiting < WAITING_REFUSALS_MAX && all_waiting < WAITING_MAX {
+        } else if entry.waiting < WAITING_REFUSALS_MAX && *all_waiting < WAITING_MAX {
             entry.waiting += 1;
-            self.refusals.waiting += 1;
+            *all_waiting += 1;
             return RefuseDecision::NextSecond(DecidedRefusal { refusal, events });
         } else {
             entry.roll_up(refused);
@@ -43,13 +42,12 @@ impl Balances {
     /// Records, in a later second, a refusal that got [`RefuseDecision::NextSecond`].
     pub fn refuse_waiting(&mut self, refused: &RefusedRequest, now: DateTime<Utc>) -> DecidedRefusal {
         self.note_refusals(&refused.context.actor);
-        let mut events = self.begin_second(&refused.context.actor, now);
-        self.refusals.waiting = self.refusals.waiting.saturating_sub(1);
-        if let Some(entry) = self.refusals.by_actor.get_mut(&refused.context.actor) {
-            entry.waiting = entry.waiting.saturating_sub(1);
-            entry.recorded += 1;
-            events.push(refusal_event(refused, 1));
-        }
+        let Refusals { by_actor, waiting: all_waiting } = &mut self.refusals;
+        let (entry, mut events) = begin_second(by_actor, &refused.context.actor, now);
+        *all_waiting = all_waiting.saturating_sub(1);
+        entry.waiting = entry.waiting.saturating_sub(1);
+        entry.recorded += 1;
+        events.push(refusal_event(refused, 1));
         DecidedRefusal { refusal: refused.refusal.clone(), events }
     }
 
@@ -75,27 +73,11 @@ impl Balances {
         self.journal.note(|| Undo::WaitingRefusals(*waiting));
     }
 
-    /// Begins the actor's second at `now`, and returns the rolled-up refusals of the one before.
-    fn begin_second(&mut self, actor: &Actor, now: DateTime<Utc>) -> Vec<Emitted> {
-        let second = now.timestamp();
-        let entry = self.refusals.by_actor.entry(actor.clone()).or_insert_with(|| SecondOfRefusals::of(second, 0));
-        if entry.second >= second {
-            return Vec::new();
-        }
-        let fresh = SecondOfRefusals::of(second, entry.waiting);
-        std::mem::replace(entry, fresh).into_events().collect()
-    }
-
     /// The rolled-up refusals of seconds that are over.
     pub(super) fn flush_refusals(&mut self, now: DateTime<Utc>) -> Vec<Emitted> {
         let second = now.timestamp();
-        let over: Vec<Actor> = self
-            .refusals
-            .by_actor
-            .iter()
-            .filter(|(_, entry)| entry.second < second)
-            .map(|(actor, _)| actor.clone())
-            .collect();
+        let over = self.refusals.by_actor.iter().filter(|(_, entry)| entry.second < second);
+        let over: Vec<Actor> = over.map(|(actor, _)| actor.clone()).collect();
         over.iter().for_each(|actor| self.note_refusals(actor));
         let ended = over.iter().filter_map(|actor| self.refusals.by_actor.remove(actor));
         let mut events: Vec<Emitted> = ended.flat_map(SecondOfRefusals::into_events).collect();
@@ -103,4 +85,20 @@ impl Balances {
         events.sort_by_cached_key(|emitted| emitted.stream.id.clone());
         events
     }
+}
+
+/// The actor's second at `now`, and the rolled-up refusals of the one before if it has just begun.
+fn begin_second<'a>(
+    by_actor: &'a mut HashMap<Actor, SecondOfRefusals>,
+    actor: &Actor,
+    now: DateTime<Utc>,
+) -> (&'a mut SecondOfRefusals, Vec<Emitted>) {
+    let second = now.timestamp();
+    let entry = by_actor.entry(actor.clone()).or_insert_with(|| SecondOfRefusals::of(second, 0));
+    if entry.second >= second {
+        return (entry, Vec::new());
+    }
+    let fresh = SecondOfRefusals::of(second, entry.waiting);
+    let events = std::mem::replace(entry, fresh).into_events().collect();
+    (entry, events)
 }

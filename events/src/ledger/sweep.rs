@@ -8,7 +8,7 @@ use super::journal::Undo;
 use super::{Balances, Emitted, Hold, SweepDecision};
 use crate::event::hold::BudgetExpired;
 use crate::event::inference::InferenceEnded;
-use crate::event::{self, Inference, Stream};
+use crate::event::{self, Actor, Context, Inference, Stream};
 use crate::ids::{IdMap, RequestId};
 use crate::money::NanoUsd;
 use crate::named;
@@ -84,31 +84,23 @@ impl Balances {
                 continue;
             }
             self.close(request);
-            let alerts = match charged {
-                NanoUsd::ZERO => Vec::new(),
-                _ => self.announce(&hold.windows, &hold.context),
-            };
+            let alerts = self.announce(&hold.windows, charged, &hold.context);
             events.extend(expired(request, hold, charged, policy));
             events.extend(alerts);
         }
         SweepDecision { events, uncountable }
     }
-}
 
-impl Balances {
     fn postpone(&mut self, request: RequestId, expires_at: DateTime<Utc>, until: DateTime<Utc>) {
         self.by_expiry.remove(&(expires_at, request));
         let before = self.postponed.remove(request);
         self.postponed.put(request, until);
-        self.journal.note(|| match before {
-            Some(until) => Undo::PostponedUntil(request, until),
-            None => Undo::NotPostponed(request),
-        });
+        self.journal.note(|| Undo::Postponed { request, until: before });
     }
 }
 
 fn expired(request: RequestId, hold: Hold, charged: NanoUsd, policy: UnknownUsage) -> [Emitted; 2] {
-    let context = super::Context { actor: crate::event::Actor::System("sweeper"), ..hold.context };
+    let context = Context { actor: Actor::System("sweeper"), ..hold.context };
     let aborted = InferenceEnded {
         usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }),
         reason: Some("node_lost".to_owned()),
@@ -121,11 +113,8 @@ fn expired(request: RequestId, hold: Hold, charged: NanoUsd, policy: UnknownUsag
         policy: policy.as_str().to_owned(),
     };
     [
-        Emitted {
-            stream: Stream::inference(request),
-            context: context.clone(),
-            event: Inference::Aborted(Box::new(aborted)).into(),
-        },
-        Emitted { stream: Stream::hold(request), context, event: event::Hold::Expired(Box::new(expired)).into() },
+        (Stream::inference(request), Inference::Aborted(Box::new(aborted)).into()),
+        (Stream::hold(request), event::Hold::Expired(Box::new(expired)).into()),
     ]
+    .map(|(stream, event)| Emitted { stream, context: context.clone(), event })
 }

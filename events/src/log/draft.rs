@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::facts::{Claim, ClaimedKey, Facts, not_looked_up};
 use super::owners::OwnerBlocks;
-use super::{Idempotency, InferenceKey, LogError, SideRow};
+use super::side::ReplyKey;
+use super::{InferenceKey, LogError, SideRow, StoredReply};
 use crate::event::{Event, Hold, Recorded, SequenceRule, Stream};
 use crate::ids::RequestId;
 use crate::ledger::{Balances, Emitted};
@@ -23,17 +24,10 @@ pub(super) struct Draft {
     /// In order; the first is at `after + 1`.
     pub(super) events: Vec<Arc<Recorded>>,
     pub(super) side: Vec<SideRow>,
-    pub(super) replies: Vec<RecordedReply>,
+    pub(super) replies: Vec<(ReplyKey, StoredReply)>,
     pub(super) claims: Vec<(ClaimedKey, Claim)>,
     /// True if some events have no sequence yet.
     pub(super) has_unnumbered: bool,
-}
-
-/// The answer under an administrative idempotency key, and the position of its change.
-#[derive(Clone, Debug)]
-pub(super) struct RecordedReply {
-    pub(super) idempotency: Idempotency,
-    pub(super) position: u64,
 }
 
 /// The state that the stored rows are brought up to.

@@ -65,37 +65,10 @@ pub enum EngineErrorKind {
 }
 
 impl LogError {
-    /// True if the data itself cannot be recorded, whatever the state of the disk.
-    pub(super) fn is_data_error(&self) -> bool {
-        match self {
-            Self::Engine(error) => error.kind == EngineErrorKind::Data,
-            Self::Stored(_) | Self::Decode(_) | Self::Overflow(_) => true,
-            Self::QueueFull
-            | Self::Closed
-            | Self::ClockStepped
-            | Self::Append(_)
-            | Self::Commit(_)
-            | Self::OtherSchema(_)
-            | Self::TimedOut(_)
-            | Self::QueryTookTooLong(_) => false,
-        }
-    }
-
     /// True if the failed write may be recorded, now or later; false if it certainly is not.
     pub const fn may_be_recorded(&self) -> bool {
-        match self {
-            // The writer is gone; how far it got is unknown.
-            Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
-            Self::QueueFull
-            | Self::ClockStepped
-            | Self::Engine(_)
-            | Self::Append(_)
-            | Self::Decode(_)
-            | Self::OtherSchema(_)
-            | Self::Stored(_)
-            | Self::Overflow(_)
-            | Self::QueryTookTooLong(_) => false,
-        }
+        // If the log is closed, the writer is gone, and how far it got is unknown.
+        matches!(self, Self::TimedOut(_) | Self::Commit(_) | Self::Closed)
     }
 }
 

@@ -1,24 +1,14 @@
 //! Facts: what decisions need to know besides balances. The jobs of a batch name them, the engine looks them up in one round
 //! trip, and each decision updates them: a job sees the log as if the jobs before it were recorded.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::hold_history::HoldHistory;
+use super::raw::StoredWindow;
 use super::side::ReplyKey;
-use super::{LogError, SideRow, StoredReply};
-use crate::event::hold::BudgetWindow;
+use super::{LogError, Name, SideRow, StoredReply};
 use crate::event::{Recorded, Stream, StreamKind};
-use crate::fraction::Fraction;
 use crate::ids::{IdMap, IdSet, RequestId, TenantId};
-use crate::ledger::Amounts;
-
-/// A name that is unique in its scope.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Name {
-    pub(super) kind: StreamKind,
-    pub(super) scope: String,
-    pub(super) name: String,
-}
 
 /// A tenant's idempotency key for inference, without the request's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +25,7 @@ pub(super) struct Claim {
 }
 
 /// The facts that a batch needs.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     pub(super) streams: HashSet<Stream>,
     pub(super) names: HashSet<Name>,
@@ -46,29 +36,11 @@ pub(super) struct Wanted {
     pub(super) holds: IdSet<RequestId>,
 }
 
-impl Wanted {
-    pub(super) fn is_empty(&self) -> bool {
-        self.streams.is_empty()
-            && self.names.is_empty()
-            && self.replies.is_empty()
-            && self.claims.is_empty()
-            && self.holds.is_empty()
-    }
-}
-
 /// The last event of a stream; zeros for an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamEnd {
     pub(super) sequence: u64,
     pub(super) position: u64,
-}
-
-/// The stored row of a window that may have been dropped from memory.
-#[derive(Clone, Debug)]
-pub(super) struct StoredWindow {
-    pub(super) window: BudgetWindow,
-    pub(super) amounts: Amounts,
-    pub(super) announced: BTreeSet<Fraction>,
 }
 
 /// The facts that were looked up. An absent entry was not looked up: that is an error, and never means "there is none".
@@ -79,6 +51,7 @@ pub(super) struct Facts {
     pub(super) replies: HashMap<ReplyKey, Option<StoredReply>>,
     pub(super) claims: HashMap<ClaimedKey, Option<Claim>>,
     pub(super) holds: IdMap<RequestId, HoldHistory>,
+    /// Windows that may have been dropped from memory.
     pub(super) windows: Vec<StoredWindow>,
 }
 
@@ -123,9 +96,8 @@ impl Facts {
     /// Takes in a side row of the batch.
     pub(super) fn apply_row(&mut self, row: &SideRow) {
         match row {
-            SideRow::ClaimName { kind, scope, name, owner } => {
-                let name = Name { kind: *kind, scope: scope.clone(), name: name.clone() };
-                self.names.insert(name, Some(owner.clone()));
+            SideRow::ClaimName { name, owner } => {
+                self.names.insert(name.clone(), Some(owner.clone()));
             }
             SideRow::ReleaseNames { owner } => {
                 for holder in self.names.values_mut().filter(|holder| holder.as_ref() == Some(owner)) {

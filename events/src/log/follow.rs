@@ -18,9 +18,9 @@ pub(super) type EventBatch = Arc<[Arc<Recorded>]>;
 #[derive(Clone, Debug)]
 pub enum Followed {
     /// A batch, just recorded.
-    Batch(Arc<[Arc<Recorded>]>),
+    Batch(EventBatch),
     /// A page read from the database; there may be more.
-    Page(Arc<[Arc<Recorded>]>),
+    Page(EventBatch),
     /// The database has no more events: the next ones come from the tail.
     CaughtUp,
 }
@@ -51,15 +51,6 @@ pub struct Follower {
 
 /// A page that is being read, with its connection.
 type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError>>;
-
-/// How a batch of the tail relates to the follower's position.
-enum Next {
-    Follows(EventBatch),
-    /// All of it was returned before.
-    Known,
-    /// Events before it are missing, or part of it was returned: read the database.
-    Gap,
-}
 
 impl Follower {
     pub(super) const fn new(
@@ -100,11 +91,11 @@ impl Follower {
                 return Ok(Some(page.map_or(Followed::CaughtUp, Followed::Page)));
             }
             match self.tail.recv().await {
-                Ok(batch) => match self.classify(batch) {
-                    Next::Follows(batch) => return Ok(Some(self.deliver(batch))),
-                    Next::Known => {}
-                    Next::Gap => self.is_behind = true,
-                },
+                Ok(batch) => {
+                    if let Some(followed) = self.take(batch) {
+                        return Ok(Some(followed));
+                    }
+                }
                 Err(RecvError::Lagged(_)) => self.is_behind = true,
                 Err(RecvError::Closed) => return Ok(None),
             }
@@ -115,11 +106,11 @@ impl Follower {
     pub fn try_next(&mut self) -> Option<Followed> {
         while !self.is_behind {
             match self.tail.try_recv() {
-                Ok(batch) => match self.classify(batch) {
-                    Next::Follows(batch) => return Some(self.deliver(batch)),
-                    Next::Known => {}
-                    Next::Gap => self.is_behind = true,
-                },
+                Ok(batch) => {
+                    if let Some(followed) = self.take(batch) {
+                        return Some(followed);
+                    }
+                }
                 Err(TryRecvError::Lagged(_)) => self.is_behind = true,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
@@ -127,20 +118,19 @@ impl Follower {
         None
     }
 
-    fn deliver(&mut self, batch: EventBatch) -> Followed {
-        self.position = batch.last().map_or(self.position, |last| last.position);
-        Followed::Batch(batch)
-    }
-
-    fn classify(&self, batch: EventBatch) -> Next {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Next::Known };
-        if last.position <= self.position {
-            Next::Known
-        } else if first.position == self.position + 1 {
-            Next::Follows(batch)
-        } else {
-            Next::Gap
+    /// Takes a batch of the tail, unless all of it was returned before. If events before it are missing, or part of it was
+    /// returned, the database must be read.
+    fn take(&mut self, batch: EventBatch) -> Option<Followed> {
+        let (first, last) = (batch.first()?.position, batch.last()?.position);
+        if last <= self.position {
+            return None;
         }
+        if first != self.position + 1 {
+            self.is_behind = true;
+            return None;
+        }
+        self.position = last;
+        Some(Followed::Batch(batch))
     }
 
     /// The next page of the database; `None` if there are no more events.

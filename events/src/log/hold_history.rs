@@ -1,25 +1,23 @@
 //! The history of a hold that has ended, folded from the events on its stream.
 
-use super::LogError;
 use crate::event::{Event, Hold, Recorded};
 use crate::ledger::{EndedHold, Overflow};
 use crate::money::NanoUsd;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HoldHistory {
     /// The position of the last event.
     pub(super) position: u64,
-    charged: Charged,
+    /// The total charge; `None` if the hold was released, or expired without a charge.
+    pub(super) charged: Result<Option<NanoUsd>, Overflow>,
     /// The charge of its expiry, until an adjustment corrects it.
     pub(super) expired: Option<EndedHold>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Charged {
-    #[default]
-    Nothing,
-    Amount(NanoUsd),
-    Uncountable,
+impl Default for HoldHistory {
+    fn default() -> Self {
+        Self { position: 0, charged: Ok(None), expired: None }
+    }
 }
 
 impl HoldHistory {
@@ -31,41 +29,21 @@ impl HoldHistory {
     pub(super) fn apply(&mut self, recorded: &Recorded) {
         (self.position, self.expired) = (recorded.position, None);
         let Event::Hold(hold) = &recorded.event else { return };
+        let unless_zero = |amount| Some(amount).filter(|amount| *amount != NanoUsd::ZERO);
         match hold {
             Hold::Reserved(_) => {}
-            Hold::Settled(settled) => self.charged = Charged::Amount(settled.charged_usd),
-            Hold::Released(_) => self.charged = Charged::Nothing,
+            Hold::Settled(settled) => self.charged = Ok(Some(settled.charged_usd)),
+            Hold::Released(_) => self.charged = Ok(None),
             Hold::Expired(expired) => {
-                self.charged = Charged::of(expired.charged_usd);
+                self.charged = Ok(unless_zero(expired.charged_usd));
                 self.expired = Some(EndedHold { windows: expired.budgets.clone(), charged: expired.charged_usd });
             }
-            Hold::Adjusted(adjusted) => self.charged = self.charged.adjusted_by(adjusted.delta_usd),
-        }
-    }
-
-    /// The total charge; `None` if the hold was released.
-    ///
-    /// Errors: the total overflows.
-    pub(super) fn charged(&self) -> Result<Option<NanoUsd>, LogError> {
-        match self.charged {
-            Charged::Nothing => Ok(None),
-            Charged::Amount(amount) => Ok(Some(amount)),
-            Charged::Uncountable => Err(Overflow.into()),
-        }
-    }
-}
-
-impl Charged {
-    /// The charge of an expired hold; zero counts as released.
-    fn of(amount: NanoUsd) -> Self {
-        if amount == NanoUsd::ZERO { Self::Nothing } else { Self::Amount(amount) }
-    }
-
-    fn adjusted_by(self, delta: NanoUsd) -> Self {
-        match self {
-            Self::Nothing => Self::of(delta),
-            Self::Amount(before) => before.checked_add(delta).map_or(Self::Uncountable, Self::Amount),
-            Self::Uncountable => Self::Uncountable,
+            Hold::Adjusted(adjusted) => {
+                self.charged = self.charged.and_then(|before| match before {
+                    None => Ok(unless_zero(adjusted.delta_usd)),
+                    Some(before) => before.checked_add(adjusted.delta_usd).map(Some).ok_or(Overflow),
+                });
+            }
         }
     }
 }

@@ -10,7 +10,6 @@ use super::LogError;
 use super::facts::{Claim, ClaimedKey, Facts};
 use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
-use crate::money::NanoUsd;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
@@ -27,16 +26,6 @@ pub struct InferenceKey {
     pub key: String,
     /// SHA-256 of the whole request.
     pub fingerprint: [u8; 32],
-}
-
-/// The state of the hold of an earlier request.
-enum HoldState {
-    Open {
-        expires_at: Option<DateTime<Utc>>,
-    },
-    /// Released, or expired without a charge.
-    Released,
-    Charged(NanoUsd),
 }
 
 impl InferenceKey {
@@ -58,34 +47,26 @@ impl InferenceKey {
             let message = format!("this Idempotency-Key was used before, for a different request: {request_id}");
             return Ok(Some(Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id)));
         }
-        Ok(match hold_state(facts, balances, request_id)? {
-            HoldState::Released => None,
-            HoldState::Open { expires_at: Some(expires_at) } if orphaned.contains(&request_id) => {
-                Some(process_ended(request_id, expires_at, now))
-            }
-            HoldState::Open { .. } => {
+        Ok(Some(match (balances.open_hold(request_id), facts.hold(request_id)) {
+            (Some(hold), _) if orphaned.contains(&request_id) => process_ended(request_id, hold.expires_at, now),
+            (None, Some(history)) => match history.charged? {
+                None => return Ok(None),
+                Some(cost) => {
+                    let message = format!(
+                        "the request with this Idempotency-Key has been charged and is not sent again: {request_id}, \
+                         {cost} USD; see GET /v1/inferences/{request_id}"
+                    );
+                    let refusal = Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id);
+                    refusal.with("cost_usd", cost.to_string())
+                }
+            },
+            (Some(_), _) | (None, None) => {
                 let message = format!("the request with this Idempotency-Key is still being answered: {request_id}");
                 let refusal = Refusal::new(ErrorCode::Conflict, message).with_request(request_id);
-                Some(refusal.retry_after(TRY_AGAIN_AFTER))
+                refusal.retry_after(TRY_AGAIN_AFTER)
             }
-            HoldState::Charged(cost) => {
-                let message = format!(
-                    "the request with this Idempotency-Key has been charged and is not sent again: {request_id}, {cost} \
-                     USD; see GET /v1/inferences/{request_id}"
-                );
-                let refusal = Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id);
-                Some(refusal.with("cost_usd", cost.to_string()))
-            }
-        })
+        }))
     }
-}
-
-fn hold_state(facts: &Facts, balances: &Balances, request: RequestId) -> Result<HoldState, LogError> {
-    if let Some(hold) = balances.open_hold(request) {
-        return Ok(HoldState::Open { expires_at: Some(hold.expires_at) });
-    }
-    let Some(history) = facts.hold(request) else { return Ok(HoldState::Open { expires_at: None }) };
-    Ok(history.charged()?.map_or(HoldState::Released, HoldState::Charged))
 }
 
 /// The refusal for an orphaned request: nobody answers it any more and its usage is unknown until its hold expires.

@@ -14,12 +14,11 @@ use tokio::sync::oneshot;
 use super::LogError;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
-use crate::event::Stream;
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
 
+pub(super) use admit::AdmitRequest;
 pub use admit::Admitted;
-pub(super) use admit::{AdmitRequest, AdmitRequestUnlessShort, KeyedAdmission};
 pub(super) use append::AppendChange;
 pub use append::{Append, Appended, Basis};
 pub(super) use end::EndRequest;
@@ -181,12 +180,5 @@ impl<K: JobKind> Job for QueuedJob<K> {
 
     fn give_up(&self, balances: &mut Balances) {
         self.kind.give_up(balances);
-    }
-}
-
-/// Adds the end of a stream to the wanted facts.
-fn wants_stream(wanted: &mut Wanted, stream: &Stream) {
-    if !wanted.streams.contains(stream) {
-        wanted.streams.insert(stream.clone());
     }
 }

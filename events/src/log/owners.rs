@@ -49,21 +49,12 @@ pub(crate) const fn block_of(position: u64) -> u64 {
 /// Blocks that are not in the rows yet.
 #[derive(Default)]
 pub(super) struct OwnerBlocks {
-    unwritten: BTreeSet<(Owner, u64)>,
+    pub(super) unwritten: BTreeSet<(Owner, u64)>,
 }
 
 impl OwnerBlocks {
     pub(super) fn apply(&mut self, recorded: &Recorded) {
         let block = block_of(recorded.position);
         self.unwritten.extend(Owner::of_event(recorded).map(|owner| (owner, block)));
-    }
-
-    pub(super) fn unwritten(&self) -> impl Iterator<Item = &(Owner, u64)> {
-        self.unwritten.iter()
-    }
-
-    /// Called when the blocks have been written.
-    pub(super) fn rows_are_written(&mut self) {
-        self.unwritten.clear();
     }
 }

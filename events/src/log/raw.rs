@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use super::LogError;
 use super::interrupt::Interrupt;
+use crate::event::hold::BudgetWindow;
 use crate::fraction::Fraction;
+use crate::ids::RequestId;
+use crate::ledger::{Amounts, Hold};
 
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
@@ -29,8 +32,8 @@ pub trait RawReader {
         take: &mut dyn FnMut(&str, &str, i64, i64),
     ) -> Result<Option<usize>, LogError>;
 
-    /// The sums of an index's entries up to a position.
-    fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError>;
+    /// The sums of the entries up to a position, of each index over administrative events.
+    fn indexes_of_administration(&self, until: u64) -> [(&'static str, Result<IndexEntries, LogError>); 2];
 
     /// The first side table that the database finds damaged, and why.
     fn damaged_table(&self) -> Option<(&'static str, String)>;
@@ -54,24 +57,16 @@ pub struct SnapshotPositions {
 /// A row of the ledger's state.
 pub enum StateRow<'a> {
     OwnerBlock { owner: &'a str, block: u64 },
-    Balance(BalanceRow),
-    OpenHold(OpenHoldRow),
+    Balance(Result<StoredWindow, LogError>),
+    OpenHold(Result<(RequestId, Hold), LogError>),
 }
 
-pub struct BalanceRow {
-    pub budget_id: String,
-    /// In microseconds; `None` for the window of a period without end.
-    pub window_start: Option<i64>,
-    pub settled_nanos: i64,
-    pub held_nanos: i64,
-    pub announced: Result<BTreeSet<Fraction>, LogError>,
-}
-
-pub struct OpenHoldRow {
-    pub request_id: String,
-    pub held_nanos: i64,
-    pub expires_at_micros: i64,
-    pub hold: String,
+/// The stored row of a window of a budget.
+#[derive(Clone, Debug)]
+pub struct StoredWindow {
+    pub window: BudgetWindow,
+    pub amounts: Amounts,
+    pub announced: BTreeSet<Fraction>,
 }
 
 /// An event as it is stored.
@@ -102,11 +97,4 @@ pub struct StreamEntry {
 pub struct IndexEntries {
     pub count: u64,
     pub positions: u64,
-}
-
-/// An index over administrative events.
-#[derive(Clone, Copy, Debug)]
-pub enum IndexOfAdministration {
-    Position,
-    TypeOnStream,
 }

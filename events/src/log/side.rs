@@ -6,11 +6,9 @@ use crate::ids::{KeyId, RequestId, UserId};
 /// A row that is written in the transaction of its events.
 #[derive(Clone, Debug)]
 pub enum SideRow {
-    /// Claims a name that is unique in its scope. Claiming a name again for the same owner is no conflict.
+    /// Claiming a name again for the same owner is no conflict.
     ClaimName {
-        kind: StreamKind,
-        scope: String,
-        name: String,
+        name: Name,
         owner: String,
     },
     ReleaseNames {
@@ -32,6 +30,14 @@ pub enum SideRow {
         wrapped: Vec<u8>,
     },
     ClientAddress(ClientAddress),
+}
+
+/// A name that is unique in its scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    pub kind: StreamKind,
+    pub scope: String,
+    pub name: String,
 }
 
 /// The personal data of a user. Erasing this row erases the person; the log stays complete.

@@ -2,8 +2,8 @@
 
 use std::borrow::{Borrow, Cow};
 
-use super::facts::StoredWindow;
 use super::owners::OwnerBlocks;
+use super::raw::StoredWindow;
 use super::{Head, LogError};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Change, Event, Recorded, Resource};
@@ -31,7 +31,7 @@ pub(super) fn fold_page(
         let touched = touched_windows(recorded);
         if touched.iter().any(|window| !balances.knows_window(window)) {
             for row in rows(&touched)? {
-                balances.restore_forgotten(row.window, row.amounts, row.announced);
+                balances.restore_window(row.window, row.amounts, row.announced);
             }
         }
         let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));

@@ -38,16 +38,16 @@ impl Stepped {
 
     /// Queues an end again, like a retry whose first answer was lost.
     pub fn repeat(&self, ending: Ending) {
-        self.writer.ender().unattended.extend([ending]);
+        self.writer.ender.unattended.extend([ending]);
     }
 
     /// The balances in the writer's memory.
     pub fn balances(&self) -> &Balances {
-        self.writer.balances()
+        &self.writer.balances
     }
 
     /// The engine of the writer.
     pub const fn engine(&self) -> &SqliteEngine {
-        self.writer.engine()
+        &self.writer.engine
     }
 }

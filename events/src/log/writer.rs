@@ -25,7 +25,7 @@ use super::facts::{Facts, Wanted};
 use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
 use super::state::State;
-use super::{ExpiredHolds, LogError, LogOptions};
+use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
 use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::Balances;
@@ -51,10 +51,10 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 const TIDIED_ROWS_MAX: usize = 500;
 
 pub(super) struct Writer<E> {
-    engine: E,
+    pub(super) engine: E,
     options: LogOptions,
     clock: BatchClock,
-    balances: Balances,
+    pub(super) balances: Balances,
     position: u64,
     owners: OwnerBlocks,
     /// Events since the state rows were written.
@@ -63,7 +63,7 @@ pub(super) struct Writer<E> {
     is_behind: bool,
     /// Requests whose holds were open at the start: the processes that answered them are gone. Some may have ended since.
     orphaned: IdSet<RequestId>,
-    ender: Ender,
+    pub(super) ender: Ender,
     publisher: Publisher,
     figures: Arc<Figures>,
     /// By the monotonic clock, like `tidied_at`.
@@ -84,12 +84,6 @@ struct DeferredJob {
 struct Due {
     sweeps: bool,
     writes_state: bool,
-}
-
-/// A batch that is durable.
-struct Committed {
-    events: Vec<Arc<Recorded>>,
-    recorded_at: DateTime<Utc>,
 }
 
 /// A batch that was not recorded, or perhaps was.
@@ -113,7 +107,10 @@ impl FailedStep {
     fn of(error: &LogError) -> Self {
         match error {
             LogError::Commit(_) => Self::Commit,
-            error if error.is_data_error() => Self::Job,
+            LogError::Engine(EngineError { kind: EngineErrorKind::Data, .. })
+            | LogError::Stored(_)
+            | LogError::Decode(_)
+            | LogError::Overflow(_) => Self::Job,
             _ => Self::Write,
         }
     }
@@ -188,18 +185,6 @@ impl<E: Engine> Writer<E> {
         stops
     }
 
-    pub(super) const fn engine(&self) -> &E {
-        &self.engine
-    }
-
-    pub(super) const fn balances(&self) -> &Balances {
-        &self.balances
-    }
-
-    pub(super) const fn ender(&self) -> &Ender {
-        &self.ender
-    }
-
     fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
         let second = now.timestamp();
         // Recorded time may stand still, so the wait is also limited by the monotonic clock.
@@ -261,8 +246,8 @@ impl<E: Engine> Writer<E> {
     /// Records one batch with all of these jobs, and answers them.
     fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
         let started = Instant::now();
-        let Committed { events, recorded_at } = match self.record(&mut jobs, due, now) {
-            Ok(committed) => committed,
+        let Draft { events, recorded_at, .. } = match self.record(&mut jobs, due, now) {
+            Ok(recorded) => recorded,
             Err(error) => {
                 // Whatever failed, read the log again before the next decision.
                 self.is_behind = true;
@@ -294,7 +279,7 @@ impl<E: Engine> Writer<E> {
     }
 
     /// Decides and records the batch, again if the log has moved meanwhile.
-    fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Committed, LogError> {
+    fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
         let mut now = self.clock.not_before_last(now);
         for _ in 0..TRIES_MAX {
             if self.is_behind {
@@ -305,7 +290,8 @@ impl<E: Engine> Writer<E> {
             match self.decide(jobs, due, now).and_then(|(draft, swept)| Ok((self.write(&draft, due)?, draft, swept))) {
                 Ok((AppendOutcome::Committed, draft, uncountable)) => {
                     log_uncountable(&uncountable);
-                    return Ok(self.committed(draft, due));
+                    self.committed(&draft, due);
+                    return Ok(draft);
                 }
                 Ok((AppendOutcome::Moved, ..)) => {
                     self.balances.undo();
@@ -357,12 +343,12 @@ impl<E: Engine> Writer<E> {
         for job in jobs {
             job.wants(&self.balances, &mut wanted);
         }
-        if wanted.is_empty() {
+        if wanted == Wanted::default() {
             return Ok(Facts::default());
         }
         let mut facts = self.engine.facts(&wanted, now)?;
         for window in facts.windows.drain(..) {
-            self.balances.restore_forgotten(window.window, window.amounts, window.announced);
+            self.balances.restore_window(window.window, window.amounts, window.announced);
         }
         Ok(facts)
     }
@@ -372,18 +358,17 @@ impl<E: Engine> Writer<E> {
         self.engine.append(draft, due.writes_state.then_some(&state))
     }
 
-    fn committed(&mut self, draft: Draft, due: Due) -> Committed {
+    fn committed(&mut self, draft: &Draft, due: Due) {
         self.balances.keep();
         draft.events.iter().for_each(|recorded| self.owners.apply(recorded));
         self.position = draft.position();
         self.events_since_state += draft.events.len();
         if due.writes_state {
             self.balances.rows_are_written();
-            self.owners.rows_are_written();
+            self.owners.unwritten.clear();
             self.events_since_state = 0;
         }
         self.clock.recorded(draft.recorded_at);
-        Committed { events: draft.events, recorded_at: draft.recorded_at }
     }
 
     /// Catches up with events that another process appended, and returns the new time of the batch. The whole state is read

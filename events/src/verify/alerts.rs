@@ -1,8 +1,6 @@
 //! The check of alerts: each fraction of a limit that settled money reaches is announced right after it, once, with the right
 //! amount.
 
-use std::fmt;
-
 use crate::event::alert::BudgetThresholdReached;
 use crate::event::hold::BudgetWindow;
 use crate::event::{Alert, Event, Recorded};
@@ -26,7 +24,7 @@ impl Alerts {
                 self.due.swap_remove(at);
                 Ok(())
             }
-            None => Err(format!("{} is not due now, or was announced before", Described(alert))),
+            None => Err(format!("{} is not due now, or was announced before", described(alert))),
         }
     }
 
@@ -44,7 +42,7 @@ impl Alerts {
     }
 
     pub(super) fn must_be_announced(&self) -> Result<(), String> {
-        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not announced", Described(due))))
+        self.due.first().map_or(Ok(()), |due| Err(format!("{} was not announced", described(due))))
     }
 }
 
@@ -56,11 +54,7 @@ fn charged_windows(event: &Event) -> &[BudgetWindow] {
 }
 
 /// An alert as the messages describe it.
-struct Described<'a>(&'a BudgetThresholdReached);
-
-impl fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BudgetThresholdReached { budget_id, fraction, settled_usd, .. } = self.0;
-        write!(f, "the alert that {budget_id} has reached {fraction} of its limit with {settled_usd} USD")
-    }
+fn described(alert: &BudgetThresholdReached) -> String {
+    let BudgetThresholdReached { budget_id, fraction, settled_usd, .. } = alert;
+    format!("the alert that {budget_id} has reached {fraction} of its limit with {settled_usd} USD")
 }

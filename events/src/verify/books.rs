@@ -10,19 +10,10 @@ use crate::ledger::{Amounts, Balances, BudgetInForce};
 
 #[derive(Default)]
 pub(super) struct Books {
-    balances: Balances,
+    pub(super) balances: Balances,
 }
 
 impl Books {
-    pub(super) const fn balances(&self) -> &Balances {
-        &self.balances
-    }
-
-    /// Drops the list of changed rows, which nothing writes here and which must not grow.
-    pub(super) fn forget_changes(&mut self) {
-        self.balances.rows_are_written();
-    }
-
     /// Folds the event. A hold must then be within every budget that it names.
     pub(super) fn fold(&mut self, recorded: &Recorded) -> Result<(), String> {
         self.balances.fold(recorded).map_err(|error| error.to_string())?;
@@ -56,22 +47,12 @@ impl Books {
         if request.budget_versions.len() != named.len() || !named.iter().all(in_force) {
             return Err("its admission names other versions of its budgets than those in force".to_owned());
         }
-        self.must_name_shortfalls(recorded, reserved, &request.would_have_refused)
-    }
-
-    /// The admission names exactly the observing budgets with too little left, with their amounts.
-    fn must_name_shortfalls(
-        &self,
-        recorded: &Recorded,
-        reserved: &BudgetReserved,
-        named: &[BudgetShortfall],
-    ) -> Result<(), String> {
-        let short: Vec<_> =
-            reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window)).collect();
-        if short.iter().eq(named) {
-            return Ok(());
+        // It names exactly the observing budgets with too little left, with their amounts.
+        let short = reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window));
+        if !short.eq(request.would_have_refused.iter().cloned()) {
+            return Err("its admission does not say what the budgets that observe would have refused".to_owned());
         }
-        Err("its admission does not say what the budgets that observe would have refused".to_owned())
+        Ok(())
     }
 
     /// The shortfall of an observing budget that has too little left.

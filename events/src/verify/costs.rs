@@ -3,6 +3,7 @@
 use super::Depth;
 use super::open_requests::OpenRequest;
 use super::references::References;
+use crate::event::admin::Price;
 use crate::event::inference::{AttemptFailed, Backend, InferenceEnded};
 use crate::money::NanoUsd;
 use crate::usage::{TokenClasses, Usage, UsageSource};
@@ -101,7 +102,8 @@ fn must_be_the_backends(
     references: &References,
 ) -> Result<(), String> {
     let Some(backend) = backend else { return Err("it used tokens of no backend".to_owned()) };
-    if !request.prices.contains(&version) || !references.price(version)?.is_of(backend) {
+    let is_of_it = |price: &Price| price.provider_id == backend.provider_id && price.model == backend.model;
+    if !request.prices.contains(&version) || !is_of_it(references.price(version)?) {
         let model = &backend.model;
         return Err(format!("the price at position {version} is not the one that was admitted for {model}"));
     }

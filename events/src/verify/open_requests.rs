@@ -67,18 +67,14 @@ impl Stage {
 }
 
 /// The open requests, by id.
+#[derive(Default)]
 pub(super) struct OpenRequests {
-    depth: Depth,
     open: HashMap<RequestId, OpenRequest>,
     /// The request whose event must come next, and the message if it does not.
     unfinished: Option<(RequestId, &'static str)>,
 }
 
 impl OpenRequests {
-    pub(super) fn new(depth: Depth) -> Self {
-        Self { depth, open: HashMap::new(), unfinished: None }
-    }
-
     /// No event comes between an admission and its hold, or between an outcome and the end of the hold.
     pub(super) fn must_continue(&mut self, recorded: &Recorded) -> Result<(), String> {
         match self.unfinished.take() {
@@ -147,8 +143,12 @@ impl OpenRequests {
         Ok(open)
     }
 
-    pub(super) fn end(&mut self, recorded: &Recorded, ended: &InferenceEnded) -> Result<&OpenRequest, String> {
-        let depth = self.depth;
+    pub(super) fn end(
+        &mut self,
+        recorded: &Recorded,
+        ended: &InferenceEnded,
+        depth: Depth,
+    ) -> Result<&OpenRequest, String> {
         self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
         let open = self.open_request(recorded)?;
         if open.stage != Stage::Held {

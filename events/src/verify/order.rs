@@ -8,16 +8,12 @@ use crate::event::Recorded;
 /// The progress of the check.
 #[derive(Default)]
 pub(super) struct Order {
-    position: u64,
+    /// The last position that was checked.
+    pub(super) position: u64,
     recorded_at: Option<DateTime<Utc>>,
 }
 
 impl Order {
-    /// The last position that was checked.
-    pub(super) const fn position(&self) -> u64 {
-        self.position
-    }
-
     pub(super) fn follows(&self, position: u64) -> Result<(), String> {
         let wanted = self.position + 1;
         if position == wanted { Ok(()) } else { Err(format!("position {wanted} is missing")) }

@@ -16,32 +16,24 @@ const PAGE: usize = 256;
 /// The only event that may come on a hold's stream after its end.
 const CORRECTION: &str = "budget.adjusted";
 
-/// A row that is not a readable event.
-#[derive(Clone, Debug)]
-pub(super) struct Unreadable {
-    pub(super) position: u64,
-    pub(super) reason: String,
-}
-
 /// The earlier events on the stream of an adjusted hold, by the position of the adjustment.
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
-/// Decoded events, in order.
+/// Decoded events with their positions, in order.
 pub(super) struct Page {
-    pub(super) rows: Vec<Result<Recorded, Unreadable>>,
+    pub(super) rows: Vec<(u64, Result<Recorded, String>)>,
     pub(super) histories: Histories,
 }
 
-/// Rows as they are stored, with their texts in one buffer.
+/// Rows as they are stored, with their positions, and their texts in one buffer; or why a row cannot be read.
 #[derive(Default)]
 pub(super) struct RawPage {
-    rows: Vec<Result<RawRow, Unreadable>>,
+    rows: Vec<(u64, Result<RawRow, String>)>,
     text: String,
     histories: Histories,
 }
 
 struct RawRow {
-    position: u64,
     recorded_at: i64,
     sequence: u64,
     kind: Range<usize>,
@@ -73,8 +65,7 @@ pub(super) fn read(
         let mut page = pages.spare.try_recv().unwrap_or_default();
         let read = page.read(reader, after, head);
         match page.rows.last() {
-            Some(Ok(row)) => last = row.position,
-            Some(Err(row)) => last = row.position,
+            Some((position, _)) => last = *position,
             None if read.is_ok() => return Ok(()),
             None => {}
         }
@@ -103,15 +94,14 @@ fn damaged(error: LogError, last: u64) -> VerifyError {
 /// The histories of the adjusted holds of a page. They are looked up, because adjustments are too rare to keep the history of
 /// every hold.
 fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
-    let corrections = page.rows.iter().flatten().filter(|row| page.text.get(row.name.clone()) == Some(CORRECTION));
-    let history = |row: &RawRow| {
-        let stream = Stream::new(StreamKind::Hold, page.text.get(row.id.clone()).unwrap_or_default());
+    let history = |(position, row): &(u64, Result<RawRow, String>)| {
+        let row = row.as_ref().ok().filter(|row| page.text(&row.name) == CORRECTION)?;
         // An unreadable event is reported at its own position.
-        let mut history = reader.stream(&stream).unwrap_or_default();
-        history.retain(|recorded| recorded.position < row.position);
-        (row.position, history)
+        let mut history = reader.stream(&Stream::new(StreamKind::Hold, page.text(&row.id))).unwrap_or_default();
+        history.retain(|recorded| recorded.position < *position);
+        Some((*position, history))
     };
-    corrections.map(history).collect()
+    page.rows.iter().filter_map(history).collect()
 }
 
 impl RawPage {
@@ -120,20 +110,17 @@ impl RawPage {
         self.rows.clear();
         self.text.clear();
         reader.raw_events((after, head), PAGE, &mut |position, event| {
-            let read = match u64::try_from(position) {
-                Ok(position) => event
-                    .map(|event| self.copy_event(position, &event))
-                    .map_err(|reason| Unreadable { position, reason }),
+            let row = match u64::try_from(position) {
+                Ok(position) => (position, event.map(|event| self.copy_event(&event))),
                 // Positions begin at 1: a row below is reported in the place of the first.
-                Err(_) => Err(Unreadable { position: 0, reason: format!("there is no position {position}") }),
+                Err(_) => (0, Err(format!("there is no position {position}"))),
             };
-            self.rows.push(read);
+            self.rows.push(row);
         })
     }
 
-    fn copy_event(&mut self, position: u64, event: &RawEvent<'_>) -> RawRow {
+    fn copy_event(&mut self, event: &RawEvent<'_>) -> RawRow {
         RawRow {
-            position,
             recorded_at: event.recorded_at_micros,
             sequence: event.sequence,
             kind: self.copy(event.stream_kind),
@@ -159,24 +146,26 @@ impl RawPage {
     /// Decodes the rows. Unreadable ones keep their place.
     pub(super) fn decode(&mut self) -> Page {
         let mut before = None;
-        let mut rows = Vec::with_capacity(self.rows.len());
-        for row in &self.rows {
-            rows.push(match row {
-                Ok(row) => self.event(row, &mut before).map_err(|reason| Unreadable { position: row.position, reason }),
-                Err(unreadable) => Err(unreadable.clone()),
-            });
-        }
+        let decoded = |(position, row): &(u64, Result<RawRow, String>)| {
+            (*position, row.as_ref().map_err(String::clone).and_then(|row| self.event(*position, row, &mut before)))
+        };
+        let rows = self.rows.iter().map(decoded).collect();
         Page { rows, histories: std::mem::take(&mut self.histories) }
     }
 
-    fn event(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Recorded, String> {
+    fn event(
+        &self,
+        position: u64,
+        row: &RawRow,
+        before: &mut Option<(Range<usize>, Context)>,
+    ) -> Result<Recorded, String> {
         let kind = self.text(&row.kind);
         let kind = StreamKind::parse(kind).ok_or_else(|| format!("stream kind {kind}"))?;
         let version = self.text(&row.version);
         let version = version.parse().map_err(|_| format!("event version {version:?}"))?;
         let event = Event::decode(self.text(&row.name), version, self.text(&row.payload));
         Ok(Recorded {
-            position: row.position,
+            position,
             recorded_at: from_micros(row.recorded_at),
             stream: Stream { kind, id: self.text(&row.id).to_owned() },
             sequence: row.sequence,

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
-
-use crate::event::inference::{Backend, InferenceAdmitted};
+use crate::event::admin::Price;
+use crate::event::inference::InferenceAdmitted;
 use crate::event::{Change, Recorded, Resource};
-use crate::ids::{KeyId, ProviderId};
-use crate::money::Rates;
+use crate::ids::KeyId;
 
 /// All versions that a request can name, by the position at which they were recorded.
 #[derive(Default)]
@@ -15,25 +13,7 @@ pub(super) struct References {
     /// The frontend names of models.
     models: HashMap<u64, String>,
     keys: HashMap<u64, KeyId>,
-    prices: HashMap<u64, PriceVersion>,
-}
-
-pub(super) struct PriceVersion {
-    provider_id: ProviderId,
-    model: String,
-    pub(super) rates: Rates,
-    effective_from: DateTime<Utc>,
-}
-
-impl PriceVersion {
-    pub(super) fn is_of(&self, backend: &Backend) -> bool {
-        self.provider_id == backend.provider_id && self.model == backend.model
-    }
-
-    /// The target as `versions.prices` names it.
-    fn target(&self) -> String {
-        format!("{}/{}", self.provider_id, self.model)
-    }
+    prices: HashMap<u64, Box<Price>>,
 }
 
 impl References {
@@ -49,20 +29,14 @@ impl References {
                 self.keys.insert(position, rotated.key_id);
             }
             Resource::Price(Change::Created(price) | Change::Changed(price)) => {
-                let version = PriceVersion {
-                    provider_id: price.provider_id,
-                    model: price.model.clone(),
-                    rates: price.rates,
-                    effective_from: price.effective_from,
-                };
-                self.prices.insert(position, version);
+                self.prices.insert(position, price.clone());
             }
             _ => {}
         }
     }
 
-    pub(super) fn price(&self, version: u64) -> Result<&PriceVersion, String> {
-        self.prices.get(&version).ok_or_else(|| format!("there is no price at position {version}"))
+    pub(super) fn price(&self, version: u64) -> Result<&Price, String> {
+        self.prices.get(&version).map(AsRef::as_ref).ok_or_else(|| format!("there is no price at position {version}"))
     }
 
     /// The versions that an admission names exist, match its model, key and targets, and are in force.
@@ -80,7 +54,7 @@ impl References {
         }
         for (target, version) in &versions.prices {
             let price = self.price(*version)?;
-            if price.target() != *target {
+            if format!("{}/{}", price.provider_id, price.model) != *target {
                 return Err(format!("the price at position {version} is not one of {target}"));
             }
             if price.effective_from > recorded.recorded_at {

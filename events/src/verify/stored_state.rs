@@ -1,8 +1,6 @@
 //! The check of the stored state, as of its checkpoint: balances and open holds row by row, and the blocks of each owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Display;
-use std::str::FromStr;
 
 use super::VerifyError;
 use super::owners::Owners;
@@ -10,11 +8,9 @@ use crate::event::hold::BudgetWindow;
 use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
-use crate::log::Reader;
 use crate::log::owners::Owner;
-use crate::log::raw::{BalanceRow, OpenHoldRow, StateRow};
-use crate::money::NanoUsd;
-use crate::time::from_micros;
+use crate::log::raw::{StateRow, StoredWindow};
+use crate::log::{LogError, Reader};
 
 /// The stored state when the check began.
 #[derive(Default)]
@@ -23,8 +19,7 @@ pub(super) struct StoredState {
     pub(super) head: u64,
     /// The position as of which the rows are.
     pub(super) state_at: u64,
-    balances: BTreeMap<BudgetWindow, Amounts>,
-    announced: BTreeMap<BudgetWindow, BTreeSet<Fraction>>,
+    balances: BTreeMap<BudgetWindow, (Amounts, BTreeSet<Fraction>)>,
     open_holds: HashMap<RequestId, Hold>,
     owners: Owners<String>,
     /// Why a row could not be read, if any.
@@ -37,34 +32,19 @@ impl StoredState {
         let mut state = Self::default();
         let positions = reader.state_rows(&mut |row| match row {
             StateRow::OwnerBlock { owner, block } => state.owners.add(owner, block),
-            StateRow::Balance(row) => state.add_balance(row),
-            StateRow::OpenHold(row) => state.add_open_hold(&row),
+            StateRow::Balance(Ok(StoredWindow { window, amounts, announced })) => {
+                state.balances.insert(window, (amounts, announced));
+            }
+            StateRow::OpenHold(Ok((request, hold))) => drop(state.open_holds.insert(request, hold)),
+            StateRow::Balance(Err(error)) | StateRow::OpenHold(Err(error)) => {
+                state.unreadable = Some(match error {
+                    LogError::Stored(reason) => reason,
+                    other => other.to_string(),
+                });
+            }
         })?;
         (state.head, state.state_at) = (positions.head, positions.state_at);
         Ok(state)
-    }
-
-    fn add_balance(&mut self, row: BalanceRow) {
-        let Some(budget_id) = self.parse(&row.budget_id) else { return };
-        let window = BudgetWindow { budget_id, window_start: row.window_start.map(from_micros) };
-        let amounts = Amounts { settled: NanoUsd::new(row.settled_nanos), held: NanoUsd::new(row.held_nanos) };
-        self.balances.insert(window, amounts);
-        match row.announced {
-            Ok(announced) => drop(self.announced.insert(window, announced)),
-            Err(error) => self.unreadable = Some(format!("what was announced of {}: {error}", named(&window))),
-        }
-    }
-
-    fn add_open_hold(&mut self, row: &OpenHoldRow) {
-        let Some(request) = self.parse(&row.request_id) else { return };
-        match Hold::from_json(NanoUsd::new(row.held_nanos), from_micros(row.expires_at_micros), &row.hold) {
-            Ok(hold) => drop(self.open_holds.insert(request, hold)),
-            Err(error) => self.unreadable = Some(format!("the open hold of {request} cannot be read: {error}")),
-        }
-    }
-
-    fn parse<T: FromStr<Err: Display>>(&mut self, text: &str) -> Option<T> {
-        text.parse().inspect_err(|error| self.unreadable = Some(format!("{text}: {error}"))).ok()
     }
 
     /// Compares the rows with the fold.
@@ -82,25 +62,20 @@ impl StoredState {
     fn balances_must_equal(&self, fold: &Balances) -> Result<(), String> {
         let folded: BTreeMap<&BudgetWindow, &Amounts> = fold.windows().collect();
         if let Some(window) = self.balances.keys().find(|window| !fold.knows_window(window)) {
-            return Err(format!("a balance of {}, which no event has moved", named(window)));
+            return Err(format!("a balance of {window}, which no event has moved"));
         }
         for (window, events) in folded {
-            let Some(row) = self.balances.get(window) else {
-                return Err(format!("there is no balance of {}", named(window)));
+            let Some((row, announced)) = self.balances.get(window) else {
+                return Err(format!("there is no balance of {window}"));
             };
             if row != events {
                 return Err(format!(
-                    "{} has {} USD charged and {} USD held by its events, and {} and {} in the table of balances",
-                    named(window),
-                    events.settled,
-                    events.held,
-                    row.settled,
-                    row.held
+                    "{window} has {} USD charged and {} USD held by its events, and {} and {} in the table of balances",
+                    events.settled, events.held, row.settled, row.held
                 ));
             }
-            let announced = self.announced.get(window).into_iter().flatten().copied();
-            if !announced.eq(fold.announced(window)) {
-                return Err(format!("other alerts of {} than its events in the table of balances", named(window)));
+            if !announced.iter().copied().eq(fold.announced(window)) {
+                return Err(format!("other alerts of {window} than its events in the table of balances"));
             }
         }
         Ok(())
@@ -114,12 +89,5 @@ impl StoredState {
             None => Ok(()),
             Some(request) => Err(format!("the table of open holds differs from the events for {request}")),
         }
-    }
-}
-
-fn named(window: &BudgetWindow) -> String {
-    match window.window_start {
-        None => window.budget_id.to_string(),
-        Some(start) => format!("{} from {}", window.budget_id, start.date_naive()),
     }
 }

@@ -3,8 +3,8 @@
 
 use super::VerifyError;
 use crate::event::Recorded;
-use crate::log::Reader;
-use crate::log::raw::{IndexEntries, IndexOfAdministration};
+use crate::log::raw::IndexEntries;
+use crate::log::{LogError, Reader};
 
 /// The expected entries of the indexes.
 #[derive(Default)]
@@ -23,11 +23,8 @@ impl Structure {
     /// Called after all events up to `head`.
     pub(super) fn must_be_sound(&self, reader: &dyn Reader, head: u64) -> Result<(), VerifyError> {
         let broken = |reason| VerifyError::StoredState { position: head, reason };
-        for (index, named) in [
-            (IndexOfAdministration::Position, "administration"),
-            (IndexOfAdministration::TypeOnStream, "types on streams"),
-        ] {
-            self.must_match(reader, index, head).map_err(|why| broken(format!("the index of {named} {why}")))?;
+        for (named, entries) in reader.indexes_of_administration(head) {
+            self.must_match(entries).map_err(|why| broken(format!("the index of {named} {why}")))?;
         }
         match reader.damaged_table() {
             None => Ok(()),
@@ -35,8 +32,8 @@ impl Structure {
         }
     }
 
-    fn must_match(&self, reader: &dyn Reader, index: IndexOfAdministration, head: u64) -> Result<(), String> {
-        match reader.index_entries(index, head) {
+    fn must_match(&self, entries: Result<IndexEntries, LogError>) -> Result<(), String> {
+        match entries {
             Ok(found) if found == self.of_administration => Ok(()),
             Ok(found) => Err(format!(
                 "leads to {} events, not to the {} that it should",

@@ -251,7 +251,7 @@ impl Decided for AdmitDecision {
         match self {
             Self::Admitted { events, .. } => events.clone(),
             Self::Refused(refused) => refused.events(),
-            Self::AlreadyAdmitted => Vec::new(),
+            Self::AlreadyAdmitted | Self::Short => Vec::new(),
         }
     }
 }
@@ -414,6 +414,7 @@ fn play(moves: &[Move]) {
                     }
                     AdmitDecision::Refused(_) => Verdict::Refused,
                     AdmitDecision::AlreadyAdmitted => Verdict::Repeated,
+                    AdmitDecision::Short => panic!("nobody asked for a tighter bound"),
                 };
                 assert_eq!(got, wanted, "{step:?}");
             }
@@ -467,17 +468,17 @@ fn a_tighter_bound_is_asked_for_where_something_is_left_and_recorded_nowhere() {
     let mut ledger = Ledger::default();
     ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 10, Period::Total)), start());
     let ask = |ledger: &mut Ledger, request, held| {
-        let asked = Admission { if_short: IfShort::Refuse, ..admission(request, 1, held, Duration::from_secs(60)) };
-        ledger.decide(start(), |balances, now| balances.admit_unless_short(&asked, now)).expect("countable")
+        let asked = Admission { if_short: IfShort::AskAgain, ..admission(request, 1, held, Duration::from_secs(60)) };
+        ledger.admit(&asked, start())
     };
-    assert!(matches!(ask(&mut ledger, 1, 9), Some(AdmitDecision::Admitted { .. })));
-    assert_eq!(ask(&mut ledger, 2, 2), None);
+    assert!(matches!(ask(&mut ledger, 1, 9), AdmitDecision::Admitted { .. }));
+    assert_eq!(ask(&mut ledger, 2, 2), AdmitDecision::Short);
     ledger.must_fold_to_the_same();
     ask(&mut ledger, 3, 1);
-    assert_eq!(ask(&mut ledger, 3, 1), Some(AdmitDecision::AlreadyAdmitted));
+    assert_eq!(ask(&mut ledger, 3, 1), AdmitDecision::AlreadyAdmitted);
     let decision = ask(&mut ledger, 4, 2);
     assert!(
-        matches!(decision, Some(AdmitDecision::Refused(RefuseDecision::Now(_)))),
+        matches!(decision, AdmitDecision::Refused(RefuseDecision::Now(_))),
         "with nothing left it became {decision:?}"
     );
 }

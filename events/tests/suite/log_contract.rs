@@ -12,7 +12,7 @@ use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
     Admitted, AppendError, Basis, EventFilter, ExpiredHolds, Followed, Idempotency, LEDGER_FILE, Log, LogError,
-    LogOptions, OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
+    LogOptions, Name, OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
 };
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period};
@@ -35,6 +35,7 @@ async fn hold(log: &Log, request: u128, held: i64) -> Result<OpenHold, Option<u6
     match log.admit(admission(request, 1, held, TTL), None).await.expect("the ledger answers") {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(refusal.position),
+        Admitted::Short => panic!("nobody asked for a tighter bound"),
     }
 }
 
@@ -313,9 +314,7 @@ async fn a_name_is_taken_until_its_owner_lets_go() {
         events::log::Append { side: vec![row], ..append(StreamKind::Budget, id(number), before, event) }
     };
     let name = |owner: &str| SideRow::ClaimName {
-        kind: StreamKind::Model,
-        scope: "shared".to_owned(),
-        name: "m".to_owned(),
+        name: Name { kind: StreamKind::Model, scope: "shared".to_owned(), name: "m".to_owned() },
         owner: owner.to_owned(),
     };
     log.append(claim(1, 0, name("one"))).await.expect("the name is free");

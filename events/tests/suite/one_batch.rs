@@ -10,8 +10,8 @@ use events::event::hold::BudgetWindow;
 use events::event::{Event, Inference, Recorded, Stream, StreamKind};
 use events::ledger::{Amounts, Charge, Outcome, RefusedRequest};
 use events::log::{
-    Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Note, OpenHold, SideRow,
-    Stepped,
+    Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Name, Note, OpenHold,
+    SideRow, Stepped,
 };
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
@@ -103,7 +103,7 @@ fn beside(number: u128, before: u64, row: SideRow) -> Append {
 
 fn name(owner: &str) -> SideRow {
     let (scope, name) = ("shared".to_owned(), "m".to_owned());
-    SideRow::ClaimName { kind: StreamKind::Model, scope, name, owner: owner.to_owned() }
+    SideRow::ClaimName { name: Name { kind: StreamKind::Model, scope, name }, owner: owner.to_owned() }
 }
 
 fn under_key(number: u128, fingerprint: u8) -> Append {

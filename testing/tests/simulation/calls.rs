@@ -234,6 +234,7 @@ impl World {
                     self.clients.acknowledge(hold.admitted_position + 1, "budget.reserved", reserved);
                     self.process.holds.push((number, hold));
                 }
+                Ok(Admitted::Short) => panic!("nobody asked for a tighter bound"),
                 Ok(Admitted::Refused(refusal)) => {
                     self.trace.line(format_args!("  request {number}: refused at {:?}", refusal.position));
                     request.known_outcome = KnownOutcome::Refused;

@@ -31,6 +31,7 @@ use crate::log::state::State;
 use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
 use contexts::Contexts;
+use reader::SqliteReader;
 
 pub use open::{Migrated, OpenError};
 pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
@@ -42,12 +43,21 @@ const PAGE: usize = 1000;
 
 /// Opens a ledger file read-only, whether or not a process serves it.
 pub fn open_reader(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
-    Ok(Box::new(reader::SqliteReader::open(ledger)?))
+    reader_on(offline::with_locks(ledger)?)
 }
 
 /// Opens a ledger file without writing anything into its folder, see [`offline`]. Refuses a ledger with another schema.
 pub fn open_reader_offline(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
-    Ok(Box::new(reader::SqliteReader::open_offline(ledger)?))
+    reader_on(offline::connect(ledger)?)
+}
+
+/// Refuses a ledger with another schema.
+fn reader_on(connection: Connection) -> Result<Box<dyn Reader>, LogError> {
+    // If the version cannot be read, the file is damaged: later reads find out where.
+    match migrate::version(&connection).ok().and_then(migrate::other_schema) {
+        Some(other) => Err(other.into()),
+        None => Ok(Box::new(SqliteReader { connection })),
+    }
 }
 
 #[doc(hidden)]

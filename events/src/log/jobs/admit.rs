@@ -16,23 +16,21 @@ use crate::refusal::Refusal;
 #[derive(Debug)]
 pub enum Admitted {
     Hold(OpenHold),
+    /// Nothing is recorded: a tighter bound may fit. See [`IfShort::AskAgain`](crate::ledger::IfShort::AskAgain).
+    Short,
     Refused(Refusal),
 }
 
 /// An admission, and the idempotency key that makes it unique.
-pub(in crate::log) struct KeyedAdmission {
-    pub(in crate::log) admission: Admission,
+pub(in crate::log) struct AdmitRequest {
+    pub(in crate::log) admission: Box<Admission>,
     pub(in crate::log) key: Option<InferenceKey>,
 }
-
-pub(in crate::log) struct AdmitRequest(pub(in crate::log) Box<KeyedAdmission>);
-
-/// Answers `None` if a tighter bound may fit: see [`Balances::admit_unless_short`].
-pub(in crate::log) struct AdmitRequestUnlessShort(pub(in crate::log) Box<KeyedAdmission>);
 
 /// The decision on an admission.
 pub(in crate::log) enum AdmissionDecided {
     Held(NewHold),
+    Short,
     Refused(DraftedRefusal),
 }
 
@@ -50,67 +48,11 @@ impl JobKind for AdmitRequest {
     type Error = LogError;
 
     fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
-        self.0.wants(wanted);
+        wanted.claims.extend(self.key.as_ref().map(InferenceKey::claimed));
     }
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<AdmissionDecided, LogError> {
-        if let Some(refused) = self.0.refused_by_key(batch)? {
-            return Ok(refused);
-        }
-        let decision = batch.balances.admit(&self.0.admission, batch.now)?;
-        self.0.decided(batch, decision)
-    }
-
-    fn answer(self, decided: AdmissionDecided, batch: &RecordedBatch<'_>) -> Reply<Self> {
-        self.0.reply(decided, batch)
-    }
-}
-
-impl JobKind for AdmitRequestUnlessShort {
-    type Decided = Option<AdmissionDecided>;
-    type Answer = Option<Admitted>;
-    type Error = LogError;
-
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
-        self.0.wants(wanted);
-    }
-
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Option<AdmissionDecided>, LogError> {
-        if let Some(refused) = self.0.refused_by_key(batch)? {
-            return Ok(Some(refused));
-        }
-        let decision = batch.balances.admit_unless_short(&self.0.admission, batch.now)?;
-        decision.map(|decision| self.0.decided(batch, decision)).transpose()
-    }
-
-    fn answer(self, decided: Option<AdmissionDecided>, batch: &RecordedBatch<'_>) -> Reply<Self> {
-        match decided {
-            Some(decided) => self.0.reply(decided, batch),
-            None => Reply::Now(Ok(None)),
-        }
-    }
-}
-
-impl KeyedAdmission {
-    fn wants(&self, wanted: &mut Wanted) {
-        if let Some(key) = &self.key {
-            wanted.claims.insert(key.claimed());
-        }
-    }
-
-    /// The refusal by the idempotency key, which comes before the budgets.
-    fn refused_by_key(&self, batch: &mut OpenBatch<'_>) -> Result<Option<AdmissionDecided>, LogError> {
-        let Some(key) = &self.key else { return Ok(None) };
-        let refusal = key.refusal(batch.facts, batch.balances, batch.orphaned, batch.now)?;
-        Ok(refusal.map(|refusal| {
-            let refused = RefusedRequest::of(&self.admission, refusal);
-            let decision = batch.balances.refuse(&refused, batch.now);
-            AdmissionDecided::Refused(DraftedRefusal::record(batch, self.admission.request_id, decision))
-        }))
-    }
-
-    fn decided(&self, batch: &mut OpenBatch<'_>, decision: AdmitDecision) -> Result<AdmissionDecided, LogError> {
-        match decision {
+        match self.decision(batch)? {
             AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
                 batch.record(events);
@@ -119,6 +61,7 @@ impl KeyedAdmission {
                 }
                 Ok(AdmissionDecided::Held(NewHold { admitted_position, expires_at, amount, lowered_cap }))
             }
+            AdmitDecision::Short => Ok(AdmissionDecided::Short),
             AdmitDecision::Refused(decision) => {
                 let refusal = DraftedRefusal::record(batch, self.admission.request_id, decision);
                 Ok(AdmissionDecided::Refused(refusal))
@@ -127,19 +70,33 @@ impl KeyedAdmission {
         }
     }
 
-    fn reply<K>(self, decided: AdmissionDecided, batch: &RecordedBatch<'_>) -> Reply<K>
-    where
-        K: JobKind<Error = LogError>,
-        K::Answer: From<Admitted>,
-    {
+    fn answer(self, decided: AdmissionDecided, batch: &RecordedBatch<'_>) -> Reply<Self> {
         let Self { admission, .. } = self;
         match decided {
-            AdmissionDecided::Held(held) => Reply::Now(Ok(Admitted::Hold(open_hold(admission, held, batch)).into())),
+            AdmissionDecided::Held(held) => Reply::Now(Ok(Admitted::Hold(open_hold(*admission, held, batch)))),
+            AdmissionDecided::Short => Reply::Now(Ok(Admitted::Short)),
             AdmissionDecided::Refused(refusal) => refusal.reply(
                 |refusal| Box::new(RefusedRequest::of(&admission, refusal)),
-                |refusal| Ok(Admitted::Refused(refusal).into()),
+                |refusal| Ok(Admitted::Refused(refusal)),
             ),
         }
+    }
+}
+
+impl AdmitRequest {
+    /// The idempotency key decides before the budgets.
+    fn decision(&self, batch: &mut OpenBatch<'_>) -> Result<AdmitDecision, LogError> {
+        let refusal = match &self.key {
+            Some(key) => key.refusal(batch.facts, batch.balances, batch.orphaned, batch.now)?,
+            None => None,
+        };
+        Ok(match refusal {
+            Some(refusal) => {
+                let refused = RefusedRequest::of(&self.admission, refusal);
+                AdmitDecision::Refused(batch.balances.refuse(&refused, batch.now))
+            }
+            None => batch.balances.admit(&self.admission, batch.now)?,
+        })
     }
 }
 

@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{JobKind, OpenBatch, RecordedBatch, Reply, wants_stream};
+use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::event::{Context, Event, Resource, Stream};
 use crate::ledger::{Balances, Emitted};
-use crate::log::draft::RecordedReply;
-use crate::log::facts::{Facts, Name, Wanted};
-use crate::log::{AppendError, Idempotency, SideRow, StoredReply};
+use crate::log::facts::{Facts, Wanted};
+use crate::log::{AppendError, Idempotency, Name, SideRow, StoredReply};
 
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -49,9 +48,8 @@ impl JobKind for AppendChange {
 
     fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
         let Append { stream, side, idempotency, basis, .. } = &*self.0;
-        wants_stream(wanted, stream);
-        basis.streams.iter().for_each(|stream| wants_stream(wanted, stream));
-        wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name));
+        wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
+        wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
         wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
     }
 
@@ -73,9 +71,10 @@ impl JobKind for AppendChange {
         }
         let last = batch.draft.position();
         if let Some(idempotency) = &append.idempotency {
-            let reply = RecordedReply { idempotency: idempotency.clone(), position: last };
-            batch.facts.replies.insert(idempotency.reply_key(), Some(reply.stored()));
-            batch.draft.replies.push(reply);
+            let Idempotency { fingerprint, status, body, .. } = idempotency.clone();
+            let (key, reply) = (idempotency.reply_key(), StoredReply { fingerprint, status, body, position: last });
+            batch.facts.replies.insert(key.clone(), Some(reply.clone()));
+            batch.draft.replies.push((key, reply));
         }
         Ok((first, last))
     }
@@ -102,21 +101,13 @@ fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
             return Err(AppendError::Outdated { position });
         }
     }
-    append.side.iter().filter_map(claimed_name).try_for_each(|(name, owner)| match facts.owner(&name)? {
+    append.side.iter().filter_map(claimed_name).try_for_each(|(name, owner)| match facts.owner(name)? {
         Some(other) if other != owner => Err(AppendError::NameTaken { kind: name.kind, name: name.name.clone() }),
         _ => Ok(()),
     })
 }
 
 /// The name that a row claims, and its owner.
-fn claimed_name(row: &SideRow) -> Option<(Name, &str)> {
-    let SideRow::ClaimName { kind, scope, name, owner } = row else { return None };
-    Some((Name { kind: *kind, scope: scope.clone(), name: name.clone() }, owner))
-}
-
-impl RecordedReply {
-    fn stored(&self) -> StoredReply {
-        let Idempotency { fingerprint, status, body, .. } = self.idempotency.clone();
-        StoredReply { fingerprint, status, body, position: self.position }
-    }
+const fn claimed_name(row: &SideRow) -> Option<(&Name, &String)> {
+    if let SideRow::ClaimName { name, owner } = row { Some((name, owner)) } else { None }
 }

@@ -6,11 +6,12 @@ use rusqlite::{Connection, params};
 use super::contexts::{Contexts, is_of_its_request, text};
 use super::{read, side, state};
 use crate::event::{Context, Recorded};
-use crate::log::LogError;
-use crate::log::draft::{Draft, RecordedReply, StateRows};
+use crate::log::draft::{Draft, StateRows};
 use crate::log::engine::AppendOutcome;
 use crate::log::facts::{Claim, ClaimedKey};
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
+use crate::log::side::ReplyKey;
+use crate::log::{LogError, StoredReply};
 
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
 const INSERT_IDEMPOTENCY: &str = include_str!("sql/insert_idempotency.sql");
@@ -71,11 +72,9 @@ fn write(
         side::write(row, connection)?;
     }
     let recorded_at = draft.recorded_at.timestamp_micros();
-    for RecordedReply { idempotency, position } in &draft.replies {
-        connection.prepare_cached(INSERT_IDEMPOTENCY)?.execute(params![
-            idempotency.scope, idempotency.key, idempotency.fingerprint, idempotency.status, idempotency.body,
-            position, recorded_at,
-        ])?;
+    for (ReplyKey { scope, key }, StoredReply { fingerprint, status, body, position }) in &draft.replies {
+        let values = params![scope, key, fingerprint, status, body, position, recorded_at];
+        connection.prepare_cached(INSERT_IDEMPOTENCY)?.execute(values)?;
     }
     for (ClaimedKey { tenant, key }, Claim { fingerprint, request_id }) in &draft.claims {
         let values = params![tenant.to_string(), key, fingerprint, request_id.to_string(), recorded_at];
@@ -103,7 +102,8 @@ fn insert_events(
             recorded.stream.id,
             recorded.sequence,
             recorded.event.name(),
-            version_text(recorded.event.version()),
+            // The column is text, so that the database stores `1` as '1'.
+            recorded.event.version(),
             payload,
             metadata,
         ])?;
@@ -138,11 +138,6 @@ impl<'a> Json<'a> {
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))
     }
-}
-
-/// Avoids an allocation for the most common version.
-fn version_text(version: u32) -> std::borrow::Cow<'static, str> {
-    if version == 1 { "1".into() } else { version.to_string().into() }
 }
 
 /// Drops expired idempotency keys, at most `rows_max` per table. Returns true if none are left.

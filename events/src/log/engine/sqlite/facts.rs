@@ -1,15 +1,16 @@
 //! The look-ups of facts.
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
+use super::read::{one, text};
 use super::{read, state};
 use crate::event::Stream;
 use crate::ids::RequestId;
-use crate::log::LogError;
-use crate::log::facts::{Claim, ClaimedKey, Facts, Name, StreamEnd, Wanted};
+use crate::log::facts::{Claim, ClaimedKey, Facts, StreamEnd, Wanted};
 use crate::log::hold_history::HoldHistory;
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
+use crate::log::{LogError, Name};
 
 const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
                           ORDER BY sequence DESC LIMIT 1";
@@ -43,25 +44,21 @@ pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>)
 
 /// The last event of a stream.
 pub(super) fn end(connection: &Connection, stream: &Stream) -> Result<StreamEnd, LogError> {
-    let end = connection.prepare_cached(STREAM_END)?.query_row(params![stream.kind.as_str(), stream.id], |row| {
+    let end = one(connection, STREAM_END, params![stream.kind.as_str(), stream.id], |row| {
         Ok(StreamEnd { sequence: row.get(0)?, position: row.get(1)? })
     });
-    Ok(end.optional()?.unwrap_or_default())
+    Ok(end?.unwrap_or_default())
 }
 
 fn owner(connection: &Connection, Name { kind, scope, name }: &Name) -> Result<Option<String>, LogError> {
-    let mut statement = connection.prepare_cached(NAME_OWNER)?;
-    Ok(statement.query_row(params![kind.as_str(), scope, name], |row| row.get(0)).optional()?)
+    one(connection, NAME_OWNER, params![kind.as_str(), scope, name], |row| Ok(row.get(0)?))
 }
 
 fn claim(connection: &Connection, key: &ClaimedKey, now: DateTime<Utc>) -> Result<Option<Claim>, LogError> {
     let values = params![key.tenant.to_string(), key.key, (now - IDEMPOTENCY_KEPT).timestamp_micros()];
-    let row = connection
-        .prepare_cached(CLAIM)?
-        .query_row(values, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
-        .optional()?;
-    let Some((fingerprint, request)) = row else { return Ok(None) };
-    Ok(Some(Claim { fingerprint, request_id: state::parsed(&request)? }))
+    one(connection, CLAIM, values, |row| {
+        Ok(Claim { fingerprint: row.get(0)?, request_id: state::parsed(text(row, 1)?)? })
+    })
 }
 
 /// Adds the history of a hold, unless it is open or never existed.

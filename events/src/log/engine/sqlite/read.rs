@@ -1,6 +1,6 @@
 //! Reads of events that both the writer's connection and the readers' need.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::event::{Context, Event, Recorded, Stream, StreamKind};
 use crate::log::{Head, LogError, StoredReply};
@@ -11,28 +11,26 @@ pub(super) const SELECT_ADMINISTRATION: &str = include_str!("sql/select_administ
 const LAST_ADMINISTRATION: &str = include_str!("sql/last_administration.sql");
 
 pub(super) fn head(connection: &Connection) -> Result<Head, LogError> {
-    let mut statement =
-        connection.prepare_cached("SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")?;
-    let head = statement
-        .query_row([], |row| Ok(Head { position: row.get(0)?, recorded_at: Some(from_micros(row.get(1)?)) }))
-        .optional()?;
-    Ok(head.unwrap_or_default())
+    const SQL: &str = "SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1";
+    let head =
+        one(connection, SQL, [], |row| Ok(Head { position: row.get(0)?, recorded_at: Some(from_micros(row.get(1)?)) }));
+    Ok(head?.unwrap_or_default())
 }
 
 pub(super) fn after(connection: &Connection, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
     let sql = format!("{SELECT_EVENTS} WHERE position > ?1 ORDER BY position LIMIT ?2");
-    collect(connection, &sql, params![position, limit])
+    all(connection, &sql, params![position, limit], recorded)
 }
 
 pub(super) fn stream(connection: &Connection, of: &Stream) -> Result<Vec<Recorded>, LogError> {
     let sql = format!("{SELECT_EVENTS} WHERE aggregate_type = ?1 AND aggregate_id = ?2 ORDER BY sequence");
-    collect(connection, &sql, params![of.kind.as_str(), of.id])
+    all(connection, &sql, params![of.kind.as_str(), of.id], recorded)
 }
 
 /// The administrative events of all budgets up to a position, in order.
 pub(super) fn budgets(connection: &Connection, until: u64) -> Result<Vec<Recorded>, LogError> {
     let sql = format!("{SELECT_ADMINISTRATION} AND aggregate_type = ?1 AND position <= ?2 ORDER BY position");
-    collect(connection, &sql, params![StreamKind::Budget.as_str(), until])
+    all(connection, &sql, params![StreamKind::Budget.as_str(), until], recorded)
 }
 
 /// The position as of which the rows of the ledger's state are.
@@ -51,28 +49,44 @@ pub(super) fn idempotent_reply(
     key: &str,
 ) -> Result<Option<StoredReply>, LogError> {
     const SQL: &str = "SELECT fingerprint, status, body, position FROM idempotency WHERE scope = ?1 AND key = ?2";
-    let reply = connection.prepare_cached(SQL)?.query_row([scope, key], |row| {
+    one(connection, SQL, [scope, key], |row| {
         Ok(StoredReply { fingerprint: row.get(0)?, status: row.get(1)?, body: row.get(2)?, position: row.get(3)? })
-    });
-    Ok(reply.optional()?)
+    })
 }
 
 pub(super) fn signed(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }
 
-pub(super) fn collect(
+/// The first row of a statement, if there is any.
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
-    values: impl rusqlite::Params,
-) -> Result<Vec<Recorded>, LogError> {
+    values: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, LogError>,
+) -> Result<Option<T>, LogError> {
+    connection.prepare_cached(sql)?.query(values)?.next()?.map(read).transpose()
+}
+
+/// All rows of a statement.
+pub(super) fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, LogError>,
+) -> Result<Vec<T>, LogError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
-    let mut events = Vec::new();
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        events.push(recorded(row)?);
+        found.push(read(row)?);
     }
-    Ok(events)
+    Ok(found)
+}
+
+/// A column of a row, without a copy.
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_str()?)
 }
 
 fn read_context(json: &str) -> Result<Context, LogError> {
@@ -84,14 +98,13 @@ fn stored(error: impl std::fmt::Display) -> LogError {
 }
 
 pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
-    let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
-    let kind = text(2)?;
+    let kind = text(row, 2)?;
     let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
-    let version = text(6)?.parse().map_err(|_| LogError::Stored(format!("event version {:?}", text(6))))?;
+    let version = text(row, 6)?.parse().map_err(|_| LogError::Stored(format!("event version {:?}", text(row, 6))))?;
     let stream = Stream { kind, id: row.get(3)? };
     let context = match row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)? {
         Some(shared) => read_context(shared)?.in_request(stream.id.parse().map_err(stored)?),
-        None => read_context(text(8)?)?,
+        None => read_context(text(row, 8)?)?,
     };
     Ok(Recorded {
         position: row.get(0)?,
@@ -99,6 +112,6 @@ pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
         sequence: row.get(4)?,
         context,
         stream,
-        event: Event::decode(text(5)?, version, text(7)?)?,
+        event: Event::decode(text(row, 5)?, version, text(row, 7)?)?,
     })
 }

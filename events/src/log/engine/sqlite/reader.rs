@@ -1,15 +1,14 @@
 //! The reader on SQLite: a read-only connection, which sees only committed batches and never blocks the writer.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::hash::Hash;
 
 use chrono::{DateTime, Utc};
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::types::{ToSql, Value as SqlValue};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::migrate::{other_schema, version};
 use super::read::{
-    SELECT_ADMINISTRATION, SELECT_EVENTS, after, checkpoint, collect, head, idempotent_reply, recorded, signed, stream,
+    SELECT_ADMINISTRATION, SELECT_EVENTS, after, all, checkpoint, head, idempotent_reply, one, recorded, signed, stream,
 };
 use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
@@ -32,24 +31,6 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub(super) fn open(ledger: &Path) -> Result<Self, LogError> {
-        Self::of(super::offline::with_locks(ledger)?)
-    }
-
-    /// Opens a ledger without writing into its folder, see [`super::offline`].
-    pub(super) fn open_offline(ledger: &Path) -> Result<Self, LogError> {
-        Self::of(super::offline::connect(ledger)?)
-    }
-
-    /// Refuses a ledger with another schema.
-    fn of(connection: Connection) -> Result<Self, LogError> {
-        // If the version cannot be read, the file is damaged: later reads find out where.
-        match version(&connection).ok().and_then(other_schema) {
-            Some(other) => Err(other.into()),
-            None => Ok(Self { connection }),
-        }
-    }
-
     /// The first position recorded at this time or later, or `head + 1`. A binary search, because times never go back.
     fn first_since(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
         let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;
@@ -79,10 +60,13 @@ impl SqliteReader {
 
     /// The last position of the blocks that one read examines; `None` if the owner has fewer blocks left.
     fn blocks_end(&self, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
-        let mut statement = self.connection.prepare_cached(NTH_BLOCK)?;
         let values = params![owner.to_string(), block_of(after), POSITIONS_MAX / BLOCK_POSITIONS - 1];
-        let block: Option<u64> = statement.query_row(values, |row| row.get(0)).optional()?;
-        Ok(block.map(|block| block * BLOCK_POSITIONS + BLOCK_POSITIONS - 1))
+        one(
+            &self.connection,
+            NTH_BLOCK,
+            values,
+            |row| Ok(row.get::<_, u64>(0)? * BLOCK_POSITIONS + BLOCK_POSITIONS - 1),
+        )
     }
 
     /// The matching events in the owner's blocks, after the first position, up to the second.
@@ -122,7 +106,19 @@ impl SqliteReader {
         }
         sql.push_str(&format!(" ORDER BY {order} LIMIT ?"));
         values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
-        collect(&self.connection, &sql, params_from_iter(values))
+        all(&self.connection, &sql, params_from_iter(values), recorded)
+    }
+
+    /// The first row of a statement for each of these keys, if it has any.
+    fn by_key<K: Copy + Eq + Hash, V: ToSql, T>(
+        &self,
+        sql: &str,
+        keys: &[K],
+        value: impl Fn(&K) -> V,
+        read: impl Fn(K, &Row<'_>) -> Result<T, LogError>,
+    ) -> Result<HashMap<K, T>, LogError> {
+        let find = |key: &K| one(&self.connection, sql, [value(key)], |row| Ok((*key, read(*key, row)?))).transpose();
+        keys.iter().filter_map(find).collect()
     }
 }
 
@@ -169,15 +165,7 @@ impl Reader for SqliteReader {
 
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError> {
         let sql = format!("{SELECT_EVENTS} WHERE position = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = HashMap::with_capacity(positions.len());
-        for position in positions {
-            let mut rows = statement.query([position])?;
-            if let Some(row) = rows.next()? {
-                found.insert(*position, recorded(row)?);
-            }
-        }
-        Ok(found)
+        self.by_key(&sql, positions, |position| *position, |_, row| recorded(row))
     }
 
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
@@ -190,21 +178,18 @@ impl Reader for SqliteReader {
             None => i64::MAX,
             Some(position) => self.connection.prepare_cached(SEQUENCE_AT)?.query_row([position], |row| row.get(0))?,
         };
-        let mut statement = self.connection.prepare_cached(SELECT_LAST_OF_TYPE)?;
-        let mut found = Vec::new();
-        for name in Resource::names_on(of.kind) {
-            let mut rows = statement.query(params![of.id, of.kind.as_str(), name, until])?;
-            if let Some(row) = rows.next()? {
-                found.push(recorded(row)?);
-            }
-        }
+        let last = |name: &&str| {
+            let values = params![of.id, of.kind.as_str(), name, until];
+            one(&self.connection, SELECT_LAST_OF_TYPE, values, recorded).transpose()
+        };
+        let mut found = Resource::names_on(of.kind).iter().filter_map(last).collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|recorded| recorded.sequence);
         Ok(found)
     }
 
     fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
         let sql = format!("{SELECT_ADMINISTRATION} AND position > ?1 ORDER BY position");
-        collect(&self.connection, &sql, [position])
+        all(&self.connection, &sql, [position], recorded)
     }
 
     fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError> {
@@ -213,38 +198,33 @@ impl Reader for SqliteReader {
 
     fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError> {
         const SQL: &str = "SELECT generation, salt, hash FROM key_secrets WHERE key_id = ?1 ORDER BY generation";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let rows = statement.query_map([key.to_string()], |row| {
+        all(&self.connection, SQL, [key.to_string()], |row| {
             Ok(KeySecret { key_id: key, generation: row.get(0)?, salt: row.get(1)?, hash: row.get(2)? })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError> {
         let sql = format!("{SELECT_SEALED} WHERE subject = ?1 ORDER BY generation DESC LIMIT 1");
-        Ok(self.connection.prepare_cached(&sql)?.query_row([subject], sealed_secret).optional()?)
+        one(&self.connection, &sql, [subject], sealed_secret)
     }
 
     fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT wrapped FROM wrapped_keys WHERE scope = ?1")?;
-        Ok(statement.query_row([scope], |row| row.get(0)).optional()?)
+        const SQL: &str = "SELECT wrapped FROM wrapped_keys WHERE scope = ?1";
+        one(&self.connection, SQL, [scope], |row| Ok(row.get(0)?))
     }
 
     fn any_wrapped_key(&self) -> Result<Option<(String, Vec<u8>)>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys LIMIT 1")?;
-        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+        const SQL: &str = "SELECT scope, wrapped FROM wrapped_keys LIMIT 1";
+        one(&self.connection, SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn wrapped_keys(&self) -> Result<Vec<(String, Vec<u8>)>, LogError> {
-        let mut statement = self.connection.prepare_cached("SELECT scope, wrapped FROM wrapped_keys ORDER BY scope")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        const SQL: &str = "SELECT scope, wrapped FROM wrapped_keys ORDER BY scope";
+        all(&self.connection, SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError> {
-        let mut statement = self.connection.prepare_cached(&format!("{SELECT_SEALED} ORDER BY subject, generation"))?;
-        let rows = statement.query_map([], sealed_secret)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        all(&self.connection, &format!("{SELECT_SEALED} ORDER BY subject, generation"), [], sealed_secret)
     }
 
     fn subjects_with_secret(&self, subjects: Vec<String>) -> Result<HashSet<String>, LogError> {
@@ -260,41 +240,23 @@ impl Reader for SqliteReader {
     }
 
     fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT name, email, salt FROM personal_data WHERE subject = ?1")?;
-        let mut found = HashMap::new();
-        for subject in subjects {
-            let person = statement.query_row([subject.to_string()], |row| {
-                Ok(PersonalData { subject: *subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
-            });
-            if let Some(person) = person.optional()? {
-                found.insert(*subject, person);
-            }
-        }
-        Ok(found)
+        const SQL: &str = "SELECT name, email, salt FROM personal_data WHERE subject = ?1";
+        self.by_key(SQL, subjects, UserId::to_string, |subject, row| {
+            Ok(PersonalData { subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
+        })
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {
         const SQL: &str = "SELECT subject FROM personal_data WHERE name = ?1 LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(SQL)?;
-        let subjects = statement.query_map(params![name, limit], |row| row.get::<_, String>(0))?;
-        let subjects = subjects.collect::<Result<Vec<String>, _>>()?;
+        let subjects = all(&self.connection, SQL, params![name, limit], |row| Ok(row.get::<_, String>(0)?))?;
         Ok(subjects.iter().filter_map(|subject| subject.parse().ok()).collect())
     }
 
     fn client_addresses(&self, requests: &[RequestId]) -> Result<HashMap<RequestId, ClientAddress>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT ip, user_agent FROM client_addresses WHERE request_id = ?1")?;
-        let mut found = HashMap::new();
-        for request in requests {
-            let address = statement.query_row([request.to_string()], |row| {
-                Ok(ClientAddress { request_id: *request, ip: row.get(0)?, user_agent: row.get(1)? })
-            });
-            if let Some(address) = address.optional()? {
-                found.insert(*request, address);
-            }
-        }
-        Ok(found)
+        const SQL: &str = "SELECT ip, user_agent FROM client_addresses WHERE request_id = ?1";
+        self.by_key(SQL, requests, RequestId::to_string, |request_id, row| {
+            Ok(ClientAddress { request_id, ip: row.get(0)?, user_agent: row.get(1)? })
+        })
     }
 
     fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
@@ -306,7 +268,7 @@ impl Reader for SqliteReader {
 }
 
 /// A row of [`SELECT_SEALED`].
-fn sealed_secret(row: &Row<'_>) -> rusqlite::Result<SealedSecret> {
+fn sealed_secret(row: &Row<'_>) -> Result<SealedSecret, LogError> {
     Ok(SealedSecret { subject: row.get(0)?, key_scope: row.get(1)?, generation: row.get(2)?, sealed: row.get(3)? })
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::log::SideRow;
+use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
 const PUT_PERSON: &str = "INSERT OR REPLACE INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
@@ -17,7 +17,9 @@ const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, 
 pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
     match row {
-        SideRow::ClaimName { kind, scope, name, owner } => run(CLAIM_NAME, params![kind.as_str(), scope, name, owner]),
+        SideRow::ClaimName { name: Name { kind, scope, name }, owner } => {
+            run(CLAIM_NAME, params![kind.as_str(), scope, name, owner])
+        }
         SideRow::ReleaseNames { owner } => run("DELETE FROM names WHERE owner = ?1", params![owner]),
         SideRow::PersonalData(person) => {
             run(PUT_PERSON, params![person.subject.to_string(), person.name, person.email, person.salt])

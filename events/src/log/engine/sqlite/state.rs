@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Row, params};
 
+use super::read::text;
 use super::{PAGE, read};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Resource};
 use crate::fraction::Fraction;
-use crate::ids::{BudgetId, RequestId};
+use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS};
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
-use crate::log::facts::StoredWindow;
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
+use crate::log::raw::StoredWindow;
 use crate::log::state::{State, fold_page};
 use crate::money::NanoUsd;
 use crate::time::from_micros;
@@ -59,25 +60,33 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
         }
     }
     let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
-    let mut statement = connection.prepare(SELECT_BALANCES)?;
-    let mut rows = statement.query([oldest.timestamp_micros()])?;
-    while let Some(row) = rows.next()? {
-        let budget_id: BudgetId = parsed(&row.get::<_, String>(0)?)?;
-        let start: i64 = row.get(1)?;
-        let window = BudgetWindow { budget_id, window_start: read_window_start(start) };
-        let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
-        balances.restore_window(window, amounts);
-        balances.restore_announced(window, read_announced(&row.get::<_, String>(4)?)?);
+    for StoredWindow { window, amounts, announced } in
+        read::all(connection, SELECT_BALANCES, [oldest.timestamp_micros()], balance)?
+    {
+        balances.restore_window(window, amounts, announced);
     }
-    let mut statement = connection.prepare(SELECT_OPEN_HOLDS)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let request: RequestId = parsed(&row.get::<_, String>(0)?)?;
-        let (held, expires_at) = (NanoUsd::new(row.get(1)?), from_micros(row.get(2)?));
-        let hold = Hold::from_json(held, expires_at, &row.get::<_, String>(3)?);
-        balances.restore_hold(request, hold.map_err(|error| LogError::Stored(error.to_string()))?);
+    for (request, hold) in read::all(connection, SELECT_OPEN_HOLDS, [], open_hold)? {
+        balances.restore_hold(request, hold);
     }
     Ok(balances)
+}
+
+/// A row of the table of balances.
+pub(super) fn balance(row: &Row<'_>) -> Result<StoredWindow, LogError> {
+    let budget_id = parsed(text(row, 0)?)?;
+    let window = BudgetWindow { budget_id, window_start: read_window_start(row.get(1)?) };
+    let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
+    let announced = read_announced(text(row, 4)?);
+    let announced = announced.map_err(|error| LogError::Stored(format!("what was announced of {window}: {error}")))?;
+    Ok(StoredWindow { window, amounts, announced })
+}
+
+/// A row of the table of open holds.
+pub(super) fn open_hold(row: &Row<'_>) -> Result<(RequestId, Hold), LogError> {
+    let request = parsed(text(row, 0)?)?;
+    let hold = serde_json::from_str::<Hold>(text(row, 3)?);
+    let hold = hold.map_err(|error| LogError::Stored(format!("the open hold of {request} cannot be read: {error}")))?;
+    Ok((request, Hold { held: NanoUsd::new(row.get(1)?), expires_at: from_micros(row.get(2)?), ..hold }))
 }
 
 /// The stored rows of these windows, if any.
@@ -85,13 +94,10 @@ pub(super) fn windows(connection: &Connection, windows: &[BudgetWindow]) -> Resu
     let mut found = Vec::new();
     for window in windows {
         let key = params![window.budget_id.to_string(), stored_window_start(window)];
-        let kept = |row: &rusqlite::Row<'_>| {
+        found.extend(read::one(connection, SELECT_WINDOW, key, |row| {
             let amounts = Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) };
-            Ok((amounts, row.get::<_, String>(2)?))
-        };
-        if let Some((amounts, announced)) = connection.prepare_cached(SELECT_WINDOW)?.query_row(key, kept).optional()? {
-            found.push(StoredWindow { window: *window, amounts, announced: read_announced(&announced)? });
-        }
+            Ok(StoredWindow { window: *window, amounts, announced: read_announced(text(row, 2)?)? })
+        })?);
     }
     Ok(found)
 }
@@ -122,11 +128,11 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
     let mut insert = connection.prepare_cached(INSERT_OPEN_HOLD)?;
     for request in &changes.opened {
         let Some(hold) = balances.open_hold(*request) else { continue };
-        let json = hold.to_json().map_err(|error| LogError::Stored(error.to_string()))?;
+        let json = serde_json::to_string(hold).map_err(|error| LogError::Stored(error.to_string()))?;
         insert.execute(params![request.to_string(), hold.held.nanos(), hold.expires_at.timestamp_micros(), json])?;
     }
     let mut insert = connection.prepare_cached(INSERT_BLOCK)?;
-    for (owner, block) in owners.unwritten() {
+    for (owner, block) in &owners.unwritten {
         insert.execute(params![owner.to_string(), block])?;
     }
     for recorded in &draft.events {

@@ -3,15 +3,12 @@
 use rusqlite::{Connection, Row, params};
 
 use super::interrupt::interruptible;
-use super::read::checkpoint;
+use super::read::{all, checkpoint, text};
 use super::reader::SqliteReader;
-use super::state::{SELECT_OPEN_HOLDS, read_announced};
+use super::state::{SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::log::LogError;
 use crate::log::interrupt::Interrupt;
-use crate::log::raw::{
-    BalanceRow, IndexEntries, IndexOfAdministration, OpenHoldRow, RawEvent, RawReader, SnapshotPositions, StateRow,
-    StreamEntry,
-};
+use crate::log::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StreamEntry};
 
 const HEAD: &str = "SELECT max(position) FROM events";
 const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
@@ -24,38 +21,20 @@ const TABLES: [&str; 9] = [
     "wrapped_keys", "contexts",
 ];
 
-const fn name_of(index: IndexOfAdministration) -> &'static str {
-    match index {
-        IndexOfAdministration::Position => "events_of_administration",
-        IndexOfAdministration::TypeOnStream => "events_by_type_of_stream",
-    }
-}
-
 impl RawReader for SqliteReader {
     fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError> {
         let snapshot = self.connection.unchecked_transaction()?;
         let head: Option<i64> = snapshot.query_row(HEAD, [], |row| row.get(0))?;
-        each_row(&snapshot, OWNER_BLOCKS, |row| {
+        all(&snapshot, OWNER_BLOCKS, [], |row| {
             visit(StateRow::OwnerBlock { owner: text(row, 0)?, block: row.get(1)? });
             Ok(())
         })?;
-        each_row(&snapshot, BALANCES, |row| {
-            visit(StateRow::Balance(BalanceRow {
-                budget_id: row.get(0)?,
-                window_start: Some(row.get(1)?).filter(|start| *start >= 0),
-                settled_nanos: row.get(2)?,
-                held_nanos: row.get(3)?,
-                announced: read_announced(&row.get::<_, String>(4)?),
-            }));
+        all(&snapshot, BALANCES, [], |row| {
+            visit(StateRow::Balance(balance(row)));
             Ok(())
         })?;
-        each_row(&snapshot, SELECT_OPEN_HOLDS, |row| {
-            visit(StateRow::OpenHold(OpenHoldRow {
-                request_id: row.get(0)?,
-                held_nanos: row.get(1)?,
-                expires_at_micros: row.get(2)?,
-                hold: row.get(3)?,
-            }));
+        all(&snapshot, SELECT_OPEN_HOLDS, [], |row| {
+            visit(StateRow::OpenHold(open_hold(row)));
             Ok(())
         })?;
         let head = head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0);
@@ -68,12 +47,11 @@ impl RawReader for SqliteReader {
         rows_max: usize,
         take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError> {
-        let mut statement = self.connection.prepare_cached(SELECT_PAGE)?;
-        let mut rows = statement.query(params![after, until, rows_max])?;
-        while let Some(row) = rows.next()? {
+        let visited = all(&self.connection, SELECT_PAGE, params![after, until, rows_max], |row| {
             take(row.get(0)?, raw_event(row).map_err(|error| error.to_string()));
-        }
-        Ok(())
+            Ok(())
+        });
+        visited.map(drop)
     }
 
     fn stream_entries(
@@ -95,16 +73,19 @@ impl RawReader for SqliteReader {
         Ok(Some(seen))
     }
 
-    fn index_entries(&self, index: IndexOfAdministration, until: u64) -> Result<IndexEntries, LogError> {
-        let sql = format!(
-            "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY {}
-             WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
-               AND aggregate_type <> 'alert'
-               AND position <= ?1",
-            name_of(index)
-        );
-        let entries = |row: &Row<'_>| Ok(IndexEntries { count: row.get(0)?, positions: row.get(1)? });
-        Ok(self.connection.query_row(&sql, params![until], entries)?)
+    fn indexes_of_administration(&self, until: u64) -> [(&'static str, Result<IndexEntries, LogError>); 2] {
+        let entries = |index| {
+            let sql = format!(
+                "SELECT count(*), coalesce(sum(position), 0) FROM events INDEXED BY {index}
+                 WHERE aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+                   AND aggregate_type <> 'alert'
+                   AND position <= ?1"
+            );
+            let entries = |row: &Row<'_>| Ok(IndexEntries { count: row.get(0)?, positions: row.get(1)? });
+            Ok(self.connection.query_row(&sql, params![until], entries)?)
+        };
+        [("administration", "events_of_administration"), ("types on streams", "events_by_type_of_stream")]
+            .map(|(named, index)| (named, entries(index)))
     }
 
     fn damaged_table(&self) -> Option<(&'static str, String)> {
@@ -135,23 +116,6 @@ fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
         context: shared.map_or_else(|| text(row, 8), Ok)?,
         is_without_request: shared.is_some(),
     })
-}
-
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusqlite::Error> {
-    Ok(row.get_ref(column)?.as_str()?)
-}
-
-fn each_row(
-    connection: &Connection,
-    sql: &str,
-    mut visit: impl FnMut(&Row<'_>) -> Result<(), rusqlite::Error>,
-) -> Result<(), LogError> {
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        visit(row)?;
-    }
-    Ok(())
 }
 
 fn damage(connection: &Connection, table: &str) -> Option<String> {

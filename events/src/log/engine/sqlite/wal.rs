@@ -53,8 +53,10 @@ fn damage(bytes: &mut impl Read) -> io::Result<Option<DamagedWal>> {
         return Ok(None);
     }
     let magic = word(&header, 0);
-    let sums = Checksums { is_big_endian: magic & 1 == 1 };
-    let header_fits = magic & !1 == MAGIC && sums.of(&header[..24], (0, 0)) == checksum(&header, 24);
+    let sum = |bytes: &[u8], before| {
+        checksum_of(if magic & 1 == 1 { u32::from_be_bytes } else { u32::from_le_bytes }, bytes, before)
+    };
+    let header_fits = magic & !1 == MAGIC && sum(&header[..24], (0, 0)) == checksum(&header, 24);
     // If the header is damaged, assume the page size of our own databases.
     let page_bytes = match word(&header, 8) {
         size @ 512..=65_536 if header_fits => size as usize,
@@ -72,7 +74,7 @@ fn damage(bytes: &mut impl Read) -> io::Result<Option<DamagedWal>> {
         let is_current = salts(&frame, 8) == before.salts;
         if first_wrong.is_none() || (before.is_commit && is_current) {
             let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
-            let fits = is_current && sums.of(page, sums.of(&head[..8], before.checksum)) == checksum(head, 16);
+            let fits = is_current && sum(page, sum(&head[..8], before.checksum)) == checksum(head, 16);
             is_lost |= fits && first_wrong.is_some() && before.is_commit;
             first_wrong = first_wrong.or((!fits).then_some(frames));
         }
@@ -94,23 +96,13 @@ struct PreviousFrame {
 
 type Checksum = (u32, u32);
 
-struct Checksums {
-    /// True if checksums are computed over big-endian words.
-    is_big_endian: bool,
-}
-
-impl Checksums {
-    fn of(&self, bytes: &[u8], (mut a, mut b): Checksum) -> Checksum {
-        for pair in bytes.chunks_exact(8) {
-            let of = |at| {
-                let word = word(pair, at);
-                if self.is_big_endian { word } else { word.swap_bytes() }
-            };
-            a = a.wrapping_add(of(0)).wrapping_add(b);
-            b = b.wrapping_add(of(4)).wrapping_add(a);
-        }
-        (a, b)
+/// Continues a checksum over words in the byte order that the log's header names.
+fn checksum_of(word: fn([u8; 4]) -> u32, bytes: &[u8], (mut a, mut b): Checksum) -> Checksum {
+    for [first, second] in bytes.as_chunks::<4>().0.as_chunks::<2>().0 {
+        a = a.wrapping_add(word(*first)).wrapping_add(b);
+        b = b.wrapping_add(word(*second)).wrapping_add(a);
     }
+    (a, b)
 }
 
 fn checksum(bytes: &[u8], at: usize) -> Checksum {

@@ -38,7 +38,8 @@ async fn a_resource_that_was_changed_five_thousand_times_is_read_as_fast_as_a_ne
     let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::default()))).expect("a log");
     let stream = Stream::new(StreamKind::Partner, partner("").partner_id);
     append(&log, &stream, 0, vec![Change::created(partner("0")).into(), Change::changed(partner("1")).into()]).await;
-    let reader = SqliteReader::open(&folder.path().join("ledger.db")).expect("a reader");
+    let ledger = folder.path().join("ledger.db");
+    let reader = SqliteReader { connection: super::super::offline::with_locks(&ledger).expect("a reader") };
     let at_first = steps(&reader, &stream);
     let changes = (2..5_000).map(|number| Change::changed(partner(&number.to_string())).into());
     append(&log, &stream, 2, changes.collect()).await;
