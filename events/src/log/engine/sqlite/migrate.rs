@@ -50,7 +50,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{LogError, open_reader_offline};
+    use crate::log::{LogError, open_reader, open_reader_offline};
 
     /// Migration 5, as builds between 0.1.0 and this one applied it.
     const FIVE: &str = "CREATE INDEX IF NOT EXISTS events_by_type_of_stream
@@ -114,9 +114,11 @@ mod tests {
         let path = folder.path().join("ledger.db");
         let mut ledger = Connection::open(&path).expect("a database");
         bring_to_four(&ledger);
-        let error = open_reader_offline(&path).err().expect("an older one");
-        assert!(matches!(error, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{error}");
-        assert!(error.to_string().contains("`ledgerway migrate`"), "{error}");
+        for open in [open_reader_offline, open_reader] {
+            let error = open(&path).err().expect("an older one");
+            assert!(matches!(error, LogError::OtherSchema(OtherSchema::Older { found: 4, .. })), "{error}");
+            assert!(error.to_string().contains("`ledgerway migrate`"), "{error}");
+        }
         migrate(&mut ledger).expect("migrated");
         open_reader_offline(&path).expect("of this version").head().expect("an empty log");
         ledger.pragma_update(None, "user_version", NEWEST + 1).expect("its version");
