@@ -134,6 +134,11 @@ macro_rules! ids {
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
+
+            /// True if the text is that of this id.
+            pub fn is_written(self, text: &str) -> bool {
+                text == write_text($prefix, self.0, &mut [0; TEXT_LEN])
+            }
         }
 
         impl From<Uuid> for $name {

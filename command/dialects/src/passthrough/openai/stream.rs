@@ -7,7 +7,7 @@ use crate::framing::Event;
 use crate::passthrough::rewrite::{Change, plan, rewritten};
 use crate::surfaces::openai::{END, put_data, put_usage_chunk};
 use crate::upstreams::StreamState;
-use crate::upstreams::openai::chunk::{Choices, TopLevel, chunk_of, measure_choices, top_level};
+use crate::upstreams::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
 use crate::{Metered, Receipt, UpstreamFault, json};
 
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
@@ -64,8 +64,9 @@ impl OpenAiStream {
             return Ok(has_content);
         }
         let top = top_level(text, metered)?;
-        let (has_content, any) = measure_choices(top.choices, metered, &mut self.choices)?;
-        if !any {
+        let Measured { has_content, has_choices, only_text } =
+            measure_choices(top.choices, metered, &mut self.choices)?;
+        if !has_choices {
             // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither
             // goes to clients that did not ask for usage, and usage waits for the end. An object without a list is not
             // a chunk.
@@ -79,9 +80,9 @@ impl OpenAiStream {
         }
         let edited = self.edited(text, &top, false);
         put_data(out, &edited);
-        if top.usage.is_none() && self.templates_left > 0 {
+        if let (None, Some(choices), Some(only_text), 1..) = (top.usage, top.choices, only_text, self.templates_left) {
             self.templates_left -= 1;
-            self.template = Template::new(text, &edited);
+            self.template = Template::new(text, choices, &only_text, &edited);
         }
         Ok(has_content)
     }

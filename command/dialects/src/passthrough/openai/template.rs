@@ -7,10 +7,10 @@
 
 use bytes::BytesMut;
 
+use crate::Metered;
 use crate::json::{self, Kind};
 use crate::surfaces::openai::put_data_parts;
-use crate::upstreams::openai::chunk::{Piece, choices_of, measure, read_choice};
-use crate::{Metered, UpstreamFault};
+use crate::upstreams::openai::chunk::{Piece, measure};
 
 /// Longest chunk that becomes a template, in bytes: a stream keeps four parts of it.
 const CHUNK_BYTES_MAX: usize = 4096;
@@ -23,14 +23,20 @@ pub struct Template {
 }
 
 impl Template {
-    /// The template of a chunk and of what it was relayed as. `None` for any other chunk.
-    pub fn new(received: &str, relayed: &[u8]) -> Option<Self> {
+    /// The template of a chunk, with its choices and the only text in them, and of what it was relayed as.
+    pub fn new(received: &str, choices: &str, only_text: &Piece<'_>, relayed: &[u8]) -> Option<Self> {
+        let (text, is_reasoning) = match only_text {
+            Piece::Text(text) => (*text, false),
+            Piece::Reasoning(text) => (*text, true),
+            Piece::Call(_) | Piece::End(_) => return None,
+        };
         let relayed = std::str::from_utf8(relayed).ok().filter(|relayed| relayed.len() <= CHUNK_BYTES_MAX)?;
-        let (text, is_reasoning) = only_text(received)?;
-        let (relayed_text, _) = only_text(relayed)?;
+        // The choices are relayed as they are. If their bytes are repeated elsewhere, there is no telling which are theirs.
+        let relayed_choices = relayed.find(choices).filter(|at| relayed.rfind(choices) == Some(*at))?;
+        let at = offset(choices, text)?;
         Some(Self {
-            received: around(received, text)?.map(Into::into),
-            relayed: around(relayed, relayed_text)?.map(Into::into),
+            received: around(received, offset(received, text)?, text.len())?,
+            relayed: around(relayed, relayed_choices + at, text.len())?,
             is_reasoning,
         })
     }
@@ -53,25 +59,12 @@ impl Template {
     }
 }
 
-/// The text of a chunk that has one choice with one string in it, and true if that is reasoning.
-fn only_text(chunk: &str) -> Option<(&str, bool)> {
-    let mut choices = choices_of(json::field(chunk, "choices"));
-    let (Some(Ok(choice)), None) = (choices.next(), choices.next()) else { return None };
-    let mut found = None;
-    let read = read_choice(choice, &mut |_, piece| {
-        match piece {
-            Piece::Text(text) if found.is_none() => found = Some((text, false)),
-            Piece::Reasoning(text) if found.is_none() => found = Some((text, true)),
-            Piece::End(None) => {}
-            _ => return Err(UpstreamFault::TooLarge),
-        }
-        Ok(())
-    });
-    found.filter(|(text, _)| read.is_ok() && json::kind(text) == Kind::String)
+/// Where a part of a text begins in it.
+fn offset(whole: &str, part: &str) -> Option<usize> {
+    part.as_ptr().addr().checked_sub(whole.as_ptr().addr())
 }
 
-/// What is before and after a part of a text.
-fn around<'a>(whole: &'a str, part: &str) -> Option<[&'a str; 2]> {
-    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
-    Some([whole.get(..start)?, whole.get(start + part.len()..)?])
+/// What is before and after so many bytes of a text.
+fn around(whole: &str, start: usize, bytes: usize) -> Option<[Box<str>; 2]> {
+    Some([whole.get(..start)?.into(), whole.get(start + bytes..)?.into()])
 }

@@ -238,26 +238,43 @@ pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, Upstr
     choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
 }
 
-/// Measures every choice. Returns whether any has content, and whether there is any.
-pub fn measure_choices(
-    list: Option<&str>,
+/// What the choices of a chunk have.
+#[derive(Default)]
+pub struct Measured<'a> {
+    pub has_content: bool,
+    pub has_choices: bool,
+    /// The only piece of the only choice, a text or reasoning, if that has no finish reason.
+    pub only_text: Option<Piece<'a>>,
+}
+
+/// Measures every choice.
+pub fn measure_choices<'a>(
+    list: Option<&'a str>,
     metered: &mut Metered,
     choices: &mut Choices,
-) -> Result<(bool, bool), UpstreamFault> {
-    let (mut has_content, mut any, mut calls_tool) = (false, false, false);
+) -> Result<Measured<'a>, UpstreamFault> {
+    let (mut measured, mut pieces) = (Measured::default(), 0);
     for choice in choices_of(list) {
-        any = true;
+        measured.has_choices = true;
         read_choice(choice?, &mut |index, piece| {
-            calls_tool |= matches!(piece, Piece::Call(_));
-            has_content |= measure(&piece, metered);
-            if let Piece::End(finish) = piece {
-                choices.note(index, finish.is_some());
-                note_finish(metered, index, finish);
+            measured.has_content |= measure(&piece, metered) || matches!(piece, Piece::Call(_));
+            match piece {
+                Piece::End(finish) => {
+                    choices.note(index, finish.is_some());
+                    note_finish(metered, index, finish);
+                    pieces += usize::from(finish.is_some());
+                }
+                piece => {
+                    pieces += 1;
+                    measured.only_text = Some(piece);
+                }
             }
             Ok(())
         })?;
     }
-    Ok((has_content || calls_tool, any))
+    let is_text = |piece: &Piece<'_>| matches!(piece, Piece::Text(_) | Piece::Reasoning(_));
+    measured.only_text = measured.only_text.filter(|piece| pieces == 1 && is_text(piece));
+    Ok(measured)
 }
 
 /// Records the finish reason: that of the first choice, or any other's until it is known.

@@ -66,7 +66,7 @@ impl Contexts {
 pub(super) fn is_of_its_request(recorded: &Recorded) -> bool {
     let Recorded { stream, context, .. } = recorded;
     matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
-        && context.request_id.is_some_and(|request| stream.id.parse() == Ok(request))
+        && context.request_id.is_some_and(|request| request.is_written(&stream.id))
 }
 
 pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {
