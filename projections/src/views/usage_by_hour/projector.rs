@@ -43,9 +43,13 @@ struct Dimensions<'a> {
 
 /// The additions of a batch.
 #[derive(Default)]
-struct Additions<'a> {
-    amounts: HashMap<Dimensions<'a>, Amounts>,
-    latencies: HashMap<Dimensions<'a>, Histogram>,
+struct Additions<'a>(HashMap<Dimensions<'a>, Addition>);
+
+/// What is added to a row.
+#[derive(Default)]
+struct Addition {
+    amounts: Amounts,
+    latencies: Option<Histogram>,
 }
 
 impl Projector for UsageByHour {
@@ -75,17 +79,17 @@ fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Option<
     match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, &admitted.model);
-            additions.to(dimensions).count(REQUESTS, 1)
+            additions.to(dimensions).amounts.count(REQUESTS, 1)
         }
         Event::Inference(Inference::Completed(ended) | Inference::Aborted(ended)) => additions.end(recorded, ended, 0),
         Event::Inference(Inference::Failed(ended)) => additions.end(recorded, ended, 1),
         Event::Inference(Inference::Refused(refused)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, refused_model(refused));
-            additions.to(dimensions).count(REFUSED, refused.count.into())
+            additions.to(dimensions).amounts.count(REFUSED, refused.count.into())
         }
         Event::Hold(Hold::Adjusted(correction)) => {
             let dimensions = dimensions(recorded, recorded.recorded_at, "");
-            additions.to(dimensions).add_cost(correction.delta_usd.nanos().into())
+            additions.to(dimensions).amounts.add_cost(correction.delta_usd.nanos().into())
         }
         Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Some(()),
     }
@@ -102,18 +106,17 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
 }
 
 impl<'a> Additions<'a> {
-    /// The sums that these dimensions add to.
-    fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Amounts {
-        self.amounts.entry(dimensions).or_default()
+    /// What is added to the row with these dimensions.
+    fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Addition {
+        self.0.entry(dimensions).or_default()
     }
 
     /// Moves a request from no backend to the one that served it.
     fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i128) -> Option<()> {
         let unserved = dimensions(recorded, ended.admitted_at, &ended.model);
-        self.to(unserved).count(REQUESTS, -1)?;
+        self.to(unserved).amounts.count(REQUESTS, -1)?;
         let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
-        let served = Dimensions { backend, ..unserved };
-        let amounts = self.to(served);
+        let Addition { amounts, latencies } = self.to(Dimensions { backend, ..unserved });
         amounts.count(REQUESTS, 1)?;
         amounts.count(FAILED, failed)?;
         amounts.add_cost(ended.cost_usd.nanos().into())?;
@@ -121,7 +124,7 @@ impl<'a> Additions<'a> {
             amounts.count_tokens(&usage.tokens)?;
         }
         if let Some(latency_ms) = ended.latency_ms {
-            self.latencies.entry(served).or_default().count(latency_ms);
+            latencies.get_or_insert_default().count(latency_ms);
         }
         Some(())
     }
@@ -129,7 +132,8 @@ impl<'a> Additions<'a> {
     fn write(&self, db: &Connection) -> Result<(), ProjectionError> {
         let mut add = db.prepare_cached(ADD)?;
         let mut drop_empty = db.prepare_cached(DROP_EMPTY)?;
-        for (dimensions, sum) in self.amounts.iter().filter(|(_, sum)| **sum != Amounts::default()) {
+        let sums = self.0.iter().map(|(dimensions, addition)| (dimensions, &addition.amounts));
+        for (dimensions, sum) in sums.filter(|(_, sum)| **sum != Amounts::default()) {
             let (key, counts, cost) = (dimensions.columns(), sum.counts.map(Exact), Exact(sum.cost_nanos));
             let sums = counts.iter().chain([&cost]).map(|sum| sum as &dyn ToSql);
             add.execute(params_from_iter(key.iter().map(|column| column as &dyn ToSql).chain(sums)))?;
@@ -144,7 +148,9 @@ impl<'a> Additions<'a> {
     fn write_latencies(&self, db: &Connection) -> Result<(), ProjectionError> {
         let mut read = db.prepare_cached(READ_LATENCIES)?;
         let mut write = db.prepare_cached(WRITE_LATENCIES)?;
-        for (dimensions, counted) in &self.latencies {
+        let latencies =
+            self.0.iter().filter_map(|(dimensions, addition)| Some((dimensions, addition.latencies.as_ref()?)));
+        for (dimensions, counted) in latencies {
             let key = dimensions.columns();
             let before: Option<Vec<u8>> = read.query_row(params_from_iter(&key), |row| row.get(0)).optional()?;
             let mut histogram = counted.clone();
