@@ -122,6 +122,20 @@ mod tests {
 
     use super::*;
 
+    /// Chunks of all kinds, before and after a value.
+    const FRAMES: [(&str, &str); 10] = [
+        (r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":null}]}"#),
+        (r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"#, r#"}}],"usage":null}"#),
+        (r#"{"choices":[{"index":1,"delta":{"content":"#, r#"}}],"x":"","model":"m"}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":"stop"}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"refusal":"#, r#","content":"both"}}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":"#, r#","content":"twice"}}],"choices":[]}"#),
+        (r#"{"choices":[{"delta":{"content":"#, r#"}},{"index":1,"delta":{"content":"b"}}]}"#),
+        (r#"{"choices":[{"delta":{"content":"#, r#"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
+        ("{\"choices\": [{\"delta\":\n{\"content\":", "}\n}]}"),
+        (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"#, r#"}}]}}]}"#),
+    ];
+
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![
             8 => r#""[a-zé \\n"]{0,6}""#.prop_map(|text: String| text),
@@ -135,37 +149,22 @@ mod tests {
         ]
     }
 
-    fn chunk() -> impl Strategy<Value = String> {
-        const FRAMES: [(&str, &str); 10] = [
-            (r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":null}]}"#),
-            (r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"#, r#"}}],"usage":null}"#),
-            (r#"{"choices":[{"index":1,"delta":{"content":"#, r#"}}],"x":"","model":"m"}"#),
-            (r#"{"choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":"stop"}]}"#),
-            (r#"{"choices":[{"index":0,"delta":{"refusal":"#, r#","content":"both"}}]}"#),
-            (r#"{"choices":[{"index":0,"delta":{"content":"#, r#","content":"twice"}}],"choices":[]}"#),
-            (r#"{"choices":[{"delta":{"content":"#, r#"}},{"index":1,"delta":{"content":"b"}}]}"#),
-            (r#"{"choices":[{"delta":{"content":"#, r#"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
-            ("{\"choices\": [{\"delta\":\n{\"content\":", "}\n}]}"),
-            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"#, r#"}}]}}]}"#),
-        ];
-        (prop::sample::select(&FRAMES[..]), text()).prop_map(|((before, after), text)| format!("{before}{text}{after}"))
-    }
-
     proptest! {
         /// A run of chunks of one kind, so that most are relayed by a template, among others.
         #[test]
         fn a_template_relays_and_measures_as_parsing_does(
-            runs in prop::collection::vec((chunk(), prop::collection::vec(text(), 0..4)), 1..6),
+            runs in prop::collection::vec(
+                (prop::sample::select(&FRAMES[..]), prop::collection::vec(text(), 1..5)),
+                1..6,
+            ),
             include_usage in any::<bool>(),
         ) {
             let mut with = (OpenAiStream::new("front", include_usage), Metered::default(), BytesMut::new());
             let mut without = (OpenAiStream::new("front", include_usage), Metered::default(), BytesMut::new());
             without.0.templates_left = 0;
-            for (first, texts) in runs {
-                let (before, after) = first.split_at(first.find(r#""content":"#).map_or(0, |at| at + 10));
-                let end = after.rfind(r#"}"#).unwrap_or(0).min(after.find(r#"}"#).unwrap_or(0));
-                let more = texts.iter().map(|text| format!("{before}{text}{}", &after[end..]));
-                for chunk in std::iter::once(first.clone()).chain(more) {
+            for ((before, after), texts) in runs {
+                for text in texts {
+                    let chunk = format!("{before}{text}{after}");
                     let [a, b] = [&mut with, &mut without].map(|(stream, metered, out)| {
                         let relayed = stream.event(Event { name: "message", data: &chunk }, metered, out);
                         (format!("{relayed:?}"), format!("{metered:?}"), out.clone(), stream.is_complete())
@@ -198,5 +197,16 @@ mod tests {
             event(&data, &mut stream, &mut metered, &mut out);
         }
         assert_eq!(stream.templates_left, 0, "so many are made, and no more");
+    }
+
+    #[test]
+    fn a_chunk_that_is_long_only_as_received_becomes_no_template() {
+        let (mut stream, mut metered, mut out) =
+            (OpenAiStream::new("front", false), Metered::default(), BytesMut::new());
+        let long = "x".repeat(5_000);
+        let data = format!(r#"{{"model":"m","choices":[{{"delta":{{"content":"a"}}}}],"x_groq":"{long}"}}"#);
+        stream.event(Event { name: "message", data: &data }, &mut metered, &mut out).expect("a chunk");
+        assert_eq!(out, "data: {\"model\":\"front\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+        assert!(stream.template.is_none(), "a stream would keep {} bytes", stream.held_bytes());
     }
 }

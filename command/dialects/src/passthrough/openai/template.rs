@@ -12,7 +12,7 @@ use crate::json::{self, Kind};
 use crate::surfaces::openai::put_data_parts;
 use crate::upstreams::openai::chunk::{Piece, measure};
 
-/// Longest chunk that becomes a template, in bytes: a stream keeps four parts of it.
+/// Longest chunk that becomes a template, as received and as relayed, in bytes: a stream keeps both.
 const CHUNK_BYTES_MAX: usize = 4096;
 
 /// A chunk with one piece of text and without finish reason or usage, divided at that text.
@@ -30,7 +30,10 @@ impl Template {
             Piece::Reasoning(text) => (*text, true),
             Piece::Call(_) | Piece::End(_) => return None,
         };
-        let relayed = std::str::from_utf8(relayed).ok().filter(|relayed| relayed.len() <= CHUNK_BYTES_MAX)?;
+        if received.len().max(relayed.len()) > CHUNK_BYTES_MAX {
+            return None;
+        }
+        let relayed = std::str::from_utf8(relayed).ok()?;
         // The choices are relayed as they are. If their bytes are repeated elsewhere, there is no telling which are theirs.
         let relayed_choices = relayed.find(choices).filter(|at| relayed.rfind(choices) == Some(*at))?;
         let at = offset(choices, text)?;
