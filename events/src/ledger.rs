@@ -123,7 +123,6 @@ pub struct Admission {
 /// What to do if a budget has not enough left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfShort {
-    Refuse,
     /// Record nothing if it has some money left, since a tighter bound may fit (ADR-0006); otherwise refuse.
     AskAgain,
     /// Lower the cap if the budgets allow that, otherwise refuse.

@@ -13,7 +13,7 @@ use events::time::{Clock, SystemClock};
 use secrets::file;
 use secrets::keyless::KeylessProvider;
 use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
-use secrets::reseal::{Resealed, StoredSecrets, reseal};
+use secrets::reseal::{PreviousKey, Resealed, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret};
 
 use super::{Failure, exit, find_ledger, print_line, printable, single_threaded_runtime, variable};
@@ -113,7 +113,8 @@ impl<'a> Folder<'a> {
             file::remove(&self.next)?;
             file::write_new(&self.next, &new_text)?;
         }
-        let resealed = reseal(self.log, &stored, old.as_ref(), &new, ids).await.map_err(|error| {
+        let previous = old.as_ref().map_or(PreviousKey::Lost, PreviousKey::Known);
+        let resealed = reseal(self.log, &stored, previous, &new, ids).await.map_err(|error| {
             Failure::Failed(format!(
                 "{error}; run it again: it finds out which key is in force and continues from there"
             ))

@@ -37,6 +37,14 @@ pub enum ResealError {
     Log(#[from] LogError),
 }
 
+/// The node's key that is replaced.
+#[derive(Clone, Copy)]
+pub enum PreviousKey<'a> {
+    Known(&'a NodeKey),
+    /// Nobody has it: the sealed secrets are given up.
+    Lost,
+}
+
 /// A finished replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resealed {
@@ -123,21 +131,23 @@ impl StoredSecrets {
     }
 }
 
-/// Seals `stored` again under `new`. If nobody has the `previous` key, the sealed secrets are lost, and the API keys that were
+/// Seals `stored` again under `new`. If the `previous` key is lost, the sealed secrets are given up, and the API keys that were
 /// issued no longer pass their check. The caller must hold the folder's lock, and must have saved `new` where the next start
 /// finds it: after the append, no other key opens the secrets.
 pub async fn reseal(
     log: &Log,
     stored: &StoredSecrets,
-    previous: Option<&NodeKey>,
+    previous: PreviousKey<'_>,
     new: &NodeKey,
     ids: &IdMaker,
 ) -> Result<Resealed, ResealError> {
     let secrets = stored.secrets.iter().filter(|secret| !secret.is_given_up());
     let subjects: Vec<String> = secrets.map(|secret| secret.subject.clone()).collect();
     let (side, before, resealed, discarded) = match previous {
-        Some(key) => (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new()),
-        None => {
+        PreviousKey::Known(key) => {
+            (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new())
+        }
+        PreviousKey::Lost => {
             let discarded = log.read(move |reader| keyless::with_names(reader, subjects)).await?;
             (stored.given_up(new, ids)?, None, Vec::new(), discarded)
         }

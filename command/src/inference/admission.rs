@@ -36,6 +36,7 @@ pub async fn admit(
     let failed = |error: LogError| not_admitted(&admission_request.id.to_string(), &error);
     let digest = ring::digest::digest(&ring::digest::SHA256, request.body());
     let mut tokenizers = plan.tokenizers();
+    // Twice at most: the second attempt has no tokenizers left, so it does not ask again.
     loop {
         let if_short = if tokenizers.is_empty() { IfShort::Shrink(plan.shrinking(request)) } else { IfShort::AskAgain };
         let body_sha256 = hex::lower(digest.as_ref());
@@ -44,7 +45,7 @@ pub async fn admit(
         match gateway.log.admit(admission, key).await.map_err(failed)? {
             Admitted::Hold(hold) => return Ok(hold),
             Admitted::Refused(refusal) => return Err(with_affordable_cap(refusal, request.facts.output_cap.field)),
-            // The second time, nobody asks for a tighter bound.
+            // Some money is left, but too little for the byte count: counting the tokens may show that it is enough.
             Admitted::Short => {
                 let tokenizers = std::mem::take(&mut tokenizers);
                 if let Some(savings) = gateway.tokens.savings(request.body().clone(), tokenizers).await {

@@ -53,7 +53,7 @@ impl Spenders {
             context: Context::about(Actor::Operator, chain).in_request(request_id),
             held: HELD,
             ttl: TTL,
-            if_short: IfShort::Refuse,
+            if_short: IfShort::AskAgain,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),

@@ -172,7 +172,7 @@ impl World {
             context: Context::about(actor, chain).in_request(request_id),
             held: HELD,
             ttl: self.ttl,
-            if_short: IfShort::Refuse,
+            if_short: IfShort::AskAgain,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),

@@ -67,8 +67,19 @@ pub enum EngineErrorKind {
 impl LogError {
     /// True if the failed write may be recorded, now or later; false if it certainly is not.
     pub const fn may_be_recorded(&self) -> bool {
-        // If the log is closed, the writer is gone, and how far it got is unknown.
-        matches!(self, Self::TimedOut(_) | Self::Commit(_) | Self::Closed)
+        match self {
+            // If the log is closed, the writer is gone, and how far it got is unknown.
+            Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
+            Self::QueueFull
+            | Self::ClockStepped
+            | Self::Engine(_)
+            | Self::Append(_)
+            | Self::Decode(_)
+            | Self::OtherSchema(_)
+            | Self::Stored(_)
+            | Self::Overflow(_)
+            | Self::QueryTookTooLong(_) => false,
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use crate::money::NanoUsd;
 pub(super) struct HoldHistory {
     /// The position of the last event.
     pub(super) position: u64,
-    /// The total charge; `None` if the hold was released, or expired without a charge.
+    /// The total charge; `None` if the hold was released, or expired without a charge. An error if the
+    /// total cannot be counted.
     pub(super) charged: Result<Option<NanoUsd>, Overflow>,
     /// The charge of its expiry, until an adjustment corrects it.
     pub(super) expired: Option<EndedHold>,

@@ -10,6 +10,7 @@ use super::LogError;
 use super::facts::{Claim, ClaimedKey, Facts};
 use crate::ids::{IdSet, RequestId, TenantId};
 use crate::ledger::Balances;
+use crate::money::NanoUsd;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
 
@@ -47,26 +48,32 @@ impl InferenceKey {
             let message = format!("this Idempotency-Key was used before, for a different request: {request_id}");
             return Ok(Some(Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id)));
         }
-        Ok(Some(match (balances.open_hold(request_id), facts.hold(request_id)) {
+        let refusal = match (balances.open_hold(request_id), facts.hold(request_id)) {
             (Some(hold), _) if orphaned.contains(&request_id) => process_ended(request_id, hold.expires_at, now),
-            (None, Some(history)) => match history.charged? {
-                None => return Ok(None),
-                Some(cost) => {
-                    let message = format!(
-                        "the request with this Idempotency-Key has been charged and is not sent again: {request_id}, \
-                         {cost} USD; see GET /v1/inferences/{request_id}"
-                    );
-                    let refusal = Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id);
-                    refusal.with("cost_usd", cost.to_string())
-                }
-            },
-            (Some(_), _) | (None, None) => {
-                let message = format!("the request with this Idempotency-Key is still being answered: {request_id}");
-                let refusal = Refusal::new(ErrorCode::Conflict, message).with_request(request_id);
-                refusal.retry_after(TRY_AGAIN_AFTER)
+            // A hold without a known end is taken for an open one.
+            (Some(_), _) | (None, None) => still_answered(request_id),
+            (None, Some(history)) => {
+                // Released, or expired without a charge: the request may be sent again.
+                let Some(cost) = history.charged? else { return Ok(None) };
+                charged_before(request_id, cost)
             }
-        }))
+        };
+        Ok(Some(refusal))
     }
+}
+
+fn still_answered(request: RequestId) -> Refusal {
+    let message = format!("the request with this Idempotency-Key is still being answered: {request}");
+    Refusal::new(ErrorCode::Conflict, message).with_request(request).retry_after(TRY_AGAIN_AFTER)
+}
+
+fn charged_before(request: RequestId, cost: NanoUsd) -> Refusal {
+    let message = format!(
+        "the request with this Idempotency-Key has been charged and is not sent again: {request}, {cost} USD; see GET \
+         /v1/inferences/{request}"
+    );
+    let refusal = Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request);
+    refusal.with("cost_usd", cost.to_string())
 }
 
 /// The refusal for an orphaned request: nobody answers it any more and its usage is unknown until its hold expires.

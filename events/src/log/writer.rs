@@ -111,7 +111,14 @@ impl FailedStep {
             | LogError::Stored(_)
             | LogError::Decode(_)
             | LogError::Overflow(_) => Self::Job,
-            _ => Self::Write,
+            LogError::Engine(EngineError { kind: EngineErrorKind::Damaged | EngineErrorKind::Unavailable, .. })
+            | LogError::QueueFull
+            | LogError::Closed
+            | LogError::ClockStepped
+            | LogError::Append(_)
+            | LogError::OtherSchema(_)
+            | LogError::TimedOut(_)
+            | LogError::QueryTookTooLong(_) => Self::Write,
         }
     }
 

@@ -241,7 +241,7 @@ async fn a_life_that_cannot_be_is_named() {
                     log.other_key
                 ),
                 admitted,
-                "",
+                "is not one of its key",
             ),
             (
                 "an outcome of another tenant",

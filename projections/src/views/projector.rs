@@ -43,19 +43,37 @@ pub fn is_storage_failure(error: &rusqlite::Error) -> bool {
     code.is_some_and(|code| !matches!(code, ConstraintViolation | TooBig | TypeMismatch))
 }
 
-/// Writes a row by a statement that takes all of these parameters, or the first of them.
+/// Writes a row by a statement that takes exactly these parameters.
 pub fn write_row(
     db: &Connection,
     sql: &str,
     what: impl ToString,
     parameters: &[&dyn ToSql],
 ) -> Result<(), ProjectionError> {
-    let mut statement = db.prepare_cached(sql)?;
-    let parameters = parameters.get(..statement.parameter_count()).unwrap_or(parameters);
-    must_exist(statement.execute(parameters)?, what)
+    must_exist(db.prepare_cached(sql)?.execute(parameters)?, what)
 }
 
 /// Refuses an update that changed no row.
 pub fn must_exist(rows: usize, what: impl ToString) -> Result<(), ProjectionError> {
     if rows == 0 { Err(ProjectionError::Missing(what.to_string())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::params;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_given_exactly_its_parameters() {
+        let db = Connection::open_in_memory().expect("a database");
+        db.execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 2)").expect("a table");
+        let written = |parameters: &[&dyn ToSql]| write_row(&db, "UPDATE t SET b = ?2 WHERE a = ?1", 1, parameters);
+        assert!(matches!(written(params![1, 3]), Ok(())));
+        assert!(matches!(written(params![2, 3]), Err(ProjectionError::Missing(_))));
+        for wrong in [params![1], params![1, 3, 4]] {
+            let refused = rusqlite::Error::InvalidParameterCount(wrong.len(), 2).to_string();
+            assert!(matches!(written(wrong), Err(ProjectionError::Database(error)) if error.to_string() == refused));
+        }
+    }
 }

@@ -74,14 +74,28 @@ pub struct Stopping;
 #[derive(Clone)]
 pub(super) struct RebuildHandle {
     registry: RebuildRegistry,
-    /// Views to rebuild; `None` only wakes the builder, to see that it is stopped.
-    messages: SyncSender<Option<View>>,
+    messages: SyncSender<BuilderMessage>,
+}
+
+enum BuilderMessage {
+    Build(View),
+    /// Look whether the builder is stopped.
+    Wake,
+}
+
+impl BuilderMessage {
+    const fn view(self) -> Option<View> {
+        match self {
+            Self::Build(view) => Some(view),
+            Self::Wake => None,
+        }
+    }
 }
 
 impl RebuildHandle {
     /// Queues a rebuild of the view. Returns the running one if there is one.
     pub(super) fn request(&self, view: View, target: u64) -> Result<Rebuild, Stopping> {
-        self.registry.begin(view, target, || self.messages.try_send(Some(view)).map_err(|_| Stopping))
+        self.registry.begin(view, target, || self.messages.try_send(BuilderMessage::Build(view)).map_err(|_| Stopping))
     }
 
     pub(super) fn status(&self, view: View) -> Option<Rebuild> {
@@ -90,7 +104,7 @@ impl RebuildHandle {
 
     pub(super) fn stop(&self) {
         // If the queue is full, the builder is busy and checks by itself whether it was stopped.
-        let _ = self.messages.try_send(None);
+        let _ = self.messages.try_send(BuilderMessage::Wake);
     }
 }
 
@@ -163,7 +177,7 @@ enum BuildError {
 pub(super) struct Builder {
     dir: PathBuf,
     registry: RebuildRegistry,
-    messages: Receiver<Option<View>>,
+    messages: Receiver<BuilderMessage>,
     built: async_mpsc::Sender<BuiltRows>,
     stopped: watch::Receiver<bool>,
     /// Views without rows of this version: their rebuild is repeated until it succeeds.
@@ -194,11 +208,11 @@ impl Builder {
     /// The views to rebuild next: all that are queued, or the required ones again. `None` once the builder has to stop.
     fn next_views(&self) -> Option<Vec<View>> {
         let mut views = match self.first_message() {
-            Ok(message) => Vec::from_iter(message),
+            Ok(message) => Vec::from_iter(message.view()),
             Err(RecvTimeoutError::Timeout) => self.retry_required(),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
-        for view in self.messages.try_iter().flatten() {
+        for view in self.messages.try_iter().filter_map(BuilderMessage::view) {
             if !views.contains(&view) {
                 views.push(view);
             }
@@ -206,7 +220,7 @@ impl Builder {
         (!*self.stopped.borrow()).then_some(views)
     }
 
-    fn first_message(&self) -> Result<Option<View>, RecvTimeoutError> {
+    fn first_message(&self) -> Result<BuilderMessage, RecvTimeoutError> {
         if self.required.is_empty() {
             return Ok(self.messages.recv()?);
         }

@@ -54,9 +54,38 @@ fn usd(amount: &Value) -> Cell {
 #[cfg(test)]
 mod tests {
     use events::money::NanoUsdSum;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
+    use crate::inferences::request_json;
+
+    /// The `data` of the golden event of this type.
+    fn data(event: &str) -> Value {
+        let path = format!("{}/../tests/golden/events/{event}.v1.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("a golden event");
+        serde_json::from_str::<Value>(&text).expect("JSON")["data"].take()
+    }
+
+    /// A misspelt column would be empty for every request.
+    #[test]
+    fn every_column_is_a_field_of_a_request() {
+        let schema = serde_json::to_value(request_json::shape()).expect("JSON");
+        let properties = schema["properties"].as_object().expect("properties");
+        let mut request: Map<String, Value> = properties.keys().map(|name| (name.clone(), json!("1"))).collect();
+        for event in ["inference.admitted", "inference.failed", "inference.completed"] {
+            request.extend(data(event).as_object().expect("an object").clone());
+        }
+        request
+            .extend([("hold".to_owned(), data("budget.reserved")), ("settlement".to_owned(), data("budget.settled"))]);
+        let row = row(&request.into());
+        let empty: Vec<&str> = row
+            .names()
+            .zip(row.cells())
+            .filter(|(_, cell)| **cell == Cell::Json(Value::Null))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(empty, Vec::<&str>::new());
+    }
 
     #[test]
     fn a_request_is_one_row_whose_missing_fields_are_empty() {

@@ -267,7 +267,7 @@ impl World {
             context,
             held: NanoUsd::new(1000),
             ttl: Duration::from_secs(60),
-            if_short: IfShort::Refuse,
+            if_short: IfShort::AskAgain,
             admitted: Box::new(admitted),
         };
         match self.log.admit(admission, None).await.expect("the ledger answers") {

@@ -74,7 +74,7 @@ async fn stored(lab: &Lab) -> StoredSecrets {
     StoredSecrets::read(&lab.log).await.unwrap()
 }
 
-async fn resealed(lab: &Lab, previous: Option<&NodeKey>, new: &NodeKey) -> Result<Resealed, ResealError> {
+async fn resealed(lab: &Lab, previous: PreviousKey<'_>, new: &NodeKey) -> Result<Resealed, ResealError> {
     reseal(&lab.log, &stored(lab).await, previous, new, &lab.ids).await
 }
 
@@ -96,7 +96,7 @@ fn is_checked(signed: &[u8], check: &KeyCheck) -> bool {
 async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_same_check() {
     let (lab, provider, key) = used().await;
     let before = lab.log.head().position;
-    let done = resealed(&lab, Some(&node_key()), &new_key()).await.unwrap();
+    let done = resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
     assert_eq!((done.position, &done.resealed), (before + 1, &vec![provider.to_string()]));
     assert_eq!(done.discarded, Vec::new());
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
@@ -113,8 +113,8 @@ async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_sa
     assert_eq!((replaced.resealed, replaced.discarded), (1, 0));
     assert_eq!((&last.context.actor, last.stream.id.as_str()), (&Actor::System("reseal"), replaced.node_key.as_str()));
     // The old key can come back into use.
-    resealed(&lab, Some(&new_key()), &node_key()).await.unwrap();
-    resealed(&lab, Some(&node_key()), &new_key()).await.unwrap();
+    resealed(&lab, PreviousKey::Known(&new_key()), &node_key()).await.unwrap();
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
     assert_eq!(lab.last_event().await.sequence, 2);
     assert!(is_checked(&key, &vault(&lab, new_key()).key_check().await.unwrap()));
 }
@@ -127,7 +127,7 @@ async fn no_old_data_key_opens_what_is_sealed_after_a_reseal() {
     let old = stored(&lab).await;
     let (scope, wrapped) = old.wrapped.iter().find(|(scope, _)| scope == "platform").unwrap();
     let data_key = XChaCha20Poly1305::new((&sealed_box::unwrap(&node_key(), scope, wrapped).unwrap()).into());
-    resealed(&lab, Some(&node_key()), &new_key()).await.unwrap();
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
     let opened = |stored: &StoredSecrets| {
         let secret = stored.secrets.first().unwrap();
         sealed_box::open(&data_key, &secret_context(scope, &provider.to_string(), secret.generation), &secret.sealed)
@@ -139,7 +139,7 @@ async fn no_old_data_key_opens_what_is_sealed_after_a_reseal() {
 #[tokio::test]
 async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
     let (lab, provider, key) = used().await;
-    let done = resealed(&lab, None, &new_key()).await.unwrap();
+    let done = resealed(&lab, PreviousKey::Lost, &new_key()).await.unwrap();
     let keyless = vec![KeylessProvider { id: provider.to_string(), name: Some("o".to_owned()) }];
     assert_eq!((done.resealed, &done.discarded), (Vec::new(), &keyless));
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
@@ -153,9 +153,9 @@ async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
     assert_eq!((&replaced.previous, replaced.resealed, replaced.discarded), (&None, 0, 1));
     // Secrets that were given up stay so, and do not stop another reseal.
     let (third, fourth) = (NodeKey::from_bytes(&[3; 32]), NodeKey::from_bytes(&[4; 32]));
-    let again = resealed(&lab, Some(&new_key()), &third).await.unwrap();
+    let again = resealed(&lab, PreviousKey::Known(&new_key()), &third).await.unwrap();
     assert_eq!((again.resealed, again.discarded), (Vec::new(), Vec::new()));
-    assert_eq!(resealed(&lab, None, &fourth).await.unwrap().discarded, Vec::new());
+    assert_eq!(resealed(&lab, PreviousKey::Lost, &fourth).await.unwrap().discarded, Vec::new());
     assert_eq!(lab.log.read(keyless::all).await.unwrap(), keyless);
 }
 
@@ -163,12 +163,12 @@ async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
 #[tokio::test]
 async fn with_a_wrong_key_or_a_damaged_box_nothing_is_changed() {
     let (lab, provider, _) = used().await;
-    let wrong = resealed(&lab, Some(&NodeKey::from_bytes(&[1; 32])), &new_key()).await;
+    let wrong = resealed(&lab, PreviousKey::Known(&NodeKey::from_bytes(&[1; 32])), &new_key()).await;
     assert!(matches!(wrong, Err(ResealError::WrongPreviousKey { .. })), "{wrong:?}");
     let mut damaged = stored(&lab).await;
     damaged.secrets[0].sealed[40] ^= 1;
     let key = node_key();
-    let refused = reseal(&lab.log, &damaged, Some(&key), &new_key(), &lab.ids).await;
+    let refused = reseal(&lab.log, &damaged, PreviousKey::Known(&key), &new_key(), &lab.ids).await;
     assert!(
         matches!(&refused, Err(ResealError::Damaged { subject }) if *subject == provider.to_string()),
         "{refused:?}"

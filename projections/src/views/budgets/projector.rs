@@ -6,9 +6,9 @@ use std::sync::Arc;
 use events::event::admin::{Budget, Scope};
 use events::event::hold::{self, BudgetWindow};
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
-use events::ids::{BudgetId, IdMap};
+use events::ids::IdMap;
 use events::money::NanoUsd;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 
 use crate::views::View;
 use crate::views::exact::Exact;
@@ -61,9 +61,7 @@ impl Projector for Budgets {
 fn collect(db: &Connection, changes: &mut WindowChanges, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
         Event::Hold(hold) => add(changes, &hold.movement()),
-        Event::Resource(Resource::Budget(Change::Created(budget))) => write(db, OPEN, recorded, budget),
-        Event::Resource(Resource::Budget(Change::Changed(budget))) => write(db, CHANGE, recorded, budget),
-        Event::Resource(Resource::Budget(Change::Ended(budget))) => close(db, recorded, *budget),
+        Event::Resource(Resource::Budget(change)) => write(db, recorded, change),
         Event::Inference(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
     }
 }
@@ -92,22 +90,27 @@ fn owners(recorded: &Recorded, budget: &Budget) -> (Option<String>, Option<Strin
     (partner.map(|id| id.to_string()), tenant.map(|id| id.to_string()))
 }
 
-fn write(db: &Connection, sql: &str, recorded: &Recorded, budget: &Budget) -> Result<(), ProjectionError> {
+fn write(db: &Connection, recorded: &Recorded, change: &Change<Budget>) -> Result<(), ProjectionError> {
+    let at = recorded.recorded_at.timestamp_micros();
+    let budget = match change {
+        Change::Created(budget) | Change::Changed(budget) => budget,
+        Change::Ended(id) => return write_row(db, CLOSE, id, params![id.to_string(), at, recorded.position]),
+    };
     let (partner, tenant) = owners(recorded, budget);
-    let parameters = params![
-        budget.budget_id.to_string(),
-        partner,
-        tenant,
-        budget.limit_usd.nanos(),
-        budget.period.as_str(),
-        budget.body().to_string(),
-        recorded.position,
-        recorded.recorded_at.timestamp_micros(),
+    let opened: [&dyn ToSql; 8] = [
+        &budget.budget_id.to_string(),
+        &partner,
+        &tenant,
+        &budget.limit_usd.nanos(),
+        &budget.period.as_str(),
+        &budget.body().to_string(),
+        &recorded.position,
+        &at,
     ];
+    let [changed @ .., _opened_at] = &opened;
+    let (sql, parameters): (_, &[_]) = match change {
+        Change::Created(_) => (OPEN, &opened),
+        Change::Changed(_) | Change::Ended(_) => (CHANGE, changed),
+    };
     write_row(db, sql, budget.budget_id, parameters)
-}
-
-fn close(db: &Connection, recorded: &Recorded, budget: BudgetId) -> Result<(), ProjectionError> {
-    let closed_at = recorded.recorded_at.timestamp_micros();
-    write_row(db, CLOSE, budget, params![budget.to_string(), closed_at, recorded.position])
 }

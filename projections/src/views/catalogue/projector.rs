@@ -7,7 +7,7 @@ use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLim
 use events::event::{Change, Event, Recorded, ResourceState, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::on_change;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 
 use crate::views::View;
 use crate::views::projector::{ProjectionError, Projector, write_row};
@@ -57,26 +57,30 @@ fn apply_change<R: CatalogueResource>(
     change: &Change<R>,
 ) -> Result<(), ProjectionError> {
     let (kind, at) = (R::KIND.as_str(), recorded.recorded_at.timestamp_micros());
-    let (sql, state) = match change {
-        Change::Created(state) => (CREATE, state),
-        Change::Changed(state) => (CHANGE, state),
+    let state = match change {
+        Change::Created(state) | Change::Changed(state) => state,
         Change::Ended(id) => {
             return write_row(db, END, id, params![kind, id.to_string(), at, recorded.position]);
         }
     };
     let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
     let Columns { partner, tenant, user, name } = state.columns(Columns { partner, tenant, user: None, name: None });
-    let parameters = params![
-        kind,
-        state.id().to_string(),
-        partner.map(|id| id.to_string()),
-        tenant.map(|id| id.to_string()),
-        user.map(|id| id.to_string()),
-        name,
-        state.body().to_string(),
-        recorded.position,
-        at,
+    let created: [&dyn ToSql; 9] = [
+        &kind,
+        &state.id().to_string(),
+        &partner.map(|id| id.to_string()),
+        &tenant.map(|id| id.to_string()),
+        &user.map(|id| id.to_string()),
+        &name,
+        &state.body().to_string(),
+        &recorded.position,
+        &at,
     ];
+    let [changed @ .., _created_at] = &created;
+    let (sql, parameters): (_, &[_]) = match change {
+        Change::Created(_) => (CREATE, &created),
+        Change::Changed(_) | Change::Ended(_) => (CHANGE, changed),
+    };
     write_row(db, sql, state.id(), parameters)
 }
 
