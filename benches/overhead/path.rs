@@ -55,8 +55,8 @@ impl Path {
     }
 }
 
-/// The cells of CPU-µs each, and of that as a multiple of nginx's, which is what can be compared between days; empty for
-/// paths without a process, and without nginx.
+/// Two cells: CPU-µs per request, and its ratio to nginx's, which can be compared between days. Empty for paths without a
+/// process; the ratio also without nginx.
 pub fn cpu_cells(path: &Path, cpu: Duration, nginx: Option<Duration>) -> [String; 2] {
     if path.processes.count() == 0 {
         return [String::new(), String::new()];
@@ -65,7 +65,7 @@ pub fn cpu_cells(path: &Path, cpu: Duration, nginx: Option<Duration>) -> [String
     [cpu.as_micros().to_string(), multiple.unwrap_or_default()]
 }
 
-/// The CPU time of each that the path through nginx took, of those of all paths.
+/// The CPU time per request of the path through nginx, if it is among these.
 pub fn nginx_cpu(paths: &[Path], each: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     paths.iter().zip(each).find(|(path, _)| path.name == "nginx").map(|(_, cpu)| cpu)
 }

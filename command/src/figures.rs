@@ -88,7 +88,7 @@ impl RequestFigures {
 
 /// The handles for calls to one provider.
 pub struct ProviderFigures {
-    /// The provider's name at the time.
+    /// The provider's name when these handles were made.
     name: String,
     /// Calls that were started.
     pub calls: IntCounter,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::from_text::text_on_the_wire;
 use crate::money::NanoUsd;
+use crate::text_on_the_wire::text_on_the_wire;
 
 const WHOLE: u32 = 1_000_000_000;
 const DIGITS: usize = 9;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::from_text::deserialize_from_text;
+use crate::text_on_the_wire::deserialize_from_text;
 use crate::time::Clock;
 
 /// A source of unpredictable bytes. A port: production uses [`SystemRandom`], tests a seeded one.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::from_text::text_on_the_wire;
 use crate::ids::{InvalidId, LimitId};
 use crate::named;
+use crate::text_on_the_wire::text_on_the_wire;
 
 named! {
     /// What a rate limit counts, and over which window.

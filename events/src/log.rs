@@ -30,7 +30,7 @@ pub(crate) mod raw;
 mod reader;
 mod readers;
 mod side;
-mod state;
+pub(crate) mod state;
 mod stepped;
 mod writer;
 

@@ -19,7 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::from_text::text_on_the_wire;
+use crate::text_on_the_wire::text_on_the_wire;
 use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;

@@ -83,26 +83,26 @@ impl Operation {
     }
 
     pub fn path(self, name: &str, shape: Shape, description: &str) -> Self {
-        let parameter = optional(name, ParameterIn::Path, shape, description).required(Required::True);
+        let parameter = parameter_in(name, ParameterIn::Path, shape, description).required(Required::True);
         self.parameter(parameter).refuses(&[ErrorCode::NotFound])
     }
 
     /// Adds an optional query parameter.
     pub fn query(self, name: &str, shape: Shape, description: &str) -> Self {
-        let parameter = optional(name, ParameterIn::Query, shape, description);
+        let parameter = parameter_in(name, ParameterIn::Query, shape, description);
         self.parameter(parameter).refuses(&[ErrorCode::InvalidRequest])
     }
 
     /// Adds an optional query parameter of values separated by commas.
     pub fn query_list(self, name: &str, item: Shape, description: &str) -> Self {
-        let list = optional(name, ParameterIn::Query, schema::filled_list(item, None), description);
+        let list = parameter_in(name, ParameterIn::Query, schema::filled_list(item, None), description);
         let list = list.style(Some(ParameterStyle::Form)).explode(Some(false));
         self.parameter(list).refuses(&[ErrorCode::InvalidRequest])
     }
 
     /// Adds an optional header.
     pub fn header(self, name: &str, shape: Shape, description: &str) -> Self {
-        self.parameter(optional(name, ParameterIn::Header, shape, description))
+        self.parameter(parameter_in(name, ParameterIn::Header, shape, description))
     }
 
     fn parameter(self, parameter: ParameterBuilder) -> Self {
@@ -188,7 +188,7 @@ impl Operation {
         }
         if !self.is_open {
             let tenant = "The tenant that the request is for, if the key reaches several";
-            built = built.parameter(optional("x-tenant-id", ParameterIn::Header, schema::string(), tenant));
+            built = built.parameter(parameter_in("x-tenant-id", ParameterIn::Header, schema::string(), tenant));
             for name in SECURITY {
                 built = built.security(SecurityRequirement::new(name, Vec::<String>::new()));
             }
@@ -207,7 +207,8 @@ impl Operation {
     }
 }
 
-fn optional(name: &str, place: ParameterIn, shape: Shape, description: &str) -> ParameterBuilder {
+/// A parameter, optional unless the caller requires it.
+fn parameter_in(name: &str, place: ParameterIn, shape: Shape, description: &str) -> ParameterBuilder {
     let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(Required::False);
     parameter.schema(Some(shape)).description(Some(description))
 }

@@ -88,9 +88,9 @@ async fn one(context: QueryContext, Path(name): Path<String>) -> Result<Json<Val
     model.map(Json).ok_or_else(|| model_not_found(&name).into())
 }
 
-async fn listed(QueryContext { state, caller, query, .. }: QueryContext) -> Result<Vec<Value>, QueryError> {
+async fn listed(QueryContext { state, caller, query_string, .. }: QueryContext) -> Result<Vec<Value>, QueryError> {
     caller.require(Permission::ModelsUse)?;
-    if let Some(position) = min_position_among_others(&query)? {
+    if let Some(position) = min_position_among_others(&query_string)? {
         wait_for(&state, position).await?;
     }
     let tables = state.tables.load();

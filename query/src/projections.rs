@@ -91,7 +91,7 @@ async fn rebuild(
     context.require(Permission::AdminAccess)?;
     // Checked before the body to fail early, and again after it, because rights may have ended meanwhile.
     require_platform(&context.caller)?;
-    Parameters::parse(&context.query)?.finish()?;
+    Parameters::parse(&context.query_string)?.finish()?;
     require_empty(body).await?;
     let _permit = context.state.concurrency.admit_command(context.caller.requester()).await?;
     context.look_up_again()?;

@@ -21,7 +21,7 @@ pub struct QueryContext {
     pub state: QueryState,
     pub caller: Arc<Caller>,
     /// The query string, not decoded.
-    pub query: String,
+    pub query_string: String,
     /// The permission that the query needs; `None` if any key will do.
     required: Option<Permission>,
 }
@@ -35,8 +35,8 @@ pub struct PermittedQuery {
 }
 
 impl QueryContext {
-    pub const fn new(state: QueryState, caller: Arc<Caller>, query: String) -> Self {
-        Self { state, caller, query, required: None }
+    pub const fn new(state: QueryState, caller: Arc<Caller>, query_string: String) -> Self {
+        Self { state, caller, query_string, required: None }
     }
 
     /// Begins a query that needs the permission: its parameters, and the `min_position` among them.
@@ -47,7 +47,7 @@ impl QueryContext {
 
     /// The parameters, and the `min_position` among them.
     pub fn parameters(&self) -> Result<(Parameters, u64), Refusal> {
-        let mut parameters = Parameters::parse(&self.query)?;
+        let mut parameters = Parameters::parse(&self.query_string)?;
         let min_position = parameters.number("min_position")?.unwrap_or(0);
         require_recorded(self.state.log.head(), min_position)?;
         Ok((parameters, min_position))

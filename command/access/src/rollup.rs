@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use tally::{Reason, Tally, notes};
+use tally::{Reason, Tally};
 
 /// The most events of one append.
 const NOTES_PER_APPEND: usize = 256;
@@ -120,7 +120,7 @@ async fn write(log: Log, queue: Arc<RollupQueue>, closing: CancellationToken) {
                 return;
             }
             wait_for_more(&queue, &closing).await;
-        } else if let Err(error) = log.note(notes(&taken)).await {
+        } else if let Err(error) = log.note(taken.notes()).await {
             tracing::warn!(%error, "refusals at the door were not recorded; trying again");
             queue.with_tally(|tally| tally.put_back(taken));
             attempts_left = attempts_left.saturating_sub(u32::from(closed));

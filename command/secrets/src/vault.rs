@@ -82,7 +82,7 @@ struct Opened {
 /// A sealed secret that is not appended yet.
 pub struct Sealed {
     pub rows: Vec<SideRow>,
-    /// To hold until the rows are appended.
+    /// Keep it until the rows are appended: no other sealing begins before.
     pub permit: SealingPermit,
 }
 

@@ -73,7 +73,7 @@ impl<R: Rules> Loaded<R> {
         Append { stream, expected_sequence, events, context, side, idempotency, basis }
     }
 
-    /// Appends what it has handled. Without events, it appends nothing.
+    /// Appends the events that `handle` returned; nothing if there are none.
     pub async fn write(mut self, log: &Log, append: Append) -> Result<Self, AppendError> {
         if append.events.is_empty() {
             return Ok(self);

@@ -82,7 +82,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             }
             Err(failure) => failures.push(failure),
         }
-        // No other target would do better, and each would be paid for its call.
+        // Another target would fail in the same way, and its call would cost money.
         let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_out_of_memory();
         if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::hold_history::HoldHistory;
-use super::raw::StoredWindow;
 use super::side::ReplyKey;
+use super::state::StoredWindow;
 use super::{LogError, Name, SideRow, StoredReply};
 use crate::event::{Recorded, Stream, StreamKind};
 use crate::ids::{IdMap, IdSet, RequestId, TenantId};

@@ -1,13 +1,10 @@
 //! The log as it is stored, however damaged: the offline check reads this and trusts no writer.
 
-use std::collections::BTreeSet;
-
 use super::LogError;
 use super::interrupt::Interrupt;
-use crate::event::hold::BudgetWindow;
-use crate::fraction::Fraction;
+use super::state::StoredWindow;
 use crate::ids::RequestId;
-use crate::ledger::{Amounts, Hold};
+use crate::ledger::Hold;
 
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
@@ -59,14 +56,6 @@ pub enum StateRow<'a> {
     OwnerBlock { owner: &'a str, block: u64 },
     Balance(Result<StoredWindow, LogError>),
     OpenHold(Result<(RequestId, Hold), LogError>),
-}
-
-/// The stored row of a window of a budget.
-#[derive(Clone, Debug)]
-pub struct StoredWindow {
-    pub window: BudgetWindow,
-    pub amounts: Amounts,
-    pub announced: BTreeSet<Fraction>,
 }
 
 /// An event as it is stored.

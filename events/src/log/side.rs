@@ -6,7 +6,7 @@ use crate::ids::{KeyId, RequestId, UserId};
 /// A row that is written in the transaction of its events.
 #[derive(Clone, Debug)]
 pub enum SideRow {
-    /// Claiming a name again for the same owner is no conflict.
+    /// Claims a name. Claiming it again for the same owner is no conflict.
     ClaimName {
         name: Name,
         owner: String,

@@ -1,13 +1,14 @@
 //! The ledger's state: its stored rows as of their checkpoint, and the fold of the events after it.
 
 use std::borrow::{Borrow, Cow};
+use std::collections::BTreeSet;
 
 use super::owners::OwnerBlocks;
-use super::raw::StoredWindow;
 use super::{Head, LogError};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Change, Event, Recorded, Resource};
-use crate::ledger::Balances;
+use crate::fraction::Fraction;
+use crate::ledger::{Amounts, Balances};
 
 /// The ledger's state at the head of the log.
 pub(super) struct State {
@@ -19,6 +20,14 @@ pub(super) struct State {
     pub(super) owners: OwnerBlocks,
     /// The number of events after the checkpoint.
     pub(super) events_folded: usize,
+}
+
+/// The stored row of a window: its amounts, and the fractions that were announced for it.
+#[derive(Clone, Debug)]
+pub struct StoredWindow {
+    pub window: BudgetWindow,
+    pub amounts: Amounts,
+    pub announced: BTreeSet<Fraction>,
 }
 
 /// Folds recorded events, in order. `rows` reads the stored rows of windows that may have been dropped from memory.

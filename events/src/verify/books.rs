@@ -47,7 +47,7 @@ impl Books {
         if request.budget_versions.len() != named.len() || !named.iter().all(in_force) {
             return Err("its admission names other versions of its budgets than those in force".to_owned());
         }
-        // It names exactly the observing budgets with too little left, with their amounts.
+        // The admission names exactly the observing budgets that have too little left, with their amounts.
         let short = reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window));
         if !short.eq(request.would_have_refused.iter().cloned()) {
             return Err("its admission does not say what the budgets that observe would have refused".to_owned());

@@ -9,7 +9,8 @@ use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold};
 use crate::log::owners::Owner;
-use crate::log::raw::{StateRow, StoredWindow};
+use crate::log::raw::StateRow;
+use crate::log::state::StoredWindow;
 use crate::log::{LogError, Reader};
 
 /// The stored state when the check began.

@@ -17,8 +17,8 @@ use super::store::{Compatibility, Store, StoreError};
 use super::{Progress, View};
 
 /// Time between the starts of two transactions, unless a reader waits: rows that several events change are then written
-/// once. The more of it the last transaction took, the longer is the next interval, so that on a busy machine the views
-/// take a ninth of a core and fall behind up to the longest interval instead.
+/// once. It is eight times what the last transaction took, so that the views take at most an eighth of a core between these
+/// bounds. On a busy machine they fall behind instead, by the longest interval.
 const BATCH_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(100);
 const INTERVAL_PER_TIME_TAKEN: u32 = 8;
 /// The interval if the last transaction had [`LOAD_EVENTS`]: in a longer one there could be more than [`EVENTS_MAX`].

@@ -1,4 +1,4 @@
-//! Fields of users, providers and prices from outside of the catalogue.
+//! Fields of users, providers and prices that are not in the catalogue: personal data, secrets, and what is in force now.
 
 use events::ids::{PriceId, ProviderId, UserId};
 use projections::resource::put_person;

@@ -85,11 +85,11 @@ impl BindingLimits {
             };
             self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| is_counted(*measure))
         };
-        let shortages = measures().filter_map(|(index, measure, limit)| {
-            Some((index, measure, limit, slots[index].shortage(measure, limit, amount)?))
+        let shortages = measures().filter_map(|(index, measure, bound)| {
+            Some((index, measure, bound, slots[index].shortage(measure, bound, amount)?))
         });
-        if let Some((index, measure, limit, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
-            return Err(LimitExceeded { limit_of: &self.all()[index].limit, measure, limit, shortage });
+        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
+            return Err(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage });
         }
         let counted = measures()
             .filter_map(|(index, measure, _)| {
@@ -116,9 +116,9 @@ struct Counted {
 
 /// A limit that has too little left for a request.
 pub(super) struct LimitExceeded<'a> {
-    pub(super) limit_of: &'a ApplicableLimit,
+    pub(super) limit: &'a ApplicableLimit,
     pub(super) measure: Measure,
-    pub(super) limit: u64,
+    pub(super) bound: u64,
     pub(super) shortage: Shortage,
 }
 

@@ -38,7 +38,7 @@ pub struct RateLimited {
 
 impl RateLimited {
     pub(super) fn of(limit_exceeded: &LimitExceeded<'_>, requested: u64, now: DateTime<Utc>) -> Self {
-        let LimitExceeded { limit_of, measure, limit, shortage } = limit_exceeded;
+        let LimitExceeded { limit, measure, bound, shortage } = limit_exceeded;
         let advice = match shortage {
             Shortage::Concurrency => RetryAdvice::WhenOneEnds,
             Shortage::Window(Fits::Never) => RetryAdvice::Never,
@@ -46,7 +46,7 @@ impl RateLimited {
                 RetryAdvice::At { wait: *wait, resets_at: later(now, *wait).unwrap_or(now) }
             }
         };
-        Self { name: limit_of.name, holder: limit_of.holder, measure: *measure, limit: *limit, requested, advice }
+        Self { name: limit.name, holder: limit.holder, measure: *measure, limit: *bound, requested, advice }
     }
 
     fn message(&self) -> String {

@@ -22,7 +22,7 @@ pub(super) enum Reason {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum RefusedCaller {
+enum RefusedCaller {
     Key(KeyId),
     Operator,
     Anonymous,
@@ -63,7 +63,17 @@ pub(super) struct Tally {
 }
 
 /// Counts that are being recorded. If that fails, they are put back into the tally.
-pub(super) type PendingCounts = Vec<((RefusedCaller, Reason), Context, u64)>;
+pub(super) struct PendingCounts(Vec<((RefusedCaller, Reason), Context, u64)>);
+
+impl PendingCounts {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn notes(&self) -> Vec<Note> {
+        self.0.iter().map(|((caller, reason), context, count)| note(*caller, *reason, context, *count)).collect()
+    }
+}
 
 impl Tally {
     /// Counts one refusal. Returns whether it is to be recorded at once.
@@ -101,12 +111,12 @@ impl Tally {
             }
             entry.count > 0 || entry.second >= now
         });
-        counts
+        PendingCounts(counts)
     }
 
     /// Counts again what could not be recorded, as overdue.
     pub(super) fn put_back(&mut self, taken: PendingCounts) {
-        for (key, context, count) in taken {
+        for (key, context, count) in taken.0 {
             let entry = self.entries.entry(key).or_insert(Entry { context, second: i64::MIN, first: false, count: 0 });
             entry.count = entry.count.saturating_add(count);
         }
@@ -115,10 +125,6 @@ impl Tally {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-}
-
-pub(super) fn notes(counts: &PendingCounts) -> Vec<Note> {
-    counts.iter().map(|((caller, reason), context, count)| note(*caller, *reason, context, *count)).collect()
 }
 
 fn note(caller: RefusedCaller, reason: Reason, context: &Context, count: u64) -> Note {
@@ -146,7 +152,7 @@ mod tests {
     }
 
     fn counts(taken: &PendingCounts) -> Vec<u64> {
-        taken.iter().map(|(_, _, count)| *count).collect()
+        taken.0.iter().map(|(_, _, count)| *count).collect()
     }
 
     #[test]
@@ -182,7 +188,7 @@ mod tests {
         tally.count(key(2), Reason::Denied(ErrorCode::Forbidden), 10);
         tally.count(AccessRollup::anonymous(), REASON, 10);
         let streams: std::collections::BTreeSet<String> =
-            notes(&tally.take(10, 100)).iter().map(|note| note.stream.to_string()).collect();
+            tally.take(10, 100).notes().iter().map(|note| note.stream.to_string()).collect();
         assert_eq!(streams.len(), 3);
         assert!(streams.contains("access-anonymous"));
     }
@@ -204,7 +210,7 @@ mod tests {
         for number in 0..10 {
             tally.count(key(number), REASON, 10);
         }
-        let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).len()).collect();
+        let sizes: Vec<usize> = (0..4).map(|_| tally.take(11, 4).0.len()).collect();
         assert_eq!(sizes, [4, 4, 2, 0]);
     }
 

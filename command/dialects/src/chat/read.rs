@@ -139,7 +139,7 @@ pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
 pub struct BlockCount(usize);
 
 impl BlockCount {
-    /// `things` names them in the refusal of one too many.
+    /// Counts one more. `things` is what the refusal calls them: `blocks`, `parts`.
     pub fn one_more(&mut self, things: &str) -> Result<(), Refusal> {
         self.0 += 1;
         match self.0 > BLOCKS_MAX {

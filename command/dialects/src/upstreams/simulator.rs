@@ -42,7 +42,7 @@ pub use super::openai::Reader;
 pub use body::SimulatedBody;
 
 use behaviour::Behaviour;
-use body::Content;
+use body::BodyContent;
 use script::Script;
 
 /// The kind of provider that `--dev` creates.
@@ -72,7 +72,7 @@ pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
         Err(reason) => return refused(StatusCode::NOT_FOUND, &reason, None),
     };
     if behaviour.silent {
-        return answered("application/json", SimulatedBody::of(Content::Silent));
+        return answered("application/json", SimulatedBody::of(BodyContent::Silent));
     }
     if let Some(status) = behaviour.fail {
         return refused(status, "a simulated failure", behaviour.retry_after_s);
@@ -95,7 +95,7 @@ fn answered(content_type: &'static str, body: SimulatedBody) -> SimulatedAnswer 
 }
 
 fn refused(status: StatusCode, message: &str, retry_after_s: Option<u64>) -> SimulatedAnswer {
-    let mut answer = answered("application/json", SimulatedBody::of(Content::Whole(error_body(message).into())));
+    let mut answer = answered("application/json", SimulatedBody::of(BodyContent::Whole(error_body(message).into())));
     if let Some(seconds) = retry_after_s {
         answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

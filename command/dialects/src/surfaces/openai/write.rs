@@ -72,11 +72,11 @@ struct Call<'a> {
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<&'static str>,
-    function: Function<'a>,
+    function: CalledFunction<'a>,
 }
 
 #[derive(Serialize)]
-struct Function<'a> {
+struct CalledFunction<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     arguments: &'a str,
@@ -85,7 +85,7 @@ struct Function<'a> {
 /// A call with its id and name, or a piece of one without them.
 fn call<'a>(index: Option<usize>, id_and_name: Option<(&'a str, &'a str)>, arguments: &'a str) -> Call<'a> {
     let (id, name) = id_and_name.unzip();
-    Call { index, id, r#type: id.map(|_| "function"), function: Function { name, arguments } }
+    Call { index, id, r#type: id.map(|_| "function"), function: CalledFunction { name, arguments } }
 }
 
 /// Writes a streamed response as chunks. Signatures are left out, because chunks have no field for them.

@@ -14,7 +14,7 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event does not hav
 #[derive(Default)]
 pub struct Reader {
     /// Blocks with content so far.
-    count: usize,
+    blocks: usize,
     calls: usize,
     open: Option<OpenBlock>,
 }
@@ -46,7 +46,7 @@ impl StreamReader for Reader {
         let [kind, message, index, block, delta, usage, error] =
             json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
         let index = index.and_then(json::integer).unwrap_or(0);
-        let mut reading = Reading { blocks: self, metered, each };
+        let mut reading = Reading { reader: self, metered, each };
         match &*kind.and_then(json::string).unwrap_or_default() {
             "message_start" => begin(message, reading.metered)?,
             "content_block_start" => reading.open(index, block)?,
@@ -79,7 +79,7 @@ impl StreamReader for Reader {
 
 /// One event that is being read.
 struct Reading<'r, F> {
-    blocks: &'r mut Reader,
+    reader: &'r mut Reader,
     metered: &'r mut Metered,
     each: &'r mut F,
 }
@@ -87,14 +87,14 @@ struct Reading<'r, F> {
 impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn open(&mut self, upstream_index: u64, block: Option<&str>) -> Result<(), UpstreamFault> {
         self.close();
-        if self.blocks.count == ANSWER_BLOCKS_MAX {
+        if self.reader.blocks == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
         let [kind, text, thinking, signature, data, id, name, input] = json::pick(
             block.ok_or(MALFORMED)?,
             ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
         )?;
-        self.blocks.open = Some(OpenBlock { upstream_index, block: None, call: None });
+        self.reader.open = Some(OpenBlock { upstream_index, block: None, call: None });
         match &*text_of(kind)? {
             "text" => self.add_text(&text_of(text)?, DeltaKind::Text),
             "thinking" => {
@@ -109,10 +109,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     fn begin_call(&mut self, id: &str, name: &str, input: &str) {
-        let ordinal = self.blocks.calls;
-        self.blocks.calls += 1;
+        let ordinal = self.reader.calls;
+        self.reader.calls += 1;
         let block = self.block_number();
-        if let Some(open) = &mut self.blocks.open {
+        if let Some(open) = &mut self.reader.open {
             open.call = Some(OpenCall { ordinal, whole: input.to_owned(), has_pieces: false });
         }
         self.metered.text_bytes += bytes(name);
@@ -120,7 +120,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     fn piece(&mut self, upstream_index: u64, delta: Option<&str>) -> Result<(), UpstreamFault> {
-        if self.blocks.open.as_ref().is_none_or(|open| open.upstream_index != upstream_index) {
+        if self.reader.open.as_ref().is_none_or(|open| open.upstream_index != upstream_index) {
             return Err(UpstreamFault::Malformed("a piece of a block that is not open"));
         }
         let [kind, text, thinking, signature, partial] =
@@ -137,11 +137,11 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     fn arguments(&mut self, piece: &str) {
         // Arguments of the provider's built-in tools are not for the client.
-        if piece.is_empty() || self.blocks.open.as_ref().is_none_or(|open| open.call.is_none()) {
+        if piece.is_empty() || self.reader.open.as_ref().is_none_or(|open| open.call.is_none()) {
             return;
         }
         let block = self.block_number();
-        if let Some(call) = self.blocks.open.as_mut().and_then(|open| open.call.as_mut()) {
+        if let Some(call) = self.reader.open.as_mut().and_then(|open| open.call.as_mut()) {
             call.has_pieces = true;
             self.metered.text_bytes += bytes(piece);
             (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
@@ -150,7 +150,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     /// Ends the open block. A call without pieces gets the arguments of its beginning, because clients expect JSON.
     fn close(&mut self) {
-        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.blocks.open.take() else { return };
+        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.reader.open.take() else { return };
         if !call.has_pieces {
             self.metered.text_bytes += bytes(&call.whole);
             (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
@@ -172,10 +172,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     /// The number of the open block.
     fn block_number(&mut self) -> usize {
-        let next = self.blocks.count;
-        let Some(open) = &mut self.blocks.open else { return next };
+        let next = self.reader.blocks;
+        let Some(open) = &mut self.reader.open else { return next };
         *open.block.get_or_insert_with(|| {
-            self.blocks.count += 1;
+            self.reader.blocks += 1;
             next
         })
     }
@@ -197,7 +197,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn finish(&mut self, reason: FinishReason) {
         self.close();
         self.metered.finish_reason = Some(reason);
-        (self.each)(Delta { block: self.blocks.count, kind: DeltaKind::Finish(reason) });
+        (self.each)(Delta { block: self.reader.blocks, kind: DeltaKind::Finish(reason) });
     }
 }
 

@@ -69,19 +69,19 @@ impl AnthropicCounts {
     /// Adds the iterations that the top level leaves out (compaction, advice), which are billed too.
     fn with_iterations(self, iterations: &str) -> Self {
         let each = json::elements(iterations).map_while(Result::ok).filter_map(Self::of);
-        let none = Self { output: Some(0), ..Self::default() };
-        self.combined(each.fold(none, |sum, one| sum.combined(one, |sum, one| sum + one)), u64::max)
+        let zero = Self { output: Some(0), ..Self::default() };
+        self.combined(each.fold(zero, |sum, one| sum.combined(one, |a, b| a + b)), u64::max)
     }
 
-    /// `None` of output stays `None`.
-    fn combined(self, other: Self, both: fn(u64, u64) -> u64) -> Self {
+    /// Combines the counts one by one. The output stays unknown if it is unknown here.
+    fn combined(self, other: Self, combine: fn(u64, u64) -> u64) -> Self {
         Self {
-            uncached: both(self.uncached, other.uncached),
-            read: both(self.read, other.read),
-            written: both(self.written, other.written),
-            written_for_an_hour: both(self.written_for_an_hour, other.written_for_an_hour),
+            uncached: combine(self.uncached, other.uncached),
+            read: combine(self.read, other.read),
+            written: combine(self.written, other.written),
+            written_for_an_hour: combine(self.written_for_an_hour, other.written_for_an_hour),
             has_lifetimes: self.has_lifetimes || other.has_lifetimes,
-            output: self.output.map(|output| both(output, other.output.unwrap_or(0))),
+            output: self.output.map(|output| combine(output, other.output.unwrap_or(0))),
         }
     }
 

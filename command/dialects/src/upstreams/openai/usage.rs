@@ -64,7 +64,7 @@ impl OpenAiCounts {
         self.cache_read + self.cache_written
     }
 
-    /// The input classes of a prompt of so many tokens, which includes the cached ones unless they are beside it.
+    /// The input classes. `prompt` includes the cached tokens, unless `cached_is_beside`.
     fn input(self, prompt: u64, cached_is_beside: bool) -> TokenClasses {
         TokenClasses {
             input_uncached_tokens: if cached_is_beside { prompt } else { prompt - self.cached() },

@@ -15,7 +15,7 @@ use super::script::Script;
 
 /// A body that is sent at the requested pace. An error means that the connection was dropped.
 pub struct SimulatedBody {
-    content: Content,
+    content: BodyContent,
     /// Frames sent so far.
     sent: u64,
     fail_after: Option<u64>,
@@ -26,7 +26,7 @@ pub struct SimulatedBody {
 }
 
 /// What is sent.
-pub(super) enum Content {
+pub(super) enum BodyContent {
     /// Nothing, for ever.
     Silent,
     /// One frame.
@@ -36,7 +36,7 @@ pub(super) enum Content {
 
 impl SimulatedBody {
     /// A body without pauses that arrives whole.
-    pub(super) const fn of(content: Content) -> Self {
+    pub(super) const fn of(content: BodyContent) -> Self {
         let pace = Duration::ZERO;
         Self { content, sent: 0, fail_after: None, cut_after: None, is_over: false, pace, pause: None }
     }
@@ -45,22 +45,22 @@ impl SimulatedBody {
         let Behaviour { fail_after, cut_after, pace, ttft, .. } = *behaviour;
         let pause = pause(ttft);
         if script.streamed {
-            return Self { fail_after, cut_after, pace, pause, ..Self::of(Content::Stream(Box::new(script))) };
+            return Self { fail_after, cut_after, pace, pause, ..Self::of(BodyContent::Stream(Box::new(script))) };
         }
         let text = fail_after.map_or_else(|| script.whole(), |_| error_body("a simulated failure"));
         let mut frame = Bytes::from(text);
         if cut_after.is_some() {
             frame.truncate(frame.len() / 2);
         }
-        Self { cut_after: cut_after.map(|_| 1), pause, ..Self::of(Content::Whole(frame)) }
+        Self { cut_after: cut_after.map(|_| 1), pause, ..Self::of(BodyContent::Whole(frame)) }
     }
 
     /// The frame with this number; `None` after the last.
     fn frame(&self, number: u64) -> Option<Bytes> {
         let script = match &self.content {
-            Content::Silent => return None,
-            Content::Whole(frame) => return (number == 0).then(|| frame.clone()),
-            Content::Stream(script) => script,
+            BodyContent::Silent => return None,
+            BodyContent::Whole(frame) => return (number == 0).then(|| frame.clone()),
+            BodyContent::Stream(script) => script,
         };
         let event = script.event(number)?;
         let data = if self.fail_after == Some(number) { error_body("a simulated failure") } else { event };
@@ -88,7 +88,7 @@ impl http_body::Body for SimulatedBody {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        if matches!(self.content, Content::Silent) {
+        if matches!(self.content, BodyContent::Silent) {
             // Never woken: the caller must have a deadline.
             return Poll::Pending;
         }
@@ -108,7 +108,7 @@ impl http_body::Body for SimulatedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_whole = matches!(self.content, Content::Whole(_));
+        let is_whole = matches!(self.content, BodyContent::Whole(_));
         self.is_over || (is_whole && self.sent > 0 && self.cut_after.is_none())
     }
 }

@@ -117,6 +117,7 @@ struct Json<'a> {
     payload: Vec<u8>,
     /// The metadata of `before`, which consecutive events of a request share.
     metadata: Vec<u8>,
+    /// The event before: whether its context is stored by number, and the context.
     before: Option<(bool, &'a Context)>,
 }
 

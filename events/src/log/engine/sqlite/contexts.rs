@@ -1,5 +1,5 @@
-//! The contexts of events, each stored once: an event of a request has the number of its context, without the request, which
-//! is the event's stream. See migration 9 for the layout.
+//! The contexts of the events of requests. Each is stored once, without its request: the event has its number, and the request
+//! is the event's stream. All other events keep their whole context (ADR-0014).
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::log::LogError;
 
 const SELECT: &str = "SELECT number FROM contexts WHERE context = ?1";
 const INSERT: &str = "INSERT INTO contexts (context) VALUES (?1)";
-/// Numbers in memory; the context of a caller beyond them is looked up.
+/// The most numbers in memory. At this number all are dropped, and looked up again when they are needed.
 const KEPT_MAX: usize = 4096;
 
 /// Writes contexts as `events.metadata`.

@@ -15,7 +15,7 @@ use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS};
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
-use crate::log::raw::StoredWindow;
+use crate::log::state::StoredWindow;
 use crate::log::state::{State, fold_page};
 use crate::money::NanoUsd;
 use crate::time::from_micros;

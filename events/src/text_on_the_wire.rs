@@ -30,7 +30,7 @@ macro_rules! text_on_the_wire {
             }
         }
 
-        $crate::from_text::deserialize_from_text!($type, $expecting);
+        $crate::text_on_the_wire::deserialize_from_text!($type, $expecting);
     };
 }
 
