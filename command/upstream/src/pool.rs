@@ -13,6 +13,7 @@
 //! A client with one HTTP/2 connection per provider was rejected: the peer's limit of streams would be one limit for all
 //! tenants. State that needs a lock is in [`state`], where nothing waits; connections are dropped after the lock.
 
+mod driver;
 mod http2;
 mod lease;
 mod queue;
@@ -28,10 +29,11 @@ use http::Uri;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::Connection as _;
 use tokio::time::timeout;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
 use super::{READ_BUFFER_MAX, RequestBody, SendError};
+use driver::Driver;
 pub use lease::{Lease, NoResponse, Origin, ResponseBody};
 use state::State;
 
@@ -68,7 +70,13 @@ enum NewConnection {
 /// otherwise keep it open for as long as it likes.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
-    _task: AbortOnDropHandle<()>,
+    driver: Driver,
+}
+
+impl Drop for Http1Connection {
+    fn drop(&mut self) {
+        self.driver.close();
+    }
 }
 
 impl Pool {
@@ -250,12 +258,13 @@ async fn open(
     }
     let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_MAX).handshake(stream).await;
     let (sender, connection) = handshake.map_err(|_| SendError::Connect)?;
-    let task = tasks.spawn(async move {
+    let driver = Driver::new(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream's HTTP/1.1 connection failed");
         }
     });
-    Ok(NewConnection::Http1(Http1Connection { sender, _task: AbortOnDropHandle::new(task) }))
+    tasks.spawn(driver.clone().run());
+    Ok(NewConnection::Http1(Http1Connection { sender, driver }))
 }
 
 /// A request in the queue; dropping it leaves the queue.

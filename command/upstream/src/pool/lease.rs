@@ -76,12 +76,12 @@ impl Lease {
             Self::Http1 { pool, mut connection } => {
                 *request.uri_mut() = path.into();
                 request.headers_mut().insert(HOST, origin.host.clone());
-                let response = connection.sender.try_send_request(request).await.map_err(|mut error| {
-                    match error.take_message() {
+                let response = connection.sender.try_send_request(request);
+                let response =
+                    connection.driver.wait_for(response).await.map_err(|mut error| match error.take_message() {
                         Some(request) => NoResponse::Unprocessed(Box::new(request)),
                         None => NoResponse::Failed(SendError::of(&error.into_error())),
-                    }
-                })?;
+                    })?;
                 Ok(response.map(|body| ResponseBody::new(body, Self::Http1 { pool, connection })))
             }
             Self::Http2(mut stream) => {
@@ -100,6 +100,7 @@ impl Lease {
     fn end(self) {
         match self {
             Self::Http1 { pool, mut connection } => {
+                connection.driver.hand_back();
                 match connection.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(Ok(())) => pool.give_back(connection),
                     Poll::Ready(Err(_)) => {}
@@ -206,7 +207,13 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        let Self { incoming, lease } = &mut *self;
+        let polled = match lease {
+            Some(Lease::Http1 { connection, .. }) => {
+                connection.driver.poll_with(context, |context| Pin::new(&mut *incoming).poll_frame(context))
+            }
+            Some(Lease::Http2(_)) | None => Pin::new(incoming).poll_frame(context),
+        };
         match &polled {
             Poll::Ready(None) => {
                 if let Some(lease) = self.lease.take() {

@@ -1,0 +1,93 @@
+//! Who polls an HTTP/1.1 connection. In hyper it is a future beside its requests and responses. Polled by a task of its own,
+//! it hands every head and every chunk over to another task, and that wakes a sleeping core. So the request that has the
+//! connection polls it while it waits. A task of the pool polls it at all other times: it sees an idle connection close.
+//!
+//! Guarantees: whoever polled the connection last is woken by it, and polls it again. A request that does not wait any more
+//! hands it back to the task.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A connection that is polled from two sides. Clones are of the same connection.
+#[derive(Clone)]
+pub struct Driver(Arc<Mutex<Driven>>);
+
+struct Driven {
+    /// `None` once it has ended or is closed.
+    connection: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Wakes the task of the pool.
+    task: Waker,
+}
+
+impl Driver {
+    pub fn new(connection: impl Future<Output = ()> + Send + 'static) -> Self {
+        let driven = Driven { connection: Some(Box::pin(connection)), task: Waker::noop().clone() };
+        Self(Arc::new(Mutex::new(driven)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Driven> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls the connection until it has ended: the task's side.
+    pub async fn run(self) {
+        poll_fn(|context| {
+            let mut driven = self.lock();
+            driven.task.clone_from(context.waker());
+            driven.poll(context)
+        })
+        .await;
+    }
+
+    /// Waits for `what` the connection brings, and polls the connection meanwhile.
+    pub async fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        poll_fn(|context| self.poll_with(context, |context| what.as_mut().poll(context))).await
+    }
+
+    /// Polls what the connection brings, and the connection if that is missing.
+    pub fn poll_with<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut what: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let before = what(context);
+        if before.is_ready() {
+            return before;
+        }
+        // If the task polls it at this moment, that wakes whoever waits for what it brings.
+        let Ok(mut driven) = self.0.try_lock() else { return before };
+        if driven.poll(context).is_ready() {
+            driven.task.wake_by_ref();
+        }
+        drop(driven);
+        what(context)
+    }
+
+    /// Leaves the connection to the task.
+    pub fn hand_back(&self) {
+        self.lock().task.wake_by_ref();
+    }
+
+    /// Closes the connection at once.
+    pub fn close(&self) {
+        let mut driven = self.lock();
+        let closed = driven.connection.take();
+        driven.task.wake_by_ref();
+        drop(driven);
+        drop(closed);
+    }
+}
+
+impl Driven {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        let polled = connection.as_mut().poll(context);
+        if polled.is_ready() {
+            self.connection = None;
+        }
+        polled
+    }
+}
