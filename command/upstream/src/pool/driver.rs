@@ -41,6 +41,15 @@ impl Driver {
         .await;
     }
 
+    /// Takes the connection over from the task: it wakes the caller from here on, also when a request is sent on it.
+    pub async fn take_over(&self) {
+        poll_fn(|context| {
+            let _ = self.poll_with(context, |_| Poll::<()>::Pending);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Waits for `what` the connection brings, and polls the connection meanwhile.
     pub async fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
         let mut what = pin!(what);

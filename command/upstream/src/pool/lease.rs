@@ -76,6 +76,7 @@ impl Lease {
             Self::Http1 { pool, mut connection } => {
                 *request.uri_mut() = path.into();
                 request.headers_mut().insert(HOST, origin.host.clone());
+                connection.driver.take_over().await;
                 let response = connection.sender.try_send_request(request);
                 let response =
                     connection.driver.wait_for(response).await.map_err(|mut error| match error.take_message() {

@@ -328,6 +328,26 @@ async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
     must_be_served(&client, None).await;
 }
 
+/// A peer that does not read, so that nothing but the end of the connection can be sent to it.
+#[tokio::test]
+async fn a_request_that_is_given_up_closes_its_connection() {
+    const BODY: usize = 32 * 1024 * 1024;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let client = client(&format!("http://{}", listener.local_addr().expect("its address")));
+    let body = RequestBody::new(vec![b'x'; BODY].into(), Transmission::default());
+    let request = Request::post("http://upstream.example/").body(body).expect("a request");
+    let given_up = timeout(Duration::from_millis(200), client.send(None, request)).await;
+    assert!(given_up.is_err(), "it was answered");
+    let (mut stream, _) = listener.accept().await.expect("a connection");
+    let (mut buffer, mut received) = (vec![0; 1 << 20], 0);
+    while let Ok(read) = timeout(SOON, stream.read(&mut buffer)).await.expect("it is closed")
+        && read > 0
+    {
+        received += read;
+    }
+    assert!((1..BODY).contains(&received), "{received}");
+}
+
 #[tokio::test]
 async fn over_tls_a_server_without_http2_gets_http1() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
