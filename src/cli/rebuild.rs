@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use events::log::LogError;
 use events::log::lock::{FolderLock, LockHolder, lock_holder};
 use http::Method;
 use projections::views::{View, offline};
@@ -65,7 +66,10 @@ fn rebuild_here(dir: &Path, views: &[View]) -> Result<u64, Failure> {
     let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
     let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
     let rebuilt = offline::rebuild(dir, views, &mut |position, last| progress.at(position, last));
-    let position = rebuilt.map_err(Failure::failed)?;
+    let position = rebuilt.map_err(|error| match error {
+        offline::RebuildError::Log(LogError::OtherSchema(_)) => Failure::not_begun(error),
+        error => Failure::failed(error),
+    })?;
     progress.done();
     Ok(position)
 }

@@ -226,6 +226,12 @@ async fn a_life_that_cannot_be_is_named() {
                 "expired when it begins",
             ),
             (
+                "a number of a context that has more to it",
+                format!("UPDATE events SET metadata = metadata || 'x' WHERE position = {admitted}"),
+                admitted,
+                "metadata: ",
+            ),
+            (
                 "a context that is gone",
                 format!(
                     "DELETE FROM contexts WHERE number = (SELECT metadata FROM events WHERE position = {admitted})"

@@ -49,7 +49,8 @@ impl Template {
     pub fn relay(&self, chunk: &str, metered: &mut Metered, out: &mut BytesMut) -> Option<bool> {
         let ([before, after], [relayed_before, relayed_after]) = (&self.received, &self.relayed);
         let text = chunk.strip_prefix(&**before)?.strip_suffix(&**after)?;
-        if json::kind(text) != Kind::String || json::check(text).is_err() {
+        // A string alone: white space after it would not be measured as part of one.
+        if json::kind(text) != Kind::String || !text.ends_with('"') || json::check(text).is_err() {
             return None;
         }
         put_data_parts(out, &[relayed_before.as_bytes(), text.as_bytes(), relayed_after.as_bytes()]);
