@@ -61,7 +61,9 @@ fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> 
     }
     let last = match &verified {
         Ok(sound) => sound.events,
-        Err(VerifyError::Broken { position, .. } | VerifyError::StoredState { position, .. }) => position.saturating_sub(1),
+        Err(VerifyError::Broken { position, .. } | VerifyError::StoredState { position, .. }) => {
+            position.saturating_sub(1)
+        }
         Err(_) => 0,
     };
     check_wal(ledger, last)?;

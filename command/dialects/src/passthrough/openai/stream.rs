@@ -144,6 +144,8 @@ mod tests {
             1 => Just(r#""","finish_reason":"stop","x":"""#.to_owned()),
             1 => Just(r#"""},"delta":{"content":"""#.to_owned()),
             1 => Just(r#""\u0000""#.to_owned()),
+            1 => Just("\"spaced\" \t".to_owned()),
+            1 => Just(" \"spaced\"".to_owned()),
             1 => Just("7".to_owned()),
             1 => Just("null".to_owned()),
         ]
