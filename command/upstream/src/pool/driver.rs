@@ -1,13 +1,14 @@
 //! Who polls an HTTP/1.1 connection. In hyper it is a future beside its requests and responses. Polled by a task of its own,
 //! it hands every head and every chunk over to another task, and that wakes a sleeping core. So the request that has the
-//! connection polls it while it waits. A task of the pool polls it at all other times: it sees an idle connection close.
+//! connection polls it while it waits for a head or a chunk. A task of the pool polls it while it is idle, and sees it close.
 //!
-//! Guarantees: whoever polled the connection last is woken by it, and polls it again. A request that does not wait any more
-//! hands it back to the task.
+//! Guarantees: whoever polled the connection last is woken by it; a request leaves it to the task when its response has
+//! ended. Not guaranteed: that the connection goes on while its request waits for something else, such as a client that
+//! does not read. The rest of an upload then waits as well, until the request goes on or its deadline closes the connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 /// A connection that is polled from two sides. Clones are of the same connection.
@@ -66,8 +67,12 @@ impl Driver {
         if before.is_ready() {
             return before;
         }
-        // If the task polls it at this moment, that wakes whoever waits for what it brings.
-        let Ok(mut driven) = self.0.try_lock() else { return before };
+        let mut driven = match self.0.try_lock() {
+            Ok(driven) => driven,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // The task polls it at this moment: that wakes whoever waits for what it brings.
+            Err(TryLockError::WouldBlock) => return before,
+        };
         if driven.poll(context).is_ready() {
             driven.task.wake_by_ref();
         }
@@ -92,11 +97,59 @@ impl Driver {
 
 impl Driven {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        // Taken out while it is polled: a panic drops it, and whoever waits for it gets an error at once.
+        let Some(mut connection) = self.connection.take() else { return Poll::Ready(()) };
         let polled = connection.as_mut().poll(context);
-        if polled.is_ready() {
-            self.connection = None;
+        if polled.is_pending() {
+            self.connection = Some(connection);
         }
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Says that it was dropped.
+    struct Dropped(Arc<AtomicBool>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_panics_is_dropped_and_nobody_waits_for_it() {
+        let is_dropped = Arc::new(AtomicBool::new(false));
+        let held = Dropped(Arc::clone(&is_dropped));
+        let driver = Driver::new(async move {
+            let _held = held;
+            panic!("in the connection");
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.clone().run());
+        assert!(tasks.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())));
+        assert!(is_dropped.load(Ordering::SeqCst));
+        driver.take_over().await;
+        driver.clone().run().await;
+        driver.hand_back();
+        driver.close();
+    }
+
+    #[tokio::test]
+    async fn the_task_ends_when_the_connection_is_closed() {
+        let driver = Driver::new(std::future::pending());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.clone().run());
+        tokio::task::yield_now().await;
+        driver.close();
+        tasks.join_all().await;
+        driver.clone().run().await;
     }
 }
