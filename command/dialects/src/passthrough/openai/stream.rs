@@ -13,7 +13,7 @@ use crate::{Metered, Receipt, UpstreamFault, json};
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// Templates that one stream makes: each is a second look at a chunk, in vain where each chunk has its own fields.
+/// Templates that one stream makes: each copies a chunk, in vain where each chunk has its own fields.
 const TEMPLATES_MAX: u32 = 8;
 
 /// A stream to a client of the same dialect: the upstream's chunks with the frontend model, and without usage unless

@@ -134,7 +134,7 @@ impl<'a> Json<'a> {
         let now = (is_of_its_request(recorded), &recorded.context);
         if self.before != Some(now) {
             self.metadata.clear();
-            contexts.write_metadata(connection, recorded, &mut self.metadata)?;
+            contexts.write_metadata(connection, now, &mut self.metadata)?;
             self.before = Some(now);
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))

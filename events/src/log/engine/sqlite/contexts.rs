@@ -1,12 +1,11 @@
 //! The contexts of the events of requests. Each is stored once, without its request: the event has its number, and the request
 //! is the event's stream. All other events keep their whole context (ADR-0014).
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::compact_json;
 use crate::event::{Context, Recorded, StreamKind};
+use crate::ids::IdMap;
 use crate::log::LogError;
 
 const SELECT: &str = "SELECT number FROM contexts WHERE context = ?1";
@@ -17,7 +16,7 @@ const KEPT_MAX: usize = 4096;
 /// Writes contexts as `events.metadata`.
 #[derive(Default)]
 pub(super) struct Contexts {
-    numbers: HashMap<Context, i64>,
+    numbers: IdMap<Context, i64>,
 }
 
 impl Contexts {
@@ -25,13 +24,13 @@ impl Contexts {
     pub(super) fn write_metadata(
         &mut self,
         connection: &Connection,
-        recorded: &Recorded,
+        (is_of_its_request, context): (bool, &Context),
         out: &mut Vec<u8>,
     ) -> Result<(), LogError> {
-        if !is_of_its_request(recorded) {
-            return write_json(out, &recorded.context);
+        if !is_of_its_request {
+            return write_json(out, context);
         }
-        let context = Context { request_id: None, ..recorded.context.clone() };
+        let context = Context { request_id: None, ..context.clone() };
         let number = match self.numbers.get(&context) {
             Some(number) => *number,
             None => self.store(connection, context)?,
