@@ -1,7 +1,7 @@
 SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
        metadata, context
 FROM events
-    LEFT JOIN contexts ON number = CAST(metadata AS INTEGER) AND CAST(number AS TEXT) = metadata
+    LEFT JOIN contexts ON number = metadata AND CAST(number AS TEXT) = metadata
 WHERE position > ?1 AND position <= ?2
 ORDER BY position
 LIMIT ?3
