@@ -54,6 +54,8 @@ pub enum LeftOut {
     /// Its provider is deleted, or belongs to another tenant.
     NoProvider,
     NoPrice,
+    /// Its provider is of a kind that this version does not have: a later version recorded it.
+    KindUnknown,
     /// The request has a field that changes the cost, and the provider does not allow it.
     FieldNotAllowed,
     /// The client's own output cap is above the target's maximum.
@@ -67,6 +69,7 @@ impl fmt::Display for LeftOut {
         match self {
             Self::NoProvider => f.write_str("no live provider for this tenant"),
             Self::NoPrice => f.write_str("no price in force"),
+            Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
         }

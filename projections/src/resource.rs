@@ -44,7 +44,7 @@ pub fn put_person(body: &mut Value, person: Option<&PersonalData>) {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::{Budget, Key, Provider, ProviderKind, Scope, User};
+    use events::event::admin::{Budget, Key, Provider, ProviderKindName, Scope, User};
     use events::money::NanoUsd;
     use events::time::{Period, from_micros};
     use serde_json::json;
@@ -78,7 +78,7 @@ mod tests {
             timeout_ms: 1,
             idle_timeout_ms: 1,
             secret_generation: 3,
-            ..Provider::new(id("prv_"), "sim", ProviderKind::Simulator)
+            ..Provider::new(id("prv_"), "sim", ProviderKindName::literal("simulator"))
         };
         assert_eq!(provider.body().get("secret_generation"), None);
         let user = User::new(id("usr_"), id("ten_"), "digest");

@@ -26,6 +26,7 @@ mod http2_upstreams;
 mod inference_keys;
 mod isolation;
 mod keys;
+mod later_versions;
 mod limits;
 mod me;
 mod metrics;

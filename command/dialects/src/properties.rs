@@ -12,7 +12,7 @@ use super::*;
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
 /// All but the simulator, which speaks OpenAI's dialect.
 const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthropic];
-const _: () = assert!(SURFACES.len() == Surface::ALL.len() && DIALECTS.len() + 1 == upstreams::NAMES.len());
+const _: () = assert!(SURFACES.len() == Surface::ALL.len() && DIALECTS.len() + 1 == ProviderKind::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {
     "[^\u{0}]{0,16}"

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::event::admin::ProviderKindName;
+use events::named;
 use events::refusal::Refusal;
 use http::{HeaderValue, Request};
 use secrets::Secret;
@@ -27,23 +29,32 @@ use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 
 pub use super::framing::Framing;
-pub use events::event::admin::ProviderKind;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
 };
 pub use simulator::{KIND as DEV_KIND, SimulatedAnswer as InProcessAnswer, SimulatedBody as InProcessBody};
 
 macro_rules! upstreams {
-    ($($folder:ident => $kind:ident,)+) => {
+    ($($folder:ident => $kind:ident = $name:literal,)+) => {
         $(pub(crate) mod $folder;)+
 
-        /// The kinds by their names in administration and events.
-        pub const NAMES: &[(&str, ProviderKind)] = &[$(($folder::UPSTREAM.name, ProviderKind::$kind)),+];
+        named! {
+            /// A kind of provider that this version can call. Events record its name, which therefore never changes.
+            pub enum ProviderKind { $($kind = $name,)+ }
+        }
 
         /// The row of a kind.
         pub const fn of(kind: ProviderKind) -> &'static Upstream {
             match kind {
                 $(ProviderKind::$kind => &$folder::UPSTREAM,)+
+            }
+        }
+
+        impl From<ProviderKind> for ProviderKindName {
+            fn from(kind: ProviderKind) -> Self {
+                match kind {
+                    $(ProviderKind::$kind => const { Self::literal($name) },)+
+                }
             }
         }
 
@@ -89,15 +100,20 @@ macro_rules! upstreams {
 }
 
 upstreams! {
-    simulator => Simulator,
-    openai => Openai,
-    anthropic => Anthropic,
+    simulator => Simulator = "simulator",
+    openai => Openai = "openai",
+    anthropic => Anthropic = "anthropic",
+}
+
+impl ProviderKind {
+    /// The kind that an event names. `None` if this version does not have it: a later version recorded it.
+    pub fn recorded(name: &ProviderKindName) -> Option<Self> {
+        Self::parse(name.as_str())
+    }
 }
 
 /// A row of the table: the properties of one kind of provider.
 pub struct Upstream {
-    /// Name in administration and events.
-    pub name: &'static str,
     /// Name in traces: that of OpenTelemetry's conventions for generative AI, if they have one.
     pub telemetry_name: &'static str,
     pub transport: Transport,
@@ -202,13 +218,12 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    /// The table's words are those of events, and each kind is in it once.
     #[test]
-    fn every_kind_has_the_name_that_events_have() {
-        for (name, kind) in NAMES {
-            assert_eq!(serde_json::to_value(kind).expect("a word"), *name);
-            assert_eq!(of(*kind).name, *name);
+    fn every_kind_has_a_name_that_events_can_record() {
+        for kind in ProviderKind::ALL {
+            assert_eq!(ProviderKind::recorded(&(*kind).into()), Some(*kind));
         }
+        assert_eq!(ProviderKind::recorded(&"of_a_later_version".parse().expect("a name")), None);
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub async fn call(
     let mut body = UpstreamBody { source, idle, first_until, deadline, arrives_fast: false, rest, sent };
     if !(200..300).contains(&status) {
         let refusal = body.refusal_body().await;
-        let refusal = read_refusal(target.provider.kind, status, &headers, &refusal, gateway.clock.now());
+        let refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
         return Err(CallFailure::refused(refusal, &body.sent));
     }
     Ok(UpstreamResponse { upstream_request_id: upstream_request_id(&headers), body })

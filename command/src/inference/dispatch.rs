@@ -177,8 +177,7 @@ async fn begin_stream(
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
-    let relay =
-        running.relay.insert(Relay::new(target.provider.kind, request, request_id, &request.facts.model, created));
+    let relay = running.relay.insert(Relay::new(target.kind, request, request_id, &request.facts.model, created));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, RequestedCap};
+use dialects::{ClientRequest, ProviderKind, RequestedCap};
 use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
@@ -41,7 +41,8 @@ const NAMED_CAP_BYTES: u64 = 48;
 
 /// Plans a request.
 ///
-/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts.
+/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
+/// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers.
 pub fn plan(
     tables: &Tables,
     caller: &Caller,
@@ -76,7 +77,7 @@ pub fn plan(
         return Err(no_target(request, &order, &considered));
     }
     let output_cap = output_cap(request, tried().map(|(target, _)| target))?;
-    let targets: Vec<_> = tried().map(|(target, offer)| PlannedTarget::of(target, offer)).collect();
+    let targets: Vec<_> = tried().filter_map(|(target, offer)| PlannedTarget::of(target, offer)).collect();
     let bound = Bound::over(&targets, |_| prompt_bytes, output_cap, choices).ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, offer)| {
@@ -172,7 +173,7 @@ impl Plan {
     /// The body for a target.
     pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
         let outbound = target.outbound(self.output_cap, self.model.system_prefix.as_deref());
-        request.upstream_body(target.provider.kind, &outbound)
+        request.upstream_body(target.kind, &outbound)
     }
 }
 
@@ -186,7 +187,9 @@ fn evaluate<'a>(
 ) -> EvaluatedTarget<'a> {
     let mut considered = tables.evaluate(caller.chain.tenant, target, now);
     if let Some(offer) = considered.offer {
-        considered.left_out = if request.unpriced(&offer.provider.allowed_fields).is_some() {
+        considered.left_out = if ProviderKind::recorded(&offer.provider.kind).is_none() {
+            Some(LeftOut::KindUnknown)
+        } else if request.unpriced(&offer.provider.allowed_fields).is_some() {
             // Nobody vouches for the cost of this field.
             Some(LeftOut::FieldNotAllowed)
         } else {
@@ -206,7 +209,13 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     }
     let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| request.unpriced(&offer.provider.allowed_fields)).next();
-    refused.cloned().unwrap_or_else(|| unpriced(&request.facts.model))
+    if let Some(refused) = refused {
+        return refused.clone();
+    }
+    if order.left_out().any(|(_, why)| why == LeftOut::KindUnknown) {
+        return of_a_later_version(&request.facts.model);
+    }
+    unpriced(&request.facts.model)
 }
 
 /// The client's cap if it gave one, otherwise the default of the first target that has one.
@@ -229,6 +238,12 @@ fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
+}
+
+/// Another node, or this one after its upgrade, can serve it.
+fn of_a_later_version(model: &str) -> Refusal {
+    let message = "no provider of this model is of a kind that this version of the gateway knows: upgrade the gateway";
+    Refusal::new(ErrorCode::AllProvidersUnavailable, message).with("model", model).try_again()
 }
 
 fn beyond_counting(request: &ClientRequest) -> Refusal {

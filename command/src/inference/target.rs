@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dialects::upstreams::{self, Upstream};
-use dialects::{OutboundTarget, UpstreamCap};
+use dialects::{OutboundTarget, ProviderKind, UpstreamCap};
 use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;
@@ -14,6 +14,8 @@ use projections::tables::Offer;
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
     pub provider: Arc<Provider>,
+    /// The provider's kind.
+    pub kind: ProviderKind,
     pub backend: Backend,
     /// `provider/model`, as clients see it.
     pub name: String,
@@ -26,10 +28,13 @@ pub struct PlannedTarget {
 }
 
 impl PlannedTarget {
-    pub fn of(target: &Target, Offer { provider, price }: Offer<'_>) -> Self {
-        Self {
+    /// `None` if this version does not have the provider's kind.
+    pub fn of(target: &Target, Offer { provider, price }: Offer<'_>) -> Option<Self> {
+        let kind = ProviderKind::recorded(&provider.kind)?;
+        Some(Self {
             name: format!("{}/{}", provider.name, target.model),
             provider: Arc::clone(provider),
+            kind,
             backend: Backend {
                 provider_id: target.provider_id,
                 provider: provider.name.clone(),
@@ -37,13 +42,13 @@ impl PlannedTarget {
             },
             rates: price.value.rates,
             price_version: price.version,
-            tokenizer: target.tokenizer.filter(|_| upstreams::of(provider.kind).has_tokenizers),
+            tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
-        }
+        })
     }
 
     pub fn upstream(&self) -> &'static Upstream {
-        upstreams::of(self.provider.kind)
+        upstreams::of(self.kind)
     }
 
     /// What a dialect needs to write this target's body.

@@ -62,7 +62,7 @@ async fn read_answer(
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
     let whole = called.body.whole(&mut permit).await?;
-    let answer = read_whole(target.provider.kind, surface, whole);
+    let answer = read_whole(target.kind, surface, whole);
     let answer = answer.map_err(|FailedAnswer { fault, metered }| {
         running.answer_failed(metered);
         called.body.fault(fault)

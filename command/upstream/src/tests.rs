@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use events::event::admin::ProviderKind;
+use events::event::admin::ProviderKindName;
 use uuid::Uuid;
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -17,7 +17,7 @@ pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provid
         timeout_ms: 1000,
         idle_timeout_ms: 1000,
         secret_generation: 1,
-        ..Provider::new(ProviderId::from(Uuid::from_u128(id)), "local", ProviderKind::Openai)
+        ..Provider::new(ProviderId::from(Uuid::from_u128(id)), "local", ProviderKindName::literal("openai"))
     }
 }
 

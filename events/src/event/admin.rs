@@ -1,5 +1,7 @@
 //! The states of the nine resources, as administration's events carry them. None contains a person's name or e-mail.
 
+mod provider_kind_name;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,6 +18,7 @@ use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
+pub use provider_kind_name::ProviderKindName;
 
 /// The names that other systems have for a partner, a tenant or a user. They stay in the log for ever, so that neither may
 /// be personal data.
@@ -177,20 +180,12 @@ pub struct KeyRotated {
     pub previous_until: DateTime<Utc>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    Simulator,
-    Openai,
-    Anthropic,
-}
-
 /// An upstream. Its API key is sealed in a side table, never here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provider {
     pub provider_id: ProviderId,
     pub name: String,
-    pub kind: ProviderKind,
+    pub kind: ProviderKindName,
     /// Ends in `/v1` for `openai`, is the bare origin for `anthropic`, and is absent for the simulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
@@ -225,11 +220,11 @@ impl Provider {
     pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 
     /// A provider that all tenants share, without an address or an API key.
-    pub fn new(provider_id: ProviderId, name: impl Into<String>, kind: ProviderKind) -> Self {
+    pub fn new(provider_id: ProviderId, name: impl Into<String>, kind: impl Into<ProviderKindName>) -> Self {
         Self {
             provider_id,
             name: name.into(),
-            kind,
+            kind: kind.into(),
             base_url: None,
             tenant_id: None,
             allow_private_network: false,

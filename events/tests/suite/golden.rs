@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Price, Provider, ProviderKind,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Price, Provider, ProviderKindName,
     RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
@@ -116,7 +116,7 @@ fn samples() -> Vec<(Stream, Event)> {
         headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),
         output_cap_field: OutputCapField::MaxCompletionTokens,
         secret_generation: 1,
-        ..Provider::new(id(31), "openai-eu", ProviderKind::Openai)
+        ..Provider::new(id(31), "openai-eu", ProviderKindName::literal("openai"))
     };
     let model = Model {
         system_prefix: Some("Be brief.".to_owned()),

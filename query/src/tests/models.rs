@@ -1,6 +1,6 @@
 //! The models that a key may use.
 
-use ::events::event::admin::{Model, Price, Provider, ProviderKind, Strategy, Target};
+use ::events::event::admin::{Model, Price, Provider, ProviderKindName, Strategy, Target};
 use ::events::event::{Chain, Change, Event, Resource, Stream, StreamKind};
 use ::events::ids::{ModelId, PriceId, ProviderId};
 use ::events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
@@ -14,7 +14,11 @@ fn provider(number: u128) -> ProviderId {
 }
 
 fn named(number: u128, name: &str) -> Provider {
-    Provider { timeout_ms: 1, idle_timeout_ms: 1, ..Provider::new(provider(number), name, ProviderKind::Simulator) }
+    Provider {
+        timeout_ms: 1,
+        idle_timeout_ms: 1,
+        ..Provider::new(provider(number), name, ProviderKindName::literal("simulator"))
+    }
 }
 
 fn target(number: u128, priority: u32) -> Target {

@@ -17,7 +17,6 @@ use crate::framing::Framing;
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
-    name: "anthropic",
     telemetry_name: "anthropic",
     transport: Transport::Http(Endpoint {
         path: |_| "/v1/messages".into(),

@@ -19,7 +19,6 @@ use crate::shared_dialect::SharedDialect;
 pub use reader::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
-    name: "openai",
     telemetry_name: "openai",
     transport: Transport::Http(Endpoint {
         path: |_| "/chat/completions".into(),

@@ -49,12 +49,8 @@ use script::Script;
 pub const KIND: ProviderKind = ProviderKind::Simulator;
 
 /// The row of OpenAI, but in this process.
-pub const UPSTREAM: Upstream = Upstream {
-    name: "simulator",
-    telemetry_name: "simulator",
-    transport: Transport::InProcess(respond),
-    ..openai::UPSTREAM
-};
+pub const UPSTREAM: Upstream =
+    Upstream { telemetry_name: "simulator", transport: Transport::InProcess(respond), ..openai::UPSTREAM };
 
 /// A response of the simulator.
 pub struct SimulatedAnswer {

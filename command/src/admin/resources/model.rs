@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use dialects::upstreams;
+use dialects::{ProviderKind, upstreams};
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
@@ -74,7 +74,8 @@ fn slug() -> FieldType {
 fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
-        if target.tokenizer.is_some() && !upstreams::of(provider.kind).has_tokenizers {
+        let kind = ProviderKind::recorded(&provider.kind);
+        if target.tokenizer.is_some() && !kind.is_some_and(|kind| upstreams::of(kind).has_tokenizers) {
             let field = format!("targets[{index}].tokenizer");
             return Err(FieldError::new(field, "is not supported for this kind of provider").into());
         }

@@ -6,7 +6,7 @@ mod values;
 
 use std::sync::LazyLock;
 
-use dialects::upstreams;
+use dialects::ProviderKind;
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
@@ -35,7 +35,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required("name", text(NAME_LEN_MAX))
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
-        required("kind", one_of(upstreams::NAMES)).fixed(),
+        required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
             "With /v1 for openai, the bare origin for anthropic. To change its scheme, host or port, also send \
                  api_key: a new one, or null to remove it",

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use events::event::admin::{Provider, ProviderKind};
+use dialects::ProviderKind;
+use events::event::admin::Provider;
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
 use events::log::{Append, Basis};

@@ -1,7 +1,8 @@
 //! The rules of a provider: which kinds have an address, which addresses are allowed, and where its API key may be sent.
 
-use dialects::upstreams::{self, Transport};
-use events::event::admin::{OutputCapField, Provider, ProviderKind};
+use dialects::ProviderKind;
+use dialects::upstreams::{self, Transport, Upstream};
+use events::event::admin::{OutputCapField, Provider};
 use serde_json::{Map, Value, json};
 
 use crate::admin::field_values::{self, FieldValues};
@@ -42,12 +43,12 @@ impl Rules for Provider {
     }
 
     fn validated_new(self) -> Result<Self, RuleError> {
-        require_no_overlap(self.kind, self.base_url.as_deref())?;
+        require_no_overlap(upstream(&self)?, self.base_url.as_deref())?;
         self.validated()
     }
 
     fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
-        require_no_overlap(self.kind, change.text(BASE_URL))?;
+        require_no_overlap(upstream(self)?, change.text(BASE_URL))?;
         require_same_origin_for_key(self, change)?;
         let mut changed = self.changed_by(change)?;
         if change.has(API_KEY) {
@@ -57,7 +58,7 @@ impl Rules for Provider {
     }
 
     fn validated(self) -> Result<Self, RuleError> {
-        let upstream = upstreams::of(self.kind);
+        let upstream = upstream(&self)?;
         let (field, reason) = match (&upstream.transport, &self.base_url) {
             (Transport::InProcess(_), Some(_)) => (BASE_URL, "must be absent: the simulator has no address".to_owned()),
             (Transport::InProcess(_), None) if self.secret_generation > 0 => {
@@ -65,7 +66,7 @@ impl Rules for Provider {
             }
             (Transport::Http(_), None) => (BASE_URL, "is required: every kind except simulator needs it".to_owned()),
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
-                let name = upstream.name;
+                let name = &self.kind;
                 let reason = format!(
                     "is only for kind openai: a request to {name} is translated, and fields unknown to it are left out"
                 );
@@ -80,11 +81,18 @@ impl Rules for Provider {
     }
 }
 
+/// Errors: a later version recorded the provider, and this one does not know its kind.
+fn upstream(provider: &Provider) -> Result<&'static Upstream, RuleError> {
+    let known = ProviderKind::recorded(&provider.kind).map(upstreams::of);
+    known.ok_or_else(|| {
+        RuleError::of_field("kind", format!("{} is unknown to this version of the gateway", provider.kind))
+    })
+}
+
 /// Errors: the address ends in a path that the gateway appends. Only new addresses are checked: one that was set before this
 /// rule existed may stay.
-fn require_no_overlap(kind: ProviderKind, base_url: Option<&str>) -> Result<(), RuleError> {
-    let endpoint = upstreams::of(kind).endpoint();
-    match base_url.and_then(|address| endpoint?.wrong_end_of(address)) {
+fn require_no_overlap(upstream: &Upstream, base_url: Option<&str>) -> Result<(), RuleError> {
+    match base_url.and_then(|address| upstream.endpoint()?.wrong_end_of(address)) {
         Some(overlap) => {
             let reason = format!("must not end in {overlap}: the gateway appends that path itself");
             Err(RuleError::of_field(BASE_URL, reason))
@@ -109,6 +117,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use events::event::Resource;
+    use events::event::admin::ProviderKindName;
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End};
@@ -125,7 +134,7 @@ mod tests {
     }
 
     fn simulator() -> Provider {
-        Provider { kind: ProviderKind::Simulator, base_url: None, secret_generation: 0, ..openai("") }
+        Provider { kind: ProviderKind::Simulator.into(), base_url: None, secret_generation: 0, ..openai("") }
     }
 
     fn refused(field: &str, reason: &str) -> RuleError {
@@ -148,6 +157,16 @@ mod tests {
         given([]).when(Create(with)).then_refused(refused(BASE_URL, "must be absent: the simulator has no address"));
         let keyed = Provider { secret_generation: 1, ..simulator() };
         given([]).when(Create(keyed)).then_refused(refused(API_KEY, "must be absent: the simulator needs no API key"));
+    }
+
+    #[test]
+    fn a_provider_of_an_unknown_kind_is_ended_but_not_changed() {
+        let later = Provider { kind: ProviderKindName::literal("later"), ..openai(PUBLIC) };
+        let reason = "later is unknown to this version of the gateway";
+        for fields in [json!({ "name": "p" }), json!({ "base_url": PUBLIC, "api_key": "k" })] {
+            given([created(later.clone())]).when(change(&fields)).then_refused(refused("kind", reason));
+        }
+        given([created(later)]).when(End).then([ended::<Provider>(id(1))]);
     }
 
     #[test]
@@ -185,7 +204,7 @@ mod tests {
             .then([changed(Provider { name: "p".into(), ..allowing.clone() })]);
         let none = change(&json!({ "allowed_fields": [] }));
         given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
-        let anthropic = Provider { kind: ProviderKind::Anthropic, ..openai("https://api.example.com") };
+        let anthropic = Provider { kind: ProviderKind::Anthropic.into(), ..openai("https://api.example.com") };
         let reason =
             "is only for kind openai: a request to anthropic is translated, and fields unknown to it are left out";
         let not_taken = || refused("allowed_fields", reason);
