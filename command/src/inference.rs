@@ -57,6 +57,7 @@ use timeline::RequestTimeline;
 pub use abandoned::AbandonedCalls;
 pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
+pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 
 /// The routes of every surface: `POST /v1/inference/chat` and Chat Completions. Each request carries its id and its caller

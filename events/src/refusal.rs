@@ -53,7 +53,7 @@ named! {
         ViewBehind = "VIEW_BEHIND",
         /// A query ran too long, or waited too long for other callers' queries.
         QueryTimeout = "QUERY_TIMEOUT",
-        /// Several upstreams could serve the model and all of them failed.
+        /// Several upstreams could serve the model and all of them failed; or only a later version knows their kind.
         AllProvidersUnavailable = "ALL_PROVIDERS_UNAVAILABLE",
         /// The gateway has no memory left for this key, for this tenant, or at all.
         Overloaded = "OVERLOADED",

@@ -290,6 +290,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         hasher,
     });
+    inference::warn_of_unknown_kinds(&tables.load());
     let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
     let gateway = Gateway {
         log: log.clone(),

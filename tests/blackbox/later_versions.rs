@@ -1,4 +1,4 @@
-//! What a later version recorded: a log that has it is read, and what this version cannot do is refused by name.
+//! A provider of a kind that only a later version knows: its event is read, and what this version cannot do is refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::json;
 use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
-use crate::tenant::{Tenant, made};
+use crate::tenant::{NATIVE, Tenant, made};
 
 const PROVIDER: &str = "prv_0000000000000000000000000000000b";
 
@@ -59,7 +59,17 @@ async fn a_provider_of_a_later_versions_kind_is_shown_and_ended_but_neither_call
     }
     let served = tenant.chat("both").await.must(200);
     assert_eq!(served.header("x-ledgerway-backend"), format!("{}/ok", tenant.name));
-    tenant.chat("later").await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
+    for refused in [tenant.chat("later").await, tenant.openai("later").await] {
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{}", refused.json());
+        assert_eq!(gateway.types_of(&refused.request_id()).await, ["inference.refused.v1"], "nothing is held for it");
+    }
+    // It cannot be said what the provider of the later version would accept.
+    let capped = json!({ "provider_id": tenant.provider, "model": "ok", "priority": 1, "max_output_tokens": 10 });
+    made(operator, "/models", json!({ "name": tenant.model("capped"), "targets": [later, capped] })).await;
+    let mut ask = tenant.ask("capped");
+    ask["max_output_tokens"] = 100.into();
+    tenant.app.post(NATIVE, &ask).await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
+    assert!(gateway.stderr().contains("this version does not know its kind"), "the start warns of it");
 
     let changed = operator.patch(&path, &json!({ "name": "renamed" })).await.must_be(400, "INVALID_REQUEST").json();
     assert_eq!(changed["error"]["details"]["field"], "kind", "{changed}");

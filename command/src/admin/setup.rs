@@ -181,7 +181,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
         let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
         if let Some(existing) =
-            of_that_name.iter().find(|provider| ProviderKind::recorded(&provider.kind) == Some(DEV_KIND))
+            of_that_name.iter().find(|provider| ProviderKind::named(&provider.kind) == Some(DEV_KIND))
         {
             return Ok(existing.provider_id);
         }

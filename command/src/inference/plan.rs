@@ -71,18 +71,23 @@ pub fn plan(
         None => Ok(()),
     });
     tracing::debug!(%request_id, model = &request.facts.model, order = %order_in_words, "targets are chosen");
-    let offered = |at: usize| considered.get(at).and_then(|considered| Some((considered.target, considered.offer?)));
+    let offered = |at: usize| {
+        let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
+        let offer = (*offer)?;
+        Some((ProviderKind::named(&offer.provider.kind)?, *target, offer))
+    };
     let tried = || order.tried().filter_map(offered);
     if tried().next().is_none() {
         return Err(no_target(request, &order, &considered));
     }
-    let output_cap = output_cap(request, tried().map(|(target, _)| target))?;
-    let targets: Vec<_> = tried().filter_map(|(target, offer)| PlannedTarget::of(target, offer)).collect();
+    let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
+    let targets: Vec<_> = tried().map(|(kind, target, offer)| PlannedTarget::of(kind, target, offer)).collect();
     let bound = Bound::over(&targets, |_| prompt_bytes, output_cap, choices).ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
-    let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, offer)| {
-        Some(line.above(CostLine::of(&offer.price.value.rates, prompt_bytes, choices)?))
-    });
+    let excluded =
+        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, _, offer)| {
+            Some(line.above(CostLine::of(&offer.price.value.rates, prompt_bytes, choices)?))
+        });
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -187,7 +192,7 @@ fn evaluate<'a>(
 ) -> EvaluatedTarget<'a> {
     let mut considered = tables.evaluate(caller.chain.tenant, target, now);
     if let Some(offer) = considered.offer {
-        considered.left_out = if ProviderKind::recorded(&offer.provider.kind).is_none() {
+        considered.left_out = if ProviderKind::named(&offer.provider.kind).is_none() {
             Some(LeftOut::KindUnknown)
         } else if request.unpriced(&offer.provider.allowed_fields).is_some() {
             // Nobody vouches for the cost of this field.
@@ -203,19 +208,17 @@ fn evaluate<'a>(
 }
 
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
+    // First: what the request lacks for the other targets says nothing about this one.
+    if order.left_out().any(|(_, why)| why == LeftOut::KindUnknown) {
+        return kind_unknown();
+    }
     let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
     if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
         return request.facts.output_cap.refuse(format!("must be at most {widest} for this model"));
     }
     let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| request.unpriced(&offer.provider.allowed_fields)).next();
-    if let Some(refused) = refused {
-        return refused.clone();
-    }
-    if order.left_out().any(|(_, why)| why == LeftOut::KindUnknown) {
-        return of_a_later_version(&request.facts.model);
-    }
-    unpriced(&request.facts.model)
+    refused.cloned().unwrap_or_else(|| unpriced(&request.facts.model))
 }
 
 /// The client's cap if it gave one, otherwise the default of the first target that has one.
@@ -240,10 +243,11 @@ fn unpriced(model: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 
-/// Another node, or this one after its upgrade, can serve it.
-fn of_a_later_version(model: &str) -> Refusal {
-    let message = "no provider of this model is of a kind that this version of the gateway knows: upgrade the gateway";
-    Refusal::new(ErrorCode::AllProvidersUnavailable, message).with("model", model).try_again()
+/// Tried again, the request may reach a node of the version that recorded the provider.
+fn kind_unknown() -> Refusal {
+    let message = "this version of the gateway cannot call the provider of this model, which a later version recorded: try \
+         again, or ask the operator to upgrade the gateway";
+    Refusal::new(ErrorCode::AllProvidersUnavailable, message).try_again()
 }
 
 fn beyond_counting(request: &ClientRequest) -> Refusal {

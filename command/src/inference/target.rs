@@ -8,13 +8,13 @@ use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;
 use events::output_cap::OutputCap;
-use projections::tables::Offer;
+use projections::tables::{Offer, Tables};
 
 /// A target, with its provider and the price that it would be billed at.
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
     pub provider: Arc<Provider>,
-    /// The provider's kind.
+    /// The provider's own `kind` is only a name.
     pub kind: ProviderKind,
     pub backend: Backend,
     /// `provider/model`, as clients see it.
@@ -28,10 +28,8 @@ pub struct PlannedTarget {
 }
 
 impl PlannedTarget {
-    /// `None` if this version does not have the provider's kind.
-    pub fn of(target: &Target, Offer { provider, price }: Offer<'_>) -> Option<Self> {
-        let kind = ProviderKind::recorded(&provider.kind)?;
-        Some(Self {
+    pub fn of(kind: ProviderKind, target: &Target, Offer { provider, price }: Offer<'_>) -> Self {
+        Self {
             name: format!("{}/{}", provider.name, target.model),
             provider: Arc::clone(provider),
             kind,
@@ -44,7 +42,7 @@ impl PlannedTarget {
             price_version: price.version,
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
-        })
+        }
     }
 
     pub fn upstream(&self) -> &'static Upstream {
@@ -61,6 +59,16 @@ impl PlannedTarget {
             },
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
+        }
+    }
+}
+
+/// Warns of every provider that this version cannot call, because a later one recorded its kind.
+pub fn warn_of_unknown_kinds(tables: &Tables) {
+    for entry in tables.providers().filter(|entry| entry.is_live()) {
+        let Provider { provider_id, name, kind, .. } = &*entry.value;
+        if ProviderKind::named(kind).is_none() {
+            tracing::warn!(%provider_id, name, %kind, "a provider is not called: this version does not know its kind");
         }
     }
 }

@@ -25,10 +25,12 @@ fn names_a_variant(line: &str, name: &str) -> bool {
     })
 }
 
-/// `file: line` of all lines of a crate that name a variant.
+/// `file: line` of all lines of a crate that name a variant, or a kind by its recorded name.
 fn asking(member: &str) -> Vec<String> {
-    let asks =
-        |line: &str| !line.trim_start().starts_with("//") && ENUMS.iter().any(|name| names_a_variant(line, name));
+    let asks = |line: &str| {
+        !line.trim_start().starts_with("//")
+            && (ENUMS.iter().any(|name| names_a_variant(line, name)) || line.contains("ProviderKindName::literal("))
+    };
     let lines = |(path, code): (std::path::PathBuf, String)| {
         let lines = code.lines().filter(|line| asks(line));
         lines.map(|line| format!("{}: {}", path.display(), line.trim())).collect::<Vec<_>>()

@@ -2,7 +2,7 @@
 //!
 //! Which kinds there are is not a fact of the log: the table of upstreams defines them, and this crate does not know it.
 //! A log may name a kind that this version does not have, because a later version wrote it. Such an event is read like any
-//! other, and only calls to that provider are refused.
+//! other. The provider is not called and cannot be changed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,8 +23,9 @@ impl ProviderKindName {
         Self(Cow::Borrowed(name))
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// What this name stands for in a table.
+    pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
+        table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
     }
 }
 
@@ -64,7 +65,7 @@ mod tests {
     fn a_name_is_read_whether_or_not_this_version_has_the_kind() {
         for name in ["openai", "bedrock", "vertex_2", "a", &"k".repeat(32)] {
             let read: ProviderKindName = serde_json::from_value(name.into()).expect("a name");
-            assert_eq!((read.as_str(), serde_json::to_value(&read).expect("text")), (name, name.into()));
+            assert_eq!((&*read.0, serde_json::to_value(&read).expect("text")), (name, name.into()));
         }
     }
 

@@ -66,9 +66,9 @@ impl Rules for Provider {
             }
             (Transport::Http(_), None) => (BASE_URL, "is required: every kind except simulator needs it".to_owned()),
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
-                let name = &self.kind;
+                let kind = &self.kind;
                 let reason = format!(
-                    "is only for kind openai: a request to {name} is translated, and fields unknown to it are left out"
+                    "is only for kind openai: a request to {kind} is translated, and fields unknown to it are left out"
                 );
                 ("allowed_fields", reason)
             }
@@ -83,9 +83,13 @@ impl Rules for Provider {
 
 /// Errors: a later version recorded the provider, and this one does not know its kind.
 fn upstream(provider: &Provider) -> Result<&'static Upstream, RuleError> {
-    let known = ProviderKind::recorded(&provider.kind).map(upstreams::of);
+    let known = ProviderKind::named(&provider.kind).map(upstreams::of);
     known.ok_or_else(|| {
-        RuleError::of_field("kind", format!("{} is unknown to this version of the gateway", provider.kind))
+        let kind = &provider.kind;
+        let reason = format!(
+            "this provider has the kind \"{kind}\", which this version of the gateway does not know: upgrade it first"
+        );
+        RuleError::of_field("kind", reason)
     })
 }
 
@@ -162,7 +166,8 @@ mod tests {
     #[test]
     fn a_provider_of_an_unknown_kind_is_ended_but_not_changed() {
         let later = Provider { kind: ProviderKindName::literal("later"), ..openai(PUBLIC) };
-        let reason = "later is unknown to this version of the gateway";
+        let reason =
+            "this provider has the kind \"later\", which this version of the gateway does not know: upgrade it first";
         for fields in [json!({ "name": "p" }), json!({ "base_url": PUBLIC, "api_key": "k" })] {
             given([created(later.clone())]).when(change(&fields)).then_refused(refused("kind", reason));
         }
