@@ -15,7 +15,7 @@ mod welcome;
 
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -127,8 +127,21 @@ fn find_ledger(data: &DataArgs, flags: &Flags) -> Result<PathBuf, Failure> {
     if ledger.is_file() {
         return Ok(ledger);
     }
+    if !flags.has(setting::DATA) && variable(setting::DATA.variable).is_none() {
+        return Err(Failure::NotBegun(no_ledger_here(&ledger)));
+    }
     let name = flags.name_of(setting::DATA);
     Err(Failure::NotBegun(format!("there is no {}: {name} must be the data folder of a gateway", ledger.display())))
+}
+
+/// The sentence for a default folder that is not there: most likely the current folder is the wrong one.
+fn no_ledger_here(ledger: &Path) -> String {
+    let ledger = ledger.strip_prefix(".").unwrap_or(ledger).display();
+    let here =
+        std::env::current_dir().map_or_else(|_| "the current folder".to_owned(), |dir| dir.display().to_string());
+    format!(
+        "there is no {ledger} in {here}: run this where you started `ledgerway serve`, or give the data folder with --data DIR"
+    )
 }
 
 /// The most characters that are printed of a name.

@@ -112,9 +112,14 @@ impl Flags {
         Self { variables: variables.collect() }
     }
 
+    /// True if the setting was given as a flag.
+    pub fn has(&self, setting: Setting) -> bool {
+        self.variables.contains(setting.variable)
+    }
+
     /// The name under which the setting was given.
     pub fn name_of(&self, setting: Setting) -> String {
-        if self.variables.contains(setting.variable) { setting.flag() } else { setting.variable.to_owned() }
+        if self.has(setting) { setting.flag() } else { setting.variable.to_owned() }
     }
 
     /// The error for a wrong value.

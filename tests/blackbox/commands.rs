@@ -59,6 +59,20 @@ async fn status_says_how_the_folder_stands_with_and_without_a_gateway() {
     assert!(code == Some(2) && err.contains("--data must be the data folder"), "{err}");
 }
 
+/// Nobody gave a folder, so it is the current folder that is most likely wrong.
+#[test]
+fn in_a_folder_without_data_a_command_says_where_to_run_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().canonicalize().expect("its path");
+    for command in ["status", "verify", "rebuild"] {
+        let ended = ledgerway().arg(command).current_dir(&here).output().expect("the binary starts");
+        let err = String::from_utf8(ended.stderr).expect("text");
+        let begins = format!("ledgerway: there is no ledgerway-data/ledger.db in {}: ", here.display());
+        assert!(ended.status.code() == Some(2) && err.starts_with(&begins), "{err}");
+        assert!(err.trim().ends_with("give the data folder with --data DIR") && !err.contains("LEDGERWAY_"), "{err}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_counts_the_holds_that_a_dead_process_left() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
