@@ -249,7 +249,8 @@ async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
     used.gateway.start_again();
     let (code, words) = reseal(&data, &[(previous, &old), (given, NEW)], &[]);
     assert!(code == Some(2) && words.contains("another process is using"), "{words}");
-    assert!(words.contains(&format!("`ledgerway status --data {}`", data.display())), "{words}");
+    let stop = format!("{} (http://127.0.0.1:{}): stop it first", data.display(), used.gateway.port());
+    assert!(words.contains(&stop), "{words}");
 }
 
 /// Holds: bin.reseal

@@ -19,12 +19,12 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub enum FolderError {
     #[error("cannot use the data folder {}: {source}", path.display())]
     Unusable { path: PathBuf, source: std::io::Error },
-    #[error(
-        "another process is using the data folder {}; `ledgerway status --data {}` shows where it listens",
-        path.display(),
-        path.display()
-    )]
-    InUse { path: PathBuf },
+    #[error("another process is using the data folder {}{}: stop it first", path.display(), in_brackets(url.as_deref()))]
+    InUse {
+        path: PathBuf,
+        /// The URL of the process, if it has published one.
+        url: Option<String>,
+    },
 }
 
 /// Holds the lock of a folder: until it is dropped, no other process may serve or change the folder.
@@ -40,7 +40,10 @@ impl FolderLock {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if tried < TRIES => std::thread::sleep(BETWEEN_TRIES),
-                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: dir.to_owned() }),
+                Err(TryLockError::WouldBlock) => {
+                    let url = published_address(dir).unwrap_or_default();
+                    return Err(FolderError::InUse { path: dir.to_owned(), url });
+                }
                 Err(TryLockError::Error(source)) => return Err(folder(source)),
             }
         }
@@ -62,21 +65,26 @@ pub enum LockHolder {
 
 /// Finds out who holds the lock. Read-only.
 pub fn lock_holder(dir: &Path) -> std::io::Result<LockHolder> {
-    let path = dir.join(LOCK_FILE);
-    let file = match File::open(&path) {
+    let file = match File::open(dir.join(LOCK_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(LockHolder::Nobody),
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(LockHolder::Nobody),
-        Err(TryLockError::WouldBlock) => {
-            let text = std::fs::read_to_string(&path)?;
-            let url = text.trim();
-            Ok(if url.is_empty() { LockHolder::WithoutAddress } else { LockHolder::At(url.to_owned()) })
-        }
+        Err(TryLockError::WouldBlock) => Ok(published_address(dir)?.map_or(LockHolder::WithoutAddress, LockHolder::At)),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// The URL in the lock file; `None` if it has none.
+fn published_address(dir: &Path) -> std::io::Result<Option<String>> {
+    let text = std::fs::read_to_string(dir.join(LOCK_FILE))?;
+    Ok(Some(text.trim().to_owned()).filter(|url| !url.is_empty()))
+}
+
+fn in_brackets(url: Option<&str>) -> String {
+    url.map_or_else(String::new, |url| format!(" ({url})"))
 }
 
 /// Writes the URL of this process, which must hold the lock, into the lock file.
@@ -98,7 +106,8 @@ mod tests {
         assert_eq!(holder(), LockHolder::WithoutAddress);
         publish_address(dir.path(), "http://127.0.0.1:1").expect("an address");
         assert_eq!(holder(), LockHolder::At("http://127.0.0.1:1".to_owned()));
-        assert!(matches!(FolderLock::take(dir.path()), Err(FolderError::InUse { .. })));
+        let refused = FolderLock::take(dir.path()).err().expect("the lock is held").to_string();
+        assert!(refused.ends_with(" (http://127.0.0.1:1): stop it first"), "{refused}");
         drop(lock);
         assert_eq!(holder(), LockHolder::Nobody);
         let _lock = FolderLock::take(dir.path()).expect("the lock");
