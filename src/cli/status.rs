@@ -91,7 +91,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         std::thread::sleep(VIEW_READ_INTERVAL);
         views_summary = read_views(&[])?;
     }
-    let refusals = views_summary.as_ref().map(|views_summary| views_summary.refusals.as_slice()).unwrap_or_default();
+    let refusals = known_refusals(views_summary.as_ref()).unwrap_or_default();
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
     let owners: Vec<(StreamKind, String)> =
@@ -120,6 +120,11 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         views_summary,
         keyless,
     })
+}
+
+/// Log positions of today's refusals; `None` if no view knows them.
+fn known_refusals(views_summary: Option<&ViewsSummary>) -> Option<&[u64]> {
+    views_summary?.refusals.as_deref()
 }
 
 fn is_behind(views_summary: &ViewsSummary, head: u64) -> bool {

@@ -55,6 +55,10 @@ async fn status_says_how_the_folder_stands_with_and_without_a_gateway() {
     let dead = status(&gateway);
     assert_eq!((&dead["running"], &dead["listening"]), (&json!(false), &Value::Null));
     assert_eq!(dead["head"], running["head"]);
+    assert!(!screen.contains("unknown"), "{screen}");
+    std::fs::remove_file(gateway.data().join("views.db")).expect("the views");
+    let (code, screen, _) = run(&["status"], Some(&gateway.data()));
+    assert!(code == Some(0) && screen.contains("refusals of today are unknown until the views are built"), "{screen}");
     let (code, _, err) = run(&["status"], Some(Path::new("/nonexistent")));
     assert!(code == Some(2) && err.contains("--data must be the data folder"), "{err}");
 }

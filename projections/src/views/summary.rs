@@ -27,8 +27,8 @@ pub struct ViewsSummary {
     pub views: Vec<(View, Option<Checkpoint>)>,
     /// Spending by tenant, highest first; `None` without rows of this version.
     pub spent: Option<Vec<TenantSpending>>,
-    /// Log positions of the refusals since then, newest first; at most [`REFUSALS_MAX`].
-    pub refusals: Vec<u64>,
+    /// Log positions of the refusals since then, newest first; at most [`REFUSALS_MAX`]. `None` without rows of this version.
+    pub refusals: Option<Vec<u64>>,
     /// The names that were asked for, by id. Views have no names of users.
     pub names: HashMap<String, String>,
 }
@@ -65,7 +65,7 @@ pub fn summarize(
     let has = |view| is_of_this_version(&views, view);
     let spent = SPENT_FROM.into_iter().all(has).then(|| spent_since(&db, since, tenants)).transpose()?;
     let names = if has(View::Catalogue) { names_of(&db, named)? } else { HashMap::new() };
-    let refusals = if has(View::Inferences) { refusals_since(&db, since)? } else { Vec::new() };
+    let refusals = has(View::Inferences).then(|| refusals_since(&db, since)).transpose()?;
     Ok(Some(ViewsSummary { views, spent, refusals, names }))
 }
 

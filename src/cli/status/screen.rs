@@ -6,7 +6,7 @@ use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
 use super::super::printable;
-use super::{SHOWN_MAX, Status};
+use super::{SHOWN_MAX, Status, known_refusals};
 
 /// One screen, one line per part.
 pub fn render(status: &Status) -> String {
@@ -91,6 +91,14 @@ fn today(status: &Status) -> Vec<String> {
 }
 
 fn budgets(status: &Status) -> Vec<String> {
+    let mut lines = near_limits(status);
+    if known_refusals(status.views_summary.as_ref()).is_none() {
+        lines.push("refusals of today are unknown until the views are built".to_owned());
+    }
+    lines
+}
+
+fn near_limits(status: &Status) -> Vec<String> {
     if status.near.is_empty() {
         return vec!["none near its limit".to_owned()];
     }
