@@ -10,7 +10,6 @@ pub mod setting;
 mod tracing;
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,12 +103,11 @@ impl Config {
 
     /// The error for an address of `setting` on which the server cannot listen.
     pub fn listen_failed(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
-        let problem = match error.kind() {
-            ErrorKind::AddrInUse => format!("is {address}, which is already in use; choose another port"),
-            _ => format!("is {address}, and listening there failed ({error})"),
-        };
-        let example = free_example(setting, address.port());
-        self.flags.wrong_with(setting, problem, &example)
+        if error.kind() == ErrorKind::AddrInUse {
+            let problem = format!("is {address}, which is already in use; choose another port");
+            return self.flags.wrong_with(setting, problem, &address.with_next_port().to_string());
+        }
+        self.flags.wrong(setting, format!("is {address}, and listening there failed ({error})"))
     }
 
     /// The error for a host name of `setting` that does not resolve.
@@ -121,17 +119,6 @@ impl Config {
     pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
         self.flags.wrong(setting::DATA, problem)
-    }
-}
-
-/// The setting's example, or the next port if the example is the one that was tried.
-fn free_example(setting: Setting, tried: u16) -> String {
-    match setting.example.parse::<SocketAddr>() {
-        Ok(mut example) if example.port() == tried => {
-            example.set_port(tried.saturating_add(1));
-            example.to_string()
-        }
-        Ok(_) | Err(_) => setting.example.to_owned(),
     }
 }
 
@@ -279,10 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_answered_with_another_one_as_the_example() {
+    fn a_port_in_use_is_answered_with_the_next_one_as_the_example() {
         let taken = std::io::Error::from(ErrorKind::AddrInUse);
         let config = Config::read(&args(), &Flags::default(), |_| None).expect("a configuration");
-        for (tried, example) in [("127.0.0.1:8080", "127.0.0.1:8081"), ("0.0.0.0:80", "127.0.0.1:8080")] {
+        for (tried, example) in [
+            ("127.0.0.1:8080", "127.0.0.1:8081"),
+            ("0.0.0.0:80", "0.0.0.0:81"),
+            ("localhost:9090", "localhost:9091"),
+            ("[::1]:65535", "[::1]:65534"),
+        ] {
             let wrong =
                 config.listen_failed(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
             assert_eq!(wrong.advice, setting::Advice::Example(format!("LEDGERWAY_LISTEN={example}")), "{wrong}");

@@ -31,10 +31,12 @@ impl ListenAddress {
         is_name.then(|| Self::Name { host: host.to_owned(), port })
     }
 
-    pub const fn port(&self) -> u16 {
+    /// The same address with the next port, which is often free if this one is taken.
+    pub fn with_next_port(&self) -> Self {
+        let next = |port: u16| port.checked_add(1).unwrap_or(u16::MAX - 1);
         match self {
-            Self::Address(address) => address.port(),
-            Self::Name { port, .. } => *port,
+            Self::Address(address) => Self::Address(SocketAddr::new(address.ip(), next(address.port()))),
+            Self::Name { host, port } => Self::Name { host: host.clone(), port: next(*port) },
         }
     }
 
@@ -76,7 +78,6 @@ mod tests {
         for fine in ["127.0.0.1:8080", "[::1]:0", "0.0.0.0:80", "localhost:8080", "gateway-1.internal:65535", "a_b:1"] {
             let found = ListenAddress::parse(fine).expect("an address");
             assert_eq!(found.to_string(), fine);
-            assert_eq!(found.port().to_string(), fine.rsplit(':').next().expect("a port"));
         }
         let long = format!("{}:1", "a".repeat(NAME_LEN_MAX + 1));
         for wrong in [
