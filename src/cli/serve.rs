@@ -139,12 +139,16 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let got_second_signal = keep_serving(&config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
-    let got_second_signal = got_second_signal
-        || tokio::select! {
-            () = async { in_flight.drain().await; abandoned.drain().await } => false,
-            () = tokio::time::sleep(config.drain_timeout) => false,
-            () = signals.next() => true,
-        };
+    let (all_ended, got_second_signal) = if got_second_signal {
+        (false, true)
+    } else {
+        tokio::select! {
+            () = async { in_flight.drain().await; abandoned.drain().await } => (true, false),
+            () = tokio::time::sleep(config.drain_timeout) => (false, false),
+            () = signals.next() => (false, true),
+        }
+    };
+    let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned.count() };
     if !got_second_signal {
         tokio::time::sleep(LAST_BYTES_WAIT).await;
     }
@@ -166,6 +170,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         tracing::error!("the engines did not stop in time; the next start recovers the log as far as it is durable");
         // Dropping the log would wait for its writer, which hangs.
         std::process::exit(1);
+    }
+    match cut_off {
+        0 => tracing::info!("stopped: all requests ended"),
+        requests => tracing::info!(requests, "stopped: requests were cut off"),
     }
     Ok(got_second_signal)
 }

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
+
+/// The last line of the log.
+fn last_line(gateway: &Gateway) -> Value {
+    let log = gateway.stderr();
+    serde_json::from_str(log.lines().last().expect("a line")).expect("a line of JSON")
+}
 
 /// Holds: bin.drain, query.health
 #[tokio::test(flavor = "multi_thread")]
@@ -38,6 +44,7 @@ async fn sigterm_lets_what_is_in_flight_end_and_refuses_what_is_new() {
     assert!(events.last().is_some_and(|event| event.is_done()), "{events:?}");
     let answered = whole.join_next().await.expect("an answer").expect("no panic").must(200).request_id();
     assert_eq!(gateway.wait_for_end(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(last_line(&gateway)["message"], "stopped: all requests ended");
 
     gateway.start_again();
     let books = gateway.books().await;
@@ -120,6 +127,8 @@ async fn what_outlasts_the_drain_timeout_is_cut_off_and_its_end_is_recorded() {
     assert!(gateway.is_running(), "it did not wait");
     assert_eq!(gateway.wait_for_end(Duration::from_secs(4)).code(), Some(0));
     assert_eq!(waiting.join_all().await, [true]);
+    let last = last_line(&gateway);
+    assert_eq!((&last["message"], &last["requests"]), (&json!("stopped: requests were cut off"), &json!(1)));
     gateway.start_again();
     let books = gateway.books().await;
     assert!(books.open_holds().is_empty(), "{:?}", books.open_holds());

@@ -54,6 +54,11 @@ impl AbandonedCalls {
         shared.tasks.spawn_on(call, &runtime);
     }
 
+    /// Number of calls that are running.
+    pub fn count(&self) -> usize {
+        self.shared.tasks.len()
+    }
+
     /// Waits until all calls have ended.
     pub async fn drain(&self) {
         self.shared.tasks.close();
