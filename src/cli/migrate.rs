@@ -17,7 +17,9 @@ pub fn run(args: &DataArgs) -> ExitCode {
         let dir = args.dir.display();
         print_line(&match migrated {
             Migrated::Existing => format!("the ledger in {dir} is up to date"),
-            Migrated::New => format!("made a new, empty ledger in {dir}: there was none"),
+            Migrated::New => format!(
+                "there was no ledger in {dir}, so a new, empty one was created: if you expected one, check --data"
+            ),
         });
     }))
 }

@@ -143,7 +143,8 @@ fn migrate_makes_the_databases_and_ends() {
     let (code, words) = said(ledgerway().args(["migrate", "--data"]).arg(&data));
     assert_eq!(code, Some(0), "{words}");
     assert!(data.join("ledger.db").exists(), "{words}");
-    assert_eq!(words.trim(), format!("made a new, empty ledger in {}: there was none", data.display()));
+    let created = "so a new, empty one was created: if you expected one, check --data";
+    assert_eq!(words.trim(), format!("there was no ledger in {}, {created}", data.display()));
     let (code, words) = said(ledgerway().args(["migrate", "--data"]).arg(&data));
     assert_eq!((code, words.trim()), (Some(0), format!("the ledger in {} is up to date", data.display()).as_str()));
     let (_, help) = said(ledgerway().arg("--help"));
