@@ -171,6 +171,7 @@ fn shortfall_message(shortfall: &BudgetShortfall) -> String {
     let until = resets_at.map_or_else(|| " and never resets".to_owned(), |at| format!(" until {}", rfc3339(at)));
     let remaining = shortfall.remaining();
     format!(
-        "the budget {budget_id} of {scope} has {remaining} US dollars left{until}; this request needs at most {requested_usd}"
+        "this request could cost up to {requested_usd} US dollars, but the budget {budget_id} of {scope} has only {remaining} \
+         left{until}"
     )
 }

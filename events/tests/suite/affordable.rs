@@ -79,14 +79,14 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     let said = refusal(&holding(vec![daily()], 4), &asked).expect("8 do not fit into 6");
     assert_eq!(
         said.message,
-        "the budget bud_00000000000000000000000000000001 of ten_00000000000000000000000000000001 has 0.000000006 US dollars \
-         left until 2026-11-21T00:00:00.000000Z; this request needs at most 0.000000008"
+        "this request could cost up to 0.000000008 US dollars, but the budget bud_00000000000000000000000000000001 of \
+         ten_00000000000000000000000000000001 has only 0.000000006 left until 2026-11-21T00:00:00.000000Z"
     );
     assert_eq!(said.details["remaining_usd"], "0.000000006");
     assert_eq!(said.details["affordable_max_output_tokens"], json!(10));
     let total = Budget { period: Period::Total, ..daily() };
     let said = refusal(&holding(vec![total], 4), &asked).expect("8 do not fit into 6");
-    assert!(said.message.contains("left and never resets;"), "{}", said.message);
+    assert!(said.message.ends_with(" left and never resets"), "{}", said.message);
     // After a limit is lowered, more may be used than it allows.
     let mut lowered = holding(vec![daily()], 10);
     let limit_usd = NanoUsd::new(3);
