@@ -68,7 +68,8 @@ impl Shrinking {
         self.lowered_on(&self.line, requested, left)
     }
 
-    /// The highest cap with which the client could send the request again.
+    /// The highest cap that fits on the line of a resent request. That line allows for the longest body that names a cap, so
+    /// what the client sends may cost less, and a slightly higher cap may fit.
     pub fn affordable(&self, requested: u64, left: NanoUsd) -> Option<u64> {
         Some(self.lowered_on(self.resent.as_ref()?, requested, left)?.0.tokens)
     }

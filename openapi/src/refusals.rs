@@ -155,7 +155,8 @@ fn first_request(what: &str) -> Shape {
 }
 
 fn budget() -> Fields {
-    let cap = "The highest output cap with which the request would be admitted; absent if there is none";
+    let cap = "An output cap with which the request would be admitted, also if its body gets longer by naming the cap; a \
+               slightly higher one may be admitted as well. Absent if there is none";
     object()
         .required("budget_id", schema::id("bud_"))
         .required("scope", scope())
