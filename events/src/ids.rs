@@ -82,7 +82,7 @@ impl KeyId {
 
 /// The error for a text that is not an id of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an id of the form {prefix}<32 hex digits>")]
+#[error("must be an id such as {prefix}00000000000000000000000000000001")]
 pub struct InvalidId {
     pub prefix: &'static str,
 }

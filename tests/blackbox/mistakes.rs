@@ -16,7 +16,7 @@ fn said(error: &Value) -> (&str, &str) {
 /// Holds: http.unauthenticated, http.openai-errors
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_that_works_one_is_told_what_to_send() {
-    const NO_KEY: &str = "no API key: send authorization: Bearer sgk_… or x-api-key: sgk_…";
+    const NO_KEY: &str = "the request has no API key; send authorization: Bearer sgk_… or x-api-key: sgk_…";
     const NOT_BEARER: &str = "the authorization header must begin with Bearer";
     const INVALID: &str =
         "this API key is not valid: it is unknown, has expired, was revoked or rotated out, or its owner has ended";

@@ -149,7 +149,9 @@ impl Denied {
     fn into_refusal(self) -> Refusal {
         let unauthenticated = |message: &str| Refusal::new(ErrorCode::Unauthenticated, message);
         match self {
-            Self::NoKey => unauthenticated("no API key: send authorization: Bearer sgk_… or x-api-key: sgk_…"),
+            Self::NoKey => {
+                unauthenticated("the request has no API key; send authorization: Bearer sgk_… or x-api-key: sgk_…")
+            }
             Self::NotBearer => unauthenticated("the authorization header must begin with Bearer"),
             Self::InvalidKey => unauthenticated(
                 "this API key is not valid: it is unknown, has expired, was revoked or rotated out, or its owner has ended",

@@ -113,13 +113,18 @@ impl<'a> AdminContext<'a> {
 
     /// Errors: the caller's reach is not strictly wider than the scope. Nobody may loosen a bound on itself.
     pub fn require_wider_reach(&self, scope: Scope) -> Result<(), CommandError> {
-        let wider = match (self.caller.reach, scope) {
+        let reason = match (self.caller.reach, scope) {
             (Reach::Platform, _)
             | (Reach::Partner(_), Scope::Tenant(_) | Scope::User(_) | Scope::Key(_))
-            | (Reach::Tenant(_), Scope::User(_) | Scope::Key(_)) => true,
-            (Reach::Partner(_), Scope::Partner(_)) | (Reach::Tenant(_), Scope::Partner(_) | Scope::Tenant(_)) => false,
+            | (Reach::Tenant(_), Scope::User(_) | Scope::Key(_)) => return Ok(()),
+            (Reach::Partner(_) | Reach::Tenant(_), Scope::Partner(_)) => {
+                "only the platform can create, change or end a budget or rate limit of a partner"
+            }
+            (Reach::Tenant(_), Scope::Tenant(_)) => {
+                "only the platform or the tenant's partner can create, change or end a budget or rate limit of a tenant"
+            }
         };
-        require(wider, "a budget or rate limit needs an administrator above its scope")
+        Err(CommandError::OutOfReach { reason })
     }
 
     /// A live provider that a model of `tenant` can use; `None` is a shared model.
