@@ -130,7 +130,9 @@ async fn models_that_are_unknown_unpriced_or_not_allowed_are_refused() {
     tenant.chat("free").await.must_be(422, "MODEL_UNPRICED");
     tenant.openai("free").await.must(422);
     let (_, narrow) = tenant.new_key(&gateway, json!({ "models": ["somebody/*"] })).await;
-    narrow.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED");
+    let refused = narrow.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED").json();
+    let message = refused["error"]["message"].as_str().expect("a message");
+    assert!(message.contains(&tenant.model("ok")) && message.contains("GET /v1/models"), "{message}");
     let other = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let own = json!({ "name": "private", "strategy": "priority", "tenant_id": other.id, "targets": [{
         "provider_id": other.provider, "model": "ok", "priority": 0, "weight": 1, "max_output_tokens": 64,

@@ -174,7 +174,7 @@ impl CallFailure {
                 UpstreamRefusalKind::BadRequest => {
                     "the upstream does not accept this kind of request: check the provider's base_url and its kind"
                 }
-                _ => "the upstream failed to answer",
+                _ => "the upstream answered with an error",
             },
             Cause::Rejected(_) if matches!(self.status, Some(413)) => "the request is too large for the upstream",
             Cause::Rejected(_) => "the upstream refused the request as it is",
@@ -218,6 +218,10 @@ impl CallFailure {
         let mut refusal = match &self.cause {
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
+            Cause::Refused(UpstreamRefusal {
+                kind: UpstreamRefusalKind::Transient { .. } | UpstreamRefusalKind::Other,
+                status,
+            }) => Refusal::new(ErrorCode::UpstreamError, format!("the upstream answered with status {status}")),
             _ => Refusal::new(ErrorCode::UpstreamError, self.message()),
         };
         refusal = refusal.with("reason", self.reason());
@@ -335,6 +339,8 @@ mod tests {
             (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
             (refused(405, UpstreamRefusalKind::BadRequest), "its kind"),
+            (refused(500, UpstreamRefusalKind::Transient { retry_after: None }), "answered with status 500"),
+            (refused(302, UpstreamRefusalKind::Other), "answered with status 302"),
             (rejected_with(400), "refused the request"),
             (rejected_with(413), "too large"),
         ] {

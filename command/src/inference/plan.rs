@@ -234,7 +234,9 @@ fn output_cap<'a>(request: &ClientRequest, mut tried: impl Iterator<Item = &'a T
 
 /// The refusal of a model that the key may not use.
 pub fn not_allowed(model: &str) -> Refusal {
-    Refusal::new(ErrorCode::ModelNotAllowed, "the key may not use this model").with("model", model)
+    let shown = Model::bounded_name(model);
+    let message = format!("the key may not use the model {shown}: GET /v1/models lists those that it may use");
+    Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
 }
 
 fn unpriced(model: &str) -> Refusal {

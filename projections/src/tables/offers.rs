@@ -77,5 +77,6 @@ impl Tables {
 /// A 404 that names the model, with a bounded name.
 pub fn model_not_found(model: &str) -> Refusal {
     let shown = Model::bounded_name(model);
-    Refusal::new(ErrorCode::ModelNotFound, format!("there is no model {shown}")).with("model", shown)
+    let message = format!("there is no model {shown}: GET /v1/models lists those that the key may use");
+    Refusal::new(ErrorCode::ModelNotFound, message).with("model", shown)
 }
