@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
-use events::fraction::Fraction;
+use events::fraction::{Fraction, InvalidFraction};
 use events::ids::BudgetId;
 use events::time::Period;
 use openapi::schema;
@@ -19,6 +19,7 @@ use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, one_of};
 use crate::admin::field_values::FieldValues;
+use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
@@ -26,8 +27,7 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 const ALERTS_LEN_MAX: usize = 16;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let fraction =
-        FieldType::new(schema::formed(r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$"), |field| field.parsed::<Fraction>());
+    let fraction = FieldType::new(schema::formed(r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$"), fraction);
     let members = vec![
         required("scope", scope()).fixed(),
         required("limit_usd", amount()).shown_as(schema::money()),
@@ -45,6 +45,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let example = json!({ "scope": scope, "limit_usd": "5", "period": "month" });
     Declaration::of::<Budget>(members, example)
 });
+
+/// Refuses anything but a string with an example of one.
+fn fraction(field: Field) -> Result<Fraction, FieldError> {
+    if field.is_text() { field.parsed() } else { Err(field.error(InvalidFraction::Form.to_string())) }
+}
 
 impl Rules for Budget {
     type State = Self;

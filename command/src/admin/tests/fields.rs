@@ -92,6 +92,8 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         assert_eq!(reply.wrong_field(), field, "{path} {body}");
     }
     assert_eq!(lab.events().await.len(), before, "a refusal leaves nothing");
+    let as_number = lab.send(&operator, "POST", "/v1/admin/budgets", &with(&budget, "alert_at", json!([0.5]))).await;
+    assert_eq!(as_number.refused().message, "alert_at[0]: must be a fraction as a string such as \"0.5\"");
 }
 
 #[tokio::test]
