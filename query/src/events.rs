@@ -11,6 +11,7 @@ use events::canonical;
 use events::event::admin::Permission;
 use events::event::{Event, Recorded};
 use events::log::EventFilter;
+use events::nearest_name::nearest_name;
 use events::refusal::Refusal;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
@@ -32,7 +33,7 @@ pub fn routes() -> Api<QueryState> {
 }
 
 fn described_events() -> Operation {
-    let known: Vec<String> = Event::types().map(|(name, version)| format!("{name}.v{version}")).collect();
+    let known = known_types();
     let types = schema::one_of(known.iter().map(String::as_str));
     let limit = schema::defaulting(schema::whole(1, LIMIT_MAX as u64), LIMIT_DEFAULT.into());
     let answer = Answer::of("One event per line", "application/x-ndjson", schema::string())
@@ -118,9 +119,22 @@ fn types(names: Option<&str>) -> Result<Option<Vec<(String, u32)>>, Refusal> {
 fn event_type(text: &str) -> Result<(String, u32), Refusal> {
     let parts = text.rsplit_once(".v").and_then(|(name, version)| Some((name, version.parse().ok()?)));
     let known = parts.filter(|parts| Event::types().any(|known| known == *parts));
-    let known = known
-        .ok_or_else(|| Refusal::invalid("types", format!("{text:?} is not an event type; one is budget.settled.v1")))?;
+    let known = known.ok_or_else(|| unknown_type(text))?;
     Ok((known.0.to_owned(), known.1))
+}
+
+/// The refusal with the nearest type: most often, only the version is missing.
+fn unknown_type(text: &str) -> Refusal {
+    let known = known_types();
+    let hint = match nearest_name(text, known.iter().map(String::as_str)) {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => ": types end in a version, such as budget.settled.v1; docs/events.md lists them".to_owned(),
+    };
+    Refusal::invalid("types", format!("{text:?} is not an event type{hint}"))
+}
+
+fn known_types() -> Vec<String> {
+    Event::types().map(|(name, version)| format!("{name}.v{version}")).collect()
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
@@ -149,6 +163,15 @@ mod tests {
         for wrong in ["budget.settled", "budget.settled.v9", "budget.vanished.v1", ""] {
             assert_eq!(types(Some(wrong)).expect_err("unknown").details["field"], "types");
         }
+        let reason = |wrong| types(Some(wrong)).expect_err("unknown").details["reason"].clone();
+        assert_eq!(
+            reason("budget.settled"),
+            "\"budget.settled\" is not an event type; did you mean budget.settled.v1?"
+        );
+        assert_eq!(
+            reason("settlement"),
+            "\"settlement\" is not an event type: types end in a version, such as budget.settled.v1; docs/events.md lists them"
+        );
     }
 
     #[test]
