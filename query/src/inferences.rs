@@ -39,6 +39,10 @@ pub fn routes() -> Api<QueryState> {
 
 const TAG: &str = "Usage";
 
+/// What a 404 says there is not. A client asks here about every id that it got, and most refusals are not recorded one by one.
+const REQUEST: &str = "request: only requests that were admitted are shown, and refusals that were recorded one by one; rate \
+                       limits and invalid keys are recorded only in sum, malformed requests not at all";
+
 fn described_list() -> Operation {
     let list =
         described::permitted("list_inferences", TAG, "Inference requests with their events", Permission::UsageRead);
@@ -93,9 +97,9 @@ fn render(items: Vec<Value>, meta: PageMeta, format: Format) -> Result<Response,
 async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
-    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound("request"))?;
+    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
     let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
-    let (query, request) = found.ok_or(QueryError::NotFound("request"))?;
+    let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
     let mut item = item(&request, &events)?;
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
