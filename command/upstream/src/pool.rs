@@ -13,7 +13,7 @@
 //! A client with one HTTP/2 connection per provider was rejected: the peer's limit of streams would be one limit for all
 //! tenants. State that needs a lock is in [`state`], where nothing waits; connections are dropped after the lock.
 
-mod driver;
+mod http1;
 mod http2;
 mod lease;
 mod queue;
@@ -26,14 +26,13 @@ use std::time::Duration;
 
 use events::ids::TenantId;
 use http::Uri;
-use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::Connection as _;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::SendError;
 use super::connect::Connector;
-use super::{READ_BUFFER_MAX, RequestBody, SendError};
-use driver::Driver;
+use http1::Http1Connection;
 pub use lease::{Lease, NoResponse, Origin, ResponseBody};
 use state::State;
 
@@ -66,19 +65,6 @@ enum NewConnection {
     Http2(http2::Http2Connection),
 }
 
-/// An HTTP/1.1 connection. Dropping it closes it at once, even in the middle of a request: a peer that does not read could
-/// otherwise keep it open for as long as it likes.
-pub struct Http1Connection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
-}
-
-impl Drop for Http1Connection {
-    fn drop(&mut self) {
-        self.driver.close();
-    }
-}
-
 impl Pool {
     pub fn new(connector: Connector, address: Uri) -> Self {
         let (state, tasks) = (Mutex::default(), TaskTracker::new());
@@ -89,16 +75,19 @@ impl Pool {
     ///
     /// Errors: no connection can be opened; none had room in time; the queue is full.
     pub async fn lease(&self, owner: Owner) -> Result<Lease, SendError> {
-        let (_in_queue, receiver) = {
+        let (_in_queue, receiver) = loop {
             let mut state = self.lock();
-            if let Some(lease) = state.take(self, owner) {
-                let missing = state.begin_connecting();
-                drop(state);
-                self.open(missing);
+            let Some(mut lease) = state.take(self, owner) else {
+                let (ticket, receiver) = state.queue.join(owner).ok_or(SendError::Busy)?;
+                break (InQueue { pool: self.clone(), ticket }, receiver);
+            };
+            let missing = state.begin_connecting();
+            drop(state);
+            self.open(missing);
+            if lease.is_open() {
                 return Ok(lease);
             }
-            let (ticket, receiver) = state.queue.join(owner).ok_or(SendError::Busy)?;
-            (InQueue { pool: self.clone(), ticket }, receiver)
+            // It was idle, and its peer has closed it: the next one, or the queue.
         };
         self.serve_queue();
         // A sender that leaves the queue always sends.
@@ -256,15 +245,7 @@ async fn open(
     if stream.connected().is_negotiated_h2() {
         return http2::open(stream, pool.clone(), tasks).await.map(NewConnection::Http2);
     }
-    let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_MAX).handshake(stream).await;
-    let (sender, connection) = handshake.map_err(|_| SendError::Connect)?;
-    let driver = Driver::new(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream's HTTP/1.1 connection failed");
-        }
-    });
-    tasks.spawn(driver.clone().run());
-    Ok(NewConnection::Http1(Http1Connection { sender, driver }))
+    Http1Connection::open(stream).await.map(NewConnection::Http1)
 }
 
 /// A request in the queue; dropping it leaves the queue.

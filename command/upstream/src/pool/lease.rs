@@ -1,5 +1,6 @@
 //! A lease is room for one request until its response has ended. Dropping it before that cancels the request upstream.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -76,13 +77,10 @@ impl Lease {
             Self::Http1 { pool, mut connection } => {
                 *request.uri_mut() = path.into();
                 request.headers_mut().insert(HOST, origin.host.clone());
-                connection.driver.take_over().await;
-                let response = connection.sender.try_send_request(request);
-                let response =
-                    connection.driver.wait_for(response).await.map_err(|mut error| match error.take_message() {
-                        Some(request) => NoResponse::Unprocessed(Box::new(request)),
-                        None => NoResponse::Failed(SendError::of(&error.into_error())),
-                    })?;
+                let response = connection.send(request).await.map_err(|mut error| match error.take_message() {
+                    Some(request) => NoResponse::Unprocessed(Box::new(request)),
+                    None => NoResponse::Failed(SendError::of(&error.into_error())),
+                })?;
                 Ok(response.map(|body| ResponseBody::new(body, Self::Http1 { pool, connection })))
             }
             Self::Http2(mut stream) => {
@@ -97,18 +95,26 @@ impl Lease {
         }
     }
 
+    /// Whether it can take a request: an idle connection may have been closed by its peer.
+    pub(super) fn is_open(&mut self) -> bool {
+        match self {
+            Self::Http1 { connection, .. } => connection.is_open(),
+            Self::Http2(_) => true,
+        }
+    }
+
     /// Returns the room after the end of the response.
     fn end(self) {
         match self {
             Self::Http1 { pool, mut connection } => {
-                connection.driver.hand_back();
-                match connection.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                match connection.poll_ready(&mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(Ok(())) => pool.give_back(connection),
                     Poll::Ready(Err(_)) => {}
                     Poll::Pending => {
                         let tasks = pool.inner.tasks.clone();
                         tasks.spawn(async move {
-                            if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
+                            let ready = poll_fn(|context| connection.poll_ready(context));
+                            if let Ok(Ok(())) = timeout(READY_MAX, ready).await {
                                 pool.give_back(connection);
                             }
                         });
@@ -210,9 +216,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self { incoming, lease } = &mut *self;
         let polled = match lease {
-            Some(Lease::Http1 { connection, .. }) => {
-                connection.driver.poll_with(context, |context| Pin::new(&mut *incoming).poll_frame(context))
-            }
+            Some(Lease::Http1 { connection, .. }) => connection.poll_frame(incoming, context),
             Some(Lease::Http2(_)) | None => Pin::new(incoming).poll_frame(context),
         };
         match &polled {

@@ -1,10 +1,10 @@
-//! Closes idle connections.
+//! Closes idle connections: those that are old, and those that their peer has closed, because nobody polls them.
 
 use tokio::time::{Instant, sleep_until};
 
 use super::state::State;
 use super::{Pool, WeakPool};
-use crate::IDLE_CONNECTION_MAX;
+use crate::LOOK_FOR_CLOSED_EVERY;
 
 impl Pool {
     /// Starts the task that closes idle connections, if any is idle and the task is not running.
@@ -18,7 +18,7 @@ impl Pool {
 }
 
 async fn reap(pool: WeakPool) {
-    let mut next = Instant::now() + IDLE_CONNECTION_MAX;
+    let mut next = Instant::now() + LOOK_FOR_CLOSED_EVERY;
     loop {
         sleep_until(next).await;
         let Some(pool) = pool.upgrade() else { return };

@@ -6,11 +6,12 @@ use hyper::client::conn::http2;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::http1::Http1Connection;
 use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
 use super::shares::Shares;
-use super::{Http1Connection, Owner, Pool};
-use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, RequestBody, STREAMS_MAX, SendError};
+use super::{Owner, Pool};
+use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, SendError};
 
 /// The most HTTP/2 connections at a time.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -50,8 +51,6 @@ enum Protocol {
 struct Idle {
     connection: Http1Connection,
     since: Instant,
-    /// A new connection takes its first request before its task reports that it is ready.
-    is_new: bool,
 }
 
 /// An HTTP/2 connection.
@@ -127,13 +126,8 @@ impl State {
     }
 
     fn take_idle(&mut self) -> Option<Http1Connection> {
-        while let Some(Idle { connection, since, is_new }) = self.idle.pop_back() {
-            let is_open = if is_new { !connection.sender.is_closed() } else { connection.sender.is_ready() };
-            if is_open && since.elapsed() < IDLE_CONNECTION_MAX {
-                return Some(connection);
-            }
-        }
-        None
+        let Idle { connection, .. } = self.idle.pop_back_if(|idle| idle.since.elapsed() < IDLE_CONNECTION_MAX)?;
+        Some(connection)
     }
 
     /// Opens a stream on the connection with the fewest streams.
@@ -191,7 +185,7 @@ impl State {
     pub fn add_http1(&mut self, connection: Http1Connection) {
         self.connecting -= 1;
         self.protocol = Protocol::Http1;
-        self.idle.push_back(Idle { connection, since: Instant::now(), is_new: true });
+        self.idle.push_back(Idle { connection, since: Instant::now() });
     }
 
     /// Returns the id of the connection.
@@ -265,23 +259,32 @@ impl State {
 
     /// Keeps an HTTP/1.1 connection for another request. Returns the surplus to close.
     pub fn keep_idle(&mut self, connection: Http1Connection) -> Closing {
-        self.idle.push_back(Idle { connection, since: Instant::now(), is_new: false });
+        self.idle.push_back(Idle { connection, since: Instant::now() });
         let surplus = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
         Closing { _idle: self.idle.drain(..surplus).collect(), _multiplexed: Vec::new() }
     }
 
-    /// The connections that were idle for too long, and when to look again; `None` if nothing is idle.
+    /// The connections that were idle for too long or that their peer has closed, and when to look again; `None` if nothing
+    /// is idle.
     pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
         let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
-        let old = self.idle.iter().take_while(|idle| is_old(idle.since)).count();
+        let mut idle = Vec::new();
+        for mut one in std::mem::take(&mut self.idle) {
+            if !is_old(one.since) && one.connection.is_open() {
+                self.idle.push_back(one);
+            } else {
+                idle.push(one);
+            }
+        }
         let closing = Closing {
-            _idle: self.idle.drain(..old).collect(),
+            _idle: idle,
             _multiplexed: self
                 .multiplexed
                 .extract_if(.., |one| one.sender.is_closed() || one.idle_since.is_some_and(is_old))
                 .collect(),
         };
-        (closing, self.oldest_idle().map(|since| since + IDLE_CONNECTION_MAX))
+        let oldest = self.oldest_idle();
+        (closing, oldest.map(|since| (since + IDLE_CONNECTION_MAX).min(now + LOOK_FOR_CLOSED_EVERY)))
     }
 
     /// The open streams of an owner.
@@ -295,10 +298,10 @@ impl State {
         self.multiplexed.iter().map(|connection| connection.open).sum::<usize>().max(self.shares.total())
     }
 
-    /// The open HTTP/1.1 connections that are idle.
+    /// The HTTP/1.1 connections that are idle.
     #[cfg(test)]
     pub fn idle_connections(&self) -> usize {
-        self.idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()
+        self.idle.len()
     }
 
     pub fn oldest_idle(&self) -> Option<Instant> {

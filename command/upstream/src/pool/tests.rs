@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::tests::{OK, provider, serve, serve_at};
-use crate::{IDLE_CONNECTION_MAX, STREAMS_MAX, Transmission, UpstreamClient, UpstreamClients};
+use crate::{
+    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
+    UpstreamClients,
+};
 use server::Server;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -39,6 +42,13 @@ async fn ask(client: &UpstreamClient, owner: Owner, path: &str) -> Result<Respon
 
 async fn body_of(answer: Result<Response<ResponseBody>, SendError>) -> Bytes {
     answer.expect("an answer").into_body().collect().await.expect("a body").to_bytes()
+}
+
+/// Lets a little more than this time pass.
+async fn advance(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time + Duration::from_secs(1)).await;
+    tokio::time::resume();
 }
 
 /// Sends a request, which must be answered soon.
@@ -322,10 +332,33 @@ async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
     assert_eq!(asked.join_all().await, ["ok"; 3]);
     until("they are kept", || (1..=3).contains(&pool(&client).lock().idle_connections())).await;
     server.shutdown().await;
+    advance(LOOK_FOR_CLOSED_EVERY).await;
     until("they are closed", || pool(&client).lock().idle_connections() == 0).await;
     assert_eq!(ask(&client, None, "/ok").await.err(), Some(SendError::Connect));
     let (_, _server) = serve_at(&origin, OK).await;
     must_be_served(&client, None).await;
+}
+
+/// Nobody polls an idle connection, so the next request sees that it is closed.
+#[tokio::test]
+async fn a_request_does_not_get_an_idle_connection_that_its_peer_has_closed() {
+    let (origin, mut server) = serve(OK).await;
+    let client = client(&origin);
+    // More than a request is sent again to.
+    let mut answers = Vec::new();
+    for _ in 0..=ATTEMPTS_MAX {
+        answers.push(ask(&client, None, "/ok").await);
+    }
+    for answer in answers {
+        assert_eq!(body_of(answer).await, "ok");
+    }
+    assert_eq!(pool(&client).lock().idle_connections(), ATTEMPTS_MAX + 1);
+    server.shutdown().await;
+    let (_, _server) = serve_at(&origin, OK).await;
+    // The runtime looks at its sockets before it sleeps.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    must_be_served(&client, None).await;
+    assert_eq!(pool(&client).lock().idle_connections(), 1, "the closed ones are gone, and the new one is kept");
 }
 
 /// A peer that does not read, so that nothing but the end of the connection can be sent to it.
@@ -375,9 +408,7 @@ async fn connections_that_are_idle_for_long_are_closed() {
     let http1 = client(&origin);
     must_be_served(&http1, None).await;
     assert_eq!((server.open_connections(), pool(&http1).lock().idle_connections()), (1, 1));
-    tokio::time::pause();
-    tokio::time::advance(IDLE_CONNECTION_MAX + Duration::from_secs(1)).await;
-    tokio::time::resume();
+    advance(IDLE_CONNECTION_MAX).await;
     until("both are closed", || server.open_connections() == 0 && pool(&http1).lock().idle_connections() == 0).await;
     must_be_served(&http2, None).await;
     assert_eq!(server.connections(), 2);
