@@ -26,7 +26,7 @@ const CLIENTS_MAX: usize = 4096;
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Shorter than the usual limit of servers and load balancers (60 s), so that this side closes first.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(50);
-/// How long a connection that its peer has closed stays open if no request takes it.
+/// How often a pool looks for idle connections that their peers have closed.
 const LOOK_FOR_CLOSED_EVERY: Duration = Duration::from_secs(5);
 /// The largest head of a response, and how much of a body is read ahead of its consumer.
 const READ_BUFFER_MAX: usize = 128 * 1024;

@@ -27,6 +27,7 @@ use std::time::Duration;
 use events::ids::TenantId;
 use http::Uri;
 use hyper_util::client::legacy::connect::Connection as _;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -75,23 +76,31 @@ impl Pool {
     ///
     /// Errors: no connection can be opened; none had room in time; the queue is full.
     pub async fn lease(&self, owner: Owner) -> Result<Lease, SendError> {
-        let (_in_queue, receiver) = loop {
-            let mut state = self.lock();
-            let Some(mut lease) = state.take(self, owner) else {
-                let (ticket, receiver) = state.queue.join(owner).ok_or(SendError::Busy)?;
-                break (InQueue { pool: self.clone(), ticket }, receiver);
-            };
-            let missing = state.begin_connecting();
-            drop(state);
-            self.open(missing);
-            if lease.is_open() {
+        while let Some(mut lease) = self.take(owner) {
+            if lease.check_open().await {
                 return Ok(lease);
             }
-            // It was idle, and its peer has closed it: the next one, or the queue.
-        };
+            // It was idle and can take no request: the next one, or the queue.
+        }
+        let (_in_queue, receiver) = self.join_queue(owner)?;
         self.serve_queue();
         // A sender that leaves the queue always sends.
         timeout(WAIT_MAX, receiver).await.ok().and_then(Result::ok).unwrap_or(Err(SendError::Busy))
+    }
+
+    /// Takes free room; `None` if there is none, or others wait for it.
+    fn take(&self, owner: Owner) -> Option<Lease> {
+        let mut state = self.lock();
+        let lease = state.take(self, owner)?;
+        let missing = state.begin_connecting();
+        drop(state);
+        self.open(missing);
+        Some(lease)
+    }
+
+    fn join_queue(&self, owner: Owner) -> Result<(InQueue, Served), SendError> {
+        let (ticket, receiver) = self.lock().queue.join(owner).ok_or(SendError::Busy)?;
+        Ok((InQueue { pool: self.clone(), ticket }, receiver))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -247,6 +256,9 @@ async fn open(
     }
     Http1Connection::open(stream).await.map(NewConnection::Http1)
 }
+
+/// Gives a request in the queue its room.
+type Served = oneshot::Receiver<Result<Lease, SendError>>;
 
 /// A request in the queue; dropping it leaves the queue.
 struct InQueue {

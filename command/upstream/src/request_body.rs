@@ -66,7 +66,8 @@ impl Body for RequestBody {
         Poll::Ready(Some(if self.transmission.start() { Ok(Frame::data(bytes)) } else { Err(Cancelled) }))
     }
 
-    /// False for an empty body until it is read: reading it is what marks the request as started.
+    /// False until the body is read: reading it is what marks the request as started. Over HTTP/1.1 an empty body is never
+    /// read, so a request without one does not count as started; no caller sends such a request.
     fn is_end_stream(&self) -> bool {
         self.bytes.is_none()
     }

@@ -1,13 +1,12 @@
 //! An HTTP/1.1 connection, which carries one request at a time. In hyper it is a future beside its requests and responses.
 //! Polled by a task of its own, it hands every head and every chunk over to another task, and that wakes a sleeping core. So
-//! whoever has the connection polls it: a request while it waits for a head or a chunk, and nobody while it is idle.
+//! whoever has the connection polls it: a request while it waits for a head or a chunk, and the pool now and then while it is
+//! idle.
 //!
-//! Guarantees: a connection has one owner at a time, so nothing about it is locked. Dropping it closes it at once, even in
-//! the middle of a request: a peer that does not read could otherwise keep it open for as long as it likes. Not guaranteed:
-//! that the connection goes on while its request waits for something else, such as a client that does not read. The rest of
-//! an upload then waits as well, until the request goes on or its deadline drops the connection. And nobody sees at once
-//! that a peer closes an idle connection: the next request that takes it does, or the pool when it looks for such
-//! connections.
+//! Guarantees: a connection has one owner at a time, so nothing about it is locked. Not guaranteed: that the connection goes
+//! on while its request waits for something else, such as a client that does not read. The rest of an upload then waits as
+//! well, until the request goes on or its deadline drops the connection. A peer that closes an idle connection is noticed
+//! late: by the next request that takes it, or by the pool's next look.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,10 +16,14 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{TrySendError, http1};
+use tokio::task::coop::has_budget_remaining;
+use tokio::task::yield_now;
 
 use crate::connect::TransportStream;
 use crate::{READ_BUFFER_MAX, RequestBody, SendError};
 
+/// Dropping it closes it at once, even in the middle of a request: a peer that does not read could otherwise keep it open for
+/// as long as it likes.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: Driver,
@@ -33,10 +36,19 @@ impl Http1Connection {
         Ok(Self { sender, driver: Driver(Some(Box::pin(connection))) })
     }
 
-    /// Whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.
-    pub fn is_open(&mut self) -> bool {
-        self.driver.poll(&mut Context::from_waker(Waker::noop()));
-        self.sender.is_ready()
+    /// Looks whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.
+    pub async fn check_open(&mut self) -> bool {
+        loop {
+            self.driver.poll(&mut Context::from_waker(Waker::noop()));
+            if !self.sender.is_ready() {
+                return false;
+            }
+            // A task that has used up its budget reads nothing, and so a closed connection looks open.
+            if has_budget_remaining() {
+                return true;
+            }
+            yield_now().await;
+        }
     }
 
     /// Sends a request, and waits for the head of its response.

@@ -18,7 +18,7 @@ use super::{Http1Connection, Owner, Pool};
 use crate::{RequestBody, SendError};
 
 /// How long an HTTP/1.1 connection may take to become ready after a response. A slower one is closed.
-const READY_MAX: Duration = Duration::from_secs(5);
+pub const READY_MAX: Duration = Duration::from_secs(5);
 
 /// The origin of a provider's address.
 #[derive(Clone, Debug)]
@@ -95,10 +95,10 @@ impl Lease {
         }
     }
 
-    /// Whether it can take a request: an idle connection may have been closed by its peer.
-    pub(super) fn is_open(&mut self) -> bool {
+    /// Looks whether it can take a request: an idle connection may have been closed by its peer.
+    pub(super) async fn check_open(&mut self) -> bool {
         match self {
-            Self::Http1 { connection, .. } => connection.is_open(),
+            Self::Http1 { connection, .. } => connection.check_open().await,
             Self::Http2(_) => true,
         }
     }

@@ -1,10 +1,11 @@
-//! Closes idle connections: those that are old, and those that their peer has closed, because nobody polls them.
+//! Closes idle connections that are old, and those that their peer has closed: nothing else polls an idle HTTP/1.1
+//! connection, so this task looks.
 
 use tokio::time::{Instant, sleep_until};
 
 use super::state::State;
 use super::{Pool, WeakPool};
-use crate::LOOK_FOR_CLOSED_EVERY;
+use crate::{IDLE_CONNECTIONS_MAX, LOOK_FOR_CLOSED_EVERY};
 
 impl Pool {
     /// Starts the task that closes idle connections, if any is idle and the task is not running.
@@ -13,15 +14,45 @@ impl Pool {
             return;
         }
         state.is_reaped = true;
-        self.inner.tasks.spawn(reap(self.downgrade()));
+        self.inner.tasks.spawn(reap(Reaper(self.downgrade())));
+    }
+
+    /// Closes the idle connections that their peers have closed. One at a time and outside the lock, because a look runs the
+    /// code of the protocol on what the peer has sent.
+    async fn close_dead(&self) {
+        let mut index = 0;
+        for _ in 0..IDLE_CONNECTIONS_MAX {
+            let taken = self.lock().take_idle_at(index);
+            let Some(mut idle) = taken else { return };
+            if idle.connection.check_open().await {
+                let mut state = self.lock();
+                state.put_idle_back(index, idle);
+                self.serve_queue_after(state);
+                index += 1;
+            }
+        }
     }
 }
 
-async fn reap(pool: WeakPool) {
+/// The task of a pool. If it panics, the next idle connection starts another one.
+struct Reaper(WeakPool);
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(pool) = self.0.upgrade()
+        {
+            pool.lock().is_reaped = false;
+        }
+    }
+}
+
+async fn reap(reaper: Reaper) {
     let mut next = Instant::now() + LOOK_FOR_CLOSED_EVERY;
     loop {
         sleep_until(next).await;
-        let Some(pool) = pool.upgrade() else { return };
+        let Some(pool) = reaper.0.upgrade() else { return };
+        pool.close_dead().await;
         let mut state = pool.lock();
         let (closing, wake_at) = state.reap(Instant::now());
         state.is_reaped = wake_at.is_some();

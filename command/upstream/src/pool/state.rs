@@ -23,7 +23,7 @@ pub const STREAMS_OF_A_CONNECTION_MAX: usize = 10_000;
 
 #[derive(Default)]
 pub struct State {
-    /// HTTP/1.1 connections that are ready for a request, the most recently used one last.
+    /// HTTP/1.1 connections that were ready for a request when they became idle, the most recently used one last.
     idle: VecDeque<Idle>,
     multiplexed: Vec<Multiplexed>,
     shares: Shares,
@@ -48,8 +48,8 @@ enum Protocol {
     Http2,
 }
 
-struct Idle {
-    connection: Http1Connection,
+pub struct Idle {
+    pub connection: Http1Connection,
     since: Instant,
 }
 
@@ -264,27 +264,31 @@ impl State {
         Closing { _idle: self.idle.drain(..surplus).collect(), _multiplexed: Vec::new() }
     }
 
-    /// The connections that were idle for too long or that their peer has closed, and when to look again; `None` if nothing
-    /// is idle.
+    /// The connections that were idle for too long, and when to look again; `None` if nothing is idle.
     pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
         let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
-        let mut idle = Vec::new();
-        for mut one in std::mem::take(&mut self.idle) {
-            if !is_old(one.since) && one.connection.is_open() {
-                self.idle.push_back(one);
-            } else {
-                idle.push(one);
-            }
-        }
+        let old = self.idle.iter().take_while(|idle| is_old(idle.since)).count();
         let closing = Closing {
-            _idle: idle,
+            _idle: self.idle.drain(..old).collect(),
             _multiplexed: self
                 .multiplexed
                 .extract_if(.., |one| one.sender.is_closed() || one.idle_since.is_some_and(is_old))
                 .collect(),
         };
-        let oldest = self.oldest_idle();
-        (closing, oldest.map(|since| (since + IDLE_CONNECTION_MAX).min(now + LOOK_FOR_CLOSED_EVERY)))
+        let old_at = self.oldest_idle().map(|since| since + IDLE_CONNECTION_MAX);
+        // HTTP/2 connections have tasks that see them close.
+        let look_at = (!self.idle.is_empty()).then_some(now + LOOK_FOR_CLOSED_EVERY);
+        (closing, old_at.map(|old_at| look_at.map_or(old_at, |look_at| look_at.min(old_at))))
+    }
+
+    /// Takes out the idle connection at this index, the longest idle ones first.
+    pub fn take_idle_at(&mut self, index: usize) -> Option<Idle> {
+        self.idle.remove(index)
+    }
+
+    /// Puts it back at its place, although later ones may be gone.
+    pub fn put_idle_back(&mut self, index: usize, idle: Idle) {
+        self.idle.insert(index.min(self.idle.len()), idle);
     }
 
     /// The open streams of an owner.

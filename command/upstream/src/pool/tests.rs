@@ -8,15 +8,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::lease::READY_MAX;
 use super::*;
 use crate::tests::{OK, provider, serve, serve_at};
 use crate::{
-    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
-    UpstreamClients,
+    IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient, UpstreamClients,
 };
 use server::Server;
 
@@ -339,26 +340,124 @@ async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
     must_be_served(&client, None).await;
 }
 
-/// Nobody polls an idle connection, so the next request sees that it is closed.
-#[tokio::test]
-async fn a_request_does_not_get_an_idle_connection_that_its_peer_has_closed() {
-    let (origin, mut server) = serve(OK).await;
-    let client = client(&origin);
-    // More than a request is sent again to.
-    let mut answers = Vec::new();
-    for _ in 0..=ATTEMPTS_MAX {
-        answers.push(ask(&client, None, "/ok").await);
-    }
-    for answer in answers {
-        assert_eq!(body_of(answer).await, "ok");
-    }
-    assert_eq!(pool(&client).lock().idle_connections(), ATTEMPTS_MAX + 1);
-    server.shutdown().await;
-    let (_, _server) = serve_at(&origin, OK).await;
+/// More connections than a task may look at in one turn.
+const MANY: usize = 150;
+
+const FIRST_READ_MAX: usize = 4096;
+
+/// Makes this many idle connections to a server that answers one request on each, and returns the server's ends.
+async fn leave_idle(client: &UpstreamClient, listener: &TcpListener, count: usize) -> Vec<TcpStream> {
+    let asking = async {
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            answers.push(ask(client, None, "/ok").await);
+        }
+        for answer in answers {
+            assert_eq!(body_of(answer).await, "ok");
+        }
+    };
+    let answering = async {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            answer_one(&mut stream).await;
+            streams.push(stream);
+        }
+        streams
+    };
+    let ((), streams) = tokio::join!(asking, answering);
+    assert_eq!(pool(client).lock().idle_connections(), count);
+    streams
+}
+
+async fn answer_one(stream: &mut TcpStream) {
+    assert!(stream.read(&mut [0; FIRST_READ_MAX]).await.expect("a request") > 0);
+    stream.write_all(OK).await.expect("a reader");
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let origin = format!("http://{}", listener.local_addr().expect("its address"));
+    (listener, origin)
+}
+
+/// The client must send its next request on a new connection.
+async fn must_be_served_anew(client: &UpstreamClient, listener: &TcpListener) {
     // The runtime looks at its sockets before it sleeps.
     tokio::time::sleep(Duration::from_millis(1)).await;
-    must_be_served(&client, None).await;
-    assert_eq!(pool(&client).lock().idle_connections(), 1, "the closed ones are gone, and the new one is kept");
+    let answering = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        answer_one(&mut stream).await;
+        stream
+    };
+    let ((), _stream) = tokio::join!(must_be_served(client, None), answering);
+    assert_eq!(pool(client).lock().idle_connections(), 1, "the closed ones are gone, and the new one is kept");
+}
+
+#[tokio::test]
+async fn a_request_does_not_get_an_idle_connection_that_its_peer_has_closed() {
+    let (listener, origin) = listener().await;
+    let client = client(&origin);
+    drop(leave_idle(&client, &listener, MANY).await);
+    must_be_served_anew(&client, &listener).await;
+}
+
+#[tokio::test]
+async fn a_request_does_not_get_an_idle_connection_on_which_something_came_unasked() {
+    let (listener, origin) = listener().await;
+    let client = client(&origin);
+    let mut streams = leave_idle(&client, &listener, 1).await;
+    streams[0].write_all(OK).await.expect("a reader");
+    must_be_served_anew(&client, &listener).await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_when_their_peers_close_them_and_others_stay() {
+    let (listener, origin) = listener().await;
+    let client = client(&origin);
+    let mut streams = leave_idle(&client, &listener, MANY).await;
+    let kept = streams.swap_remove(MANY / 2);
+    drop(streams);
+    advance(LOOK_FOR_CLOSED_EVERY).await;
+    until("the others are closed", || pool(&client).lock().idle_connections() == 1).await;
+    drop(kept);
+    advance(LOOK_FOR_CLOSED_EVERY).await;
+    until("it is closed as well", || pool(&client).lock().idle_connections() == 0).await;
+}
+
+/// A peer that answers before it has read the request.
+#[tokio::test]
+async fn after_an_early_response_the_connection_is_used_again_if_the_rest_of_the_request_is_read_in_time() {
+    const BODY: usize = 32 * 1024 * 1024;
+    /// All that is left of the request, whatever was read of it before it was answered.
+    const REST: usize = BODY - FIRST_READ_MAX;
+    for is_read in [true, false] {
+        let (listener, origin) = listener().await;
+        let client = client(&origin);
+        let body = RequestBody::new(vec![b'x'; BODY].into(), Transmission::default());
+        let request = Request::post("http://upstream.example/").body(body).expect("a request");
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            answer_one(&mut stream).await;
+            stream
+        };
+        let (answer, mut stream) = tokio::join!(client.send(None, request), answering);
+        assert_eq!(body_of(answer).await, "ok");
+        assert_eq!(pool(&client).lock().idle_connections(), 0, "the request is not sent yet");
+        if !is_read {
+            // The wait for the connection begins.
+            tokio::task::yield_now().await;
+            advance(READY_MAX).await;
+        }
+        let (mut buffer, mut received) = (vec![0; 1 << 20], 0);
+        while received < REST
+            && let Ok(read @ 1..) = timeout(SOON, stream.read(&mut buffer)).await.expect("it goes on, or is closed")
+        {
+            received += read;
+        }
+        assert_eq!(received >= REST, is_read, "{received}");
+        until("it is kept if it was read", || pool(&client).lock().idle_connections() == usize::from(is_read)).await;
+    }
 }
 
 /// A peer that does not read, so that nothing but the end of the connection can be sent to it.
