@@ -6,6 +6,7 @@
 //! index, a finish reason or a field of random length, makes the chunk differ from the template, and it is parsed.
 
 use bytes::BytesMut;
+use memchr::memmem;
 
 use crate::Metered;
 use crate::json::{self, Kind};
@@ -14,6 +15,8 @@ use crate::upstreams::openai::chunk::{Piece, measure};
 
 /// Longest chunk that becomes a template, as received and as relayed, in bytes: a stream keeps both.
 const CHUNK_BYTES_MAX: usize = 4096;
+/// How much of a part is searched for; the rest is compared.
+const SEARCHED_BYTES: usize = 16;
 
 /// A chunk with one piece of text and without finish reason or usage, divided at that text.
 pub struct Template {
@@ -35,7 +38,7 @@ impl Template {
         }
         let relayed = std::str::from_utf8(relayed).ok()?;
         // The choices are relayed as they are. If their bytes are repeated elsewhere, there is no telling which are theirs.
-        let relayed_choices = relayed.find(choices).filter(|at| relayed.rfind(choices) == Some(*at))?;
+        let relayed_choices = only_offset(relayed, choices)?;
         let at = offset(choices, text)?;
         Some(Self {
             received: around(received, offset(received, text)?, text.len())?,
@@ -63,6 +66,15 @@ impl Template {
     }
 }
 
+/// Where the only copy of `part` in `whole` begins; `None` if there is none, or another one.
+fn only_offset(whole: &str, part: &str) -> Option<usize> {
+    // A search for all of it would first read all of it.
+    let beginning = part.as_bytes().get(..SEARCHED_BYTES).unwrap_or(part.as_bytes());
+    let mut found = memmem::find_iter(whole.as_bytes(), beginning)
+        .filter(|at| whole.as_bytes().get(*at..).is_some_and(|rest| rest.starts_with(part.as_bytes())));
+    found.next().filter(|_| found.next().is_none())
+}
+
 /// Where a part of a text begins in it.
 fn offset(whole: &str, part: &str) -> Option<usize> {
     part.as_ptr().addr().checked_sub(whole.as_ptr().addr())
@@ -71,4 +83,28 @@ fn offset(whole: &str, part: &str) -> Option<usize> {
 /// What is before and after so many bytes of a text.
 fn around(whole: &str, start: usize, bytes: usize) -> Option<[Box<str>; 2]> {
     Some([whole.get(..start)?.into(), whole.get(start + bytes..)?.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_found_only_if_there_is_one_copy_of_it() {
+        let part = r#"[{"index":0,"delta":{"content":"a"}}]"#;
+        let same_beginning = r#"[{"index":0,"delta":{"content":"b"}}]"#;
+        for (whole, found) in [
+            (format!("{{{part}}}"), Some(1)),
+            (format!("{same_beginning}{part}{same_beginning}"), Some(same_beginning.len())),
+            (format!("{part}{part}"), None),
+            (format!("{part}{same_beginning}{part}"), None),
+            (same_beginning.to_owned(), None),
+            (part[1..].to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(only_offset(&whole, part), found, "{whole}");
+        }
+        assert_eq!(only_offset("abcab", "bc"), Some(1));
+        assert_eq!(only_offset("abcab", "ab"), None);
+    }
 }
