@@ -22,7 +22,7 @@ use tokio::task::yield_now;
 use crate::connect::TransportStream;
 use crate::{READ_BUFFER_MAX, RequestBody, SendError};
 
-/// Dropping it closes it at once, even in the middle of a request: a peer that does not read could otherwise keep it open for
+/// An HTTP/1.1 connection. Dropping it closes it at once, even in the middle of a request: a peer that does not read could otherwise keep it open for
 /// as long as it likes.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
@@ -36,7 +36,7 @@ impl Http1Connection {
         Ok(Self { sender, driver: Driver(Some(Box::pin(connection))) })
     }
 
-    /// Looks whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.
+    /// Checks whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.
     pub async fn check_open(&mut self) -> bool {
         loop {
             self.driver.poll(&mut Context::from_waker(Waker::noop()));

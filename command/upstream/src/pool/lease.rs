@@ -95,7 +95,7 @@ impl Lease {
         }
     }
 
-    /// Looks whether it can take a request: an idle connection may have been closed by its peer.
+    /// Checks whether it can take a request: an idle connection may have been closed by its peer.
     pub(super) async fn check_open(&mut self) -> bool {
         match self {
             Self::Http1 { connection, .. } => connection.check_open().await,

@@ -26,7 +26,7 @@ impl Pool {
             let Some(mut idle) = taken else { return };
             if idle.connection.check_open().await {
                 let mut state = self.lock();
-                state.put_idle_back(index, idle);
+                state.put_idle_back(idle);
                 self.serve_queue_after(state);
                 index += 1;
             }
@@ -35,7 +35,7 @@ impl Pool {
 }
 
 /// The task of a pool. If it panics, the next idle connection starts another one.
-struct Reaper(WeakPool);
+pub struct Reaper(pub WeakPool);
 
 impl Drop for Reaper {
     fn drop(&mut self) {

@@ -50,7 +50,7 @@ enum Protocol {
 
 pub struct Idle {
     pub connection: Http1Connection,
-    since: Instant,
+    pub since: Instant,
 }
 
 /// An HTTP/2 connection.
@@ -125,7 +125,7 @@ impl State {
         Some((self.queue.next_of(owner)?, Lease::Http2(stream)))
     }
 
-    fn take_idle(&mut self) -> Option<Http1Connection> {
+    pub fn take_idle(&mut self) -> Option<Http1Connection> {
         let Idle { connection, .. } = self.idle.pop_back_if(|idle| idle.since.elapsed() < IDLE_CONNECTION_MAX)?;
         Some(connection)
     }
@@ -286,9 +286,10 @@ impl State {
         self.idle.remove(index)
     }
 
-    /// Puts it back at its place, although later ones may be gone.
-    pub fn put_idle_back(&mut self, index: usize, idle: Idle) {
-        self.idle.insert(index.min(self.idle.len()), idle);
+    /// Puts it back at its place: others may have been taken and given back meanwhile.
+    pub fn put_idle_back(&mut self, idle: Idle) {
+        let index = self.idle.partition_point(|other| other.since <= idle.since);
+        self.idle.insert(index, idle);
     }
 
     /// The open streams of an owner.

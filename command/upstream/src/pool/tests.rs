@@ -17,11 +17,13 @@ use super::lease::READY_MAX;
 use super::*;
 use crate::tests::{OK, provider, serve, serve_at};
 use crate::{
-    IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient, UpstreamClients,
+    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
+    UpstreamClients,
 };
 use server::Server;
 
-const SOON: Duration = Duration::from_secs(5);
+/// Less than [`LOOK_FOR_CLOSED_EVERY`], so that what is closed soon was seen by one look.
+const SOON: Duration = Duration::from_secs(4);
 
 fn client(base_url: &str) -> Arc<UpstreamClient> {
     UpstreamClients::with(server::tls()).client(&provider(1, base_url, true))
@@ -383,7 +385,7 @@ async fn listener() -> (TcpListener, String) {
 
 /// The client must send its next request on a new connection.
 async fn must_be_served_anew(client: &UpstreamClient, listener: &TcpListener) {
-    // The runtime looks at its sockets before it sleeps.
+    // What the server did has arrived, over loopback; the runtime looks at its sockets before it sleeps.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let answering = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -406,8 +408,11 @@ async fn a_request_does_not_get_an_idle_connection_that_its_peer_has_closed() {
 async fn a_request_does_not_get_an_idle_connection_on_which_something_came_unasked() {
     let (listener, origin) = listener().await;
     let client = client(&origin);
-    let mut streams = leave_idle(&client, &listener, 1).await;
-    streams[0].write_all(OK).await.expect("a reader");
+    // More than a request is sent again to.
+    let mut streams = leave_idle(&client, &listener, ATTEMPTS_MAX + 1).await;
+    for stream in &mut streams {
+        stream.write_all(OK).await.expect("a reader");
+    }
     must_be_served_anew(&client, &listener).await;
 }
 
@@ -423,6 +428,36 @@ async fn idle_connections_are_closed_when_their_peers_close_them_and_others_stay
     drop(kept);
     advance(LOOK_FOR_CLOSED_EVERY).await;
     until("it is closed as well", || pool(&client).lock().idle_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_looked_at_comes_back_before_those_that_became_idle_later() {
+    let (listener, origin) = listener().await;
+    let client = client(&origin);
+    let _streams = leave_idle(&client, &listener, 3).await;
+    let mut state = pool(&client).lock();
+    let looked_at = state.take_idle_at(1).expect("three are idle");
+    let since = looked_at.since;
+    let (_last, first) = (state.take_idle().expect("the last"), state.take_idle().expect("the first"));
+    drop(state.keep_idle(first));
+    state.put_idle_back(looked_at);
+    assert_eq!((state.idle_connections(), state.oldest_idle()), (2, Some(since)));
+}
+
+#[tokio::test]
+async fn a_look_that_panics_is_not_the_last() {
+    let (_listener, origin) = listener().await;
+    let client = client(&origin);
+    let pool = pool(&client);
+    pool.lock().is_reaped = true;
+    let reaper = reap::Reaper(pool.downgrade());
+    let mut looking = JoinSet::new();
+    looking.spawn(async move {
+        let _reaper = reaper;
+        panic!("in a look");
+    });
+    assert!(looking.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())));
+    assert!(!pool.lock().is_reaped);
 }
 
 /// A peer that answers before it has read the request.
