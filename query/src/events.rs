@@ -128,7 +128,7 @@ fn unknown_type(text: &str) -> Refusal {
     let known = known_types();
     let hint = match nearest_name(text, known.iter().map(String::as_str)) {
         Some(nearest) => format!("; did you mean {nearest}?"),
-        None => ": types end in a version, such as budget.settled.v1; docs/events.md lists them".to_owned(),
+        None => "; /openapi.json lists them, with their versions, such as budget.settled.v1".to_owned(),
     };
     Refusal::invalid("types", format!("{text:?} is not an event type{hint}"))
 }
@@ -170,7 +170,7 @@ mod tests {
         );
         assert_eq!(
             reason("settlement"),
-            "\"settlement\" is not an event type: types end in a version, such as budget.settled.v1; docs/events.md lists them"
+            "\"settlement\" is not an event type; /openapi.json lists them, with their versions, such as budget.settled.v1"
         );
     }
 

@@ -148,13 +148,14 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
             () = signals.next() => (false, true),
         }
     };
-    let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned.count() };
+    let abandoned_left = abandoned.count();
     if !got_second_signal {
         tokio::time::sleep(LAST_BYTES_WAIT).await;
     }
     // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
     // clients any more.
     let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
+    let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned_left };
     serving.shutdown().await;
     if let Some(exporting) = exporting {
         exporting.close().await;

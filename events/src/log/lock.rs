@@ -19,7 +19,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub enum FolderError {
     #[error("cannot use the data folder {}: {source}", path.display())]
     Unusable { path: PathBuf, source: std::io::Error },
-    #[error("another process is using the data folder {}{}: stop it first", path.display(), in_brackets(url.as_deref()))]
+    #[error("another process is using the data folder {}{}", path.display(), what_to_do(url.as_deref()))]
     InUse {
         path: PathBuf,
         /// The URL of the process, if it has published one.
@@ -83,8 +83,12 @@ fn published_address(dir: &Path) -> std::io::Result<Option<String>> {
     Ok(Some(text.trim().to_owned()).filter(|url| !url.is_empty()))
 }
 
-fn in_brackets(url: Option<&str>) -> String {
-    url.map_or_else(String::new, |url| format!(" ({url})"))
+/// A gateway publishes its address. Anything else ends by itself, and should not be stopped in the middle of its work.
+fn what_to_do(url: Option<&str>) -> String {
+    match url {
+        Some(url) => format!(" ({url}): stop it first"),
+        None => ": wait until it has ended, or stop it if it is a gateway".to_owned(),
+    }
 }
 
 /// Writes the URL of this process, which must hold the lock, into the lock file.

@@ -28,7 +28,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
 /// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
-const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change its slug and external_id";
+const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
