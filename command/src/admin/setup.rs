@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use access::auth::token::Token;
-use dialects::ProviderKind;
 use dialects::upstreams::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
@@ -180,9 +179,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
     for number in 1..=shared.len() + 1 {
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
         let of_that_name: Vec<_> = shared.iter().filter(|provider| provider.name == name).collect();
-        if let Some(existing) =
-            of_that_name.iter().find(|provider| ProviderKind::named(&provider.kind) == Some(DEV_KIND))
-        {
+        if let Some(existing) = of_that_name.iter().find(|provider| provider.kind == DEV_KIND.into()) {
             return Ok(existing.provider_id);
         }
         if of_that_name.is_empty() {

@@ -221,8 +221,8 @@ impl UpstreamBody {
         self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
     }
 
-    /// The next bytes if they are ready, without waiting; `None` if they are not. Over HTTP/2, the task that reads the connection hands
-    /// over chunks one by one: while they arrive fast, it is given a turn to bring the next one.
+    /// The next bytes if they are ready, without waiting; `None` if they are not. Over HTTP/2, the task that reads the
+    /// connection hands over chunks one by one: while they arrive fast, it is given a turn to bring the next one.
     pub async fn next_if_ready(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
         if !self.rest.is_empty() {
             return Some(Ok(Some(self.piece_of_rest())));

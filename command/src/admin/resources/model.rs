@@ -74,7 +74,9 @@ fn slug() -> FieldType {
 fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
-        let Some(_) = target.tokenizer else { continue };
+        if target.tokenizer.is_none() {
+            continue;
+        }
         let refused = match ProviderKind::named(&provider.kind) {
             Some(kind) if upstreams::of(kind).has_tokenizers => continue,
             Some(_) => "is not supported for this kind of provider",

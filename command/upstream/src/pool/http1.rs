@@ -22,8 +22,11 @@ use tokio::task::yield_now;
 use crate::connect::TransportStream;
 use crate::{READ_BUFFER_MAX, RequestBody, SendError};
 
-/// An HTTP/1.1 connection. Dropping it closes it at once, even in the middle of a request: a peer that does not read could otherwise keep it open for
-/// as long as it likes.
+/// Turns of its task that a check may take. A peer that fills each with records of TLS, unasked, would never let it end.
+const CHECK_TURNS_MAX: usize = 8;
+
+/// An HTTP/1.1 connection. Dropping it closes it at once, even in the middle of a request: a peer that does not read could
+/// otherwise keep it open for as long as it likes.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: Driver,
@@ -38,7 +41,7 @@ impl Http1Connection {
 
     /// Checks whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.
     pub async fn check_open(&mut self) -> bool {
-        loop {
+        for _ in 0..CHECK_TURNS_MAX {
             self.driver.poll(&mut Context::from_waker(Waker::noop()));
             if !self.sender.is_ready() {
                 return false;
@@ -49,6 +52,7 @@ impl Http1Connection {
             }
             yield_now().await;
         }
+        false
     }
 
     /// Sends a request, and waits for the head of its response.
