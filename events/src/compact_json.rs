@@ -74,9 +74,17 @@ fn push_quoted(out: &mut Vec<u8>, plain: &str) {
 }
 
 fn needs_escape(text: &str) -> bool {
-    let is_special = |found: bool, byte: &u8| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
-    let (blocks, rest) = text.as_bytes().as_chunks::<16>();
-    blocks.iter().any(|block| block.iter().fold(false, is_special)) || rest.iter().fold(false, is_special)
+    let bytes = text.as_bytes();
+    // Whole blocks, the last of which may look at bytes again: looking at each of the rest takes longer.
+    match (bytes.last_chunk::<16>(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(last), ..) => bytes.as_chunks::<16>().0.iter().any(|block| has_special(block)) || has_special(last),
+        (None, Some(first), Some(last)) => has_special(first) || has_special(last),
+        _ => has_special(bytes),
+    }
+}
+
+fn has_special(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
 }
 
 macro_rules! through_serde_json {
@@ -304,6 +312,13 @@ mod tests {
         let texts = [
             "",
             "plain",
+            "seven\n.",
+            "\"seven..",
+            "eight...",
+            "eight\n..",
+            "nine....\"",
+            "\"fifteen bytes.",
+            "fifteen bytes.\n",
             "fifteen bytes..",
             "sixteen bytes...",
             "\"",

@@ -11,6 +11,7 @@
 pub mod canonical;
 mod compact_json;
 pub mod concurrency;
+mod digits;
 pub mod event;
 pub mod fraction;
 pub mod hex;

@@ -17,9 +17,10 @@ mod sum;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::text_on_the_wire::text_on_the_wire;
+use crate::digits;
+use crate::text_on_the_wire::deserialize_from_text;
 use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
@@ -28,6 +29,8 @@ pub use sum::NanoUsdSum;
 
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;
+/// The length of the longest amount, `-9223372036.854775808`.
+const TEXT_LEN_MAX: usize = 21;
 
 /// An amount in billionths of a US dollar; negative only as a correction. On the wire it is a string with exactly nine
 /// fractional digits, `"0.000123000"`; on input up to nine are accepted, `"5"`, `"0.25"`.
@@ -57,15 +60,43 @@ impl NanoUsd {
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
+
+    /// Writes the amount to the end of the buffer.
+    fn write_text(self, buffer: &mut [u8; TEXT_LEN_MAX]) -> &str {
+        let (size, unit) = (self.0.unsigned_abs(), NANOS_PER_USD.unsigned_abs());
+        let mut begin = TEXT_LEN_MAX - FRACTION_DIGITS;
+        digits::fill(&mut buffer[begin..], size % unit);
+        let mut push_front = |byte| {
+            begin -= 1;
+            buffer[begin] = byte;
+        };
+        push_front(b'.');
+        let mut whole = size / unit;
+        push_front(digits::last_of(whole));
+        while whole >= 10 {
+            whole /= 10;
+            push_front(digits::last_of(whole));
+        }
+        if self.is_negative() {
+            push_front(b'-');
+        }
+        std::str::from_utf8(&buffer[begin..]).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, size) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
-        let unit = NANOS_PER_USD.unsigned_abs();
-        write!(f, "{sign}{}.{:09}", size / unit, size % unit)
+        f.write_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
     }
 }
+
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
+    }
+}
+
+deserialize_from_text!(NanoUsd, "US dollars as a string such as \"5\" or \"0.25\", never a JSON number");
 
 /// Why a text is not an amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +135,6 @@ impl FromStr for NanoUsd {
         nanos.map(Self).ok_or(InvalidMoney::TooLarge)
     }
 }
-
-text_on_the_wire!(NanoUsd, "US dollars as a string such as \"5\" or \"0.25\", never a JSON number");
 
 /// The price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

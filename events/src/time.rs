@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 
-use crate::named;
+use crate::{digits, named};
 
 /// A clock: the only source of time.
 pub trait Clock: Send + Sync {
@@ -110,30 +110,19 @@ pub fn from_micros(micros: i64) -> DateTime<Utc> {
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     use chrono::Timelike;
     let (day, time) = (at.date_naive(), at.time());
-    // By hand, several times per request: it takes a third of the time of chrono's formatter.
-    let mut text = String::with_capacity(27);
-    push_digits(&mut text, day.year().unsigned_abs(), 4);
-    for (mark, number, width) in [
-        ('-', day.month(), 2),
-        ('-', day.day(), 2),
-        ('T', time.hour(), 2),
-        (':', time.minute(), 2),
-        (':', time.second(), 2),
-        ('.', time.nanosecond() % 1_000_000_000 / 1000, 6),
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (places, number) in [
+        (0..4, day.year().unsigned_abs()),
+        (5..7, day.month()),
+        (8..10, day.day()),
+        (11..13, time.hour()),
+        (14..16, time.minute()),
+        (17..19, time.second()),
+        (20..26, time.nanosecond() % 1_000_000_000 / 1000),
     ] {
-        text.push(mark);
-        push_digits(&mut text, number, width);
+        digits::fill(&mut text[places], number.into());
     }
-    text.push('Z');
-    text
-}
-
-/// The last `width` decimal digits of a number.
-fn push_digits(text: &mut String, number: u32, width: u32) {
-    for place in (0..width).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
-    }
+    std::str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// Instants on the wire, for `#[serde(with = "…")]`: written with six digits, read in any RFC 3339 form.
