@@ -157,7 +157,7 @@ impl Outgoing<'_> {
         let Credentials { provider, secret } = credentials;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let path = (endpoint.path)(invocation);
-        let mut request = Request::post(format!("{base_url}{path}")).body(body).ok()?;
+        let mut request = Request::post([base_url, &path].concat()).body(body).ok()?;
         let headers = request.headers_mut();
         for (name, value) in &provider.headers {
             headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);

@@ -30,7 +30,7 @@ pub struct PlannedTarget {
 impl PlannedTarget {
     pub fn of(kind: ProviderKind, target: &Target, Offer { provider, price }: Offer<'_>) -> Self {
         Self {
-            name: format!("{}/{}", provider.name, target.model),
+            name: [&provider.name, "/", &target.model].concat(),
             provider: Arc::clone(provider),
             kind,
             backend: Backend {

@@ -49,12 +49,29 @@ pub(crate) const fn block_of(position: u64) -> u64 {
 /// Blocks that are not in the rows yet.
 #[derive(Default)]
 pub(super) struct OwnerBlocks {
-    pub(super) unwritten: BTreeSet<(Owner, u64)>,
+    unwritten: BTreeSet<(Owner, u64)>,
+    /// The owners and the block of the event before. Neighbours are often alike, and need no second look-up.
+    before: Option<(Option<PartnerId>, Option<TenantId>, u64)>,
 }
 
 impl OwnerBlocks {
     pub(super) fn apply(&mut self, recorded: &Recorded) {
         let block = block_of(recorded.position);
+        let now = Some((recorded.context.partner_id, recorded.context.tenant_id, block));
+        if self.before == now {
+            return;
+        }
         self.unwritten.extend(Owner::of_event(recorded).map(|owner| (owner, block)));
+        self.before = now;
+    }
+
+    /// In order.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &(Owner, u64)> {
+        self.unwritten.iter()
+    }
+
+    pub(super) fn rows_are_written(&mut self) {
+        self.unwritten.clear();
+        self.before = None;
     }
 }

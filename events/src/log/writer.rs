@@ -372,7 +372,7 @@ impl<E: Engine> Writer<E> {
         self.events_since_state += draft.events.len();
         if due.writes_state {
             self.balances.rows_are_written();
-            self.owners.unwritten.clear();
+            self.owners.rows_are_written();
             self.events_since_state = 0;
         }
         self.clock.recorded(draft.recorded_at);

@@ -37,6 +37,6 @@ pub const UPSTREAM: Upstream = Upstream {
 };
 
 fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert(AUTHORIZATION, sensitive(&format!("Bearer {}", key.reveal()))?);
+    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
     Some(())
 }

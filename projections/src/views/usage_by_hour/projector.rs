@@ -6,12 +6,12 @@
 //! made, under no model and no backend. Refusals of unknown models count under no model, so that a client cannot create
 //! a row for every name that it makes up.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::event::inference::InferenceEnded;
 use events::event::{Chain, Event, Hold, Inference, Recorded};
+use events::ids::IdMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
@@ -41,9 +41,9 @@ struct Dimensions<'a> {
     backend: Option<(&'a str, &'a str)>,
 }
 
-/// The additions of a batch.
+/// The additions of a batch. Of its keys, clients choose only the names of models that exist.
 #[derive(Default)]
-struct Additions<'a>(HashMap<Dimensions<'a>, Addition>);
+struct Additions<'a>(IdMap<Dimensions<'a>, Addition>);
 
 /// What is added to a row.
 #[derive(Default)]

@@ -132,7 +132,7 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
         insert.execute(params![request.to_string(), hold.held.nanos(), hold.expires_at.timestamp_micros(), json])?;
     }
     let mut insert = connection.prepare_cached(INSERT_BLOCK)?;
-    for (owner, block) in &owners.unwritten {
+    for (owner, block) in owners.unwritten() {
         insert.execute(params![owner.to_string(), block])?;
     }
     for recorded in &draft.events {
