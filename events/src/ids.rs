@@ -1,6 +1,7 @@
 //! Typed ids: a prefix and a UUIDv7 in 32 lower-case hex digits, `ten_0198c1…`. Each kind has its own type, so that one
 //! cannot be passed for another. Only [`IdMaker`] makes new ids, from the clock and the randomness that it was given.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -18,7 +19,17 @@ use crate::time::Clock;
 /// A source of unpredictable bytes. A port: production uses [`SystemRandom`], tests a seeded one.
 pub trait Random: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
+
+    /// The random part of an id. May come from a stock in memory, because an id is no secret.
+    fn id_bytes(&self) -> IdBytes {
+        let mut bytes = IdBytes::default();
+        self.fill(&mut bytes);
+        bytes
+    }
 }
+
+/// The random bytes of an id; of the 80 bits, 74 are used.
+pub type IdBytes = [u8; 10];
 
 /// The operating system's generator.
 pub struct SystemRandom;
@@ -29,6 +40,27 @@ impl Random for SystemRandom {
         // Without randomness no key and no id can be made safely: stopping is the only option.
         ring::rand::SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
     }
+
+    /// Asks the system for the bytes of several ids at a time: each question is a system call.
+    fn id_bytes(&self) -> IdBytes {
+        ID_BYTES.with_borrow_mut(|stock| match stock.pop() {
+            Some(bytes) => bytes,
+            None => {
+                let mut drawn = [IdBytes::default(); IDS_DRAWN];
+                self.fill(drawn.as_flattened_mut());
+                let [first, others @ ..] = drawn;
+                stock.extend(others);
+                first
+            }
+        })
+    }
+}
+
+/// Ids whose bytes are drawn at once: 250 bytes, which the kernel gives without interruption.
+const IDS_DRAWN: usize = 25;
+
+thread_local! {
+    static ID_BYTES: RefCell<Vec<IdBytes>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes ids in time order.
@@ -44,8 +76,7 @@ impl IdMaker {
     }
 
     pub fn make<I: From<Uuid>>(&self) -> I {
-        let mut entropy = [0; 10];
-        self.random.fill(&mut entropy);
+        let entropy = self.random.id_bytes();
         let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or(0);
         I::from(uuid::Builder::from_unix_timestamp_millis(millis, &entropy).into_uuid())
     }
@@ -218,5 +249,12 @@ mod tests {
         assert!("key_0198c1de000070008000000000000001".parse::<TenantId>().is_err());
         assert!("ten_0198C1DE000070008000000000000001".parse::<TenantId>().is_err());
         assert!("ten_0198c1de-0000-7000-8000-000000000001".parse::<TenantId>().is_err());
+    }
+    #[test]
+    fn ids_are_unlike_each_other_across_many_draws_and_threads() {
+        let draw = || (0..IDS_DRAWN * 3).map(|_| SystemRandom.id_bytes()).collect::<Vec<_>>();
+        let threads = [(); 4].map(|()| std::thread::spawn(draw));
+        let drawn: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+        assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len());
     }
 }
