@@ -9,11 +9,11 @@ mod open_hold;
 mod refuse;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
 
 use super::LogError;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
+use super::reply::{self, ReplyReceiver, ReplySender, WaitingTask, WaitingTasks};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
 
@@ -46,7 +46,7 @@ pub(super) trait Job: Send {
     fn decide(&mut self, batch: &mut OpenBatch<'_>);
 
     /// Answers, now that the draft is durable. Returns a job for the next second, if something is left to do.
-    fn answer(self: Box<Self>, batch: &RecordedBatch<'_>) -> Option<Box<dyn Job>>;
+    fn answer(self: Box<Self>, batch: &mut RecordedBatch<'_>) -> Option<Box<dyn Job>>;
 
     /// Answers that nothing was recorded and that the job will not be tried again.
     fn refuse(self: Box<Self>, error: LogError);
@@ -79,6 +79,8 @@ impl OpenBatch<'_> {
 pub(super) struct RecordedBatch<'a> {
     pub(super) recorded_at: DateTime<Utc>,
     pub(super) ender: &'a Ender,
+    /// Woken when all jobs are answered.
+    pub(super) waiting: WaitingTasks,
 }
 
 /// A kind of job.
@@ -117,14 +119,14 @@ pub(super) enum Reply<K: JobKind> {
 struct QueuedJob<K: JobKind> {
     kind: K,
     decided: Option<Result<K::Decided, K::Error>>,
-    reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>,
+    reply: Option<ReplySender<Result<K::Answer, K::Error>>>,
 }
 
-type AnswerOf<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
+type AnswerOf<K> = ReplyReceiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
 
 /// A job, and the receiver of its answer.
 pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerOf<K>) {
-    let (reply, answer) = oneshot::channel();
+    let (reply, answer) = reply::channel();
     (Box::new(QueuedJob { kind, decided: None, reply: Some(reply) }), answer)
 }
 
@@ -134,10 +136,17 @@ pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
 }
 
 impl<K: JobKind> QueuedJob<K> {
-    fn reply(reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>, answer: Result<K::Answer, K::Error>) {
-        if let Some(reply) = reply {
-            // The caller may have stopped waiting. A hold that nobody receives ends by itself.
-            let _ = reply.send(answer);
+    /// Returns the task to wake. If its caller has stopped waiting, a hold ends by itself.
+    fn reply(
+        reply: Option<ReplySender<Result<K::Answer, K::Error>>>,
+        answer: Result<K::Answer, K::Error>,
+    ) -> Option<WaitingTask> {
+        reply?.send(answer)
+    }
+
+    fn reply_error(reply: Option<ReplySender<Result<K::Answer, K::Error>>>, error: K::Error) {
+        if let Some(waiting) = Self::reply(reply, Err(error)) {
+            waiting.wake();
         }
     }
 }
@@ -151,7 +160,7 @@ impl<K: JobKind> Job for QueuedJob<K> {
         self.decided = Some(self.kind.decide(batch));
     }
 
-    fn answer(self: Box<Self>, batch: &RecordedBatch<'_>) -> Option<Box<dyn Job>> {
+    fn answer(self: Box<Self>, batch: &mut RecordedBatch<'_>) -> Option<Box<dyn Job>> {
         let Self { kind, decided, reply } = *self;
         let answer = match decided? {
             Ok(decided) => match kind.answer(decided, batch) {
@@ -163,18 +172,18 @@ impl<K: JobKind> Job for QueuedJob<K> {
                 Err(error)
             }
         };
-        Self::reply(reply, answer);
+        batch.waiting.add(Self::reply(reply, answer));
         None
     }
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
         self.kind.on_rejected(&error);
-        Self::reply(self.reply, Err(error));
+        Self::reply_error(self.reply, error);
     }
 
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
-        Self::reply(self.reply, Err(error.into()));
+        Self::reply_error(self.reply, error.into());
         self.kind.to_retry()
     }
 
