@@ -11,6 +11,7 @@ mod parse_errors;
 mod refusal_response;
 mod server;
 mod unknown_path;
+mod workers;
 mod write_timeout;
 
 pub use cors::{Cors, CorsOrigins};
@@ -18,3 +19,4 @@ pub use door::{Door, DoorParts};
 pub use health::{Health, routes as health_routes};
 pub use openapi_json::{metrics_alone, published};
 pub use server::Server;
+pub use workers::WorkerThreads;

@@ -8,11 +8,11 @@ use std::process::Command;
 use harness::gateway::Gateway;
 
 const TOOL: [&str; 5] = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--quiet"];
-/// Functions that identify the thread that runs them. Tokio's worker is looked for last: others wake its tasks.
+/// Functions that identify the thread that runs them.
 const MARKS: [(&str, Room); 3] = [
     ("events::log::writer::Writer", Room::Writer),
     ("projections::views::store::Store", Room::Views),
-    ("multi_thread::worker::Context", Room::RequestPath),
+    ("http::server::serve_connection", Room::RequestPath),
 ];
 
 /// A part of the gateway with threads of its own.

@@ -48,7 +48,7 @@ use super::{Failure, exit, logging, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
-use crate::http::{Cors, Door, DoorParts, Health, Server, health_routes, metrics_alone, published};
+use crate::http::{Cors, Door, DoorParts, Health, Server, WorkerThreads, health_routes, metrics_alone, published};
 use crate::in_flight::InFlight;
 use crate::metrics::{self, BodyMemories, Metrics, ProcessSampler, ResponseMetrics};
 
@@ -73,7 +73,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
     let config = Config::read(args, flags, variable)?;
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
     let got_second_signal = runtime.block_on(serve(config)).map_err(|error| {
         let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
@@ -115,14 +115,15 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
     let (door, vault) = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
+    let worker_threads = WorkerThreads::start()?;
     let mut serving = tokio::task::JoinSet::new();
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
-        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door));
+        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, worker_threads.workers()));
     }
-    serving.spawn(server.serve(door));
+    serving.spawn(server.serve(door, worker_threads.workers()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
@@ -157,6 +158,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
     let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned_left };
     serving.shutdown().await;
+    let workers_stop = tokio::task::spawn_blocking(|| worker_threads.stop());
+    if tokio::time::timeout(STOP_AT_ONCE_MAX, workers_stop).await.is_err() {
+        tracing::warn!("a worker is still computing");
+    }
     if let Some(exporting) = exporting {
         exporting.close().await;
     }

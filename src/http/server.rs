@@ -1,8 +1,9 @@
-//! The HTTP server: accepts connections, HTTP/1.1 and HTTP/2, with a bound on every wait. Connections are tasks of one set;
-//! dropping it ends them.
+//! The HTTP server: accepts connections, HTTP/1.1 and HTTP/2, with a bound on every wait, and has workers serve them.
+//! Connections are tasks of one set; dropping it ends them.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use axum::body::Body;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use super::connection_limit;
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
+use super::workers::Workers;
 use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
@@ -40,37 +42,39 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         #[cfg(target_os = "linux")]
         bound_unsent_bytes(&listener)?;
         Ok(Self { listener })
     }
 
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Accepts as many connections as the limit of open files allows, until it is dropped, and the connections with it.
-    pub async fn serve(self, door: Door) {
-        self.serve_at_most(connection_limit::raise(), door).await;
+    pub async fn serve(self, door: Door, workers: Workers) {
+        self.serve_at_most(connection_limit::raise(), door, workers).await;
     }
 
     /// Accepts at most `connections_max` connections at a time.
-    pub async fn serve_at_most(self, connections_max: usize, door: Door) {
-        let builder = Arc::new(builder());
+    pub async fn serve_at_most(self, connections_max: usize, door: Door, workers: Workers) {
+        let builder = Arc::new(builder(workers.clone()));
         let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            match self.listener.accept().await {
+            match self.accept().await {
                 Ok((stream, peer)) => {
-                    let (door, builder) = (door.clone(), Arc::clone(&builder));
-                    connections.spawn(async move {
+                    let (door, builder, place) = (door.clone(), Arc::clone(&builder), workers.place());
+                    let runtime = place.runtime.clone();
+                    let serve = async move {
                         serve_connection(&builder, stream, peer, door).await;
-                        drop(permit);
-                    });
+                        drop((permit, place));
+                    };
+                    connections.spawn_on(serve, &runtime);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -79,17 +83,23 @@ impl Server {
             }
         }
     }
+
+    /// Accepts a connection that no runtime watches yet.
+    async fn accept(&self) -> io::Result<(StdTcpStream, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((stream.into_std()?, peer))
+    }
 }
 
 /// Bounds the unsent bytes of all accepted connections, which inherit the option. Bytes that were sent and are not yet
 /// acknowledged come on top, as many as the peer's window allows, so that fast connections stay fast.
 #[cfg(target_os = "linux")]
-fn bound_unsent_bytes(listener: &TcpListener) -> std::io::Result<()> {
+fn bound_unsent_bytes(listener: &TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(workers: Workers) -> Builder<Workers> {
+    let mut builder = Builder::new(workers);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -106,7 +116,11 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 /// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
-async fn serve_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, door: Door) {
+async fn serve_connection(builder: &Builder<Workers>, stream: StdTcpStream, peer: SocketAddr, door: Door) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
+    };
     let _ = stream.set_nodelay(true);
     let _open = door.connection_opens();
     let requests = Arc::<ConnectionRequests>::default();

@@ -15,6 +15,7 @@
 
 mod http1;
 mod http2;
+mod idle;
 mod lease;
 mod queue;
 mod reap;
@@ -146,9 +147,10 @@ impl Pool {
 
     /// Adds a new connection, or handles the failure to open one.
     fn add(&self, opened: Result<NewConnection, SendError>) {
+        let mut surplus = None;
         let mut state = self.lock();
         match opened {
-            Ok(NewConnection::Http1(connection)) => state.add_http1(connection),
+            Ok(NewConnection::Http1(connection)) => surplus = Some(state.add_http1(connection)),
             Ok(NewConnection::Http2(connection)) => {
                 let id = state.add_http2(connection.sender);
                 self.watch_idle(&mut state);
@@ -172,6 +174,7 @@ impl Pool {
         }
         self.watch_idle(&mut state);
         drop(state);
+        drop(surplus);
         self.serve_queue();
     }
 

@@ -16,6 +16,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{TrySendError, http1};
+use tokio::runtime::{self, Handle};
 use tokio::task::coop::has_budget_remaining;
 use tokio::task::yield_now;
 
@@ -30,13 +31,19 @@ const CHECK_TURNS_MAX: usize = 8;
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: Driver,
+    /// The runtime that watches its socket.
+    runtime: runtime::Id,
 }
 
 impl Http1Connection {
     pub async fn open(stream: TransportStream) -> Result<Self, SendError> {
         let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_MAX).handshake(stream).await;
         let (sender, connection) = handshake.map_err(|_| SendError::Connect)?;
-        Ok(Self { sender, driver: Driver(Some(Box::pin(connection))) })
+        Ok(Self { sender, driver: Driver(Some(Box::pin(connection))), runtime: Handle::current().id() })
+    }
+
+    pub const fn runtime(&self) -> runtime::Id {
+        self.runtime
     }
 
     /// Checks whether an idle connection can take a request. It cannot if its peer has closed it, or sent something unasked.

@@ -22,11 +22,11 @@ impl Pool {
     async fn close_dead(&self) {
         let mut index = 0;
         for _ in 0..IDLE_CONNECTIONS_MAX {
-            let taken = self.lock().take_idle_at(index);
+            let taken = self.lock().idle.take_at(index);
             let Some(mut idle) = taken else { return };
             if idle.connection.check_open().await {
                 let mut state = self.lock();
-                state.put_idle_back(idle);
+                state.idle.put_back(idle);
                 self.serve_queue_after(state);
                 index += 1;
             }

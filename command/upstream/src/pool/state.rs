@@ -1,17 +1,17 @@
 //! The state of a pool: its connections, their streams, and how requests share them. Nothing here waits.
 
-use std::collections::VecDeque;
-
 use hyper::client::conn::http2;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::http1::Http1Connection;
+use super::idle::{Idle, IdleConnections};
 use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
 use super::shares::Shares;
 use super::{Owner, Pool};
-use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, SendError};
+use crate::{IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, SendError};
 
 /// The most HTTP/2 connections at a time.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -23,8 +23,7 @@ pub const STREAMS_OF_A_CONNECTION_MAX: usize = 10_000;
 
 #[derive(Default)]
 pub struct State {
-    /// HTTP/1.1 connections that were ready for a request when they became idle, the most recently used one last.
-    idle: VecDeque<Idle>,
+    pub idle: IdleConnections,
     multiplexed: Vec<Multiplexed>,
     shares: Shares,
     pub queue: Queue<Result<Lease, SendError>>,
@@ -46,11 +45,6 @@ enum Protocol {
     Unknown,
     Http1,
     Http2,
-}
-
-pub struct Idle {
-    pub connection: Http1Connection,
-    pub since: Instant,
 }
 
 /// An HTTP/2 connection.
@@ -96,7 +90,8 @@ impl State {
         {
             return Some(Lease::Http2(stream));
         }
-        self.take_idle().map(|connection| Lease::Http1 { pool: pool.clone(), connection })
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
+        self.idle.take(here).map(|connection| Lease::Http1 { pool: pool.clone(), connection })
     }
 
     /// Gives free room to waiting requests. Drop the leases that nobody took after the lock.
@@ -111,7 +106,8 @@ impl State {
     }
 
     fn serve_one(&mut self, pool: &Pool) -> Option<(oneshot::Sender<Result<Lease, SendError>>, Lease)> {
-        if let Some(connection) = self.take_idle() {
+        // The runtime of the waiting request is not known.
+        if let Some(connection) = self.idle.take(None) {
             return Some((self.queue.next()?, Lease::Http1 { pool: pool.clone(), connection }));
         }
         // First, because this costs less than finding the next of all owners.
@@ -123,11 +119,6 @@ impl State {
         let (owner, _) = waiting.min_by_key(|(owner, ticket)| (shares.held(*owner), *ticket))?;
         let stream = self.open_stream(pool, owner)?;
         Some((self.queue.next_of(owner)?, Lease::Http2(stream)))
-    }
-
-    pub fn take_idle(&mut self) -> Option<Http1Connection> {
-        let Idle { connection, .. } = self.idle.pop_back_if(|idle| idle.since.elapsed() < IDLE_CONNECTION_MAX)?;
-        Some(connection)
     }
 
     /// Opens a stream on the connection with the fewest streams.
@@ -182,10 +173,11 @@ impl State {
         open > 0 && open * 2 >= self.capacity()
     }
 
-    pub fn add_http1(&mut self, connection: Http1Connection) {
+    /// Returns the surplus to close.
+    pub fn add_http1(&mut self, connection: Http1Connection) -> Closing {
         self.connecting -= 1;
         self.protocol = Protocol::Http1;
-        self.idle.push_back(Idle { connection, since: Instant::now() });
+        self.keep_idle(connection)
     }
 
     /// Returns the id of the connection.
@@ -259,17 +251,14 @@ impl State {
 
     /// Keeps an HTTP/1.1 connection for another request. Returns the surplus to close.
     pub fn keep_idle(&mut self, connection: Http1Connection) -> Closing {
-        self.idle.push_back(Idle { connection, since: Instant::now() });
-        let surplus = self.idle.len().saturating_sub(IDLE_CONNECTIONS_MAX);
-        Closing { _idle: self.idle.drain(..surplus).collect(), _multiplexed: Vec::new() }
+        Closing { _idle: self.idle.keep(connection).into_iter().collect(), _multiplexed: Vec::new() }
     }
 
     /// The connections that were idle for too long, and when to look again; `None` if nothing is idle.
     pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
         let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
-        let old = self.idle.iter().take_while(|idle| is_old(idle.since)).count();
         let closing = Closing {
-            _idle: self.idle.drain(..old).collect(),
+            _idle: self.idle.take_old(is_old),
             _multiplexed: self
                 .multiplexed
                 .extract_if(.., |one| one.sender.is_closed() || one.idle_since.is_some_and(is_old))
@@ -279,17 +268,6 @@ impl State {
         // HTTP/2 connections have tasks that see them close.
         let look_at = (!self.idle.is_empty()).then_some(now + LOOK_FOR_CLOSED_EVERY);
         (closing, old_at.map(|old_at| look_at.map_or(old_at, |look_at| look_at.min(old_at))))
-    }
-
-    /// Takes out the idle connection at this index, the longest idle ones first.
-    pub fn take_idle_at(&mut self, index: usize) -> Option<Idle> {
-        self.idle.remove(index)
-    }
-
-    /// Puts it back at its place: others may have been taken and given back meanwhile.
-    pub fn put_idle_back(&mut self, idle: Idle) {
-        let index = self.idle.partition_point(|other| other.since <= idle.since);
-        self.idle.insert(index, idle);
     }
 
     /// The open streams of an owner.
@@ -303,14 +281,8 @@ impl State {
         self.multiplexed.iter().map(|connection| connection.open).sum::<usize>().max(self.shares.total())
     }
 
-    /// The HTTP/1.1 connections that are idle.
-    #[cfg(test)]
-    pub fn idle_connections(&self) -> usize {
-        self.idle.len()
-    }
-
     pub fn oldest_idle(&self) -> Option<Instant> {
         let multiplexed = self.multiplexed.iter().filter_map(|connection| connection.idle_since);
-        multiplexed.chain(self.idle.front().map(|idle| idle.since)).min()
+        multiplexed.chain(self.idle.longest_since()).min()
     }
 }

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -330,16 +331,46 @@ async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
     for _ in 0..5 {
         must_be_served(&client, None).await;
     }
-    assert_eq!(pool(&client).lock().idle_connections(), 1);
+    assert_eq!(pool(&client).lock().idle.len(), 1);
     let asked = begin(&client, None, "/ok", 3);
     assert_eq!(asked.join_all().await, ["ok"; 3]);
-    until("they are kept", || (1..=3).contains(&pool(&client).lock().idle_connections())).await;
+    until("they are kept", || (1..=3).contains(&pool(&client).lock().idle.len())).await;
     server.shutdown().await;
     advance(LOOK_FOR_CLOSED_EVERY).await;
-    until("they are closed", || pool(&client).lock().idle_connections() == 0).await;
+    until("they are closed", || pool(&client).lock().idle.is_empty()).await;
     assert_eq!(ask(&client, None, "/ok").await.err(), Some(SendError::Connect));
     let (_, _server) = serve_at(&origin, OK).await;
     must_be_served(&client, None).await;
+}
+
+#[tokio::test]
+async fn a_request_is_given_a_connection_of_its_own_runtime_and_another_one_if_there_is_none() {
+    let (origin, _server) = serve(OK).await;
+    let client = client(&origin);
+    must_be_served(&client, None).await;
+    let here = Handle::current().id();
+    // Two at a time: the first takes the idle connection of this runtime, the second opens one.
+    let there = tokio::task::spawn_blocking({
+        let client = Arc::clone(&client);
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let (first, second) = tokio::join!(ask(&client, None, "/ok"), ask(&client, None, "/ok"));
+                // At the same time until here: both connections are in use.
+                body_of(first).await;
+                body_of(second).await;
+            });
+            runtime
+        }
+    });
+    let there = there.await.expect("both are answered");
+    let mut state = pool(&client).lock();
+    let mut next_of = |runtime| state.idle.take(Some(runtime)).map(|connection| connection.runtime());
+    assert_eq!(next_of(here), Some(here), "although the other one was used later");
+    assert_eq!(next_of(here), Some(there.handle().id()));
+    assert_eq!(next_of(here), None);
+    drop(state);
+    there.shutdown_background();
 }
 
 /// More connections than a task may look at in one turn.
@@ -368,7 +399,7 @@ async fn leave_idle(client: &UpstreamClient, listener: &TcpListener, count: usiz
         streams
     };
     let ((), streams) = tokio::join!(asking, answering);
-    assert_eq!(pool(client).lock().idle_connections(), count);
+    assert_eq!(pool(client).lock().idle.len(), count);
     streams
 }
 
@@ -393,7 +424,7 @@ async fn must_be_served_anew(client: &UpstreamClient, listener: &TcpListener) {
         stream
     };
     let ((), _stream) = tokio::join!(must_be_served(client, None), answering);
-    assert_eq!(pool(client).lock().idle_connections(), 1, "the closed ones are gone, and the new one is kept");
+    assert_eq!(pool(client).lock().idle.len(), 1, "the closed ones are gone, and the new one is kept");
 }
 
 #[tokio::test]
@@ -424,10 +455,10 @@ async fn idle_connections_are_closed_when_their_peers_close_them_and_others_stay
     let kept = streams.swap_remove(MANY / 2);
     drop(streams);
     advance(LOOK_FOR_CLOSED_EVERY).await;
-    until("the others are closed", || pool(&client).lock().idle_connections() == 1).await;
+    until("the others are closed", || pool(&client).lock().idle.len() == 1).await;
     drop(kept);
     advance(LOOK_FOR_CLOSED_EVERY).await;
-    until("it is closed as well", || pool(&client).lock().idle_connections() == 0).await;
+    until("it is closed as well", || pool(&client).lock().idle.is_empty()).await;
 }
 
 #[tokio::test]
@@ -436,12 +467,12 @@ async fn a_connection_that_is_looked_at_comes_back_before_those_that_became_idle
     let client = client(&origin);
     let _streams = leave_idle(&client, &listener, 3).await;
     let mut state = pool(&client).lock();
-    let looked_at = state.take_idle_at(1).expect("three are idle");
+    let looked_at = state.idle.take_at(1).expect("three are idle");
     let since = looked_at.since;
-    let (_last, first) = (state.take_idle().expect("the last"), state.take_idle().expect("the first"));
+    let (_last, first) = (state.idle.take(None).expect("the last"), state.idle.take(None).expect("the first"));
     drop(state.keep_idle(first));
-    state.put_idle_back(looked_at);
-    assert_eq!((state.idle_connections(), state.oldest_idle()), (2, Some(since)));
+    state.idle.put_back(looked_at);
+    assert_eq!((state.idle.len(), state.oldest_idle()), (2, Some(since)));
 }
 
 #[tokio::test]
@@ -478,7 +509,7 @@ async fn after_an_early_response_the_connection_is_used_again_if_the_rest_of_the
         };
         let (answer, mut stream) = tokio::join!(client.send(None, request), answering);
         assert_eq!(body_of(answer).await, "ok");
-        assert_eq!(pool(&client).lock().idle_connections(), 0, "the request is not sent yet");
+        assert_eq!(pool(&client).lock().idle.len(), 0, "the request is not sent yet");
         if !is_read {
             // The wait for the connection begins.
             tokio::task::yield_now().await;
@@ -491,7 +522,7 @@ async fn after_an_early_response_the_connection_is_used_again_if_the_rest_of_the
             received += read;
         }
         assert_eq!(received >= REST, is_read, "{received}");
-        until("it is kept if it was read", || pool(&client).lock().idle_connections() == usize::from(is_read)).await;
+        until("it is kept if it was read", || pool(&client).lock().idle.len() == usize::from(is_read)).await;
     }
 }
 
@@ -530,7 +561,7 @@ async fn over_tls_a_server_without_http2_gets_http1() {
     for _ in 0..3 {
         must_be_served(&client, None).await;
     }
-    assert_eq!(pool(&client).lock().idle_connections(), 1);
+    assert_eq!(pool(&client).lock().idle.len(), 1);
 }
 
 #[tokio::test]
@@ -541,9 +572,9 @@ async fn connections_that_are_idle_for_long_are_closed() {
     let (origin, _http1) = serve(OK).await;
     let http1 = client(&origin);
     must_be_served(&http1, None).await;
-    assert_eq!((server.open_connections(), pool(&http1).lock().idle_connections()), (1, 1));
+    assert_eq!((server.open_connections(), pool(&http1).lock().idle.len()), (1, 1));
     advance(IDLE_CONNECTION_MAX).await;
-    until("both are closed", || server.open_connections() == 0 && pool(&http1).lock().idle_connections() == 0).await;
+    until("both are closed", || server.open_connections() == 0 && pool(&http1).lock().idle.is_empty()).await;
     must_be_served(&http2, None).await;
     assert_eq!(server.connections(), 2);
     server.end();
