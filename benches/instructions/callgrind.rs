@@ -21,7 +21,7 @@ pub enum Room {
     RequestPath,
     Writer,
     Views,
-    /// Checkpoints of the databases, and threads of queries.
+    /// Checkpoints of the databases, threads of queries, and the main thread.
     Other,
 }
 

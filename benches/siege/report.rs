@@ -163,7 +163,7 @@ impl Report {
         table::row(out, &memory)?;
         self.growths.sort_unstable();
         let growths: Vec<String> = self.growths.iter().map(|growth| hundredths(*growth, 100)).collect();
-        writeln!(out, "\np99 of each round, times what it was alone, in order: {}", growths.join(", "))
+        writeln!(out, "\np99 of each round, times what it was alone, from the lowest: {}", growths.join(", "))
     }
 
     fn write_crowd(&mut self, out: &mut impl Write) -> io::Result<()> {

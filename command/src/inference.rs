@@ -25,6 +25,7 @@ mod failed_calls;
 mod failure;
 mod gateway;
 mod headers;
+mod large_bodies;
 mod ledger_failure;
 mod measured;
 mod plan;
@@ -56,6 +57,7 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use gateway::Gateway;
+pub use large_bodies::LargeBodies;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;

@@ -319,6 +319,8 @@ mod tests {
             "nine....\"",
             "\"fifteen bytes.",
             "fifteen bytes.\n",
+            "\"0123456789abcdef0123456789abcdef",
+            "0123456789abcdef\n0123456789abcdef0",
             "fifteen bytes..",
             "sixteen bytes...",
             "\"",

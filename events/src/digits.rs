@@ -1,18 +1,16 @@
-//! Decimal digits, written by hand: the formatter of the standard library takes five times as long, and a request writes two
-//! dozen amounts and times.
+//! Decimal digits, written by hand: formatters take several times as long, and each event has amounts or times.
 
-/// Fills the places with the last digits of a number, padded with zeros.
-pub fn fill(places: &mut [u8], mut number: u64) {
-    for place in places.iter_mut().rev() {
-        *place = last_of(number);
+/// Writes the last digits of a number, as many as there is room for, with leading zeros.
+pub fn fill(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = last_of(number);
         number /= 10;
     }
 }
 
 /// The last digit of a number.
 pub fn last_of(number: u64) -> u8 {
-    // Always fits.
-    b'0' + u8::try_from(number % 10).unwrap_or(0)
+    b'0' + (number % 10).to_le_bytes()[0]
 }
 
 #[cfg(test)]
@@ -20,11 +18,11 @@ mod tests {
     use super::fill;
 
     #[test]
-    fn places_get_the_last_digits() {
+    fn the_last_digits_are_written_with_leading_zeros() {
         for (number, expected) in [(0, "0000"), (7, "0007"), (1234, "1234"), (98_765, "8765"), (u64::MAX, "1615")] {
-            let mut places = [b'x'; 4];
-            fill(&mut places, number);
-            assert_eq!(std::str::from_utf8(&places), Ok(expected), "{number}");
+            let mut digits = [b'x'; 4];
+            fill(&mut digits, number);
+            assert_eq!(std::str::from_utf8(&digits), Ok(expected), "{number}");
         }
     }
 }

@@ -41,9 +41,9 @@ impl Random for SystemRandom {
         ring::rand::SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
     }
 
-    /// Asks the system for the bytes of several ids at a time: each question is a system call.
+    /// Asks the system for the bytes of several ids at a time: each draw is a system call.
     fn id_bytes(&self) -> IdBytes {
-        ID_BYTES.with_borrow_mut(|stock| match stock.pop() {
+        ID_BYTES_STOCK.with_borrow_mut(|stock| match stock.pop() {
             Some(bytes) => bytes,
             None => {
                 let mut drawn = [IdBytes::default(); IDS_DRAWN];
@@ -60,7 +60,7 @@ impl Random for SystemRandom {
 const IDS_DRAWN: usize = 25;
 
 thread_local! {
-    static ID_BYTES: RefCell<Vec<IdBytes>> = const { RefCell::new(Vec::new()) };
+    static ID_BYTES_STOCK: RefCell<Vec<IdBytes>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes ids in time order.
@@ -250,8 +250,12 @@ mod tests {
         assert!("ten_0198C1DE000070008000000000000001".parse::<TenantId>().is_err());
         assert!("ten_0198c1de-0000-7000-8000-000000000001".parse::<TenantId>().is_err());
     }
+
     #[test]
     fn ids_are_unlike_each_other_across_many_draws_and_threads() {
+        let stock = || ID_BYTES_STOCK.with_borrow(Vec::len);
+        let (before, _, after) = (stock(), SystemRandom.id_bytes(), stock());
+        assert_eq!((before, after), (0, IDS_DRAWN - 1));
         let draw = || (0..IDS_DRAWN * 3).map(|_| SystemRandom.id_bytes()).collect::<Vec<_>>();
         let threads = [(); 4].map(|()| std::thread::spawn(draw));
         let drawn: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();

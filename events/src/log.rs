@@ -12,6 +12,7 @@
 //! Rejected: deciding inside an open database transaction, and a dynamic answer type for all jobs. Each job now has its own
 //! answer, and a batch is decided in memory before it is written.
 
+mod answers;
 mod clock;
 mod draft;
 mod engine;
@@ -29,7 +30,6 @@ pub(crate) mod owners;
 pub(crate) mod raw;
 mod reader;
 mod readers;
-mod reply;
 mod side;
 pub(crate) mod state;
 mod stepped;
@@ -41,14 +41,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
 use crate::time::Clock;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, queued};
-use reply::ReplyReceiver;
 
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
@@ -117,7 +116,7 @@ impl Head {
 }
 
 /// Waits for the writer's reply, for a limited time: a disk that hangs must not block callers for ever.
-async fn wait_for_reply<T>(reply: ReplyReceiver<T>) -> Result<T, LogError> {
+async fn wait_for_reply<T>(reply: oneshot::Receiver<T>) -> Result<T, LogError> {
     let reply = tokio::time::timeout(WRITE_WAIT_MAX, reply).await;
     reply.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
 }

@@ -15,8 +15,9 @@ mod given_rates;
 mod sum;
 
 use std::fmt;
-use std::str::FromStr;
+use std::str::{FromStr, Utf8Error};
 
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digits;
@@ -61,8 +62,8 @@ impl NanoUsd {
         self.0 < 0
     }
 
-    /// Writes the amount to the end of the buffer.
-    fn write_text(self, buffer: &mut [u8; TEXT_LEN_MAX]) -> &str {
+    /// Writes the amount to the end of the buffer. Never an error: digits are text.
+    fn write_text(self, buffer: &mut [u8; TEXT_LEN_MAX]) -> Result<&str, Utf8Error> {
         let (size, unit) = (self.0.unsigned_abs(), NANOS_PER_USD.unsigned_abs());
         let mut begin = TEXT_LEN_MAX - FRACTION_DIGITS;
         digits::fill(&mut buffer[begin..], size % unit);
@@ -80,19 +81,19 @@ impl NanoUsd {
         if self.is_negative() {
             push_front(b'-');
         }
-        std::str::from_utf8(&buffer[begin..]).unwrap_or_default()
+        std::str::from_utf8(&buffer[begin..])
     }
 }
 
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
+        f.write_str(self.write_text(&mut [0; TEXT_LEN_MAX]).map_err(|_| fmt::Error)?)
     }
 }
 
 impl Serialize for NanoUsd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
+        serializer.serialize_str(self.write_text(&mut [0; TEXT_LEN_MAX]).map_err(S::Error::custom)?)
     }
 }
 
@@ -223,8 +224,18 @@ mod tests {
         {
             assert_eq!(text.parse(), Ok(NanoUsd::new(nanos)), "{text}");
         }
-        assert_eq!(NanoUsd::new(123_000).to_string(), "0.000123000");
-        assert_eq!(NanoUsd::new(-1_500_000_000).to_string(), "-1.500000000");
+        for (nanos, text) in [
+            (123_000, "0.000123000"),
+            (-1_500_000_000, "-1.500000000"),
+            (-1, "-0.000000001"),
+            (0, "0.000000000"),
+            (100_000_000_000, "100.000000000"),
+            (i64::MAX, "9223372036.854775807"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(NanoUsd::new(nanos).to_string(), text);
+            assert_eq!(serde_json::to_string(&NanoUsd::new(nanos)).expect("text"), format!("\"{text}\""));
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 
-use crate::{digits, named};
+use crate::digits::fill;
+use crate::named;
 
 /// A clock: the only source of time.
 pub trait Clock: Send + Sync {
@@ -111,7 +112,7 @@ pub fn rfc3339(at: DateTime<Utc>) -> String {
     use chrono::Timelike;
     let (day, time) = (at.date_naive(), at.time());
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    for (places, number) in [
+    for (digits, number) in [
         (0..4, day.year().unsigned_abs()),
         (5..7, day.month()),
         (8..10, day.day()),
@@ -120,9 +121,9 @@ pub fn rfc3339(at: DateTime<Utc>) -> String {
         (17..19, time.second()),
         (20..26, time.nanosecond() % 1_000_000_000 / 1000),
     ] {
-        digits::fill(&mut text[places], number.into());
+        fill(&mut text[digits], number.into());
     }
-    std::str::from_utf8(&text).unwrap_or_default().to_owned()
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Instants on the wire, for `#[serde(with = "…")]`: written with six digits, read in any RFC 3339 form.

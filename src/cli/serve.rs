@@ -17,7 +17,7 @@ use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::body::memory::{BodyBounds, BodyMemory};
 use command::figures::RequestFigures;
-use command::inference::{self, AbandonedCalls, Gateway};
+use command::inference::{self, AbandonedCalls, Gateway, LargeBodies};
 use command::opened_keys;
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
@@ -44,7 +44,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use upstream::UpstreamClients;
 
 use super::welcome::Welcome;
-use super::{Failure, exit, logging, print_line, variable};
+use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
@@ -57,7 +57,7 @@ const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 
 /// Time limit for the ledger and the views to write what they still have.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// The time limit after a second signal.
+/// The time limit for what must end at once: abandoned calls, workers, and everything after a second signal.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 
 /// The most connections to the separate address for metrics.
@@ -73,8 +73,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
     let config = Config::read(args, flags, variable)?;
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let runtime = single_threaded_runtime()?;
     let got_second_signal = runtime.block_on(serve(config)).map_err(|error| {
         let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
         if is_wrongly_configured { Failure::not_begun(error) } else { Failure::failed(error) }
@@ -115,7 +114,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
     let (door, vault) = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
-    let worker_threads = WorkerThreads::start()?;
+    let worker_threads =
+        WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     if let Some(server) = metrics_server {
@@ -160,7 +160,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.shutdown().await;
     let workers_stop = tokio::task::spawn_blocking(|| worker_threads.stop());
     if tokio::time::timeout(STOP_AT_ONCE_MAX, workers_stop).await.is_err() {
-        tracing::warn!("a worker is still computing");
+        tracing::warn!("stopping without waiting for a worker that is still computing");
     }
     if let Some(exporting) = exporting {
         exporting.close().await;
@@ -320,6 +320,7 @@ async fn open_door(
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),
+        large_bodies: LargeBodies::default(),
         bodies: Arc::clone(&engines.memories.inference),
         answers: Arc::clone(&engines.memories.answers),
     };

@@ -7,9 +7,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const CONNECTIONS_MAX: u64 = 16_384;
 /// Files for anything but connections: databases, their readers, listeners.
 const OWN_FILES: u64 = 64;
+/// Files of a worker's runtime.
+const FILES_OF_A_WORKER: u64 = 4;
 
 /// Raises the soft limit of open files to the hard one, and returns the number of connections that it allows.
-pub fn raise() -> usize {
+pub fn raise(workers: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // If the limit may not be raised, the current one applies.
@@ -17,7 +19,8 @@ pub fn raise() -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let connections = connections_of(files.unwrap_or(u64::MAX));
+    let own_files = OWN_FILES + FILES_OF_A_WORKER * workers as u64;
+    let connections = connections_of(files.unwrap_or(u64::MAX), own_files);
     if connections < CONNECTIONS_MAX {
         tracing::info!(files, connections, "connections are limited by the open-file limit");
     }
@@ -25,8 +28,8 @@ pub fn raise() -> usize {
 }
 
 /// A fifth is left for upstreams: few of the connected clients have a request in flight at the same time.
-fn connections_of(files: u64) -> u64 {
-    (files.saturating_sub(OWN_FILES) / 5 * 4).clamp(16, CONNECTIONS_MAX)
+fn connections_of(files: u64, own_files: u64) -> u64 {
+    (files.saturating_sub(own_files) / 5 * 4).clamp(16, CONNECTIONS_MAX)
 }
 
 #[cfg(test)]
@@ -36,7 +39,8 @@ mod tests {
     #[test]
     fn connections_leave_files_for_the_rest() {
         for (files, connections) in [(0, 16), (256, 152), (1024, 768), (20_480, 16_332), (u64::MAX, 16_384)] {
-            assert_eq!(connections_of(files), connections, "{files} files");
+            assert_eq!(connections_of(files, OWN_FILES), connections, "{files} files");
         }
+        assert_eq!(connections_of(1024, OWN_FILES + 200), 608);
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::Method;
 use http::header::CONTENT_TYPE;
+use http::{Method, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::connection_limit;
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
-use super::workers::Workers;
+use super::workers::{Worker, Workers};
 use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
@@ -55,7 +55,7 @@ impl Server {
 
     /// Accepts as many connections as the limit of open files allows, until it is dropped, and the connections with it.
     pub async fn serve(self, door: Door, workers: Workers) {
-        self.serve_at_most(connection_limit::raise(), door, workers).await;
+        self.serve_at_most(connection_limit::raise(workers.count()), door, workers).await;
     }
 
     /// Accepts at most `connections_max` connections at a time.
@@ -68,11 +68,12 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.accept().await {
                 Ok((stream, peer)) => {
-                    let (door, builder, place) = (door.clone(), Arc::clone(&builder), workers.place());
-                    let runtime = place.runtime.clone();
+                    let (door, builder, worker) =
+                        (door.clone(), Arc::clone(&builder), workers.for_connection().clone());
+                    let runtime = worker.runtime().clone();
                     let serve = async move {
-                        serve_connection(&builder, stream, peer, door).await;
-                        drop((permit, place));
+                        serve_connection(&builder, stream, peer, door, worker).await;
+                        drop(permit);
                     };
                     connections.spawn_on(serve, &runtime);
                 }
@@ -84,7 +85,7 @@ impl Server {
         }
     }
 
-    /// Accepts a connection that no runtime watches yet.
+    /// Accepts a connection and takes it off this runtime's watch, so that a worker can watch it.
     async fn accept(&self) -> io::Result<(StdTcpStream, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
         Ok((stream.into_std()?, peer))
@@ -116,7 +117,13 @@ fn builder(workers: Workers) -> Builder<Workers> {
 }
 
 /// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
-async fn serve_connection(builder: &Builder<Workers>, stream: StdTcpStream, peer: SocketAddr, door: Door) {
+async fn serve_connection(
+    builder: &Builder<Workers>,
+    stream: StdTcpStream,
+    peer: SocketAddr,
+    door: Door,
+    worker: Worker,
+) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
@@ -126,6 +133,8 @@ async fn serve_connection(builder: &Builder<Workers>, stream: StdTcpStream, peer
     let requests = Arc::<ConnectionRequests>::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
+        // A stream of HTTP/2 counts as the worker's that runs it.
+        let counted = (request.version() < Version::HTTP_2).then(|| worker.begin_request());
         let is_get = request.method() == Method::GET;
         async move {
             // hyper keeps room for this future as long as the connection lives. The large part of it is boxed, so that an
@@ -134,7 +143,7 @@ async fn serve_connection(builder: &Builder<Workers>, stream: StdTcpStream, peer
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
                 request_begun.mark_endless();
             }
-            Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, request_begun)))
+            Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, (request_begun, counted))))
         }
     });
     let stream = WatchedConnection::new(stream, Arc::clone(&requests), door.parse_error_responses());

@@ -1,9 +1,11 @@
-//! The threads that serve connections, one per core, each with a runtime of its own: a connection stays on one thread, with
-//! its upstream connections, and what one thread waits for wakes no other.
+//! The threads that serve connections, one per core, each with a runtime of its own. A client's connection stays on its
+//! thread, and prefers HTTP/1.1 connections to upstreams that the same thread watches, so that what arrives wakes no other
+//! thread.
 //!
-//! A new connection goes to the worker with the fewest, because the kernel's own choice can give one worker nearly all. The
-//! streams of an HTTP/2 connection are spread over the workers, so that one client can use all cores. Not guaranteed: that a
-//! request which computes for long holds up nobody; the others of its worker wait for it.
+//! A new connection goes to the worker with the fewest requests in progress, and of equals to each in turn. Connections do
+//! not count: idle ones cost nothing, and anyone could open many to steer those of others. The kernel's own choice was
+//! rejected, because it can give one worker nearly all. The streams of an HTTP/2 connection are spread over the workers, so
+//! that one client can use all cores. A request that computes for long delays the other requests of its worker.
 //!
 //! Rejected: one runtime whose threads share all tasks. It wakes a second thread for most of what it waits for, and moves
 //! requests between cores (ADR-0015).
@@ -19,6 +21,10 @@ use hyper::rt::Executor;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+/// Threads of all workers together for work that blocks, such as hashing keys.
+const BLOCKING_THREADS_MAX: usize = 512;
+const BLOCKING_THREADS_OF_WORKER_MIN: usize = 16;
+
 /// The threads. When this is dropped, they stop, and end the tasks that are left.
 pub struct WorkerThreads {
     workers: Workers,
@@ -26,29 +32,30 @@ pub struct WorkerThreads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The workers, to place connections and streams on. Cheap to clone.
+/// The workers, of which each connection and each stream is given one. Cheap to clone.
 #[derive(Clone)]
-pub struct Workers(Arc<Team>);
+pub struct Workers(Arc<WorkerList>);
 
-struct Team {
+struct WorkerList {
     first: Worker,
     others: Vec<Worker>,
+    /// Counts connections, so that equal workers take turns.
+    connections: AtomicUsize,
 }
 
-struct Worker {
+#[derive(Clone)]
+pub struct Worker {
     runtime: Handle,
-    /// Connections, and streams of HTTP/2 connections.
-    load: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
-/// A place on a worker, until it is dropped.
-pub struct Place {
-    pub runtime: Handle,
-    load: Arc<AtomicUsize>,
-}
+/// A request in progress, which counts as its worker's until this is dropped.
+pub struct WorkerRequest(Arc<AtomicUsize>);
 
 impl WorkerThreads {
-    /// Starts a worker per core.
+    /// Starts a worker per core that the process may use, by its CPU affinity and quota.
+    ///
+    /// Errors: a thread or its runtime cannot be created.
     pub fn start() -> io::Result<Self> {
         Self::start_some(thread::available_parallelism()?)
     }
@@ -57,16 +64,18 @@ impl WorkerThreads {
         let stopping = CancellationToken::new();
         let mut threads = Vec::with_capacity(count.get());
         let mut start = |number: usize| {
-            start_worker(number, &stopping).map(|(worker, thread)| {
+            start_worker(number, count, &stopping).map(|(worker, thread)| {
                 threads.push(thread);
                 worker
             })
         };
         let first = start(1)?;
         let others = (2..=count.get()).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { workers: Workers(Arc::new(Team { first, others })), stopping, threads })
+        let workers = Workers(Arc::new(WorkerList { first, others, connections: AtomicUsize::new(0) }));
+        Ok(Self { workers, stopping, threads })
     }
 
+    /// The workers, which take nothing any more when the threads have stopped.
     pub fn workers(&self) -> Workers {
         self.workers.clone()
     }
@@ -88,56 +97,91 @@ impl Drop for WorkerThreads {
     }
 }
 
-fn start_worker(number: usize, stopping: &CancellationToken) -> io::Result<(Worker, JoinHandle<()>)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let worker = Worker { runtime: runtime.handle().clone(), load: Arc::default() };
+fn start_worker(
+    number: usize,
+    count: NonZeroUsize,
+    stopping: &CancellationToken,
+) -> io::Result<(Worker, JoinHandle<()>)> {
+    let blocking_threads = (BLOCKING_THREADS_MAX / count).max(BLOCKING_THREADS_OF_WORKER_MIN);
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()?;
+    let worker = Worker { runtime: runtime.handle().clone(), requests: Arc::default() };
     let stopping = stopping.clone();
     let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         runtime.block_on(stopping.cancelled());
-        // Ends the tasks. Work that blocks, such as hashing a key, is left behind.
+        // Ends the tasks. Work that blocks is left behind.
         runtime.shutdown_background();
     })?;
     Ok((worker, thread))
 }
 
 impl Workers {
-    /// A place on the worker with the fewest connections and streams. On the current one, unless another has fewer even with
-    /// one more: what stays on a worker wakes no other.
-    pub fn place(&self) -> Place {
+    pub fn count(&self) -> usize {
+        self.0.others.len() + 1
+    }
+
+    /// The worker for a new connection.
+    pub fn for_connection(&self) -> &Worker {
+        let turn = self.0.connections.fetch_add(1, Ordering::Relaxed) % self.count();
+        self.least(|index, worker| (worker.requests(), (index + self.count() - turn) % self.count()))
+    }
+
+    /// The worker for a stream of an HTTP/2 connection: the current one, unless another has fewer requests even with one
+    /// more. What stays on a worker wakes no other.
+    fn for_stream(&self) -> &Worker {
         let current = Handle::try_current().ok().map(|runtime| runtime.id());
-        let load_at =
-            |worker: &Worker| worker.load.load(Ordering::Relaxed) + usize::from(current != Some(worker.runtime.id()));
-        let Team { first, others } = &*self.0;
-        let least =
-            others.iter().fold(first, |least, other| if load_at(other) < load_at(least) { other } else { least });
-        least.load.fetch_add(1, Ordering::Relaxed);
-        Place { runtime: least.runtime.clone(), load: Arc::clone(&least.load) }
+        self.least(|_, worker| {
+            let is_other = current != Some(worker.runtime.id());
+            (worker.requests() + usize::from(is_other), usize::from(is_other))
+        })
+    }
+
+    /// The worker with the lowest rank, which is made of its index and itself.
+    fn least(&self, rank: impl Fn(usize, &Worker) -> (usize, usize)) -> &Worker {
+        let WorkerList { first, others, .. } = &*self.0;
+        let others = others.iter().enumerate().map(|(index, other)| (rank(index + 1, other), other));
+        others.fold((rank(0, first), first), |least, other| if other.0 < least.0 { other } else { least }).1
     }
 }
 
-impl Drop for Place {
+impl Worker {
+    pub const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub fn begin_request(&self) -> WorkerRequest {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        WorkerRequest(Arc::clone(&self.requests))
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for WorkerRequest {
     fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Runs the streams of HTTP/2 connections. They end with their connection.
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Workers {
     fn execute(&self, stream: F) {
-        let place = self.place();
-        let runtime = place.runtime.clone();
-        drop(runtime.spawn(async move {
+        let worker = self.for_stream();
+        let request = worker.begin_request();
+        drop(worker.runtime.spawn(async move {
             stream.await;
-            drop(place);
+            drop(request);
         }));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::mpsc;
     use std::time::Duration;
+
+    use tokio::runtime::Id;
 
     use super::*;
 
@@ -145,36 +189,66 @@ mod tests {
         WorkerThreads::start_some(NonZeroUsize::new(count).expect("at least one")).expect("threads")
     }
 
-    #[test]
-    fn connections_are_spread_evenly_whatever_ends() {
-        let threads = start(3);
-        let workers = threads.workers();
-        let mut places: Vec<_> = (0..9).map(|_| workers.place()).collect();
-        let of_first = places[0].runtime.id();
-        places.retain(|place| place.runtime.id() != of_first);
-        assert_eq!(places.len(), 6);
-        // All new ones go where places have become free.
-        let fresh: Vec<_> = (0..3).map(|_| workers.place()).collect();
-        assert!(fresh.iter().all(|place| place.runtime.id() == of_first));
+    fn ids(threads: &WorkerThreads) -> Vec<Id> {
+        let WorkerList { first, others, .. } = &*threads.workers.0;
+        [first].into_iter().chain(others).map(|worker| worker.runtime.id()).collect()
     }
 
     #[test]
-    fn the_streams_of_one_connection_use_all_workers_and_the_first_its_own() {
+    fn connections_go_to_the_workers_with_the_fewest_requests_and_to_equals_in_turn() {
+        let threads = start(3);
+        let (workers, ids) = (threads.workers(), ids(&threads));
+        let next = || workers.for_connection().runtime.id();
+        assert_eq!([(); 6].map(|()| next()), [ids[0], ids[1], ids[2], ids[0], ids[1], ids[2]]);
+        let busy = workers.0.first.begin_request();
+        assert_eq!([(); 3].map(|()| next()), [ids[1], ids[1], ids[2]], "not the busy one");
+        let others: Vec<_> = workers.0.others.iter().map(Worker::begin_request).collect();
+        assert_eq!([(); 3].map(|()| next()), [ids[0], ids[1], ids[2]], "all are busy");
+        drop((busy, others));
+        assert_eq!([(); 3].map(|()| next()), [ids[0], ids[1], ids[2]]);
+    }
+
+    #[test]
+    fn the_streams_of_one_connection_use_all_workers() {
         let threads = start(2);
-        let workers = threads.workers();
-        let connection = workers.place();
+        let (workers, ids) = (threads.workers(), ids(&threads));
         let (sender, receiver) = mpsc::channel();
-        let own = connection.runtime.id();
-        drop(connection.runtime.clone().spawn(async move {
-            let _connection = connection;
-            let streams: Vec<_> = (0..8).map(|_| workers.place()).collect();
-            let _ = sender.send(streams.iter().map(|place| place.runtime.id()).collect::<Vec<_>>());
+        // From the second worker, so that it makes a difference where the streams begin.
+        drop(threads.workers().0.others[0].runtime.spawn(async move {
+            for _ in 0..8 {
+                let sender = sender.clone();
+                workers.execute(async move {
+                    let _ = sender.send(Handle::current().id());
+                    std::future::pending::<()>().await;
+                });
+            }
         }));
-        let streams = receiver.recv_timeout(Duration::from_secs(10)).expect("the places");
-        assert_eq!(streams[0], own);
-        let mut counts = HashMap::new();
-        streams.iter().for_each(|runtime| *counts.entry(runtime).or_insert(0) += 1);
-        assert_eq!(counts.into_values().min(), Some(4));
+        let mut streams = [(); 8].map(|()| receiver.recv_timeout(Duration::from_secs(10)).expect("a stream"));
+        streams.sort_by_key(|stream| *stream != ids[0]);
+        assert_eq!(streams, [[ids[0]; 4], [ids[1]; 4]].concat()[..]);
+    }
+
+    #[test]
+    fn a_stream_stays_on_its_worker_if_no_other_has_less_to_do() {
+        let threads = start(2);
+        let (workers, ids) = (threads.workers(), ids(&threads));
+        let (sender, receiver) = mpsc::channel();
+        drop(threads.workers().0.others[0].runtime.spawn(async move {
+            let _ = sender.send(workers.for_stream().runtime.id());
+        }));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(ids[1]));
+    }
+
+    #[test]
+    fn workers_stop_when_their_threads_are_dropped() {
+        let threads = start(2);
+        let (sender, receiver) = mpsc::channel::<()>();
+        threads.workers().execute(async move {
+            let _sender = sender;
+            std::future::pending::<()>().await;
+        });
+        drop(threads);
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Err(mpsc::RecvTimeoutError::Disconnected));
     }
 
     #[test]

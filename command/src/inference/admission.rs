@@ -10,6 +10,7 @@ use events::ledger::{Admission, IfShort};
 use events::log::{Admitted, InferenceKey, LogError, OpenHold};
 use events::refusal::Refusal;
 use projections::caller::Caller;
+use ring::digest::Digest;
 use serde_json::Value;
 
 use super::gateway::Gateway;
@@ -23,6 +24,7 @@ pub struct AdmissionRequest<'a> {
     pub context: Context,
     pub caller: &'a Caller,
     pub request: &'a ClientRequest,
+    pub body_sha256: Digest,
     /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
     pub idempotency_key: Option<String>,
 }
@@ -34,12 +36,11 @@ pub async fn admit(
 ) -> Result<OpenHold, Refusal> {
     let request = admission_request.request;
     let failed = |error: LogError| not_admitted(&admission_request.id.to_string(), &error);
-    let digest = ring::digest::digest(&ring::digest::SHA256, request.body());
     let mut tokenizers = plan.tokenizers();
     // Twice at most: the second attempt has no tokenizers left, so it does not ask again.
     loop {
         let if_short = if tokenizers.is_empty() { IfShort::Shrink(plan.shrinking(request)) } else { IfShort::AskAgain };
-        let body_sha256 = hex::lower(digest.as_ref());
+        let body_sha256 = hex::lower(admission_request.body_sha256.as_ref());
         let key = admission_request.key(&body_sha256);
         let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
         match gateway.log.admit(admission, key).await.map_err(failed)? {

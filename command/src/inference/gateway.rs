@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
+use super::large_bodies::LargeBodies;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
 use crate::tokens::TokenCounter;
@@ -42,6 +43,7 @@ pub struct Gateway {
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,
     pub tokens: TokenCounter,
+    pub large_bodies: LargeBodies,
     /// Memory for the bodies of requests.
     pub bodies: Arc<BodyMemory>,
     /// Memory for answers.

@@ -14,6 +14,7 @@ use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use projections::tables::Tables;
+use ring::digest::{Digest, SHA256, digest};
 
 use super::admission::{self, AdmissionRequest};
 use super::answer_permit;
@@ -60,10 +61,12 @@ pub async fn prepare(
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     unheld.timeline.end_stage(Stage::Body);
+    let size = bytes.len();
+    let parsed = gateway.large_bodies.run(size, &body_permit, move || parse(surface, bytes)).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = caller.context().in_request(id);
-    let mut request = ClientRequest::parse(surface, bytes)?;
+    let (request, body_sha256) = parsed??;
     unheld.timeline.set_requested_model(&request.facts.model);
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
@@ -73,14 +76,22 @@ pub async fn prepare(
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
-    let first_body = plan.first_body(&request)?;
+    let (mut plan, mut request, first_body) = gateway
+        .large_bodies
+        .run(size, &body_permit, move || {
+            let first_body = plan.first_body(&request);
+            (plan, request, first_body)
+        })
+        .await?;
+    let first_body = first_body?;
     let tokens_bound = plan.tokens_bound(request.facts.choices);
     gateway
         .limits
         .reserve_tokens(&mut unheld.permit, tokens_bound)
         .map_err(|refused| gateway.limited(&context, &refused))?;
     unheld.timeline.end_stage(Stage::Plan);
-    let admission_request = AdmissionRequest { id, context, caller: &caller, request: &request, idempotency_key };
+    let admission_request =
+        AdmissionRequest { id, context, caller: &caller, request: &request, body_sha256, idempotency_key };
     let hold = admission::admit(gateway, admission_request, &mut plan).await?;
     unheld.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
@@ -92,6 +103,13 @@ pub async fn prepare(
         }
     };
     Ok(Prepared { caller, planned_at, request, plan, first_body, body_permit, hold })
+}
+
+/// The request, and the SHA-256 of its body.
+fn parse(surface: Surface, body: Bytes) -> Result<(ClientRequest, Digest), Refusal> {
+    let request = ClientRequest::parse(surface, body)?;
+    let body_sha256 = digest(&SHA256, request.body());
+    Ok((request, body_sha256))
 }
 
 /// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.

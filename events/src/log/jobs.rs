@@ -9,11 +9,13 @@ mod open_hold;
 mod refuse;
 
 use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::LogError;
+use super::answers::Answers;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
-use super::reply::{self, ReplyReceiver, ReplySender, WaitingTask, WaitingTasks};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted, Ending};
 
@@ -79,8 +81,8 @@ impl OpenBatch<'_> {
 pub(super) struct RecordedBatch<'a> {
     pub(super) recorded_at: DateTime<Utc>,
     pub(super) ender: &'a Ender,
-    /// Woken when all jobs are answered.
-    pub(super) waiting: WaitingTasks,
+    /// Sent when all jobs have been answered.
+    pub(super) answers: Answers,
 }
 
 /// A kind of job.
@@ -119,34 +121,30 @@ pub(super) enum Reply<K: JobKind> {
 struct QueuedJob<K: JobKind> {
     kind: K,
     decided: Option<Result<K::Decided, K::Error>>,
-    reply: Option<ReplySender<Result<K::Answer, K::Error>>>,
+    reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>,
+    /// The caller's runtime, which sends the answer; `None` outside of runtimes.
+    runtime: Option<Handle>,
 }
 
-type AnswerOf<K> = ReplyReceiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
+type AnswerOf<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
 
 /// A job, and the receiver of its answer.
 pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerOf<K>) {
-    let (reply, answer) = reply::channel();
-    (Box::new(QueuedJob { kind, decided: None, reply: Some(reply) }), answer)
+    let (reply, answer) = oneshot::channel();
+    let runtime = Handle::try_current().ok();
+    (Box::new(QueuedJob { kind, decided: None, reply: Some(reply), runtime }), answer)
 }
 
 /// An end that nobody waits for.
 pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
-    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, reply: None })
+    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, reply: None, runtime: None })
 }
 
 impl<K: JobKind> QueuedJob<K> {
-    /// Returns the task to wake. If its caller has stopped waiting, a hold ends by itself.
-    fn reply(
-        reply: Option<ReplySender<Result<K::Answer, K::Error>>>,
-        answer: Result<K::Answer, K::Error>,
-    ) -> Option<WaitingTask> {
-        reply?.send(answer)
-    }
-
-    fn reply_error(reply: Option<ReplySender<Result<K::Answer, K::Error>>>, error: K::Error) {
-        if let Some(waiting) = Self::reply(reply, Err(error)) {
-            waiting.wake();
+    fn reply(reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>, answer: Result<K::Answer, K::Error>) {
+        if let Some(reply) = reply {
+            // The caller may have stopped waiting. A hold that nobody receives ends by itself.
+            let _ = reply.send(answer);
         }
     }
 }
@@ -161,29 +159,31 @@ impl<K: JobKind> Job for QueuedJob<K> {
     }
 
     fn answer(self: Box<Self>, batch: &mut RecordedBatch<'_>) -> Option<Box<dyn Job>> {
-        let Self { kind, decided, reply } = *self;
+        let Self { kind, decided, reply, runtime } = *self;
         let answer = match decided? {
             Ok(decided) => match kind.answer(decided, batch) {
                 Reply::Now(answer) => answer,
-                Reply::NextSecond(waiting) => return Some(Box::new(QueuedJob { kind: waiting, decided: None, reply })),
+                Reply::NextSecond(waiting) => {
+                    return Some(Box::new(QueuedJob { kind: waiting, decided: None, reply, runtime }));
+                }
             },
             Err(error) => {
                 kind.on_rejected(&error);
                 Err(error)
             }
         };
-        batch.waiting.add(Self::reply(reply, answer));
+        batch.answers.add(runtime, move || Self::reply(reply, answer));
         None
     }
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
         self.kind.on_rejected(&error);
-        Self::reply_error(self.reply, error);
+        Self::reply(self.reply, Err(error));
     }
 
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
-        Self::reply_error(self.reply, error.into());
+        Self::reply(self.reply, Err(error.into()));
         self.kind.to_retry()
     }
 

@@ -50,7 +50,7 @@ pub(crate) const fn block_of(position: u64) -> u64 {
 #[derive(Default)]
 pub(super) struct OwnerBlocks {
     unwritten: BTreeSet<(Owner, u64)>,
-    /// The owners and the block of the event before. Neighbours are often alike, and need no second look-up.
+    /// The owners and the block of the last event. Neighbours are often alike, and need no second look-up.
     before: Option<(Option<PartnerId>, Option<TenantId>, u64)>,
 }
 

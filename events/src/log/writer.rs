@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use super::answers::Answers;
 use super::clock::BatchClock;
 use super::draft::{Draft, StateRows};
 use super::engine::{AppendOutcome, Engine};
 use super::facts::{Facts, Wanted};
 use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
-use super::reply::WaitingTasks;
 use super::state::State;
 use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
 use crate::event::Recorded;
@@ -275,13 +275,13 @@ impl<E: Engine> Writer<E> {
         self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
         self.publisher.publish(events);
-        let mut batch = RecordedBatch { recorded_at, ender: &self.ender, waiting: WaitingTasks::default() };
+        let mut batch = RecordedBatch { recorded_at, ender: &self.ender, answers: Answers::default() };
         for job in jobs {
             if let Some(job) = job.answer(&mut batch) {
                 self.waiting.push(DeferredJob { second: recorded_at.timestamp(), since: Instant::now(), job });
             }
         }
-        batch.waiting.wake();
+        batch.answers.send();
         self.tidy_if_due(recorded_at);
         self.engine.after_batch(count);
         Ok(())

@@ -48,7 +48,7 @@ impl FiguresCounter {
                     }
                     self.count(&first);
                     while let Some(next) = self.log.try_next() {
-                        // The same threads serve requests.
+                        // This thread also accepts connections and updates the tables.
                         tokio::task::yield_now().await;
                         self.count(&next);
                     }

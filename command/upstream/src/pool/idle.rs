@@ -1,4 +1,4 @@
-//! Idle HTTP/1.1 connections, by the runtime that watches their sockets. A request is given one of its own runtime, so that
+//! Idle HTTP/1.1 connections, by the runtime that watches their sockets: each worker of the server is one. A request is given one of its own runtime, so that
 //! what arrives for it wakes no other thread; if there is none, one of another runtime, because a new one would cost the
 //! upstream more.
 
@@ -11,55 +11,55 @@ use super::http1::Http1Connection;
 use crate::{IDLE_CONNECTION_MAX, IDLE_CONNECTIONS_MAX};
 
 /// A connection that was ready for a request when it became idle.
-pub struct Idle {
+pub struct IdleConnection {
     pub connection: Http1Connection,
     pub since: Instant,
 }
 
 /// The idle connections of one runtime, the most recently used one last.
-struct OfRuntime {
+struct RuntimeConnections {
     runtime: runtime::Id,
-    idle: VecDeque<Idle>,
+    idle: VecDeque<IdleConnection>,
 }
 
 /// All idle connections of a pool. There are as many runtimes as cores, so each operation looks at few lists.
 #[derive(Default)]
-pub struct IdleConnections(Vec<OfRuntime>);
+pub struct IdleConnections(Vec<RuntimeConnections>);
 
 impl IdleConnections {
-    /// Takes the most recently used connection of a runtime; if it has none, that of any.
+    /// Takes the most recently used connection of a runtime; if it has none, the most recently used one of all.
     pub fn take(&mut self, runtime: Option<runtime::Id>) -> Option<Http1Connection> {
         let own = self.0.iter_mut().find(|list| Some(list.runtime) == runtime);
-        own.and_then(OfRuntime::take).or_else(|| self.last_used()?.take())
+        own.and_then(RuntimeConnections::take).or_else(|| self.list_used_last()?.take())
     }
 
-    fn last_used(&mut self) -> Option<&mut OfRuntime> {
+    fn list_used_last(&mut self) -> Option<&mut RuntimeConnections> {
         self.0.iter_mut().max_by_key(|list| list.idle.back().map(|idle| idle.since))
     }
 
     /// Keeps a connection. Returns the surplus to close.
-    pub fn keep(&mut self, connection: Http1Connection) -> Option<Idle> {
-        let idle = Idle { connection, since: Instant::now() };
+    pub fn keep(&mut self, connection: Http1Connection) -> Option<IdleConnection> {
+        let idle = IdleConnection { connection, since: Instant::now() };
         self.list_of(&idle).idle.push_back(idle);
-        if self.len() > IDLE_CONNECTIONS_MAX { self.longest_idle()?.idle.pop_front() } else { None }
+        if self.len() > IDLE_CONNECTIONS_MAX { self.oldest_list()?.idle.pop_front() } else { None }
     }
 
-    fn list_of(&mut self, idle: &Idle) -> &mut OfRuntime {
+    fn list_of(&mut self, idle: &IdleConnection) -> &mut RuntimeConnections {
         let runtime = idle.connection.runtime();
         let index = self.0.iter().position(|list| list.runtime == runtime).unwrap_or_else(|| {
-            self.0.push(OfRuntime { runtime, idle: VecDeque::new() });
+            self.0.push(RuntimeConnections { runtime, idle: VecDeque::new() });
             self.0.len() - 1
         });
         &mut self.0[index]
     }
 
-    fn longest_idle(&mut self) -> Option<&mut OfRuntime> {
+    fn oldest_list(&mut self) -> Option<&mut RuntimeConnections> {
         let lists = self.0.iter_mut().filter(|list| !list.idle.is_empty());
         lists.min_by_key(|list| list.idle.front().map(|idle| idle.since))
     }
 
     /// Takes out those that were idle for too long.
-    pub fn take_old(&mut self, is_old: impl Fn(Instant) -> bool) -> Vec<Idle> {
+    pub fn take_old(&mut self, is_old: impl Fn(Instant) -> bool) -> Vec<IdleConnection> {
         let mut old = Vec::new();
         for list in &mut self.0 {
             let count = list.idle.iter().take_while(|idle| is_old(idle.since)).count();
@@ -69,7 +69,7 @@ impl IdleConnections {
     }
 
     /// Takes out the connection at this index: runtime by runtime, the longest idle ones first.
-    pub fn take_at(&mut self, mut index: usize) -> Option<Idle> {
+    pub fn take_at(&mut self, mut index: usize) -> Option<IdleConnection> {
         for list in &mut self.0 {
             if index < list.idle.len() {
                 return list.idle.remove(index);
@@ -80,12 +80,12 @@ impl IdleConnections {
     }
 
     /// Puts it back at its place: others may have been taken and given back meanwhile.
-    pub fn put_back(&mut self, idle: Idle) {
+    pub fn put_back(&mut self, idle: IdleConnection) {
         let list = &mut self.list_of(&idle).idle;
         list.insert(list.partition_point(|other| other.since <= idle.since), idle);
     }
 
-    pub fn longest_since(&self) -> Option<Instant> {
+    pub fn oldest_since(&self) -> Option<Instant> {
         self.0.iter().filter_map(|list| list.idle.front()).map(|idle| idle.since).min()
     }
 
@@ -98,9 +98,10 @@ impl IdleConnections {
     }
 }
 
-impl OfRuntime {
+impl RuntimeConnections {
     fn take(&mut self) -> Option<Http1Connection> {
-        let Idle { connection, .. } = self.idle.pop_back_if(|idle| idle.since.elapsed() < IDLE_CONNECTION_MAX)?;
+        let IdleConnection { connection, .. } =
+            self.idle.pop_back_if(|idle| idle.since.elapsed() < IDLE_CONNECTION_MAX)?;
         Some(connection)
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::http1::Http1Connection;
-use super::idle::{Idle, IdleConnections};
+use super::idle::{IdleConnection, IdleConnections};
 use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
 use super::shares::Shares;
@@ -74,7 +74,7 @@ impl Multiplexed {
 /// Connections that close when this is dropped. Drop it after the lock.
 #[derive(Default)]
 pub struct Closing {
-    _idle: Vec<Idle>,
+    _idle: Vec<IdleConnection>,
     _multiplexed: Vec<Multiplexed>,
 }
 
@@ -283,6 +283,6 @@ impl State {
 
     pub fn oldest_idle(&self) -> Option<Instant> {
         let multiplexed = self.multiplexed.iter().filter_map(|connection| connection.idle_since);
-        multiplexed.chain(self.idle.longest_since()).min()
+        multiplexed.chain(self.idle.oldest_since()).min()
     }
 }

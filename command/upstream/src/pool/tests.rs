@@ -364,9 +364,21 @@ async fn a_request_is_given_a_connection_of_its_own_runtime_and_another_one_if_t
         }
     });
     let there = there.await.expect("both are answered");
+    let taken = pool(&client).take(None);
+    let runtime = match &taken {
+        Some(Lease::Http1 { connection, .. }) => Some(connection.runtime()),
+        Some(Lease::Http2(_)) | None => None,
+    };
+    assert_eq!(runtime, Some(here), "although the other one was used later");
+    if let Some(Lease::Http1 { pool, connection }) = taken {
+        pool.give_back(connection);
+    }
     let mut state = pool(&client).lock();
+    let second = state.idle.take_at(1).expect("two are idle");
+    assert_eq!(second.connection.runtime(), there.handle().id());
+    state.idle.put_back(second);
     let mut next_of = |runtime| state.idle.take(Some(runtime)).map(|connection| connection.runtime());
-    assert_eq!(next_of(here), Some(here), "although the other one was used later");
+    assert_eq!(next_of(here), Some(here));
     assert_eq!(next_of(here), Some(there.handle().id()));
     assert_eq!(next_of(here), None);
     drop(state);

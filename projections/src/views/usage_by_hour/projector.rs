@@ -41,7 +41,8 @@ struct Dimensions<'a> {
     backend: Option<(&'a str, &'a str)>,
 }
 
-/// The additions of a batch. Of its keys, clients choose only the names of models that exist.
+/// The additions of a batch. The fast hasher, although keys have names: a model or a backend must exist before a request can
+/// name it.
 #[derive(Default)]
 struct Additions<'a>(IdMap<Dimensions<'a>, Addition>);
 
