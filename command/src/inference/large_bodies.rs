@@ -1,11 +1,11 @@
-//! Work on request bodies: at once, or on a thread of its own if the body is large, because the other requests of the worker
-//! would wait.
+//! Work on large request bodies, on threads of their own, because the other requests of the worker would wait.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use events::refusal::{ErrorCode, Refusal};
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::body::memory::{BodyPermit, BoundOf};
 
 /// Bodies up to this size are read or written in milliseconds, however they are made.
-const AT_ONCE_BYTES_MAX: usize = 512 * 1024;
+const SMALL_BYTES_MAX: usize = 512 * 1024;
 /// The longest wait for a permit. All bodies that fit into memory are read in less.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -30,27 +30,32 @@ impl Default for LargeBodies {
 }
 
 impl LargeBodies {
-    /// Runs the work on a body of `bytes`. Even if the caller stops waiting, the body's memory counts as held until the work
-    /// is done.
+    /// True if a worker should not work on a body of this size.
+    pub const fn is_large(bytes: usize) -> bool {
+        bytes > SMALL_BYTES_MAX
+    }
+
+    /// Runs the work on a large body. Even if the caller stops waiting, the body's memory counts as held until the work is
+    /// done. Boxed, so that requests with small bodies have no room for it.
     ///
     /// Errors: `OVERLOADED` without a permit in time; `INTERNAL` if the work has panicked, or the process is ending.
-    pub async fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
-        bytes: usize,
         memory: &Arc<BodyPermit>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        if bytes <= AT_ONCE_BYTES_MAX {
-            return Ok(work());
-        }
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return Err(overloaded()) };
-        let held = (permit, Arc::clone(memory));
-        let working = spawn_blocking(move || {
-            let _held = held;
-            work()
-        });
-        working.await.map_err(|_| Refusal::new(ErrorCode::Internal, "the gateway could not read the body: try again"))
+    ) -> BoxFuture<'static, Result<T, Refusal>> {
+        let (permits, memory) = (Arc::clone(&self.permits), Arc::clone(memory));
+        Box::pin(async move {
+            let permit = timeout(WAIT_MAX, permits.acquire_owned()).await;
+            let Ok(Ok(permit)) = permit else { return Err(overloaded()) };
+            let working = spawn_blocking(move || {
+                let _held = (permit, memory);
+                work()
+            });
+            working
+                .await
+                .map_err(|_| Refusal::new(ErrorCode::Internal, "the gateway could not read the body: try again"))
+        })
     }
 }
 
@@ -62,7 +67,6 @@ fn overloaded() -> Refusal {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::thread;
     use std::time::Duration;
 
     use events::event::Chain;
@@ -71,27 +75,20 @@ mod tests {
     use super::*;
     use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
 
-    const LARGE: usize = AT_ONCE_BYTES_MAX + 1;
-
     fn permit() -> Arc<BodyPermit> {
         let memory = BodyMemory::new(BodyBounds::of_administration());
         Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))))
     }
 
     #[tokio::test]
-    async fn a_large_body_leaves_the_worker_to_others_and_a_small_one_does_not_change_threads() {
-        let worker = thread::current().id();
-        for (bytes, is_on_worker) in [(AT_ONCE_BYTES_MAX, true), (LARGE, false)] {
-            let worked_on = LargeBodies::default().run(bytes, &permit(), || thread::current().id()).await;
-            assert_eq!(worked_on.map(|thread| thread == worker).ok(), Some(is_on_worker), "{bytes} bytes");
-        }
-        let (permit, (begin, begins)) = (permit(), mpsc::channel());
+    async fn other_tasks_of_the_worker_have_their_turn_meanwhile() {
+        let (begin, begins) = mpsc::channel();
         // Ends only when another task of this worker has had its turn.
-        let bodies = LargeBodies::default();
-        let work = bodies.run(LARGE, &permit, move || begins.recv_timeout(Duration::from_secs(10)).is_ok());
-        let (has_begun, ()) = tokio::join!(work, async move {
+        let work = LargeBodies::default().run(&permit(), move || begins.recv_timeout(Duration::from_secs(10)).is_ok());
+        let other = async move {
             let _ = begin.send(());
-        });
+        };
+        let (has_begun, ()) = tokio::join!(work, other);
         assert_eq!(has_begun.ok(), Some(true));
     }
 
@@ -101,7 +98,7 @@ mod tests {
         let ((end, ends), (done, is_done)) = (mpsc::channel::<()>(), mpsc::channel());
         let weak = Arc::downgrade(&permit);
         let bodies = LargeBodies::default();
-        let work = bodies.run(LARGE, &permit, move || {
+        let work = bodies.run(&permit, move || {
             let _ = ends.recv_timeout(Duration::from_secs(10));
             done.send(weak.strong_count())
         });
@@ -112,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_internal_error() {
-        let failed = LargeBodies::default().run(LARGE, &permit(), || panic!("meant")).await;
+        let failed = LargeBodies::default().run(&permit(), || panic!("meant")).await;
         assert_eq!(failed.map(|(): ()| ()).map_err(|refusal| refusal.code), Err(ErrorCode::Internal));
     }
     #[tokio::test(start_paused = true)]
@@ -122,10 +119,9 @@ mod tests {
         while let Ok(permit) = Arc::clone(&bodies.permits).try_acquire_owned() {
             held.push(permit);
         }
-        let refused = bodies.run(LARGE, &memory, || ()).await;
+        let refused = bodies.run(&memory, || ()).await;
         assert_eq!(refused.map_err(|refusal| refusal.code), Err(ErrorCode::Overloaded));
-        assert!(bodies.run(AT_ONCE_BYTES_MAX, &memory, || ()).await.is_ok(), "a small one needs no permit");
         held.pop();
-        assert!(bodies.run(LARGE, &memory, || ()).await.is_ok());
+        assert!(bodies.run(&memory, || ()).await.is_ok());
     }
 }

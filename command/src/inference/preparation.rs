@@ -20,6 +20,7 @@ use super::admission::{self, AdmissionRequest};
 use super::answer_permit;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
+use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
 use super::running::UnheldRequest;
@@ -61,12 +62,16 @@ pub async fn prepare(
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     unheld.timeline.end_stage(Stage::Body);
-    let size = bytes.len();
-    let parsed = gateway.large_bodies.run(size, &body_permit, move || parse(surface, bytes)).await;
+    let is_large = LargeBodies::is_large(bytes.len());
+    let parsed = if is_large {
+        gateway.large_bodies.run(&body_permit, move || parse(surface, bytes)).await.and_then(|parsed| parsed)
+    } else {
+        parse(surface, bytes)
+    };
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = caller.context().in_request(id);
-    let (request, body_sha256) = parsed??;
+    let (mut request, body_sha256) = parsed?;
     unheld.timeline.set_requested_model(&request.facts.model);
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;
@@ -76,14 +81,17 @@ pub async fn prepare(
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
-    let (mut plan, mut request, first_body) = gateway
-        .large_bodies
-        .run(size, &body_permit, move || {
+    let first_body = if is_large {
+        let written;
+        let writing = gateway.large_bodies.run(&body_permit, move || {
             let first_body = plan.first_body(&request);
             (plan, request, first_body)
-        })
-        .await?;
-    let first_body = first_body?;
+        });
+        (plan, request, written) = writing.await?;
+        written?
+    } else {
+        plan.first_body(&request)?
+    };
     let tokens_bound = plan.tokens_bound(request.facts.choices);
     gateway
         .limits
