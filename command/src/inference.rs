@@ -57,8 +57,8 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use gateway::Gateway;
-pub use large_bodies::LargeBodies;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
+pub use large_bodies::LargeBodies;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 
