@@ -18,6 +18,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -37,11 +38,11 @@ struct Played {
 }
 
 fn play(seed: u64) -> Played {
-    // Calls to the writer have deadlines, which need a runtime. Its paused clock lets none of them pass.
+    // Calls to the writer have deadlines and are answered by their runtime. Its paused clock lets no deadline pass.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = Rc::new(runtime.expect("a runtime"));
     let _deadlines = runtime.enter();
-    let mut world = World::of(seed);
+    let mut world = World::of(seed, Rc::clone(&runtime));
     let broken = match catch_unwind(AssertUnwindSafe(|| world.play(MOVES))) {
         Ok(checked) => checked.err(),
         // The message is in the output.

@@ -1,6 +1,7 @@
 //! The simulated world: one seed draws the actions of the clients, the faults of disk and clock, and the deaths of the process.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use events::log::LEDGER_FILE;
 use events::time::{Clock, ManualClock, rfc3339};
 use events::verify::{Depth, verify};
 use projections::views::VIEWS_FILE;
+use tokio::runtime::Runtime;
+use tokio::task::yield_now;
 
 use super::books::{Books, Checked, must};
 use super::clients::Clients;
@@ -26,6 +29,8 @@ const STEP_MAX_MICROS: i64 = 60_000_000;
 pub const TTL_MAX: Duration = Duration::from_secs(40);
 
 pub struct World {
+    /// Sends the answers of the writer when it is driven.
+    runtime: Rc<Runtime>,
     pub dice: Dice,
     pub trace: Trace,
     pub clock: Arc<ManualClock>,
@@ -107,7 +112,7 @@ enum Death {
 }
 
 impl World {
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64, runtime: Rc<Runtime>) -> Self {
         let mut dice = Dice::of(seed);
         let mut disk = Disk::new();
         let clock = Arc::new(ManualClock::at(start()));
@@ -119,6 +124,7 @@ impl World {
         views.put(&folder, VIEWS_FILE);
         let process = Process::begin(1, folder, &clock, policy, has_views);
         Self {
+            runtime,
             dice,
             trace: Trace::default(),
             clock,
@@ -195,6 +201,7 @@ impl World {
     /// Lets the writer record one batch; then checks the new events, and then the responses.
     pub fn turn(&mut self, jobs_max: usize) -> Checked {
         self.process.stepped.step(jobs_max);
+        self.runtime.block_on(yield_now());
         self.accept_clock();
         self.check()?;
         self.receive()
