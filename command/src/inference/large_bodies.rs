@@ -14,7 +14,7 @@ use crate::body::memory::{BodyPermit, BoundOf};
 
 /// Bodies up to this size are read or written in milliseconds, however they are made.
 const SMALL_BYTES_MAX: usize = 512 * 1024;
-/// The longest wait for a permit. All bodies that fit into memory are read in less.
+/// The longest wait for a permit. All bodies that fit into the default memory take about two seconds of one core.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Works on large bodies, one for each core at a time. Cheap to clone; clones share the bound.
@@ -112,6 +112,7 @@ mod tests {
         let failed = LargeBodies::default().run(&permit(), || panic!("meant")).await;
         assert_eq!(failed.map(|(): ()| ()).map_err(|refusal| refusal.code), Err(ErrorCode::Internal));
     }
+
     #[tokio::test(start_paused = true)]
     async fn as_many_as_there_are_cores_at_a_time_and_the_next_one_is_refused_if_they_take_too_long() {
         let (bodies, memory) = (LargeBodies::default(), permit());
