@@ -101,7 +101,7 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
 }
 
 fn single_threaded_runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name("blocking").build();
     runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))
 }
 

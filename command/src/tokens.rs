@@ -26,8 +26,7 @@ const SEGMENT_BYTES_MAX: usize = 4096;
 /// The shortest text that is worth counting.
 const TEXT_BYTES_MIN: usize = 64;
 
-/// Counts tokens, a bounded number of prompts at a time. Cheap to clone; clones share the bound.
-#[derive(Clone)]
+/// Counts tokens, a bounded number of prompts at a time.
 pub struct TokenCounter {
     permits: Arc<Semaphore>,
 }

@@ -90,8 +90,8 @@ impl IdMaker {
 }
 
 /// A map with a fast hasher, for keys made of ids and times. A request looks up about a hundred of them, and no client can
-/// choose ids that collide: they are made here, from 74 random bits. Keys that clients choose use the standard hasher; the sums of
-/// `usage_by_hour` say why they may have names.
+/// choose ids that collide: they are made here, from 74 random bits. Keys that clients choose freely use the standard
+/// hasher.
 pub type IdMap<K, V> = HashMap<K, V, FxBuildHasher>;
 /// See [`IdMap`].
 pub type IdSet<K> = HashSet<K, FxBuildHasher>;

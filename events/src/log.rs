@@ -115,10 +115,10 @@ impl Head {
     }
 }
 
-/// Waits for the writer's reply, for a limited time: a disk that hangs must not block callers for ever.
-async fn wait_for_reply<T>(reply: oneshot::Receiver<T>) -> Result<T, LogError> {
-    let reply = tokio::time::timeout(WRITE_WAIT_MAX, reply).await;
-    reply.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
+/// Waits for the writer's answer, for a limited time: a disk that hangs must not block callers for ever.
+async fn wait_for_answer<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
+    let answer = tokio::time::timeout(WRITE_WAIT_MAX, answer).await;
+    answer.map_err(|_| LogError::TimedOut(WRITE_WAIT_MAX))?.map_err(|_| LogError::Closed)
 }
 
 /// A handle to the log. Cheap to clone. The writer stops when the log is closed or the last clone is dropped.
@@ -207,7 +207,7 @@ impl Log {
     async fn submit<K: JobKind>(&self, kind: K) -> Result<K::Answer, K::Error> {
         let (job, answer) = queued(kind);
         match self.inner.jobs.try_send(Message::Job(job)) {
-            Ok(()) => wait_for_reply(answer).await?,
+            Ok(()) => wait_for_answer(answer).await?,
             Err(TrySendError::Full(_)) => Err(LogError::QueueFull.into()),
             Err(TrySendError::Disconnected(_)) => Err(LogError::Closed.into()),
         }

@@ -15,9 +15,8 @@ mod given_rates;
 mod sum;
 
 use std::fmt;
-use std::str::{FromStr, Utf8Error};
+use std::str::FromStr;
 
-use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digits;
@@ -62,8 +61,8 @@ impl NanoUsd {
         self.0 < 0
     }
 
-    /// Writes the amount to the end of the buffer. Never an error: digits are text.
-    fn write_text(self, buffer: &mut [u8; TEXT_LEN_MAX]) -> Result<&str, Utf8Error> {
+    /// Writes the amount to the end of the buffer.
+    fn write_text(self, buffer: &mut [u8; TEXT_LEN_MAX]) -> &str {
         let (size, unit) = (self.0.unsigned_abs(), NANOS_PER_USD.unsigned_abs());
         let mut begin = TEXT_LEN_MAX - FRACTION_DIGITS;
         digits::fill(&mut buffer[begin..], size % unit);
@@ -81,19 +80,19 @@ impl NanoUsd {
         if self.is_negative() {
             push_front(b'-');
         }
-        std::str::from_utf8(&buffer[begin..])
+        std::str::from_utf8(&buffer[begin..]).expect("digits are ASCII")
     }
 }
 
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.write_text(&mut [0; TEXT_LEN_MAX]).map_err(|_| fmt::Error)?)
+        f.write_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
     }
 }
 
 impl Serialize for NanoUsd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.write_text(&mut [0; TEXT_LEN_MAX]).map_err(S::Error::custom)?)
+        serializer.serialize_str(self.write_text(&mut [0; TEXT_LEN_MAX]))
     }
 }
 

@@ -123,7 +123,7 @@ pub fn rfc3339(at: DateTime<Utc>) -> String {
     ] {
         fill(&mut text[digits], number.into());
     }
-    String::from_utf8_lossy(&text).into_owned()
+    std::str::from_utf8(&text).expect("digits are ASCII").to_owned()
 }
 
 /// Instants on the wire, for `#[serde(with = "…")]`: written with six digits, read in any RFC 3339 form.

@@ -2,8 +2,8 @@
 //! thread, and prefers HTTP/1.1 connections to upstreams that the same thread watches, so that what arrives wakes no other
 //! thread.
 //!
-//! A new connection goes to the worker with the fewest requests in progress, and of equals to each in turn. Connections do
-//! not count: idle ones cost nothing, and anyone could open many to steer those of others. The kernel's own choice was
+//! A new connection goes to the worker with the fewest requests in progress, and of equals to the next one in turn.
+//! Connections do not count: idle ones cost nothing, and anyone could open many to steer those of others. The kernel's own choice was
 //! rejected, because it can give one worker nearly all. The streams of an HTTP/2 connection are spread over the workers, so
 //! that one client can use all cores. A request that computes for long delays the other requests of its worker.
 //!
@@ -21,7 +21,8 @@ use hyper::rt::Executor;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// Threads of all workers together for work that blocks, such as hashing keys.
+/// Threads for work that blocks, such as hashing keys: this many divided among the workers, but at least
+/// [`BLOCKING_THREADS_OF_WORKER_MIN`] for each.
 const BLOCKING_THREADS_MAX: usize = 512;
 const BLOCKING_THREADS_OF_WORKER_MIN: usize = 16;
 
@@ -32,7 +33,7 @@ pub struct WorkerThreads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The workers, of which each connection and each stream is given one. Cheap to clone.
+/// The workers. Each connection and each HTTP/2 stream runs on one of them. Cheap to clone.
 #[derive(Clone)]
 pub struct Workers(Arc<WorkerList>);
 
@@ -75,7 +76,7 @@ impl WorkerThreads {
         Ok(Self { workers, stopping, threads })
     }
 
-    /// The workers, which take nothing any more when the threads have stopped.
+    /// The workers. After the threads have stopped, whatever is given to these is dropped.
     pub fn workers(&self) -> Workers {
         self.workers.clone()
     }
@@ -103,7 +104,11 @@ fn start_worker(
     stopping: &CancellationToken,
 ) -> io::Result<(Worker, JoinHandle<()>)> {
     let blocking_threads = (BLOCKING_THREADS_MAX / count).max(BLOCKING_THREADS_OF_WORKER_MIN);
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_name("blocking")
+        .max_blocking_threads(blocking_threads)
+        .build()?;
     let worker = Worker { runtime: runtime.handle().clone(), requests: Arc::default() };
     let stopping = stopping.clone();
     let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -135,11 +140,14 @@ impl Workers {
         })
     }
 
-    /// The worker with the lowest rank, which is made of its index and itself.
+    fn all(&self) -> impl Iterator<Item = &Worker> {
+        std::iter::once(&self.0.first).chain(&self.0.others)
+    }
+
+    /// The worker with the lowest rank, and of equals the first. A rank is computed from index and worker.
     fn least(&self, rank: impl Fn(usize, &Worker) -> (usize, usize)) -> &Worker {
-        let WorkerList { first, others, .. } = &*self.0;
-        let others = others.iter().enumerate().map(|(index, other)| (rank(index + 1, other), other));
-        others.fold((rank(0, first), first), |least, other| if other.0 < least.0 { other } else { least }).1
+        let least = self.all().enumerate().min_by_key(|(index, worker)| rank(*index, worker));
+        least.map_or(&self.0.first, |(_, worker)| worker)
     }
 }
 
@@ -190,8 +198,7 @@ mod tests {
     }
 
     fn ids(threads: &WorkerThreads) -> Vec<Id> {
-        let WorkerList { first, others, .. } = &*threads.workers.0;
-        [first].into_iter().chain(others).map(|worker| worker.runtime.id()).collect()
+        threads.workers.all().map(|worker| worker.runtime.id()).collect()
     }
 
     #[test]

@@ -12,24 +12,31 @@ use tokio::time::timeout;
 
 use crate::body::memory::{BodyPermit, BoundOf};
 
-/// Bodies up to this size are read or written in milliseconds, however they are made.
+/// Bodies up to this size take a few milliseconds, whatever they contain.
 const SMALL_BYTES_MAX: usize = 512 * 1024;
-/// The longest wait for a permit. All bodies that fit into the default memory take about two seconds of one core.
+/// The longest wait for a permit. Reading all bodies that fit into the default memory takes about two seconds of one core.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Works on large bodies, one for each core at a time. Cheap to clone; clones share the bound.
-#[derive(Clone)]
+const BUSY: &str =
+    "too many large request bodies are waiting for their turn, and nothing was sent to a provider: try again";
+const FAILED: &str = "the gateway failed to process the body, and nothing was sent to a provider: try again";
+
+/// Works on large bodies, one for each core at a time.
 pub struct LargeBodies {
     permits: Arc<Semaphore>,
 }
 
 impl Default for LargeBodies {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))) }
+        Self::new(available_parallelism().map_or(1, usize::from))
     }
 }
 
 impl LargeBodies {
+    pub(super) fn new(bodies_max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(bodies_max)) }
+    }
+
     /// True if a worker should not work on a body of this size.
     pub const fn is_large(bytes: usize) -> bool {
         bytes > SMALL_BYTES_MAX
@@ -52,16 +59,13 @@ impl LargeBodies {
                 let _held = (permit, memory);
                 work()
             });
-            working
-                .await
-                .map_err(|_| Refusal::new(ErrorCode::Internal, "the gateway could not read the body: try again"))
+            working.await.map_err(|_| Refusal::new(ErrorCode::Internal, FAILED))
         })
     }
 }
 
 fn overloaded() -> Refusal {
-    let message = "the gateway is reading as many large request bodies as it can at a time: try again";
-    Refusal::new(ErrorCode::Overloaded, message).with("scope", BoundOf::Process.as_str()).try_again()
+    Refusal::new(ErrorCode::Overloaded, BUSY).with("scope", BoundOf::Process.as_str()).try_again()
 }
 
 #[cfg(test)]
@@ -80,6 +84,7 @@ mod tests {
         Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))))
     }
 
+    /// Holds: http.large-bodies
     #[tokio::test]
     async fn other_tasks_of_the_worker_have_their_turn_meanwhile() {
         let (begin, begins) = mpsc::channel();
@@ -93,18 +98,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_memory_counts_until_the_work_is_done_whether_or_not_somebody_waits() {
+    async fn memory_and_permit_are_held_until_the_work_is_done_whether_or_not_somebody_waits() {
         let permit = permit();
         let ((end, ends), (done, is_done)) = (mpsc::channel::<()>(), mpsc::channel());
         let weak = Arc::downgrade(&permit);
-        let bodies = LargeBodies::default();
+        let bodies = LargeBodies::new(1);
+        let permits = Arc::clone(&bodies.permits);
         let work = bodies.run(&permit, move || {
             let _ = ends.recv_timeout(Duration::from_secs(10));
-            done.send(weak.strong_count())
+            done.send((weak.strong_count(), permits.available_permits()))
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err());
         drop((permit, end));
-        assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok(1));
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok((1, 0)));
     }
 
     #[tokio::test]
@@ -113,16 +119,14 @@ mod tests {
         assert_eq!(failed.map(|(): ()| ()).map_err(|refusal| refusal.code), Err(ErrorCode::Internal));
     }
 
+    /// Holds: http.large-bodies
     #[tokio::test(start_paused = true)]
-    async fn as_many_as_there_are_cores_at_a_time_and_the_next_one_is_refused_if_they_take_too_long() {
-        let (bodies, memory) = (LargeBodies::default(), permit());
-        let mut held: Vec<_> = Vec::new();
-        while let Ok(permit) = Arc::clone(&bodies.permits).try_acquire_owned() {
-            held.push(permit);
-        }
+    async fn a_body_that_waits_too_long_for_its_turn_is_refused() {
+        let (bodies, memory) = (LargeBodies::new(1), permit());
+        let held = Arc::clone(&bodies.permits).try_acquire_owned();
         let refused = bodies.run(&memory, || ()).await;
         assert_eq!(refused.map_err(|refusal| refusal.code), Err(ErrorCode::Overloaded));
-        held.pop();
+        drop(held);
         assert!(bodies.run(&memory, || ()).await.is_ok());
     }
 }

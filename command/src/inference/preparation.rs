@@ -63,11 +63,7 @@ pub async fn prepare(
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     unheld.timeline.end_stage(Stage::Body);
     let is_large = LargeBodies::is_large(bytes.len());
-    let parsed = if is_large {
-        gateway.large_bodies.run(&body_permit, move || parse(surface, bytes)).await.and_then(|parsed| parsed)
-    } else {
-        parse(surface, bytes)
-    };
+    let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = caller.context().in_request(id);
@@ -81,16 +77,11 @@ pub async fn prepare(
         Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
         Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
-    let first_body = if is_large {
-        let written;
-        let writing = gateway.large_bodies.run(&body_permit, move || {
-            let first_body = plan.first_body(&request);
-            (plan, request, first_body)
-        });
-        (plan, request, written) = writing.await?;
-        written?
+    let first_body;
+    (plan, request, first_body) = if is_large {
+        gateway.large_bodies.run(&body_permit, move || with_first_body(plan, request)).await.flatten()?
     } else {
-        plan.first_body(&request)?
+        with_first_body(plan, request)?
     };
     let tokens_bound = plan.tokens_bound(request.facts.choices);
     gateway
@@ -111,6 +102,25 @@ pub async fn prepare(
         }
     };
     Ok(Prepared { caller, planned_at, request, plan, first_body, body_permit, hold })
+}
+
+/// Parses a body, a large one on a thread of its own.
+async fn read(
+    large_bodies: &LargeBodies,
+    permit: &Arc<BodyPermit>,
+    surface: Surface,
+    body: Bytes,
+) -> Result<(ClientRequest, Digest), Refusal> {
+    if !LargeBodies::is_large(body.len()) {
+        return parse(surface, body);
+    }
+    large_bodies.run(permit, move || parse(surface, body)).await.flatten()
+}
+
+/// The plan and the request, and the body for the first target.
+fn with_first_body(mut plan: Plan, request: ClientRequest) -> Result<(Plan, ClientRequest, Bytes), Refusal> {
+    let body = plan.first_body(&request)?;
+    Ok((plan, request, body))
 }
 
 /// The request, and the SHA-256 of its body.
@@ -172,11 +182,27 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::Permission;
+    use events::event::Chain;
     use serde_json::json;
 
     use super::*;
     use crate::admin::tests::lab::Lab;
+    use crate::body::memory::{BodyBounds, BodyMemory};
+
+    /// Holds: http.large-bodies
+    #[tokio::test(start_paused = true)]
+    async fn only_large_bodies_wait_for_their_turn() {
+        let memory = BodyMemory::new(BodyBounds::of_administration());
+        let permit = Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))));
+        let full = LargeBodies::new(0);
+        for (len, expected) in [(512 * 1024, None), (512 * 1024 + 1, Some(ErrorCode::Overloaded))] {
+            let body =
+                |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string();
+            let body = body(&"x".repeat(len - body("").len()));
+            let read = read(&full, &permit, Surface::OpenAi, body.into()).await;
+            assert_eq!(read.err().map(|refusal| refusal.code), expected, "{len} bytes");
+        }
+    }
 
     #[tokio::test]
     async fn a_caller_whose_owner_was_deleted_while_the_body_was_on_its_way_is_not_served() {

@@ -121,30 +121,31 @@ pub(super) enum Reply<K: JobKind> {
 struct QueuedJob<K: JobKind> {
     kind: K,
     decided: Option<Result<K::Decided, K::Error>>,
-    reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>,
+    sender: Option<AnswerSender<K>>,
     /// The caller's runtime, which sends the answer; `None` outside of runtimes.
     runtime: Option<Handle>,
 }
 
-type AnswerOf<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
+type AnswerSender<K> = oneshot::Sender<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
+type AnswerReceiver<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
 
 /// A job, and the receiver of its answer.
-pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerOf<K>) {
-    let (reply, answer) = oneshot::channel();
+pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerReceiver<K>) {
+    let (sender, receiver) = oneshot::channel();
     let runtime = Handle::try_current().ok();
-    (Box::new(QueuedJob { kind, decided: None, reply: Some(reply), runtime }), answer)
+    (Box::new(QueuedJob { kind, decided: None, sender: Some(sender), runtime }), receiver)
 }
 
 /// An end that nobody waits for.
 pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
-    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, reply: None, runtime: None })
+    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, sender: None, runtime: None })
 }
 
 impl<K: JobKind> QueuedJob<K> {
-    fn reply(reply: Option<oneshot::Sender<Result<K::Answer, K::Error>>>, answer: Result<K::Answer, K::Error>) {
-        if let Some(reply) = reply {
+    fn send(sender: Option<AnswerSender<K>>, answer: Result<K::Answer, K::Error>) {
+        if let Some(sender) = sender {
             // The caller may have stopped waiting. A hold that nobody receives ends by itself.
-            let _ = reply.send(answer);
+            let _ = sender.send(answer);
         }
     }
 }
@@ -159,12 +160,12 @@ impl<K: JobKind> Job for QueuedJob<K> {
     }
 
     fn answer(self: Box<Self>, batch: &mut RecordedBatch<'_>) -> Option<Box<dyn Job>> {
-        let Self { kind, decided, reply, runtime } = *self;
+        let Self { kind, decided, sender, runtime } = *self;
         let answer = match decided? {
             Ok(decided) => match kind.answer(decided, batch) {
                 Reply::Now(answer) => answer,
                 Reply::NextSecond(waiting) => {
-                    return Some(Box::new(QueuedJob { kind: waiting, decided: None, reply, runtime }));
+                    return Some(Box::new(QueuedJob { kind: waiting, decided: None, sender, runtime }));
                 }
             },
             Err(error) => {
@@ -172,18 +173,18 @@ impl<K: JobKind> Job for QueuedJob<K> {
                 Err(error)
             }
         };
-        batch.answers.add(runtime, move || Self::reply(reply, answer));
+        batch.answers.add(runtime, move || Self::send(sender, answer));
         None
     }
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
         self.kind.on_rejected(&error);
-        Self::reply(self.reply, Err(error));
+        Self::send(self.sender, Err(error));
     }
 
     fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
-        Self::reply(self.reply, Err(error.into()));
+        Self::send(self.sender, Err(error.into()));
         self.kind.to_retry()
     }
 

@@ -48,7 +48,7 @@ impl FiguresCounter {
                     }
                     self.count(&first);
                     while let Some(next) = self.log.try_next() {
-                        // This thread also accepts connections and updates the tables.
+                        // Other tasks of this runtime have their turn.
                         tokio::task::yield_now().await;
                         self.count(&next);
                     }

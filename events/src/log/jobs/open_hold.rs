@@ -9,7 +9,7 @@ use crate::event::Context;
 use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
 use crate::ids::RequestId;
 use crate::ledger::{Charge, Ending, Outcome};
-use crate::log::{LogError, Queue, wait_for_reply};
+use crate::log::{LogError, Queue, wait_for_answer};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 
@@ -79,7 +79,7 @@ impl OpenHold {
         let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
         let (job, answer) = queued(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
         match ender.jobs.try_send(Message::Job(job)) {
-            Ok(()) => wait_for_reply(answer).await?,
+            Ok(()) => wait_for_answer(answer).await?,
             Err(std::sync::mpsc::TrySendError::Full(Message::Job(job))) => {
                 if let Some(ending) = job.fail(LogError::QueueFull) {
                     ender.leave(ending);
