@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{Method, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::connection_limit;
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
-use super::workers::{Worker, Workers};
+use super::workers::{ConnectionWorkers, Workers};
 use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
@@ -60,7 +60,6 @@ impl Server {
 
     /// Accepts at most `connections_max` connections at a time.
     pub async fn serve_at_most(self, connections_max: usize, door: Door, workers: Workers) {
-        let builder = Arc::new(builder(workers.clone()));
         let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -68,11 +67,10 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.accept().await {
                 Ok((stream, peer)) => {
-                    let (door, builder, worker) =
-                        (door.clone(), Arc::clone(&builder), workers.for_connection().clone());
-                    let runtime = worker.runtime().clone();
+                    let (door, workers) = (door.clone(), workers.for_connection());
+                    let runtime = workers.runtime().clone();
                     let serve = async move {
-                        serve_connection(&builder, stream, peer, door, worker).await;
+                        serve_connection(workers, stream, peer, door).await;
                         drop(permit);
                     };
                     connections.spawn_on(serve, &runtime);
@@ -99,7 +97,7 @@ fn bound_unsent_bytes(listener: &TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
-fn builder(workers: Workers) -> Builder<Workers> {
+fn builder(workers: ConnectionWorkers) -> Builder<ConnectionWorkers> {
     let mut builder = Builder::new(workers);
     builder
         .http1()
@@ -117,13 +115,7 @@ fn builder(workers: Workers) -> Builder<Workers> {
 }
 
 /// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
-async fn serve_connection(
-    builder: &Builder<Workers>,
-    stream: StdTcpStream,
-    peer: SocketAddr,
-    door: Door,
-    worker: Worker,
-) {
+async fn serve_connection(workers: ConnectionWorkers, stream: StdTcpStream, peer: SocketAddr, door: Door) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
@@ -133,8 +125,6 @@ async fn serve_connection(
     let requests = Arc::<ConnectionRequests>::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (door, request_begun) = (door.clone(), requests.begin(request.version()));
-        // A stream of HTTP/2 counts as the worker's that runs it.
-        let counted = (request.version() < Version::HTTP_2).then(|| worker.begin_request());
         let is_get = request.method() == Method::GET;
         async move {
             // hyper keeps room for this future as long as the connection lives. The large part of it is boxed, so that an
@@ -143,10 +133,11 @@ async fn serve_connection(
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
                 request_begun.mark_endless();
             }
-            Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, (request_begun, counted))))
+            Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, request_begun)))
         }
     });
     let stream = WatchedConnection::new(stream, Arc::clone(&requests), door.parse_error_responses());
+    let builder = builder(workers);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper has no deadline for the first bytes, which decide on the protocol.
     let served = match tokio::time::timeout(IDLE_MAX, serving.as_mut()).await {

@@ -2,10 +2,11 @@
 //! thread, and prefers HTTP/1.1 connections to upstreams that the same thread watches, so that what arrives wakes no other
 //! thread.
 //!
-//! A new connection goes to the worker with the fewest requests in progress, and of equals to the next one in turn.
-//! Connections do not count: idle ones cost nothing, and anyone could open many to steer those of others. The kernel's own choice was
-//! rejected, because it can give one worker nearly all. The streams of an HTTP/2 connection are spread over the workers, so
-//! that one client can use all cores. A request that computes for long delays the other requests of its worker.
+//! Workers are given new connections in turn. Counting connections or requests instead was rejected: waiting ones cost
+//! their client nothing, so a few of them could steer everybody else's connections to one worker. The kernel's choice was
+//! rejected, because it can give one worker nearly all. The streams of an HTTP/2 connection are spread over the workers by
+//! what that connection has there, so that one client can use all cores and steers nobody else. A request that computes for
+//! long delays the other requests of its worker.
 //!
 //! Rejected: one runtime whose threads share all tasks. It wakes a second thread for most of what it waits for, and moves
 //! requests between cores (ADR-0015).
@@ -33,25 +34,30 @@ pub struct WorkerThreads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The workers. Each connection and each HTTP/2 stream runs on one of them. Cheap to clone.
+/// The workers, by their runtimes. Cheap to clone.
 #[derive(Clone)]
 pub struct Workers(Arc<WorkerList>);
 
 struct WorkerList {
-    first: Worker,
-    others: Vec<Worker>,
-    /// Counts connections, so that equal workers take turns.
+    runtimes: Vec<Handle>,
+    /// Counts connections, so that workers take turns.
     connections: AtomicUsize,
 }
 
+/// The worker of one connection, and those of its HTTP/2 streams. Cheap to clone; clones share their counts.
 #[derive(Clone)]
-pub struct Worker {
-    runtime: Handle,
-    requests: Arc<AtomicUsize>,
+pub struct ConnectionWorkers {
+    workers: Workers,
+    own: usize,
+    /// The open streams of this connection, by worker.
+    streams: Arc<[AtomicUsize]>,
 }
 
-/// A request in progress, which counts as its worker's until this is dropped.
-pub struct WorkerRequest(Arc<AtomicUsize>);
+/// An open stream, which counts until this is dropped.
+struct OpenStream {
+    streams: Arc<[AtomicUsize]>,
+    worker: usize,
+}
 
 impl WorkerThreads {
     /// Starts a worker per core that the process may use, by its CPU affinity and quota.
@@ -65,14 +71,13 @@ impl WorkerThreads {
         let stopping = CancellationToken::new();
         let mut threads = Vec::with_capacity(count.get());
         let mut start = |number: usize| {
-            start_worker(number, count, &stopping).map(|(worker, thread)| {
+            start_worker(number, count, &stopping).map(|(runtime, thread)| {
                 threads.push(thread);
-                worker
+                runtime
             })
         };
-        let first = start(1)?;
-        let others = (2..=count.get()).map(start).collect::<io::Result<_>>()?;
-        let workers = Workers(Arc::new(WorkerList { first, others, connections: AtomicUsize::new(0) }));
+        let runtimes = (1..=count.get()).map(&mut start).collect::<io::Result<_>>()?;
+        let workers = Workers(Arc::new(WorkerList { runtimes, connections: AtomicUsize::new(0) }));
         Ok(Self { workers, stopping, threads })
     }
 
@@ -102,84 +107,69 @@ fn start_worker(
     number: usize,
     count: NonZeroUsize,
     stopping: &CancellationToken,
-) -> io::Result<(Worker, JoinHandle<()>)> {
+) -> io::Result<(Handle, JoinHandle<()>)> {
     let blocking_threads = (BLOCKING_THREADS_MAX / count).max(BLOCKING_THREADS_OF_WORKER_MIN);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .thread_name("blocking")
         .max_blocking_threads(blocking_threads)
         .build()?;
-    let worker = Worker { runtime: runtime.handle().clone(), requests: Arc::default() };
+    let handle = runtime.handle().clone();
     let stopping = stopping.clone();
     let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         runtime.block_on(stopping.cancelled());
         // Ends the tasks. Work that blocks is left behind.
         runtime.shutdown_background();
     })?;
-    Ok((worker, thread))
+    Ok((handle, thread))
 }
 
 impl Workers {
     pub fn count(&self) -> usize {
-        self.0.others.len() + 1
+        self.0.runtimes.len()
     }
 
-    /// The worker for a new connection.
-    pub fn for_connection(&self) -> &Worker {
-        let turn = self.0.connections.fetch_add(1, Ordering::Relaxed) % self.count();
-        self.least(|index, worker| (worker.requests(), (index + self.count() - turn) % self.count()))
-    }
-
-    /// The worker for a stream of an HTTP/2 connection: the current one, unless another has fewer requests even with one
-    /// more. What stays on a worker wakes no other.
-    fn for_stream(&self) -> &Worker {
-        let current = Handle::try_current().ok().map(|runtime| runtime.id());
-        self.least(|_, worker| {
-            let is_other = current != Some(worker.runtime.id());
-            (worker.requests() + usize::from(is_other), usize::from(is_other))
-        })
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Worker> {
-        std::iter::once(&self.0.first).chain(&self.0.others)
-    }
-
-    /// The worker with the lowest rank, and of equals the first. A rank is computed from index and worker.
-    fn least(&self, rank: impl Fn(usize, &Worker) -> (usize, usize)) -> &Worker {
-        let least = self.all().enumerate().min_by_key(|(index, worker)| rank(*index, worker));
-        least.map_or(&self.0.first, |(_, worker)| worker)
+    /// The next worker in turn, for a new connection.
+    pub fn for_connection(&self) -> ConnectionWorkers {
+        let own = self.0.connections.fetch_add(1, Ordering::Relaxed) % self.count();
+        let streams = self.0.runtimes.iter().map(|_| AtomicUsize::new(0)).collect();
+        ConnectionWorkers { workers: self.clone(), own, streams }
     }
 }
 
-impl Worker {
-    pub const fn runtime(&self) -> &Handle {
-        &self.runtime
+impl ConnectionWorkers {
+    /// The runtime of the connection's worker.
+    pub fn runtime(&self) -> &Handle {
+        &self.workers.0.runtimes[self.own]
     }
 
-    pub fn begin_request(&self) -> WorkerRequest {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        WorkerRequest(Arc::clone(&self.requests))
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+    /// The worker for a new stream: the connection's own, unless another has fewer of its streams even with one more. What
+    /// stays on a worker wakes no other.
+    fn open_stream(&self) -> OpenStream {
+        let rank = |worker: &usize| {
+            let is_other = usize::from(*worker != self.own);
+            (self.streams[*worker].load(Ordering::Relaxed) + is_other, is_other)
+        };
+        let worker = (0..self.streams.len()).min_by_key(rank).unwrap_or(self.own);
+        self.streams[worker].fetch_add(1, Ordering::Relaxed);
+        OpenStream { streams: Arc::clone(&self.streams), worker }
     }
 }
 
-impl Drop for WorkerRequest {
+impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.streams[self.worker].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Runs the streams of HTTP/2 connections. They end with their connection.
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Workers {
+/// Runs the streams of an HTTP/2 connection. They end with it.
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionWorkers {
     fn execute(&self, stream: F) {
-        let worker = self.for_stream();
-        let request = worker.begin_request();
-        drop(worker.runtime.spawn(async move {
+        let open = self.open_stream();
+        let runtime = &self.workers.0.runtimes[open.worker];
+        drop(runtime.spawn(async move {
             stream.await;
-            drop(request);
+            drop(open);
         }));
     }
 }
@@ -198,60 +188,56 @@ mod tests {
     }
 
     fn ids(threads: &WorkerThreads) -> Vec<Id> {
-        threads.workers.all().map(|worker| worker.runtime.id()).collect()
+        threads.workers.0.runtimes.iter().map(Handle::id).collect()
     }
 
     #[test]
-    fn connections_go_to_the_workers_with_the_fewest_requests_and_to_equals_in_turn() {
+    fn workers_are_given_connections_in_turn_whatever_others_have_open() {
         let threads = start(3);
         let (workers, ids) = (threads.workers(), ids(&threads));
-        let next = || workers.for_connection().runtime.id();
+        let open: Vec<_> = (0..3).map(|_| workers.for_connection()).collect();
+        let streams: Vec<_> = (0..9).map(|_| open[0].open_stream()).collect();
+        let next = || workers.for_connection().runtime().id();
         assert_eq!([(); 6].map(|()| next()), [ids[0], ids[1], ids[2], ids[0], ids[1], ids[2]]);
-        let busy = workers.0.first.begin_request();
-        assert_eq!([(); 3].map(|()| next()), [ids[1], ids[1], ids[2]], "not the busy one");
-        let others: Vec<_> = workers.0.others.iter().map(Worker::begin_request).collect();
-        assert_eq!([(); 3].map(|()| next()), [ids[0], ids[1], ids[2]], "all are busy");
-        drop((busy, others));
+        drop((streams, open));
         assert_eq!([(); 3].map(|()| next()), [ids[0], ids[1], ids[2]]);
     }
 
     #[test]
-    fn the_streams_of_one_connection_use_all_workers() {
+    fn the_streams_of_one_connection_use_all_workers_and_steer_no_other_connection() {
         let threads = start(2);
-        let (workers, ids) = (threads.workers(), ids(&threads));
-        let (sender, receiver) = mpsc::channel();
-        // From the second worker, so that it makes a difference where the streams begin.
-        drop(threads.workers().0.others[0].runtime.spawn(async move {
-            for _ in 0..8 {
-                let sender = sender.clone();
-                workers.execute(async move {
-                    let _ = sender.send(Handle::current().id());
-                    std::future::pending::<()>().await;
-                });
-            }
-        }));
-        let mut streams = [(); 8].map(|()| receiver.recv_timeout(Duration::from_secs(10)).expect("a stream"));
-        streams.sort_by_key(|stream| *stream != ids[0]);
-        // Its own has at most two more.
-        assert_eq!(streams, [[ids[0]; 3].as_slice(), &[ids[1]; 5]].concat()[..]);
+        let (first, second) = (threads.workers().for_connection(), threads.workers().for_connection());
+        let mut streams: Vec<_> = (0..8).map(|_| second.open_stream()).collect();
+        let workers: Vec<_> = streams.iter().map(|stream| stream.worker).collect();
+        assert_eq!(workers, [1, 1, 0, 1, 0, 1, 0, 1], "its own has at most two more");
+        assert_eq!([first.open_stream().worker, first.open_stream().worker], [0, 0]);
+        streams.retain(|stream| stream.worker == 0);
+        let more: Vec<_> = (0..5).map(|_| second.open_stream()).collect();
+        assert_eq!(more.iter().map(|stream| stream.worker).collect::<Vec<_>>(), [1; 5], "closed streams do not count");
     }
 
     #[test]
-    fn a_stream_stays_on_its_worker_if_no_other_has_less_to_do() {
+    fn a_stream_runs_where_it_counts() {
         let threads = start(2);
-        let (workers, ids) = (threads.workers(), ids(&threads));
+        let (connection, ids) = (threads.workers().for_connection(), ids(&threads));
         let (sender, receiver) = mpsc::channel();
-        drop(threads.workers().0.others[0].runtime.spawn(async move {
-            let _ = sender.send(workers.for_stream().runtime.id());
-        }));
-        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(ids[1]));
+        for _ in 0..3 {
+            let sender = sender.clone();
+            connection.execute(async move {
+                let _ = sender.send(Handle::current().id());
+                std::future::pending::<()>().await;
+            });
+        }
+        let mut ran = [(); 3].map(|()| receiver.recv_timeout(Duration::from_secs(10)).expect("a stream"));
+        ran.sort_by_key(|id| *id != ids[0]);
+        assert_eq!(ran, [ids[0], ids[0], ids[1]]);
     }
 
     #[test]
     fn workers_stop_when_their_threads_are_dropped() {
         let threads = start(2);
         let (sender, receiver) = mpsc::channel::<()>();
-        threads.workers().execute(async move {
+        threads.workers().for_connection().execute(async move {
             let _sender = sender;
             std::future::pending::<()>().await;
         });
@@ -271,7 +257,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..4 {
             let ended = Ended(sender.clone());
-            threads.workers().execute(async move {
+            threads.workers().for_connection().execute(async move {
                 let _ended = ended;
                 std::future::pending::<()>().await;
             });

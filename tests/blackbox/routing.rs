@@ -4,7 +4,7 @@ use serde_json::json;
 use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
-use crate::tenant::{Tenant, made};
+use crate::tenant::{OPENAI, Setup, Tenant, made};
 
 const ASKED: usize = 120;
 
@@ -38,4 +38,24 @@ async fn weights_share_out_the_requests_and_a_target_that_fails_is_made_up_for()
     }
     let failed = tenant.events_of(&gateway, &["inference.attempt_failed"]).await;
     assert!(!failed.is_empty(), "the heavier target was never asked");
+}
+
+/// A large body is written off the worker, anew for each call.
+/// Holds: http.large-bodies
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_reaches_the_target_after_the_one_that_fails() {
+    for kind in ["openai", "anthropic"] {
+        let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+        let setup = Setup { kind, ..Setup::default() };
+        let tenant = Tenant::with(&gateway, &upstream, &["e500", "ok"], setup).await;
+        weighted(&gateway, &tenant, "limping", [("e500", 1), ("ok", 0)]).await;
+        let mut body = tenant.ask("limping");
+        body["messages"][0]["content"] = json!("a line\n".repeat(100_000));
+        tenant.app.post(OPENAI, &body).await.must(200);
+        let seen = upstream.seen();
+        assert!(seen.len() >= 2, "the target that fails was asked first");
+        for call in seen {
+            assert!(call.body.to_string().contains(&"a line\\n".repeat(100_000)), "{}", call.model());
+        }
+    }
 }

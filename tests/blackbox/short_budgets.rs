@@ -111,6 +111,22 @@ async fn of_a_cent_a_budget_that_shrinks_gives_the_longest_answer_that_it_can_pa
     must_verify(gateway);
 }
 
+/// Holds: http.large-bodies
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_is_sent_with_the_cap_that_was_lowered() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    for kind in ["openai", "anthropic"] {
+        let tenant = with_a_cent(&gateway, &upstream, kind, json!({ "when_short": "shrink" })).await;
+        tenant.set_limit("0.95").await;
+        let mut body = tenant.ask("ok");
+        body["messages"][0]["content"] = json!("\n".repeat(170_000));
+        let cap = lowered(&tenant.app.post(OPENAI, &body).await.must(200));
+        let sent = upstream.seen().last().expect("a request").body.clone();
+        assert!(cap < CAP && sent["max_tokens"] == cap, "{cap}");
+        assert!(sent.to_string().contains(&"\\n".repeat(170_000)), "the text is complete");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_to_think_in_stays_below_the_cap_or_the_request_is_refused() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -1,11 +1,14 @@
 //! A client's request: checked once, then read for its facts and translated for each target.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
 
 use super::OutboundTarget;
+use super::chat::ChatRequest;
 use super::facts::{Facts, Images};
 use super::fields::Path;
 use super::passthrough::openai::edited_body;
@@ -81,19 +84,41 @@ impl ClientRequest {
         refused.map(|field| &field.refusal)
     }
 
-    /// The body for one target. From the OpenAI surface to an OpenAI-compatible target, the client's bytes are edited
-    /// in place; every other pair is translated. Errors: those of [`Self::unpriced`], and `INVALID_REQUEST` for a field
-    /// that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's module
-    /// lists the fields that it drops on purpose.
+    /// Writes the bodies for targets.
+    pub const fn upstream_bodies(&self) -> UpstreamBodies<'_> {
+        UpstreamBodies { request: self, chat: OnceCell::new() }
+    }
+
+    /// The body for one target; see [`UpstreamBodies::body`].
     pub fn upstream_body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-        if let Some(refusal) = self.unpriced(target.allowed_fields) {
+        self.upstream_bodies().body(kind, target)
+    }
+}
+
+/// Writes the bodies of one request for several targets, and translates it into the hub's form at most once.
+pub struct UpstreamBodies<'a> {
+    request: &'a ClientRequest,
+    chat: OnceCell<Result<Cow<'a, ChatRequest>, Refusal>>,
+}
+
+impl UpstreamBodies<'_> {
+    /// The body for one target. From the OpenAI surface to an OpenAI-compatible target, the client's bytes are edited
+    /// in place; every other pair is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
+    /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
+    /// module lists the fields that it drops on purpose.
+    pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+        let ClientRequest { surface, body, facts, request } = self.request;
+        if let Some(refusal) = self.request.unpriced(target.allowed_fields) {
             return Err(refusal.clone());
         }
-        match (shortcut(self.surface, kind), &self.request) {
+        match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                Ok(edited_body(&self.body, places, self.facts.streamed, target))
+                Ok(edited_body(body, places, facts.streamed, target))
             }
-            (_, request) => (upstreams::of(kind).request_body)(&*request.chat(&self.body)?, target),
+            (_, request) => {
+                let chat = self.chat.get_or_init(|| request.chat(body)).as_ref().map_err(Clone::clone)?;
+                (upstreams::of(kind).request_body)(chat, target)
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use events::ids::TenantId;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -109,6 +110,11 @@ pub struct BodyPermit {
 }
 
 impl BodyPermit {
+    /// The tenant whose body it is; `None` for the operator, and for keys that belong to no tenant.
+    pub const fn tenant(&self) -> Option<TenantId> {
+        self.owner.tenant
+    }
+
     /// Counts this many bytes in total.
     ///
     /// Errors: the owner of the bound that was reached; then the permit counts nothing. If it gave its bytes back only later,

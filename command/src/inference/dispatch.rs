@@ -18,6 +18,7 @@ use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{CallFailure, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
+use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
 use super::preparation::{Prepared, authorize_again};
@@ -46,6 +47,8 @@ enum TargetAnswer {
 struct RequestSource {
     request: ClientRequest,
     plan: Plan,
+    /// Of the body as received.
+    body_bytes: usize,
     /// The body for the first target, until it is sent.
     first_body: Option<Bytes>,
     permit: Arc<BodyPermit>,
@@ -53,15 +56,45 @@ struct RequestSource {
 
 impl RequestSource {
     /// The body for one call. It is made anew each time: a body kept for a retry would take memory for the whole first call.
-    fn body(&mut self, target: &PlannedTarget) -> Option<Bytes> {
-        let made = self.first_body.take().or_else(|| self.plan.body(&self.request, target).ok())?;
-        Some(self.permit.attach_to(made))
+    fn body(&mut self, target: &PlannedTarget) -> Result<Bytes, CallFailure> {
+        let made = match self.first_body.take() {
+            Some(made) => made,
+            None => {
+                let made = self.plan.body(&self.request, target);
+                made.map_err(|_| CallFailure::of(Cause::Untranslatable))?
+            }
+        };
+        Ok(self.permit.attach_to(made))
+    }
+
+    /// As [`Self::body`]; a large one is written off the worker. The source is lost if that fails.
+    async fn take_body(
+        source: &mut Option<Self>,
+        gateway: &Gateway,
+        target: &Arc<PlannedTarget>,
+    ) -> Result<Bytes, CallFailure> {
+        let Some(mut taken) = source.take() else { return Err(CallFailure::of(Cause::Untranslatable)) };
+        let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes, 1) {
+            let (permit, target) = (Arc::clone(&taken.permit), Arc::clone(target));
+            let written = gateway.large_bodies.run(&permit, move || {
+                let body = taken.body(&target);
+                (taken, body)
+            });
+            let written = written.await.map_err(|error| CallFailure::of(Cause::NotWritten(error)))?;
+            let body;
+            (taken, body) = written;
+            body
+        } else {
+            taken.body(target)
+        };
+        *source = Some(taken);
+        body
     }
 }
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
     let allowed = authorize_again(gateway, &prepared).await;
-    let Prepared { request, mut plan, first_body, hold, body_permit: permit, .. } = prepared;
+    let Prepared { request, mut plan, body_bytes, first_body, hold, body_permit: permit, .. } = prepared;
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
     let mut running = Running::new(gateway, hold, unheld, &plan, &request);
@@ -70,7 +103,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     }
     let mut failures = Vec::new();
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
-    let mut source = Some(RequestSource { request, plan, first_body, permit });
+    let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     for (at, target) in targets.iter().enumerate() {
         let is_last = at + 1 == targets.len();
         let answer;
@@ -83,7 +116,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             Err(failure) => failures.push(failure),
         }
         // Another target would fail in the same way, and its call would cost money.
-        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_out_of_memory();
+        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_overload();
         if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;
         }
@@ -112,8 +145,13 @@ async fn call_target(
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
     let mut calls = 0;
     loop {
-        let made = source.as_mut().and_then(|source| Some((source.body(target)?, &source.request)));
-        let Some((body, request)) = made else { return (running, Err(CallFailure::of(Cause::Untranslatable))) };
+        let body = match RequestSource::take_body(source, gateway, target).await {
+            Ok(body) => body,
+            Err(failure) => return (running, Err(failure)),
+        };
+        let Some(RequestSource { request, .. }) = source else {
+            return (running, Err(CallFailure::of(Cause::Untranslatable)));
+        };
         calls += 1;
         running.call_begins(target);
         let answer = if request.facts.streamed {

@@ -8,6 +8,7 @@ use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
 use super::credentials::Credentials;
+use super::large_bodies::LargeBodyError;
 use crate::body::memory::BoundOf;
 
 /// The longest `Retry-After` that is waited for at the same target.
@@ -39,6 +40,8 @@ pub enum Cause {
     Fault(UpstreamFault),
     /// The gateway has no memory for the answer.
     NoMemory(BoundOf),
+    /// The gateway could not write the request's body for the target.
+    NotWritten(LargeBodyError),
 }
 
 impl CallFailure {
@@ -93,6 +96,7 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
             Cause::Fault(UpstreamFault::TooLarge) => "too_large",
             Cause::NoMemory(_) => "no_memory",
+            Cause::NotWritten(_) => "not_written",
         }
     }
 
@@ -103,6 +107,11 @@ impl CallFailure {
     /// True if the upstream answered and the gateway had no memory for the answer.
     pub const fn is_out_of_memory(&self) -> bool {
         matches!(self.cause, Cause::NoMemory(_))
+    }
+
+    /// True if the gateway has too much to do, so that no other target is called.
+    pub const fn is_overload(&self) -> bool {
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotWritten(_))
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -184,6 +193,7 @@ impl CallFailure {
                 "the upstream failed to answer"
             }
             Cause::NoMemory(_) => "the gateway has no memory for the answer",
+            Cause::NotWritten(_) => "the gateway could not write the request's body",
         }
     }
 
@@ -216,6 +226,7 @@ impl CallFailure {
             return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
         }
         let mut refusal = match &self.cause {
+            Cause::NotWritten(error) => return error.refusal("calls that failed before may be charged"),
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
             Cause::Refused(UpstreamRefusal {
@@ -239,7 +250,7 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     };
     // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
     // for all targets.
-    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_out_of_memory() {
+    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_overload() {
         return last.refusal_alone();
     }
     // The shortest wait: its target may serve then.

@@ -1,9 +1,13 @@
-//! Work on large request bodies, on threads of their own, because the other requests of the worker would wait.
+//! Work on large request bodies, on threads of their own, because the other requests of the worker would wait. One body for
+//! each core at a time, and of each tenant half as many: however much one tenant sends, another waits behind one of its
+//! bodies, not behind all.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -12,18 +16,43 @@ use tokio::time::timeout;
 
 use crate::body::memory::{BodyPermit, BoundOf};
 
-/// Bodies up to this size take a few milliseconds, whatever they contain.
-const SMALL_BYTES_MAX: usize = 512 * 1024;
-/// The longest wait for a permit. Reading all bodies that fit into the default memory takes about two seconds of one core.
+/// Work on this many bytes takes at most a few milliseconds, whatever they contain: 28 ns for each byte of a body that is
+/// all escapes.
+const SMALL_BYTES_MAX: usize = 128 * 1024;
+/// The longest wait for a turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-const BUSY: &str =
-    "too many large request bodies are waiting for their turn, and nothing was sent to a provider: try again";
-const FAILED: &str = "the gateway failed to process the body, and nothing was sent to a provider: try again";
+/// Why no work was done on a large body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeBodyError {
+    /// Its turn did not come in time.
+    Busy,
+    /// The work has panicked, or the process is ending.
+    Lost,
+}
 
-/// Works on large bodies, one for each core at a time.
+impl LargeBodyError {
+    /// The refusal of the request; `charge` says what that means for the bill.
+    pub fn refusal(self, charge: &str) -> Refusal {
+        match self {
+            Self::Busy => {
+                let message = format!("too many large request bodies wait for their turn, and {charge}: try again");
+                Refusal::new(ErrorCode::Overloaded, message).with("scope", BoundOf::Process.as_str()).try_again()
+            }
+            Self::Lost => {
+                let message = format!("the gateway failed to process the request's body, and {charge}: try again");
+                Refusal::new(ErrorCode::Internal, message)
+            }
+        }
+    }
+}
+
+/// Works on large bodies, a bounded number at a time.
 pub struct LargeBodies {
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    turns_of_a_tenant: usize,
+    /// The turns of tenants that have or await one; `None` is the operator.
+    tenants: Mutex<HashMap<Option<TenantId>, Weak<Semaphore>>>,
 }
 
 impl Default for LargeBodies {
@@ -34,38 +63,53 @@ impl Default for LargeBodies {
 
 impl LargeBodies {
     pub(super) fn new(bodies_max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(bodies_max)) }
+        Self {
+            turns: Arc::new(Semaphore::new(bodies_max)),
+            turns_of_a_tenant: bodies_max.div_ceil(2),
+            tenants: Mutex::default(),
+        }
     }
 
-    /// True if a worker should not work on a body of this size.
-    pub const fn is_large(bytes: usize) -> bool {
-        bytes > SMALL_BYTES_MAX
+    /// True if a worker should not work on a body of this size, as often as this.
+    pub const fn is_large(bytes: usize, times: usize) -> bool {
+        bytes.saturating_mul(times) > SMALL_BYTES_MAX
     }
 
     /// Runs the work on a large body. Even if the caller stops waiting, the body's memory counts as held until the work is
     /// done. Boxed, so that requests with small bodies have no room for it.
-    ///
-    /// Errors: `OVERLOADED` without a permit in time; `INTERNAL` if the work has panicked, or the process is ending.
     pub fn run<T: Send + 'static>(
         &self,
         memory: &Arc<BodyPermit>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> BoxFuture<'static, Result<T, Refusal>> {
-        let (permits, memory) = (Arc::clone(&self.permits), Arc::clone(memory));
+    ) -> BoxFuture<'static, Result<T, LargeBodyError>> {
+        let (turns_of_tenant, turns) = (self.turns_of(memory.tenant()), Arc::clone(&self.turns));
+        let memory = Arc::clone(memory);
         Box::pin(async move {
-            let permit = timeout(WAIT_MAX, permits.acquire_owned()).await;
-            let Ok(Ok(permit)) = permit else { return Err(overloaded()) };
+            let turn = timeout(WAIT_MAX, async {
+                // In this order, so that a tenant waits for the shared turns with no more bodies than it may have there.
+                let own = turns_of_tenant.acquire_owned().await.ok()?;
+                Some((own, turns.acquire_owned().await.ok()?))
+            });
+            let Ok(Some(turn)) = turn.await else { return Err(LargeBodyError::Busy) };
             let working = spawn_blocking(move || {
-                let _held = (permit, memory);
+                let _held = (turn, memory);
                 work()
             });
-            working.await.map_err(|_| Refusal::new(ErrorCode::Internal, FAILED))
+            working.await.map_err(|_| LargeBodyError::Lost)
         })
     }
-}
 
-fn overloaded() -> Refusal {
-    Refusal::new(ErrorCode::Overloaded, BUSY).with("scope", BoundOf::Process.as_str()).try_again()
+    fn turns_of(&self, tenant: Option<TenantId>) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = tenants.get(&tenant).and_then(Weak::upgrade) {
+            return turns;
+        }
+        // Those that nobody has or awaits any more.
+        tenants.retain(|_, turns| turns.strong_count() > 0);
+        let turns = Arc::new(Semaphore::new(self.turns_of_a_tenant));
+        tenants.insert(tenant, Arc::downgrade(&turns));
+        turns
+    }
 }
 
 #[cfg(test)]
@@ -73,15 +117,20 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use events::event::Chain;
-    use projections::caller::Caller;
+    use tokio::sync::oneshot;
+    use tokio::task::JoinSet;
+    use uuid::Uuid;
 
     use super::*;
     use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
 
-    fn permit() -> Arc<BodyPermit> {
+    fn permit_of(tenant: Option<TenantId>) -> Arc<BodyPermit> {
         let memory = BodyMemory::new(BodyBounds::of_administration());
-        Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))))
+        Arc::new(memory.permit(BodyOwner::of(tenant, None)))
+    }
+
+    fn permit() -> Arc<BodyPermit> {
+        permit_of(None)
     }
 
     /// Holds: http.large-bodies
@@ -98,15 +147,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_and_permit_are_held_until_the_work_is_done_whether_or_not_somebody_waits() {
+    async fn memory_and_turn_are_held_until_the_work_is_done_whether_or_not_somebody_waits() {
         let permit = permit();
         let ((end, ends), (done, is_done)) = (mpsc::channel::<()>(), mpsc::channel());
         let weak = Arc::downgrade(&permit);
         let bodies = LargeBodies::new(1);
-        let permits = Arc::clone(&bodies.permits);
+        let turns = Arc::clone(&bodies.turns);
         let work = bodies.run(&permit, move || {
             let _ = ends.recv_timeout(Duration::from_secs(10));
-            done.send((weak.strong_count(), permits.available_permits()))
+            done.send((weak.strong_count(), turns.available_permits()))
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err());
         drop((permit, end));
@@ -114,19 +163,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_an_internal_error() {
+    async fn work_that_panics_is_lost() {
         let failed = LargeBodies::default().run(&permit(), || panic!("meant")).await;
-        assert_eq!(failed.map(|(): ()| ()).map_err(|refusal| refusal.code), Err(ErrorCode::Internal));
+        assert_eq!(failed.map(|(): ()| ()), Err(LargeBodyError::Lost));
     }
 
     /// Holds: http.large-bodies
     #[tokio::test(start_paused = true)]
     async fn a_body_that_waits_too_long_for_its_turn_is_refused() {
         let (bodies, memory) = (LargeBodies::new(1), permit());
-        let held = Arc::clone(&bodies.permits).try_acquire_owned();
+        let held = Arc::clone(&bodies.turns).try_acquire_owned();
         let refused = bodies.run(&memory, || ()).await;
-        assert_eq!(refused.map_err(|refusal| refusal.code), Err(ErrorCode::Overloaded));
+        assert_eq!(refused, Err(LargeBodyError::Busy));
         drop(held);
         assert!(bodies.run(&memory, || ()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_waits_behind_one_body_of_another_and_not_behind_all() {
+        let bodies = LargeBodies::new(2);
+        let [one, two] = [1, 2].map(|number| permit_of(Some(TenantId::from(Uuid::from_u128(number)))));
+        // All bodies of the first tenant are there before the other's one, and the first two do not end.
+        let (mut running, mut ends) = (JoinSet::new(), Vec::new());
+        for _ in 0..4 {
+            let (end, ends_when) = mpsc::channel::<()>();
+            running.spawn(bodies.run(&one, move || ends_when.recv().is_ok()));
+            ends.push(end);
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(bodies.turns.available_permits(), 1, "half of the turns");
+        let (done, is_done) = oneshot::channel();
+        assert!(bodies.run(&two, move || done.send(())).await.is_ok());
+        assert_eq!(is_done.await, Ok(()));
+        drop(ends);
+        assert_eq!(running.join_all().await, [Ok(false); 4]);
+        drop(bodies.turns_of(None));
+        assert_eq!(
+            bodies.tenants.lock().map(|tenants| tenants.len()).ok(),
+            Some(1),
+            "tenants without work are forgotten"
+        );
     }
 }

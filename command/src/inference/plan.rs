@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, ProviderKind, RequestedCap};
+use dialects::{ClientRequest, OutboundTarget, ProviderKind, RequestedCap};
 use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
@@ -162,7 +162,8 @@ impl Plan {
     /// Errors: the first target's refusal, if no dialect can.
     pub fn first_body(&mut self, request: &ClientRequest) -> Result<Bytes, Refusal> {
         let mut refused = None;
-        let bodies = self.targets.iter().map(|target| self.body(request, target));
+        let written = request.upstream_bodies();
+        let bodies = self.targets.iter().map(|target| written.body(target.kind, &self.outbound(target)));
         for (at, body) in bodies.enumerate() {
             match body {
                 Ok(body) => {
@@ -177,8 +178,11 @@ impl Plan {
 
     /// The body for a target.
     pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
-        let outbound = target.outbound(self.output_cap, self.model.system_prefix.as_deref());
-        request.upstream_body(target.kind, &outbound)
+        request.upstream_body(target.kind, &self.outbound(target))
+    }
+
+    fn outbound<'a>(&'a self, target: &'a PlannedTarget) -> OutboundTarget<'a> {
+        target.outbound(self.output_cap, self.model.system_prefix.as_deref())
     }
 }
 

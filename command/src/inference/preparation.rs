@@ -20,7 +20,7 @@ use super::admission::{self, AdmissionRequest};
 use super::answer_permit;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
-use super::large_bodies::LargeBodies;
+use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
 use super::running::UnheldRequest;
@@ -37,6 +37,8 @@ pub struct Prepared {
     pub planned_at: u64,
     pub request: ClientRequest,
     pub plan: Plan,
+    /// The size of the body as received.
+    pub body_bytes: usize,
     /// The body for the first target; `None` if the cap was lowered after it was written.
     pub first_body: Option<Bytes>,
     /// The memory of the received body, of what was parsed from it and of what is sent.
@@ -62,7 +64,7 @@ pub async fn prepare(
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
     unheld.timeline.end_stage(Stage::Body);
-    let is_large = LargeBodies::is_large(bytes.len());
+    let body_bytes = bytes.len();
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
@@ -78,8 +80,9 @@ pub async fn prepare(
         Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
     let first_body;
-    (plan, request, first_body) = if is_large {
-        gateway.large_bodies.run(&body_permit, move || with_first_body(plan, request)).await.flatten()?
+    (plan, request, first_body) = if LargeBodies::is_large(body_bytes, plan.targets.len()) {
+        let written = gateway.large_bodies.run(&body_permit, move || with_first_body(plan, request)).await;
+        written.unwrap_or_else(|error| Err(nothing_sent(error)))?
     } else {
         with_first_body(plan, request)?
     };
@@ -101,7 +104,7 @@ pub async fn prepare(
             None
         }
     };
-    Ok(Prepared { caller, planned_at, request, plan, first_body, body_permit, hold })
+    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold })
 }
 
 /// Parses a body, a large one on a thread of its own.
@@ -111,10 +114,14 @@ async fn read(
     surface: Surface,
     body: Bytes,
 ) -> Result<(ClientRequest, Digest), Refusal> {
-    if !LargeBodies::is_large(body.len()) {
+    if !LargeBodies::is_large(body.len(), 1) {
         return parse(surface, body);
     }
-    large_bodies.run(permit, move || parse(surface, body)).await.flatten()
+    large_bodies.run(permit, move || parse(surface, body)).await.unwrap_or_else(|error| Err(nothing_sent(error)))
+}
+
+fn nothing_sent(error: LargeBodyError) -> Refusal {
+    error.refusal("nothing was sent to a provider")
 }
 
 /// The plan and the request, and the body for the first target.
@@ -195,7 +202,7 @@ mod tests {
         let memory = BodyMemory::new(BodyBounds::of_administration());
         let permit = Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))));
         let full = LargeBodies::new(0);
-        for (len, expected) in [(512 * 1024, None), (512 * 1024 + 1, Some(ErrorCode::Overloaded))] {
+        for (len, expected) in [(128 * 1024, None), (128 * 1024 + 1, Some(ErrorCode::Overloaded))] {
             let body =
                 |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string();
             let body = body(&"x".repeat(len - body("").len()));
