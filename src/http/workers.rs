@@ -34,7 +34,7 @@ pub struct WorkerThreads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The workers, by their runtimes. Cheap to clone.
+/// The runtimes of the workers. Cheap to clone.
 #[derive(Clone)]
 pub struct Workers(Arc<WorkerList>);
 
@@ -143,14 +143,15 @@ impl ConnectionWorkers {
         &self.workers.0.runtimes[self.own]
     }
 
-    /// The worker for a new stream: the connection's own, unless another has fewer of its streams even with one more. What
-    /// stays on a worker wakes no other.
+    /// The worker for a new stream: the connection's own, unless others have fewer of its streams even with one more, and
+    /// then the next of these. What stays on a worker wakes no other.
     fn open_stream(&self) -> OpenStream {
+        let count = self.streams.len();
         let rank = |worker: &usize| {
-            let is_other = usize::from(*worker != self.own);
-            (self.streams[*worker].load(Ordering::Relaxed) + is_other, is_other)
+            let distance = (worker + count - self.own) % count;
+            (self.streams[*worker].load(Ordering::Relaxed) + usize::from(distance > 0), distance)
         };
-        let worker = (0..self.streams.len()).min_by_key(rank).unwrap_or(self.own);
+        let worker = (0..count).min_by_key(rank).unwrap_or(self.own);
         self.streams[worker].fetch_add(1, Ordering::Relaxed);
         OpenStream { streams: Arc::clone(&self.streams), worker }
     }
@@ -203,17 +204,31 @@ mod tests {
         assert_eq!([(); 3].map(|()| next()), [ids[0], ids[1], ids[2]]);
     }
 
+    fn workers_of(streams: &[OpenStream]) -> Vec<usize> {
+        streams.iter().map(|stream| stream.worker).collect()
+    }
+
+    fn open_streams(connection: &ConnectionWorkers, count: usize) -> Vec<OpenStream> {
+        (0..count).map(|_| connection.open_stream()).collect()
+    }
+
     #[test]
     fn the_streams_of_one_connection_use_all_workers_and_steer_no_other_connection() {
         let threads = start(2);
-        let (first, second) = (threads.workers().for_connection(), threads.workers().for_connection());
-        let mut streams: Vec<_> = (0..8).map(|_| second.open_stream()).collect();
-        let workers: Vec<_> = streams.iter().map(|stream| stream.worker).collect();
-        assert_eq!(workers, [1, 1, 0, 1, 0, 1, 0, 1], "its own has at most two more");
-        assert_eq!([first.open_stream().worker, first.open_stream().worker], [0, 0]);
-        streams.retain(|stream| stream.worker == 0);
-        let more: Vec<_> = (0..5).map(|_| second.open_stream()).collect();
-        assert_eq!(more.iter().map(|stream| stream.worker).collect::<Vec<_>>(), [1; 5], "closed streams do not count");
+        let [first, _, third] = [(); 3].map(|()| threads.workers().for_connection());
+        let mut streams = open_streams(&first, 8);
+        assert_eq!(workers_of(&streams), [0, 0, 1, 0, 1, 0, 1, 0], "its own has at most two more");
+        assert_eq!(workers_of(&open_streams(&third, 2)), [0, 0]);
+        streams.retain(|stream| stream.worker == 1);
+        assert_eq!(workers_of(&open_streams(&first, 5)), [0; 5], "closed streams do not count");
+    }
+
+    #[test]
+    fn connections_spread_their_streams_over_different_workers() {
+        let threads = start(3);
+        let connections = [(); 3].map(|()| threads.workers().for_connection());
+        let workers = connections.map(|connection| workers_of(&open_streams(&connection, 4)));
+        assert_eq!(workers, [[0, 0, 1, 2], [1, 1, 2, 0], [2, 2, 0, 1]]);
     }
 
     #[test]

@@ -41,7 +41,6 @@ async fn weights_share_out_the_requests_and_a_target_that_fails_is_made_up_for()
 }
 
 /// A large body is written off the worker, anew for each call.
-/// Holds: http.large-bodies
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_reaches_the_target_after_the_one_that_fails() {
     for kind in ["openai", "anthropic"] {

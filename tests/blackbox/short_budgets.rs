@@ -111,7 +111,6 @@ async fn of_a_cent_a_budget_that_shrinks_gives_the_longest_answer_that_it_can_pa
     must_verify(gateway);
 }
 
-/// Holds: http.large-bodies
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_is_sent_with_the_cap_that_was_lowered() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

@@ -12,6 +12,7 @@ use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
@@ -67,20 +68,24 @@ impl RequestSource {
         Ok(self.permit.attach_to(made))
     }
 
-    /// As [`Self::body`]; a large one is written off the worker. The source is lost if that fails.
+    /// As [`Self::body`]; a large one is written off the worker. The source is lost if that fails, or takes too long.
     async fn take_body(
         source: &mut Option<Self>,
-        gateway: &Gateway,
+        large_bodies: &LargeBodies,
         target: &Arc<PlannedTarget>,
+        running: &Running,
     ) -> Result<Bytes, CallFailure> {
         let Some(mut taken) = source.take() else { return Err(CallFailure::of(Cause::Untranslatable)) };
-        let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes, 1) {
+        let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes) {
             let (permit, target) = (Arc::clone(&taken.permit), Arc::clone(target));
-            let written = gateway.large_bodies.run(&permit, move || {
+            let written = large_bodies.run(&permit, move || {
                 let body = taken.body(&target);
                 (taken, body)
             });
-            let written = written.await.map_err(|error| CallFailure::of(Cause::NotWritten(error)))?;
+            let written = timeout_at(running.deadline, written).await.map_err(|_| CallFailure::of(Cause::Timeout))?;
+            let charge =
+                if running.has_called() { "failed calls may be charged" } else { "nothing was sent to a provider" };
+            let written = written.map_err(|error| CallFailure::of(Cause::NotWritten { error, charge }))?;
             let body;
             (taken, body) = written;
             body
@@ -116,7 +121,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             Err(failure) => failures.push(failure),
         }
         // Another target would fail in the same way, and its call would cost money.
-        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_overload();
+        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_of_gateway();
         if running.is_out_of_time() || failures.last().is_some_and(is_final) {
             break;
         }
@@ -145,9 +150,12 @@ async fn call_target(
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
     let mut calls = 0;
     loop {
-        let body = match RequestSource::take_body(source, gateway, target).await {
+        let body = match RequestSource::take_body(source, &gateway.large_bodies, target, &running).await {
             Ok(body) => body,
-            Err(failure) => return (running, Err(failure)),
+            Err(failure) => {
+                log_failure(&failure, target, request_id, &running);
+                return (running, Err(failure));
+            }
         };
         let Some(RequestSource { request, .. }) = source else {
             return (running, Err(CallFailure::of(Cause::Untranslatable)));

@@ -40,8 +40,11 @@ pub enum Cause {
     Fault(UpstreamFault),
     /// The gateway has no memory for the answer.
     NoMemory(BoundOf),
-    /// The gateway could not write the request's body for the target.
-    NotWritten(LargeBodyError),
+    /// The gateway could not write the request's body for the target; `charge` says what that means for the bill.
+    NotWritten {
+        error: LargeBodyError,
+        charge: &'static str,
+    },
 }
 
 impl CallFailure {
@@ -96,7 +99,7 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
             Cause::Fault(UpstreamFault::TooLarge) => "too_large",
             Cause::NoMemory(_) => "no_memory",
-            Cause::NotWritten(_) => "not_written",
+            Cause::NotWritten { .. } => "not_written",
         }
     }
 
@@ -109,9 +112,9 @@ impl CallFailure {
         matches!(self.cause, Cause::NoMemory(_))
     }
 
-    /// True if the gateway has too much to do, so that no other target is called.
-    pub const fn is_overload(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotWritten(_))
+    /// True if the gateway failed, and not the upstream: no other target is called.
+    pub const fn is_of_gateway(&self) -> bool {
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotWritten { .. })
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -193,7 +196,7 @@ impl CallFailure {
                 "the upstream failed to answer"
             }
             Cause::NoMemory(_) => "the gateway has no memory for the answer",
-            Cause::NotWritten(_) => "the gateway could not write the request's body",
+            Cause::NotWritten { .. } => "the gateway could not write the request's body",
         }
     }
 
@@ -226,7 +229,7 @@ impl CallFailure {
             return Refusal::new(ErrorCode::UpstreamTimeout, "the upstream did not answer in time");
         }
         let mut refusal = match &self.cause {
-            Cause::NotWritten(error) => return error.refusal("calls that failed before may be charged"),
+            Cause::NotWritten { error, charge } => return error.refusal(charge),
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
             Cause::Refused(UpstreamRefusal {
@@ -250,7 +253,7 @@ pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
     };
     // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
     // for all targets.
-    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_overload() {
+    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_of_gateway() {
         return last.refusal_alone();
     }
     // The shortest wait: its target may serve then.
@@ -306,6 +309,8 @@ mod tests {
     #[test]
     fn a_single_failure_is_shown_as_it_is_and_several_are_summed_up() {
         let (silent, broken) = (CallFailure::of(Cause::Timeout), CallFailure::of(Cause::Send(SendError::Closed)));
+        let error = LargeBodyError::Busy(BoundOf::Process);
+        let not_written = CallFailure::of(Cause::NotWritten { error, charge: "nothing was sent" });
         for (failures, targets, code) in [
             (vec![silent.clone()], 1, ErrorCode::UpstreamTimeout),
             (vec![silent.clone()], 2, ErrorCode::UpstreamTimeout),
@@ -313,7 +318,8 @@ mod tests {
             (vec![limited(7)], 1, ErrorCode::RateLimited),
             (vec![limited(7), limited(3)], 2, ErrorCode::RateLimited),
             (vec![limited(7), broken.clone()], 2, ErrorCode::AllProvidersUnavailable),
-            (vec![silent, broken], 2, ErrorCode::AllProvidersUnavailable),
+            (vec![silent, broken.clone()], 2, ErrorCode::AllProvidersUnavailable),
+            (vec![broken, not_written], 3, ErrorCode::Overloaded),
             (vec![], 2, ErrorCode::AllProvidersUnavailable),
         ] {
             assert_eq!(refusal_of(&failures, targets).code, code, "{failures:?} of {targets}");

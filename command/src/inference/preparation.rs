@@ -80,7 +80,7 @@ pub async fn prepare(
         Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
     };
     let first_body;
-    (plan, request, first_body) = if LargeBodies::is_large(body_bytes, plan.targets.len()) {
+    (plan, request, first_body) = if LargeBodies::is_large(body_bytes) {
         let written = gateway.large_bodies.run(&body_permit, move || with_first_body(plan, request)).await;
         written.unwrap_or_else(|error| Err(nothing_sent(error)))?
     } else {
@@ -114,7 +114,7 @@ async fn read(
     surface: Surface,
     body: Bytes,
 ) -> Result<(ClientRequest, Digest), Refusal> {
-    if !LargeBodies::is_large(body.len(), 1) {
+    if !LargeBodies::is_large(body.len()) {
         return parse(surface, body);
     }
     large_bodies.run(permit, move || parse(surface, body)).await.unwrap_or_else(|error| Err(nothing_sent(error)))

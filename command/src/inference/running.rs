@@ -154,6 +154,11 @@ impl Running {
         BodyOwner::of(self.owner(), context.and_then(|context| context.key_id))
     }
 
+    /// True if a call has begun, so that something may have been sent to a provider.
+    pub const fn has_called(&self) -> bool {
+        self.calls > 0
+    }
+
     pub fn call_begins(&mut self, target: &Arc<PlannedTarget>) {
         self.calls += 1;
         self.target = Some(Arc::clone(target));
