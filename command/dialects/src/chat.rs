@@ -1,13 +1,15 @@
 //! The dialect-independent chat: every translation between a surface and an upstream goes through it.
 
 pub mod answer;
+pub mod feature;
 pub mod read;
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-pub use answer::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
+pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
+pub use feature::{Feature, FeatureSet, Treatment};
 
 /// A chat request, independent of any dialect.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +17,11 @@ pub struct ChatRequest {
     /// The frontend model, as the client named it.
     pub model: String,
     pub messages: Vec<Message>,
-    /// A JSON number with the digits it came with.
-    pub temperature: Option<Box<RawValue>>,
-    /// A JSON number with the digits it came with.
-    pub top_p: Option<Box<RawValue>>,
+    pub sampling: Sampling,
+    /// Number of choices, 1 to 128.
+    pub choices: u64,
+    /// The client wants the probabilities of the tokens.
+    pub logprobs: Option<Logprobs>,
     pub stop: Vec<String>,
     pub stream: bool,
     pub tools: Vec<Tool>,
@@ -31,6 +34,27 @@ pub struct ChatRequest {
     pub metadata: BTreeMap<String, String>,
     /// The client's name for its own user, where its dialect has one.
     pub user: Option<String>,
+}
+
+/// How tokens are drawn. Numbers are JSON with the digits they came with.
+#[derive(Clone, Debug, Default)]
+pub struct Sampling {
+    pub temperature: Option<Box<RawValue>>,
+    pub top_p: Option<Box<RawValue>>,
+    pub top_k: Option<u64>,
+    pub seed: Option<Box<RawValue>>,
+    /// `None` also if it is 0, which is no penalty.
+    pub frequency_penalty: Option<Box<RawValue>>,
+    /// `None` also if it is 0, which is no penalty.
+    pub presence_penalty: Option<Box<RawValue>>,
+    /// A JSON object with a number for each token id.
+    pub logit_bias: Option<Box<RawValue>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logprobs {
+    /// How many of the most probable tokens are given beside the one that was drawn.
+    pub top: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

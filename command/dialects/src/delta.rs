@@ -4,7 +4,9 @@ use events::event::inference::FinishReason;
 
 /// One step of a streamed response, independent of any dialect.
 pub struct Delta<'a> {
-    /// The block that it belongs to: 0, 1, 2 … in the order in which blocks begin.
+    /// The choice that it belongs to; 0 for all but requests for several.
+    pub choice: u32,
+    /// The block of the choice that it belongs to: 0, 1, 2 … in the order in which blocks begin.
     pub block: usize,
     pub kind: DeltaKind<'a>,
 }
@@ -16,7 +18,7 @@ pub enum DeltaKind<'a> {
     Signature(&'a str),
     /// Reasoning that the provider encrypted.
     Redacted(&'a str),
-    /// `ordinal`: 0, 1, 2 … among the tool calls of the response.
+    /// `ordinal`: 0, 1, 2 … among the tool calls of the choice.
     CallBegins {
         ordinal: usize,
         id: &'a str,
@@ -26,5 +28,7 @@ pub enum DeltaKind<'a> {
         ordinal: usize,
         piece: &'a str,
     },
+    /// Probabilities of the tokens before it, as OpenAI writes them: a JSON object with `content`.
+    Logprobs(&'a str),
     Finish(FinishReason),
 }

@@ -173,7 +173,7 @@ impl Progress {
                 state
             }
             Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
-                *has_relayed |= !matches!(delta.kind, DeltaKind::Finish(_));
+                *has_relayed |= !matches!(delta.kind, DeltaKind::Finish(_) | DeltaKind::Logprobs(_));
                 to.write(&delta, out);
             })?,
         };

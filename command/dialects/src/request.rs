@@ -8,7 +8,8 @@ use bytes::Bytes;
 use events::refusal::Refusal;
 
 use super::OutboundTarget;
-use super::chat::ChatRequest;
+use super::chat::feature::not_expressible;
+use super::chat::{ChatRequest, Treatment};
 use super::facts::{Facts, Images};
 use super::fields::Path;
 use super::passthrough::openai::edited_body;
@@ -117,7 +118,13 @@ impl UpstreamBodies<'_> {
             }
             (_, request) => {
                 let chat = self.chat.get_or_init(|| request.chat(body)).as_ref().map_err(Clone::clone)?;
-                (upstreams::of(kind).request_body)(chat, target)
+                let upstream = upstreams::of(kind);
+                let mut used = chat.features().iter();
+                if let Some(refused) = used.find(|feature| (upstream.treatment)(*feature) == Treatment::Refused) {
+                    let field = (surface.spec().field_of)(refused).unwrap_or_default();
+                    return Err(not_expressible(refused, field, upstream.telemetry_name));
+                }
+                (upstream.request_body)(chat, target)
             }
         }
     }

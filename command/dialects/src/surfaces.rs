@@ -1,8 +1,8 @@
 //! Surfaces: the APIs that clients speak. Each has a folder, and a line in the table below.
 //!
 //! A folder has a [`SurfaceSpec`], its row of the table; a [`SurfaceRequest`], the part of a body that it keeps; and a
-//! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes blocks and
-//! [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
+//! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes
+//! [`AnswerChoice`]s and [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
 //!
 //! `anthropic.rs` is not a surface: the gateway does not serve that API, but its clients get errors in its form.
 
@@ -19,7 +19,7 @@ use openapi::{Answer, Operation, Shape};
 use serde_json::Value;
 
 use super::Receipt;
-use super::chat::{ChatRequest, OutputBlock};
+use super::chat::{AnswerChoice, ChatRequest, Feature};
 use super::delta::Delta;
 use super::facts::Facts;
 use super::shared_dialect::SharedDialect;
@@ -140,7 +140,9 @@ pub struct SurfaceSpec {
     /// True if a body is still needed after it was read.
     pub keeps_body: bool,
     /// Writes a whole response.
-    pub answer: fn(&[OutputBlock], &Receipt<'_>) -> Vec<u8>,
+    pub answer: fn(&[AnswerChoice], &Receipt<'_>) -> Vec<u8>,
+    /// The client's name for a feature; `None` if requests of this surface never have it.
+    pub field_of: fn(Feature) -> Option<&'static str>,
     /// Writes the event that ends a stream with an error. The text is the request's id.
     pub put_error: fn(&Refusal, &str, &mut BytesMut),
 }

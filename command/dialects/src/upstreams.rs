@@ -3,7 +3,7 @@
 //!
 //! A folder has an [`Upstream`], its row of the table, and a [`StreamReader`]. The row describes how to call it and how
 //! it differs from others; other crates read the row and never match on the kind. An upstream knows no surface: it
-//! takes the hub's [`ChatRequest`] and gives blocks and [`Delta`]s. [`Upstream::shared_dialect`] names the only
+//! takes the hub's [`ChatRequest`] and gives [`AnswerChoice`]s and [`Delta`]s. [`Upstream::shared_dialect`] names the only
 //! shortcut past the hub.
 //!
 //! Rows are constants, and readers are variants of one enum, so that a request pays neither an allocation nor a virtual
@@ -21,7 +21,7 @@ use events::refusal::Refusal;
 use http::{HeaderValue, Request};
 use secrets::Secret;
 
-use super::chat::{ChatRequest, OutputBlock};
+use super::chat::{AnswerChoice, ChatRequest, Feature, Treatment};
 use super::delta::Delta;
 use super::framing::Event;
 use super::metered::ReportReader;
@@ -126,10 +126,13 @@ pub struct Upstream {
     pub takes_allowed_fields: bool,
     /// The sentence for an account without money, if there is no code for that.
     pub out_of_money_sentence: Option<&'static str>,
-    /// Writes the hub's request as a body. Errors: `INVALID_REQUEST` for a field without counterpart in the dialect.
+    /// How it treats what not every dialect can express. A request with a refused feature never gets to `request_body`.
+    pub treatment: fn(Feature) -> Treatment,
+    /// Writes the hub's request as a body. Errors: `INVALID_REQUEST` for a value that the dialect cannot express.
     pub request_body: fn(&ChatRequest, &OutboundTarget<'_>) -> Result<Bytes, Refusal>,
-    /// Reads a whole response into blocks. Errors: not JSON of the dialect, an error in band, no response in it.
-    pub read_blocks: fn(&str, &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault>,
+    /// Reads a whole response into its choices, at least one. Errors: not JSON of the dialect, an error in band, no
+    /// response in it.
+    pub read_choices: fn(&str, &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault>,
     /// Reads a usage report into its token classes: all of them, and the input's alone.
     pub read_report: ReportReader,
 }

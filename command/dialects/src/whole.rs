@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::chat::OutputBlock;
+use super::chat::AnswerChoice;
 use super::passthrough::openai::OpenAiAnswer;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
@@ -18,8 +18,8 @@ pub struct WholeAnswer {
 enum AnswerContent {
     /// Both sides speak one dialect: the upstream's bytes with the model renamed.
     OpenAi(OpenAiAnswer),
-    Blocks {
-        blocks: Vec<OutputBlock>,
+    Choices {
+        choices: Vec<AnswerChoice>,
         surface: Surface,
     },
 }
@@ -57,8 +57,8 @@ fn read(
         Some(SharedDialect::OpenAi) => Ok(AnswerContent::OpenAi(OpenAiAnswer::read(body, metered)?)),
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-            let blocks = (upstreams::of(kind).read_blocks)(text, metered)?;
-            Ok(AnswerContent::Blocks { blocks, surface })
+            let choices = (upstreams::of(kind).read_choices)(text, metered)?;
+            Ok(AnswerContent::Choices { choices, surface })
         }
     }
 }
@@ -68,7 +68,7 @@ impl WholeAnswer {
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {
             AnswerContent::OpenAi(answer) => answer.render(receipt.frontend_model),
-            AnswerContent::Blocks { blocks, surface } => (surface.spec().answer)(blocks, receipt),
+            AnswerContent::Choices { choices, surface } => (surface.spec().answer)(choices, receipt),
         };
         out.push(b'\n');
         out.into()

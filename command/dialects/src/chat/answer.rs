@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use events::event::inference::FinishReason;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
@@ -18,6 +19,17 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: usually a JSON object, sometimes text that does not parse.
     pub arguments: String,
+}
+
+/// One choice of a response. Most responses have one.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AnswerChoice {
+    pub output: Vec<OutputBlock>,
+    /// `None` if the upstream gave none.
+    pub finish_reason: Option<FinishReason>,
+    /// Probabilities of the tokens, as OpenAI writes them: a JSON object with `content`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Box<RawValue>>,
 }
 
 /// One block of a response.

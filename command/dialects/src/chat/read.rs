@@ -6,7 +6,7 @@ use events::event::admin::Model;
 use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
-use super::{ImageSource, ImageUrl, Reasoning, ResponseFormat, Tool};
+use super::{ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 
@@ -19,6 +19,11 @@ pub const TOOLS_MAX: usize = 4_096;
 /// Largest output cap that a client may ask for. It is far above what any model can produce.
 pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 
+/// Largest number of choices that a client may ask for.
+pub const CHOICES_MAX: u64 = 128;
+/// Largest `top_k`; it is far above the vocabulary of any model.
+pub const TOP_K_MAX: u64 = 10_000_000;
+pub const TOP_LOGPROBS_MAX: u64 = 128;
 pub const STOP_MAX: usize = 16;
 pub const METADATA_PAIRS_MAX: usize = 16;
 pub const METADATA_KEY_MAX: usize = 64;
@@ -42,6 +47,49 @@ pub fn model_name(value: &str, path: &Path<'_>) -> Result<String, Refusal> {
 /// JSON text, kept as received.
 pub fn raw(text: &str) -> Result<Box<RawValue>, Refusal> {
     RawValue::from_string(text.to_owned()).map_err(|_| Refusal::invalid("", "is not valid JSON"))
+}
+
+/// How tokens are drawn, in the names of OpenAI, and `top_k`.
+pub fn sampling(fields: &mut Fields<'_, '_>) -> Result<Sampling, Refusal> {
+    let mut number = |name| fields.number(name)?.map(raw).transpose();
+    let [temperature, top_p, seed] = [number("temperature")?, number("top_p")?, number("seed")?];
+    let penalties = [number("frequency_penalty")?, number("presence_penalty")?];
+    let [frequency_penalty, presence_penalty] =
+        penalties.map(|penalty| penalty.filter(|number| !is_zero(number.get())));
+    let path = fields.path().field("logit_bias");
+    let logit_bias = match fields.raw("logit_bias") {
+        Some(bias) if json::kind(bias) != Kind::Object => return Err(path.refuse("must be an object of numbers")),
+        Some(bias) => Some(bias).filter(|bias| json::members(bias).next().is_some()).map(raw).transpose()?,
+        None => None,
+    };
+    let top_k = fields.count("top_k", TOP_K_MAX)?;
+    Ok(Sampling { temperature, top_p, top_k, seed, frequency_penalty, presence_penalty, logit_bias })
+}
+
+/// True for the JSON number 0, however it is written.
+fn is_zero(number: &str) -> bool {
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    digits.chars().all(|c| matches!(c, '0' | '.' | '-'))
+}
+
+/// `n`: the number of choices, 1 to 128.
+pub fn choices(fields: &mut Fields<'_, '_>) -> Result<u64, Refusal> {
+    Ok(fields.count("n", CHOICES_MAX)?.unwrap_or(1))
+}
+
+/// `logprobs`, and `top_logprobs`, which requires it.
+pub fn logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<Logprobs>, Refusal> {
+    let path = fields.path().field("top_logprobs");
+    let wanted = fields.boolean("logprobs")?.unwrap_or(false);
+    let top = fields.raw("top_logprobs").map(|value| match json::integer(value) {
+        Some(top) if top <= TOP_LOGPROBS_MAX => Ok(top),
+        _ => Err(path.refuse(format!("must be an integer from 0 to {TOP_LOGPROBS_MAX}"))),
+    });
+    match (wanted, top.transpose()?) {
+        (true, top) => Ok(Some(Logprobs { top })),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(path.refuse("requires logprobs")),
+    }
 }
 
 /// `stop`: a string, or up to 16 of them.

@@ -9,8 +9,9 @@ use events::refusal::Refusal;
 use events::usage::Usage;
 use openapi::refusals;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::chat::OutputBlock;
+use crate::chat::{AnswerChoice, Feature, OutputBlock};
 use crate::delta::{Delta, DeltaKind};
 use crate::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec};
 use crate::{FinishReason, Receipt, json, work};
@@ -28,18 +29,56 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     error_form: ErrorForm::Native,
     keeps_body: false,
     answer,
+    field_of,
     put_error,
 };
+
+const fn field_of(feature: Feature) -> Option<&'static str> {
+    Some(match feature {
+        Feature::TopK => "top_k",
+        Feature::Seed => "seed",
+        Feature::FrequencyPenalty => "frequency_penalty",
+        Feature::PresencePenalty => "presence_penalty",
+        Feature::LogitBias => "logit_bias",
+        Feature::Logprobs => "logprobs",
+        Feature::Choices => "n",
+        Feature::ToolRequired | Feature::ToolNamed => "tool_choice",
+        Feature::OneToolCall => "parallel_tool_calls",
+        Feature::StrictTools => "tools[].strict",
+        Feature::JsonObject | Feature::JsonSchema => "response_format.type",
+        Feature::ReasoningEffort => "reasoning.effort",
+        Feature::ReasoningBudget => "reasoning.budget_tokens",
+        Feature::EarlierReasoning => "messages[].content[].text",
+        Feature::SignedReasoning => "messages[].content[].signature",
+        Feature::ImageUrl => "messages[].content[].url",
+        Feature::InlineImage => "messages[].content[].data",
+        Feature::ImageDetail => "messages[].content[].detail",
+        Feature::ToolImage => "messages[].content[].content",
+        Feature::ToolError => "messages[].content[].is_error",
+        Feature::User => "user",
+    })
+}
 
 /// Writes a streamed response as native events.
 #[derive(Default)]
 pub struct Writer {
+    /// By choice.
+    choices: Vec<WrittenChoice>,
+}
+
+/// A choice so far.
+#[derive(Default)]
+struct WrittenChoice {
     /// Id and name of each tool call, which every piece of it repeats.
     calls: Vec<(String, String)>,
+    finish_reason: Option<FinishReason>,
 }
 
 #[derive(Serialize)]
 struct OutputDelta<'a> {
+    /// Only if it is not the first.
+    #[serde(skip_serializing_if = "is_first")]
+    choice: u32,
     index: usize,
     r#type: &'static str,
     text: &'a str,
@@ -47,10 +86,14 @@ struct OutputDelta<'a> {
     signature: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
 struct OutputToolCall<'a> {
+    #[serde(skip_serializing_if = "is_first")]
+    choice: u32,
     index: usize,
     id: &'a str,
     name: &'a str,
@@ -63,36 +106,74 @@ impl StreamWriter for Writer {
     }
 
     fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
-        let index = delta.block;
-        let mut piece = OutputDelta { index, r#type: "reasoning", text: "", signature: None, redacted: None };
+        let (choice, index) = (delta.choice, delta.block);
+        let written = self.choice(choice);
+        let mut piece = OutputDelta {
+            choice,
+            index,
+            r#type: "reasoning",
+            text: "",
+            signature: None,
+            redacted: None,
+            logprobs: None,
+        };
         match delta.kind {
             DeltaKind::Text(text) => (piece.r#type, piece.text) = ("text", text),
             DeltaKind::Reasoning(text) => piece.text = text,
             DeltaKind::Signature(signature) => piece.signature = Some(signature),
             DeltaKind::Redacted(data) => piece.redacted = Some(data),
             DeltaKind::CallBegins { id, name, .. } => {
-                self.calls.push((id.to_owned(), name.to_owned()));
-                return put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: "" });
+                written.calls.push((id.to_owned(), name.to_owned()));
+                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: "" });
             }
             DeltaKind::CallArguments { ordinal, piece } => {
-                let (id, name) = self.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
-                return put_event(out, "output.tool_call", &OutputToolCall { index, id, name, arguments_delta: piece });
+                let (id, name) = written.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
+                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: piece });
             }
-            DeltaKind::Finish(_) => return,
+            DeltaKind::Logprobs(logprobs) => {
+                (piece.r#type, piece.logprobs) = ("text", serde_json::from_str(logprobs).ok());
+            }
+            DeltaKind::Finish(reason) => {
+                written.finish_reason = Some(reason);
+                return;
+            }
         }
         put_event(out, "output.delta", &piece);
     }
 
     /// Writes `completed`: the whole response without its output.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
-        put_event(out, "completed", &NativeAnswer::of(receipt, None));
+        let ended = |choice: &WrittenChoice| StreamedChoice { finish_reason: choice.finish_reason };
+        let choices: Vec<_> = self.choices.iter().map(ended).collect();
+        put_event(out, "completed", &NativeAnswer::of(receipt, &choices));
     }
 
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
         let call = |(id, name): &(String, String)| size_of::<(String, String)>() + id.capacity() + name.capacity();
-        self.calls.iter().map(call).sum()
+        let calls = self.choices.iter().flat_map(|choice| &choice.calls).map(call).sum::<usize>();
+        calls + self.choices.capacity() * size_of::<WrittenChoice>()
     }
+}
+
+impl Writer {
+    /// What was written of a choice. Readers bound their number.
+    fn choice(&mut self, choice: u32) -> &mut WrittenChoice {
+        let at = choice as usize;
+        if self.choices.len() <= at {
+            self.choices.resize_with(at + 1, WrittenChoice::default);
+        }
+        &mut self.choices[at]
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_first(choice: &u32) -> bool {
+    *choice == 0
+}
+
+fn put_call(out: &mut BytesMut, call: &OutputToolCall<'_>) {
+    put_event(out, "output.tool_call", call);
 }
 
 /// Writes one event: its name, and its data on one line.
@@ -108,17 +189,34 @@ fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
 }
 
 #[derive(Serialize)]
-struct NativeAnswer<'a> {
+struct NativeAnswer<'a, C> {
     request_id: &'a str,
     model: &'a str,
     backend: Backend<'a>,
+    /// Of the first choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a [OutputBlock]>,
     finish_reason: FinishReason,
+    /// Of the first choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<&'a RawValue>,
+    /// All of them, if there are several.
+    #[serde(skip_serializing_if = "is_single")]
+    choices: &'a [C],
     usage: &'a Usage,
     cost_usd: NanoUsd,
     price_version: u64,
     ledger: Ledger,
+}
+
+fn is_single<C>(choices: &[C]) -> bool {
+    choices.len() < 2
+}
+
+/// A streamed choice at its end.
+#[derive(Serialize)]
+struct StreamedChoice {
+    finish_reason: Option<FinishReason>,
 }
 
 #[derive(Serialize)]
@@ -134,14 +232,16 @@ struct Ledger {
     held_usd: NanoUsd,
 }
 
-impl<'a> NativeAnswer<'a> {
-    const fn of(receipt: &Receipt<'a>, output: Option<&'a [OutputBlock]>) -> Self {
+impl<'a, C> NativeAnswer<'a, C> {
+    const fn of(receipt: &Receipt<'a>, choices: &'a [C]) -> Self {
         Self {
             request_id: receipt.request_id,
             model: receipt.frontend_model,
             backend: Backend { provider: receipt.provider, model: receipt.backend_model },
-            output,
+            output: None,
             finish_reason: receipt.finish_reason,
+            logprobs: None,
+            choices,
             usage: receipt.usage,
             cost_usd: receipt.cost_usd,
             price_version: receipt.price_version,
@@ -155,8 +255,13 @@ impl<'a> NativeAnswer<'a> {
 }
 
 /// The body of a whole native response.
-fn answer(output: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
-    json::written(&NativeAnswer::of(receipt, Some(output)))
+fn answer(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
+    let first = choices.first();
+    json::written(&NativeAnswer {
+        output: Some(first.map_or(&[], |choice| &choice.output)),
+        logprobs: first.and_then(|choice| choice.logprobs.as_deref()),
+        ..NativeAnswer::of(receipt, choices)
+    })
 }
 
 fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {

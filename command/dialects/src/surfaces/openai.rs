@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use events::refusal::Refusal;
 
 use super::{ErrorForm, SurfaceSpec};
+use crate::chat::Feature;
 use crate::json;
 use crate::shared_dialect::SharedDialect;
 
@@ -37,8 +38,33 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     // It is edited, or translated for the targets that need it.
     keeps_body: true,
     answer: write::completion,
+    field_of,
     put_error,
 };
+
+const fn field_of(feature: Feature) -> Option<&'static str> {
+    Some(match feature {
+        Feature::Seed => "seed",
+        Feature::FrequencyPenalty => "frequency_penalty",
+        Feature::PresencePenalty => "presence_penalty",
+        Feature::LogitBias => "logit_bias",
+        Feature::Logprobs => "logprobs",
+        Feature::Choices => "n",
+        Feature::ToolRequired | Feature::ToolNamed => "tool_choice",
+        Feature::OneToolCall => "parallel_tool_calls",
+        Feature::StrictTools => "tools[].function.strict",
+        Feature::JsonObject | Feature::JsonSchema => "response_format.type",
+        Feature::ReasoningEffort => "reasoning_effort",
+        Feature::ReasoningBudget => "thinking",
+        Feature::EarlierReasoning => "messages[].reasoning_content",
+        Feature::ImageUrl | Feature::InlineImage => "messages[].content[].image_url",
+        Feature::ImageDetail => "messages[].content[].image_url.detail",
+        Feature::ToolImage => "messages[].content",
+        Feature::User => "user",
+        Feature::TopK => "top_k",
+        Feature::SignedReasoning | Feature::ToolError => return None,
+    })
+}
 
 fn put_error(refusal: &Refusal, _: &str, out: &mut BytesMut) {
     put_data(out, &json::written(&error(refusal)));

@@ -12,6 +12,7 @@ use http::Request;
 use secrets::Secret;
 
 use super::{Endpoint, Transport, Upstream, sensitive};
+use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
 pub use stream::Reader;
@@ -32,9 +33,37 @@ pub const UPSTREAM: Upstream = Upstream {
     // Its type is just `invalid_request_error`.
     out_of_money_sentence: Some("credit balance is too low"),
     request_body: outbound::request_body,
-    read_blocks: answer::read_blocks,
+    treatment,
+    read_choices: answer::read_choices,
     read_report: usage::read_report,
 };
+
+const fn treatment(feature: Feature) -> Treatment {
+    match feature {
+        Feature::TopK
+        | Feature::ToolRequired
+        | Feature::ToolNamed
+        | Feature::OneToolCall
+        | Feature::StrictTools
+        | Feature::JsonSchema
+        | Feature::ReasoningEffort
+        | Feature::ReasoningBudget
+        | Feature::SignedReasoning
+        | Feature::ImageUrl
+        | Feature::InlineImage
+        | Feature::ToolImage
+        | Feature::ToolError
+        | Feature::User => Treatment::Translated,
+        // A seed promises nothing, and Anthropic takes back signed reasoning only.
+        Feature::Seed | Feature::EarlierReasoning | Feature::ImageDetail => Treatment::Ignored,
+        Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::LogitBias
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::JsonObject => Treatment::Refused,
+    }
+}
 
 fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
     request.headers_mut().insert("x-api-key", sensitive(key.reveal())?);

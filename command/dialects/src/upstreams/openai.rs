@@ -13,6 +13,7 @@ use http::header::AUTHORIZATION;
 use secrets::Secret;
 
 use super::{Endpoint, Transport, Upstream, sensitive};
+use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 use crate::shared_dialect::SharedDialect;
 
@@ -32,9 +33,37 @@ pub const UPSTREAM: Upstream = Upstream {
     takes_allowed_fields: true,
     out_of_money_sentence: None,
     request_body: outbound::request_body,
-    read_blocks: reader::read_blocks,
+    treatment,
+    read_choices: reader::read_choices,
     read_report: usage::read_report,
 };
+
+const fn treatment(feature: Feature) -> Treatment {
+    match feature {
+        Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::LogitBias
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::ToolRequired
+        | Feature::ToolNamed
+        | Feature::OneToolCall
+        | Feature::StrictTools
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::ReasoningEffort
+        | Feature::EarlierReasoning
+        | Feature::ImageUrl
+        | Feature::InlineImage
+        | Feature::ImageDetail
+        | Feature::ToolImage
+        | Feature::User => Treatment::Translated,
+        // Reasoning of another dialect; and the text of a tool's result says that it failed.
+        Feature::SignedReasoning | Feature::ToolError => Treatment::Ignored,
+        Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
+    }
+}
 
 fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
     request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);

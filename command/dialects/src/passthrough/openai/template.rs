@@ -31,7 +31,7 @@ impl Template {
         let (text, is_reasoning) = match only_text {
             Piece::Text(text) => (*text, false),
             Piece::Reasoning(text) => (*text, true),
-            Piece::Call(_) | Piece::End(_) => return None,
+            Piece::Call(_) | Piece::Logprobs(_) | Piece::End(_) => return None,
         };
         if received.len().max(relayed.len()) > CHUNK_BYTES_MAX {
             return None;

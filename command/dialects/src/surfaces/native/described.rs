@@ -7,7 +7,8 @@ use openapi::{Answer, Operation};
 use serde_json::json;
 
 use crate::chat::read::{
-    EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX, STOP_MAX,
+    CHOICES_MAX, EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
+    STOP_MAX, TOP_K_MAX, TOP_LOGPROBS_MAX,
 };
 
 pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
@@ -15,7 +16,8 @@ pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operatio
     operation
         .says(
             "With `stream`, the response is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
-             which is the response without `output`, or one `error`.",
+             which is the response without `output`, or one `error`. Events of another choice than the first have \
+             `choice`, its index.",
         )
         .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
         .answers(StatusCode::OK, answered(schema::reference("ChatAnswer")))
@@ -36,13 +38,29 @@ pub fn request() -> Shape {
         .optional("max_output_tokens", count())
         .optional("temperature", maybe(schema::number()))
         .optional("top_p", maybe(schema::number()))
+        .optional("top_k", maybe(schema::whole(1, TOP_K_MAX)))
+        .optional("seed", maybe(schema::number()))
+        .optional("frequency_penalty", maybe(schema::number()))
+        .optional("presence_penalty", maybe(schema::number()))
+        .optional("logit_bias", schema::described(maybe(schema::map(schema::number(), None)), "By token id"))
+        .optional("logprobs", maybe(schema::boolean()))
+        .optional("top_logprobs", schema::described(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "Requires `logprobs`"))
+        .optional(
+            "n",
+            schema::described(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each"),
+        )
         .optional("stop", maybe(stop))
         .optional("stream", schema::described(maybe(schema::boolean()), "Respond with server-sent events"))
         .optional("tools", maybe(schema::list(tool(), None)))
         .optional("tool_choice", maybe(tool_choice()))
+        .optional("parallel_tool_calls", schema::described(maybe(schema::boolean()), "False: at most one call"))
         .optional("response_format", maybe(response_format()))
         .optional("reasoning", maybe(reasoning()))
         .optional("metadata", schema::described(maybe(metadata), kept))
+        .optional(
+            "user",
+            schema::described(maybe(schema::string()), "The client's name for its own user, sent upstream"),
+        )
         .closed()
 }
 
@@ -136,13 +154,21 @@ fn answer() -> Shape {
         .required("admitted_position", schema::count())
         .required("settled_position", schema::count())
         .required("held_usd", schema::money());
-    let finish = ["stop", "length", "tool_calls", "content_filter", "cancelled", "error"];
+    let finish = || schema::one_of(["stop", "length", "tool_calls", "content_filter", "cancelled", "error"]);
+    let logprobs = || schema::described(object().open(), "Probabilities of the tokens, as OpenAI writes them");
+    let choice = object()
+        .required("output", schema::list(output(), None))
+        .required("finish_reason", maybe(finish()))
+        .optional("logprobs", logprobs())
+        .open();
     object()
         .required("request_id", schema::id("req_"))
         .required("model", schema::string())
         .required("backend", backend.open())
         .required("output", schema::list(output(), None))
-        .required("finish_reason", schema::one_of(finish))
+        .required("finish_reason", finish())
+        .optional("logprobs", logprobs())
+        .optional("choices", schema::described(schema::list(choice, None), "All of them, if `n` asked for several"))
         .required("usage", usage())
         .required("cost_usd", schema::money())
         .required("price_version", schema::described(schema::count(), "A log position"))

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 
-use crate::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, response_format, stop, tool};
+use crate::chat::read::{
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop, tool,
+};
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{Fields, Path};
@@ -14,9 +16,11 @@ use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
 
 const CAP_FIELD: &str = "max_output_tokens";
-const FIELDS: [&str; 12] = [
-    "model", "messages", CAP_FIELD, "temperature", "top_p", "stop", "stream", "tools", "tool_choice",
-    "response_format", "reasoning", "metadata",
+#[rustfmt::skip]
+const FIELDS: [&str; 22] = [
+    "model", "messages", CAP_FIELD, "temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty",
+    "logit_bias", "logprobs", "top_logprobs", "n", "stop", "stream", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "reasoning", "metadata", "user",
 ];
 /// Names that the APIs of OpenAI and Anthropic have for some of the fields.
 const OTHER_APIS: [(&str, &str); 4] = [
@@ -51,7 +55,7 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
             Some(Reasoning::BudgetTokens(tokens)) => tokens,
             Some(Reasoning::Effort(_)) | None => 0,
         },
-        choices: 1,
+        choices: chat.choices,
         metadata: chat.metadata.clone(),
         images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
         has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
@@ -67,17 +71,18 @@ fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
     let request = ChatRequest {
         model,
         messages,
-        temperature: fields.number("temperature")?.map(raw).transpose()?,
-        top_p: fields.number("top_p")?.map(raw).transpose()?,
+        sampling: sampling(&mut fields)?,
+        choices: choices(&mut fields)?,
+        logprobs: logprobs(&mut fields)?,
         stop: stop(&mut fields)?,
         stream: fields.boolean("stream")?.unwrap_or(false),
         tools: tools(&mut fields)?,
         tool_choice: tool_choice(&mut fields)?,
-        parallel_tool_calls: None,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: response_format(&mut fields)?,
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
-        user: None,
+        user: fields.string("user")?.map(Into::into),
     };
     Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
 }

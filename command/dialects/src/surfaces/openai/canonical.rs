@@ -1,52 +1,101 @@
 //! Translates a client's OpenAI body into the hub's request, for a target of another dialect.
 //!
-//! Refused, because the response would differ without them: `n` above 1, `logprobs`, `logit_bias`, the deprecated
-//! `functions`, custom tools, tool lists in `tool_choice`. Dropped on purpose: `seed`, penalties, `store`,
-//! `service_tier` `auto`, `verbosity`, cache hints, names of participants, reasoning without a signature
-//! (`reasoning_content`), and unknown fields.
+//! Refused, because the response would differ without them: the deprecated `functions`, custom tools, tool lists in
+//! `tool_choice`, and top-level fields that the hub does not know, unless they are empty. Dropped on purpose:
+//! [`HARMLESS`], names of participants, and unknown members of messages.
 
 use std::borrow::Cow;
 
 use events::refusal::Refusal;
 
-use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
-use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, Role, Tool, ToolCall, ToolChoice, ToolResult};
+use super::priceable;
+use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
+use crate::chat::{
+    Block, ChatRequest, Image, ImageSource, Message, Reasoning, ReasoningBlock, Role, Tool, ToolCall, ToolChoice,
+    ToolResult,
+};
 use crate::fields::{self, Fields, Path};
-use crate::json::{self, Kind};
+use crate::json::{self, Kind, Member};
+
+const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
+
+/// Fields without which the answer is a good one. The cap, `metadata` and `stream_options` have been read already; of
+/// `modalities` and `service_tier`, only values without effect get here.
+const HARMLESS: [&str; 11] = [
+    "max_completion_tokens", "max_tokens", "metadata", "modalities", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier", "service_tier", "store", "stream_options", "verbosity",
+];
 
 /// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_untranslatable(&mut fields)?;
-    let effort = Path::Root.field("reasoning_effort");
-    Ok(ChatRequest {
+    let request = ChatRequest {
         model: read::model(&mut fields)?,
         messages: fields.list("messages", (MESSAGES_MAX, "messages"), message)?,
-        temperature: fields.number("temperature")?.map(read::raw).transpose()?,
-        top_p: fields.number("top_p")?.map(read::raw).transpose()?,
+        sampling: read::sampling(&mut fields)?,
+        choices: read::choices(&mut fields)?,
+        logprobs: read::logprobs(&mut fields)?,
         stop: read::stop(&mut fields)?,
         stream: fields.boolean("stream")?.unwrap_or(false),
         tools: fields.list("tools", (TOOLS_MAX, "elements"), tool)?,
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: read::response_format(&mut fields)?,
-        reasoning: fields.string("reasoning_effort")?.map(|text| read::effort_of(&text, &effort)).transpose()?,
+        reasoning: reasoning(&mut fields)?,
         metadata: std::collections::BTreeMap::new(),
         user: fields.string("user")?.map(Into::into),
-    })
+    };
+    let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !priceable::is_empty(member.value);
+    match fields.unread().find(is_lost) {
+        Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
+        None => Ok(request),
+    }
+}
+
+/// `reasoning_effort`, or what compatible servers have for it: OpenRouter's `reasoning` (`effort` or `max_tokens`), and
+/// `thinking` (`type` and `budget_tokens`).
+fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> {
+    let mut found: Option<Reasoning> = None;
+    for name in ["reasoning_effort", "reasoning", "thinking"] {
+        let path = Path::Root.field(name);
+        let Some(value) = fields.raw(name) else { continue };
+        let read = match json::kind(value) {
+            Kind::Object => reasoning_object(value, &path)?,
+            _ if name == "reasoning_effort" => Some(read::effort_of(&fields::string(value, &path)?, &path)?),
+            _ => return Err(path.refuse("must be an object")),
+        };
+        if let (Some(_), Some(_)) = (&read, &found) {
+            return Err(path.refuse("cannot be given beside another field for reasoning"));
+        }
+        found = found.or(read);
+    }
+    Ok(found)
+}
+
+fn reasoning_object(value: &str, path: &Path<'_>) -> Result<Option<Reasoning>, Refusal> {
+    let mut fields = Fields::read(value, path)?;
+    let effort = fields.string("effort")?.map(|text| read::effort_of(&text, &path.field("effort"))).transpose()?;
+    let tokens = [fields.count("budget_tokens", OUTPUT_TOKENS_MAX)?, fields.count("max_tokens", OUTPUT_TOKENS_MAX)?];
+    let (enabled, kind) = (fields.boolean("enabled")?, fields.string("type")?);
+    let is_off = enabled == Some(false) || kind.as_deref() == Some("disabled");
+    let is_on = enabled == Some(true) || matches!(kind.as_deref(), Some("enabled" | "adaptive"));
+    fields.finish()?;
+    match (effort, tokens) {
+        _ if is_off => Ok(Some(Reasoning::Effort("none".to_owned()))),
+        (Some(effort), [None, None]) => Ok(Some(effort)),
+        (None, [Some(tokens), None] | [None, Some(tokens)]) => Ok(Some(Reasoning::BudgetTokens(tokens))),
+        // As OpenRouter documents it.
+        (None, [None, None]) if is_on => Ok(Some(Reasoning::Effort("medium".to_owned()))),
+        (None, [None, None]) => Ok(None),
+        _ => Err(path.refuse("must have one of effort, budget_tokens and max_tokens")),
+    }
 }
 
 fn refuse_untranslatable(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
-    for (name, harmless) in [
-        ("n", &["1"] as &[&str]),
-        ("logprobs", &["false"]),
-        ("top_logprobs", &["0"]),
-        ("logit_bias", &["{}"]),
-        ("functions", &["[]"]),
-        ("function_call", &[r#""auto""#, r#""none""#]),
-    ] {
+    for (name, harmless) in [("functions", &["[]"] as &[&str]), ("function_call", &[r#""auto""#, r#""none""#])] {
         if fields.raw(name).is_some_and(|value| !harmless.contains(&value)) {
-            return Err(Path::Root.field(name).refuse("has no counterpart at this model's provider"));
+            return Err(Path::Root.field(name).refuse(NO_COUNTERPART));
         }
     }
     Ok(())
@@ -59,7 +108,7 @@ fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "tool" => Role::Tool,
-        _ => return Err(path.field("role").refuse("has no counterpart at this model's provider")),
+        _ => return Err(path.field("role").refuse(NO_COUNTERPART)),
     };
     let mut content = content(fields)?;
     match role {
@@ -70,6 +119,12 @@ fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
         Role::Assistant => {
             if let (true, Some(refusal)) = (content.is_empty(), fields.string("refusal")?) {
                 content.push(Block::Text(refusal.into_owned()));
+            }
+            // Before the text and the calls, as it was said.
+            let thoughts = fields.string("reasoning_content")?.or(fields.string("reasoning")?);
+            if let Some(text) = thoughts.filter(|text| !text.is_empty()) {
+                let text = text.into_owned();
+                content.insert(0, Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }));
             }
             content.extend(fields.list("tool_calls", (BLOCKS_MAX, "parts"), tool_call)?);
         }
@@ -127,9 +182,7 @@ fn tool_call(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
 /// The `function` of a tool, a call or a choice whose type is `function` or absent.
 fn function_of<'a>(fields: &mut Fields<'a, '_>) -> Result<&'a str, Refusal> {
     match fields.string("type")? {
-        Some(kind) if kind != "function" => {
-            Err(fields.path().field("type").refuse("has no counterpart at this model's provider"))
-        }
+        Some(kind) if kind != "function" => Err(fields.path().field("type").refuse(NO_COUNTERPART)),
         _ => fields.raw("function").ok_or_else(|| fields.path().field("function").refuse("is required")),
     }
 }

@@ -8,14 +8,12 @@ use events::refusal::Refusal;
 
 use super::canonical::canonical;
 use super::{known, priceable};
-use crate::chat::read::{self, BlockCount, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use crate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
 use crate::facts::{Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::SurfaceRequest;
-
-const CHOICES_MAX: u64 = 128;
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
 #[rustfmt::skip]

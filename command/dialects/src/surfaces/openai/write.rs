@@ -3,9 +3,10 @@
 use bytes::{BufMut, BytesMut};
 use events::ids::RequestId;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::usage::UsageOut;
-use crate::chat::{OutputBlock, ToolCall};
+use crate::chat::{AnswerChoice, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::surfaces::{StreamHead, StreamWriter};
 use crate::{FinishReason, Receipt, json, work};
@@ -47,7 +48,7 @@ struct Completion<'a, C> {
 struct ChunkChoice<'a> {
     index: u32,
     delta: ChunkDelta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<&'a RawValue>,
     finish_reason: Option<&'static str>,
 }
 
@@ -94,7 +95,8 @@ pub struct ChunkWriter {
     model: String,
     created: i64,
     include_usage: bool,
-    begun: bool,
+    /// The choices that have begun, a bit each.
+    begun: u128,
 }
 
 impl StreamWriter for ChunkWriter {
@@ -104,12 +106,12 @@ impl StreamWriter for ChunkWriter {
             model: head.frontend_model.to_owned(),
             created: head.created_unix_s,
             include_usage: head.include_usage,
-            begun: false,
+            begun: 0,
         }
     }
 
     fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
-        let (mut chunk, mut finish) = (ChunkDelta::default(), None);
+        let (mut chunk, mut logprobs, mut finish) = (ChunkDelta::default(), None, None);
         match delta.kind {
             DeltaKind::Text(text) => chunk.content = Some(text),
             DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
@@ -120,12 +122,17 @@ impl StreamWriter for ChunkWriter {
             DeltaKind::CallArguments { ordinal, piece } => {
                 chunk.tool_calls = Some([call(Some(ordinal), None, piece)]);
             }
+            DeltaKind::Logprobs(given) => logprobs = serde_json::from_str(given).ok(),
             DeltaKind::Finish(reason) => finish = Some(finish_word(reason)),
         }
-        if !std::mem::replace(&mut self.begun, true) {
-            self.put(ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() }, None, out);
+        let index = delta.choice;
+        let bit = 1_u128.checked_shl(index).unwrap_or(0);
+        if self.begun & bit == 0 {
+            self.begun |= bit;
+            let delta = ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() };
+            self.put(ChunkChoice { index, delta, logprobs: None, finish_reason: None }, out);
         }
-        self.put(chunk, finish, out);
+        self.put(ChunkChoice { index, delta: chunk, logprobs, finish_reason: finish }, out);
     }
 
     /// Writes the usage chunk, if the client asked for it, and the terminal marker.
@@ -144,10 +151,9 @@ impl StreamWriter for ChunkWriter {
 }
 
 impl ChunkWriter {
-    fn put(&self, delta: ChunkDelta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
-        let choices = [ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
+    fn put(&self, choice: ChunkChoice<'_>, out: &mut BytesMut) {
         let usage = self.include_usage.then_some(None);
-        put_chunk(&self.id, &self.model, self.created, &choices, usage, out);
+        put_chunk(&self.id, &self.model, self.created, &[choice], usage, out);
     }
 }
 
@@ -174,7 +180,7 @@ fn created_unix_s(request_id: &str) -> i64 {
 struct CompletionChoice<'a> {
     index: u32,
     message: AnswerMessage<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<&'a RawValue>,
     finish_reason: &'static str,
 }
 
@@ -190,9 +196,21 @@ struct AnswerMessage<'a> {
 }
 
 /// Writes the response of another dialect as a `chat.completion`.
-pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
+pub fn completion(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
+    let choices: Vec<_> = (0..).zip(choices).map(|(index, choice)| completion_choice(index, choice, receipt)).collect();
+    json::written(&Completion {
+        id: &answer_id(receipt.request_id),
+        object: "chat.completion",
+        created: created_unix_s(receipt.request_id),
+        model: receipt.frontend_model,
+        choices: &choices,
+        usage: Some(Some((&receipt.usage.tokens).into())),
+    })
+}
+
+fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt<'_>) -> CompletionChoice<'a> {
     let (mut content, mut reasoning, mut tool_calls) = (None::<String>, None::<String>, Vec::new());
-    for block in blocks {
+    for block in &choice.output {
         match block {
             OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
@@ -208,15 +226,10 @@ pub fn completion(blocks: &[OutputBlock], receipt: &Receipt<'_>) -> Vec<u8> {
         reasoning_content: reasoning.filter(|text| !text.is_empty()),
         tool_calls,
     };
-    let finish_reason = finish_word(receipt.finish_reason);
-    json::written(&Completion {
-        id: &answer_id(receipt.request_id),
-        object: "chat.completion",
-        created: created_unix_s(receipt.request_id),
-        model: receipt.frontend_model,
-        choices: &[CompletionChoice { index: 0, message, logprobs: None, finish_reason }],
-        usage: Some(Some((&receipt.usage.tokens).into())),
-    })
+    // The receipt's is that of the first choice, also if the upstream gave none.
+    let finish_reason = if index == 0 { None } else { choice.finish_reason }.unwrap_or(receipt.finish_reason);
+    let logprobs = choice.logprobs.as_deref();
+    CompletionChoice { index, message, logprobs, finish_reason: finish_word(finish_reason) }
 }
 
 /// Writes one `data:` event. Newlines in the JSON are white space and become spaces, because they would end the line.

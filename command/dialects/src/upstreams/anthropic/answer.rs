@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
+use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use crate::json::{self, Kind};
 use crate::metered::bounded_name;
 use crate::upstreams::{self, ProviderKind};
 use crate::{FinishReason, Metered, UpstreamFault};
 
-/// The blocks of a message. Errors: not JSON, an error in band, no content, too many blocks.
-pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
+/// A message as the only choice. Errors: not JSON, an error in band, no content, too many blocks.
+pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
     json::check(body)?;
     let [error, content, id, model, usage, reason] =
         json::pick(body, ["error", "content", "id", "model", "usage", "stop_reason"])?;
@@ -24,14 +24,14 @@ pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
     metered.keep_id_and_model(id, model);
     metered.finish_reason = reason.and_then(stop_reason);
-    let mut blocks = Vec::new();
+    let mut output = Vec::new();
     for element in json::elements(content) {
-        blocks.extend(block(element?, metered)?);
-        if blocks.len() > ANSWER_BLOCKS_MAX {
+        output.extend(block(element?, metered)?);
+        if output.len() > ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
     }
-    Ok(blocks)
+    Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
 }
 
 /// An error in place of a response. Errors of the request or the account are not retryable.

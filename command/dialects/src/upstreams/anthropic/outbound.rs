@@ -4,10 +4,9 @@
 //! first. Objects in a response's schema are closed. Arguments of an earlier call that are not a JSON object are
 //! wrapped as `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
 //!
-//! Refused: `response_format` `json_object`, schemas with open objects, a thinking budget that Anthropic would refuse,
-//! a request with system messages only. Dropped on purpose: reasoning without a signature, empty text, the name of a
-//! response format, `detail` of images, thinking if a tool is forced (Anthropic takes only one of them), and
-//! `tool_choice` without tools.
+//! Refused: schemas with open objects, a thinking budget that Anthropic would refuse, a request with system messages
+//! only. Dropped on purpose, besides what the row of the table ignores: empty text, the name of a response format,
+//! thinking if a tool is forced (Anthropic takes only one of them), and `tool_choice` without tools.
 
 use std::borrow::Cow;
 
@@ -40,6 +39,8 @@ struct AnthropicBody<'a> {
     temperature: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop_sequences: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,8 +151,9 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         max_tokens: target.output_cap.tokens,
         system: system(chat, target.system_prefix),
         messages: messages(chat)?,
-        temperature: chat.temperature.as_deref(),
-        top_p: chat.top_p.as_deref(),
+        temperature: chat.sampling.temperature.as_deref(),
+        top_p: chat.sampling.top_p.as_deref(),
+        top_k: chat.sampling.top_k,
         stop_sequences: &chat.stop,
         stream: chat.stream.then_some(true),
         tools: chat.tools.iter().map(definition).collect(),
@@ -288,11 +290,7 @@ fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal
         Some(Reasoning::BudgetTokens(_)) | None => None,
     };
     let format = match &chat.response_format {
-        None | Some(ResponseFormat::Text) => None,
-        Some(ResponseFormat::JsonObject) => {
-            let reason = "json_object has no counterpart at this model's provider; use json_schema";
-            return Err(Refusal::invalid("response_format.type", reason));
-        }
+        None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
             Some(OutputFormat { r#type: "json_schema", schema: schema::closed(schema)? })
         }

@@ -116,7 +116,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             open.call = Some(OpenCall { ordinal, whole: input.to_owned(), has_pieces: false });
         }
         self.metered.text_bytes += bytes(name);
-        (self.each)(Delta { block, kind: DeltaKind::CallBegins { ordinal, id, name } });
+        (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallBegins { ordinal, id, name } });
     }
 
     fn piece(&mut self, upstream_index: u64, delta: Option<&str>) -> Result<(), UpstreamFault> {
@@ -144,7 +144,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         if let Some(call) = self.reader.open.as_mut().and_then(|open| open.call.as_mut()) {
             call.has_pieces = true;
             self.metered.text_bytes += bytes(piece);
-            (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
+            (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
         }
     }
 
@@ -153,7 +153,11 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.reader.open.take() else { return };
         if !call.has_pieces {
             self.metered.text_bytes += bytes(&call.whole);
-            (self.each)(Delta { block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole } });
+            (self.each)(Delta {
+                choice: 0,
+                block,
+                kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece: &call.whole },
+            });
         }
     }
 
@@ -161,7 +165,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         if text.is_empty() {
             return;
         }
-        let delta = Delta { block: self.block_number(), kind: kind(text) };
+        let delta = Delta { choice: 0, block: self.block_number(), kind: kind(text) };
         match delta.kind {
             DeltaKind::Text(text) => self.metered.text_bytes += bytes(text),
             DeltaKind::Reasoning(text) => self.metered.reasoning_bytes += bytes(text),
@@ -197,7 +201,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn finish(&mut self, reason: FinishReason) {
         self.close();
         self.metered.finish_reason = Some(reason);
-        (self.each)(Delta { block: self.reader.blocks, kind: DeltaKind::Finish(reason) });
+        (self.each)(Delta { choice: 0, block: self.reader.blocks, kind: DeltaKind::Finish(reason) });
     }
 }
 

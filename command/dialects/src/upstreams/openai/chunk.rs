@@ -7,7 +7,7 @@ use crate::upstreams::{ProviderKind, in_band, is_out_of_money};
 use crate::{FinishReason, Metered, UpstreamFault};
 
 /// Choices per response: the most that a client can ask for.
-const CHOICES_MAX: usize = 128;
+pub const CHOICES_MAX: usize = 128;
 
 /// The choices that have begun and ended.
 #[derive(Default)]
@@ -109,18 +109,22 @@ pub fn read_choice<'a>(
     choice: &'a str,
     each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
-    let (mut index, mut body, mut finish) = (0, None, None);
+    let (mut index, mut body, mut logprobs, mut finish) = (0, None, None, None);
     for member in json::known_members(choice) {
         let member = member?;
         match member.name() {
             "index" => index = json::integer(member.value).unwrap_or(0),
             "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
+            "logprobs" if json::kind(member.value) == Kind::Object => logprobs = Some(member.value),
             "finish_reason" => finish = finish_reason(member.value),
             _ => {}
         }
     }
     if let Some(body) = body {
         read_message(body, &mut |piece| each(index, piece))?;
+    }
+    if let Some(logprobs) = logprobs {
+        each(index, Piece::Logprobs(logprobs))?;
     }
     each(index, Piece::End(finish))
 }
@@ -130,6 +134,8 @@ pub enum Piece<'a> {
     Text(&'a str),
     Reasoning(&'a str),
     Call(CallPiece<'a>),
+    /// Probabilities of the tokens in this chunk: an object.
+    Logprobs(&'a str),
     /// The end of the choice in this chunk, with its finish reason if it has one.
     End(Option<FinishReason>),
 }
@@ -225,7 +231,7 @@ pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
             metered.calls_tools = true;
             (bytes(call.name) + bytes(call.arguments), 0)
         }
-        Piece::End(_) => (0, 0),
+        Piece::Logprobs(_) | Piece::End(_) => (0, 0),
     };
     metered.text_bytes += text;
     metered.reasoning_bytes += reasoning;

@@ -1,7 +1,6 @@
 //! Writes the hub's request as an OpenAI body.
 //!
-//! Refused: `reasoning.budget_tokens`, because OpenAI takes efforts only, and messages that are all empty. Tool results
-//! take only text: their images follow in the next user message, under the id of the call. Reasoning without a
+//! Refused: messages that are all empty. Tool results take only text: their images follow in the next user message, under the id of the call. Reasoning without a
 //! signature goes back as `reasoning_content` of a message with tool calls, as DeepSeek and others require; a signature
 //! means that it is of another dialect. Dropped on purpose: other reasoning of earlier responses, and the error flag of
 //! a tool result, whose text says so. `metadata` is not sent upstream.
@@ -49,6 +48,20 @@ struct OpenAiBody<'a> {
     reasoning_effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logit_bias: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -109,14 +122,15 @@ const fn function<T>(function: T) -> Function<T> {
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let UpstreamCap { tokens, field } = target.output_cap;
+    let sampling = &chat.sampling;
     let cap = |name| (field.unwrap_or_default() == name).then_some(tokens);
     let body = OpenAiBody {
         model: target.model,
         messages: conversation::messages(chat, target)?,
         max_tokens: cap(OutputCapField::MaxTokens),
         max_completion_tokens: cap(OutputCapField::MaxCompletionTokens),
-        temperature: chat.temperature.as_deref(),
-        top_p: chat.top_p.as_deref(),
+        temperature: sampling.temperature.as_deref(),
+        top_p: sampling.top_p.as_deref(),
         stop: &chat.stop,
         stream: chat.stream.then_some(true),
         stream_options: chat.stream.then_some(StreamOptions { include_usage: true }),
@@ -124,8 +138,15 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         tool_choice: chat.tool_choice.as_ref().map(choice),
         parallel_tool_calls: chat.parallel_tool_calls,
         response_format: chat.response_format.as_ref().map(format),
-        reasoning_effort: effort(chat)?,
+        reasoning_effort: effort(chat),
         user: chat.user.as_deref(),
+        seed: sampling.seed.as_deref(),
+        n: (chat.choices > 1).then_some(chat.choices),
+        frequency_penalty: sampling.frequency_penalty.as_deref(),
+        presence_penalty: sampling.presence_penalty.as_deref(),
+        logit_bias: sampling.logit_bias.as_deref(),
+        logprobs: chat.logprobs.map(|_| true),
+        top_logprobs: chat.logprobs.and_then(|logprobs| logprobs.top),
     };
     Ok(json::written(&body).into())
 }
@@ -158,12 +179,9 @@ fn format(format: &ResponseFormat) -> OpenAiFormat<'_> {
     }
 }
 
-fn effort(chat: &ChatRequest) -> Result<Option<&str>, Refusal> {
+fn effort(chat: &ChatRequest) -> Option<&str> {
     match &chat.reasoning {
-        None => Ok(None),
-        Some(Reasoning::Effort(effort)) => Ok(Some(effort)),
-        Some(Reasoning::BudgetTokens(_)) => {
-            Err(Refusal::invalid("reasoning.budget_tokens", "this model's provider takes reasoning.effort alone"))
-        }
+        Some(Reasoning::Effort(effort)) => Some(effort),
+        Some(Reasoning::BudgetTokens(_)) | None => None,
     }
 }

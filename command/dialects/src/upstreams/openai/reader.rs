@@ -1,10 +1,12 @@
-//! Reads responses of an OpenAI-compatible upstream for other surfaces: the first choice, as deltas or blocks.
+//! Reads responses of an OpenAI-compatible upstream for other surfaces, as deltas or as choices.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::chunk::{CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level};
-use crate::chat::{ANSWER_BLOCKS_MAX, OutputBlock, ToolCall};
+use super::chunk::{
+    CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
+};
+use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json::{self, Kind};
@@ -12,14 +14,17 @@ use crate::metered::bounded_name;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{Metered, UpstreamFault};
 
-/// Reads the first choice of one stream into deltas.
+/// Reads one stream into deltas.
 #[derive(Default)]
 pub struct Reader {
     choices: Choices,
-    blocks: Blocks,
+    /// By choice.
+    blocks: Vec<Blocks>,
+    /// Calls of all choices.
+    calls: usize,
 }
 
-/// The blocks of the response so far, and the open one.
+/// The blocks of a choice so far, and the open one.
 #[derive(Default)]
 pub(super) struct Blocks {
     count: usize,
@@ -52,23 +57,20 @@ impl Blocks {
 
     /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
     /// its id differs, because some servers put every call at index 0.
-    fn call(&mut self, index: u64, id: &str) -> Result<(usize, usize, bool), UpstreamFault> {
+    fn call(&mut self, index: u64, id: &str) -> (usize, usize, bool) {
         let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
             && (id.is_empty() || call.id == id || call.id.is_empty())
         {
-            return Ok((ordinal, call.block, false));
+            return (ordinal, call.block, false);
         }
         let ordinal = self.calls.len();
-        if ordinal == ANSWER_BLOCKS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
         // Each call is a block of its own.
         self.open = None;
         let block = self.of(BlockKind::Call);
         self.calls.push(StartedCall { id: id.to_owned(), block });
         self.newest.insert(index, ordinal);
-        Ok((ordinal, block, true))
+        (ordinal, block, true)
     }
 }
 
@@ -92,12 +94,13 @@ impl StreamReader for Reader {
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
         let call = |call: &StartedCall| size_of::<StartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
-        self.blocks.calls.iter().map(call).sum()
+        let calls = self.blocks.iter().flat_map(|blocks| &blocks.calls).map(call).sum::<usize>();
+        calls + self.blocks.capacity() * size_of::<Blocks>()
     }
 }
 
 impl Reader {
-    /// Reads one chunk, and calls `each` for the content of its first choice.
+    /// Reads one chunk, and calls `each` for the content of its choices.
     fn chunk(
         &mut self,
         text: &str,
@@ -117,12 +120,11 @@ impl Reader {
                     Piece::End(finish) => {
                         self.choices.note(index, finish.is_some());
                         note_finish(metered, index, finish);
-                        if let (0, Some(finish)) = (index, finish) {
-                            each(Delta { block: self.blocks.count, kind: DeltaKind::Finish(finish) });
+                        if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
+                            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
                         }
                     }
-                    piece if index == 0 => self.piece(&piece, each)?,
-                    _ => {}
+                    piece => self.piece(index, &piece, each)?,
                 }
                 Ok(())
             })?;
@@ -130,31 +132,56 @@ impl Reader {
         Ok(())
     }
 
-    fn piece(&mut self, piece: &Piece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+    /// The number of a choice and its blocks. `None` for a number that no client can have asked for.
+    fn blocks_of(&mut self, index: u64) -> Option<(u32, &mut Blocks)> {
+        let at = usize::try_from(index).ok().filter(|at| *at < CHOICES_MAX)?;
+        if self.blocks.len() <= at {
+            self.blocks.resize_with(at + 1, Blocks::default);
+        }
+        Some((u32::try_from(index).ok()?, self.blocks.get_mut(at)?))
+    }
+
+    fn piece(&mut self, index: u64, piece: &Piece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+        let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
         let (kind, value) = match piece {
             Piece::Text(value) => (BlockKind::Text, *value),
             Piece::Reasoning(value) => (BlockKind::Reasoning, *value),
-            Piece::Call(call) => return self.call(call, each),
+            Piece::Call(call) => return self.call(index, call, each),
+            Piece::Logprobs(logprobs) => {
+                each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
+                return Ok(());
+            }
             Piece::End(_) => return Ok(()),
         };
         let text = decoded(Some(value))?;
         if !text.is_empty() {
-            let block = self.blocks.of(kind);
+            let block = blocks.of(kind);
             let kind = if kind == BlockKind::Text { DeltaKind::Text(&text) } else { DeltaKind::Reasoning(&text) };
-            each(Delta { block, kind });
+            each(Delta { choice, block, kind });
         }
         Ok(())
     }
 
-    fn call(&mut self, call: &CallPiece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
+    fn call(
+        &mut self,
+        index: u64,
+        call: &CallPiece<'_>,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
         let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?);
-        let (ordinal, block, begins) = self.blocks.call(call.index, &id)?;
+        let may_begin = self.calls < ANSWER_BLOCKS_MAX;
+        let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
+        let (ordinal, block, begins) = blocks.call(call.index, &id);
         if begins {
-            each(Delta { block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
+            if !may_begin {
+                return Err(UpstreamFault::TooLarge);
+            }
+            each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
         }
         if !arguments.is_empty() {
-            each(Delta { block, kind: DeltaKind::CallArguments { ordinal, piece: &arguments } });
+            each(Delta { choice, block, kind: DeltaKind::CallArguments { ordinal, piece: &arguments } });
         }
+        self.calls += usize::from(begins);
         Ok(())
     }
 }
@@ -172,24 +199,36 @@ fn decoded_name(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     decoded(value).and_then(bounded_name)
 }
 
-/// The first choice of a whole response as blocks: reasoning, text, calls. Errors: an error in band, no choice, too
+/// The choices of a whole response, each with its reasoning, text and calls. Errors: an error in band, no choice, too
 /// many blocks.
-pub fn read_blocks(body: &str, metered: &mut Metered) -> Result<Vec<OutputBlock>, UpstreamFault> {
+pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
     let top = top_level(body, metered)?;
-    let (mut blocks, mut any) = (Vec::new(), false);
-    for choice in choices_of(top.choices) {
-        any = true;
-        read_choice(choice?, &mut |index, piece| {
+    let (mut choices, mut blocks) = (Vec::<(u64, AnswerChoice)>::new(), 0);
+    for text in choices_of(top.choices) {
+        let (mut number, mut choice) = (0, AnswerChoice::default());
+        read_choice(text?, &mut |index, piece| {
+            number = index;
             measure(&piece, metered);
-            if let Piece::End(finish) = piece {
-                note_finish(metered, index, finish);
-            } else if index == 0 {
-                blocks.extend(block(&piece)?);
+            match piece {
+                Piece::End(finish) => {
+                    note_finish(metered, index, finish);
+                    choice.finish_reason = finish;
+                }
+                Piece::Logprobs(logprobs) => choice.logprobs = serde_json::from_str(logprobs).ok(),
+                piece => {
+                    choice.output.extend(block(&piece)?);
+                    blocks += 1;
+                }
             }
-            if blocks.len() > ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
+            if blocks > ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
         })?;
+        choices.push((number, choice));
     }
-    if any { Ok(blocks) } else { Err(UpstreamFault::Malformed("no choices")) }
+    choices.sort_by_key(|(number, _)| *number);
+    match choices.is_empty() {
+        true => Err(UpstreamFault::Malformed("no choices")),
+        false => Ok(choices.into_iter().map(|(_, choice)| choice).collect()),
+    }
 }
 
 fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
@@ -204,6 +243,6 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
             let [id, name, arguments] = read.map(Cow::into_owned);
             Some(OutputBlock::ToolCall(ToolCall { id, name, arguments }))
         }
-        Piece::End(_) => None,
+        Piece::Logprobs(_) | Piece::End(_) => None,
     })
 }

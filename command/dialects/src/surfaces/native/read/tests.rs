@@ -41,7 +41,7 @@ fn a_full_request_is_read() {
             "reasoning":{"budget_tokens":2048},"metadata":{"team":"red"}}"#,
     )
     .unwrap();
-    assert_eq!(request.temperature.as_ref().unwrap().get(), "0.70");
+    assert_eq!(request.sampling.temperature.as_ref().unwrap().get(), "0.70");
     assert_eq!(request.tool_choice, Some(ToolChoice::Named("look".into())));
     assert_eq!(request.reasoning, Some(Reasoning::BudgetTokens(2048)));
     assert!(matches!(&request.messages[1].content[1],
@@ -72,6 +72,14 @@ fn what_is_wrong_is_named_by_its_path() {
         (ask(r#","reasoning":{}"#), "reasoning"),
         (ask(r#","metadata":{"a":1}"#), "metadata.a"),
         (ask(r#","stop":["a",1]"#), "stop[1]"),
+        (ask(r#","n":0"#), "n"),
+        (ask(r#","n":129"#), "n"),
+        (ask(r#","seed":"7""#), "seed"),
+        (ask(r#","top_k":0"#), "top_k"),
+        (ask(r#","logit_bias":[]"#), "logit_bias"),
+        (ask(r#","top_logprobs":2"#), "top_logprobs"),
+        (ask(r#","logprobs":true,"top_logprobs":129"#), "top_logprobs"),
+        (ask(r#","parallel_tool_calls":1"#), "parallel_tool_calls"),
         (say(""), "messages"),
         (say(r#"{"role":"user"}"#), "messages[0].content"),
         (say(r#"{"role":"robot","content":"x"}"#), "messages[0].role"),

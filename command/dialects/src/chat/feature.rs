@@ -1,0 +1,151 @@
+//! Features: what a request can ask for and not every dialect can express. Each upstream states how it treats each of
+//! them, so that nothing is lost on the way unnoticed; `docs/dialects.md` shows the table.
+
+use events::refusal::Refusal;
+
+use super::{Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Tool, ToolChoice};
+
+macro_rules! features {
+    ($($feature:ident = $description:literal,)+) => {
+        /// Something that a request can ask for and that some dialect cannot express.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Feature { $($feature,)+ }
+
+        impl Feature {
+            pub const ALL: &[Self] = &[$(Self::$feature),+];
+
+            /// A noun phrase for documents and refusals.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$feature => $description,)+ }
+            }
+        }
+    };
+}
+
+features! {
+    TopK = "sampling among the most probable tokens",
+    Seed = "a seed",
+    FrequencyPenalty = "a penalty for frequent tokens",
+    PresencePenalty = "a penalty for tokens that occurred",
+    LogitBias = "a bias for single tokens",
+    Logprobs = "probabilities of the tokens",
+    Choices = "several choices",
+    ToolRequired = "a tool must be called",
+    ToolNamed = "a certain tool must be called",
+    OneToolCall = "at most one tool call",
+    StrictTools = "arguments that satisfy the schema",
+    JsonObject = "output that is any JSON object",
+    JsonSchema = "output by a JSON Schema",
+    ReasoningEffort = "how hard the model thinks",
+    ReasoningBudget = "how many tokens the model may think",
+    EarlierReasoning = "earlier reasoning as text, sent back",
+    SignedReasoning = "earlier reasoning that is signed or encrypted, sent back",
+    ImageUrl = "images by URL",
+    InlineImage = "images in the request",
+    ImageDetail = "the resolution of images",
+    ToolImage = "images in results of tools",
+    ToolError = "the mark that a tool has failed",
+    User = "the client's name for its user",
+}
+
+/// How an upstream treats a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    Translated,
+    /// Left out, because the answer is a good one without it. Metrics count it.
+    Ignored,
+    /// The request is refused for this target.
+    Refused,
+}
+
+/// A set of features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureSet(u64);
+
+impl FeatureSet {
+    pub const fn add(&mut self, feature: Feature) {
+        self.0 |= 1 << feature as u64;
+    }
+
+    pub const fn contains(self, feature: Feature) -> bool {
+        self.0 & (1 << feature as u64) != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Feature> {
+        Feature::ALL.iter().copied().filter(move |feature| self.contains(*feature))
+    }
+}
+
+const _: () = assert!(Feature::ALL.len() <= 64);
+
+impl ChatRequest {
+    /// The features that the request uses.
+    pub fn features(&self) -> FeatureSet {
+        let mut used = FeatureSet::default();
+        let mut note = |feature, is_used: bool| {
+            if is_used {
+                used.add(feature);
+            }
+        };
+        let sampling = &self.sampling;
+        note(Feature::TopK, sampling.top_k.is_some());
+        note(Feature::Seed, sampling.seed.is_some());
+        note(Feature::FrequencyPenalty, sampling.frequency_penalty.is_some());
+        note(Feature::PresencePenalty, sampling.presence_penalty.is_some());
+        note(Feature::LogitBias, sampling.logit_bias.is_some());
+        note(Feature::Logprobs, self.logprobs.is_some());
+        note(Feature::Choices, self.choices > 1);
+        note(Feature::ToolRequired, self.tool_choice == Some(ToolChoice::Required));
+        note(Feature::ToolNamed, matches!(self.tool_choice, Some(ToolChoice::Named(_))));
+        note(Feature::OneToolCall, self.parallel_tool_calls == Some(false) && !self.tools.is_empty());
+        note(Feature::StrictTools, self.tools.iter().any(|Tool { strict, .. }| *strict == Some(true)));
+        note(Feature::JsonObject, matches!(self.response_format, Some(ResponseFormat::JsonObject)));
+        note(Feature::JsonSchema, matches!(self.response_format, Some(ResponseFormat::JsonSchema { .. })));
+        note(Feature::ReasoningEffort, matches!(self.reasoning, Some(Reasoning::Effort(_))));
+        note(Feature::ReasoningBudget, matches!(self.reasoning, Some(Reasoning::BudgetTokens(_))));
+        note(Feature::User, self.user.is_some());
+        for block in self.messages.iter().flat_map(|message| &message.content) {
+            used.add_block(block);
+        }
+        used
+    }
+}
+
+impl FeatureSet {
+    fn add_block(&mut self, block: &Block) {
+        match block {
+            Block::Image(image) => {
+                self.add(match image.source {
+                    ImageSource::Url(_) => Feature::ImageUrl,
+                    ImageSource::Inline { .. } => Feature::InlineImage,
+                });
+                if image.detail.is_some() {
+                    self.add(Feature::ImageDetail);
+                }
+            }
+            Block::ToolResult(result) => {
+                if result.is_error {
+                    self.add(Feature::ToolError);
+                }
+                for inside in &result.content {
+                    self.add_block(inside);
+                    if matches!(inside, Block::Image(_)) {
+                        self.add(Feature::ToolImage);
+                    }
+                }
+            }
+            Block::Reasoning(ReasoningBlock { signature: None, redacted: None, .. }) => {
+                self.add(Feature::EarlierReasoning)
+            }
+            Block::Reasoning(_) => self.add(Feature::SignedReasoning),
+            Block::Text(_) | Block::ToolCall(_) => {}
+        }
+    }
+}
+
+/// The refusal of a feature that a target's dialect cannot express. `field` is the client's name for it.
+pub fn not_expressible(feature: Feature, field: &str, dialect: &str) -> Refusal {
+    let what = feature.description();
+    let reason = format!("{what}: this has no counterpart in the dialect of the model's provider, {dialect}");
+    Refusal::invalid(field, reason)
+}
