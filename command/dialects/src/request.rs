@@ -9,7 +9,7 @@ use events::refusal::Refusal;
 
 use super::OutboundTarget;
 use super::chat::feature::not_expressible;
-use super::chat::{ChatRequest, Treatment};
+use super::chat::{ChatRequest, FeatureSet, Treatment};
 use super::facts::{Facts, Images};
 use super::fields::Path;
 use super::passthrough::openai::edited_body;
@@ -99,7 +99,8 @@ impl ClientRequest {
 /// Writes the bodies of one request for several targets, and translates it into the hub's form at most once.
 pub struct UpstreamBodies<'a> {
     request: &'a ClientRequest,
-    chat: OnceCell<Result<Cow<'a, ChatRequest>, Refusal>>,
+    /// In the hub's form, with the features that it uses.
+    chat: OnceCell<Result<(Cow<'a, ChatRequest>, FeatureSet), Refusal>>,
 }
 
 impl UpstreamBodies<'_> {
@@ -117,10 +118,15 @@ impl UpstreamBodies<'_> {
                 Ok(edited_body(body, places, facts.streamed, target))
             }
             (_, request) => {
-                let chat = self.chat.get_or_init(|| request.chat(body)).as_ref().map_err(Clone::clone)?;
+                let translate = || {
+                    let chat = request.chat(body)?;
+                    let used = chat.features();
+                    Ok((chat, used))
+                };
+                let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
                 let upstream = upstreams::of(kind);
-                let mut used = chat.features().iter();
-                if let Some(refused) = used.find(|feature| (upstream.treatment)(*feature) == Treatment::Refused) {
+                if let Some(refused) = used.iter().find(|feature| (upstream.treatment)(*feature) == Treatment::Refused)
+                {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();
                     return Err(not_expressible(refused, field, upstream.telemetry_name));
                 }

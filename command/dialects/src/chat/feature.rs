@@ -52,7 +52,7 @@ features! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
     Translated,
-    /// Left out, because the answer is a good one without it. Metrics count it.
+    /// Left out, because the answer is a good one without it.
     Ignored,
     /// The request is refused for this target.
     Refused,
