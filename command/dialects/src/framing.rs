@@ -1,16 +1,24 @@
-//! Framings: how an upstream's stream is divided into events. Server-sent events are the only framing so far.
+//! Framings: how an upstream's stream is divided into events.
 
+pub mod lines;
 pub mod sse;
 
+use lines::LineParser;
 use sse::SseParser;
 
-pub use sse::EVENT_BYTES_MAX;
+use crate::UpstreamFault;
+
+/// Bytes of one event, names and line ends included. A longer one is a fault: no model sends so much at once, and the
+/// buffer must be bounded.
+pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The framing of an upstream's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events.
     Sse,
+    /// Newline-delimited JSON.
+    Lines,
 }
 
 impl Framing {
@@ -18,12 +26,14 @@ impl Framing {
     pub const fn accept(self) -> &'static str {
         match self {
             Self::Sse => "application/json, text/event-stream",
+            Self::Lines => "application/json, application/x-ndjson",
         }
     }
 
-    pub fn parser(self) -> SseParser {
+    pub fn parser(self) -> FramingParser {
         match self {
-            Self::Sse => SseParser::default(),
+            Self::Sse => FramingParser::Sse(SseParser::default()),
+            Self::Lines => FramingParser::Lines(LineParser::default()),
         }
     }
 }
@@ -34,4 +44,48 @@ pub struct Event<'a> {
     /// `message` if the stream does not name it.
     pub name: &'a str,
     pub data: &'a str,
+}
+
+/// The parser of a framing.
+pub enum FramingParser {
+    Sse(SseParser),
+    Lines(LineParser),
+}
+
+impl FramingParser {
+    /// Reads the next bytes, and calls `each` for every event that ends in them.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
+    ) -> Result<(), UpstreamFault> {
+        match self {
+            Self::Sse(parser) => parser.feed(bytes, each),
+            Self::Lines(parser) => parser.feed(bytes, each),
+        }
+    }
+
+    /// Handles the end of the stream: calls `each` for a last event that lacks its end.
+    pub fn finish(&mut self, each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>) -> Result<(), UpstreamFault> {
+        match self {
+            Self::Sse(parser) => parser.finish(each),
+            Self::Lines(parser) => parser.finish(each),
+        }
+    }
+
+    /// Bytes received of an incomplete event.
+    pub const fn buffered_bytes(&self) -> usize {
+        match self {
+            Self::Sse(parser) => parser.buffered_bytes(),
+            Self::Lines(parser) => parser.buffered_bytes(),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Sse(parser) => parser.held_bytes(),
+            Self::Lines(parser) => parser.held_bytes(),
+        }
+    }
 }

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthropic];
+const DIALECTS: [ProviderKind; 3] = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama];
 
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
@@ -45,7 +45,9 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
             "partial_json",
             "signature",
         ]),
-        other => panic!("no corpus of {other:?}"),
+        ProviderKind::Ollama => Corpus::golden("ollama/answers", extension)
+            .knowing(&["error", "done_reason", "thinking", "tool_calls", "prompt_eval_count"]),
+        ProviderKind::Simulator => panic!("it has no answers of its own"),
     }
 }
 

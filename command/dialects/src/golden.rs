@@ -32,6 +32,14 @@ fn answering() -> impl Iterator<Item = (ProviderKind, String)> {
     kinds().map(|(name, kind)| (kind, format!("{name}/answers")))
 }
 
+/// The extension of its streams.
+pub(super) fn stream_extension(kind: ProviderKind) -> &'static str {
+    match upstreams::of(kind).framing {
+        upstreams::Framing::Sse => "sse",
+        upstreams::Framing::Lines => "ndjson",
+    }
+}
+
 /// The cases of a folder: files with one dot in their names.
 fn cases(name: &str, extension: &str) -> Vec<(String, Bytes)> {
     let mut cases = Vec::new();
@@ -68,6 +76,7 @@ fn target(kind: ProviderKind) -> OutboundTarget<'static> {
     OutboundTarget {
         model: "backend-1",
         output_cap: UpstreamCap { tokens: 4096, field: Some(OutputCapField::MaxCompletionTokens) },
+        context_window: Some(32_768),
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
     }
@@ -100,7 +109,7 @@ fn every_output_has_its_input() {
             let file = entry.unwrap().file_name().into_string().unwrap();
             let case = file.split('.').next().unwrap();
             let is_there = |extension: &str| folder(&name).join(format!("{case}.{extension}")).is_file();
-            assert!(is_there("json") || is_there("sse"), "{name}/{file}");
+            assert!(is_there("json") || is_there("sse") || is_there("ndjson"), "{name}/{file}");
         }
     }
 }
@@ -225,7 +234,8 @@ pub(super) fn relayed<'a>(
 #[test]
 fn streams_reach_both_surfaces() {
     for (kind, folder_name) in answering() {
-        for (case, body) in cases(&folder_name, "sse") {
+        let extension = stream_extension(kind);
+        for (case, body) in cases(&folder_name, extension) {
             for (surface, include_usage, name) in [
                 (Surface::Native, false, "native"),
                 (Surface::OpenAi, false, "openai"),
@@ -233,7 +243,7 @@ fn streams_reach_both_surfaces() {
             ] {
                 let (found, metered) = relayed(kind, &minimal_request(surface, include_usage), [&*body]);
                 check(&folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
-                check(&folder_name, &format!("{case}.sse.metered.json"), metered.as_bytes());
+                check(&folder_name, &format!("{case}.{extension}.metered.json"), metered.as_bytes());
             }
         }
     }
@@ -244,7 +254,7 @@ fn streams_reach_both_surfaces() {
 #[test]
 fn streams_are_fit_for_clients() {
     for (kind, folder_name) in answering() {
-        for (case, body) in cases(&folder_name, "sse") {
+        for (case, body) in cases(&folder_name, stream_extension(kind)) {
             let (found, _) = relayed(kind, &minimal_request(Surface::OpenAi, false), [&*body]);
             for data in found.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
                 let chunk: Value = serde_json::from_str(data).unwrap_or_else(|_| panic!("{case}: {data}"));
@@ -264,7 +274,7 @@ proptest! {
     #[test]
     fn cuts_between_reads_change_nothing(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10)) {
         for (kind, folder_name) in answering() {
-            for (_, body) in cases(&folder_name, "sse") {
+            for (_, body) in cases(&folder_name, stream_extension(kind)) {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
                 at.extend([0, body.len()]);
                 at.sort_unstable();

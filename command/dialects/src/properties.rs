@@ -11,7 +11,7 @@ use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
 /// All but the simulator, which speaks OpenAI's dialect.
-const DIALECTS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Anthropic];
+const DIALECTS: [ProviderKind; 3] = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama];
 const _: () = assert!(SURFACES.len() == Surface::ALL.len() && DIALECTS.len() + 1 == ProviderKind::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {
@@ -72,6 +72,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
         model: "back\"end",
         output_cap: UpstreamCap { tokens: 77, field: None },
+        context_window: None,
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
     }

@@ -3,8 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::delta::{Delta, DeltaKind};
-use super::framing::Event;
-use super::framing::sse::SseParser;
+use super::framing::{Event, FramingParser};
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
@@ -20,7 +19,7 @@ const OUT_BYTES_FREE: usize = 64 * 1024;
 /// Relays one stream, and measures everything that passes. The terminal marker and the final usage are held back:
 /// [`Relay::closing`] gives them once the money is settled.
 pub struct Relay {
-    parser: SseParser,
+    parser: FramingParser,
     progress: Progress,
 }
 

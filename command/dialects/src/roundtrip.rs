@@ -20,6 +20,7 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
     let target = OutboundTarget {
         model: "m",
         output_cap: UpstreamCap { tokens: 9, field: None },
+        context_window: None,
         system_prefix: None,
         allowed_fields: &crate::NO_FIELDS,
     };

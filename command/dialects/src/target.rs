@@ -10,6 +10,8 @@ pub struct OutboundTarget<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
     pub output_cap: UpstreamCap,
+    /// The tokens that prompt and answer may have together; `None` if unknown.
+    pub context_window: Option<u64>,
     /// A system message put before the client's messages. Its bytes are not in [`ClientRequest::input_tokens_bound`].
     pub system_prefix: Option<&'a str>,
     /// Fields that the provider may be sent although they change the cost.

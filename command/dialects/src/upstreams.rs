@@ -103,6 +103,7 @@ upstreams! {
     simulator => Simulator = "simulator",
     openai => Openai = "openai",
     anthropic => Anthropic = "anthropic",
+    ollama => Ollama = "ollama",
 }
 
 impl ProviderKind {
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic"]);
+        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama"]);
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -239,6 +240,9 @@ mod tests {
             (ProviderKind::Anthropic, "https://proxy.example.com/anthropic", None),
             (ProviderKind::Anthropic, "https://api.anthropic.com/v1", Some("/v1")),
             (ProviderKind::Anthropic, "https://api.anthropic.com/v1/messages", Some("/v1/messages")),
+            (ProviderKind::Ollama, "http://127.0.0.1:11434", None),
+            (ProviderKind::Ollama, "http://127.0.0.1:11434/v1", Some("/v1")),
+            (ProviderKind::Ollama, "http://127.0.0.1:11434/api/chat", Some("/api/chat")),
         ] {
             let endpoint = of(kind).endpoint().expect("it is called over HTTP");
             assert_eq!(endpoint.wrong_end_of(text), wrong, "{text}");

@@ -23,6 +23,7 @@ pub struct PlannedTarget {
     pub price_version: u64,
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
+    context_window: Option<u64>,
     /// The tokenizer that it is known to use.
     pub tokenizer: Option<Tokenizer>,
 }
@@ -42,6 +43,7 @@ impl PlannedTarget {
             price_version: price.version,
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
+            context_window: target.context_window,
         }
     }
 
@@ -57,6 +59,7 @@ impl PlannedTarget {
                 tokens: cap.sent_to(self.output_tokens_max),
                 field: self.provider.given_output_cap_field(),
             },
+            context_window: self.context_window,
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
         }

@@ -1,5 +1,6 @@
 //! The blocks of a response.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use events::event::inference::FinishReason;
@@ -7,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
-use crate::json;
+use crate::json::{self, Kind};
 
 /// Blocks per response, and pieces per event. The bound limits the output, since each is sent with JSON around it.
 pub const ANSWER_BLOCKS_MAX: usize = 1024;
@@ -75,6 +76,20 @@ impl ToolCall {
         // double would make the whole response unreadable for some clients.
         let is_readable = json::check(text).is_ok() && serde_json::from_str::<Readable>(text).is_ok();
         is_readable.then(|| serde_json::from_str(text).ok())?
+    }
+}
+
+impl ToolCall {
+    /// The arguments as a JSON object, for dialects that take nothing else. Text that is none is wrapped as
+    /// `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
+    pub fn arguments_object(&self) -> Option<Cow<'_, RawValue>> {
+        if let Some(parsed) = self.parsed().filter(|parsed| json::kind(parsed.get()) == Kind::Object) {
+            return Some(Cow::Borrowed(parsed));
+        }
+        let mut wrapped = br#"{"arguments_raw":"#.to_vec();
+        json::push(&mut wrapped, &self.arguments);
+        wrapped.push(b'}');
+        RawValue::from_string(String::from_utf8(wrapped).ok()?).ok().map(Cow::Owned)
     }
 }
 

@@ -2,12 +2,8 @@
 //! `data:` lines, joined by a newline; `data:` with or without a space; characters split over reads; and a stream that
 //! ends without a newline.
 
-use super::Event;
+use super::{EVENT_BYTES_MAX, Event};
 use crate::{UpstreamFault, work};
-
-/// Bytes of one event, names and line ends included. A longer one is a fault: no model sends so much at once, and the
-/// buffer must be bounded.
-pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Buffer capacity kept for the next event. Most events are far shorter.
 const KEPT_BYTES_MAX: usize = 16 * 1024;

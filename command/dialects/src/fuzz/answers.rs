@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::super::golden::{MODEL, described, receipt, usage};
 use super::*;
 
-static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
+static CORPORA: LazyLock<[Corpus; 3]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
 
 #[test]
 fn an_answer_is_told_and_measured_alike_on_both_surfaces() {
     fuzz!(4_000, |dice| {
-        let which = dice.below(2);
+        let which = dice.below(DIALECTS.len());
         let body: Bytes = CORPORA[which].draw(dice).into();
         let read = SURFACES.map(|surface| read_whole(DIALECTS[which], surface, body.clone()).ok());
         for (surface, answer) in SURFACES.into_iter().zip(&read) {
@@ -107,7 +107,7 @@ fn what_is_shown_of_a_rejection_has_no_secret_in_it_and_an_end() {
     let corpus = Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())).knowing(&known);
     let redactor = Redactor::new([SECRET]);
     fuzz!(4_000, |dice| {
-        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 413, 422][dice.below(3)]);
+        let (dialect, status) = (DIALECTS[dice.below(DIALECTS.len())], [400, 413, 422][dice.below(3)]);
         let body = corpus.draw(dice);
         let refusal = read_refusal(dialect, status, &HeaderMap::new(), &body, DateTime::UNIX_EPOCH);
         let UpstreamRefusalKind::Rejected(words) = refusal.kind else { return };
@@ -137,7 +137,8 @@ fn wait(dice: &mut Dice<'_>) -> String {
 fn a_refusal_of_an_upstream_is_no_wait_without_an_end() {
     let corpus = Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())).knowing(&["retryDelay", "code"]);
     fuzz!(6_000, |dice| {
-        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 402, 403, 408, 413, 429, 500, 503, 529][dice.below(9)]);
+        let (dialect, status) =
+            (DIALECTS[dice.below(DIALECTS.len())], [400, 402, 403, 408, 413, 429, 500, 503, 529][dice.below(9)]);
         let mut headers = HeaderMap::new();
         for name in ["retry-after", "retry-after-ms"] {
             if let (true, Ok(value)) = (dice.one_in(2), HeaderValue::from_str(&wait(dice))) {

@@ -85,6 +85,7 @@ fn read_and_sent(surface: Surface, body: &str) {
     let target = OutboundTarget {
         model: "b",
         output_cap: UpstreamCap { tokens: 9, field: None },
+        context_window: None,
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     };

@@ -38,6 +38,7 @@ pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> Outbou
     OutboundTarget {
         model: BACKEND,
         output_cap: UpstreamCap { tokens: CAP, field: cap_field },
+        context_window: None,
         system_prefix: prefix,
         allowed_fields: &NO_FIELDS,
     }
@@ -96,7 +97,11 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             assert_eq!(asks, request.facts.streamed.then_some(true).or(asks), "{text}");
         }
         ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
-        other => panic!("nothing is known of the bodies of {other:?}"),
+        ProviderKind::Ollama => {
+            let options = top.get("options").unwrap_or_default();
+            assert_eq!(json::field(options, "num_predict"), Some(&*CAP.to_string()), "{text}");
+        }
+        ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
     assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.facts.streamed, "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));

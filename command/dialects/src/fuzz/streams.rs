@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::super::framing::Event;
 use super::super::framing::sse::SseParser;
-use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, usage};
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, stream_extension, usage};
 use super::answers::is_a_report;
 use super::*;
 
-pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "sse")));
+pub static CORPORA: LazyLock<[Corpus; 3]> =
+    LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, stream_extension(dialect))));
 pub const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
 
 /// Names and data of the events of a complete stream, read line by line.
@@ -107,7 +108,7 @@ fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]]) -> 
 #[test]
 fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
     fuzz!(700, |dice| {
-        let which = dice.below(2);
+        let which = dice.below(DIALECTS.len());
         let (dialect, stream) = (DIALECTS[which], CORPORA[which].draw(dice));
         let pieces = dice.pieces(&stream, 12);
         let mut complete = Vec::new();

@@ -2,6 +2,7 @@
 
 use fuzzing::Dice;
 
+use super::upstreams::Framing;
 use super::*;
 
 /// Templates of events in one stream.
@@ -14,23 +15,53 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     let (mut stream, templates) = (Vec::new(), 1 + dice.below(TEMPLATES_MAX));
     let room = if dice.one_in(2) { room } else { room / templates };
     let mut tedious = Tedious { room, dice };
+    let Words { call_begins, event, end, .. } = words(dialect);
+    let framing = upstreams::of(dialect).framing;
     if tedious.dice.one_in(2) {
         // Repeated with every piece of a call.
-        tedious
-            .say(&mut stream, if dialect == ProviderKind::Openai { Tedious::call_begins } else { Tedious::tool_use });
+        tedious.say(framing, &mut stream, call_begins);
     }
     for _ in 0..templates {
-        tedious.say(&mut stream, if dialect == ProviderKind::Openai { Tedious::chunk } else { Tedious::event });
+        tedious.say(framing, &mut stream, event);
     }
     if tedious.dice.one_in(4) {
-        tedious.say(&mut stream, Tedious::error);
+        tedious.say(framing, &mut stream, Tedious::error);
     }
-    stream.extend_from_slice(match dialect {
-        ProviderKind::Openai => b"data: [DONE]\n\n".as_slice(),
-        ProviderKind::Anthropic => br#"data: {"type":"message_stop"}"#.as_slice(),
-        other => panic!("no end of a stream of {other:?}"),
-    });
+    stream.extend_from_slice(end.as_bytes());
     stream
+}
+
+/// What a dialect says.
+struct Words<'d, 'i> {
+    call_begins: fn(&mut Tedious<'d, 'i>) -> String,
+    event: fn(&mut Tedious<'d, 'i>) -> String,
+    /// The end of a stream.
+    end: &'static str,
+    answer: fn(&mut Tedious<'d, 'i>) -> String,
+}
+
+fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
+    match dialect {
+        ProviderKind::Openai => Words {
+            call_begins: Tedious::call_begins,
+            event: Tedious::chunk,
+            end: "data: [DONE]\n\n",
+            answer: Tedious::completion,
+        },
+        ProviderKind::Anthropic => Words {
+            call_begins: Tedious::tool_use,
+            event: Tedious::event,
+            end: r#"data: {"type":"message_stop"}"#,
+            answer: Tedious::message,
+        },
+        ProviderKind::Ollama => Words {
+            call_begins: Tedious::turn,
+            event: Tedious::turn,
+            end: r#"{"done":true,"done_reason":"stop","eval_count":1}"#,
+            answer: Tedious::last_turn,
+        },
+        ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
+    }
 }
 
 /// See [`stream`]: the body of a response that is not a 200.
@@ -44,9 +75,7 @@ pub fn answer(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     let mut tedious = Tedious { room: room / 2, dice };
     let answer = match dialect {
         _ if tedious.dice.one_in(4) => tedious.object(Tedious::error),
-        ProviderKind::Openai => tedious.object(Tedious::completion),
-        ProviderKind::Anthropic => tedious.object(Tedious::message),
-        other => panic!("no answer of {other:?}"),
+        dialect => tedious.object(words(dialect).answer),
     };
     answer.into_bytes()
 }
@@ -57,9 +86,13 @@ struct Tedious<'d, 'i> {
     dice: &'d mut Dice<'i>,
 }
 
-impl Tedious<'_, '_> {
-    fn say(&mut self, stream: &mut Vec<u8>, members: fn(&mut Self) -> String) {
-        let event = format!("data: {}\n\n", self.object(members));
+impl<'d, 'i> Tedious<'d, 'i> {
+    fn say(&mut self, framing: Framing, stream: &mut Vec<u8>, members: fn(&mut Tedious<'d, 'i>) -> String) {
+        let object = self.object(members);
+        let event = match framing {
+            Framing::Sse => format!("data: {object}\n\n"),
+            Framing::Lines => object + "\n",
+        };
         let copies = self.copies(event.len());
         stream.extend_from_slice(event.repeat(copies).as_bytes());
     }
@@ -201,6 +234,21 @@ impl Tedious<'_, '_> {
 
     fn arguments(&mut self) -> String {
         format!(r#""arguments":{}"#, self.string())
+    }
+
+    /// A message of Ollama.
+    fn turn(&mut self) -> String {
+        let message = self.object(|this| match this.dice.below(4) {
+            0 => format!(r#""content":{}"#, this.string()),
+            1 => format!(r#""thinking":{}"#, this.string()),
+            _ => format!(r#""tool_calls":[{}]"#, this.many(|this| this.object(Self::call))),
+        });
+        format!(r#""model":"m","created_at":"2026","message":{message}"#)
+    }
+
+    fn last_turn(&mut self) -> String {
+        let turn = self.turn();
+        format!(r#"{turn},"done":true,"prompt_eval_count":{},"eval_count":1"#, self.dice.byte())
     }
 
     fn event(&mut self) -> String {

@@ -13,8 +13,9 @@ use super::requests::{CAP_FIELDS, CORPORA as REQUESTS, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};
 use super::*;
 
-/// Steps per byte: each byte is read once per level of JSON, and a few more times to decode and copy it.
-const STEPS_PER_BYTE_MAX: usize = 24;
+/// Steps per byte: each byte is read once per level of JSON, a few more times to decode and copy it, and each byte of
+/// output is counted too: a short call in one line of Ollama becomes two events.
+const STEPS_PER_BYTE_MAX: usize = 32;
 /// Steps for the beginning and the end of a response, whatever is between them.
 const STEPS_FREE: usize = 64 * 1024;
 const OUT_PER_BYTE_MAX: usize = 16;
@@ -27,7 +28,7 @@ const HELD_FREE: usize = 48 * 1024;
 const REDACTION_STEPS_MAX: u64 = 1024 * 1024;
 
 static REFUSED: LazyLock<Corpus> = LazyLock::new(|| Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())));
-static ANSWERS: LazyLock<[Corpus; 2]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
+static ANSWERS: LazyLock<[Corpus; 3]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
 
 const fn most(bytes: usize, per_byte: usize, free: usize) -> usize {
     bytes * per_byte + free
@@ -61,7 +62,7 @@ fn cut<'s>(stream: &'s [u8], dice: &mut Dice<'_>) -> Vec<&'s [u8]> {
 #[test]
 fn a_stream_costs_in_proportion_to_its_length() {
     fuzz!(800, |dice| {
-        let which = dice.below(2);
+        let which = dice.below(DIALECTS.len());
         let (surface, include_usage) = CLIENTS[dice.below(3)];
         let room = bytes_max(dice);
         let stream = match dice.below(3) {
@@ -98,7 +99,7 @@ fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]], str
 #[test]
 fn an_answer_costs_in_proportion_to_its_length() {
     fuzz!(300, |dice| {
-        let (which, surface, room) = (dice.below(2), SURFACES[dice.below(2)], bytes_max(dice));
+        let (which, surface, room) = (dice.below(DIALECTS.len()), SURFACES[dice.below(2)], bytes_max(dice));
         let body: Bytes = match dice.below(3) {
             0 => grown(&ANSWERS[which].draw(dice), room, dice).into(),
             _ => tedious::answer(DIALECTS[which], room, dice).into(),
@@ -115,7 +116,7 @@ fn an_answer_costs_in_proportion_to_its_length() {
 fn a_refusal_costs_in_proportion_to_its_length() {
     let redactor = Redactor::new([SECRET]);
     fuzz!(300, |dice| {
-        let (dialect, status) = (DIALECTS[dice.below(2)], [400, 422, 429, 503][dice.below(4)]);
+        let (dialect, status) = (DIALECTS[dice.below(DIALECTS.len())], [400, 422, 429, 503][dice.below(4)]);
         let room = bytes_max(dice);
         let body = match dice.below(3) {
             0 => grown(&REFUSED.draw(dice), room, dice),

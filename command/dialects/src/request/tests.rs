@@ -14,6 +14,7 @@ fn target() -> OutboundTarget<'static> {
     OutboundTarget {
         model: "b",
         output_cap: UpstreamCap { tokens: 9, field: None },
+        context_window: None,
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     }

@@ -37,8 +37,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
         required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
-            "With /v1 for openai, the bare origin for anthropic. To change its scheme, host or port, also send \
-                 api_key: a new one, or null to remove it",
+            "With /v1 for openai, the bare origin for anthropic and ollama. To change its scheme, host or port, also \
+                 send api_key: a new one, or null to remove it",
         ),
         optional("api_key", values::api_key())
             .hidden()

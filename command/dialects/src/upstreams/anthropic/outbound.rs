@@ -207,7 +207,9 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
             },
         },
         Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => return None,
-        Block::ToolCall(call) => ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input: input(call)? },
+        Block::ToolCall(call) => {
+            ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input: call.arguments_object()? }
+        }
         Block::ToolResult(ToolResult { id, content, is_error }) => ContentBlock::ToolResult {
             tool_use_id: safe_id(id),
             content: content.iter().filter_map(content_block).collect(),
@@ -229,16 +231,6 @@ fn safe_id(id: &str) -> Cow<'_, str> {
         true => Cow::Borrowed(id),
         false => id.chars().map(|c| if is_safe(c) { c } else { '_' }).collect::<String>().into(),
     }
-}
-
-fn input(call: &ToolCall) -> Option<Cow<'_, RawValue>> {
-    if let Some(parsed) = call.parsed().filter(|parsed| json::kind(parsed.get()) == json::Kind::Object) {
-        return Some(Cow::Borrowed(parsed));
-    }
-    let mut wrapped = br#"{"arguments_raw":"#.to_vec();
-    json::push(&mut wrapped, &call.arguments);
-    wrapped.push(b'}');
-    RawValue::from_string(String::from_utf8(wrapped).ok()?).ok().map(Cow::Owned)
 }
 
 fn definition(tool: &Tool) -> Definition<'_> {

@@ -44,6 +44,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
     let target = OutboundTarget {
         model: "echo",
         output_cap: UpstreamCap { tokens: 500, field: None },
+        context_window: None,
         system_prefix: Some("be brief"),
         allowed_fields: &crate::NO_FIELDS,
     };

@@ -10,6 +10,9 @@ use crate::OutboundTarget;
 use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult};
 use crate::fields::Path;
 
+/// Longest id of a result, in bytes, that its images are labelled with.
+const SHOWN_ID_BYTES_MAX: usize = 40;
+
 #[derive(Serialize)]
 pub struct OutboundMessage<'a> {
     role: &'static str,
@@ -112,7 +115,8 @@ impl<'a> Conversation<'a> {
         let mut images = result.content.iter().filter(|block| matches!(block, Block::Image(_))).peekable();
         if images.peek().is_some() {
             // Shorter than the JSON of the result, so that the bound of the input still holds.
-            self.tool_images.push(Part::Text { text: format!("Shown by {}:", result.id).into() });
+            let shown_by = if result.id.len() <= SHOWN_ID_BYTES_MAX { result.id.as_str() } else { "a tool" };
+            self.tool_images.push(Part::Text { text: format!("Shown by {shown_by}:").into() });
             self.tool_images.extend(images.filter_map(part));
         }
     }

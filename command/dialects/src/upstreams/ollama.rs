@@ -1,0 +1,69 @@
+//! Ollama's own chat API (`/api/chat`), as an upstream. Its `/v1` speaks OpenAI's dialect: that is the kind `openai`.
+
+mod answer;
+mod outbound;
+mod usage;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::Request;
+use http::header::AUTHORIZATION;
+use secrets::Secret;
+
+use super::{Endpoint, Transport, Upstream, sensitive};
+use crate::chat::{Feature, Treatment};
+use crate::framing::Framing;
+
+pub use answer::Reader;
+
+pub const UPSTREAM: Upstream = Upstream {
+    telemetry_name: "ollama",
+    transport: Transport::Http(Endpoint {
+        path: |_| "/api/chat".into(),
+        wrong_base_url_ends: &["/api/chat", "/api", "/v1"],
+        headers: &[],
+        authenticate,
+    }),
+    framing: Framing::Lines,
+    shared_dialect: None,
+    has_tokenizers: false,
+    takes_allowed_fields: false,
+    out_of_money_sentence: None,
+    treatment,
+    request_body: outbound::request_body,
+    read_choices: answer::read_choices,
+    read_report: usage::read_report,
+};
+
+const fn treatment(feature: Feature) -> Treatment {
+    match feature {
+        Feature::TopK
+        | Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::ReasoningEffort
+        | Feature::EarlierReasoning
+        | Feature::InlineImage => Treatment::Translated,
+        // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
+        Feature::StrictTools | Feature::SignedReasoning | Feature::ImageDetail | Feature::ToolError | Feature::User => {
+            Treatment::Ignored
+        }
+        Feature::LogitBias
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::ToolRequired
+        | Feature::ToolNamed
+        | Feature::OneToolCall
+        | Feature::ReasoningBudget
+        | Feature::ImageUrl
+        | Feature::ToolImage => Treatment::Refused,
+    }
+}
+
+/// Ollama itself needs no key; a proxy before it may.
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
+    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
+    Some(())
+}
