@@ -79,6 +79,9 @@ pub enum Block {
     ToolCall(ToolCall),
     ToolResult(ToolResult),
     Reasoning(ReasoningBlock),
+    Document(Document),
+    /// The prompt up to here is to be cached.
+    CachePoint(CacheLifetime),
 }
 
 impl Block {
@@ -101,6 +104,35 @@ pub enum ImageSource {
     Url(String),
     /// Base64 data of a media type for which [`is_image`] holds.
     Inline { media_type: String, base64: String },
+}
+
+/// A document in a message, such as a PDF. Its pages cannot be counted here, so it counts as the whole context of the
+/// target.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub source: DocumentSource,
+    pub title: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum DocumentSource {
+    /// `http` or `https`: the provider fetches it.
+    Url(String),
+    Inline {
+        media_type: String,
+        base64: String,
+    },
+    Text(String),
+}
+
+/// How long a provider keeps a cached prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheLifetime {
+    /// Five minutes.
+    #[default]
+    Short,
+    /// An hour.
+    Long,
 }
 
 /// The kind of an image's URL. Scheme, media type and `;base64` ignore case.
@@ -142,7 +174,7 @@ pub fn is_image(media_type: &str) -> bool {
 pub struct ToolResult {
     /// Id of the tool call.
     pub id: String,
-    /// Text and images only. A result that the client gave as JSON is here as text.
+    /// Text, images, documents and cache points only. A result that the client gave as JSON is here as text.
     pub content: Vec<Block>,
     pub is_error: bool,
 }
@@ -165,6 +197,8 @@ pub struct Tool {
     pub parameters: Option<Box<RawValue>>,
     /// The provider guarantees that arguments satisfy the schema.
     pub strict: Option<bool>,
+    /// The prompt up to and with this tool is to be cached.
+    pub cache_point: Option<CacheLifetime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

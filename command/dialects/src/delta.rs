@@ -23,6 +23,8 @@ pub enum DeltaKind<'a> {
         ordinal: usize,
         id: &'a str,
         name: &'a str,
+        /// See [`ToolCall::signature`](crate::chat::ToolCall::signature).
+        signature: Option<&'a str>,
     },
     CallArguments {
         ordinal: usize,

@@ -66,7 +66,9 @@ impl Images {
                 ImageSource::Inline { base64, .. } => base64.len(),
             }),
             Block::ToolResult(result) => images.with_blocks(&result.content),
-            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) => images,
+            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
+                images
+            }
         })
     }
 

@@ -153,19 +153,25 @@ pub struct Endpoint {
     pub path: fn(&Invocation<'_>) -> Cow<'static, str>,
     /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint.
     pub wrong_base_url_ends: &'static [&'static str],
+    /// The settings of a provider that it takes: `api_version`, `region`. Others are refused.
+    pub settings: &'static [&'static str],
     /// Headers of every request.
     pub headers: &'static [(&'static str, &'static str)],
     /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. `None` if
     /// the key cannot be a header's value.
-    pub authenticate: fn(&mut Request<Bytes>, &Secret, DateTime<Utc>) -> Option<()>,
+    pub authenticate: fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Option<()>,
 }
 
-/// The properties of a call that its path may depend on.
+/// The properties of a call that its path and its credentials may depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
     pub streamed: bool,
+    /// The provider's `api_version` (Azure).
+    pub api_version: Option<&'a str>,
+    /// The provider's `region` (Bedrock).
+    pub region: Option<&'a str>,
 }
 
 impl Endpoint {

@@ -119,7 +119,12 @@ async fn send(
     let upstream = Outgoing {
         endpoint,
         framing: target.upstream().framing,
-        invocation: Invocation { model: &target.backend.model, streamed: running.streamed },
+        invocation: Invocation {
+            model: &target.backend.model,
+            streamed: running.streamed,
+            api_version: credentials.provider.api_version.as_deref(),
+            region: credentials.provider.region.as_deref(),
+        },
     };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
@@ -176,7 +181,7 @@ impl Outgoing<'_> {
         }
         // Last, since it may be a signature over all the rest.
         if let Some(secret) = secret {
-            (endpoint.authenticate)(&mut request, secret, now)?;
+            (endpoint.authenticate)(&mut request, secret, invocation, now)?;
         }
         Some(request)
     }

@@ -66,6 +66,8 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
         timeout_ms: newest.timeout_ms,
         idle_timeout_ms: newest.idle_timeout_ms,
         headers: newest.headers.clone(),
+        api_version: newest.api_version.clone(),
+        region: newest.region.clone(),
         secret_generation: newest.secret_generation,
         ..Provider::clone(planned)
     };

@@ -209,6 +209,12 @@ pub struct Provider {
     /// one vouches for its price.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_fields: BTreeSet<String>,
+    /// The version of the API, where an address has several: Azure's `api-version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// The region that requests are signed for; absent if it is in the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Rises with every new API key, so that every node reads the key again.
     pub secret_generation: u32,
 }
@@ -234,6 +240,8 @@ impl Provider {
             output_cap_field: OutputCapField::default(),
             output_cap_field_given: false,
             allowed_fields: BTreeSet::new(),
+            api_version: None,
+            region: None,
             secret_generation: 0,
         }
     }
@@ -250,7 +258,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [] })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "region": null })
     }
 
     fn in_full(&self) -> Self {

@@ -20,6 +20,8 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: usually a JSON object, sometimes text that does not parse.
     pub arguments: String,
+    /// The provider's proof of the call's origin, to be sent back with it unchanged (Gemini's thought signature).
+    pub signature: Option<String>,
 }
 
 /// One choice of a response. Most responses have one.
@@ -52,7 +54,7 @@ pub enum OutputBlock {
     ToolCall(ToolCall),
 }
 
-/// `{"id","name","arguments"}`; arguments that do not parse come as `arguments_raw`, with `arguments` null.
+/// `{"id","name","arguments"}`, and `signature` if there is one; arguments that do not parse come as `arguments_raw`, with `arguments` null.
 impl Serialize for ToolCall {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let arguments = self.parsed();
@@ -62,6 +64,9 @@ impl Serialize for ToolCall {
         map.serialize_entry("arguments", &arguments)?;
         if arguments.is_none() {
             map.serialize_entry("arguments_raw", &self.arguments)?;
+        }
+        if let Some(signature) = &self.signature {
+            map.serialize_entry("signature", signature)?;
         }
         map.end()
     }
@@ -164,7 +169,7 @@ mod tests {
             (r#"{"a":"#, false),
             (nested.as_str(), false),
         ] {
-            let call = ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.to_owned() };
+            let call = ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.to_owned(), signature: None };
             assert_eq!(call.parsed().is_some(), parses, "{arguments}");
             let written = serde_json::to_string(&OutputBlock::ToolCall(call)).unwrap();
             let read: Value = serde_json::from_str(&written).unwrap();

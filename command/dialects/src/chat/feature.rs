@@ -3,7 +3,7 @@
 
 use events::refusal::Refusal;
 
-use super::{Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Tool, ToolChoice};
+use super::{Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Tool, ToolCall, ToolChoice};
 
 macro_rules! features {
     ($($feature:ident = $description:literal,)+) => {
@@ -40,6 +40,9 @@ features! {
     ReasoningBudget = "how many tokens the model may think",
     EarlierReasoning = "earlier reasoning as text, sent back",
     SignedReasoning = "earlier reasoning that is signed or encrypted, sent back",
+    SignedCall = "earlier tool calls that are signed, sent back",
+    Document = "documents",
+    CachePoint = "a mark up to which the prompt is cached",
     ImageUrl = "images by URL",
     InlineImage = "images in the request",
     ImageDetail = "the resolution of images",
@@ -101,6 +104,7 @@ impl ChatRequest {
         note(Feature::StrictTools, self.tools.iter().any(|Tool { strict, .. }| *strict == Some(true)));
         note(Feature::JsonObject, matches!(self.response_format, Some(ResponseFormat::JsonObject)));
         note(Feature::JsonSchema, matches!(self.response_format, Some(ResponseFormat::JsonSchema { .. })));
+        note(Feature::CachePoint, self.tools.iter().any(|tool| tool.cache_point.is_some()));
         note(Feature::ReasoningEffort, matches!(self.reasoning, Some(Reasoning::Effort(_))));
         note(Feature::ReasoningBudget, matches!(self.reasoning, Some(Reasoning::BudgetTokens(_))));
         note(Feature::User, self.user.is_some());
@@ -138,6 +142,9 @@ impl FeatureSet {
                 self.add(Feature::EarlierReasoning)
             }
             Block::Reasoning(_) => self.add(Feature::SignedReasoning),
+            Block::Document(_) => self.add(Feature::Document),
+            Block::CachePoint(_) => self.add(Feature::CachePoint),
+            Block::ToolCall(ToolCall { signature: Some(_), .. }) => self.add(Feature::SignedCall),
             Block::Text(_) | Block::ToolCall(_) => {}
         }
     }

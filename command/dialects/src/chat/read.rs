@@ -171,6 +171,7 @@ pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
         description: fields.string("description")?.map(Into::into),
         parameters: schema(fields, "parameters")?,
         strict: fields.boolean("strict")?,
+        cache_point: None,
     })
 }
 

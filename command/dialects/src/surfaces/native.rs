@@ -55,7 +55,9 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ImageDetail => "messages[].content[].detail",
         Feature::ToolImage => "messages[].content[].content",
         Feature::ToolError => "messages[].content[].is_error",
+        Feature::SignedCall => "messages[].content[].signature",
         Feature::User => "user",
+        Feature::Document | Feature::CachePoint => return None,
     })
 }
 

@@ -62,7 +62,11 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ToolImage => "messages[].content",
         Feature::User => "user",
         Feature::TopK => "top_k",
-        Feature::SignedReasoning | Feature::ToolError => return None,
+        Feature::SignedReasoning
+        | Feature::SignedCall
+        | Feature::ToolError
+        | Feature::Document
+        | Feature::CachePoint => return None,
     })
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use http::Request;
 use secrets::Secret;
 
-use super::{Endpoint, Transport, Upstream, sensitive};
+use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
@@ -22,6 +22,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/v1/messages".into(),
         wrong_base_url_ends: &["/v1/messages", "/v1"],
+        settings: &[],
         // This version still takes `temperature` and `top_p`, which clients may send.
         headers: &[("anthropic-version", "2023-06-01")],
         authenticate,
@@ -55,17 +56,22 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolError
         | Feature::User => Treatment::Translated,
         // A seed promises nothing, and Anthropic takes back signed reasoning only.
-        Feature::Seed | Feature::EarlierReasoning | Feature::ImageDetail => Treatment::Ignored,
+        Feature::Seed
+        | Feature::EarlierReasoning
+        | Feature::SignedCall
+        | Feature::CachePoint
+        | Feature::ImageDetail => Treatment::Ignored,
         Feature::FrequencyPenalty
         | Feature::PresencePenalty
         | Feature::LogitBias
         | Feature::Logprobs
         | Feature::Choices
+        | Feature::Document
         | Feature::JsonObject => Treatment::Refused,
     }
 }
 
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
     request.headers_mut().insert("x-api-key", sensitive(key.reveal())?);
     Some(())
 }

@@ -10,7 +10,7 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use secrets::Secret;
 
-use super::{Endpoint, Transport, Upstream, sensitive};
+use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
@@ -21,6 +21,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/api/chat".into(),
         wrong_base_url_ends: &["/api/chat", "/api", "/v1"],
+        settings: &[],
         headers: &[],
         authenticate,
     }),
@@ -47,9 +48,13 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::EarlierReasoning
         | Feature::InlineImage => Treatment::Translated,
         // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
-        Feature::StrictTools | Feature::SignedReasoning | Feature::ImageDetail | Feature::ToolError | Feature::User => {
-            Treatment::Ignored
-        }
+        Feature::StrictTools
+        | Feature::SignedReasoning
+        | Feature::SignedCall
+        | Feature::CachePoint
+        | Feature::ImageDetail
+        | Feature::ToolError
+        | Feature::User => Treatment::Ignored,
         Feature::LogitBias
         | Feature::Logprobs
         | Feature::Choices
@@ -58,12 +63,13 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::OneToolCall
         | Feature::ReasoningBudget
         | Feature::ImageUrl
+        | Feature::Document
         | Feature::ToolImage => Treatment::Refused,
     }
 }
 
 /// Ollama itself needs no key; a proxy before it may.
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
     request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
     Some(())
 }

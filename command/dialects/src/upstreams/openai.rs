@@ -12,7 +12,7 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use secrets::Secret;
 
-use super::{Endpoint, Transport, Upstream, sensitive};
+use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 use crate::shared_dialect::SharedDialect;
@@ -24,6 +24,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/chat/completions".into(),
         wrong_base_url_ends: &["/chat/completions", "/completions", "/responses", "/models"],
+        settings: &[],
         headers: &[],
         authenticate,
     }),
@@ -60,12 +61,12 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolImage
         | Feature::User => Treatment::Translated,
         // Reasoning of another dialect; and the text of a tool's result says that it failed.
-        Feature::SignedReasoning | Feature::ToolError => Treatment::Ignored,
-        Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
+        Feature::SignedReasoning | Feature::SignedCall | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
+        Feature::TopK | Feature::ReasoningBudget | Feature::Document => Treatment::Refused,
     }
 }
 
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: DateTime<Utc>) -> Option<()> {
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
     request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
     Some(())
 }

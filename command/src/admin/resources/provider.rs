@@ -64,6 +64,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("True if output_cap_field is set: every cap is sent under that name"),
         defaulting("allowed_fields", values::allowed_fields(), json!([]))
             .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kind openai"),
+        optional("api_version", values::word())
+            .meaning("The version of the API, where an address has several. Only for kind azure_openai"),
+        optional("region", values::word())
+            .meaning("The region that requests are signed for; by default the one in base_url. Only for kind bedrock"),
     ];
     let example = json!({ "name": "sim", "kind": "simulator" });
     Declaration::of::<Provider>(members, example)

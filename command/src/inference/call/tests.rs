@@ -95,7 +95,7 @@ fn sent() -> Credentials {
 /// A signature covers the finished request: nothing may be added after it.
 #[test]
 fn a_request_is_finished_when_it_is_authenticated() {
-    fn sign(request: &mut Request<Bytes>, key: &Secret, now: DateTime<Utc>) -> Option<()> {
+    fn sign(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, now: DateTime<Utc>) -> Option<()> {
         let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         let signed = format!("{} {} {} {}", request.uri(), request.body().len(), key.reveal(), now.timestamp());
         let signature = format!("{signed} {}", names.join(" ")).parse().ok()?;
@@ -107,10 +107,11 @@ fn a_request_is_finished_when_it_is_authenticated() {
     let endpoint = Endpoint {
         path: |invocation| format!("/{}/{}", invocation.model, invocation.streamed).into(),
         wrong_base_url_ends: &[],
+        settings: &[],
         headers: &[("x-version", "1")],
         authenticate: sign,
     };
-    let invocation = Invocation { model: "m", streamed: true };
+    let invocation = Invocation { model: "m", streamed: true, api_version: None, region: None };
     let outgoing = Outgoing { endpoint: &endpoint, framing: Framing::Sse, invocation };
     let trace = TraceHeaders { parent: Some(HeaderValue::from_static("00-1")), state: None };
     let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
@@ -136,7 +137,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
         Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());
         let upstream = upstreams::of(kind);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
-        let invocation = Invocation { model: "m", streamed: false };
+        let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
         let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");

@@ -176,6 +176,7 @@ fn tool_call(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
         id,
         name: function.required_string("name")?.into_owned(),
         arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
+        signature: None,
     }))
 }
 

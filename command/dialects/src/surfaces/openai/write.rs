@@ -116,7 +116,7 @@ impl StreamWriter for ChunkWriter {
             DeltaKind::Text(text) => chunk.content = Some(text),
             DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
             DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
-            DeltaKind::CallBegins { ordinal, id, name } => {
+            DeltaKind::CallBegins { ordinal, id, name, .. } => {
                 chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "")]);
             }
             DeltaKind::CallArguments { ordinal, piece } => {
@@ -214,7 +214,7 @@ fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt
         match block {
             OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
-            OutputBlock::ToolCall(ToolCall { id, name, arguments }) => {
+            OutputBlock::ToolCall(ToolCall { id, name, arguments, .. }) => {
                 tool_calls.push(call(None, Some((id, name)), arguments));
             }
         }

@@ -70,6 +70,7 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
             id: name_of(id)?.into_owned(),
             name: name_of(name)?.into_owned(),
             arguments: input.unwrap_or("{}").to_owned(),
+            signature: None,
         }),
         _ => return Ok(None),
     };

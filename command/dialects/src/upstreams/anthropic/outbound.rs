@@ -219,7 +219,7 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
         Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) => {
             ContentBlock::Thinking { thinking: text, signature }
         }
-        Block::Reasoning(_) => return None,
+        Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => return None,
     })
 }
 

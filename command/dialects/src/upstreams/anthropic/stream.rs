@@ -116,7 +116,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             open.call = Some(OpenCall { ordinal, whole: input.to_owned(), has_pieces: false });
         }
         self.metered.text_bytes += bytes(name);
-        (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallBegins { ordinal, id, name } });
+        (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallBegins { ordinal, id, name, signature: None } });
     }
 
     fn piece(&mut self, upstream_index: u64, delta: Option<&str>) -> Result<(), UpstreamFault> {

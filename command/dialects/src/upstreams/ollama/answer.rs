@@ -100,7 +100,7 @@ fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall
         Some(arguments) => json::string(arguments).map_or_else(|| arguments.to_owned(), Into::into),
         None => "{}".to_owned(),
     };
-    let call = ToolCall { id, name, arguments };
+    let call = ToolCall { id, name, arguments, signature: None };
     metered.calls_tools = true;
     metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);
     Ok(call)
@@ -220,7 +220,11 @@ impl Reader {
         self.open = None;
         self.blocks += 1;
         self.calls += 1;
-        each(Delta { choice: 0, block, kind: DeltaKind::CallBegins { ordinal, id: &call.id, name: &call.name } });
+        each(Delta {
+            choice: 0,
+            block,
+            kind: DeltaKind::CallBegins { ordinal, id: &call.id, name: &call.name, signature: None },
+        });
         each(Delta { choice: 0, block, kind: DeltaKind::CallArguments { ordinal, piece: &call.arguments } });
         Ok(())
     }

@@ -217,7 +217,8 @@ fn add<'a>(
                 own.tool_calls.extend(call);
             }
             Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => thoughts.push(text.as_str()),
-            Block::Text(_) | Block::ToolResult(_) | Block::Reasoning(_) => {}
+            Block::Text(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
+            }
         }
     }
     own.thinking = (!thoughts.is_empty()).then(|| thoughts.join("\n").into());

@@ -176,7 +176,11 @@ impl Reader {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);
             }
-            each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name } });
+            each(Delta {
+                choice,
+                block,
+                kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature: None },
+            });
         }
         if !arguments.is_empty() {
             each(Delta { choice, block, kind: DeltaKind::CallArguments { ordinal, piece: &arguments } });
@@ -241,7 +245,7 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
         Piece::Call(call) => {
             let read = [decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?];
             let [id, name, arguments] = read.map(Cow::into_owned);
-            Some(OutputBlock::ToolCall(ToolCall { id, name, arguments }))
+            Some(OutputBlock::ToolCall(ToolCall { id, name, arguments, signature: None }))
         }
         Piece::Logprobs(_) | Piece::End(_) => None,
     })

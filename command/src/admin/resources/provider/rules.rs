@@ -59,6 +59,9 @@ impl Rules for Provider {
 
     fn validated(self) -> Result<Self, RuleError> {
         let upstream = upstream(&self)?;
+        if let Some(setting) = setting_not_taken(&self, upstream) {
+            return Err(RuleError::of_field(setting, format!("is not for the kind {}", self.kind)));
+        }
         let (field, reason) = match (&upstream.transport, &self.base_url) {
             (Transport::InProcess(_), Some(_)) => (BASE_URL, "must be absent: the simulator has no address".to_owned()),
             (Transport::InProcess(_), None) if self.secret_generation > 0 => {
@@ -79,6 +82,13 @@ impl Rules for Provider {
         };
         Err(RuleError::of_field(field, reason))
     }
+}
+
+/// A setting that the provider has and its kind does not take.
+fn setting_not_taken(provider: &Provider, upstream: &Upstream) -> Option<&'static str> {
+    let taken = upstream.endpoint().map_or(&[] as &[_], |endpoint| endpoint.settings);
+    let given = [("api_version", &provider.api_version), ("region", &provider.region)];
+    given.into_iter().find(|(name, value)| value.is_some() && !taken.contains(name)).map(|(name, _)| name)
 }
 
 /// Errors: a later version recorded the provider, and this one does not know its kind.

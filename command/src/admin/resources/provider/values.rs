@@ -12,6 +12,7 @@ use crate::admin::resources::{NAME_LEN_MAX, base_url};
 
 const BASE_URL_LEN_MAX: usize = 2000;
 const API_KEY_LEN_MAX: usize = 4096;
+const WORD_LEN_MAX: usize = 64;
 const HEADERS_LEN_MAX: usize = 32;
 const HEADER_VALUE_LEN_MAX: usize = 1024;
 
@@ -34,6 +35,13 @@ pub fn api_key() -> FieldType {
     let is_visible_ascii = |key: &str| key.bytes().all(|byte| byte.is_ascii_graphic());
     let form = schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"));
     text_that(form, API_KEY_LEN_MAX, is_visible_ascii, "must consist of visible ASCII characters")
+}
+
+/// A word of letters, digits, `.`, `_` and `-`: it becomes part of an address or of a signature.
+pub fn word() -> FieldType {
+    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let form = schema::formed(&format!("^[A-Za-z0-9._-]{{1,{WORD_LEN_MAX}}}$"));
+    text_that(form, WORD_LEN_MAX, is_word, "must consist of letters, digits, \".\", \"_\" and \"-\"")
 }
 
 pub fn headers() -> FieldType {

@@ -49,6 +49,7 @@ const fn may_contain(role: Role, block: &Block) -> bool {
         Block::Text(_) => !matches!(role, Role::Tool),
         Block::Image(_) => matches!(role, Role::User),
         Block::ToolCall(_) | Block::Reasoning(_) => matches!(role, Role::Assistant),
+        Block::Document(_) | Block::CachePoint(_) => false,
         Block::ToolResult(_) => matches!(role, Role::Tool | Role::User),
     }
 }
@@ -83,7 +84,7 @@ fn content(value: &str, path: &Path<'_>, count: &mut BlockCount) -> Result<Vec<B
 const BLOCK_FIELDS: [(&str, &[&str]); 5] = [
     ("text", &["text"]),
     ("image", &["url", "data", "media_type", "detail"]),
-    ("tool_call", &["id", "name", "arguments", "arguments_raw"]),
+    ("tool_call", &["id", "name", "arguments", "arguments_raw", "signature"]),
     ("tool_result", &["id", "content", "is_error"]),
     ("reasoning", &["text", "signature", "redacted"]),
 ];
@@ -121,7 +122,7 @@ fn image(fields: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     Ok(Image { source, detail })
 }
 
-/// `id`, `name`, and `arguments` (JSON) or `arguments_raw` (text that does not parse).
+/// `id`, `name`, and `arguments` (JSON) or `arguments_raw` (text that does not parse); `signature` as the response had it.
 fn tool_call(fields: &mut Fields<'_, '_>) -> Result<ToolCall, Refusal> {
     let id = fields.required_string("id")?.into_owned();
     let name = fields.required_string("name")?.into_owned();
@@ -131,7 +132,8 @@ fn tool_call(fields: &mut Fields<'_, '_>) -> Result<ToolCall, Refusal> {
         (None, None) => "{}".to_owned(),
         (Some(_), Some(_)) => return Err(fields.path().refuse("must not have both arguments and arguments_raw")),
     };
-    Ok(ToolCall { id, name, arguments })
+    let signature = fields.string("signature")?.map(Into::into);
+    Ok(ToolCall { id, name, arguments, signature })
 }
 
 /// `id`, `content` (a string, text and image blocks, or JSON), `is_error`.

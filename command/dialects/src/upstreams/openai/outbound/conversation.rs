@@ -168,7 +168,9 @@ fn part(block: &Block) -> Option<Part<'_>> {
     match block {
         Block::Text(text) => Some(Part::Text { text: Cow::Borrowed(text) }),
         Block::Image(image) => Some(Part::ImageUrl { image_url: picture(image) }),
-        Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
+        Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
+            None
+        }
     }
 }
 
@@ -182,10 +184,10 @@ fn picture(image: &Image) -> Picture<'_> {
 
 fn assistant(content: &[Block]) -> OutboundMessage<'_> {
     let calls = content.iter().filter_map(|block| match block {
-        Block::ToolCall(ToolCall { id, name, arguments }) => {
+        Block::ToolCall(ToolCall { id, name, arguments, .. }) => {
             Some(OutboundCall { id, function: function(OutboundFunction { name, arguments }) })
         }
-        Block::Text(_) | Block::Image(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
+        _ => None,
     });
     let tool_calls: Vec<_> = calls.collect();
     let has_calls = !tool_calls.is_empty();
@@ -198,6 +200,6 @@ fn assistant(content: &[Block]) -> OutboundMessage<'_> {
 fn reasoning(content: &[Block]) -> impl Iterator<Item = &str> {
     content.iter().filter_map(|block| match block {
         Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => Some(text.as_str()),
-        Block::Text(_) | Block::Image(_) | Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) => None,
+        _ => None,
     })
 }
