@@ -54,8 +54,8 @@ async function structured({ model, structured }) {
   assert.ok(["Paris", "Rome"].includes(answer.output.city));
 }
 
-async function reasoning({ model, mocked }) {
-  if (!mocked) return;
+async function reasoning({ model, thinks }) {
+  if (!thinks) return;
   const answer = await generateText(asking(model, THINK));
   answered(answer.usage);
   assert.deepEqual([answer.reasoningText, answer.text], ["Six and six make twelve.", "Twelve."]);

@@ -62,7 +62,7 @@ def structured(backend):
 
 
 def reasoning(backend):
-    if backend["mocked"]:
+    if backend["thinks"]:
         same(answered(model(backend["model"]).invoke(asking(THINK))).content, "Twelve.", "text after a thought")
 
 

@@ -63,7 +63,7 @@ def structured(backend):
 
 
 def reasoning(backend):
-    if backend["mocked"]:
+    if backend["thinks"]:
         message = answered(ask(backend["model"], asking(THINK))).message
         same((message.reasoning_content, message.content), ("Six and six make twelve.", "Twelve."), "thought and text")
 

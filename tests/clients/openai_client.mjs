@@ -60,8 +60,8 @@ async function structured({ model, structured }) {
   assert.ok(["Paris", "Rome"].includes(choice.message.parsed.city));
 }
 
-async function reasoning({ model, mocked }) {
-  if (!mocked) return;
+async function reasoning({ model, thinks }) {
+  if (!thinks) return;
   const { message } = answered(await client.chat.completions.create({ model, messages: asking(THINK), max_tokens: SHORT }));
   assert.deepEqual([message.reasoning_content, message.content], ["Six and six make twelve.", "Twelve."]);
 }

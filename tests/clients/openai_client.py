@@ -84,7 +84,7 @@ def structured(backend):
 
 # Holds: inf.reasoning
 def reasoning(backend):
-    if backend["mocked"]:
+    if backend["thinks"]:
         message = answered(create(model=backend["model"], messages=asking(THINK), max_tokens=SHORT)).message
         same((message.reasoning_content, message.content), ("Six and six make twelve.", "Twelve."), "thought and text")
 

@@ -36,13 +36,15 @@ def backend(gateway, name, kind, base_url, model, slow_model, **expected):
 
 
 def backends(gateway, mock, llama_server):
-    mocked = {"text": TEXT, "arguments": {"city": "Paris"}, "structured": True, "mocked": True}
-    plain = {"text": None, "arguments": None, "mocked": False}
+    mocked = {"text": TEXT, "arguments": {"city": "Paris"}, "structured": True, "mocked": True, "thinks": True}
+    plain = {"text": None, "arguments": None, "mocked": False, "thinks": False}
     slow_echo = "echo?pace_ms=25&output_tokens=3000"
     return [
         backend(gateway, "simulator", "simulator", None, "echo", slow_echo, structured=False, **plain),
         backend(gateway, "openai", "openai", f"{mock.origin}/v1", "m", "m", **mocked),
         backend(gateway, "anthropic", "anthropic", mock.origin, "m", "m", **mocked),
+        # The mock puts thoughts into reasoning_content, Ollama into thinking.
+        backend(gateway, "ollama", "ollama", mock.origin, "m", "m", **mocked | {"thinks": False}),
         backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain)]
 
 
