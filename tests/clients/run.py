@@ -12,12 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import accounts
-from started import HERE, Gateway, aimock, llama, run
+from started import HERE, Gateway, aimock, llama, recorder, run
 
-PYTHON, NODE = ("openai", "langchain", "litellm", "pydantic_ai"), ("openai", "ai_sdk")
+PYTHON, NODE = ("openai", "langchain", "litellm", "pydantic_ai", "witness"), ("openai", "ai_sdk")
 CLIENT_SECONDS, AT_ONCE = 120, 2
 TOOL, TEXT = "get_weather", "The quick brown fox jumps over the lazy dog"
 OUTPUT_MAX = 12_000
+UPSTREAM_KEY = "key-of-the-recorder"
+# By kind: what follows the origin in base_url, the key, and other fields.
+WITNESSED = {
+    "ollama": ("", UPSTREAM_KEY, {}),
+    "anthropic": ("", UPSTREAM_KEY, {}),
+}
 
 
 def backend(gateway, name, kind, base_url, model, slow_model, **expected):
@@ -48,6 +54,19 @@ def backends(gateway, mock, llama_server):
         backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain)]
 
 
+def witnessed(gateway, recorder):
+    """Providers that only remember what they are sent, one of each kind whose official SDK is a witness."""
+    for kind, (path, api_key, more) in WITNESSED.items():
+        provider = gateway.make(
+            "/providers", name=f"witness-{kind}", kind=kind, base_url=recorder.origin + path, api_key=api_key,
+            allow_private_network=True, **more)["id"]
+        gateway.make(
+            "/prices", provider_id=provider, model="m", input_usd_per_mtok="1", output_usd_per_mtok="2")
+        target = {"provider_id": provider, "model": "m", "context_window": 16_384, "max_output_tokens": OUTPUT_MAX}
+        gateway.make("/models", name=f"witness/{kind}", targets=[target])
+    return {"recorder": recorder.origin, "upstream_key": UPSTREAM_KEY, "witnessed": list(WITNESSED)}
+
+
 def keys(gateway, user, client):
     """A key with money, one with next to none, and one that may ask once a minute."""
     made = {name: gateway.make("/keys", user_id=user, name=f"{client}-{name}") for name in ("rich", "poor", "rare")}
@@ -56,12 +75,13 @@ def keys(gateway, user, client):
     return made
 
 
-def set_up(gateway, mock, llama_server):
+def set_up(gateway, mock, llama_server, recording):
     partner = gateway.make("/partners", name="clients")["id"]
     tenant = gateway.make("/tenants", partner_id=partner, name="clients")["id"]
     gateway.make("/budgets", scope={"tenant_id": tenant}, limit_usd="100", period="total")
     user = gateway.make("/users", tenant_id=tenant, name="clients", email="clients@example.com")["id"]
-    return user, {"base_url": f"{gateway.origin}/v1", "tool": TOOL, "backends": backends(gateway, mock, llama_server)}
+    test = {"base_url": f"{gateway.origin}/v1", "tool": TOOL, "backends": backends(gateway, mock, llama_server)}
+    return user, test | witnessed(gateway, recording)
 
 
 def commands(python, node_folder, wanted):
@@ -82,8 +102,8 @@ def run_client(gateway, user, test, name, command):
     return name, accounts.of_client(gateway, {each["id"] for each in made.values()}, report), time.monotonic() - began
 
 
-def run_all(gateway, mock, llama_server, clients):
-    user, test = set_up(gateway, mock, llama_server)
+def run_all(gateway, upstreams, clients):
+    user, test = set_up(gateway, *upstreams)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = [pool.submit(run_client, gateway, user, test, *client) for client in clients.items()]
         for result in results:
@@ -104,8 +124,9 @@ def main():
         try:
             started.append(mock := aimock(node_folder, folder))
             started.append(llama_server := llama(python, folder))
+            started.append(recording := recorder(python, folder))
             started.append(gateway := Gateway(binary, folder))
-            wrong = list(run_all(gateway, mock, llama_server, commands(python, node_folder, wanted)))
+            wrong = list(run_all(gateway, (mock, llama_server, recording), commands(python, node_folder, wanted)))
             if (status := gateway.stop()) != 0:
                 wrong.append(f"the gateway ends with {status}")
             if broken := gateway.verify():

@@ -49,6 +49,10 @@ def llama(python, folder):
     return Started("llama", [python, str(HERE / "llama.py"), str(Path(folder, "model.gguf"))], folder)
 
 
+def recorder(python, folder):
+    return Started("recorder", [python, str(HERE / "recorder.py")], folder)
+
+
 class Gateway(Started):
     def __init__(self, binary, folder):
         self.binary, self.data = binary, str(Path(folder, "data"))
