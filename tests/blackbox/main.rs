@@ -20,6 +20,7 @@ mod conventions;
 mod crashes;
 mod failed_calls;
 mod fair_queries;
+mod families;
 mod file_modes;
 mod hostile;
 mod http2_upstreams;

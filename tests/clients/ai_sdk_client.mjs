@@ -1,10 +1,13 @@
-// Vercel's AI SDK as it is installed, with its provider for OpenAI-compatible servers, against a gateway.
+// Vercel's AI SDK as it is installed, with its provider for OpenAI-compatible servers or, where the first argument says so,
+// for Anthropic, against a gateway.
 import assert from "node:assert/strict";
+import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, Output, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 import { CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, THINK, perBackend, report, saw, seen, test } from "./asked.mjs";
 
-const as = (apiKey) => createOpenAICompatible({
+const isAnthropic = process.argv[2] === "anthropic";
+const as = (apiKey) => isAnthropic ? createAnthropic({ baseURL: test.base_url, apiKey }) : createOpenAICompatible({
   name: "ledgerway", baseURL: test.base_url, apiKey, includeUsage: true, supportsStructuredOutputs: true,
 });
 const provider = as(test.rich_key);
@@ -75,18 +78,19 @@ async function aborted({ slow_model: model }) {
 async function refusals() {
   const ask = (key, model = test.backends[0].model) =>
     generateText({ model: as(key)(model), prompt: HELLO, maxOutputTokens: SHORT, maxRetries: 0 });
-  const refused = (asked, status, code) =>
+  const refused = (asked, status, code, type) =>
     assert.rejects(asked, (error) => {
       assert.ok(APICallError.isInstance(error), `${error}`);
-      assert.deepEqual([error.statusCode, error.data?.error.code], [status, code]);
+      const said = error.data?.error;
+      assert.deepEqual([error.statusCode, isAnthropic ? said.type : said.code], [status, isAnthropic ? type : code]);
       return true;
     });
-  await refused(ask("sgk_garbage"), 401, "invalid_api_key");
-  await refused(ask(test.rich_key, "no-such-model"), 404, "model_not_found");
-  await refused(ask(test.poor_key), 429, "insufficient_quota");
+  await refused(ask("sgk_garbage"), 401, "invalid_api_key", "authentication_error");
+  await refused(ask(test.rich_key, "no-such-model"), 404, "model_not_found", "not_found_error");
+  await refused(ask(test.poor_key), 429, "insufficient_quota", "rate_limit_error");
   seen.budget_refusals += 1;
   answered((await ask(test.rare_key)).usage);
-  await refused(ask(test.rare_key), 429, "rate_limit_exceeded");
+  await refused(ask(test.rare_key), 429, "rate_limit_exceeded", "rate_limit_error");
 }
 
 await perBackend(whole, streamed, toolCalls, structured, reasoning, aborted);

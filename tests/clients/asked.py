@@ -1,6 +1,8 @@
-"""What every Python client asks, and what it reports: CLIENT_TEST (JSON) says whom. Not a client itself."""
+"""What every Python client asks, and what it reports: CLIENT_TEST (JSON) says whom, the first argument in which dialect
+where the client speaks several. Not a client itself."""
 import json
 import os
+import sys
 from contextlib import contextmanager
 
 TEST = json.loads(os.environ["CLIENT_TEST"])
@@ -12,6 +14,12 @@ RESULT = "12 degrees"
 CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"],
         "additionalProperties": False}
 SECRET = "sk-upstream"
+DIALECT = sys.argv[1] if len(sys.argv) > 1 else "openai"
+ORIGIN = BASE_URL.removesuffix("/v1")
+# What Anthropic calls OpenAI's codes.
+ANTHROPIC_TYPES = {
+    "invalid_api_key": "authentication_error", "model_not_found": "not_found_error",
+    "insufficient_quota": "rate_limit_error", "rate_limit_exceeded": "rate_limit_error"}
 # Output tokens for an answer, and for one that is left in the middle.
 SHORT, LONG = 300, 10_000
 
@@ -42,6 +50,11 @@ def refused(kind, status, code=None):
         same(SECRET in repr(error), False, "the upstream's own words in a refusal")
     else:
         raise AssertionError(f"no {kind.__name__}")
+
+
+def said(code):
+    """A code of OpenAI's in the dialect that is spoken."""
+    return ANTHROPIC_TYPES[code] if DIALECT == "anthropic" else code
 
 
 def per_backend(*checks):

@@ -1,17 +1,21 @@
-"""LangChain's `langchain-openai` as it is installed, against a gateway."""
+"""LangChain's `langchain-openai` or `langchain-anthropic` as it is installed, against a gateway."""
+import anthropic
 import openai
-from asked import (BACKENDS, BASE_URL, CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
-                   refused, report, same, saw, seen)
+from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
+                   refused, report, said, same, saw, seen)
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 
 FUNCTION = {"name": TOOL, "description": "The weather", "parameters": CITY}
+ERRORS = {"openai": openai, "anthropic": anthropic}[DIALECT]
 
 
 def model(name, key="rich_key", **more):
-    secret = TEST.get(key, key)
-    return ChatOpenAI(**{"model": name, "base_url": BASE_URL, "api_key": secret, "max_tokens": SHORT, "timeout": 30,
-                         "stream_usage": True} | more)
+    given = {"model": name, "api_key": TEST.get(key, key), "max_tokens": SHORT, "timeout": 30, "stream_usage": True} | more
+    if DIALECT == "anthropic":
+        return ChatAnthropic(base_url=ORIGIN, **given)
+    return ChatOpenAI(base_url=BASE_URL, **given)
 
 
 def asking(text):
@@ -24,9 +28,9 @@ def answered(message):
 
 
 def whole(backend):
-    answer = answered(model(backend["model"], temperature=0.5).invoke(asking(HELLO)))
-    same((bool(answer.content), answer.response_metadata["model_name"]), (True, backend["model"]), "text and model")
-    same(answer.content, backend["text"] or answer.content, "text")
+    answer = answered(model(backend["model"], **({"temperature": 0.5} if DIALECT == "openai" else {})).invoke(asking(HELLO)))
+    same((bool(answer.text), answer.response_metadata["model_name"]), (True, backend["model"]), "text and model")
+    same(answer.text, backend["text"] or answer.text, "text")
 
 
 def streamed(backend):
@@ -34,7 +38,7 @@ def streamed(backend):
     total = parts[0]
     for part in parts[1:]:
         total += part
-    same(answered(total).content, backend["text"] or total.content, "streamed text")
+    same(answered(total).text, backend["text"] or total.text, "streamed text")
 
 
 def tools(backend):
@@ -49,21 +53,22 @@ def tools(backend):
     same((call["name"], call["args"]), (TOOL, backend["arguments"] or call["args"]), "tool call")
     conversation += [answer, ToolMessage(RESULT, tool_call_id=call["id"])]
     answer = answered(armed.invoke(conversation))
-    same((bool(answer.content), answer.tool_calls), (True, []), "an answer after the tool's result")
+    same((bool(answer.text), answer.tool_calls), (True, []), "an answer after the tool's result")
 
 
 def structured(backend):
     if backend["structured"]:
         schema = CITY | {"title": "City", "description": "Where"}
+        strict = {"strict": True} if DIALECT == "openai" else {}
         found = model(backend["model"]).with_structured_output(
-            schema, method="json_schema", strict=True, include_raw=True).invoke(asking(STRUCTURED))
+            schema, method="json_schema", include_raw=True, **strict).invoke(asking(STRUCTURED))
         answered(found["raw"])
         same((found["parsed"]["city"] in ("Paris", "Rome"), found["parsing_error"]), (True, None), "the parsed city")
 
 
 def reasoning(backend):
     if backend["thinks"]:
-        same(answered(model(backend["model"]).invoke(asking(THINK))).content, "Twelve.", "text after a thought")
+        same(answered(model(backend["model"]).invoke(asking(THINK))).text, "Twelve.", "text after a thought")
 
 
 def aborted(backend):
@@ -77,16 +82,16 @@ def aborted(backend):
 
 def refusals():
     name, ask = BACKENDS[0]["model"], asking(HELLO)
-    with refused(openai.AuthenticationError, 401, "invalid_api_key"):
+    with refused(ERRORS.AuthenticationError, 401, said("invalid_api_key")):
         model(name, "sgk_garbage").invoke(ask)
-    with refused(openai.NotFoundError, 404, "model_not_found"):
+    with refused(ERRORS.NotFoundError, 404, said("model_not_found")):
         model("no-such-model").invoke(ask)
-    with refused(openai.RateLimitError, 429, "insufficient_quota"):
+    with refused(ERRORS.RateLimitError, 429, said("insufficient_quota")):
         model(name, "poor_key", max_retries=2).invoke(ask)
     seen["budget_refusals"] += 1
     rare = model(name, "rare_key", max_retries=0)
     answered(rare.invoke(ask))
-    with refused(openai.RateLimitError, 429, "rate_limit_exceeded"):
+    with refused(ERRORS.RateLimitError, 429, said("rate_limit_exceeded")):
         rare.invoke(ask)
 
 

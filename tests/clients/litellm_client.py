@@ -1,10 +1,10 @@
-"""LiteLLM as it is installed, used as a client of a gateway."""
+"""LiteLLM as it is installed, used as a client of a gateway, in OpenAI's dialect or in Anthropic's."""
 import json
 import os
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network for prices otherwise
 import litellm
-from asked import (BACKENDS, BASE_URL, CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
+from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
                    refused, report, same, saw, seen)
 
 TOOLS = [{"type": "function", "function": {"name": TOOL, "description": "The weather", "parameters": CITY}}]
@@ -13,7 +13,7 @@ TOOLS = [{"type": "function", "function": {"name": TOOL, "description": "The wea
 def ask(model, messages, key="rich_key", **more):
     asked = {"max_tokens": SHORT, "max_retries": 0, "timeout": 30} | more
     return litellm.completion(
-        model=f"openai/{model}", api_base=BASE_URL, api_key=TEST.get(key, key), messages=messages, **asked)
+        model=f"{DIALECT}/{model}", api_base=ORIGIN if DIALECT == "anthropic" else BASE_URL, api_key=TEST.get(key, key), messages=messages, **asked)
 
 
 def asking(text):

@@ -14,7 +14,8 @@ from pathlib import Path
 import accounts
 from started import HERE, Gateway, aimock, llama, recorder, run
 
-PYTHON, NODE = ("openai", "langchain", "litellm", "pydantic_ai", "witness"), ("openai", "ai_sdk")
+PYTHON, NODE = ("openai", "langchain", "litellm", "pydantic_ai", "witness", "anthropic"), ("openai", "ai_sdk", "anthropic")
+IN_BOTH_DIALECTS = ("langchain", "litellm", "pydantic_ai")
 CLIENT_SECONDS, AT_ONCE = 120, 2
 TOOL, TEXT = "get_weather", "The quick brown fox jumps over the lazy dog"
 OUTPUT_MAX = 12_000
@@ -86,7 +87,9 @@ def set_up(gateway, mock, llama_server, recording):
 
 def commands(python, node_folder, wanted):
     every = {f"python {name}": [python, str(HERE / f"{name}_client.py")] for name in PYTHON}
+    every |= {f"python {name} anthropic": every[f"python {name}"] + ["anthropic"] for name in IN_BOTH_DIALECTS}
     every |= {f"node {name}": ["node", str(Path(node_folder, f"{name}_client.mjs"))] for name in NODE}
+    every["node ai_sdk anthropic"] = every["node ai_sdk"] + ["anthropic"]
     return {name: command for name, command in every.items() if not wanted or name in wanted}
 
 

@@ -54,9 +54,8 @@ pub use answer::TEXT;
 use answer::{Answer, Dialect, Reported};
 pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
-use responses::{
-    BEFORE_THE_CUT, Pieces, closed, flooding, leak, redirect, stalled, streamed_frames, too_many, whole, whole_answer,
-};
+use responses::{BEFORE_THE_CUT, flooding, leak, redirect, stalled, streamed_frames, too_many, whole_answer};
+pub(super) use responses::{Pieces, closed, in_pieces, whole};
 pub use tls::CERTIFICATE;
 
 /// One request as it arrived.

@@ -76,6 +76,24 @@ pub fn streamed_frames(frames: Vec<String>, between_words: Duration, cut: bool) 
     Response::builder().header("content-type", "text/event-stream").body(Pieces(body)).expect("an answer")
 }
 
+/// Pieces one after the other; `stays_open`: the body then has no end.
+pub fn in_pieces(content_type: &str, all: Vec<io::Result<Bytes>>, stays_open: bool) -> Response<Pieces> {
+    let (pieces, body) = mpsc::channel(1);
+    let mut sender = JoinSet::new();
+    sender.spawn(async move {
+        for piece in all {
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+        if stays_open {
+            pieces.closed().await;
+        }
+    });
+    sender.detach_all();
+    Response::builder().header("content-type", content_type).body(Pieces(body)).expect("an answer")
+}
+
 /// One word; the connection then stays open.
 pub fn stalled() -> Response<Pieces> {
     let (pieces, body) = mpsc::channel(2);
