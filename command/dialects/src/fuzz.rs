@@ -18,7 +18,8 @@ use serde_json::value::RawValue;
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [ProviderKind; 3] = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama];
+const DIALECTS: [ProviderKind; 4] =
+    [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama, ProviderKind::AzureOpenai];
 
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
@@ -47,6 +48,10 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
         ]),
         ProviderKind::Ollama => Corpus::golden("ollama/answers", extension)
             .knowing(&["error", "done_reason", "thinking", "tool_calls", "prompt_eval_count"]),
+        ProviderKind::AzureOpenai => Corpus::golden("azure_openai/answers", extension).knowing(&[
+            "error", "innererror", "usage", "choices", "prompt_filter_results", "content_filter_results",
+            "content_filter_offsets",
+        ]),
         ProviderKind::Simulator => panic!("it has no answers of its own"),
     }
 }

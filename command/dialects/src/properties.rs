@@ -11,7 +11,8 @@ use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
 /// All but the simulator, which speaks OpenAI's dialect.
-const DIALECTS: [ProviderKind; 3] = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama];
+const DIALECTS: [ProviderKind; 4] =
+    [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama, ProviderKind::AzureOpenai];
 const _: () = assert!(SURFACES.len() == Surface::ALL.len() && DIALECTS.len() + 1 == ProviderKind::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {

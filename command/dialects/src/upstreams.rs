@@ -104,6 +104,7 @@ upstreams! {
     openai => Openai = "openai",
     anthropic => Anthropic = "anthropic",
     ollama => Ollama = "ollama",
+    azure_openai => AzureOpenai = "azure_openai",
 }
 
 impl ProviderKind {
@@ -151,7 +152,8 @@ pub enum Transport {
 pub struct Endpoint {
     /// Added to the provider's `base_url`.
     pub path: fn(&Invocation<'_>) -> Cow<'static, str>,
-    /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint.
+    /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint. One with a slash at the
+    /// end must be nowhere in it.
     pub wrong_base_url_ends: &'static [&'static str],
     /// The settings of a provider that it takes: `api_version`, `region`. Others are refused.
     pub settings: &'static [&'static str],
@@ -177,7 +179,8 @@ pub struct Invocation<'a> {
 impl Endpoint {
     /// The suffix of this address that must not be there.
     pub fn wrong_end_of(&self, base_url: &str) -> Option<&'static str> {
-        self.wrong_base_url_ends.iter().find(|end| base_url.ends_with(**end)).copied()
+        let is_wrong = |end: &&&str| base_url.ends_with(**end) || end.ends_with('/') && base_url.contains(**end);
+        self.wrong_base_url_ends.iter().find(is_wrong).copied()
     }
 }
 
@@ -232,7 +235,7 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama"]);
+        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai"]);
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -249,6 +252,12 @@ mod tests {
             (ProviderKind::Ollama, "http://127.0.0.1:11434", None),
             (ProviderKind::Ollama, "http://127.0.0.1:11434/v1", Some("/v1")),
             (ProviderKind::Ollama, "http://127.0.0.1:11434/api/chat", Some("/api/chat")),
+            (ProviderKind::AzureOpenai, "https://r.openai.azure.com", None),
+            (ProviderKind::AzureOpenai, "https://proxy.example.com/azure", None),
+            (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai", Some("/openai")),
+            (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/openai/v1", Some("/openai/v1")),
+            (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai/deployments/d", Some("/openai/deployments/")),
+            (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/models", Some("/models")),
         ] {
             let endpoint = of(kind).endpoint().expect("it is called over HTTP");
             assert_eq!(endpoint.wrong_end_of(text), wrong, "{text}");

@@ -87,7 +87,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     says_everything_once(&top, text);
     let cap = |name: &str| top.get(name).filter(|value| *value != "null");
     match dialect {
-        ProviderKind::Openai => {
+        ProviderKind::Openai | ProviderKind::AzureOpenai => {
             let caps: Vec<_> = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(cap).collect();
             assert_eq!(caps, [CAP.to_string()], "{text}");
             let choices = top.get("n").map_or(1, |n| json::integer(n).unwrap_or(1));

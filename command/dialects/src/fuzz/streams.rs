@@ -12,7 +12,7 @@ use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_reques
 use super::answers::is_a_report;
 use super::*;
 
-pub static CORPORA: LazyLock<[Corpus; 3]> =
+pub static CORPORA: LazyLock<[Corpus; DIALECTS.len()]> =
     LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, stream_extension(dialect))));
 pub const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
 

@@ -42,7 +42,7 @@ struct Words<'d, 'i> {
 
 fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
     match dialect {
-        ProviderKind::Openai => Words {
+        ProviderKind::Openai | ProviderKind::AzureOpenai => Words {
             call_begins: Tedious::call_begins,
             event: Tedious::chunk,
             end: "data: [DONE]\n\n",

@@ -28,7 +28,8 @@ const HELD_FREE: usize = 48 * 1024;
 const REDACTION_STEPS_MAX: u64 = 1024 * 1024;
 
 static REFUSED: LazyLock<Corpus> = LazyLock::new(|| Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())));
-static ANSWERS: LazyLock<[Corpus; 3]> = LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
+static ANSWERS: LazyLock<[Corpus; DIALECTS.len()]> =
+    LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, "json")));
 
 const fn most(bytes: usize, per_byte: usize, free: usize) -> usize {
     bytes * per_byte + free

@@ -330,6 +330,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_prompt_that_azure_blocks_is_the_clients_and_its_limits_are_not() {
+        const BLOCKED: &str = r#"{"error":{"message":"The response was filtered due to the prompt triggering the policy","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"hate":{"filtered":true,"severity":"high"}}}}}"#;
+        let words = match read(ProviderKind::AzureOpenai, 400, ("x-none", ""), BLOCKED) {
+            UpstreamRefusalKind::Rejected(words) => words.redacted(&crate::Redactor::new([])),
+            kind => panic!("{kind:?}"),
+        };
+        assert_eq!((words.code.as_deref(), words.param.as_deref()), (Some("content_filter"), Some("prompt")));
+        assert!(matches!(in_band(ProviderKind::AzureOpenai, BLOCKED, true), UpstreamFault::Rejected(_)));
+        let limited = UpstreamRefusalKind::RateLimited { retry_after: Some(Duration::from_millis(6_543)) };
+        for (status, body, wanted) in [
+            (
+                429,
+                r#"{"error":{"code":"429","message":"Requests have exceeded the token rate limit"}}"#,
+                limited.clone(),
+            ),
+            (429, r#"{"error":{"code":"RateLimitReached","message":"m"}}"#, limited),
+            (429, r#"{"error":{"code":"insufficient_quota","message":"m"}}"#, UpstreamRefusalKind::OutOfMoney),
+            (401, r#"{"error":{"code":"401","message":"invalid subscription key"}}"#, UpstreamRefusalKind::Credentials),
+            (404, r#"{"error":{"code":"DeploymentNotFound","message":"m"}}"#, UpstreamRefusalKind::BadRequest),
+        ] {
+            assert_eq!(read(ProviderKind::AzureOpenai, status, ("retry-after-ms", "6543"), body), wanted, "{body}");
+        }
+    }
+
     /// Holds: http.upstream-rejected
     #[test]
     fn of_a_rejection_that_is_cut_off_the_beginning_is_told() {

@@ -37,7 +37,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
         required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
-            "With /v1 for openai, the bare origin for anthropic and ollama. To change its scheme, host or port, also \
+            "With /v1 for openai, the bare origin for anthropic, ollama and azure_openai. To change its scheme, host or port, also \
                  send api_key: a new one, or null to remove it",
         ),
         optional("api_key", values::api_key())
@@ -63,7 +63,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         replied("output_cap_field_given", schema::boolean())
             .meaning("True if output_cap_field is set: every cap is sent under that name"),
         defaulting("allowed_fields", values::allowed_fields(), json!([]))
-            .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kind openai"),
+            .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kinds openai and \
+                      azure_openai"),
         optional("api_version", values::word())
             .meaning("The version of the API, where an address has several. Only for kind azure_openai"),
         optional("region", values::word())

@@ -132,6 +132,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
             "/v1/messages",
             &[("anthropic-version", "2023-06-01"), ("x-api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")],
         ),
+        (ProviderKind::AzureOpenai, "/openai/v1/chat/completions", &[("api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")]),
     ] {
         let mut sent = sent();
         Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());

@@ -71,7 +71,7 @@ impl Rules for Provider {
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
                 let kind = &self.kind;
                 let reason = format!(
-                    "is only for kind openai: a request to {kind} is translated, and fields unknown to it are left out"
+                    "is only for kinds openai and azure_openai: a request to {kind} is translated, and fields unknown to it are left out"
                 );
                 ("allowed_fields", reason)
             }
@@ -220,8 +220,7 @@ mod tests {
         let none = change(&json!({ "allowed_fields": [] }));
         given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
         let anthropic = Provider { kind: ProviderKind::Anthropic.into(), ..openai("https://api.example.com") };
-        let reason =
-            "is only for kind openai: a request to anthropic is translated, and fields unknown to it are left out";
+        let reason = "is only for kinds openai and azure_openai: a request to anthropic is translated, and fields unknown to it are left out";
         let not_taken = || refused("allowed_fields", reason);
         given([created(anthropic.clone())]).when(allow()).then_refused(not_taken());
         let created = Provider { allowed_fields, ..anthropic };
