@@ -18,8 +18,13 @@ use serde_json::value::RawValue;
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [ProviderKind; 4] =
-    [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama, ProviderKind::AzureOpenai];
+const DIALECTS: [ProviderKind; 5] = [
+    ProviderKind::Openai,
+    ProviderKind::Anthropic,
+    ProviderKind::Ollama,
+    ProviderKind::AzureOpenai,
+    ProviderKind::Cohere,
+];
 
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
@@ -51,6 +56,17 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
         ProviderKind::AzureOpenai => Corpus::golden("azure_openai/answers", extension).knowing(&[
             "error", "innererror", "usage", "choices", "prompt_filter_results", "content_filter_results",
             "content_filter_offsets",
+        ]),
+        ProviderKind::Cohere => Corpus::golden("cohere/answers", extension).knowing(&[
+            "error",
+            "message",
+            "tool_plan",
+            "thinking",
+            "tool_calls",
+            "finish_reason",
+            "billed_units",
+            "tokens",
+            "cached_tokens",
         ]),
         ProviderKind::Simulator => panic!("it has no answers of its own"),
     }

@@ -11,8 +11,13 @@ use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
 /// All but the simulator, which speaks OpenAI's dialect.
-const DIALECTS: [ProviderKind; 4] =
-    [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama, ProviderKind::AzureOpenai];
+const DIALECTS: [ProviderKind; 5] = [
+    ProviderKind::Openai,
+    ProviderKind::Anthropic,
+    ProviderKind::Ollama,
+    ProviderKind::AzureOpenai,
+    ProviderKind::Cohere,
+];
 const _: () = assert!(SURFACES.len() == Surface::ALL.len() && DIALECTS.len() + 1 == ProviderKind::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {

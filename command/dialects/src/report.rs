@@ -24,11 +24,39 @@ pub fn count(value: &str) -> Option<u64> {
     Some(count.min(COUNT_MAX))
 }
 
-/// Saturates where 64 bits are too few.
+/// A JSON number with a fraction or an exponent, digit by digit, so that none is lost. Saturates where 64 bits are too few.
 fn rounded_up(text: &str) -> Option<u64> {
-    let number: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is not negative, and saturates")]
-    (number >= 0.0).then(|| number.ceil() as u64)
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (mantissa, is_negative) = mantissa.strip_prefix('-').map_or((mantissa, false), |positive| (positive, true));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    if whole.is_empty() || !digits().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits().filter(|digit| *digit != b'0').count();
+    if significant == 0 || is_negative {
+        return (significant == 0).then_some(0);
+    }
+    let (is_small, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => (true, exponent),
+        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+    };
+    if exponent.is_empty() || !exponent.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    // An exponent that no `usize` holds is beyond every number of digits.
+    let exponent: usize = exponent.parse().unwrap_or(usize::MAX);
+    let units = if is_small { whole.len().saturating_sub(exponent) } else { whole.len().saturating_add(exponent) };
+    let mut value = 0_u64;
+    for digit in digits().take(units) {
+        value = value.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    }
+    let missing = units.saturating_sub(whole.len() + fraction.len());
+    for _ in 0..missing.min(20) {
+        value = value.saturating_mul(10);
+    }
+    let has_rest = digits().skip(units).any(|digit| digit != b'0');
+    Some(value.saturating_add(u64::from(has_rest)))
 }
 
 /// All reports so far. A single report stays byte for byte. They are kept as text, because a tree takes twenty times
@@ -206,6 +234,35 @@ mod tests {
         let mut all = Reports::default();
         assert!(reports.iter().all(|report| all.add(report)));
         all.whole().expect("a report")
+    }
+
+    #[test]
+    fn a_count_is_rounded_up_from_its_digits() {
+        for (text, wanted) in [
+            ("12.0", Some(12)),
+            ("12.000000000000000000001", Some(13)),
+            ("0.0", Some(0)),
+            ("-0.0", Some(0)),
+            ("0e999999999999999999999", Some(0)),
+            ("1.25e1", Some(13)),
+            ("1.25E+2", Some(125)),
+            ("1e3", Some(1_000)),
+            ("15e-1", Some(2)),
+            ("1e-400", Some(1)),
+            ("1e-99999999999999999999999", Some(1)),
+            ("9007199254.0", Some(9_007_199_254)),
+            ("1e999", Some(COUNT_MAX)),
+            ("1e99999999999999999999999", Some(COUNT_MAX)),
+            ("0.000000001e30", Some(COUNT_MAX)),
+            ("99999999999999999999", Some(COUNT_MAX)),
+            ("-1", None),
+            ("-1.5", None),
+            (r#""12""#, None),
+            ("true", None),
+            ("null", None),
+        ] {
+            assert_eq!(count(text), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -105,6 +105,7 @@ upstreams! {
     anthropic => Anthropic = "anthropic",
     ollama => Ollama = "ollama",
     azure_openai => AzureOpenai = "azure_openai",
+    cohere => Cohere = "cohere",
 }
 
 impl ProviderKind {
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai"]);
+        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere"]);
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -252,6 +253,8 @@ mod tests {
             (ProviderKind::Ollama, "http://127.0.0.1:11434", None),
             (ProviderKind::Ollama, "http://127.0.0.1:11434/v1", Some("/v1")),
             (ProviderKind::Ollama, "http://127.0.0.1:11434/api/chat", Some("/api/chat")),
+            (ProviderKind::Cohere, "https://api.cohere.com", None),
+            (ProviderKind::Cohere, "https://api.cohere.com/v2", Some("/v2")),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com", None),
             (ProviderKind::AzureOpenai, "https://proxy.example.com/azure", None),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai", Some("/openai")),

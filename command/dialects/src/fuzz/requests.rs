@@ -96,7 +96,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             let asks = json::field(options, "include_usage").and_then(json::boolean);
             assert_eq!(asks, request.facts.streamed.then_some(true).or(asks), "{text}");
         }
-        ProviderKind::Anthropic => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
+        ProviderKind::Anthropic | ProviderKind::Cohere => assert_eq!(cap("max_tokens"), Some(&*CAP.to_string()), "{text}"),
         ProviderKind::Ollama => {
             let options = top.get("options").unwrap_or_default();
             assert_eq!(json::field(options, "num_predict"), Some(&*CAP.to_string()), "{text}");

@@ -60,6 +60,12 @@ fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
             end: r#"{"done":true,"done_reason":"stop","eval_count":1}"#,
             answer: Tedious::last_turn,
         },
+        ProviderKind::Cohere => Words {
+            call_begins: Tedious::cohere_call,
+            event: Tedious::cohere_event,
+            end: r#"data: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
+            answer: Tedious::cohere_answer,
+        },
         ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
 }
@@ -249,6 +255,43 @@ impl<'d, 'i> Tedious<'d, 'i> {
     fn last_turn(&mut self) -> String {
         let turn = self.turn();
         format!(r#"{turn},"done":true,"prompt_eval_count":{},"eval_count":1"#, self.dice.byte())
+    }
+
+    fn cohere_call(&mut self) -> String {
+        let (id, call) = (self.maybe(Self::id), self.name());
+        format!(
+            r#""type":"tool-call-start","index":0,"delta":{{"message":{{"tool_calls":{{{id}"function":{{{call}}}}}}}}}"#
+        )
+    }
+
+    fn cohere_event(&mut self) -> String {
+        match self.dice.below(6) {
+            0 => self.cohere_call(),
+            1 => {
+                let arguments = self.arguments();
+                format!(
+                    r#""type":"tool-call-delta","index":0,"delta":{{"message":{{"tool_calls":{{"function":{{{arguments}}}}}}}}}"#
+                )
+            }
+            2 => format!(r#""type":"tool-plan-delta","delta":{{"message":{{"tool_plan":{}}}}}"#, self.string()),
+            3 => {
+                format!(
+                    r#""type":"content-start","delta":{{"message":{{"content":{{"thinking":{}}}}}}}"#,
+                    self.string()
+                )
+            }
+            4 => format!(r#""type":"content-delta","delta":{{"message":{{"content":{{"text":{}}}}}}}"#, self.string()),
+            _ => r#""type":"citation-start","delta":{}"#.to_owned(),
+        }
+    }
+
+    fn cohere_answer(&mut self) -> String {
+        let content = self.many(Self::part);
+        let calls = self.many(|this| this.object(Self::call));
+        let (plan, usage) = (self.string(), self.report());
+        format!(
+            r#""id":"a","message":{{"tool_plan":{plan},"content":[{content}],"tool_calls":[{calls}]}},"usage":{usage}"#
+        )
     }
 
     fn event(&mut self) -> String {

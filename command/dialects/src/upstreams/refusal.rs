@@ -62,10 +62,14 @@ pub fn read_refusal(
         402 => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
+        // Cohere: the request or the response has a token that is denied.
+        498 if kind == ProviderKind::Cohere => {
+            UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error))
+        }
         400 | 413 | 422 => UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error)),
         401 | 403 | 407 => UpstreamRefusalKind::Credentials,
         429 => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
-        408 | 409 | 424 | 425 | 498 | 500..=599 => UpstreamRefusalKind::Transient { retry_after: retry_after() },
+        408 | 409 | 424 | 425 | 498 | 499 | 500..=599 => UpstreamRefusalKind::Transient { retry_after: retry_after() },
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
@@ -327,6 +331,32 @@ mod tests {
         ] {
             let fault = in_band(dialect, text, true);
             assert_eq!(matches!(fault, UpstreamFault::Rejected(_)), is_the_clients, "{text}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn coheres_limits_are_not_the_clients_and_denied_tokens_are() {
+        use UpstreamRefusalKind::{Credentials, OutOfMoney, RateLimited, Transient};
+        let text = |sentence: &str| format!(r#"{{"id":"x","message":"{sentence}"}}"#);
+        let trial = "You are using a Trial key, which is limited to";
+        for (status, body, wanted) in [
+            (429, text(&format!("{trial} 20 API calls / minute. You can")), RateLimited { retry_after: None }),
+            (429, text(&format!("{trial} 1000 API calls / month. You can")), OutOfMoney),
+            (429, text("trial token rate limit exceeded"), RateLimited { retry_after: None }),
+            (402, text("Please add or update your payment method"), OutOfMoney),
+            (401, text("invalid api token"), Credentials),
+            (499, text("request was cancelled"), Transient { retry_after: None }),
+        ] {
+            assert_eq!(read(ProviderKind::Cohere, status, ("x-none", ""), &body), wanted, "{body}");
+        }
+        for (status, sentence) in [(400, "too many tokens"), (422, "no"), (498, "denied token")] {
+            match read(ProviderKind::Cohere, status, ("x-none", ""), &text(sentence)) {
+                UpstreamRefusalKind::Rejected(words) => {
+                    let words = words.redacted(&crate::Redactor::new([]));
+                    assert_eq!(words.message.as_deref(), Some(sentence));
+                }
+                kind => panic!("{kind:?}"),
+            }
         }
     }
 

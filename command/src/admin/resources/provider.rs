@@ -37,7 +37,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
         required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
-            "With /v1 for openai, the bare origin for anthropic, ollama and azure_openai. To change its scheme, host or port, also \
+            "With /v1 for openai, the bare origin for anthropic, ollama, azure_openai and cohere. To change its scheme, host or port, also \
                  send api_key: a new one, or null to remove it",
         ),
         optional("api_key", values::api_key())
