@@ -18,13 +18,19 @@ use serde_json::value::RawValue;
 use super::*;
 
 const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
-const DIALECTS: [ProviderKind; 5] = [
-    ProviderKind::Openai,
-    ProviderKind::Anthropic,
-    ProviderKind::Ollama,
-    ProviderKind::AzureOpenai,
-    ProviderKind::Cohere,
-];
+/// All kinds but the simulator, which speaks OpenAI's dialect.
+pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
+    let mut dialects = [ProviderKind::Simulator; ProviderKind::ALL.len() - 1];
+    let (mut at, mut found) = (0, 0);
+    while at < ProviderKind::ALL.len() {
+        if !matches!(ProviderKind::ALL[at], ProviderKind::Simulator) {
+            dialects[found] = ProviderKind::ALL[at];
+            found += 1;
+        }
+        at += 1;
+    }
+    dialects
+};
 
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
@@ -58,15 +64,12 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
             "content_filter_offsets",
         ]),
         ProviderKind::Cohere => Corpus::golden("cohere/answers", extension).knowing(&[
-            "error",
-            "message",
-            "tool_plan",
-            "thinking",
-            "tool_calls",
-            "finish_reason",
-            "billed_units",
-            "tokens",
+            "error", "message", "tool_plan", "thinking", "tool_calls", "finish_reason", "billed_units", "tokens",
             "cached_tokens",
+        ]),
+        ProviderKind::Gemini => Corpus::golden("gemini/answers", extension).knowing(&[
+            "error", "promptFeedback", "blockReason", "finishReason", "functionCall", "thought", "thoughtSignature",
+            "usageMetadata", "thoughtsTokenCount", "cachedContentTokenCount", "logprobsResult",
         ]),
         ProviderKind::Simulator => panic!("it has no answers of its own"),
     }

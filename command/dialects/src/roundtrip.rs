@@ -101,16 +101,95 @@ fn what_another_thought_before_it_called_comes_back_as_it_said_it() {
     }
 }
 
+const GEMINI_3: &str = "gemini-3-pro-preview";
+
+/// The parts of the model's turn in the body that Gemini gets after a client's turns.
+fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
+    let body = json!({"model": MODEL, "messages": messages}).to_string();
+    let target = OutboundTarget {
+        model,
+        output_cap: UpstreamCap { tokens: 9, field: None },
+        context_window: None,
+        system_prefix: None,
+        allowed_fields: &crate::NO_FIELDS,
+    };
+    let request = ClientRequest::parse(surface, body.into()).unwrap();
+    let mut body: Value =
+        serde_json::from_slice(&request.upstream_body(ProviderKind::Gemini, &target).unwrap()).unwrap();
+    body["contents"][1]["parts"].take()
+}
+
+/// Holds: inf.reasoning, inf.tools
+#[test]
+fn what_gemini_signed_comes_back_to_it_unchanged() {
+    for name in ["tools.json", "reasoning.json"] {
+        let body = stored(&format!("gemini/answers/{name}"));
+        let given = serde_json::from_slice::<Value>(&body).unwrap()["candidates"][0]["content"]["parts"].take();
+        // Thoughts without a signature stay behind, and the signature of a text follows it.
+        let given: Vec<_> = given.as_array().unwrap().iter().filter(|part| part.get("thought").is_none()).collect();
+        let output = native_output(ProviderKind::Gemini, body);
+        let messages = json!([{"role": "user", "content": "weather?"}, {"role": "assistant", "content": output}]);
+        let parts = gemini_parts(Surface::Native, &messages, GEMINI_3);
+        match name {
+            "tools.json" => assert_eq!(parts, json!(given)),
+            _ => assert_eq!(parts, json!([{"text": "42"}, {"text": "", "thoughtSignature": "c2lnLXRleHQ="}])),
+        }
+    }
+}
+
+/// Holds: inf.reasoning, inf.tools
+#[test]
+fn a_signed_call_goes_through_clients_of_either_surface_whole_and_streamed() {
+    let whole = stored("gemini/answers/tools.json");
+    let answer = read_whole(ProviderKind::Gemini, Surface::OpenAi, whole).unwrap();
+    let usage = usage(&answer.metered);
+    let rendered: Value = serde_json::from_slice(&answer.render(&receipt(&usage, &answer.metered))).unwrap();
+    let message = rendered["choices"][0]["message"].clone();
+    let google = json!({"google": {"thought_signature": "c2lnLWNhbGw="}});
+    assert_eq!(message["tool_calls"][0]["extra_content"], google);
+    let messages = json!([{"role": "user", "content": "weather?"}, message]);
+    let parts = gemini_parts(Surface::OpenAi, &messages, GEMINI_3);
+    assert_eq!(parts[0]["thoughtSignature"], "c2lnLWNhbGw=");
+    assert_eq!(parts[1].get("thoughtSignature"), None);
+    let streamed = streamed_output(ProviderKind::Gemini, &stored("gemini/answers/thinking_and_tools.sse"));
+    assert_eq!(streamed[2]["signature"], "c2lnLWNhbGw=");
+    let sent = sent_back(&streamed, ProviderKind::Openai);
+    assert_eq!(sent["tool_calls"][0]["extra_content"], google);
+    assert_eq!(sent["tool_calls"][1].get("extra_content"), None);
+    // Google's own OpenAI endpoint says it in the same place.
+    let body = json!({"choices": [{"index": 0, "message": sent, "finish_reason": "tool_calls"}]});
+    let output = native_output(ProviderKind::Openai, body.to_string().into());
+    assert!(output.to_string().contains(r#""signature":"c2lnLWNhbGw=""#), "{output}");
+}
+
+#[test]
+fn a_call_that_gemini_did_not_sign_is_marked_where_it_would_be_refused() {
+    let call = |id| json!({"type": "tool_call", "id": id, "name": "f", "arguments": {}});
+    let foreign = json!({"type": "reasoning", "text": "hm", "signature": "c2ln"});
+    let messages = json!([{"role": "user", "content": "x"},
+        {"role": "assistant", "content": [foreign, call("a"), call("b")]}]);
+    let parts = gemini_parts(Surface::Native, &messages, GEMINI_3);
+    assert_eq!(parts[0]["thoughtSignature"], "skip_thought_signature_validator");
+    assert_eq!(parts[1], json!({"functionCall": {"id": "b", "name": "f", "args": {}}}));
+    let parts = gemini_parts(Surface::Native, &messages, "gemini-2.5-pro");
+    assert_eq!(
+        parts,
+        json!([{"functionCall": {"name": "f", "args": {}}}, {"functionCall": {"name": "f", "args": {}}}])
+    );
+}
+
 #[test]
 fn thoughts_go_only_where_they_are_taken() {
     let call = json!({"type": "tool_call", "id": "c", "name": "f", "arguments": {}});
     let signed = json!({"type": "reasoning", "text": "hm", "signature": "c2ln"});
+    let of_gemini = json!({"type": "reasoning", "text": "hm", "signature": "gemini:c2ln"});
     let plain = json!({"type": "reasoning", "text": "hm"});
     let text = json!({"type": "text", "text": "so"});
     for (output, dialect) in [
         (json!([signed, text, call]), ProviderKind::Openai),
         (json!([plain, text]), ProviderKind::Openai),
         (json!([plain, text, call]), ProviderKind::Anthropic),
+        (json!([of_gemini, text, call]), ProviderKind::Anthropic),
     ] {
         let sent = sent_back(&output, dialect).to_string();
         assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");

@@ -106,6 +106,7 @@ upstreams! {
     ollama => Ollama = "ollama",
     azure_openai => AzureOpenai = "azure_openai",
     cohere => Cohere = "cohere",
+    gemini => Gemini = "gemini",
 }
 
 impl ProviderKind {
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere"]);
+        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini"]);
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -261,6 +262,9 @@ mod tests {
             (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/openai/v1", Some("/openai/v1")),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai/deployments/d", Some("/openai/deployments/")),
             (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/models", Some("/models")),
+            (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta", None),
+            (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/models", Some("/models")),
+            (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/openai", Some("/openai")),
         ] {
             let endpoint = of(kind).endpoint().expect("it is called over HTTP");
             assert_eq!(endpoint.wrong_end_of(text), wrong, "{text}");

@@ -186,7 +186,7 @@ pub struct Provider {
     pub provider_id: ProviderId,
     pub name: String,
     pub kind: ProviderKindName,
-    /// Usually ends in `/v1` for `openai`, is the bare origin for `anthropic`, `ollama`, `azure_openai` and `cohere`, and is absent for the simulator.
+    /// Without the path of an endpoint; absent for the simulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// The tenant that brought it, and that alone it serves; absent if it serves all.

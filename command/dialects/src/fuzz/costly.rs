@@ -89,8 +89,9 @@ fn read_and_sent(surface: Surface, body: &str) {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
     };
+    let bodies = request.upstream_bodies();
     for dialect in DIALECTS {
-        let _ = request.upstream_body(dialect, &target);
+        let _ = bodies.body(dialect, &target);
     }
 }
 

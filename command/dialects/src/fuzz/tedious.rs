@@ -66,6 +66,12 @@ fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
             end: r#"data: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
             answer: Tedious::cohere_answer,
         },
+        ProviderKind::Gemini => Words {
+            call_begins: Tedious::candidates,
+            event: Tedious::candidates,
+            end: "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
+            answer: Tedious::candidates,
+        },
         ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
 }
@@ -292,6 +298,28 @@ impl<'d, 'i> Tedious<'d, 'i> {
         format!(
             r#""id":"a","message":{{"tool_plan":{plan},"content":[{content}],"tool_calls":[{calls}]}},"usage":{usage}"#
         )
+    }
+
+    /// A response of Gemini.
+    fn candidates(&mut self) -> String {
+        let candidates = self.many(|this| {
+            let parts = this.many(|this| this.object(Self::gemini_part));
+            format!(r#"{{"content":{{"parts":[{parts}]}},"index":0,"finishReason":"STOP"}}"#)
+        });
+        let usage = self.report();
+        format!(r#""responseId":"r","candidates":[{candidates}],"usageMetadata":{usage}"#)
+    }
+
+    fn gemini_part(&mut self) -> String {
+        let signature = self.maybe(|this| format!(r#""thoughtSignature":{}"#, this.string()));
+        match self.dice.below(4) {
+            0 => format!(r#"{signature}"text":{}"#, self.string()),
+            1 => format!(r#"{signature}"thought":true,"text":{}"#, self.string()),
+            _ => {
+                let (id, name) = (self.id(), self.name());
+                format!(r#"{signature}"functionCall":{{{id},{name},"args":{{"a":{}}}}}"#, self.string())
+            }
+        }
     }
 
     fn event(&mut self) -> String {

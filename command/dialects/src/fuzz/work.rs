@@ -141,8 +141,9 @@ fn a_request_costs_in_proportion_to_its_length() {
         let cap_field = CAP_FIELDS[dice.below(3)];
         in_measure(body.len(), || {
             let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };
+            let bodies = request.upstream_bodies();
             for dialect in DIALECTS {
-                let Ok(sent) = request.upstream_body(dialect, &target(cap_field, None)) else { continue };
+                let Ok(sent) = bodies.body(dialect, &target(cap_field, None)) else { continue };
                 is_in_measure("are sent", sent.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
             }
         });

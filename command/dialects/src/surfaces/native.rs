@@ -100,6 +100,9 @@ struct OutputToolCall<'a> {
     id: &'a str,
     name: &'a str,
     arguments_delta: &'a str,
+    /// In the first piece of a signed call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
 }
 
 impl StreamWriter for Writer {
@@ -124,13 +127,13 @@ impl StreamWriter for Writer {
             DeltaKind::Reasoning(text) => piece.text = text,
             DeltaKind::Signature(signature) => piece.signature = Some(signature),
             DeltaKind::Redacted(data) => piece.redacted = Some(data),
-            DeltaKind::CallBegins { id, name, .. } => {
+            DeltaKind::CallBegins { id, name, signature, .. } => {
                 written.calls.push((id.to_owned(), name.to_owned()));
-                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: "" });
+                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: "", signature });
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 let (id, name) = written.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
-                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: piece });
+                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: piece, signature: None });
             }
             DeltaKind::Logprobs(logprobs) => {
                 (piece.r#type, piece.logprobs) = ("text", serde_json::from_str(logprobs).ok());

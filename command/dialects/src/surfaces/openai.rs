@@ -62,8 +62,8 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ToolImage => "messages[].content",
         Feature::User => "user",
         Feature::TopK => "top_k",
+        Feature::SignedCall => "messages[].tool_calls[].extra_content",
         Feature::SignedReasoning
-        | Feature::SignedCall
         | Feature::ToolError
         | Feature::Document
         | Feature::CachePoint => return None,

@@ -55,13 +55,14 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::EarlierReasoning
+        | Feature::SignedCall
         | Feature::ImageUrl
         | Feature::InlineImage
         | Feature::ImageDetail
         | Feature::ToolImage
         | Feature::User => Treatment::Translated,
         // Reasoning of another dialect; and the text of a tool's result says that it failed.
-        Feature::SignedReasoning | Feature::SignedCall | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
+        Feature::SignedReasoning | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
         Feature::TopK | Feature::ReasoningBudget | Feature::Document => Treatment::Refused,
     }
 }

@@ -14,6 +14,8 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes of an error body that are read.
 pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+/// Details of an error that are read. Google's errors have at most a few.
+const DETAILS_MAX: usize = 16;
 /// Longest error code that is read. Known codes are far shorter.
 const WORD_BYTES_MAX: usize = 256;
 /// Characters of a message that are searched for a complaint about the key. What follows may repeat the prompt.
@@ -111,7 +113,7 @@ impl<'a> ErrorBody<'a> {
         let error = error.unwrap_or(body);
         let [details, code, kind, status, error_code, message, error_text] =
             json::find(error, ["details", "code", "type", "status", "error_code", "message", "error"]);
-        let detail_codes = json::find(details.unwrap_or_default(), ["code", "error_code", "reason", "type"]);
+        let detail_codes = codes_of(details.unwrap_or_default());
         let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
         let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
         Self { body, error, codes: [code, status], messages: [message, error_text], words: words.collect(), text }
@@ -134,8 +136,10 @@ impl<'a> ErrorBody<'a> {
 
     /// True if the error blames the key. Gemini, xAI and some proxies answer a wrong key with 400.
     fn is_about_credentials(&self) -> bool {
-        const CODES: [&str; 5] = [
-            "API_KEY_INVALID", "authentication_error", "invalid_api_key", "invalid_authentication", "permission_error",
+        // `FAILED_PRECONDITION` is Google's word for an account without billing, or in a country without its service.
+        const CODES: [&str; 6] = [
+            "API_KEY_INVALID", "FAILED_PRECONDITION", "authentication_error", "invalid_api_key",
+            "invalid_authentication", "permission_error",
         ];
         if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;
@@ -154,6 +158,18 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
+/// The codes in the details of an error: an object, or Google's list, of which the first that gives a reason counts.
+fn codes_of(details: &str) -> [Option<&str>; 4] {
+    let codes = |details| json::find(details, ["code", "error_code", "reason", "type"]);
+    match json::kind(details) {
+        json::Kind::Array => {
+            let mut each = json::elements(details).map_while(Result::ok).take(DETAILS_MAX).map(codes);
+            each.find(|codes| codes.iter().any(Option::is_some)).unwrap_or_default()
+        }
+        _ => codes(details),
+    }
+}
+
 /// True for codes of an account without money, for which a retry is useless.
 pub fn is_out_of_money(word: &str) -> bool {
     [
@@ -167,6 +183,7 @@ pub fn is_out_of_money(word: &str) -> bool {
         "contract_spend_limit_reached",
         "organization_on_hold",
         "payment_required",
+        "BILLING_DISABLED",
     ]
     .contains(&word)
 }
@@ -266,7 +283,21 @@ mod tests {
         ] {
             assert_eq!(read(dialect, status, none, body), UpstreamRefusalKind::OutOfMoney, "{status} {body}");
         }
+        for (status, body) in [
+            (
+                429,
+                r#"{"error":{"code":429,"message":"Your prepayment credits are depleted. Please go to AI Studio.","status":"RESOURCE_EXHAUSTED"}}"#,
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.Help"},{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"BILLING_DISABLED","domain":"googleapis.com"}]}}"#,
+            ),
+        ] {
+            assert_eq!(read(ProviderKind::Gemini, status, none, body), UpstreamRefusalKind::OutOfMoney, "{body}");
+        }
         let limited = UpstreamRefusalKind::RateLimited { retry_after: None };
+        let too_fast = r#"{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED"}}"#;
+        assert_eq!(read(ProviderKind::Gemini, 429, none, too_fast), limited);
         assert_eq!(read(Openai, 429, none, r#"{"error":{"code":"rate_limit_exceeded"}}"#), limited);
         assert_eq!(read(Openai, 429, none, "<html>insufficient_quota</html>"), limited);
     }
@@ -300,6 +331,8 @@ mod tests {
             r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***yz."}"#,
             r#"[{"error":{"code":400,"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
             r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            r#"{"error":{"code":400,"message":"API key expired. Please renew the API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#,
+            r#"{"error":{"code":400,"message":"User location is not supported for the API use without a billing account linked.","status":"FAILED_PRECONDITION"}}"#,
             r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
         ] {
             let kind = read(ProviderKind::Openai, 400, ("x-none", ""), body);

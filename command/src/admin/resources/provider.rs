@@ -37,8 +37,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
         required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
-            "With /v1 for openai, the bare origin for anthropic, ollama, azure_openai and cohere. To change its scheme, host or port, also \
-                 send api_key: a new one, or null to remove it",
+            "Without the path of an endpoint: usually with /v1 for openai, with /v1beta for gemini, the bare origin for \
+                 other kinds. To change its scheme, host or port, also send api_key: a new one, or null to remove it",
         ),
         optional("api_key", values::api_key())
             .hidden()

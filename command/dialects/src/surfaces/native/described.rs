@@ -94,7 +94,11 @@ fn image() -> Shape {
 }
 
 fn tool_call() -> Shape {
-    let call = || kind("tool_call").required("id", schema::string()).required("name", schema::string());
+    let call = || {
+        let call = kind("tool_call").required("id", schema::string()).required("name", schema::string());
+        let signature = schema::described(maybe(schema::string()), "As the response had it");
+        call.optional("signature", signature)
+    };
     let raw = schema::described(schema::string(), "The model's text, if it does not parse as JSON");
     schema::either([
         call().optional("arguments", schema::any()).closed(),
@@ -181,7 +185,10 @@ fn output() -> Shape {
     let thought = kind("reasoning").required("text", schema::string());
     schema::either([
         kind("text").required("text", schema::string()).open(),
-        call.required("arguments", schema::any()).optional("arguments_raw", schema::string()).open(),
+        call.required("arguments", schema::any())
+            .optional("arguments_raw", schema::string())
+            .optional("signature", schema::string())
+            .open(),
         thought.optional("signature", schema::string()).optional("redacted", schema::string()).open(),
     ])
 }

@@ -176,8 +176,18 @@ fn tool_call(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
         id,
         name: function.required_string("name")?.into_owned(),
         arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
-        signature: None,
+        signature: signature(&mut call)?,
     }))
+}
+
+/// `extra_content.google.thought_signature`, where Google's own OpenAI endpoint has it.
+fn signature(call: &mut Fields<'_, '_>) -> Result<Option<String>, Refusal> {
+    let path = call.path().field("extra_content");
+    let Some(extra) = call.raw("extra_content") else { return Ok(None) };
+    let google_path = path.field("google");
+    let Some(google) = Fields::read(extra, &path)?.raw("google") else { return Ok(None) };
+    let signature = Fields::read(google, &google_path)?.string("thought_signature")?;
+    Ok(signature.filter(|signature| !signature.is_empty()).map(Into::into))
 }
 
 /// The `function` of a tool, a call or a choice whose type is `function` or absent.

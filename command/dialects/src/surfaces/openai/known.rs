@@ -23,7 +23,7 @@ const fn object(
 const FUNCTION: KnownObject = object(&["arguments", "description", "name", "parameters", "strict"], &[]);
 const CUSTOM: KnownObject = object(&["description", "format", "input", "name"], &[]);
 const FUNCTIONS: &[(&str, &KnownObject)] = &[("function", &FUNCTION), ("custom", &CUSTOM)];
-const TOOL: KnownObject = object(&["custom", "function", "id", "index", "type"], FUNCTIONS);
+const TOOL: KnownObject = object(&["custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
 const TOOL_CHOICE: KnownObject = object(&["allowed_tools", "custom", "function", "mode", "tools", "type"], FUNCTIONS);
 const JSON_SCHEMA: KnownObject = object(&["description", "name", "schema", "strict"], &[]);
 const RESPONSE_FORMAT: KnownObject = object(&["json_schema", "type"], &[("json_schema", &JSON_SCHEMA)]);

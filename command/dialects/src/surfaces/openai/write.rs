@@ -74,6 +74,19 @@ struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<&'static str>,
     function: CalledFunction<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<ExtraContent<'a>>,
+}
+
+/// The signature of a call, as Google's own OpenAI endpoint gives and takes it.
+#[derive(Serialize)]
+struct ExtraContent<'a> {
+    google: GoogleContent<'a>,
+}
+
+#[derive(Serialize)]
+struct GoogleContent<'a> {
+    thought_signature: &'a str,
 }
 
 #[derive(Serialize)]
@@ -86,10 +99,24 @@ struct CalledFunction<'a> {
 /// A call with its id and name, or a piece of one without them.
 fn call<'a>(index: Option<usize>, id_and_name: Option<(&'a str, &'a str)>, arguments: &'a str) -> Call<'a> {
     let (id, name) = id_and_name.unzip();
-    Call { index, id, r#type: id.map(|_| "function"), function: CalledFunction { name, arguments } }
+    Call {
+        index,
+        id,
+        r#type: id.map(|_| "function"),
+        function: CalledFunction { name, arguments },
+        extra_content: None,
+    }
 }
 
-/// Writes a streamed response as chunks. Signatures are left out, because chunks have no field for them.
+impl<'a> Call<'a> {
+    fn signed(self, signature: Option<&'a str>) -> Self {
+        let extra_content =
+            signature.map(|thought_signature| ExtraContent { google: GoogleContent { thought_signature } });
+        Self { extra_content, ..self }
+    }
+}
+
+/// Writes a streamed response as chunks. Signatures of reasoning are left out, because chunks have no field for them.
 pub struct ChunkWriter {
     id: String,
     model: String,
@@ -116,8 +143,8 @@ impl StreamWriter for ChunkWriter {
             DeltaKind::Text(text) => chunk.content = Some(text),
             DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
             DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
-            DeltaKind::CallBegins { ordinal, id, name, .. } => {
-                chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "")]);
+            DeltaKind::CallBegins { ordinal, id, name, signature } => {
+                chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "").signed(signature)]);
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 chunk.tool_calls = Some([call(Some(ordinal), None, piece)]);
@@ -214,8 +241,8 @@ fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt
         match block {
             OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
-            OutputBlock::ToolCall(ToolCall { id, name, arguments, .. }) => {
-                tool_calls.push(call(None, Some((id, name)), arguments));
+            OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }) => {
+                tool_calls.push(call(None, Some((id, name)), arguments).signed(signature.as_deref()));
             }
         }
     }

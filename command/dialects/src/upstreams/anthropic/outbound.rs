@@ -216,7 +216,8 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
             is_error: *is_error,
         },
         Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => ContentBlock::RedactedThinking { data },
-        Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) => {
+        // A signature of another dialect begins with its name and a colon. Anthropic would refuse it.
+        Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) if !signature.contains(':') => {
             ContentBlock::Thinking { thinking: text, signature }
         }
         Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => return None,

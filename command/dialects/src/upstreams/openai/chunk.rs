@@ -147,6 +147,8 @@ pub struct CallPiece<'a> {
     pub id: Option<&'a str>,
     pub name: Option<&'a str>,
     pub arguments: Option<&'a str>,
+    /// Google's `extra_content.google.thought_signature`.
+    pub signature: Option<&'a str>,
 }
 
 fn read_message<'a>(
@@ -211,14 +213,16 @@ fn read_parts<'a>(
 /// Reads a call. Name and arguments are in `function`, in `custom` for a custom tool, or at the top level for the
 /// deprecated `function_call`.
 fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
-    let [index, id, function, custom, name, arguments, input] =
-        json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input"])?;
+    let [index, id, function, custom, name, arguments, input, extra] =
+        json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input", "extra_content"])?;
     let [name, arguments, input] = match function.or(custom) {
         Some(inside) => json::pick(inside, ["name", "arguments", "input"])?,
         None => [name, arguments, input],
     };
     let index = index.and_then(json::integer).unwrap_or(0);
-    Ok(CallPiece { index, id, name, arguments: arguments.or(input) })
+    let google = extra.and_then(|extra| json::field(extra, "google"));
+    let signature = google.and_then(|google| json::field(google, "thought_signature"));
+    Ok(CallPiece { index, id, name, arguments: arguments.or(input), signature })
 }
 
 /// Adds the UTF-8 bytes of a piece to the measurements; true if there are any.

@@ -176,11 +176,9 @@ impl Reader {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);
             }
-            each(Delta {
-                choice,
-                block,
-                kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature: None },
-            });
+            let signature = decoded(call.signature)?;
+            let signature = Some(&*signature).filter(|signature| !signature.is_empty());
+            each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature } });
         }
         if !arguments.is_empty() {
             each(Delta { choice, block, kind: DeltaKind::CallArguments { ordinal, piece: &arguments } });
@@ -245,7 +243,8 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
         Piece::Call(call) => {
             let read = [decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?];
             let [id, name, arguments] = read.map(Cow::into_owned);
-            Some(OutputBlock::ToolCall(ToolCall { id, name, arguments, signature: None }))
+            let signature = text(call.signature.unwrap_or_default())?;
+            Some(OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }))
         }
         Piece::Logprobs(_) | Piece::End(_) => None,
     })

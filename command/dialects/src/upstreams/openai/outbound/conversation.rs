@@ -51,6 +51,19 @@ struct OutboundCall<'a> {
     id: &'a str,
     #[serde(flatten)]
     function: Function<OutboundFunction<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<ExtraContent<'a>>,
+}
+
+/// The signature of a call, where Google's OpenAI endpoint takes it. Nobody else signs calls.
+#[derive(Serialize)]
+struct ExtraContent<'a> {
+    google: GoogleContent<'a>,
+}
+
+#[derive(Serialize)]
+struct GoogleContent<'a> {
+    thought_signature: &'a str,
 }
 
 #[derive(Serialize)]
@@ -184,8 +197,13 @@ fn picture(image: &Image) -> Picture<'_> {
 
 fn assistant(content: &[Block]) -> OutboundMessage<'_> {
     let calls = content.iter().filter_map(|block| match block {
-        Block::ToolCall(ToolCall { id, name, arguments, .. }) => {
-            Some(OutboundCall { id, function: function(OutboundFunction { name, arguments }) })
+        Block::ToolCall(ToolCall { id, name, arguments, signature }) => {
+            let google = signature.as_deref().map(|thought_signature| GoogleContent { thought_signature });
+            Some(OutboundCall {
+                id,
+                function: function(OutboundFunction { name, arguments }),
+                extra_content: google.map(|google| ExtraContent { google }),
+            })
         }
         _ => None,
     });

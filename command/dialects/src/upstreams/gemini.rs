@@ -1,0 +1,83 @@
+//! Google's Gemini API (`generateContent`), as an upstream. Its `/v1beta/openai` speaks OpenAI's dialect: that is the
+//! kind `openai`.
+
+mod answer;
+mod candidate;
+mod logprobs;
+mod model;
+mod outbound;
+mod stream;
+mod usage;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::Request;
+use secrets::Secret;
+
+use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
+use crate::chat::{Feature, Treatment};
+use crate::framing::Framing;
+
+pub use stream::Reader;
+
+pub const UPSTREAM: Upstream = Upstream {
+    telemetry_name: "gcp.gemini",
+    transport: Transport::Http(Endpoint {
+        path: |invocation| model::path(invocation.model, invocation.streamed).into(),
+        wrong_base_url_ends: &["/models", "/openai"],
+        settings: &[],
+        headers: &[],
+        authenticate,
+    }),
+    framing: Framing::Sse,
+    shared_dialect: None,
+    has_tokenizers: false,
+    takes_allowed_fields: false,
+    // Its status is that of a rate limit.
+    out_of_money_sentence: Some("credits are depleted"),
+    treatment,
+    request_body: outbound::request_body,
+    read_choices: answer::read_choices,
+    read_report: usage::read_report,
+};
+
+/// Signatures of texts and thoughts begin with this where clients keep them: another dialect would refuse them as false.
+/// Signatures of calls do not, because clients of Google's OpenAI endpoint exchange them as they are.
+const SIGNED_BY_GEMINI: &str = "gemini:";
+
+const fn treatment(feature: Feature) -> Treatment {
+    match feature {
+        Feature::TopK
+        | Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::ToolRequired
+        | Feature::ToolNamed
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::ReasoningEffort
+        | Feature::ReasoningBudget
+        | Feature::SignedReasoning
+        | Feature::SignedCall
+        | Feature::Document
+        | Feature::ImageUrl
+        | Feature::InlineImage
+        | Feature::ToolImage
+        | Feature::ToolError => Treatment::Translated,
+        // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
+        // without a signature are summaries, which Google asks nobody to send back.
+        Feature::StrictTools
+        | Feature::EarlierReasoning
+        | Feature::CachePoint
+        | Feature::ImageDetail
+        | Feature::User => Treatment::Ignored,
+        Feature::LogitBias | Feature::OneToolCall => Treatment::Refused,
+    }
+}
+
+fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
+    request.headers_mut().insert("x-goog-api-key", sensitive(key.reveal())?);
+    Some(())
+}
