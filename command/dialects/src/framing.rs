@@ -1,8 +1,10 @@
 //! Framings: how an upstream's stream is divided into events.
 
+pub mod event_stream;
 pub mod lines;
 pub mod sse;
 
+use event_stream::EventStreamParser;
 use lines::LineParser;
 use sse::SseParser;
 
@@ -19,6 +21,8 @@ pub enum Framing {
     Sse,
     /// Newline-delimited JSON.
     Lines,
+    /// `application/vnd.amazon.eventstream`: binary frames.
+    EventStream,
 }
 
 impl Framing {
@@ -27,6 +31,7 @@ impl Framing {
         match self {
             Self::Sse => "application/json, text/event-stream",
             Self::Lines => "application/json, application/x-ndjson",
+            Self::EventStream => "application/json, application/vnd.amazon.eventstream",
         }
     }
 
@@ -34,6 +39,7 @@ impl Framing {
         match self {
             Self::Sse => FramingParser::Sse(SseParser::default()),
             Self::Lines => FramingParser::Lines(LineParser::default()),
+            Self::EventStream => FramingParser::EventStream(EventStreamParser::default()),
         }
     }
 }
@@ -44,12 +50,15 @@ pub struct Event<'a> {
     /// `message` if the stream does not name it.
     pub name: &'a str,
     pub data: &'a str,
+    /// The framing says that it is an error, whatever its data.
+    pub is_error: bool,
 }
 
 /// The parser of a framing.
 pub enum FramingParser {
     Sse(SseParser),
     Lines(LineParser),
+    EventStream(EventStreamParser),
 }
 
 impl FramingParser {
@@ -62,6 +71,7 @@ impl FramingParser {
         match self {
             Self::Sse(parser) => parser.feed(bytes, each),
             Self::Lines(parser) => parser.feed(bytes, each),
+            Self::EventStream(parser) => parser.feed(bytes, each),
         }
     }
 
@@ -70,6 +80,7 @@ impl FramingParser {
         match self {
             Self::Sse(parser) => parser.finish(each),
             Self::Lines(parser) => parser.finish(each),
+            Self::EventStream(parser) => parser.finish(),
         }
     }
 
@@ -78,6 +89,7 @@ impl FramingParser {
         match self {
             Self::Sse(parser) => parser.buffered_bytes(),
             Self::Lines(parser) => parser.buffered_bytes(),
+            Self::EventStream(parser) => parser.buffered_bytes(),
         }
     }
 
@@ -86,6 +98,7 @@ impl FramingParser {
         match self {
             Self::Sse(parser) => parser.held_bytes(),
             Self::Lines(parser) => parser.held_bytes(),
+            Self::EventStream(parser) => parser.held_bytes(),
         }
     }
 }

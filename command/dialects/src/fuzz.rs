@@ -31,7 +31,6 @@ pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
     }
     dialects
 };
-
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
         ProviderKind::Openai => Corpus::golden("openai/answers", extension).knowing(&[
@@ -70,6 +69,11 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
         ProviderKind::Gemini => Corpus::golden("gemini/answers", extension).knowing(&[
             "error", "promptFeedback", "blockReason", "finishReason", "functionCall", "thought", "thoughtSignature",
             "usageMetadata", "thoughtsTokenCount", "cachedContentTokenCount", "logprobsResult",
+        ]),
+        // A stream in the form of its samples: see `golden::wire`.
+        ProviderKind::Bedrock => Corpus::golden("bedrock/answers", extension).knowing(&[
+            "__type", "reasoningContent", "reasoningText", "redactedContent", "citationsContent", "cacheDetails",
+            "originalStatusCode", "toolUseId", "server_tool_use",
         ]),
         ProviderKind::Simulator => panic!("it has no answers of its own"),
     }

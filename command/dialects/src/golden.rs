@@ -37,7 +37,22 @@ pub(super) fn stream_extension(kind: ProviderKind) -> &'static str {
     match upstreams::of(kind).framing {
         upstreams::Framing::Sse => "sse",
         upstreams::Framing::Lines => "ndjson",
+        upstreams::Framing::EventStream => "frames",
     }
+}
+
+/// The bytes of a stream that is stored in a form that people can read.
+pub(super) fn wire(kind: ProviderKind, stored: Vec<u8>) -> Vec<u8> {
+    match upstreams::of(kind).framing {
+        upstreams::Framing::Sse | upstreams::Framing::Lines => stored,
+        upstreams::Framing::EventStream => framing::event_stream::samples::stream(&stored),
+    }
+}
+
+/// The streams of a folder.
+fn streams(kind: ProviderKind, folder_name: &str) -> Vec<(String, Vec<u8>)> {
+    let cases = cases(folder_name, stream_extension(kind));
+    cases.into_iter().map(|(case, stored)| (case, wire(kind, stored.to_vec()))).collect()
 }
 
 /// The cases of a folder: files with one dot in their names.
@@ -74,7 +89,8 @@ fn check(folder_name: &str, file: &str, found: &[u8]) {
 
 fn target(kind: ProviderKind) -> OutboundTarget<'static> {
     OutboundTarget {
-        model: "backend-1",
+        // What Bedrock is sent depends on the model, which is not in the body.
+        model: if kind == ProviderKind::Bedrock { "us.anthropic.claude-x" } else { "backend-1" },
         output_cap: UpstreamCap { tokens: 4096, field: Some(OutputCapField::MaxCompletionTokens) },
         context_window: Some(32_768),
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
@@ -109,7 +125,7 @@ fn every_output_has_its_input() {
             let file = entry.unwrap().file_name().into_string().unwrap();
             let case = file.split('.').next().unwrap();
             let is_there = |extension: &str| folder(&name).join(format!("{case}.{extension}")).is_file();
-            assert!(is_there("json") || is_there("sse") || is_there("ndjson"), "{name}/{file}");
+            assert!(["json", "sse", "ndjson", "frames"].into_iter().any(is_there), "{name}/{file}");
         }
     }
 }
@@ -235,7 +251,7 @@ pub(super) fn relayed<'a>(
 fn streams_reach_both_surfaces() {
     for (kind, folder_name) in answering() {
         let extension = stream_extension(kind);
-        for (case, body) in cases(&folder_name, extension) {
+        for (case, body) in streams(kind, &folder_name) {
             for (surface, include_usage, name) in [
                 (Surface::Native, false, "native"),
                 (Surface::OpenAi, false, "openai"),
@@ -254,7 +270,7 @@ fn streams_reach_both_surfaces() {
 #[test]
 fn streams_are_fit_for_clients() {
     for (kind, folder_name) in answering() {
-        for (case, body) in cases(&folder_name, stream_extension(kind)) {
+        for (case, body) in streams(kind, &folder_name) {
             let (found, _) = relayed(kind, &minimal_request(Surface::OpenAi, false), [&*body]);
             for data in found.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
                 let chunk: Value = serde_json::from_str(data).unwrap_or_else(|_| panic!("{case}: {data}"));
@@ -274,7 +290,7 @@ proptest! {
     #[test]
     fn cuts_between_reads_change_nothing(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10)) {
         for (kind, folder_name) in answering() {
-            for (_, body) in cases(&folder_name, stream_extension(kind)) {
+            for (_, body) in streams(kind, &folder_name) {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
                 at.extend([0, body.len()]);
                 at.sort_unstable();

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::framing::event_stream::samples::frame;
 use super::fuzz::DIALECTS;
 use super::*;
 
@@ -162,14 +163,20 @@ proptest! {
         events in prop::collection::vec(prop_oneof![any_json(), near_chunk()], 0..6),
         cut in 0..64_usize,
     ) {
-        let mut stream: Vec<u8> = events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect();
-        stream.truncate(stream.len().saturating_sub(cut));
+        let stream_of = |each: fn(&Value) -> Vec<u8>| {
+            let mut stream: Vec<u8> = events.iter().flat_map(each).collect();
+            stream.truncate(stream.len().saturating_sub(cut));
+            stream
+        };
+        let in_events = stream_of(|event| format!("data: {event}\n\n").into_bytes());
+        let in_frames = stream_of(|event| frame(b"contentBlockDelta", event.to_string().as_bytes()));
         for surface in SURFACES {
             let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": true});
             let request = ClientRequest::parse(surface, body.to_string().into()).unwrap();
             for dialect in DIALECTS {
                 let (mut relay, mut out) = (Relay::new(dialect, &request, "req_1", "m", 0), BytesMut::new());
-                let _ = relay.feed(&stream, &mut out).and_then(|()| relay.finish(&mut out));
+                let stream = if dialect == ProviderKind::Bedrock { &in_frames } else { &in_events };
+                let _ = relay.feed(stream, &mut out).and_then(|()| relay.finish(&mut out));
                 prop_assert!(std::str::from_utf8(&out).is_ok());
             }
         }
@@ -187,7 +194,8 @@ fn without_indexing_nulls(value: Value) -> Value {
 fn near_chunk() -> impl Strategy<Value = Value> {
     let delta = prop::collection::btree_map(
         prop::sample::select(vec![
-            "content", "reasoning", "refusal", "role", "tool_calls", "type", "text", "partial_json",
+            "content", "reasoning", "refusal", "role", "tool_calls", "type", "text", "partial_json", "toolUse",
+            "reasoningContent",
         ]),
         any_json(),
         0..4,

@@ -161,7 +161,7 @@ impl Progress {
     }
 
     fn convert(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
-        if self.ended || event.data.trim_ascii().is_empty() {
+        if self.ended || !event.is_error && event.data.trim_ascii().is_empty() {
             return Ok(());
         }
         let Self { metered, conversion, ended, has_relayed, .. } = self;

@@ -107,6 +107,7 @@ upstreams! {
     azure_openai => AzureOpenai = "azure_openai",
     cohere => Cohere = "cohere",
     gemini => Gemini = "gemini",
+    bedrock => Bedrock = "bedrock",
 }
 
 impl ProviderKind {
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini"]);
+        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini", "bedrock"]);
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -265,6 +266,9 @@ mod tests {
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta", None),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/models", Some("/models")),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/openai", Some("/openai")),
+            (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com", None),
+            (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1", Some("/v1")),
+            (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com/model", Some("/model")),
         ] {
             let endpoint = of(kind).endpoint().expect("it is called over HTTP");
             assert_eq!(endpoint.wrong_end_of(text), wrong, "{text}");

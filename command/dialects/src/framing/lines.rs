@@ -72,7 +72,7 @@ fn take(line: &[u8], each: &mut impl FnMut(Event<'_>) -> Result<(), UpstreamFaul
         return Err(UpstreamFault::TooLarge);
     }
     let data = std::str::from_utf8(line.trim_ascii()).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-    if data.is_empty() { Ok(()) } else { each(Event { name: "message", data }) }
+    if data.is_empty() { Ok(()) } else { each(Event { name: "message", data, is_error: false }) }
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl SseParser {
         if self.has_data {
             let data = std::str::from_utf8(&self.data).map_err(|_| NOT_UTF8)?;
             let name = std::str::from_utf8(&self.name).map_err(|_| NOT_UTF8)?;
-            each(Event { name: if name.is_empty() { "message" } else { name }, data })?;
+            each(Event { name: if name.is_empty() { "message" } else { name }, data, is_error: false })?;
         }
         for field in [&mut self.data, &mut self.name] {
             field.clear();

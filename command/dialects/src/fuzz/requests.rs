@@ -6,7 +6,7 @@ use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
 use fuzzing::{Corpus, fuzz, shown};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::*;
 use crate::json::JsonFault;
@@ -83,11 +83,10 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     // Translation may add a level to JSON of the largest depth.
     assert!(matches!(json::check(text), Ok(()) | Err(JsonFault::TooDeep)), "{text}");
     let top = Ordered::of(text).unwrap_or_else(|| panic!("an upstream body is an object: {text}"));
-    // Gemini has both in the path.
-    if dialect != ProviderKind::Gemini {
-        assert_eq!(top.get("model").and_then(json::string).as_deref(), Some(BACKEND), "{text}");
-        assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.facts.streamed, "{text}");
-    }
+    // These have the model, and whether it streams, in the path.
+    let is_in_path = matches!(dialect, ProviderKind::Bedrock | ProviderKind::Gemini);
+    let model = top.get("model").and_then(json::string);
+    assert_eq!(model.as_deref(), Some(BACKEND).filter(|_| !is_in_path), "{text}");
     says_everything_once(&top, text);
     let cap = |name: &str| top.get(name).filter(|value| *value != "null");
     match dialect {
@@ -113,8 +112,14 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             let choices = json::field(config, "candidateCount").map_or(1, |n| json::integer(n).unwrap_or(1));
             assert_eq!(choices, request.facts.choices, "{text}");
         }
+        ProviderKind::Bedrock => {
+            let config = top.get("inferenceConfig").unwrap_or_default();
+            assert_eq!(json::field(config, "maxTokens"), Some(&*CAP.to_string()), "{text}");
+        }
         ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
+    let streamed = top.get("stream").and_then(json::boolean).unwrap_or(false);
+    assert_eq!(streamed, request.facts.streamed && !is_in_path, "{text}");
     let (mut seen, value) = (Seen::default(), serde_json::from_str::<Value>(text));
     // A number beyond a double, or an unpaired surrogate, goes through unchanged.
     let Ok(Value::Object(value)) = value else { return };
@@ -156,11 +161,7 @@ impl Seen {
             Value::String(_) if matches!(name, "type" | "role") => {}
             Value::String(text) => self.text_bytes += text.len() as u64,
             Value::Array(items) => items.iter().for_each(|item| self.read(name, item, in_message)),
-            Value::Object(part)
-                if in_message
-                    && name == "content"
-                    && matches!(part.get("type"), Some(Value::String(kind)) if is_image(kind)) =>
-            {
+            Value::Object(part) if in_message && name == "content" && is_image_part(part) => {
                 self.images += 1;
             }
             Value::Object(members) => {
@@ -172,8 +173,10 @@ impl Seen {
     }
 }
 
-fn is_image(kind: &str) -> bool {
-    matches!(kind, "image_url" | "image")
+fn is_image_part(part: &Map<String, Value>) -> bool {
+    let is_image = |kind: &str| matches!(kind, "image_url" | "image");
+    // Bedrock's blocks have no type, but one member of its name.
+    part.contains_key("image") || matches!(part.get("type"), Some(Value::String(kind)) if is_image(kind))
 }
 
 #[test]

@@ -7,8 +7,11 @@ use fuzzing::{Corpus, fuzz, shown};
 use serde_json::Value;
 
 use super::super::framing::Event;
+use super::super::framing::event_stream::EventStreamParser;
 use super::super::framing::sse::SseParser;
-use super::super::golden::{CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, stream_extension, usage};
+use super::super::golden::{
+    CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, stream_extension, usage, wire,
+};
 use super::answers::is_a_report;
 use super::*;
 
@@ -87,6 +90,49 @@ fn events_are_the_same_however_their_bytes_arrive() {
     });
 }
 
+/// The frames of a stream up to its first fault, read at once from the end of their lengths on; and whether it is whole.
+fn frames_of(mut stream: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let (mut payloads, be) =
+        (Vec::new(), |bytes: &[u8]| bytes.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)));
+    while let Some(prelude) = stream.get(..12) {
+        let (length, headers) = (be(&prelude[..4]), be(&prelude[4..8]));
+        let is_sound = be(&prelude[8..]) == crc32fast::hash(&prelude[..8]) as usize && length >= headers + 16;
+        let Some(frame) = stream.get(..length).filter(|_| is_sound) else { break };
+        if be(&frame[length - 4..]) != crc32fast::hash(&frame[..length - 4]) as usize {
+            break;
+        }
+        payloads.push(frame[12 + headers..length - 4].to_vec());
+        stream = &stream[length..];
+    }
+    (payloads, stream.is_empty())
+}
+
+#[test]
+fn frames_are_the_same_however_their_bytes_arrive() {
+    let samples = answers_of(ProviderKind::Bedrock, "frames");
+    let binary = Corpus::golden("bedrock/answers", "eventstream");
+    fuzz!(4_000, |dice| {
+        let stream = match dice.below(3) {
+            0 => binary.draw(dice),
+            _ => wire(ProviderKind::Bedrock, samples.draw(dice)),
+        };
+        let (mut parser, mut found, mut fault) = (EventStreamParser::default(), Vec::new(), None);
+        for piece in dice.pieces(&stream, 24) {
+            let keep = |event: Event<'_>| {
+                found.push(event.data.as_bytes().to_vec());
+                Ok(())
+            };
+            fault = fault.or_else(|| parser.feed(piece, keep).err());
+        }
+        fault = fault.or(parser.finish().err());
+        let (wanted, is_whole) = frames_of(&stream);
+        assert!(wanted.starts_with(&found), "{}", shown(&stream));
+        assert!(fault.is_some() || is_whole && found == wanted, "{}", shown(&stream));
+        let is_text = wanted.iter().all(|payload| std::str::from_utf8(payload).is_ok());
+        assert!(fault != Some(UpstreamFault::Truncated) || !is_whole && is_text, "{}", shown(&stream));
+    });
+}
+
 struct Relayed {
     out: BytesMut,
     metered: Metered,
@@ -109,7 +155,7 @@ fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]]) -> 
 fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
     fuzz!(700, |dice| {
         let which = dice.below(DIALECTS.len());
-        let (dialect, stream) = (DIALECTS[which], CORPORA[which].draw(dice));
+        let (dialect, stream) = (DIALECTS[which], wire(DIALECTS[which], CORPORA[which].draw(dice)));
         let pieces = dice.pieces(&stream, 12);
         let mut complete = Vec::new();
         for (surface, include_usage) in CLIENTS {

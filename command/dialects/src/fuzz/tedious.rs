@@ -2,6 +2,7 @@
 
 use fuzzing::Dice;
 
+use super::framing::event_stream::samples::frame;
 use super::upstreams::Framing;
 use super::*;
 
@@ -9,6 +10,12 @@ use super::*;
 const TEMPLATES_MAX: usize = 4;
 /// Names at the top level of a response, known and unknown.
 const NAMES: [&str; 8] = ["usage", "x_groq", "model", "id", "usage", "choices", "type", "nothing"];
+
+/// Names of Bedrock's events.
+const FRAMES: [&str; 7] = [
+    "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockDelta", "contentBlockStop", "metadata",
+    "nothing",
+];
 
 /// A stream of about `room` bytes.
 pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8> {
@@ -27,7 +34,7 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     if tedious.dice.one_in(4) {
         tedious.say(framing, &mut stream, Tedious::error);
     }
-    stream.extend_from_slice(end.as_bytes());
+    stream.extend_from_slice(&golden::wire(dialect, end.as_bytes().to_vec()));
     stream
 }
 
@@ -72,6 +79,12 @@ fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
             end: "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
             answer: Tedious::candidates,
         },
+        ProviderKind::Bedrock => Words {
+            call_begins: Tedious::tool_use_start,
+            event: Tedious::converse_event,
+            end: "messageStop {\"stopReason\":\"end_turn\"}",
+            answer: Tedious::converse_message,
+        },
         ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
 }
@@ -102,11 +115,15 @@ impl<'d, 'i> Tedious<'d, 'i> {
     fn say(&mut self, framing: Framing, stream: &mut Vec<u8>, members: fn(&mut Tedious<'d, 'i>) -> String) {
         let object = self.object(members);
         let event = match framing {
-            Framing::Sse => format!("data: {object}\n\n"),
-            Framing::Lines => object + "\n",
+            Framing::Sse => format!("data: {object}\n\n").into_bytes(),
+            Framing::Lines => (object + "\n").into_bytes(),
+            Framing::EventStream => {
+                let name = FRAMES[self.dice.below(FRAMES.len())];
+                frame(name.as_bytes(), object.as_bytes())
+            }
         };
         let copies = self.copies(event.len());
-        stream.extend_from_slice(event.repeat(copies).as_bytes());
+        stream.extend_from_slice(&event.repeat(copies));
     }
 
     /// Repetitions of something of this length: mostly one.
@@ -320,6 +337,38 @@ impl<'d, 'i> Tedious<'d, 'i> {
                 format!(r#"{signature}"functionCall":{{{id},{name},"args":{{"a":{}}}}}"#, self.string())
             }
         }
+    }
+
+    /// The members of any event of Bedrock's.
+    fn converse_event(&mut self) -> String {
+        let delta = self.object(|this| match this.dice.below(4) {
+            0 => format!(r#""text":{}"#, this.string()),
+            1 => format!(r#""reasoningContent":{{"text":{}}}"#, this.string()),
+            2 => format!(r#""reasoningContent":{{"signature":{}}}"#, this.string()),
+            _ => format!(r#""toolUse":{{"input":{}}}"#, this.string()),
+        });
+        let (index, start, usage) = (self.dice.below(3), self.maybe(Self::tool_use_start), self.report());
+        format!(r#""contentBlockIndex":{index},{start}"delta":{delta},"usage":{usage}"#)
+    }
+
+    fn tool_use_start(&mut self) -> String {
+        let (id, name) = (self.string(), self.string());
+        format!(r#""start":{{"toolUse":{{"toolUseId":{id},"name":{name}}}}}"#)
+    }
+
+    fn converse_message(&mut self) -> String {
+        let content = self.many(|this| {
+            this.object(|this| match this.dice.below(3) {
+                0 => format!(r#""text":{}"#, this.string()),
+                1 => format!(r#""reasoningContent":{{"reasoningText":{{"text":{}}}}}"#, this.string()),
+                _ => {
+                    let (id, name) = (this.string(), this.string());
+                    format!(r#""toolUse":{{"toolUseId":{id},"name":{name},"input":{{"a":{}}}}}"#, this.string())
+                }
+            })
+        });
+        let usage = self.report();
+        format!(r#""output":{{"message":{{"content":[{content}]}}}},"usage":{usage}"#)
     }
 
     fn event(&mut self) -> String {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::{Bytes, BytesMut};
 use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
 
-use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage};
+use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage, wire};
 use super::super::work;
 use super::answers::{REFUSALS, SECRET};
 use super::requests::{CAP_FIELDS, CORPORA as REQUESTS, target};
@@ -67,7 +67,7 @@ fn a_stream_costs_in_proportion_to_its_length() {
         let (surface, include_usage) = CLIENTS[dice.below(3)];
         let room = bytes_max(dice);
         let stream = match dice.below(3) {
-            0 => grown(&STREAMS[which].draw(dice), room, dice),
+            0 => wire(DIALECTS[which], grown(&STREAMS[which].draw(dice), room, dice)),
             _ => tedious::stream(DIALECTS[which], room, dice),
         };
         let (pieces, request) = (cut(&stream, dice), minimal_request(surface, include_usage));

@@ -2,7 +2,7 @@
 
 mod answer;
 mod outbound;
-mod schema;
+pub(super) mod schema;
 mod stream;
 mod usage;
 

@@ -168,7 +168,7 @@ mod tests {
                 for text in texts {
                     let chunk = format!("{before}{text}{after}");
                     let [a, b] = [&mut with, &mut without].map(|(stream, metered, out)| {
-                        let relayed = stream.event(Event { name: "message", data: &chunk }, metered, out);
+                        let relayed = stream.event(Event { name: "message", data: &chunk, is_error: false }, metered, out);
                         (format!("{relayed:?}"), format!("{metered:?}"), out.clone(), stream.is_complete())
                     });
                     prop_assert_eq!(a, b, "{}", chunk);
@@ -184,7 +184,7 @@ mod tests {
         let chunk =
             |text: &str| format!(r#"{{"model":"m","choices":[{{"delta":{{"content":"{text}"}}}}],"usage":null}}"#);
         let event = |data: &str, stream: &mut OpenAiStream, metered: &mut Metered, out: &mut BytesMut| {
-            stream.event(Event { name: "message", data }, metered, out).expect("a chunk")
+            stream.event(Event { name: "message", data, is_error: false }, metered, out).expect("a chunk")
         };
         event(&chunk("one"), &mut stream, &mut metered, &mut out);
         let template = stream.template.as_ref().expect("a template");
@@ -207,7 +207,7 @@ mod tests {
             (OpenAiStream::new("front", false), Metered::default(), BytesMut::new());
         let long = "x".repeat(5_000);
         let data = format!(r#"{{"model":"m","choices":[{{"delta":{{"content":"a"}}}}],"x_groq":"{long}"}}"#);
-        stream.event(Event { name: "message", data: &data }, &mut metered, &mut out).expect("a chunk");
+        stream.event(Event { name: "message", data: &data, is_error: false }, &mut metered, &mut out).expect("a chunk");
         assert_eq!(out, "data: {\"model\":\"front\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
         assert!(stream.template.is_none(), "a stream would keep {} bytes", stream.held_bytes());
     }
