@@ -95,6 +95,7 @@ fn target(kind: ProviderKind) -> OutboundTarget<'static> {
         context_window: Some(32_768),
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
+        server: None,
     }
 }
 

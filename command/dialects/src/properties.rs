@@ -75,6 +75,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
         context_window: None,
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
+        server: None,
     }
 }
 
@@ -85,6 +86,12 @@ fn read_everywhere(body: &Bytes) {
             assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.facts.choices));
             for dialect in DIALECTS {
                 if let Ok(body) = request.upstream_body(dialect, &target(Some("p"))) {
+                    serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
+                }
+            }
+            for server in upstreams::Server::ALL {
+                let target = OutboundTarget { server: Some(*server), ..target(Some("p")) };
+                if let Ok(body) = request.upstream_body(ProviderKind::Openai, &target) {
                     serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
                 }
             }

@@ -115,7 +115,7 @@ impl UpstreamBodies<'_> {
         }
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                Ok(edited_body(body, places, facts.streamed, target))
+                edited_body(body, places, facts, target)
             }
             (_, request) => {
                 let translate = || {

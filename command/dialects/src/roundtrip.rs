@@ -23,6 +23,7 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         context_window: None,
         system_prefix: None,
         allowed_fields: &crate::NO_FIELDS,
+        server: None,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()
@@ -109,6 +110,7 @@ fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
     let target = OutboundTarget {
         model,
         output_cap: UpstreamCap { tokens: 9, field: None },
+        server: None,
         context_window: None,
         system_prefix: None,
         allowed_fields: &crate::NO_FIELDS,

@@ -29,6 +29,7 @@ use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 
 pub use super::framing::Framing;
+pub use openai::server::{Server, server_of};
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
 };
@@ -158,7 +159,7 @@ pub struct Endpoint {
     /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint. One with a slash at the
     /// end must be nowhere in it.
     pub wrong_base_url_ends: &'static [&'static str],
-    /// The settings of a provider that it takes: `api_version`, `region`. Others are refused.
+    /// The settings of a provider that it takes: `api_version`, `region`, `server`. Others are refused.
     pub settings: &'static [&'static str],
     /// Headers of every request.
     pub headers: &'static [(&'static str, &'static str)],

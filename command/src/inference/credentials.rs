@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dialects::upstreams;
 use dialects::{Redactor, may_be_secret};
 use events::event::admin::Provider;
 use projections::tables::Tables;
@@ -54,6 +55,7 @@ impl Credentials {
 }
 
 /// The provider's newest row, if only its connection settings have changed: all others went into the plan and the body.
+/// So did the server that an address may stand for.
 fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
     let newest = &tables.live_provider(planned.provider_id)?.value;
     if newest == planned {
@@ -71,5 +73,6 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
         secret_generation: newest.secret_generation,
         ..Provider::clone(planned)
     };
-    (**newest == planned_with_new_connection).then(|| Arc::clone(newest))
+    let is_same_server = upstreams::server_of(newest) == upstreams::server_of(planned);
+    (is_same_server && **newest == planned_with_new_connection).then(|| Arc::clone(newest))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dialects::upstreams::{self, Upstream};
+use dialects::upstreams::{self, Server, Upstream};
 use dialects::{OutboundTarget, ProviderKind, UpstreamCap};
 use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
@@ -24,6 +24,8 @@ pub struct PlannedTarget {
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
     context_window: Option<u64>,
+    /// The server whose deviations from its dialect are known.
+    server: Option<Server>,
     /// The tokenizer that it is known to use.
     pub tokenizer: Option<Tokenizer>,
 }
@@ -44,6 +46,7 @@ impl PlannedTarget {
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
             context_window: target.context_window,
+            server: upstreams::server_of(provider),
         }
     }
 
@@ -62,6 +65,7 @@ impl PlannedTarget {
             context_window: self.context_window,
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
+            server: self.server,
         }
     }
 }

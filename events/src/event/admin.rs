@@ -1,6 +1,7 @@
 //! The states of the nine resources, as administration's events carry them. None contains a person's name or e-mail.
 
 mod provider_kind_name;
+mod server_name;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
 pub use provider_kind_name::ProviderKindName;
+pub use server_name::ServerName;
 
 /// The names that other systems have for a partner, a tenant or a user. They stay in the log for ever, so that neither may
 /// be personal data.
@@ -212,6 +214,10 @@ pub struct Provider {
     /// The version of the API, where an address has several: Azure's `api-version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
+    /// The server behind an OpenAI-compatible address, whose deviations from OpenAI are known; absent if it follows from
+    /// the host of `base_url`, or is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
     /// The region that requests are signed for; absent if it is in the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
@@ -241,6 +247,7 @@ impl Provider {
             output_cap_field_given: false,
             allowed_fields: BTreeSet::new(),
             api_version: None,
+            server: None,
             region: None,
             secret_generation: 0,
         }
@@ -258,7 +265,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "region": null })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null })
     }
 
     fn in_full(&self) -> Self {

@@ -88,6 +88,7 @@ fn read_and_sent(surface: Surface, body: &str) {
         context_window: None,
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
+        server: None,
     };
     let bodies = request.upstream_bodies();
     for dialect in DIALECTS {

@@ -41,6 +41,7 @@ pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> Outbou
         context_window: None,
         system_prefix: prefix,
         allowed_fields: &NO_FIELDS,
+        server: None,
     }
 }
 
@@ -74,7 +75,23 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
                 Err(refusal) => is_a_refusal(&refusal, &body),
             }
         }
+        let server = upstreams::Server::ALL[dice.below(upstreams::Server::ALL.len())];
+        let target = OutboundTarget { server: Some(server), ..target(cap_field, prefix.as_deref()) };
+        match request.upstream_body(ProviderKind::Openai, &target) {
+            Ok(sent) => is_bounded_by_one_cap(&request, &sent),
+            Err(refusal) => is_a_refusal(&refusal, &body),
+        }
     });
+}
+
+/// Checks a body for a server with deviations.
+fn is_bounded_by_one_cap(request: &ClientRequest, sent: &Bytes) {
+    let text = std::str::from_utf8(sent).expect("an upstream body is UTF-8");
+    let top = Ordered::of(text).unwrap_or_else(|| panic!("an upstream body is an object: {text}"));
+    says_everything_once(&top, text);
+    let caps = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(|name| top.get(name));
+    assert_eq!(caps.filter(|cap| *cap != "null").collect::<Vec<_>>(), [CAP.to_string()], "{text}");
+    assert_eq!(top.get("stream").and_then(json::boolean).unwrap_or(false), request.facts.streamed, "{text}");
 }
 
 /// Checks that the body costs no more than the hold.

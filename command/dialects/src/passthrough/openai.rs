@@ -1,6 +1,7 @@
 //! OpenAI Chat Completions on both sides.
 
 mod answer;
+mod deviations;
 mod edit;
 mod stream;
 mod template;

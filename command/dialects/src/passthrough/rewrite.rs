@@ -58,6 +58,23 @@ pub fn rewritten(text: &str, plan: &[PlannedEdit], model: &[u8]) -> Vec<u8> {
     json::splice(text, &mut edits)
 }
 
+/// Removes the members for which this holds; at least one member of the object must stay.
+pub fn removals(members: &[Member<'_>], is_removed: impl Fn(&Member<'_>) -> bool) -> Vec<Edit> {
+    let planned = |member: &Member<'_>| {
+        let change = if is_removed(member) { Change::Remove } else { Change::Keep };
+        PlannedEdit { change, span: member.span.clone(), value_span: member.value_span.clone() }
+    };
+    let plan: Vec<_> = members.iter().map(planned).collect();
+    let (mut edits, mut has_kept) = (Vec::new(), false);
+    for (at, member) in plan.iter().enumerate() {
+        match member.change {
+            Change::Remove => edits.push(removal(&plan, at, has_kept)),
+            Change::Keep | Change::SetNull | Change::SetModel => has_kept = true,
+        }
+    }
+    edits
+}
+
 /// Removes a member and one of its commas. Neighbours may be removed too: the first member that is kept has no comma
 /// before it, and every later one keeps its own.
 fn removal(plan: &[PlannedEdit], at: usize, has_kept_before: bool) -> Edit {

@@ -4,6 +4,7 @@
 pub mod chunk;
 mod outbound;
 mod reader;
+pub mod server;
 mod usage;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/chat/completions".into(),
         wrong_base_url_ends: &["/chat/completions", "/completions", "/responses", "/models"],
-        settings: &[],
+        settings: &["server"],
         headers: &[],
         authenticate,
     }),

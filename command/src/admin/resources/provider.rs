@@ -7,6 +7,7 @@ mod values;
 use std::sync::LazyLock;
 
 use dialects::ProviderKind;
+use dialects::upstreams::Server;
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
@@ -67,6 +68,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
                       azure_openai"),
         optional("api_version", values::word())
             .meaning("The version of the API, where an address has several. Only for kind azure_openai"),
+        optional("server", one_of(Server::NAMED)).meaning(
+            "The server behind base_url, whose deviations from OpenAI are known; other for none. By default it follows from \
+             the host of base_url where that is certain. Only for kind openai",
+        ),
         optional("region", values::word())
             .meaning("The region that requests are signed for; by default the one in base_url. Only for kind bedrock"),
     ];

@@ -29,7 +29,7 @@ impl ProviderKindName {
     }
 }
 
-const fn is_name(text: &str) -> bool {
+pub(super) const fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {

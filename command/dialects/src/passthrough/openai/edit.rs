@@ -2,20 +2,38 @@
 
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
+use events::refusal::Refusal;
 
+use super::deviations::{edit_fields, edit_messages};
 use crate::json::{self, Edit, Kind};
 use crate::surfaces::openai::{CapPosition, Request};
-use crate::{OutboundTarget, UpstreamCap};
+use crate::upstreams::Server;
+use crate::{Facts, OutboundTarget};
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
-/// usage of a stream, and puts the system prefix first.
-pub fn edited_body(body: &Bytes, positions: &Request, streamed: bool, target: &OutboundTarget<'_>) -> Bytes {
-    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+/// usage of a stream, puts the system prefix first, and makes what the target's server takes otherwise so. Errors:
+/// `INVALID_REQUEST` for a field that the server refuses.
+pub fn edited_body(
+    body: &Bytes,
+    positions: &Request,
+    facts: &Facts,
+    target: &OutboundTarget<'_>,
+) -> Result<Bytes, Refusal> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
+    let deviations = target.server.map(Server::deviations);
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
-    edit_cap(&positions.cap, target.output_cap, &mut edits, &mut added);
-    if streamed {
+    edit_cap(&positions.cap, target, &mut edits, &mut added);
+    if let Some(deviations) = deviations {
+        if deviations.changes_fields() {
+            edit_fields(text, target, deviations, &mut edits)?;
+        }
+        if deviations.changes_messages() {
+            edit_messages(text, positions.messages.clone(), deviations, &mut edits);
+        }
+    }
+    if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
         match &positions.stream_options {
             Some(range) => edits.push(request_usage(text, range.clone())),
             None => added.extend_from_slice(br#","stream_options":{"include_usage":true}"#),
@@ -25,20 +43,21 @@ pub fn edited_body(body: &Bytes, positions: &Request, streamed: bool, target: &O
         let mut message = br#"{"role":"system","content":"#.to_vec();
         json::push(&mut message, prefix);
         message.extend_from_slice(b"},");
-        edits.push(Edit { range: positions.messages_inside..positions.messages_inside, replacement: message });
+        let at = positions.messages.start + 1;
+        edits.push(Edit { range: at..at, replacement: message });
     }
     if !added.is_empty() {
         edits.push(Edit { range: positions.members_end..positions.members_end, replacement: added });
     }
-    json::splice(text, &mut edits).into()
+    Ok(json::splice(text, &mut edits).into())
 }
 
-fn edit_cap(cap: &CapPosition, sent: UpstreamCap, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
-    let tokens = sent.tokens;
+fn edit_cap(cap: &CapPosition, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
+    let (tokens, sent) = (target.output_cap.tokens, target.output_cap_field());
     let member = |field: OutputCapField| format!(r#""{}":{tokens}"#, field.as_str()).into_bytes();
-    let fallback = sent.field.unwrap_or_default();
+    let fallback = sent.unwrap_or_default();
     match cap {
-        CapPosition::Given { field, member: given, value, other } => match sent.field.filter(|sent| sent != field) {
+        CapPosition::Given { field, member: given, value, other } => match sent.filter(|sent| sent != field) {
             None => edits.push(Edit { range: value.clone(), replacement: tokens.to_string().into_bytes() }),
             Some(sent) => {
                 edits.push(Edit { range: given.clone(), replacement: member(sent) });

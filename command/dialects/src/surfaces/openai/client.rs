@@ -27,8 +27,8 @@ const KNOWN: [&str; 27] = [
 /// The positions in the client's body that are edited for a target.
 pub struct BodyPositions {
     pub model: Range<usize>,
-    /// After the bracket that opens `messages`.
-    pub messages_inside: usize,
+    /// The value of `messages`.
+    pub messages: Range<usize>,
     pub cap: CapPosition,
     /// The value of `stream_options`, null included.
     pub stream_options: Option<Range<usize>>,
@@ -85,7 +85,7 @@ impl SurfaceRequest for BodyPositions {
         };
         let positions = Self {
             model: model.value_span.clone(),
-            messages_inside: messages.value_span.start + 1,
+            messages: messages.value_span.clone(),
             cap,
             stream_options: stream_options.map(|member| member.value_span.clone()),
             members_end: members.last().map_or(0, |member| member.span.end),

@@ -331,6 +331,7 @@ mod tests {
             context_window: None,
             system_prefix: None,
             allowed_fields: &NO_FIELDS,
+            server: None,
         };
         let request = ClientRequest::parse(Surface::OpenAi, body.to_string().into()).expect("a request");
         let sent = request.upstream_body(ProviderKind::Cohere, &target);

@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 
 use conversation::OutboundMessage;
 
+use super::server::{self, Fate};
 use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
-use crate::{OutboundTarget, UpstreamCap, json};
+use crate::{OutboundTarget, json};
 
 #[derive(Serialize)]
 struct OpenAiBody<'a> {
@@ -50,6 +51,9 @@ struct OpenAiBody<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<&'a RawValue>,
+    /// Mistral's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_seed: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,9 +125,13 @@ const fn function<T>(function: T) -> Function<T> {
 
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let UpstreamCap { tokens, field } = target.output_cap;
+    let (tokens, field) = (target.output_cap.tokens, target.output_cap_field().unwrap_or_default());
     let sampling = &chat.sampling;
-    let cap = |name| (field.unwrap_or_default() == name).then_some(tokens);
+    let cap = |name| (field == name).then_some(tokens);
+    let sent = sent_fields(chat, target)?;
+    let is_sent = |name: &str| sent.contains(&name);
+    let seed = target.server.map_or("seed", |server| server.deviations().seed);
+    let stream_options = chat.stream && is_sent("stream_options");
     let body = OpenAiBody {
         model: target.model,
         messages: conversation::messages(chat, target)?,
@@ -133,14 +141,15 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         top_p: sampling.top_p.as_deref(),
         stop: &chat.stop,
         stream: chat.stream.then_some(true),
-        stream_options: chat.stream.then_some(StreamOptions { include_usage: true }),
+        stream_options: stream_options.then_some(StreamOptions { include_usage: true }),
         tools: chat.tools.iter().map(definition).collect(),
         tool_choice: chat.tool_choice.as_ref().map(choice),
         parallel_tool_calls: chat.parallel_tool_calls,
         response_format: chat.response_format.as_ref().map(format),
         reasoning_effort: effort(chat),
-        user: chat.user.as_deref(),
-        seed: sampling.seed.as_deref(),
+        user: chat.user.as_deref().filter(|_| is_sent("user")),
+        seed: sampling.seed.as_deref().filter(|_| seed == "seed"),
+        random_seed: sampling.seed.as_deref().filter(|_| seed == "random_seed"),
         n: (chat.choices > 1).then_some(chat.choices),
         frequency_penalty: sampling.frequency_penalty.as_deref(),
         presence_penalty: sampling.presence_penalty.as_deref(),
@@ -149,6 +158,32 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         top_logprobs: chat.logprobs.and_then(|logprobs| logprobs.top),
     };
     Ok(json::written(&body).into())
+}
+
+/// The names of the fields that the server takes, of those that the request has. Errors: one without which the answer would
+/// be another one.
+fn sent_fields(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Vec<&'static str>, Refusal> {
+    let sampling = &chat.sampling;
+    let choices = chat.choices.to_string();
+    let fields = [
+        ("stream_options", chat.stream, "{}"),
+        ("user", chat.user.is_some(), "user"),
+        ("n", chat.choices > 1, choices.as_str()),
+        ("logit_bias", sampling.logit_bias.is_some(), "given"),
+        ("logprobs", chat.logprobs.is_some(), "true"),
+        ("frequency_penalty", sampling.frequency_penalty.is_some(), "given"),
+        ("presence_penalty", sampling.presence_penalty.is_some(), "given"),
+        ("parallel_tool_calls", chat.parallel_tool_calls.is_some(), "given"),
+        ("reasoning_effort", chat.reasoning.is_some(), "given"),
+        ("response_format", chat.response_format.is_some(), "given"),
+    ];
+    let mut sent = Vec::with_capacity(fields.len());
+    for (name, _, value) in fields.into_iter().filter(|(_, is_given, _)| *is_given) {
+        if server::fate(target, name, value)? == Fate::Sent {
+            sent.push(name);
+        }
+    }
+    Ok(sent)
 }
 
 fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {

@@ -47,6 +47,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         context_window: None,
         system_prefix: Some("be brief"),
         allowed_fields: &crate::NO_FIELDS,
+        server: None,
     };
     // Paused time: it advances by itself when every task waits.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -87,8 +87,12 @@ impl Rules for Provider {
 /// A setting that the provider has and its kind does not take.
 fn setting_not_taken(provider: &Provider, upstream: &Upstream) -> Option<&'static str> {
     let taken = upstream.endpoint().map_or(&[] as &[_], |endpoint| endpoint.settings);
-    let given = [("api_version", &provider.api_version), ("region", &provider.region)];
-    given.into_iter().find(|(name, value)| value.is_some() && !taken.contains(name)).map(|(name, _)| name)
+    let given = [
+        ("api_version", provider.api_version.is_some()),
+        ("region", provider.region.is_some()),
+        ("server", provider.server.is_some()),
+    ];
+    given.into_iter().find(|(name, is_given)| *is_given && !taken.contains(name)).map(|(name, _)| name)
 }
 
 /// Errors: a later version recorded the provider, and this one does not know its kind.

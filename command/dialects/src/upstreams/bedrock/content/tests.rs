@@ -16,6 +16,7 @@ fn sent(model: &str, chat: &ChatRequest) -> Result<Value, String> {
     let target = OutboundTarget {
         model,
         output_cap: UpstreamCap { tokens: 4096, field: None },
+        server: None,
         context_window: None,
         system_prefix: Some("House rules."),
         allowed_fields: &NO_FIELDS,

@@ -48,7 +48,7 @@ pub struct Content<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Part<'a> {
     #[serde(flatten)]
-    data: Data<'a>,
+    kind: PartKind<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     thought: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct Part<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Data<'a> {
+enum PartKind<'a> {
     Text(Cow<'a, str>),
     InlineData(Blob<'a>),
     FileData(File<'a>),
@@ -106,15 +106,15 @@ enum Outcome<'a> {
 
 impl<'a> Part<'a> {
     pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
-        Self::of(Data::Text(text.into()))
+        Self::of(PartKind::Text(text.into()))
     }
 
-    const fn of(data: Data<'a>) -> Self {
-        Self { data, thought: false, thought_signature: None }
+    const fn of(kind: PartKind<'a>) -> Self {
+        Self { kind, thought: false, thought_signature: None }
     }
 
     const fn is_result(&self) -> bool {
-        matches!(self.data, Data::FunctionResponse(_))
+        matches!(self.kind, PartKind::FunctionResponse(_))
     }
 }
 
@@ -143,7 +143,7 @@ pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Con
 
 /// Of parallel calls, only the first is signed.
 fn mark_unsigned(turn: &mut Content<'_>) {
-    let mut calls = turn.parts.iter_mut().filter(|part| matches!(part.data, Data::FunctionCall(_)));
+    let mut calls = turn.parts.iter_mut().filter(|part| matches!(part.kind, PartKind::FunctionCall(_)));
     if let Some(first) = calls.next() {
         first.thought_signature.get_or_insert(UNSIGNED);
     }
@@ -195,7 +195,7 @@ impl<'a> Conversation<'a> {
         }
         self.names.insert(id, name);
         let call = Call { id: self.shown_id(id), name, args: call.arguments_object()? };
-        Some(Part { thought_signature: signature.as_deref(), ..Part::of(Data::FunctionCall(call)) })
+        Some(Part { thought_signature: signature.as_deref(), ..Part::of(PartKind::FunctionCall(call)) })
     }
 
     /// Older models refuse ids.
@@ -216,11 +216,11 @@ impl<'a> Conversation<'a> {
             }
         }
         // Results take data, and only newer models' do; the rest follows the results.
-        let is_inside = |part: &Part<'_>| self.is_third_generation && matches!(part.data, Data::InlineData(_));
+        let is_inside = |part: &Part<'_>| self.is_third_generation && matches!(part.kind, PartKind::InlineData(_));
         let (inside, after) = media.into_iter().partition(is_inside);
         let text = joined(content);
         let response = if *is_error { Outcome::Error(text) } else { Outcome::Output(text) };
-        parts.push(Part::of(Data::FunctionResponse(CallResult {
+        parts.push(Part::of(PartKind::FunctionResponse(CallResult {
             id: self.shown_id(id),
             name,
             response,
@@ -240,8 +240,8 @@ fn signed(reasoning: &ReasoningBlock) -> Option<Part<'_>> {
 
 fn picture<'a>(image: &'a Image, path: &Path<'_>) -> Result<Part<'a>, Refusal> {
     Ok(Part::of(match &image.source {
-        ImageSource::Inline { media_type, base64 } => Data::InlineData(Blob { mime_type: media_type, data: base64 }),
-        ImageSource::Url(url) => Data::FileData(file(url, &IMAGE_TYPES, "an image", path)?),
+        ImageSource::Inline { media_type, base64 } => PartKind::InlineData(Blob { mime_type: media_type, data: base64 }),
+        ImageSource::Url(url) => PartKind::FileData(file(url, &IMAGE_TYPES, "an image", path)?),
     }))
 }
 
@@ -250,9 +250,9 @@ fn put_document<'a>(document: &'a Document, path: &Path<'_>, parts: &mut Vec<Par
     parts.push(match &document.source {
         DocumentSource::Text(text) => Part::text(text),
         DocumentSource::Inline { media_type, base64 } => {
-            Part::of(Data::InlineData(Blob { mime_type: media_type, data: base64 }))
+            Part::of(PartKind::InlineData(Blob { mime_type: media_type, data: base64 }))
         }
-        DocumentSource::Url(url) => Part::of(Data::FileData(file(url, &DOCUMENT_TYPES, "a document", path)?)),
+        DocumentSource::Url(url) => Part::of(PartKind::FileData(file(url, &DOCUMENT_TYPES, "a document", path)?)),
     });
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{Function, function};
 use crate::OutboundTarget;
 use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult};
 use crate::fields::Path;
+use crate::upstreams::openai::server::{Deviations, Server};
 
 /// Longest id of a result, in bytes, that its images are labelled with.
 const SHOWN_ID_BYTES_MAX: usize = 40;
@@ -22,7 +23,7 @@ pub struct OutboundMessage<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<OutboundCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -48,7 +49,7 @@ struct Picture<'a> {
 
 #[derive(Serialize)]
 struct OutboundCall<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     #[serde(flatten)]
     function: Function<OutboundFunction<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,8 +75,11 @@ struct OutboundFunction<'a> {
 
 /// The messages, after the target's system prefix. Errors: `INVALID_REQUEST` if all of them are empty.
 pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
-    let mut conversation =
-        Conversation { messages: Vec::with_capacity(chat.messages.len() + 1), tool_images: Vec::new() };
+    let mut conversation = Conversation {
+        messages: Vec::with_capacity(chat.messages.len() + 1),
+        tool_images: Vec::new(),
+        deviations: target.server.unwrap_or(Server::Other).deviations(),
+    };
     if let Some(prefix) = target.system_prefix {
         conversation.messages.push(plain("system", Content::Text(prefix.into())));
     }
@@ -95,6 +99,7 @@ struct Conversation<'a> {
     /// Images of tool results. They wait for the end of the results, because nothing may stand between those of one
     /// turn.
     tool_images: Vec<Part<'a>>,
+    deviations: &'static Deviations,
 }
 
 impl<'a> Conversation<'a> {
@@ -112,7 +117,7 @@ impl<'a> Conversation<'a> {
             }
             Role::Assistant => {
                 self.flush_tool_images();
-                self.messages.push(assistant(&message.content));
+                self.messages.push(assistant(&message.content, self.deviations));
             }
             Role::User if message.content.iter().any(|block| !matches!(block, Block::ToolResult(_))) => {
                 let content = self.with_tool_images(&message.content);
@@ -124,7 +129,10 @@ impl<'a> Conversation<'a> {
 
     fn add_result(&mut self, result: &'a ToolResult) {
         let content = Content::Text(joined(&result.content));
-        self.messages.push(OutboundMessage { tool_call_id: Some(&result.id), ..plain("tool", content) });
+        self.messages.push(OutboundMessage {
+            tool_call_id: Some(self.deviations.call_id(&result.id)),
+            ..plain("tool", content)
+        });
         let mut images = result.content.iter().filter(|block| matches!(block, Block::Image(_))).peekable();
         if images.peek().is_some() {
             // Shorter than the JSON of the result, so that the bound of the input still holds.
@@ -195,12 +203,14 @@ fn picture(image: &Image) -> Picture<'_> {
     Picture { url, detail: image.detail.as_deref() }
 }
 
-fn assistant(content: &[Block]) -> OutboundMessage<'_> {
+fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessage<'a> {
     let calls = content.iter().filter_map(|block| match block {
         Block::ToolCall(ToolCall { id, name, arguments, signature }) => {
-            let google = signature.as_deref().map(|thought_signature| GoogleContent { thought_signature });
+            // A server that refuses unknown members does not know this one.
+            let signature = signature.as_deref().filter(|_| deviations.members.is_none());
+            let google = signature.map(|thought_signature| GoogleContent { thought_signature });
             Some(OutboundCall {
-                id,
+                id: deviations.call_id(id),
                 function: function(OutboundFunction { name, arguments }),
                 extra_content: google.map(|google| ExtraContent { google }),
             })
@@ -210,7 +220,8 @@ fn assistant(content: &[Block]) -> OutboundMessage<'_> {
     let tool_calls: Vec<_> = calls.collect();
     let has_calls = !tool_calls.is_empty();
     let has_calls_only = has_calls && texts(content).next().is_none();
-    let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| has_calls && !text.is_empty());
+    let takes_reasoning = has_calls && deviations.takes_reasoning;
+    let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| takes_reasoning && !text.is_empty());
     let content = (!has_calls_only).then(|| Content::Text(joined(content)));
     OutboundMessage { role: "assistant", content, reasoning_content, tool_calls, tool_call_id: None }
 }

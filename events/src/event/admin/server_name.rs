@@ -1,0 +1,53 @@
+//! The recorded name of the server behind an OpenAI-compatible address.
+//!
+//! As with [`super::ProviderKindName`], the table of servers is not a fact of the log: a later version may know more of
+//! them. A server that this version does not know is called as one without deviations.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use super::provider_kind_name::is_name;
+use crate::text_on_the_wire::text_on_the_wire;
+
+/// Up to 32 lower-case letters, digits and underscores; the first is a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerName(Cow<'static, str>);
+
+impl ServerName {
+    /// What this name stands for in a table.
+    pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
+        table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if is_name(text) { Ok(Self(Cow::Owned(text.to_owned()))) } else { Err("is not the name of a server") }
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_on_the_wire!(ServerName, "the name of a server");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_whether_or_not_this_version_has_the_server() {
+        for name in ["mistral", "of_a_later_version"] {
+            let read: ServerName = serde_json::from_value(name.into()).expect("a name");
+            assert_eq!((&*read.0, serde_json::to_value(&read).expect("text")), (name, name.into()));
+            assert_eq!(read.find(&[("mistral", 7)]), (name == "mistral").then_some(7));
+        }
+        assert!(serde_json::from_value::<ServerName>("No name".into()).is_err());
+    }
+}
