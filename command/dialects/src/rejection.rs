@@ -38,8 +38,10 @@ pub struct Rejection {
 impl UpstreamWords {
     /// `body` is the whole response, `error` the error object in it; they may be the same.
     pub fn of(body: &str, error: &str) -> Self {
-        let [message, code, kind, status, param, detail, details] =
-            json::find(error, ["message", "code", "type", "status", "param", "detail", "details"]);
+        // AWS also writes `Message`.
+        let [message, capital, code, kind, status, param, detail, details] =
+            json::find(error, ["message", "Message", "code", "type", "status", "param", "detail", "details"]);
+        let message = message.or(capital);
         let faults_of = detail.or_else(|| json::field(message?, "detail"));
         let faults = faults_of.map(faults).unwrap_or_default();
         let listed = || {

@@ -36,9 +36,13 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 const FAST: Duration = Duration::from_millis(5);
 /// The largest whole answer that is accepted.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The headers in which upstreams give their own id of a request: OpenAI and those compatible with it, Anthropic, Azure.
-const UPSTREAM_ID_HEADERS: [HeaderName; 3] =
-    [REQUEST_ID_HEADER, HeaderName::from_static("request-id"), HeaderName::from_static("apim-request-id")];
+/// The headers in which upstreams give their own id of a request: OpenAI and those compatible with it, Anthropic, Azure, AWS.
+const UPSTREAM_ID_HEADERS: [HeaderName; 4] = [
+    REQUEST_ID_HEADER,
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
 
 /// An upstream's successful response: its body is still to be read.

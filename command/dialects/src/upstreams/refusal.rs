@@ -18,6 +18,8 @@ pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 const DETAILS_MAX: usize = 16;
 /// Longest error code that is read. Known codes are far shorter.
 const WORD_BYTES_MAX: usize = 256;
+/// AWS's name of an error: `ThrottlingException:http://internal.amazon.com/…`.
+const ERROR_TYPE_HEADER: &str = "x-amzn-errortype";
 /// Characters of a message that are searched for a complaint about the key. What follows may repeat the prompt.
 const KEY_COMPLAINT_CHARS: usize = 120;
 
@@ -58,11 +60,13 @@ pub fn read_refusal(
     let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
     // Some upstreams repeat the whole request in the error, so that it is truncated.
     let text = json::complete(&text);
-    let error = ErrorBody::of(&text);
+    let mut error = ErrorBody::of(&text);
+    error.add_aws_type(headers);
     let retry_after = || retry_after(headers, &error, now);
     let refusal_kind = match status {
         402 => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
+        400..=499 if error.is_throttling() => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
         // Cohere: the request or the response has a token that is denied.
         498 if kind == ProviderKind::Cohere => {
@@ -111,12 +115,20 @@ impl<'a> ErrorBody<'a> {
         };
         let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
         let error = error.unwrap_or(body);
-        let [details, code, kind, status, error_code, message, error_text] =
-            json::find(error, ["details", "code", "type", "status", "error_code", "message", "error"]);
+        let [details, code, kind, status, error_code, message, error_text, aws_type] =
+            json::find(error, ["details", "code", "type", "status", "error_code", "message", "error", "__type"]);
         let detail_codes = codes_of(details.unwrap_or_default());
         let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
         let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
+        let aws_type = aws_type.and_then(json::string).and_then(|name| aws_name(&name).map(str::to_owned));
+        let words = words.chain(aws_type);
         Self { body, error, codes: [code, status], messages: [message, error_text], words: words.collect(), text }
+    }
+
+    /// Adds the name that AWS gives in a header.
+    fn add_aws_type(&mut self, headers: &HeaderMap) {
+        let name = headers.get(ERROR_TYPE_HEADER).and_then(|value| aws_name(value.to_str().ok()?));
+        self.words.extend(name.map(str::to_owned));
     }
 
     fn contains(&self, word: &str) -> bool {
@@ -134,12 +146,28 @@ impl<'a> ErrorBody<'a> {
         }
     }
 
-    /// True if the error blames the key. Gemini, xAI and some proxies answer a wrong key with 400.
+    /// True for AWS's names of too many requests, which some of its services answer with 400.
+    fn is_throttling(&self) -> bool {
+        self.words.iter().any(|word| matches!(&**word, "ThrottlingException" | "TooManyRequestsException"))
+    }
+
+    /// True if the error blames the key. Gemini, xAI, AWS and some proxies answer a wrong key with 400.
     fn is_about_credentials(&self) -> bool {
         // `FAILED_PRECONDITION` is Google's word for an account without billing, or in a country without its service.
-        const CODES: [&str; 6] = [
-            "API_KEY_INVALID", "FAILED_PRECONDITION", "authentication_error", "invalid_api_key",
-            "invalid_authentication", "permission_error",
+        const CODES: [&str; 13] = [
+            "API_KEY_INVALID",
+            "FAILED_PRECONDITION",
+            "authentication_error",
+            "invalid_api_key",
+            "invalid_authentication",
+            "permission_error",
+            "AccessDeniedException",
+            "ExpiredTokenException",
+            "IncompleteSignatureException",
+            "InvalidSignatureException",
+            "InvalidClientTokenId",
+            "MissingAuthenticationTokenException",
+            "UnrecognizedClientException",
         ];
         if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;
@@ -170,6 +198,12 @@ fn codes_of(details: &str) -> [Option<&str>; 4] {
     }
 }
 
+/// AWS's name of an error, without its namespace before `#` and the address after `:`.
+fn aws_name(text: &str) -> Option<&str> {
+    let name = text.split(':').next()?.rsplit('#').next()?.trim();
+    (1..=WORD_BYTES_MAX).contains(&name.len()).then_some(name)
+}
+
 /// True for codes of an account without money, for which a retry is useless.
 pub fn is_out_of_money(word: &str) -> bool {
     [
@@ -184,6 +218,7 @@ pub fn is_out_of_money(word: &str) -> bool {
         "organization_on_hold",
         "payment_required",
         "BILLING_DISABLED",
+        "ServiceQuotaExceededException",
     ]
     .contains(&word)
 }
@@ -337,6 +372,43 @@ mod tests {
         ] {
             let kind = read(ProviderKind::Openai, 400, ("x-none", ""), body);
             assert_eq!(kind, UpstreamRefusalKind::Credentials, "{body}");
+        }
+    }
+
+    #[test]
+    fn aws_names_its_errors_in_a_header_or_in_the_body() {
+        use UpstreamRefusalKind::{BadRequest, Credentials, OutOfMoney, RateLimited, Transient};
+        let (limited, transient) = (RateLimited { retry_after: None }, Transient { retry_after: None });
+        for (status, name, wanted) in [
+            (429, "ThrottlingException", &limited),
+            (400, "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/", &limited),
+            (429, "ModelNotReadyException", &limited),
+            (400, "ServiceQuotaExceededException:http://internal.amazon.com/", &OutOfMoney),
+            (403, "AccessDeniedException", &Credentials),
+            (400, "UnrecognizedClientException", &Credentials),
+            (403, "UnrecognizedClientException", &Credentials),
+            (400, "com.amazon.coral.service#ExpiredTokenException", &Credentials),
+            (403, "InvalidSignatureException", &Credentials),
+            (404, "ResourceNotFoundException", &BadRequest),
+            (408, "ModelTimeoutException", &transient),
+            (424, "ModelErrorException", &transient),
+            (500, "InternalServerException", &transient),
+            (503, "ServiceUnavailableException", &transient),
+        ] {
+            let kind = read(ProviderKind::Bedrock, status, ("x-amzn-errortype", name), r#"{"message":"m"}"#);
+            assert_eq!(&kind, wanted, "{status} {name}");
+            let body = format!(r#"{{"__type":"{name}","Message":"m"}}"#);
+            assert_eq!(&read(ProviderKind::Bedrock, status, ("x-none", ""), &body), wanted, "{body}");
+        }
+        for body in [r#"{"message":"too long"}"#, r#"{"Message":"too long"}"#] {
+            let name = "ValidationException:http://internal.amazon.com/";
+            match read(ProviderKind::Bedrock, 400, ("x-amzn-errortype", name), body) {
+                UpstreamRefusalKind::Rejected(words) => {
+                    let words = words.redacted(&crate::Redactor::new([]));
+                    assert_eq!(words.message.as_deref(), Some("too long"), "{body}");
+                }
+                kind => panic!("{kind:?}"),
+            }
         }
     }
 

@@ -158,6 +158,49 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
     }
 }
 
+/// The signature covers the path as it is sent, and no header that is added on the way.
+#[test]
+fn a_call_to_bedrock_is_signed_for_its_region() {
+    for (region, wanted) in [(None, "us-east-1"), (Some("eu-west-1"), "eu-west-1")] {
+        let mut sent = sent();
+        let provider = Arc::make_mut(&mut sent.provider);
+        provider.base_url = Some("https://bedrock-runtime.us-east-1.amazonaws.com/".to_owned());
+        sent.secret = Some(Secret::new("AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
+        let upstream = upstreams::of(ProviderKind::Bedrock);
+        let endpoint = upstream.endpoint().expect("it is called over HTTP");
+        let invocation = Invocation { model: "amazon.nova-lite-v1:0", streamed: true, api_version: None, region };
+        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation };
+        let trace = TraceHeaders { parent: None, state: None };
+        let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
+        assert_eq!(request.uri().path(), "/model/amazon.nova-lite-v1%3A0/converse-stream");
+        let authorization = request.headers()["authorization"].to_str().expect("text");
+        let begins = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700101/{wanted}/bedrock/aws4_request, \
+             SignedHeaders=content-type;host;x-amz-date, Signature="
+        );
+        assert!(authorization.starts_with(&begins), "{authorization}");
+        assert_eq!(request.headers()["accept"], "application/json, application/vnd.amazon.eventstream");
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("Signature=") && !shown.contains("wJalr"), "{shown}");
+    }
+}
+
+/// Holds: http.upstream-words
+#[test]
+fn each_part_of_an_access_key_is_redacted() {
+    let (id, secret, token) =
+        ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "FwoGZXIvYXdzEGEaDJ//");
+    let sent = Credentials { secret: Some(Secret::new([id, secret, token].join(":"))), ..sent() };
+    let redactor = sent.redactor();
+    for part in [id, secret, token] {
+        let encoded = part.replace('/', "%2F").replace('+', "%2B");
+        for said in [part.to_owned(), part.to_ascii_lowercase(), encoded, part[4..].to_owned()] {
+            let shown = redactor.text(&format!("nobody has {said} here"));
+            assert_eq!(shown.as_deref(), Some("nobody has [redacted] here"), "{said}");
+        }
+    }
+}
+
 /// Holds: http.upstream-words
 #[test]
 fn credentials_are_redacted_from_an_error_inside_an_answer() {
@@ -361,7 +404,7 @@ async fn empty_chunks_and_trailers_are_passed_over() {
 
 #[test]
 fn an_upstreams_id_is_read_from_any_of_its_headers_and_cut_to_a_bounded_length() {
-    for name in ["x-request-id", "request-id", "apim-request-id"] {
+    for name in ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"] {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("abc"))]);
         assert_eq!(upstream_request_id(&headers).as_deref(), Some("abc"), "{name}");
     }
