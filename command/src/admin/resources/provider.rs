@@ -43,7 +43,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         ),
         optional("api_key", values::api_key())
             .hidden()
-            .meaning("Stored encrypted, and sent only to the scheme, host and port that it was set for"),
+            .meaning(
+                "Stored encrypted, and sent only to the scheme, host and port that it was set for. For bedrock, a Bedrock \
+                 API key, or ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN for temporary credentials",
+            ),
         replied("api_key_set", schema::boolean()).meaning(
             "True if it has an API key. Without one, requests are sent without credentials; but a provider whose key was \
              lost with the node's key is not called until you set another",
