@@ -144,16 +144,16 @@ impl<'a> Headers<'a> {
         const MALFORMED: UpstreamFault = UpstreamFault::Malformed("not a frame's headers");
         let mut headers = Self::default();
         while !bytes.is_empty() {
-            let (name, kind, value, rest) = header(bytes).ok_or(MALFORMED)?;
+            let (header, rest) = Header::first_of(bytes).ok_or(MALFORMED)?;
             bytes = rest;
-            let field = match name {
+            let field = match header.name {
                 b":message-type" => &mut headers.message_type,
                 b":event-type" => &mut headers.event_type,
                 b":exception-type" => &mut headers.exception_type,
                 b":error-code" => &mut headers.error_code,
                 _ => continue,
             };
-            *field = Some(value).filter(|_| kind == STRING);
+            *field = Some(header.value).filter(|_| header.kind == STRING);
         }
         Ok(headers)
     }
@@ -171,26 +171,35 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The name, the type and the value of the first header, and the rest. `None` if it is not one.
-fn header(bytes: &[u8]) -> Option<(&[u8], u8, &[u8], &[u8])> {
-    let (length, bytes) = bytes.split_first()?;
-    let (name, bytes) = bytes.split_at_checked(usize::from(*length))?;
-    let (kind, bytes) = bytes.split_first()?;
-    let (length, bytes) = match *kind {
-        0 | 1 => (0, bytes), // true, false
-        2 => (1, bytes),     // a byte
-        3 => (2, bytes),     // 16 bits
-        4 => (4, bytes),     // 32 bits
-        5 | 8 => (8, bytes), // 64 bits, a time
-        6 | STRING => {
-            let (length, bytes) = bytes.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), bytes)
-        }
-        9 => (16, bytes), // a UUID
-        _ => return None,
-    };
-    let (value, rest) = bytes.split_at_checked(length)?;
-    Some((name, *kind, value, rest))
+struct Header<'a> {
+    name: &'a [u8],
+    kind: u8,
+    value: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// The first header, and the rest; `None` if it is not one.
+    fn first_of(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (length, bytes) = bytes.split_first()?;
+        let (name, bytes) = bytes.split_at_checked(usize::from(*length))?;
+        let (kind, bytes) = bytes.split_first()?;
+        let (length, bytes) = match *kind {
+            0 | 1 => (0, bytes), // true, false
+            2 => (1, bytes),     // a byte
+            3 => (2, bytes),     // 16 bits
+            4 => (4, bytes),     // 32 bits
+            5 | 8 => (8, bytes), // 64 bits, a time
+            // Bytes, text
+            6 | STRING => {
+                let (length, bytes) = bytes.split_first_chunk::<2>()?;
+                (usize::from(u16::from_be_bytes(*length)), bytes)
+            }
+            9 => (16, bytes), // a UUID
+            _ => return None,
+        };
+        let (value, rest) = bytes.split_at_checked(length)?;
+        Some((Self { name, kind: *kind, value }, rest))
+    }
 }
 
 #[cfg(test)]

@@ -4,24 +4,23 @@ use crate::UpstreamFault;
 use crate::json;
 use crate::rejection::UpstreamWords;
 
-/// The fault of an exception. Its name may have a namespace, and begin with a capital outside of streams.
+/// Exceptions that only the operator can do something about.
+const NEVER_RETRYABLE: [&str; 3] =
+    ["accessDeniedException", "resourceNotFoundException", "serviceQuotaExceededException"];
+
+/// The fault of an exception. Its name may have a namespace, and outside of streams it begins with a capital.
 pub fn fault(name: &str, payload: &str) -> UpstreamFault {
     let name = name.rsplit('#').next().unwrap_or(name);
-    let (first, rest) = name.split_at_checked(1).unwrap_or((name, ""));
-    match &*[&first.to_ascii_lowercase(), rest].concat() {
-        "validationException" => rejected(payload),
-        // The model's own status: it may blame the request.
-        "modelStreamErrorException" if matches!(original_status(payload), Some(400 | 413 | 422)) => rejected(payload),
-        "accessDeniedException" | "resourceNotFoundException" | "serviceQuotaExceededException" => {
-            UpstreamFault::InBandError { retryable: false }
-        }
-        // Throttling, time-outs, failures of the service or of the model, and what later versions add.
-        _ => UpstreamFault::InBandError { retryable: true },
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    // A failure of the model has the model's own status, which may blame the request.
+    let blames_the_request =
+        is("modelStreamErrorException") && matches!(original_status(payload), Some(400 | 413 | 422));
+    if blames_the_request || is("validationException") {
+        return UpstreamFault::Rejected(Box::new(UpstreamWords::of(payload, payload)));
     }
-}
-
-fn rejected(payload: &str) -> UpstreamFault {
-    UpstreamFault::Rejected(Box::new(UpstreamWords::of(payload, payload)))
+    // Others are throttling, time-outs, failures of the service or of the model, and what later versions add.
+    let retryable = !NEVER_RETRYABLE.into_iter().any(is);
+    UpstreamFault::InBandError { retryable }
 }
 
 fn original_status(payload: &str) -> Option<u64> {

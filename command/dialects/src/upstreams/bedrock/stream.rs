@@ -39,7 +39,7 @@ enum Content {
         ordinal: usize,
         has_pieces: bool,
     },
-    /// It is not for the client.
+    /// A call of a built-in tool, which is not for the client.
     Ignored,
 }
 
@@ -94,11 +94,10 @@ struct Reading<'r, F> {
 impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn start(&mut self, data: &str) -> Result<(), UpstreamFault> {
         let [index, start] = json::pick(data, ["contentBlockIndex", "start"])?;
-        let [call, ..] = json::pick(start.unwrap_or("{}"), ["toolUse"])?;
+        let [call] = json::pick(start.unwrap_or("{}"), ["toolUse"])?;
         let Some(call) = call else {
-            // An image or the result of a built-in tool has members; a block of text has none.
-            let is_text = start.is_none_or(|start| json::members(start).next().is_none());
-            self.open(index_of(index), if is_text { Content::Empty } else { Content::Ignored });
+            // Its pieces say what it is: text, an image, the result of a built-in tool.
+            self.open(index_of(index), Content::Empty);
             return Ok(());
         };
         let [id, name, kind] = json::pick(call, ["toolUseId", "name", "type"])?;
