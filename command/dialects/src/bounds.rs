@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use events::refusal::ErrorCode;
 use serde_json::json;
 
+use super::framing::event_stream::samples::frame;
 use super::golden::{MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::*;
 use crate::chat::read::{BLOCKS_MAX, TOOLS_MAX};
@@ -89,6 +90,36 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
             }
         }
+    }
+}
+
+#[test]
+fn an_answer_of_bedrock_has_the_same_bounds() {
+    let message = |content: String| format!(r#"{{"output":{{"message":{{"content":[{content}]}}}}}}"#);
+    let stream = |frames: Vec<u8>| {
+        let request = minimal_request(Surface::Native, false);
+        Relay::new(ProviderKind::Bedrock, &request, REQUEST_ID, MODEL, 0).feed(&frames, &mut BytesMut::new())
+    };
+    for (characters, taken) in [(256, Ok(())), (257, TOO_LARGE)] {
+        let long = "é".repeat(characters);
+        for (id, name) in [(long.as_str(), "f"), ("c", long.as_str())] {
+            let call = json!({ "toolUse": { "toolUseId": id, "name": name, "input": {} } });
+            assert_eq!(whole(ProviderKind::Bedrock, Surface::Native, message(call.to_string())), taken);
+            let start = json!({ "contentBlockIndex": 0, "start": call }).to_string();
+            assert_eq!(stream(frame(b"contentBlockStart", start.as_bytes())), taken);
+        }
+    }
+    for (count, taken) in [(1024, Ok(())), (1025, TOO_LARGE)] {
+        let texts = message(repeated(r#"{"text":"x"}"#, count));
+        assert_eq!(whole(ProviderKind::Bedrock, Surface::Native, texts), taken);
+        let piece =
+            |number: usize| json!({ "contentBlockIndex": number, "delta": { "text": "x" } }).to_string().into_bytes();
+        let call = |number: usize| {
+            let start = json!({ "toolUse": { "toolUseId": "c", "name": "f" } });
+            json!({ "contentBlockIndex": number, "start": start }).to_string().into_bytes()
+        };
+        assert_eq!(stream((0..count).flat_map(|at| frame(b"contentBlockDelta", &piece(at))).collect()), taken);
+        assert_eq!(stream((0..count).flat_map(|at| frame(b"contentBlockStart", &call(at))).collect()), taken);
     }
 }
 

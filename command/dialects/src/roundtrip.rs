@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage};
+use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage, wire};
 use super::*;
 
 fn stored(name: &str) -> Bytes {
@@ -15,10 +15,12 @@ fn stored(name: &str) -> Bytes {
 fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
     let result = json!([{"type": "tool_result", "id": "toolu_1", "content": "12 degrees"}]);
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "weather?"},
-        {"role": "assistant", "content": output}, {"role": "tool", "content": result}]});
+        {"role": "assistant", "content": output}, {"role": "tool", "content": result}],
+        "tools": [{"name": "get_weather"}]});
     let request = ClientRequest::parse(Surface::Native, body.to_string().into()).unwrap();
     let target = OutboundTarget {
-        model: "m",
+        // Bedrock sends what a model takes.
+        model: "anthropic.m",
         output_cap: UpstreamCap { tokens: 9, field: None },
         context_window: None,
         system_prefix: None,
@@ -85,6 +87,28 @@ fn so_it_does_where_it_was_streamed() {
     assert_eq!(content[1], json!({"type": "redacted_thinking", "data": "ZW5j"}));
     assert_eq!(content[2], json!({"type": "text", "text": "Looking."}));
     assert_eq!(content[3]["input"], json!({"city": "Paris"}));
+}
+
+/// Holds: inf.reasoning
+#[test]
+fn what_a_model_of_bedrock_thought_before_it_called_comes_back_to_it_unchanged() {
+    let body = stored("bedrock/answers/whole_tools.json");
+    let given = serde_json::from_slice::<Value>(&body).unwrap()["output"]["message"]["content"].take();
+    let output = native_output(ProviderKind::Bedrock, body);
+    assert_eq!(sent_back(&output, ProviderKind::Bedrock)["content"], given);
+    let stream = wire(ProviderKind::Bedrock, stored("bedrock/answers/thinking_and_tools.frames").to_vec());
+    let output = streamed_output(ProviderKind::Bedrock, &stream.into());
+    let thought = json!({"reasoningText": {"text": "I should look.", "signature": "c2ln"}});
+    assert_eq!(
+        sent_back(&output, ProviderKind::Bedrock)["content"],
+        json!([
+            {"reasoningContent": thought},
+            {"reasoningContent": {"redactedContent": "ZW5j"}},
+            {"text": "Looking."},
+            {"toolUse": {"toolUseId": "tooluse_a1", "name": "get_weather", "input": {"city": "Paris"}}},
+            {"toolUse": {"toolUseId": "tooluse_b2", "name": "get_time", "input": {}}},
+        ])
+    );
 }
 
 /// Holds: inf.reasoning
