@@ -522,6 +522,7 @@ fn passed_on(server: Server, more: &str) -> Result<serde_json::Value, String> {
         .map_err(|refusal| refusal.details["field"].as_str().unwrap_or_default().to_owned())
 }
 
+/// Holds: admin.server, admin.output-cap-field
 #[test]
 fn a_server_is_sent_only_what_it_takes() {
     use serde_json::json;
@@ -587,6 +588,7 @@ const SENT_BACK: &str = r#"{"model":"m","messages":[
     {"tool_call_id":"D681PevKs","content":"2","role":"tool"}
 ]}"#;
 
+/// Holds: admin.server
 #[test]
 fn messages_that_clients_send_back_are_made_fit_for_strict_servers() {
     use serde_json::json;
@@ -615,6 +617,7 @@ fn messages_that_clients_send_back_are_made_fit_for_strict_servers() {
     assert_eq!(sent(Server::Openai), given["messages"]);
 }
 
+/// Holds: admin.server
 #[test]
 fn a_translated_request_has_the_servers_names_too() {
     use serde_json::json;

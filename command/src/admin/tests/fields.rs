@@ -48,6 +48,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/keys", json!({"name": "x", "expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
         ("/providers", with(&openai, "kind", json!("of_nobody")), "kind"),
         ("/providers", with(&openai, "region", json!("us-east-1")), "region"),
+        ("/providers", with(&openai, "server", json!("of_nobody")), "server"),
         ("/providers", with(&openai, "api_version", json!("2024/10")), "api_version"),
         ("/providers", with(&openai, "base_url", json!(null)), "base_url"),
         ("/providers", with(&openai, "base_url", json!("http://127.0.0.1:1/v1")), "base_url"),

@@ -73,6 +73,11 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
         return Err(in_band(ProviderKind::Openai, text, is_retryable(error)));
     }
+    // Groq's reason for a stream that was stopped early. It has no finish reason, and `[DONE]` follows.
+    let stopped = find("x_groq").and_then(|groq| json::field(groq, "error"));
+    if stopped.is_some_and(|error| !no_error.contains(&error)) {
+        return Err(in_band(ProviderKind::Openai, text, true));
+    }
     // Older versions of vLLM have flat errors.
     if find("object") == Some(r#""error""#) {
         return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));

@@ -271,6 +271,19 @@ mod tests {
         assert_eq!(names, wanted);
     }
 
+    /// Holds: admin.server
+    #[test]
+    fn the_page_of_providers_names_every_server_and_its_first_host() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/provider.md");
+        let page = std::fs::read_to_string(page).expect("the page of providers");
+        let (_, section) = page.split_once("## Known servers").expect("the section");
+        for server in Server::ALL {
+            for name in [Some(&server.as_str()), server.deviations().hosts.first()].into_iter().flatten() {
+                assert!(section.contains(&format!("`{name}`")), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn no_host_is_of_two_servers() {
         let hosts: Vec<_> = Server::ALL.iter().flat_map(|server| server.deviations().hosts).collect();
