@@ -13,6 +13,7 @@
 //! cannot take back half an answer.
 
 mod abandoned;
+mod access_tokens;
 mod admission;
 mod answer_permit;
 mod bound;
@@ -56,6 +57,7 @@ use running::UnheldRequest;
 use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
+pub use access_tokens::AccessTokens;
 pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use large_bodies::LargeBodies;

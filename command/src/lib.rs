@@ -8,5 +8,6 @@ pub mod idempotency;
 pub mod inference;
 mod ledger_unavailable;
 pub mod opened_keys;
+mod service_account;
 pub mod tokens;
 pub mod trace;

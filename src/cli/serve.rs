@@ -17,7 +17,7 @@ use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::body::memory::{BodyBounds, BodyMemory};
 use command::figures::RequestFigures;
-use command::inference::{self, AbandonedCalls, Gateway, LargeBodies};
+use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies};
 use command::opened_keys;
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
@@ -113,11 +113,13 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
-    let (door, vault) = open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
+    let (door, vault, access_tokens) =
+        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let worker_threads =
         WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
+    serving.spawn(access_tokens.follow(engines.tables.clone()));
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
@@ -258,7 +260,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-) -> Result<(Door, Arc<Vault>), ServeError> {
+) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>), ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
     // In an empty log nothing was sealed with another key.
@@ -306,11 +308,13 @@ async fn open_door(
     });
     inference::warn_of_unknown_kinds(&tables.load());
     let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
+    let access_tokens = AccessTokens::new(Arc::clone(clock));
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
         upstreams: UpstreamClients::new()?,
         vault: Arc::clone(&vault),
+        access_tokens: Arc::clone(&access_tokens),
         limits: Arc::clone(&limits),
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         tracer,
@@ -355,7 +359,7 @@ async fn open_door(
         cors: config.cors.clone().map(Cors::new),
         last_uses,
     };
-    Ok((Door::new(Arc::new(parts), published(api)?), vault))
+    Ok((Door::new(Arc::new(parts), published(api)?), vault, access_tokens))
 }
 
 /// The error for a node key that is not the folder's: it says which one is.

@@ -8,6 +8,7 @@ mod gateway;
 mod tenant;
 
 mod abandoned;
+mod access_tokens;
 mod amplification;
 mod answers;
 mod bad_input;

@@ -75,6 +75,10 @@ fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
             "__type", "reasoningContent", "reasoningText", "redactedContent", "citationsContent", "cacheDetails",
             "originalStatusCode", "toolUseId", "server_tool_use",
         ]),
+        ProviderKind::Vertex => Corpus::golden("vertex/answers", extension).knowing(&[
+            "error", "type", "finishReason", "functionCall", "thoughtSignature", "usageMetadata", "input_tokens",
+            "content_block", "partial_json",
+        ]),
         ProviderKind::Simulator => panic!("it has no answers of its own"),
     }
 }

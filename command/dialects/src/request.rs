@@ -114,9 +114,7 @@ impl UpstreamBodies<'_> {
             return Err(refusal.clone());
         }
         match (shortcut(*surface, kind), request) {
-            (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                edited_body(body, places, facts, target)
-            }
+            (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => edited_body(body, places, facts, target),
             (_, request) => {
                 let translate = || {
                     let chat = request.chat(body)?;
@@ -124,7 +122,7 @@ impl UpstreamBodies<'_> {
                     Ok((chat, used))
                 };
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
-                let upstream = upstreams::of(kind);
+                let upstream = upstreams::for_model(kind, target.model);
                 if let Some(refused) = used.iter().find(|feature| (upstream.treatment)(*feature) == Treatment::Refused)
                 {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();

@@ -109,6 +109,15 @@ upstreams! {
     cohere => Cohere = "cohere",
     gemini => Gemini = "gemini",
     bedrock => Bedrock = "bedrock",
+    vertex => Vertex = "vertex",
+}
+
+/// The row for a model of a kind: Vertex AI serves models of two dialects. Responses tell by themselves which they are of.
+pub fn for_model(kind: ProviderKind, model: &str) -> &'static Upstream {
+    match kind {
+        ProviderKind::Vertex if vertex::is_claude(model) => &vertex::OF_CLAUDE,
+        kind => of(kind),
+    }
 }
 
 impl ProviderKind {
@@ -163,9 +172,19 @@ pub struct Endpoint {
     pub settings: &'static [&'static str],
     /// Headers of every request.
     pub headers: &'static [(&'static str, &'static str)],
+    /// How the key becomes the secret that `authenticate` gets; `None` if it is that secret.
+    pub token_exchange: Option<TokenExchange>,
     /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. `None` if
     /// the key cannot be a header's value.
     pub authenticate: fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Option<()>,
+}
+
+/// An exchange of keys for access tokens: a service account's key is exchanged (RFC 7523); any other key is a token.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenExchange {
+    /// Where keys are exchanged, whatever they say, unless the provider may be in a private network.
+    pub token_uri: &'static str,
+    pub scope: &'static str,
 }
 
 /// The properties of a call that its path and its credentials may depend on.
@@ -239,7 +258,10 @@ mod tests {
     #[test]
     fn the_names_of_kinds_never_change() {
         let names: Vec<_> = ProviderKind::ALL.iter().map(|kind| ProviderKindName::from(*kind).to_string()).collect();
-        assert_eq!(names, ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini", "bedrock"]);
+        assert_eq!(
+            names,
+            ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini", "bedrock", "vertex"]
+        );
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
@@ -262,7 +284,11 @@ mod tests {
             (ProviderKind::AzureOpenai, "https://proxy.example.com/azure", None),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai", Some("/openai")),
             (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/openai/v1", Some("/openai/v1")),
-            (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai/deployments/d", Some("/openai/deployments/")),
+            (
+                ProviderKind::AzureOpenai,
+                "https://r.openai.azure.com/openai/deployments/d",
+                Some("/openai/deployments/"),
+            ),
             (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/models", Some("/models")),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta", None),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/models", Some("/models")),
@@ -270,6 +296,12 @@ mod tests {
             (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com", None),
             (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1", Some("/v1")),
             (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com/model", Some("/model")),
+            (ProviderKind::Vertex, "https://aiplatform.googleapis.com/v1/projects/p/locations/global", None),
+            (
+                ProviderKind::Vertex,
+                "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi",
+                Some("/openapi"),
+            ),
         ] {
             let endpoint = of(kind).endpoint().expect("it is called over HTTP");
             assert_eq!(endpoint.wrong_end_of(text), wrong, "{text}");

@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 use upstream::{RequestBody, ResponseBody, SendError};
 
+use super::access_tokens::exchanged;
 use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};
 use super::failure::{CallFailure, Cause};
@@ -88,7 +89,7 @@ pub async fn call(
             running.transmission.start();
             let response = respond(&target.backend.model, &body);
             let source = Source::InProcess(Box::pin(response.body));
-            let sent = Credentials { provider: Arc::clone(&target.provider), secret: None };
+            let sent = Credentials { provider: Arc::clone(&target.provider), secret: None, exchanged_key: None };
             (sent, (response.status.as_u16(), response.headers, source))
         }
         Transport::Http(endpoint) => send(gateway, endpoint, target, body, request_id, running, first_until).await?,
@@ -113,13 +114,17 @@ async fn send(
     running: &Running,
     first_until: Instant,
 ) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
-    let credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
+    let mut credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
         tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
         CallFailure::of(match error {
             CredentialsError::Vault(_) => Cause::NoCredentials,
             CredentialsError::Withdrawn => Cause::Withdrawn,
         })
     })?;
+    if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
+        let token = exchanged(gateway, exchange, &credentials.provider, key, running.owner(), first_until).await;
+        credentials.exchange(token.map_err(|error| CallFailure::of(Cause::NoToken(error)))?);
+    }
     let upstream = Outgoing {
         endpoint,
         framing: target.upstream().framing,
@@ -163,7 +168,7 @@ impl Outgoing<'_> {
         now: DateTime<Utc>,
     ) -> Option<Request<Bytes>> {
         let Self { endpoint, framing, invocation } = self;
-        let Credentials { provider, secret } = credentials;
+        let Credentials { provider, secret, .. } = credentials;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let path = (endpoint.path)(invocation);
         let mut request = Request::post([base_url, &path].concat()).body(body).ok()?;

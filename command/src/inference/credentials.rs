@@ -9,6 +9,7 @@ use projections::tables::Tables;
 use secrets::{Secret, VaultError};
 
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
+use crate::service_account::ServiceAccount;
 
 /// Why a provider cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub struct Credentials {
     pub provider: Arc<Provider>,
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
+    /// The key, if `secret` is the token that it was exchanged for.
+    pub exchanged_key: Option<Secret>,
 }
 
 impl Credentials {
@@ -32,7 +35,11 @@ impl Credentials {
     /// it only when it is needed: it holds all their parts.
     pub fn redactor(&self) -> Redactor {
         let headers = self.provider.headers.iter().filter(|(name, value)| may_be_secret(name, value));
-        Redactor::new(headers.map(|(_, value)| value.as_str()).chain(self.secret.iter().map(Secret::reveal)))
+        // The rest of such a key is no secret: words that any error may have.
+        let account = self.exchanged_key.as_ref().and_then(|key| ServiceAccount::parse(key).ok());
+        let private_part = account.map(|account| account.private_part());
+        let secrets = self.secret.as_ref().map(Secret::reveal).into_iter().chain(private_part.as_deref());
+        Redactor::new(headers.map(|(_, value)| value.as_str()).chain(secrets))
     }
 
     /// The credentials of a planned provider as they are now; the plan may be old, if other targets were tried first. If the
@@ -47,10 +54,15 @@ impl Credentials {
         Self::open(gateway, planned).await
     }
 
+    /// Takes the token that the key was exchanged for.
+    pub fn exchange(&mut self, token: Secret) {
+        self.exchanged_key = self.secret.replace(token);
+    }
+
     async fn open(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {
         let provider = current(&gateway.tables.load(), planned).ok_or(CredentialsError::Withdrawn)?;
         let secret = gateway.vault.open(provider.provider_id, provider.secret_generation).await?;
-        Ok(Self { provider, secret })
+        Ok(Self { provider, secret, exchanged_key: None })
     }
 }
 

@@ -7,6 +7,7 @@ use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
+use super::access_tokens::TokenError;
 use super::credentials::Credentials;
 use super::large_bodies::LargeBodyError;
 use crate::body::memory::BoundOf;
@@ -30,6 +31,8 @@ pub enum Cause {
     Untranslatable,
     /// The provider's key cannot be opened.
     NoCredentials,
+    /// The provider's key cannot be exchanged for an access token.
+    NoToken(TokenError),
     /// The provider was deleted or changed after the request was planned.
     Withdrawn,
     Send(SendError),
@@ -87,7 +90,7 @@ impl CallFailure {
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
-            Cause::NoCredentials => "credentials",
+            Cause::NoCredentials | Cause::NoToken(_) => "credentials",
             Cause::Withdrawn => "provider_changed",
             Cause::Send(error) => error.reason(),
             Cause::Timeout => "timeout",
@@ -162,6 +165,16 @@ impl CallFailure {
             Cause::Untranslatable => "this request cannot be expressed in the upstream's dialect",
             Cause::Withdrawn => "the provider was deleted or changed while the request was on its way: try again",
             Cause::NoCredentials => "the upstream's API key cannot be decrypted: give the provider a new api_key",
+            Cause::NoToken(TokenError::Key) => {
+                "the upstream's API key cannot be exchanged for an access token: give the provider the JSON key of a \
+                 service account"
+            }
+            Cause::NoToken(TokenError::Refused(_)) => {
+                "the upstream's API key was refused where it is exchanged for an access token: check the provider's api_key"
+            }
+            Cause::NoToken(TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed) => {
+                "the server that gives access tokens for the upstream failed to answer"
+            }
             Cause::Send(SendError::Resolve) => "the upstream's host name cannot be resolved: check its base_url",
             Cause::Send(SendError::Forbidden) => {
                 "the upstream is on a private network, which its provider does not allow: set allow_private_network to \
@@ -354,6 +367,9 @@ mod tests {
             (CallFailure::of(Cause::Send(SendError::Tls)), "https"),
             (CallFailure::of(Cause::Send(SendError::Forbidden)), "allow_private_network"),
             (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
+            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), "api_key"),
+            (CallFailure::of(Cause::NoToken(TokenError::Key)), "service account"),
+            (CallFailure::of(Cause::NoToken(TokenError::Timeout)), "access tokens"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
             (refused(405, UpstreamRefusalKind::BadRequest), "its kind"),
             (refused(500, UpstreamRefusalKind::Transient { retry_after: None }), "answered with status 500"),

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
+use super::access_tokens::AccessTokens;
 use super::large_bodies::LargeBodies;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
@@ -32,6 +33,7 @@ pub struct Gateway {
     pub tables: TablesHandle,
     pub upstreams: UpstreamClients,
     pub vault: Arc<Vault>,
+    pub access_tokens: Arc<AccessTokens>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     /// `None` if traces are not exported.

@@ -171,6 +171,11 @@ impl UpstreamClients {
         client
     }
 
+    /// A client for one request to this address, with connections of its own. For addresses beside a provider's.
+    pub fn uncached_client(&self, provider: &Provider) -> UpstreamClient {
+        UpstreamClient::new(&self.tls, provider)
+    }
+
     fn cached(&self, provider: &Provider, used: u64) -> Option<Arc<UpstreamClient>> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         let cached = clients.get(&provider.provider_id).filter(|cached| cached.is_of(provider))?;

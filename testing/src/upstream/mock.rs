@@ -1,4 +1,4 @@
-//! A mock provider with OpenAI's and Anthropic's APIs; the model's name selects its behaviour.
+//! A mock provider with OpenAI's and Anthropic's APIs; the model's name selects its behaviour. It is also [Vertex AI](google).
 //!
 //! | model                      | behaviour                                                            |
 //! |----------------------------|----------------------------------------------------------------------|
@@ -27,6 +27,7 @@
 
 mod answer;
 mod chaos;
+pub mod google;
 mod rejection;
 mod responses;
 mod tls;
@@ -209,6 +210,9 @@ async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result
 }
 
 async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
+    if let Some(response) = google::respond(seen) {
+        return response;
+    }
     let model = match seen.model() {
         chaotic if chaotic.starts_with("chaos-") => state.chaos.draw(seen).to_owned(),
         other => other.to_owned(),

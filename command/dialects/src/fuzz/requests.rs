@@ -101,7 +101,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
     assert!(matches!(json::check(text), Ok(()) | Err(JsonFault::TooDeep)), "{text}");
     let top = Ordered::of(text).unwrap_or_else(|| panic!("an upstream body is an object: {text}"));
     // These have the model, and whether it streams, in the path.
-    let is_in_path = matches!(dialect, ProviderKind::Bedrock | ProviderKind::Gemini);
+    let is_in_path = matches!(dialect, ProviderKind::Bedrock | ProviderKind::Gemini | ProviderKind::Vertex);
     let model = top.get("model").and_then(json::string);
     assert_eq!(model.as_deref(), Some(BACKEND).filter(|_| !is_in_path), "{text}");
     says_everything_once(&top, text);
@@ -123,7 +123,7 @@ fn is_bounded(request: &ClientRequest, dialect: ProviderKind, sent: &Bytes, pref
             let options = top.get("options").unwrap_or_default();
             assert_eq!(json::field(options, "num_predict"), Some(&*CAP.to_string()), "{text}");
         }
-        ProviderKind::Gemini => {
+        ProviderKind::Gemini | ProviderKind::Vertex => {
             let config = top.get("generationConfig").unwrap_or_default();
             assert_eq!(json::field(config, "maxOutputTokens"), Some(&*CAP.to_string()), "{text}");
             let choices = json::field(config, "candidateCount").map_or(1, |n| json::integer(n).unwrap_or(1));

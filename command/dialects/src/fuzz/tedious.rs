@@ -85,6 +85,8 @@ fn words<'d, 'i>(dialect: ProviderKind) -> Words<'d, 'i> {
             end: "messageStop {\"stopReason\":\"end_turn\"}",
             answer: Tedious::converse_message,
         },
+        // Of two dialects: that of Google's models is drawn for Gemini.
+        ProviderKind::Vertex => words(ProviderKind::Anthropic),
         ProviderKind::Simulator => panic!("it speaks OpenAI's dialect"),
     }
 }

@@ -133,7 +133,10 @@ impl StreamWriter for Writer {
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 let (id, name) = written.calls.get(ordinal).map_or(("", ""), |(id, name)| (id, name));
-                return put_call(out, &OutputToolCall { choice, index, id, name, arguments_delta: piece, signature: None });
+                return put_call(
+                    out,
+                    &OutputToolCall { choice, index, id, name, arguments_delta: piece, signature: None },
+                );
             }
             DeltaKind::Logprobs(logprobs) => {
                 (piece.r#type, piece.logprobs) = ("text", serde_json::from_str(logprobs).ok());

@@ -63,10 +63,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::User => "user",
         Feature::TopK => "top_k",
         Feature::SignedCall => "messages[].tool_calls[].extra_content",
-        Feature::SignedReasoning
-        | Feature::ToolError
-        | Feature::Document
-        | Feature::CachePoint => return None,
+        Feature::SignedReasoning | Feature::ToolError | Feature::Document | Feature::CachePoint => return None,
     })
 }
 

@@ -15,6 +15,7 @@ use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
+pub use outbound::hosted_body;
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
@@ -25,6 +26,7 @@ pub const UPSTREAM: Upstream = Upstream {
         settings: &[],
         // This version still takes `temperature` and `top_p`, which clients may send.
         headers: &[("anthropic-version", "2023-06-01")],
+        token_exchange: None,
         authenticate,
     }),
     framing: Framing::Sse,

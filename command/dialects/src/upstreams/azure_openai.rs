@@ -27,6 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/openai", "/openai/v1", "/openai/deployments/", "/chat/completions", "/models", "/v1"],
         settings: &["api_version"],
         headers: &[],
+        token_exchange: None,
         authenticate,
     }),
     ..openai::UPSTREAM

@@ -27,6 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/converse", "/converse-stream", "/invoke", "/model", "/v1"],
         settings: &["region"],
         headers: &[],
+        token_exchange: None,
         authenticate: authentication::authenticate,
     }),
     framing: Framing::EventStream,

@@ -26,6 +26,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/v2/chat", "/v2", "/v1", "/chat/completions"],
         settings: &[],
         headers: &[],
+        token_exchange: None,
         authenticate,
     }),
     framing: Framing::Sse,

@@ -4,7 +4,7 @@
 mod answer;
 mod candidate;
 mod logprobs;
-mod model;
+pub mod model;
 mod outbound;
 mod stream;
 mod usage;
@@ -27,6 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/models", "/openai"],
         settings: &[],
         headers: &[],
+        token_exchange: None,
         authenticate,
     }),
     framing: Framing::Sse,

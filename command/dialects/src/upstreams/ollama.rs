@@ -23,6 +23,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/api/chat", "/api", "/v1"],
         settings: &[],
         headers: &[],
+        token_exchange: None,
         authenticate,
     }),
     framing: Framing::Lines,

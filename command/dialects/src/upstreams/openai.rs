@@ -27,6 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &["/chat/completions", "/completions", "/responses", "/models"],
         settings: &["server"],
         headers: &[],
+        token_exchange: None,
         authenticate,
     }),
     framing: Framing::Sse,

@@ -6,8 +6,8 @@ mod values;
 
 use std::sync::LazyLock;
 
-use dialects::ProviderKind;
 use dialects::upstreams::Server;
+use dialects::{ProviderKind, upstreams};
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
@@ -23,6 +23,7 @@ use crate::admin::declaration::{Declaration, defaulting, optional, replied, requ
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, one_of, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
+use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::{claim, release};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
@@ -38,14 +39,16 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Unique among the live providers that all tenants share, and among each tenant's own"),
         required("kind", one_of(ProviderKind::NAMED)).fixed(),
         optional("base_url", values::base_url()).kept().meaning(
-            "Without the path of an endpoint: usually with /v1 for openai, with /v1beta for gemini, the bare origin for \
-                 other kinds. To change its scheme, host or port, also send api_key: a new one, or null to remove it",
+            "Without the path of an endpoint: usually with /v1 for openai, with /v1beta for gemini, with the location for \
+                 vertex, the bare origin for other kinds. To change its scheme, host or port, also send api_key: a new \
+                 one, or null to remove it",
         ),
         optional("api_key", values::api_key())
             .hidden()
             .meaning(
                 "Stored encrypted, and sent only to the scheme, host and port that it was set for. For bedrock, a Bedrock \
-                 API key, or ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN for temporary credentials",
+                 API key, or ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN for temporary credentials. For vertex, it \
+                 may be the JSON key of a service account, which is exchanged for access tokens",
             ),
         replied("api_key_set", schema::boolean()).meaning(
             "True if it has an API key. Without one, requests are sent without credentials; but a provider whose key was \
@@ -115,6 +118,7 @@ impl Administered for Provider {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
         let made: Self = Self::of_values(id, given)?;
+        let api_key = key_of_kind(api_key, &made)?;
         let tenant = made.tenant_id;
         let chain = cx.owner(tenant)?;
         if made.allow_private_network {
@@ -133,6 +137,7 @@ impl Administered for Provider {
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         let api_key = take_api_key(&mut given)?;
+        let api_key = key_of_kind(api_key, state)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         if is_private && given.has_any(&["base_url", "allow_private_network"]) {
             require_private_network(cx)?;
@@ -177,6 +182,18 @@ fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> 
         Patch::Removed => Patch::Removed,
         Patch::Set(key) => Patch::Set(Secret::new(key)),
     })
+}
+
+/// The key as it is kept. Errors: the provider's kind takes no such key. A kind that this version does not know is refused
+/// elsewhere.
+fn key_of_kind(api_key: Patch<Secret>, provider: &Provider) -> Result<Patch<Secret>, CommandError> {
+    match (api_key, ProviderKind::named(&provider.kind)) {
+        (Patch::Set(key), Some(kind)) => match values::api_key_of(upstreams::of(kind), key) {
+            Ok(key) => Ok(Patch::Set(key)),
+            Err(fault) => Err(FieldError::new("api_key", fault).into()),
+        },
+        (api_key, _) => Ok(api_key),
+    }
 }
 
 /// The field of a reply that says whether the provider has an API key.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::event::admin::Permission;
 use events::ids::ProviderId;
 use secrets::{NodeKey, Vault, VaultError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::lab::Lab;
@@ -36,6 +36,38 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
     assert_eq!(vault.open(id, 4).await.unwrap().unwrap().reveal(), "fourth");
     lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
     must_leave_memory(vault, id, 4).await;
+}
+
+/// Holds: admin.sealed
+#[tokio::test]
+async fn the_key_of_a_service_account_is_taken_where_it_is_exchanged_for_tokens_and_kept_in_one_line() {
+    let lab = Lab::new().await;
+    let key = crate::service_account::tests::KEY;
+    let base_url = "https://aiplatform.googleapis.com/v1/projects/p/locations/global";
+    let with = |kind: &str, key: &str| json!({"name": "v", "kind": kind, "base_url": base_url, "api_key": key});
+    for (body, reason) in [
+        (with("vertex", &key.replace("service_account", "authorized_user")), "service_account"),
+        (with("vertex", &key.replace("-----BEGIN", "-----BEGUN")), "private_key"),
+        (with("vertex", "{ }"), "client_email"),
+        (with("vertex", "two words"), "visible ASCII"),
+        (with("gemini", key), "visible ASCII"),
+        (with("openai", "{ }"), "visible ASCII"),
+        (with("vertex", &key.replace("googleapis.com", &"y".repeat(1000))), "4096"),
+    ] {
+        let refused = lab.send(&lab.operator(), "POST", "/v1/admin/providers", &body).await.refused();
+        let refused = format!("{refused:?}");
+        assert!(refused.contains("api_key") && refused.contains(reason), "{refused}");
+        assert!(!refused.contains("BEGIN PRIVATE KEY"), "{refused}");
+    }
+    let made = lab.made("/providers", with("vertex", key)).await;
+    assert!(!made.to_string().contains("PRIVATE KEY"), "{made}");
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+    let kept = lab.admin.vault.open(id, 1).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(kept.reveal()).unwrap(), serde_json::from_str::<Value>(key).unwrap());
+    assert!(!kept.reveal().contains('\n'));
+    let one = format!("/v1/admin/providers/{id}");
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "{ }"})).await.refused();
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "ya29.a-ready-token"})).await.must(200);
 }
 
 /// The stored key is gone: whatever opens comes from memory.

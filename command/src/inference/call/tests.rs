@@ -89,7 +89,7 @@ fn sent() -> Credentials {
         "output_cap_field": "max_tokens", "secret_generation": 1,
     });
     let provider = Arc::new(serde_json::from_value(provider).expect("a provider"));
-    Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")) }
+    Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")), exchanged_key: None }
 }
 
 /// A signature covers the finished request: nothing may be added after it.
@@ -109,6 +109,7 @@ fn a_request_is_finished_when_it_is_authenticated() {
         wrong_base_url_ends: &[],
         settings: &[],
         headers: &[("x-version", "1")],
+        token_exchange: None,
         authenticate: sign,
     };
     let invocation = Invocation { model: "m", streamed: true, api_version: None, region: None };
@@ -133,6 +134,12 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
             &[("anthropic-version", "2023-06-01"), ("x-api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")],
         ),
         (ProviderKind::AzureOpenai, "/openai/v1/chat/completions", &[("api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")]),
+        (ProviderKind::Gemini, "/models/m:generateContent", &[("x-goog-api-key", "gw-7Hq2xVt9LmBz4KpWs8Rn")]),
+        (
+            ProviderKind::Vertex,
+            "/publishers/google/models/m:generateContent",
+            &[("authorization", "Bearer gw-7Hq2xVt9LmBz4KpWs8Rn")],
+        ),
     ] {
         let mut sent = sent();
         Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());
@@ -209,6 +216,22 @@ fn credentials_are_redacted_from_an_error_inside_an_answer() {
     let failure = at_once(&[]).fault(answer.err().expect("it is an error").fault);
     let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
     assert_eq!(rejection.message.as_deref(), Some("no [redacted] for [redacted] here"));
+}
+
+#[test]
+fn a_key_and_the_token_that_it_was_exchanged_for_are_redacted_and_nothing_else() {
+    let mut sent = sent();
+    sent.secret = Some(Secret::new(crate::service_account::tests::KEY));
+    sent.exchange(Secret::new("ya29.c0ASRK0Ga7Hq2xVt9LmBz4Kp"));
+    let key: serde_json::Value = serde_json::from_str(crate::service_account::tests::KEY).expect("a key");
+    let part = &key["private_key"].as_str().expect("a text")[200..260];
+    let message = format!("ya29.c0ASRK0Ga7Hq2xVt9LmBz4Kp and {part} of the service_account at googleapis.com");
+    let error = serde_json::json!({ "error": { "code": 400, "message": message } }).to_string();
+    let answer = dialects::read_whole(ProviderKind::Vertex, dialects::Surface::Native, error.into());
+    let failure = CallFailure::fault(answer.err().expect("it is an error").fault, &sent);
+    let Cause::Rejected(rejection) = failure.cause else { panic!("{failure:?}") };
+    let shown = rejection.message.expect("a message");
+    assert_eq!(shown, "[redacted] and [redacted] of the service_account at googleapis.com");
 }
 
 fn patient(acts: impl IntoIterator<Item = (u64, Act)>) -> UpstreamBody {

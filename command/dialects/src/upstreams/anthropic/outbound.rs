@@ -30,7 +30,12 @@ const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
 
 #[derive(Serialize)]
 struct AnthropicBody<'a> {
-    model: &'a str,
+    /// In the path where another hosts the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    /// In place of the header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anthropic_version: Option<&'static str>,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<String>,
@@ -146,8 +151,18 @@ struct User<'a> {
 
 /// The body for Anthropic. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let body = AnthropicBody {
-        model: target.model,
+    Ok(json::written(&AnthropicBody { model: Some(target.model), ..body(chat, target)? }).into())
+}
+
+/// The body for Anthropic's models elsewhere. Errors: those of [`request_body`].
+pub fn hosted_body(chat: &ChatRequest, target: &OutboundTarget<'_>, version: &'static str) -> Result<Bytes, Refusal> {
+    Ok(json::written(&AnthropicBody { anthropic_version: Some(version), ..body(chat, target)? }).into())
+}
+
+fn body<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<AnthropicBody<'a>, Refusal> {
+    Ok(AnthropicBody {
+        model: None,
+        anthropic_version: None,
         max_tokens: target.output_cap.tokens,
         system: system(chat, target.system_prefix),
         messages: messages(chat)?,
@@ -161,8 +176,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         thinking: thinking(chat, target.output_cap.tokens)?,
         output_config: output_config(chat)?,
         metadata: chat.user.as_deref().map(|user_id| User { user_id }),
-    };
-    Ok(json::written(&body).into())
+    })
 }
 
 fn system(chat: &ChatRequest, prefix: Option<&str>) -> Option<String> {

@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dialects::surfaces::unpriced_fields;
+use dialects::upstreams::Upstream;
 use http::{HeaderName, HeaderValue};
 use openapi::schema;
+use secrets::Secret;
 
 use crate::admin::field_type::{FieldType, text_that};
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::resources::{NAME_LEN_MAX, base_url};
+use crate::service_account::{self, ServiceAccount};
 
 const BASE_URL_LEN_MAX: usize = 2000;
 const API_KEY_LEN_MAX: usize = 4096;
+/// With white space.
+const API_KEY_JSON_LEN_MAX: usize = 2 * API_KEY_LEN_MAX;
+const NOT_VISIBLE_ASCII: &str = "must consist of visible ASCII characters";
 const WORD_LEN_MAX: usize = 64;
 const HEADERS_LEN_MAX: usize = 32;
 const HEADER_VALUE_LEN_MAX: usize = 1024;
@@ -31,10 +37,38 @@ pub fn base_url() -> FieldType {
     })
 }
 
+/// Visible ASCII, or a JSON object. [`api_key_of`] says which of them a kind takes.
 pub fn api_key() -> FieldType {
-    let is_visible_ascii = |key: &str| key.bytes().all(|byte| byte.is_ascii_graphic());
-    let form = schema::formed(&format!("^[!-~]{{1,{API_KEY_LEN_MAX}}}$"));
-    text_that(form, API_KEY_LEN_MAX, is_visible_ascii, "must consist of visible ASCII characters")
+    let object = format!(r"\s*\{{[\s\S]{{0,{API_KEY_JSON_LEN_MAX}}}\}}\s*");
+    let form = schema::formed(&format!("^([!-~]{{1,{API_KEY_LEN_MAX}}}|{object})$"));
+    FieldType::new(form, |field| {
+        let key = field.prose(API_KEY_JSON_LEN_MAX)?;
+        if !is_visible_ascii(&key) && service_account::compact(&key).is_some() {
+            return Ok(key);
+        }
+        match field.text(API_KEY_LEN_MAX)? {
+            key if is_visible_ascii(&key) => Ok(key),
+            _ => Err(field.error(NOT_VISIBLE_ASCII)),
+        }
+    })
+}
+
+fn is_visible_ascii(key: &str) -> bool {
+    key.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The key as it is kept for an upstream. Where keys are exchanged for tokens, one in JSON must be a service account's, and
+/// loses the white space between its values; elsewhere a key is part of a header. Errors: what is wrong with it.
+pub fn api_key_of(upstream: &Upstream, key: Secret) -> Result<Secret, String> {
+    let is_exchanged = upstream.endpoint().is_some_and(|endpoint| endpoint.token_exchange.is_some());
+    if !is_exchanged || !service_account::is_json(key.reveal()) {
+        return if is_visible_ascii(key.reveal()) { Ok(key) } else { Err(NOT_VISIBLE_ASCII.to_owned()) };
+    }
+    ServiceAccount::validated(&key).map_err(|fault| fault.to_string())?;
+    match service_account::compact(key.reveal()) {
+        Some(key) if key.len() <= API_KEY_LEN_MAX => Ok(Secret::new(key)),
+        _ => Err(format!("must have at most {API_KEY_LEN_MAX} characters, without white space")),
+    }
 }
 
 /// A word of letters, digits, `.`, `_` and `-`: it becomes part of an address or of a signature.

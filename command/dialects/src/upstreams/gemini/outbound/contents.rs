@@ -240,7 +240,9 @@ fn signed(reasoning: &ReasoningBlock) -> Option<Part<'_>> {
 
 fn picture<'a>(image: &'a Image, path: &Path<'_>) -> Result<Part<'a>, Refusal> {
     Ok(Part::of(match &image.source {
-        ImageSource::Inline { media_type, base64 } => PartKind::InlineData(Blob { mime_type: media_type, data: base64 }),
+        ImageSource::Inline { media_type, base64 } => {
+            PartKind::InlineData(Blob { mime_type: media_type, data: base64 })
+        }
         ImageSource::Url(url) => PartKind::FileData(file(url, &IMAGE_TYPES, "an image", path)?),
     }))
 }

@@ -1,0 +1,199 @@
+//! Vertex AI, as an upstream. It serves Google's models with the body of [`gemini`], and Anthropic's with that of
+//! [`anthropic`]: the name of the model says which.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use events::refusal::Refusal;
+use events::usage::TokenClasses;
+use http::Request;
+use http::header::AUTHORIZATION;
+use secrets::Secret;
+
+use super::gemini::model::{escaped, method};
+use super::{
+    Endpoint, Invocation, StreamReader, StreamState, TokenExchange, Transport, Upstream, anthropic, gemini, sensitive,
+};
+use crate::chat::{AnswerChoice, ChatRequest};
+use crate::delta::Delta;
+use crate::framing::Event;
+use crate::{Metered, OutboundTarget, UpstreamFault, json};
+
+/// Takes the place of the header `anthropic-version`.
+const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
+const OF_ANTHROPIC: &str = "publishers/anthropic/models/";
+/// What the name of one of Google's models may begin with.
+const OF_GOOGLE: [&str; 2] = ["publishers/google/models/", "models/"];
+/// A model that was tuned and deployed in the project.
+const DEPLOYED: &str = "endpoints/";
+
+/// The row for Google's models.
+pub const UPSTREAM: Upstream = Upstream {
+    telemetry_name: "gcp.vertex_ai",
+    transport: Transport::Http(Endpoint {
+        path: |invocation| path(invocation.model, invocation.streamed).into(),
+        wrong_base_url_ends: &["/openapi", "/endpoints", "/publishers", "/google", "/anthropic", "/models"],
+        settings: &[],
+        headers: &[],
+        token_exchange: Some(TokenExchange {
+            token_uri: "https://oauth2.googleapis.com/token",
+            scope: "https://www.googleapis.com/auth/cloud-platform",
+        }),
+        authenticate,
+    }),
+    out_of_money_sentence: None,
+    read_choices,
+    read_report,
+    ..gemini::UPSTREAM
+};
+
+/// The row for Anthropic's models.
+pub const OF_CLAUDE: Upstream =
+    Upstream { treatment: anthropic::UPSTREAM.treatment, request_body: claude_body, ..UPSTREAM };
+
+/// True for Anthropic's models.
+pub fn is_claude(model: &str) -> bool {
+    model.starts_with("claude-") || model.starts_with(OF_ANTHROPIC)
+}
+
+fn path(model: &str, streamed: bool) -> String {
+    if is_claude(model) {
+        let model = model.strip_prefix(OF_ANTHROPIC).unwrap_or(model);
+        let method = if streamed { ":streamRawPredict" } else { ":rawPredict" };
+        return ["/", OF_ANTHROPIC, &escaped(model), method].concat();
+    }
+    let (before, model) = match model.strip_prefix(DEPLOYED) {
+        Some(model) => (DEPLOYED, model),
+        None => (OF_GOOGLE[0], OF_GOOGLE.iter().find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model)),
+    };
+    ["/", before, &escaped(model), method(streamed)].concat()
+}
+
+fn authenticate(request: &mut Request<Bytes>, token: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
+    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", token.reveal()].concat())?);
+    Some(())
+}
+
+fn claude_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    anthropic::hosted_body(chat, target, ANTHROPIC_VERSION)
+}
+
+/// True for a response or an event of Anthropic's: each says its type, and none of Google's does.
+fn is_of_claude(text: &str) -> bool {
+    json::field(text, "type").is_some()
+}
+
+fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
+    let row = if is_of_claude(body) { &anthropic::UPSTREAM } else { &gemini::UPSTREAM };
+    (row.read_choices)(body, metered)
+}
+
+fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    let is_of_claude = json::find(usage, ["input_tokens", "output_tokens"]) != [None; 2];
+    let row = if is_of_claude { &anthropic::UPSTREAM } else { &gemini::UPSTREAM };
+    (row.read_report)(usage)
+}
+
+/// Reads one stream, of the dialect of its first event.
+#[derive(Default)]
+pub enum Reader {
+    #[default]
+    Unknown,
+    Gemini(gemini::Reader),
+    Claude(anthropic::Reader),
+}
+
+impl StreamReader for Reader {
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<StreamState, UpstreamFault> {
+        if let Self::Unknown = self {
+            *self = match is_of_claude(event.data) {
+                true => Self::Claude(anthropic::Reader::default()),
+                false => Self::Gemini(gemini::Reader::default()),
+            };
+        }
+        match self {
+            Self::Unknown => Ok(StreamState::Open),
+            Self::Gemini(reader) => reader.event(event, metered, each),
+            Self::Claude(reader) => reader.event(event, metered, each),
+        }
+    }
+
+    fn is_complete(&self, metered: &Metered) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Gemini(reader) => reader.is_complete(metered),
+            Self::Claude(reader) => reader.is_complete(metered),
+        }
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Unknown => 0,
+            Self::Gemini(reader) => reader.held_bytes(),
+            Self::Claude(reader) => reader.held_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::upstreams::ProviderKind;
+    use crate::{ClientRequest, NO_FIELDS, Surface, UpstreamCap};
+
+    #[test]
+    fn each_model_is_called_at_its_publishers_path() {
+        for (model, streamed, wanted) in [
+            ("gemini-2.5-pro", false, "/publishers/google/models/gemini-2.5-pro:generateContent"),
+            ("models/gemini-2.5-pro", true, "/publishers/google/models/gemini-2.5-pro:streamGenerateContent?alt=sse"),
+            ("publishers/google/models/gemini-x", false, "/publishers/google/models/gemini-x:generateContent"),
+            ("endpoints/4711", false, "/endpoints/4711:generateContent"),
+            ("claude-sonnet-4@20250514", false, "/publishers/anthropic/models/claude-sonnet-4@20250514:rawPredict"),
+            ("publishers/anthropic/models/claude-x", true, "/publishers/anthropic/models/claude-x:streamRawPredict"),
+            ("claude-x/../../y?z", false, "/publishers/anthropic/models/claude-x%2F..%2F..%2Fy%3Fz:rawPredict"),
+        ] {
+            assert_eq!(path(model, streamed), wanted);
+        }
+    }
+
+    fn sent(model: &str, asked: &Value) -> Result<Value, Refusal> {
+        let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+        let request = ClientRequest::parse(Surface::OpenAi, body.to_string().into()).unwrap();
+        let output_cap = UpstreamCap { tokens: 9, field: None };
+        let target = OutboundTarget {
+            model,
+            output_cap,
+            server: None,
+            context_window: None,
+            system_prefix: None,
+            allowed_fields: &NO_FIELDS,
+        };
+        let body = request.upstream_body(ProviderKind::Vertex, &target)?;
+        Ok(serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn a_request_is_written_and_refused_as_its_model_takes_it() {
+        let claude = sent("claude-sonnet-4@20250514", &json!({"stream": true})).unwrap();
+        let message = json!({"role": "user", "content": [{"type": "text", "text": "hi"}]});
+        let wanted = json!({"anthropic_version": ANTHROPIC_VERSION, "max_tokens": 9, "stream": true,
+            "messages": [message]});
+        assert_eq!(claude, wanted);
+        let gemini = sent("gemini-2.5-pro", &json!({"stream": true, "n": 2})).unwrap();
+        assert_eq!(gemini["generationConfig"], json!({"maxOutputTokens": 9, "candidateCount": 2}));
+        // Anthropic gives one choice, and Gemini may call several tools.
+        assert_eq!(sent("claude-x", &json!({"n": 2})).unwrap_err().details["field"], "n");
+        let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+        let one_call = json!({"tools": tools, "parallel_tool_calls": false});
+        assert!(sent("claude-x", &one_call).is_ok());
+        assert_eq!(sent("gemini-x", &one_call).unwrap_err().details["field"], "parallel_tool_calls");
+    }
+}

@@ -1,0 +1,44 @@
+//! Vertex AI, and the server that gives access tokens for it. Paths select the behaviour, since bodies name no model.
+
+use std::io;
+
+use http::Response;
+use http::header::AUTHORIZATION;
+use serde_json::json;
+
+use super::Seen;
+use super::answer::TEXT;
+use super::responses::{Pieces, whole};
+
+/// The token that [`TOKEN_PATH`] gives, and without which no model answers.
+pub const TOKEN: &str = "ya29.a0-token-of-the-mock-7Hq2xVt9LmBz";
+pub const TOKEN_PATH: &str = "/token";
+/// Refuses every key.
+pub const REFUSING_PATH: &str = "/refusing/token";
+/// What it says.
+pub const REFUSAL: &str = "invalid_grant";
+
+/// The response at a path of Google's; `None` for other paths.
+pub fn respond(seen: &Seen) -> Option<io::Result<Response<Pieces>>> {
+    let json = "application/json";
+    Some(Ok(match seen.path.as_str() {
+        TOKEN_PATH => {
+            let token = json!({ "access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer" });
+            whole(200, json, token.to_string())
+        }
+        REFUSING_PATH => whole(400, json, json!({ "error": REFUSAL, "error_description": "no" }).to_string()),
+        path if path.ends_with(":generateContent") => {
+            let given = seen.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            if given != Some(&format!("Bearer {TOKEN}")) {
+                let error = json!({ "error": { "code": 401, "message": "m", "status": "UNAUTHENTICATED" } });
+                return Some(Ok(whole(401, json, error.to_string())));
+            }
+            let content = json!({ "role": "model", "parts": [{ "text": TEXT }] });
+            let usage = json!({ "promptTokenCount": 12, "candidatesTokenCount": 9, "totalTokenCount": 21 });
+            let answer =
+                json!({ "candidates": [{ "content": content, "finishReason": "STOP" }], "usageMetadata": usage });
+            whole(200, json, answer.to_string())
+        }
+        _ => return None,
+    }))
+}
