@@ -35,6 +35,7 @@ mod running;
 mod stream;
 mod target;
 mod timeline;
+mod token_exchange;
 mod whole;
 mod whole_body;
 mod yield_to_runtime;

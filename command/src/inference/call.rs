@@ -16,7 +16,6 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 use upstream::{RequestBody, ResponseBody, SendError};
 
-use super::access_tokens::exchanged;
 use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};
 use super::failure::{CallFailure, Cause};
@@ -24,6 +23,7 @@ use super::gateway::Gateway;
 use super::headers::REQUEST_ID_HEADER;
 use super::running::Running;
 use super::target::PlannedTarget;
+use super::token_exchange::exchanged;
 use super::yield_to_runtime::YieldToRuntime;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;

@@ -46,7 +46,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("api_key", values::api_key())
             .hidden()
             .meaning(
-                "Stored encrypted, and sent only to the scheme, host and port that it was set for. For bedrock, a Bedrock \
+                "Up to 4,096 visible ASCII characters. Stored encrypted, and sent only to the scheme, host and port that it was set for. For bedrock, a Bedrock \
                  API key, or ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN for temporary credentials. For vertex, it \
                  may be the JSON key of a service account, which is exchanged for access tokens",
             ),
