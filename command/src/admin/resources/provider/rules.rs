@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn a_region_is_taken_by_kinds_whose_requests_are_signed_for_it() {
+        let region = Some("eu-west-1".to_owned());
+        let bedrock = Provider {
+            kind: ProviderKind::Bedrock.into(),
+            region: region.clone(),
+            ..openai("https://api.example.com")
+        };
+        given([]).when(Create(bedrock.clone())).then([created(bedrock.clone())]);
+        let versioned = Provider { api_version: Some("1".to_owned()), ..bedrock };
+        given([]).when(Create(versioned)).then_refused(refused("api_version", "is not for the kind bedrock"));
+        let other = Provider { region, ..openai(PUBLIC) };
+        given([]).when(Create(other)).then_refused(refused("region", "is not for the kind openai"));
+    }
+
+    #[test]
     fn a_provider_of_an_unknown_kind_is_ended_but_not_changed() {
         let later = Provider { kind: ProviderKindName::literal("later"), ..openai(PUBLIC) };
         let reason =
