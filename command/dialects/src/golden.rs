@@ -1,5 +1,5 @@
-//! Golden files: each input is `tests/golden/<dialect>/{requests,answers}/<case>.{json,sse}`, and each expected output
-//! is beside it as `<case>.<target>.{json,sse}`. `UPDATE_GOLDEN=1` rewrites the outputs.
+//! Golden files: each input is `tests/golden/<dialect>/{requests,answers}/<case>.{json,sse,ndjson,frames}`, and each
+//! expected output is beside it as `<case>.<target>.{json,sse}`. `UPDATE_GOLDEN=1` rewrites the outputs.
 
 use std::path::{Path, PathBuf};
 
