@@ -90,6 +90,7 @@ fn read_and_sent(surface: Surface, body: &str) {
         allowed_fields: &NO_FIELDS,
         server: None,
     };
+    // Translated once for all targets, as in the pipeline.
     let bodies = request.upstream_bodies();
     for dialect in DIALECTS {
         let _ = bodies.body(dialect, &target);

@@ -544,6 +544,14 @@ fn a_server_is_sent_only_what_it_takes() {
         (Server::Mistral, r#","max_completion_tokens":5,"logit_bias":null,"functions":[]"#, base()),
         (Server::Mistral, r#","store":true,"n":2,"metadata":{"a":"b"},"top_k":3"#, with(json!({"n": 2, "top_k": 3}))),
         (Server::Mistral, r#","tool_choice":"required""#, with(json!({"tool_choice": "required"}))),
+        (Server::Mistral, r#","max_tokens":5,"max_completion_tokens":null"#, base()),
+        (Server::Mistral, r#","max_completion_tokens":5,"max_tokens":null"#, base()),
+        (Server::Mistral, r#","max_completion_tokens":null,"max_tokens":null"#, base()),
+        (Server::Groq, r#","max_completion_tokens":5,"max_tokens":null"#, {
+            let mut body = with(json!({"max_completion_tokens": 9}));
+            body.as_object_mut().unwrap().remove("max_tokens");
+            body
+        }),
         (Server::Groq, r#","n":1,"logprobs":false,"logit_bias":{}"#, with(json!({"n": 1}))),
         (
             Server::Groq,

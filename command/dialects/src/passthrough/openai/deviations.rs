@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 
 use crate::OutboundTarget;
@@ -9,10 +10,8 @@ use crate::json::{self, Edit, Kind, Member};
 use crate::passthrough::rewrite::removals;
 use crate::upstreams::openai::server::{Deviations, Fate, fate};
 
-/// Fields that are edited for every server.
-const EDITED: [&str; 4] = ["max_completion_tokens", "max_tokens", "messages", "model"];
-
-/// Removes the top-level fields that the server does not take, and gives the seed its name there. Errors: a field that it
+/// Removes the top-level fields that the server does not take, and the output cap, which may be there under two names and
+/// is added anew. Gives the seed its name there. Errors: a field that it
 /// refuses, and without which the answer would be another one.
 pub fn edit_fields(
     text: &str,
@@ -25,10 +24,9 @@ pub fn edit_fields(
     let mut left_out = Vec::new();
     for member in &members {
         let name = member.name();
-        if EDITED.contains(&name) {
-            continue;
-        }
-        if name == "seed" && deviations.seed != "seed" {
+        if OutputCapField::parse(name).is_some() {
+            left_out.push(member.span.start);
+        } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
                 true => left_out.push(member.span.start),
                 false => {

@@ -24,14 +24,17 @@ pub fn edited_body(
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
-    edit_cap(&positions.cap, target, &mut edits, &mut added);
-    if let Some(deviations) = deviations {
-        if deviations.changes_fields() {
+    match deviations.filter(|deviations| deviations.changes_fields()) {
+        Some(deviations) => {
             edit_fields(text, target, deviations, &mut edits)?;
+            let field = target.output_cap_field().or(positions.cap.given_field()).unwrap_or_default();
+            added.push(b',');
+            added.extend_from_slice(&cap_member(field, target.output_cap.tokens));
         }
-        if deviations.changes_messages() {
-            edit_messages(text, positions.messages.clone(), deviations, &mut edits);
-        }
+        None => edit_cap(&positions.cap, target, &mut edits, &mut added),
+    }
+    if let Some(deviations) = deviations.filter(|deviations| deviations.changes_messages()) {
+        edit_messages(text, positions.messages.clone(), deviations, &mut edits);
     }
     if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
         match &positions.stream_options {
@@ -52,9 +55,13 @@ pub fn edited_body(
     Ok(json::splice(text, &mut edits).into())
 }
 
+fn cap_member(field: OutputCapField, tokens: u64) -> Vec<u8> {
+    format!(r#""{}":{tokens}"#, field.as_str()).into_bytes()
+}
+
 fn edit_cap(cap: &CapPosition, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
     let (tokens, sent) = (target.output_cap.tokens, target.output_cap_field());
-    let member = |field: OutputCapField| format!(r#""{}":{tokens}"#, field.as_str()).into_bytes();
+    let member = |field: OutputCapField| cap_member(field, tokens);
     let fallback = sent.unwrap_or_default();
     match cap {
         CapPosition::Given { field, member: given, value, other } => match sent.filter(|sent| sent != field) {

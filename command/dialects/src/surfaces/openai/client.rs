@@ -50,6 +50,16 @@ pub enum CapPosition {
     },
 }
 
+impl CapPosition {
+    /// The client's name for its cap; `None` if it gave none.
+    pub const fn given_field(&self) -> Option<OutputCapField> {
+        match self {
+            Self::Given { field, .. } => Some(*field),
+            Self::Absent | Self::Null(_) => None,
+        }
+    }
+}
+
 impl SurfaceRequest for BodyPositions {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         let members = top_level(text)?;
