@@ -66,13 +66,18 @@ impl Credentials {
     }
 }
 
-/// The provider's newest row, if only its connection settings have changed: all others went into the plan and the body.
-/// So did the server that an address may stand for.
+/// The provider's newest row, if a request that was planned for another one of its rows may still be sent by it.
 fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
     let newest = &tables.live_provider(planned.provider_id)?.value;
     if newest == planned {
         return Some(Arc::clone(planned));
     }
+    fits(newest, planned).then(|| Arc::clone(newest))
+}
+
+/// True if only connection settings have changed: all others went into the plan and the body. So did the server that an
+/// address may stand for.
+fn fits(newest: &Provider, planned: &Provider) -> bool {
     let planned_with_new_connection = Provider {
         name: newest.name.clone(),
         base_url: newest.base_url.clone(),
@@ -83,8 +88,37 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
         api_version: newest.api_version.clone(),
         region: newest.region.clone(),
         secret_generation: newest.secret_generation,
-        ..Provider::clone(planned)
+        ..planned.clone()
     };
-    let is_same_server = upstreams::server_of(newest) == upstreams::server_of(planned);
-    (is_same_server && **newest == planned_with_new_connection).then(|| Arc::clone(newest))
+    *newest == planned_with_new_connection && upstreams::server_of(newest) == upstreams::server_of(planned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the kind that has servers.
+    fn provider(base_url: &str, server: Option<&str>) -> Provider {
+        let id = format!("prv_{:032x}", 1).parse().expect("an id");
+        let kind: events::event::admin::ProviderKindName = "openai".parse().expect("a name");
+        let server = server.map(|name| name.parse().expect("a name"));
+        Provider { base_url: Some(base_url.to_owned()), server, ..Provider::new(id, "p", kind) }
+    }
+
+    #[test]
+    fn a_plan_fits_another_address_of_the_same_server_alone() {
+        let planned = provider("https://proxy.example.com/v1", None);
+        for (newest, wanted) in [
+            (provider("https://other.example.com/v1", None), true),
+            (provider("https://api.mistral.ai/v1", None), false),
+            (provider("https://api.mistral.ai/v1", Some("other")), false),
+            (provider("https://proxy.example.com/v1", Some("mistral")), false),
+            (Provider { timeout_ms: 1, ..planned.clone() }, true),
+            (Provider { allowed_fields: ["n".to_owned()].into(), ..planned.clone() }, false),
+        ] {
+            assert_eq!(fits(&newest, &planned), wanted, "{newest:?}");
+        }
+        let mistral = provider("https://api.mistral.ai/v1", None);
+        assert!(fits(&provider("https://codestral.mistral.ai/v1", None), &mistral));
+    }
 }
