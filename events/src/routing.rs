@@ -62,6 +62,8 @@ pub enum LeftOut {
     CapAbove {
         maximum: u64,
     },
+    /// The request has documents, which may fill the target's context, whose length is unknown.
+    ContextUnknown,
 }
 
 impl fmt::Display for LeftOut {
@@ -72,6 +74,7 @@ impl fmt::Display for LeftOut {
             Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
+            Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
         }
     }
 }

@@ -138,7 +138,7 @@ async fn only_fields_that_would_be_refused_can_be_allowed() {
         ("openai", json!(["provider", "provider"])),
         ("openai", json!("provider")),
         ("openai", json!([7])),
-        ("anthropic", json!(["provider"])),
+        ("ollama", json!(["provider"])),
     ] {
         let refused = gateway.operator().post("/v1/admin/providers", &made(kind, allowed.clone())).await;
         let field = refused.must_be(400, "INVALID_REQUEST").json()["error"]["details"]["field"].clone();

@@ -47,7 +47,7 @@ fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
             assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
             let begin = json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string();
-            for surface in [Surface::Native, Surface::OpenAi] {
+            for surface in Surface::ALL.iter().copied() {
                 let message = json!({ "content": [block] }).to_string();
                 assert_eq!(whole(ProviderKind::Anthropic, surface, message), taken);
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, std::slice::from_ref(&begin)).map(drop), taken);
@@ -85,7 +85,7 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
             block(json!({ "type": "text", "text": "x" })),
             block(json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} })),
         ] {
-            for surface in [Surface::Native, Surface::OpenAi] {
+            for surface in Surface::ALL.iter().copied() {
                 let stream = vec![block.clone(); count];
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
             }
@@ -127,7 +127,7 @@ fn an_answer_of_bedrock_has_the_same_bounds() {
 fn choices_that_no_client_can_ask_for_are_a_fault_and_not_left_uncounted() {
     for (count, taken) in [(128, Ok(())), (129, TOO_LARGE)] {
         let answer = format!(r#"{{"choices":[{}]}}"#, repeated(r#"{"message":{"content":"x"}}"#, count));
-        for surface in [Surface::Native, Surface::OpenAi] {
+        for surface in Surface::ALL.iter().copied() {
             assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken);
             let chunk = [answer.replace("message", "delta")];
             assert_eq!(streamed(ProviderKind::Openai, surface, &chunk).map(drop), taken);
@@ -144,7 +144,7 @@ fn what_is_read_by_its_names_has_256_of_them_at_most() {
             format!(r#"{{"choices":[{{{more},"message":{{"content":"x"}}}}]}}"#),
             format!(r#"{{"choices":[{{"message":{{{more},"content":"x"}}}}]}}"#),
         ] {
-            for surface in [Surface::Native, Surface::OpenAi] {
+            for surface in Surface::ALL.iter().copied() {
                 assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken, "{answer:.100}");
             }
         }
@@ -194,12 +194,16 @@ fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {
 
 #[test]
 fn a_request_has_so_many_parts_and_tools_at_most() {
-    let parse = |surface, body: String| match ClientRequest::parse(surface, body.into()) {
+    let capped = |body: String| body.replacen('{', "{\"max_tokens\":7,", 1);
+    let parse = |surface, body: String| match ClientRequest::parse(
+        surface,
+        if surface == Surface::Anthropic { capped(body) } else { body }.into(),
+    ) {
         Ok(_) => None,
         Err(refusal) => Some((refusal.code, refusal.details["field"].as_str().unwrap_or_default().to_owned())),
     };
     let refused = |field: &str| Some((ErrorCode::InvalidRequest, field.to_owned()));
-    for surface in [Surface::Native, Surface::OpenAi] {
+    for surface in Surface::ALL.iter().copied() {
         for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("messages"))] {
             let mut messages = String::new();
             for message in [BLOCKS_MAX / 2, count - BLOCKS_MAX / 2] {
@@ -213,6 +217,7 @@ fn a_request_has_so_many_parts_and_tools_at_most() {
             let tool = match surface {
                 Surface::Native => r#"{"name":"f"}"#,
                 Surface::OpenAi => r#"{"type":"function","function":{"name":"f"}}"#,
+                Surface::Anthropic => r#"{"name":"f","input_schema":{}}"#,
             };
             let tools = repeated(tool, count);
             let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tools}]}}"#);

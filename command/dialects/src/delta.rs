@@ -34,3 +34,10 @@ pub enum DeltaKind<'a> {
     Logprobs(&'a str),
     Finish(FinishReason),
 }
+
+impl DeltaKind<'_> {
+    /// True if a client has something of the response once this was written.
+    pub const fn is_content(&self) -> bool {
+        !matches!(self, Self::Finish(_) | Self::Logprobs(_))
+    }
+}

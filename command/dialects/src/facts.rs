@@ -22,6 +22,9 @@ pub struct Facts {
     /// At most 16 pairs.
     pub metadata: BTreeMap<String, String>,
     pub(crate) images: Images,
+    pub(crate) documents: Documents,
+    /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself.
+    pub(crate) added_tokens: u64,
     /// The request has tools or an output format.
     pub(crate) has_tools: bool,
     /// Fields that change the cost, in the order of the body.
@@ -50,8 +53,24 @@ pub struct Images {
     pub base64_bytes: u64,
 }
 
+/// Documents whose tokens do not follow from their bytes: their number, and the bytes of base64 that they take in the
+/// body. A request with one can cost the whole context of its target.
+#[derive(Clone, Copy, Default)]
+pub struct Documents {
+    pub count: u64,
+    pub base64_bytes: u64,
+}
+
+impl Documents {
+    /// Adds one document with so many bytes of base64.
+    pub fn with_one(self, base64_bytes: usize) -> Self {
+        let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
+        Self { count: self.count + 1, base64_bytes: self.base64_bytes.saturating_add(base64_bytes) }
+    }
+}
+
 /// A field that is sent only to providers whose `allowed_fields` has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unpriced {
     pub name: &'static str,
     pub refusal: Refusal,

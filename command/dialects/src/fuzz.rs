@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
+const SURFACES: [Surface; 3] = [Surface::Native, Surface::OpenAi, Surface::Anthropic];
 /// All kinds but the simulator, which speaks OpenAI's dialect.
 pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
     let mut dialects = [ProviderKind::Simulator; ProviderKind::ALL.len() - 1];

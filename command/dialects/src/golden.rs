@@ -143,6 +143,12 @@ fn native_requests_go_upstream() {
     request_goes_upstream(Surface::Native, "native/requests");
 }
 
+/// Holds: inf.anthropic-request
+#[test]
+fn anthropic_requests_go_upstream() {
+    request_goes_upstream(Surface::Anthropic, "anthropic/requests");
+}
+
 pub(super) fn usage(metered: &Metered) -> Usage {
     match &metered.reported {
         Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
@@ -215,6 +221,9 @@ fn whole_answers_reach_both_surfaces() {
 
 pub(super) fn minimal_request(surface: Surface, include_usage: bool) -> ClientRequest {
     let mut body = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    if surface == Surface::Anthropic {
+        body["max_tokens"] = json!(4096);
+    }
     if include_usage {
         body["stream_options"] = json!({"include_usage": true});
     }
@@ -257,6 +266,7 @@ fn streams_reach_both_surfaces() {
                 (Surface::Native, false, "native"),
                 (Surface::OpenAi, false, "openai"),
                 (Surface::OpenAi, true, "openai-with-usage"),
+                (Surface::Anthropic, false, "anthropic"),
             ] {
                 let (found, metered) = relayed(kind, &minimal_request(surface, include_usage), [&*body]);
                 check(&folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
@@ -295,7 +305,7 @@ proptest! {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
                 at.extend([0, body.len()]);
                 at.sort_unstable();
-                for (surface, include_usage) in [(Surface::Native, false), (Surface::OpenAi, true)] {
+                for (surface, include_usage) in [(Surface::Native, false), (Surface::OpenAi, true), (Surface::Anthropic, false)] {
                     let request = minimal_request(surface, include_usage);
                     let whole = relayed(kind, &request, [&*body]);
                     let pieces = at.windows(2).map(|pair| &body[pair[0]..pair[1]]);

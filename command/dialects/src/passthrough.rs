@@ -1,6 +1,7 @@
 //! The shortcut between a surface and an upstream that speak one dialect: bytes pass unchanged, apart from a few edits.
 //! The hub could translate them too, but the shortcut keeps fields that the hub does not know, and costs less.
 
+pub mod anthropic;
 pub mod openai;
 mod rewrite;
 

@@ -11,7 +11,7 @@ use super::framing::event_stream::samples::frame;
 use super::fuzz::DIALECTS;
 use super::*;
 
-const SURFACES: [Surface; 2] = [Surface::Native, Surface::OpenAi];
+const SURFACES: [Surface; 3] = [Surface::Native, Surface::OpenAi, Surface::Anthropic];
 const _: () = assert!(SURFACES.len() == Surface::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {
@@ -38,6 +38,7 @@ fn near_request() -> impl Strategy<Value = Value> {
     let field = prop::sample::select(vec![
         "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
         "n", "metadata", "tools", "tool_choice", "stop", "response_format", "temperature", "reasoning", "user",
+        "system", "thinking", "output_config", "stop_sequences", "cache_control",
     ]);
     let block = prop::collection::btree_map(
         prop::sample::select(vec!["type", "text", "image_url", "id", "name", "arguments", "content", "url", "data"]),
@@ -56,6 +57,8 @@ fn near_request() -> impl Strategy<Value = Value> {
     (prop::collection::btree_map(field, any_json(), 0..4), messages).prop_map(|(mut fields, messages)| {
         fields.entry("model").or_insert(json!("m"));
         fields.entry("messages").or_insert(messages);
+        // Without it, Anthropic's surface reads no further.
+        fields.entry("max_tokens").or_insert(json!(7));
         object(fields)
     })
 }
@@ -178,8 +181,7 @@ proptest! {
         let in_events = stream_of(|event| format!("data: {event}\n\n").into_bytes());
         let in_frames = stream_of(|event| frame(b"contentBlockDelta", event.to_string().as_bytes()));
         for surface in SURFACES {
-            let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": true});
-            let request = ClientRequest::parse(surface, body.to_string().into()).unwrap();
+            let request = golden::minimal_request(surface, false);
             for dialect in DIALECTS {
                 let (mut relay, mut out) = (Relay::new(dialect, &request, "req_1", "m", 0), BytesMut::new());
                 let stream = if dialect == ProviderKind::Bedrock { &in_frames } else { &in_events };
@@ -209,7 +211,7 @@ fn near_chunk() -> impl Strategy<Value = Value> {
     )
     .prop_map(object);
     let kind = prop::sample::select(vec![
-        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "ping",
     ]);
     (delta, kind, any_json(), any_json()).prop_map(|(delta, kind, usage, index)| {
         json!({"type": kind, "index": index, "delta": delta, "content_block": delta, "usage": usage,

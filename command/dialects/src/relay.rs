@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::delta::{Delta, DeltaKind};
+use super::delta::Delta;
 use super::framing::{Event, FramingParser};
+use super::passthrough::anthropic::AnthropicStream;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
@@ -37,7 +38,8 @@ struct Progress {
 
 /// How events are converted for the client.
 enum Conversion {
-    Passthrough(OpenAiStream),
+    OpenAi(OpenAiStream),
+    Anthropic(AnthropicStream),
     Translated { from: AnyStreamReader, to: AnyStreamWriter },
 }
 
@@ -52,7 +54,8 @@ impl Relay {
     ) -> Self {
         let include_usage = request.facts.include_usage;
         let conversion = match shortcut(request.surface(), kind) {
-            Some(SharedDialect::OpenAi) => Conversion::Passthrough(OpenAiStream::new(frontend_model, include_usage)),
+            Some(SharedDialect::OpenAi) => Conversion::OpenAi(OpenAiStream::new(frontend_model, include_usage)),
+            Some(SharedDialect::Anthropic) => Conversion::Anthropic(AnthropicStream::new(frontend_model)),
             None => {
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage };
                 let to = AnyStreamWriter::new(request.surface(), &head);
@@ -115,7 +118,8 @@ impl Relay {
     pub fn held_bytes(&self) -> usize {
         let Progress { metered, conversion, .. } = &self.progress;
         let converting = match conversion {
-            Conversion::Passthrough(stream) => stream.held_bytes(),
+            Conversion::OpenAi(stream) => stream.held_bytes(),
+            Conversion::Anthropic(stream) => stream.held_bytes(),
             Conversion::Translated { from, to } => from.held_bytes() + to.held_bytes(),
         };
         self.parser.held_bytes() + metered.held_bytes() + converting
@@ -128,13 +132,14 @@ impl Relay {
     }
 
     /// The end of the stream, once its settlement is recorded. OpenAI: the usage chunk if the client asked for it, and
-    /// `[DONE]`; native: `completed`.
+    /// `[DONE]`; native: `completed`; Anthropic: `message_delta` and `message_stop`.
     pub fn closing(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = BytesMut::with_capacity(512);
         match &self.progress.conversion {
-            Conversion::Passthrough(stream) => {
+            Conversion::OpenAi(stream) => {
                 stream.close(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
             }
+            Conversion::Anthropic(stream) => stream.close(receipt, &mut out),
             Conversion::Translated { to, .. } => to.close(receipt, &mut out),
         }
         out.freeze()
@@ -144,7 +149,8 @@ impl Relay {
 impl Progress {
     fn is_complete(&self) -> bool {
         match &self.conversion {
-            Conversion::Passthrough(stream) => stream.is_complete(),
+            Conversion::OpenAi(stream) => stream.is_complete(),
+            Conversion::Anthropic(stream) => stream.is_complete(&self.metered),
             Conversion::Translated { from, .. } => from.is_complete(&self.metered),
         }
     }
@@ -166,13 +172,18 @@ impl Progress {
         }
         let Self { metered, conversion, ended, has_relayed, .. } = self;
         let state = match conversion {
-            Conversion::Passthrough(stream) => {
+            Conversion::OpenAi(stream) => {
+                let (state, has_content) = stream.event(event, metered, out)?;
+                *has_relayed |= has_content;
+                state
+            }
+            Conversion::Anthropic(stream) => {
                 let (state, has_content) = stream.event(event, metered, out)?;
                 *has_relayed |= has_content;
                 state
             }
             Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
-                *has_relayed |= !matches!(delta.kind, DeltaKind::Finish(_) | DeltaKind::Logprobs(_));
+                *has_relayed |= delta.kind.is_content();
                 to.write(&delta, out);
             })?,
         };

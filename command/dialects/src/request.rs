@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
+use http::{HeaderName, HeaderValue};
 
 use super::OutboundTarget;
 use super::chat::feature::not_expressible;
 use super::chat::{ChatRequest, FeatureSet, Treatment};
 use super::facts::{Facts, Images};
 use super::fields::Path;
-use super::passthrough::openai::edited_body;
-use super::passthrough::shortcut;
+use super::passthrough::{anthropic, openai, shortcut};
 use super::shared_dialect::SharedDialect;
-use super::surfaces::{AnyRequest, Surface};
+use super::surfaces::{AnyRequest, RequestHeaders, Surface};
 use super::upstreams::{self, ProviderKind};
 
 /// Upper bound of the tokens billed for one image. The most expensive published rule is OpenAI's for gpt-4o-mini: 2,833
@@ -36,6 +36,7 @@ pub struct ClientRequest {
     surface: Surface,
     body: Bytes,
     pub facts: Facts,
+    headers: RequestHeaders,
     request: AnyRequest,
 }
 
@@ -45,7 +46,22 @@ impl ClientRequest {
     pub fn parse(surface: Surface, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         let (facts, request) = AnyRequest::read(surface, text)?;
-        Ok(Self { surface, body, facts, request })
+        Ok(Self { surface, body, facts, headers: RequestHeaders::default(), request })
+    }
+
+    /// The request with the headers that its surface has read.
+    pub fn with_headers(self, headers: RequestHeaders) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The client's headers that go on to upstreams of its own dialect.
+    pub fn forwarded_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers.forwarded
+    }
+
+    /// The client's headers that go on to this kind of provider.
+    pub fn headers_for(&self, kind: ProviderKind) -> &[(HeaderName, HeaderValue)] {
+        if shortcut(self.surface, kind).is_some() { self.forwarded_headers() } else { &[] }
     }
 
     pub const fn surface(&self) -> Surface {
@@ -67,21 +83,32 @@ impl ClientRequest {
 
     /// Upper bound of the prompt's tokens: a token is at least one byte of the body. Each image counts as
     /// [`IMAGE_TOKENS_MAX`] instead of its base64, and templates and tool prompts are added. A target's `system_prefix`
-    /// is not included: add its bytes.
+    /// is not included: add its bytes. With documents it bounds only the rest; see [`Self::has_documents`].
     pub fn input_tokens_bound(&self) -> u64 {
         let Images { count, base64_bytes } = self.facts.images;
         let bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
         let tool_prompt = if self.facts.has_tools { TOOL_PROMPT_TOKENS_MAX } else { 0 };
         bytes
             .saturating_sub(base64_bytes)
+            .saturating_sub(self.facts.documents.base64_bytes)
             .saturating_add(count.saturating_mul(IMAGE_TOKENS_MAX))
+            .saturating_add(self.facts.added_tokens)
             .saturating_add(TEMPLATE_TOKENS_MAX + tool_prompt)
+    }
+
+    /// True if the request has documents whose tokens cannot be bounded by their bytes, so that its prompt may be as long
+    /// as the whole context of its target.
+    pub const fn has_documents(&self) -> bool {
+        self.facts.documents.count > 0
     }
 
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
     /// other models, searches, input from elsewhere, other caps.
-    pub fn unpriced(&self, allowed: &BTreeSet<String>) -> Option<&Refusal> {
-        let refused = self.facts.unpriced.iter().find(|field| !allowed.contains(field.name));
+    /// Headers count where they go on.
+    pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<&Refusal> {
+        let headers = shortcut(self.surface, kind).map_or(&[] as &[_], |_| &self.headers.unpriced);
+        let mut fields = self.facts.unpriced.iter().chain(headers);
+        let refused = fields.find(|field| !allowed.contains(field.name));
         refused.map(|field| &field.refusal)
     }
 
@@ -109,12 +136,17 @@ impl UpstreamBodies<'_> {
     /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
     /// module lists the fields that it drops on purpose.
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-        let ClientRequest { surface, body, facts, request } = self.request;
-        if let Some(refusal) = self.request.unpriced(target.allowed_fields) {
+        let ClientRequest { surface, body, facts, request, .. } = self.request;
+        if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
             return Err(refusal.clone());
         }
         match (shortcut(*surface, kind), request) {
-            (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => edited_body(body, places, facts, target),
+            (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
+                openai::edited_body(body, places, facts, target)
+            }
+            (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
+                Ok(anthropic::edited_body(body, places, target))
+            }
             (_, request) => {
                 let translate = || {
                     let chat = request.chat(body)?;

@@ -3,25 +3,23 @@
 //! A folder has a [`SurfaceSpec`], its row of the table; a [`SurfaceRequest`], the part of a body that it keeps; and a
 //! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes
 //! [`AnswerChoice`]s and [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
-//!
-//! `anthropic.rs` is not a surface: the gateway does not serve that API, but its clients get errors in its form.
 
-mod anthropic;
 mod errors;
 mod unsupported;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use events::refusal::Refusal;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use openapi::{Answer, Operation, Shape};
 use serde_json::Value;
 
 use super::Receipt;
 use super::chat::{AnswerChoice, ChatRequest, Feature};
 use super::delta::Delta;
-use super::facts::Facts;
+use super::facts::{Facts, Unpriced};
 use super::shared_dialect::SharedDialect;
 
 pub use errors::{error_body, stream_error};
@@ -113,11 +111,13 @@ macro_rules! surfaces {
 surfaces! {
     native => Native,
     openai => OpenAi,
+    anthropic => Anthropic,
 }
 
-/// Every field that changes the cost and that a provider's row can allow.
+/// Every field that changes the cost and that a provider's row can allow, each once.
 pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
-    Surface::ALL.iter().flat_map(|surface| (surface.spec().unpriced_fields)())
+    let names = Surface::ALL.iter().flat_map(|surface| (surface.spec().unpriced_fields)());
+    names.collect::<BTreeSet<_>>().into_iter()
 }
 
 /// A row of the table: the properties of one surface.
@@ -134,6 +134,8 @@ pub struct SurfaceSpec {
     pub describe: fn(Operation, fn(Shape) -> Answer) -> Operation,
     /// Fields that change the cost and that a provider's row can allow.
     pub unpriced_fields: fn() -> Vec<&'static str>,
+    /// Reads the headers that have a meaning in its dialect. Errors: `INVALID_REQUEST` for a value that has none.
+    pub read_headers: fn(&HeaderMap) -> Result<RequestHeaders, Refusal>,
     /// The dialect that it shares with upstreams, for the shortcut past the hub.
     pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
@@ -145,6 +147,20 @@ pub struct SurfaceSpec {
     pub field_of: fn(Feature) -> Option<&'static str>,
     /// Writes the event that ends a stream with an error. The text is the request's id.
     pub put_error: fn(&Refusal, &str, &mut BytesMut),
+}
+
+/// The headers of a request that have a meaning in its dialect.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHeaders {
+    /// Headers that go on to upstreams of the same dialect.
+    pub(crate) forwarded: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that change the cost, as fields.
+    pub(crate) unpriced: Vec<Unpriced>,
+}
+
+/// The headers of a surface whose dialect has none.
+fn no_headers(_: &HeaderMap) -> Result<RequestHeaders, Refusal> {
+    Ok(RequestHeaders::default())
 }
 
 /// A parsed request of a surface.

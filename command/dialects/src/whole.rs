@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::chat::AnswerChoice;
+use super::passthrough::anthropic::AnthropicAnswer;
 use super::passthrough::openai::OpenAiAnswer;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
@@ -18,6 +19,7 @@ pub struct WholeAnswer {
 enum AnswerContent {
     /// Both sides speak one dialect: the upstream's bytes with the model renamed.
     OpenAi(OpenAiAnswer),
+    Anthropic(AnthropicAnswer),
     Choices {
         choices: Vec<AnswerChoice>,
         surface: Surface,
@@ -55,6 +57,7 @@ fn read(
 ) -> Result<AnswerContent, UpstreamFault> {
     match shortcut(surface, kind) {
         Some(SharedDialect::OpenAi) => Ok(AnswerContent::OpenAi(OpenAiAnswer::read(body, metered)?)),
+        Some(SharedDialect::Anthropic) => Ok(AnswerContent::Anthropic(AnthropicAnswer::read(body, metered)?)),
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
             let choices = (upstreams::of(kind).read_choices)(text, metered)?;
@@ -68,6 +71,7 @@ impl WholeAnswer {
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {
             AnswerContent::OpenAi(answer) => answer.render(receipt.frontend_model),
+            AnswerContent::Anthropic(answer) => answer.render(receipt.frontend_model),
             AnswerContent::Choices { choices, surface } => (surface.spec().answer)(choices, receipt),
         };
         out.push(b'\n');

@@ -66,10 +66,15 @@ fn with_affordable_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
 }
 
 impl AdmissionRequest<'_> {
-    /// The idempotency key, with a fingerprint of the surface and the body: equal fingerprints are equal requests.
+    /// The idempotency key, with a fingerprint of the surface, of the headers that go on to providers, and of the body:
+    /// equal fingerprints are equal requests.
     fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
         let (tenant, key) = (self.context.tenant_id?, self.idempotency_key.clone()?);
-        let fingerprint = fingerprint(&["inference", self.request.surface().spec().name], body_sha256.as_bytes());
+        let mut parts = vec!["inference", self.request.surface().spec().name];
+        for (name, value) in self.request.forwarded_headers() {
+            parts.extend([name.as_str(), value.to_str().unwrap_or_default()]);
+        }
+        let fingerprint = fingerprint(&parts, body_sha256.as_bytes());
         Some(InferenceKey { tenant, key, fingerprint })
     }
 

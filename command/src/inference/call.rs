@@ -134,6 +134,7 @@ async fn send(
             api_version: credentials.provider.api_version.as_deref(),
             region: credentials.provider.region.as_deref(),
         },
+        forwarded: &running.forwarded_headers,
     };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
@@ -155,6 +156,8 @@ struct Outgoing<'a> {
     endpoint: &'a Endpoint,
     framing: Framing,
     invocation: Invocation<'a>,
+    /// Headers of the client, whose dialect is the endpoint's.
+    forwarded: &'a [(HeaderName, HeaderValue)],
 }
 
 impl Outgoing<'_> {
@@ -167,7 +170,7 @@ impl Outgoing<'_> {
         trace: TraceHeaders,
         now: DateTime<Utc>,
     ) -> Option<Request<Bytes>> {
-        let Self { endpoint, framing, invocation } = self;
+        let Self { endpoint, framing, invocation, forwarded } = self;
         let Credentials { provider, secret, .. } = credentials;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let path = (endpoint.path)(invocation);
@@ -187,6 +190,14 @@ impl Outgoing<'_> {
         }
         for (name, value) in endpoint.headers {
             headers.insert(*name, HeaderValue::from_static(value));
+        }
+        for (name, value) in *forwarded {
+            // The client's value takes the place of a default, and is added to a list that the provider's row has.
+            if endpoint.headers.iter().any(|(default, _)| name == default) {
+                headers.insert(name, value.clone());
+            } else {
+                headers.append(name, value.clone());
+            }
         }
         // Last, since it may be a signature over all the rest.
         if let Some(secret) = secret {

@@ -161,7 +161,7 @@ async fn call_target(
             return (running, Err(CallFailure::of(Cause::Untranslatable)));
         };
         calls += 1;
-        running.call_begins(target);
+        running.call_begins(target, request);
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, request_id, &mut running).await
         } else {

@@ -15,7 +15,7 @@ use events::output_cap::{LoweredCap, OutputCap, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Features, LeftOut, Order, choose};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Tables, model_not_found};
+use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
 use super::target::PlannedTarget;
@@ -27,7 +27,7 @@ pub struct Plan {
     model: Arc<Model>,
     model_version: u64,
     pub output_cap: OutputCap,
-    /// The prompt's bytes, which bound its tokens.
+    /// The prompt's bytes, which bound its tokens unless it has documents.
     pub prompt_bytes: u64,
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
@@ -82,11 +82,14 @@ pub fn plan(
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let targets: Vec<_> = tried().map(|(kind, target, offer)| PlannedTarget::of(kind, target, offer)).collect();
-    let bound = Bound::over(&targets, |_| prompt_bytes, output_cap, choices).ok_or_else(|| beyond_counting(request))?;
+    let input_tokens = |context_window| input_tokens(request, prompt_bytes, context_window);
+    let bound = Bound::over(&targets, |target| input_tokens(target.context_window), output_cap, choices);
+    let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded =
-        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, _, offer)| {
-            Some(line.above(CostLine::of(&offer.price.value.rates, prompt_bytes, choices)?))
+        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, target, offer)| {
+            let input_tokens = input_tokens(target.context_window);
+            Some(line.above(CostLine::of(&offer.price.value.rates, input_tokens, choices)?))
         });
     Ok(Plan {
         targets,
@@ -145,7 +148,8 @@ impl Plan {
     pub fn tighten(&mut self, request: &ClientRequest, savings: &[(Tokenizer, u64)]) {
         let of = |target: &PlannedTarget| {
             let saved = savings.iter().find(|(tokenizer, _)| target.tokenizer == Some(*tokenizer));
-            self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved))
+            let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved));
+            input_tokens(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
         self.bound = Bound::over(&self.targets, of, self.output_cap, request.facts.choices).unwrap_or(self.bound);
@@ -186,6 +190,16 @@ impl Plan {
     }
 }
 
+/// Upper bound of the tokens billed for the prompt, whose text has so many at most. Documents have pages that cannot be
+/// counted here: with them it may fill the whole context. Without a window only a text bounds it, but such targets are
+/// left out.
+fn input_tokens(request: &ClientRequest, text_tokens: u64, context_window: Option<u64>) -> u64 {
+    match context_window {
+        Some(window) if request.has_documents() => window,
+        _ => text_tokens,
+    }
+}
+
 /// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
 fn evaluate<'a>(
     tables: &'a Tables,
@@ -198,9 +212,11 @@ fn evaluate<'a>(
     if let Some(offer) = considered.offer {
         considered.left_out = if ProviderKind::named(&offer.provider.kind).is_none() {
             Some(LeftOut::KindUnknown)
-        } else if request.unpriced(&offer.provider.allowed_fields).is_some() {
+        } else if unpriced_at(request, offer).is_some() {
             // Nobody vouches for the cost of this field.
             Some(LeftOut::FieldNotAllowed)
+        } else if request.has_documents() && target.context_window.is_none() {
+            Some(LeftOut::ContextUnknown)
         } else {
             // The client's own cap is kept; a default is lowered to the target's.
             let above =
@@ -209,6 +225,11 @@ fn evaluate<'a>(
         };
     }
     considered
+}
+
+/// The refusal of the first field that changes the cost and that the offer's provider does not allow.
+fn unpriced_at<'r>(request: &'r ClientRequest, offer: Offer<'_>) -> Option<&'r Refusal> {
+    request.unpriced(ProviderKind::named(&offer.provider.kind)?, &offer.provider.allowed_fields)
 }
 
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
@@ -221,8 +242,14 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
         return request.facts.output_cap.refuse(format!("must be at most {widest} for this model"));
     }
     let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
-    let refused = offers.filter_map(|offer| request.unpriced(&offer.provider.allowed_fields)).next();
-    refused.cloned().unwrap_or_else(|| unpriced(&request.facts.model))
+    let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
+    if let Some(refused) = refused {
+        return refused.clone();
+    }
+    match order.left_out().any(|(_, why)| why == LeftOut::ContextUnknown) {
+        true => context_unknown(&request.facts.model),
+        false => unpriced(&request.facts.model),
+    }
 }
 
 /// The client's cap if it gave one, otherwise the default of the first target that has one.
@@ -246,6 +273,12 @@ pub fn not_allowed(model: &str) -> Refusal {
 fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
+    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
+}
+
+fn context_unknown(model: &str) -> Refusal {
+    let message = "the request has a document, whose tokens cannot be counted before it is sent, and no target of this \
+         model has a context_window, which bounds them: set it with PATCH /v1/admin/models";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

@@ -58,6 +58,7 @@ pub async fn prepare(
     caller.require(Permission::ModelsUse)?;
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
+    let headers = (surface.spec().read_headers)(request.headers())?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -69,7 +70,8 @@ pub async fn prepare(
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let context = caller.context().in_request(id);
-    let (mut request, body_sha256) = parsed?;
+    let (request, body_sha256) = parsed?;
+    let mut request = request.with_headers(headers);
     unheld.timeline.set_requested_model(&request.facts.model);
     let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
     let planned_at = tables.position;

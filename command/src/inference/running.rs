@@ -23,6 +23,7 @@ use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use upstream::{Owner, Transmission};
 
@@ -90,6 +91,8 @@ pub struct Running {
     meter: Meter,
     /// True if the client asked for a stream.
     pub streamed: bool,
+    /// The client's headers that go on to the target of the call that is under way.
+    pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
     /// The target of the call that is under way.
@@ -125,6 +128,7 @@ impl Running {
             deadline: tokio::time::Instant::now() + gateway.deadline(),
             meter: Meter::new(plan, request.facts.choices, gateway.log.unknown_usage()),
             streamed: request.facts.streamed,
+            forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
             target: None,
@@ -159,7 +163,8 @@ impl Running {
         self.calls > 0
     }
 
-    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>) {
+    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>, request: &ClientRequest) {
+        self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
         self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();

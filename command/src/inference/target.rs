@@ -23,7 +23,7 @@ pub struct PlannedTarget {
     pub price_version: u64,
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
-    context_window: Option<u64>,
+    pub context_window: Option<u64>,
     /// The server whose deviations from its dialect are known.
     server: Option<Server>,
     /// The tokenizer that it is known to use.

@@ -32,7 +32,7 @@ fn requests(surface: Surface) -> Corpus {
 pub const CAP_FIELDS: [Option<OutputCapField>; 3] =
     [None, Some(OutputCapField::MaxTokens), Some(OutputCapField::MaxCompletionTokens)];
 
-pub static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| SURFACES.map(requests));
+pub static CORPORA: LazyLock<[Corpus; 3]> = LazyLock::new(|| SURFACES.map(requests));
 
 pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
@@ -60,8 +60,9 @@ pub fn is_a_refusal(refusal: &Refusal, body: &[u8]) {
 #[test]
 fn what_is_accepted_goes_upstream_as_it_was_bounded() {
     fuzz!(6_000, |dice| {
-        let surface = SURFACES[dice.below(2)];
-        let body = CORPORA[usize::from(surface == Surface::OpenAi)].draw(dice);
+        let which = dice.below(SURFACES.len());
+        let surface = SURFACES[which];
+        let body = CORPORA[which].draw(dice);
         let request = match parsed(surface, &body) {
             Ok(request) => request,
             Err(refusal) => return is_a_refusal(&refusal, &body),
@@ -199,8 +200,9 @@ fn is_image_part(part: &Map<String, Value>) -> bool {
 #[test]
 fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
     fuzz!(6_000, |dice| {
-        let surface = SURFACES[dice.below(2)];
-        let body = CORPORA[usize::from(surface == Surface::OpenAi)].draw(dice);
+        let which = dice.below(SURFACES.len());
+        let surface = SURFACES[which];
+        let body = CORPORA[which].draw(dice);
         let Ok(request) = parsed(surface, &body) else { return };
         let cap_field = CAP_FIELDS[dice.below(3)];
         let target = target(cap_field, None);
@@ -224,8 +226,9 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
 #[test]
 fn half_a_request_is_refused() {
     fuzz!(4_000, |dice| {
-        let surface = SURFACES[dice.below(2)];
-        let body = CORPORA[usize::from(surface == Surface::OpenAi)].seed(dice).trim_ascii();
+        let which = dice.below(SURFACES.len());
+        let surface = SURFACES[which];
+        let body = CORPORA[which].seed(dice).trim_ascii();
         let half = body.get(..dice.below(body.len())).unwrap_or_default();
         assert!(parsed(surface, half).is_err(), "{}", shown(half));
     });

@@ -17,7 +17,8 @@ use super::*;
 
 pub static CORPORA: LazyLock<[Corpus; DIALECTS.len()]> =
     LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, stream_extension(dialect))));
-pub const CLIENTS: [(Surface, bool); 3] = [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true)];
+pub const CLIENTS: [(Surface, bool); 4] =
+    [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true), (Surface::Anthropic, false)];
 
 /// Names and data of the events of a complete stream, read line by line.
 fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -194,6 +195,13 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
                 assert!([&b"output.delta"[..], b"output.tool_call", b"completed"].contains(&name.as_slice()));
                 serde_json::from_str::<Value>(data).unwrap_or_else(|error| panic!("{error}: {data}"));
             }
+            // Names of events are their types.
+            Surface::Anthropic => {
+                assert_eq!(event.get("type").and_then(json::string).as_deref().map(str::as_bytes), Some(&**name));
+                let message = event.get("message").and_then(Ordered::of);
+                let model = message.as_ref().and_then(|message| message.get("model")).and_then(json::string);
+                assert!(name != b"message_start" || model.as_deref() == Some(MODEL), "{data}");
+            }
             Surface::OpenAi => {
                 let models: Vec<_> = event.0.iter().filter(|(name, _)| name == "model").collect();
                 assert!(!models.is_empty(), "{data}");
@@ -206,6 +214,7 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
     let marker = match surface {
         Surface::Native => events.iter().filter(|(name, _)| name == b"completed").count(),
         Surface::OpenAi => events.iter().filter(|(_, data)| data == b"[DONE]").count(),
+        Surface::Anthropic => events.iter().filter(|(name, _)| name == b"message_stop").count(),
     };
     assert_eq!(marker, usize::from(relayed.result.is_ok()), "{}", shown(stream));
 }

@@ -64,7 +64,7 @@ fn cut<'s>(stream: &'s [u8], dice: &mut Dice<'_>) -> Vec<&'s [u8]> {
 fn a_stream_costs_in_proportion_to_its_length() {
     fuzz!(800, |dice| {
         let which = dice.below(DIALECTS.len());
-        let (surface, include_usage) = CLIENTS[dice.below(3)];
+        let (surface, include_usage) = CLIENTS[dice.below(CLIENTS.len())];
         let room = bytes_max(dice);
         let stream = match dice.below(3) {
             0 => wire(DIALECTS[which], grown(&STREAMS[which].draw(dice), room, dice)),
@@ -100,7 +100,8 @@ fn relayed(dialect: ProviderKind, request: &ClientRequest, pieces: &[&[u8]], str
 #[test]
 fn an_answer_costs_in_proportion_to_its_length() {
     fuzz!(300, |dice| {
-        let (which, surface, room) = (dice.below(DIALECTS.len()), SURFACES[dice.below(2)], bytes_max(dice));
+        let (which, surface, room) =
+            (dice.below(DIALECTS.len()), SURFACES[dice.below(SURFACES.len())], bytes_max(dice));
         let body: Bytes = match dice.below(3) {
             0 => grown(&ANSWERS[which].draw(dice), room, dice).into(),
             _ => tedious::answer(DIALECTS[which], room, dice).into(),
@@ -136,8 +137,9 @@ fn a_refusal_costs_in_proportion_to_its_length() {
 #[test]
 fn a_request_costs_in_proportion_to_its_length() {
     fuzz!(400, |dice| {
-        let (surface, room) = (SURFACES[dice.below(2)], bytes_max(dice));
-        let body: Bytes = grown(&REQUESTS[usize::from(surface == Surface::OpenAi)].draw(dice), room, dice).into();
+        let (which, room) = (dice.below(SURFACES.len()), bytes_max(dice));
+        let surface = SURFACES[which];
+        let body: Bytes = grown(&REQUESTS[which].draw(dice), room, dice).into();
         let cap_field = CAP_FIELDS[dice.below(3)];
         in_measure(body.len(), || {
             let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };

@@ -199,7 +199,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
         let request = openai(more).expect(more);
         let name = field.split('[').next().unwrap_or_default();
         for allowed in [BTreeSet::new(), allowing("metadata")] {
-            let refusal = request.unpriced(&allowed).expect(more);
+            let refusal = request.unpriced(ProviderKind::Openai, &allowed).expect(more);
             assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{more}");
             for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
                 let target = OutboundTarget { allowed_fields: &allowed, ..target() };
@@ -208,12 +208,12 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
         }
         let allowed = allowing(name);
         let target = OutboundTarget { allowed_fields: &allowed, ..target() };
-        assert!(request.unpriced(&allowed).is_none(), "{more}");
+        assert!(request.unpriced(ProviderKind::Openai, &allowed).is_none(), "{more}");
         let sent = request.upstream_body(ProviderKind::Openai, &target).expect(more);
         assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
     }
     let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
-    assert_eq!(two.unpriced(&allowing("models")).unwrap().details["field"], "plugins");
+    assert_eq!(two.unpriced(ProviderKind::Openai, &allowing("models")).unwrap().details["field"], "plugins");
     for part in ["input_audio", "file", "video_url", "document"] {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
         assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
@@ -225,7 +225,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
         r#","modalities":["text"]"#,
         r#","transforms":[],"models":[],"provider":{}"#,
     ] {
-        assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+        assert!(openai(more).expect(more).unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none(), "{more}");
     }
     for more in [r#","modalities":"audio""#, r#","tools":[7]"#, r#","tools":{}"#] {
         assert_eq!(openai(more).err().expect(more).code, ErrorCode::InvalidRequest, "{more}");
@@ -348,14 +348,18 @@ fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() 
         ("functions", r#"[{"name":"$web_search"}]"#),
     ] {
         let request = openai(&format!(",\"{name}\":{value}")).expect(name);
-        let refusal = request.unpriced(&BTreeSet::new()).unwrap_or_else(|| panic!("{name}: {value}"));
+        let refusal =
+            request.unpriced(ProviderKind::Openai, &BTreeSet::new()).unwrap_or_else(|| panic!("{name}: {value}"));
         let field = refusal.details["field"].as_str().unwrap_or_default();
         assert_eq!(
             (refusal.code, field.starts_with(name)),
             (ErrorCode::ModelUnpriced, true),
             "{name}: {value}: {field}"
         );
-        assert!(request.unpriced(&BTreeSet::from([name.to_owned()])).is_none(), "{name}: {value}");
+        assert!(
+            request.unpriced(ProviderKind::Openai, &BTreeSet::from([name.to_owned()])).is_none(),
+            "{name}: {value}"
+        );
     }
     // Spelled differently from every server's name.
     for name in ["candidatecount", "inference_config", "MAX-LENGTH", "kvTransferParams", "chatTemplateKwargs"] {
@@ -370,7 +374,7 @@ fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() 
         r#","tools":[{"type":"function","name":"f","description":"d","parameters":{},"strict":true}]"#,
         r#","functions":[{"name":"f"}]"#,
     ] {
-        assert!(openai(more).expect(more).unpriced(&BTreeSet::new()).is_none(), "{more}");
+        assert!(openai(more).expect(more).unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none(), "{more}");
     }
 }
 

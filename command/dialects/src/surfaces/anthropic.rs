@@ -1,41 +1,78 @@
-//! Anthropic's API, which is not served. Its clients get that error in Anthropic's format.
+//! Anthropic's Messages API, as a surface. Responses have Anthropic's fields only.
 
-use events::refusal::{ErrorCode, Refusal};
-use openapi::refusals;
-use serde_json::{Value, json};
+mod betas;
+mod canonical;
+mod client;
+mod content;
+mod described;
+mod errors;
+mod headers;
+mod known;
+mod priceable;
+mod stream;
+mod unsupported;
+mod usage;
+mod write;
 
-use super::{Audience, ErrorForm, Vendor, with_details};
+use bytes::BytesMut;
+use events::refusal::Refusal;
 
-pub const VENDOR: Vendor = Vendor {
-    audience: Audience { error_form: ErrorForm::Anthropic, surface: None },
-    note: ", which serve Anthropic's models as well",
-    unsupported: &[
-        ("messages/batches", "Anthropic's Message Batches API"),
-        ("messages/count_tokens", "Anthropic's token counting"),
-        ("messages", "Anthropic's Messages API"),
-        ("complete", "Anthropic's Text Completions API"),
-    ],
+use super::{ErrorForm, SurfaceSpec};
+use crate::chat::Feature;
+use crate::json;
+use crate::shared_dialect::SharedDialect;
+
+pub use client::{BodyPositions as Request, SystemPosition};
+pub use errors::{WORDING, error};
+pub use stream::{MessageWriter as Writer, put_end, put_event};
+pub use unsupported::VENDOR;
+
+pub const SURFACE: SurfaceSpec = SurfaceSpec {
+    name: "anthropic",
+    paths: &[("/v1/messages", "create_message")],
+    roots: &["/v1/messages"],
+    summary: "Creates a message (Anthropic-compatible)",
+    describe: described::describe,
+    unpriced_fields: || priceable::names().collect(),
+    read_headers: headers::read,
+    shared_dialect: Some(SharedDialect::Anthropic),
+    error_form: ErrorForm::Anthropic,
+    // It is edited, or translated for the targets that need it.
+    keeps_body: true,
+    answer: write::message,
+    field_of,
+    put_error,
 };
 
-/// The body of an error.
-pub fn error(refusal: &Refusal, request_id: &str) -> Value {
-    let error = json!({ "type": error_type(refusal.code), "message": refusal.message });
-    json!({ "type": "error", "error": with_details(error, refusal), "request_id": request_id })
+const fn field_of(feature: Feature) -> Option<&'static str> {
+    Some(match feature {
+        Feature::TopK => "top_k",
+        Feature::ToolRequired | Feature::ToolNamed => "tool_choice.type",
+        Feature::OneToolCall => "tool_choice.disable_parallel_tool_use",
+        Feature::StrictTools => "tools[].strict",
+        Feature::JsonSchema => "output_config.format",
+        Feature::ReasoningEffort => "output_config.effort",
+        Feature::ReasoningBudget => "thinking.budget_tokens",
+        Feature::EarlierReasoning => "messages[].content[].thinking",
+        Feature::SignedReasoning => "messages[].content[].signature",
+        Feature::Document => "messages[].content[].source",
+        Feature::CachePoint => "cache_control",
+        Feature::ImageUrl | Feature::InlineImage => "messages[].content[].source",
+        Feature::ToolImage => "messages[].content[].content",
+        Feature::ToolError => "messages[].content[].is_error",
+        Feature::User => "metadata.user_id",
+        Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::LogitBias
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::JsonObject
+        | Feature::SignedCall
+        | Feature::ImageDetail => return None,
+    })
 }
 
-/// Anthropic's type for an error code.
-const fn error_type(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Unauthenticated => "authentication_error",
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => "permission_error",
-        ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
-        ErrorCode::PayloadTooLarge => "request_too_large",
-        ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",
-        _ => match refusals::status(code).as_u16() {
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            500.. => "api_error",
-            _ => "invalid_request_error",
-        },
-    }
+fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
+    put_event(out, "error", &json::written(&error(refusal, request_id)));
 }

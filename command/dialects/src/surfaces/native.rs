@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{AnswerChoice, Feature, OutputBlock};
 use crate::delta::{Delta, DeltaKind};
-use crate::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec};
+use crate::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec, no_headers};
 use crate::{FinishReason, Receipt, json, work};
 
 pub use read::Request;
@@ -25,6 +25,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     summary: "Creates a chat completion in the gateway's own dialect",
     describe: described::describe,
     unpriced_fields: Vec::new,
+    read_headers: no_headers,
     shared_dialect: None,
     error_form: ErrorForm::Native,
     keeps_body: false,

@@ -4,8 +4,8 @@ mod canonical;
 mod client;
 mod described;
 mod errors;
-mod known;
-mod priceable;
+pub(in crate::surfaces) mod known;
+pub(in crate::surfaces) mod priceable;
 mod unsupported;
 mod usage;
 mod write;
@@ -13,7 +13,7 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
-use super::{ErrorForm, SurfaceSpec};
+use super::{ErrorForm, SurfaceSpec, no_headers};
 use crate::chat::Feature;
 use crate::json;
 use crate::shared_dialect::SharedDialect;
@@ -33,6 +33,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     summary: "Creates a chat completion (OpenAI-compatible)",
     describe: described::describe,
     unpriced_fields: || priceable::names().collect(),
+    read_headers: no_headers,
     shared_dialect: Some(SharedDialect::OpenAi),
     error_form: ErrorForm::OpenAi,
     // It is edited, or translated for the targets that need it.

@@ -14,7 +14,9 @@ use secrets::Secret;
 use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
+use crate::shared_dialect::SharedDialect;
 
+pub use answer::read_choices;
 pub use outbound::hosted_body;
 pub use stream::Reader;
 
@@ -24,15 +26,16 @@ pub const UPSTREAM: Upstream = Upstream {
         path: |_| "/v1/messages".into(),
         wrong_base_url_ends: &["/v1/messages", "/v1"],
         settings: &[],
-        // This version still takes `temperature` and `top_p`, which clients may send.
+        // This version still takes `temperature` and `top_p`, which clients may send. A client of the same dialect may
+        // name another.
         headers: &[("anthropic-version", "2023-06-01")],
         token_exchange: None,
         authenticate,
     }),
     framing: Framing::Sse,
-    shared_dialect: None,
+    shared_dialect: Some(SharedDialect::Anthropic),
     has_tokenizers: false,
-    takes_allowed_fields: false,
+    takes_allowed_fields: true,
     // Its type is just `invalid_request_error`.
     out_of_money_sentence: Some("credit balance is too low"),
     request_body: outbound::request_body,
@@ -52,23 +55,20 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
         | Feature::SignedReasoning
+        | Feature::Document
+        | Feature::CachePoint
         | Feature::ImageUrl
         | Feature::InlineImage
         | Feature::ToolImage
         | Feature::ToolError
         | Feature::User => Treatment::Translated,
         // A seed promises nothing, and Anthropic takes back signed reasoning only.
-        Feature::Seed
-        | Feature::EarlierReasoning
-        | Feature::SignedCall
-        | Feature::CachePoint
-        | Feature::ImageDetail => Treatment::Ignored,
+        Feature::Seed | Feature::EarlierReasoning | Feature::SignedCall | Feature::ImageDetail => Treatment::Ignored,
         Feature::FrequencyPenalty
         | Feature::PresencePenalty
         | Feature::LogitBias
         | Feature::Logprobs
         | Feature::Choices
-        | Feature::Document
         | Feature::JsonObject => Treatment::Refused,
     }
 }

@@ -62,10 +62,11 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::InlineImage
         | Feature::ImageDetail
         | Feature::ToolImage
+        | Feature::Document
         | Feature::User => Treatment::Translated,
         // Reasoning of another dialect; and the text of a tool's result says that it failed.
         Feature::SignedReasoning | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
-        Feature::TopK | Feature::ReasoningBudget | Feature::Document => Treatment::Refused,
+        Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
     }
 }
 

@@ -113,7 +113,7 @@ fn a_request_is_finished_when_it_is_authenticated() {
         authenticate: sign,
     };
     let invocation = Invocation { model: "m", streamed: true, api_version: None, region: None };
-    let outgoing = Outgoing { endpoint: &endpoint, framing: Framing::Sse, invocation };
+    let outgoing = Outgoing { endpoint: &endpoint, framing: Framing::Sse, invocation, forwarded: &[] };
     let trace = TraceHeaders { parent: Some(HeaderValue::from_static("00-1")), state: None };
     let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
     let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
@@ -146,7 +146,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
         let upstream = upstreams::of(kind);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
-        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation };
+        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &[] };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
         assert_eq!(request.uri().to_string(), format!("https://api.example.com{path}"));
@@ -176,7 +176,7 @@ fn a_call_to_bedrock_is_signed_for_its_region() {
         let upstream = upstreams::of(ProviderKind::Bedrock);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "amazon.nova-lite-v1:0", streamed: true, api_version: None, region };
-        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation };
+        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &[] };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
         assert_eq!(request.uri().path(), "/model/amazon.nova-lite-v1%3A0/converse-stream");
@@ -206,6 +206,28 @@ fn each_part_of_an_access_key_is_redacted() {
             assert_eq!(shown.as_deref(), Some("nobody has [redacted] here"), "{said}");
         }
     }
+}
+
+/// Holds: http.anthropic-headers
+#[test]
+fn a_clients_headers_replace_defaults_and_add_to_lists() {
+    let mut sent = sent();
+    let provider = Arc::make_mut(&mut sent.provider);
+    provider.base_url = Some("https://api.example.com/".to_owned());
+    provider.headers.insert("anthropic-beta".to_owned(), "of-the-row".to_owned());
+    let upstream = upstreams::of(ProviderKind::Anthropic);
+    let endpoint = upstream.endpoint().expect("it is called over HTTP");
+    let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
+    let forwarded = [
+        (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2026-10-21")),
+        (HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("of-the-client")),
+    ];
+    let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &forwarded };
+    let trace = TraceHeaders { parent: None, state: None };
+    let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
+    let all = |name: &str| request.headers().get_all(name).iter().cloned().collect::<Vec<_>>();
+    assert_eq!(all("anthropic-version"), ["2026-10-21"]);
+    assert_eq!(all("anthropic-beta"), ["of-the-row", "of-the-client"]);
 }
 
 /// Holds: http.upstream-words

@@ -10,7 +10,7 @@ use crate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop, tool,
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
-use crate::facts::{Facts, Images, RequestedCap};
+use crate::facts::{Documents, Facts, Images, RequestedCap};
 use crate::fields::{Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
@@ -58,6 +58,8 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
         choices: chat.choices,
         metadata: chat.metadata.clone(),
         images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
+        documents: Documents::default(),
+        added_tokens: 0,
         has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
         unpriced: Vec::new(),
     }

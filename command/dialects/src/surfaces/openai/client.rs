@@ -10,7 +10,7 @@ use super::canonical::canonical;
 use super::{known, priceable};
 use crate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
-use crate::facts::{Facts, Images, RequestedCap};
+use crate::facts::{Documents, Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::SurfaceRequest;
@@ -90,6 +90,8 @@ impl SurfaceRequest for BodyPositions {
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
             images,
+            documents: Documents::default(),
+            added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             unpriced,
         };

@@ -13,7 +13,7 @@ pub struct KnownObject {
     children: &'static [(&'static str, &'static KnownObject)],
 }
 
-const fn object(
+pub const fn object(
     names: &'static [&'static str],
     children: &'static [(&'static str, &'static KnownObject)],
 ) -> KnownObject {

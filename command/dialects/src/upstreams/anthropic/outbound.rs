@@ -1,6 +1,7 @@
 //! Writes the hub's request as an Anthropic body.
 //!
-//! System messages are joined, in order, into `system`. Consecutive messages of one role are merged, with tool results
+//! System messages are joined, in order, into `system`; if a part of them is to be cached, they are blocks there. A cache
+//! point marks the block before it, or none if that cannot be marked. Consecutive messages of one role are merged, with tool results
 //! first. Objects in a response's schema are closed. Arguments of an earlier call that are not a JSON object are
 //! wrapped as `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
 //!
@@ -17,8 +18,8 @@ use serde_json::value::RawValue;
 
 use super::schema;
 use crate::chat::{
-    Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
-    ToolResult,
+    Block, CacheLifetime, ChatRequest, DocumentSource, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Role,
+    Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::Path;
 use crate::{OutboundTarget, json};
@@ -38,7 +39,7 @@ struct AnthropicBody<'a> {
     anthropic_version: Option<&'static str>,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<String>,
+    system: Option<System<'a>>,
     messages: Vec<AnthropicMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<&'a RawValue>,
@@ -76,17 +77,32 @@ enum ContentBlock<'a> {
         content: Vec<ContentBlock<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Text {
         text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Image {
-        source: AnthropicImageSource<'a>,
+        source: AnthropicSource<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+    Document {
+        source: AnthropicSource<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     ToolUse {
         id: Cow<'a, str>,
         name: &'a str,
         input: Cow<'a, RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Thinking {
         thinking: &'a str,
@@ -97,11 +113,50 @@ enum ContentBlock<'a> {
     },
 }
 
+impl ContentBlock<'_> {
+    /// Where the mark of a cache point goes; `None` for blocks that take none.
+    const fn cache_control(&mut self) -> Option<&mut Option<CacheControl>> {
+        match self {
+            Self::ToolResult { cache_control, .. }
+            | Self::Text { cache_control, .. }
+            | Self::Image { cache_control, .. }
+            | Self::Document { cache_control, .. }
+            | Self::ToolUse { cache_control, .. } => Some(cache_control),
+            Self::Thinking { .. } | Self::RedactedThinking { .. } => None,
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum AnthropicImageSource<'a> {
+enum AnthropicSource<'a> {
     Base64 { media_type: &'a str, data: &'a str },
     Url { url: &'a str },
+    Text { media_type: &'static str, data: &'a str },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum System<'a> {
+    Text(String),
+    Blocks(Vec<ContentBlock<'a>>),
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct CacheControl {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
+}
+
+impl From<CacheLifetime> for CacheControl {
+    fn from(lifetime: CacheLifetime) -> Self {
+        let ttl = match lifetime {
+            CacheLifetime::Short => None,
+            CacheLifetime::Long => Some("1h"),
+        };
+        Self { r#type: "ephemeral", ttl }
+    }
 }
 
 #[derive(Serialize)]
@@ -112,6 +167,8 @@ struct Definition<'a> {
     input_schema: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
 }
 
 #[derive(Serialize)]
@@ -179,11 +236,18 @@ fn body<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Anthro
     })
 }
 
-fn system(chat: &ChatRequest, prefix: Option<&str>) -> Option<String> {
+fn system<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Option<System<'a>> {
     let messages = chat.messages.iter().filter(|message| message.role == Role::System);
-    let texts = messages.flat_map(|message| &message.content).filter_map(Block::text);
+    let blocks = messages.flat_map(|message| &message.content);
+    if blocks.clone().any(|block| matches!(block, Block::CachePoint(_))) {
+        let prefix = prefix.filter(|text| !text.is_empty());
+        let mut content: Vec<_> = prefix.into_iter().map(plain_text).collect();
+        add_blocks(blocks, &mut content);
+        return (!content.is_empty()).then_some(System::Blocks(content));
+    }
+    let texts = blocks.filter_map(Block::text);
     let texts: Vec<&str> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).collect();
-    (!texts.is_empty()).then(|| texts.join("\n\n"))
+    (!texts.is_empty()).then(|| System::Text(texts.join("\n\n")))
 }
 
 fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
@@ -194,10 +258,11 @@ fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let blocks = message.content.iter().filter_map(content_block);
-        match messages.last_mut() {
-            Some(turn) if turn.role == role => turn.content.extend(blocks),
-            _ => messages.push(AnthropicMessage { role, content: blocks.collect() }),
+        if messages.last().is_none_or(|turn| turn.role != role) {
+            messages.push(AnthropicMessage { role, content: Vec::with_capacity(message.content.len()) });
+        }
+        if let Some(turn) = messages.last_mut() {
+            add_blocks(&message.content, &mut turn.content);
         }
     }
     messages.retain(|turn| !turn.content.is_empty());
@@ -210,31 +275,61 @@ fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
     }
 }
 
+/// Adds blocks; a cache point marks the one before it.
+fn add_blocks<'a>(blocks: impl IntoIterator<Item = &'a Block>, content: &mut Vec<ContentBlock<'a>>) {
+    for block in blocks {
+        match block {
+            Block::CachePoint(lifetime) => {
+                if let Some(mark) = content.last_mut().and_then(ContentBlock::cache_control) {
+                    *mark = Some((*lifetime).into());
+                }
+            }
+            block => content.extend(content_block(block)),
+        }
+    }
+}
+
+const fn plain_text(text: &str) -> ContentBlock<'_> {
+    ContentBlock::Text { text, cache_control: None }
+}
+
 fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
     Some(match block {
         Block::Text(text) if text.is_empty() => return None,
-        Block::Text(text) => ContentBlock::Text { text },
+        Block::Text(text) => plain_text(text),
         Block::Image(image) => ContentBlock::Image {
             source: match &image.source {
-                ImageSource::Url(url) => AnthropicImageSource::Url { url },
-                ImageSource::Inline { media_type, base64 } => AnthropicImageSource::Base64 { media_type, data: base64 },
+                ImageSource::Url(url) => AnthropicSource::Url { url },
+                ImageSource::Inline { media_type, base64 } => AnthropicSource::Base64 { media_type, data: base64 },
             },
+            cache_control: None,
+        },
+        Block::Document(document) => ContentBlock::Document {
+            source: match &document.source {
+                DocumentSource::Url(url) => AnthropicSource::Url { url },
+                DocumentSource::Inline { media_type, base64 } => AnthropicSource::Base64 { media_type, data: base64 },
+                DocumentSource::Text(data) => AnthropicSource::Text { media_type: "text/plain", data },
+            },
+            title: document.title.as_deref(),
+            cache_control: None,
         },
         Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => return None,
         Block::ToolCall(call) => {
-            ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input: call.arguments_object()? }
+            let input = call.arguments_object()?;
+            ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input, cache_control: None }
         }
-        Block::ToolResult(ToolResult { id, content, is_error }) => ContentBlock::ToolResult {
-            tool_use_id: safe_id(id),
-            content: content.iter().filter_map(content_block).collect(),
-            is_error: *is_error,
-        },
+        Block::ToolResult(ToolResult { id, content, is_error }) => {
+            let mut inside = Vec::with_capacity(content.len());
+            add_blocks(content, &mut inside);
+            let (tool_use_id, is_error) = (safe_id(id), *is_error);
+            ContentBlock::ToolResult { tool_use_id, content: inside, is_error, cache_control: None }
+        }
         Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => ContentBlock::RedactedThinking { data },
         // A signature of another dialect begins with its name and a colon. Anthropic would refuse it.
         Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) if !signature.contains(':') => {
             ContentBlock::Thinking { thinking: text, signature }
         }
-        Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => return None,
+        Block::Reasoning(_) | Block::CachePoint(_) => return None,
     })
 }
 
@@ -254,6 +349,7 @@ fn definition(tool: &Tool) -> Definition<'_> {
         description: tool.description.as_deref(),
         input_schema: tool.parameters.as_deref().or_else(|| serde_json::from_str(NO_PARAMETERS).ok()),
         strict: tool.strict.filter(|strict| *strict),
+        cache_control: tool.cache_point.map(Into::into),
     }
 }
 

@@ -71,7 +71,8 @@ impl Rules for Provider {
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
                 let kind = &self.kind;
                 let reason = format!(
-                    "is only for kinds openai and azure_openai: a request to {kind} is translated, and fields unknown to it are left out"
+                    "is only for kinds to which requests of the same dialect are passed on as they are, openai, \
+                     azure_openai and anthropic: a request to {kind} is translated, and fields unknown to it are left out"
                 );
                 ("allowed_fields", reason)
             }
@@ -238,11 +239,12 @@ mod tests {
             .then([changed(Provider { name: "p".into(), ..allowing.clone() })]);
         let none = change(&json!({ "allowed_fields": [] }));
         given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
-        let anthropic = Provider { kind: ProviderKind::Anthropic.into(), ..openai("https://api.example.com") };
-        let reason = "is only for kinds openai and azure_openai: a request to anthropic is translated, and fields unknown to it are left out";
+        let ollama = Provider { kind: ProviderKind::Ollama.into(), ..openai("https://api.example.com") };
+        let reason = "is only for kinds to which requests of the same dialect are passed on as they are, openai, \
+                      azure_openai and anthropic: a request to ollama is translated, and fields unknown to it are left out";
         let not_taken = || refused("allowed_fields", reason);
-        given([created(anthropic.clone())]).when(allow()).then_refused(not_taken());
-        let created = Provider { allowed_fields, ..anthropic };
+        given([created(ollama.clone())]).when(allow()).then_refused(not_taken());
+        let created = Provider { allowed_fields, ..ollama };
         given([]).when(Create(created)).then_refused(not_taken());
     }
 

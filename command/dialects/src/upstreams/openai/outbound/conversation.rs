@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use super::{Function, function};
 use crate::OutboundTarget;
-use crate::chat::{Block, ChatRequest, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult};
+use crate::chat::{
+    Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall,
+    ToolResult,
+};
 use crate::fields::Path;
 use crate::upstreams::openai::server::{Deviations, Server};
 
@@ -38,6 +41,13 @@ enum Content<'a> {
 enum Part<'a> {
     Text { text: Cow<'a, str> },
     ImageUrl { image_url: Picture<'a> },
+    File { file: InlineFile<'a> },
+}
+
+#[derive(Serialize)]
+struct InlineFile<'a> {
+    filename: &'a str,
+    file_data: String,
 }
 
 #[derive(Serialize)]
@@ -74,7 +84,9 @@ struct OutboundFunction<'a> {
 }
 
 /// The messages, after the target's system prefix. Errors: `INVALID_REQUEST` if all of them are empty.
+/// Errors, too: a document by URL, which chat completions do not take.
 pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
+    refuse_document_urls(chat)?;
     let mut conversation = Conversation {
         messages: Vec::with_capacity(chat.messages.len() + 1),
         tool_images: Vec::new(),
@@ -119,7 +131,7 @@ impl<'a> Conversation<'a> {
                 self.flush_tool_images();
                 self.messages.push(assistant(&message.content, self.deviations));
             }
-            Role::User if message.content.iter().any(|block| !matches!(block, Block::ToolResult(_))) => {
+            Role::User if message.content.iter().any(is_said) => {
                 let content = self.with_tool_images(&message.content);
                 self.messages.push(plain("user", content));
             }
@@ -133,7 +145,13 @@ impl<'a> Conversation<'a> {
             tool_call_id: Some(self.deviations.call_id(&result.id)),
             ..plain("tool", content)
         });
-        let mut images = result.content.iter().filter(|block| matches!(block, Block::Image(_))).peekable();
+        // Text documents are in the result's own text.
+        let is_shown = |block: &&Block| match block {
+            Block::Image(_) => true,
+            Block::Document(document) => matches!(document.source, DocumentSource::Inline { .. }),
+            _ => false,
+        };
+        let mut images = result.content.iter().filter(is_shown).peekable();
         if images.peek().is_some() {
             // Shorter than the JSON of the result, so that the bound of the input still holds.
             let shown_by = if result.id.len() <= SHOWN_ID_BYTES_MAX { result.id.as_str() } else { "a tool" };
@@ -160,6 +178,11 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// True for what a user's message is made of besides results of tools.
+const fn is_said(block: &Block) -> bool {
+    !matches!(block, Block::ToolResult(_) | Block::CachePoint(_))
+}
+
 const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<'a> {
     OutboundMessage {
         role,
@@ -170,8 +193,32 @@ const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<
     }
 }
 
+/// The texts, those of text documents included: their title, if they have one, and then the text.
 fn texts(content: &[Block]) -> impl Iterator<Item = &str> {
-    content.iter().filter_map(Block::text)
+    content
+        .iter()
+        .flat_map(|block| match block {
+            Block::Text(text) => [None, Some(text.as_str())],
+            Block::Document(Document { source: DocumentSource::Text(text), title }) => [title.as_deref(), Some(text)],
+            _ => [None, None],
+        })
+        .flatten()
+}
+
+fn refuse_document_urls(chat: &ChatRequest) -> Result<(), Refusal> {
+    let is_url = |block: &Block| matches!(block, Block::Document(Document { source: DocumentSource::Url(_), .. }));
+    let has_url = |block: &Block| match block {
+        Block::ToolResult(result) => result.content.iter().any(is_url),
+        block => is_url(block),
+    };
+    match chat.messages.iter().flat_map(|message| &message.content).any(has_url) {
+        true => {
+            let reason = "has a document by URL, which has no counterpart in the dialect of the model's provider, openai: \
+                          send its data";
+            Err(Path::Root.field("messages").refuse(reason))
+        }
+        false => Ok(()),
+    }
 }
 
 fn joined(content: &[Block]) -> Cow<'_, str> {
@@ -189,9 +236,23 @@ fn part(block: &Block) -> Option<Part<'_>> {
     match block {
         Block::Text(text) => Some(Part::Text { text: Cow::Borrowed(text) }),
         Block::Image(image) => Some(Part::ImageUrl { image_url: picture(image) }),
-        Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
-            None
+        Block::Document(document) => part_of_document(document),
+        Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::CachePoint(_) => None,
+    }
+}
+
+fn part_of_document(Document { source, title }: &Document) -> Option<Part<'_>> {
+    let title = title.as_deref();
+    match source {
+        DocumentSource::Inline { media_type, base64 } => {
+            let file_data = format!("data:{media_type};base64,{base64}");
+            Some(Part::File { file: InlineFile { filename: title.unwrap_or("document"), file_data } })
         }
+        DocumentSource::Text(text) => {
+            let text = title.map_or(Cow::Borrowed(text.as_str()), |title| format!("{title}\n{text}").into());
+            Some(Part::Text { text })
+        }
+        DocumentSource::Url(_) => None,
     }
 }
 

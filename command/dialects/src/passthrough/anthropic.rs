@@ -1,0 +1,9 @@
+//! Anthropic Messages on both sides.
+
+mod answer;
+mod edit;
+mod stream;
+
+pub use answer::AnthropicAnswer;
+pub use edit::edited_body;
+pub use stream::AnthropicStream;

@@ -1,0 +1,46 @@
+//! Edits a client's body in place for an Anthropic upstream, without parsing and writing it anew.
+
+use bytes::Bytes;
+
+use crate::OutboundTarget;
+use crate::json::{self, Edit};
+use crate::surfaces::anthropic::{Request, SystemPosition};
+
+/// The edited body: sets the model and the cap, and puts the system prefix first.
+pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Bytes {
+    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+    let mut edits = vec![
+        Edit { range: positions.model.clone(), replacement: json::written(target.model) },
+        Edit { range: positions.cap.clone(), replacement: target.output_cap.tokens.to_string().into_bytes() },
+    ];
+    if let Some(prefix) = target.system_prefix {
+        edits.push(prefixed(text, positions, prefix));
+    }
+    json::splice(text, &mut edits).into()
+}
+
+/// The prefix is a paragraph of its own, or a block.
+fn prefixed(text: &str, positions: &Request, prefix: &str) -> Edit {
+    match &positions.system {
+        SystemPosition::Absent => {
+            let at = positions.members_end;
+            let mut replacement = br#","system":"#.to_vec();
+            json::push(&mut replacement, prefix);
+            Edit { range: at..at, replacement }
+        }
+        SystemPosition::Null(value) => Edit { range: value.clone(), replacement: json::written(prefix) },
+        SystemPosition::Text(inside) => {
+            let is_empty = text.as_bytes().get(*inside) == Some(&b'"');
+            let paragraph = if is_empty { prefix.to_owned() } else { format!("{prefix}\n\n") };
+            let quoted = json::written(&paragraph);
+            let replacement = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_vec();
+            Edit { range: *inside..*inside, replacement }
+        }
+        SystemPosition::Blocks { inside, is_empty } => {
+            let mut replacement = br#"{"type":"text","text":"#.to_vec();
+            json::push(&mut replacement, prefix);
+            replacement.extend_from_slice(if *is_empty { b"}" } else { b"}," });
+            Edit { range: *inside..*inside, replacement }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Parts of Anthropic's API that this version does not serve.
+
+use crate::surfaces::{Audience, ErrorForm, Surface, Vendor};
+
+pub const VENDOR: Vendor = Vendor {
+    audience: Audience { error_form: ErrorForm::Anthropic, surface: Some(Surface::Anthropic) },
+    note: "",
+    unsupported: &[
+        ("messages/batches", "Anthropic's Message Batches API"),
+        ("messages/count_tokens", "Anthropic's token counting"),
+        ("complete", "Anthropic's Text Completions API"),
+    ],
+};
