@@ -11,6 +11,7 @@ pub struct Delta<'a> {
     pub kind: DeltaKind<'a>,
 }
 
+#[derive(Clone)]
 pub enum DeltaKind<'a> {
     Text(&'a str),
     Reasoning(&'a str),

@@ -57,10 +57,25 @@ fn near_request() -> impl Strategy<Value = Value> {
     (prop::collection::btree_map(field, any_json(), 0..4), messages).prop_map(|(mut fields, messages)| {
         fields.entry("model").or_insert(json!("m"));
         fields.entry("messages").or_insert(messages);
-        // Without it, Anthropic's surface reads no further.
-        fields.entry("max_tokens").or_insert(json!(7));
+        // Without a cap, Anthropic's surface reads no further.
+        if fields.get("max_tokens").is_none_or(|cap| !cap.is_boolean()) {
+            fields.insert("max_tokens", json!(7));
+        }
+        if let Some(system) = fields.get_mut("system").filter(|system| system.is_number()) {
+            *system = system_prompt(system);
+        }
         object(fields)
     })
+}
+
+/// A system prompt in one of its forms.
+fn system_prompt(number: &Value) -> Value {
+    match number.as_i64().unwrap_or(0).rem_euclid(4) {
+        0 => json!(""),
+        1 => json!("be brief"),
+        2 => json!([]),
+        _ => json!([{"type": "text", "text": "be brief"}]),
+    }
 }
 
 fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Value {
@@ -166,6 +181,28 @@ proptest! {
         }
         let wanted = without_indexing_nulls(wanted);
         prop_assert_eq!(without_indexing_nulls(serde_json::from_slice(&body).unwrap()), wanted);
+    }
+
+    /// Holds: http.anthropic-passed-on
+    #[test]
+    fn a_body_for_anthropic_differs_in_model_cap_and_system_alone(
+        value in near_request(), pretty in any::<bool>(), prefix in prop::option::of("[^\u{0}]{1,16}"),
+    ) {
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        let Ok(request) = ClientRequest::parse(Surface::Anthropic, text.into()) else { return Ok(()) };
+        let body = request.upstream_body(ProviderKind::Anthropic, &target(prefix.as_deref())).unwrap();
+        let mut wanted = value;
+        wanted["model"] = json!("back\"end");
+        wanted["max_tokens"] = json!(77);
+        if let Some(prefix) = prefix {
+            match &mut wanted["system"] {
+                Value::Array(blocks) => blocks.insert(0, json!({"type": "text", "text": prefix})),
+                Value::String(text) if !text.is_empty() => text.insert_str(0, &format!("{prefix}\n\n")),
+                system => *system = json!(prefix),
+            }
+        }
+        let found: Value = serde_json::from_slice(&body).unwrap();
+        prop_assert_eq!(without_indexing_nulls(found), without_indexing_nulls(wanted));
     }
 
     #[test]

@@ -26,14 +26,28 @@ fn openai(more: &str) -> Result<ClientRequest, Refusal> {
     parse(Surface::OpenAi, format!("{{{ASK}{more}}}"))
 }
 
+fn anthropic(more: &str) -> Result<ClientRequest, Refusal> {
+    parse(Surface::Anthropic, format!("{{{ASK},\"max_tokens\":5{more}}}"))
+}
+
+/// A request whose only message has these blocks.
+fn with_blocks(blocks: &str) -> Result<ClientRequest, Refusal> {
+    let body = format!(r#"{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":[{blocks}]}}]}}"#);
+    parse(Surface::Anthropic, body)
+}
+
 #[test]
-fn facts_are_read_on_both_surfaces() {
+fn facts_are_read_on_all_surfaces() {
     let request =
         openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
     let request = request.ok().unwrap();
     assert_eq!((&*request.facts.model, request.facts.streamed, request.facts.include_usage), ("m", true, true));
     assert_eq!((request.facts.choices, request.facts.output_cap.tokens), (3, Some(7)));
     assert_eq!(request.facts.metadata["a"], "b");
+    let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":2000}"#).ok().unwrap();
+    assert_eq!((&*anthropic.facts.model, anthropic.facts.streamed, anthropic.facts.choices), ("m", true, 1));
+    assert_eq!((anthropic.facts.output_cap.field, anthropic.facts.output_cap.tokens), ("max_tokens", Some(5)));
+    assert_eq!((anthropic.facts.output_tokens_needed, anthropic.facts.has_tools), (2000, false));
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
     assert_eq!((request.facts.output_cap.field, native.facts.output_cap.field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
@@ -43,12 +57,12 @@ fn facts_are_read_on_both_surfaces() {
 }
 
 #[test]
-fn what_is_malformed_is_400_on_both_surfaces() {
+fn what_is_malformed_is_400_on_all_surfaces() {
     let deep = format!(r#"{{"messages":{}"#, "[".repeat(100_000));
     for body in
         ["", "{", "[]", "7", "null", "\"x\"", r#"{"model":"#, "\u{feff}{}", "{}", "{} x", &deep, &"[".repeat(100_000)]
     {
-        for surface in [Surface::Native, Surface::OpenAi] {
+        for surface in Surface::ALL.iter().copied() {
             let refusal = parse(surface, body.to_owned()).err().expect(body);
             assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{body:.40}");
         }
@@ -656,4 +670,121 @@ fn a_translated_request_has_the_servers_names_too() {
     let refusal = several.upstream_body(ProviderKind::Openai, &for_server(Server::Groq)).expect_err("a refusal");
     assert_eq!(refusal.details["field"], "n");
     assert!(refusal.message.contains("groq"), "{}", refusal.message);
+}
+
+/// Holds: inf.anthropic-bad-input
+#[test]
+fn anthropic_fields_that_matter_are_checked() {
+    for (more, field) in [
+        (r#","MAX_TOKENS":9"#, "MAX_TOKENS"),
+        (r#","stopSequences":[]"#, "stopSequences"),
+        (r#","Speed":"fast""#, "Speed"),
+        (r#","stream":"yes""#, "stream"),
+        (r#","system":7"#, "system"),
+        (r#","system":[{"type":"image"}]"#, "system[0].type"),
+        (r#","system":[{"type":"text","Text":"x"}]"#, "system[0].Text"),
+        (r#","thinking":{"type":"enabled","budgetTokens":9}"#, "thinking.budgetTokens"),
+        (r#","thinking":{"type":"enabled","budget_tokens":-1}"#, "thinking.budget_tokens"),
+        (r#","output_config":{"Effort":"low"}"#, "output_config.Effort"),
+        (r#","tool_choice":{"Type":"any"}"#, "tool_choice.Type"),
+        (r#","tools":[{"Name":"f"}]"#, "tools[0].Name"),
+        (r#","tools":{}"#, "tools"),
+        (r#","cache_control":{"type":"ephemeral","TTL":"1h"}"#, "cache_control.TTL"),
+        (r#","metadata":{"userId":"u"}"#, "metadata.userId"),
+    ] {
+        let refusal = anthropic(more).err().expect(more);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{more}");
+    }
+    for (blocks, field) in [
+        ("7", "messages[0].content[0]"),
+        (r#"{"type":"text"}"#, "messages[0].content[0].text"),
+        (r#"{"type":"text","text":7}"#, "messages[0].content[0].text"),
+        (r#"{"type":"image"}"#, "messages[0].content[0].source"),
+        (r#"{"type":"image","source":{"type":"url","url":"ftp://x"}}"#, "messages[0].content[0].source.url"),
+        (
+            r#"{"type":"image","source":{"type":"url","url":"data:image/png;base64,AA"}}"#,
+            "messages[0].content[0].source.url",
+        ),
+        (
+            r#"{"type":"image","source":{"type":"base64","media_type":"text/html","data":""}}"#,
+            "messages[0].content[0].source.media_type",
+        ),
+        (r#"{"type":"document","source":{"type":"magic"}}"#, "messages[0].content[0].source.type"),
+        (r#"{"type":"tool_result","tool_use_id":"a"}"#, "messages[0].content[0].tool_use_id"),
+        (r#"{"type":"thinking","thinking":""}"#, "messages[0].content[0]"),
+    ] {
+        let refusal = with_blocks(blocks).err().expect(blocks);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{blocks}");
+    }
+}
+
+/// Holds: inf.anthropic-bound
+#[test]
+fn images_and_tools_of_anthropic_are_bounded_and_documents_count_as_the_whole_context() {
+    let plain = with_blocks(r#"{"type":"text","text":"x"}"#).ok().unwrap();
+    assert!(!plain.has_documents() && plain.input_tokens_bound() < 400);
+    let base64 = "A".repeat(100_000);
+    let image =
+        format!(r#"{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{base64}"}}}}"#);
+    let image = with_blocks(&image).ok().unwrap();
+    assert!((IMAGE_TOKENS_MAX..IMAGE_TOKENS_MAX + 400).contains(&image.input_tokens_bound()));
+    for (document, is_whole_context) in [
+        (format!(r#"{{"type":"base64","media_type":"application/pdf","data":"{base64}"}}"#), true),
+        (r#"{"type":"url","url":"https://example.com/a.pdf"}"#.to_owned(), true),
+        (r#"{"type":"text","media_type":"text/plain","data":"x"}"#.to_owned(), false),
+        (r#"{"type":"content","content":[{"type":"text","text":"x"}]}"#.to_owned(), false),
+    ] {
+        let read =
+            |more: &str| with_blocks(&format!(r#"{{"type":"document","source":{document}{more}}}"#)).ok().unwrap();
+        assert_eq!(read("").has_documents(), is_whole_context, "{document:.40}");
+        assert!(read("").input_tokens_bound() < 600, "{document:.40}");
+        // Marks between its sentences are not in the body.
+        assert!(read(r#","citations":{"enabled":true}"#).has_documents(), "{document:.40}");
+    }
+    let bash = anthropic(r#","tools":[{"type":"bash_20250124","name":"bash"}]"#).ok().unwrap();
+    assert!(bash.input_tokens_bound() > 2_048 + TOOL_PROMPT_TOKENS_MAX);
+}
+
+/// Holds: admin.allowed-fields
+#[test]
+fn what_changes_the_price_at_anthropic_goes_where_it_is_allowed() {
+    let blocks = |blocks: &str| format!(r#","messages":[{{"role":"assistant","content":[{blocks}]}}]"#);
+    for (more, name) in [
+        (r#","speed":"fast""#.to_owned(), "speed"),
+        (r#","inference_geo":"us""#.to_owned(), "inference_geo"),
+        (r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#.to_owned(), "cache_control"),
+        (r#","tools":[{"name":"f","cache_control":{"type":"ephemeral","ttl":"1h"}}]"#.to_owned(), "cache_control"),
+        (r#","tools":[{"type":"web_search_20250305","name":"web_search"}]"#.to_owned(), "tools"),
+        (blocks(r#"{"type":"server_tool_use","id":"a","name":"web_search","input":{}}"#), "tools"),
+        (blocks(r#"{"type":"mcp_tool_use","id":"a"}"#), "mcp_servers"),
+        (blocks(r#"{"type":"compaction","content":"x"}"#), "context_management"),
+    ] {
+        let body = format!(r#"{{"model":"m","max_tokens":5{more}"#);
+        let body = if more.contains("messages") {
+            body + "}"
+        } else {
+            body + r#","messages":[{"role":"user","content":"x"}]}"#
+        };
+        let request = parse(Surface::Anthropic, body).ok().expect(&more);
+        let refusal = request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).expect(&more);
+        assert!(refusal.code == ErrorCode::ModelUnpriced && refusal.message.contains(name), "{more}");
+        assert!(request.upstream_body(ProviderKind::Anthropic, &target()).is_err(), "{more}");
+        assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::from([name.to_owned()])).is_none(), "{more}");
+    }
+}
+
+/// Holds: http.anthropic-headers
+#[test]
+fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
+    headers.insert("anthropic-beta", HeaderValue::from_static("context-1m-2025-08-07"));
+    let read = (Surface::Anthropic.spec().read_headers)(&headers).ok().unwrap();
+    let request = anthropic("").ok().unwrap().with_headers(read);
+    assert_eq!(request.headers_for(ProviderKind::Anthropic).len(), 2);
+    assert!(request.headers_for(ProviderKind::Openai).is_empty());
+    assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some());
+    assert!(request.unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none());
+    let others = (Surface::OpenAi.spec().read_headers)(&headers).ok().unwrap();
+    assert!(openai("").ok().unwrap().with_headers(others).forwarded_headers().is_empty());
 }

@@ -104,3 +104,66 @@ impl AnthropicStream {
         self.model.capacity() + self.end.capacity() + self.reader.held_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{receipt, usage};
+
+    fn relayed(events: &[&str]) -> (AnthropicStream, Metered, String) {
+        let (mut stream, mut metered, mut out) = (AnthropicStream::new("front"), Metered::default(), BytesMut::new());
+        for data in events {
+            stream.event(Event { name: "message", data, is_error: false }, &mut metered, &mut out).expect("an event");
+        }
+        (stream, metered, String::from_utf8(out.to_vec()).expect("text"))
+    }
+
+    fn closing(stream: &AnthropicStream, metered: &Metered) -> String {
+        let mut out = BytesMut::new();
+        stream.close(&receipt(&usage(metered), metered), &mut out);
+        String::from_utf8(out.to_vec()).expect("text")
+    }
+
+    const TEXT: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"x"}}"#;
+
+    #[test]
+    fn events_get_their_types_as_names_and_the_end_waits() {
+        let start = r#"{"type":"message_start","x":1,"message":{"id":"msg_1","model":"claude","model":"again"}}"#;
+        let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","of_tomorrow":1},"usage":{"output_tokens":3}}"#;
+        let (stream, metered, out) = relayed(&[
+            start,
+            TEXT,
+            r#"{"type":"ping"}"#,
+            end,
+            r#"{"type":"of_tomorrow"}"#,
+            r#"{"type":"message_stop"}"#,
+        ]);
+        let wanted = [
+            "event: message_start\ndata: {\"type\":\"message_start\",\"x\":1,\"message\":{\"id\":\"msg_1\",\"model\":\"front\"}}\n\n",
+            &format!("event: content_block_start\ndata: {TEXT}\n\n"),
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+            "event: of_tomorrow\ndata: {\"type\":\"of_tomorrow\"}\n\n",
+        ];
+        assert_eq!(out, wanted.concat());
+        let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        assert_eq!(closing(&stream, &metered), format!("event: message_delta\ndata: {end}\n\n{stop}"));
+        assert_eq!((metered.text_bytes, metered.upstream_model.as_deref()), (1, Some("claude")));
+    }
+
+    #[test]
+    fn an_end_that_is_missing_or_too_long_is_the_gateways_own() {
+        let (stream, metered, _) = relayed(&[TEXT]);
+        assert!(closing(&stream, &metered).contains(r#""delta":{"stop_reason":"end_turn","stop_sequence":null}"#));
+        let long = format!(r#"{{"type":"message_delta","x":"{}"}}"#, "x".repeat(END_BYTES_MAX));
+        let (stream, metered, _) = relayed(&[TEXT, &long, r#"{"type":"message_delta"}"#]);
+        assert!(closing(&stream, &metered).contains(r#""stop_reason":"end_turn""#));
+        assert!(stream.held_bytes() < 1024, "{}", stream.held_bytes());
+    }
+
+    #[test]
+    fn two_messages_in_one_event_are_a_fault_because_clients_would_read_the_other() {
+        let (mut stream, mut metered, mut out) = (AnthropicStream::new("m"), Metered::default(), BytesMut::new());
+        let data = r#"{"type":"message_start","message":{"model":"a"},"message":{"model":"b"}}"#;
+        assert!(stream.event(Event { name: "message_start", data, is_error: false }, &mut metered, &mut out).is_err());
+    }
+}

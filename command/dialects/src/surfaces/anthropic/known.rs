@@ -16,8 +16,9 @@ pub const MESSAGE: [&str; 2] = ["content", "role"];
 /// Known members of a block of any type.
 #[rustfmt::skip]
 pub const BLOCK: [&str; 19] = [
-    "cache_control", "caller", "citations", "content", "context", "data", "id", "input", "is_error", "name",
-    "signature", "source", "text", "thinking", "title", "tool_use_id", "toolset_name", "transformations", "type",
+    // The most frequent first: blocks are many.
+    "text", "type", "cache_control", "id", "input", "name", "tool_use_id", "content", "source", "is_error", "thinking",
+    "signature", "data", "caller", "citations", "context", "title", "toolset_name", "transformations",
 ];
 
 /// Known members of the source of an image or a document.

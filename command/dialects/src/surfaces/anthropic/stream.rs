@@ -230,3 +230,83 @@ pub fn put_event(out: &mut BytesMut, name: &str, data: &[u8]) {
     out.put_slice(rest);
     out.put_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::golden::{REQUEST_ID, receipt, usage};
+    use crate::{FinishReason, Metered};
+
+    fn written(deltas: &[(usize, DeltaKind<'_>)]) -> Vec<Value> {
+        let head = StreamHead { request_id: REQUEST_ID, frontend_model: "m", created_unix_s: 0, include_usage: false };
+        let (mut writer, mut out) = (MessageWriter::new(&head), BytesMut::new());
+        for (block, kind) in deltas {
+            writer.write(&Delta { choice: 0, block: *block, kind: kind.clone() }, &mut out);
+        }
+        let mut metered = Metered::default();
+        metered.finish_reason = Some(FinishReason::ToolCalls);
+        writer.close(&receipt(&usage(&metered), &metered), &mut out);
+        let text = String::from_utf8(out.to_vec()).expect("text");
+        text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).expect("JSON")).collect()
+    }
+
+    fn outline(events: &[Value]) -> Vec<String> {
+        let kind = |event: &Value| {
+            let inside = event["content_block"]["type"].as_str().or(event["delta"]["type"].as_str());
+            format!("{} {} {}", event["type"].as_str().unwrap_or_default(), event["index"], inside.unwrap_or_default())
+        };
+        events.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn one_block_is_open_at_a_time_and_each_is_closed() {
+        let begins = |ordinal| DeltaKind::CallBegins { ordinal, id: "", name: "f", signature: None };
+        let events = written(&[
+            (0, DeltaKind::Reasoning("hm")),
+            (0, DeltaKind::Signature("s")),
+            (1, DeltaKind::Redacted("r")),
+            (2, DeltaKind::Text("a")),
+            (2, DeltaKind::Text("b")),
+            (3, begins(0)),
+            (3, DeltaKind::CallArguments { ordinal: 0, piece: "{}" }),
+            (4, begins(1)),
+            (3, DeltaKind::CallArguments { ordinal: 0, piece: "late" }),
+            (4, DeltaKind::Finish(FinishReason::ToolCalls)),
+        ]);
+        assert_eq!(
+            outline(&events),
+            [
+                "message_start null ",
+                "content_block_start 0 thinking",
+                "content_block_delta 0 thinking_delta",
+                "content_block_delta 0 signature_delta",
+                "content_block_stop 0 ",
+                "content_block_start 1 redacted_thinking",
+                "content_block_stop 1 ",
+                "content_block_start 2 text",
+                "content_block_delta 2 text_delta",
+                "content_block_delta 2 text_delta",
+                "content_block_stop 2 ",
+                "content_block_start 3 tool_use",
+                "content_block_delta 3 input_json_delta",
+                "content_block_stop 3 ",
+                "content_block_start 4 tool_use",
+                "content_block_delta 3 input_json_delta",
+                "content_block_stop 4 ",
+                "message_delta null ",
+                "message_stop null ",
+            ]
+        );
+        let ids: Vec<_> = events.iter().filter_map(|event| event["content_block"]["id"].as_str()).collect();
+        assert_eq!(ids.len(), 2);
+        assert!(ids[0].starts_with("toolu_") && ids[0] != ids[1], "{ids:?}");
+        assert_eq!(events[events.len() - 2]["delta"]["stop_reason"], "tool_use");
+    }
+
+    #[test]
+    fn a_stream_of_nothing_has_a_beginning_and_an_end() {
+        assert_eq!(outline(&written(&[])), ["message_start null ", "message_delta null ", "message_stop null "]);
+    }
+}
