@@ -17,7 +17,8 @@ const METRICS: &str = "/metrics";
 const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on the address in LEDGERWAY_METRICS_LISTEN";
 
 /// What to use instead.
-const SUPPORTED: [&str; 3] = ["POST /v1/chat/completions", "GET /v1/models", "POST /v1/inference/chat"];
+const SUPPORTED: [&str; 4] =
+    ["POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models", "POST /v1/inference/chat"];
 
 /// Methods have no length limit in HTTP; a longer one is cut in the message.
 const METHOD_CHARS_MAX: usize = 32;
@@ -31,8 +32,8 @@ pub fn refusal_beside_metrics(_: &str) -> Refusal {
 pub fn refusal(path: &str) -> Refusal {
     if let Some(part) = Unsupported::at(path) {
         let instead = SUPPORTED.join(", ");
-        let Unsupported { root, name, note, .. } = part;
-        let message = format!("this version does not support {name} (/v1/{root}); it supports {instead}{note}");
+        let Unsupported { root, name, .. } = part;
+        let message = format!("this version does not support {name} (/v1/{root}); it supports {instead}");
         return Refusal::new(ErrorCode::NotFound, message).with("supported", SUPPORTED.to_vec());
     }
     let message = if path == METRICS {
@@ -70,7 +71,6 @@ mod tests {
             ("/oai/v1/responses/resp_1/cancel", "Responses", ErrorForm::OpenAi),
             ("/v1/completions", "legacy", ErrorForm::OpenAi),
             ("/v1/chat/completions/chatcmpl-1/messages", "stored", ErrorForm::OpenAi),
-            ("/v1/messages", "Messages", ErrorForm::Anthropic),
             ("/v1/messages/count_tokens", "token counting", ErrorForm::Anthropic),
             ("/v1/messages/batches/b", "Batches", ErrorForm::Anthropic),
         ] {

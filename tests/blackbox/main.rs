@@ -31,6 +31,7 @@ mod keys;
 mod later_versions;
 mod limits;
 mod me;
+mod messages;
 mod metrics;
 mod mistakes;
 mod mixed_load;

@@ -75,16 +75,16 @@ async fn a_path_of_a_vendors_api_that_is_not_supported_says_so_and_what_is() {
         }
     }
     for (path, name) in [
-        ("/v1/messages", "Messages API"),
         ("/v1/messages/count_tokens", "token counting"),
         ("/v1/messages/batches", "Message Batches"),
+        ("/v1/complete", "Text Completions"),
     ] {
         for method in [Method::POST, Method::GET] {
             let reply = asked(operator, method, path).await.must(404);
             let error = anthropic_error(&reply);
             assert_eq!(error["type"], "not_found_error");
             assert!(message(&error).contains("does not support") && message(&error).contains(name), "{error}");
-            assert!(message(&error).contains("/v1/chat/completions"), "{error}");
+            assert!(message(&error).contains("/v1/messages"), "{error}");
         }
     }
     let nobody = anthropic_error(&asked(&gateway.client(None), Method::POST, "/v1/messages").await.must(401));

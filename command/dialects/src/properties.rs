@@ -183,7 +183,7 @@ proptest! {
         prop_assert_eq!(without_indexing_nulls(serde_json::from_slice(&body).unwrap()), wanted);
     }
 
-    /// Holds: http.anthropic-passed-on
+    /// Holds: inf.anthropic-passed-on
     #[test]
     fn a_body_for_anthropic_differs_in_model_cap_and_system_alone(
         value in near_request(), pretty in any::<bool>(), prefix in prop::option::of("[^\u{0}]{1,16}"),

@@ -240,8 +240,6 @@ impl Audience {
 /// A vendor whose clients may call any part of its API.
 pub struct Vendor {
     pub audience: Audience,
-    /// Added to the sentence that names the supported APIs.
-    pub note: &'static str,
     /// Roots below `/v1/`, and the name of the API there. A root with a slash at the end matches only paths below it.
     /// Of two roots that match, the first counts, so the longer one is listed first.
     pub unsupported: &'static [(&'static str, &'static str)],

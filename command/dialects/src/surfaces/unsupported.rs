@@ -10,8 +10,6 @@ pub struct Unsupported {
     /// Its root below `/v1/`.
     pub root: &'static str,
     pub name: &'static str,
-    /// Added to the sentence that names the supported APIs.
-    pub note: &'static str,
     pub(super) audience: Audience,
 }
 
@@ -21,7 +19,7 @@ impl Unsupported {
         let rest = below_version(path)?.trim_end_matches('/');
         VENDORS.iter().find_map(|vendor| {
             let (root, name) = vendor.unsupported.iter().find(|(root, _)| is_at_or_below(rest, root))?;
-            Some(Self { root, name, note: vendor.note, audience: vendor.audience })
+            Some(Self { root, name, audience: vendor.audience })
         })
     }
 }

@@ -4,7 +4,6 @@ use crate::surfaces::{Audience, ErrorForm, Surface, Vendor};
 
 pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::Anthropic, surface: Some(Surface::Anthropic) },
-    note: "",
     unsupported: &[
         ("messages/batches", "Anthropic's Message Batches API"),
         ("messages/count_tokens", "Anthropic's token counting"),

@@ -186,7 +186,7 @@ mod tests {
         let page = std::fs::read_to_string(page).expect("the page of providers");
         let list = page.split_once("These can be allowed:").and_then(|(_, rest)| rest.split_once(". "));
         let found: BTreeSet<&str> = list.expect("the list").0.split('`').skip(1).step_by(2).collect();
-        assert_eq!(found, names().collect());
+        assert_eq!(found, crate::surfaces::unpriced_fields().collect());
     }
 
     #[test]

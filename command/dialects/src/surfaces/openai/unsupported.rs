@@ -4,7 +4,6 @@ use crate::surfaces::{Audience, ErrorForm, Surface, Vendor};
 
 pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::OpenAi, surface: Some(Surface::OpenAi) },
-    note: "",
     unsupported: &[
         ("chat/completions/", "stored Chat Completions"),
         ("responses", "OpenAI's Responses API"),
