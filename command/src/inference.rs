@@ -18,6 +18,7 @@ mod admission;
 mod answer_permit;
 mod bound;
 mod call;
+mod count_tokens;
 mod credentials;
 mod described;
 mod dispatch;
@@ -65,7 +66,7 @@ pub use large_bodies::LargeBodies;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 
-/// The routes of every surface: `POST /v1/inference/chat` and Chat Completions. Each request carries its id and its caller
+/// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens. Each request carries its id and its caller
 /// as extensions.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
     let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
@@ -74,6 +75,14 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
         // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
         let handle = move |gateway, id, caller, request| Box::pin(chat(surface, gateway, id, caller, request));
         api.post(path, handle, describe)
+    });
+    let counting = Surface::ALL.iter().filter_map(|surface| Some((*surface, surface.token_counting()?)));
+    let api = counting.fold(api, |api, (surface, counting)| {
+        let describe = move || described::token_counting(counting);
+        let handle = move |gateway, id, caller, request| {
+            Box::pin(count_tokens::count_tokens(surface, gateway, id, caller, request))
+        };
+        api.post(counting.path, handle, describe)
     });
     api.with_state(gateway)
 }

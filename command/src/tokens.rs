@@ -54,6 +54,42 @@ impl TokenCounter {
     }
 }
 
+/// The texts of a prompt, as they were counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CountedTexts {
+    /// Bytes that they take in the body.
+    pub bytes: u64,
+    pub tokens: u64,
+}
+
+impl TokenCounter {
+    /// The tokens of a prompt's texts with a common tokenizer, as an estimate for any other. Texts beyond the bounds of
+    /// counting are left out. `None` if there was no permit in time.
+    pub async fn texts(&self, body: Bytes) -> Option<CountedTexts> {
+        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
+        let counting = spawn_blocking(move || {
+            let _permit = permit;
+            let body = std::str::from_utf8(&body).ok()?;
+            let encoder = encoder(Tokenizer::O200kBase);
+            Some(counted_texts(body, encoder, Instant::now() + COUNTING_MAX))
+        });
+        timeout(WAIT_MAX, counting).await.ok()?.ok()?
+    }
+}
+
+fn counted_texts(body: &str, encoder: &CoreBPE, until: Instant) -> CountedTexts {
+    let mut counted = CountedTexts::default();
+    let mut bytes_left = BYTES_MAX;
+    for text in prompt_texts(body).filter(|text| text.text.len() <= BYTES_MAX) {
+        let Some(left) = bytes_left.checked_sub(text.text.len()) else { break };
+        let Some(tokens) = count(encoder, &text.text, until) else { break };
+        bytes_left = left;
+        counted.bytes += text.body_bytes as u64;
+        counted.tokens += tokens;
+    }
+    counted
+}
+
 fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
     match tokenizer {
         Tokenizer::O200kBase => tiktoken_rs::o200k_base_singleton(),

@@ -71,7 +71,6 @@ mod tests {
             ("/oai/v1/responses/resp_1/cancel", "Responses", ErrorForm::OpenAi),
             ("/v1/completions", "legacy", ErrorForm::OpenAi),
             ("/v1/chat/completions/chatcmpl-1/messages", "stored", ErrorForm::OpenAi),
-            ("/v1/messages/count_tokens", "token counting", ErrorForm::Anthropic),
             ("/v1/messages/batches/b", "Batches", ErrorForm::Anthropic),
         ] {
             let refusal = refusal(path);

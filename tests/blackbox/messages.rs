@@ -9,7 +9,7 @@ use testing::upstream::{MESSAGE, MockUpstream, TEXT};
 use crate::books::nano;
 use crate::client::{Client, Reply, Sse};
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{Setup, Tenant, made};
+use crate::tenant::{PROVIDER_SECRET, Setup, Tenant, made};
 
 const MESSAGES: &str = "/v1/messages";
 
@@ -240,6 +240,47 @@ async fn a_document_is_held_for_as_the_whole_context() {
     body["model"] = json!(tenant.model("boundless"));
     let said = error(&tenant.app.post(MESSAGES, &body).await.must(422));
     assert!(said["message"].as_str().is_some_and(|message| message.contains("context_window")), "{said}");
+}
+
+/// Holds: inf.anthropic-count
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_counted_by_anthropic_or_estimated_and_cost_nothing() {
+    const COUNT: &str = "/v1/messages/count_tokens";
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let counted = tenant(&gateway, &upstream, "anthropic", &["said", "reject-400"]).await;
+    upstream.says("application/json", r#"{"input_tokens":17,"more":1}"#);
+    let mut body = counted.ask("said");
+    body["system"] = json!("be brief");
+    let client = counted.app.clone().with("anthropic-version", "2026-10-21");
+    assert_eq!(client.post(COUNT, &body).await.must(200).json(), json!({ "input_tokens": 17 }));
+    let sent = upstream.seen().pop().expect("a request");
+    body["model"] = json!("said");
+    assert_eq!((sent.path.as_str(), &sent.body), (COUNT, &body));
+    assert_eq!(sent.headers["anthropic-version"], "2026-10-21");
+    assert_eq!(sent.headers["x-api-key"], PROVIDER_SECRET);
+    let rejected = counted.app.post(COUNT, &counted.ask("reject-400")).await.must(400);
+    assert_eq!(error(&rejected)["message"], MESSAGE);
+    upstream.says("text/html", "<html>");
+    assert_eq!(error(&counted.app.post(COUNT, &counted.ask("said")).await.must(502))["type"], "api_error");
+
+    let estimated = tenant(&gateway, &upstream, "openai", &["ok"]).await;
+    let calls = upstream.seen().len();
+    let count = |reply: Reply| reply.must(200).json()["input_tokens"].as_u64().expect("tokens");
+    let short = count(estimated.app.post(COUNT, &estimated.ask("ok")).await);
+    let mut long = estimated.ask("ok");
+    long["messages"][0]["content"] = json!("The quick brown fox jumps over the lazy dog. ".repeat(100));
+    let long = count(estimated.app.post(COUNT, &long).await);
+    assert!((1..100).contains(&short) && (800..1500).contains(&long), "{short} {long}");
+    assert_eq!(upstream.seen().len(), calls);
+
+    assert_eq!(error(&estimated.app.post(COUNT, &estimated.ask("nothing")).await.must(404))["type"], "not_found_error");
+    let (_, narrow) = estimated.new_key(&gateway, json!({ "models": ["*/other"] })).await;
+    assert_eq!(error(&narrow.post(COUNT, &estimated.ask("ok")).await.must(403))["type"], "permission_error");
+    error(&gateway.client(None).post(COUNT, &json!({})).await.must(401));
+    let events = gateway.events().await;
+    assert!(
+        events.iter().all(|event| !type_of(event).starts_with("inference") && !type_of(event).starts_with("budget.r"))
+    );
 }
 
 /// The simulator calls tools; it speaks OpenAI's dialect.

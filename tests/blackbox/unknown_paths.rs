@@ -74,11 +74,7 @@ async fn a_path_of_a_vendors_api_that_is_not_supported_says_so_and_what_is() {
             }
         }
     }
-    for (path, name) in [
-        ("/v1/messages/count_tokens", "token counting"),
-        ("/v1/messages/batches", "Message Batches"),
-        ("/v1/complete", "Text Completions"),
-    ] {
+    for (path, name) in [("/v1/messages/batches", "Message Batches"), ("/v1/complete", "Text Completions")] {
         for method in [Method::POST, Method::GET] {
             let reply = asked(operator, method, path).await.must(404);
             let error = anthropic_error(&reply);

@@ -1,5 +1,7 @@
 //! A client's request: checked once, then read for its facts and translated for each target.
 
+mod token_count;
+
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -17,6 +19,8 @@ use super::passthrough::{anthropic, openai, shortcut};
 use super::shared_dialect::SharedDialect;
 use super::surfaces::{AnyRequest, RequestHeaders, Surface};
 use super::upstreams::{self, ProviderKind};
+
+pub use token_count::{TokenCountRequest, read_token_count, token_count};
 
 /// Upper bound of the tokens billed for one image. The most expensive published rule is OpenAI's for gpt-4o-mini: 2,833
 /// tokens, plus 5,667 for each of at most 8 tiles (2048 by 768 pixels in tiles of 512). Others are far below: Together

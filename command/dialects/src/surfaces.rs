@@ -158,9 +158,32 @@ pub struct RequestHeaders {
     pub(crate) unpriced: Vec<Unpriced>,
 }
 
+impl RequestHeaders {
+    /// The headers that go on to upstreams of the same dialect.
+    pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.forwarded
+    }
+}
+
 /// The headers of a surface whose dialect has none.
 fn no_headers(_: &HeaderMap) -> Result<RequestHeaders, Refusal> {
     Ok(RequestHeaders::default())
+}
+
+/// A surface's operation that counts the tokens of a prompt, without a response.
+pub struct TokenCounting {
+    pub path: &'static str,
+    /// Its operation id.
+    pub operation: &'static str,
+    /// Completes the description of the operation.
+    pub describe: fn(Operation) -> Operation,
+}
+
+impl Surface {
+    /// Its operation that counts tokens, if it has one.
+    pub fn token_counting(self) -> Option<&'static TokenCounting> {
+        (self == Self::Anthropic).then_some(&anthropic::COUNTING)
+    }
 }
 
 /// A parsed request of a surface.
@@ -228,8 +251,9 @@ pub struct Audience {
 impl Audience {
     /// The audience of any path, also of one that does not exist.
     pub fn at(path: &str) -> Self {
-        if let Some(audience) = unsupported::audience_of(path) {
-            return audience;
+        let path = &*unsupported::with_one_version(path);
+        if let Some(part) = Unsupported::at(path) {
+            return part.audience;
         }
         let has_it = |surface: &&Surface| surface.spec().roots.iter().any(|root| is_at_or_below(path, root));
         let surface = Surface::ALL.iter().find(has_it).copied();

@@ -152,17 +152,17 @@ async fn send(
 }
 
 /// The parts of an HTTP request that depend on the upstream.
-struct Outgoing<'a> {
-    endpoint: &'a Endpoint,
-    framing: Framing,
-    invocation: Invocation<'a>,
+pub struct Outgoing<'a> {
+    pub endpoint: &'a Endpoint,
+    pub framing: Framing,
+    pub invocation: Invocation<'a>,
     /// Headers of the client, whose dialect is the endpoint's.
-    forwarded: &'a [(HeaderName, HeaderValue)],
+    pub forwarded: &'a [(HeaderName, HeaderValue)],
 }
 
 impl Outgoing<'_> {
     /// `None` if the provider's settings or key cannot be written in an HTTP request.
-    fn request(
+    pub fn request(
         &self,
         credentials: &Credentials,
         body: Bytes,

@@ -1,6 +1,6 @@
 //! The description of the request path in `/openapi.json`.
 
-use dialects::surfaces::SurfaceSpec;
+use dialects::surfaces::{SurfaceSpec, TokenCounting};
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
 use openapi::schema::{self, Shape};
@@ -46,6 +46,20 @@ fn answer(shape: Shape) -> Answer {
         .with_header(("x-ledgerway-backend", backend, "The target that served the request: `provider/model`"))
         .with_header(("x-ledgerway-max-output-tokens", schema::count, "The output cap, if budgets lowered it"))
         .with_header(("x-ledgerway-cost-usd", schema::money, "The amount charged; absent on streams"))
+}
+
+/// The description of a request that counts tokens.
+pub fn token_counting(counting: &TokenCounting) -> Operation {
+    let operation = Operation::new(counting.operation, "Inference", "Counts the tokens of a prompt");
+    (counting.describe)(operation.needs(Permission::ModelsUse).refuses(&[
+        ErrorCode::ModelNotAllowed,
+        ErrorCode::ModelNotFound,
+        ErrorCode::ModelUnpriced,
+        ErrorCode::RateLimited,
+        ErrorCode::UpstreamRejected,
+        ErrorCode::UpstreamError,
+        ErrorCode::UpstreamTimeout,
+    ]))
 }
 
 pub fn chat(surface: &SurfaceSpec, id: &str) -> Operation {

@@ -270,7 +270,8 @@ pub fn not_allowed(model: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
 }
 
-fn unpriced(model: &str) -> Refusal {
+/// The refusal of a model without a target that can serve.
+pub fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)

@@ -122,7 +122,7 @@ async fn read(
     large_bodies.run(permit, move || parse(surface, body)).await.unwrap_or_else(|error| Err(nothing_sent(error)))
 }
 
-fn nothing_sent(error: LargeBodyError) -> Refusal {
+pub fn nothing_sent(error: LargeBodyError) -> Refusal {
     error.refusal("nothing was sent to a provider")
 }
 
@@ -140,7 +140,7 @@ fn parse(surface: Surface, body: Bytes) -> Result<(ClientRequest, Digest), Refus
 }
 
 /// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.
-fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
+pub fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
     let caller = caller.refreshed(tables, now)?;
     caller.require(Permission::ModelsUse)?;
     if !tables.owners_are_live(&caller.chain) {
@@ -167,7 +167,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
 }
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.
-async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {
+pub async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {
     let (parts, body) = request.into_parts();
     if !body::is_json(&parts.headers) {
         return Err(Refusal::new(

@@ -5,5 +5,5 @@ mod edit;
 mod stream;
 
 pub use answer::AnthropicAnswer;
-pub use edit::edited_body;
+pub use edit::{edited_body, edited_count};
 pub use stream::AnthropicStream;

@@ -4,6 +4,7 @@ mod betas;
 mod canonical;
 mod client;
 mod content;
+mod count;
 mod described;
 mod errors;
 mod headers;
@@ -23,6 +24,7 @@ use crate::json;
 use crate::shared_dialect::SharedDialect;
 
 pub use client::{BodyPositions as Request, SystemPosition};
+pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
 pub use stream::{MessageWriter as Writer, put_end, put_event};
 pub use unsupported::VENDOR;

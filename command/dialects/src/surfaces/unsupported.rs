@@ -1,5 +1,7 @@
 //! Vendors' APIs that this version does not serve. The error to a client that calls one names the API.
 
+use std::borrow::Cow;
+
 use super::{Audience, Vendor, anthropic, is_at_or_below, openai};
 
 const VENDORS: [&Vendor; 2] = [&anthropic::VENDOR, &openai::VENDOR];
@@ -29,13 +31,12 @@ pub fn below_version(path: &str) -> Option<&str> {
     path.strip_prefix("/oai").unwrap_or(path).strip_prefix("/v1/")
 }
 
-/// The audience of an unsupported API, also if the path has the version twice.
-pub fn audience_of(path: &str) -> Option<Audience> {
+/// The path with one version, if it has two: its client's base URL is wrong, and its dialect is known.
+pub fn with_one_version(path: &str) -> Cow<'_, str> {
     match below_version(path).and_then(|rest| rest.strip_prefix("v1/")) {
-        Some(again) => Unsupported::at(&format!("/v1/{again}")),
-        None => Unsupported::at(path),
+        Some(again) => format!("/v1/{again}").into(),
+        None => path.into(),
     }
-    .map(|part| part.audience)
 }
 
 #[cfg(test)]

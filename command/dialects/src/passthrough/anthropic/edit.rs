@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::OutboundTarget;
 use crate::json::{self, Edit};
-use crate::surfaces::anthropic::{Request, SystemPosition};
+use crate::surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 /// The edited body: sets the model and the cap, and puts the system prefix first.
 pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Bytes {
@@ -14,16 +14,24 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
         Edit { range: positions.cap.clone(), replacement: target.output_cap.tokens.to_string().into_bytes() },
     ];
     if let Some(prefix) = target.system_prefix {
-        edits.push(prefixed(text, positions, prefix));
+        edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
     }
     json::splice(text, &mut edits).into()
 }
 
+/// The edited body of a request to count tokens: the model, and the system prefix, which counts too.
+pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Bytes {
+    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+    let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(model) }];
+    edits.extend(prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
+    json::splice(text, &mut edits).into()
+}
+
 /// The prefix is a paragraph of its own, or a block.
-fn prefixed(text: &str, positions: &Request, prefix: &str) -> Edit {
-    match &positions.system {
+fn prefixed(text: &str, system: &SystemPosition, members_end: usize, prefix: &str) -> Edit {
+    match system {
         SystemPosition::Absent => {
-            let at = positions.members_end;
+            let at = members_end;
             let mut replacement = br#","system":"#.to_vec();
             json::push(&mut replacement, prefix);
             Edit { range: at..at, replacement }

@@ -103,7 +103,7 @@ impl SurfaceRequest for BodyPositions {
     }
 }
 
-fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
     if !start.is_empty() && json::kind(start) != Kind::Object {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
@@ -117,7 +117,7 @@ fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     Ok(members)
 }
 
-fn system_position(member: &Member<'_>) -> SystemPosition {
+pub fn system_position(member: &Member<'_>) -> SystemPosition {
     let inside = member.value_span.start + 1;
     match json::kind(member.value) {
         Kind::String => SystemPosition::Text(inside),

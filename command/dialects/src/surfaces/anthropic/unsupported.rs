@@ -6,7 +6,6 @@ pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::Anthropic, surface: Some(Surface::Anthropic) },
     unsupported: &[
         ("messages/batches", "Anthropic's Message Batches API"),
-        ("messages/count_tokens", "Anthropic's token counting"),
         ("complete", "Anthropic's Text Completions API"),
     ],
 };

@@ -1,0 +1,121 @@
+//! A request for the number of a prompt's tokens. An upstream of the same dialect counts them; otherwise they are estimated.
+
+use bytes::Bytes;
+use events::refusal::Refusal;
+
+use crate::fields::Path;
+use crate::json;
+use crate::passthrough::{anthropic, shortcut};
+use crate::shared_dialect::SharedDialect;
+use crate::surfaces::Surface;
+use crate::surfaces::anthropic::CountRequest;
+use crate::upstreams::{self, Endpoint, ProviderKind};
+
+/// Bytes of JSON per token, as a rule of thumb.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A well-formed request to count tokens, of a surface that has such requests.
+pub struct TokenCountRequest {
+    surface: Surface,
+    body: Bytes,
+    request: CountRequest,
+}
+
+impl TokenCountRequest {
+    /// Errors: `INVALID_REQUEST` and `MODEL_UNPRICED`, as for a request of the surface.
+    pub fn parse(surface: Surface, body: Bytes) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(&body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
+        let request = CountRequest::read(text)?;
+        Ok(Self { surface, body, request })
+    }
+
+    /// The requested frontend model.
+    pub fn model(&self) -> &str {
+        &self.request.model_name
+    }
+
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The endpoint of this kind that counts, and the body for it; `None` if the kind does not count.
+    pub fn for_upstream(&self, kind: ProviderKind, model: &str, prefix: Option<&str>) -> Option<(Endpoint, Bytes)> {
+        let (Some(SharedDialect::Anthropic), Some(endpoint)) =
+            (shortcut(self.surface, kind), upstreams::of(kind).endpoint())
+        else {
+            return None;
+        };
+        let endpoint = Endpoint { path: |_| "/v1/messages/count_tokens".into(), ..*endpoint };
+        Some((endpoint, anthropic::edited_count(&self.body, &self.request, model, prefix)))
+    }
+
+    /// An estimate, from the bytes that the prompt's texts take in the body and their tokens.
+    pub fn estimate(&self, text_bytes: u64, text_tokens: u64, prefix: Option<&str>) -> u64 {
+        let bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
+        let prefix = prefix.map_or(0, str::len) as u64;
+        let other = bytes.saturating_sub(text_bytes).saturating_sub(self.request.base64_bytes).saturating_add(prefix);
+        let tokens = text_tokens.saturating_add(other / BYTES_PER_TOKEN).saturating_add(self.request.media_tokens);
+        tokens.max(1)
+    }
+}
+
+/// The count in an upstream's response.
+pub fn read_token_count(text: &str) -> Option<u64> {
+    json::check(text).ok()?;
+    json::field(text, "input_tokens").and_then(json::integer)
+}
+
+/// The response to a client.
+pub fn token_count(tokens: u64) -> Bytes {
+    format!("{{\"input_tokens\":{tokens}}}\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(body: &Value) -> Result<TokenCountRequest, Refusal> {
+        TokenCountRequest::parse(Surface::Anthropic, body.to_string().into())
+    }
+
+    #[test]
+    fn a_request_goes_to_who_counts_with_the_model_and_the_prefix() {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": []});
+        let request = parsed(&body).ok().expect("a request");
+        assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_none());
+        let (endpoint, sent) = request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("it counts");
+        let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
+        assert_eq!((endpoint.path)(&invocation), "/v1/messages/count_tokens");
+        let mut wanted = body;
+        wanted["model"] = json!("b");
+        wanted["system"] = json!("p");
+        assert_eq!(serde_json::from_slice::<Value>(&sent).expect("JSON"), wanted);
+    }
+
+    #[test]
+    fn images_are_estimated_and_not_read_as_text() {
+        let image = json!({"type": "base64", "media_type": "image/png", "data": "A".repeat(100_000)});
+        let blocks = json!([{"type": "image", "source": image}]);
+        let request =
+            parsed(&json!({"model": "m", "messages": [{"role": "user", "content": blocks}]})).ok().expect("one");
+        assert!((1_600..1_700).contains(&request.estimate(0, 0, None)));
+        for bad in [json!({}), json!({"model": "m"}), json!({"model": 7, "messages": []}), json!([])] {
+            assert!(parsed(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_a_whole_number() {
+        for (text, count) in [
+            (r#"{"input_tokens":7}"#, Some(7)),
+            (r#"{"input_tokens":-7}"#, None),
+            (r#"{"input_tokens":"7"}"#, None),
+            ("<html>", None),
+            (r#"{"input_tokens":7"#, None),
+        ] {
+            assert_eq!(read_token_count(text), count, "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Requests to count the tokens of a prompt: `POST /v1/messages/count_tokens`.
+
+use std::ops::Range;
+
+use events::refusal::Refusal;
+use http::StatusCode;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Operation};
+use serde_json::json;
+
+use super::WORDING;
+use super::client::{SystemPosition, system_position, top_level};
+use super::content::Totals;
+use crate::chat::read;
+use crate::fields::Path;
+use crate::json::{self, Kind};
+use crate::surfaces::TokenCounting;
+
+pub const COUNTING: TokenCounting =
+    TokenCounting { path: "/v1/messages/count_tokens", operation: "count_message_tokens", describe };
+
+/// An image or a document of average size, in tokens.
+const IMAGE_TOKENS: u64 = 1_600;
+const DOCUMENT_TOKENS: u64 = 3_000;
+
+/// A request to count tokens that was read: what is edited in it, and what is in it besides text.
+pub struct CountRequest {
+    pub model_name: String,
+    pub model: Range<usize>,
+    pub system: SystemPosition,
+    pub members_end: usize,
+    /// Tokens of images and documents, estimated.
+    pub media_tokens: u64,
+    /// Bytes of base64 in the body.
+    pub base64_bytes: u64,
+}
+
+impl CountRequest {
+    /// Errors: those of a request for a message, which also has a cap.
+    pub fn read(text: &str) -> Result<Self, Refusal> {
+        let members = top_level(text)?;
+        let find = |name: &str| members.iter().find(|member| member.name() == name);
+        let at = |name: &'static str| Path::Root.field(name);
+        let required = |name| find(name).ok_or_else(|| at(name).refuse("is required"));
+        let model = required("model")?;
+        let mut totals = Totals::default();
+        if let Some(system) = find("system").filter(|member| json::kind(member.value) != Kind::Null) {
+            totals.read_system(system.value)?;
+        }
+        totals.read_messages(required("messages")?.value)?;
+        let media = totals.images.count.saturating_mul(IMAGE_TOKENS);
+        Ok(Self {
+            model_name: read::model_name(model.value, &at("model"))?,
+            model: model.value_span.clone(),
+            system: find("system").map_or(SystemPosition::Absent, system_position),
+            members_end: members.last().map_or(0, |member| member.span.end),
+            media_tokens: media.saturating_add(totals.documents.count.saturating_mul(DOCUMENT_TOKENS)),
+            base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
+        })
+    }
+}
+
+fn describe(operation: Operation) -> Operation {
+    let message = json!({ "role": "user", "content": "hello" });
+    operation
+        .says(
+            "A provider of kind anthropic counts; for a model of another provider the answer is an estimate. Nothing is \
+             charged or recorded.",
+        )
+        .worded(WORDING)
+        .takes(schema::reference("TokenCountRequest"), json!({ "model": "sim-small", "messages": [message] }))
+        .answers(StatusCode::OK, Answer::json("The tokens of the prompt", schema::reference("TokenCount")))
+        .defines("TokenCountRequest", request())
+        .defines("TokenCount", object().required("input_tokens", schema::count()).open())
+}
+
+fn request() -> Shape {
+    object()
+        .required("model", schema::string())
+        .required("messages", schema::filled_list(object().open(), None))
+        .open()
+}

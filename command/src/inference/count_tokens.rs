@@ -1,0 +1,165 @@
+//! Counting the tokens of a prompt. A provider that speaks the client's dialect counts, with its own key; otherwise the
+//! gateway estimates. Nothing is held, charged or recorded, because providers count free of charge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use dialects::upstreams::{Endpoint, Framing, Invocation};
+use dialects::{
+    ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal, read_token_count,
+};
+use events::event::admin::{Permission, Provider};
+use events::ids::RequestId;
+use events::refusal::Refusal;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::{BodyExt, Limited};
+use openapi::refusals;
+use projections::caller::Caller;
+use projections::tables::model_not_found;
+use tokio::time::timeout;
+use upstream::{RequestBody, SendError, Transmission};
+
+use super::call::Outgoing;
+use super::credentials::{Credentials, CredentialsError};
+use super::failure::{CallFailure, Cause};
+use super::gateway::Gateway;
+use super::plan::{not_allowed, unpriced};
+use super::preparation::{authorize, nothing_sent, read_body};
+use crate::body::HeldBody;
+use crate::trace::TraceHeaders;
+
+/// The longest response that is read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The longest wait for a provider's count, or its own time-out if that is shorter.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+pub async fn count_tokens(
+    surface: Surface,
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request,
+) -> Response {
+    let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
+    let counted = match gateway.limits.acquire(&limits) {
+        Ok(_permit) => Box::pin(counted(&gateway, surface, id, &caller, request)).await,
+        Err(refused) => Err(gateway.limited(&caller.context().in_request(id), &refused)),
+    };
+    let mut response = counted.map_or_else(refusals::response, answer);
+    if let Some(tightest) = gateway.limits.tightest(&limits) {
+        tightest.put_into(response.headers_mut());
+    }
+    response
+}
+
+fn answer(tokens: u64) -> Response {
+    let mut response = Response::new(Body::from(dialects::token_count(tokens)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn counted(
+    gateway: &Gateway,
+    surface: Surface,
+    id: RequestId,
+    caller: &Arc<Caller>,
+    request: Request,
+) -> Result<u64, Refusal> {
+    caller.require(Permission::ModelsUse)?;
+    let headers = (surface.spec().read_headers)(request.headers())?;
+    let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
+    let parse = move || TokenCountRequest::parse(surface, bytes);
+    let request = gateway.large_bodies.run(&permit, parse).await.unwrap_or_else(|error| Err(nothing_sent(error)))?;
+    let tables = gateway.tables.load();
+    let caller = authorize(&tables, caller, gateway.clock.now())?;
+    let tenant = caller.chain.tenant;
+    let model = tables.route(tenant, request.model()).ok_or_else(|| model_not_found(request.model()))?;
+    if !caller.allows_model(request.model()) {
+        return Err(not_allowed(request.model()));
+    }
+    let offered = tables.first_offer(tenant, &model.value, gateway.now());
+    let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
+    let prefix = model.value.system_prefix.clone();
+    let kind = ProviderKind::named(&offer.provider.kind);
+    let upstream = kind.and_then(|kind| Some((kind, request.for_upstream(kind, &target.model, prefix.as_deref())?)));
+    let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
+    drop(tables);
+    match upstream {
+        Some((kind, (endpoint, body))) => {
+            let counting = Counting { gateway, kind, endpoint, provider, backend, headers };
+            let counted = counting.ask(body, id, &caller).await;
+            counted.map_err(|failure| failure.refusal_alone())
+        }
+        None => {
+            let texts = gateway.tokens.texts(request.body().clone()).await.unwrap_or_default();
+            Ok(request.estimate(texts.bytes, texts.tokens, prefix.as_deref()))
+        }
+    }
+}
+
+/// A provider that counts.
+struct Counting<'a> {
+    gateway: &'a Gateway,
+    kind: ProviderKind,
+    endpoint: Endpoint,
+    provider: Arc<Provider>,
+    /// The provider's name of the model.
+    backend: String,
+    headers: RequestHeaders,
+}
+
+impl Counting<'_> {
+    /// Asks the provider, once.
+    async fn ask(&self, body: Bytes, id: RequestId, caller: &Caller) -> Result<u64, CallFailure> {
+        let credentials = Credentials::of(self.gateway, &self.provider).await.map_err(|error| {
+            CallFailure::of(match error {
+                CredentialsError::Vault(_) => Cause::NoCredentials,
+                CredentialsError::Withdrawn => Cause::Withdrawn,
+            })
+        })?;
+        let wait = WAIT_MAX.min(Duration::from_millis(credentials.provider.timeout_ms));
+        let called = timeout(wait, self.call(&credentials, body, id, caller)).await;
+        let (status, headers, answer) = called.map_err(|_| CallFailure::of(Cause::Timeout))??;
+        if !(200..300).contains(&status) {
+            let refusal = read_refusal(self.kind, status, &headers, &answer, self.gateway.clock.now());
+            return Err(CallFailure::refused(refusal, &credentials));
+        }
+        let count = std::str::from_utf8(&answer).ok().and_then(read_token_count);
+        count.ok_or(CallFailure::of(Cause::Fault(UpstreamFault::Malformed("no count of tokens"))))
+    }
+
+    async fn call(
+        &self,
+        credentials: &Credentials,
+        body: Bytes,
+        id: RequestId,
+        caller: &Caller,
+    ) -> Result<(u16, HeaderMap, Bytes), CallFailure> {
+        let outgoing = Outgoing {
+            endpoint: &self.endpoint,
+            framing: Framing::Sse,
+            invocation: Invocation {
+                model: &self.backend,
+                streamed: false,
+                api_version: credentials.provider.api_version.as_deref(),
+                region: credentials.provider.region.as_deref(),
+            },
+            forwarded: self.headers.forwarded(),
+        };
+        let trace = TraceHeaders { parent: None, state: None };
+        let request = outgoing.request(credentials, body, &id.to_string(), trace, self.gateway.clock.now());
+        let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
+        let request = request.map(|body| RequestBody::new(body, Transmission::default()));
+        let client = self.gateway.upstreams.client(&credentials.provider);
+        let response = client.send(caller.chain.tenant, request).await;
+        let (parts, body) = response.map_err(|error| CallFailure::of(Cause::Send(error)))?.into_parts();
+        let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let answer = collected.map_err(|_| CallFailure::of(Cause::Send(SendError::Closed)))?.to_bytes();
+        Ok((parts.status.as_u16(), parts.headers, answer))
+    }
+}
