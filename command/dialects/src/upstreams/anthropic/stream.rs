@@ -136,8 +136,9 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     fn arguments(&mut self, piece: &str) {
-        // Arguments of the provider's built-in tools are not for the client.
+        // Arguments of the provider's built-in tools are output, too, but only a client of this dialect gets them.
         if piece.is_empty() || self.reader.open.as_ref().is_none_or(|open| open.call.is_none()) {
+            self.metered.text_bytes += bytes(piece);
             return;
         }
         let block = self.block_number();
