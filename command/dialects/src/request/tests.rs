@@ -765,7 +765,7 @@ fn what_changes_the_price_at_anthropic_goes_where_it_is_allowed() {
         } else {
             body + r#","messages":[{"role":"user","content":"x"}]}"#
         };
-        let request = parse(Surface::Anthropic, body).ok().expect(&more);
+        let request = parse(Surface::Anthropic, body).expect(&more);
         let refusal = request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).expect(&more);
         assert!(refusal.code == ErrorCode::ModelUnpriced && refusal.message.contains(name), "{more}");
         assert!(request.upstream_body(ProviderKind::Anthropic, &target()).is_err(), "{more}");

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_request_goes_to_who_counts_with_the_model_and_the_prefix() {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": []});
-        let request = parsed(&body).ok().expect("a request");
+        let request = parsed(&body).expect("a request");
         assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_none());
         let (endpoint, sent) = request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("it counts");
         let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
@@ -99,7 +99,7 @@ mod tests {
         let image = json!({"type": "base64", "media_type": "image/png", "data": "A".repeat(100_000)});
         let blocks = json!([{"type": "image", "source": image}]);
         let request =
-            parsed(&json!({"model": "m", "messages": [{"role": "user", "content": blocks}]})).ok().expect("one");
+            parsed(&json!({"model": "m", "messages": [{"role": "user", "content": blocks}]})).expect("one");
         assert!((1_600..1_700).contains(&request.estimate(0, 0, None)));
         for bad in [json!({}), json!({"model": "m"}), json!({"model": 7, "messages": []}), json!([])] {
             assert!(parsed(&bad).is_err(), "{bad}");

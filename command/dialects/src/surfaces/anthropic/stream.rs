@@ -52,12 +52,16 @@ enum Event<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Piece<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -106,15 +110,15 @@ impl StreamWriter for MessageWriter {
         match delta.kind {
             DeltaKind::Text(text) => {
                 let index = self.index_of(OpenBlock { block, kind: Kind::Text }, Content::Text { text: "" }, out);
-                Event::ContentBlockDelta { index, delta: Piece::TextDelta { text } }.put(out);
+                Event::ContentBlockDelta { index, delta: Piece::Text { text } }.put(out);
             }
             DeltaKind::Reasoning(thinking) => {
                 let index = self.thinking(block, out);
-                Event::ContentBlockDelta { index, delta: Piece::ThinkingDelta { thinking } }.put(out);
+                Event::ContentBlockDelta { index, delta: Piece::Thinking { thinking } }.put(out);
             }
             DeltaKind::Signature(signature) => {
                 let index = self.thinking(block, out);
-                Event::ContentBlockDelta { index, delta: Piece::SignatureDelta { signature } }.put(out);
+                Event::ContentBlockDelta { index, delta: Piece::Signature { signature } }.put(out);
             }
             DeltaKind::Redacted(data) => {
                 self.close_block(out);
@@ -125,7 +129,7 @@ impl StreamWriter for MessageWriter {
             DeltaKind::CallBegins { ordinal, id, name, .. } => self.begin_call(block, ordinal, (id, name), out),
             DeltaKind::CallArguments { ordinal, piece } => {
                 if let Some(index) = self.calls.get(ordinal).copied() {
-                    Event::ContentBlockDelta { index, delta: Piece::InputJsonDelta { partial_json: piece } }.put(out);
+                    Event::ContentBlockDelta { index, delta: Piece::InputJson { partial_json: piece } }.put(out);
                 }
             }
             // Probabilities cannot be asked for, and the end waits for the receipt.
