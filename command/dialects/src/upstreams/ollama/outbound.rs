@@ -180,6 +180,9 @@ fn plain<'a>(role: &'static str, content: Cow<'a, str>) -> OllamaMessage<'a> {
     OllamaMessage { role, content, ..OllamaMessage::default() }
 }
 
+/// Bytes of a result's JSON in a client's body besides its id and its content, at least.
+const NAME_BYTES_FREE: usize = 32;
+
 /// Adds a message, the results of tools first. `names` has the names of the calls so far, by id.
 fn add<'a>(
     message: &'a Message,
@@ -192,7 +195,10 @@ fn add<'a>(
             let path = Path::Root.field("messages");
             let name = names.get(result.id.as_str()).copied();
             let name = name.ok_or_else(|| path.element(at).refuse("has a tool result without its call"))?;
-            written.push(OllamaMessage { tool_name: Some(name), ..plain("tool", joined(&result.content)) });
+            // The name takes the place of the id. A longer one could be repeated in more bytes than the client sent, which
+            // bound the tokens.
+            let tool_name = Some(name).filter(|name| name.len() <= result.id.len() + NAME_BYTES_FREE);
+            written.push(OllamaMessage { tool_name, ..plain("tool", joined(&result.content)) });
         }
     }
     let role = match message.role {
