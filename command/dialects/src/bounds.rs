@@ -9,7 +9,7 @@ use serde_json::json;
 use super::framing::event_stream::samples::frame;
 use super::golden::{MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::*;
-use crate::chat::read::{BLOCKS_MAX, TOOLS_MAX};
+use crate::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
 
 const TOO_LARGE: Result<(), UpstreamFault> = Err(UpstreamFault::TooLarge);
 
@@ -203,7 +203,11 @@ fn a_request_has_so_many_parts_and_tools_at_most() {
         Err(refusal) => Some((refusal.code, refusal.details["field"].as_str().unwrap_or_default().to_owned())),
     };
     let refused = |field: &str| Some((ErrorCode::InvalidRequest, field.to_owned()));
-    for surface in Surface::ALL.iter().copied() {
+    for (surface, tool) in [
+        (Surface::Native, r#"{"name":"f"}"#),
+        (Surface::OpenAi, r#"{"type":"function","function":{"name":"f"}}"#),
+        (Surface::Anthropic, r#"{"name":"f","input_schema":{}}"#),
+    ] {
         for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("messages"))] {
             let mut messages = String::new();
             for message in [BLOCKS_MAX / 2, count - BLOCKS_MAX / 2] {
@@ -214,11 +218,6 @@ fn a_request_has_so_many_parts_and_tools_at_most() {
             assert_eq!(parse(surface, format!(r#"{{"model":"m","messages":[{messages}]}}"#)), wanted);
         }
         for (count, wanted) in [(TOOLS_MAX, None), (TOOLS_MAX + 1, refused("tools"))] {
-            let tool = match surface {
-                Surface::Native => r#"{"name":"f"}"#,
-                Surface::OpenAi => r#"{"type":"function","function":{"name":"f"}}"#,
-                Surface::Anthropic => r#"{"name":"f","input_schema":{}}"#,
-            };
             let tools = repeated(tool, count);
             let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tools}]}}"#);
             assert_eq!(parse(surface, body), wanted);
@@ -228,6 +227,19 @@ fn a_request_has_so_many_parts_and_tools_at_most() {
         let calls = repeated(r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}"#, count);
         let body = format!(r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}}]}}"#);
         assert_eq!(parse(Surface::OpenAi, body), wanted);
+    }
+    for (count, wanted) in [(BLOCKS_MAX, None), (BLOCKS_MAX + 1, refused("input"))] {
+        let parts = repeated(r#"{"type":"input_text","text":"x"}"#, count);
+        let body = format!(r#"{{"model":"m","input":[{{"role":"user","content":[{parts}]}}]}}"#);
+        assert_eq!(parse(Surface::Responses, body), wanted);
+    }
+    for (count, wanted) in [(MESSAGES_MAX, None), (MESSAGES_MAX + 1, refused("input"))] {
+        let items = repeated(r#"{"role":"assistant","content":"x"}"#, count);
+        assert_eq!(parse(Surface::Responses, format!(r#"{{"model":"m","input":[{items}]}}"#)), wanted);
+    }
+    for (count, wanted) in [(TOOLS_MAX, None), (TOOLS_MAX + 1, refused("tools"))] {
+        let tools = repeated(r#"{"type":"function","name":"f"}"#, count);
+        assert_eq!(parse(Surface::Responses, format!(r#"{{"model":"m","input":"x","tools":[{tools}]}}"#)), wanted);
     }
     let results = repeated(r#"{"type":"text","text":"x"}"#, BLOCKS_MAX);
     let result = format!(r#"{{"type":"tool_result","id":"a","content":[{results}]}}"#);

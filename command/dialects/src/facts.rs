@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
 
-use crate::chat::{Block, ImageSource};
+use crate::chat::{Block, DocumentSource, ImageSource};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
@@ -62,6 +62,21 @@ pub struct Documents {
 }
 
 impl Documents {
+    /// Adds the documents in these blocks, and in the tool results among them. Text is bounded by its bytes.
+    pub fn with_blocks(self, blocks: &[Block]) -> Self {
+        blocks.iter().fold(self, |documents, block| match block {
+            Block::Document(document) => match &document.source {
+                DocumentSource::Url(_) => documents.with_one(0),
+                DocumentSource::Inline { base64, .. } => documents.with_one(base64.len()),
+                DocumentSource::Text(_) => documents,
+            },
+            Block::ToolResult(result) => documents.with_blocks(&result.content),
+            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) | Block::Image(_) | Block::CachePoint(_) => {
+                documents
+            }
+        })
+    }
+
     /// Adds one document with so many bytes of base64.
     pub fn with_one(self, base64_bytes: usize) -> Self {
         let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);

@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-const SURFACES: [Surface; 3] = [Surface::Native, Surface::OpenAi, Surface::Anthropic];
+const SURFACES: [Surface; 5] =
+    [Surface::Native, Surface::OpenAi, Surface::Anthropic, Surface::Responses, Surface::Completions];
 /// All kinds but the simulator, which speaks OpenAI's dialect.
 pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
     let mut dialects = [ProviderKind::Simulator; ProviderKind::ALL.len() - 1];
@@ -31,6 +32,7 @@ pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
     }
     dialects
 };
+
 fn answers_of(dialect: ProviderKind, extension: &str) -> Corpus {
     match dialect {
         ProviderKind::Openai => Corpus::golden("openai/answers", extension).knowing(&[

@@ -16,6 +16,7 @@ use super::*;
 pub(super) const REQUEST_ID: &str = "req_0199a1b2c3d4700080000000000000ff";
 pub(super) const MODEL: &str = "house/model";
 pub(super) const CREATED: i64 = 1_759_468_864;
+static NO_ECHO: Bytes = Bytes::new();
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
@@ -149,6 +150,18 @@ fn anthropic_requests_go_upstream() {
     request_goes_upstream(Surface::Anthropic, "anthropic/requests");
 }
 
+/// Holds: inf.responses, inf.tools, inf.structured, inf.reasoning
+#[test]
+fn responses_requests_go_upstream() {
+    request_goes_upstream(Surface::Responses, "responses/requests");
+}
+
+/// Holds: inf.completions
+#[test]
+fn completions_requests_go_upstream() {
+    request_goes_upstream(Surface::Completions, "completions/requests");
+}
+
 pub(super) fn usage(metered: &Metered) -> Usage {
     match &metered.reported {
         Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
@@ -176,6 +189,7 @@ pub(super) fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {
         settled_position: 44,
         held_usd: NanoUsd::new(640_000),
         finish_reason: metered.finish_reason.unwrap_or(FinishReason::Stop),
+        echo: &NO_ECHO,
     }
 }
 
@@ -204,8 +218,8 @@ fn whole_answers_reach_both_surfaces() {
                 let answer = read_whole(kind, surface, body.clone());
                 let (found, metered) = match &answer {
                     Ok(answer) => {
-                        let usage = usage(&answer.metered);
-                        let rendered = answer.render(&receipt(&usage, &answer.metered));
+                        let (usage, echo) = (usage(&answer.metered), minimal_request(surface, false).echo());
+                        let rendered = answer.render(&Receipt { echo: &echo, ..receipt(&usage, &answer.metered) });
                         (rendered.to_vec(), described(&answer.metered, None))
                     }
                     Err(FailedAnswer { fault, metered }) => {
@@ -220,10 +234,14 @@ fn whole_answers_reach_both_surfaces() {
 }
 
 pub(super) fn minimal_request(surface: Surface, include_usage: bool) -> ClientRequest {
-    let mut body = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
-    if surface == Surface::Anthropic {
-        body["max_tokens"] = json!(4096);
-    }
+    let mut body = match surface {
+        Surface::Native | Surface::OpenAi => json!({"messages": [{"role": "user", "content": "hi"}]}),
+        Surface::Anthropic => json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4096}),
+        Surface::Responses => json!({"input": "hi"}),
+        Surface::Completions => json!({"prompt": "hi"}),
+    };
+    body["model"] = json!(MODEL);
+    body["stream"] = json!(true);
     if include_usage {
         body["stream_options"] = json!({"include_usage": true});
     }
@@ -250,7 +268,8 @@ pub(super) fn relayed<'a>(
         }
         Err(_) => {
             let refusal = Refusal::new(ErrorCode::UpstreamError, "the upstream failed");
-            out.extend_from_slice(&stream_error(request.surface(), &refusal, REQUEST_ID));
+            let stream = BrokenStream { request_id: REQUEST_ID, events: relay.events() };
+            out.extend_from_slice(&stream_error(request.surface(), &refusal, &stream));
         }
     }
     (String::from_utf8(out.to_vec()).unwrap(), described(&relay.metered(), result.err()))
@@ -267,6 +286,8 @@ fn streams_reach_both_surfaces() {
                 (Surface::OpenAi, false, "openai"),
                 (Surface::OpenAi, true, "openai-with-usage"),
                 (Surface::Anthropic, false, "anthropic"),
+                (Surface::Responses, false, "responses"),
+                (Surface::Completions, true, "completions"),
             ] {
                 let (found, metered) = relayed(kind, &minimal_request(surface, include_usage), [&*body]);
                 check(&folder_name, &format!("{case}.{name}.sse"), found.as_bytes());
@@ -305,7 +326,10 @@ proptest! {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
                 at.extend([0, body.len()]);
                 at.sort_unstable();
-                for (surface, include_usage) in [(Surface::Native, false), (Surface::OpenAi, true), (Surface::Anthropic, false)] {
+                for (surface, include_usage) in [
+                    (Surface::Native, false), (Surface::OpenAi, true), (Surface::Anthropic, false),
+                    (Surface::Responses, false),
+                ] {
                     let request = minimal_request(surface, include_usage);
                     let whole = relayed(kind, &request, [&*body]);
                     let pieces = at.windows(2).map(|pair| &body[pair[0]..pair[1]]);

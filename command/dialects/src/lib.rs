@@ -48,7 +48,7 @@ pub use redaction::{Redactor, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
 pub use request::{ClientRequest, TokenCountRequest, UpstreamBodies, read_token_count, token_count};
-pub use surfaces::{ErrorForm, RequestHeaders, Surface, error_body, stream_error};
+pub use surfaces::{BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
 #[cfg(test)]
 pub use target::NO_FIELDS;
 pub use target::{OutboundTarget, UpstreamCap};

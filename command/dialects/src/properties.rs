@@ -11,7 +11,8 @@ use super::framing::event_stream::samples::frame;
 use super::fuzz::DIALECTS;
 use super::*;
 
-const SURFACES: [Surface; 3] = [Surface::Native, Surface::OpenAi, Surface::Anthropic];
+const SURFACES: [Surface; 5] =
+    [Surface::Native, Surface::OpenAi, Surface::Anthropic, Surface::Responses, Surface::Completions];
 const _: () = assert!(SURFACES.len() == Surface::ALL.len());
 
 fn text() -> impl Strategy<Value = String> {
@@ -38,13 +39,20 @@ fn near_request() -> impl Strategy<Value = Value> {
     let field = prop::sample::select(vec![
         "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
         "n", "metadata", "tools", "tool_choice", "stop", "response_format", "temperature", "reasoning", "user",
-        "system", "thinking", "output_config", "stop_sequences", "cache_control",
+        "system", "thinking", "output_config", "stop_sequences", "cache_control", "instructions", "text", "include",
+        "top_logprobs", "echo", "best_of",
     ]);
     let block = prop::collection::btree_map(
-        prop::sample::select(vec!["type", "text", "image_url", "id", "name", "arguments", "content", "url", "data"]),
+        prop::sample::select(vec![
+            "type", "text", "image_url", "id", "name", "arguments", "content", "url", "data", "call_id", "output",
+            "summary", "encrypted_content", "file_data",
+        ]),
         prop_oneof![
-            prop::sample::select(vec!["text", "image_url", "image", "tool_call", "data:image/png;base64,AA"])
-                .prop_map(Value::from),
+            prop::sample::select(vec![
+                "text", "image_url", "image", "tool_call", "data:image/png;base64,AA", "input_text", "output_text",
+                "function_call", "function_call_output", "reasoning", "ledgerway.call.1.", "ledgerway.signature.x",
+            ])
+            .prop_map(Value::from),
             any_json(),
         ],
         0..4,
@@ -54,9 +62,10 @@ fn near_request() -> impl Strategy<Value = Value> {
     let role = prop::sample::select(vec!["system", "user", "assistant", "tool", "developer"]);
     let message = (role, content).prop_map(|(role, content)| json!({"role": role, "content": content}));
     let messages = prop::collection::vec(message, 0..4).prop_map(Value::from);
-    (prop::collection::btree_map(field, any_json(), 0..4), messages).prop_map(|(mut fields, messages)| {
+    let place = prop::sample::select(vec!["messages", "messages", "input", "prompt"]);
+    (prop::collection::btree_map(field, any_json(), 0..4), place, messages).prop_map(|(mut fields, place, messages)| {
         fields.entry("model").or_insert(json!("m"));
-        fields.entry("messages").or_insert(messages);
+        fields.entry(place).or_insert(messages);
         // Without a cap, Anthropic's surface reads no further.
         if fields.get("max_tokens").is_none_or(|cap| !cap.is_boolean()) {
             fields.insert("max_tokens", json!(7));

@@ -1,5 +1,6 @@
 //! The settlement of a request, as surfaces report it.
 
+use bytes::Bytes;
 use events::money::NanoUsd;
 use events::usage::Usage;
 
@@ -19,4 +20,6 @@ pub struct Receipt<'a> {
     pub settled_position: u64,
     pub held_usd: NanoUsd,
     pub finish_reason: FinishReason,
+    /// See [`ClientRequest::echo`](crate::ClientRequest::echo).
+    pub echo: &'a Bytes,
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::delta::Delta;
-use super::framing::{Event, FramingParser};
+use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
 use super::passthrough::anthropic::AnthropicStream;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
@@ -57,7 +57,8 @@ impl Relay {
             Some(SharedDialect::OpenAi) => Conversion::OpenAi(OpenAiStream::new(frontend_model, include_usage)),
             Some(SharedDialect::Anthropic) => Conversion::Anthropic(AnthropicStream::new(frontend_model)),
             None => {
-                let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage };
+                let echo = &request.echo();
+                let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage, echo };
                 let to = AnyStreamWriter::new(request.surface(), &head);
                 Conversion::Translated { from: AnyStreamReader::of(kind), to }
             }
@@ -108,9 +109,14 @@ impl Relay {
         metered
     }
 
-    /// Bytes received of an incomplete event.
-    pub const fn buffered_bytes(&self) -> usize {
-        self.parser.buffered_bytes()
+    /// Bytes received of an incomplete event, and bytes of the response that a later event repeats.
+    pub fn buffered_bytes(&self) -> usize {
+        self.parser.buffered_bytes() + self.progress.writer().map_or(0, AnyStreamWriter::kept_bytes)
+    }
+
+    /// Events written so far, for dialects that number them; an error is one more.
+    pub fn events(&self) -> u64 {
+        self.progress.writer().map_or(0, AnyStreamWriter::events)
     }
 
     /// Bytes of memory that the stream takes.
@@ -155,12 +161,23 @@ impl Progress {
         }
     }
 
-    /// Converts one event. Errors: a fault in it, or more output than [`OUT_PER_BYTE_MAX`] allows.
+    /// `None` if the bytes are passed through.
+    const fn writer(&self) -> Option<&AnyStreamWriter> {
+        match &self.conversion {
+            Conversion::OpenAi(_) | Conversion::Anthropic(_) => None,
+            Conversion::Translated { to, .. } => Some(to),
+        }
+    }
+
+    /// Converts one event. Errors: a fault in it, more output than [`OUT_PER_BYTE_MAX`] allows, or more of the response
+    /// to repeat in one event than an event may have.
     fn handle(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), UpstreamFault> {
         let before = out.len();
         let converted = self.convert(event, out);
         self.bytes_out += out.len() - before;
-        match self.bytes_out > OUT_BYTES_FREE.saturating_add(self.bytes_in.saturating_mul(OUT_PER_BYTE_MAX)) {
+        let (kept, to_come) = self.writer().map_or((0, 0), |to| (to.kept_bytes(), to.bytes_to_come()));
+        let bytes_out_max = OUT_BYTES_FREE.saturating_add(self.bytes_in.saturating_mul(OUT_PER_BYTE_MAX));
+        match self.bytes_out.saturating_add(to_come) > bytes_out_max || kept > EVENT_BYTES_MAX {
             true => converted.and(Err(UpstreamFault::TooLarge)),
             false => converted,
         }

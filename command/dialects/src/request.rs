@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use events::refusal::Refusal;
+use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
 
 use super::OutboundTarget;
@@ -75,6 +75,11 @@ impl ClientRequest {
     /// The body as received; empty after [`Self::drop_unneeded_body`] has dropped it.
     pub const fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// What the response repeats of the request, in the form of its surface. It is short, and empty on most surfaces.
+    pub fn echo(&self) -> Bytes {
+        self.request.echo()
     }
 
     /// Drops the received body if everything needed was read from it. After that [`Self::body`] is empty, and
@@ -164,9 +169,19 @@ impl UpstreamBodies<'_> {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();
                     return Err(not_expressible(refused, field, upstream.telemetry_name));
                 }
-                (upstream.request_body)(chat, target)
+                (upstream.request_body)(chat, target).map_err(|refusal| in_client_words(refusal, request))
             }
         }
+    }
+}
+
+/// The refusal of a field by the name that the client has for it.
+fn in_client_words(refusal: Refusal, request: &AnyRequest) -> Refusal {
+    let detail = |name: &str| refusal.details.get(name).and_then(serde_json::Value::as_str);
+    let field = detail("field").and_then(|field| request.client_field(field));
+    match (field, detail("reason")) {
+        (Some(field), Some(reason)) if refusal.code == ErrorCode::InvalidRequest => Refusal::invalid(field, reason),
+        _ => refusal,
     }
 }
 

@@ -10,7 +10,7 @@ mod unsupported;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openapi::{Answer, Operation, Shape};
@@ -70,6 +70,20 @@ macro_rules! surfaces {
                     $(Self::$surface(request) => request.chat(body),)+
                 }
             }
+
+            /// See [`SurfaceRequest::client_field`].
+            pub fn client_field(&self, field: &str) -> Option<String> {
+                match self {
+                    $(Self::$surface(_) => $folder::Request::client_field(field),)+
+                }
+            }
+
+            /// See [`SurfaceRequest::echo`].
+            pub fn echo(&self) -> Bytes {
+                match self {
+                    $(Self::$surface(request) => request.echo(),)+
+                }
+            }
         }
 
         /// A stream writer of any surface.
@@ -98,6 +112,27 @@ macro_rules! surfaces {
                 }
             }
 
+            /// See [`StreamWriter::kept_bytes`].
+            pub fn kept_bytes(&self) -> usize {
+                match self {
+                    $(Self::$surface(writer) => writer.kept_bytes(),)+
+                }
+            }
+
+            /// See [`StreamWriter::bytes_to_come`].
+            pub fn bytes_to_come(&self) -> usize {
+                match self {
+                    $(Self::$surface(writer) => writer.bytes_to_come(),)+
+                }
+            }
+
+            /// See [`StreamWriter::events`].
+            pub fn events(&self) -> u64 {
+                match self {
+                    $(Self::$surface(writer) => writer.events(),)+
+                }
+            }
+
             #[cfg(test)]
             pub fn held_bytes(&self) -> usize {
                 match self {
@@ -112,6 +147,8 @@ surfaces! {
     native => Native,
     openai => OpenAi,
     anthropic => Anthropic,
+    responses => Responses,
+    completions => Completions,
 }
 
 /// Every field that changes the cost and that a provider's row can allow, each once.
@@ -145,8 +182,8 @@ pub struct SurfaceSpec {
     pub answer: fn(&[AnswerChoice], &Receipt<'_>) -> Vec<u8>,
     /// The client's name for a feature; `None` if requests of this surface never have it.
     pub field_of: fn(Feature) -> Option<&'static str>,
-    /// Writes the event that ends a stream with an error. The text is the request's id.
-    pub put_error: fn(&Refusal, &str, &mut BytesMut),
+    /// Writes the event that ends a stream with an error.
+    pub put_error: fn(&Refusal, &BrokenStream<'_>, &mut BytesMut),
 }
 
 /// The headers of a request that have a meaning in its dialect.
@@ -194,6 +231,16 @@ pub trait SurfaceRequest: Sized {
     /// The hub's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
     /// counterpart in the hub.
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
+
+    /// The client's name for a field of the hub that an upstream refuses; `None` if it is the same.
+    fn client_field(_field: &str) -> Option<String> {
+        None
+    }
+
+    /// What a response repeats of its request: members of a JSON object, on one line. Most dialects repeat nothing.
+    fn echo(&self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 /// The properties of a stream that are known before it begins.
@@ -205,6 +252,16 @@ pub struct StreamHead<'a> {
     pub created_unix_s: i64,
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
+    /// See [`SurfaceRequest::echo`].
+    pub echo: &'a Bytes,
+}
+
+/// A stream that an error ends.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokenStream<'a> {
+    pub request_id: &'a str,
+    /// Events that were written before, for dialects that number them.
+    pub events: u64,
 }
 
 /// Writes one stream.
@@ -215,6 +272,21 @@ pub trait StreamWriter {
 
     /// Writes the end of the stream, once its settlement is recorded.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut);
+
+    /// Bytes of the response that are kept for a later event, for dialects that repeat them.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    /// About how many bytes later events add for what has been written.
+    fn bytes_to_come(&self) -> usize {
+        0
+    }
+
+    /// Events written so far, for dialects that number them.
+    fn events(&self) -> u64 {
+        0
+    }
 
     /// Bytes of memory that the stream takes.
     #[cfg(test)]
@@ -255,8 +327,13 @@ impl Audience {
         if let Some(part) = Unsupported::at(path) {
             return part.audience;
         }
-        let has_it = |surface: &&Surface| surface.spec().roots.iter().any(|root| is_at_or_below(path, root));
-        let surface = Surface::ALL.iter().find(has_it).copied();
+        // Of the roots that match, the longest counts: some surfaces are below another's root.
+        let root_bytes = |surface: &Surface| {
+            let roots = surface.spec().roots.iter().filter(|root| is_at_or_below(path, root));
+            roots.map(|root| root.len()).max()
+        };
+        let matching = Surface::ALL.iter().filter_map(|surface| Some((root_bytes(surface)?, *surface)));
+        let surface = matching.max_by_key(|(bytes, _)| *bytes).map(|(_, surface)| surface);
         Self { error_form: surface.map_or(ErrorForm::Native, |surface| surface.spec().error_form), surface }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::limits::RateLimitPermit;
+use bytes::Bytes;
 use dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
 use events::ids::RequestId;
@@ -50,6 +51,8 @@ pub struct Settled {
     pub admitted_position: u64,
     pub settled_position: u64,
     pub held: NanoUsd,
+    /// What the answer repeats of the request.
+    pub echo: Bytes,
     /// Counts the request as being answered until it is dropped.
     pub permit: RateLimitPermit,
 }
@@ -68,6 +71,7 @@ impl Settled {
             settled_position: self.settled_position,
             held_usd: self.held,
             finish_reason: self.finish_reason,
+            echo: &self.echo,
         }
     }
 }
@@ -103,6 +107,8 @@ pub struct Running {
     last_backend: Option<Backend>,
     upstream_request_id: Option<String>,
     first_token_ms: Option<u64>,
+    /// What the answer repeats of the request.
+    echo: Bytes,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
     /// What was metered of a whole answer that turned out to be an error.
@@ -137,6 +143,7 @@ impl Running {
             last_backend: None,
             upstream_request_id: None,
             first_token_ms: None,
+            echo: request.echo(),
             relay: None,
             failed_answer: None,
             timeline: unheld.timeline,
@@ -250,6 +257,7 @@ impl Running {
             admitted_position: self.admitted_position,
             settled_position,
             held,
+            echo: std::mem::take(&mut self.echo),
             permit,
         })
     }

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use dialects::{Relay, Surface, stream_error};
+use dialects::{BrokenStream, Relay, Surface, stream_error};
 use events::refusal::{ErrorCode, Refusal};
 use futures_util::stream::unfold;
 use http::HeaderValue;
@@ -43,7 +43,7 @@ pub fn respond(
         &gateway.timers,
         StreamRelay::give_up,
     );
-    let open = OpenStream { relaying, surface, request_id };
+    let open = OpenStream { relaying, surface, request_id, events: 0 };
     let chunks = unfold(Phase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), next))
@@ -76,6 +76,8 @@ struct OpenStream {
     relaying: ExpiringSlot<StreamRelay>,
     surface: Surface,
     request_id: String,
+    /// Events that the client was sent, for dialects that number them.
+    events: u64,
 }
 
 enum Phase {
@@ -93,17 +95,19 @@ enum Relayed {
 impl Phase {
     /// The next bytes for the client, and the phase after them.
     async fn step(self) -> Option<(Bytes, Self)> {
-        let open = match self {
+        let mut open = match self {
             Self::First(first, open) if !first.is_empty() => return Some((first, Self::Middle(open))),
             Self::First(_, open) | Self::Middle(open) => open,
             Self::Over => return None,
         };
         let Some(mut relaying) = open.relaying.take() else {
             let late = Refusal::new(ErrorCode::UpstreamTimeout, "the answer was not read before its deadline");
-            return Some((stream_error(open.surface, &late, &open.request_id), Self::Over));
+            let stream = BrokenStream { request_id: &open.request_id, events: open.events };
+            return Some((stream_error(open.surface, &late, &stream), Self::Over));
         };
         match relaying.next().await {
             Ok(Relayed::Bytes(bytes)) => {
+                open.events = relaying.events();
                 // The deadline may pass at this very moment.
                 let over = if relaying.running.is_out_of_time() {
                     Some(relaying)
@@ -122,6 +126,10 @@ impl Phase {
 }
 
 impl StreamRelay {
+    fn events(&self) -> u64 {
+        self.running.relay.as_ref().map_or(0, Relay::events)
+    }
+
     /// The next bytes, together with all that are ready: each piece that goes to the client by itself costs a packet.
     async fn next(&mut self) -> Result<Relayed, CallFailure> {
         if let Some(failure) = self.failure.take() {
@@ -195,7 +203,10 @@ impl StreamRelay {
         let request_id = running.request_id.to_string();
         let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing(&settled.receipt()),
-            Err(error) => stream_error(surface, &not_ended(&request_id, &error), &request_id),
+            Err(error) => {
+                let stream = BrokenStream { request_id: &request_id, events: relay.events() };
+                stream_error(surface, &not_ended(&request_id, &error), &stream)
+            }
         };
         body.finish_if_ready().await;
         permit.attach_to(joined(rest, &end))
@@ -211,6 +222,7 @@ impl StreamRelay {
     /// The upstream failed after its first byte: what went through is settled, and the client gets an error event in its
     /// own dialect, after the bytes in `before`.
     async fn abort(self, before: Bytes, failure: &CallFailure) -> Bytes {
+        let events = self.events();
         let Self { running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
@@ -218,7 +230,8 @@ impl StreamRelay {
         let refusal: Refusal = failure.refusal_alone();
         let ended = running.fail(&refusal, failure.reason()).await;
         let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
-        permit.attach_to(joined(before, &stream_error(surface, &refusal, &request_id)))
+        let stream = BrokenStream { request_id: &request_id, events };
+        permit.attach_to(joined(before, &stream_error(surface, &refusal, &stream)))
     }
 }
 

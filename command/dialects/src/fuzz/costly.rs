@@ -61,6 +61,15 @@ fn a_request_is_read_in_time_that_grows_with_it() {
             ("messages", format!(r#"{{"model":"m","messages":{shape}}}"#)),
             ("content", format!(r#"{{"model":"m","messages":[{{"role":"user","content":{shape}}}]}}"#)),
             ("tools", format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":{shape}}}"#)),
+            ("input", format!(r#"{{"model":"m","input":{shape},"tools":{shape}}}"#)),
+            ("instructions", format!(r#"{{"model":"m","input":"x","instructions":{shape},"tools":{shape}}}"#)),
+            (
+                "items",
+                format!(
+                    r#"{{"model":"m","input":[{{"role":"user","content":{shape}}},{{"type":"reasoning","summary":{shape},"encrypted_content":{text}}}]}}"#
+                ),
+            ),
+            ("the prompt", format!(r#"{{"model":"m","prompt":{shape}}}"#)),
             (
                 "arguments",
                 format!(

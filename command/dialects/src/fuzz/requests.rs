@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
-use fuzzing::{Corpus, fuzz, shown};
+use fuzzing::{Corpus, Dice, fuzz, shown};
 use serde_json::{Map, Value};
 
 use super::*;
@@ -17,13 +17,16 @@ const CAP: u64 = 77_777;
 /// Longest refusal in bytes. It repeats some names of the client's.
 const REFUSAL_BYTES_MAX: usize = 2048;
 
-const NAMES: [&str; 48] = [
+const NAMES: [&str; 72] = [
     "model", "messages", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "stream", "stream_options",
     "include_usage", "tools", "functions", "response_format", "service_tier", "speed", "best_of", "modalities",
     "audio", "prediction", "web_search_options", "n_predict", "metadata", "stop", "temperature", "reasoning",
     "reasoning_effort", "content", "type", "text", "image_url", "url", "data", "media_type", "file", "input_audio",
     "arguments", "arguments_raw", "refusal", "tool_calls", "signature", "redacted", "system", "source", "thinking",
-    "cache_control", "ttl", "tool_use_id", "citations", "output_config",
+    "cache_control", "ttl", "tool_use_id", "citations", "output_config", "input", "instructions", "input_text",
+    "input_image", "output_text", "output", "call_id", "function_call", "function_call_output", "encrypted_content",
+    "ledgerway.signature.x", "ledgerway.call.1.c.x", "summary", "format", "include", "top_logprobs", "store",
+    "previous_response_id", "prompt", "echo", "suffix", "logprobs", "truncation", "background",
 ];
 
 fn requests(surface: Surface) -> Corpus {
@@ -33,7 +36,13 @@ fn requests(surface: Surface) -> Corpus {
 pub const CAP_FIELDS: [Option<OutputCapField>; 3] =
     [None, Some(OutputCapField::MaxTokens), Some(OutputCapField::MaxCompletionTokens)];
 
-pub static CORPORA: LazyLock<[Corpus; 3]> = LazyLock::new(|| SURFACES.map(requests));
+pub static CORPORA: LazyLock<[Corpus; SURFACES.len()]> = LazyLock::new(|| SURFACES.map(requests));
+
+/// A surface, and requests for it.
+pub fn any_surface(dice: &mut Dice<'_>) -> (Surface, &'static Corpus) {
+    let which = dice.below(SURFACES.len());
+    (SURFACES[which], &CORPORA[which])
+}
 
 pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> OutboundTarget<'_> {
     OutboundTarget {
@@ -61,9 +70,8 @@ pub fn is_a_refusal(refusal: &Refusal, body: &[u8]) {
 #[test]
 fn what_is_accepted_goes_upstream_as_it_was_bounded() {
     fuzz!(6_000, |dice| {
-        let which = dice.below(SURFACES.len());
-        let surface = SURFACES[which];
-        let body = CORPORA[which].draw(dice);
+        let (surface, corpus) = any_surface(dice);
+        let body = corpus.draw(dice);
         let request = match parsed(surface, &body) {
             Ok(request) => request,
             Err(refusal) => return is_a_refusal(&refusal, &body),
@@ -202,9 +210,8 @@ fn is_image_part(part: &Map<String, Value>) -> bool {
 #[test]
 fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
     fuzz!(6_000, |dice| {
-        let which = dice.below(SURFACES.len());
-        let surface = SURFACES[which];
-        let body = CORPORA[which].draw(dice);
+        let (surface, corpus) = any_surface(dice);
+        let body = corpus.draw(dice);
         let Ok(request) = parsed(surface, &body) else { return };
         // OpenAI's clients cannot send files.
         if request.has_documents() {
@@ -232,9 +239,8 @@ fn what_was_sent_is_a_request_that_is_sent_as_it_is() {
 #[test]
 fn half_a_request_is_refused() {
     fuzz!(4_000, |dice| {
-        let which = dice.below(SURFACES.len());
-        let surface = SURFACES[which];
-        let body = CORPORA[which].seed(dice).trim_ascii();
+        let (surface, corpus) = any_surface(dice);
+        let body = corpus.seed(dice).trim_ascii();
         let half = body.get(..dice.below(body.len())).unwrap_or_default();
         assert!(parsed(surface, half).is_err(), "{}", shown(half));
     });

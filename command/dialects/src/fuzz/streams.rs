@@ -17,8 +17,14 @@ use super::*;
 
 pub static CORPORA: LazyLock<[Corpus; DIALECTS.len()]> =
     LazyLock::new(|| DIALECTS.map(|dialect| answers_of(dialect, stream_extension(dialect))));
-pub const CLIENTS: [(Surface, bool); 4] =
-    [(Surface::Native, false), (Surface::OpenAi, false), (Surface::OpenAi, true), (Surface::Anthropic, false)];
+pub const CLIENTS: [(Surface, bool); 6] = [
+    (Surface::Native, false),
+    (Surface::OpenAi, false),
+    (Surface::OpenAi, true),
+    (Surface::Anthropic, false),
+    (Surface::Responses, false),
+    (Surface::Completions, true),
+];
 
 /// Names and data of the events of a complete stream, read line by line.
 fn events_of(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -184,7 +190,7 @@ fn a_stream_is_told_and_measured_alike_however_it_arrives_and_to_whom() {
 fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: bool, stream: &[u8]) {
     let closing = relayed.closing.as_deref().unwrap_or_default();
     let events = events_of(&[&relayed.out, closing].concat());
-    for (name, data) in &events {
+    for (number, (name, data)) in events.iter().enumerate() {
         let data = std::str::from_utf8(data).expect("what goes to a client is UTF-8");
         if data == "[DONE]" {
             continue;
@@ -202,7 +208,12 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
                 let model = message.as_ref().and_then(|message| message.get("model")).and_then(json::string);
                 assert!(name != b"message_start" || model.is_none_or(|model| model == MODEL), "{data}");
             }
-            Surface::OpenAi => {
+            Surface::Responses => {
+                let read: Value = serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"));
+                assert_eq!(read["type"].as_str().map(str::as_bytes), Some(&**name), "{data}");
+                assert_eq!(read["sequence_number"], number, "{data}");
+            }
+            Surface::OpenAi | Surface::Completions => {
                 let models: Vec<_> = event.0.iter().filter(|(name, _)| name == "model").collect();
                 assert!(!models.is_empty(), "{data}");
                 assert!(models.iter().all(|(_, model)| json::string(model.get()).as_deref() == Some(MODEL)), "{data}");
@@ -213,10 +224,43 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
     }
     let marker = match surface {
         Surface::Native => events.iter().filter(|(name, _)| name == b"completed").count(),
-        Surface::OpenAi => events.iter().filter(|(_, data)| data == b"[DONE]").count(),
         Surface::Anthropic => events.iter().filter(|(name, _)| name == b"message_stop").count(),
+        Surface::OpenAi | Surface::Completions => events.iter().filter(|(_, data)| data == b"[DONE]").count(),
+        Surface::Responses => {
+            let ends =
+                |name: &[u8]| [&b"response.completed"[..], b"response.incomplete", b"response.failed"].contains(&name);
+            events.iter().filter(|(name, _)| ends(name)).count()
+        }
     };
+    if surface == Surface::Responses && relayed.result.is_ok() {
+        says_again_what_it_said(&events);
+    }
     assert_eq!(marker, usize::from(relayed.result.is_ok()), "{}", shown(stream));
+}
+
+/// Checks that the last event repeats what the others said.
+fn says_again_what_it_said(events: &[(Vec<u8>, Vec<u8>)]) {
+    let events: Vec<Value> =
+        events.iter().map(|(_, data)| serde_json::from_slice(data).expect("an event is JSON")).collect();
+    let response = &events.last().expect("an end")["response"];
+    let output = response["output"].as_array().expect("items");
+    let of = |kind: &'static str| events.iter().filter(move |event| event["type"] == *kind);
+    let (added, done) = (of("response.output_item.added").count(), of("response.output_item.done").count());
+    assert_eq!((added, done), (output.len(), output.len()), "{events:#?}");
+    for event in of("response.output_item.done") {
+        let index = usize::try_from(event["output_index"].as_u64().expect("an index")).expect("a small one");
+        assert_eq!(event["item"], output[index]);
+    }
+    for (index, item) in output.iter().enumerate() {
+        let deltas = events.iter().filter(|event| event["item_id"] == item["id"] && event["output_index"] == index);
+        let said: String = deltas.filter_map(|event| event["delta"].as_str()).collect();
+        let text = match item["type"].as_str() {
+            Some("message") => item["content"][0]["text"].as_str(),
+            Some("reasoning") => Some(item["summary"][0]["text"].as_str().unwrap_or_default()),
+            _ => item["arguments"].as_str(),
+        };
+        assert_eq!(Some(&*said), text, "{item}");
+    }
 }
 
 /// Checks that chunks of the same dialect keep every byte but the model and the usage.

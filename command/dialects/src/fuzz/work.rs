@@ -9,7 +9,7 @@ use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage, wire};
 use super::super::work;
 use super::answers::{REFUSALS, SECRET};
-use super::requests::{CAP_FIELDS, CORPORA as REQUESTS, target};
+use super::requests::{CAP_FIELDS, any_surface, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};
 use super::*;
 
@@ -137,9 +137,8 @@ fn a_refusal_costs_in_proportion_to_its_length() {
 #[test]
 fn a_request_costs_in_proportion_to_its_length() {
     fuzz!(400, |dice| {
-        let (which, room) = (dice.below(SURFACES.len()), bytes_max(dice));
-        let surface = SURFACES[which];
-        let body: Bytes = grown(&REQUESTS[which].draw(dice), room, dice).into();
+        let ((surface, corpus), room) = (any_surface(dice), bytes_max(dice));
+        let body: Bytes = grown(&corpus.draw(dice), room, dice).into();
         let cap_field = CAP_FIELDS[dice.below(3)];
         in_measure(body.len(), || {
             let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };

@@ -98,8 +98,7 @@ mod tests {
     fn images_are_estimated_and_not_read_as_text() {
         let image = json!({"type": "base64", "media_type": "image/png", "data": "A".repeat(100_000)});
         let blocks = json!([{"type": "image", "source": image}]);
-        let request =
-            parsed(&json!({"model": "m", "messages": [{"role": "user", "content": blocks}]})).expect("one");
+        let request = parsed(&json!({"model": "m", "messages": [{"role": "user", "content": blocks}]})).expect("one");
         assert!((1_600..1_700).contains(&request.estimate(0, 0, None)));
         for bad in [json!({}), json!({"model": "m"}), json!({"model": 7, "messages": []}), json!([])] {
             assert!(parsed(&bad).is_err(), "{bad}");

@@ -18,7 +18,7 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
-use super::{ErrorForm, SurfaceSpec};
+use super::{BrokenStream, ErrorForm, SurfaceSpec};
 use crate::chat::Feature;
 use crate::json;
 use crate::shared_dialect::SharedDialect;
@@ -75,6 +75,6 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
     })
 }
 
-fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
-    put_event(out, "error", &json::written(&error(refusal, request_id)));
+fn put_error(refusal: &Refusal, stream: &BrokenStream<'_>, out: &mut BytesMut) {
+    put_event(out, "error", &json::written(&error(refusal, stream.request_id)));
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
 use openapi::refusals;
 
-use super::{ErrorForm, Surface, anthropic, openai};
+use super::{BrokenStream, ErrorForm, Surface, anthropic, openai};
 use crate::json;
 
 /// The body of an HTTP error.
@@ -18,9 +18,9 @@ pub fn error_body(form: ErrorForm, refusal: &Refusal, request_id: &str) -> Bytes
 }
 
 /// The error event of a stream that has begun. The stream ends after it, without a terminal marker.
-pub fn stream_error(surface: Surface, refusal: &Refusal, request_id: &str) -> Bytes {
+pub fn stream_error(surface: Surface, refusal: &Refusal, stream: &BrokenStream<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
-    (surface.spec().put_error)(refusal, request_id, &mut out);
+    (surface.spec().put_error)(refusal, stream, &mut out);
     out.freeze()
 }
 
@@ -120,8 +120,13 @@ mod tests {
     #[test]
     fn an_error_in_a_stream_is_one_event() {
         let refusal = Refusal::new(ErrorCode::UpstreamError, "a\nb");
-        for (surface, start) in [(Surface::Native, "event: error\ndata: {"), (Surface::OpenAi, "data: {\"error\":{")] {
-            let bytes = stream_error(surface, &refusal, "req_1");
+        for (surface, start) in [
+            (Surface::Native, "event: error\ndata: {"),
+            (Surface::OpenAi, "data: {\"error\":{"),
+            (Surface::Responses, "event: error\ndata: {\"code\":\"upstream_error\",\"error\":{"),
+            (Surface::Completions, "data: {\"error\":{"),
+        ] {
+            let bytes = stream_error(surface, &refusal, &BrokenStream { request_id: "req_1", events: 7 });
             let text = std::str::from_utf8(&bytes).unwrap();
             assert!(text.starts_with(start) && text.ends_with("}\n\n"), "{text}");
             assert_eq!(text.matches("data:").count(), 1);

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{AnswerChoice, Feature, OutputBlock};
 use crate::delta::{Delta, DeltaKind};
-use crate::surfaces::{ErrorForm, StreamHead, StreamWriter, SurfaceSpec, no_headers};
+use crate::surfaces::{BrokenStream, ErrorForm, StreamHead, StreamWriter, SurfaceSpec, no_headers};
 use crate::{FinishReason, Receipt, json, work};
 
 pub use read::Request;
@@ -273,6 +273,6 @@ fn answer(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
     })
 }
 
-fn put_error(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
-    put_event(out, "error", &refusals::native_body(refusal, request_id));
+fn put_error(refusal: &Refusal, stream: &BrokenStream<'_>, out: &mut BytesMut) {
+    put_event(out, "error", &refusals::native_body(refusal, stream.request_id));
 }

@@ -13,15 +13,17 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
-use super::{ErrorForm, SurfaceSpec, no_headers};
+use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers};
 use crate::chat::Feature;
 use crate::json;
 use crate::shared_dialect::SharedDialect;
 
 pub use client::{BodyPositions as Request, CapPosition};
 pub use errors::{WORDING, error};
+pub use priceable::{is_empty, unpriced};
 pub use unsupported::VENDOR;
-pub use write::{ChunkWriter as Writer, END, put_data, put_data_parts, put_usage_chunk};
+pub use usage::UsageOut;
+pub use write::{ChunkWriter as Writer, END, created_unix_s, put_data, put_data_parts, put_usage_chunk};
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "openai",
@@ -68,6 +70,6 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
     })
 }
 
-fn put_error(refusal: &Refusal, _: &str, out: &mut BytesMut) {
+pub fn put_error(refusal: &Refusal, _: &BrokenStream<'_>, out: &mut BytesMut) {
     put_data(out, &json::written(&error(refusal)));
 }

@@ -244,7 +244,7 @@ mod tests {
     use crate::{FinishReason, Metered};
 
     fn written(deltas: &[(usize, DeltaKind<'_>)]) -> Vec<Value> {
-        let head = StreamHead { request_id: REQUEST_ID, frontend_model: "m", created_unix_s: 0, include_usage: false };
+        let head = StreamHead { request_id: REQUEST_ID, frontend_model: "m", created_unix_s: 0, include_usage: false, echo: &bytes::Bytes::new() };
         let (mut writer, mut out) = (MessageWriter::new(&head), BytesMut::new());
         for (block, kind) in deltas {
             writer.write(&Delta { choice: 0, block: *block, kind: kind.clone() }, &mut out);

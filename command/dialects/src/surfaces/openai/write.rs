@@ -197,7 +197,7 @@ pub fn put_usage_chunk(receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &m
 }
 
 /// The time in a request id, which is a UUIDv7; 0 for any other text.
-fn created_unix_s(request_id: &str) -> i64 {
+pub fn created_unix_s(request_id: &str) -> i64 {
     let id: Option<RequestId> = request_id.parse().ok();
     let seconds = id.and_then(|id| id.uuid().get_timestamp()).map(|at| at.to_unix().0);
     seconds.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0)

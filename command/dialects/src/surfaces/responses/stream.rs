@@ -1,0 +1,317 @@
+//! Writes a streamed response as the events of the Responses API. Every event has a number, without gaps.
+//!
+//! Text and reasoning end when the next block begins. Calls end at the end of the stream, because providers may send the
+//! arguments of several calls in turns. The last event repeats the whole response, so all of it is kept until then;
+//! [`crate::Relay`] bounds it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::item::{Item, ItemKind, push_escaped};
+use super::proof;
+use super::response::{Frame, Status, digits};
+use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::{StreamHead, StreamWriter};
+use crate::{Receipt, work};
+
+/// About how many bytes an item takes in the events that end it, and in the last event, besides what is kept of it.
+const ITEM_END_BYTES: usize = 1024;
+const ITEM_REPEATED_BYTES: usize = 256;
+
+pub struct Writer {
+    /// Of the request's id.
+    digits: String,
+    model: String,
+    created_unix_s: i64,
+    echo: Bytes,
+    items: Vec<Item>,
+    /// The text or reasoning that has not ended.
+    open: Option<Open>,
+    /// By ordinal: the index of each call in `items`.
+    calls: Vec<u32>,
+    /// Bytes kept of all items.
+    kept_bytes: usize,
+    /// Items that have ended, and the bytes kept of them.
+    ended: usize,
+    ended_bytes: usize,
+    /// The number of the next event.
+    next: u64,
+}
+
+/// The item that a block is written to.
+#[derive(Clone, Copy)]
+struct Open {
+    block: usize,
+    index: usize,
+}
+
+/// Writes events with numbers in sequence.
+struct Numbered<'o> {
+    next: u64,
+    out: &'o mut BytesMut,
+}
+
+impl Numbered<'_> {
+    /// Writes one event with these members besides its type and its number.
+    fn put(&mut self, kind: &str, members: &[&[u8]]) {
+        let number = self.next.to_string();
+        self.next += 1;
+        let parts: [&[u8]; 7] = [
+            b"event: ",
+            kind.as_bytes(),
+            b"\ndata: {\"type\":\"",
+            kind.as_bytes(),
+            b"\",\"sequence_number\":",
+            number.as_bytes(),
+            b",",
+        ];
+        let bytes = parts.iter().chain(members).map(|part| part.len()).sum::<usize>() + 3;
+        work::steps(bytes);
+        self.out.reserve(bytes);
+        parts.iter().chain(members).for_each(|part| self.out.put_slice(part));
+        self.out.put_slice(b"}\n\n");
+    }
+}
+
+impl StreamWriter for Writer {
+    fn new(head: &StreamHead<'_>) -> Self {
+        Self {
+            digits: digits(head.request_id).to_owned(),
+            model: head.frontend_model.to_owned(),
+            created_unix_s: head.created_unix_s,
+            echo: head.echo.clone(),
+            items: Vec::new(),
+            open: None,
+            calls: Vec::new(),
+            kept_bytes: 0,
+            ended: 0,
+            ended_bytes: 0,
+            next: 0,
+        }
+    }
+
+    fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
+        // Requests cannot ask for several choices.
+        if delta.choice != 0 {
+            return;
+        }
+        let mut events = Numbered { next: self.next, out };
+        self.write_delta(delta, &mut events);
+        self.next = events.next;
+    }
+
+    /// Writes the end of the items that are still open, and the whole response.
+    fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
+        let status = Status::of(receipt.finish_reason);
+        let mut events = Numbered { next: self.next, out };
+        if self.next == 0 {
+            self.put_beginning(&mut events);
+        }
+        let open = self.open.map(|open| open.index);
+        for (index, item) in self.items.iter().enumerate() {
+            if item.kind == ItemKind::Call || Some(index) == open {
+                let is_last = index + 1 == self.items.len();
+                self.put_end(index, item, status.of_item(is_last), &mut events);
+            }
+        }
+        let mut response = br#""response":"#.to_vec();
+        self.frame().put(status, self.items.iter(), Some(&receipt.usage.tokens), &mut response);
+        events.put(&format!("response.{}", status.word()), &[&response]);
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// The end of an item repeats it three times, and the last event repeats all of them.
+    fn bytes_to_come(&self) -> usize {
+        let open = self.items.len() - self.ended;
+        let of_open = 3 * (self.kept_bytes - self.ended_bytes) + open * ITEM_END_BYTES;
+        of_open + self.kept_bytes + self.items.len() * ITEM_REPEATED_BYTES
+    }
+
+    fn events(&self) -> u64 {
+        self.next
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let item = |item: &Item| item.text.capacity() + item.more.capacity();
+        let items = self.items.capacity() * size_of::<Item>() + self.items.iter().map(item).sum::<usize>();
+        items + self.calls.capacity() * size_of::<u32>() + self.digits.capacity() + self.model.capacity()
+    }
+}
+
+impl Writer {
+    fn write_delta(&mut self, delta: &Delta<'_>, events: &mut Numbered<'_>) {
+        match delta.kind {
+            DeltaKind::Text(text) => {
+                let index = self.item_of(ItemKind::Message, delta.block, events);
+                self.add_text(index, text, events);
+            }
+            DeltaKind::Reasoning(text) => {
+                let index = self.item_of(ItemKind::Reasoning, delta.block, events);
+                self.add_text(index, text, events);
+            }
+            DeltaKind::Signature(data) => self.add_proof(delta.block, proof::SIGNATURE, data, events),
+            DeltaKind::Redacted(data) => self.add_proof(delta.block, proof::REDACTED, data, events),
+            DeltaKind::CallBegins { id, name, signature, .. } => {
+                if let Some(signature) = signature {
+                    let index = self.begin(Item::proof_of_call(id, signature), events);
+                    self.open = Some(Open { block: delta.block, index });
+                }
+                let index = self.begin(Item::call(id, name), events);
+                self.calls.push(u32::try_from(index).unwrap_or(u32::MAX));
+            }
+            DeltaKind::CallArguments { ordinal, piece } => {
+                if let Some(index) = self.calls.get(ordinal) {
+                    self.add_text(*index as usize, piece, events);
+                }
+            }
+            DeltaKind::Logprobs(logprobs) => self.add_logprobs(logprobs, events),
+            DeltaKind::Finish(_) => {}
+        }
+    }
+
+    /// The item of this kind that the block is written to. It begins if the block does.
+    fn item_of(&mut self, kind: ItemKind, block: usize, events: &mut Numbered<'_>) -> usize {
+        let is_it =
+            |open: &Open| open.block == block && self.items.get(open.index).is_some_and(|item| item.kind == kind);
+        if let Some(open) = self.open.filter(is_it) {
+            return open.index;
+        }
+        let index = self.begin(Item::of(kind), events);
+        self.open = Some(Open { block, index });
+        index
+    }
+
+    /// Begins an item, and ends the open one.
+    fn begin(&mut self, item: Item, events: &mut Numbered<'_>) -> usize {
+        if events.next == 0 {
+            self.put_beginning(events);
+        }
+        if let Some(Open { index, .. }) = self.open.take()
+            && let Some(ended) = self.items.get(index)
+        {
+            self.put_end(index, ended, "completed", events);
+            self.ended += 1;
+            self.ended_bytes += ended.bytes();
+        }
+        let index = self.items.len();
+        let id = item.id(&self.digits, index);
+        let mut begun = format!(r#""output_index":{index},"item":"#).into_bytes();
+        item.put_begun(&id, &mut begun);
+        events.put("response.output_item.added", &[&begun]);
+        if item.kind == ItemKind::Message {
+            let part = br#","part":{"type":"output_text","annotations":[],"logprobs":[],"text":""}"#;
+            events.put("response.content_part.added", &[place(item.kind, &id, index).as_bytes(), part]);
+        }
+        self.kept_bytes += item.bytes();
+        self.items.push(item);
+        index
+    }
+
+    fn add_text(&mut self, index: usize, text: &str, events: &mut Numbered<'_>) {
+        let Some(item) = self.items.get_mut(index).filter(|_| !text.is_empty()) else { return };
+        let place = place(item.kind, &item.id(&self.digits, index), index);
+        let before = item.text.len();
+        push_escaped(&mut item.text, text);
+        let piece = item.text.get(before..).unwrap_or_default();
+        self.kept_bytes += piece.len();
+        let (kind, end): (_, &[u8]) = match item.kind {
+            ItemKind::Message => ("response.output_text.delta", br#"","logprobs":[]"#),
+            ItemKind::Reasoning => ("response.reasoning_summary_text.delta", b"\""),
+            ItemKind::Call => ("response.function_call_arguments.delta", b"\""),
+        };
+        if item.kind == ItemKind::Reasoning && before == 0 {
+            let part = br#","part":{"type":"summary_text","text":""}"#;
+            events.put("response.reasoning_summary_part.added", &[place.as_bytes(), part]);
+        }
+        events.put(kind, &[place.as_bytes(), br#","delta":""#, piece, end]);
+    }
+
+    /// Adds to the proof of the reasoning in this block. Proofs of two kinds need two items.
+    fn add_proof(&mut self, block: usize, prefix: &'static str, data: &str, events: &mut Numbered<'_>) {
+        let mut index = self.item_of(ItemKind::Reasoning, block, events);
+        let has_other = |item: &Item| !item.more.is_empty() && !item.more.starts_with(prefix.as_bytes());
+        if self.items.get(index).is_some_and(has_other) {
+            index = self.begin(Item::of(ItemKind::Reasoning), events);
+            self.open = Some(Open { block, index });
+        }
+        let Some(item) = self.items.get_mut(index) else { return };
+        let before = item.more.len();
+        if item.more.is_empty() {
+            item.more.extend_from_slice(prefix.as_bytes());
+        }
+        push_escaped(&mut item.more, data);
+        self.kept_bytes += item.more.len() - before;
+    }
+
+    /// Adds log probabilities to the open text. They come after their text, so they are in a delta without any.
+    fn add_logprobs(&mut self, logprobs: &str, events: &mut Numbered<'_>) {
+        let Some(Open { index, .. }) = self.open else { return };
+        let Some(item) = self.items.get_mut(index).filter(|item| item.kind == ItemKind::Message) else { return };
+        let place = place(item.kind, &item.id(&self.digits, index), index);
+        let before = item.more.len();
+        let added = item.add_logprobs(logprobs);
+        if !added.is_empty() {
+            events.put("response.output_text.delta", &[place.as_bytes(), br#","delta":"","logprobs":["#, added, b"]"]);
+        }
+        self.kept_bytes += item.more.len() - before;
+    }
+
+    fn put_beginning(&self, events: &mut Numbered<'_>) {
+        let mut response = br#""response":"#.to_vec();
+        self.frame().put(Status::InProgress, std::iter::empty(), None, &mut response);
+        events.put("response.created", &[&response]);
+        events.put("response.in_progress", &[&response]);
+    }
+
+    /// Writes the events that end an item.
+    fn put_end(&self, index: usize, item: &Item, status: &str, events: &mut Numbered<'_>) {
+        let id = item.id(&self.digits, index);
+        let place = place(item.kind, &id, index);
+        let part = || {
+            let mut part = br#","part":"#.to_vec();
+            item.put_part(&mut part);
+            part
+        };
+        match item.kind {
+            ItemKind::Message => {
+                let text = [place.as_bytes(), br#","text":""#, &item.text, br#"","logprobs":["#, &item.more, b"]"];
+                events.put("response.output_text.done", &text);
+                events.put("response.content_part.done", &[place.as_bytes(), &part()]);
+            }
+            ItemKind::Reasoning if item.text.is_empty() => {}
+            ItemKind::Reasoning => {
+                let text = [place.as_bytes(), br#","text":""#, &item.text, b"\""];
+                events.put("response.reasoning_summary_text.done", &text);
+                events.put("response.reasoning_summary_part.done", &[place.as_bytes(), &part()]);
+            }
+            ItemKind::Call => {
+                if item.text.is_empty() {
+                    let delta = [place.as_bytes(), br#","delta":""#, item.arguments(), b"\""];
+                    events.put("response.function_call_arguments.delta", &delta);
+                }
+                let whole = [place.as_bytes(), br#","arguments":""#, item.arguments(), b"\""];
+                events.put("response.function_call_arguments.done", &whole);
+            }
+        }
+        let mut done = format!(r#""output_index":{index},"item":"#).into_bytes();
+        item.put(&id, status, &mut done);
+        events.put("response.output_item.done", &[&done]);
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame { digits: &self.digits, model: &self.model, created_unix_s: self.created_unix_s, echo: &self.echo }
+    }
+}
+
+/// The members that say where a piece belongs.
+fn place(kind: ItemKind, id: &str, index: usize) -> String {
+    let inside = match kind {
+        ItemKind::Message => r#","content_index":0"#,
+        ItemKind::Reasoning => r#","summary_index":0"#,
+        ItemKind::Call => "",
+    };
+    format!(r#""item_id":"{id}","output_index":{index}{inside}"#)
+}
