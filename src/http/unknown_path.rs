@@ -17,8 +17,13 @@ const METRICS: &str = "/metrics";
 const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on the address in LEDGERWAY_METRICS_LISTEN";
 
 /// What to use instead.
-const SUPPORTED: [&str; 4] =
-    ["POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models", "POST /v1/inference/chat"];
+const SUPPORTED: [&str; 5] = [
+    "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "POST /v1/messages",
+    "GET /v1/models",
+    "POST /v1/inference/chat",
+];
 
 /// Methods have no length limit in HTTP; a longer one is cut in the message.
 const METHOD_CHARS_MAX: usize = 32;
@@ -67,9 +72,8 @@ mod tests {
     #[test]
     fn what_vendors_have_and_this_version_has_not_is_named() {
         for (path, name, form) in [
-            ("/v1/responses", "Responses", ErrorForm::OpenAi),
-            ("/oai/v1/responses/resp_1/cancel", "Responses", ErrorForm::OpenAi),
-            ("/v1/completions", "legacy", ErrorForm::OpenAi),
+            ("/v1/embeddings", "embeddings", ErrorForm::OpenAi),
+            ("/oai/v1/responses/resp_1/cancel", "stored responses", ErrorForm::OpenAi),
             ("/v1/chat/completions/chatcmpl-1/messages", "stored", ErrorForm::OpenAi),
             ("/v1/messages/batches/b", "Batches", ErrorForm::Anthropic),
         ] {

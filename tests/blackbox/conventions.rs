@@ -205,7 +205,7 @@ async fn json_ends_with_a_line_end() {
         }
         answers.push((path, answer));
     }
-    for path in ["/v1/nothing", "/v1/responses"] {
+    for path in ["/v1/nothing", "/v1/responses/resp_1"] {
         answers.push((path, operator.get(path).await.must(404)));
     }
     for (what, answer) in answers {

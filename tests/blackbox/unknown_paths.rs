@@ -45,10 +45,8 @@ async fn a_path_of_a_vendors_api_that_is_not_supported_says_so_and_what_is() {
     let document = gateway.client(None).get("/openapi.json").await.must(200).json();
     let operator = gateway.operator();
     for (path, name) in [
-        ("responses", "Responses API"),
-        ("responses/resp_1", "Responses API"),
+        ("responses/resp_1", "stored responses"),
         ("embeddings", "embeddings"),
-        ("completions", "legacy Completions"),
         ("chat/completions/chatcmpl-1", "stored Chat Completions"),
         ("images/generations", "images"),
         ("audio/speech", "speech"),

@@ -14,7 +14,8 @@ from pathlib import Path
 import accounts
 from started import HERE, Gateway, aimock, llama, recorder, run
 
-PYTHON, NODE = ("openai", "langchain", "litellm", "pydantic_ai", "witness", "anthropic"), ("openai", "ai_sdk", "anthropic")
+PYTHON = ("openai", "openai_responses", "langchain", "litellm", "pydantic_ai", "witness", "anthropic")
+NODE = ("openai", "ai_sdk", "anthropic")
 IN_BOTH_DIALECTS = ("langchain", "litellm", "pydantic_ai")
 CLIENT_SECONDS, AT_ONCE = 120, 2
 TOOL, TEXT = "get_weather", "The quick brown fox jumps over the lazy dog"

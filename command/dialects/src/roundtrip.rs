@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
+use super::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage, wire};
+use super::surfaces::AnyRequest;
 use super::*;
 
 fn stored(name: &str) -> Bytes {
@@ -220,4 +222,79 @@ fn thoughts_go_only_where_they_are_taken() {
         let sent = sent_back(&output, dialect).to_string();
         assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");
     }
+}
+
+/// The upstream's body of the next request of a client of the Responses API that sends the output back.
+fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
+    let mut input = vec![json!({"role": "user", "content": "weather?"})];
+    input.extend(output.as_array().expect("items").iter().cloned());
+    input.push(json!({"type": "function_call_output", "call_id": "toolu_1", "output": "12 degrees"}));
+    let request =
+        ClientRequest::parse(Surface::Responses, json!({"model": MODEL, "input": input}).to_string().into()).unwrap();
+    let target = OutboundTarget {
+        model: "m",
+        output_cap: UpstreamCap { tokens: 9, field: None },
+        server: None,
+        context_window: None,
+        system_prefix: None,
+        allowed_fields: &crate::NO_FIELDS,
+    };
+    let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
+    body["messages"][1].clone()
+}
+
+/// Holds: inf.responses-proofs, inf.reasoning
+#[test]
+fn a_client_of_responses_sends_back_what_anthropic_thought_unchanged() {
+    let body = stored("anthropic/answers/whole_tools.json");
+    let given = serde_json::from_slice::<Value>(&body).unwrap()["content"].take();
+    let answer = read_whole(ProviderKind::Anthropic, Surface::Responses, body).unwrap();
+    let usage = usage(&answer.metered);
+    let rendered: Value = serde_json::from_slice(&answer.render(&receipt(&usage, &answer.metered))).unwrap();
+    assert_eq!(sent_back_in_responses(&rendered["output"], ProviderKind::Anthropic)["content"], given);
+}
+
+/// Holds: inf.responses-proofs, inf.reasoning
+#[test]
+fn so_it_does_with_what_was_streamed() {
+    let request = super::golden::minimal_request(Surface::Responses, false);
+    let stream = stored("anthropic/answers/thinking_and_tools.sse");
+    let (text, _) = super::golden::relayed(ProviderKind::Anthropic, &request, [&*stream]);
+    let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    let content = sent_back_in_responses(&last["response"]["output"], ProviderKind::Anthropic)["content"].take();
+    assert_eq!(content[0], json!({"type": "thinking", "thinking": "I should look.", "signature": "c2ln"}));
+    assert_eq!(content[1], json!({"type": "redacted_thinking", "data": "ZW5j"}));
+    assert_eq!(content[3]["input"], json!({"city": "Paris"}));
+}
+
+/// Holds: inf.responses-proofs
+#[test]
+fn the_signature_of_a_call_comes_back_with_its_call() {
+    let signed = |id: &str| ToolCall {
+        id: id.to_owned(),
+        name: "f".to_owned(),
+        arguments: "{}".to_owned(),
+        signature: Some(format!("proof of \"{id}\"")),
+    };
+    let output = vec![
+        OutputBlock::ToolCall(signed("a.1")),
+        OutputBlock::ToolCall(ToolCall { signature: None, ..signed("b") }),
+        OutputBlock::ToolCall(signed("c")),
+    ];
+    let choice = AnswerChoice { output, ..AnswerChoice::default() };
+    let metered = Metered::default();
+    let usage = usage(&metered);
+    let whole = (Surface::Responses.spec().answer)(&[choice], &receipt(&usage, &metered));
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    let input = json!({"model": MODEL, "input": whole["output"]});
+    let (_, request) = AnyRequest::read(Surface::Responses, &input.to_string()).unwrap();
+    let chat = request.chat(b"").unwrap();
+    let [message] = &*chat.messages else { panic!("one message") };
+    let signatures = message.content.iter().map(|block| match block {
+        Block::ToolCall(call) => (call.id.as_str(), call.signature.clone()),
+        block => panic!("{block:?}"),
+    });
+    let signatures = signatures.collect::<Vec<_>>();
+    assert_eq!(signatures, [("a.1", signed("a.1").signature), ("b", None), ("c", signed("c").signature)]);
 }

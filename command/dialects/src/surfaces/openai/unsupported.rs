@@ -6,8 +6,7 @@ pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::OpenAi, surface: Some(Surface::OpenAi) },
     unsupported: &[
         ("chat/completions/", "stored Chat Completions"),
-        ("responses", "OpenAI's Responses API"),
-        ("completions", "OpenAI's legacy Completions API"),
+        ("responses/", "stored responses"),
         ("embeddings", "embeddings"),
         ("assistants", "OpenAI's Assistants API"),
         ("audio", "speech and transcription"),
