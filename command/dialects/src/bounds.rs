@@ -178,6 +178,23 @@ fn a_stream_becomes_16_bytes_a_byte_at_most() {
     assert!(out.len() > 64 * 1024 && out.len() < 70 * 1024 + 16 * bytes_in, "{} of {bytes_in}", out.len());
 }
 
+#[test]
+fn a_response_that_is_repeated_is_as_long_as_an_event_at_most() {
+    let piece = "x".repeat(EVENT_BYTES_MAX / 8 - 1024);
+    let chunk = json!({ "choices": [{ "delta": { "content": piece } }] }).to_string();
+    let request = minimal_request(Surface::Responses, false);
+    let mut relay = Relay::new(ProviderKind::Openai, &request, REQUEST_ID, MODEL, 0);
+    for number in 1..10 {
+        let fed = relay.feed(format!("data: {chunk}\n\n").as_bytes(), &mut BytesMut::new());
+        if number == 9 {
+            assert_eq!(fed, TOO_LARGE);
+        } else {
+            // The memory that the pipeline counts for a stream.
+            assert_eq!((fed, relay.buffered_bytes()), (Ok(()), number * piece.len()), "{number}");
+        }
+    }
+}
+
 /// Holds: inf.openai-stream
 #[test]
 fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {

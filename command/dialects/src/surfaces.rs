@@ -359,3 +359,25 @@ fn with_details(mut error: Value, refusal: &Refusal) -> Value {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_below_two_roots_belongs_to_the_longer_one() {
+        for (path, surface) in [
+            ("/v1/chat/completions", Some(Surface::OpenAi)),
+            ("/oai/v1/chat/completions", Some(Surface::OpenAi)),
+            ("/v1/responses", Some(Surface::Responses)),
+            ("/oai/v1/responses", Some(Surface::Responses)),
+            ("/v1/completions", Some(Surface::Completions)),
+            ("/oai/v1/completions", Some(Surface::Completions)),
+            ("/oai/v1/nothing", Some(Surface::OpenAi)),
+            ("/v1/inference/chat", Some(Surface::Native)),
+            ("/v1/usage", None),
+        ] {
+            assert_eq!(Audience::at(path).surface, surface, "{path}");
+        }
+    }
+}

@@ -315,3 +315,134 @@ fn place(kind: ItemKind, id: &str, index: usize) -> String {
     };
     format!(r#""item_id":"{id}","output_index":{index}{inside}"#)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::FinishReason;
+    use crate::golden::{receipt, usage};
+    use crate::metered::Metered;
+
+    fn begins(ordinal: usize, id: &'static str, signature: Option<&'static str>) -> (usize, DeltaKind<'static>) {
+        (ordinal, DeltaKind::CallBegins { ordinal, id, name: "f", signature })
+    }
+
+    /// The events of a stream of these deltas, each with its block.
+    fn events(deltas: Vec<(usize, DeltaKind<'_>)>, finish_reason: FinishReason) -> Vec<Value> {
+        let echo = Bytes::new();
+        let head = StreamHead {
+            request_id: "req_1",
+            frontend_model: "m",
+            created_unix_s: 1,
+            include_usage: false,
+            echo: &echo,
+        };
+        let (mut writer, mut out) = (Writer::new(&head), BytesMut::new());
+        for (block, kind) in deltas {
+            writer.write(&Delta { choice: 0, block, kind }, &mut out);
+        }
+        let (metered, before) = (Metered::default(), out.len());
+        let usage = usage(&metered);
+        writer.close(&crate::Receipt { finish_reason, ..receipt(&usage, &metered) }, &mut out);
+        assert!(out.len() - before <= writer.bytes_to_come() + 2048, "{} is more than was said", out.len() - before);
+        let text = std::str::from_utf8(&out).expect("text");
+        let events: Vec<Value> = text
+            .split_terminator("\n\n")
+            .map(|event| {
+                let (name, data) = event.split_once("\ndata: ").expect("a name and data");
+                let data: Value = serde_json::from_str(data).expect("JSON");
+                assert_eq!(format!("event: {}", data["type"].as_str().expect("a type")), name);
+                data
+            })
+            .collect();
+        assert!((0..).zip(&events).all(|(number, event)| event["sequence_number"] == number), "{events:#?}");
+        events
+    }
+
+    fn kinds(events: &[Value]) -> Vec<&str> {
+        let kinds = events.iter().filter_map(|event| event["type"].as_str());
+        kinds.map(|kind| kind.trim_start_matches("response.")).collect()
+    }
+
+    #[test]
+    fn arguments_that_come_in_turns_end_with_the_stream() {
+        let piece = |ordinal, piece| (ordinal, DeltaKind::CallArguments { ordinal, piece });
+        let deltas = vec![
+            begins(0, "a", None),
+            piece(0, "{\"x\""),
+            begins(1, "b", None),
+            piece(1, "{}"),
+            piece(0, ":1}"),
+            begins(2, "c", None),
+        ];
+        let events = events(deltas, FinishReason::ToolCalls);
+        let response = &events.last().expect("an end")["response"];
+        let arguments: Vec<_> = (0..3).map(|index| response["output"][index]["arguments"].clone()).collect();
+        assert_eq!(arguments, [json!("{\"x\":1}"), json!("{}"), json!("{}")], "no arguments are an empty object");
+        let ends = kinds(&events).split_off(9);
+        let of_one = ["function_call_arguments.done", "output_item.done"];
+        let of_empty = ["function_call_arguments.delta", "function_call_arguments.done", "output_item.done"];
+        assert_eq!(ends, [&of_one[..], &of_one, &of_empty, &["completed"]].concat()[1..].to_vec(), "{events:#?}");
+    }
+
+    #[test]
+    fn the_proof_of_a_call_comes_before_it() {
+        let events = events(vec![begins(0, "a", Some("p\"q"))], FinishReason::ToolCalls);
+        let output = &events.last().expect("an end")["response"]["output"];
+        assert_eq!(output[0]["encrypted_content"], "ledgerway.call.1.a.p\"q");
+        assert_eq!((&output[0]["type"], &output[1]["call_id"]), (&json!("reasoning"), &json!("a")));
+    }
+
+    #[test]
+    fn proofs_of_two_kinds_are_in_two_items() {
+        let deltas = vec![
+            (0, DeltaKind::Reasoning("hm")),
+            (0, DeltaKind::Signature("s1")),
+            (0, DeltaKind::Signature("s2")),
+            (0, DeltaKind::Redacted("r")),
+        ];
+        let events = events(deltas, FinishReason::Stop);
+        let output = &events.last().expect("an end")["response"]["output"];
+        assert_eq!(output[0]["encrypted_content"], "ledgerway.signature.s1s2");
+        assert_eq!(
+            (&output[1]["encrypted_content"], &output[1]["summary"]),
+            (&json!("ledgerway.redacted.r"), &json!([]))
+        );
+    }
+
+    #[test]
+    fn probabilities_are_given_after_their_text_and_again_with_it() {
+        let logprobs = "{\"content\":[{\"token\":\"a\",\n\"logprob\":-0.5}],\"refusal\":null}";
+        let deltas =
+            vec![(0, DeltaKind::Text("a")), (0, DeltaKind::Logprobs(logprobs)), (0, DeltaKind::Logprobs(logprobs))];
+        let events = events(deltas, FinishReason::Stop);
+        let one = json!({"token": "a", "logprob": -0.5});
+        assert_eq!((&events[5]["delta"], &events[5]["logprobs"]), (&json!(""), &json!([one])));
+        let part = &events.last().expect("an end")["response"]["output"][0]["content"][0];
+        assert_eq!(part["logprobs"], json!([one, one]));
+    }
+
+    #[test]
+    fn the_end_says_how_it_ended() {
+        for (reason, kind, details, item) in [
+            (FinishReason::Stop, "completed", json!(null), "completed"),
+            (FinishReason::Length, "incomplete", json!({"reason": "max_output_tokens"}), "incomplete"),
+            (FinishReason::ContentFilter, "incomplete", json!({"reason": "content_filter"}), "incomplete"),
+            (FinishReason::Error, "failed", json!(null), "incomplete"),
+        ] {
+            let events = events(vec![(0, DeltaKind::Text("a"))], reason);
+            let last = events.last().expect("an end");
+            assert_eq!(last["type"], format!("response.{kind}"));
+            let response = &last["response"];
+            assert_eq!((&response["status"], &response["incomplete_details"]), (&json!(kind), &details));
+            assert_eq!(
+                (&response["output"][0]["status"], response["error"].is_null()),
+                (&json!(item), kind != "failed")
+            );
+        }
+        let nothing = events(Vec::new(), FinishReason::Stop);
+        assert_eq!(kinds(&nothing), ["created", "in_progress", "completed"]);
+    }
+}
