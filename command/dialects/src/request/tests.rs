@@ -788,3 +788,36 @@ fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
     let others = (Surface::OpenAi.spec().read_headers)(&headers).ok().unwrap();
     assert!(openai("").ok().unwrap().with_headers(others).forwarded_headers().is_empty());
 }
+
+#[test]
+fn a_long_name_is_not_repeated_with_every_result() {
+    for (name, is_repeated) in [("n".repeat(34), true), ("n".repeat(35), false)] {
+        let call = format!(r#"{{"type":"function_call","call_id":"c1","name":"{name}","arguments":"{{}}"}}"#);
+        let result = r#"{"type":"function_call_output","call_id":"c1","output":"x"}"#;
+        let body = format!(r#"{{"model":"m","input":[{call},{result},{result}]}}"#);
+        let sent =
+            parse(Surface::Responses, body).ok().unwrap().upstream_body(ProviderKind::Ollama, &target()).unwrap();
+        let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+        assert_eq!(sent["messages"][2].get("tool_name").is_some(), is_repeated, "{sent}");
+    }
+}
+
+#[test]
+fn an_upstreams_refusal_names_the_clients_field() {
+    let open = r#"{"type":"object","additionalProperties":true}"#;
+    for (surface, body, field) in [
+        (Surface::Responses, r#"{"model":"m","input":[{"role":"system","content":"x"}]}"#.to_owned(), "input"),
+        (
+            Surface::Responses,
+            format!(
+                r#"{{"model":"m","input":"x","text":{{"format":{{"type":"json_schema","name":"n","schema":{open}}}}}}}"#
+            ),
+            "text.format",
+        ),
+        (Surface::Completions, r#"{"model":"m","prompt":""}"#.to_owned(), "prompt"),
+    ] {
+        let refusal = parse(surface, body).ok().unwrap().upstream_body(ProviderKind::Anthropic, &target()).unwrap_err();
+        let named = refusal.details["field"].as_str().unwrap_or_default();
+        assert!(named.starts_with(field) && refusal.message.starts_with(field), "{}", refusal.message);
+    }
+}

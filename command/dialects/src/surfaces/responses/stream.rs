@@ -352,6 +352,7 @@ mod tests {
             .split_terminator("\n\n")
             .map(|event| {
                 let (name, data) = event.split_once("\ndata: ").expect("a name and data");
+                assert!(!data.contains(['\n', '\r']), "more than one line: {data}");
                 let data: Value = serde_json::from_str(data).expect("JSON");
                 assert_eq!(format!("event: {}", data["type"].as_str().expect("a type")), name);
                 data
@@ -442,6 +443,8 @@ mod tests {
                 (&json!(item), kind != "failed")
             );
         }
+        let long = "\u{1}".repeat(5000);
+        events(vec![(0, DeltaKind::Text(&long)), (1, DeltaKind::Reasoning(&long))], FinishReason::Stop);
         let nothing = events(Vec::new(), FinishReason::Stop);
         assert_eq!(kinds(&nothing), ["created", "in_progress", "completed"]);
     }
