@@ -51,7 +51,7 @@ pub struct Versions {
 pub struct InferenceAdmitted {
     /// The requested frontend name.
     pub model: String,
-    /// The client's dialect: `native`, `openai` or `anthropic`.
+    /// The client's dialect: `native`, `openai`, `anthropic`, `responses` or `completions`.
     pub dialect: String,
     pub streamed: bool,
     /// The output cap that goes upstream, in tokens per choice.
