@@ -81,16 +81,16 @@ fn a_request_is_read_in_time_that_grows_with_it() {
                 // Anthropic's surface reads nothing without a cap.
                 let capped = body.replacen("{\"m", "{\"max_tokens\":7,\"m", 1);
                 let body = if surface == Surface::Anthropic { &capped } else { &body };
-                within_bounds(&format!("a request with {name} in {place}"), body.len(), || {
-                    read_and_sent(surface, body);
-                });
+                read_and_sent(&format!("a request with {name} in {place}"), surface, body);
             }
         }
     }
 }
 
-fn read_and_sent(surface: Surface, body: &str) {
-    let request = match ClientRequest::parse(surface, body.to_owned().into()) {
+/// Each dialect has a bound of its own, so that it does not matter how many there are.
+fn read_and_sent(what: &str, surface: Surface, body: &str) {
+    let request = within_bounds(what, body.len(), || ClientRequest::parse(surface, body.to_owned().into()));
+    let request = match request {
         Ok(request) => request,
         Err(refusal) => return is_a_refusal(&refusal, body.as_bytes()),
     };
@@ -105,7 +105,7 @@ fn read_and_sent(surface: Surface, body: &str) {
     // Translated once for all targets, as in the pipeline.
     let bodies = request.upstream_bodies();
     for dialect in DIALECTS {
-        let _ = bodies.body(dialect, &target);
+        let _ = within_bounds(&format!("{what} for {dialect:?}"), body.len(), || bodies.body(dialect, &target));
     }
 }
 
