@@ -32,6 +32,7 @@ mod rejection;
 mod relay;
 mod report;
 mod request;
+mod server;
 mod shared_dialect;
 mod target;
 mod whole;
@@ -48,6 +49,7 @@ pub use redaction::{Redactor, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
 pub use request::{ClientRequest, TokenCountRequest, UpstreamBodies, read_token_count, token_count};
+pub use server::Server;
 pub use surfaces::{BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
 #[cfg(test)]
 pub use target::NO_FIELDS;

@@ -116,7 +116,7 @@ fn read_everywhere(body: &Bytes) {
                     serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
                 }
             }
-            for server in upstreams::Server::ALL {
+            for server in Server::ALL {
                 let target = OutboundTarget { server: Some(*server), ..target(Some("p")) };
                 if let Ok(body) = request.upstream_body(ProviderKind::Openai, &target) {
                     serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use events::event::admin::OutputCapField;
 
-use crate::upstreams::Server;
+use super::server::Server;
 
 /// One target of a request, as far as its body depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +20,6 @@ pub struct OutboundTarget<'a> {
     pub allowed_fields: &'a BTreeSet<String>,
     /// The server whose deviations from OpenAI are known. OpenAI dialect only.
     pub server: Option<Server>,
-}
-
-impl OutboundTarget<'_> {
-    /// The only field that the upstream takes for the output cap; `None` if it takes the client's. OpenAI dialect only.
-    pub fn output_cap_field(&self) -> Option<OutputCapField> {
-        self.output_cap.field.or_else(|| self.server?.deviations().output_cap_field)
-    }
 }
 
 /// The output cap as it is sent upstream. It is always sent, because it bounds the hold.

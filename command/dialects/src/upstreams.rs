@@ -29,7 +29,7 @@ use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 
 pub use super::framing::Framing;
-pub use openai::server::{Server, server_of};
+pub use openai::server::server_of;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
 };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dialects::upstreams::{self, Server, Upstream};
-use dialects::{OutboundTarget, ProviderKind, UpstreamCap};
+use dialects::upstreams::{self, Upstream};
+use dialects::{OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;

@@ -85,7 +85,7 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
                 Err(refusal) => is_a_refusal(&refusal, &body),
             }
         }
-        let server = upstreams::Server::ALL[dice.below(upstreams::Server::ALL.len())];
+        let server = Server::ALL[dice.below(Server::ALL.len())];
         let target = OutboundTarget { server: Some(server), ..target(cap_field, prefix.as_deref()) };
         match request.upstream_body(ProviderKind::Openai, &target) {
             Ok(sent) => is_bounded_by_one_cap(&request, &sent),

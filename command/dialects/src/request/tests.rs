@@ -2,8 +2,8 @@ use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
 
 use super::*;
-use crate::upstreams::Server;
-use crate::{NO_FIELDS, UpstreamCap, json};
+use crate::upstreams::openai::server::deviations;
+use crate::{NO_FIELDS, Server, UpstreamCap, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
@@ -623,7 +623,7 @@ fn messages_that_clients_send_back_are_made_fit_for_strict_servers() {
         let body = request.upstream_body(ProviderKind::Openai, &for_server(server)).expect("a body");
         serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")["messages"].take()
     };
-    let short = Server::Mistral.deviations().call_id("call_1").into_owned();
+    let short = deviations(Server::Mistral).call_id("call_1").into_owned();
     let messages = |system: &str, id: &str| {
         let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
         json!([
@@ -656,7 +656,7 @@ fn a_translated_request_has_the_servers_names_too() {
         serde_json::from_slice(&body).expect("JSON")
     };
     let mistral = sent(Server::Mistral);
-    let short = Server::Mistral.deviations().call_id("call_1").into_owned();
+    let short = deviations(Server::Mistral).call_id("call_1").into_owned();
     assert_eq!(mistral["messages"][1]["tool_calls"][0]["id"], json!(short));
     assert_eq!(mistral["messages"][2]["tool_call_id"], json!(short));
     for absent in ["seed", "user", "stream_options", "max_completion_tokens"] {

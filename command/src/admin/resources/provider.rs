@@ -6,8 +6,7 @@ mod values;
 
 use std::sync::LazyLock;
 
-use dialects::upstreams::Server;
-use dialects::{ProviderKind, upstreams};
+use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{OutputCapField, Provider};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};

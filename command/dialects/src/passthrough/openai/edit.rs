@@ -7,7 +7,7 @@ use events::refusal::Refusal;
 use super::deviations::{edit_fields, edit_messages};
 use crate::json::{self, Edit, Kind};
 use crate::surfaces::openai::{CapPosition, Request};
-use crate::upstreams::Server;
+use crate::upstreams::openai::server::{self, output_cap_field};
 use crate::{Facts, OutboundTarget};
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
@@ -20,14 +20,14 @@ pub fn edited_body(
     target: &OutboundTarget<'_>,
 ) -> Result<Bytes, Refusal> {
     let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
-    let deviations = target.server.map(Server::deviations);
+    let deviations = target.server.map(server::deviations);
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
     match deviations.filter(|deviations| deviations.changes_fields()) {
         Some(deviations) => {
             edit_fields(text, target, deviations, &mut edits)?;
-            let field = target.output_cap_field().or(positions.cap.given_field()).unwrap_or_default();
+            let field = output_cap_field(target).or(positions.cap.given_field()).unwrap_or_default();
             added.push(b',');
             added.extend_from_slice(&cap_member(field, target.output_cap.tokens));
         }
@@ -60,7 +60,7 @@ fn cap_member(field: OutputCapField, tokens: u64) -> Vec<u8> {
 }
 
 fn edit_cap(cap: &CapPosition, target: &OutboundTarget<'_>, edits: &mut Vec<Edit>, added: &mut Vec<u8>) {
-    let (tokens, sent) = (target.output_cap.tokens, target.output_cap_field());
+    let (tokens, sent) = (target.output_cap.tokens, output_cap_field(target));
     let member = |field: OutputCapField| cap_member(field, tokens);
     let fallback = sent.unwrap_or_default();
     match cap {

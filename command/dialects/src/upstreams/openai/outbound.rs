@@ -125,12 +125,12 @@ const fn function<T>(function: T) -> Function<T> {
 
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let (tokens, field) = (target.output_cap.tokens, target.output_cap_field().unwrap_or_default());
+    let (tokens, field) = (target.output_cap.tokens, server::output_cap_field(target).unwrap_or_default());
     let sampling = &chat.sampling;
     let cap = |name| (field == name).then_some(tokens);
     let sent = sent_fields(chat, target)?;
     let is_sent = |name: &str| sent.contains(&name);
-    let seed = target.server.map_or("seed", |server| server.deviations().seed);
+    let seed = target.server.map_or("seed", |server| server::deviations(server).seed);
     let stream_options = chat.stream && is_sent("stream_options");
     let body = OpenAiBody {
         model: target.model,

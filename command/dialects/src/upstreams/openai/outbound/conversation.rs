@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::{Function, function};
 use crate::OutboundTarget;
+use crate::Server;
 use crate::chat::{
     Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall,
     ToolResult,
 };
 use crate::fields::Path;
-use crate::upstreams::openai::server::{Deviations, Server};
+use crate::upstreams::openai::server::{Deviations, deviations};
 
 /// Longest id of a result, in bytes, that its images are labelled with.
 const SHOWN_ID_BYTES_MAX: usize = 40;
@@ -90,7 +91,7 @@ pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Resul
     let mut conversation = Conversation {
         messages: Vec::with_capacity(chat.messages.len() + 1),
         tool_images: Vec::new(),
-        deviations: target.server.unwrap_or(Server::Other).deviations(),
+        deviations: deviations(target.server.unwrap_or(Server::Other)),
     };
     if let Some(prefix) = target.system_prefix {
         conversation.messages.push(plain("system", Content::Text(prefix.into())));
