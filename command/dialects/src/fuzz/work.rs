@@ -140,13 +140,13 @@ fn a_request_costs_in_proportion_to_its_length() {
         let ((surface, corpus), room) = (any_surface(dice), bytes_max(dice));
         let body: Bytes = grown(&corpus.draw(dice), room, dice).into();
         let cap_field = CAP_FIELDS[dice.below(3)];
-        in_measure(body.len(), || {
-            let Ok(request) = ClientRequest::parse(surface, body.clone()) else { return };
-            let bodies = request.upstream_bodies();
-            for dialect in DIALECTS {
-                let Ok(sent) = bodies.body(dialect, &target(cap_field, None)) else { continue };
-                is_in_measure("are sent", sent.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
-            }
-        });
+        let read = in_measure(body.len(), || ClientRequest::parse(surface, body.clone()));
+        let Ok(request) = read else { return };
+        let bodies = request.upstream_bodies();
+        for dialect in DIALECTS {
+            let written = in_measure(body.len(), || bodies.body(dialect, &target(cap_field, None)));
+            let Ok(sent) = written else { continue };
+            is_in_measure("are sent", sent.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
+        }
     });
 }

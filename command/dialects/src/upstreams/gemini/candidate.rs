@@ -1,6 +1,9 @@
 //! Reads a response of Gemini, or a chunk of one: both have the same form.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
+
+use rustc_hash::FxBuildHasher;
 
 use super::logprobs;
 use crate::chat::{ANSWER_BLOCKS_MAX, ToolCall};
@@ -154,7 +157,8 @@ impl<'a> Call<'a> {
     }
 
     /// The call as the hub has it. Older models give calls no ids; clients need one for each, so it is made of the
-    /// response's id and the call's place.
+    /// response's id and the call's place. A response without an id gets one of what is called, so that the calls of a
+    /// conversation differ.
     pub fn with_id(
         self,
         signature: Option<Cow<'_, str>>,
@@ -165,7 +169,10 @@ impl<'a> Call<'a> {
         let id = match self.id.is_empty() {
             true => {
                 let letters = response.unwrap_or_default().chars().filter(char::is_ascii_alphanumeric);
-                let response: String = letters.take(RESPONSE_ID_CHARS_MAX).collect();
+                let mut response: String = letters.take(RESPONSE_ID_CHARS_MAX).collect();
+                if response.is_empty() {
+                    response = format!("{:x}", FxBuildHasher.hash_one((&self.name, self.arguments)));
+                }
                 format!("call_{response}_{choice}_{ordinal}")
             }
             false => self.id.into_owned(),
