@@ -164,7 +164,12 @@ impl Operation {
     pub fn bodies(&self, own: &House, house: &House) -> Vec<Value> {
         let Some(body) = &self.body else { return vec![Value::Null] };
         if !self.path.starts_with("/v1/admin/") {
-            return vec![json!({ "model": house.model_name, "messages": [{ "role": "user", "content": "hello" }] })];
+            let messages = json!([{ "role": "user", "content": "hello" }]);
+            let mut asking = json!({ "model": house.model_name, "messages": messages });
+            if body.required.iter().any(|name| name == "max_tokens") {
+                asking["max_tokens"] = json!(16);
+            }
+            return vec![asking];
         }
         let base = self.base(body, own);
         let mut bodies = Vec::new();
