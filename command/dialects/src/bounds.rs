@@ -5,8 +5,8 @@ use std::fmt::Write;
 use bytes::{Bytes, BytesMut};
 use events::refusal::ErrorCode;
 use serde_json::json;
+use testing::event_stream::frame;
 
-use super::framing::event_stream::samples::frame;
 use super::golden::{MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::*;
 use crate::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
@@ -85,7 +85,8 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
             block(json!({ "type": "text", "text": "x" })),
             block(json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} })),
         ] {
-            for surface in Surface::ALL.iter().copied() {
+            // Responses repeats so much of each block that such a stream is too large before.
+            for surface in Surface::ALL.iter().copied().filter(|surface| *surface != Surface::Responses) {
                 let stream = vec![block.clone(); count];
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
             }

@@ -75,8 +75,5 @@ fn describe(operation: Operation) -> Operation {
 }
 
 fn request() -> Shape {
-    object()
-        .required("model", schema::string())
-        .required("messages", schema::filled_list(object().open(), None))
-        .open()
+    object().required("model", schema::string()).required("messages", schema::filled_list(object().open(), None)).open()
 }

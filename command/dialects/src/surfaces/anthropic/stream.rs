@@ -244,7 +244,13 @@ mod tests {
     use crate::{FinishReason, Metered};
 
     fn written(deltas: &[(usize, DeltaKind<'_>)]) -> Vec<Value> {
-        let head = StreamHead { request_id: REQUEST_ID, frontend_model: "m", created_unix_s: 0, include_usage: false, echo: &bytes::Bytes::new() };
+        let head = StreamHead {
+            request_id: REQUEST_ID,
+            frontend_model: "m",
+            created_unix_s: 0,
+            include_usage: false,
+            echo: &bytes::Bytes::new(),
+        };
         let (mut writer, mut out) = (MessageWriter::new(&head), BytesMut::new());
         for (block, kind) in deltas {
             writer.write(&Delta { choice: 0, block: *block, kind: kind.clone() }, &mut out);
@@ -253,7 +259,10 @@ mod tests {
         metered.finish_reason = Some(FinishReason::ToolCalls);
         writer.close(&receipt(&usage(&metered), &metered), &mut out);
         let text = String::from_utf8(out.to_vec()).expect("text");
-        text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).expect("JSON")).collect()
+        text.lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).expect("JSON"))
+            .collect()
     }
 
     fn outline(events: &[Value]) -> Vec<String> {

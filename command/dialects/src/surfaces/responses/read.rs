@@ -87,7 +87,10 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
         choices: 1,
         metadata: chat.metadata.clone(),
         images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
-        documents: chat.messages.iter().fold(Documents::default(), |documents, message| documents.with_blocks(&message.content)),
+        documents: chat
+            .messages
+            .iter()
+            .fold(Documents::default(), |documents, message| documents.with_blocks(&message.content)),
         added_tokens: 0,
         has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
         unpriced: Vec::new(),
