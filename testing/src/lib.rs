@@ -4,6 +4,7 @@
 //! Assertions about responses belong to the tests.
 
 pub mod blocking;
+pub mod event_stream;
 pub mod http1;
 pub mod random;
 pub mod request;

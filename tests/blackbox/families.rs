@@ -28,10 +28,20 @@ struct Surface {
     ask: fn(&str) -> Value,
 }
 
-const SURFACES: [Surface; 2] = [Surface { path: NATIVE, ask: chat }, Surface { path: OPENAI, ask: chat }];
+const SURFACES: [Surface; 5] = [
+    Surface { path: NATIVE, ask: chat },
+    Surface { path: OPENAI, ask: chat },
+    Surface { path: "/v1/messages", ask: message },
+    Surface { path: "/v1/responses", ask: |model| json!({ "model": model, "input": "hello" }) },
+    Surface { path: "/v1/completions", ask: |model| json!({ "model": model, "prompt": "hello", "max_tokens": 64 }) },
+];
 
 fn chat(model: &str) -> Value {
     json!({ "model": model, "messages": [{ "role": "user", "content": "hello" }] })
+}
+
+fn message(model: &str) -> Value {
+    json!({ "model": model, "max_tokens": 64, "messages": [{ "role": "user", "content": "hello" }] })
 }
 
 fn golden() -> &'static Path {
@@ -46,6 +56,7 @@ fn provider(kind: &str, name: &str, base_url: &str) -> Value {
     });
     if kind == "bedrock" {
         provider["region"] = json!("us-east-1");
+        provider["api_key"] = json!(format!("AKIDEXAMPLE:{PROVIDER_SECRET}"));
     }
     provider
 }
@@ -80,9 +91,9 @@ async fn every_surface_gets_every_sample_of_every_family_and_is_charged_what_it_
     for kind in upstream.kinds() {
         for streamed in [false, true] {
             for sample in upstream.samples(&kind, streamed) {
-                let name = format!("{kind}/{sample}/{streamed}");
+                let name = format!("{kind}/{sample}");
                 add_model(&gateway, &kind, &name, &upstream.address(&kind, &sample)).await;
-                let metered = metered(&kind, &sample, streamed);
+                let metered = metered(&kind, &sample);
                 for Surface { path, ask } in SURFACES {
                     let mut body = ask(&name);
                     let request = if streamed {
@@ -127,13 +138,10 @@ async fn every_surface_gets_every_sample_of_every_family_and_is_charged_what_it_
 }
 
 /// What the crate of dialects measures of the sample.
-fn metered(kind: &str, sample: &str, streamed: bool) -> Value {
-    let folder = golden().join(kind).join("answers");
-    let extensions: &[&str] = if streamed { &["sse", "ndjson", "eventstream"] } else { &["json"] };
-    let files = extensions.iter().map(|extension| folder.join(format!("{sample}.{extension}.metered.json")));
-    let file =
-        files.into_iter().find(|file| file.exists()).unwrap_or_else(|| panic!("nothing measured of {kind}/{sample}"));
-    serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON")
+fn metered(kind: &str, sample: &str) -> Value {
+    let file = golden().join(kind).join("answers").join(format!("{sample}.metered.json"));
+    let text = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_slice(&text).expect("JSON")
 }
 
 /// Holds: event.one-end, http.upstream-words

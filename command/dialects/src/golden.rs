@@ -46,7 +46,7 @@ pub(super) fn stream_extension(kind: ProviderKind) -> &'static str {
 pub(super) fn wire(kind: ProviderKind, stored: Vec<u8>) -> Vec<u8> {
     match upstreams::of(kind).framing {
         upstreams::Framing::Sse | upstreams::Framing::Lines => stored,
-        upstreams::Framing::EventStream => framing::event_stream::samples::stream(&stored),
+        upstreams::Framing::EventStream => testing::event_stream::stream(&stored),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use testing::event_stream::frame;
 
-use super::framing::event_stream::samples::frame;
 use super::fuzz::DIALECTS;
 use super::*;
 

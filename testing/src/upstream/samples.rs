@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::mock::{Pieces, closed, in_pieces, whole};
+use crate::event_stream;
 use crate::random::SplitMix64;
 
 /// What can be wrong with a response. All but the first make it another one than the family sends.
@@ -108,14 +109,16 @@ fn families(golden: &Path) -> Families {
 /// A sample is a file with one dot in its name: what was made of it has more.
 fn sample(path: PathBuf) -> Option<Sample> {
     let (name, extension) = path.file_name()?.to_str()?.split_once('.')?;
+    let stored = fs::read(&path).expect("a sample");
     let (content_type, is_stream) = match extension {
         "json" => ("application/json", false),
         "sse" => ("text/event-stream", true),
         "ndjson" => ("application/x-ndjson", true),
-        "eventstream" => ("application/vnd.amazon.eventstream", true),
+        "frames" => ("application/vnd.amazon.eventstream", true),
         _ => return None,
     };
-    Some(Sample { name: name.to_owned(), content_type, is_stream, body: fs::read(&path).expect("a sample").into() })
+    let body = if extension == "frames" { event_stream::stream(&stored) } else { stored };
+    Some(Sample { name: format!("{name}.{extension}"), content_type, is_stream, body: body.into() })
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {

@@ -5,9 +5,6 @@
 //! type, value. The checksum of the lengths is checked before anything is kept, so that no one waits for a frame that
 //! is too long or that is none.
 
-#[cfg(test)]
-pub mod samples;
-
 use super::{EVENT_BYTES_MAX, Event};
 use crate::{UpstreamFault, work};
 

@@ -1,8 +1,8 @@
 //! Responses and streams in which something repeats or does not end, as a broken or malicious upstream may send them.
 
 use fuzzing::Dice;
+use testing::event_stream::frame;
 
-use super::framing::event_stream::samples::frame;
 use super::upstreams::Framing;
 use super::*;
 

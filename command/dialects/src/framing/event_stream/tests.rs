@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::samples::{frame, framed, stream};
 use super::*;
+use testing::event_stream::{frame, framed, stream};
 
 type Owned = (String, String, bool);
 

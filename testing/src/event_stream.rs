@@ -1,6 +1,9 @@
-//! Frames for tests, from text that people can read. Each line is one frame: its name, a space, its payload. A name with
+//! Frames of AWS's event streams, from text that people can read. Each line is one frame: its name, a space, its payload. A name with
 //! `!` before it is an exception's. A line `~N` drops the last N bytes of the stream so far. Empty lines and lines that
 //! begin with `#` are skipped.
+
+/// The type of a header's value: a string.
+const STRING: u8 = 7;
 
 /// One frame, with the headers that Bedrock sends.
 pub fn frame(name: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -15,7 +18,7 @@ pub fn frame(name: &[u8], payload: &[u8]) -> Vec<u8> {
         let value = &value[..value.len().min(usize::from(u16::MAX))];
         headers.push(u8::try_from(name.len()).expect("a short name"));
         headers.extend_from_slice(name);
-        headers.push(super::STRING);
+        headers.push(STRING);
         headers.extend_from_slice(&u16::try_from(value.len()).expect("it is cut").to_be_bytes());
         headers.extend_from_slice(value);
     }
