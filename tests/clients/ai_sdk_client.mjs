@@ -50,8 +50,9 @@ async function toolCalls({ model, arguments: expected }) {
   assert.ok(await stream.text);
 }
 
-async function structured({ model, structured }) {
-  if (!structured) return;
+async function structured({ model, structured, one_call: oneCall }) {
+  // For Anthropic, it asks for exactly one call of a tool, which not every dialect can express.
+  if (!structured || (isAnthropic && !oneCall)) return;
   const answer = await generateText(asking(model, STRUCTURED, { output: Output.object({ schema: jsonSchema(CITY), name: "city" }) }));
   answered(answer.usage);
   assert.ok(["Paris", "Rome"].includes(answer.output.city));

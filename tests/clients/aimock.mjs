@@ -8,13 +8,13 @@ const busy = { error: { message: "slow down, holder of sk-upstream-secret", type
 
 const mock = new LLMock({ port: 0, host: "127.0.0.1", logLevel: "silent" });
 mock.on({ userMessage: "get_weather", hasToolResult: false }, { toolCalls: [call], usage });
-mock.on({ userMessage: "get_weather", hasToolResult: true }, { content: "It is 12 degrees in Paris." });
+mock.on({ userMessage: "get_weather", hasToolResult: true }, { content: "It is 12 degrees in Paris.", usage });
 mock.on({ userMessage: "think" }, { content: "Twelve.", reasoning: "Six and six make twelve.", usage });
 mock.on({ userMessage: "JSON" }, { content: '{"city":"Paris"}', usage });
 mock.on({ userMessage: "on and on" }, { content: "and on ".repeat(3000) }, { latency: 25, chunkSize: 7 });
 mock.on({ userMessage: "busy" }, { ...busy, retryAfter: 1 });
 mock.on({ userMessage: "break" }, { content: "and on ".repeat(50) }, { latency: 25, chunkSize: 7, truncateAfterChunks: 5 });
-mock.on({ userMessage: "Hello" }, { content: "The quick brown fox jumps over the lazy dog" });
+mock.on({ userMessage: "Hello" }, { content: "The quick brown fox jumps over the lazy dog", usage });
 await mock.start();
 console.log(mock.url);
 process.stdin.resume();

@@ -95,6 +95,8 @@ def refusals():
         rare.invoke(ask)
 
 
-per_backend(whole, streamed, tools, structured, reasoning, aborted)
+# The mock's last event lacks the input tokens, and langchain-anthropic takes them from no other.
+without = ("anthropic",) if DIALECT == "anthropic" else ()
+per_backend(whole, streamed, tools, structured, reasoning, aborted, without=without)
 refusals()
 report()

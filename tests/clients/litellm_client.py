@@ -56,7 +56,8 @@ def tools(backend):
 
 
 def structured(backend):
-    if backend["structured"]:
+    # For Anthropic, it asks for a call of a certain tool, which not every dialect can express.
+    if backend["structured"] and (DIALECT == "openai" or backend["one_call"]):
         schema = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
         choice = answered(ask(backend["model"], asking(STRUCTURED), response_format=schema))
         same(json.loads(choice.message.content)["city"] in ("Paris", "Rome"), True, "the city")
@@ -91,6 +92,7 @@ def refusals():
         ask(name, hello, "rare_key")
 
 
-per_backend(whole, streamed, tools, structured, reasoning, aborted)
+# Streams of its provider for Anthropic cannot be closed.
+per_backend(whole, streamed, tools, structured, reasoning, *([aborted] if DIALECT == "openai" else []))
 refusals()
 report()

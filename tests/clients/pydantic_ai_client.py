@@ -1,16 +1,13 @@
-"""pydantic-ai as it is installed, with its provider for OpenAI or for Anthropic, against a gateway."""
+"""pydantic-ai as it is installed, with its provider for OpenAI, against a gateway."""
 import asyncio
 from typing import Literal
 
-import anthropic
 import openai
 import pydantic
-from asked import (BACKENDS, BASE_URL, CALL, DIALECT, HELLO, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, TOOL, per_backend, refused, report,
-                   said, same, saw, seen)
+from asked import (BACKENDS, BASE_URL, CALL, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, TEST, TOOL, per_backend, refused, report,
+                   same, saw, seen)
 from pydantic_ai import Agent, ModelHTTPError, NativeOutput
-from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 
@@ -19,13 +16,8 @@ class City(pydantic.BaseModel):
 
 
 def agent(name, key="rich_key", max_retries=0, **more):
-    given = {"api_key": TEST.get(key, key), "max_retries": max_retries, "timeout": 30}
-    if DIALECT == "anthropic":
-        client = anthropic.AsyncAnthropic(base_url=ORIGIN, **given)
-        model = AnthropicModel(name, provider=AnthropicProvider(anthropic_client=client))
-    else:
-        client = openai.AsyncOpenAI(base_url=BASE_URL, **given)
-        model = OpenAIChatModel(name, provider=OpenAIProvider(openai_client=client))
+    client = openai.AsyncOpenAI(base_url=BASE_URL, api_key=TEST.get(key, key), max_retries=max_retries, timeout=30)
+    model = OpenAIChatModel(name, provider=OpenAIProvider(openai_client=client))
     return Agent(model, **{"instructions": "Be brief.", "model_settings": {"max_tokens": SHORT}} | more)
 
 
@@ -85,16 +77,16 @@ async def aborted(backend):
 
 async def refusals():
     name = BACKENDS[0]["model"]
-    with refused(ModelHTTPError, 401, said("invalid_api_key")):
+    with refused(ModelHTTPError, 401, "invalid_api_key"):
         await agent(name, "sgk_garbage").run(HELLO)
-    with refused(ModelHTTPError, 404, said("model_not_found")):
+    with refused(ModelHTTPError, 404, "model_not_found"):
         await agent("no-such-model").run(HELLO)
-    with refused(ModelHTTPError, 429, said("insufficient_quota")):
+    with refused(ModelHTTPError, 429, "insufficient_quota"):
         await agent(name, "poor_key", max_retries=2).run(HELLO)
     seen["budget_refusals"] += 1
     rare = agent(name, "rare_key")
     answered(await rare.run(HELLO))
-    with refused(ModelHTTPError, 429, said("rate_limit_exceeded")):
+    with refused(ModelHTTPError, 429, "rate_limit_exceeded"):
         await rare.run(HELLO)
 
 

@@ -16,21 +16,28 @@ from started import HERE, Gateway, aimock, llama, recorder, run
 
 PYTHON = ("openai", "openai_responses", "langchain", "litellm", "pydantic_ai", "witness", "anthropic")
 NODE = ("openai", "ai_sdk", "anthropic")
-IN_BOTH_DIALECTS = ("langchain", "litellm", "pydantic_ai")
+# pydantic-ai cannot be told of Anthropic here: it needs an older `anthropic` than the others.
+IN_BOTH_DIALECTS = ("langchain", "litellm")
 CLIENT_SECONDS, AT_ONCE = 120, 2
 TOOL, TEXT = "get_weather", "The quick brown fox jumps over the lazy dog"
 OUTPUT_MAX = 12_000
 UPSTREAM_KEY = "key-of-the-recorder"
+CLAUDE = "anthropic.claude-sonnet-4-6"
+AWS = {"region": "us-east-1", "api_key": "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 # By kind: what follows the origin in base_url, the key, and other fields.
 WITNESSED = {
     "ollama": ("", UPSTREAM_KEY, {}),
     "anthropic": ("", UPSTREAM_KEY, {}),
+    "gemini": ("/v1beta", UPSTREAM_KEY, {}),
+    "cohere": ("", UPSTREAM_KEY, {}),
+    "bedrock": ("", AWS["api_key"], {"region": AWS["region"]}),
 }
 
 
-def backend(gateway, name, kind, base_url, model, slow_model, **expected):
+def backend(gateway, name, kind, base_url, model, slow_model, more=None, **expected):
     """One provider, and the models that it serves: what it is asked for, and what it should say."""
     upstream = {} if base_url is None else {"base_url": base_url, "api_key": "k", "allow_private_network": True}
+    upstream |= more or {}
     provider = gateway.make("/providers", name=name, kind=kind, **upstream)["id"]
     for backend_model in {model, slow_model}:
         gateway.make(
@@ -44,13 +51,20 @@ def backend(gateway, name, kind, base_url, model, slow_model, **expected):
 
 
 def backends(gateway, mock, llama_server):
-    mocked = {"text": TEXT, "arguments": {"city": "Paris"}, "structured": True, "mocked": True, "thinks": True}
-    plain = {"text": None, "arguments": None, "mocked": False, "thinks": False}
+    mocked = {"text": TEXT, "arguments": {"city": "Paris"}, "structured": True, "mocked": True, "thinks": True,
+              "one_call": False}
+    plain = {"text": None, "arguments": None, "mocked": False, "thinks": False, "one_call": False}
     slow_echo = "echo?pace_ms=25&output_tokens=3000"
     return [
         backend(gateway, "simulator", "simulator", None, "echo", slow_echo, structured=False, **plain),
-        backend(gateway, "openai", "openai", f"{mock.origin}/v1", "m", "m", **mocked),
-        backend(gateway, "anthropic", "anthropic", mock.origin, "m", "m", **mocked),
+        backend(gateway, "openai", "openai", f"{mock.origin}/v1", "m", "m", **mocked | {"one_call": True}),
+        backend(gateway, "anthropic", "anthropic", mock.origin, "m", "m", **mocked | {"one_call": True}),
+        backend(gateway, "azure", "azure_openai", mock.origin, "m", "m", {"api_version": "2024-10-21"}, **mocked),
+        backend(gateway, "gemini", "gemini", f"{mock.origin}/v1beta", "m", "m", **mocked),
+        backend(gateway, "vertex", "vertex", f"{mock.origin}/v1/projects/p/locations/l", "m", "m", **mocked),
+        backend(gateway, "bedrock", "bedrock", mock.origin, CLAUDE, CLAUDE, AWS, **mocked),
+        # The mock writes thoughts as text, Cohere as thinking.
+        backend(gateway, "cohere", "cohere", mock.origin, "m", "m", **mocked | {"thinks": False}),
         # The mock puts thoughts into reasoning_content, Ollama into thinking.
         backend(gateway, "ollama", "ollama", mock.origin, "m", "m", **mocked | {"thinks": False}),
         backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain)]

@@ -142,16 +142,18 @@ class Anthropic:
 
 
 class Gemini:
+    """Calls and results have no ids: models before the third generation do not know them."""
+
     kind = "gemini"
 
     def say(self, case, stream=False):
         client = genai.Client(api_key=KEY, http_options=types.HttpOptions(base_url=RECORDER, api_version="v1beta"))
         ask = types.Content(role="user", parts=[types.Part(text=ASK)])
         called = types.Content(role="model", parts=calls(
-            lambda call_id, arguments: types.Part(function_call=types.FunctionCall(id=call_id, name=TOOL, args=arguments))))
+            lambda _, arguments: types.Part(function_call=types.FunctionCall(name=TOOL, args=arguments))))
         results = types.Content(role="user", parts=[
-            types.Part(function_response=types.FunctionResponse(id=call_id, name=TOOL, response={"result": RESULT}))
-            for call_id in PLACES])
+            types.Part(function_response=types.FunctionResponse(name=TOOL, response={"output": RESULT}))
+            for _ in PLACES])
         tool = types.Tool(function_declarations=[
             types.FunctionDeclaration(name=TOOL, description=DESCRIPTION, parameters_json_schema=ARGUMENTS)])
         picture = types.Part(inline_data=types.Blob(mime_type="image/png", data=base64.b64decode(PICTURE)))
@@ -167,8 +169,17 @@ class Gemini:
             models.generate_content(model=MODEL, contents=contents, config=config)
 
     def normal(self, body):
-        """The SDK gives the system instruction a role, which says nothing."""
+        """The SDK gives the system instruction a role, which says nothing, and has some names as Python spells them and
+        the other base64: the API takes both."""
         body.get("systemInstruction", {}).pop("role", None)
+        text = json.dumps(body)
+        for name in ("parameters_json_schema", "mime_type"):
+            first, *others = name.split("_")
+            text = text.replace(name, first + "".join(map(str.capitalize, others)))
+        body = json.loads(text)
+        for part in (part for content in body["contents"] for part in content["parts"] if "inlineData" in part):
+            part["inlineData"]["data"] = base64.b64encode(base64.urlsafe_b64decode(
+                part["inlineData"]["data"].replace("+", "-").replace("/", "_"))).decode()
         return body
 
     def credentials(self, request):
@@ -184,12 +195,12 @@ class Bedrock:
             aws_secret_access_key=AWS_SECRET, config=Config(retries={"total_max_attempts": 1}))
         ask = {"role": "user", "content": [{"text": ASK}]}
         called = calls(lambda call_id, arguments: {"toolUse": {"toolUseId": call_id, "name": TOOL, "input": arguments}})
-        results = [{"toolResult": {"toolUseId": call_id, "content": [{"text": RESULT}], "status": "success"}}
+        results = [{"toolResult": {"toolUseId": call_id, "content": [{"text": RESULT}]}}
                    for call_id in PLACES]
         tool = {"toolSpec": {"name": TOOL, "description": DESCRIPTION, "inputSchema": {"json": ARGUMENTS}}}
         picture = {"image": {"format": "png", "source": {"bytes": base64.b64decode(PICTURE)}}}
         limits = {"maxTokens": CAP}
-        schema = {"jsonSchema": {"name": "city", "schema": json.dumps(CITY)}}
+        schema = {"jsonSchema": {"name": "city", "schema": json.dumps(CITY, separators=(",", ":"))}}
         given = {
             "text": {
                 "system": [{"text": SYSTEM}], "messages": [ask],
