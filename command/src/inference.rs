@@ -66,14 +66,16 @@ pub use large_bodies::LargeBodies;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 
-/// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens. Each request carries its id and its caller
+/// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens,
+/// embeddings. Each request carries its id and its caller
 /// as extensions.
 pub fn routes(gateway: Arc<Gateway>) -> Api {
-    let chats = Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
-    let api = chats.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
-        let describe = move || described::chat(surface.spec(), operation);
+    let inferences =
+        Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
+    let api = inferences.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
+        let describe = move || described::inference(surface, operation);
         // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
-        let handle = move |gateway, id, caller, request| Box::pin(chat(surface, gateway, id, caller, request));
+        let handle = move |gateway, id, caller, request| Box::pin(infer(surface, gateway, id, caller, request));
         api.post(path, handle, describe)
     });
     let counting = Surface::ALL.iter().filter_map(|surface| Some((*surface, surface.token_counting()?)));
@@ -87,7 +89,7 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
     api.with_state(gateway)
 }
 
-async fn chat(
+async fn infer(
     surface: Surface,
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
@@ -95,7 +97,7 @@ async fn chat(
     request: Request,
 ) -> Response {
     let context = caller.context().in_request(id);
-    let mut timeline = RequestTimeline::begin(&gateway, id, surface.spec().name, request.extensions().get::<Arrival>());
+    let mut timeline = RequestTimeline::begin(&gateway, id, surface, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let response = match gateway.limits.acquire(&limits) {
         Ok(permit) => {
@@ -124,7 +126,7 @@ async fn serve(
     request: Request,
     mut unheld: UnheldRequest,
 ) -> Result<Response, Refusal> {
-    // Boxed one by one, as `chat`: a future of more than 4 KiB is slow to move into its box.
+    // Boxed one by one, as `infer`: a future of more than 4 KiB is slow to move into its box.
     match Box::pin(prepare(gateway, surface, id, caller, request, &mut unheld)).await {
         Ok(prepared) => {
             let lowered_cap = prepared.hold.lowered_cap;

@@ -84,7 +84,7 @@ fn counted_texts(body: &str, encoder: &CoreBPE, until: Instant) -> CountedTexts 
         let Some(left) = bytes_left.checked_sub(text.text.len()) else { break };
         let Some(tokens) = count(encoder, &text.text, until) else { break };
         bytes_left = left;
-        counted.bytes += text.body_bytes as u64;
+        counted.bytes += text.bound_bytes as u64;
         counted.tokens += tokens;
     }
     counted
@@ -97,7 +97,7 @@ fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
     }
 }
 
-/// The bytes of the messages' texts less their tokens. The JSON around the texts keeps its bound by bytes: the published
+/// The bytes of the prompt's texts less their tokens. The JSON around the texts keeps its bound by bytes: the published
 /// recipe adds 3 tokens per message, and the JSON of the shortest message has 28 bytes.
 fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
     let mut bytes_left = BYTES_MAX;
@@ -109,7 +109,7 @@ fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
         }
         bytes_left -= text.text.len();
         let Some(tokens) = count(encoder, &text.text, until) else { return saved };
-        saved += (text.body_bytes as u64).saturating_sub(tokens);
+        saved += (text.bound_bytes as u64).saturating_sub(tokens);
     }
     saved
 }
@@ -211,6 +211,13 @@ mod tests {
                 let bound = body.len() as u64 - saving(&body, encoder(tokenizer), forever());
                 let tokens = encoder(tokenizer).count_ordinary(&together) as u64;
                 prop_assert!((tokens..=body.len() as u64).contains(&bound), "{bound} for {tokens} tokens");
+            }
+            // Of embeddings the bound has each text's own bytes.
+            let (body, bytes) = (serde_json::json!({ "input": texts }).to_string(), together.len() as u64);
+            for tokenizer in BOTH {
+                let bound = bytes - saving(&body, encoder(tokenizer), forever());
+                let tokens: usize = texts.iter().map(|text| encoder(tokenizer).count_ordinary(text)).sum();
+                prop_assert!((tokens as u64..=bytes).contains(&bound), "{bound} for {tokens} tokens");
             }
         }
     }

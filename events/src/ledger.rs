@@ -127,6 +127,8 @@ pub enum IfShort {
     AskAgain,
     /// Lower the cap if the budgets allow that, otherwise refuse.
     Shrink(Shrinking),
+    /// Refuse: the request has no output, and so no cap to lower.
+    Refuse,
 }
 
 /// The outcome of a request.

@@ -56,6 +56,8 @@ pub enum LeftOut {
     NoPrice,
     /// Its provider is of a kind that this version does not have: a later version recorded it.
     KindUnknown,
+    /// Its provider does not have the API that the request needs.
+    NoSuchApi,
     /// The request has a field that changes the cost, and the provider does not allow it.
     FieldNotAllowed,
     /// The client's own output cap is above the target's maximum.
@@ -72,6 +74,7 @@ impl fmt::Display for LeftOut {
             Self::NoProvider => f.write_str("no live provider for this tenant"),
             Self::NoPrice => f.write_str("no price in force"),
             Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
+            Self::NoSuchApi => f.write_str("its provider does not have the API"),
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),

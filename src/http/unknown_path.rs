@@ -17,10 +17,11 @@ const METRICS: &str = "/metrics";
 const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on the address in LEDGERWAY_METRICS_LISTEN";
 
 /// What to use instead.
-const SUPPORTED: [&str; 5] = [
+const SUPPORTED: [&str; 6] = [
     "POST /v1/chat/completions",
     "POST /v1/responses",
     "POST /v1/messages",
+    "POST /v1/embeddings",
     "GET /v1/models",
     "POST /v1/inference/chat",
 ];

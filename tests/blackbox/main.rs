@@ -20,6 +20,7 @@ mod completions;
 mod configuration;
 mod conventions;
 mod crashes;
+mod embeddings;
 mod failed_calls;
 mod fair_queries;
 mod families;

@@ -46,7 +46,6 @@ async fn a_path_of_a_vendors_api_that_is_not_supported_says_so_and_what_is() {
     let operator = gateway.operator();
     for (path, name) in [
         ("responses/resp_1", "stored responses"),
-        ("embeddings", "embeddings"),
         ("chat/completions/chatcmpl-1", "stored Chat Completions"),
         ("images/generations", "images"),
         ("audio/speech", "speech"),

@@ -47,7 +47,7 @@ fn a_name_or_an_id_of_a_call_has_256_characters_at_most() {
             assert!(streamed(ProviderKind::Openai, Surface::OpenAi, &[chunk]).is_ok_and(|out| out.contains(&long)));
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
             let begin = json!({ "type": "content_block_start", "index": 0, "content_block": block }).to_string();
-            for surface in Surface::ALL.iter().copied() {
+            for surface in Surface::CHAT.iter().copied() {
                 let message = json!({ "content": [block] }).to_string();
                 assert_eq!(whole(ProviderKind::Anthropic, surface, message), taken);
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, std::slice::from_ref(&begin)).map(drop), taken);
@@ -86,7 +86,7 @@ fn a_stream_has_1024_calls_or_blocks_at_most_however_many_events_they_come_in() 
             block(json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} })),
         ] {
             // Responses repeats so much of each block that such a stream is too large before.
-            for surface in Surface::ALL.iter().copied().filter(|surface| *surface != Surface::Responses) {
+            for surface in Surface::CHAT.iter().copied().filter(|surface| *surface != Surface::Responses) {
                 let stream = vec![block.clone(); count];
                 assert_eq!(streamed(ProviderKind::Anthropic, surface, &stream).map(drop), taken);
             }
@@ -128,7 +128,7 @@ fn an_answer_of_bedrock_has_the_same_bounds() {
 fn choices_that_no_client_can_ask_for_are_a_fault_and_not_left_uncounted() {
     for (count, taken) in [(128, Ok(())), (129, TOO_LARGE)] {
         let answer = format!(r#"{{"choices":[{}]}}"#, repeated(r#"{"message":{"content":"x"}}"#, count));
-        for surface in Surface::ALL.iter().copied() {
+        for surface in Surface::CHAT.iter().copied() {
             assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken);
             let chunk = [answer.replace("message", "delta")];
             assert_eq!(streamed(ProviderKind::Openai, surface, &chunk).map(drop), taken);
@@ -145,7 +145,7 @@ fn what_is_read_by_its_names_has_256_of_them_at_most() {
             format!(r#"{{"choices":[{{{more},"message":{{"content":"x"}}}}]}}"#),
             format!(r#"{{"choices":[{{"message":{{{more},"content":"x"}}}}]}}"#),
         ] {
-            for surface in Surface::ALL.iter().copied() {
+            for surface in Surface::CHAT.iter().copied() {
                 assert_eq!(whole(ProviderKind::Openai, surface, answer.clone()), taken, "{answer:.100}");
             }
         }

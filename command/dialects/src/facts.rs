@@ -13,7 +13,8 @@ pub struct Facts {
     pub streamed: bool,
     /// The client asked for the usage chunk of an OpenAI stream.
     pub include_usage: bool,
-    pub output_cap: RequestedCap,
+    /// `None` if the request asks for no output: embeddings.
+    pub output_cap: Option<RequestedCap>,
     /// Output tokens that the client's own fields reserve: a thinking budget, a minimum length. The upstream would
     /// refuse an output cap that is not above them.
     pub output_tokens_needed: u64,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod costly;
+mod embeddings;
 mod requests;
 mod scanner;
 mod streams;

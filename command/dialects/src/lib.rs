@@ -2,7 +2,7 @@
 //! pure: bytes in, bytes out, without a clock, network or ledger. Only the simulator, an in-process upstream, waits.
 //!
 //! Two tables list the dialects: [`surfaces`] for clients, [`upstreams`] for providers. Neither knows the other. They
-//! meet in a hub: [`chat`] for requests and whole responses, `delta` for streams, `facts` for what the pipeline needs
+//! meet in a hub: [`chat`] for requests and whole responses, [`embeddings`] for vectors, `delta` for streams, `facts` for what the pipeline needs
 //! of a request, `metered` for what is measured of a response. So m surfaces and n upstreams cost m + n translations.
 //! Only `passthrough` bypasses the hub, where both sides speak one dialect; it, `request`, `whole` and `relay` alone
 //! know both sides. Other crates pass [`Surface`] and [`ProviderKind`] along and never match on them. A test holds both
@@ -14,11 +14,13 @@
 //! pipeline knows ([`Receipt`]).
 
 pub mod chat;
+pub mod embeddings;
 pub mod fields;
 pub mod json;
 pub mod surfaces;
 pub mod upstreams;
 
+mod api;
 mod delta;
 mod facts;
 mod fault;
@@ -38,6 +40,7 @@ mod target;
 mod whole;
 mod work;
 
+pub use api::Api;
 pub use events::event::inference::FinishReason;
 pub use facts::{Facts, RequestedCap};
 pub use fault::UpstreamFault;
@@ -48,16 +51,16 @@ pub use receipt::Receipt;
 pub use redaction::{Redactor, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
-pub use request::{ClientRequest, TokenCountRequest, UpstreamBodies, read_token_count, token_count};
+pub use request::{ClientRequest, TokenCountRequest, UpstreamBodies, no_embeddings, read_token_count, token_count};
 pub use server::Server;
 pub use surfaces::{BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
 #[cfg(test)]
 pub use target::NO_FIELDS;
-pub use target::{OutboundTarget, UpstreamCap};
+pub use target::{EmbeddingsTarget, OutboundTarget, UpstreamCap};
 pub use upstreams::{
     ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, read_refusal,
 };
-pub use whole::{FailedAnswer, WholeAnswer, read_whole};
+pub use whole::{AnswerReader, FailedAnswer, WholeAnswer, read_whole};
 
 #[cfg(test)]
 mod bounds;

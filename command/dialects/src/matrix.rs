@@ -7,10 +7,10 @@ const PAGE: &str = "../../docs/dialects.md";
 const BEGIN: &str = "<!-- written by the test `matrix`: UPDATE_DIALECTS=1 -->\n";
 const END: &str = "<!-- end -->";
 
-/// The surfaces, and the kinds of providers over HTTP.
+/// The surfaces for chat, and the kinds of providers over HTTP.
 fn table() -> String {
     let kinds = || ProviderKind::NAMED.iter().filter(|(_, kind)| upstreams::of(*kind).endpoint().is_some());
-    let surfaces = || Surface::ALL.iter().map(|surface| surface.spec());
+    let surfaces = || Surface::CHAT.iter().map(|surface| surface.spec());
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let heads = surfaces().map(|surface| format!("field, {}", surface.name));
     let heads = heads.chain(kinds().map(|(name, _)| format!("`{name}`")));
@@ -27,6 +27,9 @@ fn table() -> String {
         let cells = std::iter::once(feature.description().to_owned()).chain(fields).chain(treatments);
         text += &row(cells.collect());
     }
+    let embeddings = kinds().map(|(_, kind)| if upstreams::of(*kind).has(Api::Embeddings) { "yes" } else { "400" });
+    let cells = std::iter::once("embeddings, at `/v1/embeddings`").chain(surfaces().map(|_| "")).chain(embeddings);
+    text += &row(cells.map(str::to_owned).collect());
     text
 }
 

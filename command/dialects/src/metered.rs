@@ -78,6 +78,19 @@ impl Metered {
         self.provider_usage = RawValue::from_string(reports).ok();
     }
 
+    /// Counts everything that was reported as input: embeddings have no output, and a total above the prompt's tokens is
+    /// of the same side.
+    pub(crate) fn all_is_input(&mut self) {
+        let all = self.reported.take().or_else(|| self.reported_input.take());
+        let input = all.map(|all| TokenClasses {
+            input_uncached_tokens: all.input_uncached_tokens.saturating_add(all.output()),
+            output_text_tokens: 0,
+            output_reasoning_tokens: 0,
+            ..all
+        });
+        (self.reported, self.reported_input) = (input.clone(), input);
+    }
+
     /// Bytes of memory that unread reports take.
     #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {

@@ -1,31 +1,35 @@
-//! The texts of a request's messages, on any surface: the part of a prompt that a tokenizer can count.
+//! The texts of a request's messages, on any surface, and those that it wants embedded: the part of a prompt that a
+//! tokenizer can count.
 
 use std::borrow::Cow;
 
 use super::json::{self, Kind};
 
-/// A text of a message, and the bytes that it takes in the body, quotes included.
+/// A text of a prompt.
 pub struct PromptText<'a> {
-    pub body_bytes: usize,
+    /// What it adds to the bound by bytes: for a message all that it takes in the body, quotes included.
+    pub bound_bytes: usize,
     pub text: Cow<'a, str>,
 }
 
-/// The text content of every message, and the text parts. Tool calls, tool results and tool definitions are left out:
+/// The text content of every message, and the text parts; every text to embed. Tool calls, tool results and tool definitions are left out:
 /// how a provider writes them into the prompt is unknown.
 pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
     let messages = members(body, "messages").flat_map(elements);
     let contents = messages.flat_map(|message| members(message, "content"));
-    contents.flat_map(|content| {
+    let of_messages = contents.flat_map(|content| {
         let parts = elements(content).flat_map(|part| members(part, "text"));
         std::iter::once(content).chain(parts).filter_map(text)
-    })
+    });
+    let inputs = members(body, "input").flat_map(|input| std::iter::once(input).chain(elements(input)));
+    of_messages.chain(inputs.filter_map(text).map(|text| PromptText { bound_bytes: text.text.len(), ..text }))
 }
 
 fn text(value: &str) -> Option<PromptText<'_>> {
     if json::kind(value) != Kind::String {
         return None;
     }
-    json::string(value).map(|text| PromptText { body_bytes: value.len(), text })
+    json::string(value).map(|text| PromptText { bound_bytes: value.len(), text })
 }
 
 /// Every value under this name: of two, the upstream decides which one counts.

@@ -13,7 +13,7 @@ use super::*;
 
 const SURFACES: [Surface; 5] =
     [Surface::Native, Surface::OpenAi, Surface::Anthropic, Surface::Responses, Surface::Completions];
-const _: () = assert!(SURFACES.len() == Surface::ALL.len());
+const _: () = assert!(SURFACES.len() == Surface::CHAT.len());
 
 fn text() -> impl Strategy<Value = String> {
     "[^\u{0}]{0,16}"

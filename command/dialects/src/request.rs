@@ -10,15 +10,18 @@ use bytes::Bytes;
 use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
 
-use super::OutboundTarget;
+use super::api::Api;
 use super::chat::feature::not_expressible;
 use super::chat::{ChatRequest, FeatureSet, Treatment};
+use super::embeddings::EmbeddingsRequest;
 use super::facts::{Facts, Images};
 use super::fields::Path;
 use super::passthrough::{anthropic, openai, shortcut};
 use super::shared_dialect::SharedDialect;
-use super::surfaces::{AnyRequest, RequestHeaders, Surface};
+use super::surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
 use super::upstreams::{self, ProviderKind};
+use super::whole::AnswerReader;
+use super::{EmbeddingsTarget, OutboundTarget};
 
 pub use token_count::{TokenCountRequest, read_token_count, token_count};
 
@@ -35,13 +38,13 @@ pub const TOOL_PROMPT_TOKENS_MAX: u64 = 1_024;
 /// for gpt-oss, 30 for Llama. What it adds to each message is covered by the JSON around that message.
 pub const TEMPLATE_TOKENS_MAX: u64 = 128;
 
-/// A chat request that is well formed and whose cost can be bounded.
+/// A request that is well formed and whose cost can be bounded.
 pub struct ClientRequest {
     surface: Surface,
     body: Bytes,
     pub facts: Facts,
     headers: RequestHeaders,
-    request: AnyRequest,
+    request: ParsedRequest,
 }
 
 impl ClientRequest {
@@ -49,7 +52,7 @@ impl ClientRequest {
     /// messages that have no price. [`Self::unpriced`] refuses the fields that change the cost.
     pub fn parse(surface: Surface, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
-        let (facts, request) = AnyRequest::read(surface, text)?;
+        let (facts, request) = ParsedRequest::read(surface, text)?;
         Ok(Self { surface, body, facts, headers: RequestHeaders::default(), request })
     }
 
@@ -72,6 +75,19 @@ impl ClientRequest {
         self.surface
     }
 
+    /// The API of upstreams that it needs.
+    pub const fn api(&self) -> Api {
+        self.surface.api()
+    }
+
+    /// How its answer is read.
+    pub const fn answer_reader(&self) -> AnswerReader {
+        match &self.request {
+            ParsedRequest::Chat(_) => AnswerReader::Chat(self.surface),
+            ParsedRequest::Embeddings(request) => AnswerReader::Embeddings(self.surface, request.expected),
+        }
+    }
+
     /// The body as received; empty after [`Self::drop_unneeded_body`] has dropped it.
     pub const fn body(&self) -> &Bytes {
         &self.body
@@ -79,7 +95,10 @@ impl ClientRequest {
 
     /// What the response repeats of the request, in the form of its surface. It is short, and empty on most surfaces.
     pub fn echo(&self) -> Bytes {
-        self.request.echo()
+        match &self.request {
+            ParsedRequest::Chat(request) => request.echo(),
+            ParsedRequest::Embeddings(_) => Bytes::new(),
+        }
     }
 
     /// Drops the received body if everything needed was read from it. After that [`Self::body`] is empty, and
@@ -91,9 +110,13 @@ impl ClientRequest {
     }
 
     /// Upper bound of the prompt's tokens: a token is at least one byte of the body. Each image counts as
-    /// [`IMAGE_TOKENS_MAX`] instead of its base64, and templates and tool prompts are added. A target's `system_prefix`
-    /// is not included: add its bytes. With documents it bounds only the rest; see [`Self::has_documents`].
+    /// [`IMAGE_TOKENS_MAX`] instead of its base64, and templates and tool prompts are added. Of embeddings, token ids count
+    /// as what they are. A target's `system_prefix` is not included: add its bytes. With documents it bounds only the rest;
+    /// see [`Self::has_documents`].
     pub fn input_tokens_bound(&self) -> u64 {
+        if let ParsedRequest::Embeddings(request) = &self.request {
+            return request.input_tokens_bound;
+        }
         let Images { count, base64_bytes } = self.facts.images;
         let bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
         let tool_prompt = if self.facts.has_tools { TOOL_PROMPT_TOKENS_MAX } else { 0 };
@@ -111,6 +134,15 @@ impl ClientRequest {
         self.facts.documents.count > 0
     }
 
+    /// Estimate of the prompt's tokens, should the provider report none: a quarter of its bytes, of which there are
+    /// `prompt_bytes` at most, or the number of token ids.
+    pub const fn input_tokens_estimate(&self, prompt_bytes: u64) -> u64 {
+        match &self.request {
+            ParsedRequest::Chat(_) => prompt_bytes.div_ceil(4),
+            ParsedRequest::Embeddings(request) => request.input_tokens_estimate,
+        }
+    }
+
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
     /// other models, searches, input from elsewhere, other caps.
     /// Headers count where they go on.
@@ -123,7 +155,7 @@ impl ClientRequest {
 
     /// Writes the bodies for targets.
     pub const fn upstream_bodies(&self) -> UpstreamBodies<'_> {
-        UpstreamBodies { request: self, chat: OnceCell::new() }
+        UpstreamBodies { request: self, chat: OnceCell::new(), embeddings: OnceCell::new() }
     }
 
     /// The body for one target; see [`UpstreamBodies::body`].
@@ -137,10 +169,11 @@ pub struct UpstreamBodies<'a> {
     request: &'a ClientRequest,
     /// In the hub's form, with the features that it uses.
     chat: OnceCell<Result<(Cow<'a, ChatRequest>, FeatureSet), Refusal>>,
+    embeddings: OnceCell<Result<EmbeddingsRequest, Refusal>>,
 }
 
 impl UpstreamBodies<'_> {
-    /// The body for one target. From the OpenAI surface to an OpenAI-compatible target, the client's bytes are edited
+    /// The chat body for one target. From the OpenAI surface to an OpenAI-compatible target, the client's bytes are edited
     /// in place; every other pair is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
     /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
     /// module lists the fields that it drops on purpose.
@@ -149,6 +182,7 @@ impl UpstreamBodies<'_> {
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
             return Err(refusal.clone());
         }
+        let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
                 openai::edited_body(body, places, facts, target)
@@ -173,6 +207,32 @@ impl UpstreamBodies<'_> {
             }
         }
     }
+
+    /// The body of a request for embeddings, likewise. Errors: also `INVALID_REQUEST` if the target's provider has none.
+    pub fn embeddings_body(&self, kind: ProviderKind, target: &EmbeddingsTarget<'_>) -> Result<Bytes, Refusal> {
+        let ClientRequest { surface, body, request, facts, .. } = self.request;
+        let ParsedRequest::Embeddings(request) = request else { return Err(of_another_api()) };
+        if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
+            return Err(refusal.clone());
+        }
+        let api =
+            upstreams::for_model(kind, target.model).embeddings.as_ref().ok_or_else(|| no_embeddings(&facts.model))?;
+        if let Some(SharedDialect::OpenAi) = shortcut(*surface, kind) {
+            return Ok(openai::renamed_body(body, &request.model, target.model));
+        }
+        let translated = self.embeddings.get_or_init(|| request.embeddings(body));
+        (api.request_body)(translated.as_ref().map_err(Clone::clone)?, target.model)
+    }
+}
+
+/// The refusal of embeddings of a model whose providers have none.
+pub fn no_embeddings(model: &str) -> Refusal {
+    Refusal::invalid("model", format!("the providers of {:.100} have no embeddings", model))
+}
+
+/// The plan asks for the body of a request by what the request is, so that nobody gets this.
+fn of_another_api() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "the request is of another API")
 }
 
 /// The refusal of a field by the name that the client has for it.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage, wire};
-use super::surfaces::AnyRequest;
+use super::surfaces::ParsedRequest;
 use super::*;
 
 fn stored(name: &str) -> Bytes {
@@ -288,7 +288,8 @@ fn the_signature_of_a_call_comes_back_with_its_call() {
     let whole = (Surface::Responses.spec().answer)(&[choice], &receipt(&usage, &metered));
     let whole: Value = serde_json::from_slice(&whole).unwrap();
     let input = json!({"model": MODEL, "input": whole["output"]});
-    let (_, request) = AnyRequest::read(Surface::Responses, &input.to_string()).unwrap();
+    let (_, request) = ParsedRequest::read(Surface::Responses, &input.to_string()).unwrap();
+    let ParsedRequest::Chat(request) = request else { panic!("a chat") };
     let chat = request.chat(b"").unwrap();
     let [message] = &*chat.messages else { panic!("one message") };
     let signatures = message.content.iter().map(|block| match block {

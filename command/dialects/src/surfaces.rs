@@ -1,8 +1,11 @@
-//! Surfaces: the APIs that clients speak. Each has a folder, and a line in the table below.
+//! Surfaces: the APIs that clients speak. Each has a folder, and a line in the table below: those for
+//! chat first, then the one for embeddings.
 //!
 //! A folder has a [`SurfaceSpec`], its row of the table; a [`SurfaceRequest`], the part of a body that it keeps; and a
 //! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes
 //! [`AnswerChoice`]s and [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
+//!
+//! Embeddings have neither choices nor streams: their request and their answer have types of their own.
 
 mod errors;
 mod unsupported;
@@ -17,6 +20,7 @@ use openapi::{Answer, Operation, Shape};
 use serde_json::Value;
 
 use super::Receipt;
+use super::api::Api;
 use super::chat::{AnswerChoice, ChatRequest, Feature};
 use super::delta::Delta;
 use super::facts::{Facts, Unpriced};
@@ -28,42 +32,76 @@ pub use openai::WORDING as MODELS_WORDING;
 pub use unsupported::{Unsupported, below_version};
 
 macro_rules! surfaces {
-    ($($folder:ident => $surface:ident,)+) => {
+    (
+        $($folder:ident => $surface:ident,)+;
+        $embeddings_folder:ident => $embeddings:ident,
+    ) => {
         $(pub(crate) mod $folder;)+
+        pub(crate) mod $embeddings_folder;
 
         /// An API that clients speak.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Surface {
             $($surface,)+
+            $embeddings,
         }
 
         impl Surface {
-            pub const ALL: &[Self] = &[$(Self::$surface),+];
+            pub const ALL: &[Self] = &[$(Self::$surface,)+ Self::$embeddings];
+
+            /// Those for chat.
+            pub const CHAT: &[Self] = &[$(Self::$surface),+];
 
             /// Its row of the table.
             pub const fn spec(self) -> &'static SurfaceSpec {
                 match self {
                     $(Self::$surface => &$folder::SURFACE,)+
+                    Self::$embeddings => &$embeddings_folder::SURFACE,
+                }
+            }
+
+            /// True if its clients can ask for a stream.
+            pub const fn can_stream(self) -> bool {
+                matches!(self.api(), Api::Chat)
+            }
+
+            /// The API of upstreams that its requests need.
+            pub const fn api(self) -> Api {
+                match self {
+                    $(Self::$surface => Api::Chat,)+
+                    Self::$embeddings => Api::Embeddings,
                 }
             }
         }
 
-        /// A parsed request of any surface.
-        pub enum AnyRequest {
-            $($surface($folder::Request),)+
+        /// A parsed request of any surface, by the API that it needs.
+        pub enum ParsedRequest {
+            Chat(AnyRequest),
+            Embeddings($embeddings_folder::Request),
         }
 
-        impl AnyRequest {
+        impl ParsedRequest {
             /// See [`SurfaceRequest::read`].
             pub fn read(surface: Surface, text: &str) -> Result<(Facts, Self), Refusal> {
                 match surface {
                     $(Surface::$surface => {
                         let (facts, request) = $folder::Request::read(text)?;
-                        Ok((facts, Self::$surface(request)))
+                        Ok((facts, Self::Chat(AnyRequest::$surface(request))))
                     })+
+                    Surface::$embeddings => {
+                        let (facts, request) = $embeddings_folder::Request::read(text)?;
+                        Ok((facts, Self::Embeddings(request)))
+                    }
                 }
             }
+        }
 
+        /// A parsed chat request of any surface.
+        pub enum AnyRequest {
+            $($surface($folder::Request),)+
+        }
+
+        impl AnyRequest {
             /// See [`SurfaceRequest::chat`].
             pub fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
                 match self {
@@ -89,12 +127,15 @@ macro_rules! surfaces {
         /// A stream writer of any surface.
         pub enum AnyStreamWriter {
             $($surface($folder::Writer),)+
+            /// Of a surface without streams.
+            Silent,
         }
 
         impl AnyStreamWriter {
             pub fn new(surface: Surface, head: &StreamHead<'_>) -> Self {
                 match surface {
                     $(Surface::$surface => Self::$surface($folder::Writer::new(head)),)+
+                    Surface::$embeddings => Self::Silent,
                 }
             }
 
@@ -102,6 +143,7 @@ macro_rules! surfaces {
             pub fn write(&mut self, delta: &Delta<'_>, out: &mut BytesMut) {
                 match self {
                     $(Self::$surface(writer) => writer.write(delta, out),)+
+                    Self::Silent => {}
                 }
             }
 
@@ -109,6 +151,7 @@ macro_rules! surfaces {
             pub fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
                 match self {
                     $(Self::$surface(writer) => writer.close(receipt, out),)+
+                    Self::Silent => {}
                 }
             }
 
@@ -116,6 +159,7 @@ macro_rules! surfaces {
             pub fn kept_bytes(&self) -> usize {
                 match self {
                     $(Self::$surface(writer) => writer.kept_bytes(),)+
+                    Self::Silent => 0,
                 }
             }
 
@@ -123,6 +167,7 @@ macro_rules! surfaces {
             pub fn bytes_to_come(&self) -> usize {
                 match self {
                     $(Self::$surface(writer) => writer.bytes_to_come(),)+
+                    Self::Silent => 0,
                 }
             }
 
@@ -130,6 +175,7 @@ macro_rules! surfaces {
             pub fn events(&self) -> u64 {
                 match self {
                     $(Self::$surface(writer) => writer.events(),)+
+                    Self::Silent => 0,
                 }
             }
 
@@ -137,6 +183,7 @@ macro_rules! surfaces {
             pub fn held_bytes(&self) -> usize {
                 match self {
                     $(Self::$surface(writer) => writer.held_bytes(),)+
+                    Self::Silent => 0,
                 }
             }
         }
@@ -149,6 +196,8 @@ surfaces! {
     anthropic => Anthropic,
     responses => Responses,
     completions => Completions,
+    ;
+    openai_embeddings => OpenAiEmbeddings,
 }
 
 /// Every field that changes the cost and that a provider's row can allow, each once.
@@ -178,7 +227,7 @@ pub struct SurfaceSpec {
     pub error_form: ErrorForm,
     /// True if a body is still needed after it was read.
     pub keeps_body: bool,
-    /// Writes a whole response.
+    /// Writes a whole response to a chat.
     pub answer: fn(&[AnswerChoice], &Receipt<'_>) -> Vec<u8>,
     /// The client's name for a feature; `None` if requests of this surface never have it.
     pub field_of: fn(Feature) -> Option<&'static str>,
@@ -223,7 +272,7 @@ impl Surface {
     }
 }
 
-/// A parsed request of a surface.
+/// A parsed chat request of a surface.
 pub trait SurfaceRequest: Sized {
     /// Reads a body. Errors: those of [`super::ClientRequest::parse`].
     fn read(text: &str) -> Result<(Facts, Self), Refusal>;

@@ -22,6 +22,15 @@ pub struct OutboundTarget<'a> {
     pub server: Option<Server>,
 }
 
+/// One target of a request for embeddings, as far as its body depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingsTarget<'a> {
+    /// The backend's name for the model.
+    pub model: &'a str,
+    /// Fields that the provider may be sent although they change the cost.
+    pub allowed_fields: &'a BTreeSet<String>,
+}
+
 /// The output cap as it is sent upstream. It is always sent, because it bounds the hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamCap {

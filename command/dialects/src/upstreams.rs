@@ -21,8 +21,11 @@ use events::refusal::Refusal;
 use http::{HeaderValue, Request};
 use secrets::Secret;
 
+use super::api::Api;
 use super::chat::{AnswerChoice, ChatRequest, Feature, Treatment};
 use super::delta::Delta;
+use super::embeddings::EmbeddingsRequest;
+use super::embeddings::vectors::IndexedVector;
 use super::framing::Event;
 use super::metered::ReportReader;
 use super::shared_dialect::SharedDialect;
@@ -150,6 +153,21 @@ pub struct Upstream {
     pub read_choices: fn(&str, &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault>,
     /// Reads a usage report into its token classes: all of them, and the input's alone.
     pub read_report: ReportReader,
+    /// Its API of embeddings; `None` if it has none.
+    pub embeddings: Option<EmbeddingsApi>,
+}
+
+/// An upstream's API of embeddings. Reports are read by [`Upstream::read_report`].
+#[derive(Clone, Copy)]
+pub struct EmbeddingsApi {
+    /// Added to the provider's `base_url`.
+    pub path: fn(&Invocation<'_>) -> Cow<'static, str>,
+    /// Writes the hub's request as a body, for the backend's name of the model. Errors: `INVALID_REQUEST` for a value that
+    /// the dialect cannot express.
+    pub request_body: fn(&EmbeddingsRequest, &str) -> Result<Bytes, Refusal>,
+    /// Finds the vectors of a response, at most [`INPUTS_MAX`](crate::embeddings::INPUTS_MAX), in any order and unchecked,
+    /// and reports its usage as final. Errors: not JSON of the dialect, an error in band, no vectors in it.
+    pub read_vectors: for<'a> fn(&'a str, &mut Metered) -> Result<Vec<IndexedVector<'a>>, UpstreamFault>,
 }
 
 /// The transport of an upstream.
@@ -208,6 +226,22 @@ impl Endpoint {
 }
 
 impl Upstream {
+    /// True if it has this API.
+    pub const fn has(&self, api: Api) -> bool {
+        match api {
+            Api::Chat => true,
+            Api::Embeddings => self.embeddings.is_some(),
+        }
+    }
+
+    /// The path of an API; `None` if it has none.
+    pub fn path(&self, api: Api, invocation: &Invocation<'_>) -> Option<Cow<'static, str>> {
+        Some(match api {
+            Api::Chat => (self.endpoint()?.path)(invocation),
+            Api::Embeddings => (self.embeddings.as_ref()?.path)(invocation),
+        })
+    }
+
     /// Its HTTP endpoint; `None` for an in-process upstream.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match &self.transport {

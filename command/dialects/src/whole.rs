@@ -1,14 +1,18 @@
-//! Whole responses: read in the upstream's dialect, rendered for the client's surface.
+//! Whole responses: read in the upstream's dialect, rendered for the client's surface. That is done at the end, once the
+//! money is settled; whatever can fail has been done by then.
 
 use bytes::Bytes;
 
 use super::chat::AnswerChoice;
+use super::embeddings::ExpectedVectors;
+use super::embeddings::vectors::Vectors;
 use super::passthrough::anthropic::AnthropicAnswer;
 use super::passthrough::openai::OpenAiAnswer;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
+use super::surfaces::openai_embeddings;
 use super::upstreams::{self, ProviderKind};
-use super::{Metered, Receipt, Surface, UpstreamFault};
+use super::{Metered, Receipt, Surface, UpstreamFault, json};
 
 /// A whole response that was read and measured, but not sent yet.
 pub struct WholeAnswer {
@@ -24,6 +28,30 @@ enum AnswerContent {
         choices: Vec<AnswerChoice>,
         surface: Surface,
     },
+    /// `data` as it is written for the client.
+    Embeddings(Vec<u8>),
+}
+
+/// How the answer to a request is read.
+#[derive(Clone, Copy, Debug)]
+pub enum AnswerReader {
+    Chat(Surface),
+    Embeddings(Surface, ExpectedVectors),
+}
+
+impl AnswerReader {
+    /// True if reading takes so long for each byte that a worker should not do it: every number of a vector is checked.
+    pub const fn is_slow(self) -> bool {
+        matches!(self, Self::Embeddings(..))
+    }
+
+    /// See [`read_whole`]. Embeddings must also be those that were asked for.
+    pub fn read(self, kind: ProviderKind, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
+        match self {
+            Self::Chat(surface) => read_whole(kind, surface, body),
+            Self::Embeddings(surface, expected) => read_embeddings(kind, surface, &expected, &body),
+        }
+    }
 }
 
 /// A body that is not a valid response, and the usage that it reports nevertheless.
@@ -47,6 +75,41 @@ pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<W
         }
         Err(fault) => Err(FailedAnswer { fault, metered: Box::new(metered) }),
     }
+}
+
+fn read_embeddings(
+    kind: ProviderKind,
+    surface: Surface,
+    expected: &ExpectedVectors,
+    body: &Bytes,
+) -> Result<WholeAnswer, FailedAnswer> {
+    let mut metered = Metered::default();
+    let content = embeddings(kind, surface, expected, body, &mut metered);
+    metered.read_reports(upstreams::of(kind).read_report);
+    metered.all_is_input();
+    match content {
+        Ok(content) => Ok(WholeAnswer { metered, content }),
+        Err(fault) => Err(FailedAnswer { fault, metered: Box::new(metered) }),
+    }
+}
+
+fn embeddings(
+    kind: ProviderKind,
+    surface: Surface,
+    expected: &ExpectedVectors,
+    body: &Bytes,
+    metered: &mut Metered,
+) -> Result<AnswerContent, UpstreamFault> {
+    let api = upstreams::of(kind).embeddings.as_ref().ok_or(UpstreamFault::Malformed("no embeddings"))?;
+    // DeepSeek's blank lines, which keep a connection alive, may come before any JSON.
+    let body = body.slice_ref(body.trim_ascii());
+    let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
+    let vectors = Vectors::check(&(api.read_vectors)(text, metered)?, expected)?;
+    if shortcut(surface, kind) == Some(SharedDialect::OpenAi) && vectors.are_in(expected.encoding) {
+        let members = json::known_members(text).collect::<Result<Vec<_>, _>>()?;
+        return Ok(AnswerContent::OpenAi(OpenAiAnswer::renaming(body.clone(), &members)));
+    }
+    Ok(AnswerContent::Embeddings(openai_embeddings::data(&vectors, expected.encoding)?))
 }
 
 fn read(
@@ -73,6 +136,7 @@ impl WholeAnswer {
             AnswerContent::OpenAi(answer) => answer.render(receipt.frontend_model),
             AnswerContent::Anthropic(answer) => answer.render(receipt.frontend_model),
             AnswerContent::Choices { choices, surface } => (surface.spec().answer)(choices, receipt),
+            AnswerContent::Embeddings(data) => openai_embeddings::answer(data, receipt),
         };
         out.push(b'\n');
         out.into()

@@ -39,13 +39,17 @@ pub async fn admit(
     let mut tokenizers = plan.tokenizers();
     // Twice at most: the second attempt has no tokenizers left, so it does not ask again.
     loop {
-        let if_short = if tokenizers.is_empty() { IfShort::Shrink(plan.shrinking(request)) } else { IfShort::AskAgain };
+        let if_short = match plan.shrinking(request) {
+            _ if !tokenizers.is_empty() => IfShort::AskAgain,
+            Some(shrinking) => IfShort::Shrink(shrinking),
+            None => IfShort::Refuse,
+        };
         let body_sha256 = hex::lower(admission_request.body_sha256.as_ref());
         let key = admission_request.key(&body_sha256);
         let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
         match gateway.log.admit(admission, key).await.map_err(failed)? {
             Admitted::Hold(hold) => return Ok(hold),
-            Admitted::Refused(refusal) => return Err(with_affordable_cap(refusal, request.facts.output_cap.field)),
+            Admitted::Refused(refusal) => return Err(with_affordable_cap(refusal, request)),
             // Some money is left, but too little for the byte count: counting the tokens may show that it is enough.
             Admitted::Short => {
                 let tokenizers = std::mem::take(&mut tokenizers);
@@ -58,9 +62,10 @@ pub async fn admit(
 }
 
 /// Adds the affordable cap to the message, under the client's own name for the field: many programs show the message alone.
-fn with_affordable_cap(mut refusal: Refusal, cap_field: &str) -> Refusal {
-    if let Some(cap) = refusal.details.get("affordable_max_output_tokens").and_then(Value::as_u64) {
-        refusal.message.push_str(&format!("; with a {cap_field} of {cap} or less it would fit"));
+fn with_affordable_cap(mut refusal: Refusal, request: &ClientRequest) -> Refusal {
+    let affordable = refusal.details.get("affordable_max_output_tokens").and_then(Value::as_u64);
+    if let (Some(requested), Some(cap)) = (request.facts.output_cap, affordable) {
+        refusal.message.push_str(&format!("; with a {} of {cap} or less it would fit", requested.field));
     }
     refusal
 }
@@ -84,7 +89,7 @@ impl AdmissionRequest<'_> {
             model: request.facts.model.clone(),
             dialect: request.surface().spec().name.to_owned(),
             streamed: request.facts.streamed,
-            max_output_tokens: plan.output_cap.tokens(),
+            max_output_tokens: plan.output_tokens_max(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
             body_sha256,

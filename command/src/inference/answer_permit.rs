@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use events::ids::TenantId;
 use tokio::time::Instant;
 
 use super::failure::{CallFailure, Cause};
@@ -39,6 +40,11 @@ impl AnswerPermit {
 
     pub(super) const fn new(permit: BodyPermit, deadline: Instant, wait_left: Duration) -> Self {
         Self { permit, deadline, wait_left }
+    }
+
+    /// The tenant whose answer it is.
+    pub const fn tenant(&self) -> Option<TenantId> {
+        self.permit.tenant()
     }
 
     /// Grows the permit to `bytes` in all, and waits for memory if there is none.

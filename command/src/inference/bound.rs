@@ -16,14 +16,14 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The bound over all targets; `input_tokens` gives each target's bound of the prompt. `None` if money cannot count it.
+    /// The bound over all targets; without a cap the request has no output. `input_tokens` gives each target's bound of the prompt. `None` if money cannot count it.
     pub fn over(
         targets: &[PlannedTarget],
         input_tokens: impl Fn(&PlannedTarget) -> u64,
-        cap: OutputCap,
+        cap: Option<OutputCap>,
         choices: u64,
     ) -> Option<Self> {
-        let output_tokens = cap.tokens().checked_mul(choices)?;
+        let output_tokens = cap.map_or(0, OutputCap::tokens).checked_mul(choices)?;
         let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::default() };
         targets.iter().try_fold(nothing, |bound, target| {
             let input_tokens = input_tokens(target);

@@ -125,17 +125,15 @@ async fn send(
         let token = exchanged(gateway, exchange, &credentials.provider, key, running.owner(), first_until).await;
         credentials.exchange(token.map_err(|error| CallFailure::of(Cause::NoToken(error)))?);
     }
-    let upstream = Outgoing {
-        endpoint,
-        framing: target.upstream().framing,
-        invocation: Invocation {
-            model: &target.backend.model,
-            streamed: running.streamed,
-            api_version: credentials.provider.api_version.as_deref(),
-            region: credentials.provider.region.as_deref(),
-        },
-        forwarded: &running.forwarded_headers,
+    let invocation = Invocation {
+        model: &target.backend.model,
+        streamed: running.streamed,
+        api_version: credentials.provider.api_version.as_deref(),
+        region: credentials.provider.region.as_deref(),
     };
+    let path = target.upstream().path(running.api, &invocation).ok_or(CallFailure::of(Cause::Untranslatable))?;
+    let framing = target.upstream().framing;
+    let upstream = Outgoing { endpoint, path: &path, framing, invocation, forwarded: &running.forwarded_headers };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
     let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
@@ -154,6 +152,8 @@ async fn send(
 /// The parts of an HTTP request that depend on the upstream.
 pub struct Outgoing<'a> {
     pub endpoint: &'a Endpoint,
+    /// The path of the API that is called, after the provider's `base_url`.
+    pub path: &'a str,
     pub framing: Framing,
     pub invocation: Invocation<'a>,
     /// Headers of the client, whose dialect is the endpoint's.
@@ -170,11 +170,10 @@ impl Outgoing<'_> {
         trace: TraceHeaders,
         now: DateTime<Utc>,
     ) -> Option<Request<Bytes>> {
-        let Self { endpoint, framing, invocation, forwarded } = self;
+        let Self { endpoint, path, framing, invocation, forwarded } = self;
         let Credentials { provider, secret, .. } = credentials;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
-        let path = (endpoint.path)(invocation);
-        let mut request = Request::post([base_url, &path].concat()).body(body).ok()?;
+        let mut request = Request::post([base_url, path].concat()).body(body).ok()?;
         let headers = request.headers_mut();
         for (name, value) in &provider.headers {
             headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);

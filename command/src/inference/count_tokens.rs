@@ -140,15 +140,17 @@ impl Counting<'_> {
         id: RequestId,
         caller: &Caller,
     ) -> Result<(u16, HeaderMap, Bytes), CallFailure> {
+        let invocation = Invocation {
+            model: &self.backend,
+            streamed: false,
+            api_version: credentials.provider.api_version.as_deref(),
+            region: credentials.provider.region.as_deref(),
+        };
         let outgoing = Outgoing {
             endpoint: &self.endpoint,
+            path: &(self.endpoint.path)(&invocation),
             framing: Framing::Sse,
-            invocation: Invocation {
-                model: &self.backend,
-                streamed: false,
-                api_version: credentials.provider.api_version.as_deref(),
-                region: credentials.provider.region.as_deref(),
-            },
+            invocation,
             forwarded: self.headers.forwarded(),
         };
         let trace = TraceHeaders { parent: None, state: None };

@@ -1,6 +1,7 @@
 //! The description of the request path in `/openapi.json`.
 
-use dialects::surfaces::{SurfaceSpec, TokenCounting};
+use dialects::Surface;
+use dialects::surfaces::TokenCounting;
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
 use openapi::schema::{self, Shape};
@@ -25,7 +26,7 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::UpstreamTimeout,
 ];
 
-fn inference(id: &str, summary: &str) -> Operation {
+fn operation(id: &str, summary: &str) -> Operation {
     let meaning = "1 to 255 visible ASCII characters. A retry with the same key and body is refused while the request is \
                    being answered, and after it was charged";
     Operation::new(id, "Inference", summary)
@@ -39,12 +40,22 @@ fn backend() -> Shape {
 }
 
 fn answer(shape: Shape) -> Answer {
-    Answer::json("The answer, or its events", shape)
-        .or(EVENTS, schema::event())
+    with_headers(Answer::json("The answer, or its events", shape).or(EVENTS, schema::event())).with_header((
+        "x-ledgerway-max-output-tokens",
+        schema::count,
+        "The output cap, if budgets lowered it",
+    ))
+}
+
+fn whole_answer(shape: Shape) -> Answer {
+    with_headers(Answer::json("The answer", shape))
+}
+
+fn with_headers(answer: Answer) -> Answer {
+    answer
         .recorded()
         .limited()
         .with_header(("x-ledgerway-backend", backend, "The target that served the request: `provider/model`"))
-        .with_header(("x-ledgerway-max-output-tokens", schema::count, "The output cap, if budgets lowered it"))
         .with_header(("x-ledgerway-cost-usd", schema::money, "The amount charged; absent on streams"))
 }
 
@@ -62,6 +73,8 @@ pub fn token_counting(counting: &TokenCounting) -> Operation {
     ]))
 }
 
-pub fn chat(surface: &SurfaceSpec, id: &str) -> Operation {
-    (surface.describe)(inference(id, surface.summary), answer)
+pub fn inference(surface: Surface, id: &str) -> Operation {
+    let spec = surface.spec();
+    let answer = if surface.can_stream() { answer } else { whole_answer };
+    (spec.describe)(operation(id, spec.summary), answer)
 }

@@ -166,7 +166,7 @@ async fn call_target(
             begin_stream(gateway, request, target, body, request_id, &mut running).await
         } else {
             let (begins, has_begun) = oneshot::channel();
-            let mut call = pin!(whole::call_whole(gateway, request.surface(), target, body, running, begins));
+            let mut call = pin!(whole::call_whole(gateway, request.answer_reader(), target, body, running, begins));
             let answer;
             (running, answer) = tokio::select! {
                 biased;
@@ -184,7 +184,7 @@ async fn call_target(
             Err(failure) => failure,
         };
         log_failure(&failure, target, request_id, &running);
-        if failure.is_timeout() && running.is_out_of_time() || failure.is_out_of_memory() {
+        if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
             // The upstream did not fail: what it did for this request is unknown, and not free.
             return (running, Err(failure));
         }

@@ -43,6 +43,8 @@ pub enum Cause {
     Fault(UpstreamFault),
     /// The gateway has no memory for the answer.
     NoMemory(BoundOf),
+    /// The gateway could not read the answer, a large one.
+    NotRead(LargeBodyError),
     /// The gateway could not write the request's body for the target; `charge` says what that means for the bill.
     NotWritten {
         error: LargeBodyError,
@@ -102,6 +104,7 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
             Cause::Fault(UpstreamFault::TooLarge) => "too_large",
             Cause::NoMemory(_) => "no_memory",
+            Cause::NotRead(_) => "not_read",
             Cause::NotWritten { .. } => "not_written",
         }
     }
@@ -110,14 +113,14 @@ impl CallFailure {
         matches!(self.cause, Cause::Timeout)
     }
 
-    /// True if the upstream answered and the gateway had no memory for the answer.
-    pub const fn is_out_of_memory(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_))
+    /// True if the upstream answered, and the gateway had no memory for the answer or no turn to read it.
+    pub const fn is_lost_here(&self) -> bool {
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_))
     }
 
     /// True if the gateway failed, and not the upstream: no other target is called.
     pub const fn is_of_gateway(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotWritten { .. })
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::NotWritten { .. })
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -209,6 +212,7 @@ impl CallFailure {
                 "the upstream failed to answer"
             }
             Cause::NoMemory(_) => "the gateway has no memory for the answer",
+            Cause::NotRead(_) => "the gateway could not read the answer",
             Cause::NotWritten { .. } => "the gateway could not write the request's body",
         }
     }
@@ -243,6 +247,7 @@ impl CallFailure {
         }
         let mut refusal = match &self.cause {
             Cause::NotWritten { error, charge } => return error.refusal(charge),
+            Cause::NotRead(error) => return error.refusal("the upstream's work may be charged"),
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
             Cause::Refused(UpstreamRefusal {

@@ -1,4 +1,4 @@
-//! Work on large request bodies, on threads of their own, because the other requests of the worker would wait. One body for
+//! Work on large bodies of requests and answers, on threads of their own, because the other requests of the worker would wait. One body for
 //! each core at a time, and of one tenant at most half of them, rounded up: however much one tenant sends, another waits
 //! behind at most that many of its bodies, not behind all.
 
@@ -37,12 +37,11 @@ impl LargeBodyError {
         match self {
             Self::Busy(bound) => {
                 let whose = bound.of_whom();
-                let message =
-                    format!("too many large request bodies{whose} wait for their turn, and {charge}: try again");
+                let message = format!("too many large bodies{whose} wait for their turn, and {charge}: try again");
                 Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).try_again()
             }
             Self::Lost => {
-                let message = format!("the gateway failed to process the request's body, and {charge}: try again");
+                let message = format!("the gateway failed to process a large body, and {charge}: try again");
                 Refusal::new(ErrorCode::Internal, message)
             }
         }
@@ -84,17 +83,29 @@ impl LargeBodies {
         memory: &Arc<BodyPermit>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> BoxFuture<'static, Result<T, LargeBodyError>> {
-        let tenant = memory.tenant();
+        let (tenant, memory) = (memory.tenant(), Arc::clone(memory));
+        self.run_until(Instant::now() + WAIT_MAX, tenant, move || {
+            let _held = memory;
+            work()
+        })
+    }
+
+    /// As [`Self::run`], for a tenant, whose turn must come before `until`. The work itself holds what is to count as held
+    /// until it is done.
+    pub fn run_until<T: Send + 'static>(
+        &self,
+        until: Instant,
+        tenant: Option<TenantId>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, LargeBodyError>> {
         let (turns_of_tenant, turns) = (self.turns_of(tenant), Arc::clone(&self.turns));
-        let memory = Arc::clone(memory);
         Box::pin(async move {
             // In this order, so that a tenant waits for the shared turns with no more bodies than it may have there.
-            let until = Instant::now() + WAIT_MAX;
             let bound = tenant.map_or(BoundOf::Process, |_| BoundOf::Tenant);
             let own = acquire(turns_of_tenant, until).await.ok_or(LargeBodyError::Busy(bound))?;
             let shared = acquire(turns, until).await.ok_or(LargeBodyError::Busy(BoundOf::Process))?;
             let working = spawn_blocking(move || {
-                let _held = (own, shared, memory);
+                let _held = (own, shared);
                 work()
             });
             working.await.map_err(|_| LargeBodyError::Lost)

@@ -44,9 +44,9 @@ pub struct Meter {
 impl Meter {
     pub fn new(plan: &Plan, choices: u64, unknown_usage: UnknownUsage) -> Self {
         Self {
-            input_tokens_counted: plan.prompt_bytes.div_ceil(4).min(plan.bound.input_tokens),
+            input_tokens_counted: plan.prompt_tokens_estimate.min(plan.bound.input_tokens),
             input_tokens_bound: plan.bound.input_tokens,
-            output_tokens_bound: plan.output_cap.tokens().saturating_mul(choices),
+            output_tokens_bound: plan.output_tokens_max().saturating_mul(choices),
             unknown_usage,
         }
     }
@@ -89,7 +89,7 @@ impl Meter {
         }
     }
 
-    /// Estimates ⌈bytes / 4⌉ tokens per class, never above the bounds of the hold.
+    /// Estimates ⌈bytes / 4⌉ tokens per class of the output, never above the bounds of the hold.
     fn counted(&self, metered: &Metered) -> TokenClasses {
         let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
         let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);

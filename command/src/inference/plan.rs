@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, OutboundTarget, ProviderKind, RequestedCap};
+use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, no_embeddings, upstreams};
 use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
@@ -26,9 +26,12 @@ pub struct Plan {
     pub targets: Vec<PlannedTarget>,
     model: Arc<Model>,
     model_version: u64,
-    pub output_cap: OutputCap,
+    /// `None` if the request has no output.
+    pub output_cap: Option<OutputCap>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
     pub prompt_bytes: u64,
+    /// The estimate of the prompt's tokens, used if none are reported.
+    pub prompt_tokens_estimate: u64,
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<CostLine>,
@@ -55,7 +58,9 @@ pub fn plan(
     if !caller.allows_model(&request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
-    let prefix_bytes = model.value.system_prefix.as_ref().map_or(0, String::len) as u64;
+    // Only a prompt with an output has a system message.
+    let prefix = model.value.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some());
+    let prefix_bytes = prefix.map_or(0, String::len) as u64;
     let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
     let choices = request.facts.choices;
     let targets = &model.value.targets;
@@ -63,7 +68,7 @@ pub fn plan(
     let features = Features {
         request: Some(request_id),
         input_tokens: prompt_bytes,
-        output_tokens: request.facts.output_cap.tokens.map(|tokens| tokens.saturating_mul(choices)),
+        output_tokens: requested_output_tokens(request).map(|tokens| tokens.saturating_mul(choices)),
     };
     let order = choose(model.value.strategy, considered.iter().map(EvaluatedTarget::candidate), &features);
     let order_in_words = order.explained(|at, f| match targets.get(at) {
@@ -97,6 +102,7 @@ pub fn plan(
         model_version: model.version,
         output_cap,
         prompt_bytes,
+        prompt_tokens_estimate: request.input_tokens_estimate(prompt_bytes),
         bound,
         excluded,
     })
@@ -105,7 +111,15 @@ pub fn plan(
 impl Plan {
     /// The most tokens that the request can consume at any of its targets.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
-        self.bound.input_tokens.saturating_add(self.output_cap.tokens().saturating_mul(choices))
+        self.bound.input_tokens.saturating_add(self.output_tokens_max().saturating_mul(choices))
+    }
+
+    /// The most tokens that each choice can have.
+    pub const fn output_tokens_max(&self) -> u64 {
+        match self.output_cap {
+            Some(cap) => cap.tokens(),
+            None => 0,
+        }
     }
 
     /// The versions of everything that the plan is based on; the ledger adds the budgets.
@@ -121,17 +135,17 @@ impl Plan {
         }
     }
 
-    /// The bounds within which the ledger may lower the output cap.
-    pub fn shrinking(&self, request: &ClientRequest) -> Shrinking {
+    /// The bounds within which the ledger may lower the output cap; `None` if there is none.
+    pub fn shrinking(&self, request: &ClientRequest) -> Option<Shrinking> {
+        let requested = request.facts.output_cap?;
         let tokens_min = request.facts.output_tokens_needed.saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Shrinking { line: self.bound.line, resent: self.resent(request), tokens_min }
+        Some(Shrinking { line: self.bound.line, resent: self.resent(requested), tokens_min })
     }
 
     /// The cost of the request if the client sent it again with a lower cap: targets that did not accept the higher one
     /// could serve it then, and a body that names a cap for the first time is longer.
-    fn resent(&self, request: &ClientRequest) -> Option<CostLine> {
+    fn resent(&self, RequestedCap { field, tokens }: RequestedCap) -> Option<CostLine> {
         let line = self.bound.line.above(self.excluded?);
-        let RequestedCap { field, tokens } = request.facts.output_cap;
         let naming = if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES };
         line.with_more_input(naming)
     }
@@ -157,7 +171,7 @@ impl Plan {
 
     /// Lowers the output cap to the one that the ledger admitted.
     pub const fn lower_cap(&mut self, cap: LoweredCap) {
-        self.output_cap = OutputCap::Lowered(cap);
+        self.output_cap = Some(OutputCap::Lowered(cap));
     }
 
     /// Drops the targets at the front whose dialect cannot express the request, and returns the body for the first one whose
@@ -167,7 +181,7 @@ impl Plan {
     pub fn first_body(&mut self, request: &ClientRequest) -> Result<Bytes, Refusal> {
         let mut refused = None;
         let written = request.upstream_bodies();
-        let bodies = self.targets.iter().map(|target| written.body(target.kind, &self.outbound(target)));
+        let bodies = self.targets.iter().map(|target| self.written(&written, target));
         for (at, body) in bodies.enumerate() {
             match body {
                 Ok(body) => {
@@ -182,11 +196,14 @@ impl Plan {
 
     /// The body for a target.
     pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
-        request.upstream_body(target.kind, &self.outbound(target))
+        self.written(&request.upstream_bodies(), target)
     }
 
-    fn outbound<'a>(&'a self, target: &'a PlannedTarget) -> OutboundTarget<'a> {
-        target.outbound(self.output_cap, self.model.system_prefix.as_deref())
+    fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<Bytes, Refusal> {
+        match self.output_cap {
+            Some(cap) => bodies.body(target.kind, &target.outbound(cap, self.model.system_prefix.as_deref())),
+            None => bodies.embeddings_body(target.kind, &target.of_embeddings()),
+        }
     }
 }
 
@@ -210,8 +227,11 @@ fn evaluate<'a>(
 ) -> EvaluatedTarget<'a> {
     let mut considered = tables.evaluate(caller.chain.tenant, target, now);
     if let Some(offer) = considered.offer {
-        considered.left_out = if ProviderKind::named(&offer.provider.kind).is_none() {
+        let kind = ProviderKind::named(&offer.provider.kind);
+        considered.left_out = if kind.is_none() {
             Some(LeftOut::KindUnknown)
+        } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
+            Some(LeftOut::NoSuchApi)
         } else if unpriced_at(request, offer).is_some() {
             // Nobody vouches for the cost of this field.
             Some(LeftOut::FieldNotAllowed)
@@ -220,7 +240,7 @@ fn evaluate<'a>(
         } else {
             // The client's own cap is kept; a default is lowered to the target's.
             let above =
-                request.facts.output_cap.tokens.zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
+                requested_output_tokens(request).zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
             above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
         };
     }
@@ -238,13 +258,18 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
         return kind_unknown();
     }
     let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
-    if let Some(widest) = order.left_out().filter_map(|(_, why)| maximum(why)).max() {
-        return request.facts.output_cap.refuse(format!("must be at most {widest} for this model"));
+    let widest = order.left_out().filter_map(|(_, why)| maximum(why)).max();
+    if let (Some(widest), Some(cap)) = (widest, request.facts.output_cap) {
+        return cap.refuse(format!("must be at most {widest} for this model"));
     }
-    let offers = order.left_out().filter_map(|(at, _)| considered.get(at)?.offer);
+    let can_serve = |why: LeftOut| why != LeftOut::NoSuchApi;
+    let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
     if let Some(refused) = refused {
         return refused.clone();
+    }
+    if order.left_out().any(|(_, why)| why == LeftOut::NoSuchApi) {
+        return no_embeddings(&request.facts.model);
     }
     match order.left_out().any(|(_, why)| why == LeftOut::ContextUnknown) {
         true => context_unknown(&request.facts.model),
@@ -252,15 +277,26 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     }
 }
 
-/// The client's cap if it gave one, otherwise the default of the first target that has one.
-fn output_cap<'a>(request: &ClientRequest, mut tried: impl Iterator<Item = &'a Target>) -> Result<OutputCap, Refusal> {
-    let requested = request.facts.output_cap;
+/// The client's own cap; `None` if it gave none.
+fn requested_output_tokens(request: &ClientRequest) -> Option<u64> {
+    request.facts.output_cap?.tokens
+}
+
+/// The client's cap if it gave one, otherwise the default of the first target that has one; `None` if the request has no
+/// output.
+fn output_cap<'a>(
+    request: &ClientRequest,
+    mut tried: impl Iterator<Item = &'a Target>,
+) -> Result<Option<OutputCap>, Refusal> {
+    let Some(requested) = request.facts.output_cap else { return Ok(None) };
     if let Some(tokens) = requested.tokens {
-        return Ok(OutputCap::Requested(tokens));
+        return Ok(Some(OutputCap::Requested(tokens)));
     }
     let default = tried.find_map(|target| target.default_max_output_tokens.or(target.max_output_tokens));
     let default = default.map(OutputCap::Bounded);
-    default.ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
+    default
+        .map(Some)
+        .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
 }
 
 /// The refusal of a model that the key may not use.
@@ -291,5 +327,6 @@ fn kind_unknown() -> Refusal {
 }
 
 fn beyond_counting(request: &ClientRequest) -> Refusal {
-    request.facts.output_cap.refuse("the cost of this request is beyond what money can count")
+    let field = request.facts.output_cap.map_or("", |cap| cap.field);
+    Refusal::invalid(field, "the cost of this request is beyond what money can count")
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
-use dialects::{ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
+use dialects::{Api, ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
@@ -93,6 +93,8 @@ pub struct Running {
     /// When the request must have ended: before its hold expires.
     pub deadline: tokio::time::Instant,
     meter: Meter,
+    /// The API of upstreams that it needs.
+    pub api: Api,
     /// True if the client asked for a stream.
     pub streamed: bool,
     /// The client's headers that go on to the target of the call that is under way.
@@ -133,6 +135,7 @@ impl Running {
             started: now,
             deadline: tokio::time::Instant::now() + gateway.deadline(),
             meter: Meter::new(plan, request.facts.choices, gateway.log.unknown_usage()),
+            api: request.api(),
             streamed: request.facts.streamed,
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),

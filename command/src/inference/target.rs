@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dialects::upstreams::{self, Upstream};
-use dialects::{OutboundTarget, ProviderKind, Server, UpstreamCap};
+use dialects::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Rates;
@@ -52,6 +52,11 @@ impl PlannedTarget {
 
     pub fn upstream(&self) -> &'static Upstream {
         upstreams::of(self.kind)
+    }
+
+    /// What a dialect needs to write this target's body for embeddings.
+    pub fn of_embeddings(&self) -> EmbeddingsTarget<'_> {
+        EmbeddingsTarget { model: &self.backend.model, allowed_fields: &self.provider.allowed_fields }
     }
 
     /// What a dialect needs to write this target's body.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dialects::Metered;
+use dialects::{Metered, Surface};
 use events::event::admin::Model;
 use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
@@ -35,6 +35,8 @@ pub struct RequestTimeline {
     /// The call that is under way or has been answered.
     call: Option<Call>,
     trace: Trace,
+    /// The name of what it asks for.
+    operation: &'static str,
 }
 
 /// A call to an upstream.
@@ -46,7 +48,7 @@ struct Call {
 
 impl RequestTimeline {
     /// Begins the timeline of an authenticated request.
-    pub fn begin(gateway: &Gateway, id: RequestId, surface: &str, arrival: Option<&Arrival>) -> Self {
+    pub fn begin(gateway: &Gateway, id: RequestId, surface: Surface, arrival: Option<&Arrival>) -> Self {
         let now = Instant::now();
         let (at, authenticated_at) = arrival.map_or((now, now), |arrival| (arrival.at, arrival.authenticated_at));
         let client = arrival.and_then(|arrival| arrival.trace.clone());
@@ -57,13 +59,14 @@ impl RequestTimeline {
             own_time: Duration::ZERO,
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
+            operation: surface.api().as_str(),
         };
         timeline.end_stage_at(Stage::Authenticate, authenticated_at);
         if let Some(recording) = timeline.trace.recording() {
             let root = recording.root();
-            root.text("gen_ai.operation.name", "chat");
+            root.text("gen_ai.operation.name", timeline.operation);
             root.text("ledgerway.request_id", id.to_string());
-            root.text("ledgerway.surface", surface);
+            root.text("ledgerway.surface", surface.spec().name);
         }
         timeline
     }
@@ -73,7 +76,7 @@ impl RequestTimeline {
         if let Some(recording) = self.trace.recording() {
             let model = Model::bounded_name(model);
             let root = recording.root();
-            root.name = format!("chat {model}");
+            root.name = format!("{} {model}", self.operation);
             root.text("gen_ai.request.model", model);
         }
     }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialects::{FailedAnswer, Surface, WholeAnswer, read_whole};
+use dialects::{AnswerReader, FailedAnswer, WholeAnswer};
 use projections::figures::GaugeGuard;
 use tokio::sync::oneshot;
 use upstream::{Owner, Transmission};
 
 use super::answer_permit::AnswerPermit;
 use super::call::call;
-use super::failure::CallFailure;
+use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
+use super::large_bodies::LargeBodies;
 use super::running::Running;
 use super::target::PlannedTarget;
 
@@ -31,7 +32,7 @@ type CallOutcome = (Box<Running>, Result<HeldAnswer, CallFailure>);
 /// Makes the call that `running` has begun. `begins` is signalled when its answer begins.
 pub async fn call_whole(
     gateway: &Arc<Gateway>,
-    surface: Surface,
+    reader: AnswerReader,
     target: &Arc<PlannedTarget>,
     body: Bytes,
     mut running: Box<Running>,
@@ -41,7 +42,7 @@ pub async fn call_whole(
     let call = Box::pin({
         let (gateway, target) = (Arc::clone(gateway), Arc::clone(target));
         async move {
-            let answer = read_answer(&gateway, surface, &target, body, &mut running, begins).await;
+            let answer = read_answer(&gateway, reader, &target, body, &mut running, begins).await;
             (running, answer)
         }
     });
@@ -50,7 +51,7 @@ pub async fn call_whole(
 
 async fn read_answer(
     gateway: &Gateway,
-    surface: Surface,
+    reader: AnswerReader,
     target: &PlannedTarget,
     body: Bytes,
     running: &mut Running,
@@ -61,8 +62,15 @@ async fn read_answer(
     // The receiver may be gone: its client has left.
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
-    let whole = called.body.whole(&mut permit).await?;
-    let answer = read_whole(target.kind, surface, whole);
+    let (whole, tenant) = (called.body.whole(&mut permit).await?, permit.tenant());
+    let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
+        let kind = target.kind;
+        let read = move || (reader.read(kind, whole), permit);
+        let read = gateway.large_bodies.run_until(running.deadline, tenant, read).await;
+        read.map_err(|error| CallFailure::of(Cause::NotRead(error)))?
+    } else {
+        (reader.read(target.kind, whole), permit)
+    };
     let answer = answer.map_err(|FailedAnswer { fault, metered }| {
         running.answer_failed(metered);
         called.body.fault(fault)

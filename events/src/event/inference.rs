@@ -51,10 +51,10 @@ pub struct Versions {
 pub struct InferenceAdmitted {
     /// The requested frontend name.
     pub model: String,
-    /// The client's dialect: `native`, `openai`, `anthropic`, `responses` or `completions`.
+    /// The client's dialect: `native`, `openai`, `anthropic`, `responses`, `completions` or `openai-embeddings`.
     pub dialect: String,
     pub streamed: bool,
-    /// The output cap that goes upstream, in tokens per choice.
+    /// The output cap that goes upstream, in tokens per choice; 0 for embeddings, which have no output.
     pub max_output_tokens: u64,
     /// The requested cap, if budgets that shrink had not enough left for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,5 @@
-//! A mock provider with OpenAI's and Anthropic's APIs; the model's name selects its behaviour. It is also [Vertex AI](google).
+//! A mock provider with OpenAI's and Anthropic's APIs, and OpenAI's embeddings; the model's name selects its behaviour. It is also
+//! [Vertex AI](google).
 //!
 //! | model                      | behaviour                                                            |
 //! |----------------------------|----------------------------------------------------------------------|
@@ -52,7 +53,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use answer::TEXT;
-use answer::{Answer, Dialect, Reported};
+use answer::{Answer, Dialect, Reported, inputs_of};
 pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
 use responses::{BEFORE_THE_CUT, flooding, leak, redirect, stalled, streamed_frames, too_many, whole_answer};
@@ -220,7 +221,11 @@ async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
     let (kind, number) = model.split_once('-').unwrap_or((&model, "0"));
     let pause = Duration::from_millis(number.parse().unwrap_or(0));
     let mut between_words = Duration::ZERO;
-    let dialect = if seen.path.ends_with("/messages") { Dialect::Anthropic } else { Dialect::OpenAi };
+    let dialect = match &seen.path {
+        path if path.ends_with("/messages") => Dialect::Anthropic,
+        path if path.ends_with("/embeddings") => Dialect::Embeddings { inputs: inputs_of(&seen.body) },
+        _ => Dialect::OpenAi,
+    };
     let streamed = seen.body["stream"] == Value::Bool(true);
     match kind {
         "e500" => return Ok(whole(500, "application/json", r#"{"error":{"message":"boom","type":"server_error"}}"#)),

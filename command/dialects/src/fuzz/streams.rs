@@ -220,6 +220,7 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
                 assert!(include_usage || !event.names().any(|name| name == "usage"), "{data}");
                 assert!(include_usage || event.get("choices").is_some_and(|choices| choices != "[]"), "{data}");
             }
+            Surface::OpenAiEmbeddings => panic!("it has no streams"),
         }
     }
     let marker = match surface {
@@ -231,6 +232,7 @@ fn is_fit_for_the_client(relayed: &Relayed, surface: Surface, include_usage: boo
                 |name: &[u8]| [&b"response.completed"[..], b"response.incomplete", b"response.failed"].contains(&name);
             events.iter().filter(|(name, _)| ends(name)).count()
         }
+        Surface::OpenAiEmbeddings => panic!("it has no streams"),
     };
     if surface == Surface::Responses && relayed.result.is_ok() {
         says_again_what_it_said(&events);

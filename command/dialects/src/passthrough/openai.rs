@@ -7,5 +7,5 @@ mod stream;
 mod template;
 
 pub use answer::OpenAiAnswer;
-pub use edit::edited_body;
+pub use edit::{edited_body, renamed_body};
 pub use stream::OpenAiStream;

@@ -3,7 +3,7 @@ use events::refusal::ErrorCode;
 
 use super::*;
 use crate::upstreams::openai::server::deviations;
-use crate::{NO_FIELDS, Server, UpstreamCap, json};
+use crate::{NO_FIELDS, RequestedCap, Server, UpstreamCap, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
@@ -36,24 +36,28 @@ fn with_blocks(blocks: &str) -> Result<ClientRequest, Refusal> {
     parse(Surface::Anthropic, body)
 }
 
+fn cap(request: &ClientRequest) -> RequestedCap {
+    request.facts.output_cap.expect("a chat has a cap")
+}
+
 #[test]
 fn facts_are_read_on_all_surfaces() {
     let request =
         openai(r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":7,"metadata":{"a":"b"}"#);
     let request = request.ok().unwrap();
     assert_eq!((&*request.facts.model, request.facts.streamed, request.facts.include_usage), ("m", true, true));
-    assert_eq!((request.facts.choices, request.facts.output_cap.tokens), (3, Some(7)));
+    assert_eq!((request.facts.choices, cap(&request).tokens), (3, Some(7)));
     assert_eq!(request.facts.metadata["a"], "b");
     let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":2000}"#).ok().unwrap();
     assert_eq!((&*anthropic.facts.model, anthropic.facts.streamed, anthropic.facts.choices), ("m", true, 1));
-    assert_eq!((anthropic.facts.output_cap.field, anthropic.facts.output_cap.tokens), ("max_tokens", Some(5)));
+    assert_eq!((cap(&anthropic).field, cap(&anthropic).tokens), ("max_tokens", Some(5)));
     assert_eq!((anthropic.facts.output_tokens_needed, anthropic.facts.has_tools), (2000, false));
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
-    assert_eq!((request.facts.output_cap.field, native.facts.output_cap.field), ("max_tokens", "max_output_tokens"));
+    assert_eq!((cap(&request).field, cap(&native).field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
-    assert_eq!(newer.facts.output_cap.field, "max_completion_tokens");
+    assert_eq!(cap(&newer).field, "max_completion_tokens");
     assert_eq!((&*native.facts.model, native.facts.streamed, native.facts.choices), ("m", false, 1));
-    assert_eq!(native.facts.output_cap.tokens, Some(5));
+    assert_eq!(cap(&native).tokens, Some(5));
 }
 
 #[test]

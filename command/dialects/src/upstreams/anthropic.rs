@@ -41,6 +41,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     treatment,
     read_choices: answer::read_choices,
+    embeddings: None,
     read_report: usage::read_report,
 };
 

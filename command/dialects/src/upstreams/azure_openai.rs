@@ -13,7 +13,7 @@ use http::Request;
 use http::header::{AUTHORIZATION, HeaderName};
 use secrets::Secret;
 
-use super::{Endpoint, Invocation, Transport, Upstream, openai, sensitive};
+use super::{EmbeddingsApi, Endpoint, Invocation, Transport, Upstream, openai, sensitive};
 
 pub use super::openai::Reader;
 
@@ -23,25 +23,29 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "azure.ai.openai",
     transport: Transport::Http(Endpoint {
-        path,
-        wrong_base_url_ends: &["/openai", "/openai/v1", "/openai/deployments/", "/chat/completions", "/models", "/v1"],
+        path: |invocation| path(invocation, "/chat/completions"),
+        wrong_base_url_ends: &[
+            "/openai", "/openai/v1", "/openai/deployments/", "/chat/completions", "/embeddings", "/models", "/v1",
+        ],
         settings: &["api_version"],
         headers: &[],
         token_exchange: None,
         authenticate,
     }),
+    embeddings: Some(EmbeddingsApi { path: |invocation| path(invocation, "/embeddings"), ..openai::embeddings::API }),
     ..openai::UPSTREAM
 };
 
-fn path(invocation: &Invocation<'_>) -> Cow<'static, str> {
+/// The path of an operation: of the deployment for a dated version, of v1 otherwise.
+fn path(invocation: &Invocation<'_>, operation: &str) -> Cow<'static, str> {
     match invocation.api_version {
-        None => "/openai/v1/chat/completions".into(),
+        None => ["/openai/v1", operation].concat().into(),
         Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
             let deployment = percent_encoded(invocation.model);
-            format!("/openai/deployments/{deployment}/chat/completions?api-version={version}").into()
+            format!("/openai/deployments/{deployment}{operation}?api-version={version}").into()
         }
         // `preview`, which v1 took before it was generally available.
-        Some(version) => format!("/openai/v1/chat/completions?api-version={version}").into(),
+        Some(version) => format!("/openai/v1{operation}?api-version={version}").into(),
     }
 }
 
@@ -79,6 +83,7 @@ fn is_entra_token(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Api;
 
     #[test]
     fn a_dated_version_is_called_at_its_deployment_and_v1_without() {
@@ -97,7 +102,9 @@ mod tests {
             ),
         ] {
             let invocation = Invocation { model, streamed: true, api_version, region: None };
-            assert_eq!(path(&invocation), wanted);
+            assert_eq!(UPSTREAM.path(Api::Chat, &invocation).as_deref(), Some(wanted));
+            let of_embeddings = wanted.replace("/chat/completions", "/embeddings");
+            assert_eq!(UPSTREAM.path(Api::Embeddings, &invocation).as_deref(), Some(&*of_embeddings));
         }
     }
 

@@ -39,6 +39,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
+    embeddings: None,
 };
 
 /// All but letters, digits and `-_.~`: a model may be an ARN, with `:` and `/`.

@@ -40,6 +40,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
+    embeddings: None,
 };
 
 /// Signatures of texts and thoughts begin with this where clients keep them: another dialect would refuse them as false.

@@ -1,6 +1,7 @@
-//! Ollama's own chat API (`/api/chat`), as an upstream. Its `/v1` speaks OpenAI's dialect: that is the kind `openai`.
+//! Ollama's own API (`/api/chat`, `/api/embed`), as an upstream. Its `/v1` speaks OpenAI's dialect: that is the kind `openai`.
 
 mod answer;
+mod embeddings;
 mod outbound;
 mod usage;
 
@@ -20,7 +21,7 @@ pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "ollama",
     transport: Transport::Http(Endpoint {
         path: |_| "/api/chat".into(),
-        wrong_base_url_ends: &["/api/chat", "/api", "/v1"],
+        wrong_base_url_ends: &["/api/chat", "/api/embed", "/api", "/v1"],
         settings: &[],
         headers: &[],
         token_exchange: None,
@@ -35,6 +36,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
+    embeddings: Some(embeddings::API),
 };
 
 const fn treatment(feature: Feature) -> Treatment {

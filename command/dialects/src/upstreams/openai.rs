@@ -1,7 +1,8 @@
-//! OpenAI Chat Completions, as an upstream. Also reads the deviations of compatible servers: DeepSeek, Groq, Mistral,
+//! OpenAI Chat Completions and embeddings, as an upstream. Also reads the deviations of compatible servers: DeepSeek, Groq, Mistral,
 //! OpenRouter, Perplexity, Together, xAI and others.
 
 pub mod chunk;
+pub mod embeddings;
 mod outbound;
 mod reader;
 pub mod server;
@@ -24,7 +25,7 @@ pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "openai",
     transport: Transport::Http(Endpoint {
         path: |_| "/chat/completions".into(),
-        wrong_base_url_ends: &["/chat/completions", "/completions", "/responses", "/models"],
+        wrong_base_url_ends: &["/chat/completions", "/completions", "/embeddings", "/responses", "/models"],
         settings: &["server"],
         headers: &[],
         token_exchange: None,
@@ -39,6 +40,7 @@ pub const UPSTREAM: Upstream = Upstream {
     treatment,
     read_choices: reader::read_choices,
     read_report: usage::read_report,
+    embeddings: Some(embeddings::API),
 };
 
 const fn treatment(feature: Feature) -> Treatment {

@@ -26,10 +26,16 @@
 //! A token is a word with the space before it. The simulator honours the output cap (`finish_reason` `length`), `n`,
 //! `stream` and `stream_options.include_usage`. It calls a tool if `tool_choice` requires one, or if the last message
 //! is a user's and contains the tool's name; it makes the arguments from the tool's schema.
+//!
+//! It gives embeddings under every name of a model. A text's vector counts its words: each word adds 1 or -1 to the
+//! place that its hash chooses, and the whole has length 1. So texts that share words are near each other. Vectors have
+//! 64 numbers, or as many as `dimensions` says, at most 4,096, and a million in all. `echo?fail=429` and the like apply, as do `ttft_ms`,
+//! `input_tokens`, `no_usage`, `fail_after` and `cut_after`.
 
 mod arguments;
 mod behaviour;
 mod body;
+mod embeddings;
 mod script;
 
 use bytes::Bytes;
@@ -59,7 +65,7 @@ pub struct SimulatedAnswer {
     pub body: SimulatedBody,
 }
 
-/// The response to a chat completion: the same for the same request. `model` is the backend model with its options; the one
+/// The response to a chat completion, or to a request for embeddings: the same for the same request. `model` is the backend model with its options; the one
 /// in the body is ignored. An unknown model or a bad option is a 404, a bad body a 400.
 pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
     let behaviour = match Behaviour::of(model) {
@@ -72,6 +78,12 @@ pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
     }
     if let Some(status) = behaviour.fail {
         return refused(status, "a simulated failure", behaviour.retry_after_s);
+    }
+    if let Some(text) = embeddings::answer(&behaviour, body) {
+        return match text {
+            Ok(text) => answered("application/json", SimulatedBody::whole(text, &behaviour)),
+            Err(reason) => refused(StatusCode::BAD_REQUEST, reason, None),
+        };
     }
     match Script::of(&behaviour, body) {
         Ok(script) => {

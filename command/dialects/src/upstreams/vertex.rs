@@ -43,6 +43,8 @@ pub const UPSTREAM: Upstream = Upstream {
     out_of_money_sentence: None,
     read_choices,
     read_report,
+    // Those of Google there have another API, and Anthropic has none.
+    embeddings: None,
     ..gemini::UPSTREAM
 };
 

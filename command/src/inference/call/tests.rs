@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use dialects::ProviderKind;
 use dialects::upstreams;
+use dialects::{Api, ProviderKind};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use secrets::Secret;
@@ -113,7 +113,8 @@ fn a_request_is_finished_when_it_is_authenticated() {
         authenticate: sign,
     };
     let invocation = Invocation { model: "m", streamed: true, api_version: None, region: None };
-    let outgoing = Outgoing { endpoint: &endpoint, framing: Framing::Sse, invocation, forwarded: &[] };
+    let path = (endpoint.path)(&invocation);
+    let outgoing = Outgoing { endpoint: &endpoint, path: &path, framing: Framing::Sse, invocation, forwarded: &[] };
     let trace = TraceHeaders { parent: Some(HeaderValue::from_static("00-1")), state: None };
     let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
     let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
@@ -126,7 +127,7 @@ fn a_request_is_finished_when_it_is_authenticated() {
 /// The path and headers of a call to each kind of provider.
 #[test]
 fn each_kind_is_called_at_its_path_with_its_headers() {
-    for (kind, path, headers) in [
+    for (kind, wanted, headers) in [
         (ProviderKind::Openai, "/chat/completions", [("authorization", "Bearer gw-7Hq2xVt9LmBz4KpWs8Rn")].as_slice()),
         (
             ProviderKind::Anthropic,
@@ -146,10 +147,11 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
         let upstream = upstreams::of(kind);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
-        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &[] };
+        let path = upstream.path(Api::Chat, &invocation).expect("every kind has chat");
+        let outgoing = Outgoing { endpoint, path: &path, framing: upstream.framing, invocation, forwarded: &[] };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
-        assert_eq!(request.uri().to_string(), format!("https://api.example.com{path}"));
+        assert_eq!(request.uri().to_string(), format!("https://api.example.com{wanted}"));
         let common = [
             ("x-team", "Team-9f3c1b"),
             ("content-type", "application/json"),
@@ -176,7 +178,8 @@ fn a_call_to_bedrock_is_signed_for_its_region() {
         let upstream = upstreams::of(ProviderKind::Bedrock);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "amazon.nova-lite-v1:0", streamed: true, api_version: None, region };
-        let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &[] };
+        let path = (endpoint.path)(&invocation);
+        let outgoing = Outgoing { endpoint, path: &path, framing: upstream.framing, invocation, forwarded: &[] };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
         assert_eq!(request.uri().path(), "/model/amazon.nova-lite-v1%3A0/converse-stream");
@@ -222,7 +225,8 @@ fn a_clients_headers_replace_defaults_and_add_to_lists() {
         (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2026-10-21")),
         (HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("of-the-client")),
     ];
-    let outgoing = Outgoing { endpoint, framing: upstream.framing, invocation, forwarded: &forwarded };
+    let path = (endpoint.path)(&invocation);
+    let outgoing = Outgoing { endpoint, path: &path, framing: upstream.framing, invocation, forwarded: &forwarded };
     let trace = TraceHeaders { parent: None, state: None };
     let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
     let all = |name: &str| request.headers().get_all(name).iter().cloned().collect::<Vec<_>>();

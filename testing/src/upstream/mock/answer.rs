@@ -10,6 +10,10 @@ const TOKENS_OUT: u64 = 9;
 pub enum Dialect {
     OpenAi,
     Anthropic,
+    /// Floats, whatever encoding was asked for.
+    Embeddings {
+        inputs: usize,
+    },
 }
 
 pub struct Answer {
@@ -52,6 +56,7 @@ impl Answer {
     pub fn whole(&self) -> Value {
         match self.dialect {
             Dialect::OpenAi => self.openai_whole(),
+            Dialect::Embeddings { inputs } => self.embeddings(inputs),
             Dialect::Anthropic => self.anthropic_message(
                 json!([{ "type": "text", "text": TEXT }]),
                 json!("end_turn"),
@@ -62,7 +67,7 @@ impl Answer {
 
     pub fn stream(&self, include_usage: bool) -> Vec<String> {
         match self.dialect {
-            Dialect::OpenAi => self.openai_stream(include_usage),
+            Dialect::OpenAi | Dialect::Embeddings { .. } => self.openai_stream(include_usage),
             Dialect::Anthropic => self.anthropic_stream(),
         }
     }
@@ -72,6 +77,15 @@ impl Answer {
         json!({
             "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": self.model,
             "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": self.usage.as_openai(),
+        })
+    }
+
+    fn embeddings(&self, inputs: usize) -> Value {
+        let vector = |index: usize| json!({ "object": "embedding", "index": index, "embedding": [0.5, -0.25, index] });
+        let tokens = self.usage.tokens_in;
+        json!({
+            "object": "list", "data": (0..inputs).map(vector).collect::<Vec<_>>(), "model": self.model,
+            "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
         })
     }
 
@@ -131,6 +145,14 @@ impl Answer {
         ));
         frames.push(frame("message_stop", json!({})));
         frames
+    }
+}
+
+/// The number of inputs of a request for embeddings.
+pub fn inputs_of(body: &Value) -> usize {
+    match body["input"].as_array() {
+        Some(list) if !list.iter().all(Value::is_number) => list.len(),
+        _ => 1,
     }
 }
 

@@ -14,7 +14,7 @@ pub const PARAM: &str = "messages";
 /// The body with a status of 4xx.
 pub fn body(dialect: Dialect) -> String {
     let body = match dialect {
-        Dialect::OpenAi => {
+        Dialect::OpenAi | Dialect::Embeddings { .. } => {
             json!({ "error": { "message": MESSAGE, "type": "invalid_request_error", "param": PARAM, "code": CODE } })
         }
         Dialect::Anthropic => {
@@ -32,7 +32,9 @@ pub fn long() -> String {
 /// The body with status 200, as from OpenRouter, whose code is then a status.
 pub fn inside(dialect: Dialect) -> String {
     match dialect {
-        Dialect::OpenAi => json!({ "error": { "message": MESSAGE, "code": 400 } }).to_string(),
+        Dialect::OpenAi | Dialect::Embeddings { .. } => {
+            json!({ "error": { "message": MESSAGE, "code": 400 } }).to_string()
+        }
         Dialect::Anthropic => body(dialect),
     }
 }
@@ -40,7 +42,7 @@ pub fn inside(dialect: Dialect) -> String {
 /// The rejection as an event of a stream.
 pub fn event(dialect: Dialect) -> String {
     match dialect {
-        Dialect::OpenAi => format!("data: {}\n\n", inside(dialect)),
+        Dialect::OpenAi | Dialect::Embeddings { .. } => format!("data: {}\n\n", inside(dialect)),
         Dialect::Anthropic => format!("event: error\ndata: {}\n\n", inside(dialect)),
     }
 }

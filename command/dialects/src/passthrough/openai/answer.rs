@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 
-use crate::json;
+use crate::json::{self, Member};
 use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
 use crate::upstreams::openai::chunk::{Choices, measure_choices, top_level};
 use crate::{Metered, UpstreamFault};
 
+/// See [`OpenAiAnswer::render`].
 pub struct OpenAiAnswer {
     body: Bytes,
     plan: Vec<PlannedEdit>,
@@ -24,8 +25,12 @@ impl OpenAiAnswer {
         if !has_choices {
             return Err(UpstreamFault::Malformed("no choices"));
         }
-        let plan = plan(&top.members, |_| Change::Keep);
-        Ok(Self { body, plan })
+        Ok(Self::renaming(body.clone(), &top.members))
+    }
+
+    /// A body with these members at its top level, of which only the model is changed.
+    pub fn renaming(body: Bytes, members: &[Member<'_>]) -> Self {
+        Self { body, plan: plan(members, |_| Change::Keep) }
     }
 
     pub fn render(&self, frontend_model: &str) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! Edits a client's body in place for an OpenAI-compatible target, without parsing and writing it anew.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
@@ -55,6 +57,12 @@ pub fn edited_body(
     Ok(json::splice(text, &mut edits).into())
 }
 
+/// The body with the backend's name for the model in this place, and else as it is.
+pub fn renamed_body(body: &Bytes, model: &Range<usize>, name: &str) -> Bytes {
+    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+    json::splice(text, &mut [Edit { range: model.clone(), replacement: json::written(name) }]).into()
+}
+
 fn cap_member(field: OutputCapField, tokens: u64) -> Vec<u8> {
     format!(r#""{}":{tokens}"#, field.as_str()).into_bytes()
 }
@@ -89,7 +97,7 @@ fn edit_cap(cap: &CapPosition, target: &OutboundTarget<'_>, edits: &mut Vec<Edit
 }
 
 /// Sets `include_usage` to true, and keeps the client's other options.
-fn request_usage(text: &str, range: std::ops::Range<usize>) -> Edit {
+fn request_usage(text: &str, range: Range<usize>) -> Edit {
     const INCLUDE_USAGE: &[u8] = br#""include_usage":true"#;
     let options = text.get(range.clone()).unwrap_or_default();
     let whole = |range| Edit { range, replacement: [b"{", INCLUDE_USAGE, b"}"].concat() };

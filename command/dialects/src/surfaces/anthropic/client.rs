@@ -78,7 +78,7 @@ impl SurfaceRequest for BodyPositions {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
             include_usage: false,
-            output_cap: RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) },
+            output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
             output_tokens_needed: thinking_budget(given("thinking"))?,
             choices: 1,
             metadata: std::collections::BTreeMap::new(),

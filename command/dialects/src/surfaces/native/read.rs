@@ -50,7 +50,7 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
         model: chat.model.clone(),
         streamed: chat.stream,
         include_usage: false,
-        output_cap,
+        output_cap: Some(output_cap),
         output_tokens_needed: match chat.reasoning {
             Some(Reasoning::BudgetTokens(tokens)) => tokens,
             Some(Reasoning::Effort(_)) | None => 0,

@@ -85,7 +85,7 @@ impl SurfaceRequest for BodyPositions {
                 Some(value) => Fields::read(value, &at("stream_options"))?.boolean("include_usage")?.unwrap_or(false),
                 None => false,
             },
-            output_cap,
+            output_cap: Some(output_cap),
             output_tokens_needed,
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,

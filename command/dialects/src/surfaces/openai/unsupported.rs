@@ -7,7 +7,6 @@ pub const VENDOR: Vendor = Vendor {
     unsupported: &[
         ("chat/completions/", "stored Chat Completions"),
         ("responses/", "stored responses"),
-        ("embeddings", "embeddings"),
         ("assistants", "OpenAI's Assistants API"),
         ("audio", "speech and transcription"),
         ("batches", "OpenAI's Batch API"),

@@ -82,7 +82,7 @@ fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
         model: chat.model.clone(),
         streamed: chat.stream,
         include_usage: false,
-        output_cap,
+        output_cap: Some(output_cap),
         output_tokens_needed: 0,
         choices: 1,
         metadata: chat.metadata.clone(),

@@ -9,6 +9,11 @@ use crate::metered::bounded_name;
 use crate::upstreams::{self, ProviderKind, StreamReader, StreamState};
 use crate::{FinishReason, Metered, UpstreamFault};
 
+/// The error in an object, if it has one.
+pub fn fault_of(error: Option<&str>, object: &str) -> Result<(), UpstreamFault> {
+    error.map_or(Ok(()), |_| Err(upstreams::in_band(ProviderKind::Ollama, object, true)))
+}
+
 const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an object without a message");
 
 /// Reads one stream.
@@ -37,9 +42,7 @@ impl<'a> Part<'a> {
         json::check(object)?;
         let [error, model, created, message, done, reason] =
             json::pick(object, ["error", "model", "created_at", "message", "done", "done_reason"])?;
-        if error.is_some() {
-            return Err(upstreams::in_band(ProviderKind::Ollama, object, true));
-        }
+        fault_of(error, object)?;
         metered.keep_id_and_model(created, model);
         let is_done = done.and_then(json::boolean).unwrap_or(false);
         if is_done {

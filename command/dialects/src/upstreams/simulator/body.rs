@@ -42,17 +42,21 @@ impl SimulatedBody {
     }
 
     pub(super) fn scripted(script: Script, behaviour: &Behaviour) -> Self {
-        let Behaviour { fail_after, cut_after, pace, ttft, .. } = *behaviour;
-        let pause = pause(ttft);
-        if script.streamed {
-            return Self { fail_after, cut_after, pace, pause, ..Self::of(BodyContent::Stream(Box::new(script))) };
+        if !script.streamed {
+            return Self::whole(script.whole(), behaviour);
         }
-        let text = fail_after.map_or_else(|| script.whole(), |_| error_body("a simulated failure"));
-        let mut frame = Bytes::from(text);
+        let Behaviour { fail_after, cut_after, pace, ttft, .. } = *behaviour;
+        Self { fail_after, cut_after, pace, pause: pause(ttft), ..Self::of(BodyContent::Stream(Box::new(script))) }
+    }
+
+    /// A body in one frame; an error or half of it, if the behaviour says so.
+    pub(super) fn whole(body: impl Into<Bytes>, behaviour: &Behaviour) -> Self {
+        let Behaviour { fail_after, cut_after, ttft, .. } = *behaviour;
+        let mut frame = fail_after.map_or_else(|| body.into(), |_| Bytes::from(error_body("a simulated failure")));
         if cut_after.is_some() {
             frame.truncate(frame.len() / 2);
         }
-        Self { cut_after: cut_after.map(|_| 1), pause, ..Self::of(BodyContent::Whole(frame)) }
+        Self { cut_after: cut_after.map(|_| 1), pause: pause(ttft), ..Self::of(BodyContent::Whole(frame)) }
     }
 
     /// The frame with this number; `None` after the last.

@@ -311,7 +311,7 @@ fn mentioned<'a>(mut functions: impl Iterator<Item = &'a Value>, message: &str) 
 }
 
 /// FNV-1a over the beginning and the length, so that the same request gets the same id.
-fn digest(body: &Bytes) -> u64 {
+pub fn digest(body: &[u8]) -> u64 {
     let beginning = body.get(..4096).unwrap_or(body);
     let seed = 0xcbf2_9ce4_8422_2325 ^ u64::try_from(body.len()).unwrap_or(0);
     beginning.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

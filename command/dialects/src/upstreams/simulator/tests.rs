@@ -135,3 +135,49 @@ async fn it_waits_before_the_first_byte_and_between_chunks() {
     assert_eq!(frames.len(), 6, "a role, three words, an end, [DONE]");
     assert_eq!(started.elapsed(), Duration::from_millis(20 + 6 * 5));
 }
+
+/// The answer to a request for embeddings.
+async fn embedded(model: &str, input: &str, more: &str) -> Value {
+    let body = Bytes::from(format!(r#"{{"model":"x","input":{input}{more}}}"#));
+    let (_, frames, _) = collected(respond(model, &body)).await;
+    serde_json::from_slice(&frames.concat()).expect("an answer")
+}
+
+fn vector(answer: &Value, index: usize) -> Vec<f64> {
+    let numbers = answer["data"][index]["embedding"].as_array().expect("a vector");
+    numbers.iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+#[tokio::test]
+async fn texts_that_share_words_have_vectors_that_are_near_each_other() {
+    let input = r#"["the quick brown fox","The quick, brown fox!","a quick brown dog","stocks fell on Tuesday"]"#;
+    let answer = embedded("echo", input, "").await;
+    let near = |one, other| -> f64 {
+        vector(&answer, one).iter().zip(vector(&answer, other)).map(|(one, other)| one * other).sum()
+    };
+    assert!((near(0, 1) - 1.0).abs() < 1e-6, "{}", near(0, 1));
+    assert!(near(0, 2) > 0.4 && near(0, 2) < 0.9 && near(0, 3) < 0.3, "{} {}", near(0, 2), near(0, 3));
+    assert_eq!(vector(&answer, 3).len(), 64);
+    let tokens = input.len().div_ceil(4);
+    assert_eq!((&answer["usage"]["prompt_tokens"], &answer["usage"]["total_tokens"]), (&tokens.into(), &tokens.into()));
+    assert_eq!(answer, embedded("echo", input, "").await);
+    assert_eq!(vector(&embedded("echo", r#""?!""#, "").await, 0)[0], 1.0, "without a word");
+}
+
+#[tokio::test]
+async fn embeddings_are_as_many_and_as_long_as_asked_for() {
+    for (input, count) in [(r#""x""#, 1), ("[1,2]", 1), ("[[1],[2,3]]", 2), (r#"["a","b","c"]"#, 3)] {
+        let answer = embedded("lorem?input_tokens=7", input, r#","dimensions":8"#).await;
+        assert_eq!(answer["data"].as_array().expect("a list").len(), count, "{input}");
+        assert_eq!((vector(&answer, 0).len(), &answer["usage"]["total_tokens"]), (8, &7.into()));
+    }
+    let answer = embedded("echo?no_usage=1", r#""x""#, r#","encoding_format":"base64","dimensions":3"#).await;
+    assert_eq!(answer["data"][0]["embedding"].as_str().expect("base64").len(), 16);
+    assert!(answer.get("usage").is_none());
+    for bad in [r#"{"input":7}"#, r#"{"input":["x"],"dimensions":0}"#, r#"{"input":[{}]}"#, r#"{"input":["x",1]}"#] {
+        assert_eq!(respond("echo", &Bytes::from(bad)).status.as_u16(), 400, "{bad}");
+    }
+    assert_eq!(respond("echo?fail=429", &Bytes::from_static(br#"{"input":"x"}"#)).status.as_u16(), 429);
+    let in_band = embedded("echo?fail_after=0", r#""x""#, "").await;
+    assert!(in_band.get("error").is_some());
+}

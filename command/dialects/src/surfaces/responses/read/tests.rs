@@ -96,7 +96,7 @@ fn settings_are_read_in_their_own_form() {
            "previous_response_id":null,"max_tool_calls":null,"prompt":null,"conversation":null"#,
     )
     .unwrap_or_else(|refusal| panic!("{}", refusal.message));
-    assert_eq!((facts.output_cap.field, facts.output_cap.tokens), ("max_output_tokens", Some(9)));
+    assert_eq!(facts.output_cap, Some(RequestedCap { field: "max_output_tokens", tokens: Some(9) }));
     assert!(facts.streamed && facts.has_tools);
     assert_eq!(facts.metadata["team"], "red");
     let chat = &*request.chat;
