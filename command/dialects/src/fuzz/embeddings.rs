@@ -13,7 +13,8 @@ use super::work::in_measure;
 use super::*;
 use crate::embeddings::vectors::CONVERTED_BYTES_MAX;
 
-const KINDS: [ProviderKind; 2] = [ProviderKind::Openai, ProviderKind::Ollama];
+const KINDS: [ProviderKind; 4] =
+    [ProviderKind::Openai, ProviderKind::Ollama, ProviderKind::Cohere, ProviderKind::Gemini];
 /// Bytes of an answer for each byte of the upstream's: a digit and a comma become 5.3 characters of base64, and four bytes
 /// of base64 a number of up to 13.
 const OUT_PER_BYTE_MAX: usize = 8;
@@ -23,9 +24,13 @@ static REQUESTS: LazyLock<Corpus> = LazyLock::new(|| {
     let names = ["model", "input", "encoding_format", "dimensions", "user", "stream", "messages", "service_tier"];
     Corpus::golden("openai-embeddings/requests", "json").knowing(&names)
 });
-static ANSWERS: LazyLock<[Corpus; 2]> = LazyLock::new(|| {
-    let names = ["error", "usage", "data", "index", "embedding", "embeddings", "object", "model"];
-    ["openai/embeddings", "ollama/embeddings"].map(|folder| Corpus::golden(folder, "json").knowing(&names))
+static ANSWERS: LazyLock<[Corpus; 4]> = LazyLock::new(|| {
+    let names = [
+        "error", "usage", "data", "index", "embedding", "embeddings", "object", "model", "float", "values", "meta",
+        "billed_units", "usageMetadata",
+    ];
+    let folders = ["openai/embeddings", "ollama/embeddings", "cohere/embeddings", "gemini/embeddings"];
+    folders.map(|folder| Corpus::golden(folder, "json").knowing(&names))
 });
 
 #[test]
@@ -56,9 +61,20 @@ fn a_request_for_embeddings_is_bounded_or_refused() {
             match in_measure(body.len(), || request.upstream_bodies().embeddings_body(kind, &target)) {
                 Ok(sent) => {
                     let sent: Value = serde_json::from_slice(&sent).expect("JSON is sent");
-                    assert_eq!(sent["model"], "b", "{}", shown(&body));
                     let input = |json: &Value| if json.is_string() { vec![json.clone()] } else { list(json) };
-                    assert_eq!(input(&sent["input"]), input(&json["input"]), "{}", shown(&body));
+                    let inputs = match kind {
+                        ProviderKind::Cohere => list(&sent["texts"]),
+                        ProviderKind::Gemini => {
+                            let one = |one: &Value| {
+                                assert_eq!(one["model"], "models/b", "{}", shown(&body));
+                                one["content"]["parts"][0]["text"].clone()
+                            };
+                            list(&sent["requests"]).iter().map(one).collect()
+                        }
+                        _ => input(&sent["input"]),
+                    };
+                    assert_eq!(inputs, input(&json["input"]), "{}", shown(&body));
+                    assert!(kind == ProviderKind::Gemini || sent["model"] == "b", "{}", shown(&body));
                 }
                 Err(refusal) => is_a_refusal(&refusal, &body),
             }

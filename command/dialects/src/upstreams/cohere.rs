@@ -1,9 +1,10 @@
-//! Cohere's chat API (`/v2/chat`), as an upstream.
+//! Cohere's chat API (`/v2/chat`) and embeddings (`/v2/embed`), as an upstream.
 //!
 //! Cohere's tool plan, "a chain-of-thought style reflection and plan", is reasoning here. Citations are left out: no
 //! surface has a place for them.
 
 mod answer;
+mod embeddings;
 mod outbound;
 mod usage;
 
@@ -23,7 +24,7 @@ pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "cohere",
     transport: Transport::Http(Endpoint {
         path: |_| "/v2/chat".into(),
-        wrong_base_url_ends: &["/v2/chat", "/v2", "/v1", "/chat/completions"],
+        wrong_base_url_ends: &["/v2/chat", "/v2/embed", "/v2", "/v1", "/chat/completions"],
         settings: &[],
         headers: &[],
         token_exchange: None,
@@ -39,7 +40,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
-    embeddings: None,
+    embeddings: Some(embeddings::API),
 };
 
 const fn treatment(feature: Feature) -> Treatment {

@@ -1,8 +1,9 @@
-//! Google's Gemini API (`generateContent`), as an upstream. Its `/v1beta/openai` speaks OpenAI's dialect: that is the
+//! Google's Gemini API (`generateContent`, `batchEmbedContents`), as an upstream. Its `/v1beta/openai` speaks OpenAI's dialect: that is the
 //! kind `openai`.
 
 mod answer;
 mod candidate;
+mod embeddings;
 mod logprobs;
 pub mod model;
 mod outbound;
@@ -23,7 +24,7 @@ pub use stream::Reader;
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "gcp.gemini",
     transport: Transport::Http(Endpoint {
-        path: |invocation| model::path(invocation.model, invocation.streamed).into(),
+        path: |invocation| model::path(invocation.model, model::method(invocation.streamed)).into(),
         wrong_base_url_ends: &["/models", "/openai"],
         settings: &[],
         headers: &[],
@@ -40,7 +41,7 @@ pub const UPSTREAM: Upstream = Upstream {
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
-    embeddings: None,
+    embeddings: Some(embeddings::API),
 };
 
 /// Signatures of texts and thoughts begin with this where clients keep them: another dialect would refuse them as false.

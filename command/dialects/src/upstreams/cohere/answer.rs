@@ -252,11 +252,11 @@ fn conclude(metered: &mut Metered) -> Result<(), UpstreamFault> {
 }
 
 /// The error in place of a response: `{"message"}`, as with other statuses.
-fn in_band(text: &str) -> UpstreamFault {
+pub fn in_band(text: &str) -> UpstreamFault {
     let [error, message] = json::find(text, ["error", "message"]);
     match error.or(message) {
         Some(_) => upstreams::in_band(ProviderKind::Cohere, text, true),
-        None => UpstreamFault::Malformed("an object without a message"),
+        None => UpstreamFault::Malformed("an object without a response"),
     }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Response<'a> {
             metered.add_report(report, has_output || is_last);
         }
         if let Some(error) = error {
-            return Err(upstreams::in_band(ProviderKind::Gemini, in_list(text), is_retryable(error)));
+            return Err(error_of(error, in_list(text)));
         }
         metered.keep_id_and_model(id, model);
         Ok(Self { candidates: read, is_blocked })
@@ -90,6 +90,11 @@ fn in_list(text: &str) -> &str {
         Kind::Array => json::elements(text).next().and_then(Result::ok).unwrap_or_default(),
         _ => text,
     }
+}
+
+/// The fault of an error in the response that has it.
+pub fn error_of(error: &str, response: &str) -> UpstreamFault {
+    upstreams::in_band(ProviderKind::Gemini, response, is_retryable(error))
 }
 
 /// True for errors of Google's own state.

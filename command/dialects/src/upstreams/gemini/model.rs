@@ -9,9 +9,15 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const COLLECTIONS: [&str; 2] = ["models", "tunedModels"];
 
 /// The path of a call. Both `gemini-x` and `models/gemini-x` are names of a model.
-pub fn path(model: &str, streamed: bool) -> String {
+pub fn path(model: &str, method: &str) -> String {
     let (collection, model) = in_collection(model);
-    ["/", collection, "/", &escaped(model), method(streamed)].concat()
+    ["/", collection, "/", &escaped(model), method].concat()
+}
+
+/// The full name of a model, as bodies have it.
+pub fn resource(model: &str) -> String {
+    let (collection, model) = in_collection(model);
+    [collection, "/", model].concat()
 }
 
 /// A name as one segment of a path.
@@ -53,7 +59,7 @@ mod tests {
             ("models/a/b:c", false, "/models/a%2Fb%3Ac:generateContent"),
             ("é", false, "/models/%C3%A9:generateContent"),
         ] {
-            assert_eq!(path(model, streamed), wanted);
+            assert_eq!(path(model, method(streamed)), wanted);
         }
     }
 
