@@ -31,12 +31,12 @@ fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "A chunk of a stream, µs at p50\n")?;
-    let names: Vec<&str> = Surface::ALL.iter().map(|surface| surface.spec().name).collect();
+    let names: Vec<&str> = Surface::CHAT.iter().map(|surface| surface.spec().name).collect();
     table::header(&mut out, &[&["from", "bytes", "serde_json"], names.as_slice()].concat())?;
     for kind in kinds() {
         let family = streams::family(kind);
         let mut cells = vec![name_of(kind).to_owned(), (family.chunk)(1).len().to_string(), serde_of_chunk(&family)];
-        cells.extend(Surface::ALL.iter().map(|surface| marked(chunk(kind, &family, *surface), *surface, kind)));
+        cells.extend(Surface::CHAT.iter().map(|surface| marked(chunk(kind, &family, *surface), *surface, kind)));
         table::row(&mut out, &cells)?;
     }
     writeln!(out, "\nA request of 100 KiB, µs at p50\n")?;
