@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use dialects::ProviderKind;
+use dialects::chat::FeatureSet;
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
 use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED, registered};
@@ -56,6 +58,7 @@ pub struct RequestFigures {
     pub open_streams: IntGauge,
     pub abandoned_calls: IntGauge,
     pub providers: Providers,
+    pub ignored: IgnoredFeatures,
 }
 
 impl RequestFigures {
@@ -76,12 +79,31 @@ impl RequestFigures {
             open_streams: registered(registry, IntGauge::new("ledgerway_open_streams", open)?)?,
             abandoned_calls: registered(registry, IntGauge::new("ledgerway_abandoned_calls", abandoned)?)?,
             providers: Providers::register(registry)?,
+            ignored: IgnoredFeatures::register(registry)?,
         })
     }
 
     pub fn observe_stage(&self, stage: Stage, time: Duration) {
         if let Some(histogram) = self.stages.get(stage as usize) {
             histogram.observe(time.as_secs_f64());
+        }
+    }
+}
+
+/// What clients asked for and calls went without, because the provider's dialect cannot express it.
+pub struct IgnoredFeatures(IntCounterVec);
+
+impl IgnoredFeatures {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "Calls without something that the client asked for, which the provider's dialect cannot express";
+        let ignored = IntCounterVec::new(Opts::new("ledgerway_ignored_features_total", help), &["kind", "feature"])?;
+        Ok(Self(registered(registry, ignored)?))
+    }
+
+    /// Counts a call. Most calls ignore nothing.
+    pub fn count(&self, kind: ProviderKind, ignored: FeatureSet) {
+        for feature in ignored.iter() {
+            self.0.with_label_values(&[kind.as_str(), feature.name()]).inc();
         }
     }
 }

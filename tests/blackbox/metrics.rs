@@ -129,9 +129,30 @@ async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
     tenant.chat("ok").await.must(200);
     tenant.chat("e500").await.must(502);
     tenant.chat("unheard-of").await.must(404);
+    ask_for_what_is_ignored(&gateway, &upstream).await;
     gateway.books_when_all_ended(Duration::from_secs(10)).await;
     let metrics = metrics_of(&gateway).await;
     assert_eq!(metrics.families().collect::<BTreeSet<_>>(), names_on_the_page());
+}
+
+/// Two requests with a seed, which Anthropic does not know.
+async fn ask_for_what_is_ignored(gateway: &Gateway, upstream: &MockUpstream) {
+    let tenant = Tenant::with(gateway, upstream, &["ok"], Setup { kind: "anthropic", ..Setup::default() }).await;
+    let mut body = tenant.ask("ok");
+    body["seed"] = Value::from(7);
+    for path in [NATIVE, OPENAI] {
+        tenant.app.post(path, &body).await.must(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_could_not_be_told_is_counted() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    ask_for_what_is_ignored(&gateway, &upstream).await;
+    Tenant::new(&gateway, &upstream, &["ok"]).await.chat("ok").await.must(200);
+    let metrics = metrics_of(&gateway).await;
+    let counted = metrics.value("ledgerway_ignored_features_total", &[("kind", "anthropic"), ("feature", "seed")]);
+    assert_eq!((counted, metrics.all("ledgerway_ignored_features_total").count()), (Some("2"), 1), "{metrics}");
 }
 
 /// Holds: query.metrics

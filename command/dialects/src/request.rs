@@ -160,7 +160,21 @@ impl ClientRequest {
 
     /// The body for one target; see [`UpstreamBodies::body`].
     pub fn upstream_body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-        self.upstream_bodies().body(kind, target)
+        Ok(self.upstream_bodies().body(kind, target)?.bytes)
+    }
+}
+
+/// A body for a target.
+pub struct WrittenBody {
+    pub bytes: Bytes,
+    /// What the client asks for and the target's dialect leaves out.
+    pub ignored: FeatureSet,
+}
+
+impl WrittenBody {
+    /// A body that says all that the client said.
+    const fn complete(bytes: Bytes) -> Self {
+        Self { bytes, ignored: FeatureSet::EMPTY }
     }
 }
 
@@ -177,7 +191,7 @@ impl UpstreamBodies<'_> {
     /// in place; every other pair is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
     /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
     /// module lists the fields that it drops on purpose.
-    pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, facts, request, .. } = self.request;
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
             return Err(refusal.clone());
@@ -185,10 +199,10 @@ impl UpstreamBodies<'_> {
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                openai::edited_body(body, places, facts, target)
+                openai::edited_body(body, places, facts, target).map(WrittenBody::complete)
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
-                Ok(anthropic::edited_body(body, places, target))
+                Ok(WrittenBody::complete(anthropic::edited_body(body, places, target)))
             }
             (_, request) => {
                 let translate = || {
@@ -198,18 +212,20 @@ impl UpstreamBodies<'_> {
                 };
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
                 let upstream = upstreams::for_model(kind, target.model);
-                if let Some(refused) = used.iter().find(|feature| (upstream.treatment)(*feature) == Treatment::Refused)
-                {
+                let treated = |treatment| used.filtered(|feature| (upstream.treatment)(feature) == treatment);
+                if let Some(refused) = treated(Treatment::Refused).iter().next() {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();
                     return Err(not_expressible(refused, field, upstream.telemetry_name));
                 }
-                (upstream.request_body)(chat, target).map_err(|refusal| in_client_words(refusal, request))
+                let written = (upstream.request_body)(chat, target);
+                let bytes = written.map_err(|refusal| in_client_words(refusal, request))?;
+                Ok(WrittenBody { bytes, ignored: treated(Treatment::Ignored) })
             }
         }
     }
 
     /// The body of a request for embeddings, likewise. Errors: also `INVALID_REQUEST` if the target's provider has none.
-    pub fn embeddings_body(&self, kind: ProviderKind, target: &EmbeddingsTarget<'_>) -> Result<Bytes, Refusal> {
+    pub fn embeddings_body(&self, kind: ProviderKind, target: &EmbeddingsTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, request, facts, .. } = self.request;
         let ParsedRequest::Embeddings(request) = request else { return Err(of_another_api()) };
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
@@ -218,10 +234,10 @@ impl UpstreamBodies<'_> {
         let api =
             upstreams::for_model(kind, target.model).embeddings.as_ref().ok_or_else(|| no_embeddings(&facts.model))?;
         if let Some(SharedDialect::OpenAi) = shortcut(*surface, kind) {
-            return Ok(openai::renamed_body(body, &request.model, target.model));
+            return Ok(WrittenBody::complete(openai::renamed_body(body, &request.model, target.model)));
         }
         let translated = self.embeddings.get_or_init(|| request.embeddings(body));
-        (api.request_body)(translated.as_ref().map_err(Clone::clone)?, target.model)
+        (api.request_body)(translated.as_ref().map_err(Clone::clone)?, target.model).map(WrittenBody::complete)
     }
 }
 

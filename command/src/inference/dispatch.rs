@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use dialects::{ClientRequest, Relay, UpstreamFault};
+use dialects::{ClientRequest, Relay, UpstreamFault, WrittenBody};
 use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -51,13 +51,13 @@ struct RequestSource {
     /// Of the body as received.
     body_bytes: usize,
     /// The body for the first target, until it is sent.
-    first_body: Option<Bytes>,
+    first_body: Option<WrittenBody>,
     permit: Arc<BodyPermit>,
 }
 
 impl RequestSource {
     /// The body for one call. It is made anew each time: a body kept for a retry would take memory for the whole first call.
-    fn body(&mut self, target: &PlannedTarget) -> Result<Bytes, CallFailure> {
+    fn body(&mut self, target: &PlannedTarget) -> Result<WrittenBody, CallFailure> {
         let made = match self.first_body.take() {
             Some(made) => made,
             None => {
@@ -65,7 +65,7 @@ impl RequestSource {
                 made.map_err(|_| CallFailure::of(Cause::Untranslatable))?
             }
         };
-        Ok(self.permit.attach_to(made))
+        Ok(WrittenBody { bytes: self.permit.attach_to(made.bytes), ..made })
     }
 
     /// As [`Self::body`]; a large one is written off the worker. The source is lost if that fails, or takes too long.
@@ -74,7 +74,7 @@ impl RequestSource {
         large_bodies: &LargeBodies,
         target: &Arc<PlannedTarget>,
         running: &Running,
-    ) -> Result<Bytes, CallFailure> {
+    ) -> Result<WrittenBody, CallFailure> {
         let Some(mut taken) = source.take() else { return Err(CallFailure::of(Cause::Untranslatable)) };
         let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes) {
             let (permit, target) = (Arc::clone(&taken.permit), Arc::clone(target));
@@ -150,7 +150,8 @@ async fn call_target(
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
     let mut calls = 0;
     loop {
-        let body = match RequestSource::take_body(source, &gateway.large_bodies, target, &running).await {
+        let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
+        let WrittenBody { bytes: body, ignored } = match taken {
             Ok(body) => body,
             Err(failure) => {
                 log_failure(&failure, target, request_id, &running);
@@ -161,6 +162,7 @@ async fn call_target(
             return (running, Err(CallFailure::of(Cause::Untranslatable)));
         };
         calls += 1;
+        gateway.figures.ignored.count(target.kind, ignored);
         running.call_begins(target, request);
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, request_id, &mut running).await

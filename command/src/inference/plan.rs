@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, no_embeddings, upstreams};
+use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
 use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
@@ -178,7 +178,7 @@ impl Plan {
     /// dialect can.
     ///
     /// Errors: the first target's refusal, if no dialect can.
-    pub fn first_body(&mut self, request: &ClientRequest) -> Result<Bytes, Refusal> {
+    pub fn first_body(&mut self, request: &ClientRequest) -> Result<WrittenBody, Refusal> {
         let mut refused = None;
         let written = request.upstream_bodies();
         let bodies = self.targets.iter().map(|target| self.written(&written, target));
@@ -195,11 +195,11 @@ impl Plan {
     }
 
     /// The body for a target.
-    pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<Bytes, Refusal> {
+    pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
         self.written(&request.upstream_bodies(), target)
     }
 
-    fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<Bytes, Refusal> {
+    fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
         match self.output_cap {
             Some(cap) => bodies.body(target.kind, &target.outbound(cap, self.model.system_prefix.as_deref())),
             None => bodies.embeddings_body(target.kind, &target.of_embeddings()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, Surface};
+use dialects::{ClientRequest, Surface, WrittenBody};
 use events::event::Context;
 use events::event::admin::{Model, Permission};
 use events::ids::RequestId;
@@ -40,7 +40,7 @@ pub struct Prepared {
     /// The size of the body as received.
     pub body_bytes: usize,
     /// The body for the first target; `None` if the cap was lowered after it was written.
-    pub first_body: Option<Bytes>,
+    pub first_body: Option<WrittenBody>,
     /// The memory of the received body, of what was parsed from it and of what is sent.
     pub body_permit: Arc<BodyPermit>,
     pub hold: OpenHold,
@@ -127,7 +127,7 @@ pub fn nothing_sent(error: LargeBodyError) -> Refusal {
 }
 
 /// The plan and the request, and the body for the first target.
-fn with_first_body(mut plan: Plan, request: ClientRequest) -> Result<(Plan, ClientRequest, Bytes), Refusal> {
+fn with_first_body(mut plan: Plan, request: ClientRequest) -> Result<(Plan, ClientRequest, WrittenBody), Refusal> {
     let body = plan.first_body(&request)?;
     Ok((plan, request, body))
 }

@@ -6,13 +6,18 @@ use events::refusal::Refusal;
 use super::{Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Tool, ToolCall, ToolChoice};
 
 macro_rules! features {
-    ($($feature:ident = $description:literal,)+) => {
+    ($($feature:ident = $name:literal, $description:literal,)+) => {
         /// Something that a request can ask for and that some dialect cannot express.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Feature { $($feature,)+ }
 
         impl Feature {
             pub const ALL: &[Self] = &[$(Self::$feature),+];
+
+            /// Name in metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$feature => $name,)+ }
+            }
 
             /// A noun phrase for documents and refusals.
             pub const fn description(self) -> &'static str {
@@ -23,32 +28,32 @@ macro_rules! features {
 }
 
 features! {
-    TopK = "sampling among the most probable tokens",
-    Seed = "a seed",
-    FrequencyPenalty = "a penalty for frequent tokens",
-    PresencePenalty = "a penalty for tokens that occurred",
-    LogitBias = "a bias for single tokens",
-    Logprobs = "probabilities of the tokens",
-    Choices = "several choices",
-    ToolRequired = "a tool must be called",
-    ToolNamed = "a certain tool must be called",
-    OneToolCall = "at most one tool call",
-    StrictTools = "arguments that satisfy the schema",
-    JsonObject = "output that is any JSON object",
-    JsonSchema = "output by a JSON Schema",
-    ReasoningEffort = "how hard the model thinks",
-    ReasoningBudget = "how many tokens the model may think",
-    EarlierReasoning = "earlier reasoning as text, sent back",
-    SignedReasoning = "earlier reasoning that is signed or encrypted, sent back",
-    SignedCall = "earlier tool calls that are signed, sent back",
-    Document = "documents",
-    CachePoint = "a mark up to which the prompt is cached",
-    ImageUrl = "images by URL",
-    InlineImage = "images in the request",
-    ImageDetail = "the resolution of images",
-    ToolImage = "images in results of tools",
-    ToolError = "the mark that a tool has failed",
-    User = "the client's name for its user",
+    TopK = "top_k", "sampling among the most probable tokens",
+    Seed = "seed", "a seed",
+    FrequencyPenalty = "frequency_penalty", "a penalty for frequent tokens",
+    PresencePenalty = "presence_penalty", "a penalty for tokens that occurred",
+    LogitBias = "logit_bias", "a bias for single tokens",
+    Logprobs = "logprobs", "probabilities of the tokens",
+    Choices = "choices", "several choices",
+    ToolRequired = "tool_required", "a tool must be called",
+    ToolNamed = "tool_named", "a certain tool must be called",
+    OneToolCall = "one_tool_call", "at most one tool call",
+    StrictTools = "strict_tools", "arguments that satisfy the schema",
+    JsonObject = "json_object", "output that is any JSON object",
+    JsonSchema = "json_schema", "output by a JSON Schema",
+    ReasoningEffort = "reasoning_effort", "how hard the model thinks",
+    ReasoningBudget = "reasoning_budget", "how many tokens the model may think",
+    EarlierReasoning = "earlier_reasoning", "earlier reasoning as text, sent back",
+    SignedReasoning = "signed_reasoning", "earlier reasoning that is signed or encrypted, sent back",
+    SignedCall = "signed_call", "earlier tool calls that are signed, sent back",
+    Document = "document", "documents",
+    CachePoint = "cache_point", "a mark up to which the prompt is cached",
+    ImageUrl = "image_url", "images by URL",
+    InlineImage = "inline_image", "images in the request",
+    ImageDetail = "image_detail", "the resolution of images",
+    ToolImage = "tool_image", "images in results of tools",
+    ToolError = "tool_error", "the mark that a tool has failed",
+    User = "user", "the client's name for its user",
 }
 
 /// How an upstream treats a feature.
@@ -66,12 +71,21 @@ pub enum Treatment {
 pub struct FeatureSet(u64);
 
 impl FeatureSet {
+    pub const EMPTY: Self = Self(0);
+
     pub const fn add(&mut self, feature: Feature) {
         self.0 |= 1 << feature as u64;
     }
 
     pub const fn contains(self, feature: Feature) -> bool {
         self.0 & (1 << feature as u64) != 0
+    }
+
+    /// Those of the set for which this holds.
+    pub fn filtered(self, holds: impl Fn(Feature) -> bool) -> Self {
+        let mut filtered = Self::default();
+        self.iter().filter(|feature| holds(*feature)).for_each(|feature| filtered.add(feature));
+        filtered
     }
 
     pub fn iter(self) -> impl Iterator<Item = Feature> {

@@ -145,7 +145,7 @@ fn a_request_costs_in_proportion_to_its_length() {
         let bodies = request.upstream_bodies();
         for dialect in DIALECTS {
             let written = in_measure(body.len(), || bodies.body(dialect, &target(cap_field, None)));
-            let Ok(sent) = written else { continue };
+            let Ok(WrittenBody { bytes: sent, .. }) = written else { continue };
             is_in_measure("are sent", sent.len(), most(body.len(), OUT_PER_BYTE_MAX, OUT_FREE), &body);
         }
     });
