@@ -1,7 +1,8 @@
 //! Embeddings by `:batchEmbedContents`. Their order is that of the inputs.
 //!
-//! Token ids are refused, because Gemini takes texts alone, and so are more than 100 inputs. The client's name for its user is dropped on purpose. Often no
-//! usage is reported: it is then counted.
+//! Token ids are refused, because Gemini takes texts alone, and so are more than 100 inputs. The client's name for its user
+//! is dropped on purpose. Often no usage is reported: the tokens are then estimated. A text that is longer than the model's
+//! context may be cut by Google, who takes no order not to.
 
 use bytes::Bytes;
 use events::refusal::Refusal;
