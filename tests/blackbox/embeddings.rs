@@ -1,15 +1,16 @@
 //! Embeddings: held by an upper bound, settled by what was used, and right or an error.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testing::upstream::MockUpstream;
+use testing::upstream::{MockUpstream, SampleUpstream};
 use tokio::task::JoinSet;
 
 use crate::books::{nano, usd};
 use crate::client::Reply;
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{Setup, Tenant, made};
+use crate::tenant::{PROVIDER_SECRET, Setup, Tenant, made, text};
 
 const EMBEDDINGS: &str = "/v1/embeddings";
 const SOON: Duration = Duration::from_secs(10);
@@ -306,4 +307,47 @@ async fn a_request_of_a_killed_gateway_ends_when_its_hold_expires() {
     assert_eq!(books.end_of(&request), Some("budget.expired"));
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));
+}
+
+/// Holds: inf.embeddings
+#[tokio::test]
+async fn every_family_gives_the_same_vectors_or_an_error_and_is_charged_what_it_reports() {
+    let golden = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"));
+    let (gateway, upstream) = (Gateway::start(), SampleUpstream::of_embeddings(golden).await);
+    let operator = gateway.operator();
+    let user = made(operator, "/users", json!({ "name": "u", "email": "u@example.com" })).await;
+    let key = operator.post("/v1/admin/keys", &json!({ "user_id": user, "name": "app" })).await.must(201).json();
+    let app = gateway.client(Some(&text(&key["secret"])));
+    assert_eq!(upstream.kinds(), ["azure_openai", "cohere", "gemini", "ollama", "openai"]);
+    for kind in upstream.kinds() {
+        for sample in upstream.samples(&kind, false) {
+            let name = format!("{kind}/{sample}");
+            let provider = json!({ "name": name, "kind": kind, "base_url": upstream.address(&kind, &sample),
+                                   "api_key": PROVIDER_SECRET, "allow_private_network": true });
+            let provider = made(operator, "/providers", provider).await;
+            let price = json!({ "provider_id": provider, "model": "m", "input_usd_per_mtok": "3",
+                                "output_usd_per_mtok": "0" });
+            made(operator, "/prices", price).await;
+            let targets = json!([{ "provider_id": provider, "model": "m" }]);
+            made(operator, "/models", json!({ "name": name, "targets": targets })).await;
+            let case = sample.strip_suffix(".json").expect("JSON");
+            let expected = |file: &str| {
+                let file = golden.join(&kind).join("embeddings").join(format!("{case}.{file}"));
+                serde_json::from_slice::<Value>(&std::fs::read(file).expect("a file")).unwrap_or_default()
+            };
+            let metered = expected("json.metered.json");
+            let reply = app.post(EMBEDDINGS, &json!({ "model": name, "input": ["a", "b"] })).await;
+            if metered["fault"] != Value::Null {
+                assert_eq!(reply.status, 502, "{name}");
+                continue;
+            }
+            let reply = reply.must(200).json();
+            assert_eq!(reply["data"], expected("float.json")["data"], "{name}");
+            let reported = &metered["reported"]["input_uncached_tokens"];
+            if reported.is_u64() {
+                assert_eq!(reply["usage"]["prompt_tokens"], *reported, "{name}");
+            }
+        }
+    }
+    gateway.books_when_all_ended(SOON).await;
 }

@@ -299,12 +299,33 @@ mod tests {
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
     }
 
+    /// A row that begins as another's inherits its embeddings, which may be at another place, or nowhere.
+    #[test]
+    fn embeddings_are_at_a_path_of_their_own_where_there_are_any() {
+        for (kind, model, wanted) in [
+            (ProviderKind::Openai, "m", Some("/embeddings")),
+            (ProviderKind::Anthropic, "m", None),
+            (ProviderKind::Ollama, "m", Some("/api/embed")),
+            (ProviderKind::AzureOpenai, "m", Some("/openai/v1/embeddings")),
+            (ProviderKind::Cohere, "m", Some("/v2/embed")),
+            (ProviderKind::Gemini, "m", Some("/models/m:batchEmbedContents")),
+            (ProviderKind::Bedrock, "m", None),
+            (ProviderKind::Vertex, "m", None),
+            (ProviderKind::Vertex, "claude-x", None),
+        ] {
+            let invocation = Invocation { model, streamed: false, api_version: None, region: None };
+            let path = for_model(kind, model).path(Api::Embeddings, &invocation);
+            assert_eq!(path.as_deref(), wanted, "{kind:?} {model}");
+        }
+    }
+
     #[test]
     fn what_a_call_adds_is_not_in_the_address_already() {
         for (kind, text, wrong) in [
             (ProviderKind::Openai, "https://api.openai.com/v1", None),
             (ProviderKind::Openai, "https://api.openai.com", None),
             (ProviderKind::Openai, "https://api.openai.com/v1/chat/completions", Some("/chat/completions")),
+            (ProviderKind::Openai, "https://api.openai.com/v1/embeddings", Some("/embeddings")),
             (ProviderKind::Anthropic, "https://api.anthropic.com", None),
             (ProviderKind::Anthropic, "https://proxy.example.com/anthropic", None),
             (ProviderKind::Anthropic, "https://api.anthropic.com/v1", Some("/v1")),
@@ -314,6 +335,7 @@ mod tests {
             (ProviderKind::Ollama, "http://127.0.0.1:11434/api/chat", Some("/api/chat")),
             (ProviderKind::Cohere, "https://api.cohere.com", None),
             (ProviderKind::Cohere, "https://api.cohere.com/v2", Some("/v2")),
+            (ProviderKind::Cohere, "https://api.cohere.com/v2/embed", Some("/v2/embed")),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com", None),
             (ProviderKind::AzureOpenai, "https://proxy.example.com/azure", None),
             (ProviderKind::AzureOpenai, "https://r.openai.azure.com/openai", Some("/openai")),
@@ -324,6 +346,7 @@ mod tests {
                 Some("/openai/deployments/"),
             ),
             (ProviderKind::AzureOpenai, "https://r.services.ai.azure.com/models", Some("/models")),
+            (ProviderKind::AzureOpenai, "https://proxy.example.com/azure/embeddings", Some("/embeddings")),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta", None),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/models", Some("/models")),
             (ProviderKind::Gemini, "https://generativelanguage.googleapis.com/v1beta/openai", Some("/openai")),

@@ -58,10 +58,19 @@ struct State {
 impl SampleUpstream {
     /// Serves the samples in the folders of `golden`; faults are drawn from the seed.
     pub async fn start(golden: &Path, seed: u64) -> Self {
+        Self::serving(golden, "answers", seed).await
+    }
+
+    /// Serves the samples of embeddings likewise.
+    pub async fn of_embeddings(golden: &Path) -> Self {
+        Self::serving(golden, "embeddings", 0).await
+    }
+
+    async fn serving(golden: &Path, folder: &str, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let dice = Mutex::new(SplitMix64::new(seed));
-        let state = Arc::new(State { families: families(golden), dice, sent: Mutex::default() });
+        let state = Arc::new(State { families: families(golden, folder), dice, sent: Mutex::default() });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
         Self { port, state, _server: server }
@@ -93,11 +102,12 @@ impl SampleUpstream {
     }
 }
 
-fn families(golden: &Path) -> Families {
+/// The families with such a folder of samples.
+fn families(golden: &Path, of: &str) -> Families {
     let folders = fs::read_dir(golden).expect("a folder of golden files").map(|entry| entry.expect("an entry").path());
     folders
         .filter_map(|folder| {
-            let answers = fs::read_dir(folder.join("answers")).ok()?;
+            let answers = fs::read_dir(folder.join(of)).ok()?;
             let kind = folder.file_name()?.to_str()?.to_owned();
             let files = answers.map(|entry| entry.expect("an entry").path());
             let samples: Vec<Sample> = files.filter_map(sample).collect();
