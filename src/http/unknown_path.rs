@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn what_vendors_have_and_this_version_has_not_is_named() {
         for (path, name, form) in [
-            ("/v1/embeddings", "embeddings", ErrorForm::OpenAi),
+            ("/v1/images/generations", "image generation", ErrorForm::OpenAi),
             ("/oai/v1/responses/resp_1/cancel", "stored responses", ErrorForm::OpenAi),
             ("/v1/chat/completions/chatcmpl-1/messages", "stored", ErrorForm::OpenAi),
             ("/v1/messages/batches/b", "Batches", ErrorForm::Anthropic),

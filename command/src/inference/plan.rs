@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
 use events::event::admin::{Model, Target, Tokenizer};

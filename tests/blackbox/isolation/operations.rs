@@ -164,10 +164,15 @@ impl Operation {
     pub fn bodies(&self, own: &House, house: &House) -> Vec<Value> {
         let Some(body) = &self.body else { return vec![Value::Null] };
         if !self.path.starts_with("/v1/admin/") {
-            let messages = json!([{ "role": "user", "content": "hello" }]);
-            let mut asking = json!({ "model": house.model_name, "messages": messages });
-            if body.required.iter().any(|name| name == "max_tokens") {
-                asking["max_tokens"] = json!(16);
+            let mut asking = json!({ "model": house.model_name });
+            for name in &body.required {
+                match name.as_str() {
+                    "model" => {}
+                    "messages" => asking[name] = json!([{ "role": "user", "content": "hello" }]),
+                    "input" | "prompt" => asking[name] = json!("hello"),
+                    "max_tokens" => asking[name] = json!(16),
+                    other => panic!("{}: what is {other}? Say here how a stranger would fill it", self.path),
+                }
             }
             return vec![asking];
         }
