@@ -60,7 +60,7 @@ fn a_request_for_embeddings_is_bounded_or_refused() {
             let target = EmbeddingsTarget { model: "b", allowed_fields: &NO_FIELDS };
             match in_measure(body.len(), || request.upstream_bodies().embeddings_body(kind, &target)) {
                 Ok(sent) => {
-                    let sent: Value = serde_json::from_slice(&sent).expect("JSON is sent");
+                    let sent: Value = serde_json::from_slice(&sent.bytes).expect("JSON is sent");
                     let input = |json: &Value| if json.is_string() { vec![json.clone()] } else { list(json) };
                     let inputs = match kind {
                         ProviderKind::Cohere => list(&sent["texts"]),

@@ -19,7 +19,7 @@ fn requests_for_embeddings_go_upstream() {
                 Ok(request) => request.upstream_bodies().embeddings_body(kind, &target),
                 Err(refusal) => Err(refusal.clone()),
             };
-            let found = found.map_or_else(|refusal| refused(&refusal), |body| body.to_vec());
+            let found = found.map_or_else(|refusal| refused(&refusal), |body| body.bytes.to_vec());
             check(folder_name, &format!("{case}.{name}.json"), &found);
         }
     }
