@@ -165,7 +165,7 @@ async fn spoiled_answers_of_all_families_end_once_each_and_leave_nothing_behind(
     let sent = upstream.sent();
     for kind in &kinds {
         let faults = SampleUpstream::faults().iter().filter(|fault| !sent.contains_key(&(kind.clone(), **fault)));
-        assert_eq!(faults.collect::<Vec<_>>(), Vec::<&&str>::new(), "seed {seed} does not draw them for {kind}");
+        assert_eq!(faults.collect::<Vec<_>>(), Vec::<&&str>::new(), "they were not sent as {kind}");
     }
     gateway.stop();
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());

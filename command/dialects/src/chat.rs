@@ -189,6 +189,19 @@ pub struct ReasoningBlock {
     pub redacted: Option<String>,
 }
 
+/// True for the signature of a dialect that marks its own: they begin with its name and a colon (`gemini:`). Those of
+/// Claude have no mark, wherever it runs.
+pub fn is_marked_signature(signature: &str) -> bool {
+    signature.contains(':')
+}
+
+impl ReasoningBlock {
+    /// The signature, if it may be Claude's; others would be refused as false.
+    pub fn unmarked_signature(&self) -> Option<&str> {
+        self.signature.as_deref().filter(|signature| !is_marked_signature(signature))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Tool {
     pub name: String,

@@ -218,6 +218,7 @@ fn thoughts_go_only_where_they_are_taken() {
         (json!([plain, text]), ProviderKind::Openai),
         (json!([plain, text, call]), ProviderKind::Anthropic),
         (json!([of_gemini, text, call]), ProviderKind::Anthropic),
+        (json!([of_gemini, text, call]), ProviderKind::Bedrock),
     ] {
         let sent = sent_back(&output, dialect).to_string();
         assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");

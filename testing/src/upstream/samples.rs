@@ -1,7 +1,7 @@
 //! An upstream of every family. It answers with the golden samples of that family, as they are or with a fault.
 //!
-//! The first two segments of a path say which: `/KIND/SAMPLE/…` gives that sample, and `/KIND/any/…` draws a sample and a
-//! fault from a seed, so that a run can be repeated.
+//! The first two segments of a path say which: `/KIND/SAMPLE/…` gives that sample, and `/KIND/any/…` draws a sample from a
+//! seed and gives it with the next fault.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,7 +56,7 @@ struct State {
 }
 
 impl SampleUpstream {
-    /// Serves the samples in the folders of `golden`; faults are drawn from the seed.
+    /// Serves the samples in the folders of `golden`; which comes when is drawn from the seed.
     pub async fn start(golden: &Path, seed: u64) -> Self {
         Self::serving(golden, "answers", seed).await
     }
@@ -159,8 +159,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> io::Result<Res
             None => whole(404, "text/plain", "no such sample"),
         });
     }
-    let fault = FAULTS[state.draw(FAULTS.len())];
-    *state.sent.lock().expect("the counts").entry((kind.to_owned(), fault)).or_default() += 1;
+    let fault = state.next_fault(kind);
     let foreign: Vec<&Sample> = state.families.values().flatten().collect();
     let fitting: Vec<&Sample> = match fault {
         "foreign" => foreign,
@@ -176,6 +175,15 @@ fn asks_for_a_stream(body: &[u8]) -> bool {
 }
 
 impl State {
+    /// Each kind sends one fault after the other.
+    fn next_fault(&self, kind: &str) -> &'static str {
+        let mut sent = self.sent.lock().expect("the counts");
+        let of_kind = sent.iter().filter(|((of, _), _)| of == kind).map(|(_, count)| count).sum::<u64>();
+        let fault = FAULTS[usize::try_from(of_kind).expect("a count") % FAULTS.len()];
+        *sent.entry((kind.to_owned(), fault)).or_default() += 1;
+        fault
+    }
+
     fn draw(&self, below: usize) -> usize {
         let drawn = self.dice.lock().expect("the dice").next_u64();
         usize::try_from(drawn % below as u64).expect("an index")

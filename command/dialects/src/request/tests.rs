@@ -825,3 +825,22 @@ fn an_upstreams_refusal_names_the_clients_field() {
         assert!(named.starts_with(field) && refusal.message.starts_with(field), "{}", refusal.message);
     }
 }
+
+/// Holds: inf.anthropic-passed-on
+#[test]
+fn thoughts_that_anthropic_did_not_sign_are_not_passed_on_to_it() {
+    let sent = |signature: &str| {
+        let thought = format!(r#"{{"type":"thinking","thinking":"hm","signature":"{signature}"}}"#);
+        let said = format!(r#"{{"role":"assistant","content":[{thought},{{"type":"text","text":"so"}}]}}"#);
+        let ask = r#"{"role":"user","content":"x"}"#;
+        let body = format!(r#"{{"model":"m","max_tokens":5,"messages":[{ask},{said},{ask}]}}"#);
+        let request = parse(Surface::Anthropic, body).expect("a request");
+        let sent = request.upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
+        String::from_utf8(sent.to_vec()).expect("text")
+    };
+    assert!(sent("c2ln").contains(r#""thinking":"hm","signature":"c2ln""#));
+    for foreign in ["", "gemini:c2ln"] {
+        let sent = sent(foreign);
+        assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");
+    }
+}

@@ -27,6 +27,8 @@ pub struct BodyPositions {
     pub system: SystemPosition,
     /// End of the last member, where another may be added.
     pub members_end: usize,
+    /// See [`Totals::has_foreign_thoughts`].
+    pub has_foreign_thoughts: bool,
 }
 
 /// The position of the system prompt.
@@ -74,6 +76,7 @@ impl SurfaceRequest for BodyPositions {
         for member in &members {
             totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         }
+        let has_foreign_thoughts = totals.has_foreign_thoughts;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
@@ -93,6 +96,7 @@ impl SurfaceRequest for BodyPositions {
             cap: cap.value_span.clone(),
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
+            has_foreign_thoughts,
         };
         Ok((facts, positions))
     }

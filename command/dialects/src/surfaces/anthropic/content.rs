@@ -8,7 +8,7 @@ use events::refusal::Refusal;
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};
 use crate::chat::read::{BlockCount, MESSAGES_MAX};
-use crate::chat::{ImageUrl, is_image};
+use crate::chat::{ImageUrl, is_image, is_marked_signature};
 use crate::facts::{Documents, Images, Unpriced};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
@@ -25,6 +25,8 @@ pub struct Totals<'a> {
     pub images: Images,
     pub documents: Documents,
     pub unpriced: Vec<Unpriced>,
+    /// A thought that Anthropic did not sign: the gateway gave it the form of Anthropic's, which Anthropic would refuse.
+    pub has_foreign_thoughts: bool,
     blocks: BlockCount,
     /// Ids of the calls so far.
     calls: HashSet<Cow<'a, str>>,
@@ -133,7 +135,11 @@ impl<'a> Totals<'a> {
             "search_result" => self.search_result(&mut fields),
             "tool_use" if place == Place::Assistant => self.call(&mut fields),
             "tool_result" if place == Place::User => self.result(&mut fields),
-            "thinking" if place == Place::Assistant => require_string(&mut fields, "thinking"),
+            "thinking" if place == Place::Assistant => {
+                let signature = fields.string("signature")?.unwrap_or_default();
+                self.has_foreign_thoughts |= signature.is_empty() || is_marked_signature(&signature);
+                require_string(&mut fields, "thinking")
+            }
             "redacted_thinking" if place == Place::Assistant => require_string(&mut fields, "data"),
             "tool_use" | "thinking" | "redacted_thinking" => {
                 Err(path.refuse(format!("a block of type {kind} belongs in a message of the role assistant")))

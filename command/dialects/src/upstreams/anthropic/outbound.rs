@@ -325,11 +325,10 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
             ContentBlock::ToolResult { tool_use_id, content: inside, is_error, cache_control: None }
         }
         Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => ContentBlock::RedactedThinking { data },
-        // A signature of another dialect begins with its name and a colon. Anthropic would refuse it.
-        Block::Reasoning(ReasoningBlock { text, signature: Some(signature), .. }) if !signature.contains(':') => {
-            ContentBlock::Thinking { thinking: text, signature }
+        Block::Reasoning(thought) => {
+            ContentBlock::Thinking { thinking: &thought.text, signature: thought.unmarked_signature()? }
         }
-        Block::Reasoning(_) | Block::CachePoint(_) => return None,
+        Block::CachePoint(_) => return None,
     })
 }
 

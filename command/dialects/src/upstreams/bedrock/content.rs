@@ -261,13 +261,11 @@ fn add_cache_point(lifetime: CacheLifetime, family: Family, content: &mut Vec<Co
 }
 
 fn reasoning_content(reasoning: &ReasoningBlock) -> Option<ReasoningContent<'_>> {
-    match reasoning {
-        ReasoningBlock { redacted: Some(redacted), .. } => Some(ReasoningContent::RedactedContent(redacted)),
-        ReasoningBlock { text, signature: Some(signature), .. } => {
-            Some(ReasoningContent::ReasoningText { text, signature })
-        }
-        ReasoningBlock { signature: None, redacted: None, .. } => None,
+    if let Some(redacted) = &reasoning.redacted {
+        return Some(ReasoningContent::RedactedContent(redacted));
     }
+    let signature = reasoning.unmarked_signature()?;
+    Some(ReasoningContent::ReasoningText { text: &reasoning.text, signature })
 }
 
 fn image_block(image: &Image, at: usize) -> Result<ImageBlock<'_>, Refusal> {
