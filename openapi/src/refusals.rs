@@ -68,10 +68,12 @@ pub fn native_body(refusal: &Refusal, request_id: &str) -> Value {
 pub struct Wording {
     pub name: &'static str,
     pub body: fn(ErrorCode) -> Shape,
+    /// True if a body says its code, so that it has the schema of one code alone.
+    pub has_code: bool,
 }
 
 /// The schema of [`native_body`].
-pub const NATIVE: Wording = Wording { name: "Error", body: native };
+pub const NATIVE: Wording = Wording { name: "Error", body: native, has_code: true };
 
 fn native(code: ErrorCode) -> Shape {
     let error = object()
@@ -212,7 +214,8 @@ impl CommonResponses {
         let mut forms: Vec<Shape> = codes.iter().map(|code| self.body(wording, *code)).collect();
         let body = match forms.len() {
             1 => forms.remove(0),
-            _ => schema::either(forms),
+            _ if wording.has_code => schema::either(forms),
+            _ => schema::any_of(forms),
         };
         let has_status = |wanted: [u16; 2]| codes.iter().any(|code| wanted.contains(&status(*code).as_u16()));
         let mut answer = Answer::json(&words.join(" or "), body).recorded();

@@ -3,7 +3,8 @@
 use serde_json::Value;
 use utoipa::Number;
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat,
+    SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr, Schema};
 
@@ -155,6 +156,11 @@ pub fn event() -> Shape {
 /// One of several schemas.
 pub fn either(forms: impl IntoIterator<Item = Shape>) -> Shape {
     forms.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
+}
+
+/// One of several schemas, or more than one at once.
+pub fn any_of(forms: impl IntoIterator<Item = Shape>) -> Shape {
+    forms.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item).into()
 }
 
 /// A reference to a schema of the document.

@@ -15,7 +15,7 @@ pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation 
         .says("Fields that are not listed here are passed on to providers that speak the same dialect.")
         .worded(WORDING)
         .header(VERSION, schema::formed("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), "Passed on to providers of kind anthropic")
-        .header(BETA, schema::text(super::headers::BETA_BYTES_MAX), "Passed on to providers of kind anthropic")
+        .header(BETA, schema::prose(super::headers::BETA_BYTES_MAX), "Passed on to providers of kind anthropic")
         .takes(schema::reference("MessageRequest"), example)
         .answers(StatusCode::OK, answer(schema::reference("Message")))
         .defines("MessageRequest", request())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::surfaces::with_details;
 
 /// Their schema in `/openapi.json`.
-pub const WORDING: Wording = Wording { name: "AnthropicError", body: shape };
+pub const WORDING: Wording = Wording { name: "AnthropicError", body: shape, has_code: false };
 
 /// The body of an error.
 pub fn error(refusal: &Refusal, request_id: &str) -> Value {

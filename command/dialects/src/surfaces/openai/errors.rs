@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::surfaces::with_details;
 
 /// Their schema in `/openapi.json`.
-pub const WORDING: Wording = Wording { name: "OpenAiError", body: shape };
+pub const WORDING: Wording = Wording { name: "OpenAiError", body: shape, has_code: true };
 
 /// The body of an error.
 pub fn error(refusal: &Refusal) -> Value {
