@@ -226,7 +226,7 @@ async fn versions_and_betas_go_on_and_a_beta_that_may_cost_goes_where_it_is_allo
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_is_held_for_as_the_whole_context() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let tenant = tenant(&gateway, &upstream, "anthropic", &["ok"]).await;
+    let tenant = tenant(&gateway, &upstream, "anthropic", &["ok", "said"]).await;
     let source = json!({ "type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK" });
     let mut body = asking(&tenant, "ok");
     body["messages"][0]["content"] = json!([{ "type": "document", "source": source }]);
@@ -234,6 +234,18 @@ async fn a_document_is_held_for_as_the_whole_context() {
     let life = gateway.life(&reply.request_id()).await;
     assert_eq!(life[0]["data"]["input_tokens_bound"], 8192);
     assert_eq!(nano(&life[1]["data"]["held_usd"]), 1_000_000 + 8192 * 3_000 + 100 * 20_000);
+
+    // Its bytes say nothing of its tokens.
+    upstream.says("application/json", r#"{"role":"assistant","content":[{"type":"text","text":"hi"}]}"#);
+    body["model"] = json!(tenant.model("said"));
+    let reply = tenant.app.post(MESSAGES, &body).await.must(200);
+    let life = gateway.life(&reply.request_id()).await;
+    let counted = &life[2]["data"]["usage"];
+    assert_eq!(
+        (&counted["input_uncached_tokens"], &counted["output_text_tokens"]),
+        (&json!(8192), &json!(1)),
+        "{life:?}"
+    );
 
     let target = json!({ "provider_id": tenant.provider, "model": "ok", "max_output_tokens": 1024 });
     made(gateway.operator(), "/models", json!({ "name": tenant.model("boundless"), "targets": [target] })).await;

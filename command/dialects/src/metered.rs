@@ -62,6 +62,12 @@ impl Metered {
         }
     }
 
+    /// The report, unless it has no output although some went through: such output must be counted.
+    pub fn reported_with_output(&self) -> Option<&TokenClasses> {
+        let has_output = self.text_bytes > 0 || self.reasoning_bytes > 0;
+        self.reported.as_ref().filter(|reported| !has_output || reported.output() > 0)
+    }
+
     /// Adds a report to those before it. `is_final`: its output figure is that of the whole response.
     pub(crate) fn add_report(&mut self, report: &str, is_final: bool) {
         if self.reports.add(report) {

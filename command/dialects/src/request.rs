@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::api::Api;
 use super::chat::feature::not_expressible;
+use super::chat::read::check_calls;
 use super::chat::{ChatRequest, FeatureSet, Treatment};
 use super::embeddings::EmbeddingsRequest;
 use super::facts::{Facts, Images};
@@ -208,6 +209,7 @@ impl UpstreamBodies<'_> {
             (_, request) => {
                 let translate = || {
                     let chat = request.chat(body)?;
+                    check_calls(&chat)?;
                     let used = chat.features();
                     Ok((chat, used))
                 };

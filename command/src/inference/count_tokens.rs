@@ -88,6 +88,11 @@ async fn counted(
     let kind = ProviderKind::named(&offer.provider.kind);
     let upstream = kind.and_then(|kind| Some((kind, request.for_upstream(kind, &target.model, prefix.as_deref())?)));
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
+    if upstream.is_some()
+        && let Some(refusal) = request.unpriced(&headers, &provider.allowed_fields)
+    {
+        return Err(refusal.clone());
+    }
     drop(tables);
     match upstream {
         Some((kind, (endpoint, body))) => {

@@ -54,7 +54,7 @@ impl Meter {
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
     pub fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
-        let usage = match &metered.reported {
+        let usage = match metered.reported_with_output() {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
             None => Usage { tokens: self.counted(metered), source: UsageSource::Counted },
         };

@@ -1,12 +1,12 @@
 //! Readers for the request fields that several surfaces share, and the bounds that hold for all surfaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use events::event::admin::Model;
 use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
-use super::{ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool};
+use super::{Block, ChatRequest, ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 
@@ -23,6 +23,8 @@ pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 pub const CHOICES_MAX: u64 = 128;
 /// Largest `top_k`; it is far above the vocabulary of any model.
 pub const TOP_K_MAX: u64 = 10_000_000;
+/// Longest name of a tool call. Providers take names of 64 or 128 characters.
+pub const CALL_NAME_BYTES_MAX: usize = 128;
 pub const TOP_LOGPROBS_MAX: u64 = 128;
 pub const STOP_MAX: usize = 16;
 pub const METADATA_PAIRS_MAX: usize = 16;
@@ -181,6 +183,38 @@ pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
         true => Ok(Reasoning::Effort(text.to_owned())),
         false => Err(path.refuse(format!("must be one of {}", EFFORTS.join(", ")))),
     }
+}
+
+/// Checks calls and results for dialects that write the name of a call again with its result. Errors: a name that is
+/// longer than that of any tool, or a call with two results, by which the name would be written without end.
+pub fn check_calls(chat: &ChatRequest) -> Result<(), Refusal> {
+    // By id, which some providers give to several calls: the calls without a result so far.
+    let mut open: HashMap<&str, usize> = HashMap::new();
+    for (at, message) in chat.messages.iter().enumerate() {
+        for block in &message.content {
+            let reason = match block {
+                Block::ToolCall(call) if call.name.len() > CALL_NAME_BYTES_MAX => {
+                    format!("has a tool call whose name is longer than {CALL_NAME_BYTES_MAX} bytes")
+                }
+                Block::ToolCall(call) => {
+                    *open.entry(&call.id).or_default() += 1;
+                    continue;
+                }
+                Block::ToolResult(result) => match open.get_mut(result.id.as_str()) {
+                    Some(0) => "has a second result of one tool call".to_owned(),
+                    Some(calls) => {
+                        *calls -= 1;
+                        continue;
+                    }
+                    // Dialects that need the call refuse it themselves.
+                    None => continue,
+                },
+                _ => continue,
+            };
+            return Err(Path::Root.field("messages").element(at).refuse(reason));
+        }
+    }
+    Ok(())
 }
 
 /// Number of blocks or parts read so far. It is bounded because one takes far more memory than its JSON.

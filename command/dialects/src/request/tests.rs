@@ -3,7 +3,7 @@ use events::refusal::ErrorCode;
 
 use super::*;
 use crate::upstreams::openai::server::deviations;
-use crate::{NO_FIELDS, RequestedCap, Server, UpstreamCap, json};
+use crate::{Metered, NO_FIELDS, RequestedCap, Server, UpstreamCap, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 
@@ -48,10 +48,10 @@ fn facts_are_read_on_all_surfaces() {
     assert_eq!((&*request.facts.model, request.facts.streamed, request.facts.include_usage), ("m", true, true));
     assert_eq!((request.facts.choices, cap(&request).tokens), (3, Some(7)));
     assert_eq!(request.facts.metadata["a"], "b");
-    let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":2000}"#).ok().unwrap();
+    let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":4}"#).ok().unwrap();
     assert_eq!((&*anthropic.facts.model, anthropic.facts.streamed, anthropic.facts.choices), ("m", true, 1));
     assert_eq!((cap(&anthropic).field, cap(&anthropic).tokens), ("max_tokens", Some(5)));
-    assert_eq!((anthropic.facts.output_tokens_needed, anthropic.facts.has_tools), (2000, false));
+    assert_eq!((anthropic.facts.output_tokens_needed, anthropic.facts.has_tools), (4, false));
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
     assert_eq!((cap(&request).field, cap(&native).field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();
@@ -689,6 +689,9 @@ fn anthropic_fields_that_matter_are_checked() {
         (r#","system":[{"type":"text","Text":"x"}]"#, "system[0].Text"),
         (r#","thinking":{"type":"enabled","budgetTokens":9}"#, "thinking.budgetTokens"),
         (r#","thinking":{"type":"enabled","budget_tokens":-1}"#, "thinking.budget_tokens"),
+        (r#","thinking":{"type":"enabled","budget_tokens":5}"#, "thinking.budget_tokens"),
+        (r#","n":2"#, "n"),
+        (r#","max_completion_tokens":5"#, "max_completion_tokens"),
         (r#","output_config":{"Effort":"low"}"#, "output_config.Effort"),
         (r#","tool_choice":{"Type":"any"}"#, "tool_choice.Type"),
         (r#","tools":[{"Name":"f"}]"#, "tools[0].Name"),
@@ -794,15 +797,15 @@ fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
 }
 
 #[test]
-fn a_long_name_is_not_repeated_with_every_result() {
+fn a_long_name_is_not_repeated_with_its_result() {
     for (name, is_repeated) in [("n".repeat(34), true), ("n".repeat(35), false)] {
         let call = format!(r#"{{"type":"function_call","call_id":"c1","name":"{name}","arguments":"{{}}"}}"#);
         let result = r#"{"type":"function_call_output","call_id":"c1","output":"x"}"#;
-        let body = format!(r#"{{"model":"m","input":[{call},{result},{result}]}}"#);
+        let body = format!(r#"{{"model":"m","input":[{call},{result}]}}"#);
         let sent =
             parse(Surface::Responses, body).ok().unwrap().upstream_body(ProviderKind::Ollama, &target()).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
-        assert_eq!(sent["messages"][2].get("tool_name").is_some(), is_repeated, "{sent}");
+        assert_eq!(sent["messages"][1].get("tool_name").is_some(), is_repeated, "{sent}");
     }
 }
 
@@ -842,5 +845,102 @@ fn thoughts_that_anthropic_did_not_sign_are_not_passed_on_to_it() {
     for foreign in ["", "gemini:c2ln"] {
         let sent = sent(foreign);
         assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");
+    }
+}
+
+#[test]
+fn a_cap_or_a_count_by_another_dialects_name_is_refused_on_messages() {
+    for more in [
+        r#","n":128"#,
+        r#","max_completion_tokens":100000"#,
+        r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","type":"compact_20260112"}]}"#,
+        r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","Type":"compact_20260112"}]}"#,
+    ] {
+        let passed = anthropic(more)
+            .ok()
+            .filter(|request| request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_none())
+            .map(|request| request.upstream_body(ProviderKind::Anthropic, &target()));
+        assert!(passed.is_none(), "{more}: {passed:?}");
+    }
+}
+
+#[test]
+fn a_count_is_refused_what_a_message_is_refused() {
+    let refused = |more: &str| {
+        let body = format!(r#"{{{ASK}{more}}}"#);
+        TokenCountRequest::parse(Surface::Anthropic, body.into())
+            .ok()
+            .is_none_or(|request| request.unpriced(&RequestHeaders::default(), &BTreeSet::new()).is_some())
+    };
+    assert!(!refused(""));
+    for more in [
+        r#","thread":{"id":"t"}"#,
+        r#","mcp_servers":[{"type":"url","url":"https://internal"}]"#,
+        r#","container":"c_of_another""#,
+        r#","tools":[{"type":"web_search_20250305","name":"web_search"}]"#,
+    ] {
+        assert!(refused(more), "{more}");
+    }
+}
+
+#[test]
+fn what_a_server_may_put_before_each_input_counts_for_each() {
+    let inputs = vec![r#""x""#; 2_000].join(",");
+    let body = format!(r#"{{"model":"m","input":[{inputs}],"instruct":"{}"}}"#, "y".repeat(10_000));
+    let request = parse(Surface::OpenAiEmbeddings, body).ok().unwrap();
+    assert!(request.input_tokens_bound() >= 2_000 * 10_000, "{}", request.input_tokens_bound());
+}
+
+/// What a client got of an Anthropic stream that broke off.
+fn broken_off(events: &[&str]) -> Metered {
+    let request = crate::golden::minimal_request(Surface::Anthropic, false);
+    let mut relay = crate::Relay::new(ProviderKind::Anthropic, &request, "req_1", "m", 0);
+    for event in events {
+        relay.feed(format!("data: {event}\n\n").as_bytes(), &mut bytes::BytesMut::new()).expect(event);
+    }
+    relay.metered()
+}
+
+#[test]
+fn thoughts_that_are_not_shown_are_not_free_if_a_stream_breaks_off() {
+    let hidden = "E".repeat(120_000);
+    let signature = format!(r#"{{"type":"signature_delta","signature":"{hidden}"}}"#);
+    let redacted = format!(r#"{{"type":"redacted_thinking","data":"{hidden}"}}"#);
+    let metered = broken_off(&[
+        r#"{"type":"message_start","message":{"id":"m","model":"c","usage":{"input_tokens":25,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+        &format!(r#"{{"type":"content_block_delta","index":0,"delta":{signature}}}"#),
+        r#"{"type":"content_block_stop","index":0}"#,
+        &format!(r#"{{"type":"content_block_start","index":1,"content_block":{redacted}}}"#),
+        r#"{"type":"content_block_stop","index":1}"#,
+    ])
+    .for_interrupted();
+    assert_eq!(metered.reasoning_bytes, 2 * 90_000);
+}
+
+#[test]
+fn a_block_may_end_while_a_later_one_is_open() {
+    let metered = broken_off(&[
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"x"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+    ]);
+    assert!(metered.text_bytes >= 4, "{metered:?}");
+}
+
+#[test]
+fn a_call_has_one_result_and_a_name_of_a_bounded_length() {
+    let call = |name: &str| format!(r#"{{"type":"function_call","call_id":"c1","name":"{name}","arguments":"{{}}"}}"#);
+    let result = r#"{"type":"function_call_output","call_id":"c1","output":"x"}"#;
+    for (items, is_good) in [
+        (format!("{},{result}", call(&"n".repeat(128))), true),
+        (format!("{},{result}", call(&"n".repeat(129))), false),
+        (format!("{},{result},{result}", call("n")), false),
+        (format!("{0},{0},{result},{result}", call("n")), true),
+    ] {
+        let request = parse(Surface::Responses, format!(r#"{{"model":"m","input":[{items}]}}"#)).ok().unwrap();
+        let sent = request.upstream_body(ProviderKind::Ollama, &target());
+        assert_eq!(sent.is_ok(), is_good, "{items:.100}: {sent:?}");
     }
 }

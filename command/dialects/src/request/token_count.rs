@@ -1,5 +1,7 @@
 //! A request for the number of a prompt's tokens. An upstream of the same dialect counts them; otherwise they are estimated.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use events::refusal::Refusal;
 
@@ -7,8 +9,8 @@ use crate::fields::Path;
 use crate::json;
 use crate::passthrough::{anthropic, shortcut};
 use crate::shared_dialect::SharedDialect;
-use crate::surfaces::Surface;
 use crate::surfaces::anthropic::CountRequest;
+use crate::surfaces::{RequestHeaders, Surface};
 use crate::upstreams::{self, Endpoint, ProviderKind};
 
 /// Bytes of JSON per token, as a rule of thumb.
@@ -32,6 +34,13 @@ impl TokenCountRequest {
     /// The requested frontend model.
     pub fn model(&self) -> &str {
         &self.request.model_name
+    }
+
+    /// `MODEL_UNPRICED` for the first field or header that changes the cost of a message and that the provider does not
+    /// allow: what it names at the provider is not for everybody.
+    pub fn unpriced<'a>(&'a self, headers: &'a RequestHeaders, allowed: &BTreeSet<String>) -> Option<&'a Refusal> {
+        let mut fields = self.request.unpriced.iter().chain(&headers.unpriced);
+        fields.find(|field| !allowed.contains(field.name)).map(|field| &field.refusal)
     }
 
     pub const fn body(&self) -> &Bytes {

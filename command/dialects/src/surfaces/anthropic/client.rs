@@ -82,7 +82,7 @@ impl SurfaceRequest for BodyPositions {
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
             include_usage: false,
             output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
-            output_tokens_needed: thinking_budget(given("thinking"))?,
+            output_tokens_needed: thinking_budget(given("thinking"), cap_tokens)?,
             choices: 1,
             metadata: std::collections::BTreeMap::new(),
             images: totals.images,
@@ -130,10 +130,13 @@ pub fn system_position(member: &Member<'_>) -> SystemPosition {
     }
 }
 
-/// The thinking budget, which must be below the cap.
-fn thinking_budget(thinking: Option<&str>) -> Result<u64, Refusal> {
+/// The thinking budget. Some betas let it exceed the cap, which then bounds nothing.
+fn thinking_budget(thinking: Option<&str>, cap: u64) -> Result<u64, Refusal> {
     let path = Path::Root.field("thinking");
     let Some(value) = thinking else { return Ok(0) };
-    let budget = Fields::read(value, &path)?.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
-    Ok(budget.unwrap_or(0))
+    let budget = Fields::read(value, &path)?.count("budget_tokens", OUTPUT_TOKENS_MAX)?.unwrap_or(0);
+    if budget >= cap {
+        return Err(path.field("budget_tokens").refuse("must be below max_tokens"));
+    }
+    Ok(budget)
 }

@@ -11,7 +11,9 @@ use serde_json::json;
 use super::WORDING;
 use super::client::{SystemPosition, system_position, top_level};
 use super::content::Totals;
+use super::priceable::{self, TOOLS};
 use crate::chat::read;
+use crate::facts::Unpriced;
 use crate::fields::Path;
 use crate::json::{self, Kind};
 use crate::surfaces::TokenCounting;
@@ -33,6 +35,8 @@ pub struct CountRequest {
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
     pub base64_bytes: u64,
+    /// Fields that a request for a message may not have either.
+    pub unpriced: Vec<Unpriced>,
 }
 
 impl CountRequest {
@@ -48,6 +52,13 @@ impl CountRequest {
             totals.read_system(system.value)?;
         }
         totals.read_messages(required("messages")?.value)?;
+        let mut unpriced = std::mem::take(&mut totals.unpriced);
+        for member in &members {
+            unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
+        }
+        if let Some(tools) = find(TOOLS).filter(|member| json::kind(member.value) != Kind::Null) {
+            unpriced.extend(priceable::tools(tools.value, &at(TOOLS))?.unpriced);
+        }
         let media = totals.images.count.saturating_mul(IMAGE_TOKENS);
         Ok(Self {
             model_name: read::model_name(model.value, &at("model"))?,
@@ -56,6 +67,7 @@ impl CountRequest {
             members_end: members.last().map_or(0, |member| member.span.end),
             media_tokens: media.saturating_add(totals.documents.count.saturating_mul(DOCUMENT_TOKENS)),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
+            unpriced,
         })
     }
 }

@@ -35,6 +35,8 @@ const CLIENT_TOOLS: [&str; 4] = ["bash_20", "text_editor_20", "computer_20", "me
 /// for `computer` with up to 499 more; that of `memory` is a page of text.
 pub const CLIENT_TOOL_TOKENS_MAX: u64 = 2_048;
 
+/// What the OpenAI surface reads itself: more choices, and another cap.
+const OF_OPENAI: [&str; 2] = ["max_completion_tokens", "n"];
 /// Edits that only remove earlier input. Others, such as compaction, run the model once more.
 const HARMLESS_EDITS: [&str; 2] = ["clear_tool_uses_20250919", "clear_thinking_20251015"];
 
@@ -47,6 +49,9 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 /// elsewhere. Errors: `INVALID_REQUEST` if it cannot be read.
 pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
     let path = Path::Root.field(name);
+    if OF_OPENAI.contains(&name) && !matches!(value, "null" | "1") {
+        return Err(path.refuse("is a field of OpenAI's API, which a lenient server would act on"));
+    }
     let reason = match name {
         TOOLS => return Ok(None),
         INFERENCE_GEO => (json::string(value).as_deref() != Some("global")).then_some("may choose another price"),
@@ -73,10 +78,13 @@ pub fn name_allowed_fields(refusal: &mut Refusal, name: &str) {
     refusal.message.push_str(&format!("; to let it through, add {name} to the provider's allowed_fields"));
 }
 
-/// True for `{"edits":[…]}` whose edits only remove earlier input.
+/// True for `{"edits":[…]}` whose edits only remove earlier input. Of several types, none may be another.
 fn only_clears(value: &str) -> bool {
     let is_harmless = |edit: &str| {
-        json::field(edit, "type").and_then(json::string).is_some_and(|kind| HARMLESS_EDITS.contains(&&*kind))
+        let members: Vec<_> = json::members(edit).map_while(Result::ok).collect();
+        let mut types = members.iter().filter(|member| member.name().eq_ignore_ascii_case("type")).peekable();
+        let is_known = |value: &str| json::string(value).is_some_and(|kind| HARMLESS_EDITS.contains(&&*kind));
+        types.peek().is_some() && types.all(|member| is_known(member.value))
     };
     let mut members = json::members(value);
     json::kind(value) == Kind::Object

@@ -20,6 +20,8 @@ const KNOWN: [&str; 7] = ["dimensions", "encoding_format", "input", "input_type"
 const MORE_INPUT: [&str; 9] =
     ["audio", "documents", "files", "image", "images", "inputs", "messages", "video", "videos"];
 const INPUT: &str = "input";
+/// The fields of OpenAI's API, none of which becomes input.
+const OWN: [&str; 7] = ["dimensions", "encoding_format", INPUT, "input_type", "model", "stream", "user"];
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
 /// What is kept of a body.
@@ -72,8 +74,11 @@ impl Request {
             has_tools: false,
             unpriced,
         };
-        // What stands beside the input counts by its bytes, because a server may put it before each text.
-        let beside = bytes(text.len() - input.value.len());
+        // A server may put what it does not share with others before each text.
+        let is_foreign = |member: &&Member<'_>| !OWN.contains(&member.name());
+        let foreign: usize = members.iter().filter(is_foreign).map(|member| member.span.len()).sum();
+        let inputs = u64::try_from(measured.inputs).unwrap_or(u64::MAX);
+        let beside = bytes(text.len() - input.value.len()).saturating_add(bytes(foreign).saturating_mul(inputs));
         let request = Self {
             model: model.value_span.clone(),
             expected: ExpectedVectors { count: measured.inputs, dimensions, encoding },

@@ -25,6 +25,8 @@ struct OpenBlock {
     /// Its number among the blocks with content; known once it has some.
     block: Option<usize>,
     call: Option<OpenCall>,
+    /// It has thoughts that can be read.
+    shows_thoughts: bool,
 }
 
 struct OpenCall {
@@ -51,7 +53,7 @@ impl StreamReader for Reader {
             "message_start" => begin(message, reading.metered)?,
             "content_block_start" => reading.open(index, block)?,
             "content_block_delta" => reading.piece(index, delta)?,
-            "content_block_stop" => reading.close(),
+            "content_block_stop" if reading.is_open(index) => reading.close(),
             "message_delta" => reading.end(delta, usage)?,
             "message_stop" => {
                 if reading.metered.finish_reason.is_none() {
@@ -94,7 +96,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             block.ok_or(MALFORMED)?,
             ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
         )?;
-        self.reader.open = Some(OpenBlock { upstream_index, block: None, call: None });
+        self.reader.open = Some(OpenBlock { upstream_index, block: None, call: None, shows_thoughts: false });
         match &*text_of(kind)? {
             "text" => self.add_text(&text_of(text)?, DeltaKind::Text),
             "thinking" => {
@@ -106,6 +108,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn is_open(&self, upstream_index: u64) -> bool {
+        self.reader.open.as_ref().is_some_and(|open| open.upstream_index == upstream_index)
     }
 
     fn begin_call(&mut self, id: &str, name: &str, input: &str) {
@@ -120,7 +126,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     fn piece(&mut self, upstream_index: u64, delta: Option<&str>) -> Result<(), UpstreamFault> {
-        if self.reader.open.as_ref().is_none_or(|open| open.upstream_index != upstream_index) {
+        if !self.is_open(upstream_index) {
             return Err(UpstreamFault::Malformed("a piece of a block that is not open"));
         }
         let [kind, text, thinking, signature, partial] =
@@ -169,7 +175,17 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         let delta = Delta { choice: 0, block: self.block_number(), kind: kind(text) };
         match delta.kind {
             DeltaKind::Text(text) => self.metered.text_bytes += bytes(text),
-            DeltaKind::Reasoning(text) => self.metered.reasoning_bytes += bytes(text),
+            DeltaKind::Reasoning(text) => {
+                self.metered.reasoning_bytes += bytes(text);
+                if let Some(open) = &mut self.reader.open {
+                    open.shows_thoughts = true;
+                }
+            }
+            // Thoughts that are not shown are in what encrypts them, which is base64.
+            DeltaKind::Signature(_) if self.reader.open.as_ref().is_some_and(|open| open.shows_thoughts) => {}
+            DeltaKind::Signature(data) | DeltaKind::Redacted(data) => {
+                self.metered.reasoning_bytes += bytes(data) / 4 * 3;
+            }
             _ => {}
         }
         (self.each)(delta);
