@@ -138,7 +138,9 @@ impl Administered for Provider {
         let api_key = take_api_key(&mut given)?;
         let api_key = key_of_kind(api_key, state)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
-        if is_private && given.has_any(&["base_url", "allow_private_network"]) {
+        // A key that is exchanged says at which address.
+        let names_address = is_exchanged(state) && matches!(api_key, Patch::Set(_));
+        if is_private && (names_address || given.has_any(&["base_url", "allow_private_network"])) {
             require_private_network(cx)?;
         }
         // A provider that shares its name with another keeps it until it is renamed.
@@ -193,6 +195,12 @@ fn key_of_kind(api_key: Patch<Secret>, provider: &Provider) -> Result<Patch<Secr
         },
         (api_key, _) => Ok(api_key),
     }
+}
+
+/// True if the provider's key is exchanged for tokens, at the address that the key names.
+fn is_exchanged(provider: &Provider) -> bool {
+    let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
+    endpoint.is_some_and(|endpoint| endpoint.token_exchange.is_some())
 }
 
 /// The field of a reply that says whether the provider has an API key.

@@ -261,3 +261,18 @@ async fn nothing_is_created_under_an_ended_or_unknown_owner() {
         assert_eq!(lab.send(&lab.operator(), "DELETE", &format!("/v1/admin{one}"), &json!({})).await.status, 404);
     }
 }
+
+#[tokio::test]
+async fn a_tenant_does_not_choose_a_private_address_by_a_key_that_names_one() {
+    let house = House::new().await;
+    let provider = json!({"name": "v", "kind": "vertex", "base_url": "http://10.0.0.1/v1", "tenant_id": house.own.id,
+        "allow_private_network": true});
+    let id = house.lab.make("/providers", provider).await;
+    let mut key: Value = serde_json::from_str(crate::service_account::tests::KEY).expect("a key");
+    key["token_uri"] = json!("http://127.0.0.1:8080/v1/admin/anything");
+    let key = json!({"api_key": key.to_string()});
+    for (caller, status) in house.callers().await.iter().zip([200, 403, 403]) {
+        let reply = house.lab.send(caller, "PATCH", &format!("/v1/admin/providers/{id}"), &key).await;
+        assert_eq!(reply.status, status, "{:?}", caller.reach);
+    }
+}
