@@ -29,11 +29,16 @@ const TEXT_BYTES_MIN: usize = 64;
 /// Counts tokens, a bounded number of prompts at a time.
 pub struct TokenCounter {
     permits: Arc<Semaphore>,
+    /// For estimates, which cost nothing and must not hold up those who are short of money.
+    estimates: Arc<Semaphore>,
 }
 
 impl Default for TokenCounter {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(COUNTED_AT_ONCE)) }
+        Self {
+            permits: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
+            estimates: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
+        }
     }
 }
 
@@ -64,9 +69,9 @@ pub struct CountedTexts {
 
 impl TokenCounter {
     /// The tokens of a prompt's texts with a common tokenizer, as an estimate for any other. Texts beyond the bounds of
-    /// counting are left out. `None` if there was no permit in time.
+    /// counting are left out. `None` if another estimate is being made.
     pub async fn texts(&self, body: Bytes) -> Option<CountedTexts> {
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
+        let permit = Arc::clone(&self.estimates).try_acquire_owned().ok()?;
         let counting = spawn_blocking(move || {
             let _permit = permit;
             let body = std::str::from_utf8(&body).ok()?;
