@@ -45,6 +45,8 @@ pub enum Cause {
     NoMemory(BoundOf),
     /// The gateway could not read the answer, a large one.
     NotRead(LargeBodyError),
+    /// The client asked for so many vectors that the answer is larger than the gateway takes.
+    AskedTooMuch,
     /// The gateway could not write the request's body for the target; `charge` says what that means for the bill.
     NotWritten {
         error: LargeBodyError,
@@ -102,7 +104,7 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::Malformed(_)) => "malformed",
             Cause::Fault(UpstreamFault::Truncated) => "truncated",
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
-            Cause::Fault(UpstreamFault::TooLarge) => "too_large",
+            Cause::Fault(UpstreamFault::TooLarge) | Cause::AskedTooMuch => "too_large",
             Cause::NoMemory(_) => "no_memory",
             Cause::NotRead(_) => "not_read",
             Cause::NotWritten { .. } => "not_written",
@@ -113,14 +115,15 @@ impl CallFailure {
         matches!(self.cause, Cause::Timeout)
     }
 
-    /// True if the upstream answered, and the gateway had no memory for the answer or no turn to read it.
+    /// True if the upstream answered, and the gateway had no memory for the answer, no turn to read it, or no room for as much
+    /// as the client asked for.
     pub const fn is_lost_here(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_))
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch)
     }
 
     /// True if the gateway failed, and not the upstream: no other target is called.
     pub const fn is_of_gateway(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::NotWritten { .. })
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch | Cause::NotWritten { .. })
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -213,6 +216,7 @@ impl CallFailure {
             }
             Cause::NoMemory(_) => "the gateway has no memory for the answer",
             Cause::NotRead(_) => "the gateway could not read the answer",
+            Cause::AskedTooMuch => "the vectors that the client asked for are larger than the gateway takes",
             Cause::NotWritten { .. } => "the gateway could not write the request's body",
         }
     }
@@ -248,6 +252,12 @@ impl CallFailure {
         let mut refusal = match &self.cause {
             Cause::NotWritten { error, charge } => return error.refusal(charge),
             Cause::NotRead(error) => return error.refusal("the upstream's work may be charged"),
+            // Sent again, it would be charged again.
+            Cause::AskedTooMuch => {
+                let reason = "asks for more vectors than the gateway takes in one answer, 32 MiB: send fewer inputs, or ask \
+                              for fewer dimensions or for base64. The upstream's work may be charged";
+                return Refusal::invalid("input", reason);
+            }
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
             Cause::Refused(UpstreamRefusal {

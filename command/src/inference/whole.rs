@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialects::{AnswerReader, FailedAnswer, WholeAnswer};
+use dialects::{AnswerReader, Api, FailedAnswer, UpstreamFault, WholeAnswer};
 use projections::figures::GaugeGuard;
 use tokio::sync::oneshot;
 use upstream::{Owner, Transmission};
@@ -62,7 +62,8 @@ async fn read_answer(
     // The receiver may be gone: its client has left.
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
-    let (whole, tenant) = (called.body.whole(&mut permit).await?, permit.tenant());
+    let whole = called.body.whole(&mut permit).await.map_err(|failure| asked_for(running.api, failure))?;
+    let tenant = permit.tenant();
     let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
         let kind = target.kind;
         let read = move || (reader.read(kind, whole), permit);
@@ -110,5 +111,13 @@ impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
             running.end_abandoned(answer.map(|held| held.answer));
         };
         self.gateway.abandoned.spawn(self.owner, count, to_its_end);
+    }
+}
+
+/// An answer that is too large is the client's doing where the client chooses its size.
+fn asked_for(api: Api, failure: CallFailure) -> CallFailure {
+    match (api, &failure.cause) {
+        (Api::Embeddings, Cause::Fault(UpstreamFault::TooLarge)) => CallFailure::of(Cause::AskedTooMuch),
+        _ => failure,
     }
 }
