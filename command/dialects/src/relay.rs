@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::chat::ANSWER_BLOCKS_MAX;
 use super::delta::Delta;
 use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
 use super::passthrough::anthropic::AnthropicStream;
@@ -199,10 +200,21 @@ impl Progress {
                 *has_relayed |= has_content;
                 state
             }
-            Conversion::Translated { from, to } => from.event(event, metered, &mut |delta: Delta<'_>| {
-                *has_relayed |= delta.kind.is_content();
-                to.write(&delta, out);
-            })?,
+            Conversion::Translated { from, to } => {
+                let mut has_too_many = false;
+                let state = from.event(event, metered, &mut |delta: Delta<'_>| {
+                    // The end of a choice comes after its last block.
+                    has_too_many |= delta.block > ANSWER_BLOCKS_MAX;
+                    if !has_too_many {
+                        *has_relayed |= delta.kind.is_content();
+                        to.write(&delta, out);
+                    }
+                })?;
+                if has_too_many {
+                    return Err(UpstreamFault::TooLarge);
+                }
+                state
+            }
         };
         *ended = state == StreamState::Ended;
         Ok(())

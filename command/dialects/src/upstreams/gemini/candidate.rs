@@ -56,6 +56,15 @@ impl<'a> Response<'a> {
             in_list(text),
             ["error", "candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"],
         )?;
+        let reason = feedback.and_then(|feedback| json::field(feedback, "blockReason"));
+        // Before the rest: a response that cannot be read is billed too.
+        if let Some(report) = usage {
+            // The first chunks of a stream report the prompt alone.
+            let has_output = json::find(report, ["candidatesTokenCount", "thoughtsTokenCount"]) != [None; 2];
+            let is_last =
+                reason.is_some() || candidates.is_some_and(|candidates| candidates.contains("\"finishReason\""));
+            metered.add_report(report, has_output || is_last);
+        }
         let mut read = Vec::new();
         if error.is_none() {
             for candidate in
@@ -67,14 +76,7 @@ impl<'a> Response<'a> {
                 read.push(Candidate::read(candidate?, metered)?);
             }
         }
-        let reason = feedback.and_then(|feedback| json::field(feedback, "blockReason"));
         let is_blocked = read.is_empty() && reason.is_some();
-        if let Some(report) = usage {
-            // The first chunks of a stream report the prompt alone.
-            let has_output = json::find(report, ["candidatesTokenCount", "thoughtsTokenCount"]) != [None; 2];
-            let is_last = is_blocked || read.iter().any(|candidate| candidate.finish.is_some());
-            metered.add_report(report, has_output || is_last);
-        }
         if let Some(error) = error {
             return Err(error_of(error, in_list(text)));
         }

@@ -251,12 +251,21 @@ fn put_document<'a>(document: &'a Document, path: &Path<'_>, parts: &mut Vec<Par
     parts.extend(document.title.as_deref().filter(|title| !title.is_empty()).map(Part::text));
     parts.push(match &document.source {
         DocumentSource::Text(text) => Part::text(text),
+        DocumentSource::Inline { media_type, .. } if !is_document(media_type) => {
+            return Err(path.refuse("has a document that is neither a PDF nor text: others have prices of their own"));
+        }
         DocumentSource::Inline { media_type, base64 } => {
             Part::of(PartKind::InlineData(Blob { mime_type: media_type, data: base64 }))
         }
         DocumentSource::Url(url) => Part::of(PartKind::FileData(file(url, &DOCUMENT_TYPES, "a document", path)?)),
     });
     Ok(())
+}
+
+/// True for what Gemini reads as pages or text. It reads others, too: audio and video, at other prices.
+fn is_document(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/pdf" || essence.starts_with("text/")
 }
 
 /// A URL with its media type. Without one, Gemini might fetch something else, whose tokens are not bounded.
