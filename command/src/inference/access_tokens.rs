@@ -22,6 +22,8 @@ pub enum TokenError {
     Key,
     #[error("the server refused the key with status {0}")]
     Refused(u16),
+    #[error("the server failed with status {0}")]
+    Failed(u16),
     #[error("the server cannot be called: {0}")]
     Send(SendError),
     #[error("the server did not answer in time")]
@@ -46,14 +48,25 @@ pub struct AccessTokens {
 /// The token for one generation of a provider's key.
 struct Slot {
     generation: u32,
-    state: Arc<tokio::sync::Mutex<SlotState>>,
+    state: Arc<SlotState>,
 }
 
 #[derive(Default)]
 struct SlotState {
-    token: Option<KeptToken>,
-    /// The last failure, and the time until which it stands.
-    failure: Option<(TokenError, Duration)>,
+    kept: Mutex<Option<KeptToken>>,
+    /// The last failure to fetch a token, and the time until which it stands. Held while a token is fetched.
+    failure: tokio::sync::Mutex<Option<(TokenError, Duration)>>,
+}
+
+impl SlotState {
+    /// The token, if `is_good` says so.
+    fn kept(&self, is_good: impl FnOnce(&KeptToken) -> bool) -> Option<Secret> {
+        self.lock().as_ref().filter(|kept| is_good(kept)).map(|kept| kept.token.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<KeptToken>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct KeptToken {
@@ -67,8 +80,8 @@ impl AccessTokens {
         Arc::new(Self { clock, slots: Mutex::default() })
     }
 
-    /// The token for this generation of a provider's key. Of requests at once, one fetches it and the others wait. A token
-    /// that cannot be renewed is used to its end.
+    /// The token for this generation of a provider's key. Of requests at once, one fetches it and the others wait; if it is
+    /// only renewed, they use the old one. A token that cannot be renewed is used to its end.
     pub async fn token(
         &self,
         provider: ProviderId,
@@ -76,34 +89,41 @@ impl AccessTokens {
         fetch: impl Future<Output = Result<GrantedToken, TokenError>>,
     ) -> Result<Secret, TokenError> {
         let slot = self.slot(provider, generation);
-        // Held while the token is fetched: that is what makes the others wait.
-        let mut state = slot.lock().await;
-        let now = self.clock.monotonic();
-        if let Some(kept) = &state.token
-            && now < kept.renewed_at
-        {
-            return Ok(kept.token.clone());
+        let fresh = || slot.kept(|kept| self.clock.monotonic() < kept.renewed_at);
+        let in_force = || slot.kept(|kept| self.clock.monotonic() < kept.ends_at);
+        if let Some(token) = fresh() {
+            return Ok(token);
         }
-        let failure = match state.failure {
+        let mut failure = match slot.failure.try_lock() {
+            Ok(failure) => failure,
+            Err(_) => match in_force() {
+                Some(token) => return Ok(token),
+                None => slot.failure.lock().await,
+            },
+        };
+        if let Some(token) = fresh() {
+            return Ok(token);
+        }
+        let now = self.clock.monotonic();
+        let error = match *failure {
             Some((error, until)) if now < until => error,
             _ => match fetch.await {
                 Ok(GrantedToken { token, lasts }) => {
                     let renewed_at = now + lasts.saturating_sub(RENEWED_BEFORE_END.min(lasts / 2));
-                    state.token = Some(KeptToken { token: token.clone(), renewed_at, ends_at: now + lasts });
-                    state.failure = None;
+                    *slot.lock() = Some(KeptToken { token: token.clone(), renewed_at, ends_at: now + lasts });
+                    *failure = None;
                     return Ok(token);
                 }
                 Err(error) => {
-                    state.failure = Some((error, self.clock.monotonic() + FAILURE_STANDS));
+                    *failure = Some((error, self.clock.monotonic() + FAILURE_STANDS));
                     error
                 }
             },
         };
-        let now = self.clock.monotonic();
-        state.token.as_ref().filter(|kept| now < kept.ends_at).map(|kept| kept.token.clone()).ok_or(failure)
+        in_force().ok_or(error)
     }
 
-    fn slot(&self, provider: ProviderId, generation: u32) -> Arc<tokio::sync::Mutex<SlotState>> {
+    fn slot(&self, provider: ProviderId, generation: u32) -> Arc<SlotState> {
         let mut slots = self.slots();
         if let Some(slot) = slots.get(&provider).filter(|slot| slot.generation >= generation) {
             // A request that still has an older key gets a token of its own.

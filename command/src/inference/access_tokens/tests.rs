@@ -88,3 +88,16 @@ async fn who_gives_up_leaves_the_fetch_to_the_next() {
     assert!(timeout(Duration::from_millis(1), never).await.is_err());
     assert_eq!(lab.token(1, Ok(3600)).await, token("t1"));
 }
+
+#[tokio::test]
+async fn a_token_in_force_serves_all_others_while_one_request_renews_it() {
+    let lab = Lab::new();
+    assert_eq!(lab.token(1, Ok(3600)).await, token("t1"));
+    lab.at(3400);
+    let mut renewing = Box::pin(lab.tokens.token(uuid::Uuid::from_u128(1).into(), 1, std::future::pending()));
+    assert!(timeout(Duration::from_millis(1), &mut renewing).await.is_err());
+    let others = timeout(Duration::from_secs(5), lab.token(1, Ok(3600))).await;
+    assert_eq!(others.expect("no wait"), token("t1"));
+    drop(renewing);
+    assert_eq!(lab.token(1, Ok(3600)).await, token("t2"));
+}
