@@ -178,9 +178,9 @@ impl CallFailure {
             Cause::NoToken(TokenError::Refused(_)) => {
                 "the upstream's API key was refused where it is exchanged for an access token: check the provider's api_key"
             }
-            Cause::NoToken(TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed) => {
-                "the server that gives access tokens for the upstream failed to answer"
-            }
+            Cause::NoToken(
+                TokenError::Failed(_) | TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed,
+            ) => "the server that gives access tokens for the upstream failed to answer",
             Cause::Send(SendError::Resolve) => "the upstream's host name cannot be resolved: check its base_url",
             Cause::Send(SendError::Forbidden) => {
                 "the upstream is on a private network, which its provider does not allow: set allow_private_network to \
@@ -384,6 +384,7 @@ mod tests {
             (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
             (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), "api_key"),
             (CallFailure::of(Cause::NoToken(TokenError::Key)), "service account"),
+            (CallFailure::of(Cause::NoToken(TokenError::Failed(503))), "failed to answer"),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), "access tokens"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
             (refused(405, UpstreamRefusalKind::BadRequest), "its kind"),

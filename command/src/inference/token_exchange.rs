@@ -70,8 +70,12 @@ async fn fetch(
     let server = Provider { base_url: Some(address.to_owned()), ..provider.clone() };
     let client = gateway.upstreams.uncached_client(&server);
     let response = client.send(owner, request).await.map_err(TokenError::Send)?;
-    if response.status() != StatusCode::OK {
-        return Err(TokenError::Refused(response.status().as_u16()));
+    match response.status() {
+        StatusCode::OK => {}
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            return Err(TokenError::Failed(status.as_u16()));
+        }
+        status => return Err(TokenError::Refused(status.as_u16())),
     }
     let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
     granted(&body.map_err(|_| TokenError::Malformed)?.to_bytes()).ok_or(TokenError::Malformed)
