@@ -1,6 +1,6 @@
-//! Writes the hub's messages as Converse's turns.
+//! Writes the hub's messages as Converse's.
 //!
-//! Consecutive messages of one role become one turn, with the results of tools first. Text that is blank is left out,
+//! Consecutive messages of one role become one message, with the results of tools first. Text that is blank is left out,
 //! which Converse refuses. Cache points go where the model takes them.
 //!
 //! Without definitions of tools, Converse refuses calls and results in the conversation, and it cannot be told to call
@@ -24,7 +24,7 @@ use crate::fields::Path;
 
 /// A message of Converse.
 #[derive(Serialize)]
-pub struct Turn<'a> {
+pub struct ConverseMessage<'a> {
     role: &'static str,
     content: Vec<ContentBlock<'a>>,
 }
@@ -115,34 +115,34 @@ pub fn system<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>, family: Family
 }
 
 /// All other messages. `as_text`: no tools are sent, so that calls and results must be text.
-pub fn turns(chat: &ChatRequest, family: Family, as_text: bool) -> Result<Vec<Turn<'_>>, Refusal> {
+pub fn messages(chat: &ChatRequest, family: Family, as_text: bool) -> Result<Vec<ConverseMessage<'_>>, Refusal> {
     let mut writer = BlockWriter { family, as_text, documents: 0 };
-    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(chat.messages.len());
+    let mut written: Vec<ConverseMessage<'_>> = Vec::with_capacity(chat.messages.len());
     for (at, message) in chat.messages.iter().enumerate() {
         let role = match message.role {
             Role::System => continue,
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        // Turns must alternate, also if one between them is empty.
-        turns.pop_if(|turn| turn.content.is_empty());
-        if turns.last().is_none_or(|turn| turn.role != role) {
-            turns.push(Turn { role, content: Vec::with_capacity(message.content.len()) });
+        // Roles must alternate, also if one between them is empty.
+        written.pop_if(|last| last.content.is_empty());
+        if written.last().is_none_or(|last| last.role != role) {
+            written.push(ConverseMessage { role, content: Vec::with_capacity(message.content.len()) });
         }
-        let Some(turn) = turns.last_mut() else { continue };
+        let Some(last) = written.last_mut() else { continue };
         for block in &message.content {
-            writer.add(block, at, &mut turn.content)?;
+            writer.add(block, at, &mut last.content)?;
         }
     }
-    turns.pop_if(|turn| turn.content.is_empty());
-    turns.iter_mut().for_each(Turn::put_results_first);
-    match turns.is_empty() {
+    written.pop_if(|last| last.content.is_empty());
+    written.iter_mut().for_each(ConverseMessage::put_results_first);
+    match written.is_empty() {
         true => Err(Path::Root.field("messages").refuse("must have one that is not a system message and not empty")),
-        false => Ok(turns),
+        false => Ok(written),
     }
 }
 
-impl Turn<'_> {
+impl ConverseMessage<'_> {
     /// A cache point stays behind the block that it follows.
     fn put_results_first(&mut self) {
         let (mut results, mut others, mut is_result) = (Vec::new(), Vec::new(), false);

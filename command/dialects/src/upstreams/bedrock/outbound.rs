@@ -15,7 +15,7 @@ use events::refusal::Refusal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::content::{self, CachePoint, ContentBlock, Turn};
+use super::content::{self, CachePoint, ContentBlock, ConverseMessage};
 use super::family::{self, Family, ModelFields};
 use super::names;
 use crate::chat::{ChatRequest, ResponseFormat, Tool, ToolChoice};
@@ -31,7 +31,7 @@ const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
 struct ConverseBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<ContentBlock<'a>>,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<ConverseMessage<'a>>,
     inference_config: InferenceConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<ToolConfig<'a>>,
@@ -124,7 +124,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
     let tool_config = tool_config(chat, family)?;
     let body = ConverseBody {
         system: content::system(chat, target.system_prefix, family),
-        messages: content::turns(chat, family, tool_config.is_none())?,
+        messages: content::messages(chat, family, tool_config.is_none())?,
         inference_config: InferenceConfig {
             max_tokens: target.output_cap.tokens,
             temperature: chat.sampling.temperature.as_deref(),
