@@ -1,0 +1,150 @@
+//! Requests in Anthropic's dialect.
+
+use super::*;
+
+/// Holds: inf.anthropic-bad-input
+#[test]
+fn anthropic_fields_that_matter_are_checked() {
+    for (more, field) in [
+        (r#","MAX_TOKENS":9"#, "MAX_TOKENS"),
+        (r#","stopSequences":[]"#, "stopSequences"),
+        (r#","Speed":"fast""#, "Speed"),
+        (r#","stream":"yes""#, "stream"),
+        (r#","system":7"#, "system"),
+        (r#","system":[{"type":"image"}]"#, "system[0].type"),
+        (r#","system":[{"type":"text","Text":"x"}]"#, "system[0].Text"),
+        (r#","thinking":{"type":"enabled","budgetTokens":9}"#, "thinking.budgetTokens"),
+        (r#","thinking":{"type":"enabled","budget_tokens":-1}"#, "thinking.budget_tokens"),
+        (r#","thinking":{"type":"enabled","budget_tokens":5}"#, "thinking.budget_tokens"),
+        (r#","n":2"#, "n"),
+        (r#","max_completion_tokens":5"#, "max_completion_tokens"),
+        (r#","output_config":{"Effort":"low"}"#, "output_config.Effort"),
+        (r#","tool_choice":{"Type":"any"}"#, "tool_choice.Type"),
+        (r#","tools":[{"Name":"f"}]"#, "tools[0].Name"),
+        (r#","tools":{}"#, "tools"),
+        (r#","cache_control":{"type":"ephemeral","TTL":"1h"}"#, "cache_control.TTL"),
+        (r#","metadata":{"userId":"u"}"#, "metadata.userId"),
+    ] {
+        let refusal = anthropic(more).err().expect(more);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{more}");
+    }
+    for (blocks, field) in [
+        ("7", "messages[0].content[0]"),
+        (r#"{"type":"text"}"#, "messages[0].content[0].text"),
+        (r#"{"type":"text","text":7}"#, "messages[0].content[0].text"),
+        (r#"{"type":"image"}"#, "messages[0].content[0].source"),
+        (r#"{"type":"image","source":{"type":"url","url":"ftp://x"}}"#, "messages[0].content[0].source.url"),
+        (
+            r#"{"type":"image","source":{"type":"url","url":"data:image/png;base64,AA"}}"#,
+            "messages[0].content[0].source.url",
+        ),
+        (
+            r#"{"type":"image","source":{"type":"base64","media_type":"text/html","data":""}}"#,
+            "messages[0].content[0].source.media_type",
+        ),
+        (r#"{"type":"document","source":{"type":"magic"}}"#, "messages[0].content[0].source.type"),
+        (r#"{"type":"tool_result","tool_use_id":"a"}"#, "messages[0].content[0].tool_use_id"),
+        (r#"{"type":"thinking","thinking":""}"#, "messages[0].content[0]"),
+    ] {
+        let refusal = with_blocks(blocks).err().expect(blocks);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &field.into()), "{blocks}");
+    }
+}
+
+/// Holds: admin.allowed-fields
+#[test]
+fn what_changes_the_price_at_anthropic_goes_where_it_is_allowed() {
+    let blocks = |blocks: &str| format!(r#","messages":[{{"role":"assistant","content":[{blocks}]}}]"#);
+    for (more, name) in [
+        (r#","speed":"fast""#.to_owned(), "speed"),
+        (r#","inference_geo":"us""#.to_owned(), "inference_geo"),
+        (r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#.to_owned(), "cache_control"),
+        (r#","tools":[{"name":"f","cache_control":{"type":"ephemeral","ttl":"1h"}}]"#.to_owned(), "cache_control"),
+        (r#","tools":[{"type":"web_search_20250305","name":"web_search"}]"#.to_owned(), "tools"),
+        (blocks(r#"{"type":"server_tool_use","id":"a","name":"web_search","input":{}}"#), "tools"),
+        (blocks(r#"{"type":"mcp_tool_use","id":"a"}"#), "mcp_servers"),
+        (blocks(r#"{"type":"compaction","content":"x"}"#), "context_management"),
+    ] {
+        let body = format!(r#"{{"model":"m","max_tokens":5{more}"#);
+        let body = if more.contains("messages") {
+            body + "}"
+        } else {
+            body + r#","messages":[{"role":"user","content":"x"}]}"#
+        };
+        let request = parse(Surface::Anthropic, body).expect(&more);
+        let refusal = request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).expect(&more);
+        assert!(refusal.code == ErrorCode::ModelUnpriced && refusal.message.contains(name), "{more}");
+        assert!(request.upstream_body(ProviderKind::Anthropic, &target()).is_err(), "{more}");
+        assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::from([name.to_owned()])).is_none(), "{more}");
+    }
+}
+
+/// Holds: http.anthropic-headers
+#[test]
+fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
+    headers.insert("anthropic-beta", HeaderValue::from_static("context-1m-2025-08-07"));
+    let read = (Surface::Anthropic.spec().read_headers)(&headers).ok().unwrap();
+    let request = anthropic("").ok().unwrap().with_headers(read);
+    assert_eq!(request.headers_for(ProviderKind::Anthropic).len(), 2);
+    assert!(request.headers_for(ProviderKind::Openai).is_empty());
+    assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some());
+    assert!(request.unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none());
+    let others = (Surface::OpenAi.spec().read_headers)(&headers).ok().unwrap();
+    assert!(openai("").ok().unwrap().with_headers(others).forwarded_headers().is_empty());
+}
+
+/// Holds: inf.anthropic-passed-on
+#[test]
+fn thoughts_that_anthropic_did_not_sign_are_not_passed_on_to_it() {
+    let sent = |signature: &str| {
+        let thought = format!(r#"{{"type":"thinking","thinking":"hm","signature":"{signature}"}}"#);
+        let said = format!(r#"{{"role":"assistant","content":[{thought},{{"type":"text","text":"so"}}]}}"#);
+        let ask = r#"{"role":"user","content":"x"}"#;
+        let body = format!(r#"{{"model":"m","max_tokens":5,"messages":[{ask},{said},{ask}]}}"#);
+        let request = parse(Surface::Anthropic, body).expect("a request");
+        let sent = request.upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
+        String::from_utf8(sent.to_vec()).expect("text")
+    };
+    assert!(sent("c2ln").contains(r#""thinking":"hm","signature":"c2ln""#));
+    for foreign in ["", "gemini:c2ln"] {
+        let sent = sent(foreign);
+        assert!(!sent.contains("hm") && sent.contains("so"), "{sent}");
+    }
+}
+
+#[test]
+fn a_cap_or_a_count_by_another_dialects_name_is_refused_on_messages() {
+    for more in [
+        r#","n":128"#,
+        r#","max_completion_tokens":100000"#,
+        r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","type":"compact_20260112"}]}"#,
+        r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","Type":"compact_20260112"}]}"#,
+    ] {
+        let passed = anthropic(more)
+            .ok()
+            .filter(|request| request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_none())
+            .map(|request| request.upstream_body(ProviderKind::Anthropic, &target()));
+        assert!(passed.is_none(), "{more}: {passed:?}");
+    }
+}
+
+#[test]
+fn a_count_is_refused_what_a_message_is_refused() {
+    let refused = |more: &str| {
+        let body = format!(r#"{{{ASK}{more}}}"#);
+        TokenCountRequest::parse(Surface::Anthropic, body.into())
+            .ok()
+            .is_none_or(|request| request.unpriced(&RequestHeaders::default(), &BTreeSet::new()).is_some())
+    };
+    assert!(!refused(""));
+    for more in [
+        r#","thread":{"id":"t"}"#,
+        r#","mcp_servers":[{"type":"url","url":"https://internal"}]"#,
+        r#","container":"c_of_another""#,
+        r#","tools":[{"type":"web_search_20250305","name":"web_search"}]"#,
+    ] {
+        assert!(refused(more), "{more}");
+    }
+}

@@ -1,0 +1,239 @@
+//! When a request has a price, and where a field that may choose another is let through.
+
+use super::*;
+
+/// Holds: event.unpriced
+#[test]
+fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
+    let allowing = |name: &str| BTreeSet::from([name.to_owned()]);
+    for (more, field) in [
+        (r#","service_tier":"priority""#, "service_tier"),
+        (r#","modalities":["audio"]"#, "modalities[0]"),
+        (r#","audio":{"voice":"x"}"#, "audio"),
+        (r#","web_search_options":{}"#, "web_search_options"),
+        (r#","plugins":[{"id":"web"}]"#, "plugins"),
+        (r#","search_parameters":{"mode":"auto"}"#, "search_parameters"),
+        (r#","enable_search":true"#, "enable_search"),
+        (r#","models":["a"]"#, "models"),
+        (r#","tools":[{"type":"function","function":{"name":"x"}},{"type":"web_search"}]"#, "tools[1]"),
+        (r#","tools":[{"google_search":{}}]"#, "tools[0]"),
+        (r#","prediction":{"type":"content","content":"x"}"#, "prediction"),
+        (r#","speed":"fast""#, "speed"),
+        (r#","best_of":3"#, "best_of"),
+        (r#","n_predict":100000"#, "n_predict"),
+        (r#","num_predict":-1"#, "num_predict"),
+        (r#","chat_template":"{% for i in range(1000000) %}x{% endfor %}""#, "chat_template"),
+        (r#","max_new_tokens":100000"#, "max_new_tokens"),
+        (r#","max_output_tokens":100000"#, "max_output_tokens"),
+        (r#","provider":{"order":["a"]}"#, "provider"),
+        (r#","route":"fallback""#, "route"),
+        (r#","transforms":["middle-out"]"#, "transforms"),
+        (r#","data_sources":[{"type":"azure_search"}]"#, "data_sources"),
+        (r#","extra_body":{"google":{"cached_content":"x"}}"#, "extra_body"),
+        (r#","fallbacks":["a"]"#, "fallbacks"),
+        (r#","n_cmpl":8"#, "n_cmpl"),
+    ] {
+        let request = openai(more).expect(more);
+        let name = field.split('[').next().unwrap_or_default();
+        for allowed in [BTreeSet::new(), allowing("metadata")] {
+            let refusal = request.unpriced(ProviderKind::Openai, &allowed).expect(more);
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{more}");
+            for dialect in [ProviderKind::Openai, ProviderKind::Anthropic] {
+                let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+                assert_eq!(request.upstream_body(dialect, &target).unwrap_err().code, ErrorCode::ModelUnpriced);
+            }
+        }
+        let allowed = allowing(name);
+        let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+        assert!(request.unpriced(ProviderKind::Openai, &allowed).is_none(), "{more}");
+        let sent = request.upstream_body(ProviderKind::Openai, &target).expect(more);
+        assert!(std::str::from_utf8(&sent).unwrap().contains(more), "{more}");
+    }
+    let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
+    assert_eq!(two.unpriced(ProviderKind::Openai, &allowing("models")).unwrap().details["field"], "plugins");
+    for part in ["input_audio", "file", "video_url", "document"] {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
+        assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
+    }
+    for more in [
+        r#","service_tier":"auto""#,
+        r#","service_tier":null"#,
+        r#","enable_search":false"#,
+        r#","modalities":["text"]"#,
+        r#","transforms":[],"models":[],"provider":{}"#,
+    ] {
+        assert!(openai(more).expect(more).unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none(), "{more}");
+    }
+    for more in [r#","modalities":"audio""#, r#","tools":[7]"#, r#","tools":{}"#] {
+        assert_eq!(openai(more).err().expect(more).code, ErrorCode::InvalidRequest, "{more}");
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() {
+    for (name, value) in [
+        ("additional_drop_params", r#"["max_tokens"]"#),
+        ("deployment_id", r#""dear""#),
+        ("azure", "true"),
+        ("mock_testing_fallbacks", "true"),
+        ("mock_testing_context_fallbacks", "true"),
+        ("mock_testing_content_policy_fallbacks", "true"),
+        ("candidate_count", "8"),
+        ("candidateCount", "8"),
+        ("response_modalities", r#"["IMAGE"]"#),
+        ("responseModalities", r#"["TEXT","IMAGE"]"#),
+        ("thinking_config", r#"{"thinking_budget":-1}"#),
+        ("tags", r#"["paid"]"#),
+        ("litellm_metadata", r#"{"tags":["paid"]}"#),
+        ("guardrails", r#"["a"]"#),
+        ("guardrailConfig", r#"{"guardrailIdentifier":"x"}"#),
+        ("amazon-bedrock-guardrailConfig", r#"{"tagSuffix":"x"}"#),
+        ("inferenceConfig", r#"{"maxTokens":99999}"#),
+        ("anthropic_beta", r#"["context-1m-2025-08-07"]"#),
+        ("betas", r#"["x"]"#),
+        ("headers", r#"{"anthropic-beta":"context-1m"}"#),
+        ("config", r#"{"max_output_tokens":9999}"#),
+        ("litellm_params", r#"{"model":"dear"}"#),
+        ("model_id", r#""x""#),
+        ("input_cost_per_token", "0"),
+        ("output_cost_per_token", "0"),
+        ("file_ids", r#"["a"]"#),
+        ("files", "[1]"),
+        ("documents", "[{}]"),
+        ("connectors", r#"[{"id":"web-search"}]"#),
+        ("max_length", "99999"),
+        ("max_gen_len", "9999"),
+        ("max_tokens_to_sample", "9999"),
+        ("maxTokenCount", "9999"),
+        ("max_output_length", "9999"),
+        ("parameters", r#"{"max_new_tokens":9999}"#),
+        ("options", r#"{"num_predict":-1}"#),
+        ("num_return_sequences", "8"),
+        ("prompt_mode", r#""reasoning""#),
+        ("kv_transfer_params", r#"{"remote_host":"x"}"#),
+        ("priority", "-100"),
+        ("debug", r#"{"echo_upstream_body":true}"#),
+        ("chat_template_kwargs", r#"{"enable_thinking":false,"chat_template":"{{x}}"}"#),
+        ("chat_template_kwargs", r#"{"tokenize":true}"#),
+        ("chat_template_kwargs", r#"{"documents":[{}]}"#),
+        ("chat_template_kwargs", r#"{"tools":[{}]}"#),
+        ("chat_template_kwargs", r#"{"Chat-Template":"x"}"#),
+        ("tools", r#"[{"type":"function","googleSearch":{}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":"f"},"google_search":{}}]"#),
+        ("tools", r#"[{"type":"custom","custom":{"name":"f"},"url_context":true}]"#),
+        ("tools", r#"[{"function":{"name":"f"},"code_execution":{}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":"$web_search"}}]"#),
+        ("tools", r#"[{"type":"function","function":{"name":" \u0024web_search"}}]"#),
+        ("tools", r#"[{"type":"custom","custom":{"name":"$x"}}]"#),
+        ("functions", r#"[{"name":"$web_search"}]"#),
+    ] {
+        let request = openai(&format!(",\"{name}\":{value}")).expect(name);
+        let refusal =
+            request.unpriced(ProviderKind::Openai, &BTreeSet::new()).unwrap_or_else(|| panic!("{name}: {value}"));
+        let field = refusal.details["field"].as_str().unwrap_or_default();
+        assert_eq!(
+            (refusal.code, field.starts_with(name)),
+            (ErrorCode::ModelUnpriced, true),
+            "{name}: {value}: {field}"
+        );
+        assert!(
+            request.unpriced(ProviderKind::Openai, &BTreeSet::from([name.to_owned()])).is_none(),
+            "{name}: {value}"
+        );
+    }
+    // Spelled differently from every server's name.
+    for name in ["candidatecount", "inference_config", "MAX-LENGTH", "kvTransferParams", "chatTemplateKwargs"] {
+        let refusal = openai(&format!(",\"{name}\":8")).err().expect(name);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &name.into()));
+    }
+    for more in [
+        r#","candidateCount":1,"num_return_sequences":1,"priority":0,"headers":{},"tags":[],"files":[],"azure":false"#,
+        r#","response_modalities":["TEXT"]"#,
+        r#","chat_template_kwargs":{"enable_thinking":false,"thinking":true,"documents":[],"tools":null}"#,
+        r#","tools":[{"type":"function","function":{"name":"a$b"},"cache_control":{"type":"ephemeral"},"google_search":null}]"#,
+        r#","tools":[{"type":"function","name":"f","description":"d","parameters":{},"strict":true}]"#,
+        r#","functions":[{"name":"f"}]"#,
+    ] {
+        assert!(openai(more).expect(more).unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none(), "{more}");
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn a_message_that_brings_more_than_stands_in_it_is_refused() {
+    for (message, field) in [
+        (r#"{"role":"cache","content":"tag=x"}"#, "messages[0].role"),
+        (r#"{"role":"Cache","content":"tag=x"}"#, "messages[0].role"),
+        (r#"{"role":"user","content":"a","file_ids":["x"]}"#, "messages[0].file_ids"),
+        (r#"{"role":"user","content":"a","files":[1]}"#, "messages[0].files"),
+        (r#"{"role":"user","content":"a","attachments":[1]}"#, "messages[0].attachments"),
+        (r#"{"role":"user","content":"a","documents":[1]}"#, "messages[0].documents"),
+        (r#"{"role":"user","content":"a","images":["AAAA"]}"#, "messages[0].images"),
+        (r#"{"role":"user","content":"a","videos":["AAAA"]}"#, "messages[0].videos"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","file_id":"x"}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","document_url":"x"}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","audio_url":{"url":"x"}}]}"#, "messages[0].content[0]"),
+        (r#"{"role":"user","content":[{"type":"text","text":"a","source":{"url":"x"}}]}"#, "messages[0].content[0]"),
+        (
+            r#"{"role":"user","content":[{"type":"image_url","image_url":"https://a.b/c","video_url":{"url":"x"}}]}"#,
+            "messages[0].content[0]",
+        ),
+    ] {
+        let refusal = parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]}}"#));
+        let refusal = refusal.err().expect(message);
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{message}");
+    }
+    for message in [
+        r#"{"role":"user","content":"a","files":[],"images":null,"attachments":[]}"#,
+        r#"{"role":"user","content":[{"type":"text","text":"a","file_id":null,"cache_control":{"type":"ephemeral"}}]}"#,
+    ] {
+        assert!(parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]}}"#)).is_ok(), "{message}");
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn what_is_given_as_an_image_is_one_however_it_is_written() {
+    let with_image = |image: &str| {
+        let part = format!(r#"{{"type":"image_url","image_url":{image}}}"#);
+        parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#))
+    };
+    for image in [
+        r#"{"url":"data:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":"DATA:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":"data:application/pdf;BASE64,JVBERi0="}"#,
+        r#"{"url":"data:application/pdf,%25PDF"}"#,
+        r#"{"url":"data:;base64,JVBERi0="}"#,
+        r#"{"url":"x data:application/pdf;base64,JVBERi0="}"#,
+        r#"{"url":" data:image/png;base64,JVBERi0="}"#,
+        r#"{"url":"gs://bucket/video.mp4"}"#,
+        r#"{"url":"file:///etc/passwd"}"#,
+        r#"{"url":"s3://bucket/a.png"}"#,
+        r#"{"url":"iVBORw0KGgo="}"#,
+        r#""gs://bucket/video.mp4""#,
+        r#"{"url":"data:image/png;base64,JVBERi0=","format":"application/pdf"}"#,
+        r#"{"url":"https://x.y/a.pdf","format":"video/mp4"}"#,
+        r#"{"url":"https://x.y/a.png","max_pixels":99999999}"#,
+    ] {
+        assert_eq!(with_image(image).err().expect(image).code, ErrorCode::ModelUnpriced, "{image}");
+    }
+    for image in [
+        r#"{"url":"HTTPS://x.y/a.png","detail":"low","format":null}"#,
+        r#"{"url":"http://x.y/a.png"}"#,
+        r#""https://x.y/a.png""#,
+        r#"{"url":"data:image/svg+xml,%3Csvg/%3E"}"#,
+    ] {
+        assert!(with_image(image).is_ok(), "{image}");
+    }
+    // `;base64` is recognised in any case.
+    let base64 = "A".repeat(1_000_000);
+    for head in ["data:image/png;base64", "Data:Image/PNG;Base64", "data:image/png;charset=x;BASE64"] {
+        let request = with_image(&format!(r#"{{"url":"{head},{base64}"}}"#)).expect(head);
+        assert!(request.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
+        let native = format!(r#"{{"type":"image","url":"{head},{base64}"}}"#);
+        let native = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{native}]}}]}}"#);
+        let native = parse(Surface::Native, native).expect(head);
+        assert!(native.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
+    }
+}
