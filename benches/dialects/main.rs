@@ -7,13 +7,17 @@
 mod requests;
 mod streams;
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use dialects::{ClientRequest, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, upstreams};
+use dialects::{
+    Api, ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, WrittenBody,
+    upstreams,
+};
 use harness::figures::{hundredths, per_mille};
 use harness::table;
 use harness::verdict::exit_code;
@@ -104,7 +108,23 @@ fn streamed(body: &str) -> String {
 }
 
 fn request(surface: Surface, body: &Bytes, kind: ProviderKind) -> Option<String> {
-    let no_fields = std::collections::BTreeSet::new();
+    let mut samples = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        let mut sent = None;
+        timed(&mut samples, || sent = body_sent(surface, body, kind));
+        black_box(sent?);
+    }
+    Some(median(&mut samples))
+}
+
+/// From the client's bytes to those that are sent; `None` if the family has no such API.
+fn body_sent(surface: Surface, body: &Bytes, kind: ProviderKind) -> Option<WrittenBody> {
+    let request = ClientRequest::parse(surface, body.clone()).ok()?;
+    let bodies = request.upstream_bodies();
+    let no_fields = BTreeSet::new();
+    if surface.api() == Api::Embeddings {
+        return bodies.embeddings_body(kind, &EmbeddingsTarget { model: "m", allowed_fields: &no_fields }).ok();
+    }
     let target = OutboundTarget {
         model: "backend",
         output_cap: UpstreamCap { tokens: 256, field: None },
@@ -113,16 +133,7 @@ fn request(surface: Surface, body: &Bytes, kind: ProviderKind) -> Option<String>
         system_prefix: None,
         allowed_fields: &no_fields,
     };
-    let mut samples = Vec::with_capacity(REQUESTS);
-    for _ in 0..REQUESTS {
-        let mut sent = None;
-        timed(&mut samples, || {
-            let request = ClientRequest::parse(surface, body.clone()).ok();
-            sent = request.and_then(|request| request.upstream_body(kind, &target).ok());
-        });
-        black_box(sent?);
-    }
-    Some(median(&mut samples))
+    bodies.body(kind, &target).ok()
 }
 
 /// Reading alone, without a target.
