@@ -16,7 +16,7 @@ use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, made, text};
 
 /// `FAMILY_REQUESTS` asks for another number.
-const REQUESTS: usize = 1200;
+const REQUESTS: usize = 5000;
 const AT_ONCE: usize = 24;
 const TIMEOUT_MS: u64 = 700;
 /// Memory that may stay with the allocator.
