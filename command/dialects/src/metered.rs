@@ -15,7 +15,7 @@ pub type ReportReader = fn(&str) -> (Option<TokenClasses>, Option<TokenClasses>)
 #[derive(Clone, Debug, Default)]
 pub struct Metered {
     /// The provider's usage report, verbatim. The reports of a stream are merged into one object: the later figure
-    /// wins, field by field; null never replaces a figure.
+    /// wins, field by field; null never replaces a figure, nor does 0 a count of input.
     pub provider_usage: Option<Box<RawValue>>,
     /// The report in disjoint classes. `None` if there is no report, or it is unreadable, all zero, or not final
     /// (Anthropic before `message_delta`).

@@ -239,6 +239,29 @@ mod tests {
         }
     }
 
+    /// Servers before Anthropic's models write 0 into `message_delta` for what `message_start` has counted.
+    #[test]
+    fn the_input_of_a_streams_beginning_is_billed_although_its_end_says_none() {
+        let stream = concat!(
+            r#"data: {"type":"message_start","message":{"usage":{"input_tokens":25,"cache_read_input_tokens":9,"#,
+            r#""cache_creation_input_tokens":4,"output_tokens":1}}}"#,
+            "\n\n",
+            r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":0,"#,
+            r#""cache_read_input_tokens":0,"cache_creation_input_tokens":0,"output_tokens":15}}"#,
+            "\n\ndata: {\"type\":\"message_stop\"}\n\n",
+        );
+        for surface in Surface::CHAT.iter().copied() {
+            let request = minimal_request(surface, false);
+            let mut relay = Relay::new(ProviderKind::Anthropic, &request, "req_1", "m", 0);
+            assert_eq!(relay.feed(stream.as_bytes(), &mut BytesMut::new()), Ok(()));
+            let metered = relay.metered();
+            let reported = metered.reported.expect("a report");
+            let input = [reported.input_uncached_tokens, reported.input_cache_read_tokens];
+            assert_eq!((input, reported.input_cache_write_tokens, reported.output()), ([25, 9], 4, 15), "{surface:?}");
+            assert!(metered.provider_usage.is_some_and(|raw| raw.get().contains(r#""input_tokens":25"#)));
+        }
+    }
+
     #[test]
     fn an_object_without_a_list_of_choices_is_not_a_chunk() {
         let request = minimal_request(Surface::OpenAi, true);

@@ -14,6 +14,21 @@ pub const COUNT_MAX: u64 = 1_000_000_000_000;
 /// The total of a report, and the sides that it sums.
 const TOTAL: &str = "total_tokens";
 const SIDES: [&str; 2] = ["prompt_tokens", "completion_tokens"];
+/// Counts of input, in every dialect, that are billed on their own. Those that are part of another count
+/// (`cached_tokens`) are not here: without them the other is billed in full.
+pub const INPUTS: [&str; 11] = [
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "ephemeral_5m_input_tokens",
+    "ephemeral_1h_input_tokens",
+    "inputTokens",
+    "cacheReadInputTokens",
+    "cacheWriteInputTokens",
+    "prompt_tokens",
+    "promptTokenCount",
+    "prompt_eval_count",
+];
 /// Ends each buffered report; it occurs in no JSON.
 const END: char = '\0';
 
@@ -80,9 +95,11 @@ enum Node {
 }
 
 impl Reports {
-    /// Adds a report: the later figure wins, member by member; null never replaces a figure. A total is dropped when
-    /// one of its sides is reported again without it, because it is stale. Returns false, and adds nothing, if the
-    /// report is too long or not an object. If all reports merged are too long, the last one replaces them.
+    /// Adds a report: the later figure wins, member by member, because figures are cumulative. Null never replaces a
+    /// figure, and 0 never replaces a count of input: servers that leave the input out of a later report write 0 there.
+    /// A total is dropped when one of its sides is reported again without it, because it is stale. Returns false, and
+    /// adds nothing, if the report is too long or not an object. If all reports merged are too long, the last one
+    /// replaces them.
     pub fn add(&mut self, report: &str) -> bool {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
@@ -178,6 +195,12 @@ impl Node {
         members.get(name).is_some_and(|figure| !matches!(figure, Self::Other(text) if &**text == "null"))
     }
 
+    /// True if this is a count of input, and the later value of that name is none or 0.
+    fn is_input_without(&self, name: &str, later: &Self) -> bool {
+        let is_positive = |node: &Self| matches!(node, Self::Other(text) if count(text).is_some_and(|count| count > 0));
+        INPUTS.contains(&name) && is_positive(self) && !is_positive(later)
+    }
+
     fn with(self, later: Self) -> Self {
         match (self, later) {
             (earlier, Self::Other(text)) if &*text == "null" => earlier,
@@ -187,7 +210,7 @@ impl Node {
                     let node = match members.remove(&name) {
                         Some(earlier) => {
                             bytes -= member_bytes(&name, &earlier);
-                            earlier.with(node)
+                            if earlier.is_input_without(&name, &node) { earlier } else { earlier.with(node) }
                         }
                         None => node,
                     };
@@ -269,6 +292,29 @@ mod tests {
     fn merging_takes_the_later_figure_unless_it_is_null() {
         let merged = merged(&[r#"{"a":1,"d":{"x":1.10,"y":2},"n":5}"#, r#"{"d":{"y":3,"z":4},"n":null,"e":0}"#]);
         assert_eq!(merged, r#"{"a":1,"d":{"x":1.10,"y":3,"z":4},"e":0,"n":5}"#);
+    }
+
+    #[test]
+    fn an_input_that_was_counted_is_not_erased_by_a_later_zero() {
+        let split = r#"{"ephemeral_1h_input_tokens":7,"ephemeral_5m_input_tokens":0}"#;
+        let first = format!(
+            r#"{{"cache_creation":{split},"cache_creation_input_tokens":7,"cache_read_input_tokens":5,"input_tokens":25,"output_tokens":1}}"#
+        );
+        let none = split.replace('7', "0");
+        for (later, wanted) in [
+            (r#"{"input_tokens":0,"output_tokens":9}"#.to_owned(), first.replace(":1}", ":9}")),
+            (r#"{"input_tokens":-1,"cache_read_input_tokens":0.0}"#.to_owned(), first.clone()),
+            (format!(r#"{{"cache_creation":{none},"cache_creation_input_tokens":0}}"#), first.clone()),
+            // What is reported again is cumulative, and the output may become 0.
+            (r#"{"input_tokens":26,"output_tokens":0}"#.to_owned(), first.replace("25", "26").replace(":1}", ":0}")),
+            (r#"{"cache_read_input_tokens":4}"#.to_owned(), first.replace(r#"s":5"#, r#"s":4"#)),
+        ] {
+            assert_eq!(merged(&[&first, &later]), wanted, "{later}");
+        }
+        // Part of another count, which costs more without it.
+        let openai = r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}"#;
+        let later = r#"{"prompt_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#;
+        assert_eq!(merged(&[openai, later]), openai.replace('8', "0"));
     }
 
     #[test]

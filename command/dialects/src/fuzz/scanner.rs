@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Ordered;
 use crate::json::{self, JsonFault, Kind};
-use crate::report::{REPORT_BYTES_MAX, Reports};
+use crate::report::{INPUTS, REPORT_BYTES_MAX, Reports, count};
 
 fn any_text(corpora: &[Corpus], dice: &mut Dice<'_>) -> String {
     let bytes = match dice.below(4) {
@@ -94,8 +94,10 @@ fn merged(earlier: Value, later: Value) -> Value {
     match (earlier, later) {
         (earlier, Value::Null) => earlier,
         (Value::Object(mut earlier), Value::Object(later)) => {
+            let counts = |value: &Value| value.is_number() && count(&value.to_string()).is_some_and(|count| count > 0);
             for (name, value) in later {
                 let value = match earlier.remove(&name) {
+                    Some(before) if INPUTS.contains(&&*name) && counts(&before) && !counts(&value) => before,
                     Some(before) => merged(before, value),
                     None => value,
                 };
