@@ -385,3 +385,36 @@ async fn a_target_says_how_much_is_asked_for_and_what_goes_in_front() {
         }
     }
 }
+
+/// Ollama has no field for it, and models call several tools all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_one_tool_call_gets_one_and_pays_for_all() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::with(&gateway, &upstream, &["said"], Setup { kind: "ollama", ..Setup::default() }).await;
+    let call = |city| json!({ "function": { "name": "weather", "arguments": { "city": city } } });
+    let calls = json!({ "role": "assistant", "content": "", "tool_calls": [call("Rome"), call("Oslo")] });
+    let said =
+        json!({ "message": calls, "done": true, "done_reason": "stop", "prompt_eval_count": 9, "eval_count": 30 });
+    upstream.says("application/x-ndjson", format!("{said}\n"));
+    let mut body = tenant.ask("said");
+    body["tools"] =
+        json!([{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }]);
+    for (parallel, wanted) in [(true, 2), (false, 1)] {
+        body["parallel_tool_calls"] = json!(parallel);
+        body["stream"] = json!(false);
+        let reply = tenant.app.post(OPENAI, &body).await.must(200);
+        let (id, answer) = (reply.request_id(), reply.json());
+        let calls = answer["choices"][0]["message"]["tool_calls"].as_array().expect("calls");
+        assert_eq!((calls.len(), calls[0]["function"]["arguments"].as_str()), (wanted, Some(r#"{"city":"Rome"}"#)));
+        let life = gateway.life(&id).await;
+        assert_eq!(life[2]["data"]["usage"]["output_text_tokens"], 30, "{life:?}");
+
+        body["stream"] = json!(true);
+        let (chunks, _) = tenant.app.stream(OPENAI, &body).await.expect("a stream").rest().await;
+        let chunks: Vec<Value> = chunks.iter().filter(|chunk| !chunk.is_done()).map(Sse::json).collect();
+        let names =
+            chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["name"].is_string());
+        assert_eq!(names.count(), wanted, "{chunks:?}");
+    }
+    gateway.books().await;
+}

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::chat::ANSWER_BLOCKS_MAX;
 use super::delta::Delta;
 use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
+use super::kept_calls::{FirstCalls, KeptCalls};
 use super::passthrough::anthropic::AnthropicStream;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
@@ -41,7 +42,12 @@ struct Progress {
 enum Conversion {
     OpenAi(OpenAiStream),
     Anthropic(AnthropicStream),
-    Translated { from: AnyStreamReader, to: AnyStreamWriter },
+    Translated {
+        from: AnyStreamReader,
+        to: AnyStreamWriter,
+        /// If the client gets the first call alone.
+        first_calls: Option<FirstCalls>,
+    },
 }
 
 impl Relay {
@@ -61,13 +67,22 @@ impl Relay {
                 let echo = &request.echo();
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage, echo };
                 let to = AnyStreamWriter::new(request.surface(), &head);
-                Conversion::Translated { from: AnyStreamReader::of(kind), to }
+                Conversion::Translated { from: AnyStreamReader::of(kind), to, first_calls: None }
             }
         };
         let metered = Metered::default();
         let progress =
             Progress { kind, metered, conversion, bytes_in: 0, bytes_out: 0, ended: false, has_relayed: false };
         Self { parser: upstreams::of(kind).framing.parser(), progress }
+    }
+
+    /// The relay of a stream of which the client gets these tool calls, if it is translated.
+    #[must_use]
+    pub fn keeping(mut self, calls: KeptCalls) -> Self {
+        if let Conversion::Translated { first_calls, .. } = &mut self.progress.conversion {
+            *first_calls = (calls == KeptCalls::First).then(FirstCalls::default);
+        }
+        self
     }
 
     /// Reads upstream bytes, and appends to `out` what may go to the client now. Bytes after the terminal marker are
@@ -127,7 +142,9 @@ impl Relay {
         let converting = match conversion {
             Conversion::OpenAi(stream) => stream.held_bytes(),
             Conversion::Anthropic(stream) => stream.held_bytes(),
-            Conversion::Translated { from, to } => from.held_bytes() + to.held_bytes(),
+            Conversion::Translated { from, to, first_calls } => {
+                from.held_bytes() + to.held_bytes() + first_calls.as_ref().map_or(0, FirstCalls::held_bytes)
+            }
         };
         self.parser.held_bytes() + metered.held_bytes() + converting
     }
@@ -200,12 +217,19 @@ impl Progress {
                 *has_relayed |= has_content;
                 state
             }
-            Conversion::Translated { from, to } => {
+            Conversion::Translated { from, to, first_calls } => {
                 let mut has_too_many = false;
                 let state = from.event(event, metered, &mut |delta: Delta<'_>| {
                     // The end of a choice comes after its last block.
                     has_too_many |= delta.block > ANSWER_BLOCKS_MAX;
-                    if !has_too_many {
+                    if has_too_many {
+                        return;
+                    }
+                    let kept = match first_calls {
+                        Some(first_calls) => first_calls.kept(delta),
+                        None => Some(delta),
+                    };
+                    if let Some(delta) = kept {
                         *has_relayed |= delta.kind.is_content();
                         to.write(&delta, out);
                     }

@@ -17,6 +17,7 @@ use super::chat::{ChatRequest, FeatureSet, Treatment};
 use super::embeddings::EmbeddingsRequest;
 use super::facts::{Facts, Images};
 use super::fields::Path;
+use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
 use super::shared_dialect::SharedDialect;
 use super::surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
@@ -84,7 +85,7 @@ impl ClientRequest {
     /// How its answer is read.
     pub const fn answer_reader(&self) -> AnswerReader {
         match &self.request {
-            ParsedRequest::Chat(_) => AnswerReader::Chat(self.surface),
+            ParsedRequest::Chat(_) => AnswerReader::Chat(self.surface, KeptCalls::All),
             ParsedRequest::Embeddings(request) => AnswerReader::Embeddings(self.surface, request.expected),
         }
     }
@@ -170,12 +171,14 @@ pub struct WrittenBody {
     pub bytes: Bytes,
     /// What the client asks for and the target's dialect leaves out.
     pub ignored: FeatureSet,
+    /// The tool calls of the answer that the client gets.
+    pub calls: KeptCalls,
 }
 
 impl WrittenBody {
     /// A body that says all that the client said.
     const fn complete(bytes: Bytes) -> Self {
-        Self { bytes, ignored: FeatureSet::EMPTY }
+        Self { bytes, ignored: FeatureSet::EMPTY, calls: KeptCalls::All }
     }
 }
 
@@ -222,7 +225,7 @@ impl UpstreamBodies<'_> {
                 }
                 let written = (upstream.request_body)(chat, target);
                 let bytes = written.map_err(|refusal| in_client_words(refusal, request))?;
-                Ok(WrittenBody { bytes, ignored: treated(Treatment::Ignored) })
+                Ok(WrittenBody { bytes, ignored: treated(Treatment::Ignored), calls: KeptCalls::of(*used) })
             }
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::chat::AnswerChoice;
 use super::embeddings::ExpectedVectors;
 use super::embeddings::vectors::Vectors;
+use super::kept_calls::KeptCalls;
 use super::passthrough::anthropic::AnthropicAnswer;
 use super::passthrough::openai::OpenAiAnswer;
 use super::passthrough::shortcut;
@@ -35,7 +36,7 @@ enum AnswerContent {
 /// How the answer to a request is read.
 #[derive(Clone, Copy, Debug)]
 pub enum AnswerReader {
-    Chat(Surface),
+    Chat(Surface, KeptCalls),
     Embeddings(Surface, ExpectedVectors),
 }
 
@@ -45,10 +46,19 @@ impl AnswerReader {
         matches!(self, Self::Embeddings(..))
     }
 
+    /// As it is, for an answer of which the client gets these calls.
+    #[must_use]
+    pub const fn keeping(self, calls: KeptCalls) -> Self {
+        match self {
+            Self::Chat(surface, _) => Self::Chat(surface, calls),
+            Self::Embeddings(..) => self,
+        }
+    }
+
     /// See [`read_whole`]. Embeddings must also be those that were asked for.
     pub fn read(self, kind: ProviderKind, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
         match self {
-            Self::Chat(surface) => read_whole(kind, surface, body),
+            Self::Chat(surface, calls) => Ok(read_whole(kind, surface, body)?.keeping(calls)),
             Self::Embeddings(surface, expected) => read_embeddings(kind, surface, &expected, &body),
         }
     }
@@ -130,6 +140,14 @@ fn read(
 }
 
 impl WholeAnswer {
+    /// The answer with these of its tool calls, if it is translated.
+    fn keeping(mut self, calls: KeptCalls) -> Self {
+        if let AnswerContent::Choices { choices, .. } = &mut self.content {
+            calls.keep_in(choices);
+        }
+        self
+    }
+
     /// The body for the client. It ends in a newline, so that the shell's prompt after `curl` is on its own line.
     pub fn render(&self, receipt: &Receipt<'_>) -> Bytes {
         let mut out = match &self.content {

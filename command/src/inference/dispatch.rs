@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use dialects::{ClientRequest, Relay, UpstreamFault, WrittenBody};
+use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -151,7 +151,7 @@ async fn call_target(
     let mut calls = 0;
     loop {
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
-        let WrittenBody { bytes: body, ignored } = match taken {
+        let WrittenBody { bytes: body, ignored, calls: kept_calls } = match taken {
             Ok(body) => body,
             Err(failure) => {
                 log_failure(&failure, target, request_id, &running);
@@ -165,10 +165,11 @@ async fn call_target(
         gateway.figures.ignored.count(target.kind, ignored);
         running.call_begins(target, request);
         let answer = if request.facts.streamed {
-            begin_stream(gateway, request, target, body, request_id, &mut running).await
+            begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
         } else {
             let (begins, has_begun) = oneshot::channel();
-            let mut call = pin!(whole::call_whole(gateway, request.answer_reader(), target, body, running, begins));
+            let reader = request.answer_reader().keeping(kept_calls);
+            let mut call = pin!(whole::call_whole(gateway, reader, target, body, running, begins));
             let answer;
             (running, answer) = tokio::select! {
                 biased;
@@ -218,6 +219,7 @@ async fn begin_stream(
     request: &ClientRequest,
     target: &PlannedTarget,
     body: Bytes,
+    kept_calls: KeptCalls,
     request_id: &str,
     running: &mut Running,
 ) -> Result<TargetAnswer, CallFailure> {
@@ -225,7 +227,8 @@ async fn begin_stream(
     running.answered_by(upstream_request_id);
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
-    let relay = running.relay.insert(Relay::new(target.kind, request, request_id, &request.facts.model, created));
+    let relay = Relay::new(target.kind, request, request_id, &request.facts.model, created);
+    let relay = running.relay.insert(relay.keeping(kept_calls));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

@@ -51,6 +51,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::PresencePenalty
         | Feature::ToolRequired
         | Feature::ToolNamed
+        | Feature::OneToolCall
         | Feature::StrictTools
         | Feature::JsonObject
         | Feature::JsonSchema
@@ -65,12 +66,9 @@ const fn treatment(feature: Feature) -> Treatment {
             Treatment::Ignored
         }
         // Cohere gives probabilities for pieces of text of several tokens, without the text of each.
-        Feature::Logprobs
-        | Feature::LogitBias
-        | Feature::Choices
-        | Feature::OneToolCall
-        | Feature::Document
-        | Feature::ToolImage => Treatment::Refused,
+        Feature::Logprobs | Feature::LogitBias | Feature::Choices | Feature::Document | Feature::ToolImage => {
+            Treatment::Refused
+        }
     }
 }
 

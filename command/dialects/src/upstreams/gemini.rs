@@ -58,6 +58,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::Choices
         | Feature::ToolRequired
         | Feature::ToolNamed
+        | Feature::OneToolCall
         | Feature::JsonObject
         | Feature::JsonSchema
         | Feature::ReasoningEffort
@@ -76,7 +77,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::CachePoint
         | Feature::ImageDetail
         | Feature::User => Treatment::Ignored,
-        Feature::LogitBias | Feature::OneToolCall => Treatment::Refused,
+        Feature::LogitBias => Treatment::Refused,
     }
 }
 

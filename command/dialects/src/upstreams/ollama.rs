@@ -47,6 +47,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::PresencePenalty
         | Feature::JsonObject
         | Feature::JsonSchema
+        | Feature::OneToolCall
         | Feature::ReasoningEffort
         | Feature::EarlierReasoning
         | Feature::InlineImage => Treatment::Translated,
@@ -63,7 +64,6 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::Choices
         | Feature::ToolRequired
         | Feature::ToolNamed
-        | Feature::OneToolCall
         | Feature::ReasoningBudget
         | Feature::ImageUrl
         | Feature::Document

@@ -130,8 +130,9 @@ impl<'a> ModelFields<'a> {
             Family::Nova => fields.inference_config = chat.sampling.top_k.map(|top_k| NovaInference { top_k }),
             _ => fields.top_k = chat.sampling.top_k,
         }
-        if has_tools && chat.parallel_tool_calls == Some(false) {
-            fields.tool_choice = Some(one_call(chat, family)?);
+        // Only Claude can be told so. Of others, the calls after the first are left out of the answer.
+        if has_tools && family.is_maybe_claude() && chat.parallel_tool_calls == Some(false) {
+            fields.tool_choice = Some(one_call(chat));
         }
         fields.add_reasoning(chat, target, family)?;
         Ok(Some(fields).filter(|fields| *fields != Self::default()))
@@ -198,13 +199,9 @@ const fn forces_a_tool(chat: &ChatRequest) -> bool {
     matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
 }
 
-fn one_call(chat: &ChatRequest, family: Family) -> Result<OneCall, Refusal> {
-    if !family.is_maybe_claude() {
-        let reason = "at most one tool call: only Claude can be told so among the models of Bedrock";
-        return Err(Refusal::invalid("parallel_tool_calls", reason));
-    }
+const fn one_call(chat: &ChatRequest) -> OneCall {
     let r#type = if chat.tool_choice.is_none() { Some("auto") } else { None };
-    Ok(OneCall { r#type, disable_parallel_tool_use: true })
+    OneCall { r#type, disable_parallel_tool_use: true }
 }
 
 #[cfg(test)]
