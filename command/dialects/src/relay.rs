@@ -19,6 +19,9 @@ use super::{ClientRequest, Metered, Receipt, UpstreamFault};
 const OUT_PER_BYTE_MAX: usize = 16;
 const OUT_BYTES_FREE: usize = 64 * 1024;
 
+/// About how many bytes the end of a stream takes that repeats nothing.
+const CLOSING_BYTES: usize = 512;
+
 /// Relays one stream, and measures everything that passes. The terminal marker and the final usage are held back:
 /// [`Relay::closing`] gives them once the money is settled.
 pub struct Relay {
@@ -125,9 +128,11 @@ impl Relay {
         metered
     }
 
-    /// Bytes received of an incomplete event, and bytes of the response that a later event repeats.
+    /// Bytes received of an incomplete event, bytes of the response that later events repeat, and about as many as those
+    /// events will have: the last of them are written at once.
     pub fn buffered_bytes(&self) -> usize {
-        self.parser.buffered_bytes() + self.progress.writer().map_or(0, AnyStreamWriter::kept_bytes)
+        let repeated = self.progress.writer().map_or(0, |to| to.kept_bytes().saturating_add(to.bytes_to_come()));
+        self.parser.buffered_bytes().saturating_add(repeated)
     }
 
     /// Events written so far, for dialects that number them; an error is one more.
@@ -158,7 +163,15 @@ impl Relay {
     /// The end of the stream, once its settlement is recorded. OpenAI: the usage chunk if the client asked for it, and
     /// `[DONE]`; native: `completed`; Anthropic: `message_delta` and `message_stop`.
     pub fn closing(&self, receipt: &Receipt<'_>) -> Bytes {
-        let mut out = BytesMut::with_capacity(512);
+        self.closing_after(&[], receipt)
+    }
+
+    /// As [`Self::closing`], after bytes that the client has not been sent.
+    pub fn closing_after(&self, before: &[u8], receipt: &Receipt<'_>) -> Bytes {
+        // Room for all of it at once: an output that grows as it is written may take twice as much.
+        let to_come = self.progress.writer().map_or(0, AnyStreamWriter::bytes_to_come);
+        let mut out = BytesMut::with_capacity(before.len().saturating_add(to_come).saturating_add(CLOSING_BYTES));
+        out.extend_from_slice(before);
         match &self.progress.conversion {
             Conversion::OpenAi(stream) => {
                 stream.close(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);

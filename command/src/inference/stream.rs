@@ -202,14 +202,16 @@ impl StreamRelay {
         let Some(relay) = running.relay.take() else { return rest };
         let request_id = running.request_id.to_string();
         let end = match running.complete(&relay.metered()).await {
-            Ok(settled) => relay.closing(&settled.receipt()),
+            Ok(settled) => relay.closing_after(&rest, &settled.receipt()),
             Err(error) => {
                 let stream = BrokenStream { request_id: &request_id, events: relay.events() };
-                stream_error(surface, &not_ended(&request_id, &error), &stream)
+                joined(rest, &stream_error(surface, &not_ended(&request_id, &error), &stream))
             }
         };
+        // What it kept is in the end.
+        drop(relay);
         body.finish_if_ready().await;
-        permit.attach_to(joined(rest, &end))
+        permit.attach_to(end)
     }
 
     /// The client has stopped reading: the upstream is cancelled, and what went through is settled.

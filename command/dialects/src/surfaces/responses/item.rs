@@ -1,5 +1,7 @@
 //! Output items of a response as JSON. Their texts are kept escaped, because a stream repeats each of them several times.
 
+use bytes::BufMut;
+
 use crate::json;
 
 /// What an item is.
@@ -57,52 +59,51 @@ impl Item {
     }
 
     /// Appends the item as it is at its end. Calls always have arguments that parse as JSON, if the model wrote any.
-    pub fn put(&self, id: &str, status: &str, out: &mut Vec<u8>) {
+    pub fn put(&self, id: &str, status: &str, out: &mut impl BufMut) {
         self.put_with(id, status, true, out);
     }
 
     /// Appends the item as it is at its beginning.
-    pub fn put_begun(&self, id: &str, out: &mut Vec<u8>) {
+    pub fn put_begun(&self, id: &str, out: &mut impl BufMut) {
         self.put_with(id, "in_progress", false, out);
     }
 
-    fn put_with(&self, id: &str, status: &str, is_whole: bool, out: &mut Vec<u8>) {
-        let mut put = |text: &[u8]| out.extend_from_slice(text);
-        put(br#"{"id":""#);
-        put(id.as_bytes());
+    fn put_with(&self, id: &str, status: &str, is_whole: bool, out: &mut impl BufMut) {
+        out.put_slice(br#"{"id":""#);
+        out.put_slice(id.as_bytes());
         match self.kind {
             ItemKind::Message => {
-                put(br#"","type":"message","status":""#);
-                put(status.as_bytes());
-                put(br#"","role":"assistant","content":["#);
+                out.put_slice(br#"","type":"message","status":""#);
+                out.put_slice(status.as_bytes());
+                out.put_slice(br#"","role":"assistant","content":["#);
                 if is_whole {
                     self.put_part(out);
                 }
-                out.extend_from_slice(b"]}");
+                out.put_slice(b"]}");
             }
             ItemKind::Reasoning => {
-                put(br#"","type":"reasoning","summary":["#);
+                out.put_slice(br#"","type":"reasoning","summary":["#);
                 if is_whole && !self.text.is_empty() {
                     self.put_part(out);
                 }
-                out.extend_from_slice(b"]");
+                out.put_slice(b"]");
                 if is_whole && !self.more.is_empty() {
-                    out.extend_from_slice(br#","encrypted_content":""#);
-                    out.extend_from_slice(&self.more);
-                    out.extend_from_slice(b"\"");
+                    out.put_slice(br#","encrypted_content":""#);
+                    out.put_slice(&self.more);
+                    out.put_slice(b"\"");
                 }
-                out.extend_from_slice(b"}");
+                out.put_slice(b"}");
             }
             ItemKind::Call => {
-                put(br#"","type":"function_call","status":""#);
-                put(status.as_bytes());
-                put(b"\",");
-                put(&self.more);
-                put(br#","arguments":""#);
+                out.put_slice(br#"","type":"function_call","status":""#);
+                out.put_slice(status.as_bytes());
+                out.put_slice(b"\",");
+                out.put_slice(&self.more);
+                out.put_slice(br#","arguments":""#);
                 if is_whole {
-                    put(self.arguments());
+                    out.put_slice(self.arguments());
                 }
-                put(b"\"}");
+                out.put_slice(b"\"}");
             }
         }
     }
@@ -113,17 +114,17 @@ impl Item {
     }
 
     /// Appends the content part of a message, or the part of a summary.
-    pub fn put_part(&self, out: &mut Vec<u8>) {
+    pub fn put_part(&self, out: &mut impl BufMut) {
         match self.kind {
             ItemKind::Message => {
-                out.extend_from_slice(br#"{"type":"output_text","annotations":[],"logprobs":["#);
-                out.extend_from_slice(&self.more);
-                out.extend_from_slice(br#"],"text":""#);
+                out.put_slice(br#"{"type":"output_text","annotations":[],"logprobs":["#);
+                out.put_slice(&self.more);
+                out.put_slice(br#"],"text":""#);
             }
-            ItemKind::Reasoning | ItemKind::Call => out.extend_from_slice(br#"{"type":"summary_text","text":""#),
+            ItemKind::Reasoning | ItemKind::Call => out.put_slice(br#"{"type":"summary_text","text":""#),
         }
-        out.extend_from_slice(&self.text);
-        out.extend_from_slice(b"\"}");
+        out.put_slice(&self.text);
+        out.put_slice(b"\"}");
     }
 
     /// Adds log probabilities as OpenAI's chat API writes them: an object with `content`, a list. Returns what was added.

@@ -1,6 +1,6 @@
 //! The `response` object: as a whole response, and in the events of a stream.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use events::usage::TokenClasses;
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::item::{Item, ItemKind, push_escaped};
 use super::proof;
 use crate::chat::{AnswerChoice, OutputBlock, ToolCall};
 use crate::surfaces::openai::created_unix_s;
-use crate::{FinishReason, Receipt, json, work};
+use crate::{FinishReason, Receipt, work};
 
 /// How a response ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,39 +71,46 @@ impl Frame<'_> {
         status: Status,
         items: impl Iterator<Item = &'i Item>,
         usage: Option<&TokenClasses>,
-        out: &mut Vec<u8>,
+        out: &mut impl BufMut,
     ) {
-        out.extend_from_slice(br#"{"id":"resp_"#);
-        out.extend_from_slice(self.digits.as_bytes());
-        out.extend_from_slice(br#"","object":"response","created_at":"#);
-        out.extend_from_slice(self.created_unix_s.to_string().as_bytes());
-        out.extend_from_slice(br#","status":""#);
-        out.extend_from_slice(status.word().as_bytes());
-        out.extend_from_slice(br#"","error":"#);
-        out.extend_from_slice(if status == Status::Failed { FAILED } else { b"null" });
-        out.extend_from_slice(br#","incomplete_details":"#);
+        out.put_slice(br#"{"id":"resp_"#);
+        out.put_slice(self.digits.as_bytes());
+        out.put_slice(br#"","object":"response","created_at":"#);
+        put_json(&self.created_unix_s, out);
+        out.put_slice(br#","status":""#);
+        out.put_slice(status.word().as_bytes());
+        out.put_slice(br#"","error":"#);
+        out.put_slice(if status == Status::Failed { FAILED } else { b"null" });
+        out.put_slice(br#","incomplete_details":"#);
         match status {
             Status::Incomplete(Some(reason)) => {
-                out.extend_from_slice(br#"{"reason":""#);
-                out.extend_from_slice(reason.as_bytes());
-                out.extend_from_slice(b"\"}");
+                out.put_slice(br#"{"reason":""#);
+                out.put_slice(reason.as_bytes());
+                out.put_slice(b"\"}");
             }
-            _ => out.extend_from_slice(b"null"),
+            _ => out.put_slice(b"null"),
         }
-        out.extend_from_slice(br#","model":"#);
-        json::push(out, self.model);
-        out.extend_from_slice(br#","output":["#);
+        out.put_slice(br#","model":"#);
+        put_json(self.model, out);
+        out.put_slice(br#","output":["#);
         let mut items = items.enumerate().peekable();
         while let Some((index, item)) = items.next() {
             let is_last = items.peek().is_none();
             item.put(&item.id(self.digits, index), status.of_item(is_last), out);
-            out.extend_from_slice(if is_last { b"" } else { b"," });
+            out.put_slice(if is_last { b"" } else { b"," });
         }
-        out.extend_from_slice(br#"],"usage":"#);
-        json::push(out, &usage.map(UsageOut::from));
-        out.extend_from_slice(self.echo);
-        out.extend_from_slice(br#","background":false,"previous_response_id":null,"store":false}"#);
+        out.put_slice(br#"],"usage":"#);
+        put_json(&usage.map(UsageOut::from), out);
+        out.put_slice(self.echo);
+        out.put_slice(br#","background":false,"previous_response_id":null,"store":false}"#);
     }
+}
+
+/// Appends a value as JSON.
+fn put_json(value: &(impl Serialize + ?Sized), out: &mut impl BufMut) {
+    // Writing to memory cannot fail, and the values that are written have no maps.
+    let written = serde_json::to_writer(out.writer(), value);
+    debug_assert!(written.is_ok(), "the value cannot be written as JSON");
 }
 
 /// Writes a whole response. Only the first choice is one: requests cannot ask for several.

@@ -4,6 +4,8 @@
 //! arguments of several calls in turns. The last event repeats the whole response, so all of it is kept until then;
 //! [`crate::Relay`] bounds it.
 
+use std::fmt::Write;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::item::{Item, ItemKind, push_escaped};
@@ -16,6 +18,10 @@ use crate::{Receipt, work};
 /// About how many bytes an item takes in the events that end it, and in the last event, besides what is kept of it.
 const ITEM_END_BYTES: usize = 1024;
 const ITEM_REPEATED_BYTES: usize = 256;
+/// How often the events that end an item repeat what is kept of it.
+const REPEATS_AT_END: usize = 3;
+/// About how many bytes an event takes besides its members.
+const EVENT_BYTES: usize = 128;
 
 pub struct Writer {
     /// Of the request's id.
@@ -53,22 +59,21 @@ struct Numbered<'o> {
 impl Numbered<'_> {
     /// Writes one event with these members besides its type and its number.
     fn put(&mut self, kind: &str, members: &[&[u8]]) {
-        let number = self.next.to_string();
-        self.next += 1;
-        let parts: [&[u8]; 7] = [
-            b"event: ",
-            kind.as_bytes(),
-            b"\ndata: {\"type\":\"",
-            kind.as_bytes(),
-            b"\",\"sequence_number\":",
-            number.as_bytes(),
-            b",",
-        ];
-        let bytes = parts.iter().chain(members).map(|part| part.len()).sum::<usize>() + 3;
-        work::steps(bytes);
-        self.out.reserve(bytes);
-        parts.iter().chain(members).for_each(|part| self.out.put_slice(part));
+        self.out.reserve(members.iter().map(|part| part.len()).sum::<usize>() + EVENT_BYTES);
+        self.put_with(kind, |out| members.iter().for_each(|part| out.put_slice(part)));
+    }
+
+    /// Writes one event, and its members straight into the output: they may be as long as the whole response.
+    fn put_with(&mut self, kind: &str, members: impl FnOnce(&mut BytesMut)) {
+        let before = self.out.len();
+        for part in ["event: ", kind, "\ndata: {\"type\":\"", kind, "\",\"sequence_number\":"] {
+            self.out.put_slice(part.as_bytes());
+        }
+        let _ = write!(self.out, "{},", self.next);
+        members(self.out);
         self.out.put_slice(b"}\n\n");
+        self.next += 1;
+        work::steps(self.out.len() - before);
     }
 }
 
@@ -113,19 +118,26 @@ impl StreamWriter for Writer {
                 self.put_end(index, item, status.of_item(is_last), &mut events);
             }
         }
-        let mut response = br#""response":"#.to_vec();
-        self.frame().put(status, self.items.iter(), Some(&receipt.usage.tokens), &mut response);
-        events.put(&format!("response.{}", status.word()), &[&response]);
+        let kind = match status {
+            Status::Completed => "response.completed",
+            Status::Incomplete(_) => "response.incomplete",
+            Status::Failed => "response.failed",
+            Status::InProgress => "response.in_progress",
+        };
+        events.put_with(kind, |out| {
+            out.put_slice(br#""response":"#);
+            self.frame().put(status, self.items.iter(), Some(&receipt.usage.tokens), out);
+        });
     }
 
     fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
 
-    /// The end of an item repeats it three times, and the last event repeats all of them.
+    /// The end of an item repeats it, and the last event repeats all of them.
     fn bytes_to_come(&self) -> usize {
         let open = self.items.len() - self.ended;
-        let of_open = 3 * (self.kept_bytes - self.ended_bytes) + open * ITEM_END_BYTES;
+        let of_open = REPEATS_AT_END * (self.kept_bytes - self.ended_bytes) + open * ITEM_END_BYTES;
         of_open + self.kept_bytes + self.items.len() * ITEM_REPEATED_BYTES
     }
 
@@ -198,9 +210,10 @@ impl Writer {
         }
         let index = self.items.len();
         let id = item.id(&self.digits, index);
-        let mut begun = format!(r#""output_index":{index},"item":"#).into_bytes();
-        item.put_begun(&id, &mut begun);
-        events.put("response.output_item.added", &[&begun]);
+        events.put_with("response.output_item.added", |out| {
+            put_index(index, out);
+            item.put_begun(&id, out);
+        });
         if item.kind == ItemKind::Message {
             let part = br#","part":{"type":"output_text","annotations":[],"logprobs":[],"text":""}"#;
             events.put("response.content_part.added", &[place(item.kind, &id, index).as_bytes(), part]);
@@ -260,32 +273,36 @@ impl Writer {
     }
 
     fn put_beginning(&self, events: &mut Numbered<'_>) {
-        let mut response = br#""response":"#.to_vec();
-        self.frame().put(Status::InProgress, std::iter::empty(), None, &mut response);
-        events.put("response.created", &[&response]);
-        events.put("response.in_progress", &[&response]);
+        for kind in ["response.created", "response.in_progress"] {
+            events.put_with(kind, |out| {
+                out.put_slice(br#""response":"#);
+                self.frame().put(Status::InProgress, std::iter::empty(), None, out);
+            });
+        }
     }
 
     /// Writes the events that end an item.
     fn put_end(&self, index: usize, item: &Item, status: &str, events: &mut Numbered<'_>) {
         let id = item.id(&self.digits, index);
         let place = place(item.kind, &id, index);
-        let part = || {
-            let mut part = br#","part":"#.to_vec();
-            item.put_part(&mut part);
-            part
+        // At once: an output that grows as it is written may take twice as much.
+        events.out.reserve(REPEATS_AT_END * item.bytes() + ITEM_END_BYTES);
+        let put_part = |out: &mut BytesMut| {
+            out.put_slice(place.as_bytes());
+            out.put_slice(br#","part":"#);
+            item.put_part(out);
         };
         match item.kind {
             ItemKind::Message => {
                 let text = [place.as_bytes(), br#","text":""#, &item.text, br#"","logprobs":["#, &item.more, b"]"];
                 events.put("response.output_text.done", &text);
-                events.put("response.content_part.done", &[place.as_bytes(), &part()]);
+                events.put_with("response.content_part.done", put_part);
             }
             ItemKind::Reasoning if item.text.is_empty() => {}
             ItemKind::Reasoning => {
                 let text = [place.as_bytes(), br#","text":""#, &item.text, b"\""];
                 events.put("response.reasoning_summary_text.done", &text);
-                events.put("response.reasoning_summary_part.done", &[place.as_bytes(), &part()]);
+                events.put_with("response.reasoning_summary_part.done", put_part);
             }
             ItemKind::Call => {
                 if item.text.is_empty() {
@@ -296,14 +313,20 @@ impl Writer {
                 events.put("response.function_call_arguments.done", &whole);
             }
         }
-        let mut done = format!(r#""output_index":{index},"item":"#).into_bytes();
-        item.put(&id, status, &mut done);
-        events.put("response.output_item.done", &[&done]);
+        events.put_with("response.output_item.done", |out| {
+            put_index(index, out);
+            item.put(&id, status, out);
+        });
     }
 
     fn frame(&self) -> Frame<'_> {
         Frame { digits: &self.digits, model: &self.model, created_unix_s: self.created_unix_s, echo: &self.echo }
     }
+}
+
+/// The members of an event before its item.
+fn put_index(index: usize, out: &mut BytesMut) {
+    let _ = write!(out, r#""output_index":{index},"item":"#);
 }
 
 /// The members that say where a piece belongs.
