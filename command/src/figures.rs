@@ -42,6 +42,18 @@ events::named! {
     }
 }
 
+events::named! {
+    /// How a request for a count of tokens was answered.
+    pub enum TokenCount {
+        /// By the provider.
+        Provider = "provider",
+        /// By the gateway's estimate.
+        Estimate = "estimate",
+        /// Not at all: the provider failed to count.
+        Failed = "failed",
+    }
+}
+
 impl Stage {
     /// Returns whether the gateway itself spends this time, rather than waiting for the client or an upstream.
     pub const fn is_ours(self) -> bool {
@@ -59,6 +71,8 @@ pub struct RequestFigures {
     pub abandoned_calls: IntGauge,
     pub providers: Providers,
     pub ignored: IgnoredFeatures,
+    /// In the order of [`TokenCount::ALL`].
+    token_counts: Vec<IntCounter>,
 }
 
 impl RequestFigures {
@@ -73,6 +87,8 @@ impl RequestFigures {
         );
         let open = "Streams that are being relayed";
         let abandoned = "Calls for non-streaming responses that continue after their clients disconnected";
+        let counts = Opts::new("ledgerway_token_counts_total", "Requests for a count of tokens, by who has counted");
+        let counts = registered(registry, IntCounterVec::new(counts, &["by"])?)?;
         Ok(Self {
             stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
             added: registered(registry, Histogram::with_opts(added.buckets(STAGE_SECONDS.to_vec()))?)?,
@@ -80,12 +96,19 @@ impl RequestFigures {
             abandoned_calls: registered(registry, IntGauge::new("ledgerway_abandoned_calls", abandoned)?)?,
             providers: Providers::register(registry)?,
             ignored: IgnoredFeatures::register(registry)?,
+            token_counts: TokenCount::ALL.iter().map(|by| counts.with_label_values(&[by.as_str()])).collect(),
         })
     }
 
     pub fn observe_stage(&self, stage: Stage, time: Duration) {
         if let Some(histogram) = self.stages.get(stage as usize) {
             histogram.observe(time.as_secs_f64());
+        }
+    }
+
+    pub fn tokens_counted(&self, by: TokenCount) {
+        if let Some(counter) = self.token_counts.get(by as usize) {
+            counter.inc();
         }
     }
 }

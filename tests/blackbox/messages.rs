@@ -293,6 +293,38 @@ async fn tokens_are_counted_by_anthropic_or_estimated_and_cost_nothing() {
     assert!(
         events.iter().all(|event| !type_of(event).starts_with("inference") && !type_of(event).starts_with("budget.r"))
     );
+    let metrics = gateway.client(None).get("/metrics").await.must(200);
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    for counter in [
+        r#"token_counts_total{by="provider"} 1"#,
+        r#"token_counts_total{by="estimate"} 2"#,
+        r#"token_counts_total{by="failed"} 2"#,
+        r#"http_requests_total{status="2xx",surface="anthropic"} 3"#,
+        r#"http_requests_total{status="4xx",surface="anthropic"} 4"#,
+        r#"http_requests_total{status="5xx",surface="anthropic"} 1"#,
+    ] {
+        assert!(metrics.contains(&format!("ledgerway_{counter}\n")), "{counter}: {metrics}");
+    }
+}
+
+/// Holds: inf.anthropic-count, admin.limits
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_of_tokens_is_a_request_for_limits() {
+    const COUNT: &str = "/v1/messages/count_tokens";
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = tenant(&gateway, &upstream, "anthropic", &["said"]).await;
+    upstream.says("application/json", r#"{"input_tokens":17}"#);
+    let limit = json!({ "scope": { "key_id": tenant.key }, "requests_per_minute": 2 });
+    gateway.operator().post("/v1/admin/rate-limits", &limit).await.must(201);
+    let body = tenant.ask("said");
+    for left in ["1", "0"] {
+        let reply = tenant.app.post(COUNT, &body).await.must(200);
+        let standing = (reply.header("x-ratelimit-measure"), reply.header("x-ratelimit-remaining"));
+        assert_eq!(standing, ("requests_per_minute", left));
+    }
+    assert_eq!(error(&tenant.app.post(COUNT, &body).await.must(429))["type"], "rate_limit_error");
+    assert_eq!(error(&tenant.app.post(MESSAGES, &asking(&tenant, "said")).await.must(429))["type"], "rate_limit_error");
+    assert_eq!(upstream.seen().len(), 2);
 }
 
 /// The simulator calls tools; it speaks OpenAI's dialect.

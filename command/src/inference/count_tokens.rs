@@ -28,9 +28,12 @@ use super::call::Outgoing;
 use super::credentials::{Credentials, CredentialsError};
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
+use super::large_bodies::LargeBodies;
 use super::plan::{not_allowed, unpriced};
-use super::preparation::{authorize, nothing_sent, read_body};
+use super::preparation::{authorize, read_body, work_on};
 use crate::body::HeldBody;
+use crate::body::memory::BodyPermit;
+use crate::figures::TokenCount;
 use crate::trace::TraceHeaders;
 
 /// The longest response that is read.
@@ -73,8 +76,7 @@ async fn counted(
     caller.require(Permission::ModelsUse)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
-    let parse = move || TokenCountRequest::parse(surface, bytes);
-    let request = gateway.large_bodies.run(&permit, parse).await.unwrap_or_else(|error| Err(nothing_sent(error)))?;
+    let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
@@ -98,13 +100,29 @@ async fn counted(
         Some((kind, (endpoint, body))) => {
             let counting = Counting { gateway, kind, endpoint, provider, backend, headers };
             let counted = counting.ask(body, id, &caller).await;
-            counted.map_err(|failure| failure.refusal_alone())
+            let by = if counted.is_ok() { TokenCount::Provider } else { TokenCount::Failed };
+            gateway.figures.tokens_counted(by);
+            counted.map_err(|failure| {
+                counting.log(&failure, id);
+                failure.refusal_alone()
+            })
         }
         None => {
             let texts = gateway.tokens.texts(request.body().clone()).await.unwrap_or_default();
+            gateway.figures.tokens_counted(TokenCount::Estimate);
             Ok(request.estimate(texts.bytes, texts.tokens, prefix.as_deref()))
         }
     }
+}
+
+/// Parses a body, a large one on a thread of its own.
+async fn read(
+    large_bodies: &LargeBodies,
+    permit: &Arc<BodyPermit>,
+    surface: Surface,
+    body: Bytes,
+) -> Result<TokenCountRequest, Refusal> {
+    work_on(large_bodies, permit, body.len(), move || TokenCountRequest::parse(surface, body)).await
 }
 
 /// A provider that counts.
@@ -119,6 +137,18 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
+    /// Logs a failed call as those of inferences are logged: a rejection, which is the client's mistake, at `debug`.
+    fn log(&self, failure: &CallFailure, id: RequestId) {
+        let (request_id, provider, model) = (id.to_string(), &self.provider.name, &self.backend);
+        let (reason, status) = (failure.reason(), failure.status);
+        if failure.is_rejection() {
+            tracing::debug!(request_id, provider, model, reason, status, "a provider rejected a count of tokens");
+        } else {
+            let look_at = failure.operator_hint();
+            tracing::warn!(request_id, provider, model, reason, status, look_at, "a provider failed to count tokens");
+        }
+    }
+
     /// Asks the provider, once.
     async fn ask(&self, body: Bytes, id: RequestId, caller: &Caller) -> Result<u64, CallFailure> {
         let credentials = Credentials::of(self.gateway, &self.provider).await.map_err(|error| {
@@ -168,5 +198,29 @@ impl Counting<'_> {
         let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let answer = collected.map_err(|_| CallFailure::of(Cause::Send(SendError::Closed)))?.to_bytes();
         Ok((parts.status.as_u16(), parts.headers, answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Chain;
+    use events::refusal::ErrorCode;
+    use serde_json::json;
+
+    use super::*;
+    use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
+
+    #[tokio::test(start_paused = true)]
+    async fn only_large_bodies_wait_for_their_turn() {
+        let memory = BodyMemory::new(BodyBounds::of_administration());
+        let permit = Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))));
+        let full = LargeBodies::new(0);
+        for (len, expected) in [(128 * 1024, None), (128 * 1024 + 1, Some(ErrorCode::Overloaded))] {
+            let body =
+                |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string();
+            let body = body(&"x".repeat(len - body("").len()));
+            let read = read(&full, &permit, Surface::Anthropic, body.into()).await;
+            assert_eq!(read.err().map(|refusal| refusal.code), expected, "{len} bytes");
+        }
     }
 }

@@ -116,13 +116,23 @@ async fn read(
     surface: Surface,
     body: Bytes,
 ) -> Result<(ClientRequest, Digest), Refusal> {
-    if !LargeBodies::is_large(body.len()) {
-        return parse(surface, body);
-    }
-    large_bodies.run(permit, move || parse(surface, body)).await.unwrap_or_else(|error| Err(nothing_sent(error)))
+    work_on(large_bodies, permit, body.len(), move || parse(surface, body)).await
 }
 
-pub fn nothing_sent(error: LargeBodyError) -> Refusal {
+/// Works on a body of this size: on a large one on a thread of its own.
+pub async fn work_on<T: Send + 'static>(
+    large_bodies: &LargeBodies,
+    permit: &Arc<BodyPermit>,
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if !LargeBodies::is_large(bytes) {
+        return work();
+    }
+    large_bodies.run(permit, work).await.unwrap_or_else(|error| Err(nothing_sent(error)))
+}
+
+fn nothing_sent(error: LargeBodyError) -> Refusal {
     error.refusal("nothing was sent to a provider")
 }
 
