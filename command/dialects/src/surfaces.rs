@@ -8,6 +8,8 @@
 //! Embeddings have neither choices nor streams: their request and their answer have types of their own.
 
 mod errors;
+mod ids;
+pub(crate) mod sse;
 mod unsupported;
 
 use std::borrow::Cow;

@@ -18,6 +18,7 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
+use super::sse::put_event;
 use super::{BrokenStream, ErrorForm, SurfaceSpec};
 use crate::chat::Feature;
 use crate::json;
@@ -26,7 +27,7 @@ use crate::shared_dialect::SharedDialect;
 pub use client::{BodyPositions as Request, SystemPosition};
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
-pub use stream::{MessageWriter as Writer, put_end, put_event};
+pub use stream::{MessageWriter as Writer, put_end};
 pub use unsupported::VENDOR;
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {

@@ -3,7 +3,7 @@
 mod described;
 mod read;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use events::money::NanoUsd;
 use events::refusal::Refusal;
 use events::usage::Usage;
@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 
 use crate::chat::{AnswerChoice, Feature, OutputBlock};
 use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::sse::put_event;
 use crate::surfaces::{BrokenStream, ErrorForm, StreamHead, StreamWriter, SurfaceSpec, no_headers};
-use crate::{FinishReason, Receipt, json, work};
+use crate::{FinishReason, Receipt, json};
 
 pub use read::Request;
 
@@ -147,14 +148,14 @@ impl StreamWriter for Writer {
                 return;
             }
         }
-        put_event(out, "output.delta", &piece);
+        put_event(out, "output.delta", &json::written(&piece));
     }
 
     /// Writes `completed`: the whole response without its output.
     fn close(&self, receipt: &Receipt<'_>, out: &mut BytesMut) {
         let ended = |choice: &WrittenChoice| StreamedChoice { finish_reason: choice.finish_reason };
         let choices: Vec<_> = self.choices.iter().map(ended).collect();
-        put_event(out, "completed", &NativeAnswer::of(receipt, &choices));
+        put_event(out, "completed", &json::written(&NativeAnswer::of(receipt, &choices)));
     }
 
     #[cfg(test)]
@@ -182,19 +183,7 @@ const fn is_first(choice: &u32) -> bool {
 }
 
 fn put_call(out: &mut BytesMut, call: &OutputToolCall<'_>) {
-    put_event(out, "output.tool_call", call);
-}
-
-/// Writes one event: its name, and its data on one line.
-fn put_event(out: &mut BytesMut, name: &str, data: &(impl Serialize + ?Sized)) {
-    let text = json::written(data);
-    work::steps(text.len());
-    out.reserve(text.len() + name.len() + 16);
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
-    out.put_slice(&text);
-    out.put_slice(b"\n\n");
+    put_event(out, "output.tool_call", &json::written(call));
 }
 
 #[derive(Serialize)]
@@ -274,5 +263,5 @@ fn answer(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
 }
 
 fn put_error(refusal: &Refusal, stream: &BrokenStream<'_>, out: &mut BytesMut) {
-    put_event(out, "error", &refusals::native_body(refusal, stream.request_id));
+    put_event(out, "error", &json::written(&refusals::native_body(refusal, stream.request_id)));
 }

@@ -13,6 +13,7 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
+use super::sse::put_data;
 use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers};
 use crate::chat::Feature;
 use crate::json;
@@ -23,7 +24,7 @@ pub use errors::{WORDING, error};
 pub use priceable::{is_empty, unpriced};
 pub use unsupported::VENDOR;
 pub use usage::UsageOut;
-pub use write::{ChunkWriter as Writer, END, created_unix_s, put_data, put_data_parts, put_usage_chunk};
+pub use write::{ChunkWriter as Writer, END, put_usage_chunk};
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "openai",

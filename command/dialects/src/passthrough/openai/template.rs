@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use crate::Metered;
 use crate::json::{self, Kind};
-use crate::surfaces::openai::put_data_parts;
+use crate::surfaces::sse::put_data_parts;
 use crate::upstreams::openai::chunk::{Piece, measure};
 
 /// Longest chunk that becomes a template, as received and as relayed, in bytes: a stream keeps both.

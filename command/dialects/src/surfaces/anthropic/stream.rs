@@ -4,15 +4,16 @@
 //! late piece goes to its block by the index. Pieces of arguments are passed on as they come; that they are JSON cannot
 //! be known before the last. The final usage and the end wait for the receipt.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::usage::UsageOut;
 use super::write::{Content, Message, call_id, message_id, stop_reason};
 use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::sse::put_event;
 use crate::surfaces::{StreamHead, StreamWriter};
-use crate::{Receipt, json, work};
+use crate::{Receipt, json};
 
 /// Writes a streamed response as events.
 pub struct MessageWriter {
@@ -215,24 +216,6 @@ pub fn put_end(receipt: &Receipt<'_>, out: &mut BytesMut) {
     let end = End { stop_reason: stop_reason(receipt.finish_reason), stop_sequence: None };
     Event::MessageDelta { delta: end, usage: (&receipt.usage.tokens).into() }.put(out);
     put_event(out, "message_stop", br#"{"type":"message_stop"}"#);
-}
-
-/// Writes one event. Newlines in the JSON are white space and become spaces, because they would end the line.
-pub fn put_event(out: &mut BytesMut, name: &str, data: &[u8]) {
-    work::steps(data.len());
-    out.reserve(data.len() + name.len() + 16);
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
-    let mut rest = data;
-    while let Some(newline) = memchr::memchr2(b'\n', b'\r', rest) {
-        let (line, after) = rest.split_at(newline);
-        out.put_slice(line);
-        out.put_u8(b' ');
-        rest = after.get(1..).unwrap_or_default();
-    }
-    out.put_slice(rest);
-    out.put_slice(b"\n\n");
 }
 
 #[cfg(test)]

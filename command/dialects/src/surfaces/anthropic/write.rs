@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::usage::UsageOut;
 use crate::chat::{AnswerChoice, OutputBlock};
+use crate::surfaces::ids::digits;
 use crate::{FinishReason, Receipt, json};
 
 /// A message; of a stream, its beginning.
@@ -43,10 +44,6 @@ pub fn call_id<'a>(id: &'a str, request_id: &str, ordinal: usize) -> Cow<'a, str
         "" => format!("toolu_{}_{ordinal}", digits(request_id)).into(),
         id => id.into(),
     }
-}
-
-fn digits(request_id: &str) -> &str {
-    request_id.strip_prefix("req_").unwrap_or(request_id)
 }
 
 /// Anthropic's word for a finish reason. Other dialects do not tell which stop sequence ended a response.

@@ -5,13 +5,15 @@ use serde::Serialize;
 
 use crate::chat::{AnswerChoice, OutputBlock};
 use crate::delta::{Delta, DeltaKind};
-use crate::surfaces::openai::{END, UsageOut, created_unix_s, put_data};
+use crate::surfaces::ids::{created_unix_s, digits};
+use crate::surfaces::openai::{END, UsageOut};
+use crate::surfaces::sse::put_data;
 use crate::surfaces::{StreamHead, StreamWriter};
 use crate::{FinishReason, Receipt, json};
 
 /// `cmpl-` and the digits of the gateway's request id.
 fn answer_id(request_id: &str) -> String {
-    format!("cmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))
+    format!("cmpl-{}", digits(request_id))
 }
 
 const fn finish_word(reason: FinishReason) -> &'static str {

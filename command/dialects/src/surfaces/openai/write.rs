@@ -1,22 +1,23 @@
 //! Responses and chunks of the OpenAI surface, translated from another dialect.
 
-use bytes::{BufMut, BytesMut};
-use events::ids::RequestId;
+use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::usage::UsageOut;
 use crate::chat::{AnswerChoice, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::ids::{created_unix_s, digits};
+use crate::surfaces::sse::put_data;
 use crate::surfaces::{StreamHead, StreamWriter};
-use crate::{FinishReason, Receipt, json, work};
+use crate::{FinishReason, Receipt, json};
 
 /// The data of the event that ends a stream.
 pub const END: &[u8] = b"[DONE]";
 
 /// `chatcmpl-` and the digits of the gateway's request id.
 fn answer_id(request_id: &str) -> String {
-    format!("chatcmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))
+    format!("chatcmpl-{}", digits(request_id))
 }
 
 /// OpenAI's word for a finish reason.
@@ -196,13 +197,6 @@ pub fn put_usage_chunk(receipt: &Receipt<'_>, upstream_id: Option<&str>, out: &m
     put_chunk(&id, receipt.frontend_model, created, &[], Some(Some((&receipt.usage.tokens).into())), out);
 }
 
-/// The time in a request id, which is a UUIDv7; 0 for any other text.
-pub fn created_unix_s(request_id: &str) -> i64 {
-    let id: Option<RequestId> = request_id.parse().ok();
-    let seconds = id.and_then(|id| id.uuid().get_timestamp()).map(|at| at.to_unix().0);
-    seconds.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0)
-}
-
 #[derive(Serialize)]
 struct CompletionChoice<'a> {
     index: u32,
@@ -257,28 +251,4 @@ fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt
     let finish_reason = if index == 0 { None } else { choice.finish_reason }.unwrap_or(receipt.finish_reason);
     let logprobs = choice.logprobs.as_deref();
     CompletionChoice { index, message, logprobs, finish_reason: finish_word(finish_reason) }
-}
-
-/// Writes one `data:` event. Newlines in the JSON are white space and become spaces, because they would end the line.
-pub fn put_data(out: &mut BytesMut, data: &[u8]) {
-    put_data_parts(out, &[data]);
-}
-
-/// As [`put_data`], of JSON in parts.
-pub fn put_data_parts(out: &mut BytesMut, parts: &[&[u8]]) {
-    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
-    work::steps(bytes);
-    out.reserve(bytes + 8);
-    out.put_slice(b"data: ");
-    let start = out.len();
-    parts.iter().for_each(|part| out.put_slice(part));
-    let data = out.get_mut(start..).unwrap_or_default();
-    let mut from = 0;
-    while let Some(newline) = data.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)) {
-        from += newline + 1;
-        if let Some(byte) = data.get_mut(from - 1) {
-            *byte = b' ';
-        }
-    }
-    out.put_slice(b"\n\n");
 }

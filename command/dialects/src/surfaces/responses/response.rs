@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::item::{Item, ItemKind, push_escaped};
 use super::proof;
 use crate::chat::{AnswerChoice, OutputBlock, ToolCall};
-use crate::surfaces::openai::created_unix_s;
+use crate::surfaces::ids::{created_unix_s, digits};
 use crate::{FinishReason, Receipt, work};
 
 /// How a response ended, or that it has not.
@@ -47,11 +47,6 @@ impl Status {
             _ => "completed",
         }
     }
-}
-
-/// The digits of the gateway's request id, which are part of all ids of the response.
-pub fn digits(request_id: &str) -> &str {
-    request_id.strip_prefix("req_").unwrap_or(request_id)
 }
 
 /// What a response has beside its output.

@@ -10,8 +10,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::item::{Item, ItemKind, push_escaped};
 use super::proof;
-use super::response::{Frame, Status, digits};
+use super::response::{Frame, Status};
 use crate::delta::{Delta, DeltaKind};
+use crate::surfaces::ids::digits;
 use crate::surfaces::{StreamHead, StreamWriter};
 use crate::{Receipt, work};
 
