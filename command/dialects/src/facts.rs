@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
 
-use crate::chat::{Block, DocumentSource, ImageSource};
+use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, Reasoning};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
@@ -30,6 +30,30 @@ pub struct Facts {
     pub(crate) has_tools: bool,
     /// Fields that change the cost, in the order of the body.
     pub(crate) unpriced: Vec<Unpriced>,
+}
+
+impl Facts {
+    /// The facts of a chat that was read in full, without a field that the provider may bill.
+    pub fn of_chat(chat: &ChatRequest, output_cap: RequestedCap) -> Self {
+        let contents = || chat.messages.iter().map(|message| &message.content);
+        Self {
+            model: chat.model.clone(),
+            streamed: chat.stream,
+            include_usage: false,
+            output_cap: Some(output_cap),
+            output_tokens_needed: match chat.reasoning {
+                Some(Reasoning::BudgetTokens(tokens)) => tokens,
+                Some(Reasoning::Effort(_)) | None => 0,
+            },
+            choices: chat.choices,
+            metadata: chat.metadata.clone(),
+            images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
+            documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),
+            added_tokens: 0,
+            has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+            unpriced: Vec::new(),
+        }
+    }
 }
 
 /// The output cap as the client gave it.

@@ -137,6 +137,16 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
+    /// Refuses the first unread member that is neither among `names` nor empty, with its reason if `refused` has one.
+    pub fn refuse_lost(&self, names: &[&str], refused: &[(&str, &str)]) -> Result<(), Refusal> {
+        let is_lost = |name: &str, value: &str| !names.contains(&name) && !is_empty(value);
+        let Some(lost) = self.unread().find(|member| is_lost(member.name(), member.value)) else { return Ok(()) };
+        let name = lost.name();
+        let reason = refused.iter().find(|(known, _)| *known == name).map(|(_, reason)| (*reason).to_owned());
+        let unknown = || format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied()));
+        Err(self.path.field(name).refuse(reason.unwrap_or_else(unknown)))
+    }
+
     /// Refuses the first member whose name is not among `names`, all of which the caller then reads. Call it before
     /// required members are read: one that seems missing may be there under a wrong name. `other_apis`: other APIs'
     /// names for some of them.
@@ -149,6 +159,23 @@ impl<'a, 'p> Fields<'a, 'p> {
         };
         Err(self.path.field(name).refuse(reason))
     }
+}
+
+/// Empty values, besides null and false.
+pub const EMPTY: &[&str] = &["[]", "{}", r#""""#];
+
+/// True for null, false and empty values, with which a field says nothing.
+pub fn is_empty(value: &str) -> bool {
+    json::kind(value) == Kind::Null || value == "false" || EMPTY.contains(&value)
+}
+
+/// The members of a body. Errors: those of [`members`], and a body that is not JSON.
+pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+    let start = text.trim_ascii_start();
+    if !start.is_empty() && json::kind(start) != Kind::Object {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+    }
+    members(text, &Path::Root)
 }
 
 /// The members of an object that is read by name. Errors: not an object, a name twice or not ASCII, more than 256

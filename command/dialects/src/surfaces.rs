@@ -9,6 +9,8 @@
 
 mod errors;
 mod ids;
+mod known;
+mod priceable;
 pub(crate) mod sse;
 mod unsupported;
 

@@ -5,7 +5,6 @@ mod client;
 mod described;
 mod errors;
 pub(in crate::surfaces) mod known;
-pub(in crate::surfaces) mod priceable;
 mod unsupported;
 mod usage;
 mod write;
@@ -13,6 +12,7 @@ mod write;
 use bytes::BytesMut;
 use events::refusal::Refusal;
 
+use super::priceable;
 use super::sse::put_data;
 use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers};
 use crate::chat::Feature;
@@ -21,7 +21,6 @@ use crate::shared_dialect::SharedDialect;
 
 pub use client::{BodyPositions as Request, CapPosition};
 pub use errors::{WORDING, error};
-pub use priceable::{is_empty, unpriced};
 pub use unsupported::VENDOR;
 pub use usage::UsageOut;
 pub use write::{ChunkWriter as Writer, END, put_usage_chunk};

@@ -14,9 +14,8 @@ use crate::chat::{
     Block, CacheLifetime, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning,
     ReasoningBlock, ResponseFormat, Role, Sampling, Tool, ToolCall, ToolChoice, ToolResult,
 };
-use crate::fields::{self, Fields, Path};
+use crate::fields::{self, Fields, Path, is_empty};
 use crate::json::{self, Kind, Member};
-use crate::surfaces::openai::priceable::is_empty;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 

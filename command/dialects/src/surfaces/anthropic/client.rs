@@ -15,7 +15,7 @@ use crate::facts::{Facts, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::SurfaceRequest;
-use crate::surfaces::openai::known::check;
+use crate::surfaces::known::check;
 
 const CAP_FIELD: &str = "max_tokens";
 
@@ -108,12 +108,7 @@ impl SurfaceRequest for BodyPositions {
 }
 
 pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
-    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    if !start.is_empty() && json::kind(start) != Kind::Object {
-        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-        return Err(Path::Root.refuse("must be an object"));
-    }
-    let members = fields::members(text, &Path::Root)?;
+    let members = fields::top_level(text)?;
     for member in &members {
         refuse_misspelled(member.name(), known::TOP_LEVEL.into_iter().chain(priceable::names()), &Path::Root)?;
         check(member.name(), member.value, known::OBJECTS, &Path::Root)?;

@@ -1,7 +1,7 @@
 //! The known names of a request. A misspelled one is refused, because a lenient server would take it for the known one
 //! and act on a value that the gateway has not read.
 
-use crate::surfaces::openai::known::{KnownObject, object};
+use crate::surfaces::known::{KnownObject, object};
 
 /// Known top-level fields, besides those that change the cost.
 #[rustfmt::skip]

@@ -11,9 +11,9 @@ use crate::chat::read::TOOLS_MAX;
 use crate::facts::Unpriced;
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
-use crate::surfaces::openai::priceable as openai;
+use crate::surfaces::priceable as shared;
 
-pub use openai::unpriced;
+pub use shared::unpriced;
 
 pub const BETAS: &str = "anthropic_beta";
 pub const CACHE_CONTROL: &str = "cache_control";
@@ -42,7 +42,7 @@ const HARMLESS_EDITS: [&str; 2] = ["clear_tool_uses_20250919", "clear_thinking_2
 
 /// Every field that can be allowed, in no particular order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    openai::names().chain([BILLING_POLICY, CACHE_CONTROL, COMPACTION, THREAD])
+    shared::names().chain([BILLING_POLICY, CACHE_CONTROL, COMPACTION, THREAD])
 }
 
 /// The top-level member as an unpriced field; `None` if it does not change the cost. Tools and `cache_control` are read
@@ -59,9 +59,9 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         BILLING_POLICY => Some("may choose another price"),
         COMPACTION => Some("may bring more output than the output cap allows"),
         THREAD => Some("may add input that is not in the request"),
-        _ => return openai::unpriced_field(name, value),
+        _ => return shared::unpriced_field(name, value),
     };
-    let reason = reason.filter(|_| json::kind(value) != Kind::Null && !openai::is_empty(value));
+    let reason = reason.filter(|_| json::kind(value) != Kind::Null && !fields::is_empty(value));
     Ok(reason.and_then(|reason| field(name, unpriced(&path, reason))))
 }
 

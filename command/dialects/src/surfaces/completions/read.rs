@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 
-use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 
 use crate::chat::read::{self, CHOICES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{Block, ChatRequest, Message, Role};
-use crate::facts::{Documents, Facts, Images, RequestedCap};
+use crate::facts::{Facts, RequestedCap};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
-use crate::surfaces::openai::is_empty;
 
 const CAP_FIELD: &str = "max_tokens";
 /// The cap of a request without one, as OpenAI and compatible servers have it. It counts as the client's: the
@@ -38,27 +36,14 @@ impl SurfaceRequest for Request {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let mut fields = Fields::read(text, &Path::Root)?;
-        refuse_unknown(&fields)?;
+        fields.refuse_lost(&FIELDS, &REFUSED)?;
         let output_cap = RequestedCap {
             field: CAP_FIELD,
             tokens: Some(fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?.unwrap_or(CAP_DEFAULT)),
         };
         let include_usage = include_usage(&mut fields)?;
         let chat = chat(&mut fields)?;
-        let facts = Facts {
-            model: chat.model.clone(),
-            streamed: chat.stream,
-            include_usage,
-            output_cap: Some(output_cap),
-            output_tokens_needed: 0,
-            choices: chat.choices,
-            metadata: chat.metadata.clone(),
-            images: Images::default(),
-            documents: Documents::default(),
-            added_tokens: 0,
-            has_tools: false,
-            unpriced: Vec::new(),
-        };
+        let facts = Facts { include_usage, ..Facts::of_chat(&chat, output_cap) };
         Ok((facts, Self(Box::new(chat))))
     }
 
@@ -89,15 +74,6 @@ fn chat(fields: &mut Fields<'_, '_>) -> Result<ChatRequest, Refusal> {
         user: fields.string("user")?.map(Into::into),
         ..ChatRequest::default()
     })
-}
-
-fn refuse_unknown(fields: &Fields<'_, '_>) -> Result<(), Refusal> {
-    let is_lost = |name: &str, value: &str| !FIELDS.contains(&name) && !is_empty(value);
-    let Some(lost) = fields.unread().find(|member| is_lost(member.name(), member.value)) else { return Ok(()) };
-    let name = lost.name();
-    let reason = REFUSED.iter().find(|(known, _)| *known == name).map(|(_, reason)| (*reason).to_owned());
-    let reason = reason.unwrap_or_else(|| format!("unknown field{}", did_you_mean(name, FIELDS)));
-    Err(Path::Root.field(name).refuse(reason))
 }
 
 /// A string, or a list of one.

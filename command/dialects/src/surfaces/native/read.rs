@@ -10,7 +10,7 @@ use crate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop, tool,
 };
 use crate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
-use crate::facts::{Documents, Facts, Images, RequestedCap};
+use crate::facts::{Facts, RequestedCap};
 use crate::fields::{Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
@@ -37,31 +37,11 @@ impl SurfaceRequest for Request {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap) = read(text)?;
-        Ok((facts(&chat, output_cap), Self(Box::new(chat))))
+        Ok((Facts::of_chat(&chat, output_cap), Self(Box::new(chat))))
     }
 
     fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
         Ok(Cow::Borrowed(&self.0))
-    }
-}
-
-fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
-    Facts {
-        model: chat.model.clone(),
-        streamed: chat.stream,
-        include_usage: false,
-        output_cap: Some(output_cap),
-        output_tokens_needed: match chat.reasoning {
-            Some(Reasoning::BudgetTokens(tokens)) => tokens,
-            Some(Reasoning::Effort(_)) | None => 0,
-        },
-        choices: chat.choices,
-        metadata: chat.metadata.clone(),
-        images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
-        documents: Documents::default(),
-        added_tokens: 0,
-        has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
-        unpriced: Vec::new(),
     }
 }
 

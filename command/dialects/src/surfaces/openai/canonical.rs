@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 
-use super::priceable;
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
 use crate::chat::{
     Block, ChatRequest, Image, ImageSource, Message, Reasoning, ReasoningBlock, Role, Tool, ToolCall, ToolChoice,
@@ -46,7 +45,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         metadata: std::collections::BTreeMap::new(),
         user: fields.string("user")?.map(Into::into),
     };
-    let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !priceable::is_empty(member.value);
+    let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !fields::is_empty(member.value);
     match fields.unread().find(is_lost) {
         Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
         None => Ok(request),

@@ -7,13 +7,14 @@ use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 
 use super::canonical::canonical;
-use super::{known, priceable};
+use super::known;
 use crate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
 use crate::facts::{Documents, Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
-use crate::surfaces::SurfaceRequest;
+use crate::surfaces::known::check;
+use crate::surfaces::{SurfaceRequest, priceable};
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
 #[rustfmt::skip]
@@ -128,15 +129,10 @@ fn reserved_output_tokens(key: &str, value: &str) -> u64 {
 }
 
 fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
-    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    if !start.is_empty() && json::kind(start) != Kind::Object {
-        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-        return Err(Path::Root.refuse("must be an object"));
-    }
-    let members = fields::members(text, &Path::Root)?;
+    let members = fields::top_level(text)?;
     for member in &members {
         refuse_misspelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
-        known::check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
+        check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
     Ok(members)
 }
@@ -214,7 +210,7 @@ struct MessageTotals {
 fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
     for member in fields::members(message, path)? {
         refuse_misspelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
-        known::check(member.name(), member.value, known::MESSAGE, path)?;
+        check(member.name(), member.value, known::MESSAGE, path)?;
         let value_path = path.field(member.name());
         match (member.name(), json::kind(member.value)) {
             ("content", Kind::Array) => {
@@ -233,7 +229,7 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
             ("role", Kind::String) if is_cache_role(member.value) => {
                 return Err(priceable::unpriced(&value_path, "a message that the provider has cached has no price"));
             }
-            (name, _) if MESSAGE_INPUT.contains(&name) && !priceable::is_empty(member.value) => {
+            (name, _) if MESSAGE_INPUT.contains(&name) && !fields::is_empty(member.value) => {
                 return Err(priceable::unpriced(&value_path, "input outside of the content of a message has no price"));
             }
             _ => {}

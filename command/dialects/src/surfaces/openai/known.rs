@@ -1,24 +1,9 @@
-//! The known objects of a request and their known names. A misspelled name is refused, because a lenient server would
-//! take it for the known one and act on a value that the gateway has not read. Objects with names of the client's
-//! choice (schemas, `metadata`, `logit_bias`, arguments) and unknown objects may have any names.
+//! The known objects of a request and their known names.
 
 use events::refusal::Refusal;
 
-use crate::fields::{self, Fields, Path, refuse_misspelled};
-use crate::json::{self, Kind, Member};
-
-/// A known object, or a list of such.
-pub struct KnownObject {
-    names: &'static [&'static str],
-    children: &'static [(&'static str, &'static KnownObject)],
-}
-
-pub const fn object(
-    names: &'static [&'static str],
-    children: &'static [(&'static str, &'static KnownObject)],
-) -> KnownObject {
-    KnownObject { names, children }
-}
+use crate::fields::Fields;
+use crate::surfaces::known::{KnownObject, object};
 
 const FUNCTION: KnownObject = object(&["arguments", "description", "name", "parameters", "strict"], &[]);
 const CUSTOM: KnownObject = object(&["description", "format", "input", "name"], &[]);
@@ -44,33 +29,7 @@ pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
 /// Known objects of a message.
 pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION), ("tool_calls", &TOOL)];
 
-/// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
-/// not refused here.
-pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Path<'_>) -> Result<(), Refusal> {
-    let Some((_, known)) = known.iter().find(|(known, _)| *known == name) else { return Ok(()) };
-    let path = path.field(name);
-    match json::kind(value) {
-        Kind::Object => known.check(value, &path),
-        Kind::Array => fields::elements(value, &path, |element, path| match json::kind(element) {
-            Kind::Object => known.check(element, path),
-            _ => Ok(()),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Checks a tool whose members are already read, because definitions are long.
 pub fn check_tool(tool: &Fields<'_, '_>) -> Result<(), Refusal> {
     tool.unread().try_for_each(|member| TOOL.check_member(member, tool.path()))
-}
-
-impl KnownObject {
-    fn check(&self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
-        fields::members(text, path)?.iter().try_for_each(|member| self.check_member(member, path))
-    }
-
-    fn check_member(&self, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
-        refuse_misspelled(member.name(), self.names.iter().copied(), path)?;
-        check(member.name(), member.value, self.children, path)
-    }
 }

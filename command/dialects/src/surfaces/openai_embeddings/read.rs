@@ -12,7 +12,7 @@ use crate::embeddings::{
 use crate::facts::{Documents, Facts, Images};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
-use crate::surfaces::openai::priceable;
+use crate::surfaces::priceable;
 
 /// Known fields, besides those that change the cost.
 const KNOWN: [&str; 7] = ["dimensions", "encoding_format", "input", "input_type", "model", "stream", "user"];
@@ -108,9 +108,9 @@ impl Request {
             inputs: if tokens.is_empty() { Inputs::Texts(texts) } else { Inputs::Tokens(tokens) },
             dimensions: fields.count("dimensions", DIMENSIONS_MAX)?,
             user: fields.string("user")?.map(Into::into),
-            purpose: fields.raw("input_type").filter(|value| !priceable::is_empty(value)).map(purpose).transpose()?,
+            purpose: fields.raw("input_type").filter(|value| !fields::is_empty(value)).map(purpose).transpose()?,
         };
-        let is_lost = |member: &&Member<'_>| !priceable::is_empty(member.value);
+        let is_lost = |member: &&Member<'_>| !fields::is_empty(member.value);
         match fields.unread().find(is_lost) {
             Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
             None => Ok(request),
@@ -119,15 +119,11 @@ impl Request {
 }
 
 fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
-    let start = text.trim_ascii_start();
-    if !start.is_empty() && json::kind(start) != Kind::Object {
-        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-    }
-    let members = fields::members(text, &Path::Root)?;
+    let members = fields::top_level(text)?;
     for member in &members {
         let known = KNOWN.into_iter().chain(MORE_INPUT).chain(priceable::names());
         refuse_misspelled(member.name(), known, &Path::Root)?;
-        if MORE_INPUT.contains(&member.name()) && !priceable::is_empty(member.value) {
+        if MORE_INPUT.contains(&member.name()) && !fields::is_empty(member.value) {
             let what = "input outside of the field input has no price";
             return Err(priceable::unpriced(&Path::Root.field(member.name()), what));
         }

@@ -8,7 +8,6 @@ mod input;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 
 use super::echo::Given;
@@ -16,11 +15,11 @@ use crate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX, effort_of, metadata, model, raw, schema, tool,
 };
 use crate::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
-use crate::facts::{Documents, Facts, Images, RequestedCap};
+use crate::facts::{Facts, RequestedCap};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::SurfaceRequest;
-use crate::surfaces::openai::{is_empty, unpriced};
+use crate::surfaces::priceable::unpriced;
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]
@@ -57,7 +56,7 @@ impl SurfaceRequest for Request {
         let fields = Fields::read(text, &Path::Root)?;
         let echo = Given::of(&fields).written();
         let (chat, output_cap) = read(fields)?;
-        Ok((facts(&chat, output_cap), Self { chat: Box::new(chat), echo }))
+        Ok((Facts::of_chat(&chat, output_cap), Self { chat: Box::new(chat), echo }))
     }
 
     fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
@@ -77,29 +76,9 @@ impl SurfaceRequest for Request {
     }
 }
 
-fn facts(chat: &ChatRequest, output_cap: RequestedCap) -> Facts {
-    Facts {
-        model: chat.model.clone(),
-        streamed: chat.stream,
-        include_usage: false,
-        output_cap: Some(output_cap),
-        output_tokens_needed: 0,
-        choices: 1,
-        metadata: chat.metadata.clone(),
-        images: chat.messages.iter().fold(Images::default(), |images, message| images.with_blocks(&message.content)),
-        documents: chat
-            .messages
-            .iter()
-            .fold(Documents::default(), |documents, message| documents.with_blocks(&message.content)),
-        added_tokens: 0,
-        has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
-        unpriced: Vec::new(),
-    }
-}
-
 /// Reads a body that was checked to be JSON of bounded depth.
 fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refusal> {
-    refuse_unknown(&fields, &FIELDS, &REFUSED)?;
+    fields.refuse_lost(&FIELDS, &REFUSED)?;
     let model = model(&mut fields)?;
     let mut messages = Vec::new();
     if let Some(instructions) = fields.string("instructions")? {
@@ -129,16 +108,6 @@ fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refus
     Ok((chat, RequestedCap { field: CAP_FIELD, tokens }))
 }
 
-/// Refuses members that are neither among `names` nor empty, with a reason if there is one.
-fn refuse_unknown(fields: &Fields<'_, '_>, names: &[&str], refused: &[(&str, &str)]) -> Result<(), Refusal> {
-    let is_lost = |name: &str, value: &str| !names.contains(&name) && !is_empty(value);
-    let Some(lost) = fields.unread().find(|member| is_lost(member.name(), member.value)) else { return Ok(()) };
-    let name = lost.name();
-    let reason = refused.iter().find(|(known, _)| *known == name).map(|(_, reason)| (*reason).to_owned());
-    let reason = reason.unwrap_or_else(|| format!("unknown field{}", did_you_mean(name, names.iter().copied())));
-    Err(fields.path().field(name).refuse(reason))
-}
-
 /// Reads what changes nothing, and refuses the values that would.
 fn check_the_rest(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     for (name, reason) in [
@@ -162,7 +131,7 @@ fn check_the_rest(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     if let Some(options) = fields.raw("stream_options") {
         let mut options = Fields::read(options, &path)?;
         options.boolean("include_obfuscation")?;
-        refuse_unknown(&options, &["include_obfuscation"], &[])?;
+        options.refuse_lost(&["include_obfuscation"], &[])?;
     }
     Ok(())
 }
@@ -197,7 +166,7 @@ fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
                 format!("must be function: tools of type {kind:.100} run at the provider or have no counterpart");
             return Err(path.field("type").refuse(reason));
         }
-        refuse_unknown(&fields, &["name", "description", "parameters", "strict"], &[])?;
+        fields.refuse_lost(&["name", "description", "parameters", "strict"], &[])?;
         tool(&mut fields)
     })
 }
@@ -211,7 +180,7 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
         if kind != "function" {
             return Err(path.field("type").refuse(format!("must be function: {kind:.100} is not supported")));
         }
-        refuse_unknown(&named, &["name"], &[])?;
+        named.refuse_lost(&["name"], &[])?;
         return Ok(Some(ToolChoice::Named(named.required_string("name")?.into_owned())));
     }
     match &*fields::string(value, &path)? {
@@ -230,7 +199,7 @@ fn text_format(fields: &mut Fields<'_, '_>) -> Result<Option<ResponseFormat>, Re
     text.string("verbosity")?;
     let format_path = path.field("format");
     let format = text.raw("format");
-    refuse_unknown(&text, &["format", "verbosity"], &[])?;
+    text.refuse_lost(&["format", "verbosity"], &[])?;
     let Some(format) = format else { return Ok(None) };
     let mut format = Fields::read(format, &format_path)?;
     let read = match &*format.required_string("type")? {
@@ -239,7 +208,7 @@ fn text_format(fields: &mut Fields<'_, '_>) -> Result<Option<ResponseFormat>, Re
         "json_schema" => json_schema(&mut format)?,
         _ => return Err(format_path.field("type").refuse("must be text, json_object or json_schema")),
     };
-    refuse_unknown(&format, &["type"], &[])?;
+    format.refuse_lost(&["type"], &[])?;
     Ok(Some(read))
 }
 
@@ -267,7 +236,7 @@ fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> 
             return Err(path.field(name).refuse(format!("must be {harmless}")));
         }
     }
-    refuse_unknown(&reasoning, &["effort", "summary"], &[])?;
+    reasoning.refuse_lost(&["effort", "summary"], &[])?;
     effort.map(|effort| effort_of(&effort, &path.field("effort"))).transpose()
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use events::refusal::Refusal;
 
 use super::super::proof::Proof;
-use super::refuse_unknown;
 use crate::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
 use crate::chat::{
     Block, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
@@ -101,7 +100,7 @@ impl Input<'_> {
     }
 
     fn message(&mut self, mut fields: Fields<'_, '_>) -> Result<(), Refusal> {
-        refuse_unknown(&fields, &["role", "content", "id", "status", "phase"], &[])?;
+        fields.refuse_lost(&["role", "content", "id", "status", "phase"], &[])?;
         let role = match &*fields.required_string("role")? {
             "system" | "developer" => Role::System,
             "user" => Role::User,
@@ -152,7 +151,7 @@ impl Input<'_> {
     }
 
     fn call(&mut self, mut fields: Fields<'_, '_>) -> Result<(), Refusal> {
-        refuse_unknown(&fields, &["call_id", "name", "arguments", "id", "status"], &[])?;
+        fields.refuse_lost(&["call_id", "name", "arguments", "id", "status"], &[])?;
         let id = fields.required_string("call_id")?.into_owned();
         let name = fields.required_string("name")?.into_owned();
         let arguments = fields.required_string("arguments")?.into_owned();
@@ -161,7 +160,7 @@ impl Input<'_> {
     }
 
     fn output(&mut self, mut fields: Fields<'_, '_>) -> Result<(), Refusal> {
-        refuse_unknown(&fields, &["call_id", "output", "id", "status", "name"], &[])?;
+        fields.refuse_lost(&["call_id", "output", "id", "status", "name"], &[])?;
         let id = fields.required_string("call_id")?.into_owned();
         let path = fields.path().field("output");
         let value = fields.raw("output").ok_or_else(|| path.refuse("is required"))?;
@@ -174,7 +173,7 @@ impl Input<'_> {
 
     /// Reasoning with its text, and with the proof that this gateway wrote into `encrypted_content`.
     fn reasoning(&mut self, mut fields: Fields<'_, '_>) -> Result<(), Refusal> {
-        refuse_unknown(&fields, &["summary", "content", "encrypted_content", "id", "status"], &[])?;
+        fields.refuse_lost(&["summary", "content", "encrypted_content", "id", "status"], &[])?;
         let mut text = String::new();
         // Open models give their reasoning itself, others a summary.
         for (name, kind) in [("content", "reasoning_text"), ("summary", "summary_text")] {
@@ -230,7 +229,7 @@ fn block(kind: &str, mut part: Fields<'_, '_>) -> Result<Block, Refusal> {
             return Err(part.path().field("type").refuse(reason));
         }
     };
-    refuse_unknown(&part, names, &[])?;
+    part.refuse_lost(names, &[])?;
     if part.string("file_id")?.is_some() {
         return Err(part.path().field("file_id").refuse(NO_FILES));
     }

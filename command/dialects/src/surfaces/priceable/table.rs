@@ -1,5 +1,7 @@
 //! The fields known to change the cost of a request, by the server that takes them.
 
+use crate::fields::EMPTY;
+
 /// A field's effect on the cost.
 #[derive(Clone, Copy)]
 pub enum Effect {
@@ -30,8 +32,6 @@ impl Effect {
     }
 }
 
-/// Empty values, besides null and false.
-pub const EMPTY: &[&str] = &["[]", "{}", r#""""#];
 const NONE: &[&str] = &[];
 const ONE: &[&str] = &["1"];
 const ZERO: &[&str] = &["0"];

@@ -13,12 +13,12 @@ mod table;
 
 use events::refusal::{ErrorCode, Refusal};
 
-use super::known;
 use crate::chat::read::TOOLS_MAX;
 use crate::facts::Unpriced;
-use crate::fields::{self, Fields, Path, Spelling};
+use crate::fields::{self, Fields, Path, Spelling, is_empty};
 use crate::json::{self, Kind};
-use table::{EMPTY, Effect, FIELDS};
+use crate::surfaces::openai::known;
+use table::{Effect, FIELDS};
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 const FUNCTIONS: &str = "functions";
@@ -66,11 +66,6 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
 pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
     let (field, reason) = (path.to_string(), format!("{what}, so its cost cannot be bounded"));
     Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
-}
-
-/// True for null, false and empty values.
-pub fn is_empty(value: &str) -> bool {
-    json::kind(value) == Kind::Null || value == "false" || EMPTY.contains(&value)
 }
 
 fn is_one_of(value: &str, allowed: &[&str]) -> bool {

@@ -1,0 +1,47 @@
+//! Known objects of requests and their known names. A misspelled name is refused, because a lenient server would take it
+//! for the known one and act on a value that the gateway has not read. Objects with names of the client's choice
+//! (schemas, `metadata`, `logit_bias`, arguments) and unknown objects may have any names.
+
+use events::refusal::Refusal;
+
+use crate::fields::{self, Path, refuse_misspelled};
+use crate::json::{self, Kind, Member};
+
+/// A known object, or a list of such.
+pub struct KnownObject {
+    names: &'static [&'static str],
+    children: &'static [(&'static str, &'static KnownObject)],
+}
+
+pub const fn object(
+    names: &'static [&'static str],
+    children: &'static [(&'static str, &'static KnownObject)],
+) -> KnownObject {
+    KnownObject { names, children }
+}
+
+/// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
+/// not refused here.
+pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Path<'_>) -> Result<(), Refusal> {
+    let Some((_, known)) = known.iter().find(|(known, _)| *known == name) else { return Ok(()) };
+    let path = path.field(name);
+    match json::kind(value) {
+        Kind::Object => known.check(value, &path),
+        Kind::Array => fields::elements(value, &path, |element, path| match json::kind(element) {
+            Kind::Object => known.check(element, path),
+            _ => Ok(()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl KnownObject {
+    fn check(&self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        fields::members(text, path)?.iter().try_for_each(|member| self.check_member(member, path))
+    }
+
+    pub fn check_member(&self, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
+        refuse_misspelled(member.name(), self.names.iter().copied(), path)?;
+        check(member.name(), member.value, self.children, path)
+    }
+}
