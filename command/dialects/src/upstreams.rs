@@ -9,6 +9,7 @@
 //! Rows are constants, and readers are variants of one enum, so that a request pays neither an allocation nor a virtual
 //! call for each event.
 
+mod calls;
 mod refusal;
 
 use std::borrow::Cow;

@@ -2,17 +2,47 @@
 
 use super::*;
 
+/// What Ollama and Gemini are sent for items of Responses.
+fn sent(kind: ProviderKind, items: &[serde_json::Value]) -> serde_json::Value {
+    let body = serde_json::json!({ "model": "m", "input": items }).to_string();
+    let body = parse(Surface::Responses, body).ok().unwrap().upstream_body(kind, &target()).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn call(id: &str, name: &str) -> serde_json::Value {
+    serde_json::json!({ "type": "function_call", "call_id": id, "name": name, "arguments": "{}" })
+}
+
+fn result(id: &str, output: &str) -> serde_json::Value {
+    serde_json::json!({ "type": "function_call_output", "call_id": id, "output": output })
+}
+
 #[test]
-fn a_long_name_is_not_repeated_with_its_result() {
-    for (name, is_repeated) in [("n".repeat(34), true), ("n".repeat(35), false)] {
-        let call = format!(r#"{{"type":"function_call","call_id":"c1","name":"{name}","arguments":"{{}}"}}"#);
-        let result = r#"{"type":"function_call_output","call_id":"c1","output":"x"}"#;
-        let body = format!(r#"{{"model":"m","input":[{call},{result}]}}"#);
-        let sent =
-            parse(Surface::Responses, body).ok().unwrap().upstream_body(ProviderKind::Ollama, &target()).unwrap();
-        let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
-        assert_eq!(sent["messages"][1].get("tool_name").is_some(), is_repeated, "{sent}");
-    }
+fn a_long_name_is_sent_with_its_result_too() {
+    let name = "n".repeat(128);
+    let sent = sent(ProviderKind::Ollama, &[call("c", &name), result("c", "x")]);
+    assert_eq!(sent["messages"][1]["tool_name"], *name, "{sent}");
+}
+
+#[test]
+fn results_have_the_names_and_the_order_of_their_calls_however_the_client_sends_them() {
+    let calls = [call("a", "f"), call("b", "g"), call("c", "f")];
+    let results = [result("c", "3"), result("a", "1"), result("b", "2")];
+    let items = [calls.as_slice(), &results, &[call("a", "h"), result("a", "4")]].concat();
+    let wanted =
+        [("f", "1"), ("g", "2"), ("f", "3"), ("h", "4")].map(|(name, said)| (name.to_owned(), said.to_owned()));
+    let pair = |name: &serde_json::Value, said: &serde_json::Value| {
+        Some((name.as_str()?.to_owned(), said.as_str()?.to_owned()))
+    };
+    let ollama = sent(ProviderKind::Ollama, &items);
+    let messages = ollama["messages"].as_array().unwrap().iter();
+    let found: Vec<_> = messages.filter_map(|message| pair(&message["tool_name"], &message["content"])).collect();
+    assert_eq!(found, wanted, "{ollama}");
+    let gemini = sent(ProviderKind::Gemini, &items);
+    let parts = gemini["contents"].as_array().unwrap().iter().flat_map(|turn| turn["parts"].as_array().unwrap());
+    let results = parts.map(|part| &part["functionResponse"]);
+    let found: Vec<_> = results.filter_map(|result| pair(&result["name"], &result["response"]["output"])).collect();
+    assert_eq!(found, wanted, "{gemini}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Writes the hub's request as a body of `generateContent`.
 //!
 //! System messages are joined, in order, into `systemInstruction`. Consecutive messages of one role are merged, with the
-//! results of tools first. Gemini matches results to calls by the tool's name, so a result is sent with the name of its
-//! call. Arguments that are not a JSON object are wrapped as `{"arguments_raw"}`.
+//! results of tools first. Gemini matches results to calls by the tool's name, so results are sent with the names and in
+//! the order of their calls. Arguments that are not a JSON object are wrapped as `{"arguments_raw"}`.
 //!
 //! Refused, besides what the row of the table refuses: a result without its call, messages that are all empty, more
 //! than eight choices, a seed beyond 32 bits, and a URL whose end does not say what it is of.

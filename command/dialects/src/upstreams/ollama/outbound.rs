@@ -1,11 +1,10 @@
 //! Writes the hub's request as a body of `/api/chat`.
 //!
-//! Ollama matches results to calls by the tool's name, so a result is sent with the name of its call. Arguments that are
-//! not a JSON object are wrapped as `{"arguments_raw"}`. `tool_choice` `none` leaves out the tools: Ollama has no field
+//! Ollama matches results to calls by the tool's name, and models by their order, so results are sent with the names and in
+//! the order of their calls. Arguments that are not a JSON object are wrapped as `{"arguments_raw"}`. `tool_choice` `none` leaves out the tools: Ollama has no field
 //! for it. Refused, besides what the row of the table refuses: a result without its call, messages that are all empty.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
@@ -16,6 +15,7 @@ use crate::chat::{
     Block, ChatRequest, ImageSource, Message, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
 };
 use crate::fields::Path;
+use crate::upstreams::calls::Calls;
 use crate::{OutboundTarget, json};
 
 #[derive(Serialize)]
@@ -163,16 +163,18 @@ fn think(chat: &ChatRequest) -> Option<Think> {
 }
 
 fn messages<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Result<Vec<OllamaMessage<'a>>, Refusal> {
-    let mut written = Vec::with_capacity(chat.messages.len() + 1);
-    written.extend(prefix.map(|prefix| plain("system", prefix.into())));
-    let prefixed = written.len();
-    let mut names = HashMap::new();
+    let mut conversation = Conversation::default();
+    conversation.messages.reserve_exact(chat.messages.len() + 1);
+    conversation.messages.extend(prefix.map(|prefix| plain("system", prefix.into())));
+    let prefixed = conversation.messages.len();
+    let path = Path::Root.field("messages");
     for (at, message) in chat.messages.iter().enumerate() {
-        add(message, at, &mut names, &mut written)?;
+        conversation.add(message, &path.element(at))?;
     }
-    match written.len() > prefixed {
-        true => Ok(written),
-        false => Err(Path::Root.field("messages").refuse("must have at least one message that is not empty")),
+    conversation.add_results();
+    match conversation.messages.len() > prefixed {
+        true => Ok(conversation.messages),
+        false => Err(path.refuse("must have at least one message that is not empty")),
     }
 }
 
@@ -180,58 +182,70 @@ fn plain<'a>(role: &'static str, content: Cow<'a, str>) -> OllamaMessage<'a> {
     OllamaMessage { role, content, ..OllamaMessage::default() }
 }
 
-/// Bytes of a result's JSON in a client's body besides its id and its content, at least.
-const NAME_BYTES_FREE: usize = 32;
+#[derive(Default)]
+struct Conversation<'a> {
+    messages: Vec<OllamaMessage<'a>>,
+    calls: Calls<'a>,
+    /// Results since the last other message, each with the number of its call.
+    results: Vec<(usize, OllamaMessage<'a>)>,
+}
 
-/// Adds a message, the results of tools first. `names` has the names of the calls so far, by id.
-fn add<'a>(
-    message: &'a Message,
-    at: usize,
-    names: &mut HashMap<&'a str, &'a str>,
-    written: &mut Vec<OllamaMessage<'a>>,
-) -> Result<(), Refusal> {
-    for block in &message.content {
-        if let Block::ToolResult(result) = block {
-            let path = Path::Root.field("messages");
-            let name = names.get(result.id.as_str()).copied();
-            let name = name.ok_or_else(|| path.element(at).refuse("has a tool result without its call"))?;
-            // The name takes the place of the id. A longer one could be repeated in more bytes than the client sent, which
-            // bound the tokens.
-            let tool_name = Some(name).filter(|name| name.len() <= result.id.len() + NAME_BYTES_FREE);
-            written.push(OllamaMessage { tool_name, ..plain("tool", joined(&result.content)) });
+impl<'a> Conversation<'a> {
+    /// Adds a message, the results of tools first.
+    fn add(&mut self, message: &'a Message, path: &Path<'_>) -> Result<(), Refusal> {
+        for block in &message.content {
+            if let Block::ToolResult(result) = block {
+                let call = self.calls.of_result(&result.id);
+                let call = call.ok_or_else(|| path.refuse("has a tool result without its call"))?;
+                let tool_name = Some(call.name);
+                self.results
+                    .push((call.ordinal, OllamaMessage { tool_name, ..plain("tool", joined(&result.content)) }));
+            }
         }
-    }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => return Ok(()),
-    };
-    let mut own = plain(role, joined(&message.content));
-    let mut thoughts = Vec::new();
-    for block in &message.content {
-        match block {
-            Block::Image(image) => {
-                if let ImageSource::Inline { base64, .. } = &image.source {
-                    own.images.push(base64);
+        let role = match message.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => return Ok(()),
+        };
+        let mut own = plain(role, joined(&message.content));
+        let mut thoughts = Vec::new();
+        for block in &message.content {
+            match block {
+                Block::Image(image) => {
+                    if let ImageSource::Inline { base64, .. } = &image.source {
+                        own.images.push(base64);
+                    }
                 }
-            }
-            Block::ToolCall(call) => {
-                names.insert(&call.id, &call.name);
-                let call =
-                    call.arguments_object().map(|arguments| Call { function: Called { name: &call.name, arguments } });
-                own.tool_calls.extend(call);
-            }
-            Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => thoughts.push(text.as_str()),
-            Block::Text(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
+                Block::ToolCall(call) => {
+                    self.calls.add(&call.id, &call.name);
+                    let call = call
+                        .arguments_object()
+                        .map(|arguments| Call { function: Called { name: &call.name, arguments } });
+                    own.tool_calls.extend(call);
+                }
+                Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => {
+                    thoughts.push(text.as_str())
+                }
+                Block::Text(_)
+                | Block::ToolResult(_)
+                | Block::Reasoning(_)
+                | Block::Document(_)
+                | Block::CachePoint(_) => {}
             }
         }
+        own.thinking = (!thoughts.is_empty()).then(|| thoughts.join("\n").into());
+        if !(own.content.is_empty() && own.images.is_empty() && own.tool_calls.is_empty()) {
+            self.add_results();
+            self.messages.push(own);
+        }
+        Ok(())
     }
-    own.thinking = (!thoughts.is_empty()).then(|| thoughts.join("\n").into());
-    if !(own.content.is_empty() && own.images.is_empty() && own.tool_calls.is_empty()) {
-        written.push(own);
+
+    fn add_results(&mut self) {
+        self.results.sort_by_key(|(ordinal, _)| *ordinal);
+        self.messages.extend(self.results.drain(..).map(|(_, result)| result));
     }
-    Ok(())
 }
 
 fn joined(content: &[Block]) -> Cow<'_, str> {

@@ -1,7 +1,6 @@
 //! Writes the turns of a conversation.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use events::refusal::Refusal;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use crate::chat::{
     ToolResult,
 };
 use crate::fields::Path;
+use crate::upstreams::calls::Calls;
 use crate::upstreams::gemini::SIGNED_BY_GEMINI;
 
 /// Google's word for a call that no Gemini model has made, or whose signature its client has lost. Gemini 3 refuses the
@@ -53,6 +53,19 @@ pub struct Part<'a> {
     thought: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     thought_signature: Option<&'a str>,
+    #[serde(skip)]
+    place: Place,
+}
+
+/// The place of a part in its turn. Gemini wants the results of a turn before everything else, and older models, which
+/// take no ids, match those of one tool by the order of its calls.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// A result, by the number of its call.
+    Result(usize),
+    /// What a result shows, likewise.
+    ShownByResult(usize),
+    AsSent,
 }
 
 #[derive(Serialize)]
@@ -110,18 +123,14 @@ impl<'a> Part<'a> {
     }
 
     const fn of(kind: PartKind<'a>) -> Self {
-        Self { kind, thought: false, thought_signature: None }
-    }
-
-    const fn is_result(&self) -> bool {
-        matches!(self.kind, PartKind::FunctionResponse(_))
+        Self { kind, thought: false, thought_signature: None, place: Place::AsSent }
     }
 }
 
 /// The conversation as turns of `user` and `model`. Errors: `INVALID_REQUEST` for what cannot be expressed, and if there
 /// is nothing to say.
 pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Content<'_>>, Refusal> {
-    let mut conversation = Conversation { contents: Vec::new(), names: HashMap::new(), is_third_generation };
+    let mut conversation = Conversation { contents: Vec::new(), calls: Calls::default(), is_third_generation };
     let path = Path::Root.field("messages");
     for (at, message) in chat.messages.iter().enumerate() {
         conversation.add(message, &path.element(at))?;
@@ -129,8 +138,7 @@ pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Con
     let mut contents = conversation.contents;
     contents.retain(|turn| !turn.parts.is_empty());
     for turn in &mut contents {
-        // Gemini wants the results of a turn before everything else.
-        turn.parts.sort_by_key(|part| !part.is_result());
+        turn.parts.sort_by_key(|part| part.place);
         if is_third_generation {
             mark_unsigned(turn);
         }
@@ -151,8 +159,7 @@ fn mark_unsigned(turn: &mut Content<'_>) {
 
 struct Conversation<'a> {
     contents: Vec<Content<'a>>,
-    /// Names of the calls so far, by id.
-    names: HashMap<&'a str, &'a str>,
+    calls: Calls<'a>,
     is_third_generation: bool,
 }
 
@@ -193,7 +200,7 @@ impl<'a> Conversation<'a> {
         if id.is_empty() && name.is_empty() {
             return None;
         }
-        self.names.insert(id, name);
+        self.calls.add(id, name);
         let call = Call { id: self.shown_id(id), name, args: call.arguments_object()? };
         Some(Part { thought_signature: signature.as_deref(), ..Part::of(PartKind::FunctionCall(call)) })
     }
@@ -203,10 +210,15 @@ impl<'a> Conversation<'a> {
         Some(id).filter(|id| self.is_third_generation && !id.is_empty())
     }
 
-    fn put_result(&self, result: &'a ToolResult, path: &Path<'_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
+    fn put_result(
+        &mut self,
+        result: &'a ToolResult,
+        path: &Path<'_>,
+        parts: &mut Vec<Part<'a>>,
+    ) -> Result<(), Refusal> {
         let ToolResult { id, content, is_error } = result;
-        let name = self.names.get(id.as_str()).copied();
-        let name = name.ok_or_else(|| path.refuse("has a tool result without its call"))?;
+        let call = self.calls.of_result(id);
+        let call = call.ok_or_else(|| path.refuse("has a tool result without its call"))?;
         let mut media = Vec::new();
         for block in content {
             match block {
@@ -217,16 +229,13 @@ impl<'a> Conversation<'a> {
         }
         // Results take data, and only newer models' do; the rest follows the results.
         let is_inside = |part: &Part<'_>| self.is_third_generation && matches!(part.kind, PartKind::InlineData(_));
-        let (inside, after) = media.into_iter().partition(is_inside);
+        let (inside, after): (_, Vec<_>) = media.into_iter().partition(is_inside);
         let text = joined(content);
         let response = if *is_error { Outcome::Error(text) } else { Outcome::Output(text) };
-        parts.push(Part::of(PartKind::FunctionResponse(CallResult {
-            id: self.shown_id(id),
-            name,
-            response,
-            parts: inside,
-        })));
-        parts.extend::<Vec<_>>(after);
+        let result = CallResult { id: self.shown_id(id), name: call.name, response, parts: inside };
+        let kind = PartKind::FunctionResponse(result);
+        parts.push(Part { place: Place::Result(call.ordinal), ..Part::of(kind) });
+        parts.extend(after.into_iter().map(|part| Part { place: Place::ShownByResult(call.ordinal), ..part }));
         Ok(())
     }
 }
