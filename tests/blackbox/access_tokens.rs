@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
-use testing::upstream::google::{REFUSAL, REFUSING_PATH, TOKEN, TOKEN_PATH};
+use testing::upstream::google::{REFUSAL, REFUSING_PATH, STALE_PATH, TOKEN, TOKEN_PATH};
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
@@ -71,4 +71,18 @@ async fn a_token_is_fetched_once_for_many_requests_and_one_that_is_refused_leave
     for secret in [TOKEN, "PRIVATE KEY", "assertion="] {
         assert!(!said.contains(secret), "{said}");
     }
+}
+
+/// Holds: inf.access-tokens
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_provider_refuses_is_not_used_again() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &[]).await;
+    let stale = provider(&gateway, &upstream, "stale", STALE_PATH).await;
+    add_model(&gateway, &tenant, "stale", &[&stale]).await;
+    tenant.openai("stale").await.must(502);
+    tenant.openai("stale").await.must(200);
+    tenant.openai("stale").await.must(200);
+    assert_eq!(called(&upstream, STALE_PATH), 2);
+    gateway.books().await;
 }

@@ -1,5 +1,5 @@
-//! Access tokens of providers whose keys are exchanged for them: fetched once for all requests of a provider, and renewed
-//! before they end.
+//! Access tokens of providers whose keys are exchanged for them: fetched once for all requests of a provider, renewed before
+//! they end, and dropped if the provider refuses them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,12 +8,21 @@ use events::ids::{IdMap, ProviderId};
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use secrets::Secret;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use upstream::SendError;
 
 /// How long before its end a token is renewed, if it lasts at least twice as long.
 const RENEWED_BEFORE_END: Duration = Duration::from_secs(300);
 /// How long a failure stands for all requests, so that they do not fail one after the other.
 const FAILURE_STANDS: Duration = Duration::from_secs(2);
+/// The longest that a token is fetched.
+const FETCH_MAX: Duration = Duration::from_secs(10);
+/// How long the token after a refused one is kept even if the provider refuses it, too: the token is hardly at fault. Twice
+/// as long after each that follows.
+const KEPT_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+const KEPT_AFTER_REFUSAL_MAX: Duration = Duration::from_secs(600);
 
 /// Why there is no token. No message repeats text from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,30 +52,30 @@ pub struct GrantedToken {
 pub struct AccessTokens {
     clock: Arc<dyn Clock>,
     slots: Mutex<IdMap<ProviderId, Slot>>,
+    /// A task of its own for each fetch: a request whose client leaves would take it away from all that wait.
+    fetches: TaskTracker,
 }
 
 /// The token for one generation of a provider's key.
 struct Slot {
     generation: u32,
-    state: Arc<SlotState>,
+    state: SharedState,
 }
+
+type SharedState = Arc<Mutex<SlotState>>;
+type Fetched = Result<Secret, TokenError>;
+/// `None` until the fetch has ended.
+type Fetching = watch::Receiver<Option<Fetched>>;
 
 #[derive(Default)]
 struct SlotState {
-    kept: Mutex<Option<KeptToken>>,
-    /// The last failure to fetch a token, and the time until which it stands. Held while a token is fetched.
-    failure: tokio::sync::Mutex<Option<(TokenError, Duration)>>,
-}
-
-impl SlotState {
-    /// The token, if `is_good` says so.
-    fn kept(&self, is_good: impl FnOnce(&KeptToken) -> bool) -> Option<Secret> {
-        self.lock().as_ref().filter(|kept| is_good(kept)).map(|kept| kept.token.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<KeptToken>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    kept: Option<KeptToken>,
+    /// The last failure to fetch a token, and the time until which it stands.
+    failure: Option<(TokenError, Duration)>,
+    fetching: Option<Fetching>,
+    /// The time before which no token is dropped because it was refused, and how long that was after the last one.
+    kept_until: Duration,
+    kept_for: Duration,
 }
 
 struct KeptToken {
@@ -75,55 +84,130 @@ struct KeptToken {
     ends_at: Duration,
 }
 
-impl AccessTokens {
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, slots: Mutex::default() })
+/// What a request gets at once.
+enum Found {
+    Token(Secret),
+    Fetching(Fetching),
+}
+
+impl SlotState {
+    /// The token, if `is_good` says so.
+    fn kept(&self, is_good: impl FnOnce(&KeptToken) -> bool) -> Option<Secret> {
+        self.kept.as_ref().filter(|kept| is_good(kept)).map(|kept| kept.token.clone())
     }
 
-    /// The token for this generation of a provider's key. Of requests at once, one fetches it and the others wait; if it is
-    /// only renewed, they use the old one. A token that cannot be renewed is used to its end.
-    pub async fn token(
+    /// The fetch that runs. One whose task has died never ends.
+    fn running(&self) -> Option<Fetching> {
+        self.fetching.clone().filter(|fetching| fetching.has_changed().is_ok())
+    }
+
+    /// Keeps what a fetch that began at `began` has brought.
+    fn keep(&mut self, granted: Result<GrantedToken, TokenError>, began: Duration, now: Duration) -> Fetched {
+        self.fetching = None;
+        match granted {
+            Ok(GrantedToken { token, lasts }) => {
+                let renewed_at = began + lasts.saturating_sub(RENEWED_BEFORE_END.min(lasts / 2));
+                self.kept = Some(KeptToken { token: token.clone(), renewed_at, ends_at: began + lasts });
+                self.failure = None;
+                Ok(token)
+            }
+            Err(error) => {
+                self.failure = Some((error, now + FAILURE_STANDS));
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops this token. Only at times: if the provider refuses the next one, too, it stays for a while.
+    fn drop_refused(&mut self, token: &Secret, now: Duration) -> bool {
+        let is_kept = self.kept(|kept| kept.token.reveal() == token.reveal()).is_some();
+        if !is_kept || now < self.kept_until {
+            return false;
+        }
+        let is_long_ago = now >= self.kept_until + KEPT_AFTER_REFUSAL_MAX;
+        let longer = if is_long_ago { Duration::ZERO } else { self.kept_for * 2 };
+        self.kept_for = longer.clamp(KEPT_AFTER_REFUSAL, KEPT_AFTER_REFUSAL_MAX);
+        self.kept_until = now + self.kept_for;
+        self.kept = None;
+        true
+    }
+}
+
+impl AccessTokens {
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, slots: Mutex::default(), fetches: TaskTracker::new() })
+    }
+
+    /// The token for this generation of a provider's key. Of requests at once, one starts to fetch it and all wait, whoever
+    /// leaves; if it is only renewed, they use the old one. A token that cannot be renewed is used to its end.
+    pub async fn token<F>(
         &self,
         provider: ProviderId,
         generation: u32,
-        fetch: impl Future<Output = Result<GrantedToken, TokenError>>,
-    ) -> Result<Secret, TokenError> {
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Secret, TokenError>
+    where
+        F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
+    {
         let slot = self.slot(provider, generation);
-        let fresh = || slot.kept(|kept| self.clock.monotonic() < kept.renewed_at);
-        let in_force = || slot.kept(|kept| self.clock.monotonic() < kept.ends_at);
-        if let Some(token) = fresh() {
-            return Ok(token);
-        }
-        let mut failure = match slot.failure.try_lock() {
-            Ok(failure) => failure,
-            Err(_) => match in_force() {
-                Some(token) => return Ok(token),
-                None => slot.failure.lock().await,
-            },
+        let mut fetching = match self.find(&slot, fetch)? {
+            Found::Token(token) => return Ok(token),
+            Found::Fetching(fetching) => fetching,
         };
-        if let Some(token) = fresh() {
-            return Ok(token);
-        }
-        let now = self.clock.monotonic();
-        let error = match *failure {
-            Some((error, until)) if now < until => error,
-            _ => match fetch.await {
-                Ok(GrantedToken { token, lasts }) => {
-                    let renewed_at = now + lasts.saturating_sub(RENEWED_BEFORE_END.min(lasts / 2));
-                    *slot.lock() = Some(KeptToken { token: token.clone(), renewed_at, ends_at: now + lasts });
-                    *failure = None;
-                    return Ok(token);
-                }
-                Err(error) => {
-                    *failure = Some((error, self.clock.monotonic() + FAILURE_STANDS));
-                    error
-                }
-            },
-        };
-        in_force().ok_or(error)
+        let fetched = fetching.wait_for(Option::is_some).await;
+        fetched.ok().and_then(|fetched| fetched.clone()).unwrap_or(Err(TokenError::Timeout))
     }
 
-    fn slot(&self, provider: ProviderId, generation: u32) -> Arc<SlotState> {
+    fn find<F>(&self, slot: &SharedState, fetch: impl FnOnce() -> F) -> Result<Found, TokenError>
+    where
+        F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
+    {
+        let mut state = locked(slot);
+        let now = self.clock.monotonic();
+        if let Some(token) = state.kept(|kept| now < kept.renewed_at) {
+            return Ok(Found::Token(token));
+        }
+        let in_force = state.kept(|kept| now < kept.ends_at).map(Found::Token);
+        if let Some(fetching) = state.running() {
+            return Ok(in_force.unwrap_or(Found::Fetching(fetching)));
+        }
+        match state.failure {
+            Some((error, until)) if now < until => in_force.ok_or(error),
+            _ => {
+                let fetching = self.start(Arc::clone(slot), now, fetch());
+                state.fetching = Some(fetching.clone());
+                Ok(in_force.unwrap_or(Found::Fetching(fetching)))
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        slot: SharedState,
+        began: Duration,
+        fetch: impl Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
+    ) -> Fetching {
+        let (ended, fetching) = watch::channel(None);
+        let clock = Arc::clone(&self.clock);
+        self.fetches.spawn(async move {
+            let granted = timeout(FETCH_MAX, fetch).await.unwrap_or(Err(TokenError::Timeout));
+            let fetched = locked(&slot).keep(granted, began, clock.monotonic());
+            ended.send_replace(Some(fetched));
+        });
+        fetching
+    }
+
+    /// Drops a token that the provider has refused, so that the next request fetches another; unless another has taken its
+    /// place, or the one before was refused a moment ago.
+    pub fn refused(&self, provider: ProviderId, generation: u32, token: &Secret) {
+        let slots = self.slots();
+        let slot = slots.get(&provider).filter(|slot| slot.generation == generation);
+        if slot.is_some_and(|slot| locked(&slot.state).drop_refused(token, self.clock.monotonic())) {
+            tracing::warn!(%provider, "dropped an access token that the provider refuses");
+        }
+    }
+
+    fn slot(&self, provider: ProviderId, generation: u32) -> SharedState {
         let mut slots = self.slots();
         if let Some(slot) = slots.get(&provider).filter(|slot| slot.generation >= generation) {
             // A request that still has an older key gets a token of its own.
@@ -149,6 +233,10 @@ impl AccessTokens {
             });
         }
     }
+}
+
+fn locked(slot: &SharedState) -> MutexGuard<'_, SlotState> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ pub async fn call(
     if !(200..300).contains(&status) {
         let refusal = body.refusal_body().await;
         let refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
+        body.sent.drop_token_refused_with(status, &gateway.access_tokens);
         return Err(CallFailure::refused(refusal, &body.sent));
     }
     Ok(UpstreamResponse { upstream_request_id: upstream_request_id(&headers), body })
@@ -122,7 +123,7 @@ async fn send(
         })
     })?;
     if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
-        let token = exchanged(gateway, exchange, &credentials.provider, key, running.owner(), first_until).await;
+        let token = exchanged(gateway, exchange, &credentials.provider, key, first_until).await;
         credentials.exchange(token.map_err(|error| CallFailure::of(Cause::NoToken(error)))?);
     }
     let invocation = Invocation {

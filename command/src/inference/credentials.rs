@@ -8,6 +8,7 @@ use events::event::admin::Provider;
 use projections::tables::Tables;
 use secrets::{Secret, VaultError};
 
+use super::access_tokens::AccessTokens;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use crate::service_account::ServiceAccount;
 
@@ -57,6 +58,14 @@ impl Credentials {
     /// Takes the token that the key was exchanged for.
     pub fn exchange(&mut self, token: Secret) {
         self.exchanged_key = self.secret.replace(token);
+    }
+
+    /// Drops the access token, if it is one and this status says that it is no longer good. 403 says that its account lacks a
+    /// permission, which another token would lack as well.
+    pub fn drop_token_refused_with(&self, status: u16, tokens: &AccessTokens) {
+        if let (401, Some(token), Some(_)) = (status, &self.secret, &self.exchanged_key) {
+            tokens.refused(self.provider.provider_id, self.provider.secret_generation, token);
+        }
     }
 
     async fn open(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {

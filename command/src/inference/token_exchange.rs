@@ -1,24 +1,24 @@
 //! Exchanges the key of a service account for an access token, at a server that is not the provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dialects::upstreams::TokenExchange;
 use events::event::admin::Provider;
+use events::time::Clock;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use secrets::Secret;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout, timeout_at};
-use upstream::{Owner, RequestBody, Transmission};
+use tokio::time::{Instant, timeout_at};
+use upstream::{RequestBody, Transmission, UpstreamClient};
 
 use super::access_tokens::{GrantedToken, TokenError};
 use super::gateway::Gateway;
 use crate::service_account::{ServiceAccount, is_json};
 
-/// The longest wait for a token.
-const TOKEN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a token lasts if its response does not say so.
 const LASTS_AT_LEAST: Duration = Duration::from_secs(300);
 /// The largest response with a token.
@@ -30,55 +30,69 @@ pub async fn exchanged(
     exchange: &TokenExchange,
     provider: &Provider,
     key: &Secret,
-    owner: Owner,
     until: Instant,
 ) -> Result<Secret, TokenError> {
     if !is_json(key.reveal()) {
         return Ok(key.clone());
     }
     let (id, generation) = (provider.provider_id, provider.secret_generation);
-    let fetch = async {
-        let fetched = timeout(TOKEN_WAIT_MAX, fetch(gateway, exchange, provider, key, owner)).await;
-        let fetched = fetched.unwrap_or(Err(TokenError::Timeout));
-        if let Err(error) = &fetched {
-            tracing::error!(%error, provider = %id, "cannot exchange a provider's key for an access token");
+    let fetch = || {
+        let exchange = Exchange::of(gateway, exchange, provider, key);
+        async move {
+            let fetched = match exchange {
+                Ok(exchange) => exchange.run().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &fetched {
+                tracing::error!(%error, provider = %id, "cannot exchange a provider's key for an access token");
+            }
+            fetched
         }
-        fetched
     };
     let token = gateway.access_tokens.token(id, generation, fetch);
     timeout_at(until, token).await.unwrap_or(Err(TokenError::Timeout))
 }
 
-async fn fetch(
-    gateway: &Gateway,
-    exchange: &TokenExchange,
-    provider: &Provider,
-    key: &Secret,
-    owner: Owner,
-) -> Result<GrantedToken, TokenError> {
-    let account = ServiceAccount::parse(key).map_err(|_| TokenError::Key)?;
-    // The key's own address is whatever its administrator wrote there: it counts only where private ones are allowed.
-    let own = account.token_uri().filter(|_| provider.allow_private_network);
-    let address = own.unwrap_or(exchange.token_uri);
-    let assertion = account.assertion(exchange.scope, address, gateway.clock.now()).ok_or(TokenError::Key)?;
-    let body = ["grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=", &assertion].concat();
-    let request = Request::post(address)
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(ACCEPT, "application/json")
-        .body(RequestBody::new(Bytes::from(body), Transmission::default()))
-        .map_err(|_| TokenError::Key)?;
-    let server = Provider { base_url: Some(address.to_owned()), ..provider.clone() };
-    let client = gateway.upstreams.uncached_client(&server);
-    let response = client.send(owner, request).await.map_err(TokenError::Send)?;
-    match response.status() {
-        StatusCode::OK => {}
-        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(TokenError::Failed(status.as_u16()));
-        }
-        status => return Err(TokenError::Refused(status.as_u16())),
+/// One exchange. It has all that it needs, because it may last longer than the request that began it.
+struct Exchange {
+    account: ServiceAccount,
+    scope: &'static str,
+    address: String,
+    client: UpstreamClient,
+    clock: Arc<dyn Clock>,
+}
+
+impl Exchange {
+    fn of(gateway: &Gateway, exchange: &TokenExchange, provider: &Provider, key: &Secret) -> Result<Self, TokenError> {
+        let account = ServiceAccount::parse(key).map_err(|_| TokenError::Key)?;
+        // The key's own address is whatever its administrator wrote there: it counts only where private ones are allowed.
+        let own = account.token_uri().filter(|_| provider.allow_private_network);
+        let address = own.unwrap_or(exchange.token_uri).to_owned();
+        let server = Provider { base_url: Some(address.clone()), ..provider.clone() };
+        let client = gateway.upstreams.uncached_client(&server);
+        Ok(Self { account, scope: exchange.scope, address, client, clock: Arc::clone(&gateway.clock) })
     }
-    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
-    granted(&body.map_err(|_| TokenError::Malformed)?.to_bytes()).ok_or(TokenError::Malformed)
+
+    async fn run(self) -> Result<GrantedToken, TokenError> {
+        let Self { account, scope, address, client, clock } = self;
+        let assertion = account.assertion(scope, &address, clock.now()).ok_or(TokenError::Key)?;
+        let body = ["grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=", &assertion].concat();
+        let request = Request::post(address)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(RequestBody::new(Bytes::from(body), Transmission::default()))
+            .map_err(|_| TokenError::Key)?;
+        let response = client.send(None, request).await.map_err(TokenError::Send)?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                return Err(TokenError::Failed(status.as_u16()));
+            }
+            status => return Err(TokenError::Refused(status.as_u16())),
+        }
+        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
+        granted(&body.map_err(|_| TokenError::Malformed)?.to_bytes()).ok_or(TokenError::Malformed)
+    }
 }
 
 /// The token in a response.

@@ -211,7 +211,8 @@ async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result
 }
 
 async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {
-    if let Some(response) = google::respond(seen) {
+    let count = state.seen.lock().expect("the requests").iter().filter(|other| other.path == seen.path).count();
+    if let Some(response) = google::respond(seen, count) {
         return response;
     }
     let model = match seen.model() {

@@ -13,17 +13,20 @@ use super::responses::{Pieces, whole};
 /// The token that [`TOKEN_PATH`] gives, and without which no model answers.
 pub const TOKEN: &str = "ya29.a0-token-of-the-mock-7Hq2xVt9LmBz";
 pub const TOKEN_PATH: &str = "/token";
+/// Gives a token first that no model takes, and then [`TOKEN`].
+pub const STALE_PATH: &str = "/stale/token";
 /// Refuses every key.
 pub const REFUSING_PATH: &str = "/refusing/token";
 /// What it says.
 pub const REFUSAL: &str = "invalid_grant";
 
-/// The response at a path of Google's; `None` for other paths.
-pub fn respond(seen: &Seen) -> Option<io::Result<Response<Pieces>>> {
+/// The response at a path of Google's, of which this is request number `count`; `None` for other paths.
+pub fn respond(seen: &Seen, count: usize) -> Option<io::Result<Response<Pieces>>> {
     let json = "application/json";
     Some(Ok(match seen.path.as_str() {
-        TOKEN_PATH => {
-            let token = json!({ "access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer" });
+        TOKEN_PATH | STALE_PATH => {
+            let token = if seen.path == STALE_PATH && count == 1 { "ya29.stale" } else { TOKEN };
+            let token = json!({ "access_token": token, "expires_in": 3599, "token_type": "Bearer" });
             whole(200, json, token.to_string())
         }
         REFUSING_PATH => whole(400, json, json!({ "error": REFUSAL, "error_description": "no" }).to_string()),
