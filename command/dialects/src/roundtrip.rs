@@ -27,7 +27,8 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         context_window: None,
         system_prefix: None,
         allowed_fields: &crate::NO_FIELDS,
-        server: None,
+        // Of OpenAI's dialect, the one that takes signatures.
+        server: Some(crate::Server::Gemini),
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()

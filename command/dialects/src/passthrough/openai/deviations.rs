@@ -1,14 +1,18 @@
-//! Edits what a known server takes otherwise than OpenAI. Other servers cost nothing here.
+//! Edits what a known server takes otherwise than OpenAI, and removes Google's signatures of tool calls for all but Google's.
 
 use std::ops::Range;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use memchr::memmem;
 
-use crate::OutboundTarget;
 use crate::json::{self, Edit, Kind, Member};
 use crate::passthrough::rewrite::removals;
-use crate::upstreams::openai::server::{Deviations, Fate, fate};
+use crate::upstreams::openai::server::{Deviations, Fate, deviations, fate};
+use crate::{OutboundTarget, Server, work};
+
+/// The member of a tool call that has Google's signature.
+const CALL_SIGNATURE: &str = "extra_content";
 
 /// Removes the top-level fields that the server does not take, and the output cap, which may be there under two names and
 /// is added anew. Gives the seed its name there. Errors: a field that it
@@ -42,10 +46,16 @@ pub fn edit_fields(
     Ok(())
 }
 
-/// Removes the members of messages that the server does not take, writes its role for `developer`, and its form of ids of
-/// calls.
-pub fn edit_messages(text: &str, messages: Range<usize>, deviations: &Deviations, edits: &mut Vec<Edit>) {
+/// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,
+/// and its form of ids of calls.
+pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>, edits: &mut Vec<Edit>) {
+    let deviations = deviations(server.unwrap_or(Server::Other));
     let list = text.get(messages.clone()).unwrap_or_default();
+    // Most requests to most servers have nothing to be edited, which is seen at once.
+    let is_signed = !deviations.takes_call_signatures && mentions(list, CALL_SIGNATURE);
+    if !deviations.changes_messages() && !is_signed {
+        return;
+    }
     for message in json::elements(list).map_while(Result::ok).filter(|message| json::kind(message) == Kind::Object) {
         let at = |range: &Range<usize>| {
             let start = offset(text, message);
@@ -61,15 +71,35 @@ pub fn edit_messages(text: &str, messages: Range<usize>, deviations: &Deviations
                     edits.push(Edit { range: at(&member.value_span), replacement: json::written("system") });
                 }
                 "tool_call_id" => edits.extend(short_id(text, member.value, deviations)),
-                "tool_calls" if deviations.has_short_call_ids && json::kind(member.value) == Kind::Array => {
+                "tool_calls" if json::kind(member.value) == Kind::Array => {
                     let calls = json::elements(member.value).map_while(Result::ok);
-                    let ids = calls.filter_map(|call| json::field(call, "id"));
-                    edits.extend(ids.filter_map(|id| short_id(text, id, deviations)));
+                    for call in calls.filter(|call| json::kind(call) == Kind::Object) {
+                        edit_call(text, call, deviations, edits);
+                    }
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// `call` is a slice of the text.
+fn edit_call(text: &str, call: &str, deviations: &Deviations, edits: &mut Vec<Edit>) {
+    let members: Vec<_> = json::members(call).map_while(Result::ok).collect();
+    if !deviations.takes_call_signatures {
+        let start = offset(text, call);
+        let removed = removals(&members, |member| member.name() == CALL_SIGNATURE);
+        let at = |range: Range<usize>| start + range.start..start + range.end;
+        edits.extend(removed.into_iter().map(|edit| Edit { range: at(edit.range), ..edit }));
+    }
+    let ids = members.iter().filter(|member| member.name() == "id");
+    edits.extend(ids.filter_map(|id| short_id(text, id.value, deviations)));
+}
+
+/// True if the word is in the text as it is. A client that writes it with escapes gets it through to its server.
+fn mentions(text: &str, word: &str) -> bool {
+    work::steps(text.len());
+    memmem::find(text.as_bytes(), word.as_bytes()).is_some()
 }
 
 /// The edit of an id that the server would refuse. `id` is a slice of the text.

@@ -35,9 +35,7 @@ pub fn edited_body(
         }
         None => edit_cap(&positions.cap, target, &mut edits, &mut added),
     }
-    if let Some(deviations) = deviations.filter(|deviations| deviations.changes_messages()) {
-        edit_messages(text, positions.messages.clone(), deviations, &mut edits);
-    }
+    edit_messages(text, positions.messages.clone(), target.server, &mut edits);
     if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
         match &positions.stream_options {
             Some(range) => edits.push(request_usage(text, range.clone())),

@@ -144,3 +144,31 @@ fn a_translated_request_has_the_servers_names_too() {
     assert_eq!(refusal.details["field"], "n");
     assert!(refusal.message.contains("groq"), "{}", refusal.message);
 }
+
+/// Holds: admin.server
+#[test]
+fn only_googles_servers_are_sent_googles_signatures_of_calls() {
+    let call = |extra: &str| {
+        format!(r#"{{{extra}"id":"c12345678","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#)
+    };
+    let signature = r#""extra_content": {"google":{"thought_signature":"c2ln"}} , "#;
+    let body = |extra: &str| {
+        let calls = [call(extra), call("")].join(",");
+        let last = r#"{"role":"user","content":"say \"extra_content\"","name":"extra_content"}"#;
+        format!(r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}},{last}]}}"#)
+    };
+    let (signed, unsigned) = (body(signature), body(""));
+    let sent = |body: &str, target: &OutboundTarget<'_>, kind| {
+        parse(Surface::OpenAi, body.to_owned()).ok().unwrap().upstream_body(kind, target).unwrap()
+    };
+    for server in Server::ALL.iter().copied().map(Some).chain([None]) {
+        let target = OutboundTarget { server, ..target() };
+        let sent = |body| sent(body, &target, ProviderKind::Openai);
+        let is_sent = std::str::from_utf8(&sent(&signed)).unwrap().contains(signature);
+        assert_eq!(is_sent, server == Some(Server::Gemini), "{server:?}");
+        // The rest goes on byte for byte.
+        assert_eq!(sent(&signed) == sent(&unsigned), !is_sent, "{server:?}: {:?}", sent(&signed));
+    }
+    let azure = |body| sent(body, &target(), ProviderKind::AzureOpenai);
+    assert_eq!(azure(&signed), azure(&unsigned));
+}

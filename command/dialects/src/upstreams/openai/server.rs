@@ -18,7 +18,7 @@ use crate::{OutboundTarget, Server};
 /// A row of the table: what one server takes otherwise than OpenAI.
 #[derive(Clone, Copy)]
 pub struct Deviations {
-    /// Hosts that are this server and no other.
+    /// Hosts that are this server and no other. One that begins with a hyphen is the end of several.
     hosts: &'static [&'static str],
     /// The only name of the output cap that it takes; `None` if it takes both.
     pub output_cap_field: Option<OutputCapField>,
@@ -30,6 +30,9 @@ pub struct Deviations {
     pub takes_developer: bool,
     /// True if it takes reasoning of an earlier message with tool calls, as `reasoning_content`.
     pub takes_reasoning: bool,
+    /// True if it takes Google's signatures of earlier tool calls, in `extra_content`. Many servers refuse a member that they
+    /// do not know, OpenAI among them, and none but Google's has a use for this one.
+    pub takes_call_signatures: bool,
     /// True if ids of tool calls must be nine letters and digits.
     pub has_short_call_ids: bool,
     /// True if it gives one choice alone.
@@ -47,6 +50,7 @@ const NONE: Deviations = Deviations {
     seed: "seed",
     takes_developer: true,
     takes_reasoning: true,
+    takes_call_signatures: false,
     has_short_call_ids: false,
     gives_one_choice: false,
     fields: None,
@@ -97,7 +101,12 @@ pub const fn deviations(server: Server) -> &'static Deviations {
         },
         // Refuses other roles than four, and ignores other fields than its own.
         Server::Deepseek => &Deviations { hosts: &["api.deepseek.com"], takes_developer: false, ..MAX_TOKENS_ALONE },
-        Server::Gemini => &Deviations { hosts: &["generativelanguage.googleapis.com"], ..NONE },
+        // Also Vertex AI, whose hosts begin with a location.
+        Server::Gemini => &Deviations {
+            hosts: &["generativelanguage.googleapis.com", "aiplatform.googleapis.com", "-aiplatform.googleapis.com"],
+            takes_call_signatures: true,
+            ..NONE
+        },
         Server::Vllm => &NONE,
         Server::Sglang => &NONE,
         Server::LlamaCpp => &MAX_TOKENS_ALONE,
@@ -142,9 +151,16 @@ pub fn server_of(provider: &Provider) -> Option<Server> {
         Some(name) => name.find(Server::NAMED),
         None => {
             let host = host_of(provider.base_url.as_deref()?)?;
-            Server::ALL.iter().copied().find(|server| deviations(*server).hosts.contains(&host))
+            Server::ALL
+                .iter()
+                .copied()
+                .find(|server| deviations(*server).hosts.iter().any(|known| is_host(host, known)))
         }
     }
+}
+
+fn is_host(host: &str, known: &str) -> bool {
+    host == known || known.starts_with('-') && host.ends_with(known)
 }
 
 /// The host of an address in its normal form, without its port.
@@ -266,6 +282,9 @@ mod tests {
             ("openai", None, "https://api.mistral.ai/v1", Some(Server::Mistral)),
             ("openai", None, "https://api.groq.com:443/openai/v1", Some(Server::Groq)),
             ("openai", None, "https://api.deepseek.com", Some(Server::Deepseek)),
+            ("openai", None, "https://eu-aiplatform.googleapis.com/v1/x/endpoints/openapi", Some(Server::Gemini)),
+            ("openai", None, "https://aiplatform.googleapis.com/v1/x/endpoints/openapi", Some(Server::Gemini)),
+            ("openai", None, "https://aiplatform.googleapis.com.example.com/v1", None),
             ("openai", None, "https://proxy.example.com/api.mistral.ai/v1", None),
             ("openai", None, "https://api.mistral.ai.example.com/v1", None),
             ("openai", Some("mistral"), "https://proxy.example.com/v1", Some(Server::Mistral)),

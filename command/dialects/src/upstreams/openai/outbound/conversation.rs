@@ -67,7 +67,7 @@ struct OutboundCall<'a> {
     extra_content: Option<ExtraContent<'a>>,
 }
 
-/// The signature of a call, where Google's OpenAI endpoint takes it. Nobody else signs calls.
+/// The signature of a call, where Google's OpenAI endpoints take it. Nobody else signs calls.
 #[derive(Serialize)]
 struct ExtraContent<'a> {
     google: GoogleContent<'a>,
@@ -268,8 +268,7 @@ fn picture(image: &Image) -> Picture<'_> {
 fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessage<'a> {
     let calls = content.iter().filter_map(|block| match block {
         Block::ToolCall(ToolCall { id, name, arguments, signature }) => {
-            // A server that refuses unknown members does not know this one.
-            let signature = signature.as_deref().filter(|_| deviations.members.is_none());
+            let signature = signature.as_deref().filter(|_| deviations.takes_call_signatures);
             let google = signature.map(|thought_signature| GoogleContent { thought_signature });
             Some(OutboundCall {
                 id: deviations.call_id(id),
