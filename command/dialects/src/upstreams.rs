@@ -9,6 +9,7 @@
 //! Rows are constants, and readers are variants of one enum, so that a request pays neither an allocation nor a virtual
 //! call for each event.
 
+mod authentication;
 mod calls;
 mod refusal;
 
@@ -19,7 +20,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::ProviderKindName;
 use events::named;
 use events::refusal::Refusal;
-use http::{HeaderValue, Request};
+use http::Request;
 use secrets::Secret;
 
 use super::api::Api;
@@ -33,6 +34,7 @@ use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 
 pub use super::framing::Framing;
+pub use authentication::KeyFault;
 pub use openai::server::server_of;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
@@ -193,9 +195,9 @@ pub struct Endpoint {
     pub headers: &'static [(&'static str, &'static str)],
     /// How the key becomes the secret that `authenticate` gets; `None` if it is that secret.
     pub token_exchange: Option<TokenExchange>,
-    /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. `None` if
-    /// the key cannot be a header's value.
-    pub authenticate: fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Option<()>,
+    /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. Administration
+    /// tries a new key with it.
+    pub authenticate: fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Result<(), KeyFault>,
 }
 
 /// An exchange of keys for access tokens: a service account's key is exchanged (RFC 7523); any other key is a token.
@@ -276,13 +278,6 @@ pub trait StreamReader: Default {
     /// Bytes of memory that the stream takes.
     #[cfg(test)]
     fn held_bytes(&self) -> usize;
-}
-
-/// A header value that logs hide. `None` if the text is not a valid one.
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
+use events::event::admin::Provider;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
@@ -137,7 +138,7 @@ async fn send(
     let upstream = Outgoing { endpoint, path: &path, framing, invocation, forwarded: &running.forwarded_headers };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
-    let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
+    let request = request.map_err(CallFailure::of)?;
     let request = request.map(|body| RequestBody::new(body, running.transmission.clone()));
     let client = gateway.upstreams.client(&credentials.provider);
     match timeout_at(first_until, client.send(running.owner(), request)).await {
@@ -162,7 +163,7 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// `None` if the provider's settings or key cannot be written in an HTTP request.
+    /// Errors: the provider's settings cannot be written in an HTTP request, or its key cannot authenticate one.
     pub fn request(
         &self,
         credentials: &Credentials,
@@ -170,9 +171,24 @@ impl Outgoing<'_> {
         request_id: &str,
         trace: TraceHeaders,
         now: DateTime<Utc>,
+    ) -> Result<Request<Bytes>, Cause> {
+        let mut request =
+            self.unauthenticated(&credentials.provider, body, request_id, trace).ok_or(Cause::WrongSettings)?;
+        // Last, since it may be a signature over all the rest.
+        if let Some(secret) = &credentials.secret {
+            (self.endpoint.authenticate)(&mut request, secret, &self.invocation, now).map_err(Cause::WrongKey)?;
+        }
+        Ok(request)
+    }
+
+    fn unauthenticated(
+        &self,
+        provider: &Provider,
+        body: Bytes,
+        request_id: &str,
+        trace: TraceHeaders,
     ) -> Option<Request<Bytes>> {
-        let Self { endpoint, path, framing, invocation, forwarded } = self;
-        let Credentials { provider, secret, .. } = credentials;
+        let Self { endpoint, path, framing, forwarded, .. } = self;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let mut request = Request::post([base_url, path].concat()).body(body).ok()?;
         let headers = request.headers_mut();
@@ -198,10 +214,6 @@ impl Outgoing<'_> {
             } else {
                 headers.append(name, value.clone());
             }
-        }
-        // Last, since it may be a signature over all the rest.
-        if let Some(secret) = secret {
-            (endpoint.authenticate)(&mut request, secret, invocation, now)?;
         }
         Some(request)
     }

@@ -190,7 +190,7 @@ impl Counting<'_> {
         };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(credentials, body, &id.to_string(), trace, self.gateway.clock.now());
-        let request = request.ok_or(CallFailure::of(Cause::NoCredentials))?;
+        let request = request.map_err(CallFailure::of)?;
         let request = request.map(|body| RequestBody::new(body, Transmission::default()));
         let client = self.gateway.upstreams.client(&credentials.provider);
         let response = client.send(caller.chain.tenant, request).await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dialects::upstreams::KeyFault;
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
@@ -31,6 +32,11 @@ pub enum Cause {
     Untranslatable,
     /// The provider's key cannot be opened.
     NoCredentials,
+    /// The provider's key cannot authenticate a request: it was set before administration checked such keys, or the region
+    /// that it signs for was taken away.
+    WrongKey(KeyFault),
+    /// The provider's settings cannot be written in a request.
+    WrongSettings,
     /// The provider's key cannot be exchanged for an access token.
     NoToken(TokenError),
     /// The provider was deleted or changed after the request was planned.
@@ -94,7 +100,7 @@ impl CallFailure {
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
-            Cause::NoCredentials | Cause::NoToken(_) => "credentials",
+            Cause::NoCredentials | Cause::WrongKey(_) | Cause::WrongSettings | Cause::NoToken(_) => "credentials",
             Cause::Withdrawn => "provider_changed",
             Cause::Send(error) => error.reason(),
             Cause::Timeout => "timeout",
@@ -171,6 +177,19 @@ impl CallFailure {
             Cause::Untranslatable => "this request cannot be expressed in the upstream's dialect",
             Cause::Withdrawn => "the provider was deleted or changed while the request was on its way: try again",
             Cause::NoCredentials => "the upstream's API key cannot be decrypted: give the provider a new api_key",
+            Cause::WrongKey(KeyFault::NotAHeader) => {
+                "the upstream's API key cannot be sent: give the provider a new api_key"
+            }
+            Cause::WrongKey(KeyFault::NotOfAws) => {
+                "the upstream's API key cannot sign requests: give the provider an api_key that is a Bedrock API key, or \
+                 ACCESS_KEY_ID:SECRET_ACCESS_KEY"
+            }
+            Cause::WrongKey(KeyFault::NoRegion) => {
+                "the region that requests to the upstream are signed for is unknown: give the provider a region"
+            }
+            Cause::WrongSettings => {
+                "the upstream's address or headers cannot be sent: give the provider a new base_url and headers"
+            }
             Cause::NoToken(TokenError::Key) => {
                 "the upstream's API key cannot be exchanged for an access token: give the provider the JSON key of a \
                  service account"
@@ -384,6 +403,9 @@ mod tests {
             (refused(401, UpstreamRefusalKind::Credentials), "api_key"),
             (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), "api_key"),
             (CallFailure::of(Cause::NoToken(TokenError::Key)), "service account"),
+            (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), "ACCESS_KEY_ID:SECRET_ACCESS_KEY"),
+            (CallFailure::of(Cause::WrongKey(KeyFault::NoRegion)), "region"),
+            (CallFailure::of(Cause::WrongSettings), "base_url"),
             (CallFailure::of(Cause::NoToken(TokenError::Failed(503))), "failed to answer"),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), "access tokens"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),

@@ -10,10 +10,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::Request;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::HeaderName;
 use secrets::Secret;
 
-use super::{EmbeddingsApi, Endpoint, Invocation, Transport, Upstream, openai, sensitive};
+use super::authentication::{KeyFault, add, bearer};
+use super::{EmbeddingsApi, Endpoint, Invocation, Transport, Upstream, openai};
 
 pub use super::openai::Reader;
 
@@ -61,13 +62,16 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    let key = key.reveal();
-    match is_entra_token(key) {
-        true => request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key].concat())?),
-        false => request.headers_mut().insert(API_KEY, sensitive(key)?),
-    };
-    Some(())
+fn authenticate(
+    request: &mut Request<Bytes>,
+    key: &Secret,
+    invocation: &Invocation<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), KeyFault> {
+    match is_entra_token(key.reveal()) {
+        true => bearer(request, key, invocation, now),
+        false => add(request, API_KEY, key.reveal()),
+    }
 }
 
 /// True for a JSON Web Token: three parts of base64url, of which the first encodes an object. Keys have no dots.

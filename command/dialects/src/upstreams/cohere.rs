@@ -8,13 +8,8 @@ mod embeddings;
 mod outbound;
 mod usage;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use http::Request;
-use http::header::AUTHORIZATION;
-use secrets::Secret;
-
-use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
+use super::authentication::bearer;
+use super::{Endpoint, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
@@ -28,7 +23,7 @@ pub const UPSTREAM: Upstream = Upstream {
         settings: &[],
         headers: &[],
         token_exchange: None,
-        authenticate,
+        authenticate: bearer,
     }),
     framing: Framing::Sse,
     shared_dialect: None,
@@ -70,9 +65,4 @@ const fn treatment(feature: Feature) -> Treatment {
             Treatment::Refused
         }
     }
-}
-
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
-    Some(())
 }

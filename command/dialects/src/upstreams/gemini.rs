@@ -12,10 +12,11 @@ mod usage;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::Request;
+use http::{HeaderName, Request};
 use secrets::Secret;
 
-use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
+use super::authentication::{KeyFault, add};
+use super::{Endpoint, Invocation, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
@@ -81,7 +82,11 @@ const fn treatment(feature: Feature) -> Treatment {
     }
 }
 
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert("x-goog-api-key", sensitive(key.reveal())?);
-    Some(())
+fn authenticate(
+    request: &mut Request<Bytes>,
+    key: &Secret,
+    _: &Invocation<'_>,
+    _: DateTime<Utc>,
+) -> Result<(), KeyFault> {
+    add(request, HeaderName::from_static("x-goog-api-key"), key.reveal())
 }

@@ -5,13 +5,8 @@ mod embeddings;
 mod outbound;
 mod usage;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use http::Request;
-use http::header::AUTHORIZATION;
-use secrets::Secret;
-
-use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
+use super::authentication::bearer;
+use super::{Endpoint, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
@@ -25,7 +20,8 @@ pub const UPSTREAM: Upstream = Upstream {
         settings: &[],
         headers: &[],
         token_exchange: None,
-        authenticate,
+        // Ollama itself needs no key; a proxy before it may.
+        authenticate: bearer,
     }),
     framing: Framing::Lines,
     shared_dialect: None,
@@ -69,10 +65,4 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::Document
         | Feature::ToolImage => Treatment::Refused,
     }
-}
-
-/// Ollama itself needs no key; a proxy before it may.
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
-    Some(())
 }

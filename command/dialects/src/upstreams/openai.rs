@@ -8,13 +8,8 @@ mod reader;
 pub mod server;
 mod usage;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use http::Request;
-use http::header::AUTHORIZATION;
-use secrets::Secret;
-
-use super::{Endpoint, Invocation, Transport, Upstream, sensitive};
+use super::authentication::bearer;
+use super::{Endpoint, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 use crate::shared_dialect::SharedDialect;
@@ -29,7 +24,7 @@ pub const UPSTREAM: Upstream = Upstream {
         settings: &["server"],
         headers: &[],
         token_exchange: None,
-        authenticate,
+        authenticate: bearer,
     }),
     framing: Framing::Sse,
     shared_dialect: Some(SharedDialect::OpenAi),
@@ -70,9 +65,4 @@ const fn treatment(feature: Feature) -> Treatment {
         Feature::SignedReasoning | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
         Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
     }
-}
-
-fn authenticate(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", key.reveal()].concat())?);
-    Some(())
 }

@@ -2,17 +2,12 @@
 //! [`anthropic`]: the name of the model says which.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use events::refusal::Refusal;
 use events::usage::TokenClasses;
-use http::Request;
-use http::header::AUTHORIZATION;
-use secrets::Secret;
 
+use super::authentication::bearer;
 use super::gemini::model::{escaped, method};
-use super::{
-    Endpoint, Invocation, StreamReader, StreamState, TokenExchange, Transport, Upstream, anthropic, gemini, sensitive,
-};
+use super::{Endpoint, StreamReader, StreamState, TokenExchange, Transport, Upstream, anthropic, gemini};
 use crate::chat::{AnswerChoice, ChatRequest};
 use crate::delta::Delta;
 use crate::framing::Event;
@@ -38,7 +33,7 @@ pub const UPSTREAM: Upstream = Upstream {
             token_uri: "https://oauth2.googleapis.com/token",
             scope: "https://www.googleapis.com/auth/cloud-platform",
         }),
-        authenticate,
+        authenticate: bearer,
     }),
     out_of_money_sentence: None,
     read_choices,
@@ -68,11 +63,6 @@ fn path(model: &str, streamed: bool) -> String {
         None => (OF_GOOGLE[0], OF_GOOGLE.iter().find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model)),
     };
     ["/", before, &escaped(model), method(streamed)].concat()
-}
-
-fn authenticate(request: &mut Request<Bytes>, token: &Secret, _: &Invocation<'_>, _: DateTime<Utc>) -> Option<()> {
-    request.headers_mut().insert(AUTHORIZATION, sensitive(&["Bearer ", token.reveal()].concat())?);
-    Some(())
 }
 
 fn claude_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {

@@ -117,7 +117,7 @@ impl Administered for Provider {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
         let made: Self = Self::of_values(id, given)?;
-        let api_key = key_of_kind(api_key, &made)?;
+        let api_key = key_of_kind(api_key, &made, cx)?;
         let tenant = made.tenant_id;
         let chain = cx.owner(tenant)?;
         if made.allow_private_network {
@@ -136,7 +136,12 @@ impl Administered for Provider {
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         let api_key = take_api_key(&mut given)?;
-        let api_key = key_of_kind(api_key, state)?;
+        let addressed = Self {
+            base_url: given.text("base_url").map(str::to_owned).or_else(|| state.base_url.clone()),
+            region: if given.has("region") { given.get("region")? } else { state.region.clone() },
+            ..state.clone()
+        };
+        let api_key = key_of_kind(api_key, &addressed, cx)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         // A key that is exchanged says at which address.
         let names_address = is_exchanged(state) && matches!(api_key, Patch::Set(_));
@@ -187,12 +192,20 @@ fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> 
 
 /// The key as it is kept. Errors: the provider's kind takes no such key. A kind that this version does not know is refused
 /// elsewhere.
-fn key_of_kind(api_key: Patch<Secret>, provider: &Provider) -> Result<Patch<Secret>, CommandError> {
+fn key_of_kind(
+    api_key: Patch<Secret>,
+    provider: &Provider,
+    cx: &AdminContext<'_>,
+) -> Result<Patch<Secret>, CommandError> {
     match (api_key, ProviderKind::named(&provider.kind)) {
-        (Patch::Set(key), Some(kind)) => match values::api_key_of(upstreams::of(kind), key) {
-            Ok(key) => Ok(Patch::Set(key)),
-            Err(fault) => Err(FieldError::new("api_key", fault).into()),
-        },
+        (Patch::Set(key), Some(kind)) => {
+            let upstream = upstreams::of(kind);
+            let key = values::api_key_of(upstream, key).map_err(|fault| FieldError::new("api_key", fault))?;
+            match values::authentication_fault(upstream, &key, provider, cx.admin.clock.now()) {
+                Some(fault) => Err(FieldError::new(fault.field(), fault.to_string()).into()),
+                None => Ok(Patch::Set(key)),
+            }
+        }
         (api_key, _) => Ok(api_key),
     }
 }

@@ -70,6 +70,36 @@ async fn the_key_of_a_service_account_is_taken_where_it_is_exchanged_for_tokens_
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "ya29.a-ready-token"})).await.must(200);
 }
 
+/// Holds: admin.key-form
+#[tokio::test]
+async fn a_key_of_bedrock_that_cannot_sign_is_refused_when_it_is_set() {
+    let lab = Lab::new().await;
+    const AWS: &str = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    const OTHER: &str = "https://proxy.example.com";
+    let with =
+        |base_url: &str, key: &str| json!({"name": "b", "kind": "bedrock", "base_url": base_url, "api_key": key});
+    let is_refused = |reply: super::lab::Reply, field: &str, reason: &str| {
+        let refused = reply.refused();
+        assert_eq!(refused.details["field"], field, "{refused:?}");
+        assert!(refused.message.contains(reason), "{refused:?}");
+    };
+    let form = "ACCESS_KEY_ID:SECRET_ACCESS_KEY";
+    for key in ["id:", ":secret", "id:secret:", "id:secret:token:more", "AKIAIOSFODNN7EXAMPLE"] {
+        let reply = lab.send(&lab.operator(), "POST", "/v1/admin/providers", &with(AWS, key)).await;
+        is_refused(reply, "api_key", form);
+    }
+    let reply = lab.send(&lab.operator(), "POST", "/v1/admin/providers", &with(OTHER, "id:secret")).await;
+    is_refused(reply, "region", "names no region");
+    let one = format!("/v1/admin/providers/{}", lab.make("/providers", with(AWS, "id:secret:token")).await);
+    let change = async |body: Value| lab.send(&lab.operator(), "PATCH", &one, &body).await;
+    is_refused(change(json!({"api_key": "id:"})).await, "api_key", form);
+    is_refused(change(json!({"api_key": "id:new", "base_url": OTHER})).await, "region", "names no region");
+    change(json!({"api_key": "id:new", "base_url": OTHER, "region": "eu-west-1"})).await.must(200);
+    change(json!({"api_key": "id:newer"})).await.must(200);
+    is_refused(change(json!({"api_key": "id:newest", "region": null})).await, "region", "names no region");
+    change(json!({"api_key": "a-bedrock-api-key", "region": null})).await.must(200);
+}
+
 /// The stored key is gone: whatever opens comes from memory.
 async fn must_leave_memory(vault: &Vault, id: ProviderId, generation: u32) {
     let gone = async {

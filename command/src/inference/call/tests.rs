@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use dialects::upstreams;
+use dialects::upstreams::{self, KeyFault};
 use dialects::{Api, ProviderKind};
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -95,12 +95,17 @@ fn sent() -> Credentials {
 /// A signature covers the finished request: nothing may be added after it.
 #[test]
 fn a_request_is_finished_when_it_is_authenticated() {
-    fn sign(request: &mut Request<Bytes>, key: &Secret, _: &Invocation<'_>, now: DateTime<Utc>) -> Option<()> {
+    fn sign(
+        request: &mut Request<Bytes>,
+        key: &Secret,
+        _: &Invocation<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(), KeyFault> {
         let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         let signed = format!("{} {} {} {}", request.uri(), request.body().len(), key.reveal(), now.timestamp());
-        let signature = format!("{signed} {}", names.join(" ")).parse().ok()?;
+        let signature = format!("{signed} {}", names.join(" ")).parse().map_err(|_| KeyFault::NotAHeader)?;
         request.headers_mut().insert("signature", signature);
-        Some(())
+        Ok(())
     }
     let mut sent = sent();
     Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/v1/".to_owned());

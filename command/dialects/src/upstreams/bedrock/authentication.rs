@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::hex;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, Request};
 use secrets::Secret;
 
@@ -15,35 +15,39 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4::SigningParams;
 
 use super::Invocation;
-use crate::upstreams::sensitive;
+use crate::upstreams::authentication::{KeyFault, bearer, sensitive};
 
 const SERVICE: &str = "bedrock";
 /// Host labels before the region's. A VPC endpoint has its own name before these.
 const HOST_LABELS: [&str; 2] = ["bedrock-runtime", "bedrock-runtime-fips"];
 
-/// Adds the key, or a signature. `None` if the key is neither, or if its region is unknown.
+/// Adds the key, or a signature. Errors: the key is neither, or its region is unknown.
 pub fn authenticate(
     request: &mut Request<Bytes>,
     key: &Secret,
     invocation: &Invocation<'_>,
     now: DateTime<Utc>,
-) -> Option<()> {
+) -> Result<(), KeyFault> {
     let Some((access_key_id, rest)) = key.reveal().split_once(':') else {
-        let bearer = sensitive(&["Bearer ", key.reveal()].concat())?;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
-        return Some(());
+        return match is_access_key_id(key.reveal()) {
+            true => Err(KeyFault::NotOfAws),
+            false => bearer(request, key, invocation, now),
+        };
     };
     let (secret, token) = rest.split_once(':').map_or((rest, None), |(secret, token)| (secret, Some(token)));
     let parts = [Some(access_key_id), Some(secret), token];
     if parts.into_iter().flatten().any(|part| part.is_empty() || part.contains(':')) {
-        return None;
+        return Err(KeyFault::NotOfAws);
     }
     let credentials = Credentials::new(access_key_id, secret, token.map(str::to_owned), None, "ledgerway");
-    let region = match invocation.region {
-        Some(region) => region.to_owned(),
-        None => region_of(request.uri().host()?)?.to_owned(),
-    };
-    add_signature(request, credentials, &region, now)
+    let region = invocation.region.or_else(|| region_of(request.uri().host()?)).ok_or(KeyFault::NoRegion)?.to_owned();
+    add_signature(request, credentials, &region, now).ok_or(KeyFault::NotAHeader)
+}
+
+/// True for the id of an access key, which is nothing without its secret.
+fn is_access_key_id(key: &str) -> bool {
+    let is_of_it = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    key.len() == 20 && (key.starts_with("AKIA") || key.starts_with("ASIA")) && key.bytes().all(is_of_it)
 }
 
 /// The region in the name of a host of Bedrock's, such as `bedrock-runtime.us-east-1.amazonaws.com`.

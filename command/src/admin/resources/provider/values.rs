@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use dialects::surfaces::unpriced_fields;
-use dialects::upstreams::Upstream;
-use http::{HeaderName, HeaderValue};
+use dialects::upstreams::{Invocation, KeyFault, Upstream};
+use events::event::admin::Provider;
+use http::{HeaderName, HeaderValue, Request};
 use openapi::schema;
 use secrets::Secret;
 
@@ -68,6 +71,21 @@ pub fn api_key_of(upstream: &Upstream, key: Secret) -> Result<Secret, String> {
         Some(key) if key.len() <= API_KEY_LEN_MAX => Ok(Secret::new(key)),
         _ => Err(format!("must have at most {API_KEY_LEN_MAX} characters, without white space")),
     }
+}
+
+/// Why a request to the provider cannot be authenticated with this key: tries it. A key that is exchanged is checked otherwise.
+pub fn authentication_fault(
+    upstream: &Upstream,
+    key: &Secret,
+    provider: &Provider,
+    now: DateTime<Utc>,
+) -> Option<KeyFault> {
+    let endpoint = upstream.endpoint().filter(|endpoint| endpoint.token_exchange.is_none())?;
+    // Without an address it is refused elsewhere.
+    let mut request = Request::post(provider.base_url.as_deref()?).body(Bytes::new()).ok()?;
+    let region = provider.region.as_deref();
+    let invocation = Invocation { model: "", streamed: false, api_version: None, region };
+    (endpoint.authenticate)(&mut request, key, &invocation, now).err()
 }
 
 /// A word of letters, digits, `.`, `_` and `-`: it becomes part of an address or of a signature.

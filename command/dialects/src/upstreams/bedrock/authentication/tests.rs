@@ -6,7 +6,7 @@ use super::*;
 const ACCESS_KEY: &str = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 /// A call with this key, as it is sent; `None` if it cannot be.
-fn authenticated(url: &str, key: &str, region: Option<&str>, body: &'static str) -> Option<Request<Bytes>> {
+fn authenticated(url: &str, key: &str, region: Option<&str>, body: &'static str) -> Result<Request<Bytes>, KeyFault> {
     let mut request = Request::post(url).body(Bytes::from(body)).unwrap();
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -86,13 +86,15 @@ fn a_bedrock_api_key_is_sent_as_it_is() {
 #[test]
 fn what_is_no_key_is_not_sent() {
     const URL: &str = "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/converse";
-    assert!(authenticated(URL, ACCESS_KEY, None, "{}").is_some());
-    for key in [":secret", "id:", "id::token", "id:secret:", "id:secret:token:more", ":", "line\nbreak", "id:s:to\nken"]
-    {
-        assert!(authenticated(URL, key, None, "{}").is_none(), "{key}");
+    let fault = |url, key| authenticated(url, key, None, "{}").err();
+    assert_eq!(fault(URL, ACCESS_KEY), None);
+    for key in [":secret", "id:", "id::token", "id:secret:", "id:secret:token:more", ":", "AKIAIOSFODNN7EXAMPLE"] {
+        assert_eq!(fault(URL, key), Some(KeyFault::NotOfAws), "{key}");
     }
-    // The region is unknown.
-    assert!(authenticated("https://proxy.example.com/model/m/converse", ACCESS_KEY, None, "{}").is_none());
+    for key in ["line\nbreak", "id:s:to\nken"] {
+        assert_eq!(fault(URL, key), Some(KeyFault::NotAHeader), "{key}");
+    }
+    assert_eq!(fault("https://proxy.example.com/model/m/converse", ACCESS_KEY), Some(KeyFault::NoRegion));
 }
 
 #[test]
