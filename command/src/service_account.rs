@@ -19,6 +19,13 @@ const ASSERTION_SECONDS: i64 = 3600;
 const PEM_BEGINS: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_ENDS: &str = "-----END PRIVATE KEY-----";
 
+/// Where Google exchanges keys: the address that new keys name, and those that older ones do.
+const ADDRESSES_OF_GOOGLE: [&str; 3] = [
+    "https://oauth2.googleapis.com/token",
+    "https://accounts.google.com/o/oauth2/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+];
+
 /// Why a text is not the key of a service account. Lower case, to follow the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceAccountError {
@@ -66,6 +73,11 @@ impl ServiceAccount {
     /// Where the key itself says that it is exchanged.
     pub fn token_uri(&self) -> Option<&str> {
         self.token_uri.as_deref()
+    }
+
+    /// True if the key names another address than Google's.
+    pub fn is_exchanged_elsewhere(&self) -> bool {
+        self.token_uri().is_some_and(|address| !ADDRESSES_OF_GOOGLE.contains(&address))
     }
 
     /// The secret part of the key, in base64.

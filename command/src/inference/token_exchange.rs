@@ -66,6 +66,7 @@ impl Exchange {
     fn of(gateway: &Gateway, exchange: &TokenExchange, provider: &Provider, key: &Secret) -> Result<Self, TokenError> {
         let account = ServiceAccount::parse(key).map_err(|_| TokenError::Key)?;
         // The key's own address is whatever its administrator wrote there: it counts only where private ones are allowed.
+        // Administration takes no other address than Google's into a key before that.
         let own = account.token_uri().filter(|_| provider.allow_private_network);
         let address = own.unwrap_or(exchange.token_uri).to_owned();
         let server = Provider { base_url: Some(address.clone()), ..provider.clone() };

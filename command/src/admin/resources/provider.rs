@@ -136,13 +136,14 @@ impl Administered for Provider {
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         let api_key = take_api_key(&mut given)?;
+        let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         let addressed = Self {
+            allow_private_network: is_private,
             base_url: given.text("base_url").map(str::to_owned).or_else(|| state.base_url.clone()),
             region: if given.has("region") { given.get("region")? } else { state.region.clone() },
             ..state.clone()
         };
         let api_key = key_of_kind(api_key, &addressed, cx)?;
-        let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         // A key that is exchanged says at which address.
         let names_address = is_exchanged(state) && matches!(api_key, Patch::Set(_));
         if is_private && (names_address || given.has_any(&["base_url", "allow_private_network"])) {
@@ -200,7 +201,8 @@ fn key_of_kind(
     match (api_key, ProviderKind::named(&provider.kind)) {
         (Patch::Set(key), Some(kind)) => {
             let upstream = upstreams::of(kind);
-            let key = values::api_key_of(upstream, key).map_err(|fault| FieldError::new("api_key", fault))?;
+            let key = values::api_key_of(upstream, key, provider.allow_private_network);
+            let key = key.map_err(|fault| FieldError::new("api_key", fault))?;
             match values::authentication_fault(upstream, &key, provider, cx.admin.clock.now()) {
                 Some(fault) => Err(FieldError::new(fault.field(), fault.to_string()).into()),
                 None => Ok(Patch::Set(key)),

@@ -276,3 +276,36 @@ async fn a_tenant_does_not_choose_a_private_address_by_a_key_that_names_one() {
         assert_eq!(reply.status, status, "{:?}", caller.reach);
     }
 }
+
+#[tokio::test]
+async fn nor_by_one_that_waits_for_the_permission() {
+    let house = House::new().await;
+    let with_key = |token_uri: &str| {
+        let mut key: Value = serde_json::from_str(crate::service_account::tests::KEY).expect("a key");
+        key["token_uri"] = json!(token_uri);
+        json!({"name": "v", "kind": "vertex", "base_url": "https://aiplatform.googleapis.com/v1/p", "api_key": key.to_string(),
+            "tenant_id": house.own.id})
+    };
+    for caller in house.callers().await {
+        for elsewhere in [
+            "http://127.0.0.1:8080/token",
+            "https://oauth2.googleapis.com.example.com/token",
+            "https://oauth2.googleapis.com",
+        ] {
+            let reply = house.lab.send(&caller, "POST", "/v1/admin/providers", &with_key(elsewhere)).await;
+            assert!(reply.refused().message.contains("token_uri"), "{:?} {elsewhere}", caller.reach);
+        }
+        let google = with_key("https://accounts.google.com/o/oauth2/token");
+        let id = house.lab.send(&caller, "POST", "/v1/admin/providers", &google).await.must(201)["id"].take();
+        let one = format!("/v1/admin/providers/{}", id.as_str().expect("an id"));
+        let key = json!({"api_key": with_key("http://127.0.0.1:8080/token")["api_key"]});
+        assert_eq!(house.lab.send(&caller, "PATCH", &one, &key).await.status, 400);
+        house.lab.send(&caller, "DELETE", &one, &json!({})).await.must(200);
+    }
+    let both = json!({"allow_private_network": true, "api_key": with_key("http://127.0.0.1:8080/token")["api_key"]});
+    let id = house.lab.make("/providers", with_key("https://oauth2.googleapis.com/token")).await;
+    for (caller, status) in house.callers().await.iter().zip([200, 403, 403]) {
+        let reply = house.lab.send(caller, "PATCH", &format!("/v1/admin/providers/{id}"), &both).await;
+        assert_eq!(reply.status, status, "{:?}", caller.reach);
+    }
+}

@@ -21,6 +21,8 @@ const API_KEY_LEN_MAX: usize = 4096;
 /// With white space.
 const API_KEY_JSON_LEN_MAX: usize = 2 * API_KEY_LEN_MAX;
 const NOT_VISIBLE_ASCII: &str = "must consist of visible ASCII characters";
+const EXCHANGED_ELSEWHERE: &str = "has a token_uri that is not Google's, which needs \"allow_private_network\": true: leave \
+                                   it out, or set both together";
 const WORD_LEN_MAX: usize = 64;
 const HEADERS_LEN_MAX: usize = 32;
 const HEADER_VALUE_LEN_MAX: usize = 1024;
@@ -60,16 +62,23 @@ fn is_visible_ascii(key: &str) -> bool {
 }
 
 /// The key as it is kept for an upstream. Where keys are exchanged for tokens, one in JSON must be a service account's, and
-/// loses the white space between its values; elsewhere a key is part of a header. Errors: what is wrong with it.
-pub fn api_key_of(upstream: &Upstream, key: Secret) -> Result<Secret, String> {
+/// loses the white space between its values; elsewhere a key is part of a header. `is_private`: the provider may be on a
+/// private network, where a key may be exchanged at any address that it names. The key of another provider may not even
+/// name one: its address would be called as soon as the permission is given, for the sake of another. Errors: what is wrong
+/// with it.
+pub fn api_key_of(upstream: &Upstream, key: Secret, is_private: bool) -> Result<Secret, String> {
     let is_exchanged = upstream.endpoint().is_some_and(|endpoint| endpoint.token_exchange.is_some());
     if !is_exchanged || !service_account::is_json(key.reveal()) {
         return if is_visible_ascii(key.reveal()) { Ok(key) } else { Err(NOT_VISIBLE_ASCII.to_owned()) };
     }
-    ServiceAccount::validated(&key).map_err(|fault| fault.to_string())?;
+    let account = ServiceAccount::validated(&key).map_err(|fault| fault.to_string())?;
     match service_account::compact(key.reveal()) {
-        Some(key) if key.len() <= API_KEY_LEN_MAX => Ok(Secret::new(key)),
-        _ => Err(format!("must have at most {API_KEY_LEN_MAX} characters, without white space")),
+        None => Err(NOT_VISIBLE_ASCII.to_owned()),
+        Some(key) if key.len() > API_KEY_LEN_MAX => {
+            Err(format!("must have at most {API_KEY_LEN_MAX} characters, without white space"))
+        }
+        Some(_) if account.is_exchanged_elsewhere() && !is_private => Err(EXCHANGED_ELSEWHERE.to_owned()),
+        Some(key) => Ok(Secret::new(key)),
     }
 }
 
