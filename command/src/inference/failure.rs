@@ -217,6 +217,11 @@ impl CallFailure {
                      use the model"
                 }
                 UpstreamRefusalKind::OutOfMoney => "the gateway's account at the upstream has no money left",
+                UpstreamRefusalKind::BadRequest if refusal.status == 400 => {
+                    "the upstream does not serve the target's model as it is named, or not to this account: check the \
+                     target's model (for kind bedrock it may have to be an inference profile), the region, and the account's \
+                     access to the model"
+                }
                 UpstreamRefusalKind::BadRequest if refusal.status == 404 => {
                     "the upstream knows no such path or model: check the provider's base_url (for kind openai it usually \
                      ends in /v1) and the target's model"
@@ -408,6 +413,7 @@ mod tests {
             (CallFailure::of(Cause::WrongSettings), "base_url"),
             (CallFailure::of(Cause::NoToken(TokenError::Failed(503))), "failed to answer"),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), "access tokens"),
+            (refused(400, UpstreamRefusalKind::BadRequest), "inference profile"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
             (refused(405, UpstreamRefusalKind::BadRequest), "its kind"),
             (refused(500, UpstreamRefusalKind::Transient { retry_after: None }), "answered with status 500"),

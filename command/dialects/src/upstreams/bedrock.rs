@@ -18,6 +18,7 @@ use super::{Endpoint, Invocation, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
+pub use exception::is_about_set_up;
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {

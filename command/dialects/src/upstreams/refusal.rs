@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
-use super::{ProviderKind, of};
+use super::{ProviderKind, bedrock, of};
 use crate::rejection::UpstreamWords;
 use crate::{UpstreamFault, json, work};
 
@@ -42,7 +42,8 @@ pub enum UpstreamRefusalKind {
     OutOfMoney,
     /// 400, 413 and 422: the request is too long, invalid or unsupported. Only the client can fix it.
     Rejected(UpstreamWords),
-    /// Any other 4xx, mostly an unknown path or model, which the operator can fix.
+    /// Any other 4xx, mostly an unknown path or model, which the operator can fix; and the 400 of a target whose model the
+    /// provider does not serve.
     BadRequest,
     /// Redirects and other statuses.
     Other,
@@ -68,6 +69,9 @@ pub fn read_refusal(
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_throttling() => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
+        400 if kind == ProviderKind::Bedrock && error.has_message(bedrock::is_about_set_up) => {
+            UpstreamRefusalKind::BadRequest
+        }
         // Cohere: the request or the response has a token that is denied.
         498 if kind == ProviderKind::Cohere => {
             UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error))
@@ -172,12 +176,16 @@ impl<'a> ErrorBody<'a> {
         if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
             return true;
         }
-        self.messages.into_iter().flatten().filter_map(json::string).any(|message| {
+        self.has_message(|message| {
             let start: String = message.chars().take(KEY_COMPLAINT_CHARS).collect::<String>().to_ascii_lowercase();
             ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
                 .iter()
                 .any(|words| start.contains(words))
         })
+    }
+
+    fn has_message(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.messages.into_iter().flatten().filter_map(json::string).any(|message| is_it(&message))
     }
 
     fn is_out_of_money(&self, kind: ProviderKind) -> bool {
@@ -517,6 +525,28 @@ mod tests {
                 assert!(message.starts_with(wanted), "{message:.100} of {cut:.60}");
                 assert_eq!(words.code.as_deref(), code, "{cut:.60}");
             }
+        }
+    }
+
+    #[test]
+    fn a_model_that_bedrock_does_not_serve_is_not_the_clients_fault() {
+        let kind = |status, message: &str| {
+            let header = ("x-amzn-errortype", "ValidationException:http://internal.amazon.com/");
+            read(ProviderKind::Bedrock, status, header, &serde_json::json!({ "message": message }).to_string())
+        };
+        for message in [
+            "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput isn\u{2019}t supported. Retry your \
+             request with the ID or ARN of an inference profile that contains this model.",
+            "The provided model doesn't support on-demand throughput.",
+            "The provided model identifier is invalid.",
+            "This action doesn't support the model that you provided. Try again with a supported text or chat model.",
+            "Operation not allowed",
+            "data retention mode 'default' is not available for this model",
+        ] {
+            assert_eq!(kind(400, message), UpstreamRefusalKind::BadRequest, "{message}");
+        }
+        for message in ["Input is too long for requested model.", "This model doesn't support tool use."] {
+            assert!(matches!(kind(400, message), UpstreamRefusalKind::Rejected(_)), "{message}");
         }
     }
 

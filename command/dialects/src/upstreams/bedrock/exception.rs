@@ -15,12 +15,33 @@ pub fn fault(name: &str, payload: &str) -> UpstreamFault {
     // A failure of the model has the model's own status, which may blame the request.
     let blames_the_request =
         is("modelStreamErrorException") && matches!(original_status(payload), Some(400 | 413 | 422));
-    if blames_the_request || is("validationException") {
+    let blames_the_set_up = || {
+        let message = json::field(payload, "message").and_then(json::string);
+        message.is_some_and(|message| is_about_set_up(&message))
+    };
+    if blames_the_request || is("validationException") && !blames_the_set_up() {
         return UpstreamFault::Rejected(Box::new(UpstreamWords::of(payload, payload)));
     }
     // Others are throttling, time-outs, failures of the service or of the model, and what later versions add.
-    let retryable = !NEVER_RETRYABLE.into_iter().any(is);
+    let retryable = !NEVER_RETRYABLE.into_iter().any(is) && !is("validationException");
     UpstreamFault::InBandError { retryable }
+}
+
+/// True if the message of a `ValidationException` blames the target's model or the account, which the client knows nothing
+/// of. Bedrock has no other name for these.
+pub fn is_about_set_up(message: &str) -> bool {
+    // The apostrophes are typographic in some of them.
+    const BEGINNINGS: [&str; 7] = [
+        "Could not resolve the foundation model",
+        "Invocation of model ID ",
+        "Operation not allowed",
+        "The provided model identifier ",
+        "This action doesn",
+        "Your account is not authorized",
+        "data retention mode ",
+    ];
+    let is_not_on_demand = || message.starts_with("The provided model ") && message.contains("on-demand throughput");
+    BEGINNINGS.iter().any(|beginning| message.starts_with(beginning)) || is_not_on_demand()
 }
 
 fn original_status(payload: &str) -> Option<u64> {
@@ -44,6 +65,7 @@ mod tests {
             ("modelStreamErrorException", r#"{"originalStatusCode":"400"}"#, Some(&again)),
             ("modelStreamErrorException", r#"{"originalStatusCode":400,"message":"too long"}"#, None),
             ("validationException", r#"{"message":"too long"}"#, None),
+            ("validationException", r#"{"message":"The provided model identifier is invalid."}"#, Some(&never)),
             ("com.amazon.coral.validate#ValidationException", r#"{"message":"too long"}"#, None),
             ("é", "", Some(&again)),
             ("accessDeniedException", "{}", Some(&never)),
