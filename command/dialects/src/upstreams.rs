@@ -10,6 +10,7 @@
 //! call for each event.
 
 mod authentication;
+mod call_id;
 mod calls;
 mod refusal;
 

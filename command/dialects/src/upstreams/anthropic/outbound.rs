@@ -22,6 +22,7 @@ use crate::chat::{
     Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::Path;
+use crate::upstreams::call_id;
 use crate::{OutboundTarget, json};
 
 /// The smallest thinking budget that Anthropic takes.
@@ -332,14 +333,9 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
     })
 }
 
-/// An id of letters, digits, `_` and `-` only, as Anthropic requires. Calls and results change alike, so they still
-/// match.
+/// An id of letters, digits, `_` and `-` only, as Anthropic requires.
 fn safe_id(id: &str) -> Cow<'_, str> {
-    let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    match id.chars().all(is_safe) {
-        true => Cow::Borrowed(id),
-        false => id.chars().map(|c| if is_safe(c) { c } else { '_' }).collect::<String>().into(),
-    }
+    call_id::fitted(id, usize::MAX, |letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
 }
 
 fn definition(tool: &Tool) -> Definition<'_> {
