@@ -19,7 +19,7 @@ macro_rules! features {
                 match self { $(Self::$feature => $name,)+ }
             }
 
-            /// A noun phrase for documents and refusals.
+            /// A noun phrase in the singular, for documents and refusals: "FIELD: a thinking budget has no counterpart".
             pub const fn description(self) -> &'static str {
                 match self { $(Self::$feature => $description,)+ }
             }
@@ -31,28 +31,28 @@ features! {
     TopK = "top_k", "sampling among the most probable tokens",
     Seed = "seed", "a seed",
     FrequencyPenalty = "frequency_penalty", "a penalty for frequent tokens",
-    PresencePenalty = "presence_penalty", "a penalty for tokens that occurred",
+    PresencePenalty = "presence_penalty", "a penalty for tokens that have occurred",
     LogitBias = "logit_bias", "a bias for single tokens",
-    Logprobs = "logprobs", "probabilities of the tokens",
-    Choices = "choices", "several choices",
-    ToolRequired = "tool_required", "a tool must be called",
-    ToolNamed = "tool_named", "a certain tool must be called",
-    OneToolCall = "one_tool_call", "at most one tool call",
-    StrictTools = "strict_tools", "arguments that satisfy the schema",
+    Logprobs = "logprobs", "the log probability of each token",
+    Choices = "choices", "more than one choice",
+    ToolRequired = "tool_required", "a tool call that is required",
+    ToolNamed = "tool_named", "a required call of a certain tool",
+    OneToolCall = "one_tool_call", "a limit of one tool call",
+    StrictTools = "strict_tools", "a tool whose arguments must satisfy its schema",
     JsonObject = "json_object", "output that is any JSON object",
     JsonSchema = "json_schema", "output by a JSON Schema",
-    ReasoningEffort = "reasoning_effort", "how hard the model thinks",
-    ReasoningBudget = "reasoning_budget", "how many tokens the model may think",
+    ReasoningEffort = "reasoning_effort", "a reasoning effort",
+    ReasoningBudget = "reasoning_budget", "a thinking budget",
     EarlierReasoning = "earlier_reasoning", "earlier reasoning as text, sent back",
-    SignedReasoning = "signed_reasoning", "earlier reasoning that is signed or encrypted, sent back",
-    SignedCall = "signed_call", "earlier tool calls that are signed, sent back",
-    Document = "document", "documents",
-    CachePoint = "cache_point", "a mark up to which the prompt is cached",
-    ImageUrl = "image_url", "images by URL",
-    InlineImage = "inline_image", "images in the request",
-    ImageDetail = "image_detail", "the resolution of images",
-    ToolImage = "tool_image", "images in results of tools",
-    ToolError = "tool_error", "the mark that a tool has failed",
+    SignedReasoning = "signed_reasoning", "earlier reasoning with a signature or encrypted, sent back",
+    SignedCall = "signed_call", "an earlier tool call with a signature, sent back",
+    Document = "document", "a document",
+    CachePoint = "cache_point", "a cache breakpoint",
+    ImageUrl = "image_url", "an image by URL",
+    InlineImage = "inline_image", "an image in the request",
+    ImageDetail = "image_detail", "the resolution of an image",
+    ToolImage = "tool_image", "an image in the result of a tool",
+    ToolError = "tool_error", "the mark of a failed tool",
     User = "user", "the client's name for its user",
 }
 
