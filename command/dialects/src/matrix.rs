@@ -1,5 +1,5 @@
-//! `docs/dialects.md` shows what each surface calls a feature, and how each upstream treats it; its tables are written from
-//! the rows.
+//! `docs/dialects.md` shows what each surface calls a feature, and how each upstream treats it; its tables are written
+//! from the rows.
 
 use super::chat::{Feature, Treatment};
 use super::*;

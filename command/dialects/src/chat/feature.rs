@@ -19,7 +19,7 @@ macro_rules! features {
                 match self { $(Self::$feature => $name,)+ }
             }
 
-            /// A noun phrase in the singular, for documents and refusals: "FIELD: a thinking budget has no counterpart".
+            /// A noun phrase in the singular, for documents and refusals.
             pub const fn description(self) -> &'static str {
                 match self { $(Self::$feature => $description,)+ }
             }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::WORDING;
 use super::client::{SystemPosition, system_position, top_level};
 use super::content::Totals;
+use super::described::prompt;
 use super::priceable::{self, TOOLS};
 use crate::chat::read;
 use crate::facts::Unpriced;
@@ -87,5 +88,7 @@ fn describe(operation: Operation) -> Operation {
 }
 
 fn request() -> Shape {
-    object().required("model", schema::string()).required("messages", schema::filled_list(object().open(), None)).open()
+    let thinking =
+        schema::described(schema::any(), "Object with `type` and `budget_tokens`, as in the request for a message");
+    prompt("Name of a model of the gateway").optional("thinking", thinking).open()
 }

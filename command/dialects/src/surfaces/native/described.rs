@@ -2,7 +2,7 @@
 
 use events::event::admin::Model;
 use http::StatusCode;
-use openapi::schema::{self, Shape, nullable as maybe, object};
+use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
@@ -33,34 +33,46 @@ pub fn request() -> Shape {
     let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
     let kept = "Kept in the event, never sent upstream";
     object()
-        .required("model", schema::described(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
-        .required("messages", schema::filled_list(message(), Some(MESSAGES_MAX)))
-        .optional("max_output_tokens", count())
-        .optional("temperature", maybe(schema::number()))
-        .optional("top_p", maybe(schema::number()))
-        .optional("top_k", maybe(schema::whole(1, TOP_K_MAX)))
-        .optional("seed", maybe(schema::number()))
-        .optional("frequency_penalty", maybe(schema::number()))
-        .optional("presence_penalty", maybe(schema::number()))
-        .optional("logit_bias", schema::described(maybe(schema::map(schema::number(), None)), "By token id"))
-        .optional("logprobs", maybe(schema::boolean()))
-        .optional("top_logprobs", schema::described(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "Requires `logprobs`"))
+        .required("model", said(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
+        .required("messages", said(schema::filled_list(message(), Some(MESSAGES_MAX)), "The conversation"))
+        .optional("max_output_tokens", said(count(), "The output cap; the default is the target's"))
+        .optional("temperature", said(maybe(schema::number()), "How freely tokens are drawn"))
         .optional(
-            "n",
-            schema::described(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each"),
+            "top_p",
+            said(
+                maybe(schema::number()),
+                "Tokens are drawn from the most probable ones that together have this probability",
+            ),
         )
-        .optional("stop", maybe(stop))
-        .optional("stream", schema::described(maybe(schema::boolean()), "Respond with server-sent events"))
-        .optional("tools", maybe(schema::list(tool(), None)))
-        .optional("tool_choice", maybe(tool_choice()))
-        .optional("parallel_tool_calls", schema::described(maybe(schema::boolean()), "False: at most one call"))
-        .optional("response_format", maybe(response_format()))
-        .optional("reasoning", maybe(reasoning()))
-        .optional("metadata", schema::described(maybe(metadata), kept))
         .optional(
-            "user",
-            schema::described(maybe(schema::string()), "The client's name for its own user, sent upstream"),
+            "top_k",
+            said(maybe(schema::whole(1, TOP_K_MAX)), "Tokens are drawn from so many of the most probable ones"),
         )
+        .optional("seed", said(maybe(schema::number()), "The same seed gives about the same response"))
+        .optional(
+            "frequency_penalty",
+            said(maybe(schema::number()), "Makes tokens less probable the more often they have occurred"),
+        )
+        .optional("presence_penalty", said(maybe(schema::number()), "Makes tokens less probable that have occurred"))
+        .optional(
+            "logit_bias",
+            said(maybe(schema::map(schema::number(), None)), "By token id: makes single tokens more or less probable"),
+        )
+        .optional("logprobs", said(maybe(schema::boolean()), "The response has the log probability of each token"))
+        .optional(
+            "top_logprobs",
+            said(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "So many alternatives of each token; requires `logprobs`"),
+        )
+        .optional("n", said(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each"))
+        .optional("stop", said(maybe(stop), "The response ends before any of them"))
+        .optional("stream", said(maybe(schema::boolean()), "Respond with server-sent events"))
+        .optional("tools", said(maybe(schema::list(tool(), None)), "Functions that the client runs"))
+        .optional("tool_choice", said(maybe(tool_choice()), "Whether a tool may or must be called"))
+        .optional("parallel_tool_calls", said(maybe(schema::boolean()), "False: at most one call"))
+        .optional("response_format", said(maybe(response_format()), "The format of the output"))
+        .optional("reasoning", said(maybe(reasoning()), "How much the model thinks"))
+        .optional("metadata", said(maybe(metadata), kept))
+        .optional("user", said(maybe(schema::string()), "The client's name for its own user, sent upstream"))
         .closed()
 }
 
@@ -82,61 +94,72 @@ fn kind(name: &'static str) -> schema::Fields {
 }
 
 fn text() -> Shape {
-    kind("text").required("text", schema::string()).closed()
+    kind("text").required("text", said(schema::string(), "The text")).closed()
 }
 
 fn image() -> Shape {
-    let detail = || maybe(schema::string());
+    let detail = || said(maybe(schema::string()), "The resolution: `low`, `high` or `auto`");
     let url = schema::formed("^(https?://|data:[iI][mM][aA][gG][eE]/[^;]*;base64,)");
-    let by_url = kind("image").required("url", url).optional("detail", detail()).closed();
-    let inline = kind("image").required("media_type", schema::formed("^[iI][mM][aA][gG][eE]/"));
-    schema::either([by_url, inline.required("data", schema::string()).optional("detail", detail()).closed()])
+    let by_url = kind("image")
+        .required("url", said(url, "An http, https or base64 `data:image/` URL"))
+        .optional("detail", detail())
+        .closed();
+    let media_type = said(schema::formed("^[iI][mM][aA][gG][eE]/"), "Such as `image/png`");
+    let inline = kind("image").required("media_type", media_type);
+    schema::either([
+        by_url,
+        inline.required("data", said(schema::string(), "The image in base64")).optional("detail", detail()).closed(),
+    ])
 }
 
 fn tool_call() -> Shape {
     let call = || {
-        let call = kind("tool_call").required("id", schema::string()).required("name", schema::string());
-        let signature = schema::described(maybe(schema::string()), "As the response had it");
+        let call = kind("tool_call").required("id", said(schema::string(), "As the response had it"));
+        let call = call.required("name", said(schema::string(), "Name of the tool"));
+        let signature = said(maybe(schema::string()), "As the response had it");
         call.optional("signature", signature)
     };
-    let raw = schema::described(schema::string(), "The model's text, if it does not parse as JSON");
+    let raw = said(schema::string(), "The model's text, if it does not parse as JSON");
     schema::either([
-        call().optional("arguments", schema::any()).closed(),
+        call().optional("arguments", said(schema::any(), "The arguments, as the response had them")).closed(),
         call().required("arguments_raw", raw).closed(),
     ])
 }
 
 fn tool_result() -> Shape {
-    let content = schema::described(schema::any(), "A text, blocks of text and images, or any JSON");
-    let result = kind("tool_result").required("id", schema::string()).optional("content", content);
-    result.optional("is_error", maybe(schema::boolean())).closed()
+    let content = said(schema::any(), "A text, blocks of text and images, or any JSON");
+    let id = said(schema::string(), "Id of the call");
+    let result = kind("tool_result").required("id", id).optional("content", content);
+    result.optional("is_error", said(maybe(schema::boolean()), "The tool has failed")).closed()
 }
 
 fn reasoning_block() -> Shape {
-    let block = kind("reasoning").optional("text", maybe(schema::string()));
-    block.optional("signature", maybe(schema::string())).optional("redacted", maybe(schema::string())).closed()
+    let member = |what: &str| said(maybe(schema::string()), what);
+    let block = kind("reasoning").optional("text", member("The thoughts"));
+    let block = block.optional("signature", member("The provider's proof, as the response had it"));
+    block.optional("redacted", member("Encrypted thoughts, as the response had them")).closed()
 }
 
 fn tool() -> Shape {
     object()
-        .required("name", schema::string())
-        .optional("description", maybe(schema::string()))
-        .optional("parameters", schema::described(maybe(object().open()), "JSON Schema"))
-        .optional("strict", maybe(schema::boolean()))
+        .required("name", said(schema::string(), "Name of the function"))
+        .optional("description", said(maybe(schema::string()), "What the function is for"))
+        .optional("parameters", said(maybe(object().open()), "JSON Schema of the arguments"))
+        .optional("strict", said(maybe(schema::boolean()), "True: the arguments must satisfy the schema"))
         .closed()
 }
 
 fn tool_choice() -> Shape {
-    let named = object().required("name", schema::string()).closed();
+    let named = object().required("name", said(schema::string(), "The tool that must be called")).closed();
     schema::either([schema::one_of(["auto", "none", "required"]), named])
 }
 
 fn response_format() -> Shape {
     let json_schema = object()
-        .required("schema", object().open())
-        .optional("name", maybe(schema::string()))
-        .optional("description", schema::any())
-        .optional("strict", maybe(schema::boolean()))
+        .required("schema", said(object().open(), "The JSON Schema"))
+        .optional("name", said(maybe(schema::string()), "Name of the schema"))
+        .optional("description", said(schema::any(), "String: what the output is for"))
+        .optional("strict", said(maybe(schema::boolean()), "True: the output must satisfy the schema"))
         .closed();
     schema::either([
         object().required("type", schema::one_of(["text", "json_object"])).closed(),
@@ -146,8 +169,8 @@ fn response_format() -> Shape {
 
 fn reasoning() -> Shape {
     schema::either([
-        object().required("effort", schema::one_of(EFFORTS)).closed(),
-        object().required("budget_tokens", schema::whole(1, OUTPUT_TOKENS_MAX)).closed(),
+        object().required("effort", said(schema::one_of(EFFORTS), "The reasoning effort")).closed(),
+        object().required("budget_tokens", said(schema::whole(1, OUTPUT_TOKENS_MAX), "The thinking budget")).closed(),
     ])
 }
 
@@ -159,7 +182,7 @@ fn answer() -> Shape {
         .required("settled_position", schema::count())
         .required("held_usd", schema::money());
     let finish = || schema::one_of(["stop", "length", "tool_calls", "content_filter", "cancelled", "error"]);
-    let logprobs = || schema::described(object().open(), "Probabilities of the tokens, as OpenAI writes them");
+    let logprobs = || said(object().open(), "Probabilities of the tokens, as OpenAI writes them");
     let choice = object()
         .required("output", schema::list(output(), None))
         .required("finish_reason", maybe(finish()))
@@ -172,10 +195,10 @@ fn answer() -> Shape {
         .required("output", schema::list(output(), None))
         .required("finish_reason", finish())
         .optional("logprobs", logprobs())
-        .optional("choices", schema::described(schema::list(choice, None), "All of them, if `n` asked for several"))
+        .optional("choices", said(schema::list(choice, None), "All of them, if `n` asked for several"))
         .required("usage", usage())
         .required("cost_usd", schema::money())
-        .required("price_version", schema::described(schema::count(), "A log position"))
+        .required("price_version", said(schema::count(), "A log position"))
         .required("ledger", ledger.open())
         .open()
 }

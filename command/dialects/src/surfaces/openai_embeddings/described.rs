@@ -1,12 +1,15 @@
 //! The request and the answer in `/openapi.json`.
 
 use http::StatusCode;
-use openapi::schema::{self, Shape, object};
+use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
-use crate::embeddings::INPUTS_MAX;
+use crate::embeddings::{DIMENSIONS_MAX, INPUTS_MAX};
 use crate::surfaces::openai::WORDING;
+
+const PURPOSES: &str =
+    "`search_document`, `search_query`, `classification` or `clustering`, for models that must know. Not OpenAI's";
 
 /// The largest body has no more.
 const TEXT_CHARS_MAX: usize = 32 * 1024 * 1024;
@@ -26,11 +29,12 @@ pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation 
 
 fn request() -> Shape {
     object()
-        .required("model", schema::string())
-        .required("input", schema::described(inputs(), "What is embedded"))
-        .optional("encoding_format", schema::nullable(schema::one_of(["float", "base64"])))
-        .optional("dimensions", schema::nullable(schema::count()))
-        .optional("user", schema::nullable(schema::string()))
+        .required("model", said(schema::string(), "Name of a model of the gateway"))
+        .required("input", said(inputs(), "What is embedded"))
+        .optional("encoding_format", said(maybe(schema::one_of(["float", "base64"])), "The form of the vectors"))
+        .optional("dimensions", said(maybe(schema::whole(1, DIMENSIONS_MAX)), "The length of the vectors"))
+        .optional("user", said(maybe(schema::string()), "Your name for your own user"))
+        .optional("input_type", said(schema::any(), PURPOSES))
         .open()
 }
 
