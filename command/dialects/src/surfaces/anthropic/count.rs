@@ -88,7 +88,10 @@ fn describe(operation: Operation) -> Operation {
 }
 
 fn request() -> Shape {
-    let thinking =
-        schema::described(schema::any(), "Object with `type` and `budget_tokens`, as in the request for a message");
-    prompt("Name of a model of the gateway").optional("thinking", thinking).open()
+    let as_in_message =
+        |what: &str| schema::described(schema::any(), &format!("{what}, as in a request for a message"));
+    prompt()
+        .optional("tool_choice", as_in_message("Object with `type`"))
+        .optional("thinking", as_in_message("Object with `type` and `budget_tokens`"))
+        .open()
 }

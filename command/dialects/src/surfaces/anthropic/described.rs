@@ -39,8 +39,12 @@ fn request() -> Shape {
     let output_config = object()
         .optional("effort", said(maybe(schema::string()), efforts))
         .optional("format", said(maybe(format.open()), "The format of the output"));
+    let choice = object()
+        .required("type", said(schema::string(), "`auto`, `any`, `none`, or `tool` with `name`"))
+        .optional("name", said(maybe(schema::string()), "The tool that must be called"))
+        .optional("disable_parallel_tool_use", said(maybe(schema::boolean()), "True: at most one tool call"));
     let words = maybe(schema::list(schema::string(), None));
-    prompt("Name of a model of the gateway")
+    prompt()
         .required("max_tokens", said(schema::whole(1, OUTPUT_TOKENS_MAX), "The output cap"))
         .optional("stream", said(maybe(schema::boolean()), "True: respond with server-sent events"))
         .optional("temperature", said(maybe(schema::number()), "How freely tokens are drawn, from 0 to 1"))
@@ -56,6 +60,7 @@ fn request() -> Shape {
             said(maybe(schema::whole(1, TOP_K_MAX)), "Tokens are drawn from so many of the most probable ones"),
         )
         .optional("stop_sequences", said(words, "The response ends before any of them. At most 16 if translated"))
+        .optional("tool_choice", said(maybe(choice.open()), "Whether a tool may or must be called"))
         .optional("thinking", said(maybe(thinking.open()), "Whether and how much the model thinks"))
         .optional("output_config", said(maybe(output_config.open()), "Reasoning effort and format of the output"))
         .optional("metadata", said(maybe(object().optional("user_id", user_id).open()), "About the request"))
@@ -69,22 +74,17 @@ fn request() -> Shape {
 }
 
 /// What a request for a message and a request to count its tokens share.
-pub fn prompt(model: &str) -> Fields {
+pub fn prompt() -> Fields {
     let text = object()
         .required("type", schema::one_of(["text"]))
         .required("text", schema::string())
         .optional("cache_control", said(maybe(cache_control()), "A cache breakpoint"));
     let system = schema::either([schema::string(), schema::list(text.open(), None)]);
-    let choice = object()
-        .required("type", said(schema::string(), "`auto`, `any`, `none`, or `tool` with `name`"))
-        .optional("name", said(maybe(schema::string()), "The tool that must be called"))
-        .optional("disable_parallel_tool_use", said(maybe(schema::boolean()), "True: at most one tool call"));
     object()
-        .required("model", said(schema::string(), model))
+        .required("model", said(schema::string(), "Name of a model of the gateway"))
         .required("messages", said(schema::filled_list(message(), None), "The conversation, at most 16,384 messages"))
         .optional("system", said(maybe(system), "The system prompt: a text, or blocks of text"))
         .optional("tools", said(maybe(schema::list(tool(), Some(TOOLS_MAX))), "Tools that the client runs"))
-        .optional("tool_choice", said(maybe(choice.open()), "Whether a tool may or must be called"))
 }
 
 fn message() -> Shape {
