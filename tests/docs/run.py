@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Types every command of the README and of docs/ into a shell, in the order of use, and compares the answers with the ones
-shown. `run.py BINARY NODE_FOLDER`: the gateway, and a folder with node_modules, whose aimock stands for OpenAI."""
+shown. `run.py BINARY NODE_FOLDER`: the gateway, and a folder with node_modules, whose aimock stands for Ollama."""
 import shutil
 import sys
 import tempfile

@@ -10,7 +10,7 @@ from pages import agrees
 
 SECONDS = 60
 DOCUMENTED_ORIGIN = "http://127.0.0.1:8080"
-DOCUMENTED_PROVIDER = '"base_url":"https://api.openai.com/v1"'
+DOCUMENTED_UPSTREAM = "http://127.0.0.1:11434"
 SERVE = re.compile(r"^(ledgerway serve\b.*)$", re.MULTILINE)
 
 # `curl` of a page is one that fails where it is refused. A page that is about refusals, or streams that never end, says so.
@@ -50,12 +50,12 @@ class Session:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = "127.0.0.1:%d" % free.getsockname()[1]
-        self.provider = f'"base_url":"{provider}/v1","allow_private_network":true'
+        self.provider = provider
 
     def here(self, text):
         """What a page says, for this machine."""
         text = text.replace("cargo run --release -- ", "ledgerway ")
-        text = text.replace(DOCUMENTED_PROVIDER, self.provider)
+        text = text.replace(DOCUMENTED_UPSTREAM, self.provider)
         return text.replace(DOCUMENTED_ORIGIN, f"http://{self.address}")
 
     def script(self, blocks):
@@ -79,7 +79,6 @@ class Session:
     def typed(self, path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGERWAY_", "OTEL_", "OPENAI_"))}
         env |= {"LEDGERWAY_LISTEN": self.address, "TOLD": str(self.told), "HOME": str(self.folder),
-                "UPSTREAM_API_KEY": "sk-of-the-reader",
                 "PATH": f"{self.programs}:{env['PATH']}"}
         shell = subprocess.Popen(["bash", str(path)], cwd=self.folder, env=env, stdin=subprocess.DEVNULL,
                                  start_new_session=True)
