@@ -4,7 +4,7 @@
 
 use events::refusal::Refusal;
 
-use crate::fields::{self, Path, refuse_misspelled};
+use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 
 /// A known object, or a list of such.
@@ -19,6 +19,13 @@ pub const fn object(
 ) -> KnownObject {
     KnownObject { names, children }
 }
+
+/// A function in OpenAI's form, its definition or a call of it, which servers of several dialects take.
+pub const FUNCTION: KnownObject = object(&["arguments", "description", "name", "parameters", "strict"], &[]);
+const CUSTOM: KnownObject = object(&["description", "format", "input", "name"], &[]);
+pub const FUNCTIONS: &[(&str, &KnownObject)] = &[("function", &FUNCTION), ("custom", &CUSTOM)];
+/// A tool in OpenAI's form, or a call of it.
+pub const TOOL: KnownObject = object(&["custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
 
 /// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
 /// not refused here.
@@ -35,12 +42,17 @@ pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Pat
     }
 }
 
+/// Checks a tool whose members are already read, because definitions are long.
+pub fn check_tool(tool: &Fields<'_, '_>) -> Result<(), Refusal> {
+    tool.unread().try_for_each(|member| TOOL.check_member(member, tool.path()))
+}
+
 impl KnownObject {
     fn check(&self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
         fields::members(text, path)?.iter().try_for_each(|member| self.check_member(member, path))
     }
 
-    pub fn check_member(&self, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
+    fn check_member(&self, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
         refuse_misspelled(member.name(), self.names.iter().copied(), path)?;
         check(member.name(), member.value, self.children, path)
     }

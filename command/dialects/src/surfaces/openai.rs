@@ -4,7 +4,7 @@ mod canonical;
 mod client;
 mod described;
 mod errors;
-pub(in crate::surfaces) mod known;
+mod known;
 mod unsupported;
 mod usage;
 mod write;

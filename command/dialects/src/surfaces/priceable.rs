@@ -17,7 +17,7 @@ use crate::chat::read::TOOLS_MAX;
 use crate::facts::Unpriced;
 use crate::fields::{self, Fields, Path, Spelling, is_empty};
 use crate::json::{self, Kind};
-use crate::surfaces::openai::known;
+use crate::surfaces::known::check_tool;
 use table::{Effect, FIELDS};
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
@@ -97,7 +97,7 @@ fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     let mut refused = None;
     fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
         let mut tool = Fields::read(element, path)?;
-        known::check_tool(&tool)?;
+        check_tool(&tool)?;
         if let Some(what) = reason_against_tool(&mut tool) {
             refused.get_or_insert_with(|| unpriced(path, what));
         }

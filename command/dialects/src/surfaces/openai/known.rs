@@ -1,14 +1,7 @@
 //! The known objects of a request and their known names.
 
-use events::refusal::Refusal;
+use crate::surfaces::known::{FUNCTION, FUNCTIONS, KnownObject, TOOL, object};
 
-use crate::fields::Fields;
-use crate::surfaces::known::{KnownObject, object};
-
-const FUNCTION: KnownObject = object(&["arguments", "description", "name", "parameters", "strict"], &[]);
-const CUSTOM: KnownObject = object(&["description", "format", "input", "name"], &[]);
-const FUNCTIONS: &[(&str, &KnownObject)] = &[("function", &FUNCTION), ("custom", &CUSTOM)];
-const TOOL: KnownObject = object(&["custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
 const TOOL_CHOICE: KnownObject = object(&["allowed_tools", "custom", "function", "mode", "tools", "type"], FUNCTIONS);
 const JSON_SCHEMA: KnownObject = object(&["description", "name", "schema", "strict"], &[]);
 const RESPONSE_FORMAT: KnownObject = object(&["json_schema", "type"], &[("json_schema", &JSON_SCHEMA)]);
@@ -28,8 +21,3 @@ pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
 
 /// Known objects of a message.
 pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION), ("tool_calls", &TOOL)];
-
-/// Checks a tool whose members are already read, because definitions are long.
-pub fn check_tool(tool: &Fields<'_, '_>) -> Result<(), Refusal> {
-    tool.unread().try_for_each(|member| TOOL.check_member(member, tool.path()))
-}
