@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use super::api::Api;
 use super::chat::feature::not_expressible;
 use super::chat::read::check_calls;
-use super::chat::{ChatRequest, FeatureSet, Treatment};
+use super::chat::{ChatRequest, Feature, FeatureSet, Treatment};
 use super::embeddings::EmbeddingsRequest;
 use super::facts::{Facts, Images};
 use super::fields::Path;
@@ -224,7 +224,7 @@ impl UpstreamBodies<'_> {
                     return Err(not_expressible(refused, field, upstream.telemetry_name));
                 }
                 let written = (upstream.request_body)(chat, target);
-                let bytes = written.map_err(|refusal| in_client_words(refusal, request))?;
+                let bytes = written.map_err(|refusal| in_client_words(refusal, request, *surface))?;
                 Ok(WrittenBody { bytes, ignored: treated(Treatment::Ignored), calls: KeptCalls::of(*used) })
             }
         }
@@ -257,10 +257,26 @@ fn of_another_api() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the request is of another API")
 }
 
+/// Fields that upstreams name in refusals and that other surfaces than the native one call otherwise: as they call the
+/// feature.
+const FEATURES: [(&str, Feature); 4] = [
+    ("parallel_tool_calls", Feature::OneToolCall),
+    ("reasoning.budget_tokens", Feature::ReasoningBudget),
+    ("response_format", Feature::JsonSchema),
+    ("tool_choice", Feature::ToolNamed),
+];
+
+fn name_of_feature(field: &str, surface: Surface) -> Option<String> {
+    let (_, feature) = FEATURES.iter().find(|(name, _)| *name == field)?;
+    // The upstream's own name says more than the feature's where it is right.
+    (surface.spec().field_of)(*feature).filter(|name| !name.starts_with(field)).map(str::to_owned)
+}
+
 /// The refusal of a field by the name that the client has for it.
-fn in_client_words(refusal: Refusal, request: &AnyRequest) -> Refusal {
+fn in_client_words(refusal: Refusal, request: &AnyRequest, surface: Surface) -> Refusal {
     let detail = |name: &str| refusal.details.get(name).and_then(serde_json::Value::as_str);
-    let field = detail("field").and_then(|field| request.client_field(field));
+    let field =
+        detail("field").and_then(|field| request.client_field(field).or_else(|| name_of_feature(field, surface)));
     match (field, detail("reason")) {
         (Some(field), Some(reason)) if refusal.code == ErrorCode::InvalidRequest => Refusal::invalid(field, reason),
         _ => refusal,

@@ -235,3 +235,51 @@ fn an_upstreams_refusal_names_the_clients_field() {
         assert!(named.starts_with(field) && refusal.message.starts_with(field), "{}", refusal.message);
     }
 }
+
+#[test]
+fn what_an_upstream_cannot_express_is_refused_by_the_clients_own_name_for_it() {
+    let open = r#"{"type":"object","additionalProperties":true}"#;
+    let format = format!(r#""json_schema":{{"name":"s","schema":{open}}}"#);
+    let tools = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;
+    for (request, upstream, model, field) in [
+        (
+            parse(
+                Surface::Anthropic,
+                format!(r#"{{{ASK},"max_tokens":2048,"thinking":{{"type":"enabled","budget_tokens":1024}}}}"#),
+            ),
+            ProviderKind::Bedrock,
+            "amazon.nova-lite-v1:0",
+            "thinking.budget_tokens",
+        ),
+        (openai(r#","thinking":{"type":"enabled","budget_tokens":1024}"#), ProviderKind::Anthropic, "b", "thinking"),
+        (
+            anthropic(&format!(r#",{tools},"tool_choice":{{"type":"auto","disable_parallel_tool_use":true}}"#)),
+            ProviderKind::Bedrock,
+            "amazon.nova-lite-v1:0",
+            "tool_choice.disable_parallel_tool_use",
+        ),
+        (
+            anthropic(&format!(r#","output_config":{{"format":{{"type":"json_schema","schema":{open}}}}}"#)),
+            ProviderKind::Bedrock,
+            "amazon.nova-lite-v1:0",
+            "output_config.format",
+        ),
+        (
+            openai(&format!(r#","response_format":{{"type":"json_schema",{format}}}"#)),
+            ProviderKind::Anthropic,
+            "b",
+            "response_format",
+        ),
+        (
+            parse(Surface::Native, format!(r#"{{{ASK},"reasoning":{{"budget_tokens":1024}}}}"#)),
+            ProviderKind::Anthropic,
+            "b",
+            "reasoning.budget_tokens",
+        ),
+    ] {
+        let target = OutboundTarget { model, ..target() };
+        let refusal = request.expect("a request").upstream_body(upstream, &target).expect_err("it is refused");
+        assert_eq!(refusal.details["field"], field, "{refusal:?}");
+        assert!(refusal.message.starts_with(field), "{refusal:?}");
+    }
+}
