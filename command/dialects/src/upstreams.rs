@@ -12,6 +12,7 @@
 mod authentication;
 mod call_id;
 mod calls;
+mod lines;
 mod refusal;
 
 use std::borrow::Cow;
@@ -182,6 +183,9 @@ pub enum Transport {
     InProcess(fn(&str, &Bytes) -> InProcessAnswer),
 }
 
+/// See [`Endpoint::authenticate`].
+pub type Authenticate = fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Result<(), KeyFault>;
+
 /// An HTTP endpoint.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
@@ -198,7 +202,7 @@ pub struct Endpoint {
     pub token_exchange: Option<TokenExchange>,
     /// Adds the credentials to an otherwise complete request, so that they can also be a signature over it. Administration
     /// tries a new key with it.
-    pub authenticate: fn(&mut Request<Bytes>, &Secret, &Invocation<'_>, DateTime<Utc>) -> Result<(), KeyFault>,
+    pub authenticate: Authenticate,
 }
 
 /// An exchange of keys for access tokens: a service account's key is exchanged (RFC 7523); any other key is a token.

@@ -18,6 +18,7 @@ use crate::chat::{
     Block, ChatRequest, Image, ImageSource, Message, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
 };
 use crate::fields::Path;
+use crate::upstreams::lines::in_lines;
 use crate::{OutboundTarget, json};
 
 #[derive(Serialize)]
@@ -306,13 +307,6 @@ fn assistant(content: &[Block]) -> Option<CohereMessage<'_>> {
         _ => (Some(Content::Parts(std::mem::take(&mut said))), None),
     };
     Some(CohereMessage { role: "assistant", content, tool_plan, tool_calls, tool_call_id: None })
-}
-
-fn in_lines<'a>(mut texts: impl Iterator<Item = &'a str>) -> Cow<'a, str> {
-    match (texts.next(), texts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
-    }
 }
 
 #[cfg(test)]

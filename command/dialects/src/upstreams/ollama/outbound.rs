@@ -16,6 +16,7 @@ use crate::chat::{
 };
 use crate::fields::Path;
 use crate::upstreams::calls::Calls;
+use crate::upstreams::lines::joined;
 use crate::{OutboundTarget, json};
 
 #[derive(Serialize)]
@@ -245,13 +246,5 @@ impl<'a> Conversation<'a> {
     fn add_results(&mut self) {
         self.results.sort_by_key(|(ordinal, _)| *ordinal);
         self.messages.extend(self.results.drain(..).map(|(_, result)| result));
-    }
-}
-
-fn joined(content: &[Block]) -> Cow<'_, str> {
-    let mut texts = content.iter().filter_map(Block::text);
-    match (texts.next(), texts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
     }
 }

@@ -13,6 +13,7 @@ use crate::chat::{
 use crate::fields::Path;
 use crate::upstreams::calls::Calls;
 use crate::upstreams::gemini::SIGNED_BY_GEMINI;
+use crate::upstreams::lines::joined;
 
 /// Google's word for a call that no Gemini model has made, or whose signature its client has lost. Gemini 3 refuses the
 /// first call of a turn without a signature.
@@ -289,12 +290,4 @@ fn file<'a>(url: &'a str, types: &[(&str, &'static str)], what: &str, path: &Pat
             ends.join(", ")
         ))
     })
-}
-
-fn joined(content: &[Block]) -> Cow<'_, str> {
-    let mut texts = content.iter().filter_map(Block::text);
-    match (texts.next(), texts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
-    }
 }

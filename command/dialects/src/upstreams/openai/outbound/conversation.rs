@@ -13,6 +13,7 @@ use crate::chat::{
     ToolResult,
 };
 use crate::fields::Path;
+use crate::upstreams::lines::in_lines;
 use crate::upstreams::openai::server::{Deviations, deviations};
 
 /// Longest id of a result, in bytes, that its images are labelled with.
@@ -224,13 +225,6 @@ fn refuse_document_urls(chat: &ChatRequest) -> Result<(), Refusal> {
 
 fn joined(content: &[Block]) -> Cow<'_, str> {
     in_lines(texts(content))
-}
-
-fn in_lines<'a>(mut texts: impl Iterator<Item = &'a str>) -> Cow<'a, str> {
-    match (texts.next(), texts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
-    }
 }
 
 fn part(block: &Block) -> Option<Part<'_>> {
