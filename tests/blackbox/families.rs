@@ -44,12 +44,12 @@ fn message(model: &str) -> Value {
     json!({ "model": model, "max_tokens": 64, "messages": [{ "role": "user", "content": "hello" }] })
 }
 
-fn golden() -> &'static Path {
+pub fn golden() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))
 }
 
 /// What a provider of a kind needs besides its address.
-fn provider(kind: &str, name: &str, base_url: &str) -> Value {
+pub fn provider(kind: &str, name: &str, base_url: &str) -> Value {
     let mut provider = json!({
         "name": name, "kind": kind, "base_url": base_url, "api_key": PROVIDER_SECRET, "allow_private_network": true,
         "timeout_ms": TIMEOUT_MS, "idle_timeout_ms": TIMEOUT_MS,
@@ -73,14 +73,18 @@ async fn add_model(gateway: &Gateway, kind: &str, name: &str, base_url: &str) {
     made(operator, "/models", json!({ "name": name, "targets": targets })).await;
 }
 
-/// A key with a budget that nobody can use up here.
 async fn app(gateway: &Gateway) -> Client {
+    gateway.client(Some(&key(gateway).await))
+}
+
+/// The secret of a key with a budget that nobody can use up here.
+pub async fn key(gateway: &Gateway) -> String {
     let operator = gateway.operator();
     let user = made(operator, "/users", json!({ "name": "u", "email": "u@example.com" })).await;
     let key = operator.post("/v1/admin/keys", &json!({ "user_id": user, "name": "app" })).await.must(201).json();
     let budget = json!({ "scope": { "key_id": key["id"] }, "limit_usd": "100000", "period": "total" });
     made(operator, "/budgets", budget).await;
-    gateway.client(Some(&text(&key["secret"])))
+    text(&key["secret"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +142,7 @@ async fn every_surface_gets_every_sample_of_every_family_and_is_charged_what_it_
 }
 
 /// What the crate of dialects measures of the sample.
-fn metered(kind: &str, sample: &str) -> Value {
+pub fn metered(kind: &str, sample: &str) -> Value {
     let file = golden().join(kind).join("answers").join(format!("{sample}.metered.json"));
     let text = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     serde_json::from_slice(&text).expect("JSON")

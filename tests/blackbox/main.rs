@@ -32,6 +32,7 @@ mod isolation;
 mod keys;
 mod later_versions;
 mod limits;
+mod matrix;
 mod me;
 mod messages;
 mod metrics;

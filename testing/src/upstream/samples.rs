@@ -1,13 +1,15 @@
 //! An upstream of every family. It answers with the golden samples of that family, as they are or with a fault.
 //!
-//! The first two segments of a path say which: `/KIND/SAMPLE/…` gives that sample, and `/KIND/any/…` draws a sample from a
-//! seed and gives it with the next fault.
+//! The first two segments of a path say which: `/KIND/SAMPLE/…` gives that sample, `/KIND/SAMPLE~late/…` gives it after a
+//! while, `/KIND/SAMPLE~open/…` gives most of it and then nothing, and `/KIND/any/…` draws a sample from a seed and gives it with the
+//! next fault.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -31,6 +34,10 @@ const FAULTS: [&str; 14] = [
 /// Bytes of an event without an end: more than the gateway takes.
 const LONG_BYTES: usize = 16 * 1024 * 1024;
 const PIECE_BYTES: usize = 64 * 1024;
+/// No faults: time enough for a client to leave.
+const OPEN: &str = "open";
+const LATE: &str = "late";
+const LATE_FOR: Duration = Duration::from_millis(700);
 
 /// By family: its samples.
 type Families = BTreeMap<String, Vec<Sample>>;
@@ -53,6 +60,8 @@ struct State {
     dice: Mutex<SplitMix64>,
     /// How often each fault was sent, by kind.
     sent: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// The body of each request, with the first two segments of its path.
+    seen: Mutex<Vec<(String, Value)>>,
 }
 
 impl SampleUpstream {
@@ -70,7 +79,12 @@ impl SampleUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let dice = Mutex::new(SplitMix64::new(seed));
-        let state = Arc::new(State { families: families(golden, folder), dice, sent: Mutex::default() });
+        let state = Arc::new(State {
+            families: families(golden, folder),
+            dice,
+            sent: Mutex::default(),
+            seen: Mutex::default(),
+        });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&state)));
         Self { port, state, _server: server }
@@ -95,6 +109,12 @@ impl SampleUpstream {
     /// How often each fault was sent, by kind.
     pub fn sent(&self) -> BTreeMap<(String, &'static str), u64> {
         self.state.sent.lock().expect("the counts").clone()
+    }
+
+    /// The bodies of the requests for a family's sample, in order.
+    pub fn seen(&self, kind: &str, sample: &str) -> Vec<Value> {
+        let (seen, wanted) = (self.state.seen.lock().expect("the requests"), format!("{kind}/{sample}"));
+        seen.iter().filter(|(of, _)| *of == wanted).map(|(_, body)| body.clone()).collect()
     }
 
     pub const fn faults() -> &'static [&'static str] {
@@ -150,14 +170,23 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> io::Result<Res
     let path = head.uri.path().trim_start_matches('/').to_owned();
     let (kind, rest) = path.split_once('/').unwrap_or((&path, ""));
     let (wanted, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_stream = rest.contains("stream") || rest.contains("Stream") || asks_for_a_stream(&body);
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let is_stream = rest.contains("stream") || rest.contains("Stream") || body["stream"] == true;
+    state.seen.lock().expect("the requests").push((format!("{kind}/{wanted}"), body));
     let Some(samples) = state.families.get(kind) else { return Ok(whole(404, "text/plain", "no such family")) };
     if wanted != "any" {
+        let (wanted, fault) = wanted.split_once('~').unwrap_or((wanted, "none"));
         let found = samples.iter().find(|sample| sample.name == wanted && sample.is_stream == is_stream);
-        return Ok(match found {
-            Some(sample) => whole(200, sample.content_type, sample.body.clone()),
-            None => whole(404, "text/plain", "no such sample"),
-        });
+        if fault == LATE {
+            tokio::time::sleep(LATE_FOR).await;
+        }
+        return match found {
+            Some(Sample { content_type, body, .. }) if fault == OPEN => {
+                Ok(in_pieces(content_type, vec![Ok(body.slice(..body.len() * 3 / 4))], true))
+            }
+            Some(sample) => Ok(whole(200, sample.content_type, sample.body.clone())),
+            None => Ok(whole(404, "text/plain", "no such sample")),
+        };
     }
     let fault = state.next_fault(kind);
     let foreign: Vec<&Sample> = state.families.values().flatten().collect();
@@ -167,11 +196,6 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> io::Result<Res
     };
     let sample = fitting[state.draw(fitting.len())];
     state.spoiled(sample, fault, &head.headers)
-}
-
-fn asks_for_a_stream(body: &[u8]) -> bool {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    value["stream"] == true
 }
 
 impl State {

@@ -1,0 +1,409 @@
+//! The matrix: every surface, every family of providers, whole and streamed, in each scenario. Each cell is the right answer
+//! in the words of its surface, or the refusal that `docs/dialects.md` tells of; the log says the same.
+//!
+//! What is asked, what the family is sent for it, what the family answers and what is measured of that are golden files. The
+//! tables are in [`scenarios`] and [`families`].
+
+mod documented;
+mod embeddings;
+mod families;
+mod leaving;
+mod said;
+mod scenarios;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::upstream::SampleUpstream;
+use tokio::task::JoinSet;
+
+use crate::books::nano;
+use crate::client::{Client, Reply};
+use crate::families::{golden, key, metered, provider};
+use crate::gateway::{Gateway, type_of};
+use crate::tenant::made;
+use documented::Documented;
+use families::{FAMILIES, Family};
+use said::{Said, Told, events};
+use scenarios::{CAP, SCENARIOS, SURFACES, Scenario, Shows, Surface};
+
+const PATIENCE_MS: u64 = 20_000;
+const SOON: Duration = Duration::from_secs(20);
+/// An image counts as many tokens before it is sent.
+const CONTEXT: u64 = 200_000;
+/// What the golden requests were written for.
+const GOLDEN_CAP: u64 = 4096;
+const GOLDEN_CONTEXT: u64 = 32_768;
+const GOLDEN_PREFIX: &str = "House rules \"apply\".";
+/// Any: charged or given back.
+const ENDS: [&str; 2] = ["budget.settled.v1", "budget.released.v1"];
+
+/// A gateway in front of all families.
+struct House {
+    gateway: Gateway,
+    upstream: SampleUpstream,
+    key: String,
+    app: Client,
+    documented: Documented,
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::serving(SampleUpstream::start(golden(), 0).await).await
+    }
+
+    async fn serving(upstream: SampleUpstream) -> Self {
+        let gateway = Gateway::start();
+        let key = key(&gateway).await;
+        let app = gateway.client(Some(&key));
+        Self { gateway, upstream, key, app, documented: Documented::read() }
+    }
+
+    /// A model that the family answers with this sample. It is configured as the golden requests were written.
+    async fn add_model(&self, family: &Family, sample: &str) -> String {
+        let target = json!({ "context_window": CONTEXT, "max_output_tokens": CAP, "default_max_output_tokens": CAP });
+        self.add_model_with(family, sample, target).await
+    }
+
+    /// Embeddings have no output, and no target of theirs has a cap of it.
+    async fn add_embedding_model(&self, family: &Family, sample: &str) -> String {
+        self.add_model_with(family, sample, json!({})).await
+    }
+
+    async fn add_model_with(&self, family: &Family, sample: &str, mut target: Value) -> String {
+        let (operator, name) = (self.gateway.operator(), format!("{}/{sample}", family.kind));
+        let mut fields = provider(family.kind, &name, &self.upstream.address(family.kind, sample));
+        (fields["timeout_ms"], fields["idle_timeout_ms"]) = (json!(PATIENCE_MS), json!(PATIENCE_MS));
+        if ["openai", "azure_openai"].contains(&family.kind) {
+            fields["output_cap_field"] = json!("max_completion_tokens");
+        }
+        let provider = made(operator, "/providers", fields).await;
+        let price = json!({ "provider_id": provider, "model": family.model, "input_usd_per_mtok": "3",
+                            "output_usd_per_mtok": "15" });
+        made(operator, "/prices", price).await;
+        (target["provider_id"], target["model"]) = (json!(provider), json!(family.model));
+        let mut model = json!({ "name": name, "targets": [target] });
+        if family.kind == "anthropic" {
+            model["system_prefix"] = json!(GOLDEN_PREFIX);
+        }
+        made(operator, "/models", model).await;
+        name
+    }
+
+    /// Waits until the family was asked so often for the sample.
+    async fn until_asked(&self, family: &Family, sample: &str, times: usize) {
+        let began = Instant::now();
+        while self.upstream.seen(family.kind, sample).len() < times {
+            assert!(began.elapsed() < SOON, "{} was not asked for {sample}", family.kind);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// One place in the matrix.
+struct Cell {
+    family: &'static Family,
+    surface: &'static Surface,
+    scenario: &'static Scenario,
+    streamed: bool,
+}
+
+/// What the log must say of a cell's request.
+enum Logged {
+    Nothing,
+    Completed(Option<Told>),
+    Failed,
+}
+
+/// A request of the matrix that was answered.
+struct Asked {
+    cell: Cell,
+    request: String,
+    logged: Logged,
+}
+
+fn stored(path: impl AsRef<Path>) -> String {
+    let path = golden().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn stored_json(path: impl AsRef<Path>) -> Value {
+    serde_json::from_str(&stored(path)).expect("JSON")
+}
+
+/// The same with one number in the place of another.
+fn with_number(value: &mut Value, from: u64, to: u64) {
+    match value {
+        Value::Number(_) if value.as_u64() == Some(from) => *value = json!(to),
+        Value::Array(items) => items.iter_mut().for_each(|item| with_number(item, from, to)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| with_number(field, from, to)),
+        _ => {}
+    }
+}
+
+/// Without what makes it a stream, and with JSON that is in strings as JSON: the spaces in it are the client's.
+fn comparable(mut body: Value) -> Value {
+    for field in ["stream", "stream_options"] {
+        body.as_object_mut().expect("an object").remove(field);
+    }
+    opened(body)
+}
+
+fn opened(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.starts_with('{') => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        Value::Array(items) => items.into_iter().map(opened).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, field)| (name, opened(field))).collect(),
+        other => other,
+    }
+}
+
+impl Cell {
+    fn sample(&self) -> &'static str {
+        (self.scenario.samples)(self.family)[usize::from(self.streamed)]
+    }
+
+    fn what(&self) -> String {
+        let (scenario, way) = (self.scenario.name, if self.streamed { "streamed" } else { "whole" });
+        format!("{scenario}, {way}, {} to {} ({})", self.surface.name, self.family.kind, self.sample())
+    }
+
+    fn request(&self, model: &str) -> Value {
+        let mut body = stored_json(format!("{}/requests/{}.json", self.surface.name, self.scenario.request));
+        body["model"] = json!(model);
+        if self.streamed {
+            body["stream"] = json!(true);
+            if self.surface.asks_for_usage {
+                body["stream_options"] = json!({ "include_usage": true });
+            }
+        }
+        body
+    }
+
+    /// What the family is sent, or how the request is refused: the golden file beside the request's.
+    fn sent(&self) -> Value {
+        stored_json(format!("{}/requests/{}.{}.json", self.surface.name, self.scenario.request, self.family.kind))
+    }
+
+    /// How the page says that this is refused, if it is: by the name of a field and the family's dialect, or by the surface.
+    fn documented(&self, page: &Documented) -> Option<Refusal> {
+        if self.scenario.has_tools && !self.surface.has_tools {
+            return Some(Refusal::OfSurface);
+        }
+        let passes_on = self.family.surface == Some(self.surface.name);
+        self.scenario.features.iter().find_map(|feature| match page.field(self.surface.name, feature) {
+            None => Some(Refusal::OfSurface),
+            Some(_) if passes_on || !page.refuses(self.family.kind, feature) => None,
+            Some(field) => Some(Refusal::OfFamily(field.to_owned())),
+        })
+    }
+
+    /// What the answer says, as the crate of dialects has written it for the native surface.
+    fn right(&self) -> Said {
+        let case = self.sample().split('.').next().expect("a name");
+        let file = |extension: &str| format!("{}/answers/{case}.native.{extension}", self.family.kind);
+        match self.streamed {
+            true => Said::streamed("native", &events(&stored(file("sse")))),
+            false => Said::whole("native", &stored_json(file("json"))),
+        }
+    }
+
+    fn metered(&self) -> Value {
+        metered(self.family.kind, self.sample())
+    }
+
+    async fn ask(self, house: &House, model: &str) -> Asked {
+        let body = self.request(model);
+        let cap = body[self.surface.cap].as_u64().unwrap_or(self.surface.cap_default);
+        let reply = house.app.post(self.surface.path, &body).await;
+        let (what, mut sent) = (self.what(), self.sent());
+        let documented = self.documented(&house.documented);
+        assert_eq!(documented.is_some(), sent["refused"].is_string(), "the page and the golden file differ: {what}");
+        let logged = match documented {
+            Some(refusal) => {
+                refusal.check(&reply, self.family, &sent, &what);
+                Logged::Nothing
+            }
+            None => {
+                with_number(&mut sent, GOLDEN_CAP, cap);
+                with_number(&mut sent, GOLDEN_CONTEXT, CONTEXT);
+                let seen = house.upstream.seen(self.family.kind, self.sample());
+                let seen = comparable(seen.last().unwrap_or_else(|| panic!("nothing was sent: {what}")).clone());
+                assert_eq!(seen, comparable(sent), "sent: {what}");
+                if self.scenario.shows == Shows::Error {
+                    self.check_error(&reply, &what);
+                    Logged::Failed
+                } else {
+                    Logged::Completed(self.check_answer(&reply, &what))
+                }
+            }
+        };
+        Asked { request: reply.request_id(), cell: self, logged }
+    }
+
+    /// The usage that the client was told of.
+    fn check_answer(&self, reply: &Reply, what: &str) -> Option<Told> {
+        let text = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, 200, "{what}: {text}");
+        let said = match self.streamed {
+            true => Said::streamed(self.surface.name, &events(&text)),
+            false => Said::whole(self.surface.name, &reply.json()),
+        };
+        let (right, reason) = (self.right(), self.metered()["finish_reason"].clone());
+        let finish = self.surface.finish(reason.as_str().expect("a reason"));
+        assert_eq!((&said.text, said.finish.as_str(), &said.error), (&right.text, finish, &None), "{what}: {text}");
+        if self.surface.has_tools {
+            assert_eq!((&said.calls, &said.thoughts), (&right.calls, &right.thoughts), "{what}: {text}");
+        }
+        let family = self.family;
+        match self.scenario.shows {
+            Shows::Text => assert!(!said.text.is_empty(), "{what}"),
+            Shows::TwoCalls => assert_eq!((said.calls.len(), &reason), (2, &json!("tool_calls")), "{what}"),
+            Shows::Thoughts => assert_eq!(right.thoughts.is_empty(), !family.shows_thoughts, "{what}"),
+            Shows::CachedTokens => {
+                assert_eq!(said.usage.is_some_and(|told| told.cached > 0), family.reports_cached, "{what}");
+            }
+            Shows::Length => assert_eq!(reason, "length", "{what}"),
+            Shows::Refusal if family.marks_refusals => assert_eq!(reason, "content_filter", "{what}"),
+            Shows::Refusal => assert!(!said.text.is_empty(), "{what}"),
+            Shows::Error => {}
+        }
+        assert!(said.usage.is_some() || self.metered()["reported"].is_null(), "{what} tells no usage: {text}");
+        said.usage
+    }
+
+    fn check_error(&self, reply: &Reply, what: &str) {
+        let text = String::from_utf8_lossy(&reply.body);
+        if reply.status == 200 {
+            let said = Said::streamed(self.surface.name, &events(&text));
+            let error = said.error.unwrap_or_else(|| panic!("{what} ends without an error: {text}"));
+            assert!(self.streamed && said.finish.is_empty() && error["message"].is_string(), "{what}: {text}");
+            assert!(!text.contains("[DONE]"), "{what} pretends to be complete: {text}");
+        } else {
+            let error = &reply.json()["error"];
+            assert!(error["message"].is_string() && reply.status >= 400, "{what}: {text}");
+        }
+    }
+}
+
+/// Who refuses a cell.
+enum Refusal {
+    OfSurface,
+    /// With the client's name for what the family cannot do.
+    OfFamily(String),
+}
+
+impl Refusal {
+    fn check(&self, reply: &Reply, family: &Family, golden: &Value, what: &str) {
+        let body = reply.json();
+        let error = &body["error"];
+        assert_eq!(reply.status, 400, "{what}: {body}");
+        assert_eq!((&error["details"], &golden["refused"]), (&golden["details"], &json!("INVALID_REQUEST")), "{what}");
+        let codes = [&error["type"], &error["code"]];
+        assert!(
+            codes.contains(&&json!("invalid_request_error")) || codes.contains(&&json!("INVALID_REQUEST")),
+            "{body}"
+        );
+        if let Self::OfFamily(field) = self {
+            let details = &error["details"];
+            assert_eq!(details["field"], *field, "{what}: {body}");
+            assert!(
+                details["reason"].as_str().is_some_and(|reason| reason.ends_with(family.dialect)),
+                "{what}: {body}"
+            );
+        }
+    }
+}
+
+/// All cells of a family, one after another, so that what it was sent last is of the cell.
+/// A cell that is wrong has said so, and the others follow.
+async fn ask_all(house: Arc<House>, family: &'static Family) -> Vec<Asked> {
+    let (mut asked, mut models) = (Vec::new(), BTreeMap::new());
+    for scenario in &SCENARIOS {
+        for surface in &SURFACES {
+            for streamed in [false, true] {
+                let cell = Cell { family, surface, scenario, streamed };
+                let sample = cell.sample();
+                if !models.contains_key(sample) {
+                    models.insert(sample, house.add_model(family, sample).await);
+                }
+                let (house, model, mut asking) = (Arc::clone(&house), models[sample].clone(), JoinSet::new());
+                asking.spawn(async move { cell.ask(&house, &model).await });
+                asked.extend(asking.join_next().await.expect("a cell"));
+            }
+        }
+    }
+    asked
+}
+
+/// The log by request.
+async fn lives(gateway: &Gateway) -> BTreeMap<String, Vec<Value>> {
+    let mut lives: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for event in gateway.events().await {
+        if let Some(request) = event["request_id"].as_str() {
+            lives.entry(request.to_owned()).or_default().push(event);
+        }
+    }
+    lives
+}
+
+impl Asked {
+    fn check(&self, life: &[Value]) {
+        let what = self.cell.what();
+        let of_type = |name: &str| life.iter().find(|event| type_of(event) == name);
+        let end = life.last().map(type_of).unwrap_or_default();
+        match self.logged {
+            Logged::Nothing => {
+                let held = life.iter().find(|event| type_of(event).starts_with("budget."));
+                assert!(held.is_none() && of_type("inference.admitted.v1").is_none(), "{what}: {life:?}");
+            }
+            Logged::Failed => {
+                assert!(of_type("inference.failed.v1").is_some() && ENDS.contains(&end), "{what}: {life:?}");
+            }
+            Logged::Completed(told) => {
+                let completed = of_type("inference.completed.v1").unwrap_or_else(|| panic!("{what}: {life:?}"));
+                let settled = life.last().filter(|event| type_of(event) == "budget.settled.v1");
+                let settled = settled.unwrap_or_else(|| panic!("{what}: {life:?}"));
+                assert!(nano(&settled["data"]["charged_usd"]) >= 0, "{what}: {settled}");
+                self.check_usage(&completed["data"], told, &what);
+            }
+        }
+    }
+
+    fn check_usage(&self, completed: &Value, told: Option<Told>, what: &str) {
+        let (usage, metered) = (&completed["usage"], self.cell.metered());
+        assert_eq!(completed["finish_reason"], metered["finish_reason"], "{what}");
+        assert_eq!(usage["source"] == "provider", metered["reported"].is_object(), "{what}: {completed}");
+        for (class, tokens) in metered["reported"].as_object().into_iter().flatten() {
+            assert_eq!(usage[class], *tokens, "{class} of {what}");
+        }
+        let sum = |classes: &[&str]| classes.iter().filter_map(|class| usage[*class].as_u64()).sum::<u64>();
+        let input = sum(&["input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens"]);
+        let output = sum(&["output_text_tokens", "output_reasoning_tokens"]);
+        let settled = Told { input, cached: sum(&["input_cache_read_tokens"]), output };
+        assert_eq!(told.unwrap_or(settled), settled, "{what} is told another usage than is settled");
+    }
+}
+
+/// Holds: inf.tools, inf.structured, inf.images, inf.reasoning, inf.token-classes, inf.finish-reason, http.stream-error
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cell_of_the_matrix_is_the_right_answer_or_the_documented_refusal() {
+    let house = Arc::new(House::new().await);
+    let mut families = JoinSet::new();
+    for family in &FAMILIES {
+        families.spawn(ask_all(Arc::clone(&house), family));
+    }
+    let asked: Vec<Asked> = families.join_all().await.into_iter().flatten().collect();
+    house.gateway.books_when_all_ended(SOON).await;
+    let lives = lives(&house.gateway).await;
+    for asked in &asked {
+        asked.check(lives.get(&asked.request).map(Vec::as_slice).unwrap_or_default());
+    }
+    let requests: BTreeSet<_> = asked.iter().map(|asked| &asked.request).collect();
+    assert_eq!(requests.len(), FAMILIES.len() * SURFACES.len() * SCENARIOS.len() * 2);
+    let named: BTreeSet<_> = FAMILIES.iter().map(|family| family.kind.to_owned()).collect();
+    assert_eq!(named, house.upstream.kinds().into_iter().collect(), "a family has samples and no row here");
+}

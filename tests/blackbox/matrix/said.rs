@@ -1,0 +1,289 @@
+//! What an answer says, read from the words of each surface.
+
+use serde_json::Value;
+
+use crate::client::Sse;
+
+/// An answer without the form of its surface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    pub text: String,
+    pub thoughts: String,
+    /// Names and arguments of tool calls, in order.
+    pub calls: Vec<(String, Value)>,
+    /// In the surface's words.
+    pub finish: String,
+    pub usage: Option<Told>,
+    /// The stream has ended with an error.
+    pub error: Option<Value>,
+}
+
+/// The usage that a client is told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub input: u64,
+    pub cached: u64,
+    pub output: u64,
+}
+
+/// By the index of a call: its arguments so far.
+type Arguments = Vec<(u64, String)>;
+
+impl Said {
+    pub fn whole(surface: &str, answer: &Value) -> Self {
+        match surface {
+            "native" => native(answer),
+            "openai" => chat(answer),
+            "responses" => response(answer),
+            "completions" => completion(answer),
+            "anthropic" => message(answer),
+            other => panic!("no surface {other}"),
+        }
+    }
+
+    pub fn streamed(surface: &str, events: &[Sse]) -> Self {
+        let mut said = Self::default();
+        let mut arguments = Arguments::new();
+        for event in events.iter().filter(|event| !event.is_done()) {
+            let data = event.json();
+            if event.event == "error" || data["error"].is_object() {
+                said.error = Some(data["error"].clone());
+                continue;
+            }
+            match surface {
+                "native" => said.add_native(&event.event, &data, &mut arguments),
+                "openai" => said.add_chunk(&data, &mut arguments),
+                "responses" => said.add_response_event(&data),
+                "completions" => said.add_completion_chunk(&data),
+                "anthropic" => said.add_message_event(&data, &mut arguments),
+                other => panic!("no surface {other}"),
+            }
+        }
+        for ((_, found), (_, text)) in said.calls.iter_mut().zip(arguments) {
+            *found = arguments_of(&text);
+        }
+        said
+    }
+
+    /// The arguments so far of the call with the index of this piece, which may be its first.
+    fn call<'a>(&mut self, piece: &Value, name: &Value, arguments: &'a mut Arguments) -> &'a mut String {
+        let index = piece["index"].as_u64().expect("an index");
+        let at = arguments.iter().position(|(of, _)| *of == index).unwrap_or_else(|| {
+            self.calls.push((string(name).to_owned(), Value::Null));
+            arguments.push((index, String::new()));
+            arguments.len() - 1
+        });
+        &mut arguments[at].1
+    }
+
+    fn add_native(&mut self, event: &str, data: &Value, arguments: &mut Arguments) {
+        match event {
+            "output.delta" if data["type"] == "reasoning" => self.thoughts += string(&data["text"]),
+            "output.delta" => self.text += string(&data["text"]),
+            "output.tool_call" => {
+                *self.call(data, &data["name"], arguments) += string(&data["arguments_delta"]);
+            }
+            "completed" => {
+                let Self { finish, usage, .. } = native(data);
+                (self.finish, self.usage) = (finish, usage);
+            }
+            _ => {}
+        }
+    }
+
+    fn add_chunk(&mut self, data: &Value, arguments: &mut Arguments) {
+        let choice = &data["choices"][0];
+        let delta = &choice["delta"];
+        self.text += string(&delta["content"]);
+        self.text += string(&delta["refusal"]);
+        self.thoughts += string(&delta["reasoning_content"]);
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            *self.call(call, &call["function"]["name"], arguments) += string(&call["function"]["arguments"]);
+        }
+        self.finish += string(&choice["finish_reason"]);
+        self.usage = of_openai(&data["usage"]).or(self.usage);
+    }
+
+    fn add_response_event(&mut self, data: &Value) {
+        match string(&data["type"]) {
+            "response.output_text.delta" => self.text += string(&data["delta"]),
+            "response.reasoning_summary_text.delta" => self.thoughts += string(&data["delta"]),
+            "response.completed" | "response.incomplete" => {
+                let last = response(&data["response"]);
+                assert_eq!((&last.text, &last.thoughts), (&self.text, &self.thoughts), "its pieces are not its whole");
+                *self = last;
+            }
+            _ => {}
+        }
+    }
+
+    fn add_completion_chunk(&mut self, data: &Value) {
+        let choice = &data["choices"][0];
+        self.text += string(&choice["text"]);
+        self.finish += string(&choice["finish_reason"]);
+        self.usage = of_openai(&data["usage"]).or(self.usage);
+    }
+
+    fn add_message_event(&mut self, data: &Value, arguments: &mut Arguments) {
+        match string(&data["type"]) {
+            "message_start" => self.usage = of_anthropic(&data["message"]["usage"], Told::default()),
+            "content_block_start" => {
+                let block = &data["content_block"];
+                self.text += string(&block["text"]);
+                self.thoughts += string(&block["thinking"]);
+                if block["type"] == "tool_use" {
+                    self.call(data, &block["name"], arguments);
+                }
+            }
+            "content_block_delta" => {
+                let delta = &data["delta"];
+                self.text += string(&delta["text"]);
+                self.thoughts += string(&delta["thinking"]);
+                if delta["type"] == "input_json_delta" {
+                    *self.call(data, &Value::Null, arguments) += string(&delta["partial_json"]);
+                }
+            }
+            "message_delta" => {
+                self.finish = string(&data["delta"]["stop_reason"]).to_owned();
+                self.usage = of_anthropic(&data["usage"], self.usage.unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The events of a stored stream.
+pub fn events(stream: &str) -> Vec<Sse> {
+    let event = |block: &str| {
+        let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        Some(Sse { event: line("event: ").unwrap_or_else(|| "message".to_owned()), data: line("data: ")? })
+    };
+    stream.split("\n\n").filter_map(event).collect()
+}
+
+fn string(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// No arguments are those of a tool without parameters.
+fn arguments_of(text: &str) -> Value {
+    let text = if text.is_empty() { "{}" } else { text };
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("arguments {text:?}: {error}"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+fn native(answer: &Value) -> Said {
+    let usage = &answer["usage"];
+    let class = |name: &str| number(&usage[name]);
+    let told = Told {
+        input: class("input_uncached_tokens") + class("input_cache_read_tokens") + class("input_cache_write_tokens"),
+        cached: class("input_cache_read_tokens"),
+        output: class("output_text_tokens") + class("output_reasoning_tokens"),
+    };
+    let mut said = Said {
+        finish: string(&answer["finish_reason"]).to_owned(),
+        usage: usage.is_object().then_some(told),
+        ..Said::default()
+    };
+    for block in answer["output"].as_array().into_iter().flatten() {
+        match string(&block["type"]) {
+            "text" => said.text += string(&block["text"]),
+            "reasoning" => said.thoughts += string(&block["text"]),
+            "tool_call" => said.calls.push((string(&block["name"]).to_owned(), block["arguments"].clone())),
+            other => panic!("a block {other}"),
+        }
+    }
+    said
+}
+
+fn chat(answer: &Value) -> Said {
+    let choice = &answer["choices"][0];
+    let message = &choice["message"];
+    let call = |call: &Value| {
+        let function = &call["function"];
+        (string(&function["name"]).to_owned(), arguments_of(string(&function["arguments"])))
+    };
+    Said {
+        text: string(&message["content"]).to_owned() + string(&message["refusal"]),
+        thoughts: string(&message["reasoning_content"]).to_owned(),
+        calls: message["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
+        finish: string(&choice["finish_reason"]).to_owned(),
+        usage: of_openai(&answer["usage"]),
+        error: None,
+    }
+}
+
+fn completion(answer: &Value) -> Said {
+    let choice = &answer["choices"][0];
+    Said {
+        text: string(&choice["text"]).to_owned(),
+        finish: string(&choice["finish_reason"]).to_owned(),
+        usage: of_openai(&answer["usage"]),
+        ..Said::default()
+    }
+}
+
+fn response(answer: &Value) -> Said {
+    let usage = &answer["usage"];
+    let told = Told {
+        input: number(&usage["input_tokens"]),
+        cached: number(&usage["input_tokens_details"]["cached_tokens"]),
+        output: number(&usage["output_tokens"]),
+    };
+    let finish = match string(&answer["status"]) {
+        "incomplete" => string(&answer["incomplete_details"]["reason"]),
+        status => status,
+    };
+    let mut said = Said { finish: finish.to_owned(), usage: usage.is_object().then_some(told), ..Said::default() };
+    for item in answer["output"].as_array().into_iter().flatten() {
+        let parts = |name: &str| item[name].as_array().into_iter().flatten().map(|part| string(&part["text"]));
+        match string(&item["type"]) {
+            "message" => said.text.extend(parts("content")),
+            "reasoning" => said.thoughts.extend(parts("summary")),
+            "function_call" => {
+                said.calls.push((string(&item["name"]).to_owned(), arguments_of(string(&item["arguments"]))));
+            }
+            other => panic!("an item {other}"),
+        }
+    }
+    said
+}
+
+fn message(answer: &Value) -> Said {
+    let mut said = Said {
+        finish: string(&answer["stop_reason"]).to_owned(),
+        usage: of_anthropic(&answer["usage"], Told::default()),
+        ..Said::default()
+    };
+    for block in answer["content"].as_array().into_iter().flatten() {
+        said.text += string(&block["text"]);
+        said.thoughts += string(&block["thinking"]);
+        if block["type"] == "tool_use" {
+            said.calls.push((string(&block["name"]).to_owned(), block["input"].clone()));
+        }
+    }
+    said
+}
+
+fn of_openai(usage: &Value) -> Option<Told> {
+    usage.is_object().then(|| Told {
+        input: number(&usage["prompt_tokens"]),
+        cached: number(&usage["prompt_tokens_details"]["cached_tokens"]),
+        output: number(&usage["completion_tokens"]),
+    })
+}
+
+/// What a later report leaves out is as it was before.
+fn of_anthropic(usage: &Value, before: Told) -> Option<Told> {
+    let input = |name: &str| number(&usage[name]);
+    let whole = input("input_tokens") + input("cache_read_input_tokens") + input("cache_creation_input_tokens");
+    let has_input = usage["input_tokens"].is_u64();
+    usage.is_object().then(|| Told {
+        input: if has_input { whole } else { before.input },
+        cached: if has_input { input("cache_read_input_tokens") } else { before.cached },
+        output: usage["output_tokens"].as_u64().unwrap_or(before.output),
+    })
+}
