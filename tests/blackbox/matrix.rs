@@ -388,7 +388,8 @@ impl Asked {
     }
 }
 
-/// Holds: inf.tools, inf.structured, inf.images, inf.reasoning, inf.token-classes, inf.finish-reason, http.stream-error
+/// Holds: inf.matrix, inf.tools, inf.structured, inf.images, inf.reasoning, inf.token-classes, inf.finish-reason
+/// Holds: http.stream-error
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cell_of_the_matrix_is_the_right_answer_or_the_documented_refusal() {
     let house = Arc::new(House::new().await);
