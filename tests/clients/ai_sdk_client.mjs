@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, Output, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
-import { CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, THINK, perBackend, report, saw, seen, test } from "./asked.mjs";
+import { APICallError, Output, embedMany, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
+import {
+  CALL, CITY, HELLO, INPUTS, LONG, RESULT, SHORT, SLOW, STRUCTURED, THINK, embedded, perBackend, report, sameVectors, saw, seen, test,
+} from "./asked.mjs";
 
 const isAnthropic = process.argv[2] === "anthropic";
 const as = (apiKey) => isAnthropic ? createAnthropic({ baseURL: test.base_url, apiKey }) : createOpenAICompatible({
@@ -65,6 +67,16 @@ async function reasoning({ model, thinks }) {
   assert.deepEqual([answer.reasoningText, answer.text], ["Six and six make twelve.", "Twelve."]);
 }
 
+async function embeddings(backend) {
+  const { embeds, embed_model: model } = backend;
+  if (!embeds || isAnthropic) return;
+  const { embeddings, usage, values } = await embedMany({ model: provider.textEmbeddingModel(model), values: INPUTS, maxRetries: 0 });
+  embedded(usage.tokens, backend);
+  assert.deepEqual([embeddings.length, values], [INPUTS.length, INPUTS]);
+  assert.notDeepEqual(embeddings[0], embeddings[1]);
+  sameVectors(embeddings.slice(2), embeddings.slice(0, 1), backend);
+}
+
 async function aborted({ slow_model: model }) {
   const leave = new AbortController();
   const stream = streamText(asking(model, SLOW, { maxOutputTokens: LONG, abortSignal: leave.signal }));
@@ -94,6 +106,6 @@ async function refusals() {
   await refused(ask(test.rare_key), 429, "rate_limit_exceeded", "rate_limit_error");
 }
 
-await perBackend(whole, streamed, toolCalls, structured, reasoning, aborted);
+await perBackend(whole, streamed, toolCalls, structured, reasoning, embeddings, aborted);
 await refusals();
 report();

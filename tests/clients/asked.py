@@ -11,6 +11,9 @@ HELLO, CALL, STRUCTURED, SLOW = "Hello", f"Please use {TOOL}.", "Answer in JSON.
 BUSY, BREAK, THINK = "Are you busy?", "Please break.", "Please think."
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 RESULT = "12 degrees"
+INPUTS = ["The food was delicious.", "The waiter was not.", "The food was delicious."]
+# How long a vector is asked to be, where the upstream takes that.
+DIMENSIONS = 8
 CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"],
         "additionalProperties": False}
 SECRET = "sk-upstream"
@@ -33,9 +36,26 @@ def saw(tokens_in, tokens_out, answers=1):
         seen[name] += count
 
 
+def embedded(tokens_in, backend=None):
+    """Embeddings. The mock reports no tokens or none used, which the gateway does not take for their number."""
+    seen["answers"] += 1
+    if backend is None or not backend["mocked"]:
+        same(tokens_in > 0, True, "tokens are reported")
+        seen["input"] += tokens_in
+
+
 def same(got, wanted, what):
     if got != wanted:
         raise AssertionError(f"{what}: wanted {wanted!r}, got {got!r}")
+
+
+def same_vectors(got, wanted, what, backend):
+    """As a number of 32 bits can say them. Those of llama.cpp also depend on what else it is asked for at the time."""
+    same([len(vector) for vector in got], [len(vector) for vector in wanted], f"lengths of {what}")
+    same(bool(got) and all(got), True, f"{what} are there")
+    for vector, right in zip(got, wanted) if backend["name"] != "llama" else ():
+        for number, exact in zip(vector, right):
+            same(abs(number - exact) < 1e-6, True, f"{what}: {number} for {exact}")
 
 
 @contextmanager

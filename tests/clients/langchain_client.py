@@ -1,11 +1,14 @@
 """LangChain's `langchain-openai` or `langchain-anthropic` as it is installed, against a gateway."""
+import json
+
 import anthropic
+import httpx
 import openai
-from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
-                   refused, report, said, same, saw, seen)
+from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, INPUTS, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK,
+                   TOOL, embedded, per_backend, refused, report, said, same, same_vectors, saw, seen)
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_anthropic import ChatAnthropic
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 FUNCTION = {"name": TOOL, "description": "The weather", "parameters": CITY}
 ERRORS = {"openai": openai, "anthropic": anthropic}[DIALECT]
@@ -71,6 +74,21 @@ def reasoning(backend):
         same(answered(model(backend["model"]).invoke(asking(THINK))).text, "Twelve.", "text after a thought")
 
 
+def embeddings(backend):
+    if backend["embeds"] and DIALECT == "openai":
+        # It says nothing of their usage.
+        def note_usage(answer):
+            embedded(json.loads(answer.read())["usage"]["prompt_tokens"], backend)
+
+        # It would fetch a tokenizer from the network to count what it sends.
+        embed = OpenAIEmbeddings(
+            model=backend["embed_model"], api_key=TEST["rich_key"], base_url=BASE_URL, check_embedding_ctx_length=False,
+            http_client=httpx.Client(event_hooks={"response": [note_usage]}))
+        found = embed.embed_documents(INPUTS)
+        same((len(found), found[0] == found[1]), (len(INPUTS), False), "embeddings")
+        same_vectors([embed.embed_query(INPUTS[1])], found[1:2], "the embedding of a query", backend)
+
+
 def aborted(backend):
     stream = model(backend["slow_model"], max_tokens=LONG).stream(asking(SLOW))
     for count, _ in enumerate(stream):
@@ -97,6 +115,6 @@ def refusals():
 
 # The mock's last event lacks the input tokens, and langchain-anthropic takes them from no other.
 without = ("anthropic",) if DIALECT == "anthropic" else ()
-per_backend(whole, streamed, tools, structured, reasoning, aborted, without=without)
+per_backend(whole, streamed, tools, structured, reasoning, embeddings, aborted, without=without)
 refusals()
 report()

@@ -4,8 +4,8 @@ import os
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network for prices otherwise
 import litellm
-from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK, TOOL, per_backend,
-                   refused, report, same, saw, seen)
+from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, INPUTS, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK,
+                   TOOL, embedded, per_backend, refused, report, same, same_vectors, saw, seen)
 
 TOOLS = [{"type": "function", "function": {"name": TOOL, "description": "The weather", "parameters": CITY}}]
 
@@ -69,6 +69,20 @@ def reasoning(backend):
         same((message.reasoning_content, message.content), ("Six and six make twelve.", "Twelve."), "thought and text")
 
 
+def embed(backend, **more):
+    answer = litellm.embedding(
+        model=f"openai/{backend['embed_model']}", input=INPUTS, api_base=BASE_URL, api_key=TEST["rich_key"], max_retries=0, **more)
+    embedded(answer.usage.prompt_tokens, backend)
+    return [each["embedding"] for each in answer.data]
+
+
+def embeddings(backend):
+    if backend["embeds"] and DIALECT == "openai":
+        found = embed(backend)
+        same((len(found), found[0] == found[1]), (len(INPUTS), False), "embeddings")
+        same_vectors(embed(backend, encoding_format="float"), found, "embeddings as numbers", backend)
+
+
 def aborted(backend):
     stream = ask(backend["slow_model"], asking(SLOW), max_tokens=LONG, stream=True)
     for count, _ in enumerate(stream):
@@ -93,6 +107,6 @@ def refusals():
 
 
 # Streams of its provider for Anthropic cannot be closed.
-per_backend(whole, streamed, tools, structured, reasoning, *([aborted] if DIALECT == "openai" else []))
+per_backend(whole, streamed, tools, structured, reasoning, embeddings, *([aborted] if DIALECT == "openai" else []))
 refusals()
 report()

@@ -1,7 +1,10 @@
 // The `openai` package as it is installed, against a gateway.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { CALL, CITY, HELLO, LONG, RESULT, SHORT, SLOW, STRUCTURED, THINK, perBackend, report, saw, seen, test } from "./asked.mjs";
+import {
+  CALL, CITY, DIMENSIONS, HELLO, INPUTS, LONG, RESULT, SHORT, SLOW, STRUCTURED, THINK, embedded, perBackend, report, sameVectors, saw,
+  seen, test,
+} from "./asked.mjs";
 
 const as = (apiKey, maxRetries = 0) => new OpenAI({ baseURL: test.base_url, apiKey, maxRetries, timeout: 30_000 });
 const client = as(test.rich_key);
@@ -66,6 +69,28 @@ async function reasoning({ model, thinks }) {
   assert.deepEqual([message.reasoning_content, message.content], ["Six and six make twelve.", "Twelve."]);
 }
 
+async function embed(backend, input, more = {}) {
+  const { embed_model: model } = backend;
+  const answer = await client.embeddings.create({ model, input, ...more });
+  embedded(answer.usage.prompt_tokens, backend);
+  assert.deepEqual([answer.model, answer.data.map(({ index }) => index)], [model, answer.data.map((_, index) => index)]);
+  return answer.data.map(({ embedding }) => embedding);
+}
+
+// Holds: inf.embeddings, inf.embeddings-exact
+async function embeddings(backend) {
+  if (!backend.embeds) return;
+  const floats = await embed(backend, INPUTS, { encoding_format: "float" });
+  // The client asks for base64 of itself.
+  sameVectors(await embed(backend, INPUTS), floats, backend);
+  sameVectors(await embed(backend, INPUTS[1]), floats.slice(1, 2), backend);
+  assert.notDeepEqual(floats[0], floats[1]);
+  if (backend.sizes) {
+    const short = await embed(backend, INPUTS, { dimensions: DIMENSIONS });
+    assert.deepEqual(short.map((vector) => vector.length), INPUTS.map(() => DIMENSIONS));
+  }
+}
+
 async function aborted({ slow_model: model }) {
   const stream = await client.chat.completions.create({ model, messages: asking(SLOW), max_tokens: LONG, stream: true });
   let chunks = 0;
@@ -92,7 +117,7 @@ async function refusals() {
   await refused(rare, {}, OpenAI.RateLimitError, "rate_limit_exceeded");
 }
 
-await perBackend(whole, streamed, toolCalls, structured, reasoning, aborted);
+await perBackend(whole, streamed, toolCalls, structured, reasoning, embeddings, aborted);
 await refusals();
 const listed = new Set();
 for await (const model of client.models.list()) listed.add(model.id);

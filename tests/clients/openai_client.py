@@ -3,8 +3,8 @@ import json
 
 import openai
 import pydantic
-from asked import (BACKENDS, BASE_URL, BREAK, BUSY, CALL, CITY, HELLO, LONG, PIXEL, RESULT, SHORT, SLOW, STRUCTURED, TEST,
-                   THINK, TOOL, per_backend, refused, report, same, saw, seen)
+from asked import (BACKENDS, BASE_URL, BREAK, BUSY, CALL, CITY, DIMENSIONS, HELLO, INPUTS, LONG, PIXEL, RESULT, SHORT, SLOW,
+                   STRUCTURED, TEST, THINK, TOOL, embedded, per_backend, refused, report, same, same_vectors, saw, seen)
 
 client = openai.OpenAI(base_url=BASE_URL, api_key=TEST["rich_key"], timeout=30)
 create = client.chat.completions.create
@@ -127,6 +127,32 @@ def broken(backend):
             list(create(model=backend["model"], messages=asking(BREAK), max_tokens=SHORT, stream=True))
 
 
+def embed(backend, given, **more):
+    answer = client.embeddings.create(model=backend["embed_model"], input=given, **more)
+    embedded(answer.usage.prompt_tokens, backend)
+    same((answer.object, answer.model), ("list", backend["embed_model"]), "the embeddings' model")
+    same([each.index for each in answer.data], list(range(len(answer.data))), "order of the embeddings")
+    return [each.embedding for each in answer.data]
+
+
+# Holds: inf.embeddings, inf.embeddings-exact
+def embeddings(backend):
+    if backend["name"] in ("anthropic", "vertex", "bedrock"):
+        with refused(openai.BadRequestError, 400, "have no embeddings"):
+            client.embeddings.create(model=backend["model"], input=INPUTS)
+    if not backend["embeds"]:
+        return
+    floats = embed(backend, INPUTS, encoding_format="float")
+    # The client asks for base64 of itself.
+    same_vectors(embed(backend, INPUTS), floats, "embeddings in base64", backend)
+    same({type(vector) for vector in embed(backend, INPUTS, encoding_format="base64")}, {str}, "base64 that was asked for")
+    same_vectors(embed(backend, INPUTS[1]), floats[1:2], "the embedding of one text", backend)
+    same_vectors(floats[2:], floats[:1], "embeddings of the same text", backend)
+    same(floats[0] == floats[1], False, "the embeddings of two texts are one")
+    if backend["sizes"]:
+        same([len(vector) for vector in embed(backend, INPUTS, dimensions=DIMENSIONS)], [DIMENSIONS] * 3, "dimensions")
+
+
 # Holds: http.openai-errors, http.should-retry
 def refusals():
     ask = {"model": BACKENDS[0]["model"], "messages": asking(HELLO), "max_tokens": SHORT}
@@ -146,7 +172,7 @@ def refusals():
         rare.chat.completions.create(**ask)
 
 
-per_backend(whole, streamed, tools, structured, reasoning, pictured, probabilities, aborted, busy, broken)
+per_backend(whole, streamed, tools, structured, reasoning, pictured, probabilities, embeddings, aborted, busy, broken)
 refusals()
 listed = {model.id for model in client.models.list()}
 same({backend["model"] for backend in BACKENDS} - listed, set(), "models that are not listed")

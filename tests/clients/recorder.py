@@ -25,6 +25,12 @@ ANSWERS = {
         "id": "c1", "message": {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
         "finish_reason": "COMPLETE",
         "usage": {"billed_units": {"input_tokens": 9, "output_tokens": 2}, "tokens": {"input_tokens": 9, "output_tokens": 2}}},
+    r"/v2/embed": {
+        "id": "e1", "embeddings": {"float": [[0.5, -0.25], [0.25, 1.0]]}, "texts": ["a", "b"],
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 9}},
+        "response_type": "embeddings_by_type"},
+    r"/api/embed": {"model": "m", "embeddings": [[0.5, -0.25], [0.25, 1.0]], "prompt_eval_count": 9},
+    r".*:batchEmbedContents": {"embeddings": [{"values": [0.5, -0.25]}, {"values": [0.25, 1.0]}]},
     r".*/chat/completions": {
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],

@@ -47,24 +47,30 @@ def backend(gateway, name, kind, base_url, model, slow_model, more=None, **expec
         target = {"provider_id": provider, "model": backend_model, "priority": 0, "weight": 1,
                   "context_window": 16_384, "max_output_tokens": OUTPUT_MAX, "default_max_output_tokens": 256}
         gateway.make("/models", name=frontend, strategy="priority", targets=[target])
-    return {"name": name, "model": f"{name}/talk", "slow_model": f"{name}/slow"} | expected
+    if expected["embeds"]:
+        target = {"provider_id": provider, "model": model}
+        gateway.make("/models", name=f"{name}/embed", strategy="priority", targets=[target])
+    return {"name": name, "model": f"{name}/talk", "slow_model": f"{name}/slow", "embed_model": f"{name}/embed"} | expected
 
 
 def backends(gateway, mock, llama_server):
+    # Of embeddings, the mock has the answers of OpenAI and of Cohere, and an old one of Ollama.
     mocked = {"text": TEXT, "arguments": {"city": "Paris"}, "structured": True, "mocked": True, "thinks": True,
-              "one_call": False}
-    plain = {"text": None, "arguments": None, "mocked": False, "thinks": False, "one_call": False}
+              "one_call": False, "embeds": False, "sizes": False}
+    plain = {"text": None, "arguments": None, "mocked": False, "thinks": False, "one_call": False, "embeds": True,
+             "sizes": False}
+    embeds = {"embeds": True, "sizes": True}
     slow_echo = "echo?pace_ms=25&output_tokens=3000"
     return [
         backend(gateway, "simulator", "simulator", None, "echo", slow_echo, structured=False, **plain),
-        backend(gateway, "openai", "openai", f"{mock.origin}/v1", "m", "m", **mocked | {"one_call": True}),
+        backend(gateway, "openai", "openai", f"{mock.origin}/v1", "m", "m", **mocked | embeds | {"one_call": True}),
         backend(gateway, "anthropic", "anthropic", mock.origin, "m", "m", **mocked | {"one_call": True}),
-        backend(gateway, "azure", "azure_openai", mock.origin, "m", "m", {"api_version": "2024-10-21"}, **mocked),
+        backend(gateway, "azure", "azure_openai", mock.origin, "m", "m", {"api_version": "2024-10-21"}, **mocked | embeds),
         backend(gateway, "gemini", "gemini", f"{mock.origin}/v1beta", "m", "m", **mocked),
         backend(gateway, "vertex", "vertex", f"{mock.origin}/v1/projects/p/locations/l", "m", "m", **mocked),
         backend(gateway, "bedrock", "bedrock", mock.origin, CLAUDE, CLAUDE, AWS, **mocked),
         # The mock writes thoughts as text, Cohere as thinking.
-        backend(gateway, "cohere", "cohere", mock.origin, "m", "m", **mocked | {"thinks": False}),
+        backend(gateway, "cohere", "cohere", mock.origin, "m", "m", **mocked | {"thinks": False, "embeds": True}),
         # The mock puts thoughts into reasoning_content, Ollama into thinking.
         backend(gateway, "ollama", "ollama", mock.origin, "m", "m", **mocked | {"thinks": False}),
         backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain)]
@@ -80,6 +86,7 @@ def witnessed(gateway, recorder):
             "/prices", provider_id=provider, model="m", input_usd_per_mtok="1", output_usd_per_mtok="2")
         target = {"provider_id": provider, "model": "m", "context_window": 16_384, "max_output_tokens": OUTPUT_MAX}
         gateway.make("/models", name=f"witness/{kind}", targets=[target])
+        gateway.make("/models", name=f"witness/{kind}/embed", targets=[{"provider_id": provider, "model": "m"}])
     return {"recorder": recorder.origin, "upstream_key": UPSTREAM_KEY, "witnessed": list(WITNESSED)}
 
 

@@ -9,7 +9,7 @@ import boto3
 import cohere
 import httpx
 import ollama
-from asked import CITY, PIXEL, RESULT, TEST, TOOL, report, same, saw
+from asked import CITY, INPUTS, PIXEL, RESULT, TEST, TOOL, embedded, report, same, saw
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -22,6 +22,8 @@ PICTURE = PIXEL.partition(",")[2]
 SYSTEM, ASK, MODEL, CAP = "Be brief.", "What is the weather in Paris and in Rome?", "m", 64
 PLACES = {"call_a": "Paris", "call_b": "Rome"}
 DESCRIPTION = "The weather"
+# As many inputs as the recorder has vectors.
+TEXTS = INPUTS[:2]
 # What Ollama's SDK knows of JSON Schema.
 ARGUMENTS = {name: value for name, value in CITY.items() if name != "additionalProperties"}
 AWS_ACCESS, AWS_SECRET, AWS_REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1"
@@ -52,6 +54,17 @@ def ask_gateway(kind, native, stream=False):
         same(answer.status_code, 200, f"the gateway's answer at {kind}: {answer.text}")
         usage = answer.json()["usage"]
         saw(usage["input_uncached_tokens"], usage["output_text_tokens"])
+    return only_request()
+
+
+def embed_with_gateway(kind):
+    """What the gateway sends for a request of OpenAI's embeddings."""
+    answer = httpx.post(
+        f"{TEST['base_url']}/embeddings", json={"model": f"witness/{kind}/embed", "input": TEXTS},
+        headers={"authorization": f"Bearer {TEST['rich_key']}"}, timeout=20)
+    same(answer.status_code, 200, f"the gateway's embeddings of {kind}: {answer.text}")
+    same([each["embedding"] for each in answer.json()["data"]], [[0.5, -0.25], [0.25, 1.0]], f"embeddings of {kind}")
+    embedded(answer.json()["usage"]["prompt_tokens"])
     return only_request()
 
 
@@ -97,6 +110,10 @@ class Ollama:
         answer = client.chat(model=MODEL, stream=stream, **({"options": options} | given))
         if stream:
             list(answer)
+
+    def embed(self):
+        client = ollama.Client(host=RECORDER, headers={"authorization": f"Bearer {KEY}"})
+        return client.embed(model=MODEL, input=TEXTS, truncate=False).embeddings
 
     def normal(self, body):
         messages = [{name: value for name, value in message.items() if value != ""} for message in body["messages"]]
@@ -259,6 +276,11 @@ class Cohere:
         else:
             client.chat(model=MODEL, max_tokens=CAP, **given)
 
+    def embed(self):
+        client = cohere.ClientV2(api_key=KEY, base_url=RECORDER, max_retries=0)
+        return client.embed(
+            model=MODEL, texts=TEXTS, input_type="search_document", embedding_types=["float"], truncate="NONE").embeddings.float_
+
     def normal(self, body):
         return {name: value for name, value in body.items() if (name, value) != ("stream", False)}
 
@@ -272,6 +294,12 @@ def says_the_same(witness, case, native):
     compare(witness, case, theirs, ours)
 
 
+def embeds_the_same(witness):
+    same([list(vector) for vector in witness.embed()], [[0.5, -0.25], [0.25, 1.0]], f"what {witness.kind}'s SDK reads")
+    theirs, ours = only_request(), embed_with_gateway(witness.kind)
+    compare(witness, "embeddings", theirs, ours, normal=dict)
+
+
 def asks_for_the_same_stream(witness, native):
     try:
         witness.say("text", stream=True)
@@ -281,12 +309,13 @@ def asks_for_the_same_stream(witness, native):
     compare(witness, "a stream", theirs, ask_gateway(witness.kind, native, stream=True))
 
 
-def compare(witness, case, theirs, ours):
+def compare(witness, case, theirs, ours, normal=None):
+    normal = normal or witness.normal
     what = f"{case} at {witness.kind}"
     same(ours["path"], theirs["path"], f"path of {what}")
     same(ours["headers"]["content-type"], theirs["headers"]["content-type"], f"content type of {what}")
     same(witness.credentials(ours), witness.credentials(theirs), f"credentials of {what}")
-    same(witness.normal(body_of(ours)), witness.normal(body_of(theirs)), f"body of {what}")
+    same(normal(body_of(ours)), normal(body_of(theirs)), f"body of {what}")
 
 
 for witness in (Ollama(), Anthropic(), Gemini(), Bedrock(), Cohere()):
@@ -294,4 +323,6 @@ for witness in (Ollama(), Anthropic(), Gemini(), Bedrock(), Cohere()):
         for case, native in native_cases().items():
             says_the_same(witness, case, native)
         asks_for_the_same_stream(witness, native_cases()["text"])
+        if hasattr(witness, "embed"):
+            embeds_the_same(witness)
 report()
