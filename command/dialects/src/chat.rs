@@ -212,6 +212,8 @@ pub struct Tool {
     pub strict: Option<bool>,
     /// The prompt up to and with this tool is to be cached.
     pub cache_point: Option<CacheLifetime>,
+    /// The client gave examples of its arguments, or that it is not needed at once. They are not kept.
+    pub has_hints: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,10 +236,58 @@ pub enum ResponseFormat {
     },
 }
 
-/// How much the model may reason before it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reasoning {
+/// Whether and how hard the model may reason before it answers. Claude takes the two apart, because its effort is also
+/// that of its text; other dialects have one field for both, see [`Self::amount`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    /// `None`: as the model does by itself.
+    pub thinking: Option<Thinking>,
     /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; the provider decides which of them a model takes.
-    Effort(String),
+    pub effort: Option<String>,
+    /// What the client sees of the thoughts, in Anthropic's words.
+    pub display: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    Off,
+    /// The model decides.
+    Adaptive,
     BudgetTokens(u64),
+}
+
+/// How much to reason, in one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasoningAmount<'a> {
+    Effort(&'a str),
+    BudgetTokens(u64),
+}
+
+/// The effort that is no reasoning at all.
+pub const NO_EFFORT: &str = "none";
+
+impl Reasoning {
+    /// The effort of dialects in which nothing else says whether to think.
+    pub fn effort(effort: &str) -> Self {
+        let thinking = if effort == NO_EFFORT { Thinking::Off } else { Thinking::Adaptive };
+        Self { thinking: Some(thinking), effort: Some(effort.to_owned()), display: None }
+    }
+
+    pub const fn budget(tokens: u64) -> Self {
+        Self { thinking: Some(Thinking::BudgetTokens(tokens)), effort: None, display: None }
+    }
+
+    /// A budget says it best, then the effort. `None` if the model decides.
+    pub fn amount(&self) -> Option<ReasoningAmount<'_>> {
+        match self.thinking {
+            Some(Thinking::BudgetTokens(tokens)) => Some(ReasoningAmount::BudgetTokens(tokens)),
+            Some(Thinking::Off) => Some(ReasoningAmount::Effort(NO_EFFORT)),
+            Some(Thinking::Adaptive) | None => self.effort.as_deref().map(ReasoningAmount::Effort),
+        }
+    }
+
+    /// True if the client switched thinking off other than by its effort.
+    pub fn is_switched_off(&self) -> bool {
+        self.thinking == Some(Thinking::Off) && self.effort.as_deref() != Some(NO_EFFORT)
+    }
 }

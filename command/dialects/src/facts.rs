@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
 
-use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, Reasoning};
+use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, Reasoning, ReasoningAmount};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
@@ -41,9 +41,9 @@ impl Facts {
             streamed: chat.stream,
             include_usage: false,
             output_cap: Some(output_cap),
-            output_tokens_needed: match chat.reasoning {
-                Some(Reasoning::BudgetTokens(tokens)) => tokens,
-                Some(Reasoning::Effort(_)) | None => 0,
+            output_tokens_needed: match chat.reasoning.as_ref().and_then(Reasoning::amount) {
+                Some(ReasoningAmount::BudgetTokens(tokens)) => tokens,
+                Some(ReasoningAmount::Effort(_)) | None => 0,
             },
             choices: chat.choices,
             metadata: chat.metadata.clone(),

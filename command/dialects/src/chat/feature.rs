@@ -3,7 +3,9 @@
 
 use events::refusal::Refusal;
 
-use super::{Block, ChatRequest, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Tool, ToolCall, ToolChoice};
+use super::{
+    Block, ChatRequest, ImageSource, ReasoningAmount, ReasoningBlock, ResponseFormat, Tool, ToolCall, ToolChoice,
+};
 
 macro_rules! features {
     ($($feature:ident = $name:literal, $description:literal,)+) => {
@@ -43,6 +45,9 @@ features! {
     JsonSchema = "json_schema", "output by a JSON Schema",
     ReasoningEffort = "reasoning_effort", "a reasoning effort",
     ReasoningBudget = "reasoning_budget", "a thinking budget",
+    ReasoningOff = "reasoning_off", "thinking that is switched off",
+    ReasoningDisplay = "reasoning_display", "how thoughts are shown",
+    ToolHints = "tool_hints", "examples and deferred loading of tools",
     EarlierReasoning = "earlier_reasoning", "earlier reasoning as text, sent back",
     SignedReasoning = "signed_reasoning", "earlier reasoning with a signature or encrypted, sent back",
     SignedCall = "signed_call", "an earlier tool call with a signature, sent back",
@@ -119,8 +124,15 @@ impl ChatRequest {
         note(Feature::JsonObject, matches!(self.response_format, Some(ResponseFormat::JsonObject)));
         note(Feature::JsonSchema, matches!(self.response_format, Some(ResponseFormat::JsonSchema { .. })));
         note(Feature::CachePoint, self.tools.iter().any(|tool| tool.cache_point.is_some()));
-        note(Feature::ReasoningEffort, matches!(self.reasoning, Some(Reasoning::Effort(_))));
-        note(Feature::ReasoningBudget, matches!(self.reasoning, Some(Reasoning::BudgetTokens(_))));
+        if let Some(reasoning) = &self.reasoning {
+            let amount = reasoning.amount();
+            note(Feature::ReasoningOff, reasoning.is_switched_off());
+            note(Feature::ReasoningDisplay, reasoning.display.is_some());
+            note(Feature::ReasoningBudget, matches!(amount, Some(ReasoningAmount::BudgetTokens(_))));
+            let is_effort = matches!(amount, Some(ReasoningAmount::Effort(_)));
+            note(Feature::ReasoningEffort, is_effort && !reasoning.is_switched_off());
+        }
+        note(Feature::ToolHints, self.tools.iter().any(|tool| tool.has_hints));
         note(Feature::User, self.user.is_some());
         for block in self.messages.iter().flat_map(|message| &message.content) {
             used.add_block(block);

@@ -174,13 +174,19 @@ pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
         parameters: schema(fields, "parameters")?,
         strict: fields.boolean("strict")?,
         cache_point: None,
+        has_hints: false,
     })
 }
 
 /// A reasoning effort: one of [`EFFORTS`].
 pub fn effort_of(text: &str, path: &Path<'_>) -> Result<Reasoning, Refusal> {
+    effort(text, path).map(|effort| Reasoning::effort(&effort))
+}
+
+/// The same for a dialect that says apart whether to think.
+pub fn effort(text: &str, path: &Path<'_>) -> Result<String, Refusal> {
     match EFFORTS.contains(&text) {
-        true => Ok(Reasoning::Effort(text.to_owned())),
+        true => Ok(text.to_owned()),
         false => Err(path.refuse(format!("must be one of {}", EFFORTS.join(", ")))),
     }
 }

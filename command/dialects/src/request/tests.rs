@@ -4,6 +4,7 @@ mod calls;
 mod caps;
 mod prices;
 mod servers;
+mod thinking;
 
 use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;

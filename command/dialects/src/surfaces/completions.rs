@@ -46,6 +46,9 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
+        | Feature::ReasoningOff
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
         | Feature::EarlierReasoning
         | Feature::SignedReasoning
         | Feature::SignedCall

@@ -58,6 +58,9 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         | Feature::LogitBias
         | Feature::Choices
         | Feature::ReasoningBudget
+        | Feature::ReasoningOff
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
         | Feature::ToolError
         | Feature::CachePoint => return None,
     })

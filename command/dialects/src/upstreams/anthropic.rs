@@ -18,7 +18,7 @@ use crate::framing::Framing;
 use crate::shared_dialect::SharedDialect;
 
 pub use answer::read_choices;
-pub use outbound::hosted_body;
+pub use outbound::{ClaudeThinking, effort, hosted_body, thinking};
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
@@ -56,6 +56,8 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
+        | Feature::ReasoningOff
+        | Feature::ReasoningDisplay
         | Feature::SignedReasoning
         | Feature::Document
         | Feature::CachePoint
@@ -65,7 +67,9 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolError
         | Feature::User => Treatment::Translated,
         // A seed promises nothing, and Anthropic takes back signed reasoning only.
-        Feature::Seed | Feature::EarlierReasoning | Feature::SignedCall | Feature::ImageDetail => Treatment::Ignored,
+        Feature::ToolHints | Feature::Seed | Feature::EarlierReasoning | Feature::SignedCall | Feature::ImageDetail => {
+            Treatment::Ignored
+        }
         Feature::FrequencyPenalty
         | Feature::PresencePenalty
         | Feature::LogitBias

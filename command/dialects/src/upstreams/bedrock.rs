@@ -62,6 +62,8 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
+        | Feature::ReasoningOff
+        | Feature::ReasoningDisplay
         | Feature::SignedReasoning
         | Feature::Document
         | Feature::CachePoint
@@ -69,9 +71,12 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolImage
         | Feature::ToolError => Treatment::Translated,
         // A seed promises nothing, and models take back signed reasoning only.
-        Feature::Seed | Feature::EarlierReasoning | Feature::SignedCall | Feature::ImageDetail | Feature::User => {
-            Treatment::Ignored
-        }
+        Feature::ToolHints
+        | Feature::Seed
+        | Feature::EarlierReasoning
+        | Feature::SignedCall
+        | Feature::ImageDetail
+        | Feature::User => Treatment::Ignored,
         Feature::FrequencyPenalty
         | Feature::PresencePenalty
         | Feature::LogitBias

@@ -51,15 +51,20 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonObject
         | Feature::JsonSchema
         | Feature::ReasoningEffort
+        | Feature::ReasoningOff
         | Feature::ReasoningBudget
         | Feature::EarlierReasoning
         | Feature::ImageUrl
         | Feature::InlineImage
         | Feature::ImageDetail => Treatment::Translated,
         // Reasoning and calls of another dialect; and the text of a tool's result says that it failed.
-        Feature::SignedReasoning | Feature::SignedCall | Feature::CachePoint | Feature::ToolError | Feature::User => {
-            Treatment::Ignored
-        }
+        Feature::ReasoningDisplay
+        | Feature::ToolHints
+        | Feature::SignedReasoning
+        | Feature::SignedCall
+        | Feature::CachePoint
+        | Feature::ToolError
+        | Feature::User => Treatment::Ignored,
         // Cohere gives probabilities for pieces of text of several tokens, without the text of each.
         Feature::Logprobs | Feature::LogitBias | Feature::Choices | Feature::Document | Feature::ToolImage => {
             Treatment::Refused

@@ -63,6 +63,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonObject
         | Feature::JsonSchema
         | Feature::ReasoningEffort
+        | Feature::ReasoningOff
         | Feature::ReasoningBudget
         | Feature::SignedReasoning
         | Feature::SignedCall
@@ -74,6 +75,8 @@ const fn treatment(feature: Feature) -> Treatment {
         // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
         // without a signature are summaries, which Google asks nobody to send back.
         Feature::StrictTools
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
         | Feature::EarlierReasoning
         | Feature::CachePoint
         | Feature::ImageDetail

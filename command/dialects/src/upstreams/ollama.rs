@@ -45,10 +45,13 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonSchema
         | Feature::OneToolCall
         | Feature::ReasoningEffort
+        | Feature::ReasoningOff
         | Feature::EarlierReasoning
         | Feature::InlineImage => Treatment::Translated,
         // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
         Feature::StrictTools
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
         | Feature::SignedReasoning
         | Feature::SignedCall
         | Feature::CachePoint

@@ -61,8 +61,14 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolImage
         | Feature::Document
         | Feature::User => Treatment::Translated,
-        // Reasoning of another dialect; and the text of a tool's result says that it failed.
-        Feature::SignedReasoning | Feature::CachePoint | Feature::ToolError => Treatment::Ignored,
+        // Reasoning of another dialect; and the text of a tool's result says that it failed. Many servers refuse to be
+        // told that a model must not think.
+        Feature::ReasoningOff
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
+        | Feature::SignedReasoning
+        | Feature::CachePoint
+        | Feature::ToolError => Treatment::Ignored,
         Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
     }
 }

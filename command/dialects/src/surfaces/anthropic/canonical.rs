@@ -1,8 +1,8 @@
 //! Translates a client's Anthropic body into the hub's request, for a target of another dialect.
 //!
-//! Refused, because the response would differ without them: tools that Anthropic defines, citations, top-level fields
-//! that the hub does not know, unless they are empty. Search results become text. Dropped on purpose: [`HARMLESS`], the
-//! effort beside a thinking budget, and members of blocks that only Anthropic's own tools have.
+//! Refused, because the response would differ without them: tools that Anthropic defines or that only code may call,
+//! citations, top-level fields that the hub does not know, unless they are empty. Search results become text. Dropped on
+//! purpose: [`HARMLESS`], and members of tools and blocks that only Anthropic's own tools have.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::content::is_cited;
 use crate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX, TOOLS_MAX};
 use crate::chat::{
     Block, CacheLifetime, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning,
-    ReasoningBlock, ResponseFormat, Role, Sampling, Tool, ToolCall, ToolChoice, ToolResult,
+    ReasoningBlock, ResponseFormat, Role, Sampling, Thinking, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::{self, Fields, Path, is_empty};
 use crate::json::{self, Kind, Member};
@@ -214,13 +214,31 @@ fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
     if fields.string("type")?.is_some_and(|kind| kind != "custom") {
         return Err(path.field("type").refuse(NO_COUNTERPART));
     }
+    refuse_indirect(&mut fields)?;
+    // The answer is a good one if a tool comes without examples, and at once.
+    let has_hints = ["input_examples", "defer_loading"]
+        .into_iter()
+        .any(|name| fields.raw(name).is_some_and(|value| value != "false" && !is_empty(value)));
     Ok(Tool {
         name: fields.required_string("name")?.into_owned(),
         description: fields.string("description")?.map(Into::into),
         parameters: read::schema(&mut fields, "input_schema")?,
         strict: fields.boolean("strict")?,
         cache_point: cache_lifetime(&mut fields)?,
+        has_hints,
     })
+}
+
+/// `allowed_callers`: refused if the model itself may not call the tool.
+fn refuse_indirect(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+    let path = fields.path().field("allowed_callers");
+    let Some(value) = fields.raw("allowed_callers") else { return Ok(()) };
+    let mut is_direct = is_empty(value);
+    fields::elements(value, &path, |caller, path| {
+        is_direct |= fields::string(caller, path)? == "direct";
+        Ok(())
+    })?;
+    if is_direct { Ok(()) } else { Err(path.refuse(NO_COUNTERPART)) }
 }
 
 /// The choice, and whether several calls are allowed.
@@ -240,12 +258,12 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<(Option<ToolChoice>, Optio
 }
 
 /// The output format, which was a field of its own before, and the effort.
-fn output_config(fields: &mut Fields<'_, '_>) -> Result<(Option<ResponseFormat>, Option<Reasoning>), Refusal> {
+fn output_config(fields: &mut Fields<'_, '_>) -> Result<(Option<ResponseFormat>, Option<String>), Refusal> {
     let old = fields.raw("output_format").map(|value| format(value, &Path::Root.field("output_format"))).transpose()?;
     let path = Path::Root.field("output_config");
     let Some(value) = fields.raw("output_config") else { return Ok((old, None)) };
     let mut config = Fields::read(value, &path)?;
-    let effort = config.string("effort")?.map(|text| read::effort_of(&text, &path.field("effort"))).transpose()?;
+    let effort = config.string("effort")?.map(|text| read::effort(&text, &path.field("effort"))).transpose()?;
     let given = config.raw("format").map(|value| format(value, &path.field("format"))).transpose()?;
     match config.unread().find(|member| !is_empty(member.value)) {
         Some(lost) => Err(path.field(lost.name()).refuse(NO_COUNTERPART)),
@@ -262,22 +280,25 @@ fn format(value: &str, path: &Path<'_>) -> Result<ResponseFormat, Refusal> {
     Ok(ResponseFormat::JsonSchema { name: None, schema, strict: Some(true) })
 }
 
-/// How much to think. A budget says it best, then the effort. Without either, adaptive thinking leaves it to the model,
-/// and the absence of thinking is what every model takes for granted.
-fn reasoning(fields: &mut Fields<'_, '_>, effort: Option<Reasoning>) -> Result<Option<Reasoning>, Refusal> {
+/// Whether and how hard to think. Without `thinking` some of the models think, and others do not.
+fn reasoning(fields: &mut Fields<'_, '_>, effort: Option<String>) -> Result<Option<Reasoning>, Refusal> {
     let path = Path::Root.field("thinking");
-    let Some(value) = fields.raw("thinking") else { return Ok(effort) };
+    let Some(value) = fields.raw("thinking") else {
+        return Ok(effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }));
+    };
     let mut thinking = Fields::read(value, &path)?;
     let kind: Cow<'_, str> = thinking.required_string("type")?;
-    match &*kind {
+    let mode = match &*kind {
         "enabled" => {
             let budget = thinking.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
             let budget = budget.ok_or_else(|| path.field("budget_tokens").refuse("is required"))?;
-            Ok(Some(Reasoning::BudgetTokens(budget)))
+            Thinking::BudgetTokens(budget)
         }
-        "adaptive" | "disabled" => Ok(effort),
-        _ => Err(path.field("type").refuse("must be enabled, adaptive or disabled")),
-    }
+        "adaptive" => Thinking::Adaptive,
+        "disabled" => Thinking::Off,
+        _ => return Err(path.field("type").refuse("must be enabled, adaptive or disabled")),
+    };
+    Ok(Some(Reasoning { thinking: Some(mode), effort, display: thinking.string("display")?.map(Into::into) }))
 }
 
 fn user(fields: &mut Fields<'_, '_>) -> Result<Option<String>, Refusal> {

@@ -100,7 +100,7 @@ fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> 
     let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
     match (effort, budget) {
         (Some(text), None) => effort_of(&text, &path.field("effort")).map(Some),
-        (None, Some(tokens)) => Ok(Some(Reasoning::BudgetTokens(tokens))),
+        (None, Some(tokens)) => Ok(Some(Reasoning::budget(tokens))),
         _ => Err(path.refuse("must have either effort or budget_tokens")),
     }
 }

@@ -10,8 +10,8 @@ use events::refusal::Refusal;
 
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
 use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, Reasoning, ReasoningBlock, Role, Tool, ToolCall, ToolChoice,
-    ToolResult,
+    Block, ChatRequest, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Tool, ToolCall,
+    ToolChoice, ToolResult,
 };
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind, Member};
@@ -81,11 +81,11 @@ fn reasoning_object(value: &str, path: &Path<'_>) -> Result<Option<Reasoning>, R
     let is_on = enabled == Some(true) || matches!(kind.as_deref(), Some("enabled" | "adaptive"));
     fields.finish()?;
     match (effort, tokens) {
-        _ if is_off => Ok(Some(Reasoning::Effort("none".to_owned()))),
+        _ if is_off => Ok(Some(Reasoning::effort(NO_EFFORT))),
         (Some(effort), [None, None]) => Ok(Some(effort)),
-        (None, [Some(tokens), None] | [None, Some(tokens)]) => Ok(Some(Reasoning::BudgetTokens(tokens))),
+        (None, [Some(tokens), None] | [None, Some(tokens)]) => Ok(Some(Reasoning::budget(tokens))),
         // As OpenRouter documents it.
-        (None, [None, None]) if is_on => Ok(Some(Reasoning::Effort("medium".to_owned()))),
+        (None, [None, None]) if is_on => Ok(Some(Reasoning::effort("medium"))),
         (None, [None, None]) => Ok(None),
         _ => Err(path.refuse("must have one of effort, budget_tokens and max_tokens")),
     }

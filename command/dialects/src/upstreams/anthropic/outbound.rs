@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::schema;
 use crate::chat::{
     Block, CacheLifetime, ChatRequest, DocumentSource, ImageSource, Reasoning, ReasoningBlock, ResponseFormat, Role,
-    Tool, ToolCall, ToolChoice, ToolResult,
+    Thinking, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::Path;
 use crate::upstreams::call_id;
@@ -57,7 +57,7 @@ struct AnthropicBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<AnthropicToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<Thinking>,
+    thinking: Option<ClaudeThinking<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,11 +181,19 @@ struct AnthropicToolChoice<'a> {
     disable_parallel_tool_use: bool,
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Thinking {
-    Adaptive,
-    Enabled { budget_tokens: u64 },
+pub enum ClaudeThinking<'a> {
+    Disabled,
+    Adaptive {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'a str>,
+    },
+    Enabled {
+        budget_tokens: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'a str>,
+    },
 }
 
 #[derive(Serialize)]
@@ -363,30 +371,35 @@ fn tool_choice(chat: &ChatRequest) -> Option<AnthropicToolChoice<'_>> {
     Some(AnthropicToolChoice { r#type: kind, name, disable_parallel_tool_use: one_at_a_time && kind != "none" })
 }
 
-fn thinking(chat: &ChatRequest, max_tokens: u64) -> Result<Option<Thinking>, Refusal> {
+/// `thinking` for Claude, wherever it runs. Models of the fifth generation think unless they are told not to. Errors: a budget
+/// that Claude would refuse.
+pub fn thinking(chat: &ChatRequest, max_tokens: u64) -> Result<Option<ClaudeThinking<'_>>, Refusal> {
+    let Some(Reasoning { thinking: Some(thinking), display, .. }) = &chat.reasoning else { return Ok(None) };
     let forced = matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    match &chat.reasoning {
-        Some(Reasoning::BudgetTokens(tokens)) if !(THINKING_BUDGET_MIN..max_tokens).contains(tokens) => {
+    let display = display.as_deref();
+    match *thinking {
+        Thinking::BudgetTokens(tokens) if !(THINKING_BUDGET_MIN..max_tokens).contains(&tokens) => {
             let reason = format!("must be at least {THINKING_BUDGET_MIN} and less than the output cap, {max_tokens}");
             Err(Refusal::invalid("reasoning.budget_tokens", reason))
         }
-        None => Ok(None),
-        Some(Reasoning::Effort(effort)) if effort == "none" => Ok(None),
-        Some(_) if forced => Ok(None),
-        Some(Reasoning::Effort(_)) => Ok(Some(Thinking::Adaptive)),
-        Some(Reasoning::BudgetTokens(tokens)) => Ok(Some(Thinking::Enabled { budget_tokens: *tokens })),
+        Thinking::Off => Ok(Some(ClaudeThinking::Disabled)),
+        _ if forced => Ok(None),
+        Thinking::Adaptive => Ok(Some(ClaudeThinking::Adaptive { display })),
+        Thinking::BudgetTokens(budget_tokens) => Ok(Some(ClaudeThinking::Enabled { budget_tokens, display })),
+    }
+}
+
+/// The effort of Claude's thoughts and of its text; its lowest is `low`.
+pub fn effort(chat: &ChatRequest) -> Option<&str> {
+    match chat.reasoning.as_ref()?.effort.as_deref()? {
+        "none" => None,
+        "minimal" => Some("low"),
+        effort => Some(effort),
     }
 }
 
 fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal> {
-    let effort = match &chat.reasoning {
-        Some(Reasoning::Effort(effort)) => match effort.as_str() {
-            "none" => None,
-            "minimal" => Some("low"),
-            effort => Some(effort),
-        },
-        Some(Reasoning::BudgetTokens(_)) | None => None,
-    };
+    let effort = effort(chat);
     let format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
         Some(ResponseFormat::JsonSchema { schema, .. }) => {

@@ -4,10 +4,8 @@ use events::refusal::Refusal;
 use serde::Serialize;
 
 use crate::OutboundTarget;
-use crate::chat::{ChatRequest, Reasoning, ToolChoice};
-
-/// The smallest thinking budget that Claude takes.
-const THINKING_BUDGET_MIN: u64 = 1024;
+use crate::chat::{ChatRequest, Reasoning, ReasoningAmount, Thinking};
+use crate::upstreams::anthropic::{self, ClaudeThinking};
 
 /// The makers whose models differ. The maker is in the name of a model and of most inference profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +66,7 @@ pub struct ModelFields<'a> {
     top_k: Option<u64>,
     /// Claude's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<Thinking>,
+    thinking: Option<ClaudeThinking<'a>>,
     /// Claude's: beside `toolChoice`, which cannot say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<OneCall>,
@@ -82,13 +80,6 @@ pub struct ModelFields<'a> {
     /// Nova's.
     #[serde(rename = "reasoningConfig", skip_serializing_if = "Option::is_none")]
     reasoning_config: Option<NovaReasoning<'a>>,
-}
-
-#[derive(PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Thinking {
-    Adaptive,
-    Enabled { budget_tokens: u64 },
 }
 
 #[derive(PartialEq, Eq, Serialize)]
@@ -144,45 +135,52 @@ impl<'a> ModelFields<'a> {
         target: &OutboundTarget<'_>,
         family: Family,
     ) -> Result<(), Refusal> {
-        match (&chat.reasoning, family) {
-            (None, _) => {}
-            (Some(Reasoning::BudgetTokens(_)), family) if !family.is_maybe_claude() => {
+        let Some(reasoning) = &chat.reasoning else { return Ok(()) };
+        if family == Family::Claude || family == Family::Unknown && is_in_words_of_claude(reasoning) {
+            self.thinking = anthropic::thinking(chat, target.output_cap.tokens)?;
+            return Ok(());
+        }
+        match (reasoning.amount(), family) {
+            (Some(ReasoningAmount::BudgetTokens(_)), _) => {
                 let reason = "only Claude has a budget for thinking among the models of Bedrock; give an effort";
                 return Err(Refusal::invalid("reasoning.budget_tokens", reason));
             }
-            (Some(Reasoning::BudgetTokens(tokens)), _) => {
-                let most = target.output_cap.tokens;
-                if !(THINKING_BUDGET_MIN..most).contains(tokens) {
-                    let reason = format!("must be at least {THINKING_BUDGET_MIN} and less than the output cap, {most}");
-                    return Err(Refusal::invalid("reasoning.budget_tokens", reason));
-                }
-                // Claude does not think if a tool is forced.
-                self.thinking = Some(Thinking::Enabled { budget_tokens: *tokens }).filter(|_| !forces_a_tool(chat));
+            (None | Some(ReasoningAmount::Effort("none")), _) => {}
+            (Some(ReasoningAmount::Effort(effort)), Family::OpenWeights) => {
+                self.reasoning_effort = Some(low_to_high(effort));
             }
-            (Some(Reasoning::Effort(effort)), _) if effort == "none" => {}
-            (Some(Reasoning::Effort(effort)), Family::OpenWeights) => self.reasoning_effort = Some(low_to_high(effort)),
-            (Some(Reasoning::Effort(effort)), Family::Gpt) => self.reasoning = Some(GptReasoning { effort }),
-            (Some(Reasoning::Effort(effort)), Family::Nova) => {
+            (Some(ReasoningAmount::Effort(effort)), Family::Gpt) => self.reasoning = Some(GptReasoning { effort }),
+            (Some(ReasoningAmount::Effort(effort)), Family::Nova) => {
                 let max_reasoning_effort = low_to_high(effort);
                 self.reasoning_config = Some(NovaReasoning { r#type: "enabled", max_reasoning_effort });
             }
-            (Some(Reasoning::Effort(_)), Family::Claude) => {
-                self.thinking = Some(Thinking::Adaptive).filter(|_| !forces_a_tool(chat));
-            }
             // `outputConfig.effort` alone.
-            (Some(Reasoning::Effort(_)), Family::Unknown | Family::Other) => {}
+            (Some(ReasoningAmount::Effort(_)), Family::Claude | Family::Unknown | Family::Other) => {}
         }
         Ok(())
     }
 }
 
+/// True for what only Claude has: thinking apart from an effort.
+fn is_in_words_of_claude(reasoning: &Reasoning) -> bool {
+    match reasoning.thinking {
+        Some(Thinking::BudgetTokens(_)) => true,
+        Some(Thinking::Adaptive) => reasoning.effort.is_none(),
+        Some(Thinking::Off) => reasoning.is_switched_off(),
+        None => false,
+    }
+}
+
 /// `outputConfig.effort`, for models that have no field of their own.
 pub fn effort(chat: &ChatRequest, family: Family) -> Option<&str> {
-    let Some(Reasoning::Effort(effort)) = &chat.reasoning else { return None };
-    match (effort.as_str(), family) {
-        ("none", _) | (_, Family::Nova | Family::OpenWeights | Family::Gpt) => None,
-        ("minimal", _) => Some("low"),
-        (effort, _) => Some(effort),
+    match family {
+        Family::Nova | Family::OpenWeights | Family::Gpt => None,
+        Family::Claude | Family::Unknown => anthropic::effort(chat),
+        Family::Other => match chat.reasoning.as_ref()?.amount()? {
+            ReasoningAmount::Effort("none") | ReasoningAmount::BudgetTokens(_) => None,
+            ReasoningAmount::Effort("minimal") => Some("low"),
+            ReasoningAmount::Effort(effort) => Some(effort),
+        },
     }
 }
 
@@ -193,10 +191,6 @@ fn low_to_high(effort: &str) -> &'static str {
         "medium" => "medium",
         _ => "high",
     }
-}
-
-const fn forces_a_tool(chat: &ChatRequest) -> bool {
-    matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
 }
 
 const fn one_call(chat: &ChatRequest) -> OneCall {

@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
+    Block, ChatRequest, Image, ImageSource, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool,
+    ToolChoice,
 };
 use crate::fields::Path;
 use crate::upstreams::lines::in_lines;
@@ -192,10 +193,10 @@ fn format(chat: &ChatRequest) -> Option<Format<'_>> {
 }
 
 fn thinking(chat: &ChatRequest) -> Option<Thinking> {
-    Some(match chat.reasoning.as_ref()? {
-        Reasoning::Effort(effort) if effort == "none" => Thinking { r#type: "disabled", token_budget: None },
-        Reasoning::Effort(_) => Thinking { r#type: "enabled", token_budget: None },
-        Reasoning::BudgetTokens(tokens) => Thinking { r#type: "enabled", token_budget: Some(*tokens) },
+    Some(match chat.reasoning.as_ref()?.amount()? {
+        ReasoningAmount::Effort("none") => Thinking { r#type: "disabled", token_budget: None },
+        ReasoningAmount::Effort(_) => Thinking { r#type: "enabled", token_budget: None },
+        ReasoningAmount::BudgetTokens(tokens) => Thinking { r#type: "enabled", token_budget: Some(tokens) },
     })
 }
 

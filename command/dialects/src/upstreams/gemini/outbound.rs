@@ -19,7 +19,7 @@ use contents::{Content, Part};
 use thinking::ThinkingConfig;
 
 use super::model::is_third_generation;
-use crate::chat::{Block, ChatRequest, ResponseFormat, Role, Tool, ToolChoice};
+use crate::chat::{Block, ChatRequest, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 use crate::fields::Path;
 use crate::{OutboundTarget, json};
 
@@ -179,6 +179,10 @@ fn generation_config<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> 
         response_json_schema,
         response_logprobs: chat.logprobs.map(|_| true),
         logprobs: chat.logprobs.and_then(|logprobs| logprobs.top).filter(|top| *top > 0),
-        thinking_config: chat.reasoning.as_ref().map(|reasoning| ThinkingConfig::of(reasoning, target.model)),
+        thinking_config: chat
+            .reasoning
+            .as_ref()
+            .and_then(Reasoning::amount)
+            .map(|amount| ThinkingConfig::of(amount, target.model)),
     })
 }

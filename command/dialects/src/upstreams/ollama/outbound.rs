@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::chat::{
-    Block, ChatRequest, ImageSource, Message, Reasoning, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
+    Block, ChatRequest, ImageSource, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
 };
 use crate::fields::Path;
 use crate::upstreams::calls::Calls;
@@ -152,14 +152,14 @@ fn format(chat: &ChatRequest) -> Option<Format<'_>> {
 
 /// Ollama knows three levels; models without levels take any of them for true.
 fn think(chat: &ChatRequest) -> Option<Think> {
-    match chat.reasoning.as_ref()? {
-        Reasoning::Effort(effort) => Some(match effort.as_str() {
+    match chat.reasoning.as_ref()?.amount()? {
+        ReasoningAmount::Effort(effort) => Some(match effort {
             "none" => Think::Switch(false),
             "minimal" | "low" => Think::Level("low"),
             "medium" => Think::Level("medium"),
             _ => Think::Level("high"),
         }),
-        Reasoning::BudgetTokens(_) => None,
+        ReasoningAmount::BudgetTokens(_) => None,
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use conversation::OutboundMessage;
 
 use super::server::{self, Fate};
-use crate::chat::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
+use crate::chat::{ChatRequest, ReasoningAmount, ResponseFormat, Tool, ToolChoice};
 use crate::{OutboundTarget, json};
 
 #[derive(Serialize)]
@@ -174,7 +174,7 @@ fn sent_fields(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Vec<&'
         ("frequency_penalty", sampling.frequency_penalty.is_some(), "given"),
         ("presence_penalty", sampling.presence_penalty.is_some(), "given"),
         ("parallel_tool_calls", chat.parallel_tool_calls.is_some(), "given"),
-        ("reasoning_effort", chat.reasoning.is_some(), "given"),
+        ("reasoning_effort", effort(chat).is_some(), "given"),
         ("response_format", chat.response_format.is_some(), "given"),
     ];
     let mut sent = Vec::with_capacity(fields.len());
@@ -215,8 +215,9 @@ fn format(format: &ResponseFormat) -> OpenAiFormat<'_> {
 }
 
 fn effort(chat: &ChatRequest) -> Option<&str> {
-    match &chat.reasoning {
-        Some(Reasoning::Effort(effort)) => Some(effort),
-        Some(Reasoning::BudgetTokens(_)) | None => None,
+    let reasoning = chat.reasoning.as_ref().filter(|reasoning| !reasoning.is_switched_off())?;
+    match reasoning.amount()? {
+        ReasoningAmount::Effort(effort) => Some(effort),
+        ReasoningAmount::BudgetTokens(_) => None,
     }
 }

@@ -43,7 +43,7 @@ fn a_full_request_is_read() {
     .unwrap();
     assert_eq!(request.sampling.temperature.as_ref().unwrap().get(), "0.70");
     assert_eq!(request.tool_choice, Some(ToolChoice::Named("look".into())));
-    assert_eq!(request.reasoning, Some(Reasoning::BudgetTokens(2048)));
+    assert_eq!(request.reasoning, Some(Reasoning::budget(2048)));
     assert!(matches!(&request.messages[1].content[1],
         Block::Image(image) if matches!(&image.source, ImageSource::Inline { base64, .. } if base64 == "AAAA")));
     let Block::ToolResult(json) = &request.messages[3].content[0] else { panic!("a tool result") };

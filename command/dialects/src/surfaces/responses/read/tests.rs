@@ -105,7 +105,7 @@ fn settings_are_read_in_their_own_form() {
     assert_eq!(chat.tool_choice, Some(ToolChoice::Named("f".to_owned())));
     assert_eq!((chat.parallel_tool_calls, chat.tools[0].strict), (Some(false), Some(true)));
     assert!(matches!(&chat.response_format, Some(ResponseFormat::JsonSchema { strict: Some(true), .. })));
-    assert_eq!(chat.reasoning, Some(Reasoning::Effort("high".to_owned())));
+    assert_eq!(chat.reasoning, Some(Reasoning::effort("high")));
     assert_eq!(chat.user.as_deref(), Some("u"));
 }
 

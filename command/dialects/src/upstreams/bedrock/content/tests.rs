@@ -50,7 +50,7 @@ fn result(id: &str, content: Vec<Block>, is_error: bool) -> Block {
 }
 
 fn tool(name: &str) -> Tool {
-    Tool { name: name.into(), description: None, parameters: None, strict: None, cache_point: None }
+    Tool { name: name.into(), description: None, parameters: None, strict: None, cache_point: None, has_hints: false }
 }
 
 fn image(media_type: &str) -> Block {
@@ -212,12 +212,13 @@ fn what_bedrock_does_not_take_is_refused_with_its_place() {
 
 #[test]
 fn each_model_is_asked_to_think_in_its_own_words() {
-    let effort = |effort: &str| Some(Reasoning::Effort(effort.to_owned()));
-    let budget = |tokens| Some(Reasoning::BudgetTokens(tokens));
+    let effort = |effort: &str| Some(Reasoning::effort(effort));
+    let budget = |tokens| Some(Reasoning::budget(tokens));
     for (model, reasoning, fields, output) in [
         (CLAUDE, effort("minimal"), json!({"thinking": {"type": "adaptive"}}), json!({"effort": "low"})),
         (CLAUDE, effort("xhigh"), json!({"thinking": {"type": "adaptive"}}), json!({"effort": "xhigh"})),
-        (CLAUDE, effort("none"), Value::Null, Value::Null),
+        (CLAUDE, effort("none"), json!({"thinking": {"type": "disabled"}}), Value::Null),
+        (OPAQUE, effort("none"), Value::Null, Value::Null),
         (CLAUDE, budget(2048), json!({"thinking": {"type": "enabled", "budget_tokens": 2048}}), Value::Null),
         (OPAQUE, effort("high"), Value::Null, json!({"effort": "high"})),
         (OPAQUE, budget(1024), json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}), Value::Null),

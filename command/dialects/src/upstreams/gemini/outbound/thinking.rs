@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::chat::Reasoning;
+use crate::chat::ReasoningAmount;
 use crate::upstreams::gemini::model::is_third_generation;
 
 /// The least that a model thinks which cannot stop thinking (`gemini-2.5-pro`), in tokens.
@@ -24,14 +24,14 @@ pub struct ThinkingConfig {
 
 impl ThinkingConfig {
     /// A level or budget that the model takes, the nearest if it does not take the one that was asked for.
-    pub fn of(reasoning: &Reasoning, model: &str) -> Self {
-        let (thinking_level, thinking_budget, include_thoughts) = match reasoning {
+    pub fn of(amount: ReasoningAmount<'_>, model: &str) -> Self {
+        let (thinking_level, thinking_budget, include_thoughts) = match amount {
             // Gemini 3 still takes budgets, for clients of older models.
-            Reasoning::BudgetTokens(tokens) => (None, Some(*tokens), *tokens > 0),
-            Reasoning::Effort(effort) if is_third_generation(model) => {
+            ReasoningAmount::BudgetTokens(tokens) => (None, Some(tokens), tokens > 0),
+            ReasoningAmount::Effort(effort) if is_third_generation(model) => {
                 (Some(level(effort, model)), None, effort != "none")
             }
-            Reasoning::Effort(effort) => (None, Some(budget(effort, model)), effort != "none"),
+            ReasoningAmount::Effort(effort) => (None, Some(budget(effort, model)), effort != "none"),
         };
         Self { thinking_level, thinking_budget, include_thoughts }
     }
@@ -79,7 +79,7 @@ mod tests {
             ("gemini-2.5-pro", "xhigh", None, Some(24_576)),
             ("something-else", "medium", None, Some(8_192)),
         ] {
-            let config = ThinkingConfig::of(&Reasoning::Effort(effort.to_owned()), model);
+            let config = ThinkingConfig::of(ReasoningAmount::Effort(effort), model);
             let include_thoughts = effort != "none";
             let wanted = ThinkingConfig { thinking_level: level, thinking_budget: budget, include_thoughts };
             assert_eq!(config, wanted, "{effort} of {model}");
