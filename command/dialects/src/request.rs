@@ -205,8 +205,7 @@ impl UpstreamBodies<'_> {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
                 openai::edited_body(body, places, facts, target).map(WrittenBody::complete)
             }
-            // Thoughts of other dialects are left out by a translation.
-            (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) if !places.has_foreign_thoughts => {
+            (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
                 Ok(WrittenBody::complete(anthropic::edited_body(body, places, target)))
             }
             (_, request) => {

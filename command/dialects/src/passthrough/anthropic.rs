@@ -3,6 +3,7 @@
 mod answer;
 mod edit;
 mod stream;
+mod thoughts;
 
 pub use answer::AnthropicAnswer;
 pub use edit::{edited_body, edited_count};

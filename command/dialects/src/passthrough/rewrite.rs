@@ -60,11 +60,16 @@ pub fn rewritten(text: &str, plan: &[PlannedEdit], model: &[u8]) -> Vec<u8> {
 
 /// Removes the members for which this holds; at least one member of the object must stay.
 pub fn removals(members: &[Member<'_>], is_removed: impl Fn(&Member<'_>) -> bool) -> Vec<Edit> {
-    let planned = |member: &Member<'_>| {
-        let change = if is_removed(member) { Change::Remove } else { Change::Keep };
-        PlannedEdit { change, span: member.span.clone(), value_span: member.value_span.clone() }
+    cuts(members.iter().map(|member| (member.span.clone(), is_removed(member))))
+}
+
+/// Removes those of the members or elements at these positions that are marked.
+pub fn cuts(parts: impl Iterator<Item = (Range<usize>, bool)>) -> Vec<Edit> {
+    let planned = |(span, is_removed): (Range<usize>, bool)| {
+        let change = if is_removed { Change::Remove } else { Change::Keep };
+        PlannedEdit { change, value_span: span.clone(), span }
     };
-    let plan: Vec<_> = members.iter().map(planned).collect();
+    let plan: Vec<_> = parts.map(planned).collect();
     let (mut edits, mut has_kept) = (Vec::new(), false);
     for (at, member) in plan.iter().enumerate() {
         match member.change {

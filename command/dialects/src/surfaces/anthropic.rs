@@ -25,6 +25,7 @@ use crate::json;
 use crate::shared_dialect::SharedDialect;
 
 pub use client::{BodyPositions as Request, SystemPosition};
+pub use content::ForeignThoughts;
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
 pub use stream::{MessageWriter as Writer, put_end};

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::OutboundTarget;
+use super::thoughts::foreign_thoughts;
 use crate::json::{self, Edit};
 use crate::surfaces::anthropic::{CountRequest, Request, SystemPosition};
+use crate::{OutboundTarget, Server};
 
-/// The edited body: sets the model and the cap, and puts the system prefix first.
+/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts of others.
 pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Bytes {
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
     let mut edits = vec![
@@ -16,14 +17,21 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
     if let Some(prefix) = target.system_prefix {
         edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
     }
+    edits.extend(foreign_thoughts(text, positions.foreign_thoughts, target.server));
     json::splice(text, &mut edits).into()
 }
 
-/// The edited body of a request to count tokens: the model, and the system prefix, which counts too.
-pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Bytes {
+/// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts of others.
+pub fn edited_count(
+    body: &Bytes,
+    request: &CountRequest,
+    (model, server): (&str, Option<Server>),
+    prefix: Option<&str>,
+) -> Bytes {
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
     let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(model) }];
     edits.extend(prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
+    edits.extend(foreign_thoughts(text, request.foreign_thoughts, server));
     json::splice(text, &mut edits).into()
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use events::refusal::Refusal;
 
 use super::canonical::canonical;
-use super::content::Totals;
+use super::content::{ForeignThoughts, Totals};
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CLIENT_TOOL_TOKENS_MAX, TOOLS};
 use crate::chat::ChatRequest;
@@ -27,8 +27,7 @@ pub struct BodyPositions {
     pub system: SystemPosition,
     /// End of the last member, where another may be added.
     pub members_end: usize,
-    /// See [`Totals::has_foreign_thoughts`].
-    pub has_foreign_thoughts: bool,
+    pub foreign_thoughts: ForeignThoughts,
 }
 
 /// The position of the system prompt.
@@ -76,7 +75,7 @@ impl SurfaceRequest for BodyPositions {
         for member in &members {
             totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         }
-        let has_foreign_thoughts = totals.has_foreign_thoughts;
+        let foreign_thoughts = totals.foreign_thoughts;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
@@ -96,7 +95,7 @@ impl SurfaceRequest for BodyPositions {
             cap: cap.value_span.clone(),
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
-            has_foreign_thoughts,
+            foreign_thoughts,
         };
         Ok((facts, positions))
     }

@@ -1,0 +1,52 @@
+//! Cuts thoughts out of a client's body that the server would refuse because it did not sign them. Everything else stays as
+//! it is.
+
+use std::ops::Range;
+
+use crate::Server;
+use crate::json::{self, Edit, Kind};
+use crate::passthrough::rewrite::cuts;
+use crate::surfaces::anthropic::ForeignThoughts;
+
+/// The cuts for a server. `server` is `None` for Anthropic's own, which refuses a thought without a signature; others may
+/// have given it without one.
+pub fn foreign_thoughts(text: &str, foreign: ForeignThoughts, server: Option<Server>) -> Vec<Edit> {
+    let foreign = ForeignThoughts { unsigned: foreign.unsigned && server.is_none(), ..foreign };
+    if foreign == ForeignThoughts::default() {
+        return Vec::new();
+    }
+    let mut edits = Vec::new();
+    let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
+        let content = json::field(message, "content").unwrap_or_default();
+        let is_cut = |block| foreign.has(json::find(block, ["type", "signature"]));
+        let blocks: Vec<_> = elements(content).map(|block| (span(text, block), is_cut(block))).collect();
+        // A message without content is refused too.
+        let is_empty = !blocks.is_empty() && blocks.iter().all(|(_, is_cut)| *is_cut);
+        if !is_empty && blocks.iter().any(|(_, is_cut)| *is_cut) {
+            edits.extend(cuts(blocks.into_iter()));
+        }
+        (span(text, message), is_empty)
+    });
+    let messages = cuts(messages);
+    edits.extend(messages);
+    edits
+}
+
+impl ForeignThoughts {
+    /// True for a block that is to be cut, by its type and its signature.
+    fn has(self, [kind, signature]: [Option<&str>; 2]) -> bool {
+        kind.and_then(json::string).as_deref() == Some("thinking")
+            && Self::of(&signature.and_then(json::string).unwrap_or_default()).is_in(self)
+    }
+}
+
+fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let is_one = json::kind(array) == Kind::Array;
+    is_one.then(|| json::elements(array).map_while(Result::ok)).into_iter().flatten()
+}
+
+/// The position of a slice of the text.
+fn span(text: &str, slice: &str) -> Range<usize> {
+    let start = slice.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    start..start + slice.len()
+}
