@@ -1,6 +1,7 @@
 //! The dialect-independent chat: every translation between a surface and an upstream goes through it.
 
 pub mod answer;
+pub mod call_ids;
 pub mod feature;
 pub mod read;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
+pub use call_ids::CallIds;
 pub use feature::{Feature, FeatureSet, Treatment};
 
 /// A chat request, independent of any dialect.

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::chat::ANSWER_BLOCKS_MAX;
-use super::delta::Delta;
+use super::chat::{ANSWER_BLOCKS_MAX, CallIds};
+use super::delta::{Delta, DeltaKind};
 use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
 use super::kept_calls::{FirstCalls, KeptCalls};
 use super::passthrough::anthropic::AnthropicStream;
@@ -48,6 +48,7 @@ enum Conversion {
     Translated {
         from: AnyStreamReader,
         to: AnyStreamWriter,
+        ids: CallIds,
         /// If the client gets the first call alone.
         first_calls: Option<FirstCalls>,
     },
@@ -70,7 +71,8 @@ impl Relay {
                 let echo = &request.echo();
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage, echo };
                 let to = AnyStreamWriter::new(request.surface(), &head);
-                Conversion::Translated { from: AnyStreamReader::of(kind), to, first_calls: None }
+                let ids = CallIds::of(request_id);
+                Conversion::Translated { from: AnyStreamReader::of(kind), to, ids, first_calls: None }
             }
         };
         let metered = Metered::default();
@@ -147,7 +149,7 @@ impl Relay {
         let converting = match conversion {
             Conversion::OpenAi(stream) => stream.held_bytes(),
             Conversion::Anthropic(stream) => stream.held_bytes(),
-            Conversion::Translated { from, to, first_calls } => {
+            Conversion::Translated { from, to, first_calls, .. } => {
                 from.held_bytes() + to.held_bytes() + first_calls.as_ref().map_or(0, FirstCalls::held_bytes)
             }
         };
@@ -230,7 +232,7 @@ impl Progress {
                 *has_relayed |= has_content;
                 state
             }
-            Conversion::Translated { from, to, first_calls } => {
+            Conversion::Translated { from, to, ids, first_calls } => {
                 let mut has_too_many = false;
                 let state = from.event(event, metered, &mut |delta: Delta<'_>| {
                     // The end of a choice comes after its last block.
@@ -244,7 +246,18 @@ impl Progress {
                     };
                     if let Some(delta) = kept {
                         *has_relayed |= delta.kind.is_content();
-                        to.write(&delta, out);
+                        match delta {
+                            Delta {
+                                choice,
+                                block,
+                                kind: DeltaKind::CallBegins { ordinal, id: "", name, signature },
+                            } if !matches!(to, AnyStreamWriter::Anthropic(_)) => {
+                                let id = &ids.id(choice, ordinal);
+                                let kind = DeltaKind::CallBegins { ordinal, id, name, signature };
+                                to.write(&Delta { choice, block, kind }, out);
+                            }
+                            delta => to.write(&delta, out),
+                        }
                     }
                 })?;
                 if has_too_many {

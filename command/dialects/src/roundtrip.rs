@@ -301,3 +301,40 @@ fn the_signature_of_a_call_comes_back_with_its_call() {
     let signatures = signatures.collect::<Vec<_>>();
     assert_eq!(signatures, [("a.1", signed("a.1").signature), ("b", None), ("c", signed("c").signature)]);
 }
+
+/// Holds: inf.tools
+#[test]
+fn calls_without_ids_get_one_each_on_every_translated_surface() {
+    let call = |name: &str, arguments: &str| json!({"index": 0, "id": "", "type": "function", "function": {"name": name, "arguments": arguments}});
+    let calls = [call("f", "{\"a\":1}"), call("f", "{\"b\":2}")];
+    let whole = json!({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]});
+    let chunk =
+        |call: &Value| format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}));
+    let piece = json!({"index": 0, "function": {"arguments": ""}});
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    let stream = [chunk(&calls[0]), chunk(&piece), chunk(&calls[1]), end.to_owned()].concat();
+    let ids = |text: &str, member: &str| {
+        let member = format!("\"{member}\":\"");
+        let parts = text.split(&member).skip(1);
+        let ids: std::collections::BTreeSet<_> =
+            parts.filter_map(|part| Some(part.split_once('"')?.0.to_owned())).collect();
+        ids.into_iter()
+            .filter(|id| id.starts_with("call_") || id.starts_with("toolu_") || id.is_empty())
+            .collect::<Vec<_>>()
+    };
+    for (surface, member) in [(Surface::Native, "id"), (Surface::Anthropic, "id"), (Surface::Responses, "call_id")] {
+        let answer = read_whole(ProviderKind::Openai, surface, whole.to_string().into()).unwrap();
+        let used = usage(&answer.metered);
+        let rendered = answer.render(&receipt(&used, &answer.metered));
+        let of_whole = ids(std::str::from_utf8(&rendered).unwrap(), member);
+        let request = crate::golden::minimal_request(surface, false);
+        let (mut relay, mut out) =
+            (Relay::new(ProviderKind::Openai, &request, REQUEST_ID, MODEL, CREATED), BytesMut::new());
+        relay.feed(stream.as_bytes(), &mut out).unwrap();
+        let metered = relay.metered();
+        out.extend_from_slice(&relay.closing(&receipt(&usage(&metered), &metered)));
+        let of_stream = ids(std::str::from_utf8(&out).unwrap(), member);
+        assert!(of_whole.len() == 2 && of_whole.iter().all(|id| !id.is_empty()), "{surface:?} {of_whole:?}");
+        assert_eq!(of_stream, of_whole, "{surface:?}");
+    }
+}

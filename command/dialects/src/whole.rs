@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::chat::AnswerChoice;
+use super::chat::{AnswerChoice, CallIds};
 use super::embeddings::ExpectedVectors;
 use super::embeddings::vectors::Vectors;
 use super::kept_calls::KeptCalls;
@@ -153,7 +153,12 @@ impl WholeAnswer {
         let mut out = match &self.content {
             AnswerContent::OpenAi(answer) => answer.render(receipt.frontend_model),
             AnswerContent::Anthropic(answer) => answer.render(receipt.frontend_model),
-            AnswerContent::Choices { choices, surface } => (surface.spec().answer)(choices, receipt),
+            AnswerContent::Choices { choices, surface: Surface::Anthropic } => {
+                (Surface::Anthropic.spec().answer)(choices, receipt)
+            }
+            AnswerContent::Choices { choices, surface } => {
+                (surface.spec().answer)(&CallIds::of(receipt.request_id).completed(choices), receipt)
+            }
             AnswerContent::Embeddings(data) => openai_embeddings::answer(data, receipt),
         };
         out.push(b'\n');

@@ -60,3 +60,28 @@ fn a_call_has_one_result_and_a_name_of_a_bounded_length() {
         assert_eq!(sent.is_ok(), is_good, "{items:.100}: {sent:?}");
     }
 }
+
+#[test]
+fn results_of_calls_with_one_id_go_to_their_calls() {
+    let call =
+        |name: &str| format!(r#"{{"id":"0","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}"#);
+    let calls = format!(r#"{{"role":"assistant","tool_calls":[{},{}]}}"#, call("f"), call("g"));
+    let result = |text: &str| format!(r#"{{"role":"tool","tool_call_id":"0","content":"{text}"}}"#);
+    let ask = r#"{"role":"user","content":"x"}"#;
+    let body = format!(r#"{{"model":"m","messages":[{ask},{calls},{},{}]}}"#, result("of f"), result("of g"));
+    let request = parse(Surface::OpenAi, body).ok().unwrap();
+    let sent = |kind, model| {
+        let body = request.upstream_body(kind, &OutboundTarget { model, ..target() }).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()
+    };
+    let gemini = sent(ProviderKind::Gemini, "gemini-3-pro");
+    for (at, name) in ["f", "g"].into_iter().enumerate() {
+        let result = &gemini["contents"][2]["parts"][at]["functionResponse"];
+        assert_eq!((&result["name"], &result["response"]["output"]), (&name.into(), &format!("of {name}").into()));
+    }
+    let ollama = sent(ProviderKind::Ollama, "q");
+    for (at, name) in [(2, "f"), (3, "g")] {
+        let result = &ollama["messages"][at];
+        assert_eq!((&result["tool_name"], &result["content"]), (&name.into(), &format!("of {name}").into()));
+    }
+}

@@ -44,6 +44,7 @@ enum BlockKind {
 struct StartedCall {
     id: String,
     block: usize,
+    has_arguments: bool,
 }
 
 impl Blocks {
@@ -56,19 +57,25 @@ impl Blocks {
     }
 
     /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
-    /// its id differs, because some servers put every call at index 0.
-    fn call(&mut self, index: u64, id: &str) -> (usize, usize, bool) {
+    /// its id differs, because some servers put every call at index 0. Of calls without ids, a name after arguments begins
+    /// another.
+    fn call(&mut self, index: u64, id: &str, (name, arguments): (&str, &str)) -> (usize, usize, bool) {
         let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
             && (id.is_empty() || call.id == id || call.id.is_empty())
+            && !(call.id.is_empty() && call.has_arguments && !name.is_empty())
         {
-            return (ordinal, call.block, false);
+            let block = call.block;
+            if let Some(call) = self.calls.get_mut(ordinal) {
+                call.has_arguments |= !arguments.is_empty();
+            }
+            return (ordinal, block, false);
         }
         let ordinal = self.calls.len();
         // Each call is a block of its own.
         self.open = None;
         let block = self.of(BlockKind::Call);
-        self.calls.push(StartedCall { id: id.to_owned(), block });
+        self.calls.push(StartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
         self.newest.insert(index, ordinal);
         (ordinal, block, true)
     }
@@ -171,7 +178,7 @@ impl Reader {
         let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
-        let (ordinal, block, begins) = blocks.call(call.index, &id);
+        let (ordinal, block, begins) = blocks.call(call.index, &id, (&name, &arguments));
         if begins {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);
