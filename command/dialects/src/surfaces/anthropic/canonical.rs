@@ -118,7 +118,7 @@ fn add_block(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), 
             blocks.extend(block.string("context")?.map(|context| Block::Text(context.into_owned())));
             return document(block, blocks);
         }
-        "search_result" => Block::Text(search_result(block)?),
+        "search_result" => return search_result(block, blocks),
         "tool_use" => Block::ToolCall(ToolCall {
             id: block.required_string("id")?.into_owned(),
             name: block.required_string("name")?.into_owned(),
@@ -192,14 +192,22 @@ fn document(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), R
     Ok(())
 }
 
-/// The title, the source and the texts of a search result, in lines.
-fn search_result(block: &mut Fields<'_, '_>) -> Result<String, Refusal> {
+/// The title, the source and the texts of a search result, in lines, and its images after them.
+fn search_result(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), Refusal> {
     refuse_citations(block)?;
     let mut lines = vec![block.required_string("title")?.into_owned(), block.required_string("source")?.into_owned()];
     let path = block.path().field("content");
     let content = block.raw("content").map_or_else(|| Ok(Vec::new()), |value| content(value, &path))?;
-    lines.extend(content.into_iter().filter_map(|block| if let Block::Text(text) = block { Some(text) } else { None }));
-    Ok(lines.join("\n"))
+    let mut others = Vec::new();
+    for block in content {
+        match block {
+            Block::Text(text) => lines.push(text),
+            other => others.push(other),
+        }
+    }
+    blocks.push(Block::Text(lines.join("\n")));
+    blocks.append(&mut others);
+    Ok(())
 }
 
 fn cache_lifetime(fields: &mut Fields<'_, '_>) -> Result<Option<CacheLifetime>, Refusal> {

@@ -1,7 +1,8 @@
 //! Translates a client's OpenAI body into the hub's request, for a target of another dialect.
 //!
-//! Refused, because the response would differ without them: the deprecated `functions`, custom tools, tool lists in
-//! `tool_choice`, and top-level fields that the hub does not know, unless they are empty. Dropped on purpose:
+//! Refused, because the response would differ without them: the deprecated `functions` and their calls, custom tools, tool
+//! lists in `tool_choice`, the beginning of an answer (`prefix`, `partial`), references, and top-level fields that the hub
+//! does not know, unless they are empty. Dropped on purpose:
 //! [`HARMLESS`], names of participants, and unknown members of messages.
 
 use std::borrow::Cow;
@@ -100,6 +101,16 @@ fn refuse_untranslatable(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Errors: a member of a message without which the conversation is another one.
+fn refuse_untranslatable_member(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+    for name in ["function_call", "prefix", "partial"] {
+        if fields.raw(name).is_some_and(|value| value != "false") {
+            return Err(fields.path().field(name).refuse(NO_COUNTERPART));
+        }
+    }
+    Ok(())
+}
+
 fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
     let fields = &mut Fields::read(text, path)?;
     let role = match &*fields.required_string("role")? {
@@ -109,14 +120,18 @@ fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
         "tool" => Role::Tool,
         _ => return Err(path.field("role").refuse(NO_COUNTERPART)),
     };
+    refuse_untranslatable_member(fields)?;
     let mut content = content(fields)?;
+    if role != Role::Assistant && content.iter().any(|block| matches!(block, Block::Reasoning(_))) {
+        return Err(path.field("content").refuse("has thoughts, which only the assistant has"));
+    }
     match role {
         Role::Tool => {
             let id = fields.required_string("tool_call_id")?.into_owned();
             content = vec![Block::ToolResult(ToolResult { id, content, is_error: false })];
         }
         Role::Assistant => {
-            if let (true, Some(refusal)) = (content.is_empty(), fields.string("refusal")?) {
+            if let Some(refusal) = fields.string("refusal")?.filter(|refusal| !refusal.is_empty()) {
                 content.push(Block::Text(refusal.into_owned()));
             }
             // Before the text and the calls, as it was said.
@@ -148,11 +163,30 @@ fn content(fields: &mut Fields<'_, '_>) -> Result<Vec<Block>, Refusal> {
         match &*part.required_string("type")? {
             kind @ ("text" | "refusal") => blocks.push(Block::Text(part.required_string(kind)?.into_owned())),
             "image_url" => blocks.push(Block::Image(image(&mut part)?)),
-            _ => {} // reasoning, which cannot go back without a signature
+            "thinking" | "reasoning" => blocks.extend(thoughts(&mut part)?),
+            _ => return Err(path.field("type").refuse(NO_COUNTERPART)),
         }
         Ok(())
     })?;
     Ok(blocks)
+}
+
+/// The text of a thought: a string, or Mistral's list of texts.
+fn thoughts(part: &mut Fields<'_, '_>) -> Result<Option<Block>, Refusal> {
+    let mut text = String::new();
+    for name in ["text", "thinking", "reasoning"] {
+        let path = part.path().field(name);
+        match part.raw(name) {
+            Some(value) if json::kind(value) == Kind::Array => fields::elements(value, &path, |element, path| {
+                text.push_str(&Fields::read(element, path)?.string("text")?.unwrap_or_default());
+                Ok(())
+            })?,
+            Some(value) => text.push_str(&fields::string(value, &path)?),
+            None => {}
+        }
+    }
+    let block = ReasoningBlock { text, signature: None, redacted: None };
+    Ok(Some(block).filter(|block| !block.text.is_empty()).map(Block::Reasoning))
 }
 
 fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
