@@ -224,7 +224,7 @@ async fn versions_and_betas_go_on_and_a_beta_that_may_cost_goes_where_it_is_allo
 
 /// Holds: inf.anthropic-bound
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_is_held_for_as_the_whole_context() {
+async fn a_document_is_held_for_as_the_whole_context_and_counted_by_its_length() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = tenant(&gateway, &upstream, "anthropic", &["ok", "said"]).await;
     let source = json!({ "type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK" });
@@ -235,17 +235,30 @@ async fn a_document_is_held_for_as_the_whole_context() {
     assert_eq!(life[0]["data"]["input_tokens_bound"], 8192);
     assert_eq!(nano(&life[1]["data"]["held_usd"]), 1_000_000 + 8192 * 3_000 + 100 * 20_000);
 
-    // Its bytes say nothing of its tokens.
+    // A page of average length, if nobody says what it was.
     upstream.says("application/json", r#"{"role":"assistant","content":[{"type":"text","text":"hi"}]}"#);
     body["model"] = json!(tenant.model("said"));
     let reply = tenant.app.post(MESSAGES, &body).await.must(200);
     let life = gateway.life(&reply.request_id()).await;
     let counted = &life[2]["data"]["usage"];
-    assert_eq!(
-        (&counted["input_uncached_tokens"], &counted["output_text_tokens"]),
-        (&json!(8192), &json!(1)),
-        "{life:?}"
-    );
+    let input = counted["input_uncached_tokens"].as_u64().expect("tokens");
+    assert!((3_000..3_150).contains(&input) && counted["output_text_tokens"] == 1, "{life:?}");
+
+    // It never fills more than the context of the target that was called.
+    let windows = [2_000, 1_000_000].into_iter().zip(["said", "ok"]).enumerate();
+    let targets: Vec<_> = windows
+        .map(|(rank, (window, model))| {
+            json!({ "provider_id": tenant.provider, "model": model, "priority": rank, "context_window": window,
+                    "max_output_tokens": 1024 })
+        })
+        .collect();
+    let two = json!({ "name": tenant.model("two"), "strategy": "priority", "targets": targets });
+    made(gateway.operator(), "/models", two).await;
+    body["model"] = json!(tenant.model("two"));
+    let reply = tenant.app.post(MESSAGES, &body).await.must(200);
+    let life = gateway.life(&reply.request_id()).await;
+    assert_eq!(life[0]["data"]["input_tokens_bound"], 1_000_000);
+    assert_eq!(life[2]["data"]["usage"]["input_uncached_tokens"], 2_000, "{life:?}");
 
     let target = json!({ "provider_id": tenant.provider, "model": "ok", "max_output_tokens": 1024 });
     made(gateway.operator(), "/models", json!({ "name": tenant.model("boundless"), "targets": [target] })).await;

@@ -78,12 +78,28 @@ pub struct Images {
     pub base64_bytes: u64,
 }
 
-/// Documents whose tokens do not follow from their bytes: their number, and the bytes of base64 that they take in the
-/// body. A request with one can cost the whole context of its target.
+/// Documents whose tokens do not follow from their bytes: their number, the bytes of base64 that they take in the body,
+/// and an estimate of their pages. A request with one can cost the whole context of its target.
 #[derive(Clone, Copy, Default)]
 pub struct Documents {
     pub count: u64,
     pub base64_bytes: u64,
+    pages: u64,
+}
+
+/// Estimates of the tokens of an image and of a page, should nobody count them. Anthropic bills about 1,600 for an image
+/// of the size to which it reduces larger ones, and 1,500 to 3,000 for the text of a page.
+const IMAGE_TOKENS: u64 = 1_600;
+const PAGE_TOKENS: u64 = 3_000;
+/// Base64 of an average page, between those of text and scanned ones.
+const PAGE_BASE64_BYTES: u64 = 32 * 1024;
+/// Pages of a document that the provider fetches, whose length is unknown.
+const REMOTE_PAGES: u64 = 10;
+
+/// An estimate of the tokens of images and of the pages of documents.
+pub const fn media_tokens_estimate(images: Images, documents: Documents) -> u64 {
+    let of_images = images.count.saturating_mul(IMAGE_TOKENS);
+    of_images.saturating_add(documents.pages.saturating_mul(PAGE_TOKENS))
 }
 
 impl Documents {
@@ -91,8 +107,8 @@ impl Documents {
     pub fn with_blocks(self, blocks: &[Block]) -> Self {
         blocks.iter().fold(self, |documents, block| match block {
             Block::Document(document) => match &document.source {
-                DocumentSource::Url(_) => documents.with_one(0),
-                DocumentSource::Inline { base64, .. } => documents.with_one(base64.len()),
+                DocumentSource::Url(_) => documents.with_remote(),
+                DocumentSource::Inline { base64, .. } => documents.with_inline(base64.len()),
                 DocumentSource::Text(_) => documents,
             },
             Block::ToolResult(result) => documents.with_blocks(&result.content),
@@ -102,10 +118,26 @@ impl Documents {
         })
     }
 
-    /// Adds one document with so many bytes of base64.
-    pub fn with_one(self, base64_bytes: usize) -> Self {
+    /// Adds a document with so many bytes of base64.
+    pub fn with_inline(self, base64_bytes: usize) -> Self {
         let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
-        Self { count: self.count + 1, base64_bytes: self.base64_bytes.saturating_add(base64_bytes) }
+        let pages = base64_bytes.div_ceil(PAGE_BASE64_BYTES).max(1);
+        Self {
+            count: self.count + 1,
+            base64_bytes: self.base64_bytes.saturating_add(base64_bytes),
+            pages: self.pages.saturating_add(pages),
+        }
+    }
+
+    /// Adds a document that the provider fetches.
+    pub const fn with_remote(self) -> Self {
+        Self { count: self.count + 1, pages: self.pages.saturating_add(REMOTE_PAGES), ..self }
+    }
+
+    /// Adds a text that may be cited. The provider puts marks between its sentences, so that its bytes do not bound its
+    /// tokens; they remain the estimate of them.
+    pub const fn with_cited_text(self) -> Self {
+        Self { count: self.count + 1, ..self }
     }
 }
 

@@ -15,7 +15,7 @@ use super::chat::feature::not_expressible;
 use super::chat::read::check_calls;
 use super::chat::{ChatRequest, Feature, FeatureSet, Treatment};
 use super::embeddings::EmbeddingsRequest;
-use super::facts::{Facts, Images};
+use super::facts::{Facts, Images, media_tokens_estimate};
 use super::fields::Path;
 use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
@@ -136,11 +136,16 @@ impl ClientRequest {
         self.facts.documents.count > 0
     }
 
-    /// Estimate of the prompt's tokens, should the provider report none: a quarter of its bytes, of which there are
-    /// `prompt_bytes` at most, or the number of token ids.
+    /// Estimate of the prompt's tokens, should the provider report none: a quarter of the bytes of its text, what an image
+    /// and a page have on average, or the number of token ids. `prompt_bytes`: [`Self::input_tokens_bound`] with the bytes
+    /// of a target's `system_prefix`.
     pub const fn input_tokens_estimate(&self, prompt_bytes: u64) -> u64 {
         match &self.request {
-            ParsedRequest::Chat(_) => prompt_bytes.div_ceil(4),
+            ParsedRequest::Chat(_) => {
+                let Facts { images, documents, .. } = &self.facts;
+                let text_bytes = prompt_bytes.saturating_sub(images.count.saturating_mul(IMAGE_TOKENS_MAX));
+                text_bytes.div_ceil(4).saturating_add(media_tokens_estimate(*images, *documents))
+            }
             ParsedRequest::Embeddings(request) => request.input_tokens_estimate,
         }
     }

@@ -32,6 +32,13 @@ impl Measured {
     }
 }
 
+/// What the usage at a target is measured by.
+#[derive(Clone, Copy)]
+pub struct Called<'a> {
+    pub rates: &'a Rates,
+    pub context_window: Option<u64>,
+}
+
 /// Measures one request's usage against the bounds it was admitted with.
 pub struct Meter {
     /// The estimate of the prompt's tokens, used if they are not reported.
@@ -53,12 +60,12 @@ impl Meter {
 
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
-    pub fn measure(&self, rates: &Rates, metered: &Metered, held: NanoUsd) -> Measured {
+    pub fn measure(&self, called: Called<'_>, metered: &Metered, held: NanoUsd) -> Measured {
         let usage = match metered.reported_with_output() {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
-            None => Usage { tokens: self.counted(metered), source: UsageSource::Counted },
+            None => Usage { tokens: self.counted(metered, called.context_window), source: UsageSource::Counted },
         };
-        match rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
+        match called.rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
             Some(cost) => Measured { usage, cost, implausible: None },
             None => Measured { implausible: Some(usage.tokens), ..unknown(held) },
         }
@@ -89,13 +96,17 @@ impl Meter {
         }
     }
 
-    /// Estimates ⌈bytes / 4⌉ tokens per class of the output, never above the bounds of the hold.
-    fn counted(&self, metered: &Metered) -> TokenClasses {
+    /// Estimates ⌈bytes / 4⌉ tokens per class of the output, never above the bounds of the hold, and an input that fits
+    /// into the window.
+    fn counted(&self, metered: &Metered, context_window: Option<u64>) -> TokenClasses {
         let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
         let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
         let input = match &metered.reported_input {
             Some(reported) => reported.clone(),
-            None => TokenClasses { input_uncached_tokens: self.input_tokens_counted, ..TokenClasses::default() },
+            None => TokenClasses {
+                input_uncached_tokens: self.input_tokens_counted.min(context_window.unwrap_or(u64::MAX)),
+                ..TokenClasses::default()
+            },
         };
         TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input }
     }
@@ -125,6 +136,10 @@ mod tests {
         serde_json::from_str(prices).expect("rates")
     }
 
+    fn called(rates: &Rates) -> Called<'_> {
+        Called { rates, context_window: None }
+    }
+
     fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
         TokenClasses {
             input_uncached_tokens: input[0],
@@ -139,7 +154,7 @@ mod tests {
     fn source(meter: &Meter, tokens: &TokenClasses) -> UsageSource {
         let mut metered = Metered::default();
         metered.reported = Some(tokens.clone());
-        let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+        let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
         if measured.usage.source == UsageSource::Unknown {
             let all = (measured.cost, &measured.usage.tokens, measured.implausible.as_ref());
             assert_eq!(all, (NanoUsd::new(77), &TokenClasses::default(), Some(tokens)), "the hold is charged");
@@ -185,7 +200,7 @@ mod tests {
         for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
             (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
-            let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+            let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
             assert_eq!(
                 (measured.usage.source, measured.implausible.is_some()),
                 (wanted, wanted == UsageSource::Unknown)
@@ -201,15 +216,25 @@ mod tests {
         {
             let mut metered = Metered::default();
             (metered.text_bytes, metered.reasoning_bytes) = (text_bytes, reasoning_bytes);
-            let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+            let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([25, 0, 0], counted), "{text_bytes} {reasoning_bytes}");
             assert_eq!((measured.usage.source, measured.is_released()), (UsageSource::Counted, false));
             assert_eq!(measured.cost, rates().cost(&measured.usage.tokens).expect("a cost"));
         }
         let mut metered = Metered::default();
         (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
-        let measured = meter.measure(&rates(), &metered, NanoUsd::new(77));
+        let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
         assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
+    }
+
+    /// Another target of the request may have a wider one.
+    #[test]
+    fn a_counted_prompt_is_never_longer_than_the_context_window_of_the_target_that_was_called() {
+        for (context_window, tokens) in [(None, 25), (Some(26), 25), (Some(8), 8)] {
+            let called = Called { rates: &rates(), context_window };
+            let measured = meter(100, 10).measure(called, &Metered::default(), NanoUsd::new(77));
+            assert_eq!(measured.usage.tokens, reported([tokens, 0, 0], [0, 0]));
+        }
     }
 
     #[test]

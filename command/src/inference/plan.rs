@@ -101,11 +101,7 @@ pub fn plan(
         model_version: model.version,
         output_cap,
         prompt_bytes,
-        // The bytes of documents say nothing of their tokens.
-        prompt_tokens_estimate: match request.has_documents() {
-            true => bound.input_tokens,
-            false => request.input_tokens_estimate(prompt_bytes),
-        },
+        prompt_tokens_estimate: request.input_tokens_estimate(prompt_bytes),
         bound,
         excluded,
     })

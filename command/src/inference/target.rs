@@ -10,6 +10,8 @@ use events::money::Rates;
 use events::output_cap::OutputCap;
 use projections::tables::{Offer, Tables};
 
+use super::measured::Called;
+
 /// A target, with its provider and the price that it would be billed at.
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
@@ -52,6 +54,11 @@ impl PlannedTarget {
 
     pub fn upstream(&self) -> &'static Upstream {
         upstreams::of(self.kind)
+    }
+
+    /// What its usage is measured by.
+    pub const fn called(&self) -> Called<'_> {
+        Called { rates: &self.rates, context_window: self.context_window }
     }
 
     /// What a dialect needs to write this target's body for embeddings.

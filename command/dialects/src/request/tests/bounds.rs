@@ -68,3 +68,35 @@ fn what_a_server_may_put_before_each_input_counts_for_each() {
     let request = parse(Surface::OpenAiEmbeddings, body).ok().unwrap();
     assert!(request.input_tokens_bound() >= 2_000 * 10_000, "{}", request.input_tokens_bound());
 }
+
+/// The bound holds for the most expensive image, and for a context full of pages. What nobody reported is charged by an
+/// average.
+#[test]
+fn the_tokens_of_images_and_documents_are_estimated_by_what_they_have_on_average() {
+    let estimate = |block: &str| {
+        let request = with_blocks(block).ok().unwrap();
+        request.input_tokens_estimate(request.input_tokens_bound())
+    };
+    let plain = estimate(r#"{"type":"text","text":"x"}"#);
+    assert!(plain < 100, "{plain}");
+    let page = "A".repeat(32 * 1024);
+    let long = page.repeat(9) + "A";
+    let text = "word ".repeat(1_000);
+    let pdf = |data: &str| {
+        format!(r#"{{"type":"document","source":{{"type":"base64","media_type":"application/pdf","data":"{data}"}}}}"#)
+    };
+    let cited = format!(
+        r#"{{"type":"document","source":{{"type":"text","media_type":"text/plain","data":"{text}"}},"citations":{{"enabled":true}}}}"#
+    );
+    for (block, tokens) in [
+        (r#"{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}"#.to_owned(), 1_600),
+        (pdf("JVBERi0xLjQK"), 3_000),
+        (pdf(&page), 3_000),
+        (pdf(&long), 30_000),
+        (r#"{"type":"document","source":{"type":"url","url":"https://example.com/a.pdf"}}"#.to_owned(), 30_000),
+        (cited, 1_250),
+    ] {
+        let estimate = estimate(&block);
+        assert!((tokens..tokens + 100).contains(&estimate), "{estimate}: {block:.80}");
+    }
+}

@@ -242,11 +242,11 @@ impl<'a> Totals<'a> {
         match &*source.required_string("type")? {
             "base64" => {
                 source.required_string("media_type")?;
-                self.documents = self.documents.with_one(base64(source)?.len());
+                self.documents = self.documents.with_inline(base64(source)?.len());
             }
             "url" => {
                 require_url(source)?;
-                self.documents = self.documents.with_one(0);
+                self.documents = self.documents.with_remote();
             }
             "text" => {
                 require_string(source, "data")?;
@@ -277,7 +277,7 @@ impl<'a> Totals<'a> {
     /// Text that may be cited is cut into sentences, with marks between them, so that its bytes do not bound its tokens.
     fn cited(&mut self, is_cited: bool) {
         if is_cited {
-            self.documents = self.documents.with_one(0);
+            self.documents = self.documents.with_cited_text();
         }
     }
 

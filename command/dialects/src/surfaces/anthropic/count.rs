@@ -14,17 +14,13 @@ use super::content::{ForeignThoughts, Totals};
 use super::described::prompt;
 use super::priceable::{self, TOOLS};
 use crate::chat::read;
-use crate::facts::Unpriced;
+use crate::facts::{Unpriced, media_tokens_estimate};
 use crate::fields::Path;
 use crate::json::{self, Kind};
 use crate::surfaces::TokenCounting;
 
 pub const COUNTING: TokenCounting =
     TokenCounting { path: "/v1/messages/count_tokens", operation: "count_message_tokens", describe };
-
-/// An image or a document of average size, in tokens.
-const IMAGE_TOKENS: u64 = 1_600;
-const DOCUMENT_TOKENS: u64 = 3_000;
 
 /// A request to count tokens that was read: what is edited in it, and what is in it besides text.
 pub struct CountRequest {
@@ -61,14 +57,13 @@ impl CountRequest {
         if let Some(tools) = find(TOOLS).filter(|member| json::kind(member.value) != Kind::Null) {
             unpriced.extend(priceable::tools(tools.value, &at(TOOLS))?.unpriced);
         }
-        let media = totals.images.count.saturating_mul(IMAGE_TOKENS);
         Ok(Self {
             model_name: read::model_name(model.value, &at("model"))?,
             model: model.value_span.clone(),
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
             foreign_thoughts: totals.foreign_thoughts,
-            media_tokens: media.saturating_add(totals.documents.count.saturating_mul(DOCUMENT_TOKENS)),
+            media_tokens: media_tokens_estimate(totals.images, totals.documents),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
             unpriced,
         })
