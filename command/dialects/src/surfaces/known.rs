@@ -21,11 +21,16 @@ pub const fn object(
 }
 
 /// A function in OpenAI's form, its definition or a call of it, which servers of several dialects take.
-pub const FUNCTION: KnownObject = object(&["arguments", "description", "name", "parameters", "strict"], &[]);
-const CUSTOM: KnownObject = object(&["description", "format", "input", "name"], &[]);
+pub const FUNCTION: KnownObject =
+    object(&["arguments", "cache_control", "description", "name", "parameters", "strict"], &[]);
+const CUSTOM: KnownObject = object(&["cache_control", "description", "format", "input", "name"], &[]);
 pub const FUNCTIONS: &[(&str, &KnownObject)] = &[("function", &FUNCTION), ("custom", &CUSTOM)];
 /// A tool in OpenAI's form, or a call of it.
-pub const TOOL: KnownObject = object(&["custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
+pub const TOOL: KnownObject =
+    object(&["cache_control", "custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
+
+/// Members of `cache_control`.
+pub const CACHE_CONTROL: [&str; 3] = ["scope", "ttl", "type"];
 
 /// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
 /// not refused here.
@@ -42,9 +47,29 @@ pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Pat
     }
 }
 
-/// Checks a tool whose members are already read, because definitions are long.
-pub fn check_tool(tool: &Fields<'_, '_>) -> Result<(), Refusal> {
-    tool.unread().try_for_each(|member| TOOL.check_member(member, tool.path()))
+/// Checks a tool whose members are already read, because definitions are long, and calls `each` for its members and
+/// those of its definition, with the path of the object that has them.
+pub fn check_tool(
+    tool: &Fields<'_, '_>,
+    each: &mut impl FnMut(&Member<'_>, &Path<'_>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    for member in tool.unread() {
+        let definition = TOOL.children.iter().find(|(name, _)| *name == member.name());
+        match definition.filter(|_| json::kind(member.value) == Kind::Object) {
+            Some((_, definition)) => {
+                let path = tool.path().field(member.name());
+                for member in fields::members(member.value, &path)? {
+                    definition.check_member(&member, &path)?;
+                    each(&member, &path)?;
+                }
+            }
+            None => {
+                TOOL.check_member(member, tool.path())?;
+                each(member, tool.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl KnownObject {

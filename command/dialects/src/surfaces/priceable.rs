@@ -17,37 +17,40 @@ use crate::chat::read::TOOLS_MAX;
 use crate::facts::Unpriced;
 use crate::fields::{self, Fields, Path, Spelling, is_empty};
 use crate::json::{self, Kind};
-use crate::surfaces::known::check_tool;
+use crate::surfaces::known::{self, check_tool};
 use table::{Effect, FIELDS};
+
+pub const CACHE_CONTROL: &str = "cache_control";
+pub const TOOLS: &str = "tools";
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 const FUNCTIONS: &str = "functions";
 const MODALITIES: &str = "modalities";
-const TOOLS: &str = "tools";
 
 /// Input of a chat template, and the template itself, which may repeat its input any number of times.
 const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
 /// Members that a client's tool may have besides its definition. In others Gemini's servers take their built-in tools.
 const TOOL_MEMBERS: [&str; 9] =
-    ["cache_control", "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
+    [CACHE_CONTROL, "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
 
 /// Every field that can be allowed, in no particular order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    FIELDS.iter().map(|field| field.name).chain([CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
+    FIELDS.iter().map(|field| field.name).chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
 }
 
-/// The top-level member as an unpriced field; `None` if it does not change the cost. Errors: `INVALID_REQUEST` if it
-/// cannot be read.
+/// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools, [`unpriced_tools`] says more.
+/// Errors: `INVALID_REQUEST` if it cannot be read.
 pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
     let path = Path::Root.field(name);
     if json::kind(value) == Kind::Null || value == "false" {
         return Ok(None);
     }
     let read = match name {
+        CACHE_CONTROL => long_cache(value, &path).and_then(|refusal| refusal.map_or(Ok(()), Err)),
         CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
         FUNCTIONS => functions(value, &path),
         MODALITIES => modalities(value, &path),
-        TOOLS => tools(value, &path),
+        TOOLS => tools(value, &path).and_then(|tools| tools.built_in.map_or(Ok(()), Err)),
         _ => match FIELDS.iter().find(|field| field.name == name) {
             Some(field) if !field.harmless.contains(&value) => Err(unpriced(&path, field.effect.reason())),
             _ => Ok(()),
@@ -60,6 +63,25 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         }
         other => other.map(|()| None),
     }
+}
+
+/// As [`unpriced_field`], of the member `tools`: tools that run at the provider, and caches.
+pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
+    if json::kind(value) == Kind::Null || value == "false" {
+        return Ok([None, None]);
+    }
+    let ToolRefusals { built_in, cached_long } = tools(value, &Path::Root.field(TOOLS))?;
+    Ok([built_in.map(|refusal| allowable(TOOLS, refusal)), cached_long.map(unpriced_cache)])
+}
+
+/// A long cache, see [`long_cache`], as a field that a provider can allow.
+pub fn unpriced_cache(refusal: Refusal) -> Unpriced {
+    allowable(CACHE_CONTROL, refusal)
+}
+
+fn allowable(name: &'static str, mut refusal: Refusal) -> Unpriced {
+    refusal.message.push_str(&format!("; to let it through, add {name} to the provider's allowed_fields"));
+    Unpriced { name, refusal }
 }
 
 /// A 422 that names the path.
@@ -92,18 +114,56 @@ fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The first refusal of each kind among the tools of a request.
+#[derive(Default)]
+struct ToolRefusals {
+    /// Of a tool that runs at the provider.
+    built_in: Option<Refusal>,
+    /// Of a tool that is marked to be cached for longer than five minutes.
+    cached_long: Option<Refusal>,
+}
+
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
-fn tools(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-    let mut refused = None;
+fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
+    let mut refused = ToolRefusals::default();
     fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
         let mut tool = Fields::read(element, path)?;
-        check_tool(&tool)?;
+        // Servers that pass it on to Anthropic take it in the tool and in its definition.
+        check_tool(&tool, &mut |member, path| {
+            if member.name() == CACHE_CONTROL
+                && let Some(refusal) = long_cache(member.value, &path.field(CACHE_CONTROL))?
+            {
+                refused.cached_long.get_or_insert(refusal);
+            }
+            Ok(())
+        })?;
         if let Some(what) = reason_against_tool(&mut tool) {
-            refused.get_or_insert_with(|| unpriced(path, what));
+            refused.built_in.get_or_insert_with(|| unpriced(path, what));
         }
         Ok(())
     })?;
-    refused.map_or(Ok(()), Err)
+    Ok(refused)
+}
+
+/// The refusal of a `cache_control` whose lifetime is not the one that prices are for. `path` is its own.
+pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Refusal>, Refusal> {
+    if json::kind(value) == Kind::Null {
+        return Ok(None);
+    }
+    long_ttl(&mut Fields::read(value, path)?)
+}
+
+/// As [`long_cache`], of its members.
+pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Refusal>, Refusal> {
+    control.refuse_misspelled(known::CACHE_CONTROL)?;
+    Ok(match control.string("ttl")? {
+        None => None,
+        Some(ttl) if ttl == "5m" => None,
+        Some(_) => {
+            let path = control.path().field("ttl");
+            Some(unpriced(&path, "a cache of more than five minutes has another price"))
+        }
+    })
 }
 
 /// The reason why a tool may run at the provider; `None` for a tool of the client's.

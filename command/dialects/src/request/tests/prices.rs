@@ -194,6 +194,58 @@ fn a_message_that_brings_more_than_stands_in_it_is_refused() {
 
 /// Holds: event.unpriced
 #[test]
+fn a_cache_of_more_than_five_minutes_has_no_price_wherever_it_is_asked_for() {
+    let with = |part: &str, message: &str, tool: &str, function: &str, top: &str| {
+        let message = format!(r#"{{"role":"system","content":[{{"type":"text","text":"x"{part}}}]{message}}}"#);
+        let tool = format!(r#"{{"type":"function","function":{{"name":"f"{function}}}{tool}}}"#);
+        parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}],"tools":[{tool}]{top}}}"#))
+    };
+    let everywhere = |cached: &str| {
+        [
+            (with(cached, "", "", "", ""), "messages[0].content[0].cache_control"),
+            (with("", cached, "", "", ""), "messages[0].cache_control"),
+            (with("", "", cached, "", ""), "tools[0].cache_control"),
+            (with("", "", "", cached, ""), "tools[0].function.cache_control"),
+            (with("", "", "", "", cached), "cache_control"),
+        ]
+    };
+    let allowed = BTreeSet::from(["cache_control".to_owned()]);
+    for ttl in [r#""1h""#, r#""24h""#] {
+        for (request, field) in everywhere(&format!(r#","cache_control":{{"type":"ephemeral","ttl":{ttl}}}"#)) {
+            let request = request.ok().expect(field);
+            let refusal = request.unpriced(ProviderKind::Openai, &BTreeSet::new()).expect(field);
+            assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
+            assert_eq!(refusal.details["field"], format!("{field}.ttl"));
+            assert!(request.unpriced(ProviderKind::Openai, &allowed).is_none(), "{field}");
+        }
+    }
+    for harmless in ["", r#","ttl":"5m""#, r#","ttl":null"#, r#","more":1"#] {
+        for (request, field) in everywhere(&format!(r#","cache_control":{{"type":"ephemeral"{harmless}}}"#)) {
+            assert!(
+                request.is_ok_and(|request| request.unpriced(ProviderKind::Openai, &NO_FIELDS).is_none()),
+                "{field}"
+            );
+        }
+    }
+    for (request, field) in everywhere(r#","cache_control":null"#) {
+        assert!(request.is_ok(), "{field}");
+    }
+    for malformed in [r#","cache_control":{"type":"ephemeral","TTL":"1h"}"#, r#","cache_control":{"ttl":3600}"#] {
+        for (request, field) in everywhere(malformed) {
+            assert_eq!(request.err().expect(field).code, ErrorCode::InvalidRequest, "{field}: {malformed}");
+        }
+    }
+    for cached in [r#","cacheControl":{}"#, r#","Cache_Control":{}"#] {
+        for (request, field) in everywhere(cached) {
+            assert_eq!(request.err().expect(field).code, ErrorCode::InvalidRequest, "{field}: {cached}");
+        }
+    }
+    let injected = r#","cache_control_injection_points":[{"location":"message","control":{"ttl":"1h"}}]"#;
+    assert!(openai(injected).expect(injected).unpriced(ProviderKind::Openai, &NO_FIELDS).is_some());
+}
+
+/// Holds: event.unpriced
+#[test]
 fn what_is_given_as_an_image_is_one_however_it_is_written() {
     let with_image = |image: &str| {
         let part = format!(r#"{{"type":"image_url","image_url":{image}}}"#);

@@ -32,8 +32,6 @@ pub const TOOL: [&str; 17] = [
     "max_uses", "name", "strict", "toolset_name", "type",
 ];
 
-pub const CACHE_CONTROL: [&str; 3] = ["scope", "ttl", "type"];
-
 const THINKING: KnownObject = object(&["budget_tokens", "display", "type"], &[]);
 const TOOL_CHOICE: KnownObject = object(&["disable_parallel_tool_use", "name", "type"], &[]);
 const FORMAT: KnownObject = object(&["schema", "type"], &[]);

@@ -13,15 +13,13 @@ use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 use crate::surfaces::priceable as shared;
 
-pub use shared::unpriced;
+pub use shared::{CACHE_CONTROL, TOOLS, unpriced};
 
 pub const BETAS: &str = "anthropic_beta";
-pub const CACHE_CONTROL: &str = "cache_control";
 pub const CONTAINER: &str = "container";
 pub const CONTEXT_MANAGEMENT: &str = "context_management";
 pub const FILES: &str = "file_ids";
 pub const MCP_SERVERS: &str = "mcp_servers";
-pub const TOOLS: &str = "tools";
 
 const BILLING_POLICY: &str = "billing_policy";
 const COMPACTION: &str = "compaction";
@@ -42,7 +40,7 @@ const HARMLESS_EDITS: [&str; 2] = ["clear_tool_uses_20250919", "clear_thinking_2
 
 /// Every field that can be allowed, in no particular order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    shared::names().chain([BILLING_POLICY, CACHE_CONTROL, COMPACTION, THREAD])
+    shared::names().chain([BILLING_POLICY, COMPACTION, THREAD])
 }
 
 /// The top-level member as an unpriced field; `None` if it does not change the cost. Tools and `cache_control` are read
@@ -53,7 +51,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         return Err(path.refuse("is a field of OpenAI's API, which a lenient server would act on"));
     }
     let reason = match name {
-        TOOLS => return Ok(None),
+        TOOLS | CACHE_CONTROL => return Ok(None),
         INFERENCE_GEO => (json::string(value).as_deref() != Some("global")).then_some("may choose another price"),
         CONTEXT_MANAGEMENT => (!only_clears(value)).then_some("may run the model more than once"),
         BILLING_POLICY => Some("may choose another price"),
@@ -138,13 +136,9 @@ pub fn long_cache(value: Option<&str>, path: &Path<'_>) -> Result<Option<Refusal
     let path = path.field(CACHE_CONTROL);
     let Some(value) = value else { return Ok(None) };
     let mut control = Fields::read(value, &path)?;
-    control.refuse_misspelled(known::CACHE_CONTROL)?;
+    let refusal = shared::long_ttl(&mut control)?;
     control.required_string("type")?;
-    Ok(match control.string("ttl")? {
-        None => None,
-        Some(ttl) if ttl == "5m" => None,
-        Some(_) => Some(unpriced(&path.field("ttl"), "a cache of more than five minutes has another price")),
-    })
+    Ok(refusal)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::facts::{Documents, Facts, Images, RequestedCap};
 use crate::fields::{self, Fields, Path, refuse_misspelled};
 use crate::json::{self, Kind, Member};
 use crate::surfaces::known::check;
+use crate::surfaces::priceable::{CACHE_CONTROL, TOOLS};
 use crate::surfaces::{SurfaceRequest, priceable};
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
@@ -72,10 +73,14 @@ impl SurfaceRequest for BodyPositions {
         let model = required("model")?;
         let messages = required("messages")?;
         let (cap, output_cap) = cap(&members)?;
-        let images = read_messages(messages.value)?;
+        let MessageTotals { images, cached_long, .. } = read_messages(messages.value)?;
         let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
+        unpriced.extend(cached_long.map(priceable::unpriced_cache));
         for member in &members {
-            unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
+            match member.name() {
+                TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
+                name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
+            }
             output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
         }
         let stream_options = find("stream_options");
@@ -169,11 +174,11 @@ fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
     })
 }
 
-const MESSAGE_KNOWN: [&str; 8] =
-    ["audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
+const MESSAGE_KNOWN: [&str; 9] =
+    ["audio", CACHE_CONTROL, "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
 /// Members of a message in which servers take input besides its content.
 const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
-const PART_KNOWN: [&str; 4] = ["image_url", "refusal", "text", "type"];
+const PART_KNOWN: [&str; 5] = [CACHE_CONTROL, "image_url", "refusal", "text", "type"];
 /// Members of a part in which servers take more than its text or image.
 const PART_INPUT: [&str; 11] = [
     "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
@@ -183,7 +188,7 @@ const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
 /// Types of parts that are text, so that their bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
 
-fn read_messages(value: &str) -> Result<Images, Refusal> {
+fn read_messages(value: &str) -> Result<MessageTotals, Refusal> {
     let path = Path::Root.field("messages");
     let (mut totals, mut count) = (MessageTotals::default(), 0);
     fields::elements(value, &path, |message, message_path| {
@@ -196,7 +201,7 @@ fn read_messages(value: &str) -> Result<Images, Refusal> {
     if count == 0 {
         return Err(path.refuse("must not be empty"));
     }
-    Ok(totals.images)
+    Ok(totals)
 }
 
 /// Totals over all messages.
@@ -205,6 +210,18 @@ struct MessageTotals {
     images: Images,
     /// Content parts and tool calls.
     parts: BlockCount,
+    /// The refusal of the first cache of more than five minutes.
+    cached_long: Option<Refusal>,
+}
+
+impl MessageTotals {
+    /// Notes a `cache_control` that has another price. `path` is that of its object.
+    fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        if let Some(refusal) = priceable::long_cache(value, &path.field(CACHE_CONTROL))? {
+            self.cached_long.get_or_insert(refusal);
+        }
+        Ok(())
+    }
 }
 
 fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
@@ -216,14 +233,14 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
             ("content", Kind::Array) => {
                 fields::elements(member.value, &value_path, |part, part_path| {
                     totals.parts.one_more("parts")?;
-                    totals.images = read_part(part, part_path, totals.images)?;
-                    Ok(())
+                    read_part(part, part_path, totals)
                 })?;
             }
             ("tool_calls", Kind::Array) => {
                 fields::elements(member.value, &value_path, |_, _| totals.parts.one_more("parts"))?;
             }
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
+            (CACHE_CONTROL, _) => totals.note_cache(member.value, path)?,
             ("content", _) => return Err(value_path.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&value_path, "audio has no price")),
             ("role", Kind::String) if is_cache_role(member.value) => {
@@ -238,13 +255,16 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
     Ok(())
 }
 
-fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refusal> {
+fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
     if json::kind(part) == Kind::String {
-        return Ok(images);
+        return Ok(());
     }
     let mut fields = Fields::read(part, path)?;
     fields.refuse_misspelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
     let kind = fields.required_string("type")?;
+    if let Some(cache) = fields.raw(CACHE_CONTROL) {
+        totals.note_cache(cache, path)?;
+    }
     let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
     if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
         return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
@@ -255,10 +275,12 @@ fn read_part(part: &str, path: &Path<'_>, images: Images) -> Result<Images, Refu
         return Err(priceable::unpriced(path, &what));
     }
     if !is_image {
-        return Ok(images);
+        return Ok(());
     }
     let value_path = path.field("image_url");
-    Ok(images.with_one(base64_bytes(image.ok_or_else(|| value_path.refuse("is required"))?, &value_path)?))
+    let image = image.ok_or_else(|| value_path.refuse("is required"))?;
+    totals.images = totals.images.with_one(base64_bytes(image, &value_path)?);
+    Ok(())
 }
 
 /// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.

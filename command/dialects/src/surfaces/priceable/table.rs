@@ -137,6 +137,8 @@ pub const FIELDS: &[CostField] = &[
     field("azure", Effect::Price, NONE),
     field("base_model", Effect::Price, NONE),
     field("base_url", Effect::Price, NONE),
+    // Marks messages to be cached, for as long as it says.
+    field("cache_control_injection_points", Effect::Price, EMPTY),
     field("config", Effect::Price, EMPTY),
     field("content_policy_fallbacks", Effect::Price, EMPTY),
     field("context_window_fallback_dict", Effect::Price, EMPTY),
