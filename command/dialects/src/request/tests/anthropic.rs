@@ -146,6 +146,10 @@ fn a_cap_or_a_count_by_another_dialects_name_is_refused_on_messages() {
     for more in [
         r#","n":128"#,
         r#","max_completion_tokens":100000"#,
+        r#","N":128"#,
+        r#","Max_Completion_Tokens":100000"#,
+        r#","maxCompletionTokens":100000"#,
+        r#","max-completion-tokens":100000"#,
         r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","type":"compact_20260112"}]}"#,
         r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919","Type":"compact_20260112"}]}"#,
     ] {

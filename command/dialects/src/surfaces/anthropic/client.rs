@@ -109,7 +109,8 @@ impl SurfaceRequest for BodyPositions {
 pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     let members = fields::top_level(text)?;
     for member in &members {
-        refuse_misspelled(member.name(), known::TOP_LEVEL.into_iter().chain(priceable::names()), &Path::Root)?;
+        let known = known::TOP_LEVEL.into_iter().chain(priceable::names()).chain(priceable::OF_OPENAI);
+        refuse_misspelled(member.name(), known, &Path::Root)?;
         check(member.name(), member.value, known::OBJECTS, &Path::Root)?;
     }
     Ok(members)
