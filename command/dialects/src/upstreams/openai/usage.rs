@@ -24,27 +24,49 @@ struct OpenAiCounts {
 
 impl OpenAiCounts {
     fn of(usage: &str) -> Self {
-        let [prompt, completion, total, cache_hit, reasoning, prompt_details, completion_details] = json::find(
+        let [
+            prompt,
+            completion,
+            total,
+            cache_hit,
+            cached,
+            anthropic_read,
+            anthropic_written,
+            reasoning,
+            prompt_details,
+            completion_details,
+        ] = json::find(
             usage,
             [
                 "prompt_tokens",
                 "completion_tokens",
                 "total_tokens",
+                // DeepSeek, Moonshot, and LiteLLM for models of Anthropic.
                 "prompt_cache_hit_tokens",
+                "cached_tokens",
+                "cache_read_input_tokens",
+                "cache_creation_input_tokens",
                 "reasoning_tokens",
                 "prompt_tokens_details",
                 "completion_tokens_details",
             ],
         );
-        let [read, written] = json::find(prompt_details.unwrap_or_default(), ["cached_tokens", "cache_write_tokens"]);
+        let [read, written, created, creation] = json::find(
+            prompt_details.unwrap_or_default(),
+            // Writes are of OpenRouter, DashScope and LiteLLM.
+            ["cached_tokens", "cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens"],
+        );
         let reasoning_detail = json::field(completion_details.unwrap_or_default(), "reasoning_tokens");
         let count = |value: Option<&str>| value.and_then(count);
+        let written = [written, created, creation, anthropic_written].into_iter().filter_map(count);
+        let cache_written = written.max().unwrap_or(0);
+        let prompt = count(prompt);
         Self {
-            prompt: count(prompt),
+            prompt,
             completion: count(completion),
             total: count(total),
-            cache_read: count(read).or_else(|| count(cache_hit)).unwrap_or(0),
-            cache_written: count(written).unwrap_or(0),
+            cache_read: cache_read([read, cache_hit, cached, anthropic_read].map(count), cache_written, prompt),
+            cache_written,
             // In the details, or beside them (SGLang, Perplexity).
             reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
         }
@@ -73,6 +95,15 @@ impl OpenAiCounts {
             ..TokenClasses::default()
         }
     }
+}
+
+/// The tokens read from a cache. Of figures that contradict each other, the one of the more expensive reading: the highest
+/// if it cannot be in the prompt, otherwise the lowest.
+fn cache_read(figures: [Option<u64>; 4], cache_written: u64, prompt: Option<u64>) -> u64 {
+    let figures = figures.into_iter().flatten();
+    let most = figures.clone().max().unwrap_or(0);
+    let is_beside = prompt.is_some_and(|prompt| most + cache_written > prompt);
+    if is_beside { most } else { figures.min().unwrap_or(0) }
 }
 
 /// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
@@ -155,6 +186,39 @@ mod tests {
             (
                 r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}"#,
                 [6, 4, 0, 5, 0],
+            ),
+            // Moonshot
+            (r#"{"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"cached_tokens":99}"#, [1, 99, 0, 5, 0]),
+            // LiteLLM, in both of its versions
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"prompt_tokens_details":{"cached_tokens":9,"cache_creation_tokens":90},"cache_creation_input_tokens":90,"cache_read_input_tokens":9}"#,
+                [1, 9, 90, 5, 0],
+            ),
+            (
+                r#"{"prompt_tokens":31,"completion_tokens":467,"total_tokens":498,"prompt_tokens_details":{"cached_tokens":0},"cache_creation_input_tokens":1253,"cache_read_input_tokens":0}"#,
+                [31, 0, 1253, 467, 0],
+            ),
+            (
+                r#"{"prompt_tokens":31,"completion_tokens":467,"cache_creation_input_tokens":0,"cache_read_input_tokens":1253}"#,
+                [31, 1253, 0, 467, 0],
+            ),
+            // DashScope
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"prompt_tokens_details":{"cached_tokens":0,"cache_creation_input_tokens":90,"cache_creation":{"ephemeral_5m_input_tokens":90},"cache_type":"ephemeral"}}"#,
+                [10, 0, 90, 5, 0],
+            ),
+            // figures that contradict each other: the more expensive reading
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"cached_tokens":99,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                [60, 40, 0, 5, 0],
+            ),
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"cached_tokens":101,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                [100, 101, 0, 5, 0],
+            ),
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"cache_creation_input_tokens":7,"prompt_tokens_details":{"cache_write_tokens":70}}"#,
+                [30, 0, 70, 5, 0],
             ),
             // parts that exceed the whole: the more expensive reading
             (
