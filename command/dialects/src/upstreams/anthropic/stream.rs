@@ -5,6 +5,7 @@ use crate::chat::ANSWER_BLOCKS_MAX;
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json;
+use crate::upstreams::openai::chunk::with_calls;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{FinishReason, Metered, UpstreamFault};
 
@@ -217,6 +218,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     fn finish(&mut self, reason: FinishReason) {
         self.close();
+        let reason = with_calls(reason, self.reader.calls);
         self.metered.finish_reason = Some(reason);
         (self.each)(Delta { choice: 0, block: self.reader.blocks, kind: DeltaKind::Finish(reason) });
     }

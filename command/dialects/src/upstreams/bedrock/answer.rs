@@ -6,6 +6,7 @@ use super::exception;
 use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use crate::json::{self, Kind};
 use crate::metered::bounded_name;
+use crate::upstreams::openai::chunk::with_calls;
 use crate::{FinishReason, Metered, UpstreamFault};
 
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
@@ -31,6 +32,8 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
             return Err(UpstreamFault::TooLarge);
         }
     }
+    let calls = output.iter().filter(|block| matches!(block, OutputBlock::ToolCall(_))).count();
+    metered.finish_reason = metered.finish_reason.map(|reason| with_calls(reason, calls));
     Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
 }
 

@@ -6,6 +6,7 @@ use crate::chat::ANSWER_BLOCKS_MAX;
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
 use crate::json;
+use crate::upstreams::openai::chunk::with_calls;
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{FinishReason, Metered, UpstreamFault};
 
@@ -242,6 +243,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         self.reader.stopped = true;
         if self.metered.finish_reason.is_none() {
             let reason = reason.and_then(stop_reason).unwrap_or(FinishReason::Stop);
+            let reason = with_calls(reason, self.reader.calls);
             self.metered.finish_reason = Some(reason);
             (self.each)(Delta { choice: 0, block: self.reader.blocks, kind: DeltaKind::Finish(reason) });
         }

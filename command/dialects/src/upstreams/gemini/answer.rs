@@ -1,9 +1,9 @@
 //! Reads a whole response of Gemini.
 
 use super::SIGNED_BY_GEMINI;
-use super::candidate::{Candidate, Part, Response, with_calls};
+use super::candidate::{Candidate, Part, Response};
 use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock};
-use crate::upstreams::openai::chunk::note_finish;
+use crate::upstreams::openai::chunk::{note_finish, with_calls};
 use crate::{FinishReason, Metered, UpstreamFault};
 
 /// The candidates as choices. A prompt that was blocked is a choice without output. Errors: not JSON, an error in band, no

@@ -229,8 +229,3 @@ fn finish_reason(value: &str) -> Option<FinishReason> {
         _ => FinishReason::Stop,
     })
 }
-
-/// The finish reason of a whole candidate: Gemini says `STOP` even if the model calls tools.
-pub fn with_calls(finish: FinishReason, calls: usize) -> FinishReason {
-    if finish == FinishReason::Stop && calls > 0 { FinishReason::ToolCalls } else { finish }
-}

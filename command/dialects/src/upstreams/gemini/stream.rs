@@ -2,11 +2,11 @@
 //! may follow.
 
 use super::SIGNED_BY_GEMINI;
-use super::candidate::{Candidate, Part, Response, with_calls};
+use super::candidate::{Candidate, Part, Response};
 use crate::chat::ANSWER_BLOCKS_MAX;
 use crate::delta::{Delta, DeltaKind};
 use crate::framing::Event;
-use crate::upstreams::openai::chunk::{Choices, note_finish};
+use crate::upstreams::openai::chunk::{Choices, note_finish, with_calls};
 use crate::upstreams::{StreamReader, StreamState};
 use crate::{FinishReason, Metered, UpstreamFault};
 

@@ -292,6 +292,12 @@ pub fn measure_choices<'a>(
     Ok(measured)
 }
 
+/// The finish reason of a choice that calls tools: OpenAI says `stop` if `tool_choice` named the tool, Gemini always, and
+/// compatible servers of any dialect may.
+pub fn with_calls(finish: FinishReason, calls: usize) -> FinishReason {
+    if finish == FinishReason::Stop && calls > 0 { FinishReason::ToolCalls } else { finish }
+}
+
 /// Records the finish reason: that of the first choice, or any other's until it is known.
 pub fn note_finish(metered: &mut Metered, index: u64, finish: Option<FinishReason>) {
     if index == 0 || metered.finish_reason.is_none() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::chunk::{
     CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
+    with_calls,
 };
 use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
@@ -12,7 +13,7 @@ use crate::framing::Event;
 use crate::json::{self, Kind};
 use crate::metered::bounded_name;
 use crate::upstreams::{StreamReader, StreamState};
-use crate::{Metered, UpstreamFault};
+use crate::{FinishReason, Metered, UpstreamFault};
 
 /// Reads one stream into deltas.
 #[derive(Default)]
@@ -124,19 +125,27 @@ impl Reader {
                 }
                 measure(&piece, metered);
                 match piece {
-                    Piece::End(finish) => {
-                        self.choices.note(index, finish.is_some());
-                        note_finish(metered, index, finish);
-                        if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
-                            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
-                        }
-                    }
+                    Piece::End(finish) => self.end(index, finish, metered, each),
                     piece => self.piece(index, &piece, each)?,
                 }
                 Ok(())
             })?;
         }
         Ok(())
+    }
+
+    fn end(
+        &mut self,
+        index: u64,
+        finish: Option<FinishReason>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) {
+        self.choices.note(index, finish.is_some());
+        let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) else { return };
+        let finish = with_calls(finish, blocks.calls.len());
+        note_finish(metered, index, Some(finish));
+        each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
     }
 
     /// The number of a choice and its blocks. `None` for a number that no client can have asked for.
@@ -220,8 +229,10 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
             measure(&piece, metered);
             match piece {
                 Piece::End(finish) => {
-                    note_finish(metered, index, finish);
-                    choice.finish_reason = finish;
+                    let is_call = |block: &&OutputBlock| matches!(block, OutputBlock::ToolCall(_));
+                    let calls = choice.output.iter().filter(is_call).count();
+                    choice.finish_reason = finish.map(|finish| with_calls(finish, calls));
+                    note_finish(metered, index, choice.finish_reason);
                 }
                 Piece::Logprobs(logprobs) => choice.logprobs = serde_json::from_str(logprobs).ok(),
                 piece => {
@@ -256,3 +267,6 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
         Piece::Logprobs(_) | Piece::End(_) => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+use bytes::BytesMut;
+use serde_json::{Value, json};
+
+use crate::golden::{minimal_request, receipt, usage};
+use crate::{FinishReason, Metered, ProviderKind, Relay, Surface, UpstreamFault, read_whole};
+
+/// Surfaces that a response of this dialect is translated for.
+const TRANSLATED: [Surface; 3] = [Surface::Native, Surface::Anthropic, Surface::Responses];
+
+/// What a client gets of these chunks and of `[DONE]`.
+fn streamed(surface: Surface, chunks: &[Value]) -> (Result<String, UpstreamFault>, Metered) {
+    let (mut relay, mut out) =
+        (Relay::new(ProviderKind::Openai, &minimal_request(surface, false), "req_1", "m", 0), BytesMut::new());
+    let chunks = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>();
+    let ended = relay.feed(format!("{chunks}data: [DONE]\n\n").as_bytes(), &mut out);
+    let ended = ended.and_then(|()| relay.finish(&mut out));
+    let metered = relay.metered();
+    let usage = usage(&metered);
+    let closing = relay.closing(&receipt(&usage, &metered));
+    (ended.map(|()| format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&closing))), metered)
+}
+
+fn whole(surface: Surface, body: &Value) -> Result<(Value, Metered), UpstreamFault> {
+    let answer = read_whole(ProviderKind::Openai, surface, body.to_string().into()).map_err(|failed| failed.fault)?;
+    let usage = usage(&answer.metered);
+    let body = answer.render(&receipt(&usage, &answer.metered));
+    Ok((serde_json::from_slice(&body).expect("JSON"), answer.metered))
+}
+
+fn delta(delta: Value) -> Value {
+    json!({ "choices": [{ "index": 0, "delta": delta }] })
+}
+
+fn end(reason: &str) -> Value {
+    json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })
+}
+
+fn message(message: Value, reason: &str) -> Value {
+    json!({ "choices": [{ "message": message, "finish_reason": reason }] })
+}
+
+/// OpenAI ends a call of the tool that `tool_choice` names with `stop`.
+#[test]
+fn a_response_that_calls_a_tool_ends_with_tool_calls_though_the_upstream_says_stop() {
+    let call = json!({ "index": 0, "id": "c1", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let calls = json!({ "tool_calls": [call] });
+    for surface in TRANSLATED {
+        let (stream, metered) = streamed(surface, &[delta(calls.clone()), end("stop")]);
+        assert_eq!(metered.finish_reason, Some(FinishReason::ToolCalls), "{surface:?}");
+        let (body, metered) = whole(surface, &message(calls.clone(), "stop")).expect("an answer");
+        assert_eq!(metered.finish_reason, Some(FinishReason::ToolCalls), "{surface:?}");
+        if surface == Surface::Anthropic {
+            assert!(stream.expect("a stream").contains(r#""stop_reason":"tool_use""#));
+            assert_eq!(body["stop_reason"], "tool_use");
+        }
+    }
+    // Each choice for itself, and no other reason.
+    let choice = |index: u64, message: &Value, reason: &str| json!({ "index": index, "message": message, "finish_reason": reason });
+    let text = json!({ "content": "x" });
+    let two = json!({ "choices": [choice(0, &text, "stop"), choice(1, &calls, "stop"), choice(2, &calls, "length")] });
+    let (body, metered) = whole(Surface::Native, &two).expect("an answer");
+    assert_eq!(metered.finish_reason, Some(FinishReason::Stop));
+    let reasons: Vec<_> = [0, 1, 2].map(|at| body["choices"][at]["finish_reason"].clone()).into();
+    assert_eq!(reasons, ["stop", "tool_calls", "length"]);
+}
