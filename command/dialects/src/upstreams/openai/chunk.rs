@@ -151,9 +151,27 @@ pub struct CallPiece<'a> {
     pub index: u64,
     pub id: Option<&'a str>,
     pub name: Option<&'a str>,
+    /// Text, or of some servers an object.
     pub arguments: Option<&'a str>,
     /// Google's `extra_content.google.thought_signature`.
     pub signature: Option<&'a str>,
+}
+
+impl CallPiece<'_> {
+    /// True if it says nothing.
+    pub fn is_empty(&self) -> bool {
+        let says = |value: &str| json::kind(value) != Kind::String || json::string_bytes(value) > 0;
+        ![self.id, self.name, self.arguments].into_iter().flatten().any(says)
+    }
+
+    /// UTF-8 bytes of its name and its arguments.
+    fn bytes(&self) -> u64 {
+        let arguments = match self.arguments {
+            Some(object) if json::kind(object) == Kind::Object => u64::try_from(object.len()).unwrap_or(u64::MAX),
+            arguments => arguments.map_or(0, json::string_bytes),
+        };
+        self.name.map_or(0, json::string_bytes) + arguments
+    }
 }
 
 fn read_message<'a>(
@@ -190,8 +208,9 @@ fn read_message<'a>(
     for call in calls.map(json::elements).into_iter().flatten() {
         each(Piece::Call(call_piece(call?)?))?;
     }
-    match deprecated {
-        Some(call) => each(Piece::Call(call_piece(call)?)),
+    // Some servers always have the deprecated member, and leave it empty.
+    match deprecated.map(call_piece).transpose()?.filter(|call| !call.is_empty()) {
+        Some(call) => each(Piece::Call(call)),
         None => Ok(()),
     }
 }
@@ -236,9 +255,8 @@ pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
         Piece::Text(value) => (json::string_bytes(value), 0),
         Piece::Reasoning(value) => (0, json::string_bytes(value)),
         Piece::Call(call) => {
-            let bytes = |value: Option<&str>| value.map_or(0, json::string_bytes);
-            metered.calls_tools = true;
-            (bytes(call.name) + bytes(call.arguments), 0)
+            metered.calls_tools |= !call.is_empty();
+            (call.bytes(), 0)
         }
         Piece::Logprobs(_) | Piece::End(_) => (0, 0),
     };

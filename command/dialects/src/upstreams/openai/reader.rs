@@ -162,6 +162,7 @@ impl Reader {
         let (kind, value) = match piece {
             Piece::Text(value) => (BlockKind::Text, *value),
             Piece::Reasoning(value) => (BlockKind::Reasoning, *value),
+            Piece::Call(call) if call.is_empty() => return Ok(()),
             Piece::Call(call) => return self.call(index, call, each),
             Piece::Logprobs(logprobs) => {
                 each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
@@ -184,7 +185,7 @@ impl Reader {
         call: &CallPiece<'_>,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?);
+        let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
         let (ordinal, block, begins) = blocks.call(call.index, &id, (&name, &arguments));
@@ -209,6 +210,14 @@ fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     match value.filter(|value| json::kind(value) == Kind::String) {
         Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
         None => Ok(Cow::Borrowed("")),
+    }
+}
+
+/// The arguments of a call: the decoded string, or an object as it was written.
+fn arguments_of<'a>(call: &CallPiece<'a>) -> Result<Cow<'a, str>, UpstreamFault> {
+    match call.arguments {
+        Some(object) if json::kind(object) == Kind::Object => Ok(Cow::Borrowed(object)),
+        arguments => decoded(arguments),
     }
 }
 
@@ -258,8 +267,9 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
         Piece::Reasoning(value) => {
             text(value)?.map(|text| OutputBlock::Reasoning { text, signature: None, redacted: None })
         }
+        Piece::Call(call) if call.is_empty() => None,
         Piece::Call(call) => {
-            let read = [decoded_name(call.id)?, decoded_name(call.name)?, decoded(call.arguments)?];
+            let read = [decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?];
             let [id, name, arguments] = read.map(Cow::into_owned);
             let signature = text(call.signature.unwrap_or_default())?;
             Some(OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }))

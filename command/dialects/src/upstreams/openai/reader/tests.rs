@@ -63,3 +63,34 @@ fn a_response_that_calls_a_tool_ends_with_tool_calls_though_the_upstream_says_st
     let reasons: Vec<_> = [0, 1, 2].map(|at| body["choices"][at]["finish_reason"].clone()).into();
     assert_eq!(reasons, ["stop", "tool_calls", "length"]);
 }
+
+/// Some servers give the arguments as an object, and not as its text.
+#[test]
+fn arguments_that_are_an_object_are_passed_on_as_its_text() {
+    let call = json!({ "id": "a", "function": { "name": "f", "arguments": { "x": 1 } } });
+    let (body, metered) = whole(Surface::Native, &message(json!({ "tool_calls": [call] }), "tool_calls")).expect("one");
+    assert_eq!((&body["output"][0]["arguments"], metered.text_bytes), (&json!({ "x": 1 }), 8), "{body}");
+    let (stream, metered) = streamed(Surface::Anthropic, &[delta(json!({ "tool_calls": [call] })), end("tool_calls")]);
+    assert!(stream.as_ref().is_ok_and(|stream| stream.contains(r#""partial_json":"{\"x\":1}""#)), "{stream:?}");
+    assert_eq!(metered.text_bytes, 8);
+}
+
+/// Some servers always write the deprecated member.
+#[test]
+fn a_call_without_id_and_name_is_none() {
+    let none = json!({ "name": "", "arguments": "" });
+    let [deprecated, listed] =
+        [json!({ "function_call": none }), json!({ "tool_calls": [{ "id": "", "function": none }] })];
+    for (surface, mut text) in
+        TRANSLATED.into_iter().flat_map(|surface| [(surface, deprecated.clone()), (surface, listed.clone())])
+    {
+        text["content"] = json!("hi");
+        let (body, metered) = whole(surface, &message(text.clone(), "stop")).expect("an answer");
+        assert_eq!((metered.finish_reason, metered.calls_tools), (Some(FinishReason::Stop), false), "{body}");
+        assert!(!body.to_string().contains("call_id") && !body.to_string().contains("tool_"), "{body}");
+        let (stream, metered) = streamed(surface, &[delta(text.clone()), end("stop")]);
+        assert_eq!(metered.finish_reason, Some(FinishReason::Stop));
+        let stream = stream.expect("a stream");
+        assert!(!stream.contains("tool_use") && !stream.contains("function_call"), "{stream}");
+    }
+}
