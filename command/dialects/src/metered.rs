@@ -25,7 +25,8 @@ pub struct Metered {
     pub reported_input: Option<TokenClasses>,
     /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
     pub text_bytes: u64,
-    /// UTF-8 bytes of visible reasoning. Providers that hide it bill for it all the same.
+    /// UTF-8 bytes of visible reasoning, and bytes of what a provider of Claude encrypted instead. Others that hide it bill
+    /// for it all the same.
     pub reasoning_bytes: u64,
     /// Finish reason of the first choice.
     pub finish_reason: Option<FinishReason>,
@@ -66,6 +67,18 @@ impl Metered {
     pub fn reported_with_output(&self) -> Option<&TokenClasses> {
         let has_output = self.text_bytes > 0 || self.reasoning_bytes > 0;
         self.reported.as_ref().filter(|reported| !has_output || reported.output() > 0)
+    }
+
+    /// Adds a block of reasoning. Thoughts that are not shown are in its signature.
+    pub(crate) fn add_reasoning(&mut self, text: &str, signature: Option<&str>, redacted: Option<&str>) {
+        self.reasoning_bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let hidden = [signature.filter(|_| text.is_empty()), redacted];
+        hidden.into_iter().flatten().for_each(|data| self.add_hidden_thoughts(data));
+    }
+
+    /// Adds thoughts that the provider encrypted, which are base64.
+    pub(crate) fn add_hidden_thoughts(&mut self, data: &str) {
+        self.reasoning_bytes += u64::try_from(data.len()).unwrap_or(u64::MAX) / 4 * 3;
     }
 
     /// Adds a report to those before it. `is_final`: its output figure is that of the whole response.

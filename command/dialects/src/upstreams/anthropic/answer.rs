@@ -79,7 +79,9 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
     };
     match &block {
         OutputBlock::Text { text } => metered.text_bytes += bytes(text),
-        OutputBlock::Reasoning { text, .. } => metered.reasoning_bytes += bytes(text),
+        OutputBlock::Reasoning { text, signature, redacted } => {
+            metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
+        }
         OutputBlock::ToolCall(call) => metered.text_bytes += bytes(&call.name) + bytes(&call.arguments),
     }
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))

@@ -182,10 +182,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
                     open.shows_thoughts = true;
                 }
             }
-            // Thoughts that are not shown are in what encrypts them, which is base64.
+            // Thoughts that are not shown are in what encrypts them.
             DeltaKind::Signature(_) if self.reader.open.as_ref().is_some_and(|open| open.shows_thoughts) => {}
             DeltaKind::Signature(data) | DeltaKind::Redacted(data) => {
-                self.metered.reasoning_bytes += bytes(data) / 4 * 3;
+                self.metered.add_hidden_thoughts(data);
             }
             _ => {}
         }

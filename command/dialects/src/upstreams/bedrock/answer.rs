@@ -64,7 +64,9 @@ fn block(block: &str, at: usize, metered: &mut Metered) -> Result<Option<OutputB
     };
     match &block {
         OutputBlock::Text { text } => metered.text_bytes += bytes(text),
-        OutputBlock::Reasoning { text, .. } => metered.reasoning_bytes += bytes(text),
+        OutputBlock::Reasoning { text, signature, redacted } => {
+            metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
+        }
         OutputBlock::ToolCall(call) => {
             metered.calls_tools = true;
             metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);

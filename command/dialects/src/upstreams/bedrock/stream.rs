@@ -27,6 +27,8 @@ pub struct Reader {
 struct OpenBlock {
     upstream_index: u64,
     content: Content,
+    /// It has thoughts that can be read.
+    shows_thoughts: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -144,7 +146,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     /// Opens a block. The one before it ends, whether or not the upstream said so.
     fn open(&mut self, upstream_index: u64, content: Content) {
         self.close();
-        self.reader.open = Some(OpenBlock { upstream_index, content });
+        self.reader.open = Some(OpenBlock { upstream_index, content, shows_thoughts: false });
     }
 
     /// Ends the open block. A call without pieces gets empty arguments, because clients expect JSON.
@@ -181,8 +183,16 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             _ => self.begin(Content::Reasoning)?,
         };
         let kind = kind(text);
-        if let DeltaKind::Reasoning(text) = kind {
-            self.metered.reasoning_bytes += bytes(text);
+        match kind {
+            DeltaKind::Reasoning(text) => {
+                self.metered.reasoning_bytes += bytes(text);
+                if let Some(open) = &mut self.reader.open {
+                    open.shows_thoughts = true;
+                }
+            }
+            // Thoughts that are not shown are in what encrypts them.
+            DeltaKind::Signature(_) if self.reader.open.as_ref().is_some_and(|open| open.shows_thoughts) => {}
+            _ => self.metered.add_hidden_thoughts(text),
         }
         (self.each)(Delta { choice: 0, block, kind });
         Ok(())
@@ -253,4 +263,64 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
 fn index_of(value: Option<&str>) -> u64 {
     value.and_then(json::integer).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use serde_json::{Value, json};
+
+    use crate::golden::minimal_request;
+    use crate::{Metered, ProviderKind, Relay, Surface, UpstreamFault, read_whole};
+
+    fn streamed(events: &[(&str, Value)]) -> (Result<(), UpstreamFault>, Metered) {
+        let request = minimal_request(Surface::Anthropic, false);
+        let mut relay = Relay::new(ProviderKind::Bedrock, &request, "req_1", "m", 0);
+        let ended = events.iter().try_for_each(|(name, payload)| {
+            let frame = testing::event_stream::frame(name.as_bytes(), payload.to_string().as_bytes());
+            relay.feed(&frame, &mut BytesMut::new())
+        });
+        (ended, relay.metered())
+    }
+
+    fn piece(reasoning: Value) -> (&'static str, Value) {
+        ("contentBlockDelta", json!({ "contentBlockIndex": 0, "delta": { "reasoningContent": reasoning } }))
+    }
+
+    #[test]
+    fn thoughts_that_are_not_shown_are_not_free() {
+        let hidden = "E".repeat(120_000);
+        for (pieces, bytes) in [
+            (vec![json!({ "signature": hidden })], 90_000),
+            (vec![json!({ "redactedContent": hidden })], 90_000),
+            // What can be read is in the signature once more.
+            (vec![json!({ "text": "thought" }), json!({ "signature": hidden })], 7),
+        ] {
+            let metered = streamed(&pieces.into_iter().map(piece).collect::<Vec<_>>()).1.for_interrupted();
+            assert_eq!(metered.reasoning_bytes, bytes);
+        }
+        for (kind, body) in [
+            (
+                ProviderKind::Bedrock,
+                json!({ "output": { "message": { "content": [
+                    { "reasoningContent": { "reasoningText": { "text": "", "signature": hidden } } },
+                    { "reasoningContent": { "redactedContent": hidden } },
+                    { "reasoningContent": { "reasoningText": { "text": "thought", "signature": hidden } } },
+                ] } }, "stopReason": "end_turn" }),
+            ),
+            (
+                ProviderKind::Anthropic,
+                json!({ "content": [
+                    { "type": "thinking", "thinking": "", "signature": hidden },
+                    { "type": "redacted_thinking", "data": hidden },
+                    { "type": "thinking", "thinking": "thought", "signature": hidden },
+                ], "stop_reason": "end_turn" }),
+            ),
+        ] {
+            for surface in [Surface::Native, Surface::Anthropic] {
+                let answer = read_whole(kind, surface, body.to_string().into()).ok().expect("an answer");
+                assert_eq!(answer.metered.reasoning_bytes, 180_007, "{kind:?} {surface:?}");
+            }
+        }
+    }
 }
