@@ -37,7 +37,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// No faults: time enough for a client to leave.
 const OPEN: &str = "open";
 const LATE: &str = "late";
-const LATE_FOR: Duration = Duration::from_millis(700);
+const LATE_FOR: Duration = Duration::from_secs(2);
 
 /// By family: its samples.
 type Families = BTreeMap<String, Vec<Sample>>;
