@@ -242,7 +242,6 @@ fn an_upstreams_refusal_names_the_clients_field() {
 fn what_an_upstream_cannot_express_is_refused_by_the_clients_own_name_for_it() {
     let open = r#"{"type":"object","additionalProperties":true}"#;
     let format = format!(r#""json_schema":{{"name":"s","schema":{open}}}"#);
-    let tools = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;
     for (request, upstream, model, field) in [
         (
             parse(
@@ -254,12 +253,6 @@ fn what_an_upstream_cannot_express_is_refused_by_the_clients_own_name_for_it() {
             "thinking.budget_tokens",
         ),
         (openai(r#","thinking":{"type":"enabled","budget_tokens":1024}"#), ProviderKind::Anthropic, "b", "thinking"),
-        (
-            anthropic(&format!(r#",{tools},"tool_choice":{{"type":"auto","disable_parallel_tool_use":true}}"#)),
-            ProviderKind::Bedrock,
-            "amazon.nova-lite-v1:0",
-            "tool_choice.disable_parallel_tool_use",
-        ),
         (
             anthropic(&format!(r#","output_config":{{"format":{{"type":"json_schema","schema":{open}}}}}"#)),
             ProviderKind::Bedrock,
