@@ -212,7 +212,7 @@ fn a_cache_of_more_than_five_minutes_has_no_price_wherever_it_is_asked_for() {
     let allowed = BTreeSet::from(["cache_control".to_owned()]);
     for ttl in [r#""1h""#, r#""24h""#] {
         for (request, field) in everywhere(&format!(r#","cache_control":{{"type":"ephemeral","ttl":{ttl}}}"#)) {
-            let request = request.ok().expect(field);
+            let request = request.expect(field);
             let refusal = request.unpriced(ProviderKind::Openai, &BTreeSet::new()).expect(field);
             assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
             assert_eq!(refusal.details["field"], format!("{field}.ttl"));
