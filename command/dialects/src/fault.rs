@@ -22,6 +22,11 @@ pub enum UpstreamFault {
     TooLarge,
 }
 
+impl UpstreamFault {
+    /// A response that ended with an error and says no more of it. It is not the request's fault, which has a status.
+    pub(crate) const UNEXPLAINED: Self = Self::InBandError { retryable: true };
+}
+
 impl From<JsonFault> for UpstreamFault {
     fn from(fault: JsonFault) -> Self {
         match fault {

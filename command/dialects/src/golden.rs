@@ -196,6 +196,11 @@ pub(super) fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {
 }
 
 pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> String {
+    // It depends on the surface whether a finish reason is a fault.
+    let is_by_reason = |fault: &UpstreamFault| {
+        *fault == UpstreamFault::UNEXPLAINED && metered.finish_reason == Some(FinishReason::Error)
+    };
+    let fault = fault.filter(|fault| !is_by_reason(fault));
     let description = json!({
         "provider_usage": metered.provider_usage.as_ref().map(|usage| usage.get()),
         "reported": metered.reported,

@@ -1,24 +1,24 @@
 //! Relays a stream from an upstream to a client.
 
+mod translation;
+
 use bytes::{Bytes, BytesMut};
 
-use super::chat::{ANSWER_BLOCKS_MAX, CallIds};
-use super::delta::{Delta, DeltaKind};
 use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
-use super::kept_calls::{FirstCalls, KeptCalls};
+use super::kept_calls::KeptCalls;
 use super::passthrough::anthropic::AnthropicStream;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
 use super::surfaces::{AnyStreamWriter, StreamHead};
-use super::upstreams::{self, AnyStreamReader, ProviderKind, StreamState};
+use super::upstreams::{self, ProviderKind, StreamState};
 use super::{ClientRequest, Metered, Receipt, UpstreamFault};
+use translation::Translation;
 
 /// Bytes sent per byte received, over the whole stream and beyond [`OUT_BYTES_FREE`]. An event is a few times as long
 /// in another dialect, and longer if it repeats a long name.
 const OUT_PER_BYTE_MAX: usize = 16;
 const OUT_BYTES_FREE: usize = 64 * 1024;
-
 /// About how many bytes the end of a stream takes that repeats nothing.
 const CLOSING_BYTES: usize = 512;
 
@@ -45,13 +45,7 @@ struct Progress {
 enum Conversion {
     OpenAi(OpenAiStream),
     Anthropic(AnthropicStream),
-    Translated {
-        from: AnyStreamReader,
-        to: AnyStreamWriter,
-        ids: CallIds,
-        /// If the client gets the first call alone.
-        first_calls: Option<FirstCalls>,
-    },
+    Translated(Translation),
 }
 
 impl Relay {
@@ -71,8 +65,7 @@ impl Relay {
                 let echo = &request.echo();
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage, echo };
                 let to = AnyStreamWriter::new(request.surface(), &head);
-                let ids = CallIds::of(request_id);
-                Conversion::Translated { from: AnyStreamReader::of(kind), to, ids, first_calls: None }
+                Conversion::Translated(Translation::new(kind, request, request_id, to))
             }
         };
         let metered = Metered::default();
@@ -84,8 +77,8 @@ impl Relay {
     /// The relay of a stream of which the client gets these tool calls, if it is translated.
     #[must_use]
     pub fn keeping(mut self, calls: KeptCalls) -> Self {
-        if let Conversion::Translated { first_calls, .. } = &mut self.progress.conversion {
-            *first_calls = (calls == KeptCalls::First).then(FirstCalls::default);
+        if let Conversion::Translated(translation) = &mut self.progress.conversion {
+            translation.keep(calls);
         }
         self
     }
@@ -120,7 +113,10 @@ impl Relay {
                 fault => fault,
             })?;
         }
-        if progress.ended || progress.is_complete() { Ok(()) } else { Err(UpstreamFault::Truncated) }
+        if progress.ended {
+            return Ok(());
+        }
+        if progress.is_complete() { progress.tell_errors(out) } else { Err(UpstreamFault::Truncated) }
     }
 
     /// The measurements so far. Reads all usage reports, so call it at the end and not for each chunk.
@@ -149,9 +145,7 @@ impl Relay {
         let converting = match conversion {
             Conversion::OpenAi(stream) => stream.held_bytes(),
             Conversion::Anthropic(stream) => stream.held_bytes(),
-            Conversion::Translated { from, to, first_calls, .. } => {
-                from.held_bytes() + to.held_bytes() + first_calls.as_ref().map_or(0, FirstCalls::held_bytes)
-            }
+            Conversion::Translated(translation) => translation.held_bytes(),
         };
         self.parser.held_bytes() + metered.held_bytes() + converting
     }
@@ -179,7 +173,7 @@ impl Relay {
                 stream.close(receipt, self.progress.metered.upstream_id.as_deref(), &mut out);
             }
             Conversion::Anthropic(stream) => stream.close(receipt, &mut out),
-            Conversion::Translated { to, .. } => to.close(receipt, &mut out),
+            Conversion::Translated(translation) => translation.writer().close(receipt, &mut out),
         }
         out.freeze()
     }
@@ -190,7 +184,15 @@ impl Progress {
         match &self.conversion {
             Conversion::OpenAi(stream) => stream.is_complete(),
             Conversion::Anthropic(stream) => stream.is_complete(&self.metered),
-            Conversion::Translated { from, .. } => from.is_complete(&self.metered),
+            Conversion::Translated(translation) => translation.is_complete(&self.metered),
+        }
+    }
+
+    /// Tells the client of choices that ended with an error. Errors: there is nothing else.
+    fn tell_errors(&mut self, out: &mut BytesMut) -> Result<(), UpstreamFault> {
+        match &mut self.conversion {
+            Conversion::Translated(translation) => translation.tell_errors(out),
+            _ => Ok(()),
         }
     }
 
@@ -198,7 +200,7 @@ impl Progress {
     const fn writer(&self) -> Option<&AnyStreamWriter> {
         match &self.conversion {
             Conversion::OpenAi(_) | Conversion::Anthropic(_) => None,
-            Conversion::Translated { to, .. } => Some(to),
+            Conversion::Translated(translation) => Some(translation.writer()),
         }
     }
 
@@ -220,7 +222,7 @@ impl Progress {
         if self.ended || !event.is_error && event.data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let Self { metered, conversion, ended, has_relayed, .. } = self;
+        let Self { metered, conversion, has_relayed, .. } = self;
         let state = match conversion {
             Conversion::OpenAi(stream) => {
                 let (state, has_content) = stream.event(event, metered, out)?;
@@ -232,41 +234,16 @@ impl Progress {
                 *has_relayed |= has_content;
                 state
             }
-            Conversion::Translated { from, to, ids, first_calls } => {
-                let mut has_too_many = false;
-                let state = from.event(event, metered, &mut |delta: Delta<'_>| {
-                    // The end of a choice comes after its last block.
-                    has_too_many |= delta.block > ANSWER_BLOCKS_MAX;
-                    if has_too_many {
-                        return;
-                    }
-                    let kept = match first_calls {
-                        Some(first_calls) => first_calls.kept(delta),
-                        None => Some(delta),
-                    };
-                    if let Some(delta) = kept {
-                        *has_relayed |= delta.kind.is_content();
-                        match delta {
-                            Delta {
-                                choice,
-                                block,
-                                kind: DeltaKind::CallBegins { ordinal, id: "", name, signature },
-                            } if !matches!(to, AnyStreamWriter::Anthropic(_)) => {
-                                let id = &ids.id(choice, ordinal);
-                                let kind = DeltaKind::CallBegins { ordinal, id, name, signature };
-                                to.write(&Delta { choice, block, kind }, out);
-                            }
-                            delta => to.write(&delta, out),
-                        }
-                    }
-                })?;
-                if has_too_many {
-                    return Err(UpstreamFault::TooLarge);
-                }
+            Conversion::Translated(translation) => {
+                let (state, has_content) = translation.event(event, metered, out)?;
+                *has_relayed |= has_content;
                 state
             }
         };
-        *ended = state == StreamState::Ended;
+        if state == StreamState::Ended {
+            self.tell_errors(out)?;
+            self.ended = true;
+        }
         Ok(())
     }
 }

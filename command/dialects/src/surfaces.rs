@@ -231,6 +231,9 @@ pub struct SurfaceSpec {
     pub error_form: ErrorForm,
     /// True if a body is still needed after it was read.
     pub keeps_body: bool,
+    /// True if a response can say that it ended with an error. On the others such a response would look like a good one,
+    /// so that it is an error.
+    pub has_error_reason: bool,
     /// Writes a whole response to a chat.
     pub answer: fn(&[AnswerChoice], &Receipt<'_>) -> Vec<u8>,
     /// The client's name for a feature; `None` if requests of this surface never have it.

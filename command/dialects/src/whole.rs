@@ -13,7 +13,7 @@ use super::passthrough::shortcut;
 use super::shared_dialect::SharedDialect;
 use super::surfaces::openai_embeddings;
 use super::upstreams::{self, ProviderKind};
-use super::{Metered, Receipt, Surface, UpstreamFault, json};
+use super::{FinishReason, Metered, Receipt, Surface, UpstreamFault, json};
 
 /// A whole response that was read and measured, but not sent yet.
 pub struct WholeAnswer {
@@ -134,6 +134,10 @@ fn read(
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
             let choices = (upstreams::of(kind).read_choices)(text, metered)?;
+            let all_failed = choices.iter().all(|choice| choice.finish_reason == Some(FinishReason::Error));
+            if all_failed && !surface.spec().has_error_reason {
+                return Err(UpstreamFault::UNEXPLAINED);
+            }
             Ok(AnswerContent::Choices { choices, surface })
         }
     }

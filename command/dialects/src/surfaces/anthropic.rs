@@ -43,6 +43,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     error_form: ErrorForm::Anthropic,
     // It is edited, or translated for the targets that need it.
     keeps_body: true,
+    has_error_reason: false,
     answer: write::message,
     field_of,
     put_error,

@@ -23,6 +23,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     error_form: ErrorForm::OpenAi,
     read_headers: no_headers,
     keeps_body: false,
+    has_error_reason: false,
     answer: write::completion,
     field_of,
     put_error: openai::put_error,

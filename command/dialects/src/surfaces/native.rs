@@ -30,6 +30,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     shared_dialect: None,
     error_form: ErrorForm::Native,
     keeps_body: false,
+    has_error_reason: true,
     answer,
     field_of,
     put_error,

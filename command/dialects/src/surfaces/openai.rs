@@ -40,6 +40,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     error_form: ErrorForm::OpenAi,
     // It is edited, or translated for the targets that need it.
     keeps_body: true,
+    has_error_reason: false,
     answer: write::completion,
     field_of,
     put_error,

@@ -31,6 +31,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     error_form: ErrorForm::OpenAi,
     read_headers: no_headers,
     keeps_body: false,
+    has_error_reason: true,
     answer: response::answer,
     field_of,
     put_error,

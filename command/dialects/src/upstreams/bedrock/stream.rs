@@ -318,9 +318,23 @@ mod tests {
             ),
         ] {
             for surface in [Surface::Native, Surface::Anthropic] {
-                let answer = read_whole(kind, surface, body.to_string().into()).ok().expect("an answer");
+                let answer = read_whole(kind, surface, body.to_string().into()).expect("an answer");
                 assert_eq!(answer.metered.reasoning_bytes, 180_007, "{kind:?} {surface:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_stop_reason_that_means_an_error_is_one() {
+        let failed = UpstreamFault::InBandError { retryable: true };
+        let usage = json!({ "inputTokens": 7, "outputTokens": 1, "totalTokens": 8 });
+        let stop = json!({ "stopReason": "malformed_tool_use" });
+        let (ended, metered) = streamed(&[("messageStop", stop), ("metadata", json!({ "usage": usage }))]);
+        assert_eq!((ended, metered.reported.map(|tokens| tokens.input())), (Err(failed.clone()), Some(7)));
+        let message = json!({ "content": [{ "text": "A" }] });
+        let body = json!({ "output": { "message": message }, "stopReason": "malformed_model_output", "usage": usage });
+        let answer = read_whole(ProviderKind::Bedrock, Surface::OpenAi, body.to_string().into()).err();
+        let answer = answer.expect("a failed answer");
+        assert_eq!((answer.fault, answer.metered.has_report()), (failed, true));
     }
 }

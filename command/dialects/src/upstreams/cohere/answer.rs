@@ -242,7 +242,7 @@ fn finish_reason(value: &str) -> Option<FinishReason> {
 fn conclude(metered: &mut Metered) -> Result<(), UpstreamFault> {
     metered.conclude();
     match metered.finish_reason {
-        Some(FinishReason::Error) => Err(UpstreamFault::InBandError { retryable: true }),
+        Some(FinishReason::Error) => Err(UpstreamFault::UNEXPLAINED),
         Some(FinishReason::Stop) if metered.calls_tools => {
             metered.finish_reason = Some(FinishReason::ToolCalls);
             Ok(())

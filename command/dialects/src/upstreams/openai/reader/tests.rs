@@ -94,3 +94,35 @@ fn a_call_without_id_and_name_is_none() {
         assert!(!stream.contains("tool_use") && !stream.contains("function_call"), "{stream}");
     }
 }
+
+/// Without a word about the error, as OpenRouter and DeepSeek may end.
+#[test]
+fn a_finish_reason_that_means_an_error_is_one() {
+    let failed = UpstreamFault::InBandError { retryable: true };
+    let used = json!({ "choices": [], "usage": { "prompt_tokens": 7, "completion_tokens": 1 } });
+    for surface in [Surface::Anthropic, Surface::Completions] {
+        for reason in ["error", "insufficient_system_resource"] {
+            let (stream, metered) = streamed(surface, &[delta(json!({ "content": "A" })), end(reason), used.clone()]);
+            assert_eq!(stream, Err(failed.clone()), "{surface:?}");
+            // What it reported after the reason is charged.
+            assert_eq!(metered.reported.map(|tokens| tokens.input()), Some(7));
+            let body = message(json!({ "content": "A" }), reason);
+            assert_eq!(whole(surface, &body).err(), Some(failed.clone()), "{surface:?}");
+        }
+    }
+    // Another choice is good.
+    let two = json!({ "choices": [
+        { "index": 0, "message": { "content": "A" }, "finish_reason": "stop" },
+        { "index": 1, "message": { "content": "" }, "finish_reason": "error" },
+    ] });
+    assert!(whole(Surface::Completions, &two).is_ok());
+    let chunks = two["choices"].as_array().expect("choices").iter().map(|choice| {
+        json!({ "choices": [{ "index": choice["index"], "delta": choice["message"], "finish_reason": choice["finish_reason"] }] })
+    });
+    assert!(streamed(Surface::Completions, &chunks.collect::<Vec<_>>()).0.is_ok());
+    // A client that can be told so gets the rest.
+    for surface in [Surface::Native, Surface::Responses] {
+        assert!(whole(surface, &message(json!({ "content": "A" }), "error")).is_ok());
+        assert!(streamed(surface, &[delta(json!({ "content": "A" })), end("error")]).0.is_ok());
+    }
+}
