@@ -123,6 +123,7 @@ async fn token_ids_are_counted_if_nothing_is_reported() {
         let life = gateway.life(&reply.request_id()).await;
         let usage = &life[2]["data"]["usage"];
         assert_eq!((&usage["source"], &usage["input_uncached_tokens"]), (&json!("counted"), &json!(tokens)));
+        assert_eq!(reply.json()["usage"]["prompt_tokens"], tokens, "the client is told what it is billed");
     }
 }
 

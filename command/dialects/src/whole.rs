@@ -94,32 +94,36 @@ fn read_embeddings(
     body: &Bytes,
 ) -> Result<WholeAnswer, FailedAnswer> {
     let mut metered = Metered::default();
-    let content = embeddings(kind, surface, expected, body, &mut metered);
+    // DeepSeek's blank lines, which keep a connection alive, may come before any JSON.
+    let body = body.slice_ref(body.trim_ascii());
+    let vectors = vectors(kind, expected, &body, &mut metered);
     metered.read_reports(upstreams::of(kind).read_report);
     metered.all_is_input();
+    // Without a report, the client is told what was counted instead, which it is billed for.
+    let may_be_passed_on = metered.has_report() && shortcut(surface, kind) == Some(SharedDialect::OpenAi);
+    let content = vectors.and_then(|(text, vectors)| match may_be_passed_on && vectors.are_in(expected.encoding) {
+        true => {
+            let members = json::known_members(text).collect::<Result<Vec<_>, _>>()?;
+            Ok(AnswerContent::OpenAi(OpenAiAnswer::renaming(body.clone(), &members)))
+        }
+        false => Ok(AnswerContent::Embeddings(openai_embeddings::data(&vectors, expected.encoding)?)),
+    });
     match content {
         Ok(content) => Ok(WholeAnswer { metered, content }),
         Err(fault) => Err(FailedAnswer { fault, metered: Box::new(metered) }),
     }
 }
 
-fn embeddings(
+/// The text of the body, and its vectors.
+fn vectors<'a>(
     kind: ProviderKind,
-    surface: Surface,
     expected: &ExpectedVectors,
-    body: &Bytes,
+    body: &'a [u8],
     metered: &mut Metered,
-) -> Result<AnswerContent, UpstreamFault> {
+) -> Result<(&'a str, Vectors<'a>), UpstreamFault> {
     let api = upstreams::of(kind).embeddings.as_ref().ok_or(UpstreamFault::Malformed("no embeddings"))?;
-    // DeepSeek's blank lines, which keep a connection alive, may come before any JSON.
-    let body = body.slice_ref(body.trim_ascii());
-    let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-    let vectors = Vectors::check(&(api.read_vectors)(text, metered)?, expected)?;
-    if shortcut(surface, kind) == Some(SharedDialect::OpenAi) && vectors.are_in(expected.encoding) {
-        let members = json::known_members(text).collect::<Result<Vec<_>, _>>()?;
-        return Ok(AnswerContent::OpenAi(OpenAiAnswer::renaming(body.clone(), &members)));
-    }
-    Ok(AnswerContent::Embeddings(openai_embeddings::data(&vectors, expected.encoding)?))
+    let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
+    Ok((text, Vectors::check(&(api.read_vectors)(text, metered)?, expected)?))
 }
 
 fn read(
