@@ -1,14 +1,14 @@
 //! `GET /v1/models` and `/v1/models/{name}`: OpenAI's list of the models that the key may use, with provider and price. A
-//! name may contain slashes, plain or encoded.
+//! name may contain slashes, plain or encoded. Clients of Anthropic's API, which send its version in a header, get its form.
 //!
 //! Clients call it first and often, so it is answered from the tables in memory and needs no permit to read.
 
 use axum::extract::Path;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
 use events::money::Rates;
 use events::refusal::{ErrorCode, Refusal};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -21,6 +21,17 @@ use crate::QueryState;
 use crate::error::QueryError;
 use crate::parameters::{min_position_among_others, require_recorded};
 use crate::query_context::QueryContext;
+
+/// The header of clients of Anthropic's API.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+macro_rules! in_anthropics_form {
+    () => {
+        "With the header anthropic-version, the answer has Anthropic's form: data, has_more, first_id and last_id, and a \
+         model has type, id, display_name and created_at."
+    };
+}
+const IN_ANTHROPICS_FORM: &str = in_anthropics_form!();
 
 /// The routes. `openai`: the error format of OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
@@ -37,6 +48,7 @@ fn described_list(id: &str, openai: Wording) -> Operation {
     Operation::new(id, "Inference", "The models that the key may use")
         .min_position()
         .needs(Permission::ModelsUse)
+        .says(IN_ANTHROPICS_FORM)
         .worded(openai)
         .answers(StatusCode::OK, Answer::json("OpenAI's list, with prices", list))
         .defines("Model.Listed", shape())
@@ -45,7 +57,7 @@ fn described_list(id: &str, openai: Wording) -> Operation {
 fn described_one(id: &str, openai: Wording) -> Operation {
     Operation::new(id, "Inference", "One model that the key may use")
         .min_position()
-        .says("Slashes in the name need no encoding.")
+        .says(concat!("Slashes in the name need no encoding. ", in_anthropics_form!()))
         .needs(Permission::ModelsUse)
         .worded(openai)
         .path("name", schema::string(), "Name of the model")
@@ -76,19 +88,43 @@ fn shape() -> Shape {
 }
 
 /// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
-async fn list(context: QueryContext) -> Result<Json<Value>, QueryError> {
-    let models = listed(context).await?;
-    Ok(Json(json!({ "object": "list", "data": models })))
+async fn list(headers: HeaderMap, context: QueryContext) -> Result<Json<Value>, QueryError> {
+    let form = Form::of(&headers);
+    let models = listed(context, form).await?;
+    Ok(Json(match form {
+        Form::OpenAi => json!({ "object": "list", "data": models }),
+        Form::Anthropic => {
+            let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+            let (first, last) = (id(models.first()), id(models.last()));
+            json!({ "data": models, "has_more": false, "first_id": first, "last_id": last })
+        }
+    }))
 }
 
 /// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for a model that is not in it.
-async fn one(context: QueryContext, Path(name): Path<String>) -> Result<Json<Value>, QueryError> {
-    let models = listed(context).await?;
+async fn one(headers: HeaderMap, context: QueryContext, Path(name): Path<String>) -> Result<Json<Value>, QueryError> {
+    let models = listed(context, Form::of(&headers)).await?;
     let model = models.into_iter().find(|model| model["id"] == name.as_str());
     model.map(Json).ok_or_else(|| model_not_found(&name).into())
 }
 
-async fn listed(QueryContext { state, caller, query_string, .. }: QueryContext) -> Result<Vec<Value>, QueryError> {
+/// The form of an entry.
+#[derive(Clone, Copy)]
+enum Form {
+    OpenAi,
+    Anthropic,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key(ANTHROPIC_VERSION) { Self::Anthropic } else { Self::OpenAi }
+    }
+}
+
+async fn listed(
+    QueryContext { state, caller, query_string, .. }: QueryContext,
+    form: Form,
+) -> Result<Vec<Value>, QueryError> {
     caller.require(Permission::ModelsUse)?;
     if let Some(position) = min_position_among_others(&query_string)? {
         wait_for(&state, position).await?;
@@ -98,7 +134,7 @@ async fn listed(QueryContext { state, caller, query_string, .. }: QueryContext) 
     caller.require(Permission::ModelsUse)?;
     // The time that an event recorded now would have: a clock that was set back must not bring old prices back.
     let now = state.log.head().time_after(state.clock.now());
-    Ok(usable(&tables, &caller, now).iter().map(Usable::item).collect())
+    Ok(usable(&tables, &caller, now).iter().map(|model| model.item(form)).collect())
 }
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
@@ -134,7 +170,15 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl Usable<'_> {
     /// The entry of the list; its figures are those of the target that is tried first.
-    fn item(&self) -> Value {
+    fn item(&self, form: Form) -> Value {
+        if let Form::Anthropic = form {
+            return json!({
+                "type": "model",
+                "id": self.model.value.name,
+                "display_name": self.model.value.name,
+                "created_at": self.model.created_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            });
+        }
         json!({
             "id": self.model.value.name,
             "object": "model",

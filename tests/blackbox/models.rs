@@ -20,6 +20,18 @@ async fn a_model_is_found_by_its_name_where_the_list_has_it_and_nowhere_else() {
         }
     }
 
+    let anthropics = tenant.app.clone().with("anthropic-version", "2023-06-01");
+    let list = anthropics.get("/v1/models").await.must(200).json();
+    let data = list["data"].as_array().expect("a list");
+    let (first, last) = (data.first().expect("a model"), data.last().expect("a model"));
+    assert_eq!((&list["first_id"], &list["last_id"], &list["has_more"]), (&first["id"], &last["id"], &json!(false)));
+    for model in data {
+        assert_eq!((&model["type"], &model["display_name"]), (&json!("model"), &model["id"]));
+        assert!(model["created_at"].as_str().is_some_and(|at| at.ends_with('Z') && at.len() == 20), "{model}");
+        let path = format!("/v1/models/{}", model["id"].as_str().expect("a name"));
+        assert_eq!(anthropics.get(&path).await.must(200).json(), *model);
+    }
+
     let narrow = json!({ "user_id": tenant.user, "name": "narrow", "models": [tenant.model("ok")] });
     let narrow = gateway.operator().post("/v1/admin/keys", &narrow).await.must(201).json();
     let narrow = gateway.client(narrow["secret"].as_str());
