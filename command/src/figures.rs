@@ -4,8 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use dialects::ProviderKind;
-use dialects::chat::FeatureSet;
+use dialects::{Ignored, ProviderKind};
 use events::event::admin::Provider;
 use events::ids::{IdMap, ProviderId};
 use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED, registered};
@@ -124,9 +123,9 @@ impl IgnoredFeatures {
     }
 
     /// Counts a call. Most calls ignore nothing.
-    pub fn count(&self, kind: ProviderKind, ignored: FeatureSet) {
-        for feature in ignored.iter() {
-            self.0.with_label_values(&[kind.as_str(), feature.name()]).inc();
+    pub fn count(&self, kind: ProviderKind, ignored: &Ignored) {
+        for name in ignored.metric_names() {
+            self.0.with_label_values(&[kind.as_str(), name]).inc();
         }
     }
 }

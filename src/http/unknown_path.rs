@@ -1,13 +1,14 @@
 //! The refusals of an unknown path and of a wrong method. If the path belongs to OpenAI's or Anthropic's API, the message
 //! names the feature and what this version supports instead; otherwise the client's base URL is probably wrong.
 
+use dialects::Surface;
 use dialects::surfaces::{Unsupported, below_version};
 use events::refusal::{ErrorCode, Refusal};
 use http::header::ALLOW;
 use http::{HeaderMap, Method};
 
-const NO_SUCH_PATH: &str =
-    "there is no such path: a client's base URL ends in /v1, and GET /openapi.json lists all paths";
+const NO_SUCH_PATH: &str = "there is no such path. The base URL of OpenAI's clients ends in /v1, that of Anthropic's is without /v1; clients of \
+     other APIs cannot be served. GET /openapi.json lists all paths";
 const SLASH_AT_THE_END: &str = "there is no such path: it ends in a slash, and no path does";
 const VERSION_TWICE: &str = "there is no such path: it has /v1 twice. The base URL of an OpenAI client ends in /v1, that of an \
      Anthropic client does not";
@@ -16,15 +17,18 @@ const METRICS: &str = "/metrics";
 /// The main listener lacks the path only if another one has it.
 const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on the address in LEDGERWAY_METRICS_LISTEN";
 
-/// What to use instead.
-const SUPPORTED: [&str; 6] = [
-    "POST /v1/chat/completions",
-    "POST /v1/responses",
-    "POST /v1/messages",
-    "POST /v1/embeddings",
-    "GET /v1/models",
-    "POST /v1/inference/chat",
-];
+const MODELS: [&str; 2] = ["GET /v1/models", "GET /v1/models/{name}"];
+
+/// What to use instead: everything that the table of surfaces has, each once.
+fn supported() -> Vec<String> {
+    let of_surface = |surface: &Surface| {
+        let (path, _) = surface.spec().paths.first()?;
+        let counting = surface.token_counting().map(|counting| counting.path);
+        Some(std::iter::once(*path).chain(counting))
+    };
+    let paths = Surface::ALL.iter().filter_map(of_surface).flatten();
+    paths.map(|path| format!("POST {path}")).chain(MODELS.map(String::from)).collect()
+}
 
 /// Methods have no length limit in HTTP; a longer one is cut in the message.
 const METHOD_CHARS_MAX: usize = 32;
@@ -37,10 +41,11 @@ pub fn refusal_beside_metrics(_: &str) -> Refusal {
 /// The 404 of an unknown path.
 pub fn refusal(path: &str) -> Refusal {
     if let Some(part) = Unsupported::at(path) {
-        let instead = SUPPORTED.join(", ");
+        let supported = supported();
+        let instead = supported.join(", ");
         let Unsupported { root, name, .. } = part;
         let message = format!("this version does not support {name} (/v1/{root}); it supports {instead}");
-        return Refusal::new(ErrorCode::NotFound, message).with("supported", SUPPORTED.to_vec());
+        return Refusal::new(ErrorCode::NotFound, message).with("supported", supported);
     }
     let message = if path == METRICS {
         METRICS_ELSEWHERE
@@ -80,7 +85,9 @@ mod tests {
         ] {
             let refusal = refusal(path);
             assert!(refusal.message.contains(name) && refusal.message.contains("does not support"), "{refusal:?}");
-            assert_eq!(refusal.details["supported"][0], SUPPORTED[0]);
+            for one in ["POST /v1/completions", "POST /v1/messages/count_tokens", "GET /v1/models/{name}"] {
+                assert!(refusal.details["supported"].as_array().is_some_and(|all| all.contains(&one.into())), "{one}");
+            }
             assert_eq!(Audience::at(path).error_form, form, "{path}");
         }
         for (path, says) in [

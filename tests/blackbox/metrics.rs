@@ -141,7 +141,7 @@ async fn ask_for_what_is_ignored(gateway: &Gateway, upstream: &MockUpstream) {
     let mut body = tenant.ask("ok");
     body["seed"] = Value::from(7);
     for path in [NATIVE, OPENAI] {
-        tenant.app.post(path, &body).await.must(200);
+        assert_eq!(tenant.app.post(path, &body).await.must(200).header("x-ledgerway-ignored"), "seed");
     }
 }
 
@@ -149,7 +149,8 @@ async fn ask_for_what_is_ignored(gateway: &Gateway, upstream: &MockUpstream) {
 async fn what_a_provider_could_not_be_told_is_counted() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     ask_for_what_is_ignored(&gateway, &upstream).await;
-    Tenant::new(&gateway, &upstream, &["ok"]).await.chat("ok").await.must(200);
+    let openai = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    assert_eq!(openai.chat("ok").await.must(200).header("x-ledgerway-ignored"), "");
     let metrics = metrics_of(&gateway).await;
     let counted = metrics.value("ledgerway_ignored_features_total", &[("kind", "anthropic"), ("feature", "seed")]);
     assert_eq!((counted, metrics.all("ledgerway_ignored_features_total").count()), (Some("2"), 1), "{metrics}");

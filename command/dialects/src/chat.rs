@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod call_ids;
+mod documents;
 pub mod feature;
 pub mod read;
 
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 pub use call_ids::CallIds;
+pub use documents::with_texts_for_documents;
 pub use feature::{Feature, FeatureSet, Treatment};
 
 /// A chat request, independent of any dialect.
@@ -36,6 +38,8 @@ pub struct ChatRequest {
     pub metadata: BTreeMap<String, String>,
     /// The client's name for its own user, where its dialect has one.
     pub user: Option<String>,
+    /// The client's names for what it asked for and no other dialect has, where the answer is a good one without it.
+    pub left_out: Vec<&'static str>,
 }
 
 /// How tokens are drawn. Numbers are JSON with the digits they came with.
@@ -286,6 +290,11 @@ impl Reasoning {
             Some(Thinking::Off) => Some(ReasoningAmount::Effort(NO_EFFORT)),
             Some(Thinking::Adaptive) | None => self.effort.as_deref().map(ReasoningAmount::Effort),
         }
+    }
+
+    /// True if the client lets the model think as much as it likes.
+    pub fn is_left_to_the_model(&self) -> bool {
+        self.thinking == Some(Thinking::Adaptive) && self.effort.is_none()
     }
 
     /// True if the client switched thinking off other than by its effort.

@@ -148,6 +148,19 @@ pub struct Unpriced {
     pub refusal: Refusal,
 }
 
+impl Unpriced {
+    /// The refusal, with what can be done about it: `is_passed_on` if the provider would be sent the field where it
+    /// allows it.
+    pub fn refuse(&self, is_passed_on: bool) -> Refusal {
+        let mut refusal = self.refusal.clone();
+        refusal.message.push_str(&match is_passed_on {
+            true => format!("; to let it through, add {} to the provider's allowed_fields", self.name),
+            false => "; leave it out, or use a model whose provider speaks this API".to_owned(),
+        });
+        refusal
+    }
+}
+
 impl Images {
     /// Adds the images in these blocks, and in the tool results among them.
     pub fn with_blocks(self, blocks: &[Block]) -> Self {

@@ -215,7 +215,7 @@ pub fn refuse_misspelled<'k>(
     }
     let Some(spelling) = Spelling::of(name) else { return Ok(()) };
     match known.find(|known| spelling.matches(known)) {
-        Some(known) => Err(path.field(name).refuse(format!("is spelled {known}"))),
+        Some(known) => Err(path.field(name).refuse(format!("unknown field; did you mean {known}?"))),
         None => Ok(()),
     }
 }

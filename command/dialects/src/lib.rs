@@ -54,7 +54,8 @@ pub use redaction::{Redactor, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};
 pub use relay::Relay;
 pub use request::{
-    ClientRequest, TokenCountRequest, UpstreamBodies, WrittenBody, no_embeddings, read_token_count, token_count,
+    ClientRequest, Ignored, TokenCountRequest, UpstreamBodies, WrittenBody, no_embeddings, read_token_count,
+    token_count,
 };
 pub use server::Server;
 pub use surfaces::{BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};

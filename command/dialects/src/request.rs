@@ -13,13 +13,14 @@ use http::{HeaderName, HeaderValue};
 use super::api::Api;
 use super::chat::feature::not_expressible;
 use super::chat::read::check_calls;
-use super::chat::{ChatRequest, Feature, FeatureSet, Treatment};
+use super::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
 use super::embeddings::EmbeddingsRequest;
 use super::facts::{Facts, Images, media_tokens_estimate};
 use super::fields::Path;
 use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
 use super::shared_dialect::SharedDialect;
+use super::surfaces::priceable::CACHE_CONTROL;
 use super::surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
 use super::upstreams::{self, ProviderKind};
 use super::whole::AnswerReader;
@@ -151,13 +152,16 @@ impl ClientRequest {
     }
 
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
-    /// other models, searches, input from elsewhere, other caps.
+    /// other models, searches, input from elsewhere, other caps. A translation has only one of them, the mark of a cache.
     /// Headers count where they go on.
-    pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<&Refusal> {
-        let headers = shortcut(self.surface, kind).map_or(&[] as &[_], |_| &self.headers.unpriced);
-        let mut fields = self.facts.unpriced.iter().chain(headers);
-        let refused = fields.find(|field| !allowed.contains(field.name));
-        refused.map(|field| &field.refusal)
+    pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<Refusal> {
+        let is_passed_on = shortcut(self.surface, kind).is_some();
+        let in_body = self.facts.unpriced.iter().map(|field| (field, is_passed_on || field.name == CACHE_CONTROL));
+        let headers: &[_] = if is_passed_on { &self.headers.unpriced } else { &[] };
+        let mut fields = in_body.chain(headers.iter().map(|field| (field, true)));
+        let (refused, can_be_sent) =
+            fields.find(|(field, can_be_sent)| !can_be_sent || !allowed.contains(field.name))?;
+        Some(refused.refuse(can_be_sent && upstreams::of(kind).takes_allowed_fields))
     }
 
     /// Writes the bodies for targets.
@@ -175,7 +179,7 @@ impl ClientRequest {
 pub struct WrittenBody {
     pub bytes: Bytes,
     /// What the client asks for and the target's dialect leaves out.
-    pub ignored: FeatureSet,
+    pub ignored: Ignored,
     /// The tool calls of the answer that the client gets.
     pub calls: KeptCalls,
 }
@@ -183,7 +187,30 @@ pub struct WrittenBody {
 impl WrittenBody {
     /// A body that says all that the client said.
     const fn complete(bytes: Bytes) -> Self {
-        Self { bytes, ignored: FeatureSet::EMPTY, calls: KeptCalls::All }
+        let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
+        Self { bytes, ignored, calls: KeptCalls::All }
+    }
+}
+
+/// What a body leaves out because the answer is a good one without it.
+pub struct Ignored {
+    pub features: FeatureSet,
+    /// What is no feature, because no dialect but the client's has it, in the client's names.
+    pub fields: Vec<&'static str>,
+}
+
+impl Ignored {
+    /// Its names in metrics.
+    pub fn metric_names(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().map(Feature::name).chain(self.fields.iter().copied())
+    }
+
+    /// The names that a surface's clients have for it, in one line; `None` if nothing is left out.
+    pub fn in_words_of(&self, surface: Surface) -> Option<String> {
+        let field_of = |feature: Feature| (surface.spec().field_of)(feature).unwrap_or(feature.name());
+        let mut names: Vec<_> = self.features.iter().map(field_of).chain(self.fields.iter().copied()).collect();
+        names.dedup();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -203,7 +230,7 @@ impl UpstreamBodies<'_> {
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, facts, request, .. } = self.request;
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
-            return Err(refusal.clone());
+            return Err(refusal);
         }
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
@@ -222,6 +249,15 @@ impl UpstreamBodies<'_> {
                 };
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
                 let upstream = upstreams::for_model(kind, target.model);
+                let (mut chat, mut used) = (&**chat, *used);
+                let texts;
+                if used.contains(Feature::Document)
+                    && (upstream.treatment)(Feature::Document) == Treatment::Refused
+                    && let Some(put) = with_texts_for_documents(chat)
+                {
+                    texts = put;
+                    (chat, used) = (&texts, texts.features());
+                }
                 let treated = |treatment| used.filtered(|feature| (upstream.treatment)(feature) == treatment);
                 if let Some(refused) = treated(Treatment::Refused).iter().next() {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();
@@ -229,7 +265,9 @@ impl UpstreamBodies<'_> {
                 }
                 let written = (upstream.request_body)(chat, target);
                 let bytes = written.map_err(|refusal| in_client_words(refusal, request, *surface))?;
-                Ok(WrittenBody { bytes, ignored: treated(Treatment::Ignored), calls: KeptCalls::of(*used) })
+                let fields = chat.left_out.iter().copied().chain(self.request.headers.not_translated()).collect();
+                let ignored = Ignored { features: treated(Treatment::Ignored), fields };
+                Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used) })
             }
         }
     }
@@ -239,7 +277,7 @@ impl UpstreamBodies<'_> {
         let ClientRequest { surface, body, request, facts, .. } = self.request;
         let ParsedRequest::Embeddings(request) = request else { return Err(of_another_api()) };
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
-            return Err(refusal.clone());
+            return Err(refusal);
         }
         let api =
             upstreams::for_model(kind, target.model).embeddings.as_ref().ok_or_else(|| no_embeddings(&facts.model))?;

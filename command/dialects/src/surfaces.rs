@@ -10,7 +10,7 @@
 mod errors;
 mod ids;
 mod known;
-mod priceable;
+pub(crate) mod priceable;
 pub(crate) mod sse;
 mod unsupported;
 
@@ -252,6 +252,11 @@ pub struct RequestHeaders {
 }
 
 impl RequestHeaders {
+    /// The names of those that ask for something, and go to upstreams of the same dialect alone.
+    pub(crate) fn not_translated(&self) -> Option<&'static str> {
+        self.forwarded.iter().any(|(name, _)| name == anthropic::BETA).then_some(anthropic::BETA)
+    }
+
     /// The headers that go on to upstreams of the same dialect.
     pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
         &self.forwarded

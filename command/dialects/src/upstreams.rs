@@ -9,6 +9,7 @@
 //! Rows are constants, and readers are variants of one enum, so that a request pays neither an allocation nor a virtual
 //! call for each event.
 
+mod address;
 mod authentication;
 mod call_id;
 mod calls;
@@ -36,6 +37,7 @@ use super::shared_dialect::SharedDialect;
 use super::{Metered, OutboundTarget, UpstreamFault};
 
 pub use super::framing::Framing;
+pub use address::meant_by;
 pub use authentication::KeyFault;
 pub use openai::server::server_of;
 pub use refusal::{
@@ -128,6 +130,14 @@ pub fn for_model(kind: ProviderKind, model: &str) -> &'static Upstream {
     }
 }
 
+/// Checks the backend's name of a model, where it is in this process. Errors: why no such model can be.
+pub fn check_model(kind: ProviderKind, model: &str) -> Result<(), String> {
+    match kind {
+        ProviderKind::Simulator => simulator::check_model(model),
+        _ => Ok(()),
+    }
+}
+
 impl ProviderKind {
     /// The kind that an event names. `None` if this version does not have it: a later version recorded it.
     pub fn named(name: &ProviderKindName) -> Option<Self> {
@@ -194,7 +204,8 @@ pub struct Endpoint {
     /// Suffixes that a `base_url` must not have: the path itself, or that of another endpoint. One with a slash at the
     /// end must be nowhere in it.
     pub wrong_base_url_ends: &'static [&'static str],
-    /// The settings of a provider that it takes: `api_version`, `region`, `server`. Others are refused.
+    /// The settings of a provider that it takes: `api_version`, `region`, `server`,
+    /// `output_cap_field`. Others are refused.
     pub settings: &'static [&'static str],
     /// Headers of every request.
     pub headers: &'static [(&'static str, &'static str)],
@@ -298,6 +309,17 @@ mod tests {
             ["simulator", "openai", "anthropic", "ollama", "azure_openai", "cohere", "gemini", "bedrock", "vertex"]
         );
         assert_eq!(ProviderKind::named(&ProviderKindName::literal("of_a_later_version")), None);
+    }
+
+    #[test]
+    fn a_model_of_the_simulator_has_options_that_it_knows() {
+        let check = |model| check_model(ProviderKind::Simulator, model);
+        assert_eq!(check("echo?output_tokens=5"), Ok(()));
+        for (model, says) in [("ecco", "echo and lorem"), ("echo?outputs=5", "outputs"), ("lorem?ttft_ms=x", "ttft_ms")]
+        {
+            assert!(check(model).is_err_and(|reason| reason.contains(says)), "{model}");
+        }
+        assert_eq!(check_model(ProviderKind::Openai, "anything?at=all"), Ok(()));
     }
 
     /// A row that begins as another's inherits its embeddings, which may be at another place, or nowhere.

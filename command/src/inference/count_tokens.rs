@@ -94,7 +94,7 @@ async fn counted(
     if upstream.is_some()
         && let Some(refusal) = request.unpriced(&headers, &provider.allowed_fields)
     {
-        return Err(refusal.clone());
+        return Err(refusal);
     }
     drop(tables);
     match upstream {

@@ -57,6 +57,11 @@ fn with_headers(answer: Answer) -> Answer {
         .limited()
         .with_header(("x-ledgerway-backend", backend, "The target that served the request: `provider/model`"))
         .with_header(("x-ledgerway-cost-usd", schema::money, "The amount charged; absent on streams"))
+        .with_header((
+            "x-ledgerway-ignored",
+            schema::string,
+            "The fields of the request that the model's provider was not sent, because its API has no counterpart",
+        ))
 }
 
 /// The description of a request that counts tokens.

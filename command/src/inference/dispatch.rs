@@ -18,7 +18,7 @@ use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{CallFailure, Cause, refusal_of};
 use super::gateway::Gateway;
-use super::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER};
+use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
@@ -113,10 +113,15 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         let is_last = at + 1 == targets.len();
         let answer;
         (running, answer) = Box::pin(call_target(gateway, &mut source, target, is_last, &request_id, running)).await;
+        let ignored = running.ignored.take();
         match answer {
-            Ok(TargetAnswer::Whole(answer)) => return answer_whole(running, answer, &request_id).await,
+            Ok(TargetAnswer::Whole(answer)) => {
+                let response = answer_whole(running, answer, &request_id).await?;
+                return Ok(saying_what_is_ignored(response, ignored));
+            }
             Ok(TargetAnswer::Streamed { first, body, permit }) => {
-                return Ok(stream::respond(gateway, running, target, surface, first, body, permit));
+                let response = stream::respond(gateway, running, target, surface, first, body, permit);
+                return Ok(saying_what_is_ignored(response, ignored));
             }
             Err(failure) => failures.push(failure),
         }
@@ -129,6 +134,13 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     let refusal = refusal_of(&failures, targets.len());
     let reason = failures.last().map_or("no_target", CallFailure::reason);
     Err(fail(running, refusal, reason, &request_id).await)
+}
+
+fn saying_what_is_ignored(mut response: Response, ignored: Option<HeaderValue>) -> Response {
+    if let Some(ignored) = ignored {
+        response.headers_mut().insert(IGNORED_HEADER, ignored);
+    }
+    response
 }
 
 /// Records the failure, and gives the refusal its log position.
@@ -162,8 +174,8 @@ async fn call_target(
             return (running, Err(CallFailure::of(Cause::Untranslatable)));
         };
         calls += 1;
-        gateway.figures.ignored.count(target.kind, ignored);
-        running.call_begins(target, request);
+        gateway.figures.ignored.count(target.kind, &ignored);
+        running.call_begins(target, request, &ignored);
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
         } else {

@@ -223,8 +223,8 @@ impl CallFailure {
                      access to the model"
                 }
                 UpstreamRefusalKind::BadRequest if refusal.status == 404 => {
-                    "the upstream knows no such path or model: check the provider's base_url (for kind openai it usually \
-                     ends in /v1) and the target's model"
+                    "the upstream knows no such path or model: check the target's model, and that the provider's base_url \
+                     is one for its kind"
                 }
                 UpstreamRefusalKind::BadRequest => {
                     "the upstream does not accept this kind of request: check the provider's base_url and its kind"

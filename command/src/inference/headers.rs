@@ -7,5 +7,8 @@ pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-us
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
 
+/// The fields that the provider was not sent, because its dialect cannot express them.
+pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-ignored");
+
 /// The output cap, if budgets had not enough left for the requested one.
 pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");

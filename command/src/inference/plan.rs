@@ -247,7 +247,7 @@ fn evaluate<'a>(
 }
 
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.
-fn unpriced_at<'r>(request: &'r ClientRequest, offer: Offer<'_>) -> Option<&'r Refusal> {
+fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     request.unpriced(ProviderKind::named(&offer.provider.kind)?, &offer.provider.allowed_fields)
 }
 
@@ -265,7 +265,7 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
     if let Some(refused) = refused {
-        return refused.clone();
+        return refused;
     }
     if order.left_out().any(|(_, why)| why == LeftOut::NoSuchApi) {
         return no_embeddings(&request.facts.model);
@@ -314,7 +314,7 @@ pub fn unpriced(model: &str) -> Refusal {
 
 fn context_unknown(model: &str) -> Refusal {
     let message = "the request has a document, whose tokens cannot be counted before it is sent, and no target of this \
-         model has a context_window, which bounds them: set it with PATCH /v1/admin/models";
+         model has a context_window, which bounds them: the operator sets it with PATCH /v1/admin/models/{id}";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

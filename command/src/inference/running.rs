@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
-use dialects::{Api, ClientRequest, FinishReason, Metered, Receipt, Relay, WholeAnswer};
+use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
@@ -111,6 +111,8 @@ pub struct Running {
     first_token_ms: Option<u64>,
     /// What the answer repeats of the request.
     echo: Bytes,
+    /// What the body of the call that is under way leaves out, for the client; `None` if nothing.
+    pub ignored: Option<HeaderValue>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
     /// What was metered of a whole answer that turned out to be an error.
@@ -147,6 +149,7 @@ impl Running {
             upstream_request_id: None,
             first_token_ms: None,
             echo: request.echo(),
+            ignored: None,
             relay: None,
             failed_answer: None,
             timeline: unheld.timeline,
@@ -173,7 +176,8 @@ impl Running {
         self.calls > 0
     }
 
-    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>, request: &ClientRequest) {
+    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>, request: &ClientRequest, ignored: &Ignored) {
+        self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
         self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
         self.target = Some(Arc::clone(target));

@@ -45,6 +45,7 @@ features! {
     JsonSchema = "json_schema", "output by a JSON Schema",
     ReasoningEffort = "reasoning_effort", "a reasoning effort",
     ReasoningBudget = "reasoning_budget", "a thinking budget",
+    ReasoningAdaptive = "reasoning_adaptive", "thinking as much as the model decides",
     ReasoningOff = "reasoning_off", "thinking that is switched off",
     ReasoningDisplay = "reasoning_display", "how thoughts are shown",
     ToolHints = "tool_hints", "examples and deferred loading of tools",
@@ -126,6 +127,7 @@ impl ChatRequest {
         note(Feature::CachePoint, self.tools.iter().any(|tool| tool.cache_point.is_some()));
         if let Some(reasoning) = &self.reasoning {
             let amount = reasoning.amount();
+            note(Feature::ReasoningAdaptive, reasoning.is_left_to_the_model());
             note(Feature::ReasoningOff, reasoning.is_switched_off());
             note(Feature::ReasoningDisplay, reasoning.display.is_some());
             note(Feature::ReasoningBudget, matches!(amount, Some(ReasoningAmount::BudgetTokens(_))));

@@ -6,7 +6,9 @@ use events::event::admin::Model;
 use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
-use super::{Block, ChatRequest, ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool};
+use super::{
+    Block, CacheLifetime, ChatRequest, ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool,
+};
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind};
 
@@ -176,6 +178,14 @@ pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
         cache_point: None,
         has_hints: false,
     })
+}
+
+/// The mark of an object as the end of a prefix that is cached, if it has one.
+pub fn cache_lifetime(fields: &mut Fields<'_, '_>) -> Result<Option<CacheLifetime>, Refusal> {
+    let path = fields.path().field("cache_control");
+    let Some(value) = fields.raw("cache_control") else { return Ok(None) };
+    let ttl = Fields::read(value, &path)?.string("ttl")?;
+    Ok(Some(if ttl.as_deref() == Some("1h") { CacheLifetime::Long } else { CacheLifetime::Short }))
 }
 
 /// A reasoning effort: one of [`EFFORTS`].

@@ -39,9 +39,9 @@ impl TokenCountRequest {
 
     /// `MODEL_UNPRICED` for the first field or header that changes the cost of a message and that the provider does not
     /// allow: what it names at the provider is not for everybody.
-    pub fn unpriced<'a>(&'a self, headers: &'a RequestHeaders, allowed: &BTreeSet<String>) -> Option<&'a Refusal> {
+    pub fn unpriced(&self, headers: &RequestHeaders, allowed: &BTreeSet<String>) -> Option<Refusal> {
         let mut fields = self.request.unpriced.iter().chain(&headers.unpriced);
-        fields.find(|field| !allowed.contains(field.name)).map(|field| &field.refusal)
+        fields.find(|field| !allowed.contains(field.name)).map(|field| field.refuse(true))
     }
 
     pub const fn body(&self) -> &Bytes {
@@ -66,7 +66,7 @@ impl TokenCountRequest {
 
     /// An estimate, from the bytes that the prompt's texts take in the body and their tokens.
     pub fn estimate(&self, text_bytes: u64, text_tokens: u64, prefix: Option<&str>) -> u64 {
-        let bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
+        let bytes = self.request.prompt_bytes;
         let prefix = prefix.map_or(0, str::len) as u64;
         let other = bytes.saturating_sub(text_bytes).saturating_sub(self.request.base64_bytes).saturating_add(prefix);
         let tokens = text_tokens.saturating_add(other / BYTES_PER_TOKEN).saturating_add(self.request.media_tokens);
@@ -108,6 +108,18 @@ mod tests {
         wanted["model"] = json!("b");
         wanted["system"] = json!("p");
         assert_eq!(serde_json::from_slice::<Value>(&sent).expect("JSON"), wanted);
+    }
+
+    #[test]
+    fn an_estimate_is_of_the_prompt_alone() {
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let estimate = |body: Value| parsed(&body).expect("a request").estimate(0, 0, None);
+        let plain = estimate(json!({"model": "m", "messages": messages}));
+        let metadata = json!({"user_id": "u".repeat(2_000)});
+        let other = json!({"model": "a-longer-name", "messages": messages, "max_tokens": 5, "metadata": metadata});
+        assert_eq!(estimate(other), plain);
+        let tools = json!([{"name": "f", "description": "d".repeat(400), "input_schema": {}}]);
+        assert!(estimate(json!({"model": "m", "messages": messages, "tools": tools})) > plain + 100);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub use client::{BodyPositions as Request, SystemPosition};
 pub use content::ForeignThoughts;
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
+pub use headers::BETA;
 pub use stream::{MessageWriter as Writer, put_end};
 pub use unsupported::VENDOR;
 
@@ -58,7 +59,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::JsonSchema => "output_config.format",
         Feature::ReasoningEffort => "output_config.effort",
         Feature::ReasoningBudget => "thinking.budget_tokens",
-        Feature::ReasoningOff => "thinking.type",
+        Feature::ReasoningAdaptive | Feature::ReasoningOff => "thinking.type",
         Feature::ReasoningDisplay => "thinking.display",
         Feature::ToolHints => "tools[]",
         Feature::EarlierReasoning => "messages[].content[].thinking",

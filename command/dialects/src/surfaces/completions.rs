@@ -47,6 +47,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
+        | Feature::ReasoningAdaptive
         | Feature::ReasoningOff
         | Feature::ReasoningDisplay
         | Feature::ToolHints

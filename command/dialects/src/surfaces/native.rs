@@ -60,7 +60,9 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ToolError => "messages[].content[].is_error",
         Feature::SignedCall => "messages[].content[].signature",
         Feature::User => "user",
-        Feature::ReasoningOff | Feature::ReasoningDisplay | Feature::ToolHints => return None,
+        Feature::ReasoningAdaptive | Feature::ReasoningOff | Feature::ReasoningDisplay | Feature::ToolHints => {
+            return None;
+        }
         Feature::Document | Feature::CachePoint => return None,
     })
 }

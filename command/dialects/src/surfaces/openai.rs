@@ -59,7 +59,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::StrictTools => "tools[].function.strict",
         Feature::JsonObject | Feature::JsonSchema => "response_format.type",
         Feature::ReasoningEffort => "reasoning_effort",
-        Feature::ReasoningBudget | Feature::ReasoningOff => "thinking",
+        Feature::ReasoningBudget | Feature::ReasoningAdaptive | Feature::ReasoningOff => "thinking",
         Feature::EarlierReasoning => "messages[].reasoning_content",
         Feature::ImageUrl | Feature::InlineImage => "messages[].content[].image_url",
         Feature::ImageDetail => "messages[].content[].image_url.detail",
@@ -67,12 +67,9 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::User => "user",
         Feature::TopK => "top_k",
         Feature::SignedCall => "messages[].tool_calls[].extra_content",
-        Feature::ReasoningDisplay
-        | Feature::ToolHints
-        | Feature::SignedReasoning
-        | Feature::ToolError
-        | Feature::Document
-        | Feature::CachePoint => return None,
+        Feature::CachePoint => "cache_control",
+        Feature::Document => "messages[].content[].file",
+        Feature::ReasoningDisplay | Feature::ToolHints | Feature::SignedReasoning | Feature::ToolError => return None,
     })
 }
 

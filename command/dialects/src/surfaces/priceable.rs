@@ -20,6 +20,7 @@ use crate::json::{self, Kind};
 use crate::surfaces::known::{self, check_tool};
 use table::{Effect, FIELDS};
 
+/// The mark of a cache, which Anthropic has and the clients of gateways send in any dialect.
 pub const CACHE_CONTROL: &str = "cache_control";
 pub const TOOLS: &str = "tools";
 
@@ -57,8 +58,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         },
     };
     match read {
-        Err(mut refusal) if refusal.code == ErrorCode::ModelUnpriced => {
-            refusal.message.push_str("; to let it through, add it to the provider's allowed_fields");
+        Err(refusal) if refusal.code == ErrorCode::ModelUnpriced => {
             Ok(names().find(|known| *known == name).map(|name| Unpriced { name, refusal }))
         }
         other => other.map(|()| None),
@@ -71,17 +71,12 @@ pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
         return Ok([None, None]);
     }
     let ToolRefusals { built_in, cached_long } = tools(value, &Path::Root.field(TOOLS))?;
-    Ok([built_in.map(|refusal| allowable(TOOLS, refusal)), cached_long.map(unpriced_cache)])
+    Ok([built_in.map(|refusal| Unpriced { name: TOOLS, refusal }), cached_long.map(unpriced_cache)])
 }
 
 /// A long cache, see [`long_cache`], as a field that a provider can allow.
 pub fn unpriced_cache(refusal: Refusal) -> Unpriced {
-    allowable(CACHE_CONTROL, refusal)
-}
-
-fn allowable(name: &'static str, mut refusal: Refusal) -> Unpriced {
-    refusal.message.push_str(&format!("; to let it through, add {name} to the provider's allowed_fields"));
-    Unpriced { name, refusal }
+    Unpriced { name: CACHE_CONTROL, refusal }
 }
 
 /// A 422 that names the path.

@@ -59,6 +59,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         | Feature::LogitBias
         | Feature::Choices
         | Feature::ReasoningBudget
+        | Feature::ReasoningAdaptive
         | Feature::ReasoningOff
         | Feature::ReasoningDisplay
         | Feature::ToolHints

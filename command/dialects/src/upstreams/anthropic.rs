@@ -56,6 +56,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::JsonSchema
         | Feature::ReasoningEffort
         | Feature::ReasoningBudget
+        | Feature::ReasoningAdaptive
         | Feature::ReasoningOff
         | Feature::ReasoningDisplay
         | Feature::SignedReasoning

@@ -28,7 +28,7 @@ pub const UPSTREAM: Upstream = Upstream {
         wrong_base_url_ends: &[
             "/openai", "/openai/v1", "/openai/deployments/", "/chat/completions", "/embeddings", "/models", "/v1",
         ],
-        settings: &["api_version"],
+        settings: &["api_version", "output_cap_field"],
         headers: &[],
         token_exchange: None,
         authenticate,

@@ -59,6 +59,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ImageDetail => Treatment::Translated,
         // Reasoning and calls of another dialect; and the text of a tool's result says that it failed.
         Feature::ReasoningDisplay
+        | Feature::ReasoningAdaptive
         | Feature::ToolHints
         | Feature::SignedReasoning
         | Feature::SignedCall

@@ -75,6 +75,7 @@ const fn treatment(feature: Feature) -> Treatment {
         // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
         // without a signature are summaries, which Google asks nobody to send back.
         Feature::StrictTools
+        | Feature::ReasoningAdaptive
         | Feature::ReasoningDisplay
         | Feature::ToolHints
         | Feature::EarlierReasoning

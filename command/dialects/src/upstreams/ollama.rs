@@ -51,6 +51,7 @@ const fn treatment(feature: Feature) -> Treatment {
         // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
         Feature::StrictTools
         | Feature::ReasoningDisplay
+        | Feature::ReasoningAdaptive
         | Feature::ToolHints
         | Feature::SignedReasoning
         | Feature::SignedCall

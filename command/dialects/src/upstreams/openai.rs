@@ -21,7 +21,7 @@ pub const UPSTREAM: Upstream = Upstream {
     transport: Transport::Http(Endpoint {
         path: |_| "/chat/completions".into(),
         wrong_base_url_ends: &["/chat/completions", "/completions", "/embeddings", "/responses", "/models"],
-        settings: &["server"],
+        settings: &["server", "output_cap_field"],
         headers: &[],
         token_exchange: None,
         authenticate: bearer,
@@ -64,6 +64,7 @@ const fn treatment(feature: Feature) -> Treatment {
         // Reasoning of another dialect; and the text of a tool's result says that it failed. Many servers refuse to be
         // told that a model must not think.
         Feature::ReasoningOff
+        | Feature::ReasoningAdaptive
         | Feature::ReasoningDisplay
         | Feature::ToolHints
         | Feature::SignedReasoning

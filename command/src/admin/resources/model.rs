@@ -74,10 +74,14 @@ fn slug() -> FieldType {
 fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, target) in targets.iter().enumerate() {
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
+        let kind = ProviderKind::named(&provider.kind);
+        if let Some(Err(reason)) = kind.map(|kind| upstreams::check_model(kind, &target.model)) {
+            return Err(FieldError::new(format!("targets[{index}].model"), reason).into());
+        }
         if target.tokenizer.is_none() {
             continue;
         }
-        let refused = match ProviderKind::named(&provider.kind) {
+        let refused = match kind {
             Some(kind) if upstreams::of(kind).has_tokenizers => continue,
             Some(_) => "is not supported for this kind of provider",
             None => "cannot be checked: this version of the gateway does not know the provider's kind",

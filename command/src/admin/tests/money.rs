@@ -97,8 +97,8 @@ async fn budgets_and_limits_are_changed_from_a_wider_scope_and_prices_by_the_pla
     let provider = house.lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await;
     let own = json!({"name": "s", "kind": "simulator", "tenant_id": house.tenant});
     let own_provider = house.lab.make("/providers", own).await;
-    let price = |provider: &str| json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
-    let model = |name: &str| json!({"name": name, "targets": [{"provider_id": provider, "model": "m"}]});
+    let price = |provider: &str| json!({"provider_id": provider, "model": "echo", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
+    let model = |name: &str| json!({"name": name, "targets": [{"provider_id": provider, "model": "echo"}]});
     for (number, row) in house.callers().await.iter().enumerate() {
         for (scope, wanted) in [
             (json!({"partner_id": house.partner}), row.partner),

@@ -283,7 +283,8 @@ async fn nor_by_one_that_waits_for_the_permission() {
     let with_key = |token_uri: &str| {
         let mut key: Value = serde_json::from_str(crate::service_account::tests::KEY).expect("a key");
         key["token_uri"] = json!(token_uri);
-        json!({"name": "v", "kind": "vertex", "base_url": "https://aiplatform.googleapis.com/v1/p", "api_key": key.to_string(),
+        json!({"name": "v", "kind": "vertex", "base_url": "https://aiplatform.googleapis.com/v1/projects/p/locations/global",
+            "api_key": key.to_string(),
             "tenant_id": house.own.id})
     };
     for caller in house.callers().await {

@@ -51,7 +51,7 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
     }
     let two = openai(r#","models":["a"],"plugins":[{"id":"web"}]"#).ok().unwrap();
     assert_eq!(two.unpriced(ProviderKind::Openai, &allowing("models")).unwrap().details["field"], "plugins");
-    for part in ["input_audio", "file", "video_url", "document"] {
+    for part in ["input_audio", "video_url", "document"] {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
         assert_eq!(parse(Surface::OpenAi, body).err().expect(part).code, ErrorCode::ModelUnpriced, "{part}");
     }

@@ -11,7 +11,7 @@ fn sent(kind: ProviderKind, model: &'static str, more: &Value) -> Result<(Value,
     let request = parse(Surface::Anthropic, body.to_string())?;
     let output_cap = UpstreamCap { tokens: 4096, field: None };
     let written = request.upstream_bodies().body(kind, &OutboundTarget { model, output_cap, ..target() })?;
-    let ignored = written.ignored.iter().map(crate::chat::Feature::name).collect();
+    let ignored = written.ignored.features.iter().map(crate::chat::Feature::name).collect();
     Ok((serde_json::from_slice(&written.bytes).unwrap(), ignored))
 }
 
@@ -84,8 +84,9 @@ fn thinking_that_is_off_stays_off_and_an_adaptive_one_is_left_to_the_model() {
             (body.pointer(at).cloned().unwrap_or_default(), ignored)
         };
         assert_eq!(field(&off), (when_off, ignored.to_vec()), "{kind:?} {model}");
-        let display = if kind == ProviderKind::Bedrock { vec![] } else { vec!["reasoning_display"] };
-        assert_eq!(field(&adaptive), (Value::Null, display), "{kind:?} {model}");
+        let is_told = kind == ProviderKind::Bedrock;
+        let unsaid = if is_told { vec![] } else { vec!["reasoning_adaptive", "reasoning_display"] };
+        assert_eq!(field(&adaptive), (Value::Null, unsaid), "{kind:?} {model}");
         assert_eq!(field(&effort), (at_high, vec![]), "{kind:?} {model}");
     }
 }

@@ -11,8 +11,8 @@ use events::refusal::Refusal;
 use super::content::is_cited;
 use crate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX, TOOLS_MAX};
 use crate::chat::{
-    Block, CacheLifetime, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning,
-    ReasoningBlock, ResponseFormat, Role, Sampling, Thinking, Tool, ToolCall, ToolChoice, ToolResult,
+    Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning, ReasoningBlock,
+    ResponseFormat, Role, Sampling, Thinking, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::{self, Fields, Path, is_empty};
 use crate::json::{self, Kind, Member};
@@ -23,6 +23,8 @@ const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 /// effect get here; what `context_management` removes is not needed for a good answer.
 const HARMLESS: [&str; 6] =
     ["context_management", "diagnostics", "inference_geo", "max_tokens", "service_tier", "speed"];
+/// Those of them that ask for something.
+const LEFT_OUT: [&str; 2] = ["context_management", "diagnostics"];
 
 /// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
@@ -30,7 +32,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let model = read::model(&mut fields)?;
     let mut messages = system(&mut fields)?;
     messages.extend(fields.list("messages", (MESSAGES_MAX, "messages"), message)?);
-    if let Some(lifetime) = cache_lifetime(&mut fields)?
+    if let Some(lifetime) = read::cache_lifetime(&mut fields)?
         && let Some(last) = messages.last_mut()
     {
         last.content.push(Block::CachePoint(lifetime));
@@ -40,7 +42,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let top_k = fields.count("top_k", read::TOP_K_MAX)?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
     let (response_format, effort) = output_config(&mut fields)?;
-    let request = ChatRequest {
+    let mut request = ChatRequest {
         model,
         messages,
         sampling: Sampling { temperature, top_p, top_k, ..Sampling::default() },
@@ -57,7 +59,10 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         reasoning: reasoning(&mut fields, effort)?,
         metadata: std::collections::BTreeMap::new(),
         user: user(&mut fields)?,
+        left_out: Vec::new(),
     };
+    let is_asked_for = |name: &&str| fields.unread().any(|member| member.name() == *name && !is_empty(member.value));
+    request.left_out = LEFT_OUT.into_iter().filter(is_asked_for).collect();
     let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !is_empty(member.value);
     match fields.unread().find(is_lost) {
         Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
@@ -101,7 +106,7 @@ fn content(value: &str, path: &Path<'_>) -> Result<Vec<Block>, Refusal> {
     fields::elements(value, path, |element, path| {
         let mut block = Fields::read(element, path)?;
         add_block(&mut block, &mut blocks)?;
-        blocks.extend(cache_lifetime(&mut block)?.map(Block::CachePoint));
+        blocks.extend(read::cache_lifetime(&mut block)?.map(Block::CachePoint));
         Ok(())
     })?;
     Ok(blocks)
@@ -210,13 +215,6 @@ fn search_result(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<
     Ok(())
 }
 
-fn cache_lifetime(fields: &mut Fields<'_, '_>) -> Result<Option<CacheLifetime>, Refusal> {
-    let path = fields.path().field("cache_control");
-    let Some(value) = fields.raw("cache_control") else { return Ok(None) };
-    let ttl = Fields::read(value, &path)?.string("ttl")?;
-    Ok(Some(if ttl.as_deref() == Some("1h") { CacheLifetime::Long } else { CacheLifetime::Short }))
-}
-
 fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
     let mut fields = Fields::read(text, path)?;
     if fields.string("type")?.is_some_and(|kind| kind != "custom") {
@@ -232,7 +230,7 @@ fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
         description: fields.string("description")?.map(Into::into),
         parameters: read::schema(&mut fields, "input_schema")?,
         strict: fields.boolean("strict")?,
-        cache_point: cache_lifetime(&mut fields)?,
+        cache_point: read::cache_lifetime(&mut fields)?,
         has_hints,
     })
 }

@@ -182,7 +182,7 @@ impl<'a> Totals<'a> {
             _ if kind.starts_with("server_tool_") || kind.starts_with("tool_") || kind.ends_with("_tool_result") => {
                 TOOLS
             }
-            _ => return Err(priceable::unpriced(path, &format!("a block of type {kind:.100} has no price"))),
+            _ => return Err(path.field("type").refuse(format!("unknown type {kind:.100}"))),
         };
         self.note(name, priceable::unpriced(path, &format!("a block of type {kind:.100} has no price")));
         Ok(())

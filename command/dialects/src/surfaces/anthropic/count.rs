@@ -33,6 +33,8 @@ pub struct CountRequest {
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
     pub base64_bytes: u64,
+    /// Bytes of the system prompt, the messages and the tools.
+    pub prompt_bytes: u64,
     /// Fields that a request for a message may not have either.
     pub unpriced: Vec<Unpriced>,
 }
@@ -57,6 +59,7 @@ impl CountRequest {
         if let Some(tools) = find(TOOLS).filter(|member| json::kind(member.value) != Kind::Null) {
             unpriced.extend(priceable::tools(tools.value, &at(TOOLS))?.unpriced);
         }
+        let bytes_of = |name: &str| find(name).map_or(0, |member| member.value.len() as u64);
         Ok(Self {
             model_name: read::model_name(model.value, &at("model"))?,
             model: model.value_span.clone(),
@@ -64,6 +67,7 @@ impl CountRequest {
             members_end: members.last().map_or(0, |member| member.span.end),
             foreign_thoughts: totals.foreign_thoughts,
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
+            prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
             unpriced,
         })

@@ -25,11 +25,10 @@ pub fn read(headers: &HeaderMap) -> Result<RequestHeaders, Refusal> {
     }
     let betas = betas(headers)?;
     if let Some(beta) = betas.split(',').map(str::trim).find(|beta| !beta.is_empty() && !is_harmless(beta)) {
-        let mut refusal = priceable::unpriced(
+        let refusal = priceable::unpriced(
             &Path::Root.field(BETA),
             &format!("the beta {beta:.100} may choose another price, or run tools that the provider bills"),
         );
-        priceable::name_allowed_fields(&mut refusal, priceable::BETAS);
         read.unpriced.push(Unpriced { name: priceable::BETAS, refusal });
     }
     if let (false, Ok(value)) = (betas.is_empty(), HeaderValue::try_from(&betas)) {

@@ -64,16 +64,10 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
 }
 
 /// An unpriced field of this name; `None` if no provider can allow it.
-pub fn field(name: &str, mut refusal: Refusal) -> Option<Unpriced> {
+pub fn field(name: &str, refusal: Refusal) -> Option<Unpriced> {
     debug_assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
     let name = names().find(|known| *known == name)?;
-    name_allowed_fields(&mut refusal, name);
     Some(Unpriced { name, refusal })
-}
-
-/// Adds to the message how to let the field through.
-pub fn name_allowed_fields(refusal: &mut Refusal, name: &str) {
-    refusal.message.push_str(&format!("; to let it through, add {name} to the provider's allowed_fields"));
 }
 
 /// True for `{"edits":[…]}` whose edits only remove earlier input. Of several types, none may be another.

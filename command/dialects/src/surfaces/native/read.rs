@@ -65,6 +65,7 @@ fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: fields.string("user")?.map(Into::into),
+        left_out: Vec::new(),
     };
     Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
 }

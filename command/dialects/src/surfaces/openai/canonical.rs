@@ -2,8 +2,8 @@
 //!
 //! Refused, because the response would differ without them: the deprecated `functions` and their calls, custom tools, tool
 //! lists in `tool_choice`, the beginning of an answer (`prefix`, `partial`), references, and top-level fields that the hub
-//! does not know, unless they are empty. Dropped on purpose:
-//! [`HARMLESS`], names of participants, and unknown members of messages.
+//! does not know, unless they are empty. Dropped on purpose: [`HARMLESS`], names of participants, and unknown members of
+//! messages. `cache_control` is read where the clients of gateways have it: in parts, messages and tools, and at the top.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use events::refusal::Refusal;
 
 use crate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
 use crate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Tool, ToolCall,
-    ToolChoice, ToolResult,
+    Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock,
+    Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::fields::{self, Fields, Path};
 use crate::json::{self, Kind, Member};
@@ -26,13 +26,25 @@ const HARMLESS: [&str; 11] = [
     "safety_identifier", "service_tier", "store", "stream_options", "verbosity",
 ];
 
+/// Those of them that ask for something.
+const LEFT_OUT: [&str; 5] = ["prompt_cache_key", "prompt_cache_retention", "safety_identifier", "store", "verbosity"];
+const NAMES: &str = "messages[].name";
+
 /// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_untranslatable(&mut fields)?;
-    let request = ChatRequest {
+    let mut left_out = Vec::new();
+    let mut messages =
+        fields.list("messages", (MESSAGES_MAX, "messages"), |text, path| message(text, path, &mut left_out))?;
+    if let Some(lifetime) = read::cache_lifetime(&mut fields)?
+        && let Some(last) = messages.last_mut()
+    {
+        last.content.push(Block::CachePoint(lifetime));
+    }
+    let mut request = ChatRequest {
         model: read::model(&mut fields)?,
-        messages: fields.list("messages", (MESSAGES_MAX, "messages"), message)?,
+        messages,
         sampling: read::sampling(&mut fields)?,
         choices: read::choices(&mut fields)?,
         logprobs: read::logprobs(&mut fields)?,
@@ -45,7 +57,12 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         reasoning: reasoning(&mut fields)?,
         metadata: std::collections::BTreeMap::new(),
         user: fields.string("user")?.map(Into::into),
+        left_out: Vec::new(),
     };
+    let is_asked_for =
+        |name: &&str| fields.unread().any(|member| member.name() == *name && !fields::is_empty(member.value));
+    left_out.extend(LEFT_OUT.into_iter().filter(is_asked_for));
+    request.left_out = left_out;
     let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !fields::is_empty(member.value);
     match fields.unread().find(is_lost) {
         Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
@@ -111,7 +128,7 @@ fn refuse_untranslatable_member(fields: &mut Fields<'_, '_>) -> Result<(), Refus
     Ok(())
 }
 
-fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
+fn message(text: &str, path: &Path<'_>, left_out: &mut Vec<&'static str>) -> Result<Message, Refusal> {
     let fields = &mut Fields::read(text, path)?;
     let role = match &*fields.required_string("role")? {
         "system" | "developer" => Role::System,
@@ -125,10 +142,17 @@ fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
     if role != Role::Assistant && content.iter().any(|block| matches!(block, Block::Reasoning(_))) {
         return Err(path.field("content").refuse("has thoughts, which only the assistant has"));
     }
+    // A result's name is that of its function, which its call has.
+    if role != Role::Tool && !left_out.contains(&NAMES) && fields.string("name")?.is_some_and(|name| !name.is_empty()) {
+        left_out.push(NAMES);
+    }
     match role {
         Role::Tool => {
             let id = fields.required_string("tool_call_id")?.into_owned();
+            // A mark of a part is one of the result, which is cached as a whole.
+            let mark = content.extract_if(.., |block| matches!(block, Block::CachePoint(_))).last();
             content = vec![Block::ToolResult(ToolResult { id, content, is_error: false })];
+            content.extend(mark);
         }
         Role::Assistant => {
             if let Some(refusal) = fields.string("refusal")?.filter(|refusal| !refusal.is_empty()) {
@@ -144,6 +168,11 @@ fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {
         }
         Role::System | Role::User => {}
     }
+    if matches!(role, Role::System | Role::Assistant) && content.iter().any(|block| matches!(block, Block::Document(_)))
+    {
+        return Err(path.field("content").refuse("a file of this role has no counterpart at this model's provider"));
+    }
+    content.extend(read::cache_lifetime(fields)?.map(Block::CachePoint));
     Ok(Message { role, content })
 }
 
@@ -164,8 +193,10 @@ fn content(fields: &mut Fields<'_, '_>) -> Result<Vec<Block>, Refusal> {
             kind @ ("text" | "refusal") => blocks.push(Block::Text(part.required_string(kind)?.into_owned())),
             "image_url" => blocks.push(Block::Image(image(&mut part)?)),
             "thinking" | "reasoning" => blocks.extend(thoughts(&mut part)?),
+            "file" => blocks.push(Block::Document(document(&mut part)?)),
             _ => return Err(path.field("type").refuse(NO_COUNTERPART)),
         }
+        blocks.extend(read::cache_lifetime(&mut part)?.map(Block::CachePoint));
         Ok(())
     })?;
     Ok(blocks)
@@ -187,6 +218,23 @@ fn thoughts(part: &mut Fields<'_, '_>) -> Result<Option<Block>, Refusal> {
     }
     let block = ReasoningBlock { text, signature: None, redacted: None };
     Ok(Some(block).filter(|block| !block.text.is_empty()).map(Block::Reasoning))
+}
+
+/// `file`: `file_data`, a `data:` URL, and `filename`.
+fn document(part: &mut Fields<'_, '_>) -> Result<Document, Refusal> {
+    let path = part.path().field("file");
+    let mut file = Fields::read(part.raw("file").ok_or_else(|| path.refuse("is required"))?, &path)?;
+    let data = file.required_string("file_data")?;
+    let (media_type, base64) = inline_file(&data, &path.field("file_data"))?;
+    let source = DocumentSource::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() };
+    Ok(Document { source, title: file.string("filename")?.map(Into::into) })
+}
+
+/// Media type and base64 of a `data:` URL.
+pub fn inline_file<'a>(url: &'a str, path: &Path<'_>) -> Result<(&'a str, &'a str), Refusal> {
+    let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    let parts = parts.filter(|(media_type, _)| !media_type.is_empty() && !media_type.contains([',', ';']));
+    parts.ok_or_else(|| path.refuse("must be data:MEDIA_TYPE;base64,… of a document"))
 }
 
 fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
@@ -232,8 +280,12 @@ fn function_of<'a>(fields: &mut Fields<'a, '_>) -> Result<&'a str, Refusal> {
 }
 
 fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
-    let function = function_of(&mut Fields::read(text, path)?)?;
-    read::tool(&mut Fields::read(function, &path.field("function"))?)
+    let mut fields = Fields::read(text, path)?;
+    let function_path = path.field("function");
+    let mut function = Fields::read(function_of(&mut fields)?, &function_path)?;
+    let tool = read::tool(&mut function)?;
+    let (mark, inner) = (read::cache_lifetime(&mut fields)?, read::cache_lifetime(&mut function)?);
+    Ok(Tool { cache_point: mark.or(inner), ..tool })
 }
 
 fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 
-use super::canonical::canonical;
+use super::canonical::{canonical, inline_file};
 use super::known;
 use crate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use crate::chat::{ChatRequest, ImageUrl};
@@ -73,7 +73,7 @@ impl SurfaceRequest for BodyPositions {
         let model = required("model")?;
         let messages = required("messages")?;
         let (cap, output_cap) = cap(&members)?;
-        let MessageTotals { images, cached_long, .. } = read_messages(messages.value)?;
+        let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
         let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
         unpriced.extend(cached_long.map(priceable::unpriced_cache));
         for member in &members {
@@ -96,7 +96,7 @@ impl SurfaceRequest for BodyPositions {
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
             images,
-            documents: Documents::default(),
+            documents,
             added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             unpriced,
@@ -184,6 +184,7 @@ const PART_INPUT: [&str; 11] = [
     "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
     "video_url",
 ];
+const FILE_KNOWN: [&str; 3] = ["file_data", "file_id", "filename"];
 const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
 /// Types of parts that are text, so that their bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
@@ -208,6 +209,7 @@ fn read_messages(value: &str) -> Result<MessageTotals, Refusal> {
 #[derive(Default)]
 struct MessageTotals {
     images: Images,
+    documents: Documents,
     /// Content parts and tool calls.
     parts: BlockCount,
     /// The refusal of the first cache of more than five minutes.
@@ -265,22 +267,49 @@ fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<
     if let Some(cache) = fields.raw(CACHE_CONTROL) {
         totals.note_cache(cache, path)?;
     }
+    if kind == "file" {
+        totals.documents = totals.documents.with_inline(file_bytes(&mut fields)?);
+        return no_more_input(&fields, &kind);
+    }
     let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
     if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
         return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
     }
-    let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
-    if let Some(input) = fields.unread().find(is_input) {
-        let what = format!("a part of type {kind} with {} has no price", input.name());
-        return Err(priceable::unpriced(path, &what));
+    no_more_input(&fields, &kind)?;
+    if is_image {
+        let value_path = path.field("image_url");
+        let base64_bytes = base64_bytes(image.ok_or_else(|| value_path.refuse("is required"))?, &value_path)?;
+        totals.images = totals.images.with_one(base64_bytes);
     }
-    if !is_image {
-        return Ok(());
-    }
-    let value_path = path.field("image_url");
-    let image = image.ok_or_else(|| value_path.refuse("is required"))?;
-    totals.images = totals.images.with_one(base64_bytes(image, &value_path)?);
     Ok(())
+}
+
+/// Errors: the part has more than what was read of it.
+fn no_more_input(part: &Fields<'_, '_>, kind: &str) -> Result<(), Refusal> {
+    let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
+    match part.unread().find(is_input) {
+        Some(input) => {
+            Err(priceable::unpriced(part.path(), &format!("a part of type {kind} with {} has no price", input.name())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Bytes of base64 in the file of a part. A file that the provider has stored, or fetches, may be of any length.
+fn file_bytes(part: &mut Fields<'_, '_>) -> Result<usize, Refusal> {
+    let path = part.path().field("file");
+    let mut file = Fields::read(part.raw("file").ok_or_else(|| path.refuse("is required"))?, &path)?;
+    file.refuse_misspelled(FILE_KNOWN)?;
+    if file.raw("file_id").is_some() {
+        return Err(priceable::unpriced(&path.field("file_id"), "a file that the provider has stored has no price"));
+    }
+    let data = file.required_string("file_data")?;
+    file.raw("filename");
+    if let Some(more) = file.unread().find(|member| json::kind(member.value) != Kind::Null) {
+        let what = "a file with more than file_data and filename has no price";
+        return Err(priceable::unpriced(&path.field(more.name()), what));
+    }
+    inline_file(&data, &path.field("file_data")).map(|(_, base64)| base64.len())
 }
 
 /// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.

@@ -55,11 +55,16 @@ fn type_and_code(refusal: &Refusal) -> (&'static str, Option<String>) {
     }
 }
 
+/// How the refusal of a request without any key begins.
+const NO_KEY: &str = "the request has no API key";
+
 /// The message. Some clients (LiteLLM) recognise a bad key by OpenAI's wording only, and otherwise report a bad
 /// request.
 fn message(refusal: &Refusal) -> Cow<'_, str> {
     match refusal.code {
-        ErrorCode::Unauthenticated => format!("Incorrect API key provided: {}", refusal.message).into(),
+        ErrorCode::Unauthenticated if !refusal.message.starts_with(NO_KEY) => {
+            format!("Incorrect API key provided: {}", refusal.message).into()
+        }
         _ => Cow::Borrowed(&refusal.message),
     }
 }

@@ -6,6 +6,8 @@ pub const VENDOR: Vendor = Vendor {
     audience: Audience { error_form: ErrorForm::OpenAi, surface: Some(Surface::OpenAi) },
     unsupported: &[
         ("chat/completions/", "stored Chat Completions"),
+        ("responses/input_tokens", "counting the tokens of a response"),
+        ("responses/compact", "compaction of responses"),
         ("responses/", "stored responses"),
         ("assistants", "OpenAI's Assistants API"),
         ("audio", "speech and transcription"),

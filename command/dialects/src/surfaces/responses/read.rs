@@ -103,6 +103,7 @@ fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refus
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: fields.string("user")?.map(Into::into),
+        left_out: Vec::new(),
     };
     check_the_rest(&mut fields)?;
     Ok((chat, RequestedCap { field: CAP_FIELD, tokens }))

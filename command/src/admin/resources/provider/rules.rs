@@ -43,12 +43,22 @@ impl Rules for Provider {
     }
 
     fn validated_new(self) -> Result<Self, RuleError> {
-        require_no_overlap(upstream(&self)?, self.base_url.as_deref())?;
+        let upstream = upstream(&self)?;
+        require_no_overlap(upstream, self.base_url.as_deref())?;
+        require_an_address_that_works(&self, self.base_url.as_deref())?;
+        if self.given_output_cap_field().is_some() {
+            require_cap_field_is_taken(&self, upstream)?;
+        }
         self.validated()
     }
 
     fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
-        require_no_overlap(upstream(self)?, change.text(BASE_URL))?;
+        let upstream = upstream(self)?;
+        require_no_overlap(upstream, change.text(BASE_URL))?;
+        require_an_address_that_works(self, change.text(BASE_URL))?;
+        if change.text(OUTPUT_CAP_FIELD).is_some() {
+            require_cap_field_is_taken(self, upstream)?;
+        }
         require_same_origin_for_key(self, change)?;
         let mut changed = self.changed_by(change)?;
         if change.has(API_KEY) {
@@ -72,7 +82,7 @@ impl Rules for Provider {
                 let kind = &self.kind;
                 let reason = format!(
                     "is only for kinds to which requests of the same dialect are passed on as they are, openai, \
-                     azure_openai and anthropic: a request to {kind} is translated, and fields unknown to it are left out"
+                     azure_openai and anthropic: a request to {kind} is translated, and such a field is refused"
                 );
                 ("allowed_fields", reason)
             }
@@ -113,10 +123,32 @@ fn upstream(provider: &Provider) -> Result<&'static Upstream, RuleError> {
 fn require_no_overlap(upstream: &Upstream, base_url: Option<&str>) -> Result<(), RuleError> {
     match base_url.and_then(|address| upstream.endpoint()?.wrong_end_of(address)) {
         Some(overlap) => {
-            let reason = format!("must not end in {overlap}: the gateway appends that path itself");
+            let end = if overlap.ends_with('/') { "contain" } else { "end in" };
+            let reason = format!("must not {end} {overlap}: the gateway appends that path itself");
             Err(RuleError::of_field(BASE_URL, reason))
         }
         None => Ok(()),
+    }
+}
+
+/// Errors: nothing of the kind can be at a new address, whose host is well known.
+fn require_an_address_that_works(provider: &Provider, base_url: Option<&str>) -> Result<(), RuleError> {
+    let kind = ProviderKind::named(&provider.kind);
+    match kind.zip(base_url).and_then(|(kind, address)| upstreams::meant_by(kind, address)) {
+        Some(meant) => {
+            let reason = format!("cannot work: for kind {} at this host it is {meant}", provider.kind);
+            Err(RuleError::of_field(BASE_URL, reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Errors: the kind has one name for the cap. One that was set before this rule existed may stay.
+fn require_cap_field_is_taken(provider: &Provider, upstream: &Upstream) -> Result<(), RuleError> {
+    let is_taken = upstream.endpoint().is_some_and(|endpoint| endpoint.settings.contains(&OUTPUT_CAP_FIELD));
+    match is_taken {
+        true => Ok(()),
+        false => Err(RuleError::of_field(OUTPUT_CAP_FIELD, format!("is not for the kind {}", provider.kind))),
     }
 }
 
@@ -241,7 +273,7 @@ mod tests {
         given([created(allowing)]).when(none).then([changed(openai(PUBLIC))]);
         let ollama = Provider { kind: ProviderKind::Ollama.into(), ..openai("https://api.example.com") };
         let reason = "is only for kinds to which requests of the same dialect are passed on as they are, openai, \
-                      azure_openai and anthropic: a request to ollama is translated, and fields unknown to it are left out";
+                      azure_openai and anthropic: a request to ollama is translated, and such a field is refused";
         let not_taken = || refused("allowed_fields", reason);
         given([created(ollama.clone())]).when(allow()).then_refused(not_taken());
         let created = Provider { allowed_fields, ..ollama };
@@ -263,6 +295,29 @@ mod tests {
         }
         let same = "https://api.example.com/v2";
         given([created(openai(PUBLIC))]).when(to(same)).then([changed(openai(same))]);
+    }
+
+    #[test]
+    fn an_address_that_cannot_work_is_refused_with_the_one_that_can() {
+        let wrong = openai("https://api.openai.com");
+        let refused = || refused(BASE_URL, "cannot work: for kind openai at this host it is https://api.openai.com/v1");
+        given([]).when(Create(wrong.clone())).then_refused(refused());
+        let to_wrong = change(&json!({ "base_url": "https://api.openai.com", "api_key": "k" }));
+        given([created(openai(PUBLIC))]).when(to_wrong).then_refused(refused());
+        // Set before this rule existed, it stays.
+        given([created(wrong.clone())]).when(change(&json!({}))).then([changed(wrong)]);
+    }
+
+    #[test]
+    fn a_name_of_the_cap_is_for_kinds_that_have_two() {
+        let kind = ProviderKind::Cohere.into();
+        let cohere = Provider { kind, ..openai("https://api.example.com") };
+        let refused = || refused(OUTPUT_CAP_FIELD, "is not for the kind cohere");
+        let name = change(&json!({ "output_cap_field": "max_tokens" }));
+        given([created(cohere.clone())]).when(name).then_refused(refused());
+        let given_before = Provider { output_cap_field_given: true, ..cohere.clone() };
+        given([]).when(Create(given_before.clone())).then_refused(refused());
+        given([created(given_before)]).when(change(&json!({ "output_cap_field": null }))).then([changed(cohere)]);
     }
 
     #[test]
