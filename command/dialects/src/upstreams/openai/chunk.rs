@@ -14,6 +14,8 @@ pub const CHOICES_MAX: usize = 128;
 pub struct Choices {
     seen: u128,
     finished: u128,
+    /// Those that have called a tool.
+    calling: u128,
 }
 
 impl Choices {
@@ -22,13 +24,30 @@ impl Choices {
         self.finished != 0 && self.seen & !self.finished == 0
     }
 
+    /// Notes a piece of a call, unless it says nothing.
+    pub fn note_call(&mut self, index: u64, call: &CallPiece<'_>) {
+        if !call.is_empty() {
+            self.calling |= bit(index);
+        }
+    }
+
+    /// The finish reason of a choice, of which all pieces are noted.
+    pub fn reason(&self, index: u64, finish: Option<FinishReason>) -> Option<FinishReason> {
+        finish.map(|finish| with_calls(finish, usize::from(self.calling & bit(index) != 0)))
+    }
+
     pub fn note(&mut self, index: u64, finished: bool) {
-        let bit = u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
+        let bit = bit(index);
         self.seen |= bit;
         if finished {
             self.finished |= bit;
         }
     }
+}
+
+/// The bit of a choice; 0 for a number that no client can have asked for.
+fn bit(index: u64) -> u128 {
+    u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0)
 }
 
 /// The top level of a chunk or of a whole response.
@@ -294,10 +313,13 @@ pub fn measure_choices<'a>(
             match piece {
                 Piece::End(finish) => {
                     choices.note(index, finish.is_some());
-                    note_finish(metered, index, finish);
+                    note_finish(metered, index, choices.reason(index, finish));
                     pieces += usize::from(finish.is_some());
                 }
                 piece => {
+                    if let Piece::Call(call) = &piece {
+                        choices.note_call(index, call);
+                    }
                     pieces += 1;
                     measured.only_text = Some(piece);
                 }

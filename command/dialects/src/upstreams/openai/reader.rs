@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::chunk::{
     CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
-    with_calls,
 };
 use crate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use crate::delta::{Delta, DeltaKind};
@@ -142,10 +141,11 @@ impl Reader {
         each: &mut impl FnMut(Delta<'_>),
     ) {
         self.choices.note(index, finish.is_some());
-        let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) else { return };
-        let finish = with_calls(finish, blocks.calls.len());
-        note_finish(metered, index, Some(finish));
-        each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
+        let finish = self.choices.reason(index, finish);
+        note_finish(metered, index, finish);
+        if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
+            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
+        }
     }
 
     /// The number of a choice and its blocks. `None` for a number that no client can have asked for.
@@ -163,7 +163,10 @@ impl Reader {
             Piece::Text(value) => (BlockKind::Text, *value),
             Piece::Reasoning(value) => (BlockKind::Reasoning, *value),
             Piece::Call(call) if call.is_empty() => return Ok(()),
-            Piece::Call(call) => return self.call(index, call, each),
+            Piece::Call(call) => {
+                self.choices.note_call(index, call);
+                return self.call(index, call, each);
+            }
             Piece::Logprobs(logprobs) => {
                 each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
                 return Ok(());
@@ -231,6 +234,7 @@ fn decoded_name(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
     let top = top_level(body, metered)?;
     let (mut choices, mut blocks) = (Vec::<(u64, AnswerChoice)>::new(), 0);
+    let mut calling = Choices::default();
     for text in choices_of(top.choices) {
         let (mut number, mut choice) = (0, AnswerChoice::default());
         read_choice(text?, &mut |index, piece| {
@@ -238,13 +242,14 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
             measure(&piece, metered);
             match piece {
                 Piece::End(finish) => {
-                    let is_call = |block: &&OutputBlock| matches!(block, OutputBlock::ToolCall(_));
-                    let calls = choice.output.iter().filter(is_call).count();
-                    choice.finish_reason = finish.map(|finish| with_calls(finish, calls));
+                    choice.finish_reason = calling.reason(index, finish);
                     note_finish(metered, index, choice.finish_reason);
                 }
                 Piece::Logprobs(logprobs) => choice.logprobs = serde_json::from_str(logprobs).ok(),
                 piece => {
+                    if let Piece::Call(call) = &piece {
+                        calling.note_call(index, call);
+                    }
                     choice.output.extend(block(&piece)?);
                     blocks += 1;
                 }
