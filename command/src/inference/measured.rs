@@ -7,6 +7,7 @@ use events::money::{NanoUsd, Rates};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
+use super::target::Called;
 
 /// Reported usage is plausible up to this multiple of the request's bound.
 const PLAUSIBLE_FACTOR: u64 = 4;
@@ -30,13 +31,6 @@ impl Measured {
     pub fn is_released(&self) -> bool {
         self.usage.source == UsageSource::Unknown && self.cost == NanoUsd::ZERO
     }
-}
-
-/// What the usage at a target is measured by.
-#[derive(Clone, Copy)]
-pub struct Called<'a> {
-    pub rates: &'a Rates,
-    pub context_window: Option<u64>,
 }
 
 /// Measures one request's usage against the bounds it was admitted with.

@@ -10,8 +10,6 @@ use events::money::Rates;
 use events::output_cap::OutputCap;
 use projections::tables::{Offer, Tables};
 
-use super::measured::Called;
-
 /// A target, with its provider and the price that it would be billed at.
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
@@ -30,6 +28,13 @@ pub struct PlannedTarget {
     server: Option<Server>,
     /// The tokenizer that it is known to use.
     pub tokenizer: Option<Tokenizer>,
+}
+
+/// What the usage at a target is measured by.
+#[derive(Clone, Copy)]
+pub struct Called<'a> {
+    pub rates: &'a Rates,
+    pub context_window: Option<u64>,
 }
 
 impl PlannedTarget {
