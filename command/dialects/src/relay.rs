@@ -45,7 +45,7 @@ struct Progress {
 enum Conversion {
     OpenAi(OpenAiStream),
     Anthropic(AnthropicStream),
-    Translated(Translation),
+    Translated(Box<Translation>),
 }
 
 impl Relay {
@@ -65,7 +65,7 @@ impl Relay {
                 let echo = &request.echo();
                 let head = StreamHead { request_id, frontend_model, created_unix_s, include_usage, echo };
                 let to = AnyStreamWriter::new(request.surface(), &head);
-                Conversion::Translated(Translation::new(kind, request, request_id, to))
+                Conversion::Translated(Box::new(Translation::new(kind, request, request_id, to)))
             }
         };
         let metered = Metered::default();
