@@ -159,6 +159,9 @@ pub struct Upstream {
     pub takes_allowed_fields: bool,
     /// The sentence for an account without money, if there is no code for that.
     pub out_of_money_sentence: Option<&'static str>,
+    /// True if the message of a refusal blames the target's model or the account, of which the client knows nothing, and
+    /// nothing but the message says so.
+    pub is_about_set_up: fn(&str) -> bool,
     /// How it treats what not every dialect can express. A request with a refused feature never gets to `request_body`.
     pub treatment: fn(Feature) -> Treatment,
     /// Writes the hub's request as a body. Errors: `INVALID_REQUEST` for a value that the dialect cannot express.

@@ -39,6 +39,7 @@ pub const UPSTREAM: Upstream = Upstream {
     takes_allowed_fields: true,
     // Its type is just `invalid_request_error`.
     out_of_money_sentence: Some("credit balance is too low"),
+    is_about_set_up: |_| false,
     request_body: outbound::request_body,
     treatment,
     read_choices: answer::read_choices,

@@ -18,7 +18,6 @@ use super::{Endpoint, Invocation, Transport, Upstream};
 use crate::chat::{Feature, Treatment};
 use crate::framing::Framing;
 
-pub use exception::is_about_set_up;
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
@@ -36,6 +35,7 @@ pub const UPSTREAM: Upstream = Upstream {
     has_tokenizers: false,
     takes_allowed_fields: false,
     out_of_money_sentence: None,
+    is_about_set_up: exception::is_about_set_up,
     treatment,
     request_body: outbound::request_body,
     read_choices: answer::read_choices,

@@ -31,6 +31,7 @@ pub const UPSTREAM: Upstream = Upstream {
     takes_allowed_fields: false,
     // The quota of a trial key, which lasts until the next month. The limit per minute ends in "/ minute".
     out_of_money_sentence: Some("API calls / month"),
+    is_about_set_up: |_| false,
     treatment,
     request_body: outbound::request_body,
     read_choices: answer::read_choices,

@@ -38,6 +38,7 @@ pub const UPSTREAM: Upstream = Upstream {
     takes_allowed_fields: false,
     // Its status is that of a rate limit.
     out_of_money_sentence: Some("credits are depleted"),
+    is_about_set_up: |_| false,
     treatment,
     request_body: outbound::request_body,
     read_choices: answer::read_choices,

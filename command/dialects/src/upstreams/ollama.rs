@@ -28,6 +28,7 @@ pub const UPSTREAM: Upstream = Upstream {
     has_tokenizers: false,
     takes_allowed_fields: false,
     out_of_money_sentence: None,
+    is_about_set_up: |_| false,
     treatment,
     request_body: outbound::request_body,
     read_choices: answer::read_choices,

@@ -31,6 +31,7 @@ pub const UPSTREAM: Upstream = Upstream {
     has_tokenizers: true,
     takes_allowed_fields: true,
     out_of_money_sentence: None,
+    is_about_set_up: |_| false,
     request_body: outbound::request_body,
     treatment,
     read_choices: reader::read_choices,

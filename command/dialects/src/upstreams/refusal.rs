@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
-use super::{ProviderKind, bedrock, of};
+use super::{ProviderKind, of};
 use crate::rejection::UpstreamWords;
 use crate::{UpstreamFault, json, work};
 
@@ -69,9 +69,7 @@ pub fn read_refusal(
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_throttling() => UpstreamRefusalKind::RateLimited { retry_after: retry_after() },
         400 | 413 | 422 if error.is_about_credentials() => UpstreamRefusalKind::Credentials,
-        400 if kind == ProviderKind::Bedrock && error.has_message(bedrock::is_about_set_up) => {
-            UpstreamRefusalKind::BadRequest
-        }
+        400 if error.has_message(of(kind).is_about_set_up) => UpstreamRefusalKind::BadRequest,
         // Cohere: the request or the response has a token that is denied.
         498 if kind == ProviderKind::Cohere => {
             UpstreamRefusalKind::Rejected(UpstreamWords::of(error.body, error.error))
