@@ -133,7 +133,9 @@ async fn every_surface_gets_every_sample_of_every_family_and_is_charged_what_it_
             }
             "inference.failed.v1" | "inference.aborted.v1" => {
                 ended += 1;
-                assert_ne!(metered["fault"], Value::Null, "{what} should have been an answer: {event}");
+                // Some surfaces have no word for an answer that ended with an error.
+                let may_fail = metered["fault"] != Value::Null || metered["finish_reason"] == "error";
+                assert!(may_fail, "{what} should have been an answer: {event}");
             }
             _ => {}
         }

@@ -5,7 +5,7 @@ use super::*;
 
 const SURFACE: &str = "openai-embeddings";
 const PATH: &str = "/v1/embeddings";
-const FEATURE: &str = "embeddings, at `/v1/embeddings`";
+const FEATURE: &str = "embeddings";
 /// A request with two inputs, for which the samples are an answer.
 const TWO: &str = "texts";
 const ERROR: &str = "error-in-band.json";

@@ -47,13 +47,18 @@ pub const SCENARIOS: [Scenario; 12] = [
     },
     Scenario { name: "results of two tools", request: "tools_answered", has_tools: true, ..TEXT },
     Scenario { name: "structured output", request: "structured", features: &["output by a JSON Schema"], ..TEXT },
-    Scenario { name: "an image in the request", request: "image_inline", features: &["images in the request"], ..TEXT },
-    Scenario { name: "an image by URL", request: "image_by_url", features: &["images by URL"], ..TEXT },
+    Scenario {
+        name: "an image in the request",
+        request: "image_inline",
+        features: &["an image in the request"],
+        ..TEXT
+    },
+    Scenario { name: "an image by URL", request: "image_by_url", features: &["an image by URL"], ..TEXT },
     Scenario {
         name: "thinking by effort",
         request: "thinking_effort",
         samples: |family| family.thinking,
-        features: &["how hard the model thinks"],
+        features: &["a reasoning effort"],
         shows: Shows::Thoughts,
         ..TEXT
     },
@@ -61,7 +66,7 @@ pub const SCENARIOS: [Scenario; 12] = [
         name: "thinking by budget",
         request: "thinking_budget",
         samples: |family| family.thinking,
-        features: &["how many tokens the model may think"],
+        features: &["a thinking budget"],
         shows: Shows::Thoughts,
         ..TEXT
     },
