@@ -9,8 +9,10 @@ use super::truncated;
 pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,upstream=debug" };
 const DEFAULT: &str = "info";
 /// This program's crates, which may stand without a level.
-const CRATES: [&str; 10] =
-    ["access", "command", "dialects", "events", "ledgerway", "openapi", "projections", "query", "secrets", "upstream"];
+const CRATES: [&str; 13] = [
+    "access", "command", "dialects", "events", "hub", "ledgerway", "openapi", "projections", "query", "secrets",
+    "surfaces", "upstream", "upstreams",
+];
 
 /// Reads the value of `RUST_LOG`; the default is `info`.
 pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {

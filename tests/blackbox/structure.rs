@@ -58,14 +58,17 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("events", &[]),
     ("openapi", &["events"]),
     ("projections", &["events"]),
     ("command/secrets", &["events"]),
     ("command/upstream", &["events"]),
     ("command/access", &["events", "projections", "secrets"]),
-    ("command/dialects", &["events", "openapi", "secrets"]),
+    ("command/dialects/hub", &["events"]),
+    ("command/dialects/surfaces", &["events", "hub", "openapi"]),
+    ("command/dialects/upstreams", &["events", "hub", "secrets"]),
+    ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
     ("command", &["access", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
     ("query", &["events", "openapi", "projections"]),
     (".", &["access", "command", "dialects", "events", "openapi", "projections", "query", "secrets", "upstream"]),
@@ -154,10 +157,10 @@ fn sources(member: &str) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn no_crate_has_more_than_a_third_of_the_code() {
+fn no_crate_has_more_than_a_quarter_of_the_code() {
     let lines = MAY_KNOW
         .map(|(member, _)| (member, sources(member).iter().map(|(_, code)| code.lines().count()).sum::<usize>()));
-    let third = lines.iter().map(|(_, lines)| lines).sum::<usize>() / 3;
-    let large: Vec<_> = lines.iter().filter(|(_, lines)| *lines > third).collect();
-    assert!(third > 5_000 && large.is_empty(), "a third is {third}: {lines:?}");
+    let quarter = lines.iter().map(|(_, lines)| lines).sum::<usize>() / 4;
+    let large: Vec<_> = lines.iter().filter(|(_, lines)| *lines > quarter).collect();
+    assert!(quarter > 5_000 && large.is_empty(), "a quarter is {quarter}: {lines:?}");
 }

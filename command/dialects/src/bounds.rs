@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use events::refusal::ErrorCode;
+use hub::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
 use serde_json::json;
 use testing::event_stream::frame;
 
 use super::golden::{MODEL, REQUEST_ID, minimal_request, receipt, usage};
 use super::*;
-use crate::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
 
 const TOO_LARGE: Result<(), UpstreamFault> = Err(UpstreamFault::TooLarge);
 

@@ -5,6 +5,7 @@ mod costly;
 mod embeddings;
 mod requests;
 mod scanner;
+mod simulator;
 mod streams;
 mod tedious;
 mod work;

@@ -2,8 +2,8 @@
 //! same: the calls after the first are then left out of the response. They were written by the model, so they are
 //! measured and billed.
 
-use super::chat::{AnswerChoice, Feature, FeatureSet, OutputBlock};
-use super::delta::{Delta, DeltaKind};
+use hub::chat::{AnswerChoice, Feature, FeatureSet, OutputBlock};
+use hub::delta::{Delta, DeltaKind};
 
 /// The tool calls of each choice that the client gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,11 +76,12 @@ impl FirstCalls {
 mod tests {
     use bytes::{Bytes, BytesMut};
     use serde_json::{Value, json};
+    use surfaces::Surface;
+    use upstreams::{Framing, NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 
     use super::*;
     use crate::golden::{MODEL, REQUEST_ID, receipt, usage};
-    use crate::upstreams::Framing;
-    use crate::{ClientRequest, NO_FIELDS, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, upstreams};
+    use crate::{ClientRequest, Relay};
 
     /// Two calls, a text after them, and the usage: as each upstream has them.
     fn whole_of(kind: ProviderKind) -> Value {

@@ -1,7 +1,8 @@
 //! `docs/dialects.md` shows what each surface calls a feature, and how each upstream treats it; its tables are written
 //! from the rows.
 
-use super::chat::{Feature, Treatment};
+use hub::chat::{Feature, Treatment};
+
 use super::*;
 
 const PAGE: &str = "../../docs/dialects.md";

@@ -5,9 +5,9 @@ pub mod anthropic;
 pub mod openai;
 mod rewrite;
 
-use super::Surface;
-use super::shared_dialect::SharedDialect;
-use super::upstreams::{self, ProviderKind};
+use hub::shared_dialect::SharedDialect;
+use surfaces::Surface;
+use upstreams::ProviderKind;
 
 /// The dialect that both speak; `None` if messages between them must be translated.
 pub fn shortcut(surface: Surface, kind: ProviderKind) -> Option<SharedDialect> {

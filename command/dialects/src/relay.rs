@@ -3,16 +3,17 @@
 mod translation;
 
 use bytes::{Bytes, BytesMut};
+use hub::framing::{EVENT_BYTES_MAX, Event, FramingParser};
+use hub::shared_dialect::SharedDialect;
+use hub::{Metered, Receipt, UpstreamFault};
+use surfaces::{AnyStreamWriter, StreamHead};
+use upstreams::{ProviderKind, StreamState};
 
-use super::framing::{EVENT_BYTES_MAX, Event, FramingParser};
+use super::ClientRequest;
 use super::kept_calls::KeptCalls;
 use super::passthrough::anthropic::AnthropicStream;
 use super::passthrough::openai::OpenAiStream;
 use super::passthrough::shortcut;
-use super::shared_dialect::SharedDialect;
-use super::surfaces::{AnyStreamWriter, StreamHead};
-use super::upstreams::{self, ProviderKind, StreamState};
-use super::{ClientRequest, Metered, Receipt, UpstreamFault};
 use translation::Translation;
 
 /// Bytes sent per byte received, over the whole stream and beyond [`OUT_BYTES_FREE`]. An event is a few times as long
@@ -250,8 +251,9 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use surfaces::Surface;
+
     use super::*;
-    use crate::Surface;
     use crate::golden::minimal_request;
 
     #[test]

@@ -9,22 +9,21 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
+use hub::Api;
+use hub::chat::feature::not_expressible;
+use hub::chat::read::check_calls;
+use hub::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
+use hub::embeddings::EmbeddingsRequest;
+use hub::facts::{Facts, Images, media_tokens_estimate};
+use hub::fields::Path;
+use hub::shared_dialect::SharedDialect;
+use surfaces::priceable::CACHE_CONTROL;
+use surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
+use upstreams::{EmbeddingsTarget, OutboundTarget, ProviderKind};
 
-use super::api::Api;
-use super::chat::feature::not_expressible;
-use super::chat::read::check_calls;
-use super::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
-use super::embeddings::EmbeddingsRequest;
-use super::facts::{Facts, Images, media_tokens_estimate};
-use super::fields::Path;
 use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
-use super::shared_dialect::SharedDialect;
-use super::surfaces::priceable::CACHE_CONTROL;
-use super::surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
-use super::upstreams::{self, ProviderKind};
 use super::whole::AnswerReader;
-use super::{EmbeddingsTarget, OutboundTarget};
 
 pub use token_count::{TokenCountRequest, read_token_count, token_count};
 
@@ -66,7 +65,7 @@ impl ClientRequest {
 
     /// The client's headers that go on to upstreams of its own dialect.
     pub fn forwarded_headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.headers.forwarded
+        self.headers.forwarded()
     }
 
     /// The client's headers that go on to this kind of provider.

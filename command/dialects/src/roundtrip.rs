@@ -1,11 +1,11 @@
 //! Reasoning and tool calls go back to their upstream unchanged, through a native client that keeps the blocks it got.
 
 use bytes::{Bytes, BytesMut};
+use hub::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use serde_json::{Value, json};
+use surfaces::ParsedRequest;
 
-use super::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use super::golden::{CREATED, MODEL, REQUEST_ID, receipt, usage, wire};
-use super::surfaces::ParsedRequest;
 use super::*;
 
 fn stored(name: &str) -> Bytes {
@@ -26,9 +26,9 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         output_cap: UpstreamCap { tokens: 9, field: None },
         context_window: None,
         system_prefix: None,
-        allowed_fields: &crate::NO_FIELDS,
+        allowed_fields: &upstreams::NO_FIELDS,
         // Of OpenAI's dialect, the one that takes signatures.
-        server: Some(crate::Server::Gemini),
+        server: Some(upstreams::Server::Gemini),
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()
@@ -140,7 +140,7 @@ fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
         server: None,
         context_window: None,
         system_prefix: None,
-        allowed_fields: &crate::NO_FIELDS,
+        allowed_fields: &upstreams::NO_FIELDS,
     };
     let request = ClientRequest::parse(surface, body.into()).unwrap();
     let mut body: Value =
@@ -239,7 +239,7 @@ fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
         server: None,
         context_window: None,
         system_prefix: None,
-        allowed_fields: &crate::NO_FIELDS,
+        allowed_fields: &upstreams::NO_FIELDS,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()

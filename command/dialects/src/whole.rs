@@ -2,18 +2,18 @@
 //! money is settled; whatever can fail has been done by then.
 
 use bytes::Bytes;
+use hub::chat::{AnswerChoice, CallIds};
+use hub::embeddings::ExpectedVectors;
+use hub::embeddings::vectors::Vectors;
+use hub::shared_dialect::SharedDialect;
+use hub::{FinishReason, Metered, Receipt, UpstreamFault, json};
+use surfaces::{Surface, openai_embeddings};
+use upstreams::ProviderKind;
 
-use super::chat::{AnswerChoice, CallIds};
-use super::embeddings::ExpectedVectors;
-use super::embeddings::vectors::Vectors;
 use super::kept_calls::KeptCalls;
 use super::passthrough::anthropic::AnthropicAnswer;
 use super::passthrough::openai::OpenAiAnswer;
 use super::passthrough::shortcut;
-use super::shared_dialect::SharedDialect;
-use super::surfaces::openai_embeddings;
-use super::upstreams::{self, ProviderKind};
-use super::{FinishReason, Metered, Receipt, Surface, UpstreamFault, json};
 
 /// A whole response that was read and measured, but not sent yet.
 pub struct WholeAnswer {

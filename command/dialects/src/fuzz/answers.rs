@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use fuzzing::{Corpus, Dice, fuzz, shown};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use hub::{json, report};
 use serde_json::Value;
 
 use super::super::golden::{MODEL, described, receipt, usage};

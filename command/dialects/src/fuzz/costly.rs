@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::long;
+use hub::{json, report, work};
 
 use super::super::golden::{MODEL, REQUEST_ID, minimal_request};
-use super::super::work;
 use super::requests::is_a_refusal;
 use super::work::in_measure;
 use super::*;
 
-/// Counts the steps of this crate, and times the work of libraries.
+/// Counts the steps of the dialects, and times the work of libraries.
 fn within_bounds<T>(what: &str, bytes: usize, work: impl FnOnce() -> T) -> T {
     fuzzing::within_bounds(what, || in_measure(bytes, work))
 }

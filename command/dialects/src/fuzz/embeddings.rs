@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use fuzzing::{Corpus, fuzz, grown, shown};
+use hub::embeddings::vectors::CONVERTED_BYTES_MAX;
 use serde_json::Value;
 
 use super::super::golden::{MODEL, receipt, usage};
@@ -11,7 +12,6 @@ use super::answers::is_a_report;
 use super::requests::is_a_refusal;
 use super::work::in_measure;
 use super::*;
-use crate::embeddings::vectors::CONVERTED_BYTES_MAX;
 
 const KINDS: [ProviderKind; 4] =
     [ProviderKind::Openai, ProviderKind::Ollama, ProviderKind::Cohere, ProviderKind::Gemini];

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
 use fuzzing::{Corpus, Dice, fuzz, shown};
+use hub::json;
+use hub::json::JsonFault;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::json::JsonFault;
 use crate::request::IMAGE_TOKENS_MAX;
 
 const BACKEND: &str = "back\"end";

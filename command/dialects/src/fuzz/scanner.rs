@@ -1,12 +1,12 @@
 //! Compares the JSON scanner with serde's.
 
 use fuzzing::{Corpus, Dice, fuzz};
+use hub::json::{self, JsonFault, Kind};
+use hub::report::{INPUTS, REPORT_BYTES_MAX, Reports, count};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Ordered;
-use crate::json::{self, JsonFault, Kind};
-use crate::report::{INPUTS, REPORT_BYTES_MAX, Reports, count};
 
 fn any_text(corpora: &[Corpus], dice: &mut Dice<'_>) -> String {
     let bytes = match dice.below(4) {

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use fuzzing::{Corpus, fuzz, shown};
+use hub::framing::Event;
+use hub::framing::event_stream::EventStreamParser;
+use hub::framing::sse::SseParser;
+use hub::json;
 use serde_json::Value;
 
-use super::super::framing::Event;
-use super::super::framing::event_stream::EventStreamParser;
-use super::super::framing::sse::SseParser;
 use super::super::golden::{
     CREATED, MODEL, REQUEST_ID, described, minimal_request, receipt, stream_extension, usage, wire,
 };

@@ -1,6 +1,7 @@
 //! Responses and streams in which something repeats or does not end, as a broken or malicious upstream may send them.
 
 use fuzzing::Dice;
+use hub::{json, report};
 use testing::event_stream::frame;
 
 use super::upstreams::Framing;

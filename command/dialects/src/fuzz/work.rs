@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
+use hub::work;
 
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage, wire};
-use super::super::work;
 use super::answers::{REFUSALS, SECRET};
 use super::requests::{CAP_FIELDS, any_surface, target};
 use super::streams::{CLIENTS, CORPORA as STREAMS};

@@ -1,7 +1,8 @@
 //! Embeddings: `openai-embeddings/requests`, and `<kind>/embeddings` with responses to two inputs.
 
+use hub::embeddings::Encoding;
+
 use super::*;
-use crate::embeddings::Encoding;
 
 fn embedding() -> impl Iterator<Item = (&'static str, ProviderKind)> {
     kinds().filter(|(_, kind)| upstreams::of(*kind).has(Api::Embeddings))

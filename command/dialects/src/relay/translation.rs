@@ -1,15 +1,16 @@
 //! A stream on its way from the upstream's dialect to another one.
 
 use bytes::BytesMut;
+use hub::chat::{ANSWER_BLOCKS_MAX, CallIds};
+use hub::delta::{Delta, DeltaKind};
+use hub::framing::Event;
+use hub::metered::Metered;
+use hub::{FinishReason, UpstreamFault};
+use surfaces::AnyStreamWriter;
+use upstreams::{AnyStreamReader, ProviderKind, StreamState};
 
-use crate::chat::{ANSWER_BLOCKS_MAX, CallIds};
-use crate::delta::{Delta, DeltaKind};
-use crate::framing::Event;
+use crate::ClientRequest;
 use crate::kept_calls::{FirstCalls, KeptCalls};
-use crate::metered::Metered;
-use crate::surfaces::AnyStreamWriter;
-use crate::upstreams::{AnyStreamReader, StreamState};
-use crate::{ClientRequest, FinishReason, ProviderKind, UpstreamFault};
 
 /// Ends of choices with an error that are kept: a client can ask for as many choices.
 const ERROR_ENDS_MAX: usize = 128;

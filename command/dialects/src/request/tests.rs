@@ -10,10 +10,11 @@ mod thinking;
 
 use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
+use hub::{RequestedCap, json};
+use upstreams::openai::server::deviations;
+use upstreams::{NO_FIELDS, Server, UpstreamCap};
 
 use super::*;
-use crate::upstreams::openai::server::deviations;
-use crate::{NO_FIELDS, RequestedCap, Server, UpstreamCap, json};
 
 const ASK: &str = r#""model":"m","messages":[{"role":"user","content":"hello"}]"#;
 

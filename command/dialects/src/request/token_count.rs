@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
+use hub::fields::Path;
+use hub::json;
+use hub::shared_dialect::SharedDialect;
+use surfaces::anthropic::CountRequest;
+use surfaces::{RequestHeaders, Surface};
+use upstreams::{Endpoint, ProviderKind, Server};
 
-use crate::Server;
-use crate::fields::Path;
-use crate::json;
 use crate::passthrough::{anthropic, shortcut};
-use crate::shared_dialect::SharedDialect;
-use crate::surfaces::anthropic::CountRequest;
-use crate::surfaces::{RequestHeaders, Surface};
-use crate::upstreams::{self, Endpoint, ProviderKind};
 
 /// Bytes of JSON per token, as a rule of thumb.
 const BYTES_PER_TOKEN: u64 = 4;

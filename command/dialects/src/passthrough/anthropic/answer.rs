@@ -1,11 +1,10 @@
 //! A whole response from an Anthropic upstream to a client of the same dialect: its bytes, with the frontend model.
 
 use bytes::Bytes;
+use hub::{Metered, UpstreamFault, json};
+use upstreams::anthropic::read_choices;
 
-use crate::json;
 use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
-use crate::upstreams::anthropic::read_choices;
-use crate::{Metered, UpstreamFault};
 
 pub struct AnthropicAnswer {
     body: Bytes,

@@ -1,11 +1,11 @@
 //! Edits a client's body in place for an Anthropic upstream, without parsing and writing it anew.
 
 use bytes::Bytes;
+use hub::json::{self, Edit};
+use surfaces::anthropic::{CountRequest, Request, SystemPosition};
+use upstreams::{OutboundTarget, Server};
 
 use super::thoughts::foreign_thoughts;
-use crate::json::{self, Edit};
-use crate::surfaces::anthropic::{CountRequest, Request, SystemPosition};
-use crate::{OutboundTarget, Server};
 
 /// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts of others.
 pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Bytes {

@@ -1,15 +1,15 @@
 //! A stream from an Anthropic upstream to a client of the same dialect.
 
 use bytes::BytesMut;
+use hub::framing::Event;
+use hub::json::{self, Edit};
+use hub::{Metered, Receipt, UpstreamFault};
+use surfaces::anthropic::put_end;
+use surfaces::sse::put_event;
+use upstreams::anthropic::Reader;
+use upstreams::{StreamReader, StreamState};
 
-use crate::framing::Event;
-use crate::json::{self, Edit};
 use crate::passthrough::rewrite::{Change, plan, rewritten};
-use crate::surfaces::anthropic::put_end;
-use crate::surfaces::sse::put_event;
-use crate::upstreams::anthropic::Reader;
-use crate::upstreams::{StreamReader, StreamState};
-use crate::{Metered, Receipt, UpstreamFault};
 
 /// Most bytes of `message_delta` that are kept until the end. If there are more, the gateway writes its own.
 const END_BYTES_MAX: usize = 64 * 1024;

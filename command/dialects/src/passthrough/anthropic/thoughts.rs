@@ -3,10 +3,11 @@
 
 use std::ops::Range;
 
-use crate::Server;
-use crate::json::{self, Edit, Kind};
+use hub::json::{self, Edit, Kind};
+use surfaces::anthropic::ForeignThoughts;
+use upstreams::Server;
+
 use crate::passthrough::rewrite::cuts;
-use crate::surfaces::anthropic::ForeignThoughts;
 
 /// The cuts for a server. `server` is `None` for Anthropic's own, which refuses a thought without a signature; others may
 /// have given it without one.
@@ -18,7 +19,7 @@ pub fn foreign_thoughts(text: &str, foreign: ForeignThoughts, server: Option<Ser
     let mut edits = Vec::new();
     let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
         let content = json::field(message, "content").unwrap_or_default();
-        let is_cut = |block| foreign.has(json::find(block, ["type", "signature"]));
+        let is_cut = |block| is_foreign(json::find(block, ["type", "signature"]), foreign);
         let blocks: Vec<_> = elements(content).map(|block| (span(text, block), is_cut(block))).collect();
         // A message without content is refused too.
         let is_empty = !blocks.is_empty() && blocks.iter().all(|(_, is_cut)| *is_cut);
@@ -32,12 +33,10 @@ pub fn foreign_thoughts(text: &str, foreign: ForeignThoughts, server: Option<Ser
     edits
 }
 
-impl ForeignThoughts {
-    /// True for a block that is to be cut, by its type and its signature.
-    fn has(self, [kind, signature]: [Option<&str>; 2]) -> bool {
-        kind.and_then(json::string).as_deref() == Some("thinking")
-            && Self::of(&signature.and_then(json::string).unwrap_or_default()).is_in(self)
-    }
+/// True for a block that is to be cut, by its type and its signature.
+fn is_foreign([kind, signature]: [Option<&str>; 2], foreign: ForeignThoughts) -> bool {
+    kind.and_then(json::string).as_deref() == Some("thinking")
+        && ForeignThoughts::of(&signature.and_then(json::string).unwrap_or_default()).is_in(foreign)
 }
 
 fn elements(array: &str) -> impl Iterator<Item = &str> {

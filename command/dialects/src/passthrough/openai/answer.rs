@@ -2,11 +2,11 @@
 //! model.
 
 use bytes::Bytes;
+use hub::json::{self, Member};
+use hub::{Metered, UpstreamFault};
+use upstreams::openai::chunk::{Choices, measure_choices, top_level};
 
-use crate::json::{self, Member};
 use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
-use crate::upstreams::openai::chunk::{Choices, measure_choices, top_level};
-use crate::{Metered, UpstreamFault};
 
 /// See [`OpenAiAnswer::render`].
 pub struct OpenAiAnswer {

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use hub::json::{self, Edit, Kind, Member};
+use hub::work;
 use memchr::memmem;
+use upstreams::openai::server::{Deviations, Fate, deviations, fate};
+use upstreams::{OutboundTarget, Server};
 
-use crate::json::{self, Edit, Kind, Member};
 use crate::passthrough::rewrite::removals;
-use crate::upstreams::openai::server::{Deviations, Fate, deviations, fate};
-use crate::{OutboundTarget, Server, work};
 
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";

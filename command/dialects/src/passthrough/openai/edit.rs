@@ -5,12 +5,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use hub::Facts;
+use hub::json::{self, Edit, Kind};
+use surfaces::openai::{CapPosition, Request};
+use upstreams::OutboundTarget;
+use upstreams::openai::server::{self, output_cap_field};
 
 use super::deviations::{edit_fields, edit_messages};
-use crate::json::{self, Edit, Kind};
-use crate::surfaces::openai::{CapPosition, Request};
-use crate::upstreams::openai::server::{self, output_cap_field};
-use crate::{Facts, OutboundTarget};
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
 /// usage of a stream, puts the system prefix first, and makes what the target's server takes otherwise so. Errors:

@@ -1,15 +1,15 @@
 //! A stream from an OpenAI-compatible upstream to a client of the OpenAI surface.
 
 use bytes::BytesMut;
+use hub::framing::Event;
+use hub::{Metered, Receipt, UpstreamFault, json};
+use surfaces::openai::{END, put_usage_chunk};
+use surfaces::sse::put_data;
+use upstreams::StreamState;
+use upstreams::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
 
 use super::template::Template;
-use crate::framing::Event;
 use crate::passthrough::rewrite::{Change, plan, rewritten};
-use crate::surfaces::openai::{END, put_usage_chunk};
-use crate::surfaces::sse::put_data;
-use crate::upstreams::StreamState;
-use crate::upstreams::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
-use crate::{Metered, Receipt, UpstreamFault, json};
 
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;

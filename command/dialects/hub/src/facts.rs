@@ -1,0 +1,184 @@
+//! Facts about a request, independent of its dialect.
+
+use std::collections::BTreeMap;
+
+use events::refusal::Refusal;
+
+use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, Reasoning, ReasoningAmount};
+
+/// The facts that the pipeline needs about a request, whatever its surface.
+pub struct Facts {
+    /// The requested frontend model.
+    pub model: String,
+    pub streamed: bool,
+    /// The client asked for the usage chunk of an OpenAI stream.
+    pub include_usage: bool,
+    /// `None` if the request asks for no output: embeddings.
+    pub output_cap: Option<RequestedCap>,
+    /// Output tokens that the client's own fields reserve: a thinking budget, a minimum length. The upstream would
+    /// refuse an output cap that is not above them.
+    pub output_tokens_needed: u64,
+    /// Number of requested choices, 1 to 128. The output cap holds for each.
+    pub choices: u64,
+    /// At most 16 pairs.
+    pub metadata: BTreeMap<String, String>,
+    pub images: Images,
+    pub documents: Documents,
+    /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself.
+    pub added_tokens: u64,
+    /// The request has tools or an output format.
+    pub has_tools: bool,
+    /// Fields that change the cost, in the order of the body.
+    pub unpriced: Vec<Unpriced>,
+}
+
+impl Facts {
+    /// The facts of a chat that was read in full, without a field that the provider may bill.
+    pub fn of_chat(chat: &ChatRequest, output_cap: RequestedCap) -> Self {
+        let contents = || chat.messages.iter().map(|message| &message.content);
+        Self {
+            model: chat.model.clone(),
+            streamed: chat.stream,
+            include_usage: false,
+            output_cap: Some(output_cap),
+            output_tokens_needed: match chat.reasoning.as_ref().and_then(Reasoning::amount) {
+                Some(ReasoningAmount::BudgetTokens(tokens)) => tokens,
+                Some(ReasoningAmount::Effort(_)) | None => 0,
+            },
+            choices: chat.choices,
+            metadata: chat.metadata.clone(),
+            images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
+            documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),
+            added_tokens: 0,
+            has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+            unpriced: Vec::new(),
+        }
+    }
+}
+
+/// The output cap as the client gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestedCap {
+    /// The client's name for it, for refusals.
+    pub field: &'static str,
+    /// From 1 to [`OUTPUT_TOKENS_MAX`](crate::chat::read::OUTPUT_TOKENS_MAX); `None` if absent or null.
+    pub tokens: Option<u64>,
+}
+
+impl RequestedCap {
+    pub fn refuse(self, reason: impl Into<String>) -> Refusal {
+        Refusal::invalid(self.field, reason)
+    }
+}
+
+/// Images of a request: their number, and the bytes of base64 that they take in the body.
+#[derive(Clone, Copy, Default)]
+pub struct Images {
+    pub count: u64,
+    pub base64_bytes: u64,
+}
+
+/// Documents whose tokens do not follow from their bytes: their number, the bytes of base64 that they take in the body,
+/// and an estimate of their pages. A request with one can cost the whole context of its target.
+#[derive(Clone, Copy, Default)]
+pub struct Documents {
+    pub count: u64,
+    pub base64_bytes: u64,
+    pages: u64,
+}
+
+/// Estimates of the tokens of an image and of a page, should nobody count them. Anthropic bills about 1,600 for an image
+/// of the size to which it reduces larger ones, and 1,500 to 3,000 for the text of a page.
+const IMAGE_TOKENS: u64 = 1_600;
+const PAGE_TOKENS: u64 = 3_000;
+/// Base64 of an average page, between those of text and scanned ones.
+const PAGE_BASE64_BYTES: u64 = 32 * 1024;
+/// Pages of a document that the provider fetches, whose length is unknown.
+const REMOTE_PAGES: u64 = 10;
+
+/// An estimate of the tokens of images and of the pages of documents.
+pub const fn media_tokens_estimate(images: Images, documents: Documents) -> u64 {
+    let of_images = images.count.saturating_mul(IMAGE_TOKENS);
+    of_images.saturating_add(documents.pages.saturating_mul(PAGE_TOKENS))
+}
+
+impl Documents {
+    /// Adds the documents in these blocks, and in the tool results among them. Text is bounded by its bytes.
+    pub fn with_blocks(self, blocks: &[Block]) -> Self {
+        blocks.iter().fold(self, |documents, block| match block {
+            Block::Document(document) => match &document.source {
+                DocumentSource::Url(_) => documents.with_remote(),
+                DocumentSource::Inline { base64, .. } => documents.with_inline(base64.len()),
+                DocumentSource::Text(_) => documents,
+            },
+            Block::ToolResult(result) => documents.with_blocks(&result.content),
+            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) | Block::Image(_) | Block::CachePoint(_) => {
+                documents
+            }
+        })
+    }
+
+    /// Adds a document with so many bytes of base64.
+    pub fn with_inline(self, base64_bytes: usize) -> Self {
+        let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
+        let pages = base64_bytes.div_ceil(PAGE_BASE64_BYTES).max(1);
+        Self {
+            count: self.count + 1,
+            base64_bytes: self.base64_bytes.saturating_add(base64_bytes),
+            pages: self.pages.saturating_add(pages),
+        }
+    }
+
+    /// Adds a document that the provider fetches.
+    pub const fn with_remote(self) -> Self {
+        Self { count: self.count + 1, pages: self.pages.saturating_add(REMOTE_PAGES), ..self }
+    }
+
+    /// Adds a text that may be cited. The provider puts marks between its sentences, so that its bytes do not bound its
+    /// tokens; they remain the estimate of them.
+    pub const fn with_cited_text(self) -> Self {
+        Self { count: self.count + 1, ..self }
+    }
+}
+
+/// A field that is sent only to providers whose `allowed_fields` has it.
+#[derive(Clone, Debug)]
+pub struct Unpriced {
+    pub name: &'static str,
+    pub refusal: Refusal,
+}
+
+impl Unpriced {
+    /// The refusal, with what can be done about it: `is_passed_on` if the provider would be sent the field where it
+    /// allows it.
+    pub fn refuse(&self, is_passed_on: bool) -> Refusal {
+        let mut refusal = self.refusal.clone();
+        refusal.message.push_str(&match is_passed_on {
+            true => format!("; to let it through, add {} to the provider's allowed_fields", self.name),
+            false => "; leave it out, or use a model whose provider speaks this API".to_owned(),
+        });
+        refusal
+    }
+}
+
+impl Images {
+    /// Adds the images in these blocks, and in the tool results among them.
+    pub fn with_blocks(self, blocks: &[Block]) -> Self {
+        blocks.iter().fold(self, |images, block| match block {
+            Block::Image(image) => images.with_one(match &image.source {
+                ImageSource::Url(_) => 0,
+                ImageSource::Inline { base64, .. } => base64.len(),
+            }),
+            Block::ToolResult(result) => images.with_blocks(&result.content),
+            Block::Text(_) | Block::ToolCall(_) | Block::Reasoning(_) | Block::Document(_) | Block::CachePoint(_) => {
+                images
+            }
+        })
+    }
+
+    /// Adds one image with so many bytes of base64.
+    pub fn with_one(self, base64_bytes: usize) -> Self {
+        let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
+        Self { count: self.count + 1, base64_bytes: self.base64_bytes.saturating_add(base64_bytes) }
+    }
+}

@@ -1,0 +1,188 @@
+//! The measurements of a response as it passes.
+
+use std::borrow::Cow;
+
+use events::usage::TokenClasses;
+use serde_json::value::RawValue;
+
+use crate::report::Reports;
+use crate::{FinishReason, UpstreamFault, json};
+
+/// Reads a usage report into its token classes: all of them, and the input's alone.
+pub type ReportReader = fn(&str) -> (Option<TokenClasses>, Option<TokenClasses>);
+
+/// The measurements of a response, whole or so far.
+#[derive(Clone, Debug, Default)]
+pub struct Metered {
+    /// The provider's usage report, verbatim. The reports of a stream are merged into one object: the later figure
+    /// wins, field by field; null never replaces a figure, nor does 0 a count of input.
+    pub provider_usage: Option<Box<RawValue>>,
+    /// The report in disjoint classes. `None` if there is no report, or it is unreadable, all zero, or not final
+    /// (Anthropic before `message_delta`).
+    pub reported: Option<TokenClasses>,
+    /// The input classes alone, with output 0, if they are reported. The output of an interrupted response must then be
+    /// counted.
+    pub reported_input: Option<TokenClasses>,
+    /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
+    pub text_bytes: u64,
+    /// UTF-8 bytes of visible reasoning, and bytes of what a provider of Claude encrypted instead. Others that hide it bill
+    /// for it all the same.
+    pub reasoning_bytes: u64,
+    /// Finish reason of the first choice.
+    pub finish_reason: Option<FinishReason>,
+    /// The model that the upstream reports.
+    pub upstream_model: Option<String>,
+    /// The upstream's id of the response. Not unique.
+    pub upstream_id: Option<String>,
+    /// The response calls a tool, which is then the finish reason if none is given (xAI).
+    pub calls_tools: bool,
+    reports: Reports,
+    /// The reported output is final, and not the placeholder at the beginning of a stream.
+    is_output_reported: bool,
+}
+
+impl Metered {
+    /// Ends a complete response: a missing finish reason follows from its content.
+    pub fn conclude(&mut self) {
+        let reason = if self.calls_tools { FinishReason::ToolCalls } else { FinishReason::Stop };
+        self.finish_reason.get_or_insert(reason);
+    }
+
+    /// The measurements to bill an interrupted response by. A report without text, although text went through, was sent
+    /// before that text. Then only its input and its reasoning hold, and the text must be counted.
+    pub fn for_interrupted(self) -> Self {
+        match &self.reported {
+            Some(reported)
+                if self.text_bytes > 0 && reported.output_text_tokens == 0
+                    || self.reasoning_bytes > 0 && reported.output() == 0 =>
+            {
+                let reasoning_bytes = self.reasoning_bytes.max(reported.output_reasoning_tokens.saturating_mul(4));
+                Self { reported: None, reasoning_bytes, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The report, unless it has no output although some went through: such output must be counted.
+    pub fn reported_with_output(&self) -> Option<&TokenClasses> {
+        let has_output = self.text_bytes > 0 || self.reasoning_bytes > 0;
+        self.reported.as_ref().filter(|reported| !has_output || reported.output() > 0)
+    }
+
+    /// Adds a block of reasoning. Thoughts that are not shown are in its signature.
+    pub fn add_reasoning(&mut self, text: &str, signature: Option<&str>, redacted: Option<&str>) {
+        self.reasoning_bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let hidden = [signature.filter(|_| text.is_empty()), redacted];
+        hidden.into_iter().flatten().for_each(|data| self.add_hidden_thoughts(data));
+    }
+
+    /// Adds thoughts that the provider encrypted, which are base64.
+    pub fn add_hidden_thoughts(&mut self, data: &str) {
+        self.reasoning_bytes += u64::try_from(data.len()).unwrap_or(u64::MAX) / 4 * 3;
+    }
+
+    /// Adds a report to those before it. `is_final`: its output figure is that of the whole response.
+    pub fn add_report(&mut self, report: &str, is_final: bool) {
+        if self.reports.add(report) {
+            self.is_output_reported |= is_final;
+        }
+    }
+
+    /// Reads all reports so far. Call it once, not for each report: it costs as much as all of them.
+    pub fn read_reports(&mut self, read: ReportReader) {
+        let Some(reports) = self.reports.whole() else { return };
+        let (all, input) = read(&reports);
+        self.reported = all.filter(|_| self.is_output_reported);
+        self.reported_input = input;
+        self.provider_usage = RawValue::from_string(reports).ok();
+    }
+
+    /// Counts everything that was reported as input: embeddings have no output, and a total above the prompt's tokens is
+    /// of the same side.
+    pub fn all_is_input(&mut self) {
+        let all = self.reported.take().or_else(|| self.reported_input.take());
+        let input = all.map(|all| TokenClasses {
+            input_uncached_tokens: all.input_uncached_tokens.saturating_add(all.output()),
+            output_text_tokens: 0,
+            output_reasoning_tokens: 0,
+            ..all
+        });
+        (self.reported, self.reported_input) = (input.clone(), input);
+    }
+
+    /// Bytes of memory that unread reports take.
+    pub fn held_bytes(&self) -> usize {
+        self.reports.held_bytes()
+    }
+
+    /// True if the provider reported any usage.
+    pub const fn has_report(&self) -> bool {
+        self.reported.is_some() || self.reported_input.is_some()
+    }
+
+    pub fn keep_id_and_model(&mut self, id: Option<&str>, model: Option<&str>) {
+        let read = |value: Option<&str>| {
+            let text = value.and_then(json::string)?;
+            (!text.is_empty()).then(|| truncated(&text))
+        };
+        if self.upstream_id.is_none() {
+            self.upstream_id = read(id);
+        }
+        if self.upstream_model.is_none() {
+            self.upstream_model = read(model);
+        }
+    }
+}
+
+/// Longest name or id of an upstream's choosing, in characters.
+const NAME_CHARS_MAX: usize = 256;
+
+/// Ids and models of responses are recorded, at most so long.
+fn truncated(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
+}
+
+/// Bounds the id or name of a tool call, which is kept and repeated with each piece of the arguments. A truncated name
+/// would be another name, so a longer one is a fault.
+pub fn bounded_name(name: Cow<'_, str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    let is_short = name.len() <= NAME_CHARS_MAX || name.chars().nth(NAME_CHARS_MAX).is_none();
+    if is_short { Ok(name) } else { Err(UpstreamFault::TooLarge) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metered(text: u64, reasoning: u64, text_bytes: u64, reasoning_bytes: u64) -> Metered {
+        let input = TokenClasses { input_uncached_tokens: 12, ..TokenClasses::default() };
+        let reported = TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input.clone() };
+        Metered {
+            reported: Some(reported),
+            reported_input: Some(input),
+            text_bytes,
+            reasoning_bytes,
+            ..Metered::default()
+        }
+    }
+
+    #[test]
+    fn a_report_that_came_before_the_output_does_not_make_it_free() {
+        for ((text, reasoning), (text_bytes, reasoning_bytes), holds) in [
+            ((0, 0), (40, 0), false),
+            ((0, 0), (0, 40), false),
+            ((0, 0), (0, 0), true),
+            ((3, 0), (40, 0), true),
+            ((0, 5), (0, 40), true),
+            ((0, 5), (40, 0), false),
+        ] {
+            let metered = metered(text, reasoning, text_bytes, reasoning_bytes);
+            let cut_off = metered.clone().for_interrupted();
+            assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{metered:?}");
+            assert_eq!(cut_off.text_bytes, text_bytes);
+            assert_eq!(
+                cut_off.reasoning_bytes.div_ceil(4),
+                reasoning_bytes.div_ceil(4).max(if holds { 0 } else { reasoning })
+            );
+        }
+    }
+}

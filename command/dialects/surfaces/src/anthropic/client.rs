@@ -1,0 +1,137 @@
+//! Reads a body of the Anthropic surface in one pass: its facts, and the positions that are edited later.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use events::refusal::Refusal;
+use hub::chat::ChatRequest;
+use hub::chat::read::{self, OUTPUT_TOKENS_MAX};
+use hub::facts::{Facts, RequestedCap};
+use hub::fields::{self, Fields, Path, refuse_misspelled};
+use hub::json::{self, Kind, Member};
+
+use super::canonical::canonical;
+use super::content::{ForeignThoughts, Totals};
+use super::known;
+use super::priceable::{self, CACHE_CONTROL, CLIENT_TOOL_TOKENS_MAX, TOOLS};
+use crate::SurfaceRequest;
+use crate::known::check;
+
+const CAP_FIELD: &str = "max_tokens";
+
+/// The positions in the client's body that are edited for a target.
+pub struct BodyPositions {
+    pub model: Range<usize>,
+    /// The value of `max_tokens`.
+    pub cap: Range<usize>,
+    pub system: SystemPosition,
+    /// End of the last member, where another may be added.
+    pub members_end: usize,
+    pub foreign_thoughts: ForeignThoughts,
+}
+
+/// The position of the system prompt.
+pub enum SystemPosition {
+    Absent,
+    Null(Range<usize>),
+    /// After the quote that opens it.
+    Text(usize),
+    /// After the bracket that opens it.
+    Blocks {
+        inside: usize,
+        is_empty: bool,
+    },
+}
+
+impl SurfaceRequest for BodyPositions {
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        let members = top_level(text)?;
+        let find = |name: &str| members.iter().find(|member| member.name() == name);
+        let at = |name: &'static str| Path::Root.field(name);
+        let required = |name| {
+            let member = find(name).filter(|member| json::kind(member.value) != Kind::Null);
+            member.ok_or_else(|| at(name).refuse("is required"))
+        };
+        let given = |name: &str| find(name).map(|member| member.value).filter(|value| json::kind(value) != Kind::Null);
+
+        let model = required("model")?;
+        let cap = required(CAP_FIELD)?;
+        let cap_tokens = fields::count(cap.value, OUTPUT_TOKENS_MAX, &at(CAP_FIELD))?;
+        let mut totals = Totals::default();
+        if let Some(system) = given("system") {
+            totals.read_system(system)?;
+        }
+        totals.read_messages(required("messages")?.value)?;
+        totals.note_cache(given(CACHE_CONTROL), &Path::Root)?;
+        let mut provider_tools = 0;
+        if let Some(value) = given(TOOLS) {
+            let tools = priceable::tools(value, &at(TOOLS))?;
+            provider_tools = tools.client_tools;
+            totals.unpriced.extend(tools.unpriced);
+            if let Some(refusal) = tools.cached_long {
+                totals.note(CACHE_CONTROL, refusal);
+            }
+        }
+        for member in &members {
+            totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
+        }
+        let foreign_thoughts = totals.foreign_thoughts;
+        let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
+            streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            include_usage: false,
+            output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
+            output_tokens_needed: thinking_budget(given("thinking"), cap_tokens)?,
+            choices: 1,
+            metadata: std::collections::BTreeMap::new(),
+            images: totals.images,
+            documents: totals.documents,
+            has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
+            added_tokens: provider_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
+            unpriced: totals.unpriced,
+        };
+        let positions = Self {
+            model: model.value_span.clone(),
+            cap: cap.value_span.clone(),
+            system: find("system").map_or(SystemPosition::Absent, system_position),
+            members_end: members.last().map_or(0, |member| member.span.end),
+            foreign_thoughts,
+        };
+        Ok((facts, positions))
+    }
+
+    fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
+        canonical(text).map(Cow::Owned)
+    }
+}
+
+pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+    let members = fields::top_level(text)?;
+    for member in &members {
+        let known = known::TOP_LEVEL.into_iter().chain(priceable::names()).chain(priceable::OF_OPENAI);
+        refuse_misspelled(member.name(), known, &Path::Root)?;
+        check(member.name(), member.value, known::OBJECTS, &Path::Root)?;
+    }
+    Ok(members)
+}
+
+pub fn system_position(member: &Member<'_>) -> SystemPosition {
+    let inside = member.value_span.start + 1;
+    match json::kind(member.value) {
+        Kind::String => SystemPosition::Text(inside),
+        Kind::Array => SystemPosition::Blocks { inside, is_empty: json::elements(member.value).next().is_none() },
+        _ => SystemPosition::Null(member.value_span.clone()),
+    }
+}
+
+/// The thinking budget. Some betas let it exceed the cap, which then bounds nothing.
+fn thinking_budget(thinking: Option<&str>, cap: u64) -> Result<u64, Refusal> {
+    let path = Path::Root.field("thinking");
+    let Some(value) = thinking else { return Ok(0) };
+    let budget = Fields::read(value, &path)?.count("budget_tokens", OUTPUT_TOKENS_MAX)?.unwrap_or(0);
+    if budget >= cap {
+        return Err(path.field("budget_tokens").refuse("must be below max_tokens"));
+    }
+    Ok(budget)
+}

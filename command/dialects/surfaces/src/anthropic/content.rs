@@ -1,0 +1,330 @@
+//! Reads the messages and the system prompt for their facts: what is in them that costs more than its bytes.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use events::refusal::Refusal;
+use hub::chat::read::{BlockCount, MESSAGES_MAX};
+use hub::chat::{ImageUrl, is_image, is_marked_signature};
+use hub::facts::{Documents, Images, Unpriced};
+use hub::fields::{self, Fields, Path};
+use hub::json::{self, Kind};
+
+use super::known;
+use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};
+
+/// Members of a block in which compatible servers may take more than its text or image.
+const INPUT: [&str; 10] = [
+    "audio_url", "document_url", "file", "file_data", "file_id", "file_url", "image_url", "input_audio", "video",
+    "video_url",
+];
+
+/// Totals over all messages and the system prompt.
+#[derive(Default)]
+pub struct Totals<'a> {
+    pub images: Images,
+    pub documents: Documents,
+    pub unpriced: Vec<Unpriced>,
+    pub foreign_thoughts: ForeignThoughts,
+    blocks: BlockCount,
+    /// Ids of the calls so far.
+    calls: HashSet<Cow<'a, str>>,
+    /// The refusal of the first result whose call is not there.
+    orphan: Option<Refusal>,
+}
+
+/// The kinds of thoughts in a conversation that Anthropic did not sign. The gateway gives thoughts of other dialects the form of
+/// Anthropic's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForeignThoughts {
+    /// With the signature of a dialect that marks its own: no server of this one takes it.
+    pub marked: bool,
+    /// With an empty signature, or none. Servers other than Anthropic's give such thoughts, and take them back.
+    pub unsigned: bool,
+}
+
+impl ForeignThoughts {
+    pub fn of(signature: &str) -> Self {
+        Self { marked: is_marked_signature(signature), unsigned: signature.is_empty() }
+    }
+
+    const fn with(self, other: Self) -> Self {
+        Self { marked: self.marked || other.marked, unsigned: self.unsigned || other.unsigned }
+    }
+
+    /// True if one of these kinds is among the others.
+    pub const fn is_in(self, others: Self) -> bool {
+        self.marked && others.marked || self.unsigned && others.unsigned
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    System,
+    User,
+    Assistant,
+    /// In the result of a tool.
+    Result,
+    /// In a document or a search result.
+    Inside,
+}
+
+impl<'a> Totals<'a> {
+    pub fn read_messages(&mut self, value: &'a str) -> Result<(), Refusal> {
+        let path = Path::Root.field("messages");
+        let mut count = 0;
+        fields::elements(value, &path, |message, message_path| {
+            count += 1;
+            if count > MESSAGES_MAX {
+                return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
+            }
+            self.message(message, message_path)
+        })?;
+        if count == 0 {
+            return Err(path.refuse("must not be empty"));
+        }
+        // Input that is elsewhere, which a provider allows, may have the call.
+        match self.orphan.take().filter(|_| self.unpriced.is_empty()) {
+            Some(orphan) => Err(orphan),
+            None => Ok(()),
+        }
+    }
+
+    pub fn read_system(&mut self, value: &'a str) -> Result<(), Refusal> {
+        self.content(value, &Path::Root.field("system"), Place::System)
+    }
+
+    /// Notes a field that changes the cost, the first of each name.
+    pub fn note(&mut self, name: &str, refusal: Refusal) {
+        if !self.unpriced.iter().any(|unpriced| unpriced.name == name) {
+            self.unpriced.extend(priceable::field(name, refusal));
+        }
+    }
+
+    /// Notes a `cache_control` that has another price. `path` is that of its object.
+    pub fn note_cache(&mut self, value: Option<&str>, path: &Path<'_>) -> Result<(), Refusal> {
+        if let Some(refusal) = priceable::long_cache(value, path)? {
+            self.note(CACHE_CONTROL, refusal);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &'a str, path: &Path<'_>) -> Result<(), Refusal> {
+        let mut fields = Fields::read(message, path)?;
+        fields.refuse_misspelled(known::MESSAGE)?;
+        let place = match &*fields.required_string("role")? {
+            "user" => Place::User,
+            "assistant" => Place::Assistant,
+            "system" => Place::System,
+            _ => return Err(path.field("role").refuse("must be user, assistant or system")),
+        };
+        let content_path = path.field("content");
+        let content = fields.raw("content").ok_or_else(|| content_path.refuse("is required"))?;
+        self.content(content, &content_path, place)
+    }
+
+    /// A string, or blocks.
+    fn content(&mut self, value: &'a str, path: &Path<'_>, place: Place) -> Result<(), Refusal> {
+        match json::kind(value) {
+            Kind::String => Ok(()),
+            Kind::Array => fields::elements(value, path, |block, path| self.block(block, path, place)),
+            _ => Err(path.refuse("must be a string or an array of blocks")),
+        }
+    }
+
+    fn block(&mut self, block: &'a str, path: &Path<'_>, place: Place) -> Result<(), Refusal> {
+        self.blocks.one_more("blocks")?;
+        let mut fields = Fields::read(block, path)?;
+        fields.refuse_misspelled(known::BLOCK.into_iter().chain(INPUT))?;
+        let kind = fields.required_string("type")?;
+        self.note_cache(fields.raw(CACHE_CONTROL), path)?;
+        if let Some(input) = fields.unread().find(|member| INPUT.contains(&member.name()) && !is_null(member.value)) {
+            let what = format!("a block of type {kind:.100} with {} has no price", input.name());
+            return Err(priceable::unpriced(path, &what));
+        }
+        match place {
+            Place::System if kind != "text" => {
+                return Err(path.field("type").refuse("must be text: a system prompt has no other blocks"));
+            }
+            // Blocks that may nest would be read once for each level.
+            Place::Inside if !matches!(&*kind, "text" | "image") => {
+                return Err(path.field("type").refuse("must be text or image here"));
+            }
+            _ => {}
+        }
+        match &*kind {
+            "text" => require_string(&mut fields, "text"),
+            "image" => self.image(&mut fields),
+            "document" => self.document(&mut fields),
+            "search_result" => self.search_result(&mut fields),
+            "tool_use" if place == Place::Assistant => self.call(&mut fields),
+            "tool_result" if place == Place::User => self.result(&mut fields),
+            "thinking" if place == Place::Assistant => {
+                let signature = fields.string("signature")?.unwrap_or_default();
+                self.foreign_thoughts = self.foreign_thoughts.with(ForeignThoughts::of(&signature));
+                require_string(&mut fields, "thinking")
+            }
+            "redacted_thinking" if place == Place::Assistant => require_string(&mut fields, "data"),
+            "tool_use" | "thinking" | "redacted_thinking" => {
+                Err(path.refuse(format!("a block of type {kind} belongs in a message of the role assistant")))
+            }
+            "tool_result" => Err(path.refuse("a block of type tool_result belongs in a message of the role user")),
+            other => self.of_a_service(other, path),
+        }
+    }
+
+    /// Blocks of what runs at the provider: they go only where that is allowed.
+    fn of_a_service(&mut self, kind: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        let name = match kind {
+            "container_upload" => CONTAINER,
+            "compaction" => CONTEXT_MANAGEMENT,
+            _ if kind.starts_with("mcp_") => MCP_SERVERS,
+            _ if kind.starts_with("server_tool_") || kind.starts_with("tool_") || kind.ends_with("_tool_result") => {
+                TOOLS
+            }
+            _ => return Err(path.field("type").refuse(format!("unknown type {kind:.100}"))),
+        };
+        self.note(name, priceable::unpriced(path, &format!("a block of type {kind:.100} has no price")));
+        Ok(())
+    }
+
+    fn call(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {
+        require_string(fields, "name")?;
+        let path = fields.path().field("input");
+        match fields.raw("input") {
+            Some(input) if json::kind(input) == Kind::Object => {}
+            _ => return Err(path.refuse("must be an object")),
+        }
+        let id = fields.required_string("id")?;
+        self.calls.insert(id);
+        Ok(())
+    }
+
+    fn result(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {
+        let id = fields.required_string("tool_use_id")?;
+        fields.boolean("is_error")?;
+        if self.orphan.is_none() && !self.calls.contains(&id) {
+            let reason = "is not the id of a tool_use block of an earlier message";
+            self.orphan = Some(fields.path().field("tool_use_id").refuse(reason));
+        }
+        let path = fields.path().field("content");
+        match fields.raw("content") {
+            Some(content) => self.content(content, &path, Place::Result),
+            None => Ok(()),
+        }
+    }
+
+    fn image(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {
+        let path = fields.path().field("source");
+        let source = &mut source(fields, &path)?;
+        match &*source.required_string("type")? {
+            "base64" => {
+                let media_type = source.required_string("media_type")?;
+                if !is_image(&media_type) {
+                    return Err(path.field("media_type").refuse("must be image/…"));
+                }
+                self.images = self.images.with_one(base64(source)?.len());
+            }
+            "url" => {
+                require_url(source)?;
+                self.images = self.images.with_one(0);
+            }
+            "file" => self.file(&path),
+            _ => return Err(path.field("type").refuse("must be base64, url or file")),
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {
+        let is_cited = is_cited(fields)?;
+        let path = fields.path().field("source");
+        let source = &mut source(fields, &path)?;
+        match &*source.required_string("type")? {
+            "base64" => {
+                source.required_string("media_type")?;
+                self.documents = self.documents.with_inline(base64(source)?.len());
+            }
+            "url" => {
+                require_url(source)?;
+                self.documents = self.documents.with_remote();
+            }
+            "text" => {
+                require_string(source, "data")?;
+                self.cited(is_cited);
+            }
+            "content" => {
+                let content_path = path.field("content");
+                let content = source.raw("content").ok_or_else(|| content_path.refuse("is required"))?;
+                self.content(content, &content_path, Place::Inside)?;
+                self.cited(is_cited);
+            }
+            "file" => self.file(&path),
+            _ => return Err(path.field("type").refuse("must be base64, text, content, url or file")),
+        }
+        Ok(())
+    }
+
+    fn search_result(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {
+        let is_cited = is_cited(fields)?;
+        require_string(fields, "source")?;
+        require_string(fields, "title")?;
+        let path = fields.path().field("content");
+        let content = fields.raw("content").ok_or_else(|| path.refuse("is required"))?;
+        self.cited(is_cited);
+        self.content(content, &path, Place::Inside)
+    }
+
+    /// Text that may be cited is cut into sentences, with marks between them, so that its bytes do not bound its tokens.
+    fn cited(&mut self, is_cited: bool) {
+        if is_cited {
+            self.documents = self.documents.with_cited_text();
+        }
+    }
+
+    fn file(&mut self, path: &Path<'_>) {
+        self.note(FILES, priceable::unpriced(path, "a file that the provider has stored has no price"));
+    }
+}
+
+fn is_null(value: &str) -> bool {
+    json::kind(value) == Kind::Null
+}
+
+/// Checks that a member is a string, without decoding it.
+fn require_string(fields: &mut Fields<'_, '_>, name: &str) -> Result<(), Refusal> {
+    let path = fields.path().field(name);
+    match fields.raw(name) {
+        Some(value) if json::kind(value) == Kind::String => Ok(()),
+        Some(_) => Err(path.refuse("must be a string")),
+        None => Err(path.refuse("is required")),
+    }
+}
+
+fn source<'a, 'p>(fields: &mut Fields<'a, '_>, path: &'p Path<'p>) -> Result<Fields<'a, 'p>, Refusal> {
+    let value = fields.raw("source").ok_or_else(|| path.refuse("is required"))?;
+    let source = Fields::read(value, path)?;
+    source.refuse_misspelled(known::SOURCE)?;
+    Ok(source)
+}
+
+/// The base64 of a source. It is not longer than in the body, where it may have escapes.
+fn base64<'a>(source: &mut Fields<'a, '_>) -> Result<Cow<'a, str>, Refusal> {
+    source.required_string("data")
+}
+
+fn require_url(source: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+    let path = source.path().field("url");
+    match ImageUrl::of(&source.required_string("url")?) {
+        Some(ImageUrl::Remote) => Ok(()),
+        _ => Err(path.refuse("must be an http or https URL")),
+    }
+}
+
+/// `citations`: true if they are enabled.
+pub fn is_cited(fields: &mut Fields<'_, '_>) -> Result<bool, Refusal> {
+    let path = fields.path().field("citations");
+    match fields.raw("citations") {
+        Some(value) => Ok(Fields::read(value, &path)?.boolean("enabled")?.unwrap_or(false)),
+        None => Ok(false),
+    }
+}

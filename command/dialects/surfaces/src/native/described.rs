@@ -1,0 +1,229 @@
+//! The native request and response in `/openapi.json`.
+
+use events::event::admin::Model;
+use http::StatusCode;
+use hub::chat::read::{
+    CHOICES_MAX, EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
+    STOP_MAX, TOP_K_MAX, TOP_LOGPROBS_MAX,
+};
+use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
+use openapi::{Answer, Operation};
+use serde_json::json;
+
+pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
+    let message = json!({ "role": "user", "content": "hello" });
+    operation
+        .says(
+            "With `stream`, the response is server-sent events: `output.delta`, `output.tool_call`, then one `completed`, \
+             which is the response without `output`, or one `error`. Events of another choice than the first have \
+             `choice`, its index.",
+        )
+        .takes(schema::reference("ChatRequest"), json!({ "model": "sim-small", "messages": [message] }))
+        .answers(StatusCode::OK, answered(schema::reference("ChatAnswer")))
+        .defines("ChatRequest", request())
+        .defines("ChatAnswer", answer())
+}
+
+/// The request body.
+pub fn request() -> Shape {
+    let count = || maybe(schema::whole(1, OUTPUT_TOKENS_MAX));
+    let stop = schema::either([schema::string(), schema::list(schema::string(), Some(STOP_MAX))]);
+    let value = schema::prose(METADATA_VALUE_MAX);
+    let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
+    let kept = "Kept in the event, never sent upstream";
+    object()
+        .required("model", said(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
+        .required("messages", said(schema::filled_list(message(), Some(MESSAGES_MAX)), "The conversation"))
+        .optional("max_output_tokens", said(count(), "The output cap; the default is the target's"))
+        .optional("temperature", said(maybe(schema::number()), "How freely tokens are drawn"))
+        .optional(
+            "top_p",
+            said(
+                maybe(schema::number()),
+                "Tokens are drawn from the most probable ones that together have this probability",
+            ),
+        )
+        .optional(
+            "top_k",
+            said(maybe(schema::whole(1, TOP_K_MAX)), "Tokens are drawn from so many of the most probable ones"),
+        )
+        .optional("seed", said(maybe(schema::number()), "The same seed gives about the same response"))
+        .optional(
+            "frequency_penalty",
+            said(maybe(schema::number()), "Makes tokens less probable the more often they have occurred"),
+        )
+        .optional("presence_penalty", said(maybe(schema::number()), "Makes tokens less probable that have occurred"))
+        .optional(
+            "logit_bias",
+            said(maybe(schema::map(schema::number(), None)), "By token id: makes single tokens more or less probable"),
+        )
+        .optional("logprobs", said(maybe(schema::boolean()), "The response has the log probability of each token"))
+        .optional(
+            "top_logprobs",
+            said(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "So many alternatives of each token; requires `logprobs`"),
+        )
+        .optional("n", said(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each"))
+        .optional("stop", said(maybe(stop), "The response ends before any of them"))
+        .optional("stream", said(maybe(schema::boolean()), "Respond with server-sent events"))
+        .optional("tools", said(maybe(schema::list(tool(), None)), "Functions that the client runs"))
+        .optional("tool_choice", said(maybe(tool_choice()), "Whether a tool may or must be called"))
+        .optional("parallel_tool_calls", said(maybe(schema::boolean()), "False: at most one call"))
+        .optional("response_format", said(maybe(response_format()), "The format of the output"))
+        .optional("reasoning", said(maybe(reasoning()), "How much the model thinks"))
+        .optional("metadata", said(maybe(metadata), kept))
+        .optional("user", said(maybe(schema::string()), "The client's name for its own user, sent upstream"))
+        .closed()
+}
+
+fn message() -> Shape {
+    let of = |roles: &[&'static str], content: Shape| {
+        object().required("role", schema::one_of(roles.iter().copied())).required("content", content).closed()
+    };
+    let content = |blocks: Vec<Shape>| schema::either([schema::string(), schema::list(schema::either(blocks), None)]);
+    schema::either([
+        of(&["system"], content(vec![text()])),
+        of(&["user"], content(vec![text(), image(), tool_result()])),
+        of(&["assistant"], content(vec![text(), tool_call(), reasoning_block()])),
+        of(&["tool"], schema::list(tool_result(), None)),
+    ])
+}
+
+fn kind(name: &'static str) -> schema::Fields {
+    object().required("type", schema::one_of([name]))
+}
+
+fn text() -> Shape {
+    kind("text").required("text", said(schema::string(), "The text")).closed()
+}
+
+fn image() -> Shape {
+    let detail = || said(maybe(schema::string()), "The resolution: `low`, `high` or `auto`");
+    let url = schema::formed("^(https?://|data:[iI][mM][aA][gG][eE]/[^;]*;base64,)");
+    let by_url = kind("image")
+        .required("url", said(url, "An http, https or base64 `data:image/` URL"))
+        .optional("detail", detail())
+        .closed();
+    let media_type = said(schema::formed("^[iI][mM][aA][gG][eE]/"), "Such as `image/png`");
+    let inline = kind("image").required("media_type", media_type);
+    schema::either([
+        by_url,
+        inline.required("data", said(schema::string(), "The image in base64")).optional("detail", detail()).closed(),
+    ])
+}
+
+fn tool_call() -> Shape {
+    let call = || {
+        let call = kind("tool_call").required("id", said(schema::string(), "As the response had it"));
+        let call = call.required("name", said(schema::string(), "Name of the tool"));
+        let signature = said(maybe(schema::string()), "As the response had it");
+        call.optional("signature", signature)
+    };
+    let raw = said(schema::string(), "The model's text, if it does not parse as JSON");
+    schema::either([
+        call().optional("arguments", said(schema::any(), "The arguments, as the response had them")).closed(),
+        call().required("arguments_raw", raw).closed(),
+    ])
+}
+
+fn tool_result() -> Shape {
+    let content = said(schema::any(), "A text, blocks of text and images, or any JSON");
+    let id = said(schema::string(), "Id of the call");
+    let result = kind("tool_result").required("id", id).optional("content", content);
+    result.optional("is_error", said(maybe(schema::boolean()), "The tool has failed")).closed()
+}
+
+fn reasoning_block() -> Shape {
+    let member = |what: &str| said(maybe(schema::string()), what);
+    let block = kind("reasoning").optional("text", member("The thoughts"));
+    let block = block.optional("signature", member("The provider's proof, as the response had it"));
+    block.optional("redacted", member("Encrypted thoughts, as the response had them")).closed()
+}
+
+fn tool() -> Shape {
+    object()
+        .required("name", said(schema::string(), "Name of the function"))
+        .optional("description", said(maybe(schema::string()), "What the function is for"))
+        .optional("parameters", said(maybe(object().open()), "JSON Schema of the arguments"))
+        .optional("strict", said(maybe(schema::boolean()), "True: the arguments must satisfy the schema"))
+        .closed()
+}
+
+fn tool_choice() -> Shape {
+    let named = object().required("name", said(schema::string(), "The tool that must be called")).closed();
+    schema::either([schema::one_of(["auto", "none", "required"]), named])
+}
+
+fn response_format() -> Shape {
+    let json_schema = object()
+        .required("schema", said(object().open(), "The JSON Schema"))
+        .optional("name", said(maybe(schema::string()), "Name of the schema"))
+        .optional("description", said(schema::any(), "String: what the output is for"))
+        .optional("strict", said(maybe(schema::boolean()), "True: the output must satisfy the schema"))
+        .closed();
+    schema::either([
+        object().required("type", schema::one_of(["text", "json_object"])).closed(),
+        kind("json_schema").required("json_schema", json_schema).closed(),
+    ])
+}
+
+fn reasoning() -> Shape {
+    schema::either([
+        object().required("effort", said(schema::one_of(EFFORTS), "The reasoning effort")).closed(),
+        object().required("budget_tokens", said(schema::whole(1, OUTPUT_TOKENS_MAX), "The thinking budget")).closed(),
+    ])
+}
+
+/// The whole response.
+fn answer() -> Shape {
+    let backend = object().required("provider", schema::string()).required("model", schema::string());
+    let ledger = object()
+        .required("admitted_position", schema::count())
+        .required("settled_position", schema::count())
+        .required("held_usd", schema::money());
+    let finish = || schema::one_of(["stop", "length", "tool_calls", "content_filter", "cancelled", "error"]);
+    let logprobs = || said(object().open(), "Probabilities of the tokens, as OpenAI writes them");
+    let choice = object()
+        .required("output", schema::list(output(), None))
+        .required("finish_reason", maybe(finish()))
+        .optional("logprobs", logprobs())
+        .open();
+    object()
+        .required("request_id", schema::id("req_"))
+        .required("model", schema::string())
+        .required("backend", backend.open())
+        .required("output", schema::list(output(), None))
+        .required("finish_reason", finish())
+        .optional("logprobs", logprobs())
+        .optional("choices", said(schema::list(choice, None), "All of them, if `n` asked for several"))
+        .required("usage", usage())
+        .required("cost_usd", schema::money())
+        .required("price_version", said(schema::count(), "A log position"))
+        .required("ledger", ledger.open())
+        .open()
+}
+
+fn output() -> Shape {
+    let call = kind("tool_call").required("id", schema::string()).required("name", schema::string());
+    let thought = kind("reasoning").required("text", schema::string());
+    schema::either([
+        kind("text").required("text", schema::string()).open(),
+        call.required("arguments", schema::any())
+            .optional("arguments_raw", schema::string())
+            .optional("signature", schema::string())
+            .open(),
+        thought.optional("signature", schema::string()).optional("redacted", schema::string()).open(),
+    ])
+}
+
+/// Disjoint token classes: their sum is everything that was billed.
+fn usage() -> Shape {
+    object()
+        .required("input_uncached_tokens", schema::count())
+        .required("input_cache_read_tokens", schema::count())
+        .required("input_cache_write_tokens", schema::count())
+        .optional("input_cache_write_by_ttl", schema::map(schema::count(), None))
+        .required("output_text_tokens", schema::count())
+        .required("output_reasoning_tokens", schema::count())
+        .required("source", schema::one_of(["provider", "counted", "unknown"]))
+        .open()
+}

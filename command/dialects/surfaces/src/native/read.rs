@@ -1,0 +1,110 @@
+//! Reads a native request. An unknown field is refused with its path.
+
+mod message;
+
+use std::borrow::Cow;
+
+use events::refusal::Refusal;
+use hub::chat::read::{
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop, tool,
+};
+use hub::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
+use hub::facts::{Facts, RequestedCap};
+use hub::fields::{Fields, Path};
+use hub::json::{self, Kind};
+
+use crate::SurfaceRequest;
+
+const CAP_FIELD: &str = "max_output_tokens";
+#[rustfmt::skip]
+const FIELDS: [&str; 22] = [
+    "model", "messages", CAP_FIELD, "temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty",
+    "logit_bias", "logprobs", "top_logprobs", "n", "stop", "stream", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "reasoning", "metadata", "user",
+];
+/// Names that the APIs of OpenAI and Anthropic have for some of the fields.
+const OTHER_APIS: [(&str, &str); 4] = [
+    ("max_tokens", CAP_FIELD),
+    ("max_completion_tokens", CAP_FIELD),
+    ("stop_sequences", "stop"),
+    ("reasoning_effort", "reasoning.effort"),
+];
+
+/// A native request, fully read.
+pub struct Request(Box<ChatRequest>);
+
+impl SurfaceRequest for Request {
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        json::check(text).map_err(|fault| Path::Root.fault(fault))?;
+        let (chat, output_cap) = read(text)?;
+        Ok((Facts::of_chat(&chat, output_cap), Self(Box::new(chat))))
+    }
+
+    fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        Ok(Cow::Borrowed(&self.0))
+    }
+}
+
+/// Reads a body that was checked to be JSON of bounded depth.
+fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
+    let mut fields = Fields::read(text, &Path::Root)?.refuse_unknown(&FIELDS, &OTHER_APIS)?;
+    let (model, messages) = (model(&mut fields)?, message::read_all(&mut fields)?);
+    let tokens = fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?;
+    let request = ChatRequest {
+        model,
+        messages,
+        sampling: sampling(&mut fields)?,
+        choices: choices(&mut fields)?,
+        logprobs: logprobs(&mut fields)?,
+        stop: stop(&mut fields)?,
+        stream: fields.boolean("stream")?.unwrap_or(false),
+        tools: tools(&mut fields)?,
+        tool_choice: tool_choice(&mut fields)?,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
+        response_format: response_format(&mut fields)?,
+        reasoning: reasoning(&mut fields)?,
+        metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
+        user: fields.string("user")?.map(Into::into),
+        left_out: Vec::new(),
+    };
+    Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
+}
+
+fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
+    fields.list("tools", (TOOLS_MAX, "elements"), |element, path| {
+        let names = ["name", "description", "parameters", "strict"];
+        let mut fields = Fields::read(element, path)?.refuse_unknown(&names, &[])?;
+        tool(&mut fields)
+    })
+}
+
+fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusal> {
+    let path = fields.path().field("tool_choice");
+    let Some(value) = fields.raw("tool_choice") else { return Ok(None) };
+    if json::kind(value) == Kind::Object {
+        let mut named = Fields::read(value, &path)?.refuse_unknown(&["name"], &[])?;
+        return Ok(Some(ToolChoice::Named(named.required_string("name")?.into_owned())));
+    }
+    match value {
+        r#""auto""# => Ok(Some(ToolChoice::Auto)),
+        r#""none""# => Ok(Some(ToolChoice::None)),
+        r#""required""# => Ok(Some(ToolChoice::Required)),
+        _ => Err(path.refuse(r#"must be "auto", "none", "required" or {"name"}"#)),
+    }
+}
+
+fn reasoning(fields: &mut Fields<'_, '_>) -> Result<Option<Reasoning>, Refusal> {
+    let path = fields.path().field("reasoning");
+    let Some(value) = fields.raw("reasoning") else { return Ok(None) };
+    let mut reasoning = Fields::read(value, &path)?.refuse_unknown(&["effort", "budget_tokens"], &[])?;
+    let effort = reasoning.string("effort")?;
+    let budget = reasoning.count("budget_tokens", OUTPUT_TOKENS_MAX)?;
+    match (effort, budget) {
+        (Some(text), None) => effort_of(&text, &path.field("effort")).map(Some),
+        (None, Some(tokens)) => Ok(Some(Reasoning::budget(tokens))),
+        _ => Err(path.refuse("must have either effort or budget_tokens")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,343 @@
+//! Reads a body of the OpenAI surface in one pass: its facts, and the positions that are edited later.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use events::event::admin::OutputCapField;
+use events::refusal::Refusal;
+use hub::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use hub::chat::{ChatRequest, ImageUrl};
+use hub::facts::{Documents, Facts, Images, RequestedCap};
+use hub::fields::{self, Fields, Path, refuse_misspelled};
+use hub::json::{self, Kind, Member};
+
+use super::canonical::{canonical, inline_file};
+use super::known;
+use crate::known::check;
+use crate::priceable::{CACHE_CONTROL, TOOLS};
+use crate::{SurfaceRequest, priceable};
+
+/// Known top-level fields, besides those that change the cost; see [`known`].
+#[rustfmt::skip]
+const KNOWN: [&str; 27] = [
+    "frequency_penalty", "function_call", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "min_tokens", "model", "n", "parallel_tool_calls",
+    "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "stop", "store", "stream",
+    "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
+];
+
+/// The positions in the client's body that are edited for a target.
+pub struct BodyPositions {
+    pub model: Range<usize>,
+    /// The value of `messages`.
+    pub messages: Range<usize>,
+    pub cap: CapPosition,
+    /// The value of `stream_options`, null included.
+    pub stream_options: Option<Range<usize>>,
+    /// End of the last member, where another may be added.
+    pub members_end: usize,
+}
+
+/// The position of the output cap.
+pub enum CapPosition {
+    Absent,
+    /// Members with a null value: one, or one of each name.
+    Null(Vec<(OutputCapField, Range<usize>)>),
+    /// The client's cap: its member, its value, and the member of the other name if that is null.
+    Given {
+        field: OutputCapField,
+        member: Range<usize>,
+        value: Range<usize>,
+        other: Option<Range<usize>>,
+    },
+}
+
+impl CapPosition {
+    /// The client's name for its cap; `None` if it gave none.
+    pub const fn given_field(&self) -> Option<OutputCapField> {
+        match self {
+            Self::Given { field, .. } => Some(*field),
+            Self::Absent | Self::Null(_) => None,
+        }
+    }
+}
+
+impl SurfaceRequest for BodyPositions {
+    fn read(text: &str) -> Result<(Facts, Self), Refusal> {
+        let members = top_level(text)?;
+        let find = |name: &str| members.iter().find(|member| member.name() == name);
+        let at = |name: &'static str| Path::Root.field(name);
+        let required = |name| find(name).ok_or_else(|| at(name).refuse("is required"));
+        let given = |name: &str| find(name).map(|member| member.value).filter(|value| json::kind(value) != Kind::Null);
+
+        let model = required("model")?;
+        let messages = required("messages")?;
+        let (cap, output_cap) = cap(&members)?;
+        let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
+        let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
+        unpriced.extend(cached_long.map(priceable::unpriced_cache));
+        for member in &members {
+            match member.name() {
+                TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
+                name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
+            }
+            output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
+        }
+        let stream_options = find("stream_options");
+        let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
+            streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            include_usage: match given("stream_options") {
+                Some(value) => Fields::read(value, &at("stream_options"))?.boolean("include_usage")?.unwrap_or(false),
+                None => false,
+            },
+            output_cap: Some(output_cap),
+            output_tokens_needed,
+            choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
+            metadata: read::metadata(given("metadata"), &at("metadata"))?,
+            images,
+            documents,
+            added_tokens: 0,
+            has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+            unpriced,
+        };
+        let positions = Self {
+            model: model.value_span.clone(),
+            messages: messages.value_span.clone(),
+            cap,
+            stream_options: stream_options.map(|member| member.value_span.clone()),
+            members_end: members.last().map_or(0, |member| member.span.end),
+        };
+        Ok((facts, positions))
+    }
+
+    fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
+        canonical(text).map(Cow::Owned)
+    }
+}
+
+/// Output tokens that a server-specific field reserves. Such fields are passed on unchecked, so an unreadable value
+/// reserves nothing.
+fn reserved_output_tokens(key: &str, value: &str) -> u64 {
+    let inside = |name: &str| {
+        let mut members = json::members(value).map_while(Result::ok);
+        members.find(|member| member.name() == name).and_then(|member| json::integer(member.value))
+    };
+    let tokens = match key {
+        "min_tokens" | "thinking_budget" => json::integer(value),
+        "thinking" if json::kind(value) == Kind::Object => inside("budget_tokens"),
+        "reasoning" if json::kind(value) == Kind::Object => inside("max_tokens"),
+        _ => None,
+    };
+    tokens.unwrap_or(0)
+}
+
+fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
+    let members = fields::top_level(text)?;
+    for member in &members {
+        refuse_misspelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
+        check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
+    }
+    Ok(members)
+}
+
+/// The position and the value of the cap. Without one, refusals use its deprecated name. Both names at once are
+/// refused, because the upstream would choose which one binds.
+fn cap(members: &[Member<'_>]) -> Result<(CapPosition, RequestedCap), Refusal> {
+    let (mut nulls, mut given) = (Vec::new(), None);
+    for member in members {
+        let Some(field) = OutputCapField::parse(member.name()) else { continue };
+        if json::kind(member.value) == Kind::Null {
+            nulls.push((field, member.span.clone()));
+            continue;
+        }
+        let path = Path::Root.field(member.name());
+        if given.is_some() {
+            return Err(path.refuse("max_tokens and max_completion_tokens cannot both be set"));
+        }
+        given = Some((field, member, fields::count(member.value, OUTPUT_TOKENS_MAX, &path)?));
+    }
+    Ok(match given {
+        Some((field, member, tokens)) => {
+            let other = nulls.pop().map(|(_, other)| other);
+            let (member, value) = (member.span.clone(), member.value_span.clone());
+            (
+                CapPosition::Given { field, member, value, other },
+                RequestedCap { field: field.as_str(), tokens: Some(tokens) },
+            )
+        }
+        None => {
+            let cap = if nulls.is_empty() { CapPosition::Absent } else { CapPosition::Null(nulls) };
+            (cap, RequestedCap { field: OutputCapField::default().as_str(), tokens: None })
+        }
+    })
+}
+
+const MESSAGE_KNOWN: [&str; 9] =
+    ["audio", CACHE_CONTROL, "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
+/// Members of a message in which servers take input besides its content.
+const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
+const PART_KNOWN: [&str; 5] = [CACHE_CONTROL, "image_url", "refusal", "text", "type"];
+/// Members of a part in which servers take more than its text or image.
+const PART_INPUT: [&str; 11] = [
+    "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
+    "video_url",
+];
+const FILE_KNOWN: [&str; 3] = ["file_data", "file_id", "filename"];
+const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
+/// Types of parts that are text, so that their bytes bound their tokens.
+const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
+
+fn read_messages(value: &str) -> Result<MessageTotals, Refusal> {
+    let path = Path::Root.field("messages");
+    let (mut totals, mut count) = (MessageTotals::default(), 0);
+    fields::elements(value, &path, |message, message_path| {
+        count += 1;
+        if count > MESSAGES_MAX {
+            return Err(path.refuse(format!("has more than {MESSAGES_MAX} messages")));
+        }
+        read_message(message, message_path, &mut totals)
+    })?;
+    if count == 0 {
+        return Err(path.refuse("must not be empty"));
+    }
+    Ok(totals)
+}
+
+/// Totals over all messages.
+#[derive(Default)]
+struct MessageTotals {
+    images: Images,
+    documents: Documents,
+    /// Content parts and tool calls.
+    parts: BlockCount,
+    /// The refusal of the first cache of more than five minutes.
+    cached_long: Option<Refusal>,
+}
+
+impl MessageTotals {
+    /// Notes a `cache_control` that has another price. `path` is that of its object.
+    fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        if let Some(refusal) = priceable::long_cache(value, &path.field(CACHE_CONTROL))? {
+            self.cached_long.get_or_insert(refusal);
+        }
+        Ok(())
+    }
+}
+
+fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
+    for member in fields::members(message, path)? {
+        refuse_misspelled(member.name(), MESSAGE_KNOWN.into_iter().chain(MESSAGE_INPUT), path)?;
+        check(member.name(), member.value, known::MESSAGE, path)?;
+        let value_path = path.field(member.name());
+        match (member.name(), json::kind(member.value)) {
+            ("content", Kind::Array) => {
+                fields::elements(member.value, &value_path, |part, part_path| {
+                    totals.parts.one_more("parts")?;
+                    read_part(part, part_path, totals)
+                })?;
+            }
+            ("tool_calls", Kind::Array) => {
+                fields::elements(member.value, &value_path, |_, _| totals.parts.one_more("parts"))?;
+            }
+            ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
+            (CACHE_CONTROL, _) => totals.note_cache(member.value, path)?,
+            ("content", _) => return Err(value_path.refuse("must be a string or an array")),
+            ("audio", _) => return Err(priceable::unpriced(&value_path, "audio has no price")),
+            ("role", Kind::String) if is_cache_role(member.value) => {
+                return Err(priceable::unpriced(&value_path, "a message that the provider has cached has no price"));
+            }
+            (name, _) if MESSAGE_INPUT.contains(&name) && !fields::is_empty(member.value) => {
+                return Err(priceable::unpriced(&value_path, "input outside of the content of a message has no price"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
+    if json::kind(part) == Kind::String {
+        return Ok(());
+    }
+    let mut fields = Fields::read(part, path)?;
+    fields.refuse_misspelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
+    let kind = fields.required_string("type")?;
+    if let Some(cache) = fields.raw(CACHE_CONTROL) {
+        totals.note_cache(cache, path)?;
+    }
+    if kind == "file" {
+        totals.documents = totals.documents.with_inline(file_bytes(&mut fields)?);
+        return no_more_input(&fields, &kind);
+    }
+    let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
+    if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
+        return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
+    }
+    no_more_input(&fields, &kind)?;
+    if is_image {
+        let value_path = path.field("image_url");
+        let base64_bytes = base64_bytes(image.ok_or_else(|| value_path.refuse("is required"))?, &value_path)?;
+        totals.images = totals.images.with_one(base64_bytes);
+    }
+    Ok(())
+}
+
+/// Errors: the part has more than what was read of it.
+fn no_more_input(part: &Fields<'_, '_>, kind: &str) -> Result<(), Refusal> {
+    let is_input = |member: &&Member<'_>| PART_INPUT.contains(&member.name()) && json::kind(member.value) != Kind::Null;
+    match part.unread().find(is_input) {
+        Some(input) => {
+            Err(priceable::unpriced(part.path(), &format!("a part of type {kind} with {} has no price", input.name())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Bytes of base64 in the file of a part. A file that the provider has stored, or fetches, may be of any length.
+fn file_bytes(part: &mut Fields<'_, '_>) -> Result<usize, Refusal> {
+    let path = part.path().field("file");
+    let mut file = Fields::read(part.raw("file").ok_or_else(|| path.refuse("is required"))?, &path)?;
+    file.refuse_misspelled(FILE_KNOWN)?;
+    if file.raw("file_id").is_some() {
+        return Err(priceable::unpriced(&path.field("file_id"), "a file that the provider has stored has no price"));
+    }
+    let data = file.required_string("file_data")?;
+    file.raw("filename");
+    if let Some(more) = file.unread().find(|member| json::kind(member.value) != Kind::Null) {
+        let what = "a file with more than file_data and filename has no price";
+        return Err(priceable::unpriced(&path.field(more.name()), what));
+    }
+    inline_file(&data, &path.field("file_data")).map(|(_, base64)| base64.len())
+}
+
+/// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.
+fn is_cache_role(role: &str) -> bool {
+    json::string(role).is_some_and(|role| role.eq_ignore_ascii_case("cache"))
+}
+
+/// Bytes of base64 in an image: an object with `url`, or the URL itself.
+fn base64_bytes(image: &str, path: &Path<'_>) -> Result<usize, Refusal> {
+    let url = match json::kind(image) {
+        Kind::String => fields::string(image, path)?,
+        _ => {
+            let mut fields = Fields::read(image, path)?;
+            fields.refuse_misspelled(IMAGE_KNOWN)?;
+            let url = fields.required_string("url")?;
+            // `format` and the like mean that it is not an image, or a larger one.
+            let is_more = |member: &&Member<'_>| member.name() != "detail" && json::kind(member.value) != Kind::Null;
+            if let Some(more) = fields.unread().find(is_more) {
+                let what = "an image with more than url and detail has no price";
+                return Err(priceable::unpriced(&path.field(more.name()), what));
+            }
+            url
+        }
+    };
+    // Some providers take documents and videos here, whose pages and seconds are not billed as one image.
+    match ImageUrl::of(&url) {
+        Some(ImageUrl::Remote) => Ok(0),
+        Some(ImageUrl::Inline { base64, .. }) => Ok(base64.map_or(0, str::len)),
+        None => Err(priceable::unpriced(path, "only http, https and data:image/ URLs have a price")),
+    }
+}

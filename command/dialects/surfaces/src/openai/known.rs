@@ -1,0 +1,23 @@
+//! The known objects of a request and their known names.
+
+use crate::known::{FUNCTION, FUNCTIONS, KnownObject, TOOL, object};
+
+const TOOL_CHOICE: KnownObject = object(&["allowed_tools", "custom", "function", "mode", "tools", "type"], FUNCTIONS);
+const JSON_SCHEMA: KnownObject = object(&["description", "name", "schema", "strict"], &[]);
+const RESPONSE_FORMAT: KnownObject = object(&["json_schema", "type"], &[("json_schema", &JSON_SCHEMA)]);
+const STREAM_OPTIONS: KnownObject = object(&["include_usage"], &[]);
+const REASONING: KnownObject = object(&["budget_tokens", "effort", "enabled", "max_tokens", "type"], &[]);
+
+/// Known objects of the top level. Messages and tools are checked elsewhere.
+pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
+    ("functions", &FUNCTION),
+    ("function_call", &FUNCTION),
+    ("reasoning", &REASONING),
+    ("response_format", &RESPONSE_FORMAT),
+    ("stream_options", &STREAM_OPTIONS),
+    ("thinking", &REASONING),
+    ("tool_choice", &TOOL_CHOICE),
+];
+
+/// Known objects of a message.
+pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION), ("tool_calls", &TOOL)];

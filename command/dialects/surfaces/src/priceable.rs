@@ -1,0 +1,265 @@
+//! Fields that change the cost of a request. A hold must bound that cost, which follows from the body's bytes, the
+//! output cap and the price of one model. A field that chooses another model or price, runs billed tools, adds input
+//! from elsewhere or replaces the cap would break the bound, so it is refused as `MODEL_UNPRICED`.
+//!
+//! The operator can let a field through with the provider's `allowed_fields`, and then vouches for its price. Values
+//! without effect (null, false, a known default) are never refused.
+//!
+//! The table lists refused fields. Rejected: a list of permitted ones, because clients of the OpenAI API expect that
+//! unknown fields are passed on. So a new billed field goes through until it is listed here: the gateway then charges
+//! the reported tokens at the target's price, and what exceeds the hold is an overrun.
+
+mod table;
+
+use events::refusal::{ErrorCode, Refusal};
+use hub::chat::read::TOOLS_MAX;
+use hub::facts::Unpriced;
+use hub::fields::{self, Fields, Path, Spelling, is_empty};
+use hub::json::{self, Kind};
+
+use crate::known::{self, check_tool};
+use table::{Effect, FIELDS};
+
+/// The mark of a cache, which Anthropic has and the clients of gateways send in any dialect.
+pub const CACHE_CONTROL: &str = "cache_control";
+pub const TOOLS: &str = "tools";
+
+const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
+const FUNCTIONS: &str = "functions";
+const MODALITIES: &str = "modalities";
+
+/// Input of a chat template, and the template itself, which may repeat its input any number of times.
+const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
+/// Members that a client's tool may have besides its definition. In others Gemini's servers take their built-in tools.
+const TOOL_MEMBERS: [&str; 9] =
+    [CACHE_CONTROL, "description", "format", "id", "index", "input_schema", "name", "parameters", "strict"];
+
+/// Every field that can be allowed, in no particular order.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    FIELDS.iter().map(|field| field.name).chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
+}
+
+/// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools, [`unpriced_tools`] says more.
+/// Errors: `INVALID_REQUEST` if it cannot be read.
+pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
+    let path = Path::Root.field(name);
+    if json::kind(value) == Kind::Null || value == "false" {
+        return Ok(None);
+    }
+    let read = match name {
+        CACHE_CONTROL => long_cache(value, &path).and_then(|refusal| refusal.map_or(Ok(()), Err)),
+        CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
+        FUNCTIONS => functions(value, &path),
+        MODALITIES => modalities(value, &path),
+        TOOLS => tools(value, &path).and_then(|tools| tools.built_in.map_or(Ok(()), Err)),
+        _ => match FIELDS.iter().find(|field| field.name == name) {
+            Some(field) if !field.harmless.contains(&value) => Err(unpriced(&path, field.effect.reason())),
+            _ => Ok(()),
+        },
+    };
+    match read {
+        Err(refusal) if refusal.code == ErrorCode::ModelUnpriced => {
+            Ok(names().find(|known| *known == name).map(|name| Unpriced { name, refusal }))
+        }
+        other => other.map(|()| None),
+    }
+}
+
+/// As [`unpriced_field`], of the member `tools`: tools that run at the provider, and caches.
+pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
+    if json::kind(value) == Kind::Null || value == "false" {
+        return Ok([None, None]);
+    }
+    let ToolRefusals { built_in, cached_long } = tools(value, &Path::Root.field(TOOLS))?;
+    Ok([built_in.map(|refusal| Unpriced { name: TOOLS, refusal }), cached_long.map(unpriced_cache)])
+}
+
+/// A long cache, see [`long_cache`], as a field that a provider can allow.
+pub fn unpriced_cache(refusal: Refusal) -> Unpriced {
+    Unpriced { name: CACHE_CONTROL, refusal }
+}
+
+/// A 422 that names the path.
+pub fn unpriced(path: &Path<'_>, what: &str) -> Refusal {
+    let (field, reason) = (path.to_string(), format!("{what}, so its cost cannot be bounded"));
+    Refusal::new(ErrorCode::ModelUnpriced, format!("{field}: {reason}")).with("field", field).with("reason", reason)
+}
+
+fn is_one_of(value: &str, allowed: &[&str]) -> bool {
+    json::string(value).is_some_and(|text| allowed.contains(&&*text))
+}
+
+fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    fields::elements(value, path, |element, path| match is_one_of(element, &["text"]) {
+        true => Ok(()),
+        false => Err(unpriced(path, "a modality other than text has no price")),
+    })
+}
+
+/// A value that is not an object is passed on: it has no names.
+fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    for member in json::members(value).take_while(|_| json::kind(value) == Kind::Object) {
+        let member = member.map_err(|fault| path.fault(fault))?;
+        let spelling = Spelling::of(member.name());
+        let is_input = TEMPLATE_INPUT.iter().any(|input| spelling.as_ref().is_some_and(|name| name.matches(input)));
+        if is_input && !is_empty(member.value) {
+            return Err(unpriced(&path.field(member.name()), Effect::Input.reason()));
+        }
+    }
+    Ok(())
+}
+
+/// The first refusal of each kind among the tools of a request.
+#[derive(Default)]
+struct ToolRefusals {
+    /// Of a tool that runs at the provider.
+    built_in: Option<Refusal>,
+    /// Of a tool that is marked to be cached for longer than five minutes.
+    cached_long: Option<Refusal>,
+}
+
+/// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
+fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
+    let mut refused = ToolRefusals::default();
+    fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
+        let mut tool = Fields::read(element, path)?;
+        // Servers that pass it on to Anthropic take it in the tool and in its definition.
+        check_tool(&tool, &mut |member, path| {
+            if member.name() == CACHE_CONTROL
+                && let Some(refusal) = long_cache(member.value, &path.field(CACHE_CONTROL))?
+            {
+                refused.cached_long.get_or_insert(refusal);
+            }
+            Ok(())
+        })?;
+        if let Some(what) = reason_against_tool(&mut tool) {
+            refused.built_in.get_or_insert_with(|| unpriced(path, what));
+        }
+        Ok(())
+    })?;
+    Ok(refused)
+}
+
+/// The refusal of a `cache_control` whose lifetime is not the one that prices are for. `path` is its own.
+pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Refusal>, Refusal> {
+    if json::kind(value) == Kind::Null {
+        return Ok(None);
+    }
+    long_ttl(&mut Fields::read(value, path)?)
+}
+
+/// As [`long_cache`], of its members.
+pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Refusal>, Refusal> {
+    control.refuse_misspelled(known::CACHE_CONTROL)?;
+    Ok(match control.string("ttl")? {
+        None => None,
+        Some(ttl) if ttl == "5m" => None,
+        Some(_) => {
+            let path = control.path().field("ttl");
+            Some(unpriced(&path, "a cache of more than five minutes has another price"))
+        }
+    })
+}
+
+/// The reason why a tool may run at the provider; `None` for a tool of the client's.
+fn reason_against_tool(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
+    const BY_KIND: &str = "a tool that the provider runs has no price";
+    let (kind, definitions) = (tool.raw("type"), [tool.raw("function"), tool.raw("custom")]);
+    let is_clients = match kind {
+        Some(kind) => is_one_of(kind, &["function", "custom"]),
+        None => definitions.iter().any(Option::is_some),
+    };
+    let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in)
+        || tool.unread().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
+    let asks_for_more = |name: &str, value: &str| {
+        // An empty object switches Google's tools on.
+        !TOOL_MEMBERS.contains(&name) && json::kind(value) != Kind::Null && value != "false"
+    };
+    if !is_clients || is_built_in {
+        Some(BY_KIND)
+    } else if tool.unread().any(|member| asks_for_more(member.name(), member.value)) {
+        Some("a tool with a field beside its own definition has no price")
+    } else {
+        None
+    }
+}
+
+/// Checks the deprecated form of tools: a list of definitions.
+fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    if json::kind(value) != Kind::Array {
+        return Ok(());
+    }
+    fields::elements(value, path, |element, path| match has_name_of_built_in(element) {
+        true => Err(unpriced(path, "a function that the provider runs has no price")),
+        false => Ok(()),
+    })
+}
+
+fn has_name_of_built_in(definition: &str) -> bool {
+    json::field(definition, "name").is_some_and(is_name_of_built_in)
+}
+
+/// True for names such as Moonshot's `$web_search`.
+fn is_name_of_built_in(name: &str) -> bool {
+    json::string(name).is_some_and(|name| name.trim_start().starts_with('$'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Google takes both spellings of some of its names, so that each can be allowed.
+    #[test]
+    fn every_name_is_there_once_also_to_readers_who_do_not_mind_spelling() {
+        let folded = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+        let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
+        for name in names() {
+            if !once.insert(folded(name)) {
+                twice.insert(folded(name));
+            }
+        }
+        assert_eq!(twice.iter().map(String::as_str).collect::<Vec<_>>(), ["candidatecount", "responsemodalities"]);
+        assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+    }
+
+    #[test]
+    fn no_name_is_too_long_to_be_compared() {
+        assert!(names().all(|name| Spelling::of(name).is_some()));
+    }
+
+    /// Holds: admin.allowed-fields
+    #[test]
+    fn the_page_names_every_field_that_can_be_allowed() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/provider.md");
+        let page = std::fs::read_to_string(page).expect("the page of providers");
+        let list = page.split_once("These can be allowed:").and_then(|(_, rest)| rest.split_once(". "));
+        let found: BTreeSet<&str> = list.expect("the list").0.split('`').skip(1).step_by(2).collect();
+        assert_eq!(found, crate::unpriced_fields().collect());
+    }
+
+    #[test]
+    fn what_says_nothing_costs_nothing() {
+        let refused = |name: &str, value: &str| unpriced_field(name, value).expect("it can be read").is_some();
+        for name in names() {
+            assert!(!refused(name, "null") && !refused(name, "false"), "{name}");
+        }
+        for (name, value, is_refused) in [
+            ("transforms", "[]", false),
+            ("provider", "{}", false),
+            ("web_search_options", "{}", true),
+            ("search_parameters", "{}", true),
+            ("best_of", "1", false),
+            ("best_of", "2", true),
+            ("n_cmpl", "1", false),
+            ("n_cmpl", "128", true),
+            ("service_tier", r#""auto""#, false),
+            ("service_tier", r#""priority""#, true),
+            ("enable_thinking", "true", true),
+            ("anything_else", "7", false),
+        ] {
+            assert_eq!(refused(name, value), is_refused, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Reads Cohere's usage. `billed_units` is what is paid, and `tokens` what the model saw: it includes the template.
+//!
+//! `cached_tokens` may exceed the billed input (448 cached of 506 seen, and 11 billed), so it counts tokens that the model
+//! saw, and says nothing about the price of the billed ones. They all count as uncached, which is the more expensive
+//! reading. The report is recorded as it came.
+
+use events::usage::TokenClasses;
+use hub::json;
+use hub::report::count;
+
+/// The token classes of a report: all of them, and the input's alone.
+pub fn read_report(report: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    let [billed, seen] = json::find(report, ["billed_units", "tokens"]).map(sides);
+    // Servers that bill nothing report zeros, or none.
+    let [billed, seen] = if billed.iter().flatten().sum::<u64>() > 0 { [billed, seen] } else { [seen, billed] };
+    let [input, output] = [billed[0].or(seen[0]), billed[1].or(seen[1])];
+    let input = input.map(|tokens| TokenClasses { input_uncached_tokens: tokens, ..TokenClasses::default() });
+    let all = input.clone().zip(output).map(|(input, tokens)| TokenClasses { output_text_tokens: tokens, ..input });
+    (all.filter(|classes| classes.input() + classes.output() > 0), input.filter(|input| input.input() > 0))
+}
+
+/// Input and output; a count that is absent is not zero.
+fn sides(counts: Option<&str>) -> [Option<u64>; 2] {
+    json::find(counts.unwrap_or_default(), ["input_tokens", "output_tokens"]).map(|value| value.and_then(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds: inf.token-classes
+    #[test]
+    fn what_is_billed_counts_and_what_the_model_saw_where_nothing_is_billed() {
+        for (report, input, output) in [
+            (
+                r#"{"billed_units":{"input_tokens":37.0,"output_tokens":28.0},"tokens":{"input_tokens":913.0,"output_tokens":83.0}}"#,
+                Some(37),
+                Some(28),
+            ),
+            (
+                r#"{"billed_units":{"input_tokens":11,"output_tokens":3},"cached_tokens":448,"tokens":{"input_tokens":506,"output_tokens":4}}"#,
+                Some(11),
+                Some(3),
+            ),
+            (r#"{"billed_units":{"input_tokens":10.25,"output_tokens":1e1}}"#, Some(11), Some(10)),
+            (r#"{"billed_units":{"output_tokens":3},"tokens":{"input_tokens":506}}"#, Some(506), Some(3)),
+            (
+                r#"{"billed_units":{"input_tokens":0,"output_tokens":0},"tokens":{"input_tokens":5,"output_tokens":4}}"#,
+                Some(5),
+                Some(4),
+            ),
+            (
+                r#"{"billed_units":null,"tokens":{"input_tokens":5,"output_tokens":4},"cached_tokens":2}"#,
+                Some(5),
+                Some(4),
+            ),
+            (r#"{"billed_units":{"input_tokens":5}}"#, Some(5), None),
+            (r#"{"billed_units":{"input_tokens":-5,"output_tokens":"4"}}"#, None, None),
+            (r#"{"cached_tokens":448}"#, None, None),
+            (r#"{"billed_units":{"input_tokens":0,"output_tokens":0}}"#, None, None),
+        ] {
+            let (all, of_input) = read_report(report);
+            assert_eq!(all.map(|classes| classes.output_text_tokens), output, "{report}");
+            assert_eq!(of_input.map(|classes| classes.input_uncached_tokens), input, "{report}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Reads a stream of Gemini into deltas. It has no terminal marker: each candidate ends with its finish reason, and usage
+//! may follow.
+
+use hub::chat::ANSWER_BLOCKS_MAX;
+use hub::delta::{Delta, DeltaKind};
+use hub::framing::Event;
+use hub::{FinishReason, Metered, UpstreamFault};
+
+use super::SIGNED_BY_GEMINI;
+use super::candidate::{Candidate, Part, Response};
+use crate::openai::chunk::{Choices, note_finish, with_calls};
+use crate::{StreamReader, StreamState};
+
+/// Reads one stream.
+#[derive(Default)]
+pub struct Reader {
+    choices: Choices,
+    /// By choice.
+    blocks: Vec<Blocks>,
+    /// Calls of all choices.
+    calls: usize,
+    is_blocked: bool,
+}
+
+/// The blocks of a choice so far, and the open one.
+#[derive(Default)]
+struct Blocks {
+    count: usize,
+    open: Option<TextKind>,
+    calls: usize,
+    is_finished: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TextKind {
+    Text,
+    Reasoning,
+}
+
+impl Blocks {
+    /// The number of the block for a text of this kind.
+    fn of(&mut self, kind: TextKind) -> usize {
+        if self.open != Some(kind) {
+            self.open = Some(kind);
+            self.count += 1;
+        }
+        self.count - 1
+    }
+
+    /// The number of a call's block.
+    const fn of_call(&mut self) -> (usize, usize) {
+        let (block, ordinal) = (self.count, self.calls);
+        self.open = None;
+        self.count += 1;
+        self.calls += 1;
+        (block, ordinal)
+    }
+}
+
+impl StreamReader for Reader {
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<StreamState, UpstreamFault> {
+        let Response { candidates, is_blocked } = Response::read(event.data, metered)?;
+        for candidate in candidates {
+            self.candidate(candidate, metered, each)?;
+        }
+        if is_blocked && !self.is_blocked && self.blocks.is_empty() {
+            self.is_blocked = true;
+            metered.finish_reason = Some(FinishReason::ContentFilter);
+            each(Delta { choice: 0, block: 0, kind: DeltaKind::Finish(FinishReason::ContentFilter) });
+        }
+        Ok(StreamState::Open)
+    }
+
+    fn is_complete(&self, _: &Metered) -> bool {
+        self.is_blocked || self.choices.all_finished()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Blocks>()
+    }
+}
+
+impl Reader {
+    fn candidate(
+        &mut self,
+        candidate: Candidate<'_>,
+        metered: &mut Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        let Candidate { index: choice, parts, logprobs, finish } = candidate;
+        for part in parts {
+            self.part(choice, part, metered, each)?;
+        }
+        let Some(blocks) = blocks_of(&mut self.blocks, choice) else { return Ok(()) };
+        if let Some(logprobs) = &logprobs {
+            each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
+        }
+        self.choices.note(choice.into(), finish.is_some());
+        if let Some(reason) = finish.map(|finish| with_calls(finish, blocks.calls))
+            && !blocks.is_finished
+        {
+            blocks.is_finished = true;
+            note_finish(metered, choice.into(), Some(reason));
+            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(reason) });
+        }
+        Ok(())
+    }
+
+    fn part(
+        &mut self,
+        choice: u32,
+        part: Part<'_>,
+        metered: &Metered,
+        each: &mut impl FnMut(Delta<'_>),
+    ) -> Result<(), UpstreamFault> {
+        let Some(blocks) = blocks_of(&mut self.blocks, choice) else { return Ok(()) };
+        let Part { text, is_thought, signature, call } = part;
+        if let Some(call) = call {
+            if self.calls == ANSWER_BLOCKS_MAX {
+                return Err(UpstreamFault::TooLarge);
+            }
+            self.calls += 1;
+            let (block, ordinal) = blocks.of_call();
+            let call = call.with_id(signature, choice, ordinal, metered.upstream_id.as_deref());
+            let (id, name, signature) = (&call.id, &call.name, call.signature.as_deref());
+            each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id, name, signature } });
+            each(Delta { choice, block, kind: DeltaKind::CallArguments { ordinal, piece: &call.arguments } });
+            return Ok(());
+        }
+        if !text.is_empty() {
+            let kind = if is_thought { TextKind::Reasoning } else { TextKind::Text };
+            let block = blocks.of(kind);
+            let kind = if is_thought { DeltaKind::Reasoning(&text) } else { DeltaKind::Text(&text) };
+            each(Delta { choice, block, kind });
+        }
+        if let Some(signature) = signature {
+            // That of a text is in a block of its own. It ends a block in either case.
+            let block = blocks.of(TextKind::Reasoning);
+            blocks.open = None;
+            let signature = [SIGNED_BY_GEMINI, &signature].concat();
+            each(Delta { choice, block, kind: DeltaKind::Signature(&signature) });
+        }
+        Ok(())
+    }
+}
+
+/// The blocks of a choice, of which there are at most 128.
+fn blocks_of(blocks: &mut Vec<Blocks>, choice: u32) -> Option<&mut Blocks> {
+    let at = choice as usize;
+    if blocks.len() <= at {
+        blocks.resize_with(at + 1, Blocks::default);
+    }
+    blocks.get_mut(at)
+}

@@ -1,0 +1,167 @@
+//! Reads Gemini's usage into disjoint token classes. The prompt includes what was cached, but neither the thoughts nor the
+//! results of Google's own tools are in another figure.
+
+use events::usage::TokenClasses;
+use hub::json;
+use hub::report::count;
+
+/// The token classes of a report: all of them, and the input's alone.
+pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+    let counts = GeminiCounts::of(usage);
+    let all = counts.classes();
+    let input = match &all {
+        Some(all) => Some(TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all.clone() }),
+        None => counts.prompt.map(|prompt| counts.input(prompt)),
+    };
+    (all, input.filter(|input| input.input() > 0))
+}
+
+/// The counts of a report.
+#[derive(Clone, Copy)]
+struct GeminiCounts {
+    prompt: Option<u64>,
+    candidates: Option<u64>,
+    total: Option<u64>,
+    /// Part of the prompt.
+    cached: u64,
+    of_tools: u64,
+    thoughts: u64,
+}
+
+impl GeminiCounts {
+    fn of(usage: &str) -> Self {
+        let names = [
+            "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount",
+            "toolUsePromptTokenCount", "thoughtsTokenCount",
+        ];
+        let [prompt, candidates, total, cached, of_tools, thoughts] =
+            json::find(usage, names).map(|figure| figure.and_then(count));
+        let (cached, of_tools, thoughts) = (cached.unwrap_or(0), of_tools.unwrap_or(0), thoughts.unwrap_or(0));
+        Self { prompt, candidates, total, cached, of_tools, thoughts }
+    }
+
+    /// Prompt and candidates. If one is missing, it follows from the total; Google leaves out figures that are 0.
+    fn sides(self) -> Option<(u64, u64)> {
+        let rest = |known: u64| self.total?.checked_sub(known)?.checked_sub(self.of_tools + self.thoughts);
+        match (self.prompt, self.candidates) {
+            (Some(prompt), Some(candidates)) => Some((prompt, candidates)),
+            (Some(prompt), None) => Some((prompt, rest(prompt)?)),
+            (None, Some(candidates)) => Some((rest(candidates)?, candidates)),
+            (None, None) => None,
+        }
+    }
+
+    fn input(self, prompt: u64) -> TokenClasses {
+        TokenClasses {
+            // More cached tokens than prompt cannot be part of it. This is the more expensive reading.
+            input_uncached_tokens: prompt.checked_sub(self.cached).unwrap_or(prompt) + self.of_tools,
+            input_cache_read_tokens: self.cached,
+            ..TokenClasses::default()
+        }
+    }
+
+    /// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
+    /// missing and does not follow from the total, or if everything is zero.
+    fn classes(self) -> Option<TokenClasses> {
+        let (prompt, candidates) = self.sides()?;
+        let without_thoughts = prompt + candidates + self.of_tools;
+        // Some models count thoughts among the candidates, which only the total shows.
+        let thoughts_are_inside = self.total == Some(without_thoughts) && self.thoughts <= candidates;
+        let explained = without_thoughts + if thoughts_are_inside { 0 } else { self.thoughts };
+        let classes = TokenClasses {
+            output_text_tokens: if thoughts_are_inside { candidates - self.thoughts } else { candidates },
+            // Tokens that no part explains are thoughts.
+            output_reasoning_tokens: self.thoughts + self.total.unwrap_or(0).saturating_sub(explained),
+            ..self.input(prompt)
+        };
+        (classes.input() + classes.output() > 0).then_some(classes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub::report::COUNT_MAX;
+
+    use super::*;
+
+    fn of(usage: &str) -> Option<[u64; 4]> {
+        let classes = |c: TokenClasses| {
+            [c.input_uncached_tokens, c.input_cache_read_tokens, c.output_text_tokens, c.output_reasoning_tokens]
+        };
+        read_report(usage).0.map(classes)
+    }
+
+    /// Holds: inf.token-classes
+    #[test]
+    fn counts_become_disjoint() {
+        for (usage, wanted) in [
+            (r#"{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":15}"#, [10, 0, 5, 0]),
+            (
+                r#"{"promptTokenCount":1200,"candidatesTokenCount":2,"thoughtsTokenCount":40,"cachedContentTokenCount":1024,"totalTokenCount":1242}"#,
+                [176, 1024, 2, 40],
+            ),
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":5,"toolUsePromptTokenCount":7,"thoughtsTokenCount":3,"totalTokenCount":25}"#,
+                [17, 0, 5, 3],
+            ),
+            // thoughts among the candidates
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":50,"thoughtsTokenCount":30,"totalTokenCount":60}"#,
+                [10, 0, 20, 30],
+            ),
+            // no total: they are beside them
+            (r#"{"promptTokenCount":10,"candidatesTokenCount":50,"thoughtsTokenCount":30}"#, [10, 0, 50, 30]),
+            // Google leaves out zeros: nothing but thoughts, and a prompt that was blocked
+            (r#"{"promptTokenCount":10,"thoughtsTokenCount":30,"totalTokenCount":40}"#, [10, 0, 0, 30]),
+            (r#"{"promptTokenCount":10,"totalTokenCount":10}"#, [10, 0, 0, 0]),
+            (r#"{"candidatesTokenCount":4,"totalTokenCount":10}"#, [6, 0, 4, 0]),
+            // parts above the whole, totals above or below their parts
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":5,"cachedContentTokenCount":40,"totalTokenCount":15}"#,
+                [10, 40, 5, 0],
+            ),
+            (r#"{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":20}"#, [10, 0, 5, 5]),
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":5,"thoughtsTokenCount":9,"totalTokenCount":15}"#,
+                [10, 0, 5, 9],
+            ),
+            (r#"{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":1}"#, [10, 0, 5, 0]),
+            (r#"{"promptTokenCount":1e30,"candidatesTokenCount":2.5}"#, [COUNT_MAX, 0, 3, 0]),
+        ] {
+            assert_eq!(of(usage), Some(wanted), "{usage}");
+        }
+        for usage in ["{}", r#"{"promptTokenCount":10}"#, r#"{"promptTokenCount":0,"totalTokenCount":0}"#] {
+            assert_eq!(of(usage), None, "{usage}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_read_where_nothing_else_is_reported_yet() {
+        let input = |usage| read_report(usage).1.map(|c| [c.input_uncached_tokens, c.input_cache_read_tokens]);
+        assert_eq!(input(r#"{"promptTokenCount":40,"cachedContentTokenCount":30}"#), Some([10, 30]));
+        assert_eq!(input(r#"{"candidatesTokenCount":40}"#), None);
+    }
+
+    /// With any of the figures at a limit, nothing is lost and no sum overflows.
+    #[test]
+    fn no_token_of_the_total_or_of_its_parts_is_left_out() {
+        let figures = [0, 1, 39, 40, COUNT_MAX - 1, COUNT_MAX];
+        for draw in 0..figures.len().pow(6) {
+            let [prompt, candidates, total, cached, of_tools, thoughts] =
+                [0, 1, 2, 3, 4, 5].map(|place| figures[draw / figures.len().pow(place) % figures.len()]);
+            let read = GeminiCounts {
+                prompt: Some(prompt),
+                candidates: Some(candidates),
+                total: Some(total),
+                cached,
+                of_tools,
+                thoughts,
+            };
+            let read = read.classes().unwrap_or_default();
+            let drawn = (prompt, candidates, total, cached, of_tools, thoughts);
+            assert!(read.input() + read.output() >= total.max(prompt + candidates + of_tools), "{drawn:?}");
+            assert!(read.input() >= prompt + of_tools && read.output() >= candidates, "{drawn:?}");
+            assert!(read.output_reasoning_tokens >= thoughts && read.input_cache_read_tokens == cached, "{drawn:?}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The properties of a target that its request body depends on.
+
+use std::collections::BTreeSet;
+
+use events::event::admin::OutputCapField;
+
+use super::server::Server;
+
+/// One target of a request, as far as its body depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboundTarget<'a> {
+    /// The backend's name for the model.
+    pub model: &'a str,
+    pub output_cap: UpstreamCap,
+    /// The tokens that prompt and answer may have together; `None` if unknown.
+    pub context_window: Option<u64>,
+    /// A system message put before the client's messages. Its bytes are not in the request's `input_tokens_bound`.
+    pub system_prefix: Option<&'a str>,
+    /// Fields that the provider may be sent although they change the cost.
+    pub allowed_fields: &'a BTreeSet<String>,
+    /// The server whose deviations from OpenAI are known. Of Anthropic's dialect, [`Server::Other`] is every server but those
+    /// that host Claude itself. No other dialect has servers.
+    pub server: Option<Server>,
+}
+
+/// One target of a request for embeddings, as far as its body depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingsTarget<'a> {
+    /// The backend's name for the model.
+    pub model: &'a str,
+    /// Fields that the provider may be sent although they change the cost.
+    pub allowed_fields: &'a BTreeSet<String>,
+}
+
+/// The output cap as it is sent upstream. It is always sent, because it bounds the hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamCap {
+    /// At least 1.
+    pub tokens: u64,
+    /// The field that the upstream takes; `None` for the client's, or else `max_tokens`. OpenAI dialect only.
+    pub field: Option<OutputCapField>,
+}
+
+/// The allowed fields of a target that allows none.
+pub static NO_FIELDS: BTreeSet<String> = BTreeSet::new();
