@@ -25,13 +25,8 @@ use crate::query_context::QueryContext;
 /// The header of clients of Anthropic's API.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
 
-macro_rules! in_anthropics_form {
-    () => {
-        "With the header anthropic-version, the answer has Anthropic's form: data, has_more, first_id and last_id, and a \
-         model has type, id, display_name and created_at."
-    };
-}
-const IN_ANTHROPICS_FORM: &str = in_anthropics_form!();
+const IN_ANTHROPICS_FORM: &str = "With the header anthropic-version, the answer has Anthropic's form: data, has_more, first_id and \
+                                  last_id, and a model has type, id, display_name and created_at.";
 
 /// The routes. `openai`: the error format of OpenAI's clients.
 pub fn routes(openai: Wording) -> Api<QueryState> {
@@ -57,7 +52,8 @@ fn described_list(id: &str, openai: Wording) -> Operation {
 fn described_one(id: &str, openai: Wording) -> Operation {
     Operation::new(id, "Inference", "One model that the key may use")
         .min_position()
-        .says(concat!("Slashes in the name need no encoding. ", in_anthropics_form!()))
+        .says("Slashes in the name need no encoding.")
+        .says(IN_ANTHROPICS_FORM)
         .needs(Permission::ModelsUse)
         .worded(openai)
         .path("name", schema::string(), "Name of the model")

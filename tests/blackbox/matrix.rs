@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use testing::upstream::SampleUpstream;
 use tokio::task::JoinSet;
 
-use crate::books::nano;
 use crate::client::{Client, Reply};
 use crate::families::{golden, key, metered, provider};
 use crate::gateway::{Gateway, type_of};
@@ -367,7 +366,7 @@ impl Asked {
                 let completed = of_type("inference.completed.v1").unwrap_or_else(|| panic!("{what}: {life:?}"));
                 let settled = life.last().filter(|event| type_of(event) == "budget.settled.v1");
                 let settled = settled.unwrap_or_else(|| panic!("{what}: {life:?}"));
-                assert!(nano(&settled["data"]["charged_usd"]) >= 0, "{what}: {settled}");
+                assert_eq!(settled["data"]["charged_usd"], completed["data"]["cost_usd"], "{what}");
                 self.check_usage(&completed["data"], told, &what);
             }
         }

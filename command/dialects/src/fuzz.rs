@@ -21,6 +21,7 @@ use super::*;
 
 const SURFACES: [Surface; 5] =
     [Surface::Native, Surface::OpenAi, Surface::Anthropic, Surface::Responses, Surface::Completions];
+const _: () = assert!(SURFACES.len() == Surface::CHAT.len());
 /// All kinds but the simulator, which speaks OpenAI's dialect.
 pub const DIALECTS: [ProviderKind; ProviderKind::ALL.len() - 1] = {
     let mut dialects = [ProviderKind::Simulator; ProviderKind::ALL.len() - 1];

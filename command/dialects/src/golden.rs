@@ -218,7 +218,7 @@ pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> Stri
 /// Holds: inf.token-classes, inf.cache-by-ttl, inf.finish-reason, inf.usage-source, inf.tools, inf.reasoning
 /// Holds: inf.arguments-raw
 #[test]
-fn whole_answers_reach_both_surfaces() {
+fn whole_answers_reach_every_surface() {
     for (kind, folder_name) in answering() {
         for (case, body) in cases(&folder_name, "json") {
             for (surface, name) in Surface::CHAT.iter().map(|surface| (*surface, surface.spec().name)) {
@@ -285,7 +285,7 @@ pub(super) fn relayed<'a>(
 
 /// Holds: inf.native-stream, inf.openai-stream, inf.usage-source, inf.finish-reason, inf.tools
 #[test]
-fn streams_reach_both_surfaces() {
+fn streams_reach_every_surface() {
     for (kind, folder_name) in answering() {
         let extension = stream_extension(kind);
         for (case, body) in streams(kind, &folder_name) {

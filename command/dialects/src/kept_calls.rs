@@ -77,7 +77,7 @@ mod tests {
     use bytes::{Bytes, BytesMut};
     use serde_json::{Value, json};
     use surfaces::Surface;
-    use upstreams::{Framing, NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
+    use upstreams::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 
     use super::*;
     use crate::golden::{MODEL, REQUEST_ID, receipt, usage};
@@ -168,7 +168,6 @@ mod tests {
         for surface in SURFACES {
             let relay = Relay::new(ProviderKind::Gemini, &request(surface), REQUEST_ID, MODEL, 0);
             let (mut relay, mut out) = (relay.keeping(KeptCalls::First), BytesMut::new());
-            assert_eq!(upstreams::of(ProviderKind::Gemini).framing, Framing::Sse);
             relay.feed(format!("data: {event}\n\n").as_bytes(), &mut out).expect("an event");
             relay.finish(&mut out).expect("an end");
             let metered = relay.metered();

@@ -11,9 +11,7 @@ use testing::event_stream::frame;
 use super::fuzz::DIALECTS;
 use super::*;
 
-const SURFACES: [Surface; 5] =
-    [Surface::Native, Surface::OpenAi, Surface::Anthropic, Surface::Responses, Surface::Completions];
-const _: () = assert!(SURFACES.len() == Surface::CHAT.len());
+const SURFACES: &[Surface] = Surface::CHAT;
 
 fn text() -> impl Strategy<Value = String> {
     "[^\u{0}]{0,16}"
@@ -108,7 +106,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
 
 /// Reads the bytes in every place that takes any. Accepted requests must give bodies that are JSON.
 fn read_everywhere(body: &Bytes) {
-    for surface in SURFACES {
+    for &surface in SURFACES {
         if let Ok(request) = ClientRequest::parse(surface, body.clone()) {
             assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.facts.choices));
             for dialect in DIALECTS {
@@ -153,7 +151,7 @@ proptest! {
         let cut = 1 + cut.index(text.len() - 1);
         let end = (1..=cut).rev().find(|at| *at < text.len() && text.is_char_boundary(*at));
         if let Some(end) = end {
-            for surface in SURFACES {
+            for &surface in SURFACES {
                 prop_assert!(ClientRequest::parse(surface, Bytes::copy_from_slice(&text.as_bytes()[..end])).is_err());
             }
         }
@@ -226,7 +224,7 @@ proptest! {
         };
         let in_events = stream_of(|event| format!("data: {event}\n\n").into_bytes());
         let in_frames = stream_of(|event| frame(b"contentBlockDelta", event.to_string().as_bytes()));
-        for surface in SURFACES {
+        for &surface in SURFACES {
             let request = golden::minimal_request(surface, false);
             for dialect in DIALECTS {
                 let (mut relay, mut out) = (Relay::new(dialect, &request, "req_1", "m", 0), BytesMut::new());

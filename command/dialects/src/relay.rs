@@ -224,23 +224,12 @@ impl Progress {
             return Ok(());
         }
         let Self { metered, conversion, has_relayed, .. } = self;
-        let state = match conversion {
-            Conversion::OpenAi(stream) => {
-                let (state, has_content) = stream.event(event, metered, out)?;
-                *has_relayed |= has_content;
-                state
-            }
-            Conversion::Anthropic(stream) => {
-                let (state, has_content) = stream.event(event, metered, out)?;
-                *has_relayed |= has_content;
-                state
-            }
-            Conversion::Translated(translation) => {
-                let (state, has_content) = translation.event(event, metered, out)?;
-                *has_relayed |= has_content;
-                state
-            }
+        let (state, has_content) = match conversion {
+            Conversion::OpenAi(stream) => stream.event(event, metered, out)?,
+            Conversion::Anthropic(stream) => stream.event(event, metered, out)?,
+            Conversion::Translated(translation) => translation.event(event, metered, out)?,
         };
+        *has_relayed |= has_content;
         if state == StreamState::Ended {
             self.tell_errors(out)?;
             self.ended = true;

@@ -184,7 +184,8 @@ pub struct WrittenBody {
 }
 
 impl WrittenBody {
-    /// A body that says all that the client said.
+    /// A body that was passed on, or that leaves nothing out by its dialect. What a known server does not take is cut out,
+    /// and not listed.
     const fn complete(bytes: Bytes) -> Self {
         let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
         Self { bytes, ignored, calls: KeptCalls::All }
@@ -222,8 +223,8 @@ pub struct UpstreamBodies<'a> {
 }
 
 impl UpstreamBodies<'_> {
-    /// The chat body for one target. From the OpenAI surface to an OpenAI-compatible target, the client's bytes are edited
-    /// in place; every other pair is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
+    /// The chat body for one target. If surface and target share a dialect, the client's bytes are edited in place; otherwise
+    /// the request is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
     /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
     /// module lists the fields that it drops on purpose.
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
@@ -298,8 +299,7 @@ fn of_another_api() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the request is of another API")
 }
 
-/// Fields that upstreams name in refusals and that other surfaces than the native one call otherwise: as they call the
-/// feature.
+/// Names by which an upstream refuses a field, and the feature by which other surfaces than the native one name it.
 const FEATURES: [(&str, Feature); 4] = [
     ("parallel_tool_calls", Feature::OneToolCall),
     ("reasoning.budget_tokens", Feature::ReasoningBudget),

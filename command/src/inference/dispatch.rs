@@ -117,11 +117,11 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         match answer {
             Ok(TargetAnswer::Whole(answer)) => {
                 let response = answer_whole(running, answer, &request_id).await?;
-                return Ok(saying_what_is_ignored(response, ignored));
+                return Ok(with_ignored_header(response, ignored));
             }
             Ok(TargetAnswer::Streamed { first, body, permit }) => {
                 let response = stream::respond(gateway, running, target, surface, first, body, permit);
-                return Ok(saying_what_is_ignored(response, ignored));
+                return Ok(with_ignored_header(response, ignored));
             }
             Err(failure) => failures.push(failure),
         }
@@ -136,7 +136,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     Err(fail(running, refusal, reason, &request_id).await)
 }
 
-fn saying_what_is_ignored(mut response: Response, ignored: Option<HeaderValue>) -> Response {
+fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> Response {
     if let Some(ignored) = ignored {
         response.headers_mut().insert(IGNORED_HEADER, ignored);
     }

@@ -131,7 +131,7 @@ macro_rules! surfaces {
         /// A stream writer of any surface.
         pub enum AnyStreamWriter {
             $($surface($folder::Writer),)+
-            /// Of a surface without streams.
+            /// For a surface without streams.
             Silent,
         }
 

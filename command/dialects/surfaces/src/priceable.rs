@@ -65,7 +65,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     }
 }
 
-/// As [`unpriced_field`], of the member `tools`: tools that run at the provider, and caches.
+/// Like [`unpriced_field`], for the member `tools`: tools that run at the provider, and caches.
 pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
     if json::kind(value) == Kind::Null || value == "false" {
         return Ok([None, None]);
@@ -112,9 +112,9 @@ fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
 /// The first refusal of each kind among the tools of a request.
 #[derive(Default)]
 struct ToolRefusals {
-    /// Of a tool that runs at the provider.
+    /// The first refusal of a tool that runs at the provider.
     built_in: Option<Refusal>,
-    /// Of a tool that is marked to be cached for longer than five minutes.
+    /// The first refusal of a tool that is cached for longer than five minutes.
     cached_long: Option<Refusal>,
 }
 
@@ -148,7 +148,7 @@ pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Refusal>, Refus
     long_ttl(&mut Fields::read(value, path)?)
 }
 
-/// As [`long_cache`], of its members.
+/// Like [`long_cache`], for its members.
 pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Refusal>, Refusal> {
     control.refuse_misspelled(known::CACHE_CONTROL)?;
     Ok(match control.string("ttl")? {

@@ -17,7 +17,7 @@ pub fn put_data(out: &mut BytesMut, data: &[u8]) {
     put_data_parts(out, &[data]);
 }
 
-/// As [`put_data`], of JSON in parts. Line ends are white space in JSON and become spaces, because they would end the
+/// Like [`put_data`], for JSON in parts. Line ends are white space in JSON and become spaces, because they would end the
 /// line of the event.
 pub fn put_data_parts(out: &mut BytesMut, parts: &[&[u8]]) {
     let bytes = parts.iter().map(|part| part.len()).sum::<usize>();

@@ -15,7 +15,7 @@ const OPENAI_PATHS: [(&str, &str); 5] = [
 ];
 
 /// The address that is meant by one that cannot work; `None` if it may work.
-pub fn meant_by(kind: ProviderKind, base_url: &str) -> Option<String> {
+pub fn corrected_base_url(kind: ProviderKind, base_url: &str) -> Option<String> {
     let (_, rest) = base_url.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, path) = (authority.split(':').next()?, path.trim_end_matches('/'));
@@ -87,7 +87,7 @@ mod tests {
             (ProviderKind::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com", None),
             (ProviderKind::Bedrock, "https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com", None),
         ] {
-            assert_eq!(meant_by(kind, base_url).as_deref(), meant, "{kind:?} {base_url}");
+            assert_eq!(corrected_base_url(kind, base_url).as_deref(), meant, "{kind:?} {base_url}");
         }
     }
 }

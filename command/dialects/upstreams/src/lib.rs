@@ -36,7 +36,7 @@ use hub::shared_dialect::SharedDialect;
 use hub::{Api, Metered, UpstreamFault};
 use secrets::Secret;
 
-pub use address::meant_by;
+pub use address::corrected_base_url;
 pub use authentication::KeyFault;
 pub use hub::framing::Framing;
 pub use openai::server::server_of;
@@ -156,7 +156,7 @@ pub struct Upstream {
     pub shared_dialect: Option<SharedDialect>,
     /// True if a target can name the tokenizer of its model.
     pub has_tokenizers: bool,
-    /// True if a provider's row can allow fields that change the cost. Translated requests never have them.
+    /// True if a provider's row can allow fields that change the cost. Translated requests have only `cache_control` of them.
     pub takes_allowed_fields: bool,
     /// The sentence for an account without money, if there is no code for that.
     pub out_of_money_sentence: Option<&'static str>,

@@ -25,7 +25,7 @@ const REPEATS_AT_END: usize = 3;
 const EVENT_BYTES: usize = 128;
 
 pub struct Writer {
-    /// Of the request's id.
+    /// The digits of the request's id.
     digits: String,
     model: String,
     created_unix_s: i64,

@@ -134,9 +134,9 @@ fn require_no_overlap(upstream: &Upstream, base_url: Option<&str>) -> Result<(),
 /// Errors: nothing of the kind can be at a new address, whose host is well known.
 fn require_an_address_that_works(provider: &Provider, base_url: Option<&str>) -> Result<(), RuleError> {
     let kind = ProviderKind::named(&provider.kind);
-    match kind.zip(base_url).and_then(|(kind, address)| upstreams::meant_by(kind, address)) {
+    match kind.zip(base_url).and_then(|(kind, address)| upstreams::corrected_base_url(kind, address)) {
         Some(meant) => {
-            let reason = format!("cannot work: for kind {} at this host it is {meant}", provider.kind);
+            let reason = format!("is not where this host serves kind {}: use {meant}", provider.kind);
             Err(RuleError::of_field(BASE_URL, reason))
         }
         None => Ok(()),
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_work_is_refused_with_the_one_that_can() {
         let wrong = openai("https://api.openai.com");
-        let refused = || refused(BASE_URL, "cannot work: for kind openai at this host it is https://api.openai.com/v1");
+        let refused = || refused(BASE_URL, "is not where this host serves kind openai: use https://api.openai.com/v1");
         given([]).when(Create(wrong.clone())).then_refused(refused());
         let to_wrong = change(&json!({ "base_url": "https://api.openai.com", "api_key": "k" }));
         given([created(openai(PUBLIC))]).when(to_wrong).then_refused(refused());

@@ -21,8 +21,8 @@ const API_KEY_LEN_MAX: usize = 4096;
 /// With white space.
 const API_KEY_JSON_LEN_MAX: usize = 2 * API_KEY_LEN_MAX;
 const NOT_VISIBLE_ASCII: &str = "must consist of visible ASCII characters";
-const EXCHANGED_ELSEWHERE: &str = "has a token_uri that is not Google's, which needs \"allow_private_network\": true: leave \
-                                   it out, or set both together";
+const EXCHANGED_ELSEWHERE: &str = "must not have a token_uri other than Google's unless \"allow_private_network\" is true: leave \
+                                   token_uri out, or send both in one request";
 const WORD_LEN_MAX: usize = 64;
 const HEADERS_LEN_MAX: usize = 32;
 const HEADER_VALUE_LEN_MAX: usize = 1024;
