@@ -14,12 +14,12 @@ use hub::chat::feature::not_expressible;
 use hub::chat::read::check_calls;
 use hub::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
 use hub::embeddings::EmbeddingsRequest;
-use hub::facts::{Facts, Images, media_tokens_estimate};
+use hub::facts::{Facts, Images, Unpriced, media_tokens_estimate};
 use hub::fields::Path;
 use hub::shared_dialect::SharedDialect;
-use surfaces::priceable::CACHE_CONTROL;
+use surfaces::priceable::{CACHE_CONTROL, unpriced};
 use surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
-use upstreams::{EmbeddingsTarget, OutboundTarget, ProviderKind};
+use upstreams::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server};
 
 use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
@@ -163,6 +163,21 @@ impl ClientRequest {
         Some(refused.refuse(can_be_sent && upstreams::of(kind).takes_allowed_fields))
     }
 
+    /// `MODEL_UNPRICED` for documents at a server that may have them read by another service, which it bills by the page and
+    /// not as tokens: OpenRouter, unless its provider allows the `plugins` that say which service.
+    pub fn unpriced_documents(&self, server: Server, allowed: &BTreeSet<String>) -> Option<Refusal> {
+        const PLUGINS: &str = "plugins";
+        if !self.has_documents() || server != Server::Openrouter || allowed.contains(PLUGINS) {
+            return None;
+        }
+        let field = (self.surface.spec().field_of)(Feature::Document).unwrap_or(Feature::Document.name());
+        let refusal = unpriced(
+            &Path::Root.field(field),
+            "openrouter may have a document read by a service with a price of its own",
+        );
+        Some(Unpriced { name: PLUGINS, refusal }.refuse(true))
+    }
+
     /// Writes the bodies for targets.
     pub const fn upstream_bodies(&self) -> UpstreamBodies<'_> {
         UpstreamBodies { request: self, chat: OnceCell::new(), embeddings: OnceCell::new() }
@@ -229,7 +244,8 @@ impl UpstreamBodies<'_> {
     /// module lists the fields that it drops on purpose.
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, facts, request, .. } = self.request;
-        if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
+        let of_documents = || self.request.unpriced_documents(target.server?, target.allowed_fields);
+        if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields).or_else(of_documents) {
             return Err(refusal);
         }
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };

@@ -248,7 +248,12 @@ fn evaluate<'a>(
 
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.
 fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
-    request.unpriced(ProviderKind::named(&offer.provider.kind)?, &offer.provider.allowed_fields)
+    let (provider, allowed) = (offer.provider, &offer.provider.allowed_fields);
+    let of_documents = || {
+        let server = request.has_documents().then(|| upstreams::server_of(provider))??;
+        request.unpriced_documents(server, allowed)
+    };
+    request.unpriced(ProviderKind::named(&provider.kind)?, allowed).or_else(of_documents)
 }
 
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {

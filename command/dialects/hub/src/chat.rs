@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use documents::without_prefix;
+
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 pub use call_ids::CallIds;
-pub use documents::with_texts_for_documents;
+pub use documents::{InlineDocument, data_url, with_texts_for_documents};
 pub use feature::{Feature, FeatureSet, Treatment};
 
 /// A chat request, independent of any dialect.
@@ -155,19 +157,9 @@ impl<'a> ImageUrl<'a> {
         if ["https://", "http://"].iter().any(|scheme| without_prefix(url, scheme).is_some()) {
             return Some(Self::Remote);
         }
-        let (head, data) = without_prefix(url, "data:")?.split_once(',')?;
-        let in_base64 = head.len().checked_sub(BASE64.len()).and_then(|at| head.split_at_checked(at));
-        let in_base64 = in_base64.filter(|(_, mark)| mark.eq_ignore_ascii_case(BASE64));
-        let media_type = in_base64.map_or(head, |(media_type, _)| media_type);
-        is_image(media_type).then_some(Self::Inline { media_type, base64: in_base64.map(|_| data) })
+        let (media_type, data, in_base64) = data_url(url)?;
+        is_image(media_type).then_some(Self::Inline { media_type, base64: in_base64.then_some(data) })
     }
-}
-
-const BASE64: &str = ";base64";
-
-fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (begins, rest) = text.split_at_checked(prefix.len())?;
-    begins.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// True for the media types of images. Providers may take others for documents, whose pages cannot be counted here.

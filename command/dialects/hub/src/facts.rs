@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
 
-use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, Reasoning, ReasoningAmount};
+use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, Reasoning, ReasoningAmount};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
@@ -116,6 +116,11 @@ impl Documents {
                 documents
             }
         })
+    }
+
+    /// Adds a document that the provider may be sent as it is.
+    pub fn with_file(self, document: &InlineDocument<'_>) -> Self {
+        self.with_inline(document.base64().len())
     }
 
     /// Adds a document with so many bytes of base64.

@@ -2,6 +2,7 @@ mod anthropic;
 mod bounds;
 mod calls;
 mod caps;
+mod documents;
 mod ignored;
 mod lost;
 mod prices;

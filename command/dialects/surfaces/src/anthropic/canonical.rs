@@ -16,6 +16,7 @@ use hub::fields::{self, Fields, Path, is_empty};
 use hub::json::{self, Kind, Member};
 
 use super::content::is_cited;
+use crate::documents;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
@@ -178,10 +179,10 @@ fn document(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), R
     let path = block.path().field("source");
     let source = &mut Fields::read(block.raw("source").ok_or_else(|| path.refuse("is required"))?, &path)?;
     let source = match &*source.required_string("type")? {
-        "base64" => DocumentSource::Inline {
-            media_type: source.required_string("media_type")?.into_owned(),
-            base64: source.required_string("data")?.into_owned(),
-        },
+        "base64" => {
+            let (media_type, data) = (source.required_string("media_type")?, source.required_string("data")?);
+            documents::of_base64(&media_type, &data, &path.field("media_type"))?.source()
+        }
         "url" => DocumentSource::Url(source.required_string("url")?.into_owned()),
         "text" => DocumentSource::Text(source.required_string("data")?.into_owned()),
         "content" => {

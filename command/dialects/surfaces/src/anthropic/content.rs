@@ -12,6 +12,7 @@ use hub::json::{self, Kind};
 
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};
+use crate::documents;
 
 /// Members of a block in which compatible servers may take more than its text or image.
 const INPUT: [&str; 10] = [
@@ -241,8 +242,12 @@ impl<'a> Totals<'a> {
         let source = &mut source(fields, &path)?;
         match &*source.required_string("type")? {
             "base64" => {
-                source.required_string("media_type")?;
-                self.documents = self.documents.with_inline(base64(source)?.len());
+                let (media_type, data) = (source.required_string("media_type")?, base64(source)?);
+                let document = documents::of_base64(&media_type, &data, &path.field("media_type"))?;
+                self.documents = match is_cited {
+                    true => self.documents.with_inline(data.len()),
+                    false => self.documents.with_file(&document),
+                };
             }
             "url" => {
                 require_url(source)?;

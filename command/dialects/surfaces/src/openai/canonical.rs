@@ -10,11 +10,13 @@ use std::borrow::Cow;
 use events::refusal::Refusal;
 use hub::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
 use hub::chat::{
-    Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock,
-    Role, Tool, ToolCall, ToolChoice, ToolResult,
+    Block, ChatRequest, Document, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Tool,
+    ToolCall, ToolChoice, ToolResult,
 };
 use hub::fields::{self, Fields, Path};
 use hub::json::{self, Kind, Member};
+
+use crate::documents;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
@@ -224,16 +226,8 @@ fn document(part: &mut Fields<'_, '_>) -> Result<Document, Refusal> {
     let path = part.path().field("file");
     let mut file = Fields::read(part.raw("file").ok_or_else(|| path.refuse("is required"))?, &path)?;
     let data = file.required_string("file_data")?;
-    let (media_type, base64) = inline_file(&data, &path.field("file_data"))?;
-    let source = DocumentSource::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() };
+    let source = documents::of_data_url(&data, &path.field("file_data"))?.source();
     Ok(Document { source, title: file.string("filename")?.map(Into::into) })
-}
-
-/// Media type and base64 of a `data:` URL.
-pub fn inline_file<'a>(url: &'a str, path: &Path<'_>) -> Result<(&'a str, &'a str), Refusal> {
-    let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    let parts = parts.filter(|(media_type, _)| !media_type.is_empty() && !media_type.contains([',', ';']));
-    parts.ok_or_else(|| path.refuse("must be data:MEDIA_TYPE;base64,… of a document"))
 }
 
 fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {

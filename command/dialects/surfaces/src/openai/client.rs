@@ -11,11 +11,11 @@ use hub::facts::{Documents, Facts, Images, RequestedCap};
 use hub::fields::{self, Fields, Path, refuse_misspelled};
 use hub::json::{self, Kind, Member};
 
-use super::canonical::{canonical, inline_file};
+use super::canonical::canonical;
 use super::known;
 use crate::known::check;
 use crate::priceable::{CACHE_CONTROL, TOOLS};
-use crate::{SurfaceRequest, priceable};
+use crate::{SurfaceRequest, documents, priceable};
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
 #[rustfmt::skip]
@@ -268,7 +268,7 @@ fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<
         totals.note_cache(cache, path)?;
     }
     if kind == "file" {
-        totals.documents = totals.documents.with_inline(file_bytes(&mut fields)?);
+        read_file(&mut fields, totals)?;
         return no_more_input(&fields, &kind);
     }
     let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
@@ -295,8 +295,8 @@ fn no_more_input(part: &Fields<'_, '_>, kind: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Bytes of base64 in the file of a part. A file that the provider has stored, or fetches, may be of any length.
-fn file_bytes(part: &mut Fields<'_, '_>) -> Result<usize, Refusal> {
+/// Reads the file of a part. One that the provider has stored, or fetches, may be of any length.
+fn read_file(part: &mut Fields<'_, '_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
     let path = part.path().field("file");
     let mut file = Fields::read(part.raw("file").ok_or_else(|| path.refuse("is required"))?, &path)?;
     file.refuse_misspelled(FILE_KNOWN)?;
@@ -309,7 +309,9 @@ fn file_bytes(part: &mut Fields<'_, '_>) -> Result<usize, Refusal> {
         let what = "a file with more than file_data and filename has no price";
         return Err(priceable::unpriced(&path.field(more.name()), what));
     }
-    inline_file(&data, &path.field("file_data")).map(|(_, base64)| base64.len())
+    let document = documents::of_data_url(&data, &path.field("file_data"))?;
+    totals.documents = totals.documents.with_file(&document);
+    Ok(())
 }
 
 /// True for Moonshot's role `cache`, whose content refers to context that the provider has cached.

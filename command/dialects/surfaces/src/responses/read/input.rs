@@ -12,6 +12,7 @@ use hub::fields::{self, Fields, Path};
 use hub::json::{self, Kind};
 
 use super::super::proof::Proof;
+use crate::documents;
 
 const NO_FILES: &str = "is not supported: the gateway keeps no files, so send the data or a URL";
 
@@ -251,8 +252,7 @@ fn document(part: &mut Fields<'_, '_>) -> Result<Document, Refusal> {
     let source = match (part.string("file_data")?, part.string("file_url")?) {
         (Some(data), None) => {
             let path = part.path().field("file_data");
-            let inline = inline(&data).ok_or_else(|| path.refuse("must be data:MEDIA_TYPE;base64,… of a document"))?;
-            DocumentSource::Inline { media_type: inline.0.to_owned(), base64: inline.1.to_owned() }
+            documents::of_data_url(&data, &path)?.source()
         }
         (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
             DocumentSource::Url(url.into_owned())
@@ -261,11 +261,4 @@ fn document(part: &mut Fields<'_, '_>) -> Result<Document, Refusal> {
         _ => return Err(part.path().refuse("must have either file_data or file_url")),
     };
     Ok(Document { source, title })
-}
-
-/// Media type and base64 of a `data:` URL.
-fn inline(url: &str) -> Option<(&str, &str)> {
-    let (head, base64) = url.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?;
-    (!media_type.is_empty()).then_some((media_type, base64))
 }

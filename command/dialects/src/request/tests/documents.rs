@@ -1,0 +1,70 @@
+//! Files and documents in requests: which have a price, and what they are to providers.
+
+use super::*;
+
+const PDF: &str = "data:application/pdf;base64,JVBERi0=";
+
+fn openai_file(file_data: &str) -> Result<ClientRequest, Refusal> {
+    let part = format!(r#"{{"type":"file","file":{{"file_data":"{file_data}","filename":"a"}}}}"#);
+    parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#))
+}
+
+fn input_file(file_data: &str) -> Result<ClientRequest, Refusal> {
+    let part = format!(r#"{{"type":"input_file","file_data":"{file_data}","filename":"a"}}"#);
+    parse(Surface::Responses, format!(r#"{{"model":"m","input":[{{"role":"user","content":[{part}]}}]}}"#))
+}
+
+fn document(url: &str) -> Result<ClientRequest, Refusal> {
+    let (media_type, data) = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).expect("a URL");
+    with_blocks(&format!(
+        r#"{{"type":"document","source":{{"type":"base64","media_type":"{media_type}","data":"{data}"}}}}"#
+    ))
+}
+
+/// Reads a request with one document.
+type Reader = fn(&str) -> Result<ClientRequest, Refusal>;
+
+const SURFACES: [(Reader, &str); 3] = [
+    (openai_file, "messages[0].content[0].file.file_data"),
+    (input_file, "input[0].content[0].file_data"),
+    (document, "messages[0].content[0].source.media_type"),
+];
+
+/// Holds: event.unpriced
+#[test]
+fn a_file_that_is_no_document_has_no_price() {
+    for (read, field) in SURFACES {
+        for media_type in ["audio/wav", "video/mp4", "image/png", "application/octet-stream"] {
+            let refusal = read(&format!("data:{media_type};base64,AAAA")).err();
+            let refusal = refusal.unwrap_or_else(|| panic!("{field}: {media_type}"));
+            assert_eq!(
+                (refusal.code, &refusal.details["field"]),
+                (ErrorCode::ModelUnpriced, &field.into()),
+                "{media_type}"
+            );
+        }
+        for media_type in
+            ["application/pdf", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "text/csv"]
+        {
+            assert!(read(&format!("data:{media_type};base64,AAAA")).is_ok(), "{field}: {media_type}");
+        }
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
+fn a_document_goes_to_openrouter_only_where_its_plugins_are_allowed() {
+    let plugins = BTreeSet::from(["plugins".to_owned()]);
+    let at = |server| OutboundTarget { server: Some(server), ..target() };
+    for (read, _) in SURFACES {
+        let request = read(PDF).expect("a document");
+        let refusal = request.upstream_body(ProviderKind::Openai, &at(Server::Openrouter)).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
+        assert!(refusal.message.contains("plugins"), "{}", refusal.message);
+        assert!(request.unpriced_documents(Server::Openrouter, &NO_FIELDS).is_some());
+        let allowing = OutboundTarget { allowed_fields: &plugins, ..at(Server::Openrouter) };
+        assert!(request.upstream_body(ProviderKind::Openai, &allowing).is_ok());
+        assert!(request.upstream_body(ProviderKind::Openai, &at(Server::Other)).is_ok());
+        assert!(request.upstream_body(ProviderKind::Openai, &target()).is_ok());
+    }
+}
