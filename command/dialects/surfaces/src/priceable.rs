@@ -25,7 +25,7 @@ pub const CACHE_CONTROL: &str = "cache_control";
 pub const TOOLS: &str = "tools";
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
-const FUNCTIONS: &str = "functions";
+pub const FUNCTIONS: &str = "functions";
 const MODALITIES: &str = "modalities";
 
 /// Input of a chat template, and the template itself, which may repeat its input any number of times.
@@ -39,7 +39,8 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     FIELDS.iter().map(|field| field.name).chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
 }
 
-/// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools, [`unpriced_tools`] says more.
+/// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools and functions,
+/// [`unpriced_tools`] and [`unpriced_functions`] say more.
 /// Errors: `INVALID_REQUEST` if it cannot be read.
 pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
     let path = Path::Root.field(name);
@@ -49,7 +50,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     let read = match name {
         CACHE_CONTROL => long_cache(value, &path).and_then(|refusal| refusal.map_or(Ok(()), Err)),
         CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
-        FUNCTIONS => functions(value, &path),
+        FUNCTIONS => functions(value, &path).and_then(|functions| functions.built_in.map_or(Ok(()), Err)),
         MODALITIES => modalities(value, &path),
         TOOLS => tools(value, &path).and_then(|tools| tools.built_in.map_or(Ok(()), Err)),
         _ => match FIELDS.iter().find(|field| field.name == name) {
@@ -70,8 +71,12 @@ pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
     if json::kind(value) == Kind::Null || value == "false" {
         return Ok([None, None]);
     }
-    let ToolRefusals { built_in, cached_long } = tools(value, &Path::Root.field(TOOLS))?;
-    Ok([built_in.map(|refusal| Unpriced { name: TOOLS, refusal }), cached_long.map(unpriced_cache)])
+    Ok(tools(value, &Path::Root.field(TOOLS))?.unpriced(TOOLS))
+}
+
+/// The same of the member `functions`.
+pub fn unpriced_functions(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
+    Ok(functions(value, &Path::Root.field(FUNCTIONS))?.unpriced(FUNCTIONS))
 }
 
 /// A long cache, see [`long_cache`], as a field that a provider can allow.
@@ -118,19 +123,30 @@ struct ToolRefusals {
     cached_long: Option<Refusal>,
 }
 
+impl ToolRefusals {
+    /// As fields; `name` is that of the member that has the tools.
+    fn unpriced(self, name: &'static str) -> [Option<Unpriced>; 2] {
+        [self.built_in.map(|refusal| Unpriced { name, refusal }), self.cached_long.map(unpriced_cache)]
+    }
+
+    /// Notes a `cache_control` that has another price. `path` is that of its object.
+    fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        if let Some(refusal) = long_cache(value, &path.field(CACHE_CONTROL))? {
+            self.cached_long.get_or_insert(refusal);
+        }
+        Ok(())
+    }
+}
+
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
 fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
     let mut refused = ToolRefusals::default();
     fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
         let mut tool = Fields::read(element, path)?;
         // Servers that pass it on to Anthropic take it in the tool and in its definition.
-        check_tool(&tool, &mut |member, path| {
-            if member.name() == CACHE_CONTROL
-                && let Some(refusal) = long_cache(member.value, &path.field(CACHE_CONTROL))?
-            {
-                refused.cached_long.get_or_insert(refusal);
-            }
-            Ok(())
+        check_tool(&tool, &mut |member, path| match member.name() {
+            CACHE_CONTROL => refused.note_cache(member.value, path),
+            _ => Ok(()),
         })?;
         if let Some(what) = reason_against_tool(&mut tool) {
             refused.built_in.get_or_insert_with(|| unpriced(path, what));
@@ -184,15 +200,20 @@ fn reason_against_tool(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
     }
 }
 
-/// Checks the deprecated form of tools: a list of definitions.
-fn functions(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+/// Reads the deprecated form of tools: a list of definitions.
+fn functions(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
+    let mut refused = ToolRefusals::default();
     if json::kind(value) != Kind::Array {
-        return Ok(());
+        return Ok(refused);
     }
-    fields::elements(value, path, |element, path| match has_name_of_built_in(element) {
-        true => Err(unpriced(path, "a function that the provider runs has no price")),
-        false => Ok(()),
-    })
+    fields::elements(value, path, |element, path| {
+        if has_name_of_built_in(element) {
+            let what = "a function that the provider runs has no price";
+            refused.built_in.get_or_insert_with(|| unpriced(path, what));
+        }
+        json::field(element, CACHE_CONTROL).map_or(Ok(()), |cache| refused.note_cache(cache, path))
+    })?;
+    Ok(refused)
 }
 
 fn has_name_of_built_in(definition: &str) -> bool {

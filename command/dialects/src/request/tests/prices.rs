@@ -246,6 +246,62 @@ fn a_cache_of_more_than_five_minutes_has_no_price_wherever_it_is_asked_for() {
 
 /// Holds: event.unpriced
 #[test]
+fn a_cache_of_more_than_five_minutes_has_no_price_in_calls_and_functions_either() {
+    let with = |call: &str, called: &str, legacy: &str, function: &str| {
+        let call =
+            format!(r#"{{"id":"c","type":"function","function":{{"name":"f","arguments":"{{}}"{called}}}{call}}}"#);
+        let message = format!(r#"{{"role":"assistant","tool_calls":[{call}]{legacy}}}"#);
+        let legacy = format!(r#","functions":[{{"name":"f"{function}}}]"#);
+        parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]{legacy}}}"#))
+    };
+    let everywhere = |cached: &str| {
+        let in_call = format!(r#","function_call":{{"name":"f","arguments":"{{}}"{cached}}}"#);
+        [
+            (with(cached, "", "", ""), "messages[0].tool_calls[0].cache_control"),
+            (with("", cached, "", ""), "messages[0].tool_calls[0].function.cache_control"),
+            (with("", "", &in_call, ""), "messages[0].function_call.cache_control"),
+            (with("", "", "", cached), "functions[0].cache_control"),
+        ]
+    };
+    let allowed = BTreeSet::from(["cache_control".to_owned()]);
+    for (request, field) in everywhere(r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#) {
+        let request = request.expect(field);
+        let refusal = request.unpriced(ProviderKind::Openai, &BTreeSet::new()).expect(field);
+        assert_eq!(refusal.details["field"], format!("{field}.ttl"));
+        assert!(request.unpriced(ProviderKind::Openai, &allowed).is_none(), "{field}");
+    }
+    for harmless in [r#","cache_control":{"type":"ephemeral","ttl":"5m"}"#, r#","cache_control":null"#] {
+        for (request, field) in everywhere(harmless) {
+            assert!(request.expect(field).unpriced(ProviderKind::Openai, &NO_FIELDS).is_none(), "{field}");
+        }
+    }
+    for malformed in [r#","cache_control":{"TTL":"1h"}"#, r#","cache_control":{"ttl":3600}"#, r#","cacheControl":{}"#] {
+        for (request, field) in everywhere(malformed) {
+            assert_eq!(request.err().expect(field).code, ErrorCode::InvalidRequest, "{field}: {malformed}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_for_caching_at_a_call_follows_the_call() {
+    let mark = r#","cache_control":{"type":"ephemeral"}"#;
+    for (call, called) in [(mark, ""), ("", mark)] {
+        let call = format!(r#"{{"id":"c","function":{{"name":"f","arguments":"{{}}"{called}}}{call}}}"#);
+        let request = parse(
+            Surface::OpenAi,
+            format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{{"role":"assistant","tool_calls":[{call}]}},{{"role":"tool","tool_call_id":"c","content":"y"}}]}}"#
+            ),
+        );
+        let sent = request.expect("calls").upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
+        let sent: serde_json::Value = serde_json::from_slice(&sent).expect("JSON");
+        let block = &sent["messages"][1]["content"][0];
+        assert_eq!((&block["type"], &block["cache_control"]["type"]), (&"tool_use".into(), &"ephemeral".into()));
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
 fn what_is_given_as_an_image_is_one_however_it_is_written() {
     let with_image = |image: &str| {
         let part = format!(r#"{{"type":"image_url","image_url":{image}}}"#);

@@ -3,7 +3,8 @@
 //! Refused, because the response would differ without them: the deprecated `functions` and their calls, custom tools, tool
 //! lists in `tool_choice`, the beginning of an answer (`prefix`, `partial`), references, and top-level fields that the hub
 //! does not know, unless they are empty. Dropped on purpose: [`HARMLESS`], names of participants, and unknown members of
-//! messages. `cache_control` is read where the clients of gateways have it: in parts, messages and tools, and at the top.
+//! messages. `cache_control` is read where the clients of gateways have it: in parts, calls, messages and tools, and at
+//! the top.
 
 use std::borrow::Cow;
 
@@ -165,7 +166,8 @@ fn message(text: &str, path: &Path<'_>, left_out: &mut Vec<&'static str>) -> Res
                 let text = text.into_owned();
                 content.insert(0, Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }));
             }
-            content.extend(fields.list("tool_calls", (BLOCKS_MAX, "parts"), tool_call)?);
+            content
+                .extend(fields.list("tool_calls", (BLOCKS_MAX, "parts"), tool_call)?.into_iter().flatten().flatten());
         }
         Role::System | Role::User => {}
     }
@@ -241,17 +243,20 @@ fn image(part: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     Ok(Image { source, detail: fields.string("detail")?.map(Into::into) })
 }
 
-fn tool_call(text: &str, path: &Path<'_>) -> Result<Block, Refusal> {
+/// The call, and the mark for caching behind it.
+fn tool_call(text: &str, path: &Path<'_>) -> Result<[Option<Block>; 2], Refusal> {
     let mut call = Fields::read(text, path)?;
     let id = call.required_string("id")?.into_owned();
     let function_path = path.field("function");
     let mut function = Fields::read(function_of(&mut call)?, &function_path)?;
-    Ok(Block::ToolCall(ToolCall {
+    let (mark, inner) = (read::cache_lifetime(&mut call)?, read::cache_lifetime(&mut function)?);
+    let block = Block::ToolCall(ToolCall {
         id,
         name: function.required_string("name")?.into_owned(),
         arguments: function.string("arguments")?.unwrap_or_default().into_owned(),
         signature: signature(&mut call)?,
-    }))
+    });
+    Ok([Some(block), mark.or(inner).map(Block::CachePoint)])
 }
 
 /// `extra_content.google.thought_signature`, where Google's own OpenAI endpoint has it.

@@ -13,8 +13,8 @@ use hub::json::{self, Kind, Member};
 
 use super::canonical::canonical;
 use super::known;
-use crate::known::check;
-use crate::priceable::{CACHE_CONTROL, TOOLS};
+use crate::known::{check, check_tool};
+use crate::priceable::{CACHE_CONTROL, FUNCTIONS, TOOLS};
 use crate::{SurfaceRequest, documents, priceable};
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
@@ -79,6 +79,7 @@ impl SurfaceRequest for BodyPositions {
         for member in &members {
             match member.name() {
                 TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
+                FUNCTIONS => unpriced.extend(priceable::unpriced_functions(member.value)?.into_iter().flatten()),
                 name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
             output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
@@ -239,7 +240,15 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
                 })?;
             }
             ("tool_calls", Kind::Array) => {
-                fields::elements(member.value, &value_path, |_, _| totals.parts.one_more("parts"))?;
+                fields::elements(member.value, &value_path, |call, path| {
+                    totals.parts.one_more("parts")?;
+                    read_call(call, path, totals)
+                })?;
+            }
+            ("tool_calls", Kind::Object) => read_call(member.value, &value_path, totals)?,
+            ("function_call", Kind::Object) => {
+                let cache = json::field(member.value, CACHE_CONTROL);
+                cache.map_or(Ok(()), |cache| totals.note_cache(cache, &value_path))?;
             }
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             (CACHE_CONTROL, _) => totals.note_cache(member.value, path)?,
@@ -255,6 +264,17 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
         }
     }
     Ok(())
+}
+
+/// Servers that pass a call on to Anthropic take `cache_control` in it, and some in its function.
+fn read_call(call: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
+    if json::kind(call) != Kind::Object {
+        return Ok(());
+    }
+    check_tool(&Fields::read(call, path)?, &mut |member, path| match member.name() {
+        CACHE_CONTROL => totals.note_cache(member.value, path),
+        _ => Ok(()),
+    })
 }
 
 fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! The known objects of a request and their known names.
 
-use crate::known::{FUNCTION, FUNCTIONS, KnownObject, TOOL, object};
+use crate::known::{FUNCTION, FUNCTIONS, KnownObject, object};
 
 const TOOL_CHOICE: KnownObject = object(&["allowed_tools", "custom", "function", "mode", "tools", "type"], FUNCTIONS);
 const JSON_SCHEMA: KnownObject = object(&["description", "name", "schema", "strict"], &[]);
@@ -19,5 +19,5 @@ pub const TOP_LEVEL: &[(&str, &KnownObject)] = &[
     ("tool_choice", &TOOL_CHOICE),
 ];
 
-/// Known objects of a message.
-pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION), ("tool_calls", &TOOL)];
+/// Known objects of a message. Its tool calls are checked elsewhere.
+pub const MESSAGE: &[(&str, &KnownObject)] = &[("function_call", &FUNCTION)];
