@@ -120,7 +120,7 @@ impl Documents {
 
     /// Adds a document that the provider may be sent as it is.
     pub fn with_file(self, document: &InlineDocument<'_>) -> Self {
-        self.with_inline(document.base64().len())
+        if document.is_bounded_by_bytes() { self } else { self.with_inline(document.base64().len()) }
     }
 
     /// Adds a document with so many bytes of base64.

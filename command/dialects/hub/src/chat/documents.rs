@@ -1,6 +1,10 @@
-//! Documents in base64, and documents that are text, for dialects without documents.
+//! Documents in base64: which there are, and which of them are text.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{Block, ChatRequest, Document, DocumentSource};
+use crate::work;
 
 /// Types of documents that providers bill by their text and pages, besides those of text. Others that they take, such as
 /// audio and video, have prices of their own.
@@ -15,6 +19,10 @@ const DOCUMENTS: [&str; 9] = [
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 ];
+/// OpenAI adds a summary, written by a model, to tables.
+const TABLES: [&str; 2] = ["text/csv", "text/tab-separated-values"];
+/// Bytes among which readers look for the beginning of a PDF, whatever it is said to be.
+const PDF_BEGINS_WITHIN: usize = 1024;
 
 /// A document in base64, as a client gave it.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +44,33 @@ impl<'a> InlineDocument<'a> {
         self.base64
     }
 
-    /// It in the form of the hub.
+    /// True if its tokens are not more than the bytes of its base64, also at a provider that is sent the file as it is.
+    pub fn is_bounded_by_bytes(&self) -> bool {
+        !TABLES.iter().any(|table| table.eq_ignore_ascii_case(self.media_type)) && self.text().is_some()
+    }
+
+    /// Its text, or else its data.
     pub fn source(&self) -> DocumentSource {
-        DocumentSource::Inline { media_type: self.media_type.to_ascii_lowercase(), base64: self.base64.to_owned() }
+        match self.text() {
+            Some(text) => DocumentSource::Text(text),
+            None => DocumentSource::Inline {
+                media_type: self.media_type.to_ascii_lowercase(),
+                base64: self.base64.to_owned(),
+            },
+        }
+    }
+
+    /// `None` if it is not text, or in another encoding than UTF-8.
+    fn text(&self) -> Option<String> {
+        if !is_text(self.media_type) {
+            return None;
+        }
+        work::steps(self.base64.len());
+        let text = String::from_utf8(STANDARD.decode(self.base64).ok()?).ok()?;
+        // UTF-16 has zeros. A PDF may be written in letters, and its pages have more tokens than it has bytes.
+        let head = text.as_bytes().get(..PDF_BEGINS_WITHIN).unwrap_or(text.as_bytes());
+        let is_other = text.contains('\0') || head.windows(4).any(|bytes| bytes == b"%PDF");
+        (!is_other).then_some(text)
     }
 }
 
@@ -90,15 +122,48 @@ fn put_texts(blocks: &mut [Block]) -> bool {
 mod tests {
     use super::*;
 
+    fn source(media_type: &str, data: &[u8]) -> Option<(DocumentSource, bool)> {
+        let base64 = STANDARD.encode(data);
+        let document = InlineDocument::of(media_type, &base64)?;
+        Some((document.source(), document.is_bounded_by_bytes()))
+    }
+
+    #[test]
+    fn text_in_base64_is_its_text_and_bounded_by_its_bytes() {
+        for (media_type, is_bounded) in [
+            ("text/plain", true),
+            ("TEXT/plain; charset=utf-8", true),
+            ("text/x-rust", true),
+            ("application/json", true),
+            ("text/csv", false),
+        ] {
+            let found = source(media_type, "é".as_bytes());
+            assert!(
+                matches!(found, Some((DocumentSource::Text(text), bounded)) if text == "é" && bounded == is_bounded)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_called_text_and_is_none_stays_data_of_unknown_length() {
+        for data in [&b"\xff"[..], b"a\0b\0", b"x%PDF-1.7"] {
+            let found = source("Text/Plain;charset=x", data);
+            let is_data = |source: &DocumentSource| matches!(source, DocumentSource::Inline { media_type, .. } if media_type == "text/plain");
+            assert!(matches!(found, Some((source, false)) if is_data(&source)), "{data:?}");
+        }
+        let broken = InlineDocument::of("text/plain", "no base64").expect("text");
+        assert!(!broken.is_bounded_by_bytes());
+    }
+
     #[test]
     fn only_documents_have_a_price() {
-        for known in DOCUMENTS.iter().chain(&["text/csv", "TEXT/x-rust; charset=utf-8"]) {
-            assert!(InlineDocument::of(known, "AAAA").is_some(), "{known}");
+        for known in DOCUMENTS.iter().chain(&TABLES) {
+            assert!(source(known, b"x").is_some(), "{known}");
         }
         for unknown in
             ["", "text", "text/", "text/plain,audio/wav", "audio/wav", "video/mp4", "image/png", "application/zip"]
         {
-            assert!(InlineDocument::of(unknown, "AAAA").is_none(), "{unknown}");
+            assert!(source(unknown, b"x").is_none(), "{unknown}");
         }
     }
 

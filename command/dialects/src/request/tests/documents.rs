@@ -68,3 +68,33 @@ fn a_document_goes_to_openrouter_only_where_its_plugins_are_allowed() {
         assert!(request.upstream_body(ProviderKind::Openai, &target()).is_ok());
     }
 }
+
+#[test]
+fn a_text_file_is_its_text_to_providers_of_every_dialect() {
+    // Of "hello".
+    const TEXT: &str = "data:text/plain;charset=utf-8;base64,aGVsbG8=";
+    for (read, _) in SURFACES {
+        let request = read(TEXT).expect("a document");
+        let surface = request.surface();
+        assert!(!request.has_documents(), "{surface:?} holds the whole context");
+        let pdf = read(&TEXT.replace("text/plain", "application/pdf")).expect("a document");
+        assert!(pdf.has_documents(), "{surface:?}");
+        for kind in ProviderKind::ALL.iter().copied() {
+            let sent = request.upstream_body(kind, &target()).unwrap_or_else(|refusal| panic!("{kind:?}: {refusal:?}"));
+            let sent = std::str::from_utf8(&sent).expect("UTF-8");
+            // Converse has base64 for text too.
+            let text = if kind == ProviderKind::Bedrock { "aGVsbG8=" } else { "hello" };
+            let is_passed_on = shortcut(surface, kind).is_some();
+            assert_eq!(sent.contains(text), !is_passed_on, "{surface:?} {kind:?}: {sent}");
+        }
+    }
+}
+
+#[test]
+fn a_table_is_bounded_as_text_only_where_it_is_sent_as_text() {
+    let csv = "data:text/csv;base64,YSxi";
+    // OpenAI adds a summary to it, and Converse and Messages know it as text.
+    for (read, is_of_unknown_length) in [(SURFACES[0].0, true), (SURFACES[1].0, false), (SURFACES[2].0, true)] {
+        assert_eq!(read(csv).expect("a document").has_documents(), is_of_unknown_length);
+    }
+}
