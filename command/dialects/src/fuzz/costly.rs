@@ -87,6 +87,16 @@ fn a_request_is_read_in_time_that_grows_with_it() {
     }
 }
 
+#[test]
+fn calls_of_one_id_are_matched_with_their_results_in_time_that_grows_with_them() {
+    let call = r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}"#;
+    let calls = vec![call; 16_000].join(",");
+    let results = vec![r#"{"role":"tool","tool_call_id":"a","content":"x"}"#; 8_000].join(",");
+    let turn = format!(r#"{{"role":"assistant","content":null,"tool_calls":[{calls}]}},{results}"#);
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{turn}]}}"#);
+    read_and_sent("a turn with many calls of one id", Surface::OpenAi, &body);
+}
+
 /// Each dialect has a bound of its own, so that it does not matter how many there are.
 fn read_and_sent(what: &str, surface: Surface, body: &str) {
     let request = within_bounds(what, body.len(), || ClientRequest::parse(surface, body.to_owned().into()));

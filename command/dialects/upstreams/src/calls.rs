@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use hub::work;
+
 /// The calls so far. Some providers give one id to several calls of a turn, or to one call in each turn: their results have
 /// the order of the calls.
 #[derive(Default)]
@@ -28,7 +30,11 @@ impl<'a> Calls<'a> {
             self.turn += 1;
         }
         let calls = self.by_id.entry(id).or_default();
-        calls.retain(|call| call.turn == self.turn);
+        // All of an id are of one turn.
+        if calls.back().is_some_and(|call| call.turn != self.turn) {
+            work::steps(calls.len());
+            calls.clear();
+        }
         calls.push_back(Called { name, ordinal: self.count, turn: self.turn });
         self.count += 1;
     }
