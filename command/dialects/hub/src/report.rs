@@ -96,10 +96,10 @@ enum Node {
 
 impl Reports {
     /// Adds a report: the later figure wins, member by member, because figures are cumulative. Null never replaces a
-    /// figure, and 0 never replaces a count of input: servers that leave the input out of a later report write 0 there.
-    /// A total is dropped when one of its sides is reported again without it, because it is stale. Returns false, and
-    /// adds nothing, if the report is too long or not an object. If all reports merged are too long, the last one
-    /// replaces them.
+    /// figure. 0 never replaces a count of input if the later report has less input in all: servers that leave the input
+    /// out of a later report write 0 there. If it has as much, the input is in another class now. A total is dropped when
+    /// one of its sides is reported again without it, because it is stale. Returns false, and adds nothing, if the report
+    /// is too long or not an object. If all reports merged are too long, the last one replaces them.
     pub fn add(&mut self, report: &str) -> bool {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
@@ -121,7 +121,7 @@ impl Reports {
             let earlier = merged.take().or_else(|| Node::read(last?).ok());
             merged = earlier.and_then(|earlier| {
                 let report = Node::read(report).ok()?;
-                let merged = earlier.without_stale_total(&report).with(report);
+                let merged = earlier.without_stale_total(&report).with(report, None);
                 (merged.bytes() <= REPORT_BYTES_MAX).then_some(merged)
             });
             last = Some(report);
@@ -196,20 +196,30 @@ impl Node {
 
     /// True if this is a count of input, and the later value of that name is none or 0.
     fn is_input_without(&self, name: &str, later: &Self) -> bool {
-        let is_positive = |node: &Self| matches!(node, Self::Other(text) if count(text).is_some_and(|count| count > 0));
-        INPUTS.contains(&name) && is_positive(self) && !is_positive(later)
+        INPUTS.contains(&name) && self.figure() > 0 && later.figure() == 0
     }
 
-    fn with(self, later: Self) -> Self {
+    /// The count that it is, or 0.
+    fn figure(&self) -> u64 {
+        let Self::Other(text) = self else { return 0 };
+        count(text).unwrap_or(0)
+    }
+
+    /// `has_less`: the later report has less input, if this is part of an object with input.
+    fn with(self, later: Self, has_less: Option<bool>) -> Self {
         match (self, later) {
             (earlier, Self::Other(text)) if &*text == "null" => earlier,
             (Self::Object { mut members, mut bytes }, Self::Object { members: newer, .. }) => {
+                let has_less = has_less.or_else(|| has_less_input(&newer, &members));
                 for (name, node) in newer {
                     work::steps(1);
                     let node = match members.remove(&name) {
                         Some(earlier) => {
                             bytes -= member_bytes(&name, &earlier);
-                            if earlier.is_input_without(&name, &node) { earlier } else { earlier.with(node) }
+                            match has_less == Some(true) && earlier.is_input_without(&name, &node) {
+                                true => earlier,
+                                false => earlier.with(node, has_less),
+                            }
                         }
                         None => node,
                     };
@@ -236,6 +246,16 @@ impl Node {
             Self::Other(text) => out.push_str(text),
         }
     }
+}
+
+/// True if a later object counts less input than an earlier one, all classes taken together. `None` if the earlier one has
+/// none.
+fn has_less_input(later: &BTreeMap<String, Node>, earlier: &BTreeMap<String, Node>) -> Option<bool> {
+    let input = |members: &BTreeMap<String, Node>| {
+        INPUTS.iter().filter_map(|name| members.get(*name)).map(Node::figure).sum::<u64>()
+    };
+    let before = input(earlier);
+    (before > 0).then(|| input(later) < before)
 }
 
 /// Bytes of a member as JSON, with its quotes, colon and comma.
@@ -314,6 +334,28 @@ mod tests {
         let openai = r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}"#;
         let later = r#"{"prompt_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#;
         assert_eq!(merged(&[openai, later]), openai.replace('8', "0"));
+    }
+
+    #[test]
+    fn an_input_that_a_later_report_counts_in_another_class_is_counted_once() {
+        for (first, later) in [
+            (r#"{"input_tokens":1000}"#, r#"{"cache_read_input_tokens":1000,"input_tokens":0}"#),
+            (r#"{"input_tokens":900}"#, r#"{"cache_read_input_tokens":1000,"input_tokens":0}"#),
+            (r#"{"inputTokens":9}"#, r#"{"cacheReadInputTokens":5,"cacheWriteInputTokens":4,"inputTokens":0}"#),
+            // What was written to a cache, with its lifetimes, was read from it after all.
+            (
+                r#"{"cache_creation":{"ephemeral_5m_input_tokens":8},"cache_creation_input_tokens":8,"input_tokens":1}"#,
+                r#"{"cache_creation":{"ephemeral_5m_input_tokens":0},"cache_creation_input_tokens":0,"cache_read_input_tokens":8,"input_tokens":1}"#,
+            ),
+        ] {
+            assert_eq!(merged(&[first, later]), later, "{first}");
+        }
+        // The later report leaves something out.
+        let less = merged(&[r#"{"input_tokens":1000}"#, r#"{"cache_read_input_tokens":999,"input_tokens":0}"#]);
+        assert_eq!(less, r#"{"cache_read_input_tokens":999,"input_tokens":1000}"#);
+        // Each part of a report is a report of its own if the whole has no input.
+        let cohere = r#"{"billed_units":{"input_tokens":7},"tokens":{"input_tokens":9}}"#;
+        assert_eq!(merged(&[cohere, r#"{"billed_units":{"input_tokens":0},"tokens":{"input_tokens":0}}"#]), cohere);
     }
 
     #[test]
