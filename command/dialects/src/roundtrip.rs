@@ -226,6 +226,71 @@ fn thoughts_go_only_where_they_are_taken() {
     }
 }
 
+/// The message of a client of Anthropic's API that got this response of an OpenAI-compatible server, whole and streamed.
+fn anthropic_messages(message: &Value) -> [Value; 2] {
+    let whole = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    let answer = read_whole(ProviderKind::Openai, Surface::Anthropic, whole.to_string().into()).unwrap();
+    let used = usage(&answer.metered);
+    let rendered: Value = serde_json::from_slice(&answer.render(&receipt(&used, &answer.metered))).unwrap();
+    let mut delta = message.clone();
+    delta["tool_calls"][0]["index"] = json!(0);
+    let chunk = json!({"choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}]});
+    let stream = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+    let request = super::golden::minimal_request(Surface::Anthropic, false);
+    let (text, _) = super::golden::relayed(ProviderKind::Openai, &request, [stream.as_bytes()]);
+    let mut blocks: Vec<Value> = Vec::new();
+    for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let mut event: Value = serde_json::from_str(data).unwrap();
+        let index = usize::try_from(event["index"].as_u64().unwrap_or_default()).unwrap();
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => blocks.push(event["content_block"].take()),
+            "content_block_delta" => match event["delta"]["type"].as_str().unwrap() {
+                "thinking_delta" => blocks[index]["thinking"] = event["delta"]["thinking"].take(),
+                "signature_delta" => blocks[index]["signature"] = event["delta"]["signature"].take(),
+                "text_delta" => blocks[index]["text"] = event["delta"]["text"].take(),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    [rendered["content"].clone(), json!(blocks)].map(|content| json!({"role": "assistant", "content": content}))
+}
+
+/// Holds: inf.reasoning, inf.anthropic-passed-on
+#[test]
+fn what_another_thought_goes_from_a_client_of_anthropics_api_only_to_those_who_take_it() {
+    let call = json!({"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "reasoning_content": "deep", "content": "so", "tool_calls": [call]});
+    for said in anthropic_messages(&message) {
+        assert_eq!(said["content"][0], json!({"type": "thinking", "thinking": "deep", "signature": "ledgerway:"}));
+        let result = json!([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}]);
+        let messages = json!([{"role": "user", "content": "?"}, said, {"role": "user", "content": result}]);
+        let body = json!({"model": MODEL, "max_tokens": 9, "messages": messages});
+        let request = ClientRequest::parse(Surface::Anthropic, body.to_string().into()).unwrap();
+        for kind in ProviderKind::ALL {
+            let target = OutboundTarget {
+                model: "anthropic.m",
+                output_cap: UpstreamCap { tokens: 9, field: None },
+                context_window: None,
+                system_prefix: None,
+                allowed_fields: &upstreams::NO_FIELDS,
+                server: None,
+            };
+            let sent = request.upstream_body(*kind, &target).unwrap();
+            let sent = std::str::from_utf8(&sent).unwrap();
+            let takes = [
+                ProviderKind::Simulator,
+                ProviderKind::Openai,
+                ProviderKind::AzureOpenai,
+                ProviderKind::Ollama,
+                ProviderKind::Cohere,
+            ];
+            assert_eq!(sent.contains("deep"), takes.contains(kind), "{kind}: {sent}");
+            assert!(sent.contains("so") && !sent.contains("ledgerway:"), "{kind}: {sent}");
+        }
+    }
+}
+
 /// The upstream's body of the next request of a client of the Responses API that sends the output back.
 fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
     let mut input = vec![json!({"role": "user", "content": "weather?"})];

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use dialects::upstreams::{self, Endpoint, Framing, Invocation};
+use dialects::upstreams::{Endpoint, Framing, Invocation};
 use dialects::{
     ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal, read_token_count,
 };
@@ -88,8 +88,7 @@ async fn counted(
     let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
-    let called = (target.model.as_str(), upstreams::server_of(offer.provider));
-    let upstream = kind.and_then(|kind| Some((kind, request.for_upstream(kind, called, prefix.as_deref())?)));
+    let upstream = kind.and_then(|kind| Some((kind, request.for_upstream(kind, &target.model, prefix.as_deref())?)));
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
     if upstream.is_some()
         && let Some(refusal) = request.unpriced(&headers, &provider.allowed_fields)

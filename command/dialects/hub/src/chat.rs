@@ -187,8 +187,8 @@ pub struct ReasoningBlock {
     pub redacted: Option<String>,
 }
 
-/// True for the signature of a dialect that marks its own: they begin with its name and a colon (`gemini:`). Those of
-/// Claude have no mark, wherever it runs.
+/// True for the signature of a dialect that marks its own: they begin with its name and a colon (`gemini:`). So does what
+/// stands for none (`ledgerway:`). Those of Claude have no mark, wherever it runs.
 pub fn is_marked_signature(signature: &str) -> bool {
     signature.contains(':')
 }

@@ -9,7 +9,7 @@ use hub::json;
 use hub::shared_dialect::SharedDialect;
 use surfaces::anthropic::CountRequest;
 use surfaces::{RequestHeaders, Surface};
-use upstreams::{Endpoint, ProviderKind, Server};
+use upstreams::{Endpoint, ProviderKind};
 
 use crate::passthrough::{anthropic, shortcut};
 
@@ -48,19 +48,14 @@ impl TokenCountRequest {
     }
 
     /// The endpoint of this kind that counts, and the body for it; `None` if the kind does not count.
-    pub fn for_upstream(
-        &self,
-        kind: ProviderKind,
-        (model, server): (&str, Option<Server>),
-        prefix: Option<&str>,
-    ) -> Option<(Endpoint, Bytes)> {
+    pub fn for_upstream(&self, kind: ProviderKind, model: &str, prefix: Option<&str>) -> Option<(Endpoint, Bytes)> {
         let (Some(SharedDialect::Anthropic), Some(endpoint)) =
             (shortcut(self.surface, kind), upstreams::of(kind).endpoint())
         else {
             return None;
         };
         let endpoint = Endpoint { path: |_| "/v1/messages/count_tokens".into(), ..*endpoint };
-        Some((endpoint, anthropic::edited_count(&self.body, &self.request, (model, server), prefix)))
+        Some((endpoint, anthropic::edited_count(&self.body, &self.request, model, prefix)))
     }
 
     /// An estimate, from the bytes that the prompt's texts take in the body and their tokens.
@@ -98,9 +93,8 @@ mod tests {
     fn a_request_goes_to_who_counts_with_the_model_and_the_prefix() {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": []});
         let request = parsed(&body).expect("a request");
-        assert!(request.for_upstream(ProviderKind::Openai, ("b", None), None).is_none());
-        let (endpoint, sent) =
-            request.for_upstream(ProviderKind::Anthropic, ("b", None), Some("p")).expect("it counts");
+        assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_none());
+        let (endpoint, sent) = request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("it counts");
         let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
         assert_eq!((endpoint.path)(&invocation), "/v1/messages/count_tokens");
         let mut wanted = body;

@@ -25,7 +25,6 @@ use super::sse::put_event;
 use super::{BrokenStream, ErrorForm, SurfaceSpec};
 
 pub use client::{BodyPositions as Request, SystemPosition};
-pub use content::ForeignThoughts;
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
 pub use headers::BETA;

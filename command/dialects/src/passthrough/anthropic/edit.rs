@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hub::json::{self, Edit};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
-use upstreams::{OutboundTarget, Server};
+use upstreams::OutboundTarget;
 
 use super::thoughts::foreign_thoughts;
 
@@ -17,21 +17,20 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
     if let Some(prefix) = target.system_prefix {
         edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
     }
-    edits.extend(foreign_thoughts(text, positions.foreign_thoughts, target.server));
+    if positions.has_foreign_thoughts {
+        edits.extend(foreign_thoughts(text));
+    }
     json::splice(text, &mut edits).into()
 }
 
 /// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts of others.
-pub fn edited_count(
-    body: &Bytes,
-    request: &CountRequest,
-    (model, server): (&str, Option<Server>),
-    prefix: Option<&str>,
-) -> Bytes {
+pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Bytes {
     let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
     let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(model) }];
     edits.extend(prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
-    edits.extend(foreign_thoughts(text, request.foreign_thoughts, server));
+    if request.has_foreign_thoughts {
+        edits.extend(foreign_thoughts(text));
+    }
     json::splice(text, &mut edits).into()
 }
 

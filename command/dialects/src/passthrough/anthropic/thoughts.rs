@@ -1,25 +1,18 @@
-//! Cuts thoughts out of a client's body that the server would refuse because it did not sign them. Everything else stays as
-//! it is.
+//! Cuts thoughts of other dialects out of a client's body: no server of this one takes them. Everything else stays as it is.
 
 use std::ops::Range;
 
+use hub::chat::is_marked_signature;
 use hub::json::{self, Edit, Kind};
-use surfaces::anthropic::ForeignThoughts;
-use upstreams::Server;
 
 use crate::passthrough::rewrite::cuts;
 
-/// The cuts for a server. `server` is `None` for Anthropic's own, which refuses a thought without a signature; others may
-/// have given it without one.
-pub fn foreign_thoughts(text: &str, foreign: ForeignThoughts, server: Option<Server>) -> Vec<Edit> {
-    let foreign = ForeignThoughts { unsigned: foreign.unsigned && server.is_none(), ..foreign };
-    if foreign == ForeignThoughts::default() {
-        return Vec::new();
-    }
+/// The cuts of a body that has such thoughts.
+pub fn foreign_thoughts(text: &str) -> Vec<Edit> {
     let mut edits = Vec::new();
     let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
         let content = json::field(message, "content").unwrap_or_default();
-        let is_cut = |block| is_foreign(json::find(block, ["type", "signature"]), foreign);
+        let is_cut = |block| is_foreign(json::find(block, ["type", "signature"]));
         let blocks: Vec<_> = elements(content).map(|block| (span(text, block), is_cut(block))).collect();
         // A message without content is refused too.
         let is_empty = !blocks.is_empty() && blocks.iter().all(|(_, is_cut)| *is_cut);
@@ -34,9 +27,9 @@ pub fn foreign_thoughts(text: &str, foreign: ForeignThoughts, server: Option<Ser
 }
 
 /// True for a block that is to be cut, by its type and its signature.
-fn is_foreign([kind, signature]: [Option<&str>; 2], foreign: ForeignThoughts) -> bool {
+fn is_foreign([kind, signature]: [Option<&str>; 2]) -> bool {
     kind.and_then(json::string).as_deref() == Some("thinking")
-        && ForeignThoughts::of(&signature.and_then(json::string).unwrap_or_default()).is_in(foreign)
+        && signature.and_then(json::string).is_some_and(|signature| is_marked_signature(&signature))
 }
 
 fn elements(array: &str) -> impl Iterator<Item = &str> {

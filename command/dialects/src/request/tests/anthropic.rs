@@ -97,25 +97,26 @@ fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
 
 /// Holds: inf.anthropic-passed-on
 #[test]
-fn thoughts_that_a_server_did_not_sign_are_cut_out_and_all_else_is_passed_on() {
+fn thoughts_that_another_dialect_signed_are_cut_out_and_all_else_is_passed_on() {
     let thought = |signature: &str| format!(r#"{{"type":"thinking","thinking":"hm","signature":"{signature}"}}"#);
     let said = |blocks: &str| format!(r#"{{"role":"assistant", "content":[ {blocks} ]}}"#);
-    let [own, bare, marked] = ["c2ln", "", "gemini:c2ln"].map(thought);
-    let unmarked = r#"{"type":"thinking","thinking":"hm"}"#;
+    let [own, bare, gemini, nobody] = ["c2ln", "", "gemini:c2ln", "ledgerway:"].map(thought);
+    // Of a server that signs nothing.
+    let unsigned = r#"{"type":"thinking","thinking":"hm"}"#;
     let (so, call) = (r#"{"type":"text","text":"so"}"#, r#"{"type":"tool_use","id":"t","name":"bash","input":{}}"#);
     let ask = r#"{"role":"user","content":"x"}"#;
-    for (messages, of_claude, of_others) in [
-        (format!("{ask},{}", said(&[&own, so].join(" , "))), None, None),
-        (format!("{ask},{}", said(&[&marked, so].join(" , "))), Some(format!("{ask},{}", said(so))), Some(())),
-        (format!("{ask},{}", said(&[&bare, so].join(" , "))), Some(format!("{ask},{}", said(so))), None),
-        (format!("{ask},{}", said(&[unmarked, so].join(" , "))), Some(format!("{ask},{}", said(so))), None),
+    for (messages, wanted) in [
+        (format!("{ask},{}", said(&[&own, so].join(" , "))), None),
+        (format!("{ask},{}", said(&[&bare, so].join(" , "))), None),
+        (format!("{ask},{}", said(&[unsigned, so].join(" , "))), None),
+        (format!("{ask},{}", said(&[&gemini, so].join(" , "))), Some(format!("{ask},{}", said(so)))),
+        (format!("{ask},{}", said(&[&nobody, so].join(" , "))), Some(format!("{ask},{}", said(so)))),
         (
-            format!("{ask},{},{ask}", said(&[so, &bare, call, &marked, &own].join(","))),
-            Some(format!("{ask},{},{ask}", said(&[so, call, &own].join(",")))),
-            None,
+            format!("{ask},{},{ask}", said(&[so, &bare, call, &gemini, &nobody, &own].join(","))),
+            Some(format!("{ask},{},{ask}", said(&[so, &bare, call, &own].join(",")))),
         ),
         // A message of which nothing would be left goes with its thoughts.
-        (format!("{},{ask} , {},{ask}", said(&marked), said(&marked)), Some(format!("{ask},{ask}")), Some(())),
+        (format!("{},{ask} , {},{ask}", said(&gemini), said(&nobody)), Some(format!("{ask},{ask}"))),
     ] {
         let rest = r#""tools":[{"type":"bash_20250124","name":"bash"}],"thinking":{"type":"adaptive"},"min_p":0.1,
             "context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#;
@@ -124,20 +125,12 @@ fn thoughts_that_a_server_did_not_sign_are_cut_out_and_all_else_is_passed_on() {
         };
         let request = parse(Surface::Anthropic, body("m", r#""max_tokens":5,"#, &messages)).expect("a request");
         let count = TokenCountRequest::parse(Surface::Anthropic, body("m", "", &messages).into()).expect("a count");
-        for server in [None, Some(Server::Other)] {
-            let wanted = match (server, &of_claude) {
-                (None, Some(cut)) => cut.clone(),
-                (Some(_), Some(cut)) if of_others.is_some() => cut.clone(),
-                // Of the two, only the marked one.
-                (Some(_), Some(_)) => messages.replace(&format!(",{marked}"), ""),
-                (_, None) => messages.clone(),
-            };
-            let sent = request.upstream_body(ProviderKind::Anthropic, &OutboundTarget { server, ..target() });
-            let sent = String::from_utf8(sent.expect("a body").to_vec()).expect("text");
-            assert_eq!(sent, body("b", r#""max_tokens":9,"#, &wanted), "{server:?}");
-            let (_, sent) = count.for_upstream(ProviderKind::Anthropic, ("b", server), None).expect("it counts");
-            assert_eq!(String::from_utf8(sent.to_vec()).expect("text"), body("b", "", &wanted), "{server:?}");
-        }
+        let wanted = wanted.unwrap_or(messages);
+        let sent = request.upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
+        let sent = String::from_utf8(sent.to_vec()).expect("text");
+        assert_eq!(sent, body("b", r#""max_tokens":9,"#, &wanted));
+        let (_, sent) = count.for_upstream(ProviderKind::Anthropic, "b", None).expect("it counts");
+        assert_eq!(String::from_utf8(sent.to_vec()).expect("text"), body("b", "", &wanted));
     }
 }
 

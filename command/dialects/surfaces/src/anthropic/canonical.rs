@@ -15,7 +15,7 @@ use hub::chat::{
 use hub::fields::{self, Fields, Path, is_empty};
 use hub::json::{self, Kind, Member};
 
-use super::content::is_cited;
+use super::content::{UNSIGNED, is_cited};
 use crate::documents;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
@@ -134,7 +134,10 @@ fn add_block(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), 
         "tool_result" => Block::ToolResult(tool_result(block)?),
         "thinking" => Block::Reasoning(ReasoningBlock {
             text: block.required_string("thinking")?.into_owned(),
-            signature: block.string("signature")?.map(Into::into).filter(|signature: &String| !signature.is_empty()),
+            signature: block
+                .string("signature")?
+                .filter(|signature| !matches!(&**signature, "" | UNSIGNED))
+                .map(Into::into),
             redacted: None,
         }),
         "redacted_thinking" => Block::Reasoning(ReasoningBlock {

@@ -11,7 +11,7 @@ use hub::fields::{self, Fields, Path, refuse_misspelled};
 use hub::json::{self, Kind, Member};
 
 use super::canonical::canonical;
-use super::content::{ForeignThoughts, Totals};
+use super::content::Totals;
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CLIENT_TOOL_TOKENS_MAX, TOOLS};
 use crate::SurfaceRequest;
@@ -27,7 +27,7 @@ pub struct BodyPositions {
     pub system: SystemPosition,
     /// End of the last member, where another may be added.
     pub members_end: usize,
-    pub foreign_thoughts: ForeignThoughts,
+    pub has_foreign_thoughts: bool,
 }
 
 /// The position of the system prompt.
@@ -75,7 +75,7 @@ impl SurfaceRequest for BodyPositions {
         for member in &members {
             totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         }
-        let foreign_thoughts = totals.foreign_thoughts;
+        let has_foreign_thoughts = totals.has_foreign_thoughts;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
@@ -95,7 +95,7 @@ impl SurfaceRequest for BodyPositions {
             cap: cap.value_span.clone(),
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
-            foreign_thoughts,
+            has_foreign_thoughts,
         };
         Ok((facts, positions))
     }

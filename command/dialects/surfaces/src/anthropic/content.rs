@@ -26,7 +26,8 @@ pub struct Totals<'a> {
     pub images: Images,
     pub documents: Documents,
     pub unpriced: Vec<Unpriced>,
-    pub foreign_thoughts: ForeignThoughts,
+    /// There are thoughts of other dialects, to which the gateway gave the form of this one's.
+    pub has_foreign_thoughts: bool,
     blocks: BlockCount,
     /// Ids of the calls so far.
     calls: HashSet<Cow<'a, str>>,
@@ -34,30 +35,8 @@ pub struct Totals<'a> {
     orphan: Option<Refusal>,
 }
 
-/// The kinds of thoughts in a conversation that Anthropic did not sign. The gateway gives thoughts of other dialects the form of
-/// Anthropic's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ForeignThoughts {
-    /// With the signature of a dialect that marks its own: no server of this one takes it.
-    pub marked: bool,
-    /// With an empty signature, or none. Servers other than Anthropic's give such thoughts, and take them back.
-    pub unsigned: bool,
-}
-
-impl ForeignThoughts {
-    pub fn of(signature: &str) -> Self {
-        Self { marked: is_marked_signature(signature), unsigned: signature.is_empty() }
-    }
-
-    const fn with(self, other: Self) -> Self {
-        Self { marked: self.marked || other.marked, unsigned: self.unsigned || other.unsigned }
-    }
-
-    /// True if one of these kinds is among the others.
-    pub const fn is_in(self, others: Self) -> bool {
-        self.marked && others.marked || self.unsigned && others.unsigned
-    }
-}
+/// The signature of a thought of another dialect that has none: no server of this one takes the thought.
+pub const UNSIGNED: &str = "ledgerway:";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -162,7 +141,7 @@ impl<'a> Totals<'a> {
             "tool_result" if place == Place::User => self.result(&mut fields),
             "thinking" if place == Place::Assistant => {
                 let signature = fields.string("signature")?.unwrap_or_default();
-                self.foreign_thoughts = self.foreign_thoughts.with(ForeignThoughts::of(&signature));
+                self.has_foreign_thoughts |= is_marked_signature(&signature);
                 require_string(&mut fields, "thinking")
             }
             "redacted_thinking" if place == Place::Assistant => require_string(&mut fields, "data"),

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::WORDING;
 use super::client::{SystemPosition, system_position, top_level};
-use super::content::{ForeignThoughts, Totals};
+use super::content::Totals;
 use super::described::prompt;
 use super::priceable::{self, TOOLS};
 use crate::TokenCounting;
@@ -28,7 +28,7 @@ pub struct CountRequest {
     pub model: Range<usize>,
     pub system: SystemPosition,
     pub members_end: usize,
-    pub foreign_thoughts: ForeignThoughts,
+    pub has_foreign_thoughts: bool,
     /// Tokens of images and documents, estimated.
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
@@ -65,7 +65,7 @@ impl CountRequest {
             model: model.value_span.clone(),
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
-            foreign_thoughts: totals.foreign_thoughts,
+            has_foreign_thoughts: totals.has_foreign_thoughts,
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
             prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),

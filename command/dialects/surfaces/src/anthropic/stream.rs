@@ -10,6 +10,7 @@ use hub::{Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::content::UNSIGNED;
 use super::usage::UsageOut;
 use super::write::{Content, Message, call_id, message_id, stop_reason};
 use crate::sse::put_event;
@@ -24,6 +25,8 @@ pub struct MessageWriter {
     blocks: usize,
     /// The block that is being written.
     open: Option<OpenBlock>,
+    /// The open block is a thought without a signature.
+    is_unsigned: bool,
     /// The index of each tool call, by its ordinal.
     calls: Vec<usize>,
 }
@@ -95,6 +98,7 @@ impl StreamWriter for MessageWriter {
             has_begun: false,
             blocks: 0,
             open: None,
+            is_unsigned: false,
             calls: Vec::new(),
         }
     }
@@ -119,6 +123,7 @@ impl StreamWriter for MessageWriter {
             }
             DeltaKind::Signature(signature) => {
                 let index = self.thinking(block, out);
+                self.is_unsigned &= signature.is_empty();
                 Event::ContentBlockDelta { index, delta: Piece::Signature { signature } }.put(out);
             }
             DeltaKind::Redacted(data) => {
@@ -142,9 +147,7 @@ impl StreamWriter for MessageWriter {
         if !self.has_begun {
             self.put_start(out);
         }
-        if let (Some(_), Some(index)) = (self.open, self.blocks.checked_sub(1)) {
-            Event::ContentBlockStop { index }.put(out);
-        }
+        self.put_block_end(out);
         put_end(receipt, out);
     }
 
@@ -181,6 +184,7 @@ impl MessageWriter {
         }
         self.close_block(out);
         self.open = Some(block);
+        self.is_unsigned = block.kind == Kind::Thinking;
         let index = self.next_index();
         Event::ContentBlockStart { index, content_block: beginning }.put(out);
         index
@@ -198,9 +202,16 @@ impl MessageWriter {
     }
 
     fn close_block(&mut self, out: &mut BytesMut) {
-        if let (Some(_), Some(index)) = (self.open.take(), self.blocks.checked_sub(1)) {
-            Event::ContentBlockStop { index }.put(out);
+        self.put_block_end(out);
+        self.open = None;
+    }
+
+    fn put_block_end(&self, out: &mut BytesMut) {
+        let (Some(_), Some(index)) = (self.open, self.blocks.checked_sub(1)) else { return };
+        if self.is_unsigned {
+            Event::ContentBlockDelta { index, delta: Piece::Signature { signature: UNSIGNED } }.put(out);
         }
+        Event::ContentBlockStop { index }.put(out);
     }
 
     const fn next_index(&mut self) -> usize {

@@ -7,6 +7,7 @@ use hub::{FinishReason, Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::content::UNSIGNED;
 use super::usage::UsageOut;
 use crate::ids::digits;
 
@@ -83,7 +84,8 @@ fn content<'a>(
         OutputBlock::Text { text } => Content::Text { text },
         OutputBlock::Reasoning { redacted: Some(data), .. } => Content::RedactedThinking { data },
         OutputBlock::Reasoning { text, signature, .. } => {
-            Content::Thinking { thinking: text, signature: signature.as_deref().unwrap_or_default() }
+            let signature = signature.as_deref().filter(|signature| !signature.is_empty()).unwrap_or(UNSIGNED);
+            Content::Thinking { thinking: text, signature }
         }
         OutputBlock::ToolCall(call) => Content::ToolUse {
             id: call_id(&call.id, request_id, calls.next().unwrap_or_default()),

@@ -139,20 +139,11 @@ const HARMLESS: [&str; 9] = [
     "store", "user", "verbosity",
 ];
 
-/// The domains at which Claude answers in Anthropic's dialect.
-const HOSTS_OF_CLAUDE: [&str; 5] = ["anthropic.com", "azure.com", "amazonaws.com", "api.aws", "googleapis.com"];
-
 /// The server of a provider: the one that is named, or else the one whose host is in the address. `None` for one that is
-/// not known, for hosts of Claude, and for kinds of providers that are one server.
+/// not known, and for kinds of providers that are one server.
 pub fn server_of(provider: &Provider) -> Option<Server> {
     let kind = ProviderKind::named(&provider.kind)?;
     let endpoint = crate::of(kind).endpoint()?;
-    if kind == ProviderKind::Anthropic {
-        let host = host_of(provider.base_url.as_deref()?)?;
-        let is_in =
-            |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        return (!HOSTS_OF_CLAUDE.iter().any(is_in)).then_some(Server::Other);
-    }
     if !endpoint.settings.contains(&"server") {
         return None;
     }
@@ -300,12 +291,7 @@ mod tests {
             ("openai", Some("other"), "https://api.mistral.ai/v1", Some(Server::Other)),
             ("openai", Some("of_a_later_version"), "https://api.mistral.ai/v1", None),
             ("azure_openai", None, "https://api.openai.com", None),
-            ("anthropic", None, "https://api.mistral.ai", Some(Server::Other)),
-            ("anthropic", None, "https://api.anthropic.com", None),
-            ("anthropic", None, "https://api.anthropic.com:443/x", None),
-            ("anthropic", None, "https://r.services.ai.azure.com/anthropic", None),
-            ("anthropic", None, "https://myanthropic.com", Some(Server::Other)),
-            ("anthropic", None, "https://anthropic.com.example.com", Some(Server::Other)),
+            ("anthropic", None, "https://api.mistral.ai", None),
         ] {
             let id: ProviderId = format!("prv_{:032x}", 1).parse().expect("an id");
             let provider = Provider {
