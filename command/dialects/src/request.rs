@@ -254,7 +254,7 @@ impl UpstreamBodies<'_> {
                 openai::edited_body(body, places, facts, target).map(WrittenBody::complete)
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
-                Ok(WrittenBody::complete(anthropic::edited_body(body, places, target)))
+                anthropic::edited_body(body, places, target).map(WrittenBody::complete)
             }
             (_, request) => {
                 let translate = || {

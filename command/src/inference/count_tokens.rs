@@ -88,7 +88,10 @@ async fn counted(
     let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
-    let upstream = kind.and_then(|kind| Some((kind, request.for_upstream(kind, &target.model, prefix.as_deref())?)));
+    let upstream = match kind {
+        Some(kind) => request.for_upstream(kind, &target.model, prefix.as_deref())?.map(|counts| (kind, counts)),
+        None => None,
+    };
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
     if upstream.is_some()
         && let Some(refusal) = request.unpriced(&headers, &provider.allowed_fields)

@@ -47,15 +47,22 @@ impl TokenCountRequest {
         &self.body
     }
 
-    /// The endpoint of this kind that counts, and the body for it; `None` if the kind does not count.
-    pub fn for_upstream(&self, kind: ProviderKind, model: &str, prefix: Option<&str>) -> Option<(Endpoint, Bytes)> {
+    /// The endpoint of this kind that counts, and the body for it; `None` if the kind does not count. Errors:
+    /// `INVALID_REQUEST` if the body would have no message.
+    pub fn for_upstream(
+        &self,
+        kind: ProviderKind,
+        model: &str,
+        prefix: Option<&str>,
+    ) -> Result<Option<(Endpoint, Bytes)>, Refusal> {
         let (Some(SharedDialect::Anthropic), Some(endpoint)) =
             (shortcut(self.surface, kind), upstreams::of(kind).endpoint())
         else {
-            return None;
+            return Ok(None);
         };
         let endpoint = Endpoint { path: |_| "/v1/messages/count_tokens".into(), ..*endpoint };
-        Some((endpoint, anthropic::edited_count(&self.body, &self.request, model, prefix)))
+        let body = anthropic::edited_count(&self.body, &self.request, model, prefix)?;
+        Ok(Some((endpoint, body)))
     }
 
     /// An estimate, from the bytes that the prompt's texts take in the body and their tokens.
@@ -93,8 +100,9 @@ mod tests {
     fn a_request_goes_to_who_counts_with_the_model_and_the_prefix() {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": []});
         let request = parsed(&body).expect("a request");
-        assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_none());
-        let (endpoint, sent) = request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("it counts");
+        assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_ok_and(|counted| counted.is_none()));
+        let (endpoint, sent) =
+            request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("a body").expect("it counts");
         let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
         assert_eq!((endpoint.path)(&invocation), "/v1/messages/count_tokens");
         let mut wanted = body;

@@ -1,15 +1,17 @@
 //! Edits a client's body in place for an Anthropic upstream, without parsing and writing it anew.
 
 use bytes::Bytes;
+use events::refusal::Refusal;
 use hub::json::{self, Edit};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 use upstreams::OutboundTarget;
 
 use super::thoughts::foreign_thoughts;
 
-/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts of others.
-pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Bytes {
-    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts of others. Errors:
+/// `INVALID_REQUEST` if no message would be left.
+pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
     let mut edits = vec![
         Edit { range: positions.model.clone(), replacement: json::written(target.model) },
         Edit { range: positions.cap.clone(), replacement: target.output_cap.tokens.to_string().into_bytes() },
@@ -18,20 +20,21 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
         edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
     }
     if positions.has_foreign_thoughts {
-        edits.extend(foreign_thoughts(text));
+        edits.extend(foreign_thoughts(text)?);
     }
-    json::splice(text, &mut edits).into()
+    Ok(json::splice(text, &mut edits).into())
 }
 
 /// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts of others.
-pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Bytes {
-    let Ok(text) = std::str::from_utf8(body) else { return body.clone() };
+/// Errors: likewise.
+pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Result<Bytes, Refusal> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
     let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(model) }];
     edits.extend(prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
     if request.has_foreign_thoughts {
-        edits.extend(foreign_thoughts(text));
+        edits.extend(foreign_thoughts(text)?);
     }
-    json::splice(text, &mut edits).into()
+    Ok(json::splice(text, &mut edits).into())
 }
 
 /// The prefix is a paragraph of its own, or a block.

@@ -2,14 +2,17 @@
 
 use std::ops::Range;
 
+use events::refusal::Refusal;
 use hub::chat::is_marked_signature;
+use hub::fields::Path;
 use hub::json::{self, Edit, Kind};
 
 use crate::passthrough::rewrite::cuts;
 
-/// The cuts of a body that has such thoughts.
-pub fn foreign_thoughts(text: &str) -> Vec<Edit> {
+/// The cuts of a body that has such thoughts. Errors: `INVALID_REQUEST` if no message would be left.
+pub fn foreign_thoughts(text: &str) -> Result<Vec<Edit>, Refusal> {
     let mut edits = Vec::new();
+    let mut is_left = false;
     let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
         let content = json::field(message, "content").unwrap_or_default();
         let is_cut = |block| is_foreign(json::find(block, ["type", "signature"]));
@@ -19,11 +22,17 @@ pub fn foreign_thoughts(text: &str) -> Vec<Edit> {
         if !is_empty && blocks.iter().any(|(_, is_cut)| *is_cut) {
             edits.extend(cuts(blocks.into_iter()));
         }
+        is_left |= !is_empty;
         (span(text, message), is_empty)
     });
     let messages = cuts(messages);
     edits.extend(messages);
-    edits
+    match is_left {
+        true => Ok(edits),
+        false => {
+            Err(Path::Root.field("messages").refuse("has nothing but thoughts that the model's provider does not take"))
+        }
+    }
 }
 
 /// True for a block that is to be cut, by its type and its signature.

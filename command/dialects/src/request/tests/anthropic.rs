@@ -129,8 +129,28 @@ fn thoughts_that_another_dialect_signed_are_cut_out_and_all_else_is_passed_on() 
         let sent = request.upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
         let sent = String::from_utf8(sent.to_vec()).expect("text");
         assert_eq!(sent, body("b", r#""max_tokens":9,"#, &wanted));
-        let (_, sent) = count.for_upstream(ProviderKind::Anthropic, "b", None).expect("it counts");
+        let (_, sent) = count.for_upstream(ProviderKind::Anthropic, "b", None).expect("a body").expect("it counts");
         assert_eq!(String::from_utf8(sent.to_vec()).expect("text"), body("b", "", &wanted));
+    }
+}
+
+/// Holds: inf.anthropic-bad-input
+#[test]
+fn a_conversation_of_nothing_but_thoughts_of_others_is_refused() {
+    let thought = r#"{"type":"thinking","thinking":"hm","signature":"gemini:c2ln"}"#;
+    let said = format!(r#"{{"role":"assistant","content":[{thought},{thought}]}}"#);
+    for messages in [said.clone(), [&*said; 2].join(",")] {
+        let body = format!(r#"{{"model":"m","max_tokens":5,"messages":[{messages}]}}"#);
+        let request = parse(Surface::Anthropic, body.clone()).expect("a request");
+        for kind in [ProviderKind::Anthropic, ProviderKind::Vertex, ProviderKind::Bedrock] {
+            let target = OutboundTarget { model: "claude-m", ..target() };
+            let refusal = request.upstream_body(kind, &target).expect_err("nothing is left");
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &"messages".into()));
+        }
+        let count = TokenCountRequest::parse(Surface::Anthropic, body.into()).expect("a count");
+        let counted = count.for_upstream(ProviderKind::Anthropic, "b", None);
+        let refusal = counted.err().expect("nothing is left");
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &"messages".into()));
     }
 }
 
