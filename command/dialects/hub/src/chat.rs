@@ -251,6 +251,8 @@ pub enum Thinking {
     Off,
     /// The model decides.
     Adaptive,
+    /// As hard as the effort says: the client's dialect has no other word for it.
+    ByEffort,
     BudgetTokens(u64),
 }
 
@@ -267,7 +269,7 @@ pub const NO_EFFORT: &str = "none";
 impl Reasoning {
     /// The effort of dialects in which nothing else says whether to think.
     pub fn effort(effort: &str) -> Self {
-        let thinking = if effort == NO_EFFORT { Thinking::Off } else { Thinking::Adaptive };
+        let thinking = if effort == NO_EFFORT { Thinking::Off } else { Thinking::ByEffort };
         Self { thinking: Some(thinking), effort: Some(effort.to_owned()), display: None }
     }
 
@@ -280,7 +282,7 @@ impl Reasoning {
         match self.thinking {
             Some(Thinking::BudgetTokens(tokens)) => Some(ReasoningAmount::BudgetTokens(tokens)),
             Some(Thinking::Off) => Some(ReasoningAmount::Effort(NO_EFFORT)),
-            Some(Thinking::Adaptive) | None => self.effort.as_deref().map(ReasoningAmount::Effort),
+            Some(Thinking::Adaptive | Thinking::ByEffort) | None => self.effort.as_deref().map(ReasoningAmount::Effort),
         }
     }
 

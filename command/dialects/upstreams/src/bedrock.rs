@@ -18,6 +18,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Endpoint, Invocation, Transport, Upstream};
 
+use family::Family;
+
 pub use stream::Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
@@ -52,6 +54,38 @@ fn path(invocation: &Invocation<'_>) -> Cow<'static, str> {
     format!("/model/{model}/{operation}").into()
 }
 
+/// The row for Amazon's models.
+const OF_NOVA: Upstream = Upstream { treatment: treatment_by_nova, ..UPSTREAM };
+
+/// The row for the models of others than Anthropic and Amazon.
+const OF_OTHERS: Upstream = Upstream { treatment: treatment_by_others, ..UPSTREAM };
+
+/// The row for a model: what is written of a request depends on its maker.
+pub fn row(model: &str) -> &'static Upstream {
+    match Family::of(model) {
+        Family::Claude | Family::Unknown => &UPSTREAM,
+        Family::Nova => &OF_NOVA,
+        Family::OpenWeights | Family::Gpt | Family::Other => &OF_OTHERS,
+    }
+}
+
+/// What Amazon's models have no word for is left out.
+const fn treatment_by_nova(feature: Feature) -> Treatment {
+    match feature {
+        Feature::ReasoningAdaptive | Feature::ReasoningOff | Feature::ReasoningDisplay => Treatment::Ignored,
+        feature => treatment(feature),
+    }
+}
+
+/// Other models have no cache and take no reasoning back either.
+const fn treatment_by_others(feature: Feature) -> Treatment {
+    match feature {
+        Feature::SignedReasoning | Feature::CachePoint => Treatment::Ignored,
+        feature => treatment_by_nova(feature),
+    }
+}
+
+/// By Claude, and by a model whose maker is not known.
 const fn treatment(feature: Feature) -> Treatment {
     match feature {
         Feature::TopK

@@ -123,10 +123,12 @@ upstreams! {
     vertex => Vertex = "vertex",
 }
 
-/// The row for a model of a kind: Vertex AI serves models of two dialects. Responses tell by themselves which they are of.
+/// The row for a model of a kind: Vertex AI serves models of two dialects, and Bedrock those of several makers. Responses
+/// tell by themselves which they are of.
 pub fn for_model(kind: ProviderKind, model: &str) -> &'static Upstream {
     match kind {
         ProviderKind::Vertex if vertex::is_claude(model) => &vertex::OF_CLAUDE,
+        ProviderKind::Bedrock => bedrock::row(model),
         kind => of(kind),
     }
 }

@@ -21,6 +21,7 @@ fn claude_is_told_the_same_wherever_it_runs() {
         json!({}),
         json!({"thinking": {"type": "adaptive"}}),
         json!({"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "low"}}),
+        json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
         json!({"thinking": {"type": "disabled"}}),
         json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}),
         json!({"output_config": {"effort": "low"}}),
@@ -32,11 +33,7 @@ fn claude_is_told_the_same_wherever_it_runs() {
         assert_eq!(ignored, [""; 0], "{more}");
         for model in ["anthropic.claude-sonnet-4-6", "arn:aws:bedrock:us-east-1:1:application-inference-profile/a"] {
             let (bedrock, ignored) = sent(ProviderKind::Bedrock, model, &more).unwrap();
-            // What a model without a name is told of an effort, all models take.
-            let is_plain = model.contains("claude") || more["output_config"].is_null();
-            if is_plain || more["thinking"]["type"] != "adaptive" {
-                assert_eq!(bedrock["additionalModelRequestFields"]["thinking"], more["thinking"], "{model} {more}");
-            }
+            assert_eq!(bedrock["additionalModelRequestFields"]["thinking"], more["thinking"], "{model} {more}");
             assert_eq!(bedrock["outputConfig"]["effort"], more["output_config"]["effort"], "{model} {more}");
             assert_eq!(ignored, [""; 0], "{more}");
         }
@@ -74,20 +71,54 @@ fn thinking_that_is_off_stays_off_and_an_adaptive_one_is_left_to_the_model() {
             "us.amazon.nova-2-lite-v1:0",
             "/additionalModelRequestFields/reasoningConfig/maxReasoningEffort",
             none.clone(),
-            &[],
+            &["reasoning_off"],
             json!("high"),
         ),
-        (ProviderKind::Bedrock, "meta.llama3", "/outputConfig/effort", none.clone(), &[], json!("high")),
+        (
+            ProviderKind::Bedrock,
+            "openai.gpt-oss-120b-1:0",
+            "/additionalModelRequestFields/reasoning_effort",
+            none.clone(),
+            &["reasoning_off"],
+            json!("high"),
+        ),
+        (
+            ProviderKind::Bedrock,
+            "openai.gpt-5.4",
+            "/additionalModelRequestFields/reasoning/effort",
+            none.clone(),
+            &["reasoning_off"],
+            json!("high"),
+        ),
+        (ProviderKind::Bedrock, "meta.llama3", "/outputConfig/effort", none.clone(), &["reasoning_off"], json!("high")),
     ] {
         let field = |more| {
             let (body, ignored) = sent(kind, model, more).unwrap();
             (body.pointer(at).cloned().unwrap_or_default(), ignored)
         };
         assert_eq!(field(&off), (when_off, ignored.to_vec()), "{kind:?} {model}");
-        let is_told = kind == ProviderKind::Bedrock;
-        let unsaid = if is_told { vec![] } else { vec!["reasoning_adaptive", "reasoning_display"] };
+        let unsaid = vec!["reasoning_adaptive", "reasoning_display"];
         assert_eq!(field(&adaptive), (Value::Null, unsaid), "{kind:?} {model}");
         assert_eq!(field(&effort), (at_high, vec![]), "{kind:?} {model}");
+    }
+}
+
+#[test]
+fn what_a_model_of_bedrock_does_not_take_back_is_listed_as_ignored() {
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": "c2ln"});
+    let cached = json!({"type": "text", "text": "so", "cache_control": {"type": "ephemeral"}});
+    let messages = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": [thought, cached]}]);
+    for (model, unsaid) in [
+        ("anthropic.claude-x", vec![]),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/a", vec![]),
+        ("us.amazon.nova-2-lite-v1:0", vec![]),
+        ("openai.gpt-oss-120b-1:0", vec!["signed_reasoning", "cache_point"]),
+        ("meta.llama3", vec!["signed_reasoning", "cache_point"]),
+    ] {
+        let (body, ignored) = sent(ProviderKind::Bedrock, model, &json!({ "messages": messages })).unwrap();
+        assert_eq!(ignored, unsaid, "{model}");
+        let body = body.to_string();
+        assert_eq!([body.contains("c2ln"), body.contains("cachePoint")], [unsaid.is_empty(); 2], "{body}");
     }
 }
 

@@ -384,7 +384,7 @@ pub fn thinking(chat: &ChatRequest, max_tokens: u64) -> Result<Option<ClaudeThin
         }
         Thinking::Off => Ok(Some(ClaudeThinking::Disabled)),
         _ if forced => Ok(None),
-        Thinking::Adaptive => Ok(Some(ClaudeThinking::Adaptive { display })),
+        Thinking::Adaptive | Thinking::ByEffort => Ok(Some(ClaudeThinking::Adaptive { display })),
         Thinking::BudgetTokens(budget_tokens) => Ok(Some(ClaudeThinking::Enabled { budget_tokens, display })),
     }
 }

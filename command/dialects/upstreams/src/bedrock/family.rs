@@ -164,10 +164,9 @@ impl<'a> ModelFields<'a> {
 /// True for what only Claude has: thinking apart from an effort.
 fn is_in_words_of_claude(reasoning: &Reasoning) -> bool {
     match reasoning.thinking {
-        Some(Thinking::BudgetTokens(_)) => true,
-        Some(Thinking::Adaptive) => reasoning.effort.is_none(),
+        Some(Thinking::BudgetTokens(_) | Thinking::Adaptive) => true,
         Some(Thinking::Off) => reasoning.is_switched_off(),
-        None => false,
+        Some(Thinking::ByEffort) | None => false,
     }
 }
 

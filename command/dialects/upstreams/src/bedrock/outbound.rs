@@ -5,8 +5,8 @@
 //! Refused, besides what the row of the table refuses: names of tools that Bedrock does not take, because an answer
 //! could not give the client's name back; a thinking budget, and at most one tool call, for models other than Claude;
 //! schemas with open objects; documents and images of other types, and documents by URL; a request with system messages
-//! only. Dropped on purpose, besides what the row ignores: cache points and signed reasoning for models that take none,
-//! thinking if a tool is forced, and `tool_choice` without tools. With `tool_choice` `none` the tools are not sent.
+//! only. Dropped on purpose, besides what the model's row ignores: cache points among the tools of Amazon's models, thinking
+//! if a tool is forced, and `tool_choice` without tools. With `tool_choice` `none` the tools are not sent.
 
 use std::borrow::Cow;
 
