@@ -73,7 +73,10 @@ def backends(gateway, mock, llama_server):
         backend(gateway, "cohere", "cohere", mock.origin, "m", "m", **mocked | {"thinks": False, "embeds": True}),
         # The mock puts thoughts into reasoning_content, Ollama into thinking.
         backend(gateway, "ollama", "ollama", mock.origin, "m", "m", **mocked | {"thinks": False}),
-        backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain)]
+        backend(gateway, "llama", "openai", f"{llama_server.origin}/v1", "tiny", "tiny", structured=True, **plain),
+        # The same server by its Messages API, which calls tools although it is told not to; the other clients would notice.
+        backend(gateway, "llama_messages", "anthropic", llama_server.origin, "tiny", "tiny", structured=False,
+                only=["node openai", "node anthropic"], **plain | {"embeds": False})]
 
 
 def witnessed(gateway, recorder):
@@ -119,7 +122,8 @@ def run_client(gateway, user, test, name, command):
     """What is wrong with it."""
     began, made = time.monotonic(), keys(gateway, user, name)
     secrets = {f"{key}_key": each["secret"] for key, each in made.items()}
-    status, said, complained = run(command, test | secrets, CLIENT_SECONDS)
+    asked = [backend for backend in test["backends"] if name in backend.get("only", [name])]
+    status, said, complained = run(command, test | secrets | {"backends": asked}, CLIENT_SECONDS)
     if status != 0:
         return name, [(said + complained).strip()[-3000:]], time.monotonic() - began
     accounts.wait_until_settled(gateway)
