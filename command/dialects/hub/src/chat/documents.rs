@@ -1,28 +1,45 @@
 //! Documents in base64: which there are, and which of them are text.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::{Block, ChatRequest, Document, DocumentSource};
 use crate::work;
 
 /// Types of documents that providers bill by their text and pages, besides those of text. Others that they take, such as
 /// audio and video, have prices of their own.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 13] = [
+    "application/csv",
     "application/msword",
     "application/pdf",
     "application/rtf",
     "application/vnd.ms-excel",
     "application/vnd.ms-powerpoint",
+    "application/vnd.oasis.opendocument.presentation",
+    "application/vnd.oasis.opendocument.spreadsheet",
     "application/vnd.oasis.opendocument.text",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/x-iif",
 ];
 /// OpenAI adds a summary, written by a model, to tables.
-const TABLES: [&str; 2] = ["text/csv", "text/tab-separated-values"];
+const TABLES: [&str; 6] =
+    ["application/csv", "application/x-iif", "text/csv", "text/tab-separated-values", "text/tsv", "text/x-iif"];
+/// Types under `application/` that are text, besides those that end in `+json`, `+xml` or `+yaml`.
+const TEXTS: [&str; 16] = [
+    "ecmascript", "graphql", "javascript", "json", "json5", "sql", "toml", "typescript", "x-httpd-php", "x-ndjson",
+    "x-php", "x-sh", "x-sql", "x-yaml", "xml", "yaml",
+];
 /// Bytes among which readers look for the beginning of a PDF, whatever it is said to be.
 const PDF_BEGINS_WITHIN: usize = 1024;
+/// Texts such as logs with colours have a control character in so many bytes.
+const BYTES_PER_CONTROL_MIN: usize = 16;
+const BASE64_WITH_ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A document in base64, as a client gave it.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +53,7 @@ impl<'a> InlineDocument<'a> {
     /// `None` if documents of this type have no price.
     pub fn of(media_type: &'a str, base64: &'a str) -> Option<Self> {
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        let is_known = is_text(media_type) || DOCUMENTS.iter().any(|known| known.eq_ignore_ascii_case(media_type));
+        let is_known = is_text(media_type) || is_one_of(media_type, &DOCUMENTS);
         is_known.then_some(Self { media_type, base64 })
     }
 
@@ -46,7 +63,12 @@ impl<'a> InlineDocument<'a> {
 
     /// True if its tokens are not more than the bytes of its base64, also at a provider that is sent the file as it is.
     pub fn is_bounded_by_bytes(&self) -> bool {
-        !TABLES.iter().any(|table| table.eq_ignore_ascii_case(self.media_type)) && self.text().is_some()
+        // A PDF may be written in letters, and its pages have more tokens than it has bytes.
+        let is_pdf = |text: &str| {
+            let head = text.as_bytes().get(..PDF_BEGINS_WITHIN).unwrap_or(text.as_bytes());
+            head.windows(4).any(|bytes| bytes == b"%PDF")
+        };
+        !is_one_of(self.media_type, &TABLES) && self.text().is_some_and(|text| !is_pdf(&text))
     }
 
     /// Its text, or else its data.
@@ -66,19 +88,38 @@ impl<'a> InlineDocument<'a> {
             return None;
         }
         work::steps(self.base64.len());
-        let text = String::from_utf8(STANDARD.decode(self.base64).ok()?).ok()?;
-        // UTF-16 has zeros. A PDF may be written in letters, and its pages have more tokens than it has bytes.
-        let head = text.as_bytes().get(..PDF_BEGINS_WITHIN).unwrap_or(text.as_bytes());
-        let is_other = text.contains('\0') || head.windows(4).any(|bytes| bytes == b"%PDF");
-        (!is_other).then_some(text)
+        let text = String::from_utf8(decoded(self.base64)?).ok()?;
+        // UTF-16 has zeros. JSON has six bytes for a control character, so that a body of them would be far longer than what
+        // was received.
+        let controls = text.bytes().filter(|byte| *byte < b' ' && !b"\t\n\r".contains(byte)).count();
+        (!text.contains('\0') && controls <= text.len() / BYTES_PER_CONTROL_MIN).then_some(text)
     }
+}
+
+/// The bytes, also of base64 that is broken into lines or has no padding.
+fn decoded(base64: &str) -> Option<Vec<u8>> {
+    if !base64.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        return BASE64_WITH_ANY_PADDING.decode(base64).ok();
+    }
+    let joined: Vec<u8> = base64.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    BASE64_WITH_ANY_PADDING.decode(joined).ok()
+}
+
+fn is_one_of(media_type: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| known.eq_ignore_ascii_case(media_type))
 }
 
 fn is_text(media_type: &str) -> bool {
     let (top, subtype) = media_type.split_once('/').unwrap_or_default();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".+-_".contains(&byte);
-    media_type.eq_ignore_ascii_case("application/json")
-        || top.eq_ignore_ascii_case("text") && !subtype.is_empty() && subtype.bytes().all(is_name)
+    let is_built_on_text =
+        || subtype.rsplit_once('+').is_some_and(|(_, kind)| is_one_of(kind, &["json", "xml", "yaml"]));
+    match top.to_ascii_lowercase().as_str() {
+        "text" => !subtype.is_empty() && subtype.bytes().all(is_name),
+        "application" => is_one_of(subtype, &TEXTS) || subtype.bytes().all(is_name) && is_built_on_text(),
+        "message" => subtype.eq_ignore_ascii_case("rfc822"),
+        _ => false,
+    }
 }
 
 /// The media type of a `data:` URL, with its parameters, and its data; and whether that is base64. Scheme and `;base64`
@@ -123,7 +164,7 @@ mod tests {
     use super::*;
 
     fn source(media_type: &str, data: &[u8]) -> Option<(DocumentSource, bool)> {
-        let base64 = STANDARD.encode(data);
+        let base64 = BASE64_WITH_ANY_PADDING.encode(data);
         let document = InlineDocument::of(media_type, &base64)?;
         Some((document.source(), document.is_bounded_by_bytes()))
     }
@@ -135,7 +176,11 @@ mod tests {
             ("TEXT/plain; charset=utf-8", true),
             ("text/x-rust", true),
             ("application/json", true),
+            ("application/X-YAML", true),
+            ("application/ld+json", true),
+            ("message/rfc822", true),
             ("text/csv", false),
+            ("text/tsv", false),
         ] {
             let found = source(media_type, "é".as_bytes());
             assert!(
@@ -146,13 +191,29 @@ mod tests {
 
     #[test]
     fn what_is_called_text_and_is_none_stays_data_of_unknown_length() {
-        for data in [&b"\xff"[..], b"a\0b\0", b"x%PDF-1.7"] {
+        // JSON needs six bytes for each of the control characters.
+        for data in [&b"\xff"[..], b"a\0b\0", b"two \x01\x02"] {
             let found = source("Text/Plain;charset=x", data);
             let is_data = |source: &DocumentSource| matches!(source, DocumentSource::Inline { media_type, .. } if media_type == "text/plain");
             assert!(matches!(found, Some((source, false)) if is_data(&source)), "{data:?}");
         }
-        let broken = InlineDocument::of("text/plain", "no base64").expect("text");
+        let broken = InlineDocument::of("text/plain", "no+base64!").expect("text");
         assert!(!broken.is_bounded_by_bytes());
+    }
+
+    #[test]
+    fn a_text_about_pdfs_is_text_but_may_be_read_as_one() {
+        assert!(matches!(source("text/plain", b"x%PDF-1.7"), Some((DocumentSource::Text(_), false))));
+    }
+
+    #[test]
+    fn base64_may_be_broken_into_lines_and_have_no_padding() {
+        for base64 in ["dHdvIGxp\r\nbmVz", "YQ==", "YQ", " YQ"] {
+            assert!(
+                InlineDocument::of("text/plain", base64).is_some_and(|document| document.is_bounded_by_bytes()),
+                "{base64}"
+            );
+        }
     }
 
     #[test]
@@ -161,7 +222,7 @@ mod tests {
             assert!(source(known, b"x").is_some(), "{known}");
         }
         for unknown in
-            ["", "text", "text/", "text/plain,audio/wav", "audio/wav", "video/mp4", "image/png", "application/zip"]
+            ["", "text", "text/", "text/plain,audio/wav", "audio/wav", "video/mp4", "image/svg+xml", "application/zip"]
         {
             assert!(source(unknown, b"x").is_none(), "{unknown}");
         }

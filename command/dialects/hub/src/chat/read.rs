@@ -254,11 +254,24 @@ impl ImageSource {
         match ImageUrl::of(url) {
             Some(ImageUrl::Remote) => Ok(Self::Url(url.to_owned())),
             Some(ImageUrl::Inline { media_type, base64: Some(base64) }) => {
+                // Other dialects have a field for the type, which takes no parameters.
+                let media_type = media_type.split(';').next().unwrap_or_default().trim_end();
                 Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
             }
             Some(ImageUrl::Inline { base64: None, .. }) | None => {
                 Err(path.refuse("must be an http or https URL, or the base64 data: URL of an image"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_an_image_has_no_parameters() {
+        let image = ImageSource::of_url("data:image/png;charset=utf-8;base64,YQ==", &Path::Root);
+        assert!(matches!(image, Ok(ImageSource::Inline { media_type, .. }) if media_type == "image/png"));
     }
 }
