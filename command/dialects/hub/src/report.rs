@@ -18,7 +18,7 @@ const SIDES: [&str; 2] = ["prompt_tokens", "completion_tokens"];
 /// (`cached_tokens`) are not here: without them the other is billed in full.
 pub const INPUTS: [&str; 11] = [
     "input_tokens",
-    "cache_creation_input_tokens",
+    CACHE_WRITE,
     "cache_read_input_tokens",
     "ephemeral_5m_input_tokens",
     "ephemeral_1h_input_tokens",
@@ -29,6 +29,9 @@ pub const INPUTS: [&str; 11] = [
     "promptTokenCount",
     "prompt_eval_count",
 ];
+/// Anthropic's count of what was written to a cache, and its split by lifetime. A longer one costs more.
+pub const CACHE_WRITE: &str = "cache_creation_input_tokens";
+pub const CACHE_SPLIT: &str = "cache_creation";
 /// Ends each buffered report; it occurs in no JSON.
 const END: char = '\0';
 
@@ -205,20 +208,23 @@ impl Node {
         count(text).unwrap_or(0)
     }
 
-    /// `has_less`: the later report has less input, if this is part of an object with input.
+    /// `has_less`: the later report has less input, if this is part of an object with input. The split of a cache write by
+    /// lifetime is judged alone if the later report has its total: zeros there put nothing into another class.
     fn with(self, later: Self, has_less: Option<bool>) -> Self {
         match (self, later) {
             (earlier, Self::Other(text)) if &*text == "null" => earlier,
             (Self::Object { mut members, mut bytes }, Self::Object { members: newer, .. }) => {
                 let has_less = has_less.or_else(|| has_less_input(&newer, &members));
+                let written = newer.get(CACHE_WRITE).map_or(0, Node::figure);
                 for (name, node) in newer {
                     work::steps(1);
+                    let inside = if name == CACHE_SPLIT && written > 0 { None } else { has_less };
                     let node = match members.remove(&name) {
                         Some(earlier) => {
                             bytes -= member_bytes(&name, &earlier);
                             match has_less == Some(true) && earlier.is_input_without(&name, &node) {
                                 true => earlier,
-                                false => earlier.with(node, has_less),
+                                false => earlier.with(node, inside),
                             }
                         }
                         None => node,
@@ -334,6 +340,26 @@ mod tests {
         let openai = r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}"#;
         let later = r#"{"prompt_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#;
         assert_eq!(merged(&[openai, later]), openai.replace('8', "0"));
+    }
+
+    #[test]
+    fn the_split_of_a_cache_write_is_kept_while_its_total_stays() {
+        let of = |hour: u64, minutes: u64, total: u64, output: u64| {
+            format!(
+                r#"{{"cache_creation":{{"ephemeral_1h_input_tokens":{hour},"ephemeral_5m_input_tokens":{minutes}}},"cache_creation_input_tokens":{total},"input_tokens":25,"output_tokens":{output}}}"#
+            )
+        };
+        for (first, later, wanted) in [
+            // Without a lifetime, all seven would have the lower price of five minutes.
+            (of(7, 0, 7, 1), of(0, 0, 7, 9), of(7, 0, 7, 9)),
+            (of(3, 4, 7, 1), of(0, 0, 8, 9), of(3, 4, 8, 9)),
+            (of(7, 0, 7, 1), of(0, 7, 7, 9), of(0, 7, 7, 9)),
+            (of(7, 0, 7, 1), of(8, 0, 8, 9), of(8, 0, 8, 9)),
+            // The last total says that nothing was written.
+            (of(7, 0, 7, 1), of(0, 0, 0, 9).replace("25", "32"), of(0, 0, 0, 9).replace("25", "32")),
+        ] {
+            assert_eq!(merged(&[&first, &later]), wanted, "{first} {later}");
+        }
     }
 
     #[test]

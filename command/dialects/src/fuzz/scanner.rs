@@ -2,7 +2,7 @@
 
 use fuzzing::{Corpus, Dice, fuzz};
 use hub::json::{self, JsonFault, Kind};
-use hub::report::{INPUTS, REPORT_BYTES_MAX, Reports, count};
+use hub::report::{CACHE_SPLIT, CACHE_WRITE, INPUTS, REPORT_BYTES_MAX, Reports, count};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -102,11 +102,13 @@ fn merged(earlier: Value, later: Value, has_less: Option<bool>) -> Value {
             let [before, after] = [&earlier, &later]
                 .map(|tree| INPUTS.iter().filter_map(|name| tree.get(*name)).map(figure).sum::<u64>());
             let has_less = has_less.or((before > 0).then_some(after < before));
+            let written = later.get(CACHE_WRITE).map_or(0, figure);
             for (name, value) in later {
+                let inside = if name == CACHE_SPLIT && written > 0 { None } else { has_less };
                 let is_input = INPUTS.contains(&&*name) && has_less == Some(true);
                 let value = match earlier.remove(&name) {
                     Some(before) if is_input && figure(&before) > 0 && figure(&value) == 0 => before,
-                    Some(before) => merged(before, value, has_less),
+                    Some(before) => merged(before, value, inside),
                     None => value,
                 };
                 earlier.insert(name, value);
