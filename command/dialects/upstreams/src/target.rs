@@ -18,8 +18,7 @@ pub struct OutboundTarget<'a> {
     pub system_prefix: Option<&'a str>,
     /// Fields that the provider may be sent although they change the cost.
     pub allowed_fields: &'a BTreeSet<String>,
-    /// The server whose deviations from OpenAI are known. Of Anthropic's dialect, [`Server::Other`] is every server but those
-    /// that host Claude itself. No other dialect has servers.
+    /// The server whose deviations from OpenAI are known. Of other dialects, OpenRouter alone has one.
     pub server: Option<Server>,
 }
 

@@ -64,6 +64,10 @@ fn a_document_goes_to_openrouter_only_where_its_plugins_are_allowed() {
         assert!(request.unpriced_documents(Server::Openrouter, &NO_FIELDS).is_some());
         let allowing = OutboundTarget { allowed_fields: &plugins, ..at(Server::Openrouter) };
         assert!(request.upstream_body(ProviderKind::Openai, &allowing).is_ok());
+        // It speaks this dialect too.
+        let refusal = request.upstream_body(ProviderKind::Anthropic, &at(Server::Openrouter)).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
+        assert!(request.upstream_body(ProviderKind::Anthropic, &allowing).is_ok());
         assert!(request.upstream_body(ProviderKind::Openai, &at(Server::Other)).is_ok());
         assert!(request.upstream_body(ProviderKind::Openai, &target()).is_ok());
     }

@@ -90,7 +90,7 @@ pub const fn deviations(server: Server) -> &'static Deviations {
             ..NONE
         },
         Server::Together => &Deviations { hosts: &["api.together.ai", "api.together.xyz"], ..MAX_TOKENS_ALONE },
-        Server::Openrouter => &Deviations { hosts: &["openrouter.ai"], ..NONE },
+        Server::Openrouter => &Deviations { hosts: &["openrouter.ai", "eu.openrouter.ai", "us.openrouter.ai"], ..NONE },
         Server::Perplexity => &Deviations { hosts: &["api.perplexity.ai"], takes_developer: false, ..MAX_TOKENS_ALONE },
         Server::Xai => &Deviations { hosts: &["api.x.ai"], ..NONE },
         Server::Huggingface => &Deviations { hosts: &["router.huggingface.co"], ..NONE },
@@ -140,23 +140,21 @@ const HARMLESS: [&str; 9] = [
 ];
 
 /// The server of a provider: the one that is named, or else the one whose host is in the address. `None` for one that is
-/// not known, and for kinds of providers that are one server.
+/// not known. Providers of kinds without the setting are one server, apart from OpenRouter, which speaks several dialects
+/// and bills documents alike in all of them.
 pub fn server_of(provider: &Provider) -> Option<Server> {
     let kind = ProviderKind::named(&provider.kind)?;
-    let endpoint = crate::of(kind).endpoint()?;
-    if !endpoint.settings.contains(&"server") {
-        return None;
-    }
+    let takes_name = crate::of(kind).endpoint()?.settings.contains(&"server");
     match &provider.server {
-        Some(name) => name.find(Server::NAMED),
-        None => {
-            let host = host_of(provider.base_url.as_deref()?)?;
-            Server::ALL
-                .iter()
-                .copied()
-                .find(|server| deviations(*server).hosts.iter().any(|known| is_host(host, known)))
-        }
+        Some(name) if takes_name => name.find(Server::NAMED),
+        _ => of_host(provider).filter(|server| takes_name || *server == Server::Openrouter),
     }
+}
+
+fn of_host(provider: &Provider) -> Option<Server> {
+    let host = host_of(provider.base_url.as_deref()?)?;
+    let mut servers = Server::ALL.iter().copied();
+    servers.find(|server| deviations(*server).hosts.iter().any(|known| is_host(host, known)))
 }
 
 fn is_host(host: &str, known: &str) -> bool {
@@ -292,6 +290,11 @@ mod tests {
             ("openai", Some("of_a_later_version"), "https://api.mistral.ai/v1", None),
             ("azure_openai", None, "https://api.openai.com", None),
             ("anthropic", None, "https://api.mistral.ai", None),
+            ("openai", None, "https://eu.openrouter.ai/api/v1", Some(Server::Openrouter)),
+            ("openai", None, "https://us.openrouter.ai/api/v1", Some(Server::Openrouter)),
+            ("anthropic", None, "https://openrouter.ai/api", Some(Server::Openrouter)),
+            ("anthropic", None, "https://eu.openrouter.ai/api", Some(Server::Openrouter)),
+            ("anthropic", None, "https://openrouter.ai.example.com/api", None),
         ] {
             let id: ProviderId = format!("prv_{:032x}", 1).parse().expect("an id");
             let provider = Provider {
