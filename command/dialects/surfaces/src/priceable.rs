@@ -18,7 +18,7 @@ use hub::fields::{self, Fields, Path, Spelling, is_empty};
 use hub::json::{self, Kind};
 
 use crate::known::{self, check_tool};
-use table::{Effect, FIELDS};
+use table::{Effect, FIELDS, cost_field};
 
 /// The mark of a cache, which Anthropic has and the clients of gateways send in any dialect.
 pub const CACHE_CONTROL: &str = "cache_control";
@@ -53,7 +53,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         FUNCTIONS => functions(value, &path).and_then(|functions| functions.built_in.map_or(Ok(()), Err)),
         MODALITIES => modalities(value, &path),
         TOOLS => tools(value, &path).and_then(|tools| tools.built_in.map_or(Ok(()), Err)),
-        _ => match FIELDS.iter().find(|field| field.name == name) {
+        _ => match cost_field(name) {
             Some(field) if !field.harmless.contains(&value) => Err(unpriced(&path, field.effect.reason())),
             _ => Ok(()),
         },

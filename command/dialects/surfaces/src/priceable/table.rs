@@ -1,5 +1,7 @@
 //! The fields known to change the cost of a request, by the server that takes them.
 
+use std::sync::LazyLock;
+
 use hub::fields::EMPTY;
 
 /// A field's effect on the cost.
@@ -49,6 +51,17 @@ pub struct CostField {
 
 const fn field(name: &'static str, effect: Effect, harmless: &'static [&'static str]) -> CostField {
     CostField { name, effect, harmless }
+}
+
+/// The field of this name. Every member of every request is looked up, so that it is found by halves.
+pub fn cost_field(name: &str) -> Option<&'static CostField> {
+    static BY_NAME: LazyLock<Vec<&CostField>> = LazyLock::new(|| {
+        let mut fields: Vec<_> = FIELDS.iter().collect();
+        fields.sort_unstable_by_key(|field| field.name);
+        fields
+    });
+    let at = BY_NAME.binary_search_by_key(&name, |field| field.name).ok()?;
+    BY_NAME.get(at).copied()
 }
 
 /// Grouped by the provider that takes them; some are taken by several providers.
