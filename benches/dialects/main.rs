@@ -129,6 +129,7 @@ fn body_sent(surface: Surface, body: &Bytes, kind: ProviderKind) -> Option<Writt
         model: "backend",
         output_cap: UpstreamCap { tokens: 256, field: None },
         server: None,
+        takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
         allowed_fields: &no_fields,

@@ -99,6 +99,7 @@ fn target(kind: ProviderKind) -> OutboundTarget<'static> {
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     }
 }
 

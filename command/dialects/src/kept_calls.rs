@@ -149,6 +149,7 @@ mod tests {
                 context_window: None,
                 allowed_fields: &NO_FIELDS,
                 server: None,
+                takes_signed_thoughts_alone: false,
             };
             let written = request.upstream_bodies().body(kind, &target).expect("a body");
             assert_eq!(written.calls, KeptCalls::First, "{kind:?} {surface:?}");

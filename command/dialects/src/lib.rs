@@ -31,8 +31,8 @@ pub use request::{
 };
 pub use surfaces::{self, BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
 pub use upstreams::{
-    self, EmbeddingsTarget, NO_FIELDS, OutboundTarget, ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, Server,
-    UpstreamCap, UpstreamRefusal, UpstreamRefusalKind, read_refusal,
+    self, CountTarget, EmbeddingsTarget, NO_FIELDS, OutboundTarget, ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX,
+    Server, UpstreamCap, UpstreamRefusal, UpstreamRefusalKind, read_refusal,
 };
 pub use whole::{AnswerReader, FailedAnswer, WholeAnswer, read_whole};
 

@@ -101,6 +101,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     }
 }
 

@@ -29,6 +29,7 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         allowed_fields: &upstreams::NO_FIELDS,
         // Of OpenAI's dialect, the one that takes signatures.
         server: Some(upstreams::Server::Gemini),
+        takes_signed_thoughts_alone: false,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()
@@ -138,6 +139,7 @@ fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
         model,
         output_cap: UpstreamCap { tokens: 9, field: None },
         server: None,
+        takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
         allowed_fields: &upstreams::NO_FIELDS,
@@ -275,6 +277,7 @@ fn what_another_thought_goes_from_a_client_of_anthropics_api_only_to_those_who_t
                 system_prefix: None,
                 allowed_fields: &upstreams::NO_FIELDS,
                 server: None,
+                takes_signed_thoughts_alone: false,
             };
             let sent = request.upstream_body(*kind, &target).unwrap();
             let sent = std::str::from_utf8(&sent).unwrap();
@@ -302,6 +305,7 @@ fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
         model: "m",
         output_cap: UpstreamCap { tokens: 9, field: None },
         server: None,
+        takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
         allowed_fields: &upstreams::NO_FIELDS,

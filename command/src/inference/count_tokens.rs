@@ -8,9 +8,10 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use dialects::upstreams::{Endpoint, Framing, Invocation};
+use dialects::upstreams::{self, Endpoint, Framing, Invocation};
 use dialects::{
-    ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal, read_token_count,
+    CountTarget, ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal,
+    read_token_count,
 };
 use events::event::admin::{Permission, Provider};
 use events::ids::RequestId;
@@ -89,7 +90,14 @@ async fn counted(
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
     let upstream = match kind {
-        Some(kind) => request.for_upstream(kind, &target.model, prefix.as_deref())?.map(|counts| (kind, counts)),
+        Some(kind) => {
+            let counting = CountTarget {
+                model: &target.model,
+                system_prefix: prefix.as_deref(),
+                takes_signed_thoughts_alone: upstreams::takes_signed_thoughts_alone(offer.provider),
+            };
+            request.for_upstream(kind, &counting)?.map(|counts| (kind, counts))
+        }
         None => None,
     };
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());

@@ -85,7 +85,7 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
 }
 
 /// True if only connection settings have changed: all others went into the plan and the body. So did the server that an
-/// address may stand for.
+/// address may stand for, and whether it takes thoughts without a signature.
 fn fits(newest: &Provider, planned: &Provider) -> bool {
     let planned_with_new_connection = Provider {
         name: newest.name.clone(),
@@ -99,7 +99,9 @@ fn fits(newest: &Provider, planned: &Provider) -> bool {
         secret_generation: newest.secret_generation,
         ..planned.clone()
     };
-    *newest == planned_with_new_connection && upstreams::server_of(newest) == upstreams::server_of(planned)
+    *newest == planned_with_new_connection
+        && upstreams::server_of(newest) == upstreams::server_of(planned)
+        && upstreams::takes_signed_thoughts_alone(newest) == upstreams::takes_signed_thoughts_alone(planned)
 }
 
 #[cfg(test)]
@@ -129,5 +131,9 @@ mod tests {
         }
         let mistral = provider("https://api.mistral.ai/v1", None);
         assert!(fits(&provider("https://codestral.mistral.ai/v1", None), &mistral));
+        // Another server's unsigned thoughts are in the body.
+        let anthropic = |base_url| Provider { kind: "anthropic".parse().expect("a name"), ..provider(base_url, None) };
+        let [own, local] = ["https://api.anthropic.com", "http://127.0.0.1:11434"].map(anthropic);
+        assert!(!fits(&own, &local) && fits(&anthropic("https://proxy.example.com"), &local));
     }
 }

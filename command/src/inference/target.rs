@@ -83,6 +83,7 @@ impl PlannedTarget {
             system_prefix,
             allowed_fields: &self.provider.allowed_fields,
             server: self.server,
+            takes_signed_thoughts_alone: upstreams::takes_signed_thoughts_alone(&self.provider),
         }
     }
 }

@@ -111,6 +111,7 @@ fn read_and_sent(what: &str, surface: Surface, body: &str) {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     };
     // Translated once for all targets, as in the pipeline.
     let bodies = request.upstream_bodies();

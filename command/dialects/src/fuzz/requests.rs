@@ -53,6 +53,7 @@ pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> Outbou
         system_prefix: prefix,
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     }
 }
 
@@ -80,8 +81,10 @@ fn what_is_accepted_goes_upstream_as_it_was_bounded() {
         assert!((1..=128).contains(&request.facts.choices), "{}", shown(&body));
         let prefix = dice.one_in(2).then(|| dice.text(24).replace('\0', "0"));
         let cap_field = CAP_FIELDS[dice.below(3)];
+        let takes_signed_thoughts_alone = dice.one_in(2);
         for dialect in DIALECTS {
-            match request.upstream_body(dialect, &target(cap_field, prefix.as_deref())) {
+            let target = OutboundTarget { takes_signed_thoughts_alone, ..target(cap_field, prefix.as_deref()) };
+            match request.upstream_body(dialect, &target) {
                 Ok(sent) => is_bounded(&request, dialect, &sent, prefix.as_deref()),
                 Err(refusal) => is_a_refusal(&refusal, &body),
             }

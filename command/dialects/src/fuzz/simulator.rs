@@ -49,6 +49,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         system_prefix: Some("be brief"),
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     };
     // Paused time: it advances by itself when every task waits.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -31,6 +31,7 @@ fn target() -> OutboundTarget<'static> {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     }
 }
 

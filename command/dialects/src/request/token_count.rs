@@ -9,7 +9,7 @@ use hub::json;
 use hub::shared_dialect::SharedDialect;
 use surfaces::anthropic::CountRequest;
 use surfaces::{RequestHeaders, Surface};
-use upstreams::{Endpoint, ProviderKind};
+use upstreams::{CountTarget, Endpoint, ProviderKind};
 
 use crate::passthrough::{anthropic, shortcut};
 
@@ -52,8 +52,7 @@ impl TokenCountRequest {
     pub fn for_upstream(
         &self,
         kind: ProviderKind,
-        model: &str,
-        prefix: Option<&str>,
+        target: &CountTarget<'_>,
     ) -> Result<Option<(Endpoint, Bytes)>, Refusal> {
         let (Some(SharedDialect::Anthropic), Some(endpoint)) =
             (shortcut(self.surface, kind), upstreams::of(kind).endpoint())
@@ -61,7 +60,7 @@ impl TokenCountRequest {
             return Ok(None);
         };
         let endpoint = Endpoint { path: |_| "/v1/messages/count_tokens".into(), ..*endpoint };
-        let body = anthropic::edited_count(&self.body, &self.request, model, prefix)?;
+        let body = anthropic::edited_count(&self.body, &self.request, target)?;
         Ok(Some((endpoint, body)))
     }
 
@@ -100,9 +99,10 @@ mod tests {
     fn a_request_goes_to_who_counts_with_the_model_and_the_prefix() {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": []});
         let request = parsed(&body).expect("a request");
-        assert!(request.for_upstream(ProviderKind::Openai, "b", None).is_ok_and(|counted| counted.is_none()));
+        let target = CountTarget { model: "b", system_prefix: Some("p"), takes_signed_thoughts_alone: false };
+        assert!(request.for_upstream(ProviderKind::Openai, &target).is_ok_and(|counted| counted.is_none()));
         let (endpoint, sent) =
-            request.for_upstream(ProviderKind::Anthropic, "b", Some("p")).expect("a body").expect("it counts");
+            request.for_upstream(ProviderKind::Anthropic, &target).expect("a body").expect("it counts");
         let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
         assert_eq!((endpoint.path)(&invocation), "/v1/messages/count_tokens");
         let mut wanted = body;

@@ -17,6 +17,7 @@ fn sent(fields: Value) -> Result<Value, String> {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        takes_signed_thoughts_alone: false,
     };
     let request = ClientRequest::parse(Surface::OpenAi, body.to_string().into()).expect("a request");
     let sent = request.upstream_body(ProviderKind::Cohere, &target);

@@ -16,6 +16,7 @@ fn sent(model: &str, asked: &Value) -> Result<Value, Refusal> {
         model,
         output_cap,
         server: None,
+        takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
         allowed_fields: &NO_FIELDS,

@@ -8,6 +8,7 @@ mod usage;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::event::admin::Provider;
 use http::{HeaderName, Request};
 use hub::chat::{Feature, Treatment};
 use hub::framing::Framing;
@@ -15,7 +16,8 @@ use hub::shared_dialect::SharedDialect;
 use secrets::Secret;
 
 use super::authentication::{KeyFault, add};
-use super::{Endpoint, Invocation, Transport, Upstream};
+use super::openai::server::host_of;
+use super::{Endpoint, Invocation, ProviderKind, Transport, Upstream};
 
 pub use answer::read_choices;
 pub use outbound::{ClaudeThinking, effort, hosted_body, thinking};
@@ -46,6 +48,17 @@ pub const UPSTREAM: Upstream = Upstream {
     embeddings: None,
     read_report: usage::read_report,
 };
+
+/// The host of Anthropic itself. It answers 400 to a thought without a signature, for as long as the conversation has it.
+/// Other servers of this dialect, most of which sign nothing, are sent such thoughts.
+const OWN_HOST: &str = "api.anthropic.com";
+
+/// True if the provider takes no thought without a signature.
+pub fn takes_signed_thoughts_alone(provider: &Provider) -> bool {
+    let is_own = |base_url| host_of(base_url) == Some(OWN_HOST);
+    ProviderKind::named(&provider.kind) == Some(ProviderKind::Anthropic)
+        && provider.base_url.as_deref().is_some_and(is_own)
+}
 
 const fn treatment(feature: Feature) -> Treatment {
     match feature {
@@ -88,4 +101,31 @@ fn authenticate(
     _: DateTime<Utc>,
 ) -> Result<(), KeyFault> {
     add(request, HeaderName::from_static("x-api-key"), key.reveal())
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::admin::ProviderKindName;
+    use events::ids::ProviderId;
+
+    use super::*;
+
+    #[test]
+    fn only_anthropics_own_host_takes_signed_thoughts_alone() {
+        for (kind, base_url, wanted) in [
+            ("anthropic", "https://api.anthropic.com", true),
+            ("anthropic", "https://api.anthropic.com:443/x", true),
+            ("anthropic", "https://api.anthropic.com.example.com", false),
+            ("anthropic", "https://proxy.example.com/api.anthropic.com", false),
+            ("anthropic", "http://127.0.0.1:11434", false),
+            ("openai", "https://api.anthropic.com", false),
+        ] {
+            let id: ProviderId = format!("prv_{:032x}", 1).parse().expect("an id");
+            let provider = Provider {
+                base_url: Some(base_url.to_owned()),
+                ..Provider::new(id, "p", ProviderKindName::literal(kind))
+            };
+            assert_eq!(takes_signed_thoughts_alone(&provider), wanted, "{kind} {base_url}");
+        }
+    }
 }

@@ -37,6 +37,7 @@ use hub::{Api, Metered, UpstreamFault};
 use secrets::Secret;
 
 pub use address::corrected_base_url;
+pub use anthropic::takes_signed_thoughts_alone;
 pub use authentication::KeyFault;
 pub use hub::framing::Framing;
 pub use openai::server::server_of;
@@ -45,7 +46,7 @@ pub use refusal::{
 };
 pub use server::Server;
 pub use simulator::{KIND as DEV_KIND, SimulatedAnswer as InProcessAnswer, SimulatedBody as InProcessBody};
-pub use target::{EmbeddingsTarget, NO_FIELDS, OutboundTarget, UpstreamCap};
+pub use target::{CountTarget, EmbeddingsTarget, NO_FIELDS, OutboundTarget, UpstreamCap};
 
 macro_rules! upstreams {
     ($($folder:ident => $kind:ident = $name:literal,)+) => {

@@ -20,6 +20,18 @@ pub struct OutboundTarget<'a> {
     pub allowed_fields: &'a BTreeSet<String>,
     /// The server whose deviations from OpenAI are known. Of other dialects, OpenRouter alone has one.
     pub server: Option<Server>,
+    /// It takes no thought without a signature; see [`crate::takes_signed_thoughts_alone`].
+    pub takes_signed_thoughts_alone: bool,
+}
+
+/// One target of a request to count tokens, as far as its body depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct CountTarget<'a> {
+    /// The backend's name for the model.
+    pub model: &'a str,
+    /// As for [`OutboundTarget`].
+    pub system_prefix: Option<&'a str>,
+    pub takes_signed_thoughts_alone: bool,
 }
 
 /// One target of a request for embeddings, as far as its body depends on it.

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use events::refusal::Refusal;
 use hub::json::{self, Edit};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
-use upstreams::OutboundTarget;
+use upstreams::{CountTarget, OutboundTarget};
 
-use super::thoughts::foreign_thoughts;
+use super::thoughts::refused_thoughts;
 
-/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts of others. Errors:
-/// `INVALID_REQUEST` if no message would be left.
+/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
+/// take. Errors: `INVALID_REQUEST` if no message would be left.
 pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
     let mut edits = vec![
@@ -19,20 +19,22 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
     if let Some(prefix) = target.system_prefix {
         edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
     }
-    if positions.has_foreign_thoughts {
-        edits.extend(foreign_thoughts(text)?);
+    let cuts_unsigned = positions.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
+    if positions.has_foreign_thoughts || cuts_unsigned {
+        edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
     Ok(json::splice(text, &mut edits).into())
 }
 
-/// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts of others.
-/// Errors: likewise.
-pub fn edited_count(body: &Bytes, request: &CountRequest, model: &str, prefix: Option<&str>) -> Result<Bytes, Refusal> {
+/// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts that
+/// the target does not take. Errors: likewise.
+pub fn edited_count(body: &Bytes, request: &CountRequest, target: &CountTarget<'_>) -> Result<Bytes, Refusal> {
     let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
-    let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(model) }];
-    edits.extend(prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
-    if request.has_foreign_thoughts {
-        edits.extend(foreign_thoughts(text)?);
+    let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(target.model) }];
+    edits.extend(target.system_prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
+    let cuts_unsigned = request.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
+    if request.has_foreign_thoughts || cuts_unsigned {
+        edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
     Ok(json::splice(text, &mut edits).into())
 }

@@ -1,4 +1,5 @@
-//! Cuts thoughts of other dialects out of a client's body: no server of this one takes them. Everything else stays as it is.
+//! Cuts thoughts that a server does not take out of a client's body: no server takes those of other dialects, and
+//! Anthropic takes none without a signature. Everything else stays as it is.
 
 use std::ops::Range;
 
@@ -9,13 +10,14 @@ use hub::json::{self, Edit, Kind};
 
 use crate::passthrough::rewrite::cuts;
 
-/// The cuts of a body that has such thoughts. Errors: `INVALID_REQUEST` if no message would be left.
-pub fn foreign_thoughts(text: &str) -> Result<Vec<Edit>, Refusal> {
+/// The cuts of a body that has such thoughts. `cuts_unsigned`: also of thoughts without a signature. Errors:
+/// `INVALID_REQUEST` if no message would be left.
+pub fn refused_thoughts(text: &str, cuts_unsigned: bool) -> Result<Vec<Edit>, Refusal> {
     let mut edits = Vec::new();
     let mut is_left = false;
     let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
         let content = json::field(message, "content").unwrap_or_default();
-        let is_cut = |block| is_foreign(json::find(block, ["type", "signature"]));
+        let is_cut = |block| is_refused(json::find(block, ["type", "signature"]), cuts_unsigned);
         let blocks: Vec<_> = elements(content).map(|block| (span(text, block), is_cut(block))).collect();
         // A message without content is refused too.
         let is_empty = !blocks.is_empty() && blocks.iter().all(|(_, is_cut)| *is_cut);
@@ -36,9 +38,12 @@ pub fn foreign_thoughts(text: &str) -> Result<Vec<Edit>, Refusal> {
 }
 
 /// True for a block that is to be cut, by its type and its signature.
-fn is_foreign([kind, signature]: [Option<&str>; 2]) -> bool {
-    kind.and_then(json::string).as_deref() == Some("thinking")
-        && signature.and_then(json::string).is_some_and(|signature| is_marked_signature(&signature))
+fn is_refused([kind, signature]: [Option<&str>; 2], cuts_unsigned: bool) -> bool {
+    if kind.and_then(json::string).as_deref() != Some("thinking") {
+        return false;
+    }
+    let signature = signature.and_then(json::string).unwrap_or_default();
+    is_marked_signature(&signature) || cuts_unsigned && signature.is_empty()
 }
 
 fn elements(array: &str) -> impl Iterator<Item = &str> {

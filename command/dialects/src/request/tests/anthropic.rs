@@ -1,6 +1,12 @@
 //! Requests in Anthropic's dialect.
 
+use upstreams::CountTarget;
+
 use super::*;
+
+const fn counting(takes_signed_thoughts_alone: bool) -> CountTarget<'static> {
+    CountTarget { model: "b", system_prefix: None, takes_signed_thoughts_alone }
+}
 
 /// Holds: inf.anthropic-bad-input
 #[test]
@@ -129,8 +135,43 @@ fn thoughts_that_another_dialect_signed_are_cut_out_and_all_else_is_passed_on() 
         let sent = request.upstream_body(ProviderKind::Anthropic, &target()).expect("a body");
         let sent = String::from_utf8(sent.to_vec()).expect("text");
         assert_eq!(sent, body("b", r#""max_tokens":9,"#, &wanted));
-        let (_, sent) = count.for_upstream(ProviderKind::Anthropic, "b", None).expect("a body").expect("it counts");
+        let (_, sent) =
+            count.for_upstream(ProviderKind::Anthropic, &counting(false)).expect("a body").expect("it counts");
         assert_eq!(String::from_utf8(sent.to_vec()).expect("text"), body("b", "", &wanted));
+    }
+}
+
+/// A conversation that moves here from a server that signs nothing would be refused for ever.
+///
+/// Holds: inf.anthropic-passed-on
+#[test]
+fn thoughts_without_a_signature_are_cut_out_where_signed_ones_alone_are_taken() {
+    let own = r#"{"type":"thinking","thinking":"hm","signature":"c2ln"}"#;
+    let so = r#"{"type":"text","text":"so"}"#;
+    let said = |blocks: &[&str]| format!(r#"{{"role":"assistant","content":[{}]}}"#, blocks.join(","));
+    let ask = r#"{"role":"user","content":"x"}"#;
+    let target = OutboundTarget { takes_signed_thoughts_alone: true, ..target() };
+    for unsigned in [
+        r#"{"type":"thinking","thinking":"hm"}"#,
+        r#"{"type":"thinking","thinking":"hm","signature":""}"#,
+        r#"{"type":"thinking","thinking":"hm","signature":null}"#,
+        r#"{"type":"thinking","thinking":"hm","signature":"ledgerway:"}"#,
+    ] {
+        let body = |model: &str, cap: &str, messages: &[&str]| {
+            format!(r#"{{"model":"{model}",{cap}"messages":[{}]}}"#, messages.join(","))
+        };
+        let messages = [ask, &said(&[unsigned, own, so]), ask, &said(&[unsigned]), ask];
+        let wanted = [ask, &said(&[own, so]), ask, ask];
+        let request = parse(Surface::Anthropic, body("m", r#""max_tokens":5,"#, &messages)).expect("a request");
+        let sent = request.upstream_body(ProviderKind::Anthropic, &target).expect("a body");
+        assert_eq!(std::str::from_utf8(&sent), Ok(&*body("b", r#""max_tokens":9,"#, &wanted)), "{unsigned}");
+        let count = TokenCountRequest::parse(Surface::Anthropic, body("m", "", &messages).into()).expect("a count");
+        let counted = count.for_upstream(ProviderKind::Anthropic, &counting(true));
+        let (_, sent) = counted.expect("a body").expect("it counts");
+        assert_eq!(std::str::from_utf8(&sent), Ok(&*body("b", "", &wanted)), "{unsigned}");
+        let nothing = parse(Surface::Anthropic, body("m", r#""max_tokens":5,"#, &[&said(&[unsigned])]));
+        let refusal = nothing.expect("a request").upstream_body(ProviderKind::Anthropic, &target).unwrap_err();
+        assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &"messages".into()));
     }
 }
 
@@ -148,7 +189,7 @@ fn a_conversation_of_nothing_but_thoughts_of_others_is_refused() {
             assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &"messages".into()));
         }
         let count = TokenCountRequest::parse(Surface::Anthropic, body.into()).expect("a count");
-        let counted = count.for_upstream(ProviderKind::Anthropic, "b", None);
+        let counted = count.for_upstream(ProviderKind::Anthropic, &counting(false));
         let refusal = counted.err().expect("nothing is left");
         assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &"messages".into()));
     }

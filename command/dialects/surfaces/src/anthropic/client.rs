@@ -28,6 +28,7 @@ pub struct BodyPositions {
     /// End of the last member, where another may be added.
     pub members_end: usize,
     pub has_foreign_thoughts: bool,
+    pub has_unsigned_thoughts: bool,
 }
 
 /// The position of the system prompt.
@@ -75,7 +76,7 @@ impl SurfaceRequest for BodyPositions {
         for member in &members {
             totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         }
-        let has_foreign_thoughts = totals.has_foreign_thoughts;
+        let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
@@ -96,6 +97,7 @@ impl SurfaceRequest for BodyPositions {
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
             has_foreign_thoughts,
+            has_unsigned_thoughts,
         };
         Ok((facts, positions))
     }

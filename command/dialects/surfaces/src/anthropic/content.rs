@@ -28,6 +28,8 @@ pub struct Totals<'a> {
     pub unpriced: Vec<Unpriced>,
     /// There are thoughts of other dialects, to which the gateway gave the form of this one's.
     pub has_foreign_thoughts: bool,
+    /// There are thoughts without a signature, as servers write them that sign nothing.
+    pub has_unsigned_thoughts: bool,
     blocks: BlockCount,
     /// Ids of the calls so far.
     calls: HashSet<Cow<'a, str>>,
@@ -142,6 +144,7 @@ impl<'a> Totals<'a> {
             "thinking" if place == Place::Assistant => {
                 let signature = fields.string("signature")?.unwrap_or_default();
                 self.has_foreign_thoughts |= is_marked_signature(&signature);
+                self.has_unsigned_thoughts |= signature.is_empty();
                 require_string(&mut fields, "thinking")
             }
             "redacted_thinking" if place == Place::Assistant => require_string(&mut fields, "data"),

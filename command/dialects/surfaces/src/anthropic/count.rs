@@ -29,6 +29,7 @@ pub struct CountRequest {
     pub system: SystemPosition,
     pub members_end: usize,
     pub has_foreign_thoughts: bool,
+    pub has_unsigned_thoughts: bool,
     /// Tokens of images and documents, estimated.
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
@@ -66,6 +67,7 @@ impl CountRequest {
             system: find("system").map_or(SystemPosition::Absent, system_position),
             members_end: members.last().map_or(0, |member| member.span.end),
             has_foreign_thoughts: totals.has_foreign_thoughts,
+            has_unsigned_thoughts: totals.has_unsigned_thoughts,
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
             prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),

@@ -162,7 +162,7 @@ fn is_host(host: &str, known: &str) -> bool {
 }
 
 /// The host of an address in its normal form, without its port.
-fn host_of(base_url: &str) -> Option<&str> {
+pub fn host_of(base_url: &str) -> Option<&str> {
     let (_, rest) = base_url.split_once("://")?;
     rest.split(['/', ':', '?']).next()
 }

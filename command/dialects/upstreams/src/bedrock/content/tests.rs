@@ -17,6 +17,7 @@ fn sent(model: &str, chat: &ChatRequest) -> Result<Value, String> {
         model,
         output_cap: UpstreamCap { tokens: 4096, field: None },
         server: None,
+        takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: Some("House rules."),
         allowed_fields: &NO_FIELDS,
