@@ -4,11 +4,11 @@
 //! What is asked, what the family is sent for it, what the family answers and what is measured of that are golden files. The
 //! tables are in [`scenarios`] and [`families`].
 
+mod answer;
 mod documented;
 mod embeddings;
 mod families;
 mod leaving;
-mod said;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,13 +24,13 @@ use crate::client::{Client, Reply};
 use crate::families::{golden, key, metered, provider};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::made;
-use documented::Documented;
+use answer::{Answer, ReportedUsage, events};
+use documented::DocumentedDialects;
 use families::{FAMILIES, Family};
-use said::{Said, Told, events};
-use scenarios::{CAP, SCENARIOS, SURFACES, Scenario, Shows, Surface};
+use scenarios::{CAP, Expectation, SCENARIOS, SURFACES, Scenario, Surface};
 
-const PATIENCE_MS: u64 = 20_000;
-const SOON: Duration = Duration::from_secs(20);
+const UPSTREAM_TIMEOUT_MS: u64 = 20_000;
+const WAIT_MAX: Duration = Duration::from_secs(20);
 /// An image counts as many tokens before it is sent.
 const CONTEXT: u64 = 200_000;
 /// What the golden requests were written for.
@@ -41,15 +41,15 @@ const GOLDEN_PREFIX: &str = "House rules \"apply\".";
 const ENDS: [&str; 2] = ["budget.settled.v1", "budget.released.v1"];
 
 /// A gateway in front of all families.
-struct House {
+struct MatrixGateway {
     gateway: Gateway,
     upstream: SampleUpstream,
     key: String,
     app: Client,
-    documented: Documented,
+    documented: DocumentedDialects,
 }
 
-impl House {
+impl MatrixGateway {
     async fn new() -> Self {
         Self::serving(SampleUpstream::start(golden(), 0).await).await
     }
@@ -58,7 +58,7 @@ impl House {
         let gateway = Gateway::start();
         let key = key(&gateway).await;
         let app = gateway.client(Some(&key));
-        Self { gateway, upstream, key, app, documented: Documented::read() }
+        Self { gateway, upstream, key, app, documented: DocumentedDialects::read() }
     }
 
     /// A model that the family answers with this sample. It is configured as the golden requests were written.
@@ -75,7 +75,7 @@ impl House {
     async fn add_model_with(&self, family: &Family, sample: &str, mut target: Value) -> String {
         let (operator, name) = (self.gateway.operator(), format!("{}/{sample}", family.kind));
         let mut fields = provider(family.kind, &name, &self.upstream.address(family.kind, sample));
-        (fields["timeout_ms"], fields["idle_timeout_ms"]) = (json!(PATIENCE_MS), json!(PATIENCE_MS));
+        (fields["timeout_ms"], fields["idle_timeout_ms"]) = (json!(UPSTREAM_TIMEOUT_MS), json!(UPSTREAM_TIMEOUT_MS));
         if ["openai", "azure_openai"].contains(&family.kind) {
             fields["output_cap_field"] = json!("max_completion_tokens");
         }
@@ -96,7 +96,7 @@ impl House {
     async fn until_asked(&self, family: &Family, sample: &str, times: usize) {
         let began = Instant::now();
         while self.upstream.seen(family.kind, sample).len() < times {
-            assert!(began.elapsed() < SOON, "{} was not asked for {sample}", family.kind);
+            assert!(began.elapsed() < WAIT_MAX, "{} was not asked for {sample}", family.kind);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -111,17 +111,17 @@ struct Cell {
 }
 
 /// What the log must say of a cell's request.
-enum Logged {
-    Nothing,
-    Completed(Option<Told>),
+enum ExpectedOutcome {
+    NotAdmitted,
+    Completed(Option<ReportedUsage>),
     Failed,
 }
 
 /// A request of the matrix that was answered.
-struct Asked {
+struct AskedRequest {
     cell: Cell,
     request: String,
-    logged: Logged,
+    outcome: ExpectedOutcome,
 }
 
 fn stored(path: impl AsRef<Path>) -> String {
@@ -188,25 +188,25 @@ impl Cell {
     }
 
     /// How the page says that this is refused, if it is: by the name of a field and the family's dialect, or by the surface.
-    fn documented(&self, page: &Documented) -> Option<Refusal> {
+    fn documented(&self, page: &DocumentedDialects) -> Option<ExpectedRefusal> {
         if self.scenario.has_tools && !self.surface.has_tools {
-            return Some(Refusal::OfSurface);
+            return Some(ExpectedRefusal::OfSurface);
         }
         let passes_on = self.family.surface == Some(self.surface.name);
         self.scenario.features.iter().find_map(|feature| match page.field(self.surface.name, feature) {
-            None => Some(Refusal::OfSurface),
+            None => Some(ExpectedRefusal::OfSurface),
             Some(_) if passes_on || !page.refuses(self.family.kind, feature) => None,
-            Some(field) => Some(Refusal::OfFamily(field.to_owned())),
+            Some(field) => Some(ExpectedRefusal::OfFamily(field.to_owned())),
         })
     }
 
     /// What the answer says, as the crate of dialects has written it for the native surface.
-    fn right(&self) -> Said {
+    fn right(&self) -> Answer {
         let case = self.sample().split('.').next().expect("a name");
         let file = |extension: &str| format!("{}/answers/{case}.native.{extension}", self.family.kind);
         match self.streamed {
-            true => Said::streamed("native", &events(&stored(file("sse")))),
-            false => Said::whole("native", &stored_json(file("json"))),
+            true => Answer::streamed("native", &events(&stored(file("sse")))),
+            false => Answer::whole("native", &stored_json(file("json"))),
         }
     }
 
@@ -214,72 +214,76 @@ impl Cell {
         metered(self.family.kind, self.sample())
     }
 
-    async fn ask(self, house: &House, model: &str) -> Asked {
+    async fn ask(self, matrix: &MatrixGateway, model: &str) -> AskedRequest {
         let body = self.request(model);
         let cap = body[self.surface.cap].as_u64().unwrap_or(self.surface.cap_default);
-        let reply = house.app.post(self.surface.path, &body).await;
+        let reply = matrix.app.post(self.surface.path, &body).await;
         let (what, mut sent) = (self.what(), self.sent());
-        let documented = self.documented(&house.documented);
+        let documented = self.documented(&matrix.documented);
         assert_eq!(documented.is_some(), sent["refused"].is_string(), "the page and the golden file differ: {what}");
-        let logged = match documented {
+        let outcome = match documented {
             Some(refusal) => {
                 refusal.check(&reply, self.family, &sent, &what);
-                Logged::Nothing
+                ExpectedOutcome::NotAdmitted
             }
             None => {
                 with_number(&mut sent, GOLDEN_CAP, cap);
                 with_number(&mut sent, GOLDEN_CONTEXT, CONTEXT);
-                let seen = house.upstream.seen(self.family.kind, self.sample());
+                let seen = matrix.upstream.seen(self.family.kind, self.sample());
                 let seen = comparable(seen.last().unwrap_or_else(|| panic!("nothing was sent: {what}")).clone());
                 assert_eq!(seen, comparable(sent), "sent: {what}");
-                if self.scenario.shows == Shows::Error {
+                if self.scenario.expectation == Expectation::Error {
                     self.check_error(&reply, &what);
-                    Logged::Failed
+                    ExpectedOutcome::Failed
                 } else {
-                    Logged::Completed(self.check_answer(&reply, &what))
+                    ExpectedOutcome::Completed(self.check_answer(&reply, &what))
                 }
             }
         };
-        Asked { request: reply.request_id(), cell: self, logged }
+        AskedRequest { request: reply.request_id(), cell: self, outcome }
     }
 
     /// The usage that the client was told of.
-    fn check_answer(&self, reply: &Reply, what: &str) -> Option<Told> {
+    fn check_answer(&self, reply: &Reply, what: &str) -> Option<ReportedUsage> {
         let text = String::from_utf8_lossy(&reply.body);
         assert_eq!(reply.status, 200, "{what}: {text}");
-        let said = match self.streamed {
-            true => Said::streamed(self.surface.name, &events(&text)),
-            false => Said::whole(self.surface.name, &reply.json()),
+        let answer = match self.streamed {
+            true => Answer::streamed(self.surface.name, &events(&text)),
+            false => Answer::whole(self.surface.name, &reply.json()),
         };
         let (right, reason) = (self.right(), self.metered()["finish_reason"].clone());
         let finish = self.surface.finish(reason.as_str().expect("a reason"));
-        assert_eq!((&said.text, said.finish.as_str(), &said.error), (&right.text, finish, &None), "{what}: {text}");
+        assert_eq!(
+            (&answer.text, answer.finish.as_str(), &answer.error),
+            (&right.text, finish, &None),
+            "{what}: {text}"
+        );
         if self.surface.has_tools {
-            assert_eq!((&said.calls, &said.thoughts), (&right.calls, &right.thoughts), "{what}: {text}");
+            assert_eq!((&answer.calls, &answer.thoughts), (&right.calls, &right.thoughts), "{what}: {text}");
         }
         let family = self.family;
-        match self.scenario.shows {
-            Shows::Text => assert!(!said.text.is_empty(), "{what}"),
-            Shows::TwoCalls => assert_eq!((said.calls.len(), &reason), (2, &json!("tool_calls")), "{what}"),
-            Shows::Thoughts => assert_eq!(right.thoughts.is_empty(), !family.shows_thoughts, "{what}"),
-            Shows::CachedTokens => {
-                assert_eq!(said.usage.is_some_and(|told| told.cached > 0), family.reports_cached, "{what}");
+        match self.scenario.expectation {
+            Expectation::Text => assert!(!answer.text.is_empty(), "{what}"),
+            Expectation::TwoCalls => assert_eq!((answer.calls.len(), &reason), (2, &json!("tool_calls")), "{what}"),
+            Expectation::Thoughts => assert_eq!(right.thoughts.is_empty(), !family.shows_thoughts, "{what}"),
+            Expectation::CachedTokens => {
+                assert_eq!(answer.usage.is_some_and(|usage| usage.cached > 0), family.reports_cached, "{what}");
             }
-            Shows::Length => assert_eq!(reason, "length", "{what}"),
-            Shows::Refusal if family.marks_refusals => assert_eq!(reason, "content_filter", "{what}"),
-            Shows::Refusal => assert!(!said.text.is_empty(), "{what}"),
-            Shows::Error => {}
+            Expectation::Length => assert_eq!(reason, "length", "{what}"),
+            Expectation::Refusal if family.marks_refusals => assert_eq!(reason, "content_filter", "{what}"),
+            Expectation::Refusal => assert!(!answer.text.is_empty(), "{what}"),
+            Expectation::Error => {}
         }
-        assert!(said.usage.is_some() || self.metered()["reported"].is_null(), "{what} tells no usage: {text}");
-        said.usage
+        assert!(answer.usage.is_some() || self.metered()["reported"].is_null(), "{what} tells no usage: {text}");
+        answer.usage
     }
 
     fn check_error(&self, reply: &Reply, what: &str) {
         let text = String::from_utf8_lossy(&reply.body);
         if reply.status == 200 {
-            let said = Said::streamed(self.surface.name, &events(&text));
-            let error = said.error.unwrap_or_else(|| panic!("{what} ends without an error: {text}"));
-            assert!(self.streamed && said.finish.is_empty() && error["message"].is_string(), "{what}: {text}");
+            let answer = Answer::streamed(self.surface.name, &events(&text));
+            let error = answer.error.unwrap_or_else(|| panic!("{what} ends without an error: {text}"));
+            assert!(self.streamed && answer.finish.is_empty() && error["message"].is_string(), "{what}: {text}");
             assert!(!text.contains("[DONE]"), "{what} pretends to be complete: {text}");
         } else {
             let error = &reply.json()["error"];
@@ -289,13 +293,13 @@ impl Cell {
 }
 
 /// Who refuses a cell.
-enum Refusal {
+enum ExpectedRefusal {
     OfSurface,
     /// With the client's name for what the family cannot do.
     OfFamily(String),
 }
 
-impl Refusal {
+impl ExpectedRefusal {
     fn check(&self, reply: &Reply, family: &Family, golden: &Value, what: &str) {
         let body = reply.json();
         let error = &body["error"];
@@ -319,7 +323,7 @@ impl Refusal {
 
 /// All cells of a family, one after another, so that what it was sent last is of the cell.
 /// A cell that is wrong has said so, and the others follow.
-async fn ask_all(house: Arc<House>, family: &'static Family) -> Vec<Asked> {
+async fn ask_all(matrix: Arc<MatrixGateway>, family: &'static Family) -> Vec<AskedRequest> {
     let (mut asked, mut models) = (Vec::new(), BTreeMap::new());
     for scenario in &SCENARIOS {
         for surface in &SURFACES {
@@ -327,10 +331,10 @@ async fn ask_all(house: Arc<House>, family: &'static Family) -> Vec<Asked> {
                 let cell = Cell { family, surface, scenario, streamed };
                 let sample = cell.sample();
                 if !models.contains_key(sample) {
-                    models.insert(sample, house.add_model(family, sample).await);
+                    models.insert(sample, matrix.add_model(family, sample).await);
                 }
-                let (house, model, mut asking) = (Arc::clone(&house), models[sample].clone(), JoinSet::new());
-                asking.spawn(async move { cell.ask(&house, &model).await });
+                let (matrix, model, mut asking) = (Arc::clone(&matrix), models[sample].clone(), JoinSet::new());
+                asking.spawn(async move { cell.ask(&matrix, &model).await });
                 asked.extend(asking.join_next().await.expect("a cell"));
             }
         }
@@ -339,40 +343,40 @@ async fn ask_all(house: Arc<House>, family: &'static Family) -> Vec<Asked> {
 }
 
 /// The log by request.
-async fn lives(gateway: &Gateway) -> BTreeMap<String, Vec<Value>> {
-    let mut lives: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+async fn events_by_request(gateway: &Gateway) -> BTreeMap<String, Vec<Value>> {
+    let mut events: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for event in gateway.events().await {
         if let Some(request) = event["request_id"].as_str() {
-            lives.entry(request.to_owned()).or_default().push(event);
+            events.entry(request.to_owned()).or_default().push(event);
         }
     }
-    lives
+    events
 }
 
-impl Asked {
+impl AskedRequest {
     fn check(&self, life: &[Value]) {
         let what = self.cell.what();
         let of_type = |name: &str| life.iter().find(|event| type_of(event) == name);
         let end = life.last().map(type_of).unwrap_or_default();
-        match self.logged {
-            Logged::Nothing => {
+        match self.outcome {
+            ExpectedOutcome::NotAdmitted => {
                 let held = life.iter().find(|event| type_of(event).starts_with("budget."));
                 assert!(held.is_none() && of_type("inference.admitted.v1").is_none(), "{what}: {life:?}");
             }
-            Logged::Failed => {
+            ExpectedOutcome::Failed => {
                 assert!(of_type("inference.failed.v1").is_some() && ENDS.contains(&end), "{what}: {life:?}");
             }
-            Logged::Completed(told) => {
+            ExpectedOutcome::Completed(usage) => {
                 let completed = of_type("inference.completed.v1").unwrap_or_else(|| panic!("{what}: {life:?}"));
                 let settled = life.last().filter(|event| type_of(event) == "budget.settled.v1");
                 let settled = settled.unwrap_or_else(|| panic!("{what}: {life:?}"));
                 assert_eq!(settled["data"]["charged_usd"], completed["data"]["cost_usd"], "{what}");
-                self.check_usage(&completed["data"], told, &what);
+                self.check_usage(&completed["data"], usage, &what);
             }
         }
     }
 
-    fn check_usage(&self, completed: &Value, told: Option<Told>, what: &str) {
+    fn check_usage(&self, completed: &Value, reported: Option<ReportedUsage>, what: &str) {
         let (usage, metered) = (&completed["usage"], self.cell.metered());
         assert_eq!(completed["finish_reason"], metered["finish_reason"], "{what}");
         assert_eq!(usage["source"] == "provider", metered["reported"].is_object(), "{what}: {completed}");
@@ -382,8 +386,8 @@ impl Asked {
         let sum = |classes: &[&str]| classes.iter().filter_map(|class| usage[*class].as_u64()).sum::<u64>();
         let input = sum(&["input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens"]);
         let output = sum(&["output_text_tokens", "output_reasoning_tokens"]);
-        let settled = Told { input, cached: sum(&["input_cache_read_tokens"]), output };
-        assert_eq!(told.unwrap_or(settled), settled, "{what} is told another usage than is settled");
+        let settled = ReportedUsage { input, cached: sum(&["input_cache_read_tokens"]), output };
+        assert_eq!(reported.unwrap_or(settled), settled, "{what} is told another usage than is settled");
     }
 }
 
@@ -391,19 +395,19 @@ impl Asked {
 /// Holds: http.stream-error
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cell_of_the_matrix_is_the_right_answer_or_the_documented_refusal() {
-    let house = Arc::new(House::new().await);
+    let matrix = Arc::new(MatrixGateway::new().await);
     let mut families = JoinSet::new();
     for family in &FAMILIES {
-        families.spawn(ask_all(Arc::clone(&house), family));
+        families.spawn(ask_all(Arc::clone(&matrix), family));
     }
-    let asked: Vec<Asked> = families.join_all().await.into_iter().flatten().collect();
-    house.gateway.books_when_all_ended(SOON).await;
-    let lives = lives(&house.gateway).await;
+    let asked: Vec<AskedRequest> = families.join_all().await.into_iter().flatten().collect();
+    matrix.gateway.books_when_all_ended(WAIT_MAX).await;
+    let events = events_by_request(&matrix.gateway).await;
     for asked in &asked {
-        asked.check(lives.get(&asked.request).map(Vec::as_slice).unwrap_or_default());
+        asked.check(events.get(&asked.request).map(Vec::as_slice).unwrap_or_default());
     }
     let requests: BTreeSet<_> = asked.iter().map(|asked| &asked.request).collect();
     assert_eq!(requests.len(), FAMILIES.len() * SURFACES.len() * SCENARIOS.len() * 2);
     let named: BTreeSet<_> = FAMILIES.iter().map(|family| family.kind.to_owned()).collect();
-    assert_eq!(named, house.upstream.kinds().into_iter().collect(), "a family has samples and no row here");
+    assert_eq!(named, matrix.upstream.kinds().into_iter().collect(), "a family has samples and no row here");
 }

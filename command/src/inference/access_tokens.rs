@@ -17,10 +17,10 @@ use upstream::SendError;
 const RENEWED_BEFORE_END: Duration = Duration::from_secs(300);
 /// How long a failure stands for all requests, so that they do not fail one after the other.
 const FAILURE_STANDS: Duration = Duration::from_secs(2);
-/// The longest that a token is fetched.
+/// The longest time that fetching a token may take.
 const FETCH_MAX: Duration = Duration::from_secs(10);
-/// How long the token after a refused one is kept even if the provider refuses it, too: the token is hardly at fault. Twice
-/// as long after each that follows.
+/// How long the token that follows a refused one is kept, even if the provider refuses it as well: the token is hardly at
+/// fault. Doubles each time.
 const KEPT_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const KEPT_AFTER_REFUSAL_MAX: Duration = Duration::from_secs(600);
 
@@ -52,7 +52,7 @@ pub struct GrantedToken {
 pub struct AccessTokens {
     clock: Arc<dyn Clock>,
     slots: Mutex<IdMap<ProviderId, Slot>>,
-    /// A task of its own for each fetch: a request whose client leaves would take it away from all that wait.
+    /// Each fetch is a task of its own, so that it outlives the request that began it.
     fetches: TaskTracker,
 }
 
@@ -63,16 +63,16 @@ struct Slot {
 }
 
 type SharedState = Arc<Mutex<SlotState>>;
-type Fetched = Result<Secret, TokenError>;
+type FetchResult = Result<Secret, TokenError>;
 /// `None` until the fetch has ended.
-type Fetching = watch::Receiver<Option<Fetched>>;
+type PendingFetch = watch::Receiver<Option<FetchResult>>;
 
 #[derive(Default)]
 struct SlotState {
     kept: Option<KeptToken>,
     /// The last failure to fetch a token, and the time until which it stands.
     failure: Option<(TokenError, Duration)>,
-    fetching: Option<Fetching>,
+    fetching: Option<PendingFetch>,
     /// The time before which no token is dropped because it was refused, and how long that was after the last one.
     kept_until: Duration,
     kept_for: Duration,
@@ -84,10 +84,10 @@ struct KeptToken {
     ends_at: Duration,
 }
 
-/// What a request gets at once.
-enum Found {
-    Token(Secret),
-    Fetching(Fetching),
+/// The token that a request gets.
+enum AvailableToken {
+    Now(Secret),
+    OnceFetched(PendingFetch),
 }
 
 impl SlotState {
@@ -97,12 +97,12 @@ impl SlotState {
     }
 
     /// The fetch that runs. One whose task has died never ends.
-    fn running(&self) -> Option<Fetching> {
+    fn running(&self) -> Option<PendingFetch> {
         self.fetching.clone().filter(|fetching| fetching.has_changed().is_ok())
     }
 
     /// Keeps what a fetch that began at `began` has brought.
-    fn keep(&mut self, granted: Result<GrantedToken, TokenError>, began: Duration, now: Duration) -> Fetched {
+    fn keep(&mut self, granted: Result<GrantedToken, TokenError>, began: Duration, now: Duration) -> FetchResult {
         self.fetching = None;
         match granted {
             Ok(GrantedToken { token, lasts }) => {
@@ -118,7 +118,8 @@ impl SlotState {
         }
     }
 
-    /// Drops this token. Only at times: if the provider refuses the next one, too, it stays for a while.
+    /// Drops a token that the provider refused; true if it did. Not before `kept_until`: if the next token is refused as well,
+    /// the token is hardly at fault.
     fn drop_refused(&mut self, token: &Secret, now: Duration) -> bool {
         let is_kept = self.kept(|kept| kept.token.reveal() == token.reveal()).is_some();
         if !is_kept || now < self.kept_until {
@@ -138,8 +139,8 @@ impl AccessTokens {
         Arc::new(Self { clock, slots: Mutex::default(), fetches: TaskTracker::new() })
     }
 
-    /// The token for this generation of a provider's key. Of requests at once, one starts to fetch it and all wait, whoever
-    /// leaves; if it is only renewed, they use the old one. A token that cannot be renewed is used to its end.
+    /// The token for this generation of a provider's key. If several requests need a token at once, one fetch serves all of
+    /// them, even if the request that began it is cancelled. During a renewal they use the old token, at most to its end.
     pub async fn token<F>(
         &self,
         provider: ProviderId,
@@ -150,33 +151,33 @@ impl AccessTokens {
         F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
     {
         let slot = self.slot(provider, generation);
-        let mut fetching = match self.find(&slot, fetch)? {
-            Found::Token(token) => return Ok(token),
-            Found::Fetching(fetching) => fetching,
+        let mut fetching = match self.available(&slot, fetch)? {
+            AvailableToken::Now(token) => return Ok(token),
+            AvailableToken::OnceFetched(fetching) => fetching,
         };
         let fetched = fetching.wait_for(Option::is_some).await;
         fetched.ok().and_then(|fetched| fetched.clone()).unwrap_or(Err(TokenError::Timeout))
     }
 
-    fn find<F>(&self, slot: &SharedState, fetch: impl FnOnce() -> F) -> Result<Found, TokenError>
+    fn available<F>(&self, slot: &SharedState, fetch: impl FnOnce() -> F) -> Result<AvailableToken, TokenError>
     where
         F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
     {
         let mut state = locked(slot);
         let now = self.clock.monotonic();
         if let Some(token) = state.kept(|kept| now < kept.renewed_at) {
-            return Ok(Found::Token(token));
+            return Ok(AvailableToken::Now(token));
         }
-        let in_force = state.kept(|kept| now < kept.ends_at).map(Found::Token);
+        let in_force = state.kept(|kept| now < kept.ends_at).map(AvailableToken::Now);
         if let Some(fetching) = state.running() {
-            return Ok(in_force.unwrap_or(Found::Fetching(fetching)));
+            return Ok(in_force.unwrap_or(AvailableToken::OnceFetched(fetching)));
         }
         match state.failure {
             Some((error, until)) if now < until => in_force.ok_or(error),
             _ => {
                 let fetching = self.start(Arc::clone(slot), now, fetch());
                 state.fetching = Some(fetching.clone());
-                Ok(in_force.unwrap_or(Found::Fetching(fetching)))
+                Ok(in_force.unwrap_or(AvailableToken::OnceFetched(fetching)))
             }
         }
     }
@@ -186,7 +187,7 @@ impl AccessTokens {
         slot: SharedState,
         began: Duration,
         fetch: impl Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
-    ) -> Fetching {
+    ) -> PendingFetch {
         let (ended, fetching) = watch::channel(None);
         let clock = Arc::clone(&self.clock);
         self.fetches.spawn(async move {

@@ -7,7 +7,7 @@ use events::money::{NanoUsd, Rates};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
-use super::target::Called;
+use super::target::UsageTerms;
 
 /// Reported usage is plausible up to this multiple of the request's bound.
 const PLAUSIBLE_FACTOR: u64 = 4;
@@ -54,7 +54,7 @@ impl Meter {
 
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
-    pub fn measure(&self, called: Called<'_>, metered: &Metered, held: NanoUsd) -> Measured {
+    pub fn measure(&self, called: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
         let usage = match metered.reported_with_output() {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
             None => Usage { tokens: self.counted(metered, called.context_window), source: UsageSource::Counted },
@@ -130,8 +130,8 @@ mod tests {
         serde_json::from_str(prices).expect("rates")
     }
 
-    fn called(rates: &Rates) -> Called<'_> {
-        Called { rates, context_window: None }
+    fn called(rates: &Rates) -> UsageTerms<'_> {
+        UsageTerms { rates, context_window: None }
     }
 
     fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_counted_prompt_is_never_longer_than_the_context_window_of_the_target_that_was_called() {
         for (context_window, tokens) in [(None, 25), (Some(26), 25), (Some(8), 8)] {
-            let called = Called { rates: &rates(), context_window };
+            let called = UsageTerms { rates: &rates(), context_window };
             let measured = meter(100, 10).measure(called, &Metered::default(), NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([tokens, 0, 0], [0, 0]));
         }

@@ -241,7 +241,7 @@ impl Running {
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.timeline.call_ends(None);
-        let mut measured = self.meter.measure(target.called(), metered, hold.held);
+        let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
@@ -363,8 +363,8 @@ impl Running {
             return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
         };
         let measured = match metered {
-            Some(metered) => self.meter.measure(target.called(), metered, hold.held),
-            None if self.streamed => self.meter.measure(target.called(), &Metered::default(), hold.held),
+            Some(metered) => self.meter.measure(target.usage_terms(), metered, hold.held),
+            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), hold.held),
             None => self.meter.unknown(hold.held),
         };
         self.settle_rate_limits(&measured, target);

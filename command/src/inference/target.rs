@@ -32,7 +32,7 @@ pub struct PlannedTarget {
 
 /// What the usage at a target is measured by.
 #[derive(Clone, Copy)]
-pub struct Called<'a> {
+pub struct UsageTerms<'a> {
     pub rates: &'a Rates,
     pub context_window: Option<u64>,
 }
@@ -62,8 +62,8 @@ impl PlannedTarget {
     }
 
     /// What its usage is measured by.
-    pub const fn called(&self) -> Called<'_> {
-        Called { rates: &self.rates, context_window: self.context_window }
+    pub const fn usage_terms(&self) -> UsageTerms<'_> {
+        UsageTerms { rates: &self.rates, context_window: self.context_window }
     }
 
     /// What a dialect needs to write this target's body for embeddings.

@@ -10,12 +10,12 @@ const FEATURE: &str = "what it asks for";
 /// By feature: the cell of each column.
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
-pub struct Documented {
+pub struct DocumentedDialects {
     fields: Table,
     kinds: Table,
 }
 
-impl Documented {
+impl DocumentedDialects {
     pub fn read() -> Self {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
         let page = std::fs::read_to_string(page).expect("the page");

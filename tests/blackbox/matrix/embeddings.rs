@@ -24,23 +24,23 @@ fn requests() -> BTreeMap<String, Value> {
     cases.map(|file| (file.replace(".json", ""), stored_json(format!("{SURFACE}/requests/{file}")))).collect()
 }
 
-async fn house() -> House {
-    House::serving(SampleUpstream::of_embeddings(golden()).await).await
+async fn matrix() -> MatrixGateway {
+    MatrixGateway::serving(SampleUpstream::of_embeddings(golden()).await).await
 }
 
 /// Holds: inf.embeddings
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_for_embeddings_is_sent_in_the_words_of_its_family_or_refused_as_documented() {
-    let (house, requests) = (house().await, requests());
+    let (matrix, requests) = (matrix().await, requests());
     let (mut refused, mut sent) = (Vec::new(), 0);
     for family in &FAMILIES {
-        let has_embeddings = !house.documented.refuses(family.kind, FEATURE);
-        assert_eq!(has_embeddings, house.upstream.kinds().contains(&family.kind.to_owned()), "{}", family.kind);
-        let model = house.add_embedding_model(family, sample(family.kind)).await;
+        let has_embeddings = !matrix.documented.refuses(family.kind, FEATURE);
+        assert_eq!(has_embeddings, matrix.upstream.kinds().contains(&family.kind.to_owned()), "{}", family.kind);
+        let model = matrix.add_embedding_model(family, sample(family.kind)).await;
         for (name, request) in &requests {
             let (mut body, what) = (request.clone(), format!("{name} to {}", family.kind));
             body["model"] = json!(model);
-            let reply = house.app.post(PATH, &body).await;
+            let reply = matrix.app.post(PATH, &body).await;
             if !has_embeddings {
                 let details = reply.json()["error"]["details"].clone();
                 let field = if name == "streamed" { "stream" } else { "model" };
@@ -50,20 +50,20 @@ async fn every_request_for_embeddings_is_sent_in_the_words_of_its_family_or_refu
             }
             let right = stored_json(format!("{SURFACE}/requests/{name}.{}.json", family.kind));
             if right["refused"].is_string() {
-                Refusal::OfSurface.check(&reply, family, &right, &what);
+                ExpectedRefusal::OfSurface.check(&reply, family, &right, &what);
                 refused.push(reply.request_id());
             } else {
-                let seen = house.upstream.seen(family.kind, sample(family.kind)).pop();
+                let seen = matrix.upstream.seen(family.kind, sample(family.kind)).pop();
                 assert_eq!(seen.map(comparable), Some(comparable(right)), "{what}");
                 sent += 1;
             }
         }
     }
     assert!(sent > 20 && refused.len() > 30, "{sent} were sent, {} refused", refused.len());
-    house.gateway.books_when_all_ended(SOON).await;
-    let lives = lives(&house.gateway).await;
+    matrix.gateway.books_when_all_ended(WAIT_MAX).await;
+    let events = events_by_request(&matrix.gateway).await;
     for request in &refused {
-        let held = lives.get(request).into_iter().flatten().find(|event| type_of(event).starts_with("budget."));
+        let held = events.get(request).into_iter().flatten().find(|event| type_of(event).starts_with("budget."));
         assert!(held.is_none(), "{held:?}");
     }
 }
@@ -71,30 +71,30 @@ async fn every_request_for_embeddings_is_sent_in_the_words_of_its_family_or_refu
 /// Holds: inf.embeddings, inf.embeddings-exact
 #[tokio::test(flavor = "multi_thread")]
 async fn every_family_with_embeddings_answers_fails_and_is_left() {
-    let house = house().await;
+    let matrix = matrix().await;
     let mut right = BTreeMap::new();
-    for family in FAMILIES.iter().filter(|family| house.upstream.kinds().contains(&family.kind.to_owned())) {
+    for family in FAMILIES.iter().filter(|family| matrix.upstream.kinds().contains(&family.kind.to_owned())) {
         let sample = sample(family.kind);
         let case = sample.replace(".json", "");
-        let model = house.add_embedding_model(family, sample).await;
+        let model = matrix.add_embedding_model(family, sample).await;
         for encoding in ["float", "base64"] {
-            let reply = house.app.post(PATH, &asking(&model, encoding)).await.must(200);
+            let reply = matrix.app.post(PATH, &asking(&model, encoding)).await.must(200);
             let answer = stored_json(format!("{}/embeddings/{case}.{encoding}.json", family.kind));
             assert_eq!(reply.json()["data"], answer["data"], "{} as {encoding}", family.kind);
             assert_eq!(reply.json()["usage"], answer["usage"], "{} as {encoding}", family.kind);
             right.insert(reply.request_id(), (family, "inference.completed.v1"));
         }
-        let failing = house.add_embedding_model(family, ERROR).await;
-        let failed = house.app.post(PATH, &asking(&failing, "float")).await.must(502);
+        let failing = matrix.add_embedding_model(family, ERROR).await;
+        let failed = matrix.app.post(PATH, &asking(&failing, "float")).await.must(502);
         assert_eq!(failed.json()["error"]["code"], "upstream_error", "{}", family.kind);
         right.insert(failed.request_id(), (family, "inference.failed.v1"));
-        leave(&house, family).await;
+        leave(&matrix, family).await;
     }
-    let books = house.gateway.books_when_all_ended(SOON).await;
+    let books = matrix.gateway.books_when_all_ended(WAIT_MAX).await;
     assert_eq!(books.admitted().len(), 5 * 4);
-    let lives = lives(&house.gateway).await;
+    let events = events_by_request(&matrix.gateway).await;
     for request in books.admitted() {
-        let (life, known) = (&lives[request], right.get(request));
+        let (life, known) = (&events[request], right.get(request));
         let outcome = known.map_or("inference.aborted.v1", |(_, outcome)| outcome);
         let ended =
             life.iter().find(|event| type_of(event) == outcome).unwrap_or_else(|| panic!("{outcome}: {life:?}"));
@@ -114,11 +114,11 @@ fn asking(model: &str, encoding: &str) -> Value {
     body
 }
 
-async fn leave(house: &House, family: &Family) {
+async fn leave(matrix: &MatrixGateway, family: &Family) {
     let late = format!("{}{LATE}", sample(family.kind));
-    let model = house.add_embedding_model(family, &late).await;
-    let (app, mut asked) = (house.gateway.client(Some(&house.key)), JoinSet::new());
+    let model = matrix.add_embedding_model(family, &late).await;
+    let (app, mut asked) = (matrix.gateway.client(Some(&matrix.key)), JoinSet::new());
     asked.spawn(async move { app.try_post(PATH, &asking(&model, "float")).await.is_ok() });
-    house.until_asked(family, &late, 1).await;
+    matrix.until_asked(family, &late, 1).await;
     asked.shutdown().await;
 }

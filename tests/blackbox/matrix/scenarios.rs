@@ -11,12 +11,12 @@ pub struct Scenario {
     pub features: &'static [&'static str],
     /// Tools have no row in that page: only a completion cannot have them.
     pub has_tools: bool,
-    pub shows: Shows,
+    pub expectation: Expectation,
 }
 
 /// What the answer must show besides being the sample's.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Shows {
+pub enum Expectation {
     Text,
     TwoCalls,
     Thoughts,
@@ -32,7 +32,7 @@ const TEXT: Scenario = Scenario {
     samples: |family| family.text,
     features: &[],
     has_tools: false,
-    shows: Shows::Text,
+    expectation: Expectation::Text,
 };
 
 pub const SCENARIOS: [Scenario; 12] = [
@@ -42,7 +42,7 @@ pub const SCENARIOS: [Scenario; 12] = [
         request: "tools_offered",
         samples: |family| family.calls,
         has_tools: true,
-        shows: Shows::TwoCalls,
+        expectation: Expectation::TwoCalls,
         ..TEXT
     },
     Scenario { name: "results of two tools", request: "tools_answered", has_tools: true, ..TEXT },
@@ -59,7 +59,7 @@ pub const SCENARIOS: [Scenario; 12] = [
         request: "thinking_effort",
         samples: |family| family.thinking,
         features: &["a reasoning effort"],
-        shows: Shows::Thoughts,
+        expectation: Expectation::Thoughts,
         ..TEXT
     },
     Scenario {
@@ -67,19 +67,19 @@ pub const SCENARIOS: [Scenario; 12] = [
         request: "thinking_budget",
         samples: |family| family.thinking,
         features: &["a thinking budget"],
-        shows: Shows::Thoughts,
+        expectation: Expectation::Thoughts,
         ..TEXT
     },
-    Scenario { name: "cached tokens", samples: |family| family.cached, shows: Shows::CachedTokens, ..TEXT },
+    Scenario { name: "cached tokens", samples: |family| family.cached, expectation: Expectation::CachedTokens, ..TEXT },
     Scenario {
         name: "stop by length",
         request: "capped",
         samples: |family| family.length,
-        shows: Shows::Length,
+        expectation: Expectation::Length,
         ..TEXT
     },
-    Scenario { name: "refusal", samples: |family| family.refusal, shows: Shows::Refusal, ..TEXT },
-    Scenario { name: "error", samples: |family| family.error, shows: Shows::Error, ..TEXT },
+    Scenario { name: "refusal", samples: |family| family.refusal, expectation: Expectation::Refusal, ..TEXT },
+    Scenario { name: "error", samples: |family| family.error, expectation: Expectation::Error, ..TEXT },
 ];
 
 pub struct Surface {

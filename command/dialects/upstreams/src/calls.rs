@@ -8,7 +8,7 @@ use hub::work;
 /// the order of the calls.
 #[derive(Default)]
 pub struct Calls<'a> {
-    by_id: HashMap<&'a str, VecDeque<Called<'a>>>,
+    by_id: HashMap<&'a str, VecDeque<EarlierCall<'a>>>,
     count: usize,
     turn: usize,
     /// There were results since the last call.
@@ -17,7 +17,7 @@ pub struct Calls<'a> {
 
 /// A call that has a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Called<'a> {
+pub struct EarlierCall<'a> {
     pub name: &'a str,
     /// The number of calls before it.
     pub ordinal: usize,
@@ -35,12 +35,12 @@ impl<'a> Calls<'a> {
             work::steps(calls.len());
             calls.clear();
         }
-        calls.push_back(Called { name, ordinal: self.count, turn: self.turn });
+        calls.push_back(EarlierCall { name, ordinal: self.count, turn: self.turn });
         self.count += 1;
     }
 
     /// The call of the next result with this id; `None` if there is none.
-    pub fn of_result(&mut self, id: &str) -> Option<Called<'a>> {
+    pub fn of_result(&mut self, id: &str) -> Option<EarlierCall<'a>> {
         self.is_answered = true;
         let calls = self.by_id.get_mut(id)?;
         if calls.len() > 1 { calls.pop_front() } else { calls.front().copied() }
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn calls_of_one_id_have_their_results_in_order_and_those_of_an_earlier_turn_have_no_more() {
         let mut calls = Calls::default();
-        let found = |called: Option<Called<'static>>| called.map(|called| (called.name, called.ordinal));
+        let found = |called: Option<EarlierCall<'static>>| called.map(|called| (called.name, called.ordinal));
         assert_eq!(found(calls.of_result("a")), None);
         for (id, name) in [("a", "f"), ("b", "g"), ("a", "h")] {
             calls.add(id, name);

@@ -6,21 +6,21 @@ use crate::client::Sse;
 
 /// An answer without the form of its surface.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct Answer {
     pub text: String,
     pub thoughts: String,
     /// Names and arguments of tool calls, in order.
     pub calls: Vec<(String, Value)>,
     /// In the surface's words.
     pub finish: String,
-    pub usage: Option<Told>,
+    pub usage: Option<ReportedUsage>,
     /// The stream has ended with an error.
     pub error: Option<Value>,
 }
 
 /// The usage that a client is told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ReportedUsage {
     pub input: u64,
     pub cached: u64,
     pub output: u64,
@@ -29,40 +29,40 @@ pub struct Told {
 /// By the index of a call: its arguments so far.
 type Arguments = Vec<(u64, String)>;
 
-impl Said {
-    pub fn whole(surface: &str, answer: &Value) -> Self {
+impl Answer {
+    pub fn whole(surface: &str, body: &Value) -> Self {
         match surface {
-            "native" => native(answer),
-            "openai" => chat(answer),
-            "responses" => response(answer),
-            "completions" => completion(answer),
-            "anthropic" => message(answer),
+            "native" => native(body),
+            "openai" => chat(body),
+            "responses" => response(body),
+            "completions" => completion(body),
+            "anthropic" => message(body),
             other => panic!("no surface {other}"),
         }
     }
 
     pub fn streamed(surface: &str, events: &[Sse]) -> Self {
-        let mut said = Self::default();
+        let mut answer = Self::default();
         let mut arguments = Arguments::new();
         for event in events.iter().filter(|event| !event.is_done()) {
             let data = event.json();
             if event.event == "error" || data["error"].is_object() {
-                said.error = Some(data["error"].clone());
+                answer.error = Some(data["error"].clone());
                 continue;
             }
             match surface {
-                "native" => said.add_native(&event.event, &data, &mut arguments),
-                "openai" => said.add_chunk(&data, &mut arguments),
-                "responses" => said.add_response_event(&data),
-                "completions" => said.add_completion_chunk(&data),
-                "anthropic" => said.add_message_event(&data, &mut arguments),
+                "native" => answer.add_native(&event.event, &data, &mut arguments),
+                "openai" => answer.add_chunk(&data, &mut arguments),
+                "responses" => answer.add_response_event(&data),
+                "completions" => answer.add_completion_chunk(&data),
+                "anthropic" => answer.add_message_event(&data, &mut arguments),
                 other => panic!("no surface {other}"),
             }
         }
-        for ((_, found), (_, text)) in said.calls.iter_mut().zip(arguments) {
+        for ((_, found), (_, text)) in answer.calls.iter_mut().zip(arguments) {
             *found = arguments_of(&text);
         }
-        said
+        answer
     }
 
     /// The arguments so far of the call with the index of this piece, which may be its first.
@@ -126,7 +126,7 @@ impl Said {
 
     fn add_message_event(&mut self, data: &Value, arguments: &mut Arguments) {
         match string(&data["type"]) {
-            "message_start" => self.usage = of_anthropic(&data["message"]["usage"], Told::default()),
+            "message_start" => self.usage = of_anthropic(&data["message"]["usage"], ReportedUsage::default()),
             "content_block_start" => {
                 let block = &data["content_block"];
                 self.text += string(&block["text"]);
@@ -175,101 +175,102 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
-fn native(answer: &Value) -> Said {
-    let usage = &answer["usage"];
+fn native(body: &Value) -> Answer {
+    let usage = &body["usage"];
     let class = |name: &str| number(&usage[name]);
-    let told = Told {
+    let reported = ReportedUsage {
         input: class("input_uncached_tokens") + class("input_cache_read_tokens") + class("input_cache_write_tokens"),
         cached: class("input_cache_read_tokens"),
         output: class("output_text_tokens") + class("output_reasoning_tokens"),
     };
-    let mut said = Said {
-        finish: string(&answer["finish_reason"]).to_owned(),
-        usage: usage.is_object().then_some(told),
-        ..Said::default()
+    let mut answer = Answer {
+        finish: string(&body["finish_reason"]).to_owned(),
+        usage: usage.is_object().then_some(reported),
+        ..Answer::default()
     };
-    for block in answer["output"].as_array().into_iter().flatten() {
+    for block in body["output"].as_array().into_iter().flatten() {
         match string(&block["type"]) {
-            "text" => said.text += string(&block["text"]),
-            "reasoning" => said.thoughts += string(&block["text"]),
-            "tool_call" => said.calls.push((string(&block["name"]).to_owned(), block["arguments"].clone())),
+            "text" => answer.text += string(&block["text"]),
+            "reasoning" => answer.thoughts += string(&block["text"]),
+            "tool_call" => answer.calls.push((string(&block["name"]).to_owned(), block["arguments"].clone())),
             other => panic!("a block {other}"),
         }
     }
-    said
+    answer
 }
 
-fn chat(answer: &Value) -> Said {
-    let choice = &answer["choices"][0];
+fn chat(body: &Value) -> Answer {
+    let choice = &body["choices"][0];
     let message = &choice["message"];
     let call = |call: &Value| {
         let function = &call["function"];
         (string(&function["name"]).to_owned(), arguments_of(string(&function["arguments"])))
     };
-    Said {
+    Answer {
         text: string(&message["content"]).to_owned() + string(&message["refusal"]),
         thoughts: string(&message["reasoning_content"]).to_owned(),
         calls: message["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
         finish: string(&choice["finish_reason"]).to_owned(),
-        usage: of_openai(&answer["usage"]),
+        usage: of_openai(&body["usage"]),
         error: None,
     }
 }
 
-fn completion(answer: &Value) -> Said {
-    let choice = &answer["choices"][0];
-    Said {
+fn completion(body: &Value) -> Answer {
+    let choice = &body["choices"][0];
+    Answer {
         text: string(&choice["text"]).to_owned(),
         finish: string(&choice["finish_reason"]).to_owned(),
-        usage: of_openai(&answer["usage"]),
-        ..Said::default()
+        usage: of_openai(&body["usage"]),
+        ..Answer::default()
     }
 }
 
-fn response(answer: &Value) -> Said {
-    let usage = &answer["usage"];
-    let told = Told {
+fn response(body: &Value) -> Answer {
+    let usage = &body["usage"];
+    let reported = ReportedUsage {
         input: number(&usage["input_tokens"]),
         cached: number(&usage["input_tokens_details"]["cached_tokens"]),
         output: number(&usage["output_tokens"]),
     };
-    let finish = match string(&answer["status"]) {
-        "incomplete" => string(&answer["incomplete_details"]["reason"]),
+    let finish = match string(&body["status"]) {
+        "incomplete" => string(&body["incomplete_details"]["reason"]),
         status => status,
     };
-    let mut said = Said { finish: finish.to_owned(), usage: usage.is_object().then_some(told), ..Said::default() };
-    for item in answer["output"].as_array().into_iter().flatten() {
+    let mut answer =
+        Answer { finish: finish.to_owned(), usage: usage.is_object().then_some(reported), ..Answer::default() };
+    for item in body["output"].as_array().into_iter().flatten() {
         let parts = |name: &str| item[name].as_array().into_iter().flatten().map(|part| string(&part["text"]));
         match string(&item["type"]) {
-            "message" => said.text.extend(parts("content")),
-            "reasoning" => said.thoughts.extend(parts("summary")),
+            "message" => answer.text.extend(parts("content")),
+            "reasoning" => answer.thoughts.extend(parts("summary")),
             "function_call" => {
-                said.calls.push((string(&item["name"]).to_owned(), arguments_of(string(&item["arguments"]))));
+                answer.calls.push((string(&item["name"]).to_owned(), arguments_of(string(&item["arguments"]))));
             }
             other => panic!("an item {other}"),
         }
     }
-    said
+    answer
 }
 
-fn message(answer: &Value) -> Said {
-    let mut said = Said {
-        finish: string(&answer["stop_reason"]).to_owned(),
-        usage: of_anthropic(&answer["usage"], Told::default()),
-        ..Said::default()
+fn message(body: &Value) -> Answer {
+    let mut answer = Answer {
+        finish: string(&body["stop_reason"]).to_owned(),
+        usage: of_anthropic(&body["usage"], ReportedUsage::default()),
+        ..Answer::default()
     };
-    for block in answer["content"].as_array().into_iter().flatten() {
-        said.text += string(&block["text"]);
-        said.thoughts += string(&block["thinking"]);
+    for block in body["content"].as_array().into_iter().flatten() {
+        answer.text += string(&block["text"]);
+        answer.thoughts += string(&block["thinking"]);
         if block["type"] == "tool_use" {
-            said.calls.push((string(&block["name"]).to_owned(), block["input"].clone()));
+            answer.calls.push((string(&block["name"]).to_owned(), block["input"].clone()));
         }
     }
-    said
+    answer
 }
 
-fn of_openai(usage: &Value) -> Option<Told> {
-    usage.is_object().then(|| Told {
+fn of_openai(usage: &Value) -> Option<ReportedUsage> {
+    usage.is_object().then(|| ReportedUsage {
         input: number(&usage["prompt_tokens"]),
         cached: number(&usage["prompt_tokens_details"]["cached_tokens"]),
         output: number(&usage["completion_tokens"]),
@@ -277,11 +278,11 @@ fn of_openai(usage: &Value) -> Option<Told> {
 }
 
 /// What a later report leaves out is as it was before.
-fn of_anthropic(usage: &Value, before: Told) -> Option<Told> {
+fn of_anthropic(usage: &Value, before: ReportedUsage) -> Option<ReportedUsage> {
     let input = |name: &str| number(&usage[name]);
     let whole = input("input_tokens") + input("cache_read_input_tokens") + input("cache_creation_input_tokens");
     let has_input = usage["input_tokens"].is_u64();
-    usage.is_object().then(|| Told {
+    usage.is_object().then(|| ReportedUsage {
         input: if has_input { whole } else { before.input },
         cached: if has_input { input("cache_read_input_tokens") } else { before.cached },
         output: usage["output_tokens"].as_u64().unwrap_or(before.output),
