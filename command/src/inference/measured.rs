@@ -54,12 +54,12 @@ impl Meter {
 
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
-    pub fn measure(&self, called: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
+    pub fn measure(&self, terms: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
         let usage = match metered.reported_with_output() {
             Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
-            None => Usage { tokens: self.counted(metered, called.context_window), source: UsageSource::Counted },
+            None => Usage { tokens: self.counted(metered, terms.context_window), source: UsageSource::Counted },
         };
-        match called.rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
+        match terms.rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
             Some(cost) => Measured { usage, cost, implausible: None },
             None => Measured { implausible: Some(usage.tokens), ..unknown(held) },
         }
@@ -130,7 +130,7 @@ mod tests {
         serde_json::from_str(prices).expect("rates")
     }
 
-    fn called(rates: &Rates) -> UsageTerms<'_> {
+    fn terms(rates: &Rates) -> UsageTerms<'_> {
         UsageTerms { rates, context_window: None }
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn source(meter: &Meter, tokens: &TokenClasses) -> UsageSource {
         let mut metered = Metered::default();
         metered.reported = Some(tokens.clone());
-        let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
+        let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
         if measured.usage.source == UsageSource::Unknown {
             let all = (measured.cost, &measured.usage.tokens, measured.implausible.as_ref());
             assert_eq!(all, (NanoUsd::new(77), &TokenClasses::default(), Some(tokens)), "the hold is charged");
@@ -194,7 +194,7 @@ mod tests {
         for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
             (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
-            let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
+            let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
             assert_eq!(
                 (measured.usage.source, measured.implausible.is_some()),
                 (wanted, wanted == UsageSource::Unknown)
@@ -210,14 +210,14 @@ mod tests {
         {
             let mut metered = Metered::default();
             (metered.text_bytes, metered.reasoning_bytes) = (text_bytes, reasoning_bytes);
-            let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
+            let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([25, 0, 0], counted), "{text_bytes} {reasoning_bytes}");
             assert_eq!((measured.usage.source, measured.is_released()), (UsageSource::Counted, false));
             assert_eq!(measured.cost, rates().cost(&measured.usage.tokens).expect("a cost"));
         }
         let mut metered = Metered::default();
         (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
-        let measured = meter.measure(called(&rates()), &metered, NanoUsd::new(77));
+        let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
         assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
     }
 
@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn a_counted_prompt_is_never_longer_than_the_context_window_of_the_target_that_was_called() {
         for (context_window, tokens) in [(None, 25), (Some(26), 25), (Some(8), 8)] {
-            let called = UsageTerms { rates: &rates(), context_window };
-            let measured = meter(100, 10).measure(called, &Metered::default(), NanoUsd::new(77));
+            let terms = UsageTerms { rates: &rates(), context_window };
+            let measured = meter(100, 10).measure(terms, &Metered::default(), NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([tokens, 0, 0], [0, 0]));
         }
     }

@@ -135,8 +135,8 @@ fn require_no_overlap(upstream: &Upstream, base_url: Option<&str>) -> Result<(),
 fn require_an_address_that_works(provider: &Provider, base_url: Option<&str>) -> Result<(), RuleError> {
     let kind = ProviderKind::named(&provider.kind);
     match kind.zip(base_url).and_then(|(kind, address)| upstreams::corrected_base_url(kind, address)) {
-        Some(meant) => {
-            let reason = format!("is not where this host serves kind {}: use {meant}", provider.kind);
+        Some(corrected) => {
+            let reason = format!("is not where this host serves kind {}: use {corrected}", provider.kind);
             Err(RuleError::of_field(BASE_URL, reason))
         }
         None => Ok(()),
