@@ -225,11 +225,10 @@ impl<'a> Members<'a> {
         }
         self.left = self.left.checked_sub(1).ok_or(JsonFault::TooManyMembers)?;
         let start = self.cursor.at;
-        let name = self.cursor.key()?;
+        let key = self.cursor.key()?;
         let value_span = self.cursor.element()?;
         work::steps(self.cursor.at - before);
-        let (name, value) = (self.cursor.slice(&name), self.cursor.slice(&value_span));
-        let name = string(name).ok_or(JsonFault::Syntax(start))?;
+        let (name, value) = (self.cursor.name(&key)?, self.cursor.slice(&value_span));
         Ok(Some(Member { name, value, span: start..value_span.end, value_span }))
     }
 }

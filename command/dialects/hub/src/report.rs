@@ -149,7 +149,6 @@ impl Node {
 
     /// Reads the value at the cursor in one pass. Scanning each nested object anew would read it once for each level.
     fn at(cursor: &mut Cursor<'_>, depth_left: u32) -> Result<Self, JsonFault> {
-        let start = cursor.at;
         work::steps(1);
         if cursor.peek() != Some(b'{') {
             let text = cursor.element()?;
@@ -159,8 +158,8 @@ impl Node {
         let depth_left = depth_left.checked_sub(1).ok_or(JsonFault::TooDeep)?;
         let (mut members, mut bytes, mut state) = (BTreeMap::new(), 2, State::Before);
         while cursor.advance(&mut state, b'{', b'}')? {
-            let name = cursor.key()?;
-            let name = json::string(cursor.slice(&name)).ok_or(JsonFault::Syntax(start))?;
+            let key = cursor.key()?;
+            let name = cursor.name(&key)?;
             let node = Self::at(cursor, depth_left)?;
             // Of two members with one name, the first counts.
             if let Entry::Vacant(place) = members.entry(name.into_owned()) {

@@ -1,8 +1,12 @@
 //! The grammar of JSON: a position in a text that moves over whole values.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{DEPTH_MAX, JsonFault};
+use super::{DEPTH_MAX, JsonFault, string};
+
+/// Words of eight bytes in which the end of a string is looked for before its blocks are.
+const SHORT_STRING_WORDS: usize = 8;
 
 /// Progress through a container.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -10,6 +14,12 @@ pub enum State {
     Before,
     Inside,
     Done,
+}
+
+/// A key as it is written, with its quotes.
+pub struct Key {
+    span: Range<usize>,
+    has_escapes: bool,
 }
 
 pub struct Cursor<'a> {
@@ -96,14 +106,22 @@ impl<'a> Cursor<'a> {
     }
 
     /// A key, its colon and white space: the cursor is then at the value.
-    pub fn key(&mut self) -> Result<Range<usize>, JsonFault> {
+    pub fn key(&mut self) -> Result<Key, JsonFault> {
         let start = self.at;
-        self.string()?;
-        let key = start..self.at;
+        let has_escapes = self.string()?;
+        let key = Key { span: start..self.at, has_escapes };
         self.space();
         self.expect(b':')?;
         self.space();
         Ok(key)
+    }
+
+    /// The decoded name. Errors: half a surrogate pair.
+    pub fn name(&self, key: &Key) -> Result<Cow<'a, str>, JsonFault> {
+        if key.has_escapes {
+            return string(self.slice(&key.span)).ok_or(JsonFault::Syntax(key.span.start));
+        }
+        Ok(Cow::Borrowed(self.slice(&(key.span.start + 1..key.span.end - 1))))
     }
 
     /// Skips one value, which is nested in `outside` containers. No recursion: one bit per open container tells objects
@@ -162,7 +180,7 @@ impl<'a> Cursor<'a> {
 
     fn scalar(&mut self) -> Result<(), JsonFault> {
         match self.peek() {
-            Some(b'"') => self.string(),
+            Some(b'"') => self.string().map(drop),
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
@@ -210,24 +228,41 @@ impl<'a> Cursor<'a> {
         if self.at == start { Err(self.syntax()) } else { Ok(()) }
     }
 
-    fn string(&mut self) -> Result<(), JsonFault> {
+    /// True if it has escapes. Words of eight bytes find the end of a short string without them, as most are.
+    fn string(&mut self) -> Result<bool, JsonFault> {
         self.expect(b'"')?;
+        let bytes = self.text.as_bytes();
+        let words = bytes.get(self.at..).unwrap_or_default().as_chunks().0;
+        for word in words.iter().take(SHORT_STRING_WORDS) {
+            let special = special_bits(u64::from_le_bytes(*word));
+            if special != 0 {
+                self.at += (special.trailing_zeros() / 8) as usize;
+                if self.peek() == Some(b'"') {
+                    self.at += 1;
+                    return Ok(false);
+                }
+                break;
+            }
+            self.at += word.len();
+        }
+        self.rest_of_string()
+    }
+
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Result<bool, JsonFault> {
+        let mut has_escapes = false;
         loop {
-            self.plain();
+            self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(has_escapes);
                 }
                 Some(b'\\') => self.escape()?,
                 _ => return Err(self.syntax()),
             }
+            has_escapes = true;
         }
-    }
-
-    /// Skips to the next quote, backslash or control character.
-    fn plain(&mut self) {
-        self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), JsonFault> {
@@ -251,17 +286,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes before the first quote, backslash or control character. Words of eight find the end of a short string, as most
-/// are; blocks, which a compiler turns into vectors, skip most of a long one, as prompts and images are.
+/// Bytes before the first quote, backslash or control character. Blocks, which a compiler turns into vectors, skip most of
+/// a long string, as prompts and images are.
 fn plain_bytes(bytes: &[u8]) -> usize {
-    const SHORT: usize = 64;
-    let (short, long) = bytes.split_at(bytes.len().min(SHORT));
-    first_special(short).unwrap_or_else(|| {
-        let is_plain = |block: &&[u8; 32]| !block.iter().fold(false, |found, byte| found | is_special(*byte));
-        let plain = long.as_chunks().0.iter().take_while(is_plain).flatten().count();
-        let rest = long.get(plain..).unwrap_or_default();
-        short.len() + plain + first_special(rest).unwrap_or(rest.len())
-    })
+    let is_plain = |block: &&[u8; 32]| !block.iter().fold(false, |found, byte| found | is_special(*byte));
+    let plain = bytes.as_chunks().0.iter().take_while(is_plain).flatten().count();
+    let rest = bytes.get(plain..).unwrap_or_default();
+    plain + first_special(rest).unwrap_or(rest.len())
 }
 
 const fn is_special(byte: u8) -> bool {
@@ -284,8 +315,8 @@ fn first_special(bytes: &[u8]) -> Option<usize> {
 /// marked wrongly, because a subtraction borrows from them.
 const fn special_bits(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xFF;
-    let control = word.wrapping_sub(ONES * 0x20);
-    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    // With this bit flipped, a quote follows the control characters, and none of those leaves its range.
+    let control_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-    (control | quote | backslash) & !word & (ONES * 0x80)
+    (control_or_quote | backslash) & !word & (ONES * 0x80)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 use hub::fields::Path;
-use hub::json::{self, Cursor, JsonFault, State};
+use hub::json::{Cursor, JsonFault, State};
 use hub::work;
 use serde_json::value::RawValue;
 
@@ -99,9 +99,9 @@ fn each_member(
     while object.advance(&mut state, b'{', b'}')? {
         out.push_str(if out.ends_with('{') { "" } else { "," });
         let start = object.at;
-        let name = object.key()?;
+        let key = object.key()?;
         out.push_str(object.slice(&(start..object.at)));
-        let name = json::string(object.slice(&name)).ok_or(OpenObject)?;
+        let name = object.name(&key)?;
         write(&name, object, out)?;
     }
     Ok(())
