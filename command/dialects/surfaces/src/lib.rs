@@ -278,6 +278,10 @@ pub struct TokenCounting {
 }
 
 impl Surface {
+    fn serves(self, path: &str) -> bool {
+        self.spec().paths.iter().any(|(served, _)| *served == path)
+    }
+
     /// Its operation that counts tokens, if it has one.
     pub fn token_counting(self) -> Option<&'static TokenCounting> {
         (self == Self::Anthropic).then_some(&anthropic::COUNTING)
@@ -383,6 +387,10 @@ pub struct Audience {
 impl Audience {
     /// The audience of any path, also of one that does not exist.
     pub fn at(path: &str) -> Self {
+        // Nearly every request is for a path that is served.
+        if let Some(surface) = Surface::ALL.iter().find(|surface| surface.serves(path)) {
+            return Self::of(Some(*surface));
+        }
         let path = &*unsupported::with_one_version(path);
         if let Some(part) = Unsupported::at(path) {
             return part.audience;
@@ -394,6 +402,10 @@ impl Audience {
         };
         let matching = Surface::ALL.iter().filter_map(|surface| Some((root_bytes(surface)?, *surface)));
         let surface = matching.max_by_key(|(bytes, _)| *bytes).map(|(_, surface)| surface);
+        Self::of(surface)
+    }
+
+    fn of(surface: Option<Surface>) -> Self {
         Self { error_form: surface.map_or(ErrorForm::Native, |surface| surface.spec().error_form), surface }
     }
 }

@@ -1,12 +1,13 @@
 //! Edits what a known server takes otherwise than OpenAI, and removes Google's signatures of tool calls for all but Google's.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use hub::json::{self, Edit, Kind, Member};
 use hub::work;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use upstreams::openai::server::{Deviations, Fate, deviations, fate};
 use upstreams::{OutboundTarget, Server};
 
@@ -53,7 +54,7 @@ pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>,
     let deviations = deviations(server.unwrap_or(Server::Other));
     let list = text.get(messages.clone()).unwrap_or_default();
     // Most requests to most servers have nothing to be edited, which is seen at once.
-    let is_signed = !deviations.takes_call_signatures && mentions(list, CALL_SIGNATURE);
+    let is_signed = !deviations.takes_call_signatures && mentions_signature(list);
     if !deviations.changes_messages() && !is_signed {
         return;
     }
@@ -97,10 +98,11 @@ fn edit_call(text: &str, call: &str, deviations: &Deviations, edits: &mut Vec<Ed
     edits.extend(ids.filter_map(|id| short_id(text, id.value, deviations)));
 }
 
-/// True if the word is in the text as it is. A client that writes it with escapes gets it through to its server.
-fn mentions(text: &str, word: &str) -> bool {
+/// True if the signature's name is in the text as it is. A client that writes it with escapes gets it through to its server.
+fn mentions_signature(text: &str) -> bool {
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(CALL_SIGNATURE));
     work::steps(text.len());
-    memmem::find(text.as_bytes(), word.as_bytes()).is_some()
+    NAME.find(text.as_bytes()).is_some()
 }
 
 /// The edit of an id that the server would refuse. `id` is a slice of the text.

@@ -163,8 +163,8 @@ fn is_host(host: &str, known: &str) -> bool {
 
 /// The host of an address in its normal form, without its port.
 pub fn host_of(base_url: &str) -> Option<&str> {
-    let (_, rest) = base_url.split_once("://")?;
-    rest.split(['/', ':', '?']).next()
+    let (_, rest) = base_url.split_once(':')?;
+    rest.strip_prefix("//")?.split(['/', ':', '?']).next()
 }
 
 /// The only field that the target takes for the output cap; `None` if it takes the client's.
