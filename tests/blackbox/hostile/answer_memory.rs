@@ -150,7 +150,8 @@ async fn an_answer_that_is_not_read_has_its_place_until_its_last_bytes_are_hande
 /// Holds: http.answer-memory, http.overloaded
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_events_of_one_keys_streams_take_no_more_than_its_share() {
-    const STREAMS: usize = 6;
+    // The last one's are beyond the share: a further stream might be refused before its upstream is called.
+    const STREAMS: usize = 5;
     const UNFINISHED: usize = 7 * MIB;
     let (gateway, mock, by_hand) = (Gateway::start(), MockUpstream::start().await, UpstreamByHand::start().await);
     let tenant = rich(&gateway, &mock, &["ok"]).await;
