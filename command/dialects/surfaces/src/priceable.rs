@@ -12,7 +12,8 @@
 mod table;
 
 use events::refusal::{ErrorCode, Refusal};
-use hub::chat::read::TOOLS_MAX;
+use hub::chat::Tool;
+use hub::chat::read::{self, TOOLS_MAX};
 use hub::facts::Unpriced;
 use hub::fields::{self, Fields, Path, Spelling, is_empty};
 use hub::json::{self, Kind};
@@ -177,22 +178,40 @@ pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Refusal>, Refusal
     })
 }
 
+const RUN_BY_PROVIDER: &str = "a tool that the provider runs has no price";
+
+/// Reads a tool of the client's, on a surface that passes nothing on. Errors: also `MODEL_UNPRICED` for the name of a tool
+/// that the provider runs.
+pub fn tool(tool: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
+    match names_built_in(tool) {
+        Some(refusal) => Err(refusal),
+        None => read::tool(tool),
+    }
+}
+
+/// The refusal of a tool that has not been read, and whose name is that of one that the provider runs.
+pub fn names_built_in(tool: &Fields<'_, '_>) -> Option<Refusal> {
+    has_unread_name_of_built_in(tool).then(|| unpriced(tool.path(), RUN_BY_PROVIDER))
+}
+
+fn has_unread_name_of_built_in(tool: &Fields<'_, '_>) -> bool {
+    tool.unread().any(|member| member.name() == "name" && is_name_of_built_in(member.value))
+}
+
 /// The reason why a tool may run at the provider; `None` for a tool of the client's.
 fn reason_against_tool(tool: &mut Fields<'_, '_>) -> Option<&'static str> {
-    const BY_KIND: &str = "a tool that the provider runs has no price";
     let (kind, definitions) = (tool.raw("type"), [tool.raw("function"), tool.raw("custom")]);
     let is_clients = match kind {
         Some(kind) => is_one_of(kind, &["function", "custom"]),
         None => definitions.iter().any(Option::is_some),
     };
-    let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in)
-        || tool.unread().any(|member| member.name() == "name" && is_name_of_built_in(member.value));
+    let is_built_in = definitions.into_iter().flatten().any(has_name_of_built_in) || has_unread_name_of_built_in(tool);
     let asks_for_more = |name: &str, value: &str| {
         // An empty object switches Google's tools on.
         !TOOL_MEMBERS.contains(&name) && json::kind(value) != Kind::Null && value != "false"
     };
     if !is_clients || is_built_in {
-        Some(BY_KIND)
+        Some(RUN_BY_PROVIDER)
     } else if tool.unread().any(|member| asks_for_more(member.name(), member.value)) {
         Some("a tool with a field beside its own definition has no price")
     } else {

@@ -71,6 +71,40 @@ fn what_has_no_price_is_422_for_every_provider_that_does_not_allow_it() {
 
 /// Holds: event.unpriced
 #[test]
+fn a_tool_with_the_name_of_one_that_the_provider_runs_has_no_price_on_any_surface() {
+    for name in ["$web_search", " $web_search", r"\u0024web_search"] {
+        let plain = format!(r#"{{"name":"{name}"}}"#);
+        let typed = format!(r#"{{"type":"function","name":"{name}"}}"#);
+        let nested = format!(r#"{{"type":"function","function":{plain}}}"#);
+        for (surface, tool) in [
+            (Surface::Native, &plain),
+            (Surface::OpenAi, &nested),
+            (Surface::Anthropic, &plain),
+            (Surface::Responses, &typed),
+        ] {
+            let ask = match surface {
+                Surface::Responses => r#""model":"m","input":"x""#.to_owned(),
+                Surface::Anthropic => format!(r#"{ASK},"max_tokens":5"#),
+                _ => ASK.to_owned(),
+            };
+            let with = |tool: &str| parse(surface, format!(r#"{{{ask},"tools":[{tool}]}}"#));
+            let own = with(&tool.replace(name, "web_search$")).expect("a tool of the client's");
+            for kind in [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama] {
+                let sent = with(tool).and_then(|request| request.upstream_body(kind, &target()));
+                let refusal = sent.expect_err("it is billed");
+                assert_eq!(refusal.code, ErrorCode::ModelUnpriced, "{surface:?} {kind:?}");
+                assert_eq!(refusal.details["field"], "tools[0]", "{surface:?} {kind:?}");
+                assert!(own.upstream_body(kind, &target()).is_ok(), "{surface:?} {kind:?}");
+            }
+        }
+    }
+    let named = r#","tools":[{"name":"$web_search"}]"#;
+    let allowed = BTreeSet::from(["tools".to_owned()]);
+    assert!(anthropic(named).expect("a request").unpriced(ProviderKind::Anthropic, &allowed).is_none());
+}
+
+/// Holds: event.unpriced
+#[test]
 fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() {
     for (name, value) in [
         ("additional_drop_params", r#"["max_tokens"]"#),

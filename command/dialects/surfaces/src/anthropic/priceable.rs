@@ -2,7 +2,8 @@
 //! as on OpenAI's surface, whose table is used; here are the fields that are Anthropic's own, or have values of their own.
 //!
 //! A tool of the client's own has no `type`, or `custom`. Of the tools that Anthropic defines, those that the client runs
-//! add a prompt of bounded length ([`CLIENT_TOOLS`]); all others run at the provider, which bills them.
+//! add a prompt of bounded length ([`CLIENT_TOOLS`]); all others run at the provider, which bills them, and so may one with
+//! the name of another provider's.
 
 use events::refusal::{ErrorCode, Refusal};
 use hub::chat::read::TOOLS_MAX;
@@ -106,6 +107,7 @@ pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
     fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
         let mut tool = Fields::read(element, path)?;
         tool.refuse_misspelled(known::TOOL)?;
+        let built_in = shared::names_built_in(&tool);
         let kind = tool.string("type")?;
         match kind.as_deref() {
             None | Some("custom") => {
@@ -117,6 +119,7 @@ pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
                 totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, unpriced(path, &what)));
             }
         }
+        totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, built_in?));
         if let Some(refusal) = long_cache(tool.raw(CACHE_CONTROL), path)? {
             totals.cached_long.get_or_insert(refusal);
         }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 use hub::chat::read::{
-    OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop, tool,
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop,
 };
 use hub::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
@@ -14,6 +14,7 @@ use hub::fields::{Fields, Path};
 use hub::json::{self, Kind};
 
 use crate::SurfaceRequest;
+use crate::priceable::tool;
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]

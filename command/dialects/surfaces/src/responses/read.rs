@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX, effort_of, metadata, model, raw, schema, tool};
+use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX, effort_of, metadata, model, raw, schema};
 use hub::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
 use hub::fields::{self, Fields, Path};
@@ -17,7 +17,7 @@ use hub::json::{self, Kind};
 
 use super::echo::Given;
 use crate::SurfaceRequest;
-use crate::priceable::unpriced;
+use crate::priceable::{tool, unpriced};
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]
