@@ -100,9 +100,12 @@ enum Node {
 impl Reports {
     /// Adds a report: the later figure wins, member by member, because figures are cumulative. Null never replaces a
     /// figure. 0 never replaces a count of input if the later report has less input in all: servers that leave the input
-    /// out of a later report write 0 there. If it has as much, the input is in another class now. A total is dropped when
-    /// one of its sides is reported again without it, because it is stale. Returns false, and adds nothing, if the report
-    /// is too long or not an object. If all reports merged are too long, the last one replaces them.
+    /// out of a later report write 0 there. If it has as much, the input is in another class now. A class that the later
+    /// report leaves out, or has as null, stays as it was, as in Anthropic's own packages: what a first call wrote to a cache
+    /// and a second one read from it is in both classes, and the later report may have only the second. A server that means
+    /// by this that the input has moved is not told apart from it. A total is dropped when one of its sides is reported
+    /// again without it, because it is stale. Returns false, and adds nothing, if the report is too long or not an object.
+    /// If all reports merged are too long, the last one replaces them.
     pub fn add(&mut self, report: &str) -> bool {
         if report.len() > REPORT_BYTES_MAX || json::kind(report) != Kind::Object {
             return false;
@@ -381,6 +384,30 @@ mod tests {
         // Each part of a report is a report of its own if the whole has no input.
         let cohere = r#"{"billed_units":{"input_tokens":7},"tokens":{"input_tokens":9}}"#;
         assert_eq!(merged(&[cohere, r#"{"billed_units":{"input_tokens":0},"tokens":{"input_tokens":0}}"#]), cohere);
+    }
+
+    #[test]
+    fn an_input_that_a_later_report_leaves_out_is_as_it_was() {
+        for (first, later, wanted) in [
+            (
+                r#"{"cache_read_input_tokens":50,"input_tokens":1000}"#,
+                r#"{"cache_read_input_tokens":50,"output_tokens":15}"#,
+                r#"{"cache_read_input_tokens":50,"input_tokens":1000,"output_tokens":15}"#,
+            ),
+            // A second call reads what the first one wrote: both are billed, although each has as much input as the other.
+            (
+                r#"{"cache_creation_input_tokens":1000,"input_tokens":null}"#,
+                r#"{"cache_read_input_tokens":1000,"output_tokens":15}"#,
+                r#"{"cache_creation_input_tokens":1000,"cache_read_input_tokens":1000,"input_tokens":null,"output_tokens":15}"#,
+            ),
+            (
+                r#"{"input_tokens":1000}"#,
+                r#"{"cache_read_input_tokens":1000,"input_tokens":null}"#,
+                r#"{"cache_read_input_tokens":1000,"input_tokens":1000}"#,
+            ),
+        ] {
+            assert_eq!(merged(&[first, later]), wanted, "{first} {later}");
+        }
     }
 
     #[test]
