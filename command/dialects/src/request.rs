@@ -259,7 +259,7 @@ impl UpstreamBodies<'_> {
             (_, request) => {
                 let translate = || {
                     let chat = request.chat(body)?;
-                    check_calls(&chat)?;
+                    check_calls(&chat).map_err(|refusal| in_client_words(refusal, request, *surface))?;
                     let used = chat.features();
                     Ok((chat, used))
                 };

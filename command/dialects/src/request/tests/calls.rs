@@ -58,6 +58,7 @@ fn a_call_has_one_result_and_a_name_of_a_bounded_length() {
         let request = parse(Surface::Responses, format!(r#"{{"model":"m","input":[{items}]}}"#)).ok().unwrap();
         let sent = request.upstream_body(ProviderKind::Ollama, &target());
         assert_eq!(sent.is_ok(), is_good, "{items:.100}: {sent:?}");
+        assert!(sent.err().is_none_or(|refusal| refusal.details["field"] == "input"), "{items:.100}");
     }
 }
 
