@@ -117,7 +117,7 @@ macro_rules! surfaces {
             /// See [`SurfaceRequest::client_field`].
             pub fn client_field(&self, field: &str) -> Option<String> {
                 match self {
-                    $(Self::$surface(_) => $folder::Request::client_field(field),)+
+                    $(Self::$surface(request) => request.client_field(field),)+
                 }
             }
 
@@ -298,7 +298,7 @@ pub trait SurfaceRequest: Sized {
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
 
     /// The client's name for a field of the hub that an upstream refuses; `None` if it is the same.
-    fn client_field(_field: &str) -> Option<String> {
+    fn client_field(&self, _field: &str) -> Option<String> {
         None
     }
 

@@ -233,3 +233,27 @@ fn a_count_is_refused_what_a_message_is_refused() {
         assert!(refused(more), "{more}");
     }
 }
+
+#[test]
+fn a_refusal_counts_the_messages_of_the_client_with_a_system_prompt_and_without() {
+    let by_url = r#"{"type":"document","source":{"type":"url","url":"https://x.y/a"}}"#;
+    let call = r#"{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{}}]}"#;
+    let result = r#"{"type":"tool_result","tool_use_id":"c"}"#;
+    for system in ["", r#","system":null"#, r#","system":"s""#, r#","system":[{"type":"text","text":"s"}]"#] {
+        let refused = |messages: &str| {
+            let body = format!(r#"{{"model":"m","max_tokens":5{system},"messages":[{messages}]}}"#);
+            let request = parse(Surface::Anthropic, body).expect("a request");
+            let refusal = request.upstream_body(ProviderKind::Bedrock, &target()).expect_err("it is refused");
+            assert!(refusal.message.starts_with(refusal.details["field"].as_str().unwrap()), "{}", refusal.message);
+            refusal.details["field"].clone()
+        };
+        assert_eq!(refused(&format!(r#"{{"role":"user","content":[{by_url}]}}"#)), "messages[0]", "{system}");
+        let twice = format!(r#"{call},{{"role":"user","content":[{result},{result}]}}"#);
+        assert_eq!(refused(&twice), "messages[1]", "{system}");
+        assert_eq!(refused(r#"{"role":"user","content":[]}"#), "messages", "{system}");
+        // What is refused as it is read has the client's number already.
+        let cited = by_url.replace("}}", r#"},"citations":{"enabled":true}}"#);
+        let path = "messages[0].content[0].citations";
+        assert_eq!(refused(&format!(r#"{{"role":"user","content":[{cited}]}}"#)), path, "{system}");
+    }
+}

@@ -106,6 +106,20 @@ impl SurfaceRequest for BodyPositions {
         let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         canonical(text).map(Cow::Owned)
     }
+
+    /// The system prompt is the first message of the hub's.
+    fn client_field(&self, field: &str) -> Option<String> {
+        let (index, rest) = match self.system {
+            SystemPosition::Absent | SystemPosition::Null(_) => return None,
+            SystemPosition::Text(_) | SystemPosition::Blocks { .. } => {
+                field.strip_prefix("messages[")?.split_once(']')?
+            }
+        };
+        Some(match index.parse::<usize>().ok()?.checked_sub(1) {
+            Some(index) => format!("messages[{index}]{rest}"),
+            None => format!("system{rest}"),
+        })
+    }
 }
 
 pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
