@@ -25,6 +25,13 @@ fn what_is_left_out_has_the_clients_names() {
     let said = ignored(&openai, ProviderKind::Anthropic);
     assert_eq!(said.as_deref(), Some("seed, messages[].name, prompt_cache_key, store, verbosity"));
     assert_eq!(ignored(&openai, ProviderKind::Openai), None);
+    let responses = json!({"model": "m", "input": "x", "text": {"verbosity": "low"}, "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h", "safety_identifier": "s", "reasoning": {"summary": "auto"}});
+    let responses = asked(Surface::Responses, &responses);
+    let said = "text.verbosity, safety_identifier, prompt_cache_key, prompt_cache_retention";
+    assert_eq!(ignored(&responses, ProviderKind::Openai).as_deref(), Some(said));
+    let empty = json!({"model": "m", "input": "x", "text": {"verbosity": null}, "prompt_cache_key": ""});
+    assert_eq!(ignored(&asked(Surface::Responses, &empty), ProviderKind::Openai), None);
     let plain = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]});
     let mut adaptive = plain.clone();
     adaptive["thinking"] = json!({"type": "adaptive"});

@@ -1,6 +1,6 @@
 //! Reads a request of the Responses API. Nothing is passed on, so nothing may vanish: a field that the hub does not have
-//! is refused unless it is empty. Ignored, because the answer is a good one without them: `text.verbosity`, the kind of
-//! reasoning summaries, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention` and
+//! is refused unless it is empty. Ignored, because the answer is a good one without them: `text.verbosity` and
+//! [`LEFT_OUT`], which the response names as such, the kind of reasoning summaries, and
 //! `stream_options.include_obfuscation`.
 
 mod input;
@@ -26,6 +26,8 @@ const FIELDS: [&str; 24] = [
     "parallel_tool_calls", "text", "reasoning", "metadata", "user", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "stream", "stream_options", "truncation", "include", "service_tier", "store", "background",
 ];
+/// Fields without which the answer is a good one, and which no dialect of the hub's has.
+const LEFT_OUT: [&str; 3] = ["safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 const NO_RESPONSES: &str = "is not supported: the gateway keeps no responses, so send the whole conversation in input";
 /// Fields of the API that are refused.
 const REFUSED: [(&str, &str); 8] = [
@@ -86,7 +88,8 @@ fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refus
     let tokens = fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?;
     let mut number = |name| fields.number(name)?.map(raw).transpose();
     let sampling = Sampling { temperature: number("temperature")?, top_p: number("top_p")?, ..Sampling::default() };
-    let chat = ChatRequest {
+    let mut left_out = Vec::new();
+    let mut chat = ChatRequest {
         model,
         messages,
         sampling,
@@ -97,18 +100,19 @@ fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refus
         tools: tools(&mut fields)?,
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
-        response_format: text_format(&mut fields)?,
+        response_format: text_format(&mut fields, &mut left_out)?,
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: fields.string("user")?.map(Into::into),
         left_out: Vec::new(),
     };
-    check_the_rest(&mut fields)?;
+    check_the_rest(&mut fields, &mut left_out)?;
+    chat.left_out = left_out;
     Ok((chat, RequestedCap { field: CAP_FIELD, tokens }))
 }
 
 /// Reads what changes nothing, and refuses the values that would.
-fn check_the_rest(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
+fn check_the_rest(fields: &mut Fields<'_, '_>, left_out: &mut Vec<&'static str>) -> Result<(), Refusal> {
     for (name, reason) in [
         ("store", "must be false: the gateway keeps no responses"),
         ("background", "must be false: the gateway answers at once"),
@@ -123,8 +127,8 @@ fn check_the_rest(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     if fields.string("service_tier")?.is_some_and(|tier| !matches!(&*tier, "auto" | "default")) {
         return Err(unpriced(&fields.path().field("service_tier"), "may choose another price"));
     }
-    for name in ["safety_identifier", "prompt_cache_key", "prompt_cache_retention"] {
-        fields.string(name)?;
+    for name in LEFT_OUT {
+        left_out.extend(is_asked_for(fields, name)?.then_some(name));
     }
     let path = fields.path().field("stream_options");
     if let Some(options) = fields.raw("stream_options") {
@@ -133,6 +137,11 @@ fn check_the_rest(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
         options.refuse_lost(&["include_obfuscation"], &[])?;
     }
     Ok(())
+}
+
+/// True if there is a text of this name, and it says something.
+fn is_asked_for(fields: &mut Fields<'_, '_>, name: &str) -> Result<bool, Refusal> {
+    Ok(fields.string(name)?.is_some_and(|text| !text.is_empty()))
 }
 
 /// `include`, and `top_logprobs`, which asks for log probabilities as well. Proofs of reasoning are always given, because
@@ -191,11 +200,14 @@ fn tool_choice(fields: &mut Fields<'_, '_>) -> Result<Option<ToolChoice>, Refusa
 }
 
 /// `text`: `format`, and `verbosity`, which is ignored.
-fn text_format(fields: &mut Fields<'_, '_>) -> Result<Option<ResponseFormat>, Refusal> {
+fn text_format(
+    fields: &mut Fields<'_, '_>,
+    left_out: &mut Vec<&'static str>,
+) -> Result<Option<ResponseFormat>, Refusal> {
     let path = fields.path().field("text");
     let Some(value) = fields.raw("text") else { return Ok(None) };
     let mut text = Fields::read(value, &path)?;
-    text.string("verbosity")?;
+    left_out.extend(is_asked_for(&mut text, "verbosity")?.then_some("text.verbosity"));
     let format_path = path.field("format");
     let format = text.raw("format");
     text.refuse_lost(&["format", "verbosity"], &[])?;
