@@ -228,6 +228,8 @@ pub enum ResponseFormat {
     JsonObject,
     JsonSchema {
         name: Option<String>,
+        /// What the output is for.
+        description: Option<String>,
         /// JSON Schema as received.
         schema: Box<RawValue>,
         strict: Option<bool>,

@@ -131,7 +131,7 @@ pub fn metadata(value: Option<&str>, path: &Path<'_>) -> Result<BTreeMap<String,
 }
 
 /// `response_format`: `{"type":"text"}`, `{"type":"json_object"}` or
-/// `{"type":"json_schema","json_schema":{"name","schema","strict"}}`.
+/// `{"type":"json_schema","json_schema":{"name","description","schema","strict"}}`.
 pub fn response_format(fields: &mut Fields<'_, '_>) -> Result<Option<ResponseFormat>, Refusal> {
     let path = fields.path().field("response_format");
     let Some(value) = fields.raw("response_format") else { return Ok(None) };
@@ -152,10 +152,10 @@ fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
     let mut fields = Fields::read(value, &path)?;
     let name = fields.string("name")?.map(Into::into);
     let strict = fields.boolean("strict")?;
-    fields.raw("description");
+    let description = fields.string("description")?.map(Into::into);
     let schema = schema(&mut fields, "schema")?.ok_or_else(|| path.field("schema").refuse("is required"))?;
     fields.finish()?;
-    Ok(ResponseFormat::JsonSchema { name, schema, strict })
+    Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
 }
 
 /// A JSON Schema: an object, kept as received.

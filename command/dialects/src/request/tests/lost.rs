@@ -69,3 +69,30 @@ fn an_image_in_a_search_result_goes_on_after_its_text() {
         r#"{"type":"text","text":"n\ns\nt"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}"#;
     assert!(sent.contains(wanted), "{sent}");
 }
+
+#[test]
+fn what_an_output_is_for_goes_on_to_those_that_take_it() {
+    let schema = json!({"name": "n", "description": "a city", "schema": {"type": "object"}});
+    let format = json!({"type": "json_schema", "json_schema": schema});
+    let mut flat = schema.clone();
+    flat["type"] = json!("json_schema");
+    let messages = json!([{"role": "user", "content": "x"}]);
+    for (surface, kind, body) in [
+        (Surface::Native, ProviderKind::Openai, json!({"model": "m", "messages": messages, "response_format": format})),
+        (
+            Surface::Native,
+            ProviderKind::Bedrock,
+            json!({"model": "m", "messages": messages, "response_format": format}),
+        ),
+        (
+            Surface::OpenAi,
+            ProviderKind::Bedrock,
+            json!({"model": "m", "messages": messages, "response_format": format}),
+        ),
+        (Surface::Responses, ProviderKind::Openai, json!({"model": "m", "input": "x", "text": {"format": flat}})),
+    ] {
+        let sent = parse(surface, body.to_string()).expect("a request").upstream_body(kind, &target()).expect("a body");
+        let sent = std::str::from_utf8(&sent).expect("UTF-8");
+        assert!(sent.contains(r#""description":"a city""#), "{surface:?} {kind:?}: {sent}");
+    }
+}

@@ -287,7 +287,7 @@ fn format(value: &str, path: &Path<'_>) -> Result<ResponseFormat, Refusal> {
         return Err(path.field("type").refuse("must be json_schema"));
     }
     let schema = read::schema(&mut format, "schema")?.ok_or_else(|| path.field("schema").refuse("is required"))?;
-    Ok(ResponseFormat::JsonSchema { name: None, schema, strict: Some(true) })
+    Ok(ResponseFormat::JsonSchema { name: None, description: None, schema, strict: Some(true) })
 }
 
 /// Whether and how hard to think. Without `thinking` some of the models think, and others do not.

@@ -226,10 +226,10 @@ fn text_format(
 fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
     let name = Some(format.required_string("name")?.into_owned());
     let strict = format.boolean("strict")?;
-    format.raw("description");
+    let description = format.string("description")?.map(Into::into);
     let path = format.path().field("schema");
     let schema = schema(format, "schema")?.ok_or_else(|| path.refuse("is required"))?;
-    Ok(ResponseFormat::JsonSchema { name, schema, strict })
+    Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
 }
 
 /// `reasoning`: `effort`, and the kind of summaries, which is ignored: a provider's reasoning is given as it comes.

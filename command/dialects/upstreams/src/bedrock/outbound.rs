@@ -117,6 +117,8 @@ struct SchemaDefinition<'a> {
     schema: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
 }
 
 /// The body for Bedrock. Errors: `INVALID_REQUEST` for a value that it cannot express.
@@ -176,12 +178,12 @@ fn specification(tool: &Tool, at: usize) -> Result<ToolEntry<'_>, Refusal> {
 fn output_config(chat: &ChatRequest, family: Family) -> Result<Option<OutputConfig<'_>>, Refusal> {
     let text_format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
-        Some(ResponseFormat::JsonSchema { name, schema, .. }) => {
+        Some(ResponseFormat::JsonSchema { name, description, schema, .. }) => {
             let schema = match schema::closed(schema)? {
                 Cow::Borrowed(schema) => schema.get().into(),
                 Cow::Owned(schema) => schema.get().to_owned().into(),
             };
-            let json_schema = SchemaDefinition { schema, name: name.as_deref() };
+            let json_schema = SchemaDefinition { schema, name: name.as_deref(), description: description.as_deref() };
             Some(TextFormat { r#type: "json_schema", structure: Structure { json_schema } })
         }
     };

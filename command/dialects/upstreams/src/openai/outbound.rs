@@ -114,6 +114,8 @@ enum OpenAiFormat<'a> {
 #[derive(Serialize)]
 struct NamedSchema<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
     schema: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
@@ -208,8 +210,13 @@ fn format(format: &ResponseFormat) -> OpenAiFormat<'_> {
     match format {
         ResponseFormat::Text => OpenAiFormat::Text,
         ResponseFormat::JsonObject => OpenAiFormat::JsonObject,
-        ResponseFormat::JsonSchema { name, schema, strict } => OpenAiFormat::JsonSchema {
-            json_schema: NamedSchema { name: name.as_deref().unwrap_or("response"), schema, strict: *strict },
+        ResponseFormat::JsonSchema { name, description, schema, strict } => OpenAiFormat::JsonSchema {
+            json_schema: NamedSchema {
+                name: name.as_deref().unwrap_or("response"),
+                description: description.as_deref(),
+                schema,
+                strict: *strict,
+            },
         },
     }
 }

@@ -253,12 +253,13 @@ fn sampling_and_a_schema_are_written_as_converse_has_them() {
     request.sampling.top_k = Some(40);
     request.stop = vec!["END".to_owned()];
     let schema = serde_json::from_str(r#"{"type":"object","properties":{"a":{"type":"string"}}}"#).unwrap();
-    request.response_format = Some(ResponseFormat::JsonSchema { name: Some("n".into()), schema, strict: Some(true) });
+    let (name, description) = (Some("n".into()), Some("d".into()));
+    request.response_format = Some(ResponseFormat::JsonSchema { name, description, schema, strict: Some(true) });
     let body = sent(CLAUDE, &request).unwrap();
     assert_eq!(body["inferenceConfig"], json!({"maxTokens": 4096, "stopSequences": ["END"]}));
     assert_eq!(body["additionalModelRequestFields"], json!({"top_k": 40}));
     let closed = r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#;
-    let structure = json!({"jsonSchema": {"schema": closed, "name": "n"}});
+    let structure = json!({"jsonSchema": {"schema": closed, "name": "n", "description": "d"}});
     assert_eq!(body["outputConfig"], json!({"textFormat": {"type": "json_schema", "structure": structure}}));
     let nova = sent("amazon.nova-lite-v1:0", &request).unwrap();
     assert_eq!(nova["additionalModelRequestFields"], json!({"inferenceConfig": {"topK": 40}}));
