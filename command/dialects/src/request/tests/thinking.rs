@@ -149,3 +149,30 @@ fn hints_about_tools_are_listed_as_ignored_and_tools_of_code_alone_are_refused()
         assert_eq!(refusal.details["field"], "tools[0].allowed_callers", "{kind:?}");
     }
 }
+
+#[test]
+fn thinking_in_openais_dialect_is_the_models_choice_or_off_as_the_client_says() {
+    for (more, kind, model, at, wanted, ignored) in [
+        (r#"{"type":"adaptive"}"#, ProviderKind::Vertex, "claude-x", "/thinking", json!({"type": "adaptive"}), None),
+        (r#"{"type":"adaptive"}"#, ProviderKind::Vertex, "claude-x", "/output_config", Value::Null, None),
+        (r#"{"type":"adaptive"}"#, ProviderKind::Cohere, "c", "/thinking", Value::Null, Some("thinking")),
+        (r#"{"type":"disabled"}"#, ProviderKind::Vertex, "claude-x", "/thinking", json!({"type": "disabled"}), None),
+        (r#"{"type":"disabled"}"#, ProviderKind::Cohere, "c", "/thinking", json!({"type": "disabled"}), None),
+        (
+            r#"{"type":"disabled"}"#,
+            ProviderKind::Bedrock,
+            "us.amazon.nova-2-lite-v1:0",
+            "/thinking",
+            Value::Null,
+            Some("thinking"),
+        ),
+        (r#"{"type":"enabled"}"#, ProviderKind::Cohere, "c", "/thinking", json!({"type": "enabled"}), None),
+    ] {
+        let request = openai(&format!(r#","thinking":{more}"#)).expect("a request");
+        let written = request.upstream_bodies().body(kind, &OutboundTarget { model, ..target() }).expect("a body");
+        let body: Value = serde_json::from_slice(&written.bytes).expect("JSON");
+        let found = body.pointer(at).cloned().unwrap_or_default();
+        assert_eq!(found, wanted, "{more} {kind:?} {body}");
+        assert_eq!(written.ignored.in_words_of(Surface::OpenAi).as_deref(), ignored, "{more} {kind:?}");
+    }
+}

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use events::refusal::Refusal;
 use hub::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
 use hub::chat::{
-    Block, ChatRequest, Document, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Tool,
-    ToolCall, ToolChoice, ToolResult,
+    Block, ChatRequest, Document, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Thinking,
+    Tool, ToolCall, ToolChoice, ToolResult,
 };
 use hub::fields::{self, Fields, Path};
 use hub::json::{self, Kind, Member};
@@ -97,13 +97,16 @@ fn reasoning_object(value: &str, path: &Path<'_>) -> Result<Option<Reasoning>, R
     let effort = fields.string("effort")?.map(|text| read::effort_of(&text, &path.field("effort"))).transpose()?;
     let tokens = [fields.count("budget_tokens", OUTPUT_TOKENS_MAX)?, fields.count("max_tokens", OUTPUT_TOKENS_MAX)?];
     let (enabled, kind) = (fields.boolean("enabled")?, fields.string("type")?);
-    let is_off = enabled == Some(false) || kind.as_deref() == Some("disabled");
-    let is_on = enabled == Some(true) || matches!(kind.as_deref(), Some("enabled" | "adaptive"));
+    let is_on = enabled == Some(true) || kind.as_deref() == Some("enabled");
+    let is_adaptive = kind.as_deref() == Some("adaptive");
     fields.finish()?;
+    let thinking = |mode| Reasoning { thinking: Some(mode), ..Reasoning::default() };
     match (effort, tokens) {
-        _ if is_off => Ok(Some(Reasoning::effort(NO_EFFORT))),
+        _ if kind.as_deref() == Some("disabled") => Ok(Some(thinking(Thinking::Off))),
+        _ if enabled == Some(false) => Ok(Some(Reasoning::effort(NO_EFFORT))),
         (Some(effort), [None, None]) => Ok(Some(effort)),
         (None, [Some(tokens), None] | [None, Some(tokens)]) => Ok(Some(Reasoning::budget(tokens))),
+        (None, [None, None]) if is_adaptive => Ok(Some(thinking(Thinking::Adaptive))),
         // As OpenRouter documents it.
         (None, [None, None]) if is_on => Ok(Some(Reasoning::effort("medium"))),
         (None, [None, None]) => Ok(None),
