@@ -163,11 +163,11 @@ impl ClientRequest {
         Some(refused.refuse(can_be_sent && upstreams::of(kind).takes_allowed_fields))
     }
 
-    /// `MODEL_UNPRICED` for documents at a server that may have them read by another service, which it bills by the page and
-    /// not as tokens: OpenRouter, unless its provider allows the `plugins` that say which service.
+    /// `MODEL_UNPRICED` for files at a server that may have them read by another service, which it bills by the page and not
+    /// as tokens: OpenRouter, unless its provider allows the `plugins` that say which service.
     pub fn unpriced_documents(&self, server: Server, allowed: &BTreeSet<String>) -> Option<Refusal> {
         const PLUGINS: &str = "plugins";
-        if !self.has_documents() || server != Server::Openrouter || allowed.contains(PLUGINS) {
+        if self.facts.documents.files == 0 || server != Server::Openrouter || allowed.contains(PLUGINS) {
             return None;
         }
         let field = (self.surface.spec().field_of)(Feature::Document).unwrap_or(Feature::Document.name());

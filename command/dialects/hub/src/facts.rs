@@ -83,6 +83,8 @@ pub struct Images {
 #[derive(Clone, Copy, Default)]
 pub struct Documents {
     pub count: u64,
+    /// Those of them that are not text which may be cited: data, and what the provider fetches.
+    pub files: u64,
     pub base64_bytes: u64,
     pages: u64,
 }
@@ -129,6 +131,7 @@ impl Documents {
         let pages = base64_bytes.div_ceil(PAGE_BASE64_BYTES).max(1);
         Self {
             count: self.count + 1,
+            files: self.files + 1,
             base64_bytes: self.base64_bytes.saturating_add(base64_bytes),
             pages: self.pages.saturating_add(pages),
         }
@@ -136,7 +139,8 @@ impl Documents {
 
     /// Adds a document that the provider fetches.
     pub const fn with_remote(self) -> Self {
-        Self { count: self.count + 1, pages: self.pages.saturating_add(REMOTE_PAGES), ..self }
+        let pages = self.pages.saturating_add(REMOTE_PAGES);
+        Self { count: self.count + 1, files: self.files + 1, pages, ..self }
     }
 
     /// Adds a text that may be cited. The provider puts marks between its sentences, so that its bytes do not bound its

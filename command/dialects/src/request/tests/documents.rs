@@ -74,6 +74,26 @@ fn a_document_goes_to_openrouter_only_where_its_plugins_are_allowed() {
 }
 
 #[test]
+fn a_text_that_may_be_cited_is_no_file_that_openrouter_has_read_by_a_service() {
+    let target = OutboundTarget { server: Some(Server::Openrouter), ..target() };
+    let cited = r#""citations":{"enabled":true}"#;
+    let found = r#"{"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"x"}]"#;
+    let document = |source: &str| format!(r#"{{"type":"document","source":{{"type":{source}}}"#);
+    for (block, is_file) in [
+        (found.to_owned(), false),
+        (document(r#""text","media_type":"text/plain","data":"x""#), false),
+        (document(r#""base64","media_type":"application/pdf","data":"JVBERi0=""#), true),
+        (document(r#""url","url":"https://example.com/a.pdf""#), true),
+    ] {
+        let request = with_blocks(&format!("{block},{cited}}}")).expect("a request");
+        assert!(request.has_documents(), "its tokens are not bounded: {block}");
+        let sent = request.upstream_body(ProviderKind::Anthropic, &target);
+        let refused = sent.err().map(|refusal| refusal.code);
+        assert_eq!(refused, is_file.then_some(ErrorCode::ModelUnpriced), "{block}");
+    }
+}
+
+#[test]
 fn a_text_file_is_its_text_to_providers_of_every_dialect() {
     // Of "hello".
     const TEXT: &str = "data:text/plain;charset=utf-8;base64,aGVsbG8=";
