@@ -257,9 +257,10 @@ impl UpstreamBodies<'_> {
                 anthropic::edited_body(body, places, target).map(WrittenBody::complete)
             }
             (_, request) => {
+                let in_client_words = |refusal| in_client_words(refusal, request, *surface, body);
                 let translate = || {
                     let chat = request.chat(body)?;
-                    check_calls(&chat).map_err(|refusal| in_client_words(refusal, request, *surface))?;
+                    check_calls(&chat).map_err(in_client_words)?;
                     let used = chat.features();
                     Ok((chat, used))
                 };
@@ -277,10 +278,10 @@ impl UpstreamBodies<'_> {
                 let treated = |treatment| used.filtered(|feature| (upstream.treatment)(feature) == treatment);
                 if let Some(refused) = treated(Treatment::Refused).iter().next() {
                     let field = (surface.spec().field_of)(refused).unwrap_or_default();
-                    return Err(not_expressible(refused, field, upstream.telemetry_name));
+                    return Err(in_client_words(not_expressible(refused, field, upstream.telemetry_name)));
                 }
                 let written = (upstream.request_body)(chat, target);
-                let bytes = written.map_err(|refusal| in_client_words(refusal, request, *surface))?;
+                let bytes = written.map_err(in_client_words)?;
                 let fields = chat.left_out.iter().copied().chain(self.request.headers.not_translated()).collect();
                 let ignored = Ignored { features: treated(Treatment::Ignored), fields };
                 Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used) })
@@ -330,10 +331,10 @@ fn name_of_feature(field: &str, surface: Surface) -> Option<String> {
 }
 
 /// The refusal of a field by the name that the client has for it.
-fn in_client_words(refusal: Refusal, request: &AnyRequest, surface: Surface) -> Refusal {
+fn in_client_words(refusal: Refusal, request: &AnyRequest, surface: Surface, body: &[u8]) -> Refusal {
     let detail = |name: &str| refusal.details.get(name).and_then(serde_json::Value::as_str);
     let field =
-        detail("field").and_then(|field| request.client_field(field).or_else(|| name_of_feature(field, surface)));
+        detail("field").and_then(|field| request.client_field(field, body).or_else(|| name_of_feature(field, surface)));
     match (field, detail("reason")) {
         (Some(field), Some(reason)) if refusal.code == ErrorCode::InvalidRequest => Refusal::invalid(field, reason),
         _ => refusal,

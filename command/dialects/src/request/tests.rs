@@ -263,6 +263,15 @@ fn what_an_upstream_cannot_express_is_refused_by_the_clients_own_name_for_it() {
             "amazon.nova-lite-v1:0",
             "output_config.format",
         ),
+        (openai(r#","reasoning":{"max_tokens":1024}"#), ProviderKind::Anthropic, "b", "reasoning"),
+        (openai(r#","reasoning":{"max_tokens":1024}"#), ProviderKind::Ollama, "b", "reasoning"),
+        (openai(r#","thinking":{"budget_tokens":1024}"#), ProviderKind::Ollama, "b", "thinking"),
+        (
+            anthropic(&format!(r#","output_format":{{"type":"json_schema","schema":{open}}}"#)),
+            ProviderKind::Bedrock,
+            "amazon.nova-lite-v1:0",
+            "output_format",
+        ),
         (
             openai(&format!(r#","response_format":{{"type":"json_schema",{format}}}"#)),
             ProviderKind::Anthropic,

@@ -115,9 +115,9 @@ macro_rules! surfaces {
             }
 
             /// See [`SurfaceRequest::client_field`].
-            pub fn client_field(&self, field: &str) -> Option<String> {
+            pub fn client_field(&self, field: &str, body: &[u8]) -> Option<String> {
                 match self {
-                    $(Self::$surface(request) => request.client_field(field),)+
+                    $(Self::$surface(request) => request.client_field(field, body),)+
                 }
             }
 
@@ -297,8 +297,9 @@ pub trait SurfaceRequest: Sized {
     /// counterpart in the hub.
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
 
-    /// The client's name for a field of the hub that an upstream refuses; `None` if it is the same.
-    fn client_field(&self, _field: &str) -> Option<String> {
+    /// The client's name for a field that is refused, of the hub or as its surface calls the feature; `None` if it is the
+    /// same. `body`: see [`Self::chat`].
+    fn client_field(&self, _field: &str, _body: &[u8]) -> Option<String> {
         None
     }
 

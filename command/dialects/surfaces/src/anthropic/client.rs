@@ -107,8 +107,14 @@ impl SurfaceRequest for BodyPositions {
         canonical(text).map(Cow::Owned)
     }
 
-    /// The system prompt is the first message of the hub's.
-    fn client_field(&self, field: &str) -> Option<String> {
+    /// The system prompt is the first message of the hub's. The output format has an older name, which counts if it is
+    /// there alone.
+    fn client_field(&self, field: &str, body: &[u8]) -> Option<String> {
+        if field == "response_format" || field == "output_config.format" {
+            let [config, old] = json::find(std::str::from_utf8(body).ok()?, ["output_config", "output_format"]);
+            let is_old = old.is_some() && config.and_then(|config| json::field(config, "format")).is_none();
+            return is_old.then(|| "output_format".to_owned());
+        }
         let (index, rest) = match self.system {
             SystemPosition::Absent | SystemPosition::Null(_) => return None,
             SystemPosition::Text(_) | SystemPosition::Blocks { .. } => {

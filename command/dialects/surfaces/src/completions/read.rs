@@ -51,7 +51,7 @@ impl SurfaceRequest for Request {
         Ok(Cow::Borrowed(&self.0))
     }
 
-    fn client_field(&self, field: &str) -> Option<String> {
+    fn client_field(&self, field: &str, _: &[u8]) -> Option<String> {
         field.starts_with("messages").then(|| "prompt".to_owned())
     }
 }

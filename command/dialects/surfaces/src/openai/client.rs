@@ -116,6 +116,15 @@ impl SurfaceRequest for BodyPositions {
         let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         canonical(text).map(Cow::Owned)
     }
+
+    /// Compatible servers have two fields for a thinking budget.
+    fn client_field(&self, field: &str, body: &[u8]) -> Option<String> {
+        if field != "reasoning.budget_tokens" && field != "thinking" {
+            return None;
+        }
+        let [thinking] = json::find(std::str::from_utf8(body).ok()?, ["thinking"]);
+        thinking.is_none().then(|| "reasoning".to_owned())
+    }
 }
 
 /// Output tokens that a server-specific field reserves. Such fields are passed on unchecked, so an unreadable value

@@ -63,7 +63,7 @@ impl SurfaceRequest for Request {
         Ok(Cow::Borrowed(&self.chat))
     }
 
-    fn client_field(&self, field: &str) -> Option<String> {
+    fn client_field(&self, field: &str, _: &[u8]) -> Option<String> {
         if field.starts_with("messages") {
             return Some("input".to_owned());
         }
