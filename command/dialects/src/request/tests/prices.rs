@@ -105,6 +105,36 @@ fn a_tool_with_the_name_of_one_that_the_provider_runs_has_no_price_on_any_surfac
 
 /// Holds: event.unpriced
 #[test]
+fn a_list_in_a_part_has_texts_and_references_alone() {
+    let parse_list = |name: &str, elements: &str| {
+        let part = format!(r#"{{"type":"{name}","{name}":[{elements}]}}"#);
+        let message = format!(r#"{{"role":"assistant","content":[{part}]}}"#);
+        parse(Surface::OpenAi, format!(r#"{{"model":"m","messages":[{message}]}}"#))
+    };
+    let text = r#"{"type":"text","text":"x"}"#;
+    let good = format!(r#"{text},"x",{{"type":"reference","reference_ids":[1]}}"#);
+    for name in ["text", "thinking", "reasoning"] {
+        assert!(parse_list(name, &good).is_ok(), "{name}");
+        for bad in [
+            r#"{"type":"image_url","image_url":{"url":"https://x.y/z.png"}}"#,
+            r#"{"type":"text","text":"x","image_url":"https://x.y/z.png"}"#,
+            r#"{"type":"file","file":{"file_id":"f"}}"#,
+            r#"{"type":"text","text":"x","file_id":"f"}"#,
+            r#"{"type":"input_audio"}"#,
+            r#"{"type":"text","text":[{"type":"text","text":"x"}]}"#,
+        ] {
+            let refusal = parse_list(name, &format!("{text},{bad}")).err().unwrap_or_else(|| panic!("{name}: {bad}"));
+            let field = format!("messages[0].content[0].{name}[1]");
+            assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::ModelUnpriced, &field.into()), "{bad}");
+        }
+        let cached = r#"{"type":"text","text":"x","cache_control":{"ttl":"1h"}}"#;
+        assert!(parse_list(name, cached).expect("a request").unpriced(ProviderKind::Openai, &NO_FIELDS).is_some());
+        assert_eq!(parse_list(name, "7").err().expect("no text").code, ErrorCode::InvalidRequest);
+    }
+}
+
+/// Holds: event.unpriced
+#[test]
 fn a_field_that_any_server_is_known_to_bill_by_is_refused_until_it_is_allowed() {
     for (name, value) in [
         ("additional_drop_params", r#"["max_tokens"]"#),

@@ -188,7 +188,7 @@ const MESSAGE_KNOWN: [&str; 9] =
     ["audio", CACHE_CONTROL, "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
 /// Members of a message in which servers take input besides its content.
 const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
-const PART_KNOWN: [&str; 5] = [CACHE_CONTROL, "image_url", "refusal", "text", "type"];
+const PART_KNOWN: [&str; 7] = [CACHE_CONTROL, "image_url", "reasoning", "refusal", "text", "thinking", "type"];
 /// Members of a part in which servers take more than its text or image.
 const PART_INPUT: [&str; 11] = [
     "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
@@ -198,6 +198,9 @@ const FILE_KNOWN: [&str; 3] = ["file_data", "file_id", "filename"];
 const IMAGE_KNOWN: [&str; 2] = ["detail", "url"];
 /// Types of parts that are text, so that their bytes bound their tokens.
 const TEXT_PARTS: [&str; 5] = ["text", "refusal", "thinking", "reasoning", "reference"];
+/// Members of such parts that may be lists, as Mistral's are, and the types of the elements.
+const LISTS: [&str; 3] = ["reasoning", "text", "thinking"];
+const LIST_PARTS: [&str; 2] = ["text", "reference"];
 
 fn read_messages(value: &str) -> Result<MessageTotals, Refusal> {
     let path = Path::Root.field("messages");
@@ -290,27 +293,63 @@ fn read_part(part: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<
     if json::kind(part) == Kind::String {
         return Ok(());
     }
-    let mut fields = Fields::read(part, path)?;
-    fields.refuse_misspelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
+    let mut fields = part_fields(part, path, totals)?;
     let kind = fields.required_string("type")?;
-    if let Some(cache) = fields.raw(CACHE_CONTROL) {
-        totals.note_cache(cache, path)?;
-    }
     if kind == "file" {
         read_file(&mut fields, totals)?;
         return no_more_input(&fields, &kind);
     }
     let (image, is_image) = (fields.raw("image_url"), kind == "image_url");
     if !is_image && (image.is_some() || !TEXT_PARTS.contains(&&*kind)) {
-        return Err(priceable::unpriced(path, &format!("a part of type {kind:.100} has no price")));
+        return Err(no_price(&kind, path));
     }
     no_more_input(&fields, &kind)?;
+    lists(&fields).try_for_each(|list| read_list(list.value, &path.field(list.name()), totals))?;
     if is_image {
         let value_path = path.field("image_url");
         let base64_bytes = base64_bytes(image.ok_or_else(|| value_path.refuse("is required"))?, &value_path)?;
         totals.images = totals.images.with_one(base64_bytes);
     }
     Ok(())
+}
+
+/// The members of a part, whose mark of a cache has been noted.
+fn part_fields<'a, 'p>(
+    part: &'a str,
+    path: &'p Path<'p>,
+    totals: &mut MessageTotals,
+) -> Result<Fields<'a, 'p>, Refusal> {
+    let mut fields = Fields::read(part, path)?;
+    fields.refuse_misspelled(PART_KNOWN.into_iter().chain(PART_INPUT))?;
+    if let Some(cache) = fields.raw(CACHE_CONTROL) {
+        totals.note_cache(cache, path)?;
+    }
+    Ok(fields)
+}
+
+fn lists<'f, 'a>(part: &'f Fields<'a, '_>) -> impl Iterator<Item = &'f Member<'a>> {
+    part.unread().filter(|member| json::kind(member.value) == Kind::Array && LISTS.contains(&member.name()))
+}
+
+/// Reads a list in a part. It has texts alone, and no lists of its own.
+fn read_list(list: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<(), Refusal> {
+    fields::elements(list, path, |element, path| {
+        totals.parts.one_more("parts")?;
+        if json::kind(element) == Kind::String {
+            return Ok(());
+        }
+        let mut fields = part_fields(element, path, totals)?;
+        let kind = fields.required_string("type")?;
+        let has_more = fields.raw("image_url").is_some() || lists(&fields).next().is_some();
+        if has_more || !LIST_PARTS.contains(&&*kind) {
+            return Err(no_price(&kind, path));
+        }
+        no_more_input(&fields, &kind)
+    })
+}
+
+fn no_price(kind: &str, path: &Path<'_>) -> Refusal {
+    priceable::unpriced(path, &format!("a part of type {kind:.100} has no price"))
 }
 
 /// Errors: the part has more than what was read of it.
