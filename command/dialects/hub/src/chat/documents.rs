@@ -25,8 +25,19 @@ const DOCUMENTS: [&str; 13] = [
     "application/x-iif",
 ];
 /// OpenAI adds a summary, written by a model, to tables.
-const TABLES: [&str; 6] =
-    ["application/csv", "application/x-iif", "text/csv", "text/tab-separated-values", "text/tsv", "text/x-iif"];
+const TABLES: [&str; 9] = [
+    "application/csv",
+    "application/x-iif",
+    "text/comma-separated-values",
+    "text/csv",
+    "text/tab-separated-values",
+    "text/tsv",
+    "text/x-comma-separated-values",
+    "text/x-csv",
+    "text/x-iif",
+];
+/// Extensions of tables, whatever the type of the file is said to be.
+const TABLE_EXTENSIONS: [&str; 5] = ["csv", "iif", "tsv", "xls", "xlsx"];
 /// Types under `application/` that are text, besides those that end in `+json`, `+xml` or `+yaml`.
 const TEXTS: [&str; 16] = [
     "ecmascript", "graphql", "javascript", "json", "json5", "sql", "toml", "typescript", "x-httpd-php", "x-ndjson",
@@ -47,6 +58,7 @@ pub struct InlineDocument<'a> {
     /// Without parameters.
     media_type: &'a str,
     base64: &'a str,
+    is_table: bool,
 }
 
 impl<'a> InlineDocument<'a> {
@@ -54,7 +66,13 @@ impl<'a> InlineDocument<'a> {
     pub fn of(media_type: &'a str, base64: &'a str) -> Option<Self> {
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
         let is_known = is_text(media_type) || is_one_of(media_type, &DOCUMENTS);
-        is_known.then_some(Self { media_type, base64 })
+        is_known.then_some(Self { media_type, base64, is_table: is_one_of(media_type, &TABLES) })
+    }
+
+    /// The document as a file of this name.
+    pub fn named(self, file_name: &str) -> Self {
+        let extension = file_name.trim_end().rsplit_once('.').map_or("", |(_, extension)| extension);
+        Self { is_table: self.is_table || is_one_of(extension, &TABLE_EXTENSIONS), ..self }
     }
 
     pub const fn base64(&self) -> &'a str {
@@ -68,7 +86,7 @@ impl<'a> InlineDocument<'a> {
             let head = text.as_bytes().get(..PDF_BEGINS_WITHIN).unwrap_or(text.as_bytes());
             head.windows(4).any(|bytes| bytes == b"%PDF")
         };
-        !is_one_of(self.media_type, &TABLES) && self.text().is_some_and(|text| !is_pdf(&text))
+        !self.is_table && self.text().is_some_and(|text| !is_pdf(&text))
     }
 
     /// Its text, or else its data.
@@ -181,11 +199,29 @@ mod tests {
             ("message/rfc822", true),
             ("text/csv", false),
             ("text/tsv", false),
+            ("text/x-csv", false),
+            ("text/comma-separated-values", false),
         ] {
             let found = source(media_type, "é".as_bytes());
             assert!(
                 matches!(found, Some((DocumentSource::Text(text), bounded)) if text == "é" && bounded == is_bounded)
             );
+        }
+    }
+
+    #[test]
+    fn a_table_is_one_by_its_name_too() {
+        for (name, is_table) in [
+            ("x.csv", true),
+            ("a.b.TSV ", true),
+            ("x.xlsx", true),
+            ("x.txt", false),
+            ("csv", false),
+            ("x.csv.txt", false),
+            ("", false),
+        ] {
+            let document = InlineDocument::of("text/plain", "YSxi").expect("text").named(name);
+            assert_eq!(document.is_bounded_by_bytes(), !is_table, "{name}");
         }
     }
 

@@ -121,4 +121,10 @@ fn a_table_is_bounded_as_text_only_where_it_is_sent_as_text() {
     for (read, is_of_unknown_length) in [(SURFACES[0].0, true), (SURFACES[1].0, false), (SURFACES[2].0, true)] {
         assert_eq!(read(csv).expect("a document").has_documents(), is_of_unknown_length);
     }
+    for (media_type, name) in [("text/x-csv", "a"), ("text/comma-separated-values", "a"), ("text/plain", "a.csv")] {
+        let file = format!(r#"{{"file_data":"data:{media_type};base64,YSxi","filename":"{name}"}}"#);
+        let part = format!(r#"{{"type":"file","file":{file}}}"#);
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+        assert!(parse(Surface::OpenAi, body).expect("a document").has_documents(), "{media_type} {name}");
+    }
 }

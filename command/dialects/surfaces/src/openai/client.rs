@@ -372,13 +372,13 @@ fn read_file(part: &mut Fields<'_, '_>, totals: &mut MessageTotals) -> Result<()
         return Err(priceable::unpriced(&path.field("file_id"), "a file that the provider has stored has no price"));
     }
     let data = file.required_string("file_data")?;
-    file.raw("filename");
+    let name = file.raw("filename").and_then(json::string).unwrap_or_default();
     if let Some(more) = file.unread().find(|member| json::kind(member.value) != Kind::Null) {
         let what = "a file with more than file_data and filename has no price";
         return Err(priceable::unpriced(&path.field(more.name()), what));
     }
     let document = documents::of_data_url(&data, &path.field("file_data"))?;
-    totals.documents = totals.documents.with_file(&document);
+    totals.documents = totals.documents.with_file(&document.named(&name));
     Ok(())
 }
 
