@@ -135,6 +135,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_for_a_message_may_not_have_is_not_counted_either() {
+        let long = json!({"type": "ephemeral", "ttl": "1h"});
+        let ask = |more: Value| {
+            let mut body = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]});
+            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            body
+        };
+        for (more, name) in [
+            (json!({ "cache_control": long }), "cache_control"),
+            (json!({"tools": [{"name": "f", "cache_control": long}]}), "cache_control"),
+            (json!({"system": [{"type": "text", "text": "x", "cache_control": long}]}), "cache_control"),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}), "tools"),
+            (json!({"speed": "fast"}), "speed"),
+        ] {
+            let allowed = BTreeSet::from([name.to_owned()]);
+            let counted = parsed(&ask(more.clone())).expect("a request");
+            let none = RequestHeaders::default();
+            assert!(counted.unpriced(&none, &BTreeSet::new()).is_some(), "{more}");
+            assert!(counted.unpriced(&none, &allowed).is_none(), "{more}");
+            let message = crate::ClientRequest::parse(Surface::Anthropic, ask(more.clone()).to_string().into());
+            let message = message.expect("a request");
+            assert!(message.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some(), "{more}");
+            assert!(message.unpriced(ProviderKind::Anthropic, &allowed).is_none(), "{more}");
+        }
+    }
+
+    #[test]
     fn a_count_is_a_whole_number() {
         for (text, count) in [
             (r#"{"input_tokens":7}"#, Some(7)),

@@ -257,3 +257,24 @@ fn a_refusal_counts_the_messages_of_the_client_with_a_system_prompt_and_without(
         assert_eq!(refused(&format!(r#"{{"role":"user","content":[{cited}]}}"#)), path, "{system}");
     }
 }
+
+#[test]
+fn a_result_may_be_of_a_call_that_is_elsewhere_where_that_is_allowed() {
+    let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"c"}]}"#;
+    let with = |more: &str| {
+        parse(Surface::Anthropic, format!(r#"{{"model":"m","max_tokens":5{more},"messages":[{result}]}}"#))
+    };
+    for (more, name) in [
+        (r#","thread":{"id":"x"}"#, "thread"),
+        (r#","context_management":{"edits":[{"type":"compact_1"}]}"#, "context_management"),
+    ] {
+        let request = with(more).unwrap_or_else(|refusal| panic!("{more}: {}", refusal.message));
+        assert!(request.unpriced(ProviderKind::Anthropic, &NO_FIELDS).is_some(), "{more}");
+        let allowed = BTreeSet::from([name.to_owned()]);
+        let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+        assert!(request.upstream_body(ProviderKind::Anthropic, &target).is_ok(), "{more}");
+    }
+    for more in ["", r#","thread":null"#, r#","context_management":{"edits":[]}"#] {
+        assert_eq!(with(more).err().expect(more).details["field"], "messages[0].content[0].tool_use_id");
+    }
+}

@@ -13,7 +13,7 @@ use hub::json::{self, Kind, Member};
 use super::canonical::canonical;
 use super::content::Totals;
 use super::known;
-use super::priceable::{self, CACHE_CONTROL, CLIENT_TOOL_TOKENS_MAX, TOOLS};
+use super::priceable::{self, CLIENT_TOOL_TOKENS_MAX};
 use crate::SurfaceRequest;
 use crate::known::check;
 
@@ -59,23 +59,11 @@ impl SurfaceRequest for BodyPositions {
         let cap = required(CAP_FIELD)?;
         let cap_tokens = fields::count(cap.value, OUTPUT_TOKENS_MAX, &at(CAP_FIELD))?;
         let mut totals = Totals::default();
+        let client_tools = totals.read_top(&members)?;
         if let Some(system) = given("system") {
             totals.read_system(system)?;
         }
         totals.read_messages(required("messages")?.value)?;
-        totals.note_cache(given(CACHE_CONTROL), &Path::Root)?;
-        let mut provider_tools = 0;
-        if let Some(value) = given(TOOLS) {
-            let tools = priceable::tools(value, &at(TOOLS))?;
-            provider_tools = tools.client_tools;
-            totals.unpriced.extend(tools.unpriced);
-            if let Some(refusal) = tools.cached_long {
-                totals.note(CACHE_CONTROL, refusal);
-            }
-        }
-        for member in &members {
-            totals.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
-        }
         let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
@@ -88,7 +76,7 @@ impl SurfaceRequest for BodyPositions {
             images: totals.images,
             documents: totals.documents,
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
-            added_tokens: provider_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
+            added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
         };
         let positions = Self {

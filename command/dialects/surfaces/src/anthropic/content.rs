@@ -8,7 +8,7 @@ use hub::chat::read::{BlockCount, MESSAGES_MAX};
 use hub::chat::{ImageUrl, is_image, is_marked_signature};
 use hub::facts::{Documents, Images, Unpriced};
 use hub::fields::{self, Fields, Path};
-use hub::json::{self, Kind};
+use hub::json::{self, Kind, Member};
 
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};
@@ -52,6 +52,27 @@ enum Place {
 }
 
 impl<'a> Totals<'a> {
+    /// Notes the top-level fields that change the cost, and returns the number of tools that Anthropic defines and the
+    /// client runs. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
+    pub fn read_top(&mut self, members: &[Member<'a>]) -> Result<u64, Refusal> {
+        let mut client_tools = 0;
+        for member in members.iter().filter(|member| !is_null(member.value)) {
+            match member.name() {
+                CACHE_CONTROL => self.note_cache(Some(member.value), &Path::Root)?,
+                TOOLS => {
+                    let tools = priceable::tools(member.value, &Path::Root.field(TOOLS))?;
+                    client_tools = tools.client_tools;
+                    self.unpriced.extend(tools.unpriced);
+                    if let Some(refusal) = tools.cached_long {
+                        self.note(CACHE_CONTROL, refusal);
+                    }
+                }
+                name => self.unpriced.extend(priceable::unpriced_field(name, member.value)?),
+            }
+        }
+        Ok(client_tools)
+    }
+
     pub fn read_messages(&mut self, value: &'a str) -> Result<(), Refusal> {
         let path = Path::Root.field("messages");
         let mut count = 0;

@@ -16,7 +16,7 @@ use super::WORDING;
 use super::client::{SystemPosition, system_position, top_level};
 use super::content::Totals;
 use super::described::prompt;
-use super::priceable::{self, TOOLS};
+use super::priceable::TOOLS;
 use crate::TokenCounting;
 
 pub const COUNTING: TokenCounting =
@@ -49,17 +49,11 @@ impl CountRequest {
         let required = |name| find(name).ok_or_else(|| at(name).refuse("is required"));
         let model = required("model")?;
         let mut totals = Totals::default();
+        totals.read_top(&members)?;
         if let Some(system) = find("system").filter(|member| json::kind(member.value) != Kind::Null) {
             totals.read_system(system.value)?;
         }
         totals.read_messages(required("messages")?.value)?;
-        let mut unpriced = std::mem::take(&mut totals.unpriced);
-        for member in &members {
-            unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
-        }
-        if let Some(tools) = find(TOOLS).filter(|member| json::kind(member.value) != Kind::Null) {
-            unpriced.extend(priceable::tools(tools.value, &at(TOOLS))?.unpriced);
-        }
         let bytes_of = |name: &str| find(name).map_or(0, |member| member.value.len() as u64);
         Ok(Self {
             model_name: read::model_name(model.value, &at("model"))?,
@@ -71,7 +65,7 @@ impl CountRequest {
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
             prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
-            unpriced,
+            unpriced: totals.unpriced,
         })
     }
 }

@@ -44,15 +44,14 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     shared::names().chain([BILLING_POLICY, COMPACTION, THREAD])
 }
 
-/// The top-level member as an unpriced field; `None` if it does not change the cost. Tools and `cache_control` are read
-/// elsewhere. Errors: `INVALID_REQUEST` if it cannot be read.
+/// The top-level member, other than tools and `cache_control`, as an unpriced field; `None` if it does not change the cost.
+/// Errors: `INVALID_REQUEST` if it cannot be read.
 pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refusal> {
     let path = Path::Root.field(name);
     if OF_OPENAI.contains(&name) && !matches!(value, "null" | "1") {
         return Err(path.refuse("is a field of OpenAI's API, which a lenient server would act on"));
     }
     let reason = match name {
-        TOOLS | CACHE_CONTROL => return Ok(None),
         INFERENCE_GEO => (json::string(value).as_deref() != Some("global")).then_some("may choose another price"),
         CONTEXT_MANAGEMENT => (!only_clears(value)).then_some("may run the model more than once"),
         BILLING_POLICY => Some("may choose another price"),
