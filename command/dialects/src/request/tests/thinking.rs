@@ -142,6 +142,9 @@ fn hints_about_tools_are_listed_as_ignored_and_tools_of_code_alone_are_refused()
             (json!({"defer_loading": true}), vec!["tool_hints"]),
             (json!({"defer_loading": false, "input_examples": [], "allowed_callers": ["direct"]}), vec![]),
             (json!({"allowed_callers": ["direct", "code_execution_20250825"]}), vec![]),
+            (json!({"allowed_callers": ""}), vec![]),
+            (json!({"allowed_callers": {}}), vec![]),
+            (json!({"allowed_callers": false}), vec![]),
         ] {
             assert_eq!(sent(kind, model, &tools(more.clone())).unwrap().1, ignored, "{kind:?} {more}");
         }

@@ -242,8 +242,8 @@ fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
 /// `allowed_callers`: refused if the model itself may not call the tool.
 fn refuse_indirect(fields: &mut Fields<'_, '_>) -> Result<(), Refusal> {
     let path = fields.path().field("allowed_callers");
-    let Some(value) = fields.raw("allowed_callers") else { return Ok(()) };
-    let mut is_direct = is_empty(value);
+    let Some(value) = fields.raw("allowed_callers").filter(|value| !is_empty(value)) else { return Ok(()) };
+    let mut is_direct = false;
     fields::elements(value, &path, |caller, path| {
         is_direct |= fields::string(caller, path)? == "direct";
         Ok(())

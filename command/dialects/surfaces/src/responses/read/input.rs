@@ -200,7 +200,6 @@ impl Input<'_> {
                 Some(Proof::Call { id, signature }) => {
                     self.one_more_part()?;
                     self.signatures.insert(id.to_owned(), signature.to_owned());
-                    return Ok(());
                 }
                 None => {
                     let path = fields.path().field("encrypted_content");

@@ -36,6 +36,7 @@ fn items_of_one_turn_are_one_message() {
              "content":[{"type":"output_text","text":"Looking.","annotations":[],"logprobs":[]}]},
             {"type":"reasoning","id":"rs_4","summary":[],"encrypted_content":"ledgerway.call.2.c1.proof"},
             {"type":"function_call","id":"fc_5","call_id":"c1","name":"f","arguments":"{}","status":"completed"},
+            {"type":"reasoning","summary":[{"type":"summary_text","text":"and"}],"encrypted_content":"ledgerway.call.2.c2.p2"},
             {"type":"function_call","call_id":"c2","name":"f","arguments":"{}"},
             {"type":"function_call_output","call_id":"c1","output":"12"},
             {"type":"function_call_output","call_id":"c2","output":[{"type":"input_text","text":"a"},{"type":"input_text","text":"b"}]},
@@ -53,7 +54,7 @@ fn items_of_one_turn_are_one_message() {
                 Role::Assistant,
                 words(&[
                     "hm Some(\"c2ln\") None", " None Some(\"ZW5j\")", "Looking.", "call c1 Some(\"proof\")",
-                    "call c2 None"
+                    "and None None", "call c2 Some(\"p2\")"
                 ])
             ),
             (Role::Tool, words(&["result c1 of 1"])),
