@@ -239,9 +239,9 @@ pub struct UpstreamBodies<'a> {
 
 impl UpstreamBodies<'_> {
     /// The chat body for one target. If surface and target share a dialect, the client's bytes are edited in place; otherwise
-    /// the request is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for
-    /// a field that has no counterpart in the target's dialect and whose loss would change the response. Each dialect's
-    /// module lists the fields that it drops on purpose.
+    /// the request is translated. Errors: those of [`ClientRequest::unpriced`], and `INVALID_REQUEST` for a field that has
+    /// no counterpart in the target's dialect and whose loss would change the response. Each dialect's module lists the
+    /// fields that it drops on purpose.
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, facts, request, .. } = self.request;
         let of_documents = || self.request.unpriced_documents(target.server?, target.allowed_fields);

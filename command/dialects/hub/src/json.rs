@@ -99,6 +99,18 @@ pub fn elements(text: &str) -> Elements<'_> {
     Elements { cursor: Cursor::new(text), state: State::Before }
 }
 
+/// The elements of a value up to the first fault; none if it is not an array.
+pub fn elements_if_array(value: &str) -> impl Iterator<Item = &str> {
+    let is_one = kind(value) == Kind::Array;
+    is_one.then(|| elements(value).map_while(Result::ok)).into_iter().flatten()
+}
+
+/// The position of a slice of the text.
+pub fn span(text: &str, slice: &str) -> Range<usize> {
+    let start = slice.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    start..start + slice.len()
+}
+
 /// Checks that the text is one value with nothing but white space around it.
 pub fn check(text: &str) -> Result<(), JsonFault> {
     work::steps(text.len());

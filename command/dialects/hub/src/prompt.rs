@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{self, Kind};
+use super::json::{self, Kind, elements_if_array};
 
 /// A text of a prompt.
 pub struct PromptText<'a> {
@@ -12,16 +12,16 @@ pub struct PromptText<'a> {
     pub text: Cow<'a, str>,
 }
 
-/// The text content of every message, and the text parts; every text to embed. Tool calls, tool results and tool definitions are left out:
-/// how a provider writes them into the prompt is unknown.
+/// The text content of every message, and the text parts; every text to embed. Tool calls, tool results and tool
+/// definitions are left out: how a provider writes them into the prompt is unknown.
 pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
-    let messages = members(body, "messages").flat_map(elements);
+    let messages = members(body, "messages").flat_map(elements_if_array);
     let contents = messages.flat_map(|message| members(message, "content"));
     let of_messages = contents.flat_map(|content| {
-        let parts = elements(content).flat_map(|part| members(part, "text"));
+        let parts = elements_if_array(content).flat_map(|part| members(part, "text"));
         std::iter::once(content).chain(parts).filter_map(text)
     });
-    let inputs = members(body, "input").flat_map(|input| std::iter::once(input).chain(elements(input)));
+    let inputs = members(body, "input").flat_map(|input| std::iter::once(input).chain(elements_if_array(input)));
     of_messages.chain(inputs.filter_map(text).map(|text| PromptText { bound_bytes: text.text.len(), ..text }))
 }
 
@@ -37,9 +37,4 @@ fn members<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a 
     let is_one = json::kind(object.trim_start_matches([' ', '\t', '\r', '\n'])) == Kind::Object;
     let members = is_one.then(|| json::members(object).map_while(Result::ok));
     members.into_iter().flatten().filter(move |member| member.name() == name).map(|member| member.value)
-}
-
-fn elements(array: &str) -> impl Iterator<Item = &str> {
-    let is_one = json::kind(array) == Kind::Array;
-    is_one.then(|| json::elements(array).map_while(Result::ok)).into_iter().flatten()
 }

@@ -21,8 +21,8 @@ use hub::json::{self, Kind};
 use crate::known::{self, check_tool};
 use table::{Effect, FIELDS, cost_field};
 
-/// The mark of a cache, which Anthropic has and the clients of gateways send in any dialect.
-pub const CACHE_CONTROL: &str = "cache_control";
+pub use read::CACHE_CONTROL;
+
 pub const TOOLS: &str = "tools";
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";

@@ -34,6 +34,9 @@ pub const METADATA_KEY_MAX: usize = 64;
 pub const METADATA_VALUE_MAX: usize = 512;
 pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
+/// The mark of a cache, which Anthropic has and the clients of gateways send in any dialect.
+pub const CACHE_CONTROL: &str = "cache_control";
+
 /// `model`: a valid model name.
 pub fn model(fields: &mut Fields<'_, '_>) -> Result<String, Refusal> {
     let path = fields.path().field("model");
@@ -83,17 +86,22 @@ pub fn choices(fields: &mut Fields<'_, '_>) -> Result<u64, Refusal> {
 
 /// `logprobs`, and `top_logprobs`, which requires it.
 pub fn logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<Logprobs>, Refusal> {
-    let path = fields.path().field("top_logprobs");
     let wanted = fields.boolean("logprobs")?.unwrap_or(false);
+    match (wanted, top_logprobs(fields)?) {
+        (true, top) => Ok(Some(Logprobs { top })),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(fields.path().field("top_logprobs").refuse("requires logprobs")),
+    }
+}
+
+/// `top_logprobs`: 0 to 128.
+pub fn top_logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<u64>, Refusal> {
+    let path = fields.path().field("top_logprobs");
     let top = fields.raw("top_logprobs").map(|value| match json::integer(value) {
         Some(top) if top <= TOP_LOGPROBS_MAX => Ok(top),
         _ => Err(path.refuse(format!("must be an integer from 0 to {TOP_LOGPROBS_MAX}"))),
     });
-    match (wanted, top.transpose()?) {
-        (true, top) => Ok(Some(Logprobs { top })),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => Err(path.refuse("requires logprobs")),
-    }
+    top.transpose()
 }
 
 /// `stop`: a string, or up to 16 of them.
@@ -182,8 +190,8 @@ pub fn tool(fields: &mut Fields<'_, '_>) -> Result<Tool, Refusal> {
 
 /// The mark of an object as the end of a prefix that is cached, if it has one.
 pub fn cache_lifetime(fields: &mut Fields<'_, '_>) -> Result<Option<CacheLifetime>, Refusal> {
-    let path = fields.path().field("cache_control");
-    let Some(value) = fields.raw("cache_control") else { return Ok(None) };
+    let path = fields.path().field(CACHE_CONTROL);
+    let Some(value) = fields.raw(CACHE_CONTROL) else { return Ok(None) };
     let ttl = Fields::read(value, &path)?.string("ttl")?;
     Ok(Some(if ttl.as_deref() == Some("1h") { CacheLifetime::Long } else { CacheLifetime::Short }))
 }

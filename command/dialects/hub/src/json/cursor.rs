@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{DEPTH_MAX, JsonFault, string};
 
-/// Words of eight bytes in which the end of a string is looked for before its blocks are.
+/// How many 8-byte words of a string are searched one by one before it is skipped in blocks.
 const SHORT_STRING_WORDS: usize = 8;
 
 /// Progress through a container.
@@ -248,6 +248,7 @@ impl<'a> Cursor<'a> {
         self.rest_of_string()
     }
 
+    /// Not inlined: most strings end before it, and are scanned in fewer instructions without its code around theirs.
     #[inline(never)]
     fn rest_of_string(&mut self) -> Result<bool, JsonFault> {
         let mut has_escapes = false;

@@ -1,12 +1,10 @@
 //! Cuts thoughts that a server does not take out of a client's body: no server takes those of other dialects, and
 //! Anthropic takes none without a signature. Everything else stays as it is.
 
-use std::ops::Range;
-
 use events::refusal::Refusal;
 use hub::chat::is_marked_signature;
 use hub::fields::Path;
-use hub::json::{self, Edit, Kind};
+use hub::json::{self, Edit, elements_if_array};
 
 use crate::passthrough::rewrite::cuts;
 
@@ -15,17 +13,17 @@ use crate::passthrough::rewrite::cuts;
 pub fn refused_thoughts(text: &str, cuts_unsigned: bool) -> Result<Vec<Edit>, Refusal> {
     let mut edits = Vec::new();
     let mut is_left = false;
-    let messages = json::field(text, "messages").into_iter().flat_map(elements).map(|message| {
+    let messages = json::field(text, "messages").into_iter().flat_map(elements_if_array).map(|message| {
         let content = json::field(message, "content").unwrap_or_default();
         let is_cut = |block| is_refused(json::find(block, ["type", "signature"]), cuts_unsigned);
-        let blocks: Vec<_> = elements(content).map(|block| (span(text, block), is_cut(block))).collect();
+        let blocks: Vec<_> = elements_if_array(content).map(|block| (json::span(text, block), is_cut(block))).collect();
         // A message without content is refused too.
         let is_empty = !blocks.is_empty() && blocks.iter().all(|(_, is_cut)| *is_cut);
         if !is_empty && blocks.iter().any(|(_, is_cut)| *is_cut) {
             edits.extend(cuts(blocks.into_iter()));
         }
         is_left |= !is_empty;
-        (span(text, message), is_empty)
+        (json::span(text, message), is_empty)
     });
     let messages = cuts(messages);
     edits.extend(messages);
@@ -44,15 +42,4 @@ fn is_refused([kind, signature]: [Option<&str>; 2], cuts_unsigned: bool) -> bool
     }
     let signature = signature.and_then(json::string).unwrap_or_default();
     is_marked_signature(&signature) || cuts_unsigned && signature.is_empty()
-}
-
-fn elements(array: &str) -> impl Iterator<Item = &str> {
-    let is_one = json::kind(array) == Kind::Array;
-    is_one.then(|| json::elements(array).map_while(Result::ok)).into_iter().flatten()
-}
-
-/// The position of a slice of the text.
-fn span(text: &str, slice: &str) -> Range<usize> {
-    let start = slice.as_ptr().addr().saturating_sub(text.as_ptr().addr());
-    start..start + slice.len()
 }

@@ -17,8 +17,8 @@ use crate::passthrough::rewrite::removals;
 const CALL_SIGNATURE: &str = "extra_content";
 
 /// Removes the top-level fields that the server does not take, and the output cap, which may be there under two names and
-/// is added anew. Gives the seed its name there. Errors: a field that it
-/// refuses, and without which the answer would be another one.
+/// is added anew. Gives the seed its name there. Errors: a field that it refuses, and without which the answer would be
+/// another one.
 pub fn edit_fields(
     text: &str,
     target: &OutboundTarget<'_>,
@@ -60,7 +60,7 @@ pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>,
     }
     for message in json::elements(list).map_while(Result::ok).filter(|message| json::kind(message) == Kind::Object) {
         let at = |range: &Range<usize>| {
-            let start = offset(text, message);
+            let start = json::span(text, message).start;
             start + range.start..start + range.end
         };
         let members: Vec<_> = json::members(message).map_while(Result::ok).collect();
@@ -89,7 +89,7 @@ pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>,
 fn edit_call(text: &str, call: &str, deviations: &Deviations, edits: &mut Vec<Edit>) {
     let members: Vec<_> = json::members(call).map_while(Result::ok).collect();
     if !deviations.takes_call_signatures {
-        let start = offset(text, call);
+        let start = json::span(text, call).start;
         let removed = removals(&members, |member| member.name() == CALL_SIGNATURE);
         let at = |range: Range<usize>| start + range.start..start + range.end;
         edits.extend(removed.into_iter().map(|edit| Edit { range: at(edit.range), ..edit }));
@@ -109,11 +109,5 @@ fn mentions_signature(text: &str) -> bool {
 fn short_id(text: &str, id: &str, deviations: &Deviations) -> Option<Edit> {
     let given = json::string(id)?;
     let short = deviations.call_id(&given);
-    let start = offset(text, id);
-    (short != given).then(|| Edit { range: start..start + id.len(), replacement: json::written(&*short) })
-}
-
-/// Where a slice of the text begins in it.
-fn offset(text: &str, slice: &str) -> usize {
-    slice.as_ptr().addr().saturating_sub(text.as_ptr().addr())
+    (short != given).then(|| Edit { range: json::span(text, id), replacement: json::written(&*short) })
 }

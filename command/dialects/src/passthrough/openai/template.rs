@@ -38,9 +38,9 @@ impl Template {
         let relayed = std::str::from_utf8(relayed).ok()?;
         // The choices are relayed as they are. If their bytes are repeated elsewhere, there is no telling which are theirs.
         let relayed_choices = only_offset(relayed, choices)?;
-        let at = offset(choices, text)?;
+        let at = json::span(choices, text).start;
         Some(Self {
-            received: around(received, offset(received, text)?, text.len())?,
+            received: around(received, json::span(received, text).start, text.len())?,
             relayed: around(relayed, relayed_choices + at, text.len())?,
             is_reasoning,
         })
@@ -72,11 +72,6 @@ fn only_offset(whole: &str, part: &str) -> Option<usize> {
     let mut found = memmem::find_iter(whole.as_bytes(), beginning)
         .filter(|at| whole.as_bytes().get(*at..).is_some_and(|rest| rest.starts_with(part.as_bytes())));
     found.next().filter(|_| found.next().is_none())
-}
-
-/// Where a part of a text begins in it.
-fn offset(whole: &str, part: &str) -> Option<usize> {
-    part.as_ptr().addr().checked_sub(whole.as_ptr().addr())
 }
 
 /// What is before and after so many bytes of a text.

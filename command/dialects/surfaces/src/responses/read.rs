@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX, effort_of, metadata, model, raw, schema};
+use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, schema, top_logprobs};
 use hub::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
 use hub::fields::{self, Fields, Path};
@@ -156,12 +156,7 @@ fn logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<Logprobs>, Refusal> {
         }
         Ok(())
     })?;
-    let path = fields.path().field("top_logprobs");
-    let top = fields.raw("top_logprobs").map(|value| match json::integer(value) {
-        Some(top) if top <= TOP_LOGPROBS_MAX => Ok(top),
-        _ => Err(path.refuse(format!("must be an integer from 0 to {TOP_LOGPROBS_MAX}"))),
-    });
-    let top = top.transpose()?.filter(|top| *top > 0);
+    let top = top_logprobs(fields)?.filter(|top| *top > 0);
     Ok((is_wanted || top.is_some()).then_some(Logprobs { top }))
 }
 
