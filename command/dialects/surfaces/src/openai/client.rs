@@ -188,7 +188,8 @@ const MESSAGE_KNOWN: [&str; 9] =
     ["audio", CACHE_CONTROL, "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls"];
 /// Members of a message in which servers take input besides its content.
 const MESSAGE_INPUT: [&str; 6] = ["attachments", "documents", "file_ids", "files", "images", "videos"];
-const PART_KNOWN: [&str; 7] = [CACHE_CONTROL, "image_url", "reasoning", "refusal", "text", "thinking", "type"];
+/// The most frequent first: parts are many.
+const PART_KNOWN: [&str; 7] = ["text", "type", "image_url", CACHE_CONTROL, "reasoning", "refusal", "thinking"];
 /// Members of a part in which servers take more than its text or image.
 const PART_INPUT: [&str; 11] = [
     "audio_url", "document", "document_url", "file", "file_id", "file_url", "image", "input_audio", "source", "video",
