@@ -37,6 +37,7 @@ mod stream;
 mod target;
 mod timeline;
 mod token_exchange;
+mod too_much;
 mod whole;
 mod whole_body;
 mod yield_to_runtime;

@@ -264,6 +264,49 @@ async fn another_target_takes_over() {
     assert_eq!(reply.json()["data"].as_array().map(Vec::len), Some(2));
 }
 
+/// More than the gateway takes in one answer.
+const TOO_LARGE_BYTES: usize = 34 * 1024 * 1024;
+
+/// Holds: inf.embeddings
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_for_a_short_request_is_its_providers_fault() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = tenant_with(&gateway, &upstream, &["said", "ok"], Setup::default()).await;
+    upstream.says("application/json", vec![b' '; TOO_LARGE_BYTES]);
+    let failed = embed(&tenant, "said", json!("x")).await.must_be(502, "upstream_error");
+    assert_eq!(failed.json()["error"]["details"]["reason"], "too_large");
+    let life = gateway.life(&failed.request_id()).await;
+    assert_eq!(type_of(life.last().expect("an end")), "budget.released.v1");
+
+    let target =
+        |model: &str, priority| json!({ "provider_id": tenant.provider, "model": model, "priority": priority });
+    let targets = json!([target("said", 0), target("ok", 1)]);
+    made(gateway.operator(), "/models", json!({ "name": tenant.model("two"), "targets": targets })).await;
+    let reply = embed(&tenant, "two", json!("x")).await.must(200);
+    assert_eq!(reply.header("x-ledgerway-backend"), format!("{}/ok", tenant.name));
+}
+
+/// Holds: inf.embeddings
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_asks_for_too_many_vectors_is_told_so_and_charged_for_its_input() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = tenant_with(&gateway, &upstream, &["said"], Setup::default()).await;
+    upstream.says("application/json", vec![b' '; TOO_LARGE_BYTES]);
+    let refused = embed(&tenant, "said", json!(vec![[1]; 300])).await.must(400);
+    assert_eq!(refused.json()["error"]["param"], "input");
+    assert_eq!(upstream.seen().len(), 1);
+    let life = gateway.life(&refused.request_id()).await;
+    let usage = &life[2]["data"]["usage"];
+    assert_eq!((&usage["source"], &usage["input_uncached_tokens"]), (&json!("counted"), &json!(300)));
+    // 300 tokens at 3 USD a million, and a tenth of a cent for the request.
+    assert_eq!(nano(&life[3]["data"]["charged_usd"]), 300 * 3_000 + 1_000_000);
+
+    // Shorter vectors would have had room.
+    let mut asked = ask(&tenant, "said", &json!(vec![[1]; 300]));
+    asked["dimensions"] = json!(256);
+    tenant.app.post(EMBEDDINGS, &asked).await.must_be(502, "upstream_error");
+}
+
 async fn until_seen(upstream: &MockUpstream, model: &str) {
     let began = Instant::now();
     while upstream.seen_of(model) == 0 {

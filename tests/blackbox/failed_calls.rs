@@ -144,3 +144,25 @@ async fn a_stream_that_ends_in_an_error_is_charged_what_the_error_says_it_used()
     let (code, said) = house.gateway.verify();
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// Holds: event.failed-calls
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_as_large_as_its_client_asked_for_is_not_free() {
+    let house = House::new().await;
+    house.upstream.says(JSON, vec![b' '; 34 * 1024 * 1024]);
+    // 128 choices of 256 tokens each, the default.
+    let mut many = house.tenant.ask("both");
+    many["n"] = json!(128);
+    let refused = house.tenant.app.post(OPENAI, &many).await.must(400);
+    assert_eq!(refused.json()["error"]["param"], "max_tokens");
+    let life = house.gateway.life(&refused.request_id()).await;
+    let held = &of_type(&life, "budget.reserved.v1")["held_usd"];
+    let ended = of_type(&life, "inference.failed.v1");
+    assert_eq!((&ended["usage"]["source"], &ended["reason"]), (&json!("unknown"), &json!("too_large")));
+    assert_eq!(&of_type(&life, "budget.settled.v1")["charged_usd"], held);
+    assert_eq!(house.upstream.seen_of("ok"), 0);
+
+    // 256 tokens have never so many bytes.
+    let reply = house.tenant.app.post(OPENAI, &house.tenant.ask("both")).await.must(200);
+    assert_eq!(reply.header("x-ledgerway-cost-usd"), usd(ANSWER_COST));
+}

@@ -37,7 +37,7 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// A chunk that arrives within this time counts as fast. On a busy machine even a chunk that is there already takes as long.
 const FAST: Duration = Duration::from_millis(5);
 /// The largest whole answer that is accepted.
-const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The headers in which upstreams give their own id of a request: OpenAI and those compatible with it, Anthropic, Azure, AWS.
 const UPSTREAM_ID_HEADERS: [HeaderName; 4] = [
     REQUEST_ID_HEADER,

@@ -11,6 +11,7 @@ use upstream::SendError;
 use super::access_tokens::TokenError;
 use super::credentials::Credentials;
 use super::large_bodies::LargeBodyError;
+use super::too_much::TooMuch;
 use crate::body::memory::BoundOf;
 
 /// The longest `Retry-After` that is waited for at the same target.
@@ -51,8 +52,8 @@ pub enum Cause {
     NoMemory(BoundOf),
     /// The gateway could not read the answer, a large one.
     NotRead(LargeBodyError),
-    /// The client asked for so many vectors that the answer is larger than the gateway takes.
-    AskedTooMuch,
+    /// The client asked for so much that the answer is larger than the gateway takes.
+    AskedTooMuch(TooMuch),
     /// The gateway could not write the request's body for the target; `charge` says what that means for the bill.
     NotWritten {
         error: LargeBodyError,
@@ -110,7 +111,7 @@ impl CallFailure {
             Cause::Fault(UpstreamFault::Malformed(_)) => "malformed",
             Cause::Fault(UpstreamFault::Truncated) => "truncated",
             Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
-            Cause::Fault(UpstreamFault::TooLarge) | Cause::AskedTooMuch => "too_large",
+            Cause::Fault(UpstreamFault::TooLarge) | Cause::AskedTooMuch(_) => "too_large",
             Cause::NoMemory(_) => "no_memory",
             Cause::NotRead(_) => "not_read",
             Cause::NotWritten { .. } => "not_written",
@@ -124,12 +125,12 @@ impl CallFailure {
     /// True if the upstream answered, and the gateway had no memory for the answer, no turn to read it, or no room for as much
     /// as the client asked for.
     pub const fn is_lost_here(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch)
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch(_))
     }
 
     /// True if the gateway failed, and not the upstream: no other target is called.
     pub const fn is_of_gateway(&self) -> bool {
-        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch | Cause::NotWritten { .. })
+        matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch(_) | Cause::NotWritten { .. })
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -240,7 +241,7 @@ impl CallFailure {
             }
             Cause::NoMemory(_) => "the gateway has no memory for the answer",
             Cause::NotRead(_) => "the gateway could not read the answer",
-            Cause::AskedTooMuch => "the vectors that the client asked for are larger than the gateway takes",
+            Cause::AskedTooMuch(_) => "the client asked for more than the gateway takes in one answer",
             Cause::NotWritten { .. } => "the gateway could not write the request's body",
         }
     }
@@ -276,12 +277,7 @@ impl CallFailure {
         let mut refusal = match &self.cause {
             Cause::NotWritten { error, charge } => return error.refusal(charge),
             Cause::NotRead(error) => return error.refusal("the upstream's work may be charged"),
-            // Sent again, it would be charged again.
-            Cause::AskedTooMuch => {
-                let reason = "asks for more vectors than the gateway takes in one answer, 32 MiB: send fewer inputs, or ask \
-                              for fewer dimensions or for base64. The upstream's work may be charged";
-                return Refusal::invalid("input", reason);
-            }
+            Cause::AskedTooMuch(too_much) => return too_much.refusal(),
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
             Cause::Refused(UpstreamRefusal {

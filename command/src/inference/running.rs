@@ -35,6 +35,7 @@ use super::measured::{Measured, Meter};
 use super::plan::Plan;
 use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
+use super::too_much::TooMuch;
 use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
 
@@ -115,7 +116,9 @@ pub struct Running {
     pub ignored: Option<HeaderValue>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
-    /// What was metered of a whole answer that turned out to be an error.
+    /// What it asks so much of that its answer may be too large.
+    pub may_ask_too_much: Option<TooMuch>,
+    /// What was metered of a whole answer that turned out to be an error, or too large.
     failed_answer: Option<Box<Metered>>,
     pub timeline: RequestTimeline,
 }
@@ -151,6 +154,7 @@ impl Running {
             echo: request.echo(),
             ignored: None,
             relay: None,
+            may_ask_too_much: TooMuch::of(request, plan),
             failed_answer: None,
             timeline: unheld.timeline,
         })
@@ -190,6 +194,12 @@ impl Running {
     /// Keeps the usage that a failed whole answer reports, for [`Running::call_failed`].
     pub fn answer_failed(&mut self, metered: Box<Metered>) {
         self.failed_answer = Some(metered);
+    }
+
+    /// Has the input counted if that is all that an answer costs: one of vectors. It was read in full, or there would not
+    /// be more of them than the gateway takes.
+    pub fn asked_too_much(&mut self, too_much: TooMuch) {
+        self.failed_answer = (too_much == TooMuch::Vectors).then(Box::default);
     }
 
     /// Records a failed call. It costs what its provider has reported so far, and nothing without a report: the provider
@@ -272,7 +282,8 @@ impl Running {
     /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
-        let metered = self.metered_so_far();
+        let failed_answer = self.failed_answer.take().map(|metered| *metered);
+        let metered = self.metered_so_far().or(failed_answer);
         let code = Some(refusal.code.as_str());
         let (ended, charge) = self.end_incomplete(&hold, metered.as_ref(), FinishReason::Error, code, reason);
         let attempts = self.failed_calls.take();
@@ -305,8 +316,9 @@ impl Running {
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
-                // Reported usage is known, however the call ended.
-                let answer = self.failed_answer.take().filter(|answer| answer.has_report());
+                // Reported usage is known, however the call ended, and so is the input of an answer that was lost here.
+                let is_known = |answer: &Metered| answer.has_report() || failure.is_lost_here();
+                let answer = self.failed_answer.take().filter(|answer| is_known(answer));
                 self.abort(CLIENT_CLOSED, answer.as_deref());
             }
         }

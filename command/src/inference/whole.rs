@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialects::{AnswerReader, Api, FailedAnswer, UpstreamFault, WholeAnswer};
+use dialects::{AnswerReader, FailedAnswer, UpstreamFault, WholeAnswer};
 use projections::figures::GaugeGuard;
 use tokio::sync::oneshot;
 use upstream::{Owner, Transmission};
@@ -62,7 +62,7 @@ async fn read_answer(
     // The receiver may be gone: its client has left.
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
-    let whole = called.body.whole(&mut permit).await.map_err(|failure| asked_for(running.api, failure))?;
+    let whole = called.body.whole(&mut permit).await.map_err(|failure| asked_for(running, failure))?;
     let tenant = permit.tenant();
     let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
         let kind = target.kind;
@@ -114,10 +114,13 @@ impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
     }
 }
 
-/// An answer that is too large is the client's doing where the client chooses its size.
-fn asked_for(api: Api, failure: CallFailure) -> CallFailure {
-    match (api, &failure.cause) {
-        (Api::Embeddings, Cause::Fault(UpstreamFault::TooLarge)) => CallFailure::of(Cause::AskedTooMuch),
+/// An answer that is too large is the client's doing if the client asked for that much.
+fn asked_for(running: &mut Running, failure: CallFailure) -> CallFailure {
+    match (&failure.cause, running.may_ask_too_much) {
+        (Cause::Fault(UpstreamFault::TooLarge), Some(too_much)) => {
+            running.asked_too_much(too_much);
+            CallFailure::of(Cause::AskedTooMuch(too_much))
+        }
         _ => failure,
     }
 }
