@@ -10,6 +10,8 @@ use super::behaviour::{Behaviour, Voice};
 /// The output cap of a request without one.
 const CAP_DEFAULT: u64 = 4096;
 const CHOICES_MAX: u64 = 128;
+/// The most text of a whole response, which is made at once in memory. The gateway takes no larger one.
+const WHOLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const LOREM_TOKENS: u64 = 64;
 const LOREM: &str = "Lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore \
                      et dolore magna aliqua";
@@ -55,6 +57,13 @@ impl ScriptedOutput {
             Self::Call { pieces, .. } => length(pieces),
         }
     }
+
+    fn bytes_max(&self) -> u64 {
+        match self {
+            Self::Text { words, tokens } => bytes_max(words, *tokens),
+            Self::Call { name, pieces } => bytes_max(pieces, length(pieces)).saturating_add(name.len() as u64),
+        }
+    }
 }
 
 /// One step of a response.
@@ -68,7 +77,8 @@ enum Step {
 }
 
 impl Script {
-    /// The script for a request body. Errors: the body is not a chat request.
+    /// The script for a request body. Errors: the body is not a chat request, or asks for a whole response that is too
+    /// large.
     pub fn of(behaviour: &Behaviour, body: &Bytes) -> Result<Self, &'static str> {
         let body_text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
         let [model, messages, max_tokens, max_completion_tokens, n, stream, stream_options, tools, tool_choice] =
@@ -94,7 +104,7 @@ impl Script {
             "completion_tokens_details": {"reasoning_tokens": reasoning},
         });
         let is_whole = is_whole && reasoning_tokens == behaviour.reasoning_tokens;
-        Ok(Self {
+        let script = Self {
             id: format!("chatcmpl-sim-{:016x}", digest(body)),
             model: model.and_then(json::string).unwrap_or_default().into_owned(),
             streamed: stream.and_then(json::boolean).unwrap_or(false),
@@ -109,7 +119,17 @@ impl Script {
                 (true, false) => "stop",
             },
             usage: (!behaviour.no_usage).then_some(usage),
-        })
+        };
+        if !script.streamed && script.bytes_max() > WHOLE_BYTES_MAX {
+            return Err("a response of more than 32 MiB must be streamed, or have fewer choices");
+        }
+        Ok(script)
+    }
+
+    /// Upper bound of the text of all choices.
+    fn bytes_max(&self) -> u64 {
+        let choice = bytes_max(&self.reasoning_words, self.reasoning_tokens).saturating_add(self.output.bytes_max());
+        choice.saturating_mul(self.choices)
     }
 
     /// Steps of each choice: its role, the reasoning, the output and the finish reason.
@@ -227,6 +247,13 @@ fn output(behaviour: &Behaviour, called: Option<(String, String)>, messages: &st
     (ScriptedOutput::Text { words, tokens }, tokens == wanted)
 }
 
+/// Upper bound of the bytes of so many tokens from these words, which are repeated.
+fn bytes_max(words: &[String], tokens: u64) -> u64 {
+    // A space may come before each repetition.
+    let once = words.iter().fold(1_u64, |bytes, word| bytes.saturating_add(word.len() as u64));
+    once.saturating_mul(tokens.div_ceil(length(words).max(1)))
+}
+
 fn length(list: &[String]) -> u64 {
     u64::try_from(list.len()).unwrap_or(u64::MAX)
 }
@@ -315,4 +342,27 @@ pub fn digest(body: &[u8]) -> u64 {
     let beginning = body.get(..4096).unwrap_or(body);
     let seed = 0xcbf2_9ce4_8422_2325 ^ u64::try_from(body.len()).unwrap_or(0);
     beginning.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_response_is_never_larger_than_an_answer_may_be() {
+        let script = |words: &str, fields: Value| {
+            let mut body = json!({ "messages": [{ "role": "user", "content": words }] });
+            body.as_object_mut().zip(fields.as_object().cloned()).map(|(body, fields)| body.extend(fields));
+            Script::of(&Behaviour::of("echo").expect("a model"), &body.to_string().into())
+        };
+        let long = "x".repeat(300_000);
+        assert!(script(&long, json!({ "n": 100 })).is_ok_and(|script| script.whole().len() > 30_000_000));
+        let refused = script(&long, json!({ "n": 128 })).err().expect("too large");
+        assert!(refused.contains("32 MiB"), "{refused}");
+        assert!(script(&long, json!({ "n": 128, "stream": true })).is_ok(), "each event is made when it is sent");
+        let function = json!({ "name": "f", "parameters": { "properties": { "a": { "const": long } } } });
+        let tools = json!([{ "type": "function", "function": function }]);
+        let called = json!({ "n": 128, "tools": tools, "tool_choice": "required", "max_tokens": 100_000 });
+        assert!(script("call", called).is_err());
+    }
 }
