@@ -210,29 +210,39 @@ pub fn effort(text: &str, path: &Path<'_>) -> Result<String, Refusal> {
 }
 
 /// Checks calls and results for dialects that write the name of a call again with its result. Errors: a name that is
-/// longer than that of any tool, or a call with two results, by which the name would be written without end.
+/// longer than that of any tool, or a call with two results, by which the name would be written without end. A call of an
+/// earlier turn has no more results once there is one with its id in a later turn: the dialects forget it.
 pub fn check_calls(chat: &ChatRequest) -> Result<(), Refusal> {
-    // By id, which some providers give to several calls: the calls without a result so far.
-    let mut open: HashMap<&str, usize> = HashMap::new();
+    // By id, which some providers give to several calls: the last turn with such calls, and those without a result so far.
+    let mut open: HashMap<&str, (usize, usize)> = HashMap::new();
+    let (mut turn, mut is_answered) = (0, false);
     for (at, message) in chat.messages.iter().enumerate() {
         for block in &message.content {
             let reason = match block {
                 Block::ToolCall(call) if call.name.len() > CALL_NAME_BYTES_MAX => {
                     format!("has a tool call whose name is longer than {CALL_NAME_BYTES_MAX} bytes")
                 }
+                // No result can be matched to it, and some dialects leave it out.
+                Block::ToolCall(call) if call.id.is_empty() && call.name.is_empty() => continue,
                 Block::ToolCall(call) => {
-                    *open.entry(&call.id).or_default() += 1;
+                    turn += usize::from(std::mem::take(&mut is_answered));
+                    let (last_turn, calls) = open.entry(&call.id).or_default();
+                    *calls = if *last_turn == turn { *calls + 1 } else { 1 };
+                    *last_turn = turn;
                     continue;
                 }
-                Block::ToolResult(result) => match open.get_mut(result.id.as_str()) {
-                    Some(0) => "has a second result of one tool call".to_owned(),
-                    Some(calls) => {
-                        *calls -= 1;
-                        continue;
+                Block::ToolResult(result) => {
+                    is_answered = true;
+                    match open.get_mut(result.id.as_str()) {
+                        Some((_, 0)) => "has a second result of one tool call".to_owned(),
+                        Some((_, calls)) => {
+                            *calls -= 1;
+                            continue;
+                        }
+                        // Dialects that need the call refuse it themselves.
+                        None => continue,
                     }
-                    // Dialects that need the call refuse it themselves.
-                    None => continue,
-                },
+                }
                 _ => continue,
             };
             return Err(Path::Root.field("messages").element(at).refuse(reason));
@@ -276,6 +286,40 @@ impl ImageSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Message, Role, ToolCall, ToolResult};
+
+    #[test]
+    fn a_call_of_an_earlier_turn_makes_no_room_for_results_of_a_later_one() {
+        // In capitals the id of a call, in small letters that of a result; `-` is a call without id and name.
+        let check = |story: &str| {
+            let call = |id: &str, name: &str| ToolCall {
+                id: id.to_owned(),
+                name: name.to_owned(),
+                arguments: String::new(),
+                signature: None,
+            };
+            let block = |letter: char| match letter {
+                '-' => Block::ToolCall(call("", "")),
+                'A'..='Z' => Block::ToolCall(call(&letter.to_ascii_lowercase().to_string(), "f")),
+                _ => Block::ToolResult(ToolResult { id: letter.to_string(), content: Vec::new(), is_error: false }),
+            };
+            let message = |letter| Message { role: Role::Assistant, content: vec![block(letter)] };
+            let messages = story.chars().map(message).collect();
+            check_calls(&ChatRequest { messages, ..ChatRequest::default() }).is_ok()
+        };
+        for (story, is_right) in [
+            ("AaAaBb", true),
+            ("AABaab", true),
+            ("AAaa", true),
+            ("Aaa", false),
+            ("AAaAaa", false),
+            ("AABbAaa", false),
+            ("AABbAa", true),
+            ("a", true),
+        ] {
+            assert_eq!(check(story), is_right, "{story}");
+        }
+    }
 
     #[test]
     fn the_type_of_an_image_has_no_parameters() {
