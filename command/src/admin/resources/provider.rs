@@ -26,6 +26,7 @@ use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::{claim, release};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::service_account::ServiceAccount;
 use rules::next_generation;
 
 /// Ten minutes: a request must end well before its hold expires.
@@ -144,8 +145,8 @@ impl Administered for Provider {
             ..state.clone()
         };
         let api_key = key_of_kind(api_key, &addressed, cx)?;
-        // A key that is exchanged says at which address.
-        let names_address = is_exchanged(state) && matches!(api_key, Patch::Set(_));
+        // A key that is exchanged may say at which address.
+        let names_address = matches!(&api_key, Patch::Set(key) if is_exchanged_elsewhere(state, key));
         if is_private && (names_address || given.has_any(&["base_url", "allow_private_network"])) {
             require_private_network(cx)?;
         }
@@ -212,10 +213,11 @@ fn key_of_kind(
     }
 }
 
-/// True if the provider's key is exchanged for tokens, at the address that the key names.
-fn is_exchanged(provider: &Provider) -> bool {
+/// True if the provider's key is exchanged for tokens, at an address that the key names.
+fn is_exchanged_elsewhere(provider: &Provider, key: &Secret) -> bool {
     let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
     endpoint.is_some_and(|endpoint| endpoint.token_exchange.is_some())
+        && ServiceAccount::parse(key).is_ok_and(|account| account.is_exchanged_elsewhere())
 }
 
 /// The field of a reply that says whether the provider has an API key.
