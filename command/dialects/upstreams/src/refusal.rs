@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use hub::rejection::UpstreamWords;
-use hub::{UpstreamFault, json, work};
+use hub::{UpstreamFault, json};
 
 use super::{ProviderKind, of};
 
@@ -20,8 +20,9 @@ const DETAILS_MAX: usize = 16;
 const WORD_BYTES_MAX: usize = 256;
 /// AWS's name of an error: `ThrottlingException:http://internal.amazon.com/…`.
 const ERROR_TYPE_HEADER: &str = "x-amzn-errortype";
-/// Characters of a message that are searched for a complaint about the key. What follows may repeat the prompt.
-const KEY_COMPLAINT_CHARS: usize = 120;
+/// Characters of a message that are searched for a complaint about the key or the account. What follows may repeat the
+/// prompt.
+const COMPLAINT_CHARS: usize = 120;
 
 /// An upstream's refusal. If its words are of use to the client, they are kept, but unreadable until they are redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,25 +118,30 @@ impl<'a> ErrorBody<'a> {
         };
         let error = json::field(body, "error").filter(|error| json::kind(error) == json::Kind::Object);
         let error = error.unwrap_or(body);
-        let [details, code, kind, status, error_code, message, error_text, aws_type] =
-            json::find(error, ["details", "code", "type", "status", "error_code", "message", "error", "__type"]);
+        // AWS also writes `Message`.
+        let [details, code, kind, status, error_code, message, capital, error_text, aws_type] = json::find(
+            error,
+            ["details", "code", "type", "status", "error_code", "message", "Message", "error", "__type"],
+        );
         let detail_codes = codes_of(details.unwrap_or_default());
         let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
         let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
         let aws_type = aws_type.and_then(json::string).and_then(|name| aws_name(&name).map(str::to_owned));
         let words = words.chain(aws_type);
-        Self { body, error, codes: [code, status], messages: [message, error_text], words: words.collect(), text }
+        Self {
+            body,
+            error,
+            codes: [code, status],
+            messages: [message.or(capital), error_text],
+            words: words.collect(),
+            text,
+        }
     }
 
     /// Adds the name that AWS gives in a header.
     fn add_aws_type(&mut self, headers: &HeaderMap) {
         let name = headers.get(ERROR_TYPE_HEADER).and_then(|value| aws_name(value.to_str().ok()?));
         self.words.extend(name.map(str::to_owned));
-    }
-
-    fn contains(&self, word: &str) -> bool {
-        work::steps(self.text.len());
-        self.text.contains(word)
     }
 
     /// True if a status in the error, or else a type of OpenAI's or Anthropic's, blames the request.
@@ -171,15 +177,13 @@ impl<'a> ErrorBody<'a> {
             "MissingAuthenticationTokenException",
             "UnrecognizedClientException",
         ];
-        if self.contains("API_KEY_INVALID") || self.words.iter().any(|word| CODES.contains(&&**word)) {
-            return true;
-        }
-        self.has_message(|message| {
-            let start: String = message.chars().take(KEY_COMPLAINT_CHARS).collect::<String>().to_ascii_lowercase();
-            ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"]
-                .iter()
-                .any(|words| start.contains(words))
-        })
+        const COMPLAINTS: [&str; 4] =
+            ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"];
+        self.words.iter().any(|word| CODES.contains(&&**word))
+            || self.has_message(|message| {
+                let start = start(message).to_ascii_lowercase();
+                COMPLAINTS.iter().any(|words| start.contains(words))
+            })
     }
 
     fn has_message(&self, is_it: impl Fn(&str) -> bool) -> bool {
@@ -188,8 +192,16 @@ impl<'a> ErrorBody<'a> {
 
     fn is_out_of_money(&self, kind: ProviderKind) -> bool {
         self.words.iter().any(|word| is_out_of_money(word))
-            || of(kind).out_of_money_sentence.is_some_and(|sentence| self.contains(sentence))
+            || of(kind)
+                .out_of_money_sentence
+                .is_some_and(|sentence| self.has_message(|text| start(text).contains(sentence)))
     }
+}
+
+/// The part of a message that is the upstream's own.
+fn start(message: &str) -> &str {
+    let end = message.char_indices().nth(COMPLAINT_CHARS).map(|(end, _)| end);
+    end.and_then(|end| message.get(..end)).unwrap_or(message)
 }
 
 /// The codes in the details of an error: an object, or Google's list, of which the first that gives a reason counts.
@@ -381,6 +393,28 @@ mod tests {
         }
     }
 
+    /// Upstreams repeat parts of the prompt in their errors.
+    #[test]
+    fn what_the_client_says_of_keys_and_money_is_not_the_upstreams_word() {
+        let prompt = "x".repeat(COMPLAINT_CHARS);
+        for (dialect, words) in [
+            (ProviderKind::Openai, "API_KEY_INVALID"),
+            (ProviderKind::Openai, "API key not valid"),
+            (ProviderKind::Anthropic, "Your credit balance is too low"),
+            (ProviderKind::Cohere, "1000 API calls / month"),
+        ] {
+            for error in [
+                serde_json::json!({ "message": format!("wrong: {prompt} {words}"), "type": "invalid_request_error" }),
+                serde_json::json!({ "message": "wrong", "type": "invalid_request_error", "input": words }),
+            ] {
+                let body = serde_json::json!({ "error": error }).to_string();
+                let kind = read(dialect, 400, ("x-none", ""), &body);
+                assert!(matches!(kind, UpstreamRefusalKind::Rejected(_)), "{kind:?} {body}");
+                assert!(matches!(in_band(dialect, &body, true), UpstreamFault::Rejected(_)), "{body}");
+            }
+        }
+    }
+
     #[test]
     fn aws_names_its_errors_in_a_header_or_in_the_body() {
         use UpstreamRefusalKind::{BadRequest, Credentials, OutOfMoney, RateLimited, Transient};
@@ -542,6 +576,9 @@ mod tests {
             "data retention mode 'default' is not available for this model",
         ] {
             assert_eq!(kind(400, message), UpstreamRefusalKind::BadRequest, "{message}");
+            let capital = serde_json::json!({ "__type": "ValidationException", "Message": message }).to_string();
+            let kind = read(ProviderKind::Bedrock, 400, ("x-none", ""), &capital);
+            assert_eq!(kind, UpstreamRefusalKind::BadRequest, "{capital}");
         }
         for message in ["Input is too long for requested model.", "This model doesn't support tool use."] {
             assert!(matches!(kind(400, message), UpstreamRefusalKind::Rejected(_)), "{message}");

@@ -15,7 +15,9 @@ pub fn fault(name: &str, payload: &str) -> UpstreamFault {
     let blames_the_request =
         is("modelStreamErrorException") && matches!(original_status(payload), Some(400 | 413 | 422));
     let blames_the_set_up = || {
-        let message = json::field(payload, "message").and_then(json::string);
+        // AWS also writes `Message`.
+        let [message, capital] = json::find(payload, ["message", "Message"]);
+        let message = message.or(capital).and_then(json::string);
         message.is_some_and(|message| is_about_set_up(&message))
     };
     if blames_the_request || is("validationException") && !blames_the_set_up() {
@@ -65,6 +67,7 @@ mod tests {
             ("modelStreamErrorException", r#"{"originalStatusCode":400,"message":"too long"}"#, None),
             ("validationException", r#"{"message":"too long"}"#, None),
             ("validationException", r#"{"message":"The provided model identifier is invalid."}"#, Some(&never)),
+            ("validationException", r#"{"Message":"The provided model identifier is invalid."}"#, Some(&never)),
             ("com.amazon.coral.validate#ValidationException", r#"{"message":"too long"}"#, None),
             ("é", "", Some(&again)),
             ("accessDeniedException", "{}", Some(&never)),

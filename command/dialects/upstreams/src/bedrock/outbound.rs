@@ -3,9 +3,8 @@
 //! What Converse has no field for goes into `additionalModelRequestFields`, in the words of each model's maker.
 //!
 //! Refused, besides what the row of the table refuses: names of tools that Bedrock does not take, because an answer
-//! could not give the client's name back; a thinking budget, and at most one tool call, for models other than Claude;
-//! schemas with open objects; documents and images of other types, and documents by URL; a request with system messages
-//! only. Dropped on purpose, besides what the model's row ignores: cache points among the tools of Amazon's models, thinking
+//! could not give the client's name back; a thinking budget for models other than Claude; schemas with open objects;
+//! documents and images of other types, and documents by URL; a request with system messages only. Dropped on purpose, besides what the model's row ignores: cache points among the tools of Amazon's models, thinking
 //! if a tool is forced, and `tool_choice` without tools. With `tool_choice` `none` the tools are not sent.
 
 use std::borrow::Cow;
