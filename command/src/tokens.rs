@@ -13,10 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Prompts that are counted at a time. Counting takes processor time, and only requests that are short of money need it.
+/// Prompts that are counted at a time, of requests that are short of money, and as many for estimates: counting takes
+/// processor time.
 const COUNTED_AT_ONCE: usize = 1;
 /// The longest wait for a permit, and then for the count.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// The longest wait for the permit of an estimate, for which bytes are an answer as well, although a worse one.
+const ESTIMATE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The most text of one prompt that is counted; a megabyte is about a quarter of a million tokens.
 const BYTES_MAX: usize = 1024 * 1024;
 /// The longest time that is spent on one prompt, for all its tokenizers together.
@@ -69,9 +72,10 @@ pub struct CountedTexts {
 
 impl TokenCounter {
     /// The tokens of a prompt's texts with a common tokenizer, as an estimate for any other. Texts beyond the bounds of
-    /// counting are left out. `None` if another estimate is being made.
+    /// counting are left out. `None` if others are being made and there was no permit in time.
     pub async fn texts(&self, body: Bytes) -> Option<CountedTexts> {
-        let permit = Arc::clone(&self.estimates).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.estimates).acquire_owned();
+        let permit = timeout(ESTIMATE_WAIT_MAX, permit).await.ok()?.ok()?;
         let counting = spawn_blocking(move || {
             let _permit = permit;
             let body = std::str::from_utf8(&body).ok()?;
@@ -256,5 +260,16 @@ mod tests {
         for (tokenizer, saved) in savings {
             assert!(saved > prose.len() as u64 * 7 / 10, "{saved} of {} by {tokenizer:?}", prose.len());
         }
+    }
+
+    #[tokio::test]
+    async fn estimates_that_are_asked_for_at_once_are_the_same() {
+        let body = serde_json::json!({ "messages": [{ "role": "user", "content": "one two three. ".repeat(200) }] });
+        // Its table is read at the first use, which takes longer than an estimate waits.
+        encoder(Tokenizer::O200kBase);
+        let (counter, body) = (TokenCounter::default(), Bytes::from(body.to_string()));
+        let (one, other) = tokio::join!(counter.texts(body.clone()), counter.texts(body));
+        let tokens = one.expect("a permit").tokens;
+        assert_eq!((tokens > 500, other.expect("a permit").tokens), (true, tokens));
     }
 }
