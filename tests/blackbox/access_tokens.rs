@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
-use testing::upstream::google::{REFUSAL, REFUSING_PATH, STALE_PATH, TOKEN, TOKEN_PATH};
+use testing::upstream::google::{REDIRECTING_PATH, REFUSAL, REFUSING_PATH, STALE_PATH, TOKEN, TOKEN_PATH};
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
@@ -70,6 +70,20 @@ async fn a_token_is_fetched_once_for_many_requests_and_one_that_is_refused_leave
     let said = gateway.stdout() + &gateway.stderr();
     for secret in [TOKEN, "PRIVATE KEY", "assertion="] {
         assert!(!said.contains(secret), "{said}");
+    }
+}
+
+/// Holds: inf.access-tokens
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_refused_by_those_who_read_it_and_not_by_a_redirect() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &[]).await;
+    for (path, said) in [(REFUSING_PATH, "API key was refused"), (REDIRECTING_PATH, "check the token_uri")] {
+        let name = path.trim_matches('/').replace('/', "-");
+        let provider = provider(&gateway, &upstream, &name, path).await;
+        add_model(&gateway, &tenant, &name, &[&provider]).await;
+        let failed = tenant.app.post(NATIVE, &tenant.ask(&name)).await.must(502).json().to_string();
+        assert!(failed.contains(said), "{path}: {failed}");
     }
 }
 

@@ -101,7 +101,8 @@ impl CallFailure {
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
-            Cause::NoCredentials | Cause::WrongKey(_) | Cause::WrongSettings | Cause::NoToken(_) => "credentials",
+            Cause::NoCredentials | Cause::WrongKey(_) | Cause::NoToken(_) => "credentials",
+            Cause::WrongSettings => "wrong_settings",
             Cause::Withdrawn => "provider_changed",
             Cause::Send(error) => error.reason(),
             Cause::Timeout => "timeout",
@@ -200,7 +201,10 @@ impl CallFailure {
             }
             Cause::NoToken(
                 TokenError::Failed(_) | TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed,
-            ) => "the server that gives access tokens for the upstream failed to answer",
+            ) => {
+                "the server that gives access tokens for the upstream failed to give one: check the token_uri in the \
+                 provider's api_key"
+            }
             Cause::Send(SendError::Resolve) => "the upstream's host name cannot be resolved: check its base_url",
             Cause::Send(SendError::Forbidden) => {
                 "the upstream is on a private network, which its provider does not allow: set allow_private_network to \
@@ -407,7 +411,7 @@ mod tests {
             (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), "ACCESS_KEY_ID:SECRET_ACCESS_KEY"),
             (CallFailure::of(Cause::WrongKey(KeyFault::NoRegion)), "region"),
             (CallFailure::of(Cause::WrongSettings), "base_url"),
-            (CallFailure::of(Cause::NoToken(TokenError::Failed(503))), "failed to answer"),
+            (CallFailure::of(Cause::NoToken(TokenError::Failed(404))), "token_uri"),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), "access tokens"),
             (refused(400, UpstreamRefusalKind::BadRequest), "inference profile"),
             (refused(404, UpstreamRefusalKind::BadRequest), "base_url"),
@@ -419,6 +423,17 @@ mod tests {
         ] {
             let message = refusal_of(std::slice::from_ref(&failure), 1).message;
             assert!(message.contains(hint), "{failure:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_sent_are_no_credentials() {
+        for (cause, reason) in [
+            (Cause::WrongSettings, "wrong_settings"),
+            (Cause::WrongKey(KeyFault::NotAHeader), "credentials"),
+            (Cause::NoToken(TokenError::Failed(302)), "credentials"),
+        ] {
+            assert_eq!(CallFailure::of(cause).refusal_alone().details["reason"], reason);
         }
     }
 

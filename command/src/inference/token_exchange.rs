@@ -86,10 +86,11 @@ impl Exchange {
         let response = client.send(None, request).await.map_err(TokenError::Send)?;
         match response.status() {
             StatusCode::OK => {}
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                return Err(TokenError::Failed(status.as_u16()));
+            status @ (StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                return Err(TokenError::Refused(status.as_u16()));
             }
-            status => return Err(TokenError::Refused(status.as_u16())),
+            // A redirect or an unknown path says nothing about the key.
+            status => return Err(TokenError::Failed(status.as_u16())),
         }
         let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
         granted(&body.map_err(|_| TokenError::Malformed)?.to_bytes()).ok_or(TokenError::Malformed)

@@ -19,6 +19,8 @@ pub const STALE_PATH: &str = "/stale/token";
 pub const REFUSING_PATH: &str = "/refusing/token";
 /// What it says.
 pub const REFUSAL: &str = "invalid_grant";
+/// Redirects, as a proxy does that wants to see a person.
+pub const REDIRECTING_PATH: &str = "/redirecting/token";
 
 /// The response at a path of Google's, of which this is request number `count`; `None` for other paths.
 pub fn respond(seen: &Seen, count: usize) -> Option<io::Result<Response<Pieces>>> {
@@ -30,6 +32,7 @@ pub fn respond(seen: &Seen, count: usize) -> Option<io::Result<Response<Pieces>>
             whole(200, json, token.to_string())
         }
         REFUSING_PATH => whole(400, json, json!({ "error": REFUSAL, "error_description": "no" }).to_string()),
+        REDIRECTING_PATH => whole(302, json, String::new()),
         path if path.ends_with(":generateContent") => {
             let given = seen.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
             if given != Some(&format!("Bearer {TOKEN}")) {
