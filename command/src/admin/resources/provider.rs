@@ -65,13 +65,13 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .reset_by_null()
             .meaning(
                 "The upstream's name for the output cap. If it is not set, the client's own name for the cap takes \
-                 precedence. null in a change unsets it",
+                 precedence. null in a change unsets it. Only for kinds openai and azure_openai",
             ),
         replied("output_cap_field_given", schema::boolean())
             .meaning("True if output_cap_field is set: every cap is sent under that name"),
         defaulting("allowed_fields", values::allowed_fields(), json!([]))
-            .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kinds openai and \
-                      azure_openai"),
+            .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kinds openai, \
+                      azure_openai and anthropic"),
         optional("api_version", values::word())
             .meaning("The version of the API, where an address has several. Only for kind azure_openai"),
         optional("server", one_of(Server::NAMED)).meaning(
