@@ -27,7 +27,7 @@ pub struct Credentials {
     pub provider: Arc<Provider>,
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
-    /// The key, if `secret` is the token that it was exchanged for.
+    /// The provider's key, if `secret` is an access token: the key was exchanged for it.
     pub exchanged_key: Option<Secret>,
 }
 

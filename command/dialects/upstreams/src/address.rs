@@ -14,11 +14,17 @@ const OPENAI_PATHS: [(&str, &str); 5] = [
     (GEMINI, "/v1beta/openai"),
 ];
 
+/// The host of an address in its normal form, without its port.
+pub fn host_of(base_url: &str) -> Option<&str> {
+    let (_, rest) = base_url.split_once(':')?;
+    rest.strip_prefix("//")?.split(['/', ':', '?']).next()
+}
+
 /// The address that is meant by one that cannot work; `None` if it may work.
 pub fn corrected_base_url(kind: ProviderKind, base_url: &str) -> Option<String> {
+    let host = host_of(base_url)?;
     let (_, rest) = base_url.split_once("://")?;
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (host, path) = (authority.split(':').next()?, path.trim_end_matches('/'));
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default().trim_end_matches('/');
     match kind {
         ProviderKind::Openai => {
             let (host, right) = OPENAI_PATHS.iter().find(|(known, _)| *known == host)?;

@@ -16,7 +16,7 @@ use hub::shared_dialect::SharedDialect;
 use secrets::Secret;
 
 use super::authentication::{KeyFault, add};
-use super::openai::server::host_of;
+use super::address::host_of;
 use super::{Endpoint, Invocation, ProviderKind, Transport, Upstream};
 
 pub use answer::read_choices;

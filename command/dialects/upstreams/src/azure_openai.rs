@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::Request;
 use http::header::HeaderName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrets::Secret;
 
 use super::authentication::{KeyFault, add, bearer};
@@ -37,29 +38,20 @@ pub const UPSTREAM: Upstream = Upstream {
     ..openai::UPSTREAM
 };
 
+/// All but the characters that a segment of a path needs no escape for.
+const DEPLOYMENT_ESCAPES: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// The path of an operation: of the deployment for a dated version, of v1 otherwise.
 fn path(invocation: &Invocation<'_>, operation: &str) -> Cow<'static, str> {
     match invocation.api_version {
         None => ["/openai/v1", operation].concat().into(),
         Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
-            let deployment = percent_encoded(invocation.model);
+            let deployment = utf8_percent_encode(invocation.model, &DEPLOYMENT_ESCAPES);
             format!("/openai/deployments/{deployment}{operation}?api-version={version}").into()
         }
         // `preview`, which v1 took before it was generally available.
         Some(version) => format!("/openai/v1{operation}?api-version={version}").into(),
     }
-}
-
-/// One segment of a path.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 fn authenticate(

@@ -1,5 +1,5 @@
-//! Google's Gemini API (`generateContent`, `batchEmbedContents`), as an upstream. Its `/v1beta/openai` speaks OpenAI's dialect: that is the
-//! kind `openai`.
+//! Google's Gemini API (`generateContent`, `batchEmbedContents`), as an upstream. Its `/v1beta/openai` speaks OpenAI's
+//! dialect: that is the kind `openai`.
 
 mod answer;
 mod candidate;

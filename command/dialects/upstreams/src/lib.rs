@@ -10,6 +10,7 @@
 //! call for each event.
 
 mod address;
+mod answer_text;
 mod authentication;
 mod call_id;
 mod calls;
@@ -244,7 +245,7 @@ pub struct Invocation<'a> {
 }
 
 impl Endpoint {
-    /// The suffix of this address that must not be there.
+    /// The part of this address that must not be there, which is its end or has a slash at its own.
     pub fn wrong_end_of(&self, base_url: &str) -> Option<&'static str> {
         let is_wrong = |end: &&&str| base_url.ends_with(**end) || end.ends_with('/') && base_url.contains(**end);
         self.wrong_base_url_ends.iter().find(is_wrong).copied()

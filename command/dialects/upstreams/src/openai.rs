@@ -1,5 +1,5 @@
-//! OpenAI Chat Completions and embeddings, as an upstream. Also reads the deviations of compatible servers: DeepSeek, Groq, Mistral,
-//! OpenRouter, Perplexity, Together, xAI and others.
+//! OpenAI Chat Completions and embeddings, as an upstream. Also reads the deviations of compatible servers: DeepSeek,
+//! Groq, Mistral, OpenRouter, Perplexity, Together, xAI and others.
 
 pub mod chunk;
 pub mod embeddings;

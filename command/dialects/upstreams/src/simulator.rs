@@ -29,8 +29,8 @@
 //!
 //! It gives embeddings under every name of a model. A text's vector counts its words: each word adds 1 or -1 to the
 //! place that its hash chooses, and the whole has length 1. So texts that share words are near each other. Vectors have
-//! 64 numbers, or as many as `dimensions` says, at most 4,096, and a million in all. `echo?fail=429` and the like apply, as do `ttft_ms`,
-//! `input_tokens`, `no_usage`, `fail_after` and `cut_after`.
+//! 64 numbers, or as many as `dimensions` says, at most 4,096, and a million in all. `echo?fail=429` and the like apply, as
+//! do `ttft_ms`, `input_tokens`, `no_usage`, `fail_after` and `cut_after`.
 
 mod arguments;
 mod behaviour;
@@ -70,8 +70,8 @@ pub fn check_model(model: &str) -> Result<(), String> {
     Behaviour::of(model).map(|_| ())
 }
 
-/// The response to a chat completion, or to a request for embeddings: the same for the same request. `model` is the backend model with its options; the one
-/// in the body is ignored. An unknown model or a bad option is a 404, a bad body a 400.
+/// The response to a chat completion, or to a request for embeddings: the same for the same request. `model` is the backend
+/// model with its options; the one in the body is ignored. An unknown model or a bad option is a 404, a bad body a 400.
 pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
     let behaviour = match Behaviour::of(model) {
         Ok(behaviour) => behaviour,

@@ -8,6 +8,7 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use crate::ProviderKind;
+use crate::answer_text::{bytes, text_of};
 use crate::openai::chunk::with_calls;
 
 /// A message as the only choice. Errors: not JSON, an error in band, no content, too many blocks.
@@ -88,19 +89,7 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
 }
 
-/// A string; empty if absent.
-pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    match value {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("not a string")),
-        None => Ok(Cow::Borrowed("")),
-    }
-}
-
 /// An id or a name, which is bounded; empty if absent.
 pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     text_of(value).and_then(bounded_name)
-}
-
-pub fn bytes(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,8 @@ use hub::delta::{Delta, DeltaKind};
 use hub::framing::Event;
 use hub::{FinishReason, Metered, UpstreamFault, json};
 
-use super::answer::{bytes, in_band, name_of, stop_reason, text_of};
+use super::answer::{in_band, name_of, stop_reason};
+use crate::answer_text::{bytes, text_of};
 use crate::openai::chunk::with_calls;
 use crate::{StreamReader, StreamState};
 

@@ -8,6 +8,7 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::exception;
+use crate::answer_text::{bytes, text_of};
 use crate::openai::chunk::with_calls;
 
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
@@ -111,14 +112,6 @@ fn cited_text(cited: &str) -> Result<String, UpstreamFault> {
     Ok(text)
 }
 
-/// A string; empty if absent.
-pub fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    match value {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("not a string")),
-        None => Ok(Cow::Borrowed("")),
-    }
-}
-
 /// A name, which is bounded; empty if absent.
 pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
     text_of(value).and_then(bounded_name)
@@ -128,8 +121,4 @@ pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
 pub fn id_of(value: Option<&str>, number: usize) -> Result<String, UpstreamFault> {
     let id = name_of(value)?;
     Ok(if id.is_empty() { format!("tooluse_{number}") } else { id.into_owned() })
-}
-
-pub fn bytes(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ use hub::json::{self, Kind};
 use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
+use crate::answer_text::{bytes, text_or_empty};
 use crate::{ProviderKind, StreamReader, StreamState};
 
 /// Reads one stream.
@@ -54,16 +55,16 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
         }
         if output.len() > ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
     };
-    add(TextKind::Reasoning, text_of(plan)?)?;
+    add(TextKind::Reasoning, text_or_empty(plan)?)?;
     match content {
         Some(content) if json::kind(content) == Kind::Array => {
             for part in json::elements(content) {
                 let [text, thinking] = json::pick(part?, ["text", "thinking"])?;
-                add(TextKind::Reasoning, text_of(thinking)?)?;
-                add(TextKind::Text, text_of(text)?)?;
+                add(TextKind::Reasoning, text_or_empty(thinking)?)?;
+                add(TextKind::Text, text_or_empty(text)?)?;
             }
         }
-        content => add(TextKind::Text, text_of(content)?)?,
+        content => add(TextKind::Text, text_or_empty(content)?)?,
     }
     for (ordinal, call) in elements(calls).enumerate() {
         if output.len() == ANSWER_BLOCKS_MAX {
@@ -146,7 +147,7 @@ impl Reader {
         let content = content.filter(|content| json::kind(content) == Kind::Object).unwrap_or("{}");
         let [text, thinking] = json::pick(content, ["text", "thinking"])?;
         for (kind, value) in [(TextKind::Reasoning, plan), (TextKind::Reasoning, thinking), (TextKind::Text, text)] {
-            let text = text_of(value)?;
+            let text = text_or_empty(value)?;
             if text.is_empty() {
                 continue;
             }
@@ -209,7 +210,7 @@ impl Reader {
         let started = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         let (ordinal, StartedCall { block }) =
             started.ok_or(UpstreamFault::Malformed("arguments of a call that has not begun"))?;
-        let piece = text_of(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
+        let piece = text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
         metered.text_bytes += bytes(&piece);
         if !piece.is_empty() {
             each(Delta { choice: 0, block: *block, kind: DeltaKind::CallArguments { ordinal, piece: &piece } });
@@ -264,15 +265,15 @@ pub fn in_band(text: &str) -> UpstreamFault {
 fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall, UpstreamFault> {
     let [id, function] = json::pick(call, ["id", "function"])?;
     let [name, arguments] = json::pick(function.unwrap_or("{}"), ["name", "arguments"])?;
-    let name = bounded_name(text_of(name)?)?.into_owned();
+    let name = bounded_name(text_or_empty(name)?)?.into_owned();
     if name.is_empty() {
         return Err(UpstreamFault::Malformed("a call without a name"));
     }
-    let id = match bounded_name(text_of(id)?)? {
+    let id = match bounded_name(text_or_empty(id)?)? {
         id if id.is_empty() => made_id(metered.upstream_id.as_deref(), ordinal),
         id => id.into_owned(),
     };
-    let call = ToolCall { id, name, arguments: text_of(arguments)?.into_owned(), signature: None };
+    let call = ToolCall { id, name, arguments: text_or_empty(arguments)?.into_owned(), signature: None };
     metered.calls_tools = true;
     metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);
     Ok(call)
@@ -293,16 +294,4 @@ fn measure(kind: TextKind, text: &str, metered: &mut Metered) {
 
 fn elements(list: Option<&str>) -> impl Iterator<Item = Result<&str, json::JsonFault>> {
     list.filter(|list| json::kind(list) == Kind::Array).map(json::elements).into_iter().flatten()
-}
-
-/// A string; empty for any other value.
-fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
-        None => Ok(Cow::Borrowed("")),
-    }
-}
-
-fn bytes(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }

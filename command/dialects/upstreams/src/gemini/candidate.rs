@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::logprobs;
 use crate::ProviderKind;
+use crate::answer_text::{bytes, text_or_empty};
 use crate::openai::chunk::CHOICES_MAX;
 
 /// Characters of the response's id in the ids that are made for calls.
@@ -133,9 +134,9 @@ impl<'a> Part<'a> {
     fn read(part: &'a str, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         let [text, thought, signature, call] =
             json::pick(part, ["text", "thought", "thoughtSignature", "functionCall"])?;
-        let signature = Some(text_of(signature)?).filter(|signature| !signature.is_empty());
+        let signature = Some(text_or_empty(signature)?).filter(|signature| !signature.is_empty());
         let part = Self {
-            text: text_of(text)?,
+            text: text_or_empty(text)?,
             is_thought: thought.and_then(json::boolean).unwrap_or(false),
             signature,
             call: call.map(Call::read).transpose()?,
@@ -155,12 +156,12 @@ impl<'a> Part<'a> {
 impl<'a> Call<'a> {
     fn read(call: &'a str) -> Result<Self, UpstreamFault> {
         let [id, name, args] = json::pick(call, ["id", "name", "args"])?;
-        let name = bounded_name(text_of(name)?)?;
+        let name = bounded_name(text_or_empty(name)?)?;
         if name.is_empty() {
             return Err(UpstreamFault::Malformed("a call without a name"));
         }
         let arguments = args.filter(|args| json::kind(args) == Kind::Object).unwrap_or("{}");
-        Ok(Self { id: bounded_name(text_of(id)?)?, name, arguments })
+        Ok(Self { id: bounded_name(text_or_empty(id)?)?, name, arguments })
     }
 
     /// The call as the hub has it. Older models give calls no ids; clients need one for each, so it is made of the
@@ -187,18 +188,6 @@ impl<'a> Call<'a> {
         let (name, arguments) = (self.name.into_owned(), self.arguments.to_owned());
         ToolCall { id, name, arguments, signature: signature.map(Cow::into_owned) }
     }
-}
-
-/// A string; empty for any other value.
-fn text_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
-        None => Ok(Cow::Borrowed("")),
-    }
-}
-
-fn bytes(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 /// The finish reason; `None` if there is none yet.

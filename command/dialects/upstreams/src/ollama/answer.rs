@@ -8,6 +8,7 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::usage::report_of;
+use crate::answer_text::{bytes, text_or_empty};
 use crate::{ProviderKind, StreamReader, StreamState};
 
 /// The error in an object, if it has one.
@@ -75,7 +76,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn read(message: &'a str) -> Result<Self, UpstreamFault> {
         let [content, thinking, calls] = json::pick(message, ["content", "thinking", "tool_calls"])?;
-        let mut read = Self { text: text_of(content)?, thinking: text_of(thinking)?, calls: Vec::new() };
+        let mut read = Self { text: text_or_empty(content)?.into(), thinking: text_or_empty(thinking)?.into(), calls: Vec::new() };
         let list = calls.filter(|calls| json::kind(calls) == Kind::Array);
         for call in list.map(json::elements).into_iter().flatten() {
             if read.calls.len() == ANSWER_BLOCKS_MAX {
@@ -110,26 +111,14 @@ fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall
     Ok(call)
 }
 
-/// A string; empty for any other value.
-fn text_of(value: Option<&str>) -> Result<String, UpstreamFault> {
-    match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).map(Into::into).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
-        None => Ok(String::new()),
-    }
-}
-
 fn name_of(value: Option<&str>) -> Result<String, UpstreamFault> {
-    text_of(value).and_then(|name| bounded_name(name.into()).map(Into::into))
+    text_or_empty(value).and_then(|name| bounded_name(name).map(Into::into))
 }
 
 /// An id from the response's time and the call's number, so that calls of a conversation differ.
 fn made_id(created: Option<&str>, ordinal: usize) -> String {
     let digits: String = created.unwrap_or_default().chars().filter(char::is_ascii_digit).take(32).collect();
     format!("call_{digits}_{ordinal}")
-}
-
-fn bytes(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 /// The only choice of a whole response. Errors: not JSON, an error in band, no message, not done.

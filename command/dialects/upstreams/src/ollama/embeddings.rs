@@ -1,7 +1,8 @@
 //! Embeddings by `/api/embed`. Their order is that of the inputs.
 //!
 //! A text that is longer than the model's context is refused: by default Ollama cuts it, and says nothing. Token ids are
-//! refused, because Ollama takes texts alone; so is a purpose, which a model there learns from the text. The client's name for its user is dropped on purpose.
+//! refused, because Ollama takes texts alone; so is a purpose, which a model there learns from the text. The client's name
+//! for its user is dropped on purpose.
 
 use bytes::Bytes;
 use events::refusal::Refusal;

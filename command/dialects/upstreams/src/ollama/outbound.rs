@@ -1,8 +1,9 @@
 //! Writes the hub's request as a body of `/api/chat`.
 //!
 //! Ollama matches results to calls by the tool's name, and models by their order, so results are sent with the names and in
-//! the order of their calls. Arguments that are not a JSON object are wrapped as `{"arguments_raw"}`. `tool_choice` `none` leaves out the tools: Ollama has no field
-//! for it. Refused, besides what the row of the table refuses: a result without its call, messages that are all empty.
+//! the order of their calls. Arguments that are not a JSON object are wrapped as `{"arguments_raw"}`. `tool_choice` `none`
+//! leaves out the tools: Ollama has no field for it. Refused, besides what the row of the table refuses: a result without its
+//! call, messages that are all empty.
 
 use std::borrow::Cow;
 

@@ -1,9 +1,9 @@
 //! Writes the hub's request as an OpenAI body.
 //!
-//! Refused: messages that are all empty. Tool results take only text: their images follow in the next user message, under the id of the call. Reasoning without a
-//! signature goes back as `reasoning_content` of a message with tool calls, as DeepSeek and others require; a signature
-//! means that it is of another dialect. Dropped on purpose: other reasoning of earlier responses, and the error flag of
-//! a tool result, whose text says so. `metadata` is not sent upstream.
+//! Refused: messages that are all empty. Tool results take only text: their images follow in the next user message, under
+//! the id of the call. Reasoning without a signature goes back as `reasoning_content` of a message with tool calls, as
+//! DeepSeek and others require; a signature means that it is of another dialect. Dropped on purpose: other reasoning of
+//! earlier responses, and the error flag of a tool result, whose text says so. `metadata` is not sent upstream.
 
 mod conversation;
 

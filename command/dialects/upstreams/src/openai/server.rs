@@ -12,6 +12,7 @@ use events::refusal::Refusal;
 use hub::fields::Path;
 use hub::json::{self, Kind};
 
+use crate::address::host_of;
 use crate::{OutboundTarget, ProviderKind, Server};
 
 /// A row of the table: what one server takes otherwise than OpenAI.
@@ -159,12 +160,6 @@ fn of_host(provider: &Provider) -> Option<Server> {
 
 fn is_host(host: &str, known: &str) -> bool {
     host == known || known.starts_with('-') && host.ends_with(known)
-}
-
-/// The host of an address in its normal form, without its port.
-pub fn host_of(base_url: &str) -> Option<&str> {
-    let (_, rest) = base_url.split_once(':')?;
-    rest.strip_prefix("//")?.split(['/', ':', '?']).next()
 }
 
 /// The only field that the target takes for the output cap; `None` if it takes the client's.

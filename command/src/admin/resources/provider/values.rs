@@ -63,9 +63,9 @@ fn is_visible_ascii(key: &str) -> bool {
 
 /// The key as it is kept for an upstream. Where keys are exchanged for tokens, one in JSON must be a service account's, and
 /// loses the white space between its values; elsewhere a key is part of a header. `is_private`: the provider may be on a
-/// private network, where a key may be exchanged at any address that it names. The key of another provider may not even
-/// name one: its address would be called as soon as the permission is given, for the sake of another. Errors: what is wrong
-/// with it.
+/// private network, where a key may be exchanged at any address that it names. Otherwise a key may not name one: it would be
+/// called as soon as the provider may be on a private network, although that was given for its `base_url`. Errors: what is
+/// wrong with it.
 pub fn api_key_of(upstream: &Upstream, key: Secret, is_private: bool) -> Result<Secret, String> {
     let is_exchanged = upstream.endpoint().is_some_and(|endpoint| endpoint.token_exchange.is_some());
     if !is_exchanged || !service_account::is_json(key.reveal()) {
