@@ -352,7 +352,9 @@ mod tests {
     fn a_whole_response_is_never_larger_than_an_answer_may_be() {
         let script = |words: &str, fields: Value| {
             let mut body = json!({ "messages": [{ "role": "user", "content": words }] });
-            body.as_object_mut().zip(fields.as_object().cloned()).map(|(body, fields)| body.extend(fields));
+            for (name, value) in fields.as_object().expect("an object") {
+                body[name] = value.clone();
+            }
             Script::of(&Behaviour::of("echo").expect("a model"), &body.to_string().into())
         };
         let long = "x".repeat(300_000);
