@@ -25,6 +25,7 @@ use super::headers::REQUEST_ID_HEADER;
 use super::running::Running;
 use super::target::PlannedTarget;
 use super::token_exchange::exchanged;
+use super::too_much::ANSWER_BYTES_MAX;
 use super::yield_to_runtime::YieldToRuntime;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
@@ -36,8 +37,6 @@ const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// A chunk that arrives within this time counts as fast. On a busy machine even a chunk that is there already takes as long.
 const FAST: Duration = Duration::from_millis(5);
-/// The largest whole answer that is accepted.
-pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The headers in which upstreams give their own id of a request: OpenAI and those compatible with it, Anthropic, Azure, AWS.
 const UPSTREAM_ID_HEADERS: [HeaderName; 4] = [
     REQUEST_ID_HEADER,

@@ -5,9 +5,10 @@
 use dialects::{AnswerReader, ClientRequest};
 use events::refusal::Refusal;
 
-use super::call::ANSWER_BYTES_MAX;
 use super::plan::Plan;
 
+/// The largest whole answer that is accepted.
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most bytes of one number of a vector: up to 24 characters, on a line of its own.
 const NUMBER_BYTES_MAX: u64 = 40;
 /// The length of the vectors of large models, if the client asks for none.
