@@ -150,9 +150,10 @@ async fn a_stream_that_ends_in_an_error_is_charged_what_the_error_says_it_used()
 async fn an_answer_as_large_as_its_client_asked_for_is_not_free() {
     let house = House::new().await;
     house.upstream.says(JSON, vec![b' '; 34 * 1024 * 1024]);
-    // 128 choices of 256 tokens each, the default.
+    // 128 choices of 256 tokens each, the default: with log probabilities that may be as many bytes.
     let mut many = house.tenant.ask("both");
     many["n"] = json!(128);
+    many["logprobs"] = json!(true);
     let refused = house.tenant.app.post(OPENAI, &many).await.must(400);
     assert_eq!(refused.json()["error"]["param"], "max_tokens");
     let life = house.gateway.life(&refused.request_id()).await;
@@ -162,7 +163,8 @@ async fn an_answer_as_large_as_its_client_asked_for_is_not_free() {
     assert_eq!(&of_type(&life, "budget.settled.v1")["charged_usd"], held);
     assert_eq!(house.upstream.seen_of("ok"), 0);
 
-    // 256 tokens have never so many bytes.
-    let reply = house.tenant.app.post(OPENAI, &house.tenant.ask("both")).await.must(200);
+    // The tokens alone are never so many bytes.
+    many["logprobs"] = json!(false);
+    let reply = house.tenant.app.post(OPENAI, &many).await.must(200);
     assert_eq!(reply.header("x-ledgerway-cost-usd"), usd(ANSWER_COST));
 }

@@ -13,9 +13,10 @@ pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 const NUMBER_BYTES_MAX: u64 = 40;
 /// The length of the vectors of large models, if the client asks for none.
 const DIMENSIONS_USUAL: u64 = 4_096;
-/// The most bytes of one token: with 20 alternatives, their bytes and log probabilities, and each of these on a line of its
-/// own.
-const TOKEN_BYTES_MAX: u64 = 8 * 1024;
+/// The most bytes of one token, in escapes, and of one with 20 alternatives, their bytes and log probabilities, and each of
+/// these on a line of its own.
+const TOKEN_BYTES_MAX: u64 = 512;
+const TOKEN_BYTES_MAX_WITH_LOGPROBS: u64 = 8 * 1024;
 
 /// What a client asks so much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl TooMuch {
             }
             (AnswerReader::Chat(..), cap) => {
                 let tokens = plan.output_tokens_max().saturating_mul(request.facts.choices);
-                (Self::Output { cap_field: cap?.field }, tokens.saturating_mul(TOKEN_BYTES_MAX))
+                let token = if request.facts.has_logprobs { TOKEN_BYTES_MAX_WITH_LOGPROBS } else { TOKEN_BYTES_MAX };
+                (Self::Output { cap_field: cap?.field }, tokens.saturating_mul(token))
             }
         };
         (bytes > ANSWER_BYTES_MAX as u64).then_some(too_much)

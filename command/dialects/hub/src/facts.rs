@@ -20,6 +20,8 @@ pub struct Facts {
     pub output_tokens_needed: u64,
     /// Number of requested choices, 1 to 128. The output cap holds for each.
     pub choices: u64,
+    /// The request asks for the log probabilities of its tokens, which take far more bytes than the tokens.
+    pub has_logprobs: bool,
     /// At most 16 pairs.
     pub metadata: BTreeMap<String, String>,
     pub images: Images,
@@ -46,6 +48,7 @@ impl Facts {
                 Some(ReasoningAmount::Effort(_)) | None => 0,
             },
             choices: chat.choices,
+            has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),
             images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
             documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),

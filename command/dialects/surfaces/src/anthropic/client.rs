@@ -72,6 +72,7 @@ impl SurfaceRequest for BodyPositions {
             output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
             output_tokens_needed: thinking_budget(given("thinking"), cap_tokens)?,
             choices: 1,
+            has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
             images: totals.images,
             documents: totals.documents,

@@ -74,12 +74,13 @@ impl SurfaceRequest for BodyPositions {
         let messages = required("messages")?;
         let (cap, output_cap) = cap(&members)?;
         let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
-        let (mut output_tokens_needed, mut unpriced) = (0, Vec::new());
+        let (mut output_tokens_needed, mut has_logprobs, mut unpriced) = (0, false, Vec::new());
         unpriced.extend(cached_long.map(priceable::unpriced_cache));
         for member in &members {
             match member.name() {
                 TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
                 FUNCTIONS => unpriced.extend(priceable::unpriced_functions(member.value)?.into_iter().flatten()),
+                "logprobs" | "top_logprobs" => has_logprobs |= !matches!(member.value, "false" | "null"),
                 name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
             output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
@@ -95,6 +96,7 @@ impl SurfaceRequest for BodyPositions {
             output_cap: Some(output_cap),
             output_tokens_needed,
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
+            has_logprobs,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
             images,
             documents,

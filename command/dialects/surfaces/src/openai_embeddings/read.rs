@@ -67,6 +67,7 @@ impl Request {
             output_cap: None,
             output_tokens_needed: 0,
             choices: 1,
+            has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
             images: Images::default(),
             documents: Documents::default(),
