@@ -15,8 +15,8 @@ use hub::framing::Framing;
 use hub::shared_dialect::SharedDialect;
 use secrets::Secret;
 
-use super::authentication::{KeyFault, add};
 use super::address::host_of;
+use super::authentication::{KeyFault, add};
 use super::{Endpoint, Invocation, ProviderKind, Transport, Upstream};
 
 pub use answer::read_choices;

@@ -6,8 +6,8 @@ use hub::framing::Event;
 use hub::{FinishReason, Metered, UpstreamFault, json};
 
 use super::answer::{id_of, is_built_in, name_of, stop_reason};
-use crate::answer_text::{bytes, text_of};
 use super::exception;
+use crate::answer_text::{bytes, text_of};
 use crate::openai::chunk::with_calls;
 use crate::{StreamReader, StreamState};
 

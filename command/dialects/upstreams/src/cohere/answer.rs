@@ -210,7 +210,8 @@ impl Reader {
         let started = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         let (ordinal, StartedCall { block }) =
             started.ok_or(UpstreamFault::Malformed("arguments of a call that has not begun"))?;
-        let piece = text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
+        let piece =
+            text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
         metered.text_bytes += bytes(&piece);
         if !piece.is_empty() {
             each(Delta { choice: 0, block: *block, kind: DeltaKind::CallArguments { ordinal, piece: &piece } });

@@ -76,7 +76,8 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn read(message: &'a str) -> Result<Self, UpstreamFault> {
         let [content, thinking, calls] = json::pick(message, ["content", "thinking", "tool_calls"])?;
-        let mut read = Self { text: text_or_empty(content)?.into(), thinking: text_or_empty(thinking)?.into(), calls: Vec::new() };
+        let mut read =
+            Self { text: text_or_empty(content)?.into(), thinking: text_or_empty(thinking)?.into(), calls: Vec::new() };
         let list = calls.filter(|calls| json::kind(calls) == Kind::Array);
         for call in list.map(json::elements).into_iter().flatten() {
             if read.calls.len() == ANSWER_BLOCKS_MAX {
