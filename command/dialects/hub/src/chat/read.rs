@@ -160,7 +160,7 @@ fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
     let mut fields = Fields::read(value, &path)?;
     let name = fields.string("name")?.map(Into::into);
     let strict = fields.boolean("strict")?;
-    let description = fields.string("description")?.map(Into::into);
+    let description = output_description(&mut fields);
     let schema = schema(&mut fields, "schema")?.ok_or_else(|| path.field("schema").refuse("is required"))?;
     fields.finish()?;
     Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
@@ -174,6 +174,11 @@ pub fn schema(fields: &mut Fields<'_, '_>, name: &str) -> Result<Option<Box<RawV
         }
         value => value.map(raw).transpose(),
     }
+}
+
+/// The `description` of an output format. One that is no string says nothing; the first version took it all the same.
+pub fn output_description(format: &mut Fields<'_, '_>) -> Option<String> {
+    json::string(format.raw("description")?).map(Into::into)
 }
 
 /// `name`, `description`, `parameters`, `strict`.

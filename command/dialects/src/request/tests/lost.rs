@@ -95,4 +95,10 @@ fn what_an_output_is_for_goes_on_to_those_that_take_it() {
         let sent = std::str::from_utf8(&sent).expect("UTF-8");
         assert!(sent.contains(r#""description":"a city""#), "{surface:?} {kind:?}: {sent}");
     }
+    let mut format = format;
+    format["json_schema"]["description"] = json!(5);
+    let body = json!({"model": "m", "messages": messages, "response_format": format});
+    let sent =
+        parse(Surface::Native, body.to_string()).expect("a request").upstream_body(ProviderKind::Openai, &target());
+    assert!(!sent.expect("a body").windows(13).any(|bytes| bytes == br#""description""#));
 }

@@ -157,7 +157,7 @@ fn response_format() -> Shape {
     let json_schema = object()
         .required("schema", said(object().open(), "The JSON Schema"))
         .optional("name", said(maybe(schema::string()), "Name of the schema"))
-        .optional("description", said(maybe(schema::string()), "What the output is for"))
+        .optional("description", said(schema::any(), "String: what the output is for"))
         .optional("strict", said(maybe(schema::boolean()), "True: the output must satisfy the schema"))
         .closed();
     schema::either([

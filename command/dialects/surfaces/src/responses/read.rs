@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, raw, schema, top_logprobs};
+use hub::chat::read::{
+    OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, output_description, raw, schema, top_logprobs,
+};
 use hub::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
 use hub::fields::{self, Fields, Path};
@@ -221,7 +223,7 @@ fn text_format(
 fn json_schema(format: &mut Fields<'_, '_>) -> Result<ResponseFormat, Refusal> {
     let name = Some(format.required_string("name")?.into_owned());
     let strict = format.boolean("strict")?;
-    let description = format.string("description")?.map(Into::into);
+    let description = output_description(format);
     let path = format.path().field("schema");
     let schema = schema(format, "schema")?.ok_or_else(|| path.refuse("is required"))?;
     Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
