@@ -1,0 +1,150 @@
+//! A checked document, and how to look things up in it.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use chrono::NaiveDate;
+
+use crate::checks;
+use crate::document::{Document, Source};
+use crate::model::Model;
+use crate::provider::Provider;
+
+/// The longest document that is read.
+pub const TEXT_LEN_MAX: usize = 16 * 1024 * 1024;
+
+const SHIPPED: &str = include_str!("../data/catalogue.json");
+
+/// Providers, models and aliases of one document.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    version: NaiveDate,
+    sources: Vec<Source>,
+    providers: Vec<Provider>,
+    /// By provider and model.
+    models: Vec<Model>,
+    /// Indices of models, by their bare names.
+    named: BTreeMap<String, Vec<usize>>,
+    aliases: BTreeMap<String, String>,
+}
+
+/// Why a text is not a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCatalogue {
+    #[error("is larger than {} MiB", TEXT_LEN_MAX >> 20)]
+    TooLarge,
+    /// It is not JSON, or not of the form of a catalogue; with the line and the column.
+    #[error("is not a catalogue: {0}")]
+    Form(String),
+    #[error("is not a catalogue: {place} {problem}")]
+    Content { place: String, problem: String },
+}
+
+impl Catalogue {
+    /// The catalogue of this version of the gateway. Parsed at the first use.
+    pub fn shipped() -> &'static Self {
+        static CATALOGUE: LazyLock<Catalogue> =
+            LazyLock::new(|| Catalogue::parse(SHIPPED).expect("a test parses the shipped catalogue"));
+        &CATALOGUE
+    }
+
+    /// Reads and checks a document.
+    pub fn parse(text: &str) -> Result<Self, InvalidCatalogue> {
+        if text.len() > TEXT_LEN_MAX {
+            return Err(InvalidCatalogue::TooLarge);
+        }
+        let document: Document =
+            serde_json::from_str(text).map_err(|error| InvalidCatalogue::Form(error.to_string()))?;
+        checks::check(&document)
+            .map_err(|wrong| InvalidCatalogue::Content { place: wrong.place, problem: wrong.problem })?;
+        Ok(Self::of(document))
+    }
+
+    fn of(document: Document) -> Self {
+        let Document { version, sources, providers, mut models, aliases, .. } = document;
+        models.sort_by(|one, other| key_of(one).cmp(&key_of(other)));
+        let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, model) in models.iter().enumerate() {
+            if let Some(name) = &model.name {
+                named.entry(name.clone()).or_default().push(index);
+            }
+        }
+        Self { version, sources, providers, models, named, aliases }
+    }
+
+    /// The day of the document.
+    pub fn version(&self) -> NaiveDate {
+        self.version
+    }
+
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// In the order of the document.
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    pub fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    /// Every model, by provider and model.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The models of a provider; empty if there is none of this id.
+    pub fn models_of(&self, provider: &str) -> &[Model] {
+        let begin = self.models.partition_point(|model| model.provider.as_str() < provider);
+        let end = self.models.partition_point(|model| model.provider.as_str() <= provider);
+        &self.models[begin..end]
+    }
+
+    /// The model that a provider knows by this name.
+    pub fn model(&self, provider: &str, model: &str) -> Option<&Model> {
+        let index = self.models.binary_search_by(|found| key_of(found).cmp(&(provider, model))).ok()?;
+        self.models.get(index)
+    }
+
+    /// The models with this bare name, of all providers.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Model> {
+        self.named.get(name).into_iter().flatten().filter_map(|index| self.models.get(*index))
+    }
+
+    /// All bare names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
+    }
+
+    /// The bare name behind an alias.
+    pub fn aliased(&self, alias: &str) -> Option<&str> {
+        self.aliases.get(alias).map(String::as_str)
+    }
+
+    /// All aliases, with the bare names behind them.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.aliases.iter().map(|(alias, name)| (alias.as_str(), name.as_str()))
+    }
+
+    /// The models that a user means by `PROVIDER/MODEL`, a bare name, an alias, or the name that a provider knows.
+    pub fn meant(&self, asked: &str) -> Vec<&Model> {
+        let one_of_provider = asked.split_once('/').and_then(|(provider, model)| self.model(provider, model));
+        if let Some(model) = one_of_provider {
+            return vec![model];
+        }
+        let named: Vec<&Model> = self.named(self.aliased(asked).unwrap_or(asked)).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        self.models.iter().filter(|model| model.model == asked).collect()
+    }
+}
+
+fn key_of(model: &Model) -> (&str, &str) {
+    (&model.provider, &model.model)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Providers, their models, and list prices: one document, `data/catalogue.json`, which is part of the binary. A newer one
+//! can be read in its place. It says what is known; what is not known is absent.
+//!
+//! The document is described in docs/catalogue.md, and `data/convert.py` makes it.
+
+mod amounts;
+mod catalogue;
+mod checks;
+mod difference;
+mod document;
+mod model;
+mod price;
+mod provider;
+mod search;
+#[cfg(test)]
+mod shipped;
+mod unique_map;
+
+pub use catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
+pub use difference::Difference;
+pub use document::Source;
+pub use model::{Capability, Mode, Model};
+pub use price::{Price, PriceTier, ServiceTier};
+pub use provider::{AccessKeyVariables, Provider};

@@ -1,0 +1,89 @@
+//! A model of the document, as one provider serves it.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use events::named;
+use serde::Deserialize;
+
+use crate::price::Price;
+use crate::unique_map::unique_map;
+
+/// A model of one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The id of its provider.
+    pub provider: String,
+    /// What is sent upstream as the model. Unique for each provider.
+    pub model: String,
+    /// The bare name that clients ask for, which the same model has at all providers. Absent where that would be a guess.
+    pub name: Option<String>,
+    pub mode: Mode,
+    /// Where an inference profile serves it, such as `us`. Models of one provider and name differ in it.
+    pub geography: Option<String>,
+    /// The most tokens of a prompt.
+    pub context_window: Option<u32>,
+    pub max_output_tokens: Option<u32>,
+    /// The width of an embedding's vectors.
+    pub dimensions: Option<u32>,
+    /// What it is known to be capable of, in the order of the document.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// The day on which its provider retires it, or has retired it.
+    pub deprecated_on: Option<NaiveDate>,
+    /// The model of the same provider that the provider recommends in its place.
+    pub successor: Option<String>,
+    /// Absent if it is not known: that is not free of charge.
+    pub price: Option<Price>,
+    /// The price in regions where it is another one.
+    #[serde(default, deserialize_with = "unique_map")]
+    pub regional_prices: BTreeMap<String, Price>,
+}
+
+named! {
+    /// The API by which its provider serves a model.
+    #[derive(PartialOrd, Ord)]
+    pub enum Mode {
+        Chat = "chat",
+        Completion = "completion",
+        /// OpenAI's Responses alone, which the gateway does not call.
+        Responses = "responses",
+        Embedding = "embedding",
+    }
+}
+
+named! {
+    /// Something that a model can do.
+    #[derive(PartialOrd, Ord)]
+    pub enum Capability {
+        AudioIn = "audio_in",
+        AudioOut = "audio_out",
+        ComputerUse = "computer_use",
+        EmbedImage = "embed_image",
+        JsonSchema = "json_schema",
+        ParallelTools = "parallel_tools",
+        Pdf = "pdf",
+        Prefill = "prefill",
+        PromptCaching = "prompt_caching",
+        Reasoning = "reasoning",
+        System = "system",
+        ToolChoice = "tool_choice",
+        Tools = "tools",
+        VideoIn = "video_in",
+        Vision = "vision",
+        WebSearch = "web_search",
+    }
+}
+
+impl Model {
+    /// True if its provider has retired it by this day.
+    pub fn is_deprecated(&self, on: NaiveDate) -> bool {
+        self.deprecated_on.is_some_and(|day| day <= on)
+    }
+
+    /// The price in a region, or the one that holds everywhere else.
+    pub fn price_in(&self, region: &str) -> Option<&Price> {
+        self.regional_prices.get(region).or(self.price.as_ref())
+    }
+}
