@@ -24,7 +24,7 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::model_globs::ModelGlobs;
 
-use indexes::{IndexChange, Indexed, Indexes};
+use indexes::{IndexChange, Indexed, Indexes, Namespace};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use shared_map::SharedMap;
 pub use updater::{TablesHandle, start};
@@ -216,14 +216,14 @@ impl Tables {
         }
     }
 
-    /// The live model with this name for a client of `tenant`: the tenant's own model shadows a shared one.
+    /// The live model with this name for a client of `tenant`: the tenant's own model shadows a shared one, and both shadow one
+    /// that the gateway made itself.
     pub fn route(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
-        let own = tenant.and_then(|id| self.indexes.routes.get(&Some(id))?.get(name));
-        let id = own.or_else(|| self.indexes.routes.get(&None)?.get(name))?;
+        let id = Namespace::seen_by(tenant).find_map(|seen| self.indexes.routes.get(&seen)?.get(name))?;
         self.models.get(id)
     }
 
-    /// Whether there is any live model, shared or owned.
+    /// Whether there is any live model, whoever can name it.
     pub fn has_models(&self) -> bool {
         self.indexes.routes.values().any(|named| !named.is_empty())
     }
@@ -231,19 +231,31 @@ impl Tables {
     /// Every live model that a client of `tenant` can name, by name, shadowing applied.
     pub fn models_for(&self, tenant: Option<TenantId>) -> Vec<&Entry<Model>> {
         let mut named: BTreeMap<&str, ModelId> = BTreeMap::new();
-        for owner in [None, tenant] {
-            let routes = self.indexes.routes.get(&owner).into_iter().flatten();
+        for seen in Namespace::seen_by(tenant).rev() {
+            let routes = self.indexes.routes.get(&seen).into_iter().flatten();
             named.extend(routes.map(|(name, id)| (name.as_str(), *id)));
         }
         named.values().filter_map(|id| self.models.get(id)).collect()
     }
 
-    /// The live model with this name that `tenant` owns (`None`: shared), without shadowing.
-    pub fn model_named(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
-        self.models.get(self.indexes.routes.get(&tenant)?.get(name)?)
+    /// The live model with this name that was created for all tenants, without shadowing.
+    pub fn shared_model(&self, name: &str) -> Option<&Entry<Model>> {
+        self.models.get(self.indexes.routes.get(&Namespace::Shared)?.get(name)?)
     }
 
-    /// The price in force: the one with the latest `effective_from` not after `now`, and the newest position among equals.
+    /// The live models that the gateway made itself, by name.
+    pub fn automatic_models(&self) -> impl Iterator<Item = &Entry<Model>> {
+        let named = self.indexes.routes.get(&Namespace::Automatic).into_iter().flatten();
+        named.filter_map(|(_, id)| self.models.get(id))
+    }
+
+    /// The live prices that the gateway made itself, in no particular order.
+    pub fn automatic_prices(&self) -> impl Iterator<Item = &Entry<Price>> {
+        self.prices.values().filter(|price| price.is_live() && price.value.origin.is_some())
+    }
+
+    /// The price in force: of those whose time has come, one that was created by a command before one that the gateway made
+    /// itself; of several, the one with the latest `effective_from`, and the newest position among equals.
     pub fn price_in_force(
         &self,
         provider: ProviderId,
@@ -254,7 +266,7 @@ impl Tables {
         let prices = listed.iter().filter_map(|id| self.prices.get(id));
         prices
             .filter(|price| price.is_live() && price.value.effective_from <= now)
-            .max_by_key(|price| (price.value.effective_from, price.version))
+            .max_by_key(|price| (price.value.origin.is_none(), price.value.effective_from, price.version))
     }
 
     /// The live rate limits that bind a request of `chain`: those of its key, user, tenant and partner.

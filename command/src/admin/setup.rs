@@ -203,7 +203,7 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
         let made = Price::new((id, provider), model.backend, rates, admin.clock.now());
         make(admin, made, Chain::default(), None).await?;
     }
-    if tables.model_named(None, model.name).is_none() {
+    if tables.shared_model(model.name).is_none() {
         let id: ModelId = admin.ids.make();
         let made = Model::new(id, model.name, vec![target(provider, model)]);
         make(admin, made, Chain::default(), Some(claim(Model::KIND, id, model.name, None))).await?;

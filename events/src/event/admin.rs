@@ -182,7 +182,19 @@ pub struct KeyRotated {
     pub previous_until: DateTime<Utc>,
 }
 
-/// An upstream. Its API key is sealed in a side table, never here.
+named! {
+    /// What made a resource that nobody created by a command. The gateway changes and ends such a resource itself.
+    pub enum Origin {
+        /// A variable of the gateway's environment.
+        Environment = "environment",
+        /// The catalogue of models and list prices.
+        Catalogue = "catalogue",
+        /// A local server, which was asked for its models.
+        Discovered = "discovered",
+    }
+}
+
+/// An upstream. Its API key is sealed in a side table or in the gateway's environment, never here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provider {
     pub provider_id: ProviderId,
@@ -221,6 +233,12 @@ pub struct Provider {
     /// The region that requests are signed for; absent if it is in the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// What made it; absent if it was created by a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The variable of the environment that has its API key; absent if the key, if any, is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_variable: Option<String>,
     /// Rises with every new API key, so that every node reads the key again.
     pub secret_generation: u32,
 }
@@ -249,6 +267,8 @@ impl Provider {
             api_version: None,
             server: None,
             region: None,
+            origin: None,
+            key_variable: None,
             secret_generation: 0,
         }
     }
@@ -265,7 +285,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "origin": null, "key_variable": null })
     }
 
     fn in_full(&self) -> Self {
@@ -337,6 +357,9 @@ pub struct Model {
     /// The tenant that owns it; absent for a model shared by all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
+    /// What made it; absent if it was created by a command. A model that was made so yields its name to any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl Model {
@@ -351,12 +374,12 @@ impl Model {
     /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
-        Self { model_id, name, strategy, targets, system_prefix: None, tenant_id: None }
+        Self { model_id, name, strategy, targets, system_prefix: None, tenant_id: None, origin: None }
     }
 }
 
 impl Shown for Model {
-    const NULLABLE: &'static [&'static str] = &["system_prefix", "tenant_id"];
+    const NULLABLE: &'static [&'static str] = &["system_prefix", "tenant_id", "origin"];
 }
 
 /// A price. It is in force from `effective_from` until a later one of the same backend is.
@@ -373,6 +396,9 @@ pub struct Price {
     pub defaulted: Option<Vec<OptionalRate>>,
     #[serde(with = "wire")]
     pub effective_from: DateTime<Utc>,
+    /// What made it; absent if it was created by a command. A price that was made so yields to any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl Price {
@@ -383,7 +409,7 @@ impl Price {
         effective_from: DateTime<Utc>,
     ) -> Self {
         let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
-        Self { price_id, provider_id, model: model.into(), rates, defaulted, effective_from }
+        Self { price_id, provider_id, model: model.into(), rates, defaulted, effective_from, origin: None }
     }
 
     /// The rates that were left out. If that was not recorded, these are the rates that equal their defaults: the two cannot
@@ -394,6 +420,8 @@ impl Price {
 }
 
 impl Shown for Price {
+    const NULLABLE: &'static [&'static str] = &["origin"];
+
     fn in_full(&self) -> Self {
         Self { defaulted: Some(self.defaulted()), ..self.clone() }
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, OutputCapField, Partner, Price, Provider, ProviderKindName,
-    RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
+    ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
@@ -109,6 +109,7 @@ fn samples() -> Vec<(Stream, Event)> {
     let price = Price { defaulted: None, ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
     let changed_price = Price {
         defaulted: Some(vec![OptionalRate::CacheWrite, OptionalRate::Reasoning, OptionalRate::Request]),
+        origin: Some(Origin::Catalogue),
         ..price.clone()
     };
     let provider = Provider {
@@ -117,6 +118,11 @@ fn samples() -> Vec<(Stream, Event)> {
         output_cap_field: OutputCapField::MaxCompletionTokens,
         secret_generation: 1,
         ..Provider::new(id(31), "openai-eu", ProviderKindName::literal("openai"))
+    };
+    let of_environment = Provider {
+        origin: Some(Origin::Environment),
+        key_variable: Some("OPENAI_API_KEY".to_owned()),
+        ..provider.clone()
     };
     let model = Model {
         system_prefix: Some("Be brief.".to_owned()),
@@ -249,10 +255,14 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Key, "key", Event::Resource(Resource::KeyRotated(Box::new(rotated)))),
         resource(StreamKind::Key, "key", Event::Resource(Resource::Key(Change::Ended(id(31))))),
         resource(StreamKind::Provider, "prv", Event::from(Change::created(provider.clone()))),
-        resource(StreamKind::Provider, "prv", Event::from(Change::changed(provider))),
+        resource(StreamKind::Provider, "prv", Event::from(Change::changed(of_environment))),
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::Provider(Change::Ended(id(31))))),
         resource(StreamKind::Model, "mdl", Event::from(Change::created(model.clone()))),
-        resource(StreamKind::Model, "mdl", Event::from(Change::changed(model))),
+        resource(
+            StreamKind::Model,
+            "mdl",
+            Event::from(Change::changed(Model { origin: Some(Origin::Discovered), ..model })),
+        ),
         resource(StreamKind::Model, "mdl", Event::Resource(Resource::Model(Change::Ended(id(31))))),
         resource(StreamKind::Price, "prc", Event::from(Change::created(price.clone()))),
         resource(StreamKind::Price, "prc", Event::from(Change::changed(changed_price))),

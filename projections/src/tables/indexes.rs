@@ -9,10 +9,35 @@ use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, Tenant
 
 /// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
-/// Live models by their owner (`None`: shared by all) and frontend name.
-type Routes = IdMap<Option<TenantId>, BTreeMap<String, ModelId>>;
+/// Live models by their namespace and frontend name.
+type Routes = IdMap<Namespace, BTreeMap<String, ModelId>>;
 /// Prices by provider and the provider's own model name.
 type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
+
+/// A set of models whose names are unique. A name in a narrower one shadows the same name in a wider one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    Tenant(TenantId),
+    /// Created by the platform, for all tenants.
+    Shared,
+    /// Made by the gateway itself, for all tenants.
+    Automatic,
+}
+
+impl Namespace {
+    pub const fn of(model: &Model) -> Self {
+        match (model.origin, model.tenant_id) {
+            (Some(_), _) => Self::Automatic,
+            (None, Some(tenant)) => Self::Tenant(tenant),
+            (None, None) => Self::Shared,
+        }
+    }
+
+    /// Those that a client of `tenant` can name models of, the narrowest first.
+    pub fn seen_by(tenant: Option<TenantId>) -> impl DoubleEndedIterator<Item = Self> {
+        tenant.map(Self::Tenant).into_iter().chain([Self::Shared, Self::Automatic])
+    }
+}
 
 /// All indexes; copies share each until one of them is changed.
 #[derive(Clone, Default)]
@@ -53,7 +78,7 @@ impl Indexed for Tenant {
 
 impl Indexed for Model {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
-        let routes = Arc::make_mut(&mut indexes.routes).entry(self.tenant_id).or_default();
+        let routes = Arc::make_mut(&mut indexes.routes).entry(Namespace::of(self)).or_default();
         match change {
             IndexChange::Add => drop(routes.insert(self.name.clone(), self.model_id)),
             IndexChange::Remove if routes.get(&self.name) == Some(&self.model_id) => drop(routes.remove(&self.name)),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Handles, Permission, RoleGrant};
+use events::event::admin::{Handles, Origin, Permission, RoleGrant};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
@@ -132,6 +132,32 @@ fn a_tenants_own_model_shadows_a_shared_one_until_it_is_gone() {
     assert!(tables.model(id(11)).is_some_and(|entry| !entry.is_live()));
 }
 
+/// Holds: environment.names
+#[test]
+fn a_model_that_the_gateway_made_yields_its_name_to_any_other() {
+    let own = Some(id(2));
+    let automatic = |number, name: &str| Model { origin: Some(Origin::Catalogue), ..model(number, name, None) };
+    let facts = vec![
+        Event::from(Change::created(automatic(10, "large"))),
+        Event::from(Change::created(automatic(11, "small"))),
+    ];
+    let routed = |tables: &Tables, tenant, name: &str| tables.route(tenant, name).map(|entry| entry.value.model_id);
+    let tables = given(facts.clone());
+    assert_eq!((routed(&tables, None, "large"), routed(&tables, own, "large")), (Some(id(10)), Some(id(10))));
+    assert!(tables.has_models() && tables.shared_model("large").is_none());
+    let shared = with(facts, vec![Event::from(Change::created(model(12, "large", None)))]);
+    let tables = given(shared.clone());
+    assert_eq!((routed(&tables, None, "large"), routed(&tables, own, "large")), (Some(id(12)), Some(id(12))));
+    let visible: Vec<ModelId> = tables.models_for(own).iter().map(|entry| entry.value.model_id).collect();
+    assert_eq!(visible, [id(12), id(11)]);
+    let of_tenant = with(shared, vec![Event::from(Change::created(model(13, "large", own)))]);
+    let tables = given(of_tenant.clone());
+    assert_eq!((routed(&tables, None, "large"), routed(&tables, own, "large")), (Some(id(12)), Some(id(13))));
+    let ended = |number| Event::Resource(Resource::Model(Change::Ended(id(number))));
+    let tables = given(with(of_tenant, vec![ended(12), ended(13)]));
+    assert_eq!((routed(&tables, None, "large"), routed(&tables, own, "large")), (Some(id(10)), Some(id(10))));
+}
+
 #[test]
 fn a_renamed_model_is_found_by_its_new_name_alone() {
     let tables = given(vec![
@@ -176,6 +202,20 @@ fn the_price_in_force_is_the_latest_that_has_begun_and_the_newest_among_equals()
     assert!(tables.price_in_force(id(9), "other", noon()).is_none());
     let tables = given(with(facts, vec![Event::Resource(Resource::Price(Change::Ended(id(22))))]));
     assert_eq!(at(&tables, noon()), Some(id(21)));
+}
+
+/// Holds: environment.prices
+#[test]
+fn a_price_that_the_gateway_made_yields_to_one_that_has_begun() {
+    let hour = TimeDelta::hours(1);
+    let automatic = Price { origin: Some(Origin::Catalogue), ..price(20, noon() + hour) };
+    let facts = vec![Event::from(Change::created(automatic)), Event::from(Change::created(price(21, noon())))];
+    let tables = given(facts.clone());
+    let at = |tables: &Tables, now| tables.price_in_force(id(9), "m", now).map(|price| price.value.price_id);
+    assert_eq!(at(&tables, noon() + hour + hour), Some(id(21)));
+    assert_eq!(tables.automatic_prices().map(|price| price.value.price_id).collect::<Vec<_>>(), [id(20)]);
+    let tables = given(with(facts, vec![Event::Resource(Resource::Price(Change::Ended(id(21))))]));
+    assert_eq!((at(&tables, noon()), at(&tables, noon() + hour)), (None, Some(id(20))));
 }
 
 /// Holds: admin.budgets, admin.limit-scopes
