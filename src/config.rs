@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use access::limits::DefaultLimits;
 use command::body::memory::BodyBounds;
+use command::environment::{Detected, DetectionSettings, EnvironmentFault};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use secrets::{NodeKey, Secret, operator_key};
@@ -23,7 +24,7 @@ use secrets::{NodeKey, Secret, operator_key};
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
 use arguments::ServeArgs;
-pub use setting::{Flags, Setting, WrongConfig};
+pub use setting::{Advice, Flags, Setting, WrongConfig};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
@@ -43,6 +44,8 @@ pub struct Config {
     pub metrics_listen: Option<ListenAddress>,
     pub data: PathBuf,
     pub dev: bool,
+    /// The providers that the environment names; `None` if none is to be made from it.
+    pub providers: Option<Detected>,
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
@@ -75,8 +78,10 @@ impl Config {
             return Err(flags.wrong(MODE, problem));
         }
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
+        let listen = flags.check(LISTEN, listen(&args.listen))?;
         Ok(Self {
-            listen: flags.check(LISTEN, listen(&args.listen))?,
+            providers: providers(args, flags, listen.port(), &variable)?,
+            listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
             dev: flags.check(DEV, boolean(&args.dev))?,
@@ -148,6 +153,28 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The providers that the environment names; `None` if that is turned off.
+fn providers(
+    args: &ServeArgs,
+    flags: &Flags,
+    own_port: u16,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Detected>, WrongConfig> {
+    // Empty is as unset: on.
+    let given = Some(args.providers_from_env.as_str()).filter(|given| !given.is_empty());
+    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, given.map_or(Ok(true), boolean))?;
+    let bedrock = flags.check(setting::BEDROCK, boolean(&args.bedrock))?;
+    if !is_on {
+        return Ok(None);
+    }
+    let settings = DetectionSettings { bedrock, own_port: Some(own_port).filter(|port| *port != 0) };
+    let detected = command::environment::detect(settings, variable);
+    detected.map(Some).map_err(|EnvironmentFault { variable, problem, example }| {
+        let advice = Advice::Example(format!("{variable}={example}"));
+        WrongConfig { name: variable, problem, advice }
+    })
+}
+
 fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
     UnknownUsage::parse(text).ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
 }
@@ -214,6 +241,8 @@ mod tests {
             data: DataArgs { dir: "data".into() },
             dev: "false".to_owned(),
             mode: "all".to_owned(),
+            providers_from_env: "true".to_owned(),
+            bedrock: "false".to_owned(),
             hold_ttl_seconds: "900".to_owned(),
             unknown_usage: "charge_hold".to_owned(),
             drain_timeout_seconds: "30".to_owned(),

@@ -23,6 +23,7 @@ mod field_values;
 mod fields;
 mod lifecycle;
 mod names;
+pub(crate) mod recording;
 mod request;
 mod resources;
 mod routes;
@@ -41,6 +42,8 @@ use projections::tables::TablesHandle;
 use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
+pub use error::CommandError;
+pub(crate) use resources::base_url;
 use routes::resource_routes;
 
 /// The dependencies of commands. Cheap to clone.

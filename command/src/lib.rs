@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod environment;
 pub mod figures;
 pub mod idempotency;
 pub mod inference;

@@ -6,7 +6,7 @@
 //! wait, because its rights may have ended.
 //!
 //! The crate appends nothing and has no SQL: views own their questions (ADR-0011). It knows nothing of `command`; what is
-//! left of rate limits comes in as a function ([`LimitsLeft`]). It decides nothing about money from a view. The only
+//! left of rate limits and what models can do come in as functions ([`LimitsLeft`], [`Capabilities`]). It decides nothing about money from a view. The only
 //! change that it can make is a rebuild of views, which leaves the log and the rows as they were.
 //!
 //! Answering every query only from what was already in the view was rejected: a caller that has just created something would
@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::Chain;
+use ::events::event::admin::Provider;
 use ::events::log::LogQueries;
 use ::events::time::Clock;
 use ::projections::last_use::LastUses;
@@ -53,6 +54,9 @@ pub use error::QueryError;
 /// What is left of every rate limit that binds a chain, as `/v1/me` shows it. `command` counts them.
 pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 
+/// What the model behind a provider's name for it can do, if that is known. `command` asks its catalogue.
+pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;
+
 /// What the handlers read from. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryState {
@@ -63,6 +67,7 @@ pub struct QueryState {
     /// Becomes true when the gateway drains: event streams then end, because they would never end by themselves.
     pub closing: watch::Receiver<bool>,
     pub limits_left: LimitsLeft,
+    pub capabilities: Capabilities,
     pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
 }

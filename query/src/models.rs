@@ -17,13 +17,16 @@ use projections::tables::{Entry, Offer, Tables, model_not_found};
 use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
-use crate::QueryState;
 use crate::error::QueryError;
 use crate::parameters::{min_position_among_others, require_recorded};
 use crate::query_context::QueryContext;
+use crate::{Capabilities, QueryState};
 
 /// The header of clients of Anthropic's API.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+const CAPABILITIES: &str = "capabilities";
+const CAPABILITIES_MEANING: &str = "What the model is known to be capable of, such as tools, vision or reasoning; absent if the catalogue does not know the model";
 
 const IN_ANTHROPICS_FORM: &str = "With the header anthropic-version, the answer has Anthropic's form: data, has_more, first_id and \
                                   last_id, and a model has type, id, display_name and created_at.";
@@ -80,6 +83,7 @@ fn shape() -> Shape {
         .required("context_window", tokens())
         .required("max_output_tokens", tokens())
         .required("price", price.open())
+        .optional(CAPABILITIES, schema::described(schema::list(schema::string(), None), CAPABILITIES_MEANING))
         .open()
 }
 
@@ -130,7 +134,7 @@ async fn listed(
     caller.require(Permission::ModelsUse)?;
     // The time that an event recorded now would have: a clock that was set back must not bring old prices back.
     let now = state.log.head().time_after(state.clock.now());
-    Ok(usable(&tables, &caller, now).iter().map(|model| model.item(form)).collect())
+    Ok(usable(&tables, &caller, now).iter().map(|model| model.item(form, &state.capabilities)).collect())
 }
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
@@ -166,7 +170,7 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl Usable<'_> {
     /// The entry of the list; its figures are those of the target that is tried first.
-    fn item(&self, form: Form) -> Value {
+    fn item(&self, form: Form, capabilities: &Capabilities) -> Value {
         if let Form::Anthropic = form {
             return json!({
                 "type": "model",
@@ -175,7 +179,7 @@ impl Usable<'_> {
                 "created_at": self.model.created_at.to_rfc3339_opts(SecondsFormat::Secs, true),
             });
         }
-        json!({
+        let mut item = json!({
             "id": self.model.value.name,
             "object": "model",
             "created": self.model.created_at.timestamp(),
@@ -184,6 +188,10 @@ impl Usable<'_> {
             "context_window": self.target.context_window,
             "max_output_tokens": self.target.max_output_tokens,
             "price": self.rates,
-        })
+        });
+        if let Some(known) = capabilities(self.provider, &self.target.model) {
+            item[CAPABILITIES] = known.into();
+        }
+        item
     }
 }

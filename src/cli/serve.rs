@@ -16,6 +16,7 @@ use access::rollup::AccessRollup;
 use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::body::memory::{BodyBounds, BodyMemory};
+use command::environment::{self, Environment, EnvironmentParts};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies};
 use command::opened_keys;
@@ -113,8 +114,23 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
+    let upstreams = Arc::new(UpstreamClients::new()?);
     let (door, vault, access_tokens) =
-        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
+        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer, &upstreams).await?;
+    let environment = Environment::new(
+        EnvironmentParts {
+            log: engines.log.clone(),
+            tables: engines.tables.clone(),
+            ids: ids.clone(),
+            clock: Arc::clone(&clock),
+            vault: Arc::clone(&vault),
+            upstreams,
+        },
+        config.providers.take(),
+    );
+    if let Err(error) = environment.bring_up_to_date().await {
+        tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again in a minute");
+    }
     let worker_threads =
         WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
@@ -136,8 +152,12 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         operator_key_in_variable: config.admin_key.is_some(),
         dev: config.dev,
         has_models: engines.tables.load().has_models(),
+        providers: &environment.registered(),
+        notes: &environment.notes(),
+        from_environment: environment.is_on(),
     };
     welcome.lines().iter().for_each(|line| print_line(line));
+    serving.spawn(environment.follow());
     signals.next().await;
     let got_second_signal = keep_serving(&config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
@@ -260,6 +280,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
+    upstreams: &Arc<UpstreamClients>,
 ) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>), ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
@@ -272,7 +293,8 @@ async fn open_door(
         },
     };
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
-    let vault = Vault::new(node_key, log.clone(), ids.clone());
+    let found = config.providers.as_ref().map(|detected| detected.providers.clone()).unwrap_or_default();
+    let vault = Vault::new(node_key, log.clone(), ids.clone(), environment::keys(&found));
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
         key_check => key_check?,
@@ -312,7 +334,7 @@ async fn open_door(
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
-        upstreams: UpstreamClients::new()?,
+        upstreams: Arc::clone(upstreams),
         vault: Arc::clone(&vault),
         access_tokens: Arc::clone(&access_tokens),
         limits: Arc::clone(&limits),
@@ -336,6 +358,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
+        capabilities: Arc::new(move |provider, backend| environment::capabilities(&found, provider, backend)),
         concurrency,
         last_uses: last_uses.clone(),
     };

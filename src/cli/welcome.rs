@@ -4,7 +4,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use command::environment::RegisteredProvider;
 use secrets::operator_key;
+
+use super::printable;
+
+/// What makes models appear.
+const HINT: &str = "set OPENAI_API_KEY, or another variable of docs/environment.md, and start again; or ";
 
 /// The data of the lines.
 pub struct Welcome<'a> {
@@ -18,6 +24,12 @@ pub struct Welcome<'a> {
     pub dev: bool,
     /// True if there is a model for clients.
     pub has_models: bool,
+    /// The providers whose models appear by themselves.
+    pub providers: &'a [RegisteredProvider],
+    /// What the environment seems to mean and has no effect.
+    pub notes: &'a [String],
+    /// True if providers are made from the environment.
+    pub from_environment: bool,
 }
 
 impl Welcome<'_> {
@@ -41,15 +53,36 @@ impl Welcome<'_> {
             lines.push(format!("app key: {}", key.display()));
             lines.push(format!("try it: {}", chat(address, &key)));
         } else if !self.has_models {
-            lines.push(
-                "next: create a provider, its price and a model, as docs/provider.md shows; or start with --dev to try a \
+            let hint = if self.from_environment { HINT } else { "" };
+            lines.push(format!(
+                "next: {hint}create a provider, its price and a model, as docs/provider.md shows; or start with --dev to try a \
                  simulated one"
-                    .to_owned(),
-            );
+            ));
         }
+        lines.extend(self.found());
         lines.push(format!("who you are: curl -s http://{address}/v1/me -H \"authorization: Bearer {operator}\""));
         lines
     }
+
+    /// A line for each provider whose models appear by themselves, and one for each note.
+    fn found(&self) -> impl Iterator<Item = String> {
+        let width = |text: fn(&RegisteredProvider) -> &str| {
+            self.providers.iter().map(|provider| text(provider).chars().count()).max().unwrap_or_default()
+        };
+        let (names, variables) = (width(|provider| &provider.name), width(source));
+        let addresses = width(|provider| &provider.base_url);
+        let providers = self.providers.iter().map(move |provider| {
+            let (name, source, address) = (printable(&provider.name), source(provider), &provider.base_url);
+            let models = provider.models;
+            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} priced models")
+        });
+        providers.chain(self.notes.iter().map(|note| format!("note: {note}")))
+    }
+}
+
+/// Where a provider comes from.
+fn source(provider: &RegisteredProvider) -> &str {
+    provider.key_variable.as_deref().unwrap_or("local server")
 }
 
 /// A first request with the app key.
@@ -81,6 +114,9 @@ mod tests {
             operator_key_in_variable: false,
             dev: false,
             has_models: false,
+            providers: &[],
+            notes: &[],
+            from_environment: true,
         }
     }
 
@@ -100,6 +136,33 @@ mod tests {
             .join("\n");
         assert!(dev.contains("try it: curl") && dev.contains("cat ./d/dev.key"), "{dev}");
         assert!(dev.contains("Bearer $LEDGERWAY_ADMIN_KEY") && !dev.contains("admin.key"), "{dev}");
+    }
+
+    #[test]
+    fn providers_that_were_found_are_listed_and_how_to_have_some_is_said_otherwise() {
+        let lines = |welcome: Welcome<'_>| welcome.lines().join("\n");
+        assert!(lines(welcome("./d")).contains("next: set OPENAI_API_KEY, or another variable of docs/environment.md"));
+        let off = lines(Welcome { from_environment: false, ..welcome("./d") });
+        assert!(off.contains("next: create a provider") && !off.contains("OPENAI_API_KEY"), "{off}");
+        let found = |name: &str, key_variable: Option<&str>, base_url: &str, models| RegisteredProvider {
+            name: name.to_owned(),
+            key_variable: key_variable.map(str::to_owned),
+            base_url: base_url.to_owned(),
+            models,
+        };
+        let providers = [
+            found("ollama", None, "http://127.0.0.1:11434", 3),
+            found("openai", Some("OPENAI_API_KEY"), "https://api.openai.com/v1", 80),
+        ];
+        let notes = ["AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not".to_owned()];
+        let shown = lines(Welcome { providers: &providers, notes: &notes, has_models: true, ..welcome("./d") });
+        for line in [
+            "provider: ollama  local server    http://127.0.0.1:11434     3 priced models",
+            "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 priced models",
+            "note: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{shown}");
+        }
     }
 
     #[test]

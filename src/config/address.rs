@@ -31,6 +31,13 @@ impl ListenAddress {
         is_name.then(|| Self::Name { host: host.to_owned(), port })
     }
 
+    pub const fn port(&self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Name { port, .. } => *port,
+        }
+    }
+
     /// The same address with the next port, which is often free if this one is taken.
     pub fn with_next_port(&self) -> Self {
         let next = |port: u16| port.checked_add(1).unwrap_or(u16::MAX - 1);

@@ -73,6 +73,15 @@ pub struct ServeArgs {
     /// Parts to run in this process; this version always runs all of them
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
+    /// Make providers, models and prices from API keys in the environment, and from local servers; if off, end those that were
+    /// made so
+    #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+        default_value = "true", value_parser = OneOf::new(BOOLEANS))]
+    pub providers_from_env: String,
+    /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
+    #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(BOOLEANS))]
+    pub bedrock: String,
     /// Time after which a hold expires, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,

@@ -33,6 +33,8 @@ settings! {
     DATA = "./ledgerway-data",
     DEV = "true",
     MODE = "all",
+    PROVIDERS_FROM_ENV = "off",
+    BEDROCK = "on",
     ADMIN_KEY = NEW_KEY,
     NODE_KEY = NEW_KEY,
     NODE_KEY_PREVIOUS = "\"$(cat ./ledgerway-data/node.key)\"",

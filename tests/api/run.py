@@ -23,7 +23,8 @@ def start(binary, folder, log):
     env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGERWAY_")}
     process = subprocess.Popen(
         [binary, "serve", "--dev", "--listen", "127.0.0.1:0", "--data", str(Path(folder, "data"))], text=True,
-        env=env | {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        env=env | {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY, "LEDGERWAY_PROVIDERS_FROM_ENV": "off"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     late = threading.Timer(READY_SECONDS, process.kill)
     late.start()
     found = None

@@ -295,12 +295,20 @@ pub fn ledgerway_after(first: &str) -> Command {
     without_settings(shell)
 }
 
-/// A command that starts the binary, without what the surroundings say to gateways.
+/// A command that starts the binary, without what the surroundings say to gateways, and without the providers that they name.
 pub fn without_settings(mut command: Command) -> Command {
-    let is_setting = |name: &str| name.starts_with("LEDGERWAY_") || name.starts_with("OTEL_") || name == "RUST_LOG";
+    let beginnings = ["LEDGERWAY_", "OTEL_", "AWS_", "AZURE_OPENAI_", "OLLAMA_", "OPENAI_"];
+    let ends = ["_API_KEY", "_BASE_URL"];
+    let is_setting = |name: &str| {
+        beginnings.iter().any(|beginning| name.starts_with(beginning))
+            || ends.iter().any(|end| name.ends_with(end))
+            || ["RUST_LOG", "HF_TOKEN"].contains(&name)
+    };
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_setting)) {
         command.env_remove(name);
     }
+    // This machine may have an Ollama.
+    command.env("LEDGERWAY_PROVIDERS_FROM_ENV", "off");
     command
 }
 

@@ -70,9 +70,15 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
     ("command/dialects/upstreams", &["events", "hub", "secrets"]),
     ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
-    ("command", &["access", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
+    ("command", &["access", "catalogue", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
     ("query", &["events", "openapi", "projections"]),
-    (".", &["access", "catalogue", "command", "dialects", "events", "openapi", "projections", "query", "secrets", "upstream"]),
+    (
+        ".",
+        &[
+            "access", "catalogue", "command", "dialects", "events", "openapi", "projections", "query", "secrets",
+            "upstream",
+        ],
+    ),
 ];
 
 /// Crates that tests and benchmarks share; the product may not depend on them.

@@ -58,7 +58,8 @@ class Gateway(Started):
         self.binary, self.data = binary, str(Path(folder, "data"))
         env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGERWAY_")}
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--data", self.data]
-        super().__init__("gateway", command, folder, env | {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY})
+        settings = {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY, "LEDGERWAY_PROVIDERS_FROM_ENV": "off"}
+        super().__init__("gateway", command, folder, env | settings)
 
     def call(self, method, path, body=None):
         request = urllib.request.Request(

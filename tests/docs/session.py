@@ -78,7 +78,8 @@ class Session:
 
     def typed(self, path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGERWAY_", "OTEL_", "OPENAI_"))}
-        env |= {"LEDGERWAY_LISTEN": self.address, "TOLD": str(self.told), "HOME": str(self.folder),
+        env |= {"LEDGERWAY_LISTEN": self.address, "LEDGERWAY_PROVIDERS_FROM_ENV": "off", "TOLD": str(self.told),
+                "HOME": str(self.folder),
                 "PATH": f"{self.programs}:{env['PATH']}"}
         shell = subprocess.Popen(["bash", str(path)], cwd=self.folder, env=env, stdin=subprocess.DEVNULL,
                                  start_new_session=True)

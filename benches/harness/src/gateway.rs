@@ -57,6 +57,7 @@ impl Gateway {
         let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .env("LEDGERWAY_PROVIDERS_FROM_ENV", "off")
             .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())

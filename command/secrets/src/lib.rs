@@ -1,6 +1,7 @@
 //! Secrets at rest and in memory: the node's key, the keys derived from it, and the vault of provider keys.
 
 pub mod base62;
+pub mod environment_keys;
 pub mod file;
 pub mod key_check;
 pub mod keyless;
@@ -15,6 +16,7 @@ mod sealed_box;
 use std::fmt;
 use std::sync::Arc;
 
+pub use environment_keys::EnvironmentKeys;
 pub use file::SecretFileError;
 pub use key_check::KeyCheck;
 pub use node_key::NodeKey;

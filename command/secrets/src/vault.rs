@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
+use events::event::admin::Provider;
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::ids::{IdMaker, IdMap, ProviderId, TenantId};
 use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::environment_keys::EnvironmentKeys;
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
 use super::sealed_box::{self, secret_context};
 use super::{KeyCheck, Secret};
@@ -51,6 +53,9 @@ pub enum VaultError {
     Unsealable { subject: String },
     #[error("{VARIABLE} or {FILE} is not the key that wraps the data key {scope}: restore the right one")]
     OtherNodeKey { scope: String },
+    /// The provider was made from the environment of another process, or from what this one's was before.
+    #[error("read the API key of {subject}: this process does not have {variable} for that address")]
+    NotInEnvironment { subject: String, variable: String },
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -61,6 +66,7 @@ pub struct Vault {
     log: Log,
     ids: IdMaker,
     opened: RwLock<OpenedKeys>,
+    environment: EnvironmentKeys,
     /// Held from reading a data key until the secret is appended, so that no scope gets two data keys.
     sealing: Arc<Mutex<()>>,
 }
@@ -90,9 +96,23 @@ pub struct Sealed {
 pub struct SealingPermit(#[expect(dead_code, reason = "only held")] OwnedMutexGuard<()>);
 
 impl Vault {
-    pub fn new(node_key: NodeKey, log: Log, ids: IdMaker) -> Arc<Self> {
+    pub fn new(node_key: NodeKey, log: Log, ids: IdMaker, environment: EnvironmentKeys) -> Arc<Self> {
         let (opened, sealing) = (RwLock::default(), Arc::default());
-        Arc::new(Self { node_key, log, ids, opened, sealing })
+        Arc::new(Self { node_key, log, ids, opened, environment, sealing })
+    }
+
+    /// The API key of a provider as its row names it: from the environment, or the sealed one. `None` if it has none.
+    ///
+    /// Errors: those of [`Vault::open`]; this process does not have the variable for the row's address.
+    pub async fn key_of(&self, provider: &Provider) -> Result<Option<Secret>, VaultError> {
+        let Some(variable) = &provider.key_variable else {
+            return self.open(provider.provider_id, provider.secret_generation).await;
+        };
+        let key = self.environment.key(variable, provider.base_url.as_deref());
+        key.cloned().map(Some).ok_or_else(|| VaultError::NotInEnvironment {
+            subject: provider.provider_id.to_string(),
+            variable: variable.clone(),
+        })
     }
 
     /// The check key of API keys, which the log keeps wrapped. A log without one is new, or was written by version 0.1.0:

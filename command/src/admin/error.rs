@@ -39,6 +39,9 @@ pub enum CommandError {
     /// The caller can see the resource, but may not manage it.
     #[error("{reason}")]
     OutOfReach { reason: &'static str },
+    /// The gateway made the resource itself, and keeps it as it is.
+    #[error("{reason}")]
+    MadeByGateway { reason: String },
     /// The resource does not exist, or the caller cannot see it.
     #[error("no such {}", kind.as_str())]
     NotFound { kind: StreamKind },
@@ -108,7 +111,8 @@ impl CommandError {
             Self::ReferenceEnded { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::IdInUse { .. } => Refusal::new(ErrorCode::Conflict, message.clone()).because(message),
-            Self::Ended { .. }
+            Self::MadeByGateway { .. }
+            | Self::Ended { .. }
             | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted

@@ -70,7 +70,7 @@ impl Credentials {
 
     async fn open(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {
         let provider = current(&gateway.tables.load(), planned).ok_or(CredentialsError::Withdrawn)?;
-        let secret = gateway.vault.open(provider.provider_id, provider.secret_generation).await?;
+        let secret = gateway.vault.key_of(&provider).await?;
         Ok(Self { provider, secret, exchanged_key: None })
     }
 }

@@ -31,7 +31,7 @@ pub(super) const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 pub struct Gateway {
     pub log: Log,
     pub tables: TablesHandle,
-    pub upstreams: UpstreamClients,
+    pub upstreams: Arc<UpstreamClients>,
     pub vault: Arc<Vault>,
     pub access_tokens: Arc<AccessTokens>,
     pub limits: Arc<RateLimiter>,

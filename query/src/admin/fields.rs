@@ -20,13 +20,13 @@ pub async fn put_people(query: &PermittedQuery, users: Vec<&mut Value>) -> Resul
     Ok(())
 }
 
-/// Adds `api_key_set` to these providers: whether they have an API key, which no event says.
+/// Adds `api_key_set` to these providers: whether they have an API key, which no event says of a sealed one.
 pub async fn put_api_key_set(query: &PermittedQuery, providers: Vec<&mut Value>) -> Result<(), QueryError> {
     let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
     let with_secret = query.read(move |reader| reader.subjects_with_secret(ids)).await?;
     for provider in providers {
-        let is_set = provider["id"].as_str().is_some_and(|id| with_secret.contains(id));
-        provider["api_key_set"] = is_set.into();
+        let is_sealed = provider["id"].as_str().is_some_and(|id| with_secret.contains(id));
+        provider["api_key_set"] = (is_sealed || provider["key_variable"].is_string()).into();
     }
     Ok(())
 }

@@ -142,6 +142,7 @@ impl World {
             clock,
             closing: closes,
             limits_left: Arc::new(|_| Vec::new()),
+            capabilities: Arc::new(|_, _| None),
             concurrency: ConcurrencyLimiter::default(),
         };
         let (router, _) = routes(state.clone(), NATIVE).into_parts();

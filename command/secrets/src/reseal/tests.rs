@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::vault::Sealed;
-use crate::{KeyCheck, Secret, Vault, VaultError};
+use crate::{EnvironmentKeys, KeyCheck, Secret, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-77b0c2";
 
@@ -31,7 +31,7 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::new()))).unwrap();
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-        let vault = Vault::new(node_key(), log.clone(), ids.clone());
+        let vault = Vault::new(node_key(), log.clone(), ids.clone(), EnvironmentKeys::default());
         Self { log, ids, vault, _folder: folder }
     }
 
@@ -79,7 +79,7 @@ async fn resealed(lab: &Lab, previous: PreviousKey<'_>, new: &NodeKey) -> Result
 }
 
 fn vault(lab: &Lab, key: NodeKey) -> Arc<Vault> {
-    Vault::new(key, lab.log.clone(), lab.ids.clone())
+    Vault::new(key, lab.log.clone(), lab.ids.clone(), EnvironmentKeys::default())
 }
 
 /// The signature of an API key that was issued.

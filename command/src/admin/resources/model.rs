@@ -11,7 +11,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::NAME_LEN_MAX;
+use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -36,6 +36,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("tenant_id", id::<TenantId>())
             .fixed()
             .meaning("The tenant that owns it; null if all tenants share it"),
+        made_by_gateway::origin(
+            "catalogue if the gateway made it for a provider of its environment, discovered if it found it at a local server; \
+             null if a command created it, which then takes precedence over one of the same name that the gateway made",
+        ),
     ];
     let target = json!({ "provider_id": "prv_0000000000000000000000000000000b", "model": "echo" });
     let example = json!({ "name": "gpt", "targets": [target] });
@@ -125,6 +129,10 @@ impl Administered for Model {
 
     fn chain(state: &Model, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+    }
+
+    fn may_manage(cx: &AdminContext<'_>, state: &Model) -> Result<(), CommandError> {
+        made_by_gateway::refuse_model(state, &cx.tables)
     }
 
     async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Planned<Self> {

@@ -13,7 +13,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
-use super::NAME_LEN_MAX;
+use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, only_in_reads, replied, required};
 use crate::admin::error::CommandError;
@@ -46,6 +46,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
         defaulting("effective_from", time(), Value::Null)
             .meaning("The price is in force from this time until a later price of the same model is. Default: now"),
+        made_by_gateway::origin(
+            "catalogue if the gateway made it from its price list, discovered if it is the one of a model at a local server; null \
+             if a command created it, which then takes precedence while it is live",
+        ),
         only_in_reads("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
     ];
     let example = json!({
@@ -86,8 +90,9 @@ impl Administered for Price {
         cx.require_platform(PLATFORM_ONLY)
     }
 
-    fn may_manage(cx: &AdminContext<'_>, _: &Price) -> Result<(), CommandError> {
-        cx.require_platform(PLATFORM_ONLY)
+    fn may_manage(cx: &AdminContext<'_>, state: &Price) -> Result<(), CommandError> {
+        cx.require_platform(PLATFORM_ONLY)?;
+        made_by_gateway::refuse_price(state, &cx.tables)
     }
 
     async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Planned<Self> {

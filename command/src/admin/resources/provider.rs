@@ -16,7 +16,7 @@ use projections::tables::Tables;
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
-use super::NAME_LEN_MAX;
+use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
@@ -80,6 +80,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         ),
         optional("region", values::word())
             .meaning("The region that requests are signed for; by default the one in base_url. Only for kind bedrock"),
+        made_by_gateway::origin("environment if the gateway made it from its environment; null if a command created it"),
+        replied("key_variable", schema::nullable(schema::string()))
+            .meaning("The variable of the gateway's environment that has the API key; null if the key, if any, was set here"),
     ];
     let example = json!({ "name": "sim", "kind": "simulator" });
     Declaration::of::<Provider>(members, example)
@@ -112,6 +115,10 @@ impl Administered for Provider {
 
     fn chain(state: &Provider, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+    }
+
+    fn may_manage(_: &AdminContext<'_>, state: &Provider) -> Result<(), CommandError> {
+        made_by_gateway::refuse_provider(state)
     }
 
     async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> Planned<Self> {

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use projections::BackgroundTask;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::tables;
-use secrets::{NodeKey, Secret, Vault};
+use secrets::{EnvironmentKeys, NodeKey, Secret, Vault};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower_service::Service;
@@ -60,7 +60,7 @@ impl Lab {
         let (tables, tables_task) = tables::start(&log).await.unwrap();
         let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
         let key_check = node_key.derived_key_check();
-        let vault = Vault::new(node_key, log.clone(), ids.clone());
+        let vault = Vault::new(node_key, log.clone(), ids.clone(), EnvironmentKeys::default());
         let bodies = BodyMemory::new(BodyBounds::of_administration());
         let concurrency = ConcurrencyLimiter::default();
         let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::event::admin::Permission;
 use events::ids::ProviderId;
-use secrets::{NodeKey, Vault, VaultError};
+use secrets::{EnvironmentKeys, NodeKey, Vault, VaultError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -136,7 +136,7 @@ async fn a_key_is_opened_for_its_own_generation_alone() {
     let lab = Lab::new().await;
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://old.example.com/v1", "api_key": SECRET});
     let id = lab.make("/providers", body).await.parse().unwrap();
-    let fresh = || Vault::new(lab.node_key(), lab.admin.log.clone(), lab.admin.ids.clone());
+    let fresh = || Vault::new(lab.node_key(), lab.admin.log.clone(), lab.admin.ids.clone(), EnvironmentKeys::default());
     let (unused, used) = (fresh(), fresh());
     assert_eq!(used.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
     let moved = json!({"base_url": "https://new.example.com/v1", "api_key": "second"});
@@ -172,7 +172,12 @@ async fn without_the_nodes_key_nothing_opens() {
     let lab = Lab::new().await;
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
     let id = lab.make("/providers", body).await.parse().unwrap();
-    let other = Vault::new(NodeKey::from_bytes(&[6; 32]), lab.admin.log.clone(), lab.admin.ids.clone());
+    let other = Vault::new(
+        NodeKey::from_bytes(&[6; 32]),
+        lab.admin.log.clone(),
+        lab.admin.ids.clone(),
+        EnvironmentKeys::default(),
+    );
     assert!(matches!(other.open(id, 1).await, Err(VaultError::Unopenable { .. })));
     assert!(matches!(other.key_check().await, Err(VaultError::OtherNodeKey { .. })));
     assert!(lab.admin.vault.key_check().await.is_ok());

@@ -1,0 +1,89 @@
+//! Records what the gateway does to resources by itself, as commands do it: the rules of their kinds hold.
+
+use events::event::admin::{Model, Price, Provider};
+use events::event::{Actor, Change, Context, ResourceState};
+use events::log::{Log, SideRow};
+use tokio::task::JoinSet;
+
+use super::lifecycle::{Command, Rules};
+use super::names::{claim, release};
+use super::store::Loaded;
+use crate::admin::error::CommandError;
+
+const ACTOR: Actor = Actor::System("environment");
+/// How many changes wait for the log at a time, which records in one step those that wait together.
+const AT_ONCE_MAX: usize = 512;
+
+/// What the gateway does to a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<R> {
+    Create(R),
+    /// To this state.
+    Change(R),
+    End(R),
+}
+
+impl<R> Step<R> {
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Self::End(_))
+    }
+}
+
+/// A resource that the gateway makes by itself, for all tenants.
+pub trait MadeByGateway: Rules {
+    /// The claim to its name; `None` if the name may be in use.
+    fn claim(&self) -> Option<SideRow> {
+        None
+    }
+}
+
+impl MadeByGateway for Provider {
+    fn claim(&self) -> Option<SideRow> {
+        Some(claim(Self::KIND, self.provider_id, &self.name, None))
+    }
+}
+
+impl MadeByGateway for Price {}
+impl MadeByGateway for Model {}
+
+/// Records these steps, in any order; returns the position of the last event, or 0 if there is none.
+///
+/// Errors: one of the steps could not be recorded; others may have been.
+pub async fn record<R: MadeByGateway>(log: &Log, steps: Vec<Step<R>>) -> Result<u64, CommandError> {
+    let (mut position, mut steps) = (0, steps.into_iter());
+    loop {
+        let mut recording = JoinSet::new();
+        for step in steps.by_ref().take(AT_ONCE_MAX) {
+            recording.spawn(record_one(log.clone(), step));
+        }
+        if recording.is_empty() {
+            return Ok(position);
+        }
+        while let Some(recorded) = recording.join_next().await {
+            let recorded = recorded.map_err(|error| CommandError::Defect(error.to_string()))?;
+            position = position.max(recorded?);
+        }
+    }
+}
+
+async fn record_one<R: MadeByGateway>(log: Log, step: Step<R>) -> Result<u64, CommandError> {
+    let (mut loaded, command, side) = match step {
+        Step::Create(made) => {
+            let claim = made.claim();
+            (Loaded::<R>::absent(made.id()), Command::Create(made), claim)
+        }
+        Step::Change(state) => {
+            let loaded = Loaded::<R>::read(&log, state.id(), None).await?;
+            let state = state.validated().map_err(|error| CommandError::of_rule(R::KIND, error))?;
+            (loaded, Command::Record(Change::changed(state).into()), None)
+        }
+        Step::End(state) => {
+            (Loaded::<R>::read(&log, state.id(), None).await?, Command::End, state.claim().map(|_| release(state.id())))
+        }
+    };
+    let events = loaded.handle(command).await?;
+    let mut append = loaded.append_of(events, Context::of(ACTOR));
+    append.side.extend(side);
+    let written = loaded.write(&log, append).await;
+    written.map(|loaded| loaded.position).map_err(|error| CommandError::of_append(R::KIND, error))
+}

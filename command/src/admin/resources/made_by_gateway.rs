@@ -1,0 +1,69 @@
+//! Resources that the gateway made itself, from its environment, its catalogue, or what local servers have. Commands neither change nor
+//! end them: the next start, or the next look at a server, would undo that.
+
+use std::collections::BTreeSet;
+
+use events::event::admin::{Model, Origin, Price, Provider};
+use events::ids::ProviderId;
+use openapi::schema;
+use projections::tables::Tables;
+
+use crate::admin::declaration::{Member, replied};
+use crate::admin::error::CommandError;
+
+/// The variable of a provider that needs no key.
+const ADDRESS_VARIABLE: &str = "OLLAMA_URL";
+
+/// The field that tells what made a resource.
+pub fn origin(meaning: &str) -> Member {
+    replied("origin", schema::nullable(schema::one_of(Origin::words()))).meaning(meaning)
+}
+
+/// Errors: the gateway made the provider.
+pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
+    let Some(variable) = variable_of(provider) else { return Ok(()) };
+    let reason = format!(
+        "the gateway made this provider from the variable {variable} of its environment: to change or remove it, change \
+         or unset the variable and start the gateway again"
+    );
+    Err(CommandError::MadeByGateway { reason })
+}
+
+/// Errors: the gateway made the model.
+pub fn refuse_model(model: &Model, tables: &Tables) -> Result<(), CommandError> {
+    if model.origin.is_none() {
+        return Ok(());
+    }
+    let sources: BTreeSet<_> = model.targets.iter().map(|target| source(target.provider_id, tables)).collect();
+    let sources: Vec<_> = sources.into_iter().collect();
+    let reason = format!(
+        "the gateway made this model, from {}: create a model of the same name, which takes precedence over it",
+        sources.join(" and from ")
+    );
+    Err(CommandError::MadeByGateway { reason })
+}
+
+/// Errors: the gateway made the price.
+pub fn refuse_price(price: &Price, tables: &Tables) -> Result<(), CommandError> {
+    if price.origin.is_none() {
+        return Ok(());
+    }
+    let reason = format!(
+        "the gateway made this price, from {}: create a price of the same provider and model, which takes precedence over it",
+        source(price.provider_id, tables)
+    );
+    Err(CommandError::MadeByGateway { reason })
+}
+
+/// Where the resources of a provider come from.
+fn source(provider: ProviderId, tables: &Tables) -> String {
+    let Some(provider) = tables.provider(provider) else { return "a provider that is gone".to_owned() };
+    match variable_of(&provider.value) {
+        Some(variable) => format!("the variable {variable} of its environment"),
+        None => format!("the server of the provider {}", provider.value.name),
+    }
+}
+
+fn variable_of(provider: &Provider) -> Option<&str> {
+    provider.origin.map(|_| provider.key_variable.as_deref().unwrap_or(ADDRESS_VARIABLE))
+}

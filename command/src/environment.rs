@@ -1,0 +1,260 @@
+//! Providers from the gateway's environment, and models that appear by themselves: those that the catalogue has for such a
+//! provider, and those that local servers have.
+//!
+//! All of it is recorded, as events of the actor `system:environment`, so that requests are routed, priced and explained from the
+//! log alone, as with resources that commands created. What the environment no longer names is ended. Keys stay in memory.
+//!
+//! Reading the catalogue at each request, instead of recording it, was rejected: a request's price would then depend on the
+//! binary that served it, and nobody could check it from the log.
+
+mod catalogued;
+mod detection;
+mod discovery;
+mod offer;
+mod reconciliation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalogue::{Capability, Catalogue};
+use events::event::admin::{Price, Provider};
+use events::ids::IdMaker;
+use events::log::Log;
+use events::time::Clock;
+use projections::tables::{Entry, Tables, TablesHandle};
+use secrets::{EnvironmentKeys, Vault};
+use tokio::task::JoinSet;
+use upstream::UpstreamClients;
+
+use crate::admin::CommandError;
+use crate::admin::recording::{self, Step};
+use discovery::{ModelList, discover};
+use offer::Offer;
+use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile};
+
+pub use detection::{BEDROCK_SETTING, Detected, DetectionSettings, EnvironmentFault, FoundProvider};
+
+/// How often local servers are asked for their models.
+const ASK_EVERY: Duration = Duration::from_secs(60);
+/// How long it may take until this node's tables have what was recorded.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The providers that the environment names.
+///
+/// Errors: the first variable whose value cannot be right.
+pub fn detect(
+    settings: DetectionSettings,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Detected, EnvironmentFault> {
+    detection::detect(&catalogued::known_providers(Catalogue::shipped()), settings, variable)
+}
+
+/// The keys of these providers, for the vault.
+pub fn keys(providers: &[FoundProvider]) -> EnvironmentKeys {
+    let mut keys = EnvironmentKeys::default();
+    for found in providers {
+        if let (Some(variable), Some(key)) = (&found.key_variable, &found.key) {
+            keys.insert(variable.as_str(), found.base_url.as_str(), key.clone());
+        }
+    }
+    keys
+}
+
+/// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
+pub fn capabilities(providers: &[FoundProvider], provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
+    let model = catalogued::described(Catalogue::shipped(), providers, provider, backend)?;
+    Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+}
+
+/// What the environment's resources are made with.
+#[derive(Clone)]
+pub struct EnvironmentParts {
+    pub log: Log,
+    pub tables: TablesHandle,
+    pub ids: IdMaker,
+    pub clock: Arc<dyn Clock>,
+    pub vault: Arc<Vault>,
+    pub upstreams: Arc<UpstreamClients>,
+}
+
+/// The providers that the environment names, and their resources in the log.
+pub struct Environment {
+    parts: EnvironmentParts,
+    /// `None` if nothing is to appear by itself.
+    detected: Option<Detected>,
+}
+
+/// A provider from the environment, or a local one, as the start shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredProvider {
+    pub name: String,
+    /// `None` if no variable has its key.
+    pub key_variable: Option<String>,
+    pub base_url: String,
+    /// The number of models that it has a price for.
+    pub models: usize,
+}
+
+impl Environment {
+    pub const fn new(parts: EnvironmentParts, detected: Option<Detected>) -> Self {
+        Self { parts, detected }
+    }
+
+    /// Asks local servers for their models, and records what has changed since it was last recorded.
+    ///
+    /// Errors: something could not be recorded. What is missing is recorded by the next call.
+    pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
+        let sources = self.sources().await;
+        let tables = self.parts.tables.load();
+        let plan = reconcile(&sources, &tables, &self.parts.ids, self.parts.clock.now());
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let recorded = plan.len();
+        let position = self.record(plan).await?;
+        tracing::info!(recorded, position, "recorded what the environment, the catalogue and local servers offer");
+        match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
+            true => Ok(()),
+            false => Err(CommandError::NotYetInForce { position }),
+        }
+    }
+
+    /// Keeps the models of local servers up to date, until it is dropped.
+    pub async fn follow(self) {
+        if self.detected.is_none() {
+            return;
+        }
+        loop {
+            tokio::time::sleep(ASK_EVERY).await;
+            if let Err(error) = self.bring_up_to_date().await {
+                tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
+            }
+        }
+    }
+
+    /// False if nothing is to appear by itself.
+    pub const fn is_on(&self) -> bool {
+        self.detected.is_some()
+    }
+
+    /// What the start shows: the live providers that the gateway made or whose models it found, by name.
+    pub fn registered(&self) -> Vec<RegisteredProvider> {
+        let tables = self.parts.tables.load();
+        let is_shown = |provider: &Provider| provider.origin.is_some() || is_asked(provider);
+        let shown = tables.providers().filter(|entry| entry.is_live() && is_shown(&entry.value));
+        let mut shown: Vec<_> = shown
+            .map(|entry| {
+                let of_provider = |price: &&Entry<Price>| price.value.provider_id == entry.value.provider_id;
+                RegisteredProvider {
+                    name: entry.value.name.clone(),
+                    key_variable: entry.value.key_variable.clone(),
+                    base_url: entry.value.base_url.clone().unwrap_or_default(),
+                    models: tables.automatic_prices().filter(of_provider).count(),
+                }
+            })
+            .collect();
+        shown.sort_by(|one, other| one.name.cmp(&other.name));
+        shown
+    }
+
+    /// What seems to be meant and has no effect; a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(detected) = &self.detected else { return Vec::new() };
+        let unknown = detected.providers.iter().flat_map(|found| self.offers_of(found).1);
+        detected.notes.iter().cloned().chain(unknown).collect()
+    }
+
+    async fn sources(&self) -> Vec<Source> {
+        let Some(detected) = &self.detected else { return Vec::new() };
+        let tables = self.parts.tables.load();
+        let mut sources: Vec<Source> = Vec::new();
+        let mut asked: Vec<(usize, Provider)> = Vec::new();
+        for found in &detected.providers {
+            let state = found.state(self.parts.ids.make(), found.id.clone());
+            let offers = match ModelList::of(&state) {
+                Some(_) => Offers::AsBefore,
+                None => Offers::Known(self.offers_of(found).0),
+            };
+            if matches!(offers, Offers::AsBefore) {
+                asked.push((sources.len(), state));
+            }
+            sources.push(Source { provider: SourceProvider::Found(Box::new(found.clone())), offers });
+        }
+        for entry in tables.providers().filter(|entry| entry.is_live() && is_asked(&entry.value)) {
+            asked.push((sources.len(), (*entry.value).clone()));
+            let provider = SourceProvider::Created(entry.value.provider_id);
+            sources.push(Source { provider, offers: Offers::AsBefore });
+        }
+        for (at, answer) in self.ask(asked).await {
+            if let (Some(source), Some(offers)) = (sources.get_mut(at), answer) {
+                source.offers = Offers::Known(offers);
+            }
+        }
+        if let Some(local) = self.unnamed_local(&tables).await {
+            sources.push(local);
+        }
+        sources
+    }
+
+    /// Asks these servers at once. The answers come with the numbers that the servers were given.
+    async fn ask(&self, asked: Vec<(usize, Provider)>) -> Vec<(usize, Option<Vec<Offer>>)> {
+        let mut asking = JoinSet::new();
+        for (at, provider) in asked {
+            let parts = self.parts.clone();
+            asking.spawn(async move { (at, ask_one(&parts, &provider).await) });
+        }
+        asking.join_all().await
+    }
+
+    /// The Ollama on this machine, if no variable names one: it is a source once it has answered, also while it does not.
+    async fn unnamed_local(&self, tables: &Tables) -> Option<Source> {
+        let detected = self.detected.as_ref()?;
+        let found = catalogued::unnamed_local(Catalogue::shipped(), detected)?;
+        let state = found.state(self.parts.ids.make(), found.id.clone());
+        let is_there = |provider: &Provider| provider.kind == state.kind && provider.base_url == state.base_url;
+        let live: Vec<_> = tables.providers().filter(|entry| entry.is_live() && is_there(&entry.value)).collect();
+        if live.iter().any(|entry| entry.value.origin.is_none() && entry.value.tenant_id.is_none()) {
+            return None;
+        }
+        let offers = match ask_one(&self.parts, &state).await {
+            Some(offers) => Offers::Known(offers),
+            None if live.iter().any(|entry| found.made(&entry.value)) => Offers::AsBefore,
+            None => return None,
+        };
+        Some(Source { provider: SourceProvider::Found(Box::new(found)), offers })
+    }
+
+    fn offers_of(&self, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
+        catalogued::offers(Catalogue::shipped(), found, self.parts.clock.now().date_naive())
+    }
+
+    /// Records a plan; returns the position of its last event.
+    async fn record(&self, plan: Plan) -> Result<u64, CommandError> {
+        let Plan { providers, prices, models } = plan;
+        let (ending_prices, prices) = prices.into_iter().partition(Step::is_end);
+        let (ending_models, models) = models.into_iter().partition(Step::is_end);
+        let log = &self.parts.log;
+        let mut position = recording::record(log, ending_models).await?;
+        position = position.max(recording::record(log, ending_prices).await?);
+        position = position.max(recording::record(log, providers).await?);
+        position = position.max(recording::record(log, prices).await?);
+        Ok(position.max(recording::record(log, models).await?))
+    }
+}
+
+/// True for a local server that a command added for all tenants.
+fn is_asked(provider: &Provider) -> bool {
+    let is_shared = provider.origin.is_none() && provider.tenant_id.is_none();
+    is_shared && provider.allow_private_network && ModelList::of(provider).is_some()
+}
+
+async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Option<Vec<Offer>> {
+    let key = match parts.vault.key_of(provider).await {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::warn!(%error, provider = %provider.name, "cannot open the key of a local server");
+            return None;
+        }
+    };
+    discover(&parts.upstreams, provider, key.as_ref(), parts.clock.now()).await
+}

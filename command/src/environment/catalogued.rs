@@ -1,0 +1,176 @@
+//! What the catalogue says of the providers that the environment names: their variables, and the models that they offer.
+
+use std::collections::BTreeMap;
+
+use catalogue::{Catalogue, Mode, Model, Price};
+use chrono::NaiveDate;
+use dialects::{ProviderKind, Server};
+use events::event::admin::{Origin, Provider};
+use events::money::GivenRates;
+
+use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
+use super::offer::{Offer, default_cap};
+
+/// The providers that variables can name, as far as this version can call them.
+pub fn known_providers(catalogue: &Catalogue) -> Vec<KnownProvider> {
+    catalogue.providers().iter().filter_map(known_provider).collect()
+}
+
+fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
+    let has_variable = !provider.key_variables.is_empty() || provider.local;
+    let kind = ProviderKind::named(&provider.kind).filter(|_| has_variable)?;
+    // Beside `X_API_KEY`, `X_BASE_URL`.
+    let beside_keys =
+        provider.key_variables.iter().filter_map(|key| Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat()));
+    let mut base_url_variables: Vec<String> = provider.base_url_variable.iter().cloned().collect();
+    base_url_variables.extend(beside_keys.filter(|name| provider.base_url_variable.as_ref() != Some(name)));
+    let access_key = provider.access_key_variables.as_ref().map(|parts| AccessKeyVariables {
+        id: parts.id.clone(),
+        secret: parts.secret.clone(),
+        session_token: parts.session_token.clone(),
+    });
+    Some(KnownProvider {
+        id: provider.id.clone(),
+        kind,
+        server: provider.server.as_ref().and_then(|name| name.find(Server::NAMED)),
+        base_url: provider.base_url.as_ref().or(provider.base_url_template.as_ref()).cloned(),
+        key_variables: provider.key_variables.clone(),
+        access_key,
+        base_url_variables,
+        region_variables: provider.region_variables.clone(),
+        api_version_variables: provider.api_version_variable.iter().cloned().collect(),
+        header_variables: provider.header_variables.clone(),
+        is_local: provider.local,
+    })
+}
+
+/// The local provider at its usual address, if the environment does not name one.
+pub fn unnamed_local(catalogue: &Catalogue, detected: &Detected) -> Option<FoundProvider> {
+    let known = known_providers(catalogue).into_iter().find(|known| known.is_local)?;
+    let is_named = detected.providers.iter().any(|found| found.id == known.id);
+    known.base_url.filter(|_| !is_named).map(|base_url| FoundProvider {
+        id: known.id,
+        kind: known.kind,
+        server: known.server,
+        base_url,
+        is_private: true,
+        key_variable: None,
+        key: None,
+        key_variables: known.key_variables,
+        region: None,
+        api_version: None,
+        headers: BTreeMap::new(),
+        deployments: None,
+    })
+}
+
+/// The models that the provider offers on this day, and a note for each deployment that cannot be one.
+pub fn offers(catalogue: &Catalogue, found: &FoundProvider, today: NaiveDate) -> (Vec<Offer>, Vec<String>) {
+    let Some(deployments) = &found.deployments else {
+        let models = catalogue.models_of(&found.id).iter();
+        let served = models.filter(|model| !model.is_deprecated(today) && is_served_in(model, found.region.as_deref()));
+        return (served.filter_map(|model| offer(catalogue, found, model)).collect(), Vec::new());
+    };
+    let (mut offers, mut notes) = (Vec::new(), Vec::new());
+    for deployment in deployments {
+        let offered =
+            model_of(catalogue, &found.id, &deployment.model).and_then(|model| offer(catalogue, found, model));
+        match offered {
+            Some(offer) => {
+                let (backend, name) = (deployment.name.clone(), deployment.model.clone());
+                offers.push(Offer { backend, name, ..offer });
+            }
+            None => notes.push(format!(
+                "{DEPLOYMENTS_VARIABLE} has {}, which the catalogue has no price of that is exact here: create a price and a model",
+                deployment.model
+            )),
+        }
+    }
+    (offers, notes)
+}
+
+/// What the catalogue knows of the model behind a provider's name for it.
+pub fn described<'a>(
+    catalogue: &'a Catalogue,
+    found: &[FoundProvider],
+    provider: &Provider,
+    backend: &str,
+) -> Option<&'a Model> {
+    let found = found.iter().find(|found| found.made(provider))?;
+    let deployed = found.deployments.as_ref().and_then(|all| all.iter().find(|deployment| deployment.name == backend));
+    model_of(catalogue, &found.id, deployed.map_or(backend, |deployment| &deployment.model))
+}
+
+/// The provider's model of this name, or of this bare name.
+fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<&'a Model> {
+    let by_bare_name = || catalogue.named(name).find(|model| model.provider == provider);
+    catalogue.model(provider, name).or_else(by_bare_name)
+}
+
+/// The model as an offer; `None` if it has no API that the gateway calls, or no price that is exact.
+fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<Offer> {
+    let has_output = match model.mode {
+        Mode::Chat | Mode::Completion => true,
+        Mode::Embedding => false,
+        Mode::Responses => return None,
+    };
+    let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
+    let rates = given_rates(price?)?;
+    let (context_window, max_output_tokens) =
+        (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
+    let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);
+    let bare = model.name.as_deref();
+    let aliases = catalogue.aliases().filter(|(_, name)| Some(*name) == bare).map(|(alias, _)| alias);
+    Some(Offer {
+        backend: model.model.clone(),
+        name: model.model.clone(),
+        bare_names: bare.into_iter().chain(aliases).map(str::to_owned).collect(),
+        context_window,
+        max_output_tokens: max_output_tokens.filter(|_| has_output),
+        default_max_output_tokens: has_output.then(|| default_cap(context_window, max_output_tokens, reasons)),
+        rates,
+        origin: Origin::Catalogue,
+    })
+}
+
+/// The price as the gateway charges it; `None` if it has parts that the gateway cannot charge, because the model would be
+/// charged wrongly. Tiers of service are left out: a request that asks for one is refused.
+fn given_rates(price: &Price) -> Option<GivenRates> {
+    let Price { input_usd_per_mtok, output_usd_per_mtok, request_usd, .. } = price;
+    let charged = [
+        "input_usd_per_mtok", "output_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok",
+        "reasoning_usd_per_mtok",
+    ];
+    let is_charged = price.per_mtok().all(|(name, _)| charged.contains(&name))
+        && price.per_unit().all(|(name, _)| name == "request_usd")
+        && price.tiers.iter().all(|tier| tier.above_input_tokens.is_none());
+    is_charged.then(|| GivenRates {
+        cache_read: price.cache_read_usd_per_mtok,
+        cache_write: price.cache_write_usd_per_mtok,
+        reasoning: price.reasoning_usd_per_mtok,
+        request: *request_usd,
+        ..GivenRates::new(*input_usd_per_mtok, *output_usd_per_mtok)
+    })
+}
+
+/// True if the model is served in the region: a model of an inference profile is served where the profile is.
+fn is_served_in(model: &Model, region: Option<&str>) -> bool {
+    let Some(geography) = model.geography.as_deref() else { return true };
+    let begins =
+        |prefixes: &[&str]| region.is_some_and(|region| prefixes.iter().any(|prefix| region.starts_with(prefix)));
+    let is_apart = begins(&["us-gov-", "cn-"]);
+    match geography {
+        "global" => !is_apart,
+        "us" => begins(&["us-"]) && !is_apart,
+        "us-gov" => begins(&["us-gov-"]),
+        "eu" => begins(&["eu-"]),
+        "apac" => begins(&["ap-"]),
+        "jp" => begins(&["ap-northeast-1", "ap-northeast-3"]),
+        "au" => begins(&["ap-southeast-2", "ap-southeast-4"]),
+        "in" => begins(&["ap-south-"]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

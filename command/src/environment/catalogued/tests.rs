@@ -1,0 +1,114 @@
+use std::collections::HashSet;
+
+use super::*;
+
+fn today() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 20).expect("a day")
+}
+
+fn found(variables: &[(&str, &str)]) -> FoundProvider {
+    let known = known_providers(Catalogue::shipped());
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let mut detected = super::super::detection::detect(&known, Default::default(), variable).expect("no fault");
+    detected.providers.remove(0)
+}
+
+fn price(text: &str) -> Price {
+    serde_json::from_str(text).expect("a price")
+}
+
+#[test]
+fn a_model_has_its_own_name_and_the_one_that_all_its_providers_share() {
+    let (offers, notes) = offers(Catalogue::shipped(), &found(&[("OPENAI_API_KEY", "k")]), today());
+    let mini = offers.iter().find(|offer| offer.name == "gpt-4o-mini").expect("the model");
+    assert_eq!((mini.backend.as_str(), mini.bare_names.as_slice()), ("gpt-4o-mini", &["gpt-4o-mini".to_owned()][..]));
+    assert_eq!((mini.context_window, mini.max_output_tokens), (Some(128_000), Some(16_384)));
+    assert_eq!((mini.default_max_output_tokens, mini.origin), (Some(4_096), Origin::Catalogue));
+    assert!(notes.is_empty());
+    let embedding = offers.iter().find(|offer| offer.name == "text-embedding-3-small").expect("the model");
+    assert_eq!(embedding.default_max_output_tokens, None);
+    let names: HashSet<&str> = offers.iter().map(|offer| offer.backend.as_str()).collect();
+    assert_eq!(names.len(), offers.len());
+}
+
+#[test]
+fn a_retired_model_and_one_without_a_price_are_not_offered() {
+    let catalogue = Catalogue::parse(
+        r#"{"schema":1,"version":"2026-11-20","sources":[],"aliases":{"a":"x"},
+            "providers":[{"id":"openai","name":"O","kind":"openai","base_url":"https://api.openai.com/v1",
+                          "documentation":"https://a.example","key_variables":["OPENAI_API_KEY"]}],
+            "models":[
+              {"provider":"openai","model":"old","mode":"chat","deprecated_on":"2026-11-20","price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}},
+              {"provider":"openai","model":"dear","mode":"chat"},
+              {"provider":"openai","model":"other","mode":"responses","price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}},
+              {"provider":"openai","model":"x-1","name":"x","mode":"chat","price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}}]}"#,
+    )
+    .expect("a catalogue");
+    let found = found(&[("OPENAI_API_KEY", "k")]);
+    let (offers, _) = offers(&catalogue, &found, today());
+    let names: Vec<_> = offers.iter().map(|offer| (offer.backend.as_str(), offer.bare_names.clone())).collect();
+    assert_eq!(names, [("x-1", vec!["x".to_owned(), "a".to_owned()])]);
+}
+
+/// Holds: environment.prices
+#[test]
+fn a_price_that_cannot_be_charged_exactly_is_none() {
+    let exact = price(
+        r#"{"input_usd_per_mtok":"3","output_usd_per_mtok":"15","cache_read_usd_per_mtok":"0.3",
+            "cache_write_usd_per_mtok":"3.75","reasoning_usd_per_mtok":"20","request_usd":"0.001",
+            "tiers":[{"service_tier":"batch","input_usd_per_mtok":"1.5"}]}"#,
+    );
+    let rates = given_rates(&exact).expect("exact");
+    assert_eq!(serde_json::json!(rates.resolved())["cache_read_usd_per_mtok"], "0.300000000");
+    assert_eq!(serde_json::json!(rates.resolved())["request_usd"], "0.001000000");
+    for more in [
+        r#""cache_write_1h_usd_per_mtok":"6""#,
+        r#""input_audio_usd_per_mtok":"10""#,
+        r#""input_image_usd":"0.01""#,
+        r#""search_usd":"0.01""#,
+        r#""tiers":[{"above_input_tokens":200000,"input_usd_per_mtok":"6"}]"#,
+    ] {
+        let text = format!(r#"{{"input_usd_per_mtok":"3","output_usd_per_mtok":"15",{more}}}"#);
+        assert_eq!(given_rates(&price(&text)), None, "{more}");
+    }
+}
+
+#[test]
+fn a_deployment_is_called_by_its_name_and_asked_for_by_its_model() {
+    let endpoint = ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com");
+    let list = (DEPLOYMENTS_VARIABLE, "gpt-4o-mini=prod,no-such-model");
+    let found = found(&[("AZURE_OPENAI_API_KEY", "k"), endpoint, list]);
+    let (offers, notes) = offers(Catalogue::shipped(), &found, today());
+    assert_eq!(offers.len(), 1);
+    assert_eq!((offers[0].backend.as_str(), offers[0].name.as_str()), ("prod", "gpt-4o-mini"));
+    assert!(notes.len() == 1 && notes[0].contains("no-such-model"), "{notes:?}");
+    let state = found.state(format!("prv_{:032x}", 1).parse().expect("an id"), "azure".to_owned());
+    let found = [found];
+    let model = described(Catalogue::shipped(), &found, &state, "prod").expect("the model");
+    assert_eq!(model.model, "gpt-4o-mini");
+    assert!(described(Catalogue::shipped(), &found, &state, "other").is_none());
+}
+
+#[test]
+fn a_profile_of_a_geography_is_served_in_its_regions() {
+    let served = |geography: &str, region: Option<&str>| {
+        let model = Model { geography: Some(geography.to_owned()), ..Catalogue::shipped().models()[0].clone() };
+        is_served_in(&model, region)
+    };
+    for (geography, region, is_served) in [
+        ("us", Some("us-east-1"), true),
+        ("us", Some("us-gov-west-1"), false),
+        ("us-gov", Some("us-gov-west-1"), true),
+        ("eu", Some("eu-west-1"), true),
+        ("eu", Some("us-east-1"), false),
+        ("apac", Some("ap-south-1"), true),
+        ("global", Some("eu-west-1"), true),
+        ("global", Some("us-gov-west-1"), false),
+        ("us", None, false),
+        ("global", None, true),
+        ("mars", Some("us-east-1"), false),
+    ] {
+        assert_eq!(served(geography, region), is_served, "{geography} {region:?}");
+    }
+}

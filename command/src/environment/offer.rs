@@ -1,0 +1,111 @@
+//! A model that a provider offers, with everything that its resources are made of.
+
+use events::event::admin::{Origin, Target};
+use events::ids::ProviderId;
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
+
+/// The output cap of a request that gives none, at most.
+pub const OUTPUT_CAP: u64 = 4_096;
+/// The same of a model that reasons: its thoughts count as output, and a short cap would leave no answer.
+pub const OUTPUT_CAP_REASONING: u64 = 16_384;
+/// The longest name of a model, in characters.
+const NAME_LEN_MAX: usize = 200;
+/// The tag that Ollama adds to a name that has none.
+const LATEST: &str = ":latest";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The provider's own name for it.
+    pub backend: String,
+    /// Its name after `provider/`.
+    pub name: String,
+    /// Its names for clients that name no provider.
+    pub bare_names: Vec<String>,
+    pub context_window: Option<u64>,
+    pub max_output_tokens: Option<u64>,
+    /// `None` if it has no output.
+    pub default_max_output_tokens: Option<u64>,
+    pub rates: GivenRates,
+    pub origin: Origin,
+}
+
+impl Offer {
+    /// The target that it is of a model.
+    pub fn target(&self, provider: ProviderId, priority: u32) -> Target {
+        Target {
+            priority,
+            context_window: self.context_window,
+            max_output_tokens: self.max_output_tokens,
+            default_max_output_tokens: self.default_max_output_tokens,
+            ..Target::new(provider, self.backend.as_str())
+        }
+    }
+}
+
+/// The cap of a request that gives none. It bounds the hold of such a request, so it is far below what models can do; and
+/// it leaves room for the prompt where the context is small.
+pub fn default_cap(context_window: Option<u64>, max_output_tokens: Option<u64>, reasons: bool) -> u64 {
+    let cap = if reasons { OUTPUT_CAP_REASONING } else { OUTPUT_CAP };
+    let in_context = context_window.map_or(cap, |window| (window / 4).max(1));
+    cap.min(in_context).min(max_output_tokens.unwrap_or(cap))
+}
+
+/// A model of a local server, which costs nothing.
+pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
+    let bare = backend.strip_suffix(LATEST).filter(|bare| !bare.is_empty()).map(str::to_owned);
+    Offer {
+        name: backend.clone(),
+        bare_names: std::iter::once(backend.clone()).chain(bare).collect(),
+        backend,
+        context_window,
+        max_output_tokens: None,
+        default_max_output_tokens: Some(default_cap(context_window, None, false)),
+        rates: free(),
+        origin: Origin::Discovered,
+    }
+}
+
+/// Every price is given, so that none of them follows another one.
+fn free() -> GivenRates {
+    let free = NanoUsdPerMtok::default();
+    GivenRates {
+        cache_read: Some(free),
+        cache_write: Some(free),
+        reasoning: Some(free),
+        request: Some(NanoUsd::ZERO),
+        ..GivenRates::new(free, free)
+    }
+}
+
+/// True if clients can ask for it.
+pub fn is_model_name(name: &str) -> bool {
+    let is_of_name = |c: char| !c.is_whitespace() && !c.is_control();
+    (1..=NAME_LEN_MAX).contains(&name.chars().count()) && name.chars().all(is_of_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_cap_fits_the_model_and_leaves_room_for_the_prompt() {
+        for (context_window, max_output_tokens, reasons, cap) in [
+            (None, None, false, OUTPUT_CAP),
+            (None, None, true, OUTPUT_CAP_REASONING),
+            (Some(128_000), Some(16_384), false, OUTPUT_CAP),
+            (Some(200_000), Some(100_000), true, OUTPUT_CAP_REASONING),
+            (Some(128_000), Some(1_000), true, 1_000),
+            (Some(4_096), Some(4_096), false, 1_024),
+            (Some(3), None, false, 1),
+        ] {
+            assert_eq!(default_cap(context_window, max_output_tokens, reasons), cap);
+        }
+    }
+
+    #[test]
+    fn a_local_model_is_also_found_without_the_tag_that_every_model_has() {
+        assert_eq!(local_offer("llama3:latest".to_owned(), None).bare_names, ["llama3:latest", "llama3"]);
+        assert_eq!(local_offer("qwen3:4b".to_owned(), None).bare_names, ["qwen3:4b"]);
+        assert_eq!(local_offer(":latest".to_owned(), None).bare_names, [":latest"]);
+    }
+}

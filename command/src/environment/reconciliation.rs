@@ -1,0 +1,275 @@
+//! What to record, so that the resources that the gateway makes itself become those that its environment, its catalogue and local
+//! servers have now. Pure: what is found and the tables go in, creations, changes and ends come out; recorded, they leave nothing
+//! to record.
+//!
+//! Each model that a provider offers has a price, a model `provider/model` with one target, and a share in the models of its
+//! bare names, whose targets are all that offer it, in the order of the sources. None of them claims its name: a model that a
+//! command created comes before it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use events::event::admin::{Model, Origin, Price, Provider, Target};
+use events::ids::{IdMaker, PriceId, ProviderId};
+use events::money::GivenRates;
+use projections::tables::{Entry, Tables};
+
+use super::detection::FoundProvider;
+use super::offer::{Offer, is_model_name, local_offer};
+use crate::admin::recording::Step;
+
+/// The most targets that a model can have.
+const TARGETS_MAX: usize = 32;
+
+/// A provider, and what it offers.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub provider: SourceProvider,
+    pub offers: Offers,
+}
+
+#[derive(Clone, Debug)]
+pub enum SourceProvider {
+    /// The environment names it.
+    Found(Box<FoundProvider>),
+    /// A command created it.
+    Created(ProviderId),
+}
+
+#[derive(Clone, Debug)]
+pub enum Offers {
+    Known(Vec<Offer>),
+    /// The server did not answer: it offers what it did before.
+    AsBefore,
+}
+
+/// Everything to record. An end comes before what may take its place, and a resource after what it refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub providers: Vec<Step<Provider>>,
+    pub prices: Vec<Step<Price>>,
+    pub models: Vec<Step<Model>>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of events.
+    pub fn len(&self) -> usize {
+        self.providers.len() + self.prices.len() + self.models.len()
+    }
+}
+
+/// A source's provider as it is to be, and its offers.
+struct Offering<'a> {
+    id: ProviderId,
+    name: String,
+    offers: Vec<&'a Offer>,
+}
+
+type Prices<'a> = BTreeMap<(ProviderId, &'a str), &'a Offer>;
+type Models = BTreeMap<String, WantedModel>;
+
+struct WantedModel {
+    origin: Origin,
+    targets: Vec<Target>,
+}
+
+/// What to record now. New resources get ids of `ids`.
+pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> Plan {
+    let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
+    let (providers, known) = reconcile_providers(sources, tables, ids);
+    let offered = sources.iter().zip(&kept).map(|(source, kept)| offers(source, kept));
+    let offering = known.into_iter().zip(offered).filter_map(|(provider, offers)| {
+        let (id, name) = provider?;
+        Some(Offering { id, name, offers })
+    });
+    let offering: Vec<Offering<'_>> = offering.collect();
+    let prices = wanted_prices(&offering);
+    let models = wanted_models(&offering);
+    Plan {
+        providers,
+        prices: reconcile_prices(&prices, tables, ids, now),
+        models: reconcile_models(models, tables, ids),
+    }
+}
+
+fn offers<'a>(source: &'a Source, kept: &'a [Offer]) -> Vec<&'a Offer> {
+    let offers = match &source.offers {
+        Offers::Known(offers) => offers,
+        Offers::AsBefore => kept,
+    };
+    // The first of a name counts.
+    let mut names = HashSet::new();
+    offers.iter().filter(|offer| names.insert(&offer.backend)).collect()
+}
+
+/// What a server that does not answer offered when it last did.
+fn offers_before(source: &Source, tables: &Tables) -> Vec<Offer> {
+    let provider = match (&source.provider, &source.offers) {
+        (_, Offers::Known(_)) => None,
+        (SourceProvider::Found(found), Offers::AsBefore) => environments(tables).find(|entry| found.made(&entry.value)),
+        (SourceProvider::Created(id), Offers::AsBefore) => tables.live_provider(*id),
+    };
+    let Some(provider) = provider.map(|entry| &entry.value) else { return Vec::new() };
+    let is_of_provider = |model: &&Entry<Model>| {
+        let prefix = model.value.name.strip_prefix(provider.name.as_str());
+        prefix.is_some_and(|rest| rest.starts_with('/')) && model.value.origin == Some(Origin::Discovered)
+    };
+    let targets = tables.automatic_models().filter(is_of_provider).filter_map(|model| model.value.targets.first());
+    let targets = targets.filter(|target| target.provider_id == provider.provider_id);
+    targets.map(|target| local_offer(target.model.clone(), target.context_window)).collect()
+}
+
+/// The live providers that were made from the environment, the oldest first.
+fn environments(tables: &Tables) -> impl Iterator<Item = &Entry<Provider>> {
+    let made = |entry: &&Entry<Provider>| entry.is_live() && entry.value.origin.is_some();
+    let mut found: Vec<_> = tables.providers().filter(made).collect();
+    found.sort_by_key(|entry| (entry.created_at, entry.value.provider_id));
+    found.into_iter()
+}
+
+/// The changes of providers, and for each source the id and the name that its provider has then; `None` for one that is
+/// gone.
+fn reconcile_providers(
+    sources: &[Source],
+    tables: &Tables,
+    ids: &IdMaker,
+) -> (Vec<Step<Provider>>, Vec<Option<(ProviderId, String)>>) {
+    let (mut changes, mut creations) = (Vec::new(), Vec::new());
+    let mut existing: Vec<&Entry<Provider>> = environments(tables).collect();
+    let mut names = shared_names(tables);
+    let mut known = Vec::new();
+    for source in sources {
+        let found = match &source.provider {
+            SourceProvider::Found(found) => found,
+            SourceProvider::Created(id) => {
+                known.push(tables.live_provider(*id).map(|entry| (*id, entry.value.name.clone())));
+                continue;
+            }
+        };
+        let state = match existing.iter().position(|entry| found.made(&entry.value)) {
+            Some(at) => {
+                let before = &existing.remove(at).value;
+                let state = found.state(before.provider_id, before.name.clone());
+                if **before != state {
+                    changes.push(Step::Change(state.clone()));
+                }
+                state
+            }
+            None => {
+                let name = free_name(&found.id, &names);
+                names.insert(name.clone());
+                let state = found.state(ids.make(), name);
+                creations.push(Step::Create(state.clone()));
+                state
+            }
+        };
+        known.push(Some((state.provider_id, state.name)));
+    }
+    let ends = existing.iter().map(|entry| Step::End((*entry.value).clone()));
+    (ends.chain(changes).chain(creations).collect(), known)
+}
+
+/// The names of the live providers that all tenants share.
+fn shared_names(tables: &Tables) -> HashSet<String> {
+    let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
+    shared.map(|entry| entry.value.name.clone()).collect()
+}
+
+/// The name, or `name-2` and so on.
+fn free_name(name: &str, taken: &HashSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+    free.unwrap_or_else(|| name.to_owned())
+}
+
+fn wanted_prices<'a>(offering: &[Offering<'a>]) -> Prices<'a> {
+    let of_provider = |Offering { id, offers, .. }: &Offering<'a>| {
+        let id = *id;
+        offers.iter().map(move |offer| ((id, offer.backend.as_str()), *offer)).collect::<Vec<_>>()
+    };
+    offering.iter().flat_map(of_provider).collect()
+}
+
+fn reconcile_prices(wanted: &Prices<'_>, tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> Vec<Step<Price>> {
+    let mut missing = wanted.clone();
+    let (mut ends, mut changes) = (Vec::new(), Vec::new());
+    let mut existing: Vec<_> = tables.automatic_prices().collect();
+    existing.sort_by_key(|entry| (entry.created_at, entry.value.price_id));
+    for entry in existing {
+        let before = &entry.value;
+        let Some(offer) = missing.remove(&(before.provider_id, before.model.as_str())) else {
+            ends.push(Step::End((**before).clone()));
+            continue;
+        };
+        let state = price(before.price_id, before.provider_id, offer, before.effective_from);
+        if state != **before {
+            changes.push(Step::Change(Price { effective_from: now, ..state }));
+        }
+    }
+    let creations =
+        missing.into_iter().map(|((provider, _), offer)| Step::Create(price(ids.make(), provider, offer, now)));
+    ends.into_iter().chain(changes).chain(creations).collect()
+}
+
+fn price(id: PriceId, provider: ProviderId, offer: &Offer, effective_from: DateTime<Utc>) -> Price {
+    let rates: GivenRates = offer.rates;
+    Price { origin: Some(offer.origin), ..Price::new((id, provider), offer.backend.as_str(), rates, effective_from) }
+}
+
+/// The models by their names. `provider/model` comes before a bare name with a slash in it.
+fn wanted_models(offering: &[Offering<'_>]) -> Models {
+    let mut models = Models::new();
+    for Offering { id, name, offers } in offering {
+        for offer in offers {
+            let name = format!("{name}/{}", offer.name);
+            if is_model_name(&name) {
+                let model = || WantedModel { origin: offer.origin, targets: vec![offer.target(*id, 0)] };
+                models.entry(name).or_insert_with(model);
+            }
+        }
+    }
+    let mut bare = Models::new();
+    for Offering { id, offers, .. } in offering {
+        for (name, offer) in offers.iter().flat_map(|offer| offer.bare_names.iter().map(move |name| (name, offer))) {
+            if models.contains_key(name) || !is_model_name(name) {
+                continue;
+            }
+            let model = || WantedModel { origin: offer.origin, targets: Vec::new() };
+            let targets = &mut bare.entry(name.clone()).or_insert_with(model).targets;
+            let is_new = !targets.iter().any(|other| other.provider_id == *id && other.model == offer.backend);
+            if is_new && targets.len() < TARGETS_MAX {
+                let priority = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+                targets.push(offer.target(*id, priority));
+            }
+        }
+    }
+    models.extend(bare);
+    models
+}
+
+fn reconcile_models(wanted: Models, tables: &Tables, ids: &IdMaker) -> Vec<Step<Model>> {
+    let mut missing = wanted;
+    let (mut ends, mut changes) = (Vec::new(), Vec::new());
+    for entry in tables.automatic_models() {
+        let before = &entry.value;
+        let Some(WantedModel { origin, targets }) = missing.remove(&before.name) else {
+            ends.push(Step::End((**before).clone()));
+            continue;
+        };
+        let state = Model { origin: Some(origin), ..Model::new(before.model_id, before.name.as_str(), targets) };
+        if state != **before {
+            changes.push(Step::Change(state));
+        }
+    }
+    let creations = missing.into_iter().map(|(name, WantedModel { origin, targets })| {
+        Step::Create(Model { origin: Some(origin), ..Model::new(ids.make(), name, targets) })
+    });
+    ends.into_iter().chain(changes).chain(creations).collect()
+}
+
+#[cfg(test)]
+mod tests;
