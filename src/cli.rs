@@ -1,6 +1,7 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
 //! `rebuild`, `reseal`: not begun).
 
+mod catalogue;
 mod completions;
 mod gateway_client;
 mod logging;
@@ -54,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Rebuild(args) => rebuild::run(&args, &flags),
         Command::Reseal(args) => reseal::run(&args, &flags),
         Command::Status(args) => status::run(&args, &flags),
+        Command::Catalogue(args) => catalogue::run(&args, &flags),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -146,6 +146,11 @@ impl NanoUsdPerMtok {
         (!per_mtok.is_negative()).then_some(Self(per_mtok))
     }
 
+    /// The price of exactly one million tokens.
+    pub const fn of_a_million(self) -> NanoUsd {
+        self.0
+    }
+
     fn millionths_of_a_nano(self, tokens: u64) -> i128 {
         i128::from(tokens) * i128::from(self.0.nanos())
     }

@@ -105,7 +105,11 @@ impl Flags {
     /// The flags of the command line.
     pub fn of(command: &Command, matches: &ArgMatches) -> Self {
         let Some((name, matches)) = matches.subcommand() else { return Self::default() };
-        let arguments = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
+        let Some(command) = command.find_subcommand(name) else { return Self::default() };
+        if matches.subcommand().is_some() {
+            return Self::of(command, matches);
+        }
+        let arguments = command.get_arguments();
         let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let variables = arguments
             .filter_map(|argument| Some((argument.get_env()?, argument.get_id())))
@@ -181,6 +185,7 @@ mod tests {
         let wrong = given.wrong(MODE, "is y").to_string();
         assert_eq!(wrong, "LEDGERWAY_MODE is y, for example LEDGERWAY_MODE=all");
         assert_eq!(flags(&["ledgerway", "verify", "--data", "d", "--json"]).name_of(JSON), "--json");
+        assert_eq!(flags(&["ledgerway", "catalogue", "list", "--json"]).name_of(JSON), "--json");
         assert_eq!(flags(&["ledgerway", "completions", "bash"]), Flags::default());
     }
 }

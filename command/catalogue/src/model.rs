@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use events::named;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::price::Price;
 use crate::unique_map::unique_map;
 
 /// A model of one provider.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The id of its provider.
@@ -18,26 +18,34 @@ pub struct Model {
     /// What is sent upstream as the model. Unique for each provider.
     pub model: String,
     /// The bare name that clients ask for, which the same model has at all providers. Absent where that would be a guess.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub mode: Mode,
     /// Where an inference profile serves it, such as `us`. Models of one provider and name differ in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub geography: Option<String>,
     /// The most tokens of a prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u32>,
     /// The width of an embedding's vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
     /// What it is known to be capable of, in the order of the document.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
     /// The day on which its provider retires it, or has retired it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated_on: Option<NaiveDate>,
     /// The model of the same provider that the provider recommends in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub successor: Option<String>,
     /// Absent if it is not known: that is not free of charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// The price in regions where it is another one.
-    #[serde(default, deserialize_with = "unique_map")]
+    #[serde(default, deserialize_with = "unique_map", skip_serializing_if = "BTreeMap::is_empty")]
     pub regional_prices: BTreeMap<String, Price>,
 }
 

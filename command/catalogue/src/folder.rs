@@ -1,0 +1,119 @@
+//! The catalogue in a data folder, which takes the place of the shipped one.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use events::private;
+
+use crate::catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
+
+/// The file in the data folder.
+pub const CATALOGUE_FILE: &str = "catalogue.json";
+
+/// A file that is no catalogue, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableCatalogue {
+    #[error("cannot read {path}: {source}", path = .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is not a catalogue: it is not UTF-8", path = .path.display())]
+    NotText { path: PathBuf },
+    #[error("{path} {source}", path = .path.display())]
+    Invalid { path: PathBuf, source: InvalidCatalogue },
+}
+
+/// The catalogue of a data folder: the file in it, unless the shipped one is newer, or else the shipped one.
+///
+/// Errors: the file is there and is no catalogue.
+pub fn in_force(dir: &Path) -> Result<Cow<'static, Catalogue>, UnreadableCatalogue> {
+    let shipped = Catalogue::shipped();
+    match read_file(&dir.join(CATALOGUE_FILE)) {
+        Ok((catalogue, _)) if catalogue.version() >= shipped.version() => Ok(Cow::Owned(catalogue)),
+        Ok(_) => Ok(Cow::Borrowed(shipped)),
+        Err(UnreadableCatalogue::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(Cow::Borrowed(shipped))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The catalogue in a file, and its text.
+pub fn read_file(path: &Path) -> Result<(Catalogue, String), UnreadableCatalogue> {
+    let text = read_text(path).map_err(|source| UnreadableCatalogue::Read { path: path.to_owned(), source })?;
+    let text = String::from_utf8(text).map_err(|_| UnreadableCatalogue::NotText { path: path.to_owned() })?;
+    let parsed = Catalogue::parse(&text);
+    let catalogue = parsed.map_err(|source| UnreadableCatalogue::Invalid { path: path.to_owned(), source })?;
+    Ok((catalogue, text))
+}
+
+/// At most one byte more than a catalogue may have, whatever the file is.
+fn read_text(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(TEXT_LEN_MAX as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Writes the text of a catalogue into a data folder (0600). A crash leaves the old file or the new one.
+pub fn write(dir: &Path, text: &str) -> io::Result<()> {
+    let temporary = dir.join("catalogue-next.json");
+    // A file that a crash left here was never in use.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private::create_new(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(CATALOGUE_FILE))?;
+    // A renamed entry is durable only once its folder is synced.
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const OLD: &str = r#"{"schema":1,"version":"2020-01-01","sources":[],"providers":[],"models":[],"aliases":{}}"#;
+
+    #[test]
+    fn the_file_in_the_folder_is_in_force_unless_the_shipped_one_is_newer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let models = || in_force(folder.path()).map(|found| found.models().len());
+        let shipped = Catalogue::shipped().models().len();
+        assert_eq!(models().expect("the shipped one"), shipped);
+        write(folder.path(), OLD).expect("written");
+        assert_eq!(models().expect("the shipped one"), shipped);
+        let same_day = OLD.replace("2020-01-01", &Catalogue::shipped().version().to_string());
+        write(folder.path(), &same_day).expect("replaced");
+        assert_eq!(models().expect("the folder's"), 0);
+        write(folder.path(), "{}").expect("replaced");
+        let refused = models().expect_err("no catalogue").to_string();
+        assert!(refused.contains("catalogue.json is not a catalogue: missing field"), "{refused}");
+    }
+
+    #[test]
+    fn only_the_owner_can_read_what_is_written_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("catalogue-next.json"), "left by a crash").expect("a file");
+        write(folder.path(), OLD).expect("written");
+        let files: Vec<_> =
+            fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file")).collect();
+        assert_eq!(files.iter().map(fs::DirEntry::file_name).collect::<Vec<_>>(), [CATALOGUE_FILE]);
+        let mode = files[0].metadata().expect("its mode").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_no_text_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, [0xff, 0xfe]).expect("a file");
+        assert!(read_file(&path).is_err_and(|error| error.to_string().ends_with("it is not UTF-8")));
+        File::create(&path).expect("a file").set_len(TEXT_LEN_MAX as u64 + 1).expect("a long one");
+        assert!(read_file(&path).is_err_and(|error| error.to_string().ends_with("is larger than 16 MiB")));
+        assert!(read_file(folder.path()).is_err_and(|error| error.to_string().starts_with("cannot read ")));
+    }
+}
