@@ -12,11 +12,12 @@ mod tracing;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::limits::DefaultLimits;
 use command::body::memory::BodyBounds;
-use command::environment::{Detected, DetectionSettings, EnvironmentFault};
+use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use secrets::{NodeKey, Secret, operator_key};
@@ -45,7 +46,7 @@ pub struct Config {
     pub data: PathBuf,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
-    pub providers: Option<Detected>,
+    pub providers: Option<Arc<NamedProviders>>,
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
@@ -159,7 +160,7 @@ fn providers(
     flags: &Flags,
     own_port: u16,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Detected>, WrongConfig> {
+) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
     // Empty is as unset: on.
     let given = Some(args.providers_from_env.as_str()).filter(|given| !given.is_empty());
     let is_on = flags.check(setting::PROVIDERS_FROM_ENV, given.map_or(Ok(true), boolean))?;
@@ -168,8 +169,10 @@ fn providers(
         return Ok(None);
     }
     let settings = DetectionSettings { bedrock, own_port: Some(own_port).filter(|port| *port != 0) };
-    let detected = command::environment::detect(settings, variable);
-    detected.map(Some).map_err(|EnvironmentFault { variable, problem, example }| {
+    let unreadable = |error| flags.wrong(setting::DATA, format!("has a catalogue that cannot be used ({error})"));
+    let catalogue = catalogue::in_force(&args.data.dir).map_err(unreadable)?;
+    let named = NamedProviders::detect(catalogue, settings, variable);
+    named.map(|named| Some(Arc::new(named))).map_err(|EnvironmentFault { variable, problem, example }| {
         let advice = Advice::Example(format!("{variable}={example}"));
         WrongConfig { name: variable, problem, advice }
     })

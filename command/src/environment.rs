@@ -13,6 +13,7 @@ mod discovery;
 mod offer;
 mod reconciliation;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,42 +29,53 @@ use upstream::UpstreamClients;
 
 use crate::admin::CommandError;
 use crate::admin::recording::{self, Step};
+use detection::{Detected, FoundProvider};
 use discovery::{ModelList, discover};
 use offer::Offer;
 use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile};
 
-pub use detection::{BEDROCK_SETTING, Detected, DetectionSettings, EnvironmentFault, FoundProvider};
+pub use detection::{DetectionSettings, EnvironmentFault};
 
 /// How often local servers are asked for their models.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 /// How long it may take until this node's tables have what was recorded.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The providers that the environment names.
-///
-/// Errors: the first variable whose value cannot be right.
-pub fn detect(
-    settings: DetectionSettings,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Detected, EnvironmentFault> {
-    detection::detect(&catalogued::known_providers(Catalogue::shipped()), settings, variable)
+/// The providers that the environment names, and the catalogue that knows what they offer.
+pub struct NamedProviders {
+    detected: Detected,
+    catalogue: Cow<'static, Catalogue>,
 }
 
-/// The keys of these providers, for the vault.
-pub fn keys(providers: &[FoundProvider]) -> EnvironmentKeys {
-    let mut keys = EnvironmentKeys::default();
-    for found in providers {
-        if let (Some(variable), Some(key)) = (&found.key_variable, &found.key) {
-            keys.insert(variable.as_str(), found.base_url.as_str(), key.clone());
-        }
+impl NamedProviders {
+    /// Finds the providers that the environment names.
+    ///
+    /// Errors: the first variable whose value cannot be right.
+    pub fn detect(
+        catalogue: Cow<'static, Catalogue>,
+        settings: DetectionSettings,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, EnvironmentFault> {
+        let detected = detection::detect(&catalogued::known_providers(&catalogue), settings, variable)?;
+        Ok(Self { detected, catalogue })
     }
-    keys
-}
 
-/// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
-pub fn capabilities(providers: &[FoundProvider], provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
-    let model = catalogued::described(Catalogue::shipped(), providers, provider, backend)?;
-    Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+    /// The keys of the providers, for the vault.
+    pub fn keys(&self) -> EnvironmentKeys {
+        let mut keys = EnvironmentKeys::default();
+        for found in &self.detected.providers {
+            if let (Some(variable), Some(key)) = (&found.key_variable, &found.key) {
+                keys.insert(variable.as_str(), found.base_url.as_str(), key.clone());
+            }
+        }
+        keys
+    }
+
+    /// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
+    pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
+        let model = catalogued::described(&self.catalogue, &self.detected.providers, provider, backend)?;
+        Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+    }
 }
 
 /// What the environment's resources are made with.
@@ -81,7 +93,7 @@ pub struct EnvironmentParts {
 pub struct Environment {
     parts: EnvironmentParts,
     /// `None` if nothing is to appear by itself.
-    detected: Option<Detected>,
+    named: Option<Arc<NamedProviders>>,
 }
 
 /// A provider from the environment, or a local one, as the start shows it.
@@ -96,8 +108,8 @@ pub struct RegisteredProvider {
 }
 
 impl Environment {
-    pub const fn new(parts: EnvironmentParts, detected: Option<Detected>) -> Self {
-        Self { parts, detected }
+    pub const fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
+        Self { parts, named }
     }
 
     /// Asks local servers for their models, and records what has changed since it was last recorded.
@@ -121,7 +133,7 @@ impl Environment {
 
     /// Keeps the models of local servers up to date, until it is dropped.
     pub async fn follow(self) {
-        if self.detected.is_none() {
+        if self.named.is_none() {
             return;
         }
         loop {
@@ -134,7 +146,7 @@ impl Environment {
 
     /// False if nothing is to appear by itself.
     pub const fn is_on(&self) -> bool {
-        self.detected.is_some()
+        self.named.is_some()
     }
 
     /// What the start shows: the live providers that the gateway made or whose models it found, by name.
@@ -159,21 +171,21 @@ impl Environment {
 
     /// What seems to be meant and has no effect; a sentence each.
     pub fn notes(&self) -> Vec<String> {
-        let Some(detected) = &self.detected else { return Vec::new() };
-        let unknown = detected.providers.iter().flat_map(|found| self.offers_of(found).1);
-        detected.notes.iter().cloned().chain(unknown).collect()
+        let Some(named) = &self.named else { return Vec::new() };
+        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(named, found).1);
+        named.detected.notes.iter().cloned().chain(unknown).collect()
     }
 
     async fn sources(&self) -> Vec<Source> {
-        let Some(detected) = &self.detected else { return Vec::new() };
+        let Some(named) = &self.named else { return Vec::new() };
         let tables = self.parts.tables.load();
         let mut sources: Vec<Source> = Vec::new();
         let mut asked: Vec<(usize, Provider)> = Vec::new();
-        for found in &detected.providers {
+        for found in &named.detected.providers {
             let state = found.state(self.parts.ids.make(), found.id.clone());
             let offers = match ModelList::of(&state) {
                 Some(_) => Offers::AsBefore,
-                None => Offers::Known(self.offers_of(found).0),
+                None => Offers::Known(self.offers_of(named, found).0),
             };
             if matches!(offers, Offers::AsBefore) {
                 asked.push((sources.len(), state));
@@ -190,7 +202,7 @@ impl Environment {
                 source.offers = Offers::Known(offers);
             }
         }
-        if let Some(local) = self.unnamed_local(&tables).await {
+        if let Some(local) = self.unnamed_local(named, &tables).await {
             sources.push(local);
         }
         sources
@@ -207,9 +219,8 @@ impl Environment {
     }
 
     /// The Ollama on this machine, if no variable names one: it is a source once it has answered, also while it does not.
-    async fn unnamed_local(&self, tables: &Tables) -> Option<Source> {
-        let detected = self.detected.as_ref()?;
-        let found = catalogued::unnamed_local(Catalogue::shipped(), detected)?;
+    async fn unnamed_local(&self, named: &NamedProviders, tables: &Tables) -> Option<Source> {
+        let found = catalogued::unnamed_local(&named.catalogue, &named.detected)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
         let is_there = |provider: &Provider| provider.kind == state.kind && provider.base_url == state.base_url;
         let live: Vec<_> = tables.providers().filter(|entry| entry.is_live() && is_there(&entry.value)).collect();
@@ -224,8 +235,8 @@ impl Environment {
         Some(Source { provider: SourceProvider::Found(Box::new(found)), offers })
     }
 
-    fn offers_of(&self, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
-        catalogued::offers(Catalogue::shipped(), found, self.parts.clock.now().date_naive())
+    fn offers_of(&self, named: &NamedProviders, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
+        catalogued::offers(&named.catalogue, found, self.parts.clock.now().date_naive())
     }
 
     /// Records a plan; returns the position of its last event.

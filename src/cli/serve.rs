@@ -16,7 +16,7 @@ use access::rollup::AccessRollup;
 use command::admin::setup;
 use command::admin::{self, AdminState};
 use command::body::memory::{BodyBounds, BodyMemory};
-use command::environment::{self, Environment, EnvironmentParts};
+use command::environment::{Environment, EnvironmentParts, NamedProviders};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies};
 use command::opened_keys;
@@ -36,7 +36,7 @@ use projections::last_use::LastUses;
 use projections::tables::{self, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
-use query::{LimitsLeft, QueryState};
+use query::{Capabilities, LimitsLeft, QueryState};
 use secrets::node_key::NodeKeyError;
 use secrets::reseal::StoredSecrets;
 use secrets::wrong_key::WrongNodeKey;
@@ -126,7 +126,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
             vault: Arc::clone(&vault),
             upstreams,
         },
-        config.providers.take(),
+        config.providers.clone(),
     );
     if let Err(error) = environment.bring_up_to_date().await {
         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again in a minute");
@@ -293,8 +293,8 @@ async fn open_door(
         },
     };
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
-    let found = config.providers.as_ref().map(|detected| detected.providers.clone()).unwrap_or_default();
-    let vault = Vault::new(node_key, log.clone(), ids.clone(), environment::keys(&found));
+    let keys = config.providers.as_deref().map(NamedProviders::keys).unwrap_or_default();
+    let vault = Vault::new(node_key, log.clone(), ids.clone(), keys);
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
         key_check => key_check?,
@@ -358,7 +358,7 @@ async fn open_door(
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
-        capabilities: Arc::new(move |provider, backend| environment::capabilities(&found, provider, backend)),
+        capabilities: capabilities(config.providers.clone()),
         concurrency,
         last_uses: last_uses.clone(),
     };
@@ -398,6 +398,11 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
         let left = limits.remaining(&tables.load(), chain);
         left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
     })
+}
+
+/// A function that returns what a model of a provider from the environment can do.
+fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
+    Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
 }
 
 /// Stops the engines in the reverse order of writes: the log last.

@@ -21,6 +21,7 @@ mod configuration;
 mod conventions;
 mod crashes;
 mod embeddings;
+mod environment;
 mod failed_calls;
 mod fair_queries;
 mod families;
