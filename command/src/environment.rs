@@ -197,14 +197,13 @@ impl Environment {
             let provider = SourceProvider::Created(entry.value.provider_id);
             sources.push(Source { provider, offers: Offers::AsBefore });
         }
-        for (at, answer) in self.ask(asked).await {
+        let (answers, unnamed) = tokio::join!(self.ask(asked), self.unnamed_local(named, &tables));
+        for (at, answer) in answers {
             if let (Some(source), Some(offers)) = (sources.get_mut(at), answer) {
                 source.offers = Offers::Known(offers);
             }
         }
-        if let Some(local) = self.unnamed_local(named, &tables).await {
-            sources.push(local);
-        }
+        sources.extend(unnamed);
         sources
     }
 

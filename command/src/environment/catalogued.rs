@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use catalogue::{Catalogue, Mode, Model, Price};
 use chrono::NaiveDate;
-use dialects::{ProviderKind, Server};
+use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
 use events::money::GivenRates;
 
@@ -109,11 +109,15 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
 
 /// The model as an offer; `None` if it has no API that the gateway calls, or no price that is exact.
 fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<Offer> {
-    let has_output = match model.mode {
-        Mode::Chat | Mode::Completion => true,
-        Mode::Embedding => false,
+    let api = match model.mode {
+        Mode::Chat | Mode::Completion => Api::Chat,
+        Mode::Embedding => Api::Embeddings,
         Mode::Responses => return None,
     };
+    if !upstreams::for_model(found.kind, &model.model).has(api) {
+        return None;
+    }
+    let has_output = api == Api::Chat;
     let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
     let rates = given_rates(price?)?;
     let (context_window, max_output_tokens) =

@@ -190,11 +190,20 @@ struct Variables<'a> {
 
 impl Variables<'_> {
     fn find(&self, known: &KnownProvider) -> Result<Finding, EnvironmentFault> {
-        let own_address = self.address(known)?;
         let key = self.key(known)?;
-        if key.is_none() && (!known.is_local || own_address.is_none()) {
+        // An address alone may be there for other programs.
+        let address = if key.is_some() || known.is_local { self.address(known)? } else { None };
+        if key.is_none() && address.is_none() {
             return Ok(Finding::Absent);
         }
+        let own_address = match address {
+            Some((name, address)) if self.settings.own_port.is_some_and(|port| is_this_gateway(&address, port)) => {
+                return Ok(Finding::Incomplete(format!(
+                    "{name} is the address of this gateway: the provider is left out"
+                )));
+            }
+            address => address.map(|(_, address)| address),
+        };
         let key_variable = key.as_ref().map(|(variable, _)| variable.clone());
         let of = key_variable.as_deref().unwrap_or(&known.id);
         let region = self.region(known)?;
@@ -269,8 +278,8 @@ impl Variables<'_> {
         Ok((variables.id.clone(), Secret::new(parts.join(":"))))
     }
 
-    /// The address that a variable gives.
-    fn address(&self, known: &KnownProvider) -> Result<Option<String>, EnvironmentFault> {
+    /// The address that a variable gives, and the variable.
+    fn address<'n>(&self, known: &'n KnownProvider) -> Result<Option<(&'n str, String)>, EnvironmentFault> {
         let Some((name, text)) = self.first(&known.base_url_variables) else { return Ok(None) };
         let example = known.base_url.as_deref().unwrap_or("https://RESOURCE.openai.azure.com");
         let wrong = |problem: String| EnvironmentFault::new(name, problem, in_region(example, Some("us-east-1")));
@@ -288,10 +297,7 @@ impl Variables<'_> {
             let problem = "is not where this host serves the API".to_owned();
             return Err(EnvironmentFault::new(name, problem, corrected));
         }
-        if self.settings.own_port.is_some_and(|port| is_this_gateway(&address, port)) {
-            return Err(wrong("is the address of this gateway".to_owned()));
-        }
-        Ok(Some(address))
+        Ok(Some((name, address)))
     }
 
     fn region(&self, known: &KnownProvider) -> Result<Option<String>, EnvironmentFault> {

@@ -26,9 +26,9 @@ pub enum Namespace {
 
 impl Namespace {
     pub const fn of(model: &Model) -> Self {
-        match (model.origin, model.tenant_id) {
-            (Some(_), _) => Self::Automatic,
-            (None, Some(tenant)) => Self::Tenant(tenant),
+        match (model.tenant_id, model.origin) {
+            (Some(tenant), _) => Self::Tenant(tenant),
+            (None, Some(_)) => Self::Automatic,
             (None, None) => Self::Shared,
         }
     }

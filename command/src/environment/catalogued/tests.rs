@@ -91,6 +91,13 @@ fn a_deployment_is_called_by_its_name_and_asked_for_by_its_model() {
 }
 
 #[test]
+fn a_model_whose_api_the_gateway_does_not_call_there_is_not_offered() {
+    let found = found(&[("AWS_BEARER_TOKEN_BEDROCK", "k"), ("AWS_REGION", "us-east-1")]);
+    let (offers, _) = offers(Catalogue::shipped(), &found, today());
+    assert!(offers.len() > 50 && offers.iter().all(|offer| offer.default_max_output_tokens.is_some()));
+}
+
+#[test]
 fn a_profile_of_a_geography_is_served_in_its_regions() {
     let served = |geography: &str, region: Option<&str>| {
         let model = Model { geography: Some(geography.to_owned()), ..Catalogue::shipped().models()[0].clone() };
