@@ -268,3 +268,6 @@ async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Option<Vec<Of
     };
     discover(&parts.upstreams, provider, key.as_ref(), parts.clock.now()).await
 }
+
+#[cfg(test)]
+mod fuzz;

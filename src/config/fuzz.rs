@@ -32,6 +32,8 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
         }
         let fields = [
             &mut args.dev,
+            &mut args.providers_from_env,
+            &mut args.bedrock,
             &mut args.mode,
             &mut args.hold_ttl_seconds,
             &mut args.drain_timeout_seconds,
@@ -77,11 +79,14 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 for (secret, read) in SECRETS.into_iter().zip(read) {
                     assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");
                 }
+                let is_off = matches!(&*args.providers_from_env, "false" | "0" | "no" | "off");
+                assert_eq!(config.providers.is_none(), is_off);
                 assert!(config.admin_key.is_none_or(|key| key.reveal().len() >= 32));
             }
             Err(refused) => {
                 let sentence = refused.to_string();
-                assert!(refused.name.starts_with("LEDGERWAY_") && sentence.starts_with(&refused.name));
+                assert!(["LEDGERWAY_", "AWS_"].iter().any(|prefix| refused.name.starts_with(prefix)));
+                assert!(sentence.starts_with(&refused.name));
                 assert!(!sentence.chars().any(char::is_control) && sentence.len() < 1024, "{sentence:?}");
                 let given = variable(&refused.name).filter(|_| SECRETS.contains(&refused.name.as_str()));
                 // A secret of a letter or two is in every sentence.

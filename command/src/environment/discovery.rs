@@ -54,7 +54,7 @@ impl ModelList {
         }
     }
 
-    fn read(self, body: &[u8]) -> Option<Vec<Offer>> {
+    pub fn read(self, body: &[u8]) -> Option<Vec<Offer>> {
         let offers: Vec<Offer> = match self {
             Self::Ollama => serde_json::from_slice::<OllamaTags>(body).ok()?.offers().collect(),
             Self::OpenAi => serde_json::from_slice::<OpenAiModels>(body).ok()?.offers().collect(),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::admin::Permission;
+use events::event::admin::{Permission, Provider, ProviderKindName};
 use events::ids::ProviderId;
-use secrets::{EnvironmentKeys, NodeKey, Vault, VaultError};
+use secrets::{EnvironmentKeys, NodeKey, Secret, Vault, VaultError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -150,6 +150,27 @@ async fn a_key_is_opened_for_its_own_generation_alone() {
     }
     let refused = fresh().open(id, 1).await;
     assert!(matches!(refused, Err(VaultError::OtherGeneration { .. })), "{refused:?}");
+}
+
+/// Holds: environment.keys
+#[tokio::test]
+async fn a_key_of_the_environment_is_had_by_the_process_with_its_variable_alone() {
+    let lab = Lab::new().await;
+    let mut keys = EnvironmentKeys::default();
+    keys.insert("OPENAI_API_KEY", "https://api.example.com/v1", Secret::new(SECRET));
+    let vault = |keys| Vault::new(lab.node_key(), lab.admin.log.clone(), lab.admin.ids.clone(), keys);
+    let (with, without) = (vault(keys), vault(EnvironmentKeys::default()));
+    let provider = Provider {
+        base_url: Some("https://api.example.com/v1".to_owned()),
+        key_variable: Some("OPENAI_API_KEY".to_owned()),
+        ..Provider::new(lab.admin.ids.make(), "o", ProviderKindName::literal("openai"))
+    };
+    assert_eq!(with.key_of(&provider).await.unwrap().unwrap().reveal(), SECRET);
+    // The row may be that of an earlier start.
+    let elsewhere = Provider { base_url: Some("https://other.example.com/v1".to_owned()), ..provider.clone() };
+    for refused in [without.key_of(&provider).await, with.key_of(&elsewhere).await] {
+        assert!(matches!(refused, Err(VaultError::NotInEnvironment { .. })), "{refused:?}");
+    }
 }
 
 #[tokio::test]
