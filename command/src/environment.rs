@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalogue::{Capability, Catalogue};
+use dialects::upstreams::model_list_of;
 use events::event::admin::{Price, Provider};
 use events::ids::IdMaker;
 use events::log::Log;
@@ -30,7 +31,7 @@ use upstream::UpstreamClients;
 use crate::admin::CommandError;
 use crate::admin::recording::{self, Step};
 use detection::{Detected, FoundProvider};
-use discovery::{ModelList, discover};
+use discovery::discover;
 use offer::Offer;
 use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile};
 
@@ -183,13 +184,12 @@ impl Environment {
         let mut asked: Vec<(usize, Provider)> = Vec::new();
         for found in &named.detected.providers {
             let state = found.state(self.parts.ids.make(), found.id.clone());
-            let offers = match ModelList::of(&state) {
-                Some(_) => Offers::AsBefore,
-                None => Offers::Known(self.offers_of(named, found).0),
-            };
-            if matches!(offers, Offers::AsBefore) {
+            let offers = if model_list_of(&state).is_some() {
                 asked.push((sources.len(), state));
-            }
+                Offers::AsBefore
+            } else {
+                Offers::Known(self.offers_of(named, found).0)
+            };
             sources.push(Source { provider: SourceProvider::Found(Box::new(found.clone())), offers });
         }
         for entry in tables.providers().filter(|entry| entry.is_live() && is_asked(&entry.value)) {
@@ -255,7 +255,7 @@ impl Environment {
 /// True for a local server that a command added for all tenants.
 fn is_asked(provider: &Provider) -> bool {
     let is_shared = provider.origin.is_none() && provider.tenant_id.is_none();
-    is_shared && provider.allow_private_network && ModelList::of(provider).is_some()
+    is_shared && provider.allow_private_network && model_list_of(provider).is_some()
 }
 
 async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Option<Vec<Offer>> {

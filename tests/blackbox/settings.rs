@@ -100,7 +100,6 @@ fn what_this_version_does_not_have_is_refused_by_its_name() {
         ("LEDGERWAY_NATS_URL", "nats://bus"),
         ("LEDGERWAY_REDIS_URL", "redis://counters"),
         ("LEDGERWAY_OBJECT_STORE_URL", "s3://bucket"),
-        ("LEDGERWAY_PROVIDERS_FROM_ENV", "on"),
         ("LEDGERWAY_SERVES_TENANTS", "all"),
         ("LEDGERWAY_VIEWS", "off"),
     ] {

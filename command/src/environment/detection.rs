@@ -122,14 +122,18 @@ impl FoundProvider {
         let takes = |setting: &str| upstreams::of(self.kind).endpoint().is_some_and(|e| e.settings.contains(&setting));
         // The host of a provider's own address says which server it is; another one does not.
         let named = self.server.filter(|_| self.is_private && takes("server"));
-        let is_azure = self.kind == ProviderKind::AzureOpenai;
+        let has_deployments = upstreams::has_deployments(self.kind);
         Provider {
             base_url: Some(self.base_url.clone()),
             allow_private_network: self.is_private,
             headers: self.headers.clone(),
             // Its deployments of reasoning models take no other, and the others take both.
-            output_cap_field: if is_azure { OutputCapField::MaxCompletionTokens } else { OutputCapField::default() },
-            output_cap_field_given: is_azure,
+            output_cap_field: if has_deployments {
+                OutputCapField::MaxCompletionTokens
+            } else {
+                OutputCapField::default()
+            },
+            output_cap_field_given: has_deployments,
             api_version: self.api_version.clone(),
             server: named.and_then(|server| server.as_str().parse::<ServerName>().ok()),
             region: self.region.clone(),
@@ -326,7 +330,7 @@ impl Variables<'_> {
 
     /// Azure's deployments: `model=deployment`, separated by commas. A name alone is both.
     fn deployments(&self, known: &KnownProvider) -> Result<Option<Vec<Deployment>>, EnvironmentFault> {
-        if known.kind != ProviderKind::AzureOpenai {
+        if !upstreams::has_deployments(known.kind) {
             return Ok(None);
         }
         let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, "gpt-4.1=my-deployment,o4-mini");

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{self, Invocation};
-use dialects::{ProviderKind, Server};
+use dialects::ProviderKind;
+use dialects::upstreams::{self, Invocation, ModelList, model_list_of};
 use events::event::admin::Provider;
 use http::header::ACCEPT;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use secrets::Secret;
-use serde::Deserialize;
 use tokio::time::timeout;
 use upstream::{RequestBody, UpstreamClients, guard};
 
@@ -26,80 +25,10 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most models of one server. Any others are left out.
 const MODELS_MAX: usize = 500;
 
-/// The list of a local server's models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelList {
-    /// Ollama's own.
-    Ollama,
-    OpenAi,
-}
-
-impl ModelList {
-    /// The list that a provider has; `None` if it is no local server whose list is known.
-    pub fn of(provider: &Provider) -> Option<Self> {
-        match ProviderKind::named(&provider.kind)? {
-            ProviderKind::Ollama => Some(Self::Ollama),
-            ProviderKind::Openai => match upstreams::server_of(provider)? {
-                Server::Vllm | Server::Sglang | Server::LlamaCpp => Some(Self::OpenAi),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Ollama => "/api/tags",
-            Self::OpenAi => "/models",
-        }
-    }
-
-    pub fn read(self, body: &[u8]) -> Option<Vec<Offer>> {
-        let offers: Vec<Offer> = match self {
-            Self::Ollama => serde_json::from_slice::<OllamaTags>(body).ok()?.offers().collect(),
-            Self::OpenAi => serde_json::from_slice::<OpenAiModels>(body).ok()?.offers().collect(),
-        };
-        Some(offers.into_iter().filter(|offer| is_model_name(&offer.backend)).take(MODELS_MAX).collect())
-    }
-}
-
-#[derive(Deserialize)]
-struct OllamaTags {
-    models: Vec<OllamaModel>,
-}
-
-#[derive(Deserialize)]
-struct OllamaModel {
-    name: String,
-    /// A model that runs elsewhere, and costs what its account pays.
-    #[serde(default)]
-    remote_host: Option<String>,
-}
-
-impl OllamaTags {
-    fn offers(self) -> impl Iterator<Item = Offer> {
-        let here = self.models.into_iter().filter(|model| model.remote_host.as_deref().is_none_or(str::is_empty));
-        here.map(|model| local_offer(model.name, None))
-    }
-}
-
-#[derive(Deserialize)]
-struct OpenAiModels {
-    data: Vec<OpenAiModel>,
-}
-
-#[derive(Deserialize)]
-struct OpenAiModel {
-    id: String,
-    #[serde(default)]
-    max_model_len: Option<u32>,
-}
-
-impl OpenAiModels {
-    fn offers(self) -> impl Iterator<Item = Offer> {
-        let window = |tokens: Option<u32>| tokens.filter(|tokens| *tokens > 0).map(u64::from);
-        self.data.into_iter().map(move |model| local_offer(model.id, window(model.max_model_len)))
-    }
+/// The models of a list, as far as clients can ask for them.
+pub fn offers(list: ModelList, body: &[u8]) -> Option<Vec<Offer>> {
+    let listed = (list.read)(body)?.into_iter().filter(|model| is_model_name(&model.name)).take(MODELS_MAX);
+    Some(listed.map(|model| local_offer(model.name, model.context_window)).collect())
 }
 
 /// The models that the provider's server has; `None` if it does not answer, or not as such a server does.
@@ -109,9 +38,9 @@ pub async fn discover(
     key: Option<&Secret>,
     now: DateTime<Utc>,
 ) -> Option<Vec<Offer>> {
-    let list = ModelList::of(provider)?;
+    let list = model_list_of(provider)?;
     match timeout(ANSWER_MAX, ask(clients, provider, key, list, now)).await {
-        Ok(Ok(body)) => list.read(&body),
+        Ok(Ok(body)) => offers(list, &body),
         Ok(Err(reason)) => {
             tracing::debug!(provider = %provider.name, reason, "a local server was not asked for its models");
             None
@@ -134,7 +63,7 @@ async fn ask(
     if !is_private(base_url).await {
         return Err("its address is not private, or does not resolve");
     }
-    let request = Request::get([base_url, list.path()].concat()).header(ACCEPT, "application/json").body(Bytes::new());
+    let request = Request::get([base_url, list.path].concat()).header(ACCEPT, "application/json").body(Bytes::new());
     let mut request = request.map_err(|_| "its address makes no request")?;
     let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
     if let (Some(endpoint), Some(key)) = (endpoint, key) {
@@ -169,41 +98,23 @@ async fn is_private(base_url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use events::event::admin::ProviderKindName;
+
     use super::*;
 
-    fn names(list: ModelList, body: &str) -> Option<Vec<String>> {
-        Some(list.read(body.as_bytes())?.into_iter().map(|offer| offer.backend).collect())
-    }
-
     #[test]
-    fn the_models_of_both_lists_are_read_and_what_is_no_name_is_left_out() {
-        let tags = r#"{"models":[{"name":"llama3:latest","model":"llama3:latest","size":1},{"name":"a b"},{"name":""},
-                       {"name":"big:cloud","remote_host":"https://ollama.com"},{"name":"here","remote_host":""}]}"#;
-        assert_eq!(names(ModelList::Ollama, tags), Some(vec!["llama3:latest".to_owned(), "here".to_owned()]));
-        let models =
-            r#"{"object":"list","data":[{"id":"Qwen/Qwen3-4B","max_model_len":32768},{"id":"x","max_model_len":0}]}"#;
-        assert_eq!(names(ModelList::OpenAi, models), Some(vec!["Qwen/Qwen3-4B".to_owned(), "x".to_owned()]));
-        let windows: Vec<_> =
-            ModelList::OpenAi.read(models.as_bytes()).into_iter().flatten().map(|offer| offer.context_window).collect();
-        assert_eq!(windows, [Some(32_768), None]);
-    }
-
-    #[test]
-    fn an_answer_of_another_form_is_none() {
-        for body in
-            ["", "[]", "{}", "null", r#"{"models":{}}"#, r#"{"models":[{}]}"#, r#"{"data":[{"id":7}]}"#, "<html>"]
-        {
-            assert_eq!((names(ModelList::Ollama, body), names(ModelList::OpenAi, body)), (None, None), "{body}");
-        }
-        assert_eq!(names(ModelList::Ollama, r#"{"models":[]}"#), Some(vec![]));
-    }
-
-    #[test]
-    fn a_server_lists_at_most_so_many_models() {
-        let models: Vec<_> =
-            (0..MODELS_MAX + 9).map(|number| serde_json::json!({ "id": number.to_string() })).collect();
-        let body = serde_json::json!({ "data": models }).to_string();
-        assert_eq!(names(ModelList::OpenAi, &body).map(|names| names.len()), Some(MODELS_MAX));
+    fn a_server_has_at_most_so_many_models_and_each_can_be_asked_for() {
+        let provider = Provider::new(
+            format!("prv_{:032x}", 1).parse().expect("an id"),
+            "o",
+            "ollama".parse::<ProviderKindName>().expect("a name"),
+        );
+        let list = model_list_of(&provider).expect("a list");
+        let named = |number: usize| serde_json::json!({ "name": if number == 0 { "a b".to_owned() } else { number.to_string() } });
+        let models: Vec<_> = (0..MODELS_MAX + 9).map(named).collect();
+        let body = serde_json::json!({ "models": models }).to_string();
+        let offers = offers(list, body.as_bytes()).expect("a list");
+        assert_eq!((offers.len(), offers[0].backend.as_str()), (MODELS_MAX, "1"));
     }
 
     #[tokio::test]

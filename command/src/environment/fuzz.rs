@@ -1,11 +1,13 @@
 //! Fuzz targets of the environment's variables and of the lists of local servers. See `docs/fuzzing.md`.
 
 use catalogue::Catalogue;
+use dialects::upstreams::model_list_of;
+use events::event::admin::{Provider, ProviderKindName};
 use fuzzing::{Corpus, Dice, fuzz, shown, within_bounds};
 
 use super::catalogued::known_providers;
 use super::detection::{DetectionSettings, KnownProvider, detect};
-use super::discovery::ModelList;
+use super::discovery::offers;
 use super::offer::is_model_name;
 use crate::admin::base_url;
 
@@ -87,12 +89,18 @@ fn the_environment_is_used_as_it_says_or_refused_by_name() {
 
 #[test]
 fn a_list_of_models_is_read_or_is_none_and_its_names_can_be_asked_for() {
+    let id = format!("prv_{:032x}", 1).parse().expect("an id");
+    let ollama = Provider::new(id, "o", ProviderKindName::literal("ollama"));
+    let server = Some("vllm".parse().expect("a name"));
+    let vllm = Provider { server, ..Provider::new(id, "v", ProviderKindName::literal("openai")) };
+    let providers = [ollama, vllm];
     let corpus =
         Corpus::of(LISTS.map(|list| list.as_bytes().to_vec())).knowing(&["name", "id", "max_model_len", "remote_host"]);
     fuzz!(20_000, |dice| {
         let body = corpus.draw(dice);
-        for list in [ModelList::Ollama, ModelList::OpenAi] {
-            let read = within_bounds(&shown(&body), || list.read(&body));
+        for provider in &providers {
+            let list = model_list_of(provider).expect("a list");
+            let read = within_bounds(&shown(&body), || offers(list, &body));
             for offer in read.into_iter().flatten() {
                 assert!(is_model_name(&offer.backend) && offer.bare_names.iter().all(|name| !name.is_empty()));
                 assert!(offer.default_max_output_tokens.is_some_and(|cap| cap > 0), "{offer:?}");

@@ -15,6 +15,7 @@ mod authentication;
 mod call_id;
 mod calls;
 mod lines;
+mod model_list;
 mod refusal;
 mod server;
 mod target;
@@ -41,6 +42,7 @@ pub use address::corrected_base_url;
 pub use anthropic::takes_signed_thoughts_alone;
 pub use authentication::KeyFault;
 pub use hub::framing::Framing;
+pub use model_list::{ListedModel, ModelList, has_deployments, model_list_of};
 pub use openai::server::server_of;
 pub use refusal::{
     REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
