@@ -94,6 +94,8 @@ struct Engines {
     figures: Figures,
     figures_task: BackgroundTask,
     memories: BodyMemories,
+    /// The clients of providers, for requests and for what local servers are asked.
+    upstreams: Arc<UpstreamClients>,
 }
 
 /// Returns whether a second signal cut the shutdown short.
@@ -114,9 +116,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
-    let upstreams = Arc::new(UpstreamClients::new()?);
     let (door, vault, access_tokens) =
-        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer, &upstreams).await?;
+        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),
@@ -124,7 +125,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
             ids: ids.clone(),
             clock: Arc::clone(&clock),
             vault: Arc::clone(&vault),
-            upstreams,
+            upstreams: Arc::clone(&engines.upstreams),
         },
         config.providers.clone(),
     );
@@ -228,7 +229,20 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
         answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
-    Ok(Engines { log, tables, tables_task, views, views_thread, access, registry, figures, figures_task, memories })
+    let upstreams = Arc::new(UpstreamClients::new()?);
+    Ok(Engines {
+        log,
+        tables,
+        tables_task,
+        views,
+        views_thread,
+        access,
+        registry,
+        figures,
+        figures_task,
+        memories,
+        upstreams,
+    })
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {
@@ -280,7 +294,6 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-    upstreams: &Arc<UpstreamClients>,
 ) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>), ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
@@ -334,7 +347,7 @@ async fn open_door(
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
-        upstreams: Arc::clone(upstreams),
+        upstreams: Arc::clone(&engines.upstreams),
         vault: Arc::clone(&vault),
         access_tokens: Arc::clone(&access_tokens),
         limits: Arc::clone(&limits),

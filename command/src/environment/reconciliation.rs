@@ -80,7 +80,7 @@ struct WantedModel {
 /// What to record now. New resources get ids of `ids`.
 pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> Plan {
     let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
-    let (providers, known) = reconcile_providers(sources, tables, ids);
+    let ReconciledProviders { steps: providers, known } = reconcile_providers(sources, tables, ids);
     let offered = sources.iter().zip(&kept).map(|(source, kept)| offers(source, kept));
     let offering = known.into_iter().zip(offered).filter_map(|(provider, offers)| {
         let (id, name) = provider?;
@@ -131,13 +131,14 @@ fn environments(tables: &Tables) -> impl Iterator<Item = &Entry<Provider>> {
     found.into_iter()
 }
 
-/// The changes of providers, and for each source the id and the name that its provider has then; `None` for one that is
-/// gone.
-fn reconcile_providers(
-    sources: &[Source],
-    tables: &Tables,
-    ids: &IdMaker,
-) -> (Vec<Step<Provider>>, Vec<Option<(ProviderId, String)>>) {
+/// The changes of providers, and what they lead to.
+struct ReconciledProviders {
+    steps: Vec<Step<Provider>>,
+    /// For each source the id and the name that its provider has then; `None` for one that is gone.
+    known: Vec<Option<(ProviderId, String)>>,
+}
+
+fn reconcile_providers(sources: &[Source], tables: &Tables, ids: &IdMaker) -> ReconciledProviders {
     let (mut changes, mut creations) = (Vec::new(), Vec::new());
     let mut existing: Vec<&Entry<Provider>> = environments(tables).collect();
     let mut names = shared_names(tables);
@@ -170,7 +171,7 @@ fn reconcile_providers(
         known.push(Some((state.provider_id, state.name)));
     }
     let ends = existing.iter().map(|entry| Step::End((*entry.value).clone()));
-    (ends.chain(changes).chain(creations).collect(), known)
+    ReconciledProviders { steps: ends.chain(changes).chain(creations).collect(), known }
 }
 
 /// The names of the live providers that all tenants share.

@@ -247,17 +247,26 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 1 + 2);
 }
 
-/// Which providers are there, at which address, with which models at which price.
-fn worlds() -> impl Strategy<Value = Vec<Vec<(usize, u8, Vec<(u8, i64)>)>>> {
-    let models = prop::collection::vec((0..4u8, 1..3i64), 0..4);
-    let world = prop::collection::vec((0..VARIABLES.len(), 0..2u8, models), 0..5);
-    prop::collection::vec(world, 1..5)
+/// A provider, its address, and its models with their prices.
+#[derive(Clone, Debug)]
+struct DrawnSource {
+    provider: usize,
+    address: u8,
+    models: Vec<(u8, i64)>,
 }
 
-fn sources_of(world: &[(usize, u8, Vec<(u8, i64)>)]) -> Vec<Source> {
+/// Which providers are there, at which address, with which models at which price.
+fn worlds() -> impl Strategy<Value = Vec<Vec<DrawnSource>>> {
+    let models = prop::collection::vec((0..4u8, 1..3i64), 0..4);
+    let drawn = (0..VARIABLES.len(), 0..2u8, models);
+    let source = drawn.prop_map(|(provider, address, models)| DrawnSource { provider, address, models });
+    prop::collection::vec(prop::collection::vec(source, 0..5), 1..5)
+}
+
+fn sources_of(world: &[DrawnSource]) -> Vec<Source> {
     let mut seen = HashSet::new();
-    let world = world.iter().filter(|(provider, ..)| seen.insert(*provider));
-    let source = |(provider, address, models): &(usize, u8, Vec<(u8, i64)>)| {
+    let world = world.iter().filter(|drawn| seen.insert(drawn.provider));
+    let source = |DrawnSource { provider, address, models }: &DrawnSource| {
         let offer =
             |(number, price): &(u8, i64)| offer(&format!("m{number}"), &[&format!("bare{}", number % 2)], *price);
         let offers = Offers::Known(models.iter().map(offer).collect());
