@@ -133,3 +133,6 @@ fn described(model: &Model) -> String {
 fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(ARGUMENT_CHARS_MAX).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests;

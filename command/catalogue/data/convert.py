@@ -320,6 +320,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("prices", type=Path)
     arguments.add_argument("--left-out", action="store_true")
+    arguments.add_argument("--out", type=Path, default=HERE / "catalogue.json")
     given = arguments.parse_args()
     listed = json.loads(given.prices.read_text(), parse_float=Decimal)
     source = listed.pop("_source")
@@ -341,7 +342,7 @@ def main():
         "version": source["taken_on"], "sources": sources_of(source, rows), "providers": curated["providers"],
         "models": models_of(rows, curated), "aliases": curated["aliases"],
     }
-    (HERE / "catalogue.json").write_text(text_of(document))
+    given.out.write_text(text_of(document))
     print(f"{len(document['models'])} models of {len(rows)} rows; left out: {dict(why)}", file=sys.stderr)
 
 

@@ -54,7 +54,7 @@ impl Catalogue {
             return Err(InvalidCatalogue::TooLarge);
         }
         let document: Document =
-            serde_json::from_str(text).map_err(|error| InvalidCatalogue::Form(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| InvalidCatalogue::Form(in_one_line(&error)))?;
         checks::check(&document)
             .map_err(|wrong| InvalidCatalogue::Content { place: wrong.place, problem: wrong.problem })?;
         Ok(Self::of(document))
@@ -142,9 +142,22 @@ impl Catalogue {
     }
 }
 
+/// The words of an error, which repeat the document: escaped and shortened, with the line and the column.
+fn in_one_line(error: &serde_json::Error) -> String {
+    const CHARS_MAX: usize = 300;
+    let (words, place) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+    let escaped = |character: char| -> String {
+        if character.is_control() { character.escape_default().collect() } else { character.into() }
+    };
+    let words: String = words.trim_end_matches(&place).chars().take(CHARS_MAX).map(escaped).collect();
+    words + &place
+}
+
 fn key_of(model: &Model) -> (&str, &str) {
     (&model.provider, &model.model)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

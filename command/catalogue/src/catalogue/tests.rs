@@ -4,7 +4,7 @@ use super::*;
 use crate::{Difference, Price, ServiceTier};
 
 /// A small catalogue: two providers, the same model at both, another one, and an alias.
-fn document() -> Value {
+pub fn document() -> Value {
     json!({
         "schema": 1,
         "version": "2026-11-20",
