@@ -148,7 +148,7 @@ def by_conditions(tier):
     return tier.get("above_input_tokens", 0), order.index(tier.get("service_tier"))
 
 
-def price_of(row, free):
+def price_of(row):
     """The price by the names of the catalogue; None if it is unknown, or not one that tokens add up to."""
     fields, tiers = row.fields, []
     if row.provider == "ollama":
@@ -177,7 +177,7 @@ def price_of(row, free):
         return None
     if base["input"] == 0 or (base["output"] == 0 and not is_embedding):
         # Lists write zero for what is free and for what they do not know.
-        if row.model not in free.get(row.provider, []) and "per_request" not in base:
+        if not row.model.endswith(":free") and "per_request" not in base:
             return None
     # A zero for cache writes beside a price for input stands for a provider that has no such class.
     base = {name: value for name, value in base.items() if not (name in FOLLOWS and value == 0 and base["input"] > 0)}
@@ -277,7 +277,7 @@ def model_of(row, name, curated):
         "dimensions": limit(fields.get("dims")), "capabilities": sorted(fields.get("caps", [])) or None,
         "deprecated_on": fields.get("deprecated_on"),
         "successor": curated["successors"].get(row.provider, {}).get(row.model),
-        "price": None if row.region else price_of(row, curated["free"]),
+        "price": None if row.region else price_of(row),
     }
     return {field: value for field, value in model.items() if value is not None}
 
@@ -292,7 +292,7 @@ def models_of(rows, curated):
     names = name_models(described.values(), curated["names"])
     models = {place: model_of(row, names.get(place), curated) for place, row in described.items()}
     for row in rows:
-        price = price_of(row, curated["free"])
+        price = price_of(row)
         if row.region and price and price != models[row.place].get("price"):
             models[row.place].setdefault("regional_prices", {})[row.region] = price
     return [models[place] for place in sorted(models)]
