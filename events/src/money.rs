@@ -12,7 +12,11 @@
 
 mod cost_line;
 mod given_rates;
+mod rates;
 mod sum;
+mod tariff;
+mod tiers;
+mod token_rate;
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,11 +25,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digits;
 use crate::text_on_the_wire::deserialize_from_text;
-use crate::usage::TokenClasses;
 
 pub use cost_line::CostLine;
 pub use given_rates::{GivenRates, OptionalRate};
+pub use rates::Rates;
 pub use sum::NanoUsdSum;
+pub use tariff::{PromptBound, Tariff};
+pub use tiers::{InvalidTiers, PriceTier, Tiers};
+pub use token_rate::{TokenRate, TokenRates};
 
 const NANOS_PER_USD: i64 = 1_000_000_000;
 const FRACTION_DIGITS: usize = 9;
@@ -162,59 +169,9 @@ impl<'de> Deserialize<'de> for NanoUsdPerMtok {
     }
 }
 
-/// The prices of one backend model, complete: classes that the operator left out are filled in. The prices as the operator
-/// gave them are [`GivenRates`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rates {
-    pub input_usd_per_mtok: NanoUsdPerMtok,
-    pub output_usd_per_mtok: NanoUsdPerMtok,
-    pub cache_read_usd_per_mtok: NanoUsdPerMtok,
-    pub cache_write_usd_per_mtok: NanoUsdPerMtok,
-    pub reasoning_usd_per_mtok: NanoUsdPerMtok,
-    /// Charged once per request, on top of its tokens.
-    pub request_usd: NanoUsd,
-}
-
-impl Rates {
-    /// The cost of one request: the disjoint classes are summed exactly in millionths of a nano-dollar and rounded up once,
-    /// at the end, so that use is never free. `None` if it does not fit [`NanoUsd`].
-    pub fn cost(&self, tokens: &TokenClasses) -> Option<NanoUsd> {
-        let millionths = sum([
-            self.input_usd_per_mtok.millionths_of_a_nano(tokens.input_uncached_tokens),
-            self.cache_read_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_read_tokens),
-            self.cache_write_usd_per_mtok.millionths_of_a_nano(tokens.input_cache_write_tokens),
-            self.output_usd_per_mtok.millionths_of_a_nano(tokens.output_text_tokens),
-            self.reasoning_usd_per_mtok.millionths_of_a_nano(tokens.output_reasoning_tokens),
-        ])?;
-        rounded_up(millionths)?.checked_add(self.request_usd)
-    }
-
-    /// The most that `input` and `output` tokens can cost, whatever classes the provider counts them in.
-    pub fn upper_bound(&self, input: u64, output: u64) -> Option<NanoUsd> {
-        let (input, output) = (
-            self.highest_input_rate().millionths_of_a_nano(input),
-            self.highest_output_rate().millionths_of_a_nano(output),
-        );
-        rounded_up(sum([input, output])?)?.checked_add(self.request_usd)
-    }
-
-    fn highest_input_rate(&self) -> NanoUsdPerMtok {
-        self.input_usd_per_mtok.max(self.cache_read_usd_per_mtok).max(self.cache_write_usd_per_mtok)
-    }
-
-    fn highest_output_rate(&self) -> NanoUsdPerMtok {
-        self.output_usd_per_mtok.max(self.reasoning_usd_per_mtok)
-    }
-}
-
-/// Sums checked: one product of 64 by 63 bits fits an `i128`, two may not.
-fn sum<const N: usize>(products: [i128; N]) -> Option<i128> {
-    products.into_iter().try_fold(0_i128, i128::checked_add)
-}
-
 /// Rounds up to whole nano-dollars.
 fn rounded_up(millionths: i128) -> Option<NanoUsd> {
-    i64::try_from(millionths.checked_add(999_999)? / 1_000_000).ok().map(NanoUsd)
+    i64::try_from(millionths.checked_add(999_999)?.div_euclid(1_000_000)).ok().map(NanoUsd)
 }
 
 #[cfg(test)]
@@ -270,65 +227,6 @@ mod tests {
     fn a_difference_is_exact_or_none() {
         assert_eq!(NanoUsd::new(3).checked_sub(NanoUsd::new(5)), Some(NanoUsd::new(-2)));
         assert_eq!(NanoUsd::new(i64::MIN).checked_sub(NanoUsd::new(1)), None);
-    }
-
-    /// Classes at different prices, in nano-dollars per million tokens.
-    fn rates(of: [i64; 5], request: i64) -> Rates {
-        let [input, output, cache_read, cache_write, reasoning] =
-            of.map(|nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative"));
-        Rates {
-            input_usd_per_mtok: input,
-            output_usd_per_mtok: output,
-            cache_read_usd_per_mtok: cache_read,
-            cache_write_usd_per_mtok: cache_write,
-            reasoning_usd_per_mtok: reasoning,
-            request_usd: NanoUsd::new(request),
-        }
-    }
-
-    #[test]
-    fn every_class_has_its_price_and_the_sum_is_rounded_up_once() {
-        let millions = |[input, output, cache_read, cache_write, reasoning]: [u64; 5]| TokenClasses {
-            input_uncached_tokens: input * 1_000_000,
-            input_cache_read_tokens: cache_read * 1_000_000,
-            input_cache_write_tokens: cache_write * 1_000_000,
-            output_text_tokens: output * 1_000_000,
-            output_reasoning_tokens: reasoning * 1_000_000,
-            ..TokenClasses::default()
-        };
-        let dear = rates([1, 20, 300, 4_000, 50_000], 600_000);
-        assert_eq!(
-            dear.cost(&millions([1, 2, 3, 4, 5])),
-            Some(NanoUsd::new(1 + 40 + 900 + 16_000 + 250_000 + 600_000))
-        );
-        assert_eq!(dear.cost(&TokenClasses::default()), Some(NanoUsd::new(600_000)));
-        let cheap = rates([400_000, 500_000, 0, 0, 0], 0);
-        for (output, cost) in [(0, 1), (1, 1), (2, 2)] {
-            let tokens = TokenClasses { input_uncached_tokens: 1, output_text_tokens: output, ..Default::default() };
-            assert_eq!(cheap.cost(&tokens), Some(NanoUsd::new(cost)), "0.4 and {output} times 0.5");
-        }
-    }
-
-    #[test]
-    fn the_bound_is_the_cost_of_everything_in_the_most_expensive_class() {
-        // The most expensive input is uncached, read from the cache, written to it; the most expensive output is text,
-        // reasoning.
-        for of in [[3, 7, 1, 2, 5], [1, 5, 3, 2, 7], [1, 7, 2, 3, 5]] {
-            let bound = rates(of, 11).upper_bound(2_000_000, 4_000_000);
-            assert_eq!(bound, Some(NanoUsd::new(2 * 3 + 4 * 7 + 11)), "{of:?}");
-        }
-    }
-
-    #[test]
-    fn a_cost_that_no_amount_holds_is_none() {
-        let rates = rates([i64::MAX; 5], 0);
-        let tokens = TokenClasses {
-            input_uncached_tokens: u64::MAX,
-            input_cache_read_tokens: u64::MAX,
-            output_text_tokens: u64::MAX,
-            ..TokenClasses::default()
-        };
-        assert_eq!((rates.cost(&tokens), rates.upper_bound(u64::MAX, u64::MAX)), (None, None));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::ids::RequestId;
-use crate::money::Rates;
+use crate::money::Tariff;
 use crate::named;
 
 macro_rules! strategies {
@@ -43,7 +43,7 @@ pub struct Candidate<'a> {
     pub priority: u32,
     pub weight: u32,
     /// `None` if it has no price in force.
-    pub rates: Option<&'a Rates>,
+    pub tariff: Option<&'a Tariff>,
     /// Why it cannot serve; `None` if it can.
     pub left_out: Option<LeftOut>,
 }

@@ -6,7 +6,7 @@
 use axum::extract::Path;
 use chrono::{DateTime, SecondsFormat, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
-use events::money::Rates;
+use events::money::Tariff;
 use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderMap, StatusCode};
 use openapi::refusals::Wording;
@@ -74,6 +74,8 @@ fn shape() -> Shape {
         .required("cache_write_usd_per_mtok", schema::money())
         .required("reasoning_usd_per_mtok", schema::money())
         .required("request_usd", schema::money());
+    let price = Tariff::left_out_where_absent().fold(price, |price, name| price.optional(name, schema::money()));
+    let price = price.optional("tiers", schema::list(object().open(), None));
     object()
         .required("id", schema::string())
         .required("object", schema::one_of(["model"]))
@@ -154,7 +156,7 @@ pub struct Usable<'a> {
     pub model: &'a Entry<Model>,
     target: &'a Target,
     provider: &'a Provider,
-    rates: &'a Rates,
+    tariff: &'a Tariff,
 }
 
 /// The models that this caller may use: those with a provider and a price.
@@ -163,7 +165,7 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
     let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
     let offered = |model: &'a Entry<Model>| {
         let (target, Offer { provider, price }) = tables.first_offer(tenant, &model.value, now)?;
-        Some(Usable { model, target, provider, rates: &price.value.rates })
+        Some(Usable { model, target, provider, tariff: &price.value.tariff })
     };
     allowed.filter_map(offered).collect()
 }
@@ -187,11 +189,20 @@ impl Usable<'_> {
             "provider": self.provider.name,
             "context_window": self.target.context_window,
             "max_output_tokens": self.target.max_output_tokens,
-            "price": self.rates,
+            "price": shown(self.tariff),
         });
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();
         }
         item
     }
+}
+
+/// The prices as they are billed; which of them were given is for administration.
+fn shown(tariff: &Tariff) -> Value {
+    let mut price = json!(tariff);
+    if let Some(members) = price.as_object_mut() {
+        members.remove("defaulted");
+    }
+    price
 }

@@ -166,17 +166,16 @@ fn completions_requests_go_upstream() {
 }
 
 pub(super) fn usage(metered: &Metered) -> Usage {
-    match &metered.reported {
-        Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
-        None => Usage {
-            tokens: TokenClasses {
-                output_text_tokens: metered.text_bytes.div_ceil(4),
-                output_reasoning_tokens: metered.reasoning_bytes.div_ceil(4),
-                ..TokenClasses::default()
-            },
-            source: UsageSource::Counted,
-        },
-    }
+    let counted = || TokenClasses {
+        output_text_tokens: metered.text_bytes.div_ceil(4),
+        output_reasoning_tokens: metered.reasoning_bytes.div_ceil(4),
+        ..TokenClasses::default()
+    };
+    let (tokens, source) = match &metered.reported {
+        Some(tokens) => (tokens.clone(), UsageSource::Provider),
+        None => (counted(), UsageSource::Counted),
+    };
+    Usage { service_tier: metered.service_tier, ..Usage::new(tokens, source) }
 }
 
 pub(super) fn receipt<'a>(usage: &'a Usage, metered: &Metered) -> Receipt<'a> {

@@ -175,7 +175,7 @@ impl ClientRequest {
             &Path::Root.field(field),
             "openrouter may have a document read by a service with a price of its own",
         );
-        Some(Unpriced { name: PLUGINS, refusal }.refuse(true))
+        Some(Unpriced::new(PLUGINS, refusal).refuse(true))
     }
 
     /// Writes the bodies for targets.

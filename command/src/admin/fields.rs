@@ -297,7 +297,10 @@ pub mod read_paths {
 
     pub fn note(path: &str) {
         // Items of a list have the same fields.
-        let path = path.replace(|digit: char| digit.is_ascii_digit(), "");
+        let of_item = |part: &str| part.trim_start_matches(|digit: char| digit.is_ascii_digit()).to_owned();
+        let mut parts = path.split('[');
+        let first = parts.next().unwrap_or_default().to_owned();
+        let path = parts.fold(first, |path, part| path + "[" + &of_item(part));
         PATHS.with_borrow_mut(|paths| paths.insert(path));
     }
 

@@ -1,6 +1,6 @@
 //! The most that a request can cost, whichever of its targets serves it. Pure.
 
-use events::money::{CostLine, NanoUsd};
+use events::money::{CostLine, NanoUsd, PromptBound};
 use events::output_cap::OutputCap;
 
 use super::target::PlannedTarget;
@@ -16,21 +16,22 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The bound over all targets; without a cap the request has no output. `input_tokens` gives each target's bound of the prompt. `None` if money cannot count it.
+    /// The bound over all targets; without a cap the request has no output. `prompt` gives each target's bound of the prompt.
+    /// `None` if money cannot count it.
     pub fn over(
         targets: &[PlannedTarget],
-        input_tokens: impl Fn(&PlannedTarget) -> u64,
+        prompt: impl Fn(&PlannedTarget) -> PromptBound,
         cap: Option<OutputCap>,
         choices: u64,
     ) -> Option<Self> {
         let output_tokens = cap.map_or(0, OutputCap::tokens).checked_mul(choices)?;
-        let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::default() };
+        let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::ZERO };
         targets.iter().try_fold(nothing, |bound, target| {
-            let input_tokens = input_tokens(target);
+            let prompt = prompt(target);
             Some(Self {
-                input_tokens: bound.input_tokens.max(input_tokens),
-                held: bound.held.max(target.rates.upper_bound(input_tokens, output_tokens)?),
-                line: bound.line.above(CostLine::of(&target.rates, input_tokens, choices)?),
+                input_tokens: bound.input_tokens.max(prompt.tokens),
+                held: bound.held.max(target.tariff().upper_bound(prompt, output_tokens)?),
+                line: bound.line.above(CostLine::of(target.tariff(), prompt, choices)?),
             })
         })
     }

@@ -55,7 +55,7 @@ mod tests {
             Backend { provider_id: Uuid::from_u128(1).into(), provider: "p".to_owned(), model: "m".to_owned() };
         let tokens = TokenClasses { output_text_tokens: tokens, ..TokenClasses::default() };
         let reported = ReportedByFailedCall {
-            usage: Some(Usage { tokens, source: UsageSource::Provider }),
+            usage: Some(Usage::new(tokens, UsageSource::Provider)),
             provider_usage: None,
             cost_usd: Some(NanoUsd::new(cost)),
             price_version: Some(1),

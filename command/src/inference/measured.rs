@@ -1,9 +1,9 @@
 //! The usage and cost of a request: the provider's figures if it gave plausible ones, otherwise what went through, otherwise
 //! unknown.
 
-use dialects::Metered;
+use dialects::{Facts, Metered};
 use events::ledger::UnknownUsage;
-use events::money::{NanoUsd, Rates};
+use events::money::{NanoUsd, Tariff};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::plan::Plan;
@@ -16,6 +16,9 @@ const PLAUSIBLE_FACTOR: u64 = 4;
 const INPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 131_072;
 /// Output tokens that are plausible for any request: some models reason beyond the cap.
 const OUTPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
+
+/// Units that are plausible for any request: a research model runs some dozens of searches.
+const UNITS_ALWAYS_PLAUSIBLE: u64 = 1_000;
 
 /// The usage of a request, and its cost.
 #[derive(Clone, Debug)]
@@ -39,15 +42,18 @@ pub struct Meter {
     input_tokens_counted: u64,
     input_tokens_bound: u64,
     output_tokens_bound: u64,
+    /// The images in the request.
+    images: u64,
     unknown_usage: UnknownUsage,
 }
 
 impl Meter {
-    pub fn new(plan: &Plan, choices: u64, unknown_usage: UnknownUsage) -> Self {
+    pub fn new(plan: &Plan, request: &Facts, unknown_usage: UnknownUsage) -> Self {
         Self {
             input_tokens_counted: plan.prompt_tokens_estimate.min(plan.bound.input_tokens),
             input_tokens_bound: plan.bound.input_tokens,
-            output_tokens_bound: plan.output_tokens_max().saturating_mul(choices),
+            output_tokens_bound: plan.output_tokens_max().saturating_mul(request.choices),
+            images: request.images.count,
             unknown_usage,
         }
     }
@@ -55,11 +61,12 @@ impl Meter {
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
     pub fn measure(&self, terms: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
-        let usage = match metered.reported_with_output() {
-            Some(tokens) => Usage { tokens: tokens.clone(), source: UsageSource::Provider },
-            None => Usage { tokens: self.counted(metered, terms.context_window), source: UsageSource::Counted },
+        let (tokens, source) = match metered.reported_with_output() {
+            Some(tokens) => (tokens.clone(), UsageSource::Provider),
+            None => (self.counted(metered, terms.context_window), UsageSource::Counted),
         };
-        match terms.rates.cost(&usage.tokens).filter(|_| self.is_plausible(&usage.tokens)) {
+        let usage = self.billed(terms.tariff, metered, tokens, source);
+        match self.cost(terms.tariff, &usage) {
             Some(cost) => Measured { usage, cost, implausible: None },
             None => Measured { implausible: Some(usage.tokens), ..unknown(held) },
         }
@@ -67,12 +74,27 @@ impl Meter {
 
     /// Measures a failed call by the provider's figures, or by its input figures if it gave no others. Without any it is
     /// `None`: what went through is not counted, because the client got nothing. Implausible figures cost nothing.
-    pub fn measure_failed(&self, rates: &Rates, metered: &Metered) -> Option<Measured> {
+    pub fn measure_failed(&self, tariff: &Tariff, metered: &Metered) -> Option<Measured> {
         let tokens = metered.reported.as_ref().or(metered.reported_input.as_ref())?.clone();
-        Some(match rates.cost(&tokens).filter(|_| self.is_plausible(&tokens)) {
-            Some(cost) => Measured { usage: Usage { tokens, source: UsageSource::Provider }, cost, implausible: None },
-            None => Measured { implausible: Some(tokens), ..unknown(NanoUsd::ZERO) },
+        let usage = self.billed(tariff, metered, tokens, UsageSource::Provider);
+        Some(match self.cost(tariff, &usage) {
+            Some(cost) => Measured { usage, cost, implausible: None },
+            None => Measured { implausible: Some(usage.tokens), ..unknown(NanoUsd::ZERO) },
         })
+    }
+
+    /// The usage with the tier that served the request, and with its images if they are billed by their number and the
+    /// provider did not count them.
+    fn billed(&self, tariff: &Tariff, metered: &Metered, mut tokens: TokenClasses, source: UsageSource) -> Usage {
+        if tariff.bills_images() && tokens.input_images == 0 {
+            tokens.input_images = self.images;
+        }
+        Usage { service_tier: metered.service_tier, ..Usage::new(tokens, source) }
+    }
+
+    /// `None` if the usage is implausible, or money cannot count its cost.
+    fn cost(&self, tariff: &Tariff, usage: &Usage) -> Option<NanoUsd> {
+        tariff.cost(&usage.tokens, usage.service_tier).filter(|_| self.is_plausible(&usage.tokens))
     }
 
     /// Compares input and output with their own bounds: output tokens cost more, and a long prompt does not make more of
@@ -80,6 +102,8 @@ impl Meter {
     const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
         is_plausible(tokens.input(), self.input_tokens_bound, INPUT_TOKENS_ALWAYS_PLAUSIBLE)
             && is_plausible(tokens.output(), self.output_tokens_bound, OUTPUT_TOKENS_ALWAYS_PLAUSIBLE)
+            && is_plausible(tokens.searches, 0, UNITS_ALWAYS_PLAUSIBLE)
+            && is_plausible(tokens.input_images, self.images, UNITS_ALWAYS_PLAUSIBLE)
     }
 
     /// The usage of a request that an upstream may have worked for without a report.
@@ -111,7 +135,7 @@ const fn is_plausible(used: u64, bound: u64, always_plausible: u64) -> bool {
 }
 
 fn unknown(cost: NanoUsd) -> Measured {
-    let usage = Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown };
+    let usage = Usage::new(TokenClasses::default(), UsageSource::Unknown);
     Measured { usage, cost, implausible: None }
 }
 
@@ -121,17 +145,17 @@ mod tests {
 
     fn meter(input_tokens_bound: u64, output_tokens_bound: u64) -> Meter {
         let unknown_usage = UnknownUsage::Release;
-        Meter { input_tokens_counted: 25, input_tokens_bound, output_tokens_bound, unknown_usage }
+        Meter { input_tokens_counted: 25, input_tokens_bound, output_tokens_bound, images: 3, unknown_usage }
     }
 
-    fn rates() -> Rates {
+    fn tariff() -> Tariff {
         let prices = r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"2","cache_read_usd_per_mtok":"1",
             "cache_write_usd_per_mtok":"1","reasoning_usd_per_mtok":"2","request_usd":"0"}"#;
-        serde_json::from_str(prices).expect("rates")
+        serde_json::from_str(prices).expect("prices")
     }
 
-    fn terms(rates: &Rates) -> UsageTerms<'_> {
-        UsageTerms { rates, context_window: None }
+    fn terms(tariff: &Tariff) -> UsageTerms<'_> {
+        UsageTerms { tariff, context_window: None }
     }
 
     fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
@@ -148,7 +172,7 @@ mod tests {
     fn source(meter: &Meter, tokens: &TokenClasses) -> UsageSource {
         let mut metered = Metered::default();
         metered.reported = Some(tokens.clone());
-        let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
+        let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
         if measured.usage.source == UsageSource::Unknown {
             let all = (measured.cost, &measured.usage.tokens, measured.implausible.as_ref());
             assert_eq!(all, (NanoUsd::new(77), &TokenClasses::default(), Some(tokens)), "the hold is charged");
@@ -194,7 +218,7 @@ mod tests {
         for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
             (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
-            let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
+            let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
             assert_eq!(
                 (measured.usage.source, measured.implausible.is_some()),
                 (wanted, wanted == UsageSource::Unknown)
@@ -210,14 +234,14 @@ mod tests {
         {
             let mut metered = Metered::default();
             (metered.text_bytes, metered.reasoning_bytes) = (text_bytes, reasoning_bytes);
-            let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
+            let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([25, 0, 0], counted), "{text_bytes} {reasoning_bytes}");
             assert_eq!((measured.usage.source, measured.is_released()), (UsageSource::Counted, false));
-            assert_eq!(measured.cost, rates().cost(&measured.usage.tokens).expect("a cost"));
+            assert_eq!(measured.cost, tariff().cost(&measured.usage.tokens, None).expect("a cost"));
         }
         let mut metered = Metered::default();
         (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
-        let measured = meter.measure(terms(&rates()), &metered, NanoUsd::new(77));
+        let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
         assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
     }
 
@@ -225,7 +249,7 @@ mod tests {
     #[test]
     fn a_counted_prompt_is_never_longer_than_the_context_window_of_the_target_that_was_called() {
         for (context_window, tokens) in [(None, 25), (Some(26), 25), (Some(8), 8)] {
-            let terms = UsageTerms { rates: &rates(), context_window };
+            let terms = UsageTerms { tariff: &tariff(), context_window };
             let measured = meter(100, 10).measure(terms, &Metered::default(), NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([tokens, 0, 0], [0, 0]));
         }
@@ -238,15 +262,15 @@ mod tests {
         let input = reported([30, 5, 1], [0, 0]);
         let mut metered = Metered::default();
         (metered.text_bytes, metered.reasoning_bytes) = (400, 400);
-        assert!(meter.measure_failed(&rates(), &metered).is_none(), "what no client received is not counted");
+        assert!(meter.measure_failed(&tariff(), &metered).is_none(), "what no client received is not counted");
         for (reported, of_input, wanted) in [(None, Some(&input), &input), (Some(&all), Some(&input), &all)] {
             (metered.reported, metered.reported_input) = (reported.cloned(), of_input.cloned());
-            let measured = meter.measure_failed(&rates(), &metered).expect("a report");
+            let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
             assert_eq!((&measured.usage.tokens, measured.usage.source), (wanted, UsageSource::Provider));
-            assert_eq!(measured.cost, rates().cost(wanted).expect("a cost"));
+            assert_eq!(measured.cost, tariff().cost(wanted, None).expect("a cost"));
         }
         metered.reported = Some(super::tests::reported([200_001, 0, 0], [0, 0]));
-        let measured = meter.measure_failed(&rates(), &metered).expect("a report");
+        let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
         assert_eq!((measured.usage.source, measured.cost), (UsageSource::Unknown, NanoUsd::ZERO));
         assert_eq!(measured.implausible, metered.reported);
     }
@@ -255,7 +279,7 @@ mod tests {
     #[test]
     fn a_free_request_is_settled_and_not_released() {
         let tokens = reported([0, 0, 0], [0, 0]);
-        let usage = Usage { tokens, source: UsageSource::Provider };
+        let usage = Usage::new(tokens, UsageSource::Provider);
         assert!(!Measured { usage, cost: NanoUsd::ZERO, implausible: None }.is_released());
     }
 

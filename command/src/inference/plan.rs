@@ -9,7 +9,7 @@ use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, Writte
 use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
-use events::money::CostLine;
+use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Features, LeftOut, Order, choose};
@@ -17,7 +17,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
-use super::target::PlannedTarget;
+use super::target::{PlannedTarget, allowed_for_tier};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -85,15 +85,16 @@ pub fn plan(
         return Err(no_target(request, &order, &considered));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
-    let targets: Vec<_> = tried().map(|(kind, target, offer)| PlannedTarget::of(kind, target, offer)).collect();
-    let input_tokens = |context_window| input_tokens(request, prompt_bytes, context_window);
-    let bound = Bound::over(&targets, |target| input_tokens(target.context_window), output_cap, choices);
+    let targets: Vec<_> =
+        tried().map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer)).collect();
+    let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
+    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded =
-        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::default(), |line, (_, target, offer)| {
-            let input_tokens = input_tokens(target.context_window);
-            Some(line.above(CostLine::of(&offer.price.value.rates, input_tokens, choices)?))
+        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, target, offer)| {
+            let prompt = prompt(target.context_window);
+            Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
         });
     Ok(Plan {
         targets,
@@ -162,7 +163,7 @@ impl Plan {
         let of = |target: &PlannedTarget| {
             let saved = savings.iter().find(|(tokenizer, _)| target.tokenizer == Some(*tokenizer));
             let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved));
-            input_tokens(request, prompt_tokens, target.context_window)
+            prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
         self.bound = Bound::over(&self.targets, of, self.output_cap, request.facts.choices).unwrap_or(self.bound);
@@ -206,14 +207,15 @@ impl Plan {
     }
 }
 
-/// Upper bound of the tokens billed for the prompt, whose text has so many at most. Documents have pages that cannot be
+/// Upper bound of what is billed for the prompt, whose text has so many tokens at most. Documents have pages that cannot be
 /// counted here: with them it may fill the whole context. Without a window only a text bounds it, but such targets are
 /// left out.
-fn input_tokens(request: &ClientRequest, text_tokens: u64, context_window: Option<u64>) -> u64 {
-    match context_window {
+fn prompt_bound(request: &ClientRequest, text_tokens: u64, context_window: Option<u64>) -> PromptBound {
+    let tokens = match context_window {
         Some(window) if request.has_documents() => window,
         _ => text_tokens,
-    }
+    };
+    PromptBound { tokens, images: request.facts.images.count, service_tier: request.facts.service_tier() }
 }
 
 /// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
@@ -248,7 +250,9 @@ fn evaluate<'a>(
 
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.
 fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
-    let (provider, allowed) = (offer.provider, &offer.provider.allowed_fields);
+    let provider = offer.provider;
+    let of_tier = allowed_for_tier(request, offer);
+    let allowed = of_tier.as_ref().unwrap_or(&provider.allowed_fields);
     let of_documents = || {
         let server = request.has_documents().then(|| upstreams::server_of(provider))??;
         request.unpriced_documents(server, allowed)

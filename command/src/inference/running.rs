@@ -139,7 +139,7 @@ impl Running {
             permit: unheld.permit,
             started: now,
             deadline: tokio::time::Instant::now() + gateway.deadline(),
-            meter: Meter::new(plan, request.facts.choices, gateway.log.unknown_usage()),
+            meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
             api: request.api(),
             streamed: request.facts.streamed,
             forwarded_headers: Vec::new(),
@@ -224,7 +224,7 @@ impl Running {
     }
 
     fn reported_by_failed_call(&mut self, target: &PlannedTarget, metered: &Metered) -> ReportedByFailedCall {
-        let Some(measured) = self.meter.measure_failed(&target.rates, metered) else {
+        let Some(measured) = self.meter.measure_failed(target.tariff(), metered) else {
             return ReportedByFailedCall::default();
         };
         let message = "a failed call reported implausible usage, which is not charged";

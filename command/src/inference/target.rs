@@ -1,12 +1,14 @@
 //! A target that may serve a request.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dialects::surfaces::priceable::SERVICE_TIER;
 use dialects::upstreams::{self, Upstream};
-use dialects::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
-use events::event::admin::{Provider, Target, Tokenizer};
+use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
+use events::event::admin::{Price, Provider, Target, Tokenizer};
 use events::event::inference::Backend;
-use events::money::Rates;
+use events::money::Tariff;
 use events::output_cap::OutputCap;
 use projections::tables::{Offer, Tables};
 
@@ -19,8 +21,11 @@ pub struct PlannedTarget {
     pub backend: Backend,
     /// `provider/model`, as clients see it.
     pub name: String,
-    pub rates: Rates,
+    price: Arc<Price>,
     pub price_version: u64,
+    /// What it may be sent although it changes the cost, if that is more than its provider allows: a service tier that
+    /// the price has.
+    allowed_for_tier: Option<BTreeSet<String>>,
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
     pub context_window: Option<u64>,
@@ -33,12 +38,13 @@ pub struct PlannedTarget {
 /// What the usage at a target is measured by.
 #[derive(Clone, Copy)]
 pub struct UsageTerms<'a> {
-    pub rates: &'a Rates,
+    pub tariff: &'a Tariff,
     pub context_window: Option<u64>,
 }
 
 impl PlannedTarget {
-    pub fn of(kind: ProviderKind, target: &Target, Offer { provider, price }: Offer<'_>) -> Self {
+    pub fn of(request: &ClientRequest, kind: ProviderKind, target: &Target, offer: Offer<'_>) -> Self {
+        let Offer { provider, price } = offer;
         Self {
             name: [&provider.name, "/", &target.model].concat(),
             provider: Arc::clone(provider),
@@ -48,8 +54,9 @@ impl PlannedTarget {
                 provider: provider.name.clone(),
                 model: target.model.clone(),
             },
-            rates: price.value.rates,
+            price: Arc::clone(&price.value),
             price_version: price.version,
+            allowed_for_tier: allowed_for_tier(request, offer),
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
             context_window: target.context_window,
@@ -61,14 +68,23 @@ impl PlannedTarget {
         upstreams::of(self.kind)
     }
 
+    /// The prices that it is billed at.
+    pub fn tariff(&self) -> &Tariff {
+        &self.price.tariff
+    }
+
+    fn allowed_fields(&self) -> &BTreeSet<String> {
+        self.allowed_for_tier.as_ref().unwrap_or(&self.provider.allowed_fields)
+    }
+
     /// What its usage is measured by.
-    pub const fn usage_terms(&self) -> UsageTerms<'_> {
-        UsageTerms { rates: &self.rates, context_window: self.context_window }
+    pub fn usage_terms(&self) -> UsageTerms<'_> {
+        UsageTerms { tariff: self.tariff(), context_window: self.context_window }
     }
 
     /// What a dialect needs to write this target's body for embeddings.
     pub fn of_embeddings(&self) -> EmbeddingsTarget<'_> {
-        EmbeddingsTarget { model: &self.backend.model, allowed_fields: &self.provider.allowed_fields }
+        EmbeddingsTarget { model: &self.backend.model, allowed_fields: self.allowed_fields() }
     }
 
     /// What a dialect needs to write this target's body.
@@ -81,11 +97,19 @@ impl PlannedTarget {
             },
             context_window: self.context_window,
             system_prefix,
-            allowed_fields: &self.provider.allowed_fields,
+            allowed_fields: self.allowed_fields(),
             server: self.server,
             takes_signed_thoughts_alone: upstreams::takes_signed_thoughts_alone(&self.provider),
         }
     }
+}
+
+/// The provider's allowed fields and the service tier, if the request names one that the price has: its cost is then known.
+/// `None` if there is nothing to add.
+pub fn allowed_for_tier(request: &ClientRequest, Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
+    request.facts.service_tier().filter(|tier| price.value.tariff.has_tier(*tier))?;
+    let tier = [SERVICE_TIER.to_owned()];
+    Some(provider.allowed_fields.iter().cloned().chain(tier).collect())
 }
 
 /// Warns of every provider that this version cannot call, because a later one recorded its kind.

@@ -75,7 +75,7 @@ impl Spenders {
             backend: Some(Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into() }),
             provider_usage: Some(serde_json::json!({ "prompt_tokens": 900, "completion_tokens": 300 })),
             price_version: Some(1),
-            usage: Some(Usage { tokens, source: UsageSource::Provider }),
+            usage: Some(Usage::new(tokens, UsageSource::Provider)),
             finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(812),
             first_token_ms: Some(214),

@@ -8,13 +8,13 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Shown, StreamKind};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
-use crate::money::{GivenRates, NanoUsd, OptionalRate, Rates};
+use crate::money::{GivenRates, NanoUsd, Tariff};
 use crate::named;
 use crate::time::{Period, wire};
 
@@ -389,11 +389,7 @@ pub struct Price {
     pub provider_id: ProviderId,
     pub model: String,
     #[serde(flatten)]
-    pub rates: Rates,
-    /// The rates that were left out, and so follow input, output or zero. Absent in events of versions that did not record
-    /// it: see [`Price::defaulted`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub defaulted: Option<Vec<OptionalRate>>,
+    pub tariff: Tariff,
     #[serde(with = "wire")]
     pub effective_from: DateTime<Utc>,
     /// What made it; absent if it was created by a command. A price that was made so yields to any other.
@@ -408,22 +404,23 @@ impl Price {
         given: GivenRates,
         effective_from: DateTime<Utc>,
     ) -> Self {
-        let (rates, defaulted) = (given.resolved(), Some(given.defaulted()));
-        Self { price_id, provider_id, model: model.into(), rates, defaulted, effective_from, origin: None }
-    }
-
-    /// The rates that were left out. If that was not recorded, these are the rates that equal their defaults: the two cannot
-    /// be told apart.
-    pub fn defaulted(&self) -> Vec<OptionalRate> {
-        self.defaulted.clone().unwrap_or_else(|| self.rates.as_if_defaulted())
+        let tariff = Tariff::new(given);
+        Self { price_id, provider_id, model: model.into(), tariff, effective_from, origin: None }
     }
 }
 
 impl Shown for Price {
     const NULLABLE: &'static [&'static str] = &["origin"];
 
+    fn left_out() -> Value {
+        let mut members: Map<_, _> =
+            Tariff::left_out_where_absent().map(|name| (name.to_owned(), Value::Null)).collect();
+        members.insert("tiers".to_owned(), json!([]));
+        Value::Object(members)
+    }
+
     fn in_full(&self) -> Self {
-        Self { defaulted: Some(self.defaulted()), ..self.clone() }
+        Self { tariff: self.tariff.clone().saying_what_was_left_out(), ..self.clone() }
     }
 }
 

@@ -102,7 +102,7 @@ impl Balances {
 fn expired(request: RequestId, hold: Hold, charged: NanoUsd, policy: UnknownUsage) -> [Emitted; 2] {
     let context = Context { actor: Actor::System("sweeper"), ..hold.context };
     let aborted = InferenceEnded {
-        usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Unknown }),
+        usage: Some(Usage::new(TokenClasses::default(), UsageSource::Unknown)),
         reason: Some("node_lost".to_owned()),
         ..InferenceEnded::new(hold.model, hold.admitted_at, charged)
     };

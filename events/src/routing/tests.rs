@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::*;
-use crate::money::{NanoUsd, NanoUsdPerMtok};
+use crate::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
 
 fn candidate(priority: u32, weight: u32) -> Candidate<'static> {
-    Candidate { priority, weight, rates: None, left_out: None }
+    Candidate { priority, weight, tariff: None, left_out: None }
 }
 
 /// Orders targets given as names, priorities and weights, and returns the names.
@@ -130,22 +130,16 @@ fn an_order_explains_itself() {
 #[test]
 fn a_strategy_can_order_by_what_a_request_costs_at_most() {
     let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("a price");
-    let rates = |input, output| Rates {
-        input_usd_per_mtok: price(input),
-        output_usd_per_mtok: price(output),
-        cache_read_usd_per_mtok: price(input),
-        cache_write_usd_per_mtok: price(input),
-        reasoning_usd_per_mtok: price(output),
-        request_usd: NanoUsd::ZERO,
-    };
+    let tariff = |input, output| Tariff::new(GivenRates::new(price(input), price(output)));
     fn cheapest(ranking: &mut [Ranked<'_>], features: &Features) {
         let bound = |candidate: &Candidate<'_>| {
-            candidate.rates?.upper_bound(features.input_tokens, features.output_tokens.unwrap_or(features.input_tokens))
+            let prompt = PromptBound { tokens: features.input_tokens, ..PromptBound::default() };
+            candidate.tariff?.upper_bound(prompt, features.output_tokens.unwrap_or(features.input_tokens))
         };
         ranking.sort_by_key(|ranked| bound(&ranked.candidate).map_or((true, NanoUsd::ZERO), |bound| (false, bound)));
     }
-    let (reads_cheaply, writes_cheaply) = (rates(1_000_000_000, 9_000_000_000), rates(5_000_000_000, 6_000_000_000));
-    let priced = |rates| Candidate { rates: Some(rates), ..candidate(0, 1) };
+    let (reads_cheaply, writes_cheaply) = (tariff(1_000_000_000, 9_000_000_000), tariff(5_000_000_000, 6_000_000_000));
+    let priced = |tariff| Candidate { tariff: Some(tariff), ..candidate(0, 1) };
     let candidates = [candidate(0, 1), priced(&writes_cheaply), priced(&reads_cheaply)];
     for (input_tokens, output_tokens, wanted) in [(1_000, Some(10), [2, 1, 0]), (10, Some(1_000), [1, 2, 0])] {
         let features = Features { request: None, input_tokens, output_tokens };

@@ -69,7 +69,7 @@ impl Priced<'_> {
         if depth == Depth::Gateway {
             must_be_the_backends(backend, request, version, references)?;
         }
-        match references.price(version)?.rates.cost(&usage.tokens) {
+        match references.price(version)?.tariff.cost(&usage.tokens, usage.service_tier) {
             Some(right) if right == cost => Ok(()),
             Some(right) => Err(format!("its tokens cost {right} USD at its price, and it says {cost} USD")),
             None => Err("its tokens cost more than money can count".to_owned()),

@@ -10,7 +10,7 @@ use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::ledger::{Admission, Charge, Ending, IfShort, Outcome};
 use events::log::{Append, Basis, Reader};
-use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
 use events::time::{ManualClock, Period, parse_rfc3339};
 use events::verify::{Depth, Sound, VerifyError};
@@ -101,15 +101,9 @@ pub const CAP_MIN: u64 = 4;
 /// The cost of a request: half for the prompt and half for the output, which is complete at [`CAP`].
 fn cost_line(held: i64) -> CostLine {
     let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
-    let rates = Rates {
-        input_usd_per_mtok: price(held * 500_000),
-        output_usd_per_mtok: price(held * 25_000),
-        cache_read_usd_per_mtok: price(0),
-        cache_write_usd_per_mtok: price(0),
-        reasoning_usd_per_mtok: price(0),
-        request_usd: NanoUsd::ZERO,
-    };
-    CostLine::of(&rates, 1, 1).expect("small amounts")
+    let given = GivenRates::new(price(held * 500_000), price(held * 25_000));
+    let prompt = PromptBound { tokens: 1, ..PromptBound::default() };
+    CostLine::of(&Tariff::new(given), prompt, 1).expect("small amounts")
 }
 
 pub fn ended(cost: i64) -> Box<InferenceEnded> {

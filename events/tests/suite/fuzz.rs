@@ -3,7 +3,7 @@
 use events::canonical;
 use events::event::Event;
 use events::ids::{BudgetId, KeyId, RequestId};
-use events::money::{InvalidMoney, NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{GivenRates, InvalidMoney, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff, TokenRate};
 use events::time::{Period, parse_rfc3339, rfc3339};
 use events::usage::TokenClasses;
 use fuzzing::{Corpus, Dice, fuzz, long, shown, within_bounds};
@@ -65,14 +65,11 @@ fn tokens(dice: &mut Dice<'_>) -> u64 {
 #[test]
 fn no_cost_is_above_the_bound_that_its_tokens_keep() {
     fuzz!(20_000, |dice| {
-        let rates = Rates {
-            input_usd_per_mtok: price(dice),
-            output_usd_per_mtok: price(dice),
-            cache_read_usd_per_mtok: price(dice),
-            cache_write_usd_per_mtok: price(dice),
-            reasoning_usd_per_mtok: price(dice),
-            request_usd: NanoUsd::new(i64::from(dice.byte())),
-        };
+        let given = GivenRates::new(price(dice), price(dice))
+            .with(TokenRate::CacheRead, price(dice))
+            .with(TokenRate::CacheWrite, price(dice))
+            .with(TokenRate::Reasoning, price(dice));
+        let tariff = Tariff::new(GivenRates { request: Some(NanoUsd::new(i64::from(dice.byte()))), ..given });
         let used = TokenClasses {
             input_uncached_tokens: tokens(dice),
             input_cache_read_tokens: tokens(dice),
@@ -84,9 +81,10 @@ fn no_cost_is_above_the_bound_that_its_tokens_keep() {
         let input = [used.input_uncached_tokens, used.input_cache_read_tokens, used.input_cache_write_tokens];
         let output = [used.output_text_tokens, used.output_reasoning_tokens];
         let sum = |classes: &[u64]| classes.iter().try_fold(0_u64, |sum, class| sum.checked_add(*class));
-        let cost = rates.cost(&used);
+        let cost = tariff.cost(&used, None);
         if let (Some(input), Some(output)) = (sum(&input), sum(&output)) {
-            let bound = rates.upper_bound(input.saturating_add(tokens(dice)), output);
+            let prompt = PromptBound { tokens: input.saturating_add(tokens(dice)), ..PromptBound::default() };
+            let bound = tariff.upper_bound(prompt, output);
             assert!(bound.is_none_or(|bound| cost.is_some_and(|cost| cost <= bound)), "{cost:?} {bound:?} {used:?}");
         }
     });

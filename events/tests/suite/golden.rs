@@ -18,7 +18,7 @@ use events::event::inference::{
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
-use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, OptionalRate};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -59,12 +59,13 @@ fn ended() -> Box<InferenceEnded> {
         input_cache_write_by_ttl: [("5m".to_owned(), 7)].into(),
         output_text_tokens: 30,
         output_reasoning_tokens: 20,
+        ..TokenClasses::default()
     };
     Box::new(InferenceEnded {
         model: "gpt".to_owned(),
         admitted_at: start(),
         backend: Some(backend()),
-        usage: Some(Usage { tokens, source: UsageSource::Provider }),
+        usage: Some(Usage::new(tokens, UsageSource::Provider)),
         provider_usage: Some(serde_json::json!({ "prompt_tokens": 107, "completion_tokens": 50 })),
         cost_usd: usd(1_042_000),
         price_version: Some(9),
@@ -101,16 +102,15 @@ fn samples() -> Vec<(Stream, Event)> {
     let details =
         serde_json::json!({ "budget_id": "bud_00000000000000000000000000000015", "requested_usd": "0.001000000" });
     let details = details.as_object().cloned().unwrap_or_default();
-    let given = GivenRates {
-        cache_read: Some(rate(1_250_000_000)),
-        ..GivenRates::new(rate(2_500_000_000), rate(10_000_000_000))
-    };
+    let given =
+        GivenRates::new(rate(2_500_000_000), rate(10_000_000_000)).with(TokenRate::CacheRead, rate(1_250_000_000));
+    let changed_price =
+        Price { origin: Some(Origin::Catalogue), ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
     // As in versions that did not record which rates were left out.
-    let price = Price { defaulted: None, ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
-    let changed_price = Price {
-        defaulted: Some(vec![OptionalRate::CacheWrite, OptionalRate::Reasoning, OptionalRate::Request]),
-        origin: Some(Origin::Catalogue),
-        ..price.clone()
+    let price = Price {
+        tariff: changed_price.tariff.clone().as_first_recorded(),
+        origin: None,
+        ..changed_price.clone()
     };
     let provider = Provider {
         base_url: Some("https://api.openai.com/v1".to_owned()),

@@ -88,7 +88,7 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
     for (code, reason) in [(ErrorCode::UpstreamError, "cut_off"), (ErrorCode::LedgerUnavailable, "not_recorded")] {
         let ended = InferenceEnded {
             backend: Some(Backend { provider_id: id(1), provider: "p".into(), model: "m".into() }),
-            usage: Some(Usage { tokens: TokenClasses::default(), source: UsageSource::Counted }),
+            usage: Some(Usage::new(TokenClasses::default(), UsageSource::Counted)),
             attempts: Some(1),
             code: Some(code.as_str().into()),
             reason: Some(reason.into()),

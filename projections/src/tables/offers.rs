@@ -32,7 +32,7 @@ impl<'a> EvaluatedTarget<'a> {
         Candidate {
             priority: self.target.priority,
             weight: self.target.weight,
-            rates: self.offer.map(|offer| &offer.price.value.rates),
+            tariff: self.offer.map(|offer| &offer.price.value.tariff),
             left_out: self.left_out,
         }
     }

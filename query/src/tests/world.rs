@@ -281,7 +281,7 @@ impl World {
     pub async fn completes(&self, hold: OpenHold, (tokens, cost_usd): (TokenClasses, NanoUsd)) -> u64 {
         let ended = InferenceEnded {
             backend: Some(Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }),
-            usage: Some(Usage { tokens, source: UsageSource::Provider }),
+            usage: Some(Usage::new(tokens, UsageSource::Provider)),
             price_version: Some(1),
             finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(12),

@@ -10,7 +10,7 @@ use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
 use events::ledger::{Admission, IfShort, Outcome, RefusedRequest};
 use events::log::Note;
-use events::money::{CostLine, NanoUsd, NanoUsdPerMtok, Rates};
+use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Period, parse_rfc3339};
@@ -59,15 +59,9 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
 /// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].
 fn cost_line(held: i64) -> CostLine {
     let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
-    let rates = Rates {
-        input_usd_per_mtok: price(held * 500_000),
-        output_usd_per_mtok: price(held * 25_000),
-        cache_read_usd_per_mtok: price(0),
-        cache_write_usd_per_mtok: price(0),
-        reasoning_usd_per_mtok: price(0),
-        request_usd: NanoUsd::ZERO,
-    };
-    CostLine::of(&rates, 1, 1).expect("small amounts")
+    let given = GivenRates::new(price(held * 500_000), price(held * 25_000));
+    let prompt = PromptBound { tokens: 1, ..PromptBound::default() };
+    CostLine::of(&Tariff::new(given), prompt, 1).expect("small amounts")
 }
 
 pub fn outcome(admitted_at: DateTime<Utc>, cost: i64) -> Outcome {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
+use events::usage::ServiceTier;
 
 use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, Reasoning, ReasoningAmount};
 
@@ -56,6 +57,11 @@ impl Facts {
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             unpriced: Vec::new(),
         }
+    }
+
+    /// The service tier that the request names, if it is one that a price can have.
+    pub fn service_tier(&self) -> Option<ServiceTier> {
+        self.unpriced.iter().find_map(|field| field.service_tier)
     }
 }
 
@@ -158,9 +164,16 @@ impl Documents {
 pub struct Unpriced {
     pub name: &'static str,
     pub refusal: Refusal,
+    /// The service tier that it asks for, if a price can have it.
+    pub service_tier: Option<ServiceTier>,
 }
 
 impl Unpriced {
+    /// A field that no price can have.
+    pub const fn new(name: &'static str, refusal: Refusal) -> Self {
+        Self { name, refusal, service_tier: None }
+    }
+
     /// The refusal, with what can be done about it: `is_passed_on` if the provider would be sent the field where it
     /// allows it.
     pub fn refuse(&self, is_passed_on: bool) -> Refusal {

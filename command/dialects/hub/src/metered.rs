@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use events::usage::TokenClasses;
+use events::usage::{ServiceTier, TokenClasses};
 use serde_json::value::RawValue;
 
 use crate::report::Reports;
@@ -23,6 +23,8 @@ pub struct Metered {
     /// The input classes alone, with output 0, if they are reported. The output of an interrupted response must then be
     /// counted.
     pub reported_input: Option<TokenClasses>,
+    /// The service tier that the response reports; `None` for one without prices of its own.
+    pub service_tier: Option<ServiceTier>,
     /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
     pub text_bytes: u64,
     /// UTF-8 bytes of visible reasoning, and bytes of what a provider of Claude encrypted instead. Others that hide it bill
@@ -101,11 +103,9 @@ impl Metered {
     /// of the same side.
     pub fn all_is_input(&mut self) {
         let all = self.reported.take().or_else(|| self.reported_input.take());
-        let input = all.map(|all| TokenClasses {
-            input_uncached_tokens: all.input_uncached_tokens.saturating_add(all.output()),
-            output_text_tokens: 0,
-            output_reasoning_tokens: 0,
-            ..all
+        let input = all.map(|all| {
+            let input_uncached_tokens = all.input_uncached_tokens.saturating_add(all.output());
+            TokenClasses { input_uncached_tokens, ..all.without_output() }
         });
         (self.reported, self.reported_input) = (input.clone(), input);
     }

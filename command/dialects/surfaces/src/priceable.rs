@@ -12,6 +12,7 @@
 mod table;
 
 use events::refusal::{ErrorCode, Refusal};
+use events::usage::ServiceTier;
 use hub::chat::Tool;
 use hub::chat::read::{self, TOOLS_MAX};
 use hub::facts::Unpriced;
@@ -24,6 +25,8 @@ use table::{Effect, FIELDS, cost_field};
 pub use read::CACHE_CONTROL;
 
 pub const TOOLS: &str = "tools";
+/// The tier that a provider serves a request with. The price of the target may have it.
+pub const SERVICE_TIER: &str = "service_tier";
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 pub const FUNCTIONS: &str = "functions";
@@ -61,10 +64,17 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     };
     match read {
         Err(refusal) if refusal.code == ErrorCode::ModelUnpriced => {
-            Ok(names().find(|known| *known == name).map(|name| Unpriced { name, refusal }))
+            let service_tier = (name == SERVICE_TIER).then(|| named_tier(value)).flatten();
+            let known = names().find(|known| *known == name);
+            Ok(known.map(|name| Unpriced { service_tier, ..Unpriced::new(name, refusal) }))
         }
         other => other.map(|()| None),
     }
+}
+
+/// A tier that can be asked for. A batch is another API.
+fn named_tier(value: &str) -> Option<ServiceTier> {
+    ServiceTier::parse(&json::string(value)?).filter(|tier| *tier != ServiceTier::Batch)
 }
 
 /// Like [`unpriced_field`], for the member `tools`: tools that run at the provider, and caches.
@@ -82,7 +92,7 @@ pub fn unpriced_functions(value: &str) -> Result<[Option<Unpriced>; 2], Refusal>
 
 /// A long cache, see [`long_cache`], as a field that a provider can allow.
 pub fn unpriced_cache(refusal: Refusal) -> Unpriced {
-    Unpriced { name: CACHE_CONTROL, refusal }
+    Unpriced::new(CACHE_CONTROL, refusal)
 }
 
 /// A 422 that names the path.
@@ -127,7 +137,7 @@ struct ToolRefusals {
 impl ToolRefusals {
     /// As fields; `name` is that of the member that has the tools.
     fn unpriced(self, name: &'static str) -> [Option<Unpriced>; 2] {
-        [self.built_in.map(|refusal| Unpriced { name, refusal }), self.cached_long.map(unpriced_cache)]
+        [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long.map(unpriced_cache)]
     }
 
     /// Notes a `cache_control` that has another price. `path` is that of its object.

@@ -9,8 +9,7 @@ use hub::{FinishReason, Receipt};
 
 pub const REQUEST_ID: &str = "req_0199a1b2c3d4700080000000000000ff";
 
-static USAGE: LazyLock<Usage> =
-    LazyLock::new(|| Usage { tokens: TokenClasses::default(), source: UsageSource::Counted });
+static USAGE: LazyLock<Usage> = LazyLock::new(|| Usage::new(TokenClasses::default(), UsageSource::Counted));
 static NO_ECHO: Bytes = Bytes::new();
 
 /// The receipt of a response that ended for this reason.

@@ -1,27 +1,31 @@
 //! The price of one backend model. It is in force from `effective_from`, by default now, until a later price of the same model
 //! is. A rate that is left out follows another for as long as it is left out, also when that one changes: cache classes cost
-//! what input costs, reasoning what output costs, and a request nothing. Only the platform manages prices.
+//! what input costs, reasoning what output costs, and a request nothing. Tiers have other prices for long prompts and for
+//! service tiers. Only the platform manages prices.
 
 use std::sync::LazyLock;
 
 use events::event::Chain;
 use events::event::admin::Price;
 use events::ids::{PriceId, ProviderId};
-use events::money::{GivenRates, OptionalRate};
+use events::money::{GivenRates, InvalidTiers, OptionalRate, PriceTier, Tariff, Tiers, TokenRate};
 use events::time::rfc3339;
+use events::usage::ServiceTier;
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, only_in_reads, replied, required};
+use crate::admin::declaration::{Declaration, Member, Members, defaulting, only_in_reads, optional, replied, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{amount, id, text, time};
+use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
 use crate::admin::field_values::{self, FieldValues};
+use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
+const PROMPT_TOKENS_MAX: u64 = 100_000_000;
 const PLATFORM_ONLY: &str = "only the platform may manage prices";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
@@ -33,7 +37,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let as_output = "The output price if absent; null in a change removes it";
     let as_nothing = "0 if absent; null in a change removes it";
     let defaulted = schema::list(schema::one_of(OptionalRate::words()), None);
-    let members = vec![
+    let rarely_given = |name, default: &str| {
+        optional(name, amount()).shown_as(schema::money()).meaning(&format!("{default} if absent"))
+    };
+    let mut members = vec![
         required("provider_id", id::<ProviderId>()).fixed(),
         required("model", text(NAME_LEN_MAX)).fixed(),
         rate("input_usd_per_mtok"),
@@ -42,6 +49,20 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional_rate("cache_write_usd_per_mtok", as_input),
         optional_rate("reasoning_usd_per_mtok", as_output),
         optional_rate("request_usd", as_nothing),
+    ];
+    let rates = TokenRate::ALL.iter().filter(|rate| rate.is_recorded_if_given());
+    members.extend(rates.map(|rate| rarely_given(rate.as_str(), stand_in(*rate))));
+    members.extend([
+        rarely_given("input_image_usd", "For each image in a request, beside its tokens. 0"),
+        rarely_given("search_usd", "For each search that the provider reports. 0"),
+        defaulting("tiers", tiers(), json!([]))
+            .reset_by_null()
+            .shown_as(schema::list(tier().creation().open(), None))
+            .meaning(
+                "Prices of requests that meet the conditions of a tier: a prompt of more than above_input_tokens tokens, \
+                 which prices the whole request, or a service_tier that the response reports, or both. What a tier does \
+                 not name is of the tier with one condition fewer (of two such, the dearer price), or of the base price",
+            ),
         replied("defaulted", defaulted)
             .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
         defaulting("effective_from", time(), Value::Null)
@@ -51,27 +72,69 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
              if a command created it, which then takes precedence while it is live",
         ),
         only_in_reads("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
-    ];
+    ]);
     let example = json!({
         "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",
-        "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10",
+        "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10", "cache_read_usd_per_mtok": "0.25",
+        "tiers": [
+            { "above_input_tokens": 200_000, "input_usd_per_mtok": "5", "output_usd_per_mtok": "15" },
+            { "service_tier": "flex", "input_usd_per_mtok": "1.25", "output_usd_per_mtok": "5" },
+        ],
     });
     Declaration::of::<Price>(members, example)
 });
+
+/// What a price is where it is left out, in words.
+fn stand_in(rate: TokenRate) -> &'static str {
+    match rate.follows() {
+        Some(TokenRate::Input) => "The input price",
+        Some(TokenRate::Output) => "The output price",
+        Some(TokenRate::CacheRead) => "The price of reading from a cache",
+        Some(TokenRate::CacheWrite) => "The price of writing to a cache",
+        Some(_) | None => "0",
+    }
+}
+
+fn tier() -> Members {
+    let conditions = [
+        optional("above_input_tokens", whole(1, PROMPT_TOKENS_MAX))
+            .meaning("The tier prices the whole request if its prompt has more tokens, cached or not"),
+        optional("service_tier", one_of(ServiceTier::NAMED)).meaning("The tier prices requests that it served"),
+    ];
+    let rate = |rate: &TokenRate| optional(rate.as_str(), amount());
+    Members(conditions.into_iter().chain(TokenRate::ALL.iter().map(rate)).collect::<Vec<Member>>())
+}
+
+fn tiers() -> FieldType {
+    let tier = tier();
+    let shape = schema::list(tier.creation().closed(), Some(Tiers::LEN_MAX));
+    FieldType::new(shape, move |field| {
+        let path = field.path().to_owned();
+        let read = |item: Field| tier.read_creation(item.object()?.refuse_unknown(&tier.names())?);
+        let given = field.list(Tiers::LEN_MAX, read)?;
+        let tiers: Result<Vec<PriceTier>, _> = serde_json::from_value(json!(given));
+        let tiers = tiers.map_err(|error| FieldError::new(&path, error.to_string()))?;
+        Tiers::new(tiers).map_err(|wrong| match wrong {
+            InvalidTiers::TooMany => FieldError::new(&path, wrong.to_string()),
+            InvalidTiers::NoCondition { at } | InvalidTiers::Repeated { at, .. } => {
+                FieldError::new(format!("{path}[{at}]"), wrong.to_string())
+            }
+        })
+    })
+}
 
 impl Rules for Price {
     type State = Self;
 
     fn settable(&self) -> Map<String, Value> {
         let mut members = field_values::members(self);
-        self.defaulted().iter().for_each(|rate| drop(members.remove(rate.as_str())));
+        self.tariff.defaulted().iter().for_each(|rate| drop(members.remove(rate.as_str())));
         members
     }
 
     fn derive(members: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
         let given: GivenRates = serde_json::from_value(members.clone().into())?;
-        members.extend(field_values::members(&given.resolved()));
-        members.insert("defaulted".to_owned(), json!(given.defaulted()));
+        members.extend(field_values::members(&Tariff::new(given)));
         Ok(())
     }
 }
@@ -140,8 +203,8 @@ mod tests {
         let change_of = |field: &str, nanos| change(&json!({ field: per_mtok(nanos) }));
         given([created(price(3))]).when(change_of("input_usd_per_mtok", 4)).then([changed(price(4))]);
         let rates = GivenRates::new(per_mtok(3), per_mtok(20));
-        given([created(price(3))]).when(change_of("output_usd_per_mtok", 20)).then([changed(at(rates))]);
-        assert_eq!(at(rates).rates.reasoning_usd_per_mtok, per_mtok(20));
+        given([created(price(3))]).when(change_of("output_usd_per_mtok", 20)).then([changed(at(rates.clone()))]);
+        assert_eq!(at(rates).tariff.base().of(TokenRate::Reasoning), per_mtok(20));
     }
 
     #[test]
@@ -156,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_given_rate_stays_until_it_is_removed() {
-        let same = GivenRates { reasoning: Some(per_mtok(15)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
-        given([created(at(same))])
+        let same = GivenRates::new(per_mtok(3), per_mtok(15)).with(TokenRate::Reasoning, per_mtok(15));
+        given([created(at(same.clone()))])
             .when(change(&json!({ "output_usd_per_mtok": per_mtok(20) })))
-            .then([changed(at(GivenRates { output: per_mtok(20), ..same }))]);
+            .then([changed(at(same.clone().with(TokenRate::Output, per_mtok(20))))]);
         let removed = change(&json!({ "output_usd_per_mtok": per_mtok(20), "reasoning_usd_per_mtok": null }));
         let without = GivenRates::new(per_mtok(3), per_mtok(20));
         given([created(at(same))]).when(removed).then([changed(at(without))]);
@@ -167,10 +230,11 @@ mod tests {
 
     #[test]
     fn a_price_without_the_list_of_absent_rates_counts_those_that_equal_their_default() {
-        let cached = GivenRates { cache_read: Some(per_mtok(1)), ..GivenRates::new(per_mtok(3), per_mtok(15)) };
-        let earlier = Price { defaulted: None, ..at(cached) };
+        let cached = GivenRates::new(per_mtok(3), per_mtok(15)).with(TokenRate::CacheRead, per_mtok(1));
+        let now = at(cached.clone());
+        let earlier = Price { tariff: now.tariff.clone().as_first_recorded(), ..now };
         let change = change(&json!({ "input_usd_per_mtok": per_mtok(4), "output_usd_per_mtok": per_mtok(20) }));
-        let given_now = GivenRates { input: per_mtok(4), output: per_mtok(20), ..cached };
+        let given_now = cached.with(TokenRate::Input, per_mtok(4)).with(TokenRate::Output, per_mtok(20));
         given([created(earlier)]).when(change).then([changed(at(given_now))]);
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use events::event::admin::Price;
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::log::{Append, Basis};
-use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -140,9 +140,10 @@ async fn a_rate_of_an_earlier_version_counts_as_absent_if_it_equals_its_default(
     let lab = Lab::new().await;
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
     let usd = |usd: i64| NanoUsdPerMtok::new(NanoUsd::new(usd * 1_000_000_000)).unwrap();
-    let given = GivenRates { cache_read: Some(usd(1)), ..GivenRates::new(usd(3), usd(15)) };
+    let given = GivenRates::new(usd(3), usd(15)).with(TokenRate::CacheRead, usd(1));
     let ids = (lab.admin.ids.make(), provider.parse().unwrap());
-    let price = Price { defaulted: None, ..Price::new(ids, "echo", given, lab.admin.clock.now()) };
+    let mut price = Price::new(ids, "echo", given, lab.admin.clock.now());
+    price.tariff = price.tariff.as_first_recorded();
     let append = Append {
         stream: Stream::new(StreamKind::Price, price.price_id),
         expected_sequence: 0,
@@ -180,5 +181,62 @@ async fn a_price_is_recorded_for_the_owner_of_its_provider() {
         let of_price: Vec<_> = recorded.iter().filter(|recorded| recorded.stream.id == price).collect();
         assert_eq!(of_price.len(), 3, "made, changed and ended");
         assert!(of_price.iter().all(|recorded| recorded.context.tenant_id == tenant), "{of_price:?}");
+    }
+}
+
+/// Holds: admin.price-tiers
+#[tokio::test]
+async fn tiers_and_rarer_prices_are_taken_shown_changed_and_removed() {
+    let lab = Lab::new().await;
+    let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let body = json!({
+        "provider_id": provider, "model": "m", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15",
+        "cache_write_1h_usd_per_mtok": "6", "input_audio_usd_per_mtok": "40", "search_usd": "0.01",
+        "tiers": [
+            {"above_input_tokens": 200_000, "input_usd_per_mtok": "6"},
+            {"service_tier": "flex", "output_usd_per_mtok": "7.5", "cache_read_usd_per_mtok": null},
+        ],
+    });
+    let made = lab.send(&lab.operator(), "POST", "/v1/admin/prices", &body).await.must(201);
+    assert_eq!(made["cache_write_1h_usd_per_mtok"], "6.000000000");
+    assert_eq!(made["search_usd"], "0.010000000");
+    assert_eq!(made["cache_write_30m_usd_per_mtok"], Value::Null, "what follows another price is not shown as given");
+    let tiers = json!([
+        {"above_input_tokens": 200_000, "input_usd_per_mtok": "6.000000000"},
+        {"service_tier": "flex", "output_usd_per_mtok": "7.500000000"},
+    ]);
+    assert_eq!(made["tiers"], tiers);
+    assert_eq!(made["cache_read_usd_per_mtok"], "3.000000000");
+    let one = format!("/v1/admin/prices/{}", made["id"].as_str().unwrap());
+    let changed = json!({"search_usd": null, "input_usd_per_mtok": "4"});
+    let changed = lab.send(&lab.operator(), "PATCH", &one, &changed).await.must(200);
+    assert_eq!((&changed["search_usd"], &changed["tiers"]), (&Value::Null, &tiers), "the others are kept");
+    assert_eq!(changed["input_audio_usd_per_mtok"], "40.000000000");
+    let changed = lab.send(&lab.operator(), "PATCH", &one, &json!({"tiers": null})).await.must(200);
+    assert_eq!(changed["tiers"], json!([]));
+    assert_eq!(changed["cache_read_usd_per_mtok"], "4.000000000");
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_tier_is_refused_by_its_field() {
+    let lab = Lab::new().await;
+    let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let long = json!({"above_input_tokens": 200_000});
+    for (tiers, field) in [
+        (json!([{"input_usd_per_mtok": "1"}]), "tiers[0]"),
+        (json!([long, {"service_tier": "flex"}, long]), "tiers[2]"),
+        (json!([{"above_input_tokens": 0}]), "tiers[0].above_input_tokens"),
+        (json!([long, {"service_tier": "fast"}]), "tiers[1].service_tier"),
+        (json!([{"service_tier": "flex", "input_usd_per_mtok": "-1"}]), "tiers[0].input_usd_per_mtok"),
+        (json!([{"service_tier": "flex", "input_usd_per_mtok": 1}]), "tiers[0].input_usd_per_mtok"),
+        (json!([{"service_tier": "flex", "request_usd": "1"}]), "tiers[0].request_usd"),
+        (json!({}), "tiers"),
+        ((1..=33).map(|above| json!({"above_input_tokens": above})).collect(), "tiers"),
+    ] {
+        let body = json!({
+            "provider_id": provider, "model": "m", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15", "tiers": tiers,
+        });
+        let refused = lab.send(&lab.operator(), "POST", "/v1/admin/prices", &body).await;
+        assert_eq!(refused.wrong_field(), field, "{tiers}");
     }
 }

@@ -175,7 +175,7 @@ impl Gateway {
         Box::new(InferenceEnded {
             admitted_at: hold.admitted_at,
             backend: Some(backend()),
-            usage: Some(Usage { tokens: classes, source }),
+            usage: Some(Usage::new(classes, source)),
             price_version: Some(self.price),
             attempts: Some(1),
             ..*ended(i64::try_from(tokens).expect("few"))
@@ -324,7 +324,7 @@ fn priced(model: &str) -> Event {
     let effective_from: DateTime<Utc> = start();
     let price_id = id(if model == "echo" { 1 } else { 2 });
     let price = Price::new((price_id, provider()), model, GivenRates::new(per_mtok, per_mtok), effective_from);
-    Event::from(Change::created(Price { defaulted: None, ..price }))
+    Event::from(Change::created(Price { tariff: price.tariff.clone().as_first_recorded(), ..price }))
 }
 
 fn model() -> Event {

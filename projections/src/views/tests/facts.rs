@@ -163,7 +163,7 @@ impl Story {
             output_reasoning_tokens: most,
             ..TokenClasses::default()
         };
-        let usage = Some(Usage { tokens, source: UsageSource::Provider });
+        let usage = Some(Usage::new(tokens, UsageSource::Provider));
         let ended = InferenceEnded { usage, ..ended(admitted_at, i64::MAX, Some(most)) };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Completed(Box::new(ended))));
@@ -262,7 +262,7 @@ fn ended(admitted_at: DateTime<Utc>, cost: i64, latency_ms: Option<u64>) -> Infe
     let tokens = TokenClasses { input_uncached_tokens: 12, output_text_tokens: 9, ..TokenClasses::default() };
     InferenceEnded {
         backend: Some(backend()),
-        usage: Some(Usage { tokens, source: UsageSource::Provider }),
+        usage: Some(Usage::new(tokens, UsageSource::Provider)),
         price_version: Some(1),
         finish_reason: Some(FinishReason::Stop),
         latency_ms,

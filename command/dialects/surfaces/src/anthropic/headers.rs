@@ -29,7 +29,7 @@ pub fn read(headers: &HeaderMap) -> Result<RequestHeaders, Refusal> {
             &Path::Root.field(BETA),
             &format!("the beta {beta:.100} may choose another price, or run tools that the provider bills"),
         );
-        read.unpriced.push(Unpriced { name: priceable::BETAS, refusal });
+        read.unpriced.push(Unpriced::new(priceable::BETAS, refusal));
     }
     if let (false, Ok(value)) = (betas.is_empty(), HeaderValue::try_from(&betas)) {
         read.forwarded.push((HeaderName::from_static(BETA), value));

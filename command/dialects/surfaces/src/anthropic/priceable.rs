@@ -67,7 +67,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
 pub fn field(name: &str, refusal: Refusal) -> Option<Unpriced> {
     debug_assert_eq!(refusal.code, ErrorCode::ModelUnpriced);
     let name = names().find(|known| *known == name)?;
-    Some(Unpriced { name, refusal })
+    Some(Unpriced::new(name, refusal))
 }
 
 /// True for `{"edits":[…]}` whose edits only remove earlier input. Of several types, none may be another.

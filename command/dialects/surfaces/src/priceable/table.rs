@@ -76,7 +76,7 @@ pub const FIELDS: &[CostField] = &[
     // Rejected tokens are billed as output, above the cap.
     field("prediction", Effect::Output, NONE),
     field("previous_response_id", Effect::Input, EMPTY),
-    field("service_tier", Effect::Price, STANDARD_TIER),
+    field(super::SERVICE_TIER, Effect::Price, STANDARD_TIER),
     field("web_search_options", Effect::Tools, NONE),
     // Anthropic, in OpenAI's form
     field("anthropic_beta", Effect::Price, EMPTY),
