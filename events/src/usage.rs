@@ -115,6 +115,13 @@ impl TokenClasses {
             .saturating_add(self.citation_tokens)
     }
 
+    /// Everything that was read from a cache, of any kind.
+    pub const fn cache_read(&self) -> u64 {
+        self.input_cache_read_tokens
+            .saturating_add(self.input_cache_read_audio_tokens)
+            .saturating_add(self.input_cache_read_image_tokens)
+    }
+
     pub const fn output(&self) -> u64 {
         self.output_text_tokens
             .saturating_add(self.output_reasoning_tokens)
@@ -165,6 +172,7 @@ mod tests {
         let tokens = all();
         assert_eq!((tokens.input(), tokens.output()), (301_907_600_321, 20_080_054_000));
         assert_eq!(tokens.each(), [1, 20, 300, 4_000, 50_000]);
+        assert_eq!(tokens.cache_read(), 1_007_000_020);
         let input = tokens.without_output();
         assert_eq!((input.input(), input.output(), input.searches), (301_907_600_321, 0, 4_000_000_000_000));
     }

@@ -96,7 +96,18 @@ impl Metered {
         let (all, input) = read(&reports);
         self.reported = all.filter(|_| self.is_output_reported);
         self.reported_input = input;
+        // Anthropic, Mistral; Gemini; Vertex.
+        for tier in json::find(&reports, ["service_tier", "serviceTier", "trafficType"]) {
+            self.keep_service_tier(tier);
+        }
         self.provider_usage = RawValue::from_string(reports).ok();
+    }
+
+    /// Keeps the tier that served the request, which the provider may put beside its report. The later one counts.
+    pub fn keep_service_tier(&mut self, reported: Option<&str>) {
+        if let Some(word) = reported.and_then(json::string) {
+            self.service_tier = priced_tier(&word);
+        }
     }
 
     /// Counts everything that was reported as input: embeddings have no output, and a total above the prompt's tokens is
@@ -134,6 +145,16 @@ impl Metered {
     }
 }
 
+/// The tier by the providers' words for it: `flex`, `ON_DEMAND_FLEX` (Vertex). `None` for standard ones.
+fn priced_tier(word: &str) -> Option<ServiceTier> {
+    const BEFORE: &str = "on_demand_";
+    let name = match word.split_at_checked(BEFORE.len()) {
+        Some((before, name)) if before.eq_ignore_ascii_case(BEFORE) => name,
+        _ => word,
+    };
+    ServiceTier::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, tier)| *tier)
+}
+
 /// Longest name or id of an upstream's choosing, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
@@ -163,6 +184,36 @@ mod tests {
             reasoning_bytes,
             ..Metered::default()
         }
+    }
+
+    #[test]
+    fn a_service_tier_is_read_from_the_response_by_the_words_of_its_provider() {
+        for (word, tier) in [
+            (r#""flex""#, Some(ServiceTier::Flex)),
+            (r#""priority""#, Some(ServiceTier::Priority)),
+            (r#""batch""#, Some(ServiceTier::Batch)),
+            (r#""ON_DEMAND_PRIORITY""#, Some(ServiceTier::Priority)),
+            (r#""ON_DEMAND_FLEX""#, Some(ServiceTier::Flex)),
+            (r#""ON_DEMAND""#, None),
+            (r#""PROVISIONED_THROUGHPUT""#, None),
+            (r#""default""#, None),
+            (r#""on_demand""#, None),
+            (r#""standard""#, None),
+            (r#""flexé""#, None),
+            (r#""""#, None),
+            ("7", None),
+        ] {
+            let mut metered = Metered::default();
+            metered.keep_service_tier(Some(word));
+            assert_eq!(metered.service_tier, tier, "{word}");
+        }
+        // A request that was served by a lower tier in the end.
+        let mut metered = Metered { service_tier: Some(ServiceTier::Priority), ..Metered::default() };
+        metered.keep_service_tier(None);
+        assert_eq!(metered.service_tier, Some(ServiceTier::Priority));
+        metered.add_report(r#"{"input_tokens":1,"service_tier":"standard"}"#, true);
+        metered.read_reports(|_| (None, None));
+        assert_eq!(metered.service_tier, None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod call_id;
 mod calls;
 mod lines;
 mod model_list;
+mod media;
 mod refusal;
 mod server;
 mod target;

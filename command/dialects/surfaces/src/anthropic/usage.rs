@@ -13,6 +13,8 @@ pub struct UsageOut {
     output_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens_details: Option<OutputDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_tool_use: Option<ServerToolUse>,
 }
 
 /// Cache writes by lifetime. They sum to those of the usage: other lifetimes count as the next shorter one.
@@ -27,6 +29,11 @@ struct OutputDetails {
     thinking_tokens: u64,
 }
 
+#[derive(Serialize)]
+struct ServerToolUse {
+    web_search_requests: u64,
+}
+
 impl From<&TokenClasses> for UsageOut {
     fn from(tokens: &TokenClasses) -> Self {
         let written = tokens.input_cache_write_tokens;
@@ -34,15 +41,17 @@ impl From<&TokenClasses> for UsageOut {
         let for_an_hour = by_ttl("1h").saturating_add(by_ttl("12h")).min(written);
         let thinking_tokens = tokens.output_reasoning_tokens;
         Self {
-            input_tokens: tokens.input_uncached_tokens,
+            // Images, audio and citations have no counts of their own.
+            input_tokens: tokens.input().saturating_sub(tokens.cache_read()).saturating_sub(written),
             cache_creation_input_tokens: written,
-            cache_read_input_tokens: tokens.input_cache_read_tokens,
+            cache_read_input_tokens: tokens.cache_read(),
             cache_creation: CacheCreation {
                 ephemeral_5m_input_tokens: written - for_an_hour,
                 ephemeral_1h_input_tokens: for_an_hour,
             },
             output_tokens: tokens.output(),
             output_tokens_details: (thinking_tokens > 0).then_some(OutputDetails { thinking_tokens }),
+            server_tool_use: (tokens.searches > 0).then_some(ServerToolUse { web_search_requests: tokens.searches }),
         }
     }
 }

@@ -188,7 +188,7 @@ impl From<&TokenClasses> for UsageOut {
         Self {
             input_tokens: tokens.input(),
             input_tokens_details: InputDetails {
-                cached_tokens: tokens.input_cache_read_tokens,
+                cached_tokens: tokens.cache_read(),
                 cache_write_tokens: tokens.input_cache_write_tokens,
             },
             output_tokens: tokens.output(),

@@ -8,11 +8,12 @@ use hub::report::count;
 
 /// The token classes of a report: all of them, and the input's alone.
 pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let [iterations, details] = json::find(usage, ["iterations", "output_tokens_details"]);
+    let [iterations, details, tools] = json::find(usage, ["iterations", "output_tokens_details", "server_tool_use"]);
     let Some(figures) = AnthropicCounts::of(usage) else { return (None, None) };
     let figures = iterations.map_or(figures, |iterations| figures.with_iterations(iterations));
     let thinking = details.and_then(|details| json::field(details, "thinking_tokens")).and_then(count);
-    let input = figures.input_classes();
+    let searches = tools.and_then(|tools| json::field(tools, "web_search_requests")).and_then(count);
+    let input = TokenClasses { searches: searches.unwrap_or(0), ..figures.input_classes() };
     (classes(figures, &input, thinking.unwrap_or(0)), Some(input).filter(|input| input.input() > 0))
 }
 

@@ -14,11 +14,13 @@ use crate::openai::chunk::with_calls;
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
     json::check(body)?;
-    let [output, reason, usage, error] = json::pick(body, ["output", "stopReason", "usage", "__type"])?;
+    let [output, reason, usage, error, tier] =
+        json::pick(body, ["output", "stopReason", "usage", "__type", "serviceTier"])?;
     // Read the usage first: a response that cannot be read is billed too.
     if let Some(report) = usage {
         metered.add_report(report, true);
     }
+    metered.keep_service_tier(tier.and_then(|tier| json::field(tier, "type")));
     if let Some(error) = error.and_then(json::string) {
         return Err(exception::fault(&error, body));
     }

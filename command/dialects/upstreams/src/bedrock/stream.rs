@@ -66,7 +66,8 @@ impl StreamReader for Reader {
             "contentBlockStop" => reading.close(),
             "messageStop" => reading.stop(data)?,
             "metadata" => {
-                let [usage] = json::pick(data, ["usage"])?;
+                let [usage, tier] = json::pick(data, ["usage", "serviceTier"])?;
+                reading.metered.keep_service_tier(tier.and_then(|tier| json::field(tier, "type")));
                 if let Some(report) = usage {
                     reading.metered.add_report(report, true);
                 }

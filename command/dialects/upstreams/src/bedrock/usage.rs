@@ -32,20 +32,32 @@ fn cache_writes(written: Option<&str>, details: Option<&str>) -> (u64, BTreeMap<
     let Some(details) = details.filter(|details| json::kind(details) == json::Kind::Array) else {
         return (written, BTreeMap::new());
     };
-    let (mut total, mut for_an_hour) = (0, 0_u64);
+    let mut by_ttl = BTreeMap::<String, u64>::new();
     for detail in json::elements(details).map_while(Result::ok) {
         let [ttl, tokens] = json::find(detail, ["ttl", "inputTokens"]);
         let tokens = tokens.and_then(count).unwrap_or(0);
-        total = tokens.saturating_add(total);
-        if ttl.and_then(json::string).as_deref() == Some("1h") {
-            for_an_hour = for_an_hour.saturating_add(tokens);
+        if tokens > 0 {
+            let sum = by_ttl.entry(lifetime(ttl).to_owned()).or_default();
+            *sum = sum.saturating_add(tokens);
         }
     }
     // If the parts are more than the whole, they count: this is the more expensive reading. Tokens that no part explains
     // were written for five minutes, which is the default.
-    let written = written.max(total);
-    let by_ttl = [("5m", written - for_an_hour), ("1h", for_an_hour)].into_iter();
-    (written, by_ttl.filter(|(_, tokens)| *tokens > 0).map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect())
+    let explained = by_ttl.values().fold(0_u64, |sum, tokens| sum.saturating_add(*tokens));
+    let written = written.max(explained);
+    if written > explained {
+        *by_ttl.entry(FIVE_MINUTES.to_owned()).or_default() += written - explained;
+    }
+    (written, by_ttl)
+}
+
+const FIVE_MINUTES: &str = "5m";
+const LIFETIMES: [&str; 4] = [FIVE_MINUTES, "30m", "1h", "12h"];
+
+/// A lifetime by its name, one of those that prices are for or any other; without one it is the default.
+fn lifetime(ttl: Option<&str>) -> &'static str {
+    let Some(ttl) = ttl.and_then(json::string) else { return FIVE_MINUTES };
+    LIFETIMES.into_iter().find(|known| *known == ttl).unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -71,7 +83,8 @@ mod tests {
             ("2048", r#"[{"ttl":"1h","inputTokens":48}]"#, 2048, vec![("1h", 48), ("5m", 2000)]),
             ("10", r#"[{"ttl":"1h","inputTokens":48},{"ttl":"5m","inputTokens":2}]"#, 50, vec![("1h", 48), ("5m", 2)]),
             ("null", r#"[{"ttl":"1h","inputTokens":48}]"#, 48, vec![("1h", 48)]),
-            ("7", r#"[{"ttl":"2h","inputTokens":5},{"inputTokens":-1},null,{}]"#, 7, vec![("5m", 7)]),
+            ("7", r#"[{"ttl":"2h","inputTokens":5},{"inputTokens":-1},null,{}]"#, 7, vec![("5m", 2), ("other", 5)]),
+            ("9", r#"[{"ttl":"12h","inputTokens":5},{"ttl":"30m","inputTokens":4}]"#, 9, vec![("12h", 5), ("30m", 4)]),
             ("null", "[]", 0, vec![]),
             ("7", r#""x""#, 7, vec![]),
         ] {

@@ -10,13 +10,23 @@ use hub::report::count;
 
 /// The token classes of a report: all of them, and the input's alone.
 pub fn read_report(report: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let [billed, seen] = json::find(report, ["billed_units", "tokens"]).map(sides);
+    let [units, seen] = json::find(report, ["billed_units", "tokens"]);
+    let [images, searches] = json::find(units.unwrap_or_default(), ["images", "search_units"])
+        .map(|units| units.and_then(count).unwrap_or(0));
+    let [billed, seen] = [units, seen].map(sides);
     // Servers that bill nothing report zeros, or none.
     let [billed, seen] = if billed.iter().flatten().sum::<u64>() > 0 { [billed, seen] } else { [seen, billed] };
     let [input, output] = [billed[0].or(seen[0]), billed[1].or(seen[1])];
-    let input = input.map(|tokens| TokenClasses { input_uncached_tokens: tokens, ..TokenClasses::default() });
+    // Images may be all that is billed.
+    let input = input.or((images > 0).then_some(0)).map(|tokens| TokenClasses {
+        input_uncached_tokens: tokens,
+        input_images: images,
+        searches,
+        ..TokenClasses::default()
+    });
+    let is_billed = |input: &TokenClasses| input.input() + input.input_images > 0;
     let all = input.clone().zip(output).map(|(input, tokens)| TokenClasses { output_text_tokens: tokens, ..input });
-    (all.filter(|classes| classes.input() + classes.output() > 0), input.filter(|input| input.input() > 0))
+    (all.filter(|classes| classes.input() + classes.output() > 0), input.filter(is_billed))
 }
 
 /// Input and output; a count that is absent is not zero.
@@ -56,6 +66,7 @@ mod tests {
             ),
             (r#"{"billed_units":{"input_tokens":5}}"#, Some(5), None),
             (r#"{"billed_units":{"input_tokens":-5,"output_tokens":"4"}}"#, None, None),
+            (r#"{"billed_units":{"images":2}}"#, Some(0), None),
             (r#"{"cached_tokens":448}"#, None, None),
             (r#"{"billed_units":{"input_tokens":0,"output_tokens":0}}"#, None, None),
         ] {

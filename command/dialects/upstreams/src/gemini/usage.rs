@@ -3,21 +3,23 @@
 
 use events::usage::TokenClasses;
 use hub::json;
-use hub::report::count;
+use hub::report::{COUNT_MAX, count};
+
+use crate::media::{Media, PromptParts};
 
 /// The token classes of a report: all of them, and the input's alone.
 pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
     let counts = GeminiCounts::of(usage);
     let all = counts.classes();
     let input = match &all {
-        Some(all) => Some(TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all.clone() }),
+        Some(all) => Some(all.clone().without_output()),
         None => counts.prompt.map(|prompt| counts.input(prompt)),
     };
     (all, input.filter(|input| input.input() > 0))
 }
 
 /// The counts of a report.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct GeminiCounts {
     prompt: Option<u64>,
     candidates: Option<u64>,
@@ -26,6 +28,26 @@ struct GeminiCounts {
     cached: u64,
     of_tools: u64,
     thoughts: u64,
+    /// Part of the prompt, cached or not.
+    in_prompt: Media,
+    in_cache: Media,
+    in_candidates: Media,
+}
+
+/// The media in a list of modalities and their counts. Videos and documents are billed as text.
+fn media(details: Option<&str>) -> Media {
+    let mut media = Media::default();
+    let details = details.filter(|details| json::kind(details) == json::Kind::Array);
+    for detail in details.into_iter().flat_map(json::elements).map_while(Result::ok) {
+        let [modality, tokens] = json::find(detail, ["modality", "tokenCount"]);
+        let tokens = tokens.and_then(count).unwrap_or(0);
+        match modality.and_then(json::string).as_deref() {
+            Some("AUDIO") => media.audio = media.audio.saturating_add(tokens).min(COUNT_MAX),
+            Some("IMAGE") => media.image = media.image.saturating_add(tokens).min(COUNT_MAX),
+            _ => {}
+        }
+    }
+    media
 }
 
 impl GeminiCounts {
@@ -36,8 +58,10 @@ impl GeminiCounts {
         ];
         let [prompt, candidates, total, cached, of_tools, thoughts] =
             json::find(usage, names).map(|figure| figure.and_then(count));
+        let details = ["promptTokensDetails", "cacheTokensDetails", "candidatesTokensDetails"];
+        let [in_prompt, in_cache, in_candidates] = json::find(usage, details).map(media);
         let (cached, of_tools, thoughts) = (cached.unwrap_or(0), of_tools.unwrap_or(0), thoughts.unwrap_or(0));
-        Self { prompt, candidates, total, cached, of_tools, thoughts }
+        Self { prompt, candidates, total, cached, of_tools, thoughts, in_prompt, in_cache, in_candidates }
     }
 
     /// Prompt and candidates. If one is missing, it follows from the total; Google leaves out figures that are 0.
@@ -52,12 +76,15 @@ impl GeminiCounts {
     }
 
     fn input(self, prompt: u64) -> TokenClasses {
-        TokenClasses {
+        let parts = PromptParts {
             // More cached tokens than prompt cannot be part of it. This is the more expensive reading.
-            input_uncached_tokens: prompt.checked_sub(self.cached).unwrap_or(prompt) + self.of_tools,
-            input_cache_read_tokens: self.cached,
-            ..TokenClasses::default()
-        }
+            uncached: prompt.checked_sub(self.cached).unwrap_or(prompt),
+            cache_read: self.cached,
+            media: self.in_prompt,
+            cached_media: self.in_cache,
+        };
+        let classes = parts.classes();
+        TokenClasses { input_uncached_tokens: classes.input_uncached_tokens + self.of_tools, ..classes }
     }
 
     /// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
@@ -68,8 +95,11 @@ impl GeminiCounts {
         // Some models count thoughts among the candidates, which only the total shows.
         let thoughts_are_inside = self.total == Some(without_thoughts) && self.thoughts <= candidates;
         let explained = without_thoughts + if thoughts_are_inside { 0 } else { self.thoughts };
+        let text = if thoughts_are_inside { candidates - self.thoughts } else { candidates };
         let classes = TokenClasses {
-            output_text_tokens: if thoughts_are_inside { candidates - self.thoughts } else { candidates },
+            output_text_tokens: self.in_candidates.taken_from(text),
+            output_audio_tokens: self.in_candidates.audio,
+            output_image_tokens: self.in_candidates.image,
             // Tokens that no part explains are thoughts.
             output_reasoning_tokens: self.thoughts + self.total.unwrap_or(0).saturating_sub(explained),
             ..self.input(prompt)
@@ -80,8 +110,6 @@ impl GeminiCounts {
 
 #[cfg(test)]
 mod tests {
-    use hub::report::COUNT_MAX;
-
     use super::*;
 
     fn of(usage: &str) -> Option<[u64; 4]> {
@@ -135,6 +163,43 @@ mod tests {
         }
     }
 
+    /// Holds: inf.token-classes
+    #[test]
+    fn audio_and_images_are_classes_of_their_own_cached_or_not() {
+        let read = |usage: &str| {
+            let all = read_report(usage).0.expect("a report");
+            let input = [all.input_uncached_tokens, all.input_audio_tokens, all.input_image_tokens];
+            let cached =
+                [all.input_cache_read_tokens, all.input_cache_read_audio_tokens, all.input_cache_read_image_tokens];
+            (input, cached, [all.output_text_tokens, all.output_audio_tokens, all.output_image_tokens])
+        };
+        for (usage, wanted) in [
+            (
+                r#"{"promptTokenCount":1000,"cachedContentTokenCount":700,"candidatesTokenCount":1300,"totalTokenCount":2300,
+                    "promptTokensDetails":[{"modality":"TEXT","tokenCount":500},{"modality":"AUDIO","tokenCount":300},{"modality":"IMAGE","tokenCount":200}],
+                    "cacheTokensDetails":[{"modality":"TEXT","tokenCount":400},{"modality":"AUDIO","tokenCount":250},{"modality":"IMAGE","tokenCount":50}],
+                    "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1290},{"modality":"TEXT","tokenCount":10}]}"#,
+                ([100, 50, 150], [400, 250, 50], [10, 0, 1290]),
+            ),
+            // Video and documents are text.
+            (
+                r#"{"promptTokenCount":100,"candidatesTokenCount":5,"promptTokensDetails":[{"modality":"VIDEO","tokenCount":60},{"modality":"DOCUMENT","tokenCount":40}]}"#,
+                ([100, 0, 0], [0, 0, 0], [5, 0, 0]),
+            ),
+            // Parts above their whole: nothing is negative, and everything counts.
+            (
+                r#"{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":5,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":8}],"cacheTokensDetails":[{"modality":"AUDIO","tokenCount":9}],"candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":7}]}"#,
+                ([0, 8, 0], [0, 9, 0], [0, 7, 0]),
+            ),
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":5,"promptTokensDetails":null,"cacheTokensDetails":{},"candidatesTokensDetails":[null,{"modality":7},{"tokenCount":5}]}"#,
+                ([10, 0, 0], [0, 0, 0], [5, 0, 0]),
+            ),
+        ] {
+            assert_eq!(read(usage), wanted, "{usage}");
+        }
+    }
+
     #[test]
     fn the_input_is_read_where_nothing_else_is_reported_yet() {
         let input = |usage| read_report(usage).1.map(|c| [c.input_uncached_tokens, c.input_cache_read_tokens]);
@@ -156,6 +221,7 @@ mod tests {
                 cached,
                 of_tools,
                 thoughts,
+                ..GeminiCounts::default()
             };
             let read = read.classes().unwrap_or_default();
             let drawn = (prompt, candidates, total, cached, of_tools, thoughts);

@@ -102,6 +102,10 @@ pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a
     if find("object") == Some(r#""error""#) {
         return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));
     }
+    // Every chunk may have it, and the first and the last are enough.
+    if usage.is_some() || metered.upstream_id.is_none() {
+        metered.keep_service_tier(find("service_tier"));
+    }
     metered.keep_id_and_model(find("id"), find("model"));
     let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
     Ok(TopLevel { choices, usage, members })

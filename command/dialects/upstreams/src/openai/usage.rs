@@ -1,8 +1,12 @@
 //! Reads OpenAI's usage, whose counts are inclusive, into disjoint token classes.
 
+use std::collections::BTreeMap;
+
 use events::usage::TokenClasses;
 use hub::json;
 use hub::report::count;
+
+use crate::media::{Media, PromptParts};
 
 /// The token classes of a report: all of them, and the input's alone.
 pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
@@ -18,7 +22,19 @@ struct OpenAiCounts {
     total: Option<u64>,
     cache_read: u64,
     cache_written: u64,
+    /// Part of `cache_written`.
+    written_for_an_hour: u64,
     reasoning: u64,
+    input_media: Media,
+    output_media: Media,
+    citation: u64,
+    searches: u64,
+}
+
+/// Media, part of their side.
+fn media([audio, image]: [Option<&str>; 2]) -> Media {
+    let tokens = |value: Option<&str>| value.and_then(count).unwrap_or(0);
+    Media { audio: tokens(audio), image: tokens(image) }
 }
 
 impl OpenAiCounts {
@@ -34,6 +50,9 @@ impl OpenAiCounts {
             reasoning,
             prompt_details,
             completion_details,
+            citation,
+            queries,
+            server_tools,
         ] = json::find(
             usage,
             [
@@ -48,14 +67,31 @@ impl OpenAiCounts {
                 "reasoning_tokens",
                 "prompt_tokens_details",
                 "completion_tokens_details",
+                // Perplexity.
+                "citation_tokens",
+                "num_search_queries",
+                // OpenRouter and LiteLLM, for models of Anthropic.
+                "server_tool_use",
             ],
         );
-        let [read, written, created, creation] = json::find(
+        let [read, written, created, creation, split, split_of_litellm, input_audio, input_image] = json::find(
             prompt_details.unwrap_or_default(),
             // Writes are of OpenRouter, DashScope and LiteLLM.
-            ["cached_tokens", "cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens"],
+            [
+                "cached_tokens",
+                "cache_write_tokens",
+                "cache_creation_input_tokens",
+                "cache_creation_tokens",
+                "cache_creation",
+                "cache_creation_token_details",
+                "audio_tokens",
+                "image_tokens",
+            ],
         );
-        let reasoning_detail = json::field(completion_details.unwrap_or_default(), "reasoning_tokens");
+        let [reasoning_detail, output_audio, output_image] =
+            json::find(completion_details.unwrap_or_default(), ["reasoning_tokens", "audio_tokens", "image_tokens"]);
+        let for_an_hour = split.or(split_of_litellm).and_then(|split| json::field(split, "ephemeral_1h_input_tokens"));
+        let searches = server_tools.and_then(|tools| json::field(tools, "web_search_requests"));
         let count = |value: Option<&str>| value.and_then(count);
         let written = [written, created, creation, anthropic_written].into_iter().filter_map(count);
         let cache_written = written.max().unwrap_or(0);
@@ -66,8 +102,13 @@ impl OpenAiCounts {
             total: count(total),
             cache_read: cache_read([read, cache_hit, cached, anthropic_read].map(count), cache_written, prompt),
             cache_written,
+            written_for_an_hour: count(for_an_hour).unwrap_or(0).min(cache_written),
             // In the details, or beside them (SGLang, Perplexity).
             reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
+            input_media: media([input_audio, input_image]),
+            output_media: media([output_audio, output_image]),
+            citation: count(citation).unwrap_or(0),
+            searches: [queries, searches].into_iter().filter_map(count).max().unwrap_or(0),
         }
     }
 
@@ -87,11 +128,28 @@ impl OpenAiCounts {
 
     /// The input classes. `prompt` includes the cached tokens, unless `cached_is_beside`.
     fn input(self, prompt: u64, cached_is_beside: bool) -> TokenClasses {
+        let parts = PromptParts {
+            uncached: if cached_is_beside { prompt } else { prompt - self.cached() },
+            cache_read: self.cache_read,
+            media: self.input_media,
+            cached_media: Media::default(),
+        };
         TokenClasses {
-            input_uncached_tokens: if cached_is_beside { prompt } else { prompt - self.cached() },
-            input_cache_read_tokens: self.cache_read,
             input_cache_write_tokens: self.cache_written,
-            ..TokenClasses::default()
+            input_cache_write_by_ttl: self.lifetimes(),
+            citation_tokens: self.citation,
+            searches: self.searches,
+            ..parts.classes()
+        }
+    }
+
+    /// Cache writes by lifetime, where some are for an hour.
+    fn lifetimes(self) -> BTreeMap<String, u64> {
+        let hour = self.written_for_an_hour;
+        let split = [("5m", self.cache_written - hour), ("1h", hour)].into_iter().filter(|(_, tokens)| *tokens > 0);
+        match hour {
+            0 => BTreeMap::new(),
+            _ => split.map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect(),
         }
     }
 }
@@ -127,8 +185,18 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
             unexplained = 0;
         }
     }
+    let Media { audio, image } = figures.output_media;
+    let text = if reasoning_is_beside { completion } else { completion - reasoning };
+    // Citations may be in the total only.
+    unexplained = unexplained.saturating_sub(figures.citation);
     let classes = TokenClasses {
-        output_text_tokens: if reasoning_is_beside { completion } else { completion - reasoning },
+        output_text_tokens: if figures.output_media.all() > completion {
+            text
+        } else {
+            figures.output_media.taken_from(text)
+        },
+        output_audio_tokens: audio,
+        output_image_tokens: image,
         // Tokens that no part explains are reasoning: Gemini counts it in the total only.
         output_reasoning_tokens: reasoning + unexplained,
         ..figures.input(prompt, cached_is_beside)
@@ -139,7 +207,7 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
 /// The input side alone, for streams that report the prompt first.
 fn reported_input(figures: OpenAiCounts) -> Option<TokenClasses> {
     let input = match classes(figures) {
-        Some(all) => TokenClasses { output_text_tokens: 0, output_reasoning_tokens: 0, ..all },
+        Some(all) => all.without_output(),
         None => figures.input(figures.prompt?, figures.cached() > figures.prompt?),
     };
     (input.input() > 0).then_some(input)
@@ -285,6 +353,70 @@ mod tests {
             (r#"{"completion_tokens":5,"total_tokens":15}"#, [10, 0, 0, 5, 0]),
         ] {
             assert_eq!(of(usage), Some(wanted), "{usage}");
+        }
+    }
+
+    /// Holds: inf.token-classes
+    #[test]
+    fn audio_images_citations_and_searches_are_classes_of_their_own() {
+        let read = |usage: &str| {
+            let tokens = classes(OpenAiCounts::of(usage)).expect("a report");
+            let input = [tokens.input_uncached_tokens, tokens.cache_read(), tokens.input_audio_tokens];
+            let output = [tokens.output_text_tokens, tokens.output_audio_tokens, tokens.output_reasoning_tokens];
+            (input, tokens.input_image_tokens, output, [tokens.citation_tokens, tokens.searches])
+        };
+        for (usage, wanted) in [
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":80,"total_tokens":180,"prompt_tokens_details":{"audio_tokens":30,"image_tokens":20,"cached_tokens":10},"completion_tokens_details":{"audio_tokens":60,"reasoning_tokens":5}}"#,
+                ([40, 10, 30], 20, [15, 60, 5], [0, 0]),
+            ),
+            // Ten tokens are both audio and cached.
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"audio_tokens":50,"cached_tokens":60}}"#,
+                ([0, 60, 40], 0, [1, 0, 0], [0, 0]),
+            ),
+            // Parts above the whole.
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"audio_tokens":11},"completion_tokens_details":{"audio_tokens":6}}"#,
+                ([10, 0, 11], 0, [5, 6, 0], [0, 0]),
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"audio_tokens":4,"reasoning_tokens":4}}"#,
+                ([10, 0, 0], 0, [0, 4, 4], [0, 0]),
+            ),
+            // Perplexity, and a total that has the citations.
+            (
+                r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":104,"citation_tokens":500,"num_search_queries":18,"reasoning_tokens":739}"#,
+                ([33, 0, 0], 0, [71, 0, 739], [500, 18]),
+            ),
+            (
+                r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":604,"citation_tokens":500,"num_search_queries":null}"#,
+                ([33, 0, 0], 0, [71, 0, 0], [500, 0]),
+            ),
+            (
+                r#"{"prompt_tokens":3,"completion_tokens":7,"server_tool_use":{"web_search_requests":2}}"#,
+                ([3, 0, 0], 0, [7, 0, 0], [0, 2]),
+            ),
+        ] {
+            assert_eq!(read(usage), wanted, "{usage}");
+        }
+    }
+
+    #[test]
+    fn a_cache_of_an_hour_is_told_apart() {
+        for (split, wanted) in [
+            (
+                r#""cache_creation_tokens":90,"cache_creation_token_details":{"ephemeral_5m_input_tokens":60,"ephemeral_1h_input_tokens":30}"#,
+                vec![("1h", 30), ("5m", 60)],
+            ),
+            (r#""cache_creation_input_tokens":90,"cache_creation":{"ephemeral_1h_input_tokens":99}"#, vec![("1h", 90)]),
+            (r#""cache_write_tokens":90,"cache_creation":{"ephemeral_5m_input_tokens":90}"#, vec![]),
+        ] {
+            let usage = format!(r#"{{"prompt_tokens":100,"completion_tokens":5,"prompt_tokens_details":{{{split}}}}}"#);
+            let read = classes(OpenAiCounts::of(&usage)).expect("a report");
+            assert_eq!((read.input_uncached_tokens, read.input_cache_write_tokens), (10, 90), "{usage}");
+            let by_ttl = read.input_cache_write_by_ttl.iter().map(|(ttl, tokens)| (ttl.as_str(), *tokens));
+            assert_eq!(by_ttl.collect::<Vec<_>>(), wanted, "{usage}");
         }
     }
 
