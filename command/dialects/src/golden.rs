@@ -18,6 +18,7 @@ pub(super) const MODEL: &str = "house/model";
 pub(super) const CREATED: i64 = 1_759_468_864;
 static NO_ECHO: Bytes = Bytes::new();
 
+mod costs;
 mod embeddings;
 
 fn folder(name: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod affordable;
 mod alerts;
+mod costs;
 mod damage;
 mod facts;
 mod following;
