@@ -92,14 +92,41 @@ impl Usage {
 }
 
 impl TokenClasses {
-    /// The classes that most providers bill, in the order of the fields.
-    pub const fn each(&self) -> [u64; 5] {
+    /// The names of all classes and units. Those that most providers bill come first.
+    pub const NAMES: [&'static str; 14] = [
+        "input_uncached_tokens",
+        "input_cache_read_tokens",
+        "input_cache_write_tokens",
+        "output_text_tokens",
+        "output_reasoning_tokens",
+        "input_audio_tokens",
+        "input_cache_read_audio_tokens",
+        "output_audio_tokens",
+        "input_image_tokens",
+        "input_cache_read_image_tokens",
+        "output_image_tokens",
+        "citation_tokens",
+        "searches",
+        "input_images",
+    ];
+
+    /// All classes and units, in the order of [`Self::NAMES`].
+    pub const fn each(&self) -> [u64; Self::NAMES.len()] {
         [
             self.input_uncached_tokens,
             self.input_cache_read_tokens,
             self.input_cache_write_tokens,
             self.output_text_tokens,
             self.output_reasoning_tokens,
+            self.input_audio_tokens,
+            self.input_cache_read_audio_tokens,
+            self.output_audio_tokens,
+            self.input_image_tokens,
+            self.input_cache_read_image_tokens,
+            self.output_image_tokens,
+            self.citation_tokens,
+            self.searches,
+            self.input_images,
         ]
     }
 
@@ -171,7 +198,11 @@ mod tests {
     fn classes_add_up_to_input_and_output_and_units_to_neither() {
         let tokens = all();
         assert_eq!((tokens.input(), tokens.output()), (301_907_600_321, 20_080_054_000));
-        assert_eq!(tokens.each(), [1, 20, 300, 4_000, 50_000]);
+        let written = serde_json::to_value(&tokens).expect("JSON");
+        for (name, count) in TokenClasses::NAMES.into_iter().zip(tokens.each()) {
+            assert_eq!(written[name], count, "{name}");
+        }
+        assert_eq!(written.as_object().expect("an object").len(), TokenClasses::NAMES.len());
         assert_eq!(tokens.cache_read(), 1_007_000_020);
         let input = tokens.without_output();
         assert_eq!((input.input(), input.output(), input.searches), (301_907_600_321, 0, 4_000_000_000_000));

@@ -18,6 +18,15 @@ CREATE TABLE usage_by_hour (
     input_cache_write_tokens ANY     NOT NULL,
     output_text_tokens       ANY     NOT NULL,
     output_reasoning_tokens  ANY     NOT NULL,
+    input_audio_tokens       ANY     NOT NULL,
+    input_cache_read_audio_tokens ANY     NOT NULL,
+    output_audio_tokens      ANY     NOT NULL,
+    input_image_tokens       ANY     NOT NULL,
+    input_cache_read_image_tokens ANY     NOT NULL,
+    output_image_tokens      ANY     NOT NULL,
+    citation_tokens          ANY     NOT NULL,
+    searches                 ANY     NOT NULL,
+    input_images             ANY     NOT NULL,
     cost_nanos ANY     NOT NULL,
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
 ) STRICT, WITHOUT ROWID;

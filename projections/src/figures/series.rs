@@ -9,12 +9,22 @@ use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
+use events::usage::TokenClasses;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::families::Families;
 use super::money::{MoneyCounter, MoneyCounters, MoneyFamily};
 use super::names::{BoundedLabels, OTHER, TENANT_OWNED};
 use crate::tables::Tables;
+
+/// How many of [`TokenClasses::NAMES`], from the first, most providers bill.
+const COMMON_CLASSES: usize = 5;
+/// The end of a class's name, which its label does not have.
+const TOKENS: &str = "_tokens";
+
+fn class_of(name: &'static str) -> &'static str {
+    name.strip_suffix(TOKENS).unwrap_or(name)
+}
 
 /// Models with their own label.
 pub const MODELS_MAX: usize = 100;
@@ -48,7 +58,8 @@ struct RequestSeries {
     completed: IntCounter,
     failed: IntCounter,
     aborted: IntCounter,
-    tokens: [IntCounter; 5],
+    /// Those of the classes that most providers bill.
+    tokens: [IntCounter; COMMON_CLASSES],
     seconds: Histogram,
     first_token: Histogram,
     held: MoneyCounter,
@@ -65,13 +76,7 @@ impl RequestSeries {
             completed: outcome("completed"),
             failed: outcome("failed"),
             aborted: outcome("aborted"),
-            tokens: [
-                tokens("input_uncached"),
-                tokens("input_cache_read"),
-                tokens("input_cache_write"),
-                tokens("output_text"),
-                tokens("output_reasoning"),
-            ],
+            tokens: std::array::from_fn(|at| tokens(class_of(TokenClasses::NAMES[at]))),
             seconds: families.seconds.with_label_values(&[model]),
             first_token: families.first_token.with_label_values(&[model]),
             held: money.counter(MoneyFamily::Held, &[("model", model)]),
@@ -79,9 +84,15 @@ impl RequestSeries {
         }
     }
 
-    fn observe_usage(&self, ended: &InferenceEnded) {
+    fn observe_usage(&self, ended: &InferenceEnded, families: &Families) {
         if let Some(usage) = &ended.usage {
-            self.tokens.iter().zip(usage.tokens.each()).for_each(|(counter, count)| counter.inc_by(count));
+            let used = usage.tokens.each();
+            self.tokens.iter().zip(used).for_each(|(counter, count)| counter.inc_by(count));
+            // The others have no counter before there are any. Units are not tokens.
+            let others = TokenClasses::NAMES.into_iter().zip(used).skip(COMMON_CLASSES);
+            for (name, count) in others.filter(|(name, count)| *count > 0 && name.ends_with(TOKENS)) {
+                families.tokens.with_label_values(&[&self.model, class_of(name)]).inc_by(count);
+            }
         }
         for (family, millis) in [(&self.seconds, ended.latency_ms), (&self.first_token, ended.first_token_ms)] {
             if let Some(millis) = millis {
@@ -167,7 +178,7 @@ impl Series {
             series
         });
         outcome(&series).inc();
-        series.observe_usage(ended);
+        series.observe_usage(ended, &self.families);
         match &ended.backend {
             Some(backend) => self.cost(&series, backend, tables).add(ended.cost_usd),
             None => {

@@ -88,7 +88,10 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
     for (code, reason) in [(ErrorCode::UpstreamError, "cut_off"), (ErrorCode::LedgerUnavailable, "not_recorded")] {
         let ended = InferenceEnded {
             backend: Some(Backend { provider_id: id(1), provider: "p".into(), model: "m".into() }),
-            usage: Some(Usage::new(TokenClasses::default(), UsageSource::Counted)),
+            usage: Some(Usage::new(
+                TokenClasses { input_audio_tokens: 7, searches: 3, ..TokenClasses::default() },
+                UsageSource::Counted,
+            )),
             attempts: Some(1),
             code: Some(code.as_str().into()),
             reason: Some(reason.into()),
@@ -98,6 +101,8 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
         series.count(&recorded(context, Event::Inference(Inference::Failed(Box::new(ended)))), &Tables::default());
     }
     let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+    assert!(text.contains("ledgerway_tokens_total{class=\"input_audio\",model=\"other\"} 14\n"), "{text}");
+    assert!(!text.contains("output_audio") && !text.contains("searches"), "what is not billed has no series: {text}");
     let failures = text.lines().filter(|line| line.starts_with("ledgerway_upstream_failures_total{"));
     let failures: Vec<_> = failures.collect();
     assert!(matches!(failures[..], [line] if line.contains("reason=\"cut_off\"") && line.ends_with(" 1")), "{text}");

@@ -1,18 +1,61 @@
 //! A request as a row of a table: the fields of its JSON that fit into one.
 
 use events::money::NanoUsd;
+use events::usage::TokenClasses;
 use serde_json::Value;
 
 use crate::record::{Cell, Record};
 
 /// The columns, in their order.
-const COLUMNS: [&str; 38] = [
-    "request_id", "position", "recorded_at", "ended_at", "status", "actor", "partner_id", "partner_name", "tenant_id",
-    "tenant_name", "user_id", "user_name", "key_id", "key_name", "model", "provider", "backend", "dialect", "streamed",
-    "input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens", "output_text_tokens",
-    "output_reasoning_tokens", "usage_source", "cost_usd", "held_usd", "charged_usd", "price_version",
-    "max_output_tokens", "finish_reason", "latency_ms", "first_token_ms", "attempts", "code", "reason",
-    "upstream_request_id", "metadata",
+const COLUMNS: [&str; 48] = [
+    "request_id",
+    "position",
+    "recorded_at",
+    "ended_at",
+    "status",
+    "actor",
+    "partner_id",
+    "partner_name",
+    "tenant_id",
+    "tenant_name",
+    "user_id",
+    "user_name",
+    "key_id",
+    "key_name",
+    "model",
+    "provider",
+    "backend",
+    "dialect",
+    "streamed",
+    "input_uncached_tokens",
+    "input_cache_read_tokens",
+    "input_cache_write_tokens",
+    "output_text_tokens",
+    "output_reasoning_tokens",
+    "input_audio_tokens",
+    "input_cache_read_audio_tokens",
+    "output_audio_tokens",
+    "input_image_tokens",
+    "input_cache_read_image_tokens",
+    "output_image_tokens",
+    "citation_tokens",
+    "searches",
+    "input_images",
+    "service_tier",
+    "usage_source",
+    "cost_usd",
+    "held_usd",
+    "charged_usd",
+    "price_version",
+    "max_output_tokens",
+    "finish_reason",
+    "latency_ms",
+    "first_token_ms",
+    "attempts",
+    "code",
+    "reason",
+    "upstream_request_id",
+    "metadata",
 ];
 
 /// The row for a request's JSON; for null, the columns without values.
@@ -33,11 +76,8 @@ fn cell(column: &str, request: &Value) -> Cell {
         }
         "provider" => request["backend"][column].clone().into(),
         "usage_source" => request["usage"]["source"].clone().into(),
-        "input_uncached_tokens"
-        | "input_cache_read_tokens"
-        | "input_cache_write_tokens"
-        | "output_text_tokens"
-        | "output_reasoning_tokens" => request["usage"][column].clone().into(),
+        "service_tier" => request["usage"][column].clone().into(),
+        _ if TokenClasses::NAMES.contains(&column) => request["usage"][column].clone().into(),
         "cost_usd" => usd(&request[column]),
         "held_usd" => usd(&request["hold"][column]),
         "charged_usd" => usd(&request["settlement"][column]),
@@ -75,6 +115,9 @@ mod tests {
         for event in ["inference.admitted", "inference.failed", "inference.completed"] {
             request.extend(data(event).as_object().expect("an object").clone());
         }
+        // The sample is of a provider that bills neither media nor units.
+        let rare = TokenClasses::NAMES.into_iter().chain(["service_tier"]).map(|name| (name.to_owned(), json!(1)));
+        request["usage"].as_object_mut().expect("usage").extend(rare);
         request
             .extend([("hold".to_owned(), data("budget.reserved")), ("settlement".to_owned(), data("budget.settled"))]);
         let row = row(&request.into());

@@ -1,6 +1,7 @@
 //! The description of `/v1/usage`.
 
 use events::event::admin::Permission;
+use events::usage::TokenClasses;
 use http::StatusCode;
 use openapi::headers::HeaderSpec;
 use openapi::schema::{self, Shape, object};
@@ -74,8 +75,7 @@ fn row() -> Shape {
         .required("requests", schema::described(schema::sum(), "Admitted requests"))
         .required("refused", schema::described(schema::sum(), "Not included in `requests`"))
         .required("failed", schema::described(schema::sum(), "Admitted requests that failed"));
-    let classes = ["input_uncached", "input_cache_read", "input_cache_write", "output_text", "output_reasoning"];
-    let row = classes.iter().fold(row, |row, class| row.required(&format!("{class}_tokens"), schema::sum()));
+    let row = TokenClasses::NAMES.into_iter().fold(row, |row, class| row.required(class, schema::sum()));
     let row = row
         .required("cost_usd", schema::money())
         .required("latency_ms_p50", schema::nullable(schema::count()))

@@ -13,7 +13,8 @@ use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
 use events::named;
 use events::refusal::ErrorCode;
-use rusqlite::{CachedStatement, Connection, params};
+use events::usage::TokenClasses;
+use rusqlite::{CachedStatement, Connection, ToSql, params, params_from_iter};
 
 use crate::views::View;
 use crate::views::exact::Exact;
@@ -72,7 +73,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn schema(&self) -> &'static str {
@@ -187,8 +188,8 @@ struct OutcomeColumns<'a> {
     backend: Option<String>,
     cost_nanos: Exact,
     corrected_nanos: Exact,
-    /// Tokens by class.
-    tokens: [Option<Exact>; 5],
+    /// Tokens by class, and units.
+    used: [Option<Exact>; TokenClasses::NAMES.len()],
     latency_ms: Option<Exact>,
     position: Option<u64>,
 }
@@ -205,7 +206,7 @@ impl RequestUpdate<'_> {
             backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
             cost_nanos: self.corrected.checked_add(cost.nanos().into()).map(Exact).ok_or(ProjectionError::Overflow)?,
             corrected_nanos: Exact(self.corrected),
-            tokens: usage.map(|usage| usage.tokens.each().map(|tokens| Some(Exact(tokens.into())))).unwrap_or_default(),
+            used: usage.map(|usage| usage.tokens.each().map(|count| Some(Exact(count.into())))).unwrap_or_default(),
             latency_ms: latency_ms.map(|latency_ms| Exact(latency_ms.into())),
             position: self.outcome.map(|(position, _, _)| position),
         })
@@ -242,42 +243,34 @@ impl<'c> Statements<'c> {
         status: Status,
     ) -> Result<(), ProjectionError> {
         let (context, outcome) = (&begin.context, update.outcome_columns()?);
-        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
-        self.insert.execute(params![
-            begin.position,
-            request,
-            begin.recorded_at.timestamp_micros(),
-            outcome.status.unwrap_or(status.as_str()),
+        let chain = [
             context.partner_id.map(|id| id.to_string()),
             context.tenant_id.map(|id| id.to_string()),
             context.user_id.map(|id| id.to_string()),
             context.key_id.map(|id| id.to_string()),
-            model,
-            outcome.provider,
-            outcome.backend,
-            outcome.cost_nanos,
-            outcome.corrected_nanos,
-            uncached,
-            cache_read,
-            cache_write,
-            text,
-            reasoning,
-            outcome.latency_ms,
-            update.hold_position,
-            outcome.position,
-            update.hold_end_position,
-        ])?;
+        ];
+        let (begun, status) = (begin.recorded_at.timestamp_micros(), outcome.status.unwrap_or(status.as_str()));
+        let first: [&dyn ToSql; 4] = [&begin.position, &request, &begun, &status];
+        let served: [&dyn ToSql; 5] =
+            [&model, &outcome.provider, &outcome.backend, &outcome.cost_nanos, &outcome.corrected_nanos];
+        let last: [&dyn ToSql; 4] =
+            [&outcome.latency_ms, &update.hold_position, &outcome.position, &update.hold_end_position];
+        let chain = chain.iter().map(|id| id as &dyn ToSql);
+        let used = outcome.used.iter().map(|count| count as &dyn ToSql);
+        self.insert.execute(params_from_iter(first.into_iter().chain(chain).chain(served).chain(used).chain(last)))?;
         Ok(())
     }
 
     fn update(&mut self, request: &str, update: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
         let outcome = update.outcome_columns()?;
-        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
-        let rows = self.update.execute(params![
-            request, outcome.status, outcome.provider, outcome.backend, outcome.cost_nanos, outcome.corrected_nanos,
-            uncached, cache_read, cache_write, text, reasoning, outcome.latency_ms, update.hold_position,
-            outcome.position, update.hold_end_position,
-        ])?;
+        let first: [&dyn ToSql; 6] = [
+            &request, &outcome.status, &outcome.provider, &outcome.backend, &outcome.cost_nanos,
+            &outcome.corrected_nanos,
+        ];
+        let last: [&dyn ToSql; 4] =
+            [&outcome.latency_ms, &update.hold_position, &outcome.position, &update.hold_end_position];
+        let used = outcome.used.iter().map(|count| count as &dyn ToSql);
+        let rows = self.update.execute(params_from_iter(first.into_iter().chain(used).chain(last)))?;
         must_exist(rows, request)
     }
 }

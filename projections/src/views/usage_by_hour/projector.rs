@@ -59,7 +59,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn schema(&self) -> &'static str {

@@ -7,11 +7,17 @@ use events::usage::TokenClasses;
 use super::latency::Histogram;
 use super::selection::GroupKey;
 
-/// The names of the counts, in the order of [`Amounts::counts`]. The tokens come last, in the order of their classes.
-pub const COUNTS: [&str; 8] = [
-    "requests", "refused", "failed", "input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens",
-    "output_text_tokens", "output_reasoning_tokens",
-];
+/// The names of the counts, in the order of [`Amounts::counts`]. Tokens and units come last, in the order of their classes.
+pub const COUNTS: [&str; TOKENS + TokenClasses::NAMES.len()] = {
+    let mut names = ["requests"; TOKENS + TokenClasses::NAMES.len()];
+    (names[REFUSED], names[FAILED]) = ("refused", "failed");
+    let mut at = 0;
+    while at < TokenClasses::NAMES.len() {
+        names[TOKENS + at] = TokenClasses::NAMES[at];
+        at += 1;
+    }
+    names
+};
 pub const REQUESTS: usize = 0;
 pub const REFUSED: usize = 1;
 pub const FAILED: usize = 2;
