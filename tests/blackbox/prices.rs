@@ -5,7 +5,7 @@ use testing::upstream::MockUpstream;
 
 use crate::books::nano;
 use crate::gateway::Gateway;
-use crate::tenant::{Setup, Tenant, made, text};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 
 fn tokens(answer: &Value, class: &str) -> i64 {
     answer["usage"][class].as_i64().expect("a number of tokens")
@@ -87,4 +87,78 @@ async fn of_several_prices_of_a_model_the_list_says_which_is_in_force() {
     let elsewhere = operator.get("/v1/admin/prices?provider_id=prv_00000000000000000000000000000001").await.must(200);
     assert_eq!(elsewhere.json()["items"], json!([]));
     operator.get("/v1/admin/models?provider_id=prv_00000000000000000000000000000001").await.must(400);
+}
+
+/// A provider bills audio, a flex tier and long prompts apart.
+///
+/// Holds: admin.price-tiers, inf.cost, inf.service-tiers
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_costs() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let price = json!({
+        "provider_id": tenant.provider, "model": "said", "input_usd_per_mtok": "2", "output_usd_per_mtok": "8",
+        "input_audio_usd_per_mtok": "40", "search_usd": "0.01",
+        "tiers": [
+            { "service_tier": "flex", "input_usd_per_mtok": "1", "output_usd_per_mtok": "4" },
+            { "service_tier": "priority", "input_usd_per_mtok": "90", "output_usd_per_mtok": "80" },
+            { "above_input_tokens": 100, "input_usd_per_mtok": "3" },
+        ],
+    });
+    made(gateway.operator(), "/prices", price).await;
+    tenant.add_model("said", &["said"]).await;
+    let says = |tier: &str, prompt: u64| {
+        let answer = json!({
+            "id": "a", "model": "said", "service_tier": tier,
+            "choices": [{ "index": 0, "message": { "role": "assistant", "content": "x" }, "finish_reason": "stop" }],
+            "usage": {
+                "prompt_tokens": prompt, "completion_tokens": 5, "total_tokens": prompt + 5,
+                "prompt_tokens_details": { "audio_tokens": 10 }, "server_tool_use": { "web_search_requests": 2 },
+            },
+        });
+        upstream.says("application/json", answer.to_string());
+    };
+    let ask = |tier: Option<&str>| {
+        let mut body = tenant.ask("said");
+        body["service_tier"] = json!(tier);
+        body
+    };
+    // Ten tokens of audio and two searches in each.
+    let rest = 10 * 40_000 + 2 * 10_000_000;
+    for (asked, served, prompt, wanted) in [
+        (None, "default", 50, 40 * 2_000 + 5 * 8_000 + rest),
+        (Some("flex"), "flex", 50, 40 * 1_000 + 5 * 4_000 + rest),
+        // The provider had no room in the tier.
+        (Some("flex"), "default", 50, 40 * 2_000 + 5 * 8_000 + rest),
+        (Some("priority"), "priority", 50, 40 * 90_000 + 5 * 80_000 + rest),
+        (None, "default", 101, 91 * 3_000 + 5 * 8_000 + rest),
+        // A tier that the price does not have.
+        (None, "batch", 50, 40 * 2_000 + 5 * 8_000 + rest),
+    ] {
+        says(served, prompt);
+        let reply = tenant.app.post(OPENAI, &ask(asked)).await.must(200);
+        let life = gateway.life(&reply.request_id()).await;
+        let ended = &life[life.len() - 2]["data"];
+        assert_eq!(nano(&ended["cost_usd"]), wanted, "{asked:?} {served}: {ended}");
+        let tier = ended["usage"]["service_tier"].as_str();
+        assert_eq!(tier, Some(served).filter(|served| *served != "default"), "{ended}");
+        assert_eq!((tokens(ended, "input_audio_tokens"), tokens(ended, "searches")), (10, 2));
+        assert_eq!(upstream.seen().last().expect("a request").body["service_tier"], json!(asked));
+        // Searches alone are beyond what can be known before.
+        let held = life.iter().find_map(|event| event["data"]["held_usd"].as_str()).expect("a hold");
+        assert!(nano(&json!(held)) >= wanted - 20_000_000, "{held} for {wanted}");
+    }
+    // Where the price does not have the tier, nobody knows what it costs.
+    let mut elsewhere = tenant.ask("ok");
+    elsewhere["service_tier"] = json!("flex");
+    tenant.app.post(OPENAI, &elsewhere).await.must_be(422, "model_unpriced");
+    says("flex", 50);
+    let native = tenant.app.post(NATIVE, &tenant.ask("said")).await.must(200).json();
+    assert_eq!((native["usage"]["service_tier"].as_str(), tokens(&native, "searches")), (Some("flex"), 2), "{native}");
+    let models = tenant.app.get("/v1/models").await.must(200).json();
+    let listed = models["data"].as_array().expect("models").iter().find(|model| model["id"] == tenant.model("said"));
+    let price = &listed.expect("the model")["price"];
+    assert_eq!(price["tiers"][0]["service_tier"], "flex", "{price}");
+    assert_eq!((&price["input_audio_usd_per_mtok"], &price["defaulted"]), (&json!("40.000000000"), &Value::Null));
+    gateway.books().await;
 }

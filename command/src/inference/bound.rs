@@ -24,14 +24,15 @@ impl Bound {
         cap: Option<OutputCap>,
         choices: u64,
     ) -> Option<Self> {
-        let output_tokens = cap.map_or(0, OutputCap::tokens).checked_mul(choices)?;
+        let cap = cap.map_or(0, OutputCap::tokens);
         let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::ZERO };
         targets.iter().try_fold(nothing, |bound, target| {
             let prompt = prompt(target);
+            let line = CostLine::of(target.tariff(), prompt, choices)?;
             Some(Self {
                 input_tokens: bound.input_tokens.max(prompt.tokens),
-                held: bound.held.max(target.tariff().upper_bound(prompt, output_tokens)?),
-                line: bound.line.above(CostLine::of(target.tariff(), prompt, choices)?),
+                held: bound.held.max(line.at(cap)?),
+                line: bound.line.above(line),
             })
         })
     }

@@ -1,6 +1,7 @@
 //! The native request and response in `/openapi.json`.
 
 use events::event::admin::Model;
+use events::usage::{ServiceTier, TokenClasses};
 use http::StatusCode;
 use hub::chat::read::{
     CHOICES_MAX, EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
@@ -215,15 +216,26 @@ fn output() -> Shape {
     ])
 }
 
-/// Disjoint token classes: their sum is everything that was billed.
+/// The classes that every usage has.
+const ALWAYS: [&str; 5] = [
+    "input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens", "output_text_tokens",
+    "output_reasoning_tokens",
+];
+
+/// Disjoint token classes, whose sum is everything that was billed by the token, and the units beside them.
 fn usage() -> Shape {
-    object()
+    let always = object()
         .required("input_uncached_tokens", schema::count())
         .required("input_cache_read_tokens", schema::count())
         .required("input_cache_write_tokens", schema::count())
         .optional("input_cache_write_by_ttl", schema::map(schema::count(), None))
         .required("output_text_tokens", schema::count())
-        .required("output_reasoning_tokens", schema::count())
+        .required("output_reasoning_tokens", schema::count());
+    let rarely = TokenClasses::NAMES.into_iter().filter(|name| !ALWAYS.contains(name));
+    let meaning = "Absent if there is none";
+    rarely
+        .fold(always, |usage, name| usage.optional(name, schema::described(schema::count(), meaning)))
+        .optional("service_tier", schema::one_of_names(ServiceTier::NAMED))
         .required("source", schema::one_of(["provider", "counted", "unknown"]))
         .open()
 }
