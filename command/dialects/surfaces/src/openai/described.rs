@@ -66,7 +66,10 @@ const UNREAD: &[(&str, &str)] = &[
     ("prompt_cache_key", "String: groups requests for the provider's cache; ignored if translated"),
     ("prompt_cache_retention", "String: how long the provider caches the prompt; ignored if translated"),
     ("safety_identifier", "String: identifies your own user; ignored if translated"),
-    ("service_tier", "String: other values than `auto` and `default` need a price that has the tier; these two are ignored if translated"),
+    (
+        "service_tier",
+        "String: other values than `auto` and `default` need a price that has the tier; these two are ignored if translated",
+    ),
     ("store", "Boolean: the provider keeps the response; ignored if translated"),
     ("verbosity", "String: `low`, `medium` or `high`; ignored if translated"),
 ];
