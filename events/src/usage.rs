@@ -110,6 +110,22 @@ impl TokenClasses {
         "input_images",
     ];
 
+    /// How many of the names, from the first, are of classes that most providers bill; and how many are of others.
+    pub const COMMON: usize = 5;
+    pub const RARE: usize = Self::NAMES.len() - Self::COMMON;
+
+    /// The classes that most providers bill, in the order of the names.
+    pub const fn common(&self) -> [u64; Self::COMMON] {
+        let [uncached, cache_read, cache_write, text, reasoning, ..] = self.each();
+        [uncached, cache_read, cache_write, text, reasoning]
+    }
+
+    /// The others, in the order of the names.
+    pub fn rare(&self) -> [u64; Self::RARE] {
+        let [_, _, _, _, _, rare @ ..] = self.each();
+        rare
+    }
+
     /// All classes and units, in the order of [`Self::NAMES`].
     pub const fn each(&self) -> [u64; Self::NAMES.len()] {
         [

@@ -17,8 +17,6 @@ use super::money::{MoneyCounter, MoneyCounters, MoneyFamily};
 use super::names::{BoundedLabels, OTHER, TENANT_OWNED};
 use crate::tables::Tables;
 
-/// How many of [`TokenClasses::NAMES`], from the first, most providers bill.
-const COMMON_CLASSES: usize = 5;
 /// The end of a class's name, which its label does not have.
 const TOKENS: &str = "_tokens";
 
@@ -59,7 +57,7 @@ struct RequestSeries {
     failed: IntCounter,
     aborted: IntCounter,
     /// Those of the classes that most providers bill.
-    tokens: [IntCounter; COMMON_CLASSES],
+    tokens: [IntCounter; TokenClasses::COMMON],
     seconds: Histogram,
     first_token: Histogram,
     held: MoneyCounter,
@@ -89,7 +87,7 @@ impl RequestSeries {
             let used = usage.tokens.each();
             self.tokens.iter().zip(used).for_each(|(counter, count)| counter.inc_by(count));
             // The others have no counter before there are any. Units are not tokens.
-            let others = TokenClasses::NAMES.into_iter().zip(used).skip(COMMON_CLASSES);
+            let others = TokenClasses::NAMES.into_iter().zip(used).skip(TokenClasses::COMMON);
             for (name, count) in others.filter(|(name, count)| *count > 0 && name.ends_with(TOKENS)) {
                 families.tokens.with_label_values(&[&self.model, class_of(name)]).inc_by(count);
             }

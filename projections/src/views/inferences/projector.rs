@@ -23,6 +23,7 @@ use crate::views::projector::{ProjectionError, Projector, must_exist};
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0004_inferences.sql");
 const INSERT: &str = include_str!("insert.sql");
 const UPDATE: &str = include_str!("update.sql");
+const SET_RARE: &str = include_str!("set_rare.sql");
 const INSERT_OTHER_USAGE: &str = include_str!("insert_other_usage.sql");
 const INSERT_INCIDENT: &str = include_str!("insert_incident.sql");
 
@@ -178,6 +179,7 @@ impl OtherUsage<'_> {
 struct Statements<'c> {
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
+    set_rare: CachedStatement<'c>,
     insert_incident: CachedStatement<'c>,
 }
 
@@ -188,8 +190,8 @@ struct OutcomeColumns<'a> {
     backend: Option<String>,
     cost_nanos: Exact,
     corrected_nanos: Exact,
-    /// Tokens by class, and units.
-    used: [Option<Exact>; TokenClasses::NAMES.len()],
+    /// Tokens of the classes that most providers bill.
+    tokens: [Option<Exact>; TokenClasses::COMMON],
     latency_ms: Option<Exact>,
     position: Option<u64>,
 }
@@ -206,7 +208,9 @@ impl RequestUpdate<'_> {
             backend: backend.map(|backend| format!("{}/{}", backend.provider, backend.model)),
             cost_nanos: self.corrected.checked_add(cost.nanos().into()).map(Exact).ok_or(ProjectionError::Overflow)?,
             corrected_nanos: Exact(self.corrected),
-            used: usage.map(|usage| usage.tokens.each().map(|count| Some(Exact(count.into())))).unwrap_or_default(),
+            tokens: usage
+                .map(|usage| usage.tokens.common().map(|tokens| Some(Exact(tokens.into()))))
+                .unwrap_or_default(),
             latency_ms: latency_ms.map(|latency_ms| Exact(latency_ms.into())),
             position: self.outcome.map(|(position, _, _)| position),
         })
@@ -218,6 +222,7 @@ impl<'c> Statements<'c> {
         Ok(Self {
             insert: db.prepare_cached(INSERT)?,
             update: db.prepare_cached(UPDATE)?,
+            set_rare: db.prepare_cached(SET_RARE)?,
             insert_incident: db.prepare_cached(INSERT_INCIDENT)?,
         })
     }
@@ -227,6 +232,12 @@ impl<'c> Statements<'c> {
         match update.begin {
             Some((begin, model, status)) => self.insert(&id, update, begin, model, status)?,
             None => self.update(&id, update)?,
+        }
+        let usage = update.outcome.and_then(|(_, ended, _)| ended.usage.as_ref());
+        if let Some(rare) = usage.map(|usage| usage.tokens.rare()).filter(|rare| *rare != [0; TokenClasses::RARE]) {
+            let counts = rare.map(|count| Exact(count.into()));
+            let counts = counts.iter().map(|count| count as &dyn ToSql);
+            self.set_rare.execute(params_from_iter([&id as &dyn ToSql].into_iter().chain(counts)))?;
         }
         for position in &update.incidents {
             self.insert_incident.execute(params![id, position])?;
@@ -243,34 +254,42 @@ impl<'c> Statements<'c> {
         status: Status,
     ) -> Result<(), ProjectionError> {
         let (context, outcome) = (&begin.context, update.outcome_columns()?);
-        let chain = [
+        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
+        self.insert.execute(params![
+            begin.position,
+            request,
+            begin.recorded_at.timestamp_micros(),
+            outcome.status.unwrap_or(status.as_str()),
             context.partner_id.map(|id| id.to_string()),
             context.tenant_id.map(|id| id.to_string()),
             context.user_id.map(|id| id.to_string()),
             context.key_id.map(|id| id.to_string()),
-        ];
-        let (begun, status) = (begin.recorded_at.timestamp_micros(), outcome.status.unwrap_or(status.as_str()));
-        let first: [&dyn ToSql; 4] = [&begin.position, &request, &begun, &status];
-        let served: [&dyn ToSql; 5] =
-            [&model, &outcome.provider, &outcome.backend, &outcome.cost_nanos, &outcome.corrected_nanos];
-        let last: [&dyn ToSql; 4] =
-            [&outcome.latency_ms, &update.hold_position, &outcome.position, &update.hold_end_position];
-        let chain = chain.iter().map(|id| id as &dyn ToSql);
-        let used = outcome.used.iter().map(|count| count as &dyn ToSql);
-        self.insert.execute(params_from_iter(first.into_iter().chain(chain).chain(served).chain(used).chain(last)))?;
+            model,
+            outcome.provider,
+            outcome.backend,
+            outcome.cost_nanos,
+            outcome.corrected_nanos,
+            uncached,
+            cache_read,
+            cache_write,
+            text,
+            reasoning,
+            outcome.latency_ms,
+            update.hold_position,
+            outcome.position,
+            update.hold_end_position,
+        ])?;
         Ok(())
     }
 
     fn update(&mut self, request: &str, update: &RequestUpdate<'_>) -> Result<(), ProjectionError> {
         let outcome = update.outcome_columns()?;
-        let first: [&dyn ToSql; 6] = [
-            &request, &outcome.status, &outcome.provider, &outcome.backend, &outcome.cost_nanos,
-            &outcome.corrected_nanos,
-        ];
-        let last: [&dyn ToSql; 4] =
-            [&outcome.latency_ms, &update.hold_position, &outcome.position, &update.hold_end_position];
-        let used = outcome.used.iter().map(|count| count as &dyn ToSql);
-        let rows = self.update.execute(params_from_iter(first.into_iter().chain(used).chain(last)))?;
+        let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
+        let rows = self.update.execute(params![
+            request, outcome.status, outcome.provider, outcome.backend, outcome.cost_nanos, outcome.corrected_nanos,
+            uncached, cache_read, cache_write, text, reasoning, outcome.latency_ms, update.hold_position,
+            outcome.position, update.hold_end_position,
+        ])?;
         must_exist(rows, request)
     }
 }
@@ -282,7 +301,7 @@ mod tests {
 
     #[test]
     fn no_statement_makes_a_table_for_each_row() {
-        for statement in [INSERT, UPDATE, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
+        for statement in [INSERT, UPDATE, SET_RARE, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
             let operations = plan::operations(SCHEMA, statement);
             assert!(operations.iter().any(|operation| operation == "OpenWrite"), "{operations:?}");
             let tables = operations.iter().filter(|operation| operation.starts_with("OpenEphemeral"));

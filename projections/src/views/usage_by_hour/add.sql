@@ -1,11 +1,7 @@
 INSERT INTO usage_by_hour (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, requests, refused,
                            failed, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens,
-                           output_text_tokens, output_reasoning_tokens, input_audio_tokens,
-                           input_cache_read_audio_tokens, output_audio_tokens, input_image_tokens,
-                           input_cache_read_image_tokens, output_image_tokens, citation_tokens, searches,
-                           input_images, cost_nanos)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-        ?26)
+                           output_text_tokens, output_reasoning_tokens, cost_nanos)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
 -- Most additions are zero, for which no function has to be called.
 ON CONFLICT (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider) DO UPDATE SET
     requests = requests + excluded.requests,
@@ -21,22 +17,4 @@ ON CONFLICT (hour, tenant_id, key_id, model, backend, partner_id, user_id, provi
         exact_add(output_text_tokens, excluded.output_text_tokens)),
     output_reasoning_tokens = iif(excluded.output_reasoning_tokens = 0, output_reasoning_tokens,
         exact_add(output_reasoning_tokens, excluded.output_reasoning_tokens)),
-    input_audio_tokens = iif(excluded.input_audio_tokens = 0, input_audio_tokens,
-        exact_add(input_audio_tokens, excluded.input_audio_tokens)),
-    input_cache_read_audio_tokens = iif(excluded.input_cache_read_audio_tokens = 0, input_cache_read_audio_tokens,
-        exact_add(input_cache_read_audio_tokens, excluded.input_cache_read_audio_tokens)),
-    output_audio_tokens = iif(excluded.output_audio_tokens = 0, output_audio_tokens,
-        exact_add(output_audio_tokens, excluded.output_audio_tokens)),
-    input_image_tokens = iif(excluded.input_image_tokens = 0, input_image_tokens,
-        exact_add(input_image_tokens, excluded.input_image_tokens)),
-    input_cache_read_image_tokens = iif(excluded.input_cache_read_image_tokens = 0, input_cache_read_image_tokens,
-        exact_add(input_cache_read_image_tokens, excluded.input_cache_read_image_tokens)),
-    output_image_tokens = iif(excluded.output_image_tokens = 0, output_image_tokens,
-        exact_add(output_image_tokens, excluded.output_image_tokens)),
-    citation_tokens = iif(excluded.citation_tokens = 0, citation_tokens,
-        exact_add(citation_tokens, excluded.citation_tokens)),
-    searches = iif(excluded.searches = 0, searches,
-        exact_add(searches, excluded.searches)),
-    input_images = iif(excluded.input_images = 0, input_images,
-        exact_add(input_images, excluded.input_images)),
     cost_nanos = iif(excluded.cost_nanos = 0, cost_nanos, exact_add(cost_nanos, excluded.cost_nanos))

@@ -16,7 +16,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
 use super::latency::Histogram;
-use super::sums::{Amounts, FAILED, REFUSED, REQUESTS};
+use super::sums::{Amounts, COMMON, FAILED, REFUSED, REQUESTS};
 use crate::views::View;
 use crate::views::exact::Exact;
 use crate::views::inferences::projector::refused_model;
@@ -24,6 +24,7 @@ use crate::views::projector::{ProjectionError, Projector};
 
 const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0003_usage_by_hour.sql");
 const ADD: &str = include_str!("add.sql");
+const ADD_RARE: &str = include_str!("add_rare.sql");
 const READ_LATENCIES: &str = include_str!("read_latencies.sql");
 const WRITE_LATENCIES: &str = include_str!("write_latencies.sql");
 const DROP_EMPTY: &str = include_str!("drop_empty.sql");
@@ -136,8 +137,14 @@ impl<'a> Additions<'a> {
         let sums = self.0.iter().map(|(dimensions, addition)| (dimensions, &addition.amounts));
         for (dimensions, sum) in sums.filter(|(_, sum)| **sum != Amounts::default()) {
             let (key, counts, cost) = (dimensions.columns(), sum.counts.map(Exact), Exact(sum.cost_nanos));
-            let sums = counts.iter().chain([&cost]).map(|sum| sum as &dyn ToSql);
-            add.execute(params_from_iter(key.iter().map(|column| column as &dyn ToSql).chain(sums)))?;
+            let (common, rare) = counts.split_at(COMMON);
+            let with_key = || key.iter().map(|column| column as &dyn ToSql);
+            let sums = common.iter().chain([&cost]).map(|sum| sum as &dyn ToSql);
+            add.execute(params_from_iter(with_key().chain(sums)))?;
+            if rare.iter().any(|count| count.0 != 0) {
+                let rare = rare.iter().map(|sum| sum as &dyn ToSql);
+                db.prepare_cached(ADD_RARE)?.execute(params_from_iter(with_key().chain(rare)))?;
+            }
             // Only then the sums of the row may have become zero.
             if sum.counts[REQUESTS] < 0 || sum.cost_nanos < 0 {
                 drop_empty.execute(params_from_iter(&key))?;

@@ -22,6 +22,8 @@ pub const REQUESTS: usize = 0;
 pub const REFUSED: usize = 1;
 pub const FAILED: usize = 2;
 const TOKENS: usize = 3;
+/// How many of the counts, from the first, most requests have.
+pub const COMMON: usize = TOKENS + TokenClasses::COMMON;
 
 /// What is counted of requests, and what they cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
