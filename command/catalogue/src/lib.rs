@@ -22,5 +22,5 @@ pub use difference::Difference;
 pub use document::Source;
 pub use folder::{CATALOGUE_FILE, UnreadableCatalogue, in_force, read_file, write};
 pub use model::{Capability, Mode, Model};
-pub use price::{Price, PriceTier, ServiceTier};
+pub use price::{Price, PriceTier};
 pub use provider::{AccessKeyVariables, Provider};

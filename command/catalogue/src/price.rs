@@ -1,7 +1,7 @@
 //! List prices of a model, by the names that prices have everywhere in the gateway.
 
-use events::money::{NanoUsd, NanoUsdPerMtok};
-use events::named;
+use events::money::{GivenRates, InvalidTiers, NanoUsd, NanoUsdPerMtok, Tiers, TokenRate, TokenRates};
+use events::usage::ServiceTier;
 use serde::{Deserialize, Serialize};
 
 use crate::amounts::not_negative;
@@ -116,17 +116,24 @@ optional_prices! {
     }
 }
 
-named! {
-    /// Another quality of service for another price.
-    #[derive(PartialOrd, Ord)]
-    pub enum ServiceTier {
-        Batch = "batch",
-        Flex = "flex",
-        Priority = "priority",
-    }
-}
-
 impl Price {
+    /// The price as the gateway charges it. Errors: more tiers than it takes, or such as exclude each other.
+    pub fn given(&self) -> Result<GivenRates, InvalidTiers> {
+        let tier = |tier: &PriceTier| events::money::PriceTier {
+            above_input_tokens: tier.above_input_tokens,
+            service_tier: tier.service_tier,
+            rates: token_rates(tier.per_mtok()),
+        };
+        Ok(GivenRates {
+            others: token_rates(self.optional()),
+            request: self.request_usd,
+            input_image: self.input_image_usd,
+            search: self.search_usd,
+            tiers: Tiers::new(self.tiers.iter().map(tier).collect())?,
+            ..GivenRates::new(self.input_usd_per_mtok, self.output_usd_per_mtok)
+        })
+    }
+
     /// The prices per million tokens that are given, by their names.
     pub fn per_mtok(&self) -> impl Iterator<Item = (&'static str, NanoUsdPerMtok)> {
         let always =
@@ -154,5 +161,40 @@ impl PriceTier {
     /// What must hold for these prices.
     pub fn conditions(&self) -> (Option<u64>, Option<ServiceTier>) {
         (self.above_input_tokens, self.service_tier)
+    }
+}
+
+/// Prices of tokens by name. The names here are those that the gateway has.
+fn token_rates(named: impl Iterator<Item = (&'static str, NanoUsdPerMtok)>) -> TokenRates {
+    let known = named.filter_map(|(name, price)| Some((TokenRate::parse(name)?, price)));
+    known.fold(TokenRates::default(), |rates, (rate, price)| rates.with(rate, price))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_price_of_the_shipped_list_is_charged_as_it_is_listed() {
+        let mut charged = 0;
+        for model in crate::Catalogue::shipped().models() {
+            for price in model.price.iter().chain(model.regional_prices.values()) {
+                let given = price.given().expect("tiers");
+                let mut listed = serde_json::to_value(price).expect("JSON");
+                let mut taken = serde_json::to_value(&given.others).expect("JSON");
+                let members = taken.as_object_mut().expect("an object");
+                members.insert("input_usd_per_mtok".to_owned(), serde_json::json!(given.input));
+                members.insert("output_usd_per_mtok".to_owned(), serde_json::json!(given.output));
+                for (name, amount) in price.per_unit() {
+                    members.insert(name.to_owned(), serde_json::json!(amount));
+                }
+                if !given.tiers.is_empty() {
+                    members.insert("tiers".to_owned(), serde_json::json!(given.tiers));
+                }
+                assert_eq!(listed.take(), taken, "{}/{}", model.provider, model.model);
+                charged += 1;
+            }
+        }
+        assert!(charged > 1_000, "{charged}");
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::{Catalogue, Mode, Model, Price};
+use catalogue::{Catalogue, Mode, Model};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
-use events::money::GivenRates;
 
 use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
 use super::offer::{Offer, default_cap};
@@ -107,7 +106,7 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
     catalogue.model(provider, name).or_else(by_bare_name)
 }
 
-/// The model as an offer; `None` if it has no API that the gateway calls, or no price that is exact.
+/// The model as an offer; `None` if it has no API that the gateway calls, or no price.
 fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<Offer> {
     let api = match model.mode {
         Mode::Chat | Mode::Completion => Api::Chat,
@@ -119,7 +118,7 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<
     }
     let has_output = api == Api::Chat;
     let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
-    let rates = given_rates(price?)?;
+    let rates = price?.given().ok()?;
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
     let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);
@@ -134,26 +133,6 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<
         default_max_output_tokens: has_output.then(|| default_cap(context_window, max_output_tokens, reasons)),
         rates,
         origin: Origin::Catalogue,
-    })
-}
-
-/// The price as the gateway charges it; `None` if it has parts that the gateway cannot charge, because the model would be
-/// charged wrongly. Tiers of service are left out: a request that asks for one is refused.
-fn given_rates(price: &Price) -> Option<GivenRates> {
-    let Price { input_usd_per_mtok, output_usd_per_mtok, request_usd, .. } = price;
-    let charged = [
-        "input_usd_per_mtok", "output_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok",
-        "reasoning_usd_per_mtok",
-    ];
-    let is_charged = price.per_mtok().all(|(name, _)| charged.contains(&name))
-        && price.per_unit().all(|(name, _)| name == "request_usd")
-        && price.tiers.iter().all(|tier| tier.above_input_tokens.is_none());
-    is_charged.then(|| GivenRates {
-        cache_read: price.cache_read_usd_per_mtok,
-        cache_write: price.cache_write_usd_per_mtok,
-        reasoning: price.reasoning_usd_per_mtok,
-        request: *request_usd,
-        ..GivenRates::new(*input_usd_per_mtok, *output_usd_per_mtok)
     })
 }
 

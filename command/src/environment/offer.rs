@@ -2,7 +2,7 @@
 
 use events::event::admin::{Origin, Target};
 use events::ids::ProviderId;
-use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 
 /// The output cap of a request that gives none, at most.
 pub const OUTPUT_CAP: u64 = 4_096;
@@ -68,13 +68,8 @@ pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
 /// Every price is given, so that none of them follows another one.
 fn free() -> GivenRates {
     let free = NanoUsdPerMtok::default();
-    GivenRates {
-        cache_read: Some(free),
-        cache_write: Some(free),
-        reasoning: Some(free),
-        request: Some(NanoUsd::ZERO),
-        ..GivenRates::new(free, free)
-    }
+    let every = TokenRate::ALL.iter().fold(GivenRates::new(free, free), |rates, rate| rates.with(*rate, free));
+    GivenRates { request: Some(NanoUsd::ZERO), input_image: Some(NanoUsd::ZERO), search: Some(NanoUsd::ZERO), ..every }
 }
 
 /// True if clients can ask for it.

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Origin, Price, Provider, Target};
 use events::ids::{IdMaker, PriceId, ProviderId};
-use events::money::GivenRates;
 use projections::tables::{Entry, Tables};
 
 use super::detection::FoundProvider;
@@ -217,7 +216,7 @@ fn reconcile_prices(wanted: &Prices<'_>, tables: &Tables, ids: &IdMaker, now: Da
 }
 
 fn price(id: PriceId, provider: ProviderId, offer: &Offer, effective_from: DateTime<Utc>) -> Price {
-    let rates: GivenRates = offer.rates;
+    let rates = offer.rates.clone();
     Price { origin: Some(offer.origin), ..Price::new((id, provider), offer.backend.as_str(), rates, effective_from) }
 }
 

@@ -410,11 +410,9 @@ impl Price {
 }
 
 impl Shown for Price {
-    const NULLABLE: &'static [&'static str] = &["origin"];
-
     fn left_out() -> Value {
-        let mut members: Map<_, _> =
-            Tariff::left_out_where_absent().map(|name| (name.to_owned(), Value::Null)).collect();
+        let absent = Tariff::left_out_where_absent().chain(["origin"]);
+        let mut members: Map<_, _> = absent.map(|name| (name.to_owned(), Value::Null)).collect();
         members.insert("tiers".to_owned(), json!([]));
         Value::Object(members)
     }

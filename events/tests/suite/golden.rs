@@ -107,11 +107,8 @@ fn samples() -> Vec<(Stream, Event)> {
     let changed_price =
         Price { origin: Some(Origin::Catalogue), ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
     // As in versions that did not record which rates were left out.
-    let price = Price {
-        tariff: changed_price.tariff.clone().as_first_recorded(),
-        origin: None,
-        ..changed_price.clone()
-    };
+    let price =
+        Price { tariff: changed_price.tariff.clone().as_first_recorded(), origin: None, ..changed_price.clone() };
     let provider = Provider {
         base_url: Some("https://api.openai.com/v1".to_owned()),
         headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),

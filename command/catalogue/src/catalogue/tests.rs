@@ -1,7 +1,8 @@
+use events::usage::ServiceTier;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Difference, Price, ServiceTier};
+use crate::{Difference, Price};
 
 /// A small catalogue: two providers, the same model at both, another one, and an alias.
 pub fn document() -> Value {

@@ -1,5 +1,7 @@
 use std::collections::HashSet;
 
+use events::usage::ServiceTier;
+
 use super::*;
 
 fn today() -> NaiveDate {
@@ -12,10 +14,6 @@ fn found(variables: &[(&str, &str)]) -> FoundProvider {
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let mut detected = super::super::detection::detect(&known, Default::default(), variable).expect("no fault");
     detected.providers.remove(0)
-}
-
-fn price(text: &str) -> Price {
-    serde_json::from_str(text).expect("a price")
 }
 
 #[test]
@@ -53,25 +51,13 @@ fn a_retired_model_and_one_without_a_price_are_not_offered() {
 
 /// Holds: environment.prices
 #[test]
-fn a_price_that_cannot_be_charged_exactly_is_none() {
-    let exact = price(
-        r#"{"input_usd_per_mtok":"3","output_usd_per_mtok":"15","cache_read_usd_per_mtok":"0.3",
-            "cache_write_usd_per_mtok":"3.75","reasoning_usd_per_mtok":"20","request_usd":"0.001",
-            "tiers":[{"service_tier":"batch","input_usd_per_mtok":"1.5"}]}"#,
-    );
-    let rates = given_rates(&exact).expect("exact");
-    assert_eq!(serde_json::json!(rates.resolved())["cache_read_usd_per_mtok"], "0.300000000");
-    assert_eq!(serde_json::json!(rates.resolved())["request_usd"], "0.001000000");
-    for more in [
-        r#""cache_write_1h_usd_per_mtok":"6""#,
-        r#""input_audio_usd_per_mtok":"10""#,
-        r#""input_image_usd":"0.01""#,
-        r#""search_usd":"0.01""#,
-        r#""tiers":[{"above_input_tokens":200000,"input_usd_per_mtok":"6"}]"#,
-    ] {
-        let text = format!(r#"{{"input_usd_per_mtok":"3","output_usd_per_mtok":"15",{more}}}"#);
-        assert_eq!(given_rates(&price(&text)), None, "{more}");
-    }
+fn a_model_is_offered_at_its_list_price_with_tiers_and_classes() {
+    let found = found(&[("GEMINI_API_KEY", "k")]);
+    let (offers, _) = offers(Catalogue::shipped(), &found, today());
+    let pro = offers.iter().find(|offer| offer.backend == "gemini-2.5-pro").expect("the model");
+    let listed = Catalogue::shipped().model("gemini", "gemini-2.5-pro").and_then(|model| model.price.as_ref());
+    assert_eq!(Some(&pro.rates), listed.map(|price| price.given().expect("tiers")).as_ref());
+    assert!(pro.rates.tiers.has(ServiceTier::Flex));
 }
 
 #[test]
