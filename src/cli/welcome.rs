@@ -73,8 +73,8 @@ impl Welcome<'_> {
         let addresses = width(|provider| &provider.base_url);
         let providers = self.providers.iter().map(move |provider| {
             let (name, source, address) = (printable(&provider.name), source(provider), &provider.base_url);
-            let models = provider.models;
-            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} priced models")
+            let (models, noun) = (provider.models, if provider.models == 1 { "model" } else { "models" });
+            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} {noun}")
         });
         providers.chain(self.notes.iter().map(|note| format!("note: {note}")))
     }
@@ -151,14 +151,14 @@ mod tests {
             models,
         };
         let providers = [
-            found("ollama", None, "http://127.0.0.1:11434", 3),
+            found("ollama", None, "http://127.0.0.1:11434", 1),
             found("openai", Some("OPENAI_API_KEY"), "https://api.openai.com/v1", 80),
         ];
         let notes = ["AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not".to_owned()];
         let shown = lines(Welcome { providers: &providers, notes: &notes, has_models: true, ..welcome("./d") });
         for line in [
-            "provider: ollama  local server    http://127.0.0.1:11434     3 priced models",
-            "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 priced models",
+            "provider: ollama  local server    http://127.0.0.1:11434     1 model",
+            "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 models",
             "note: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");
