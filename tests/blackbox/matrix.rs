@@ -24,7 +24,7 @@ use crate::client::{Client, Reply};
 use crate::families::{golden, key, metered, provider};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::made;
-use answer::{Answer, ReportedUsage, events};
+use answer::{Answer, ReportedUsage, events, of_classes};
 use documented::DocumentedDialects;
 use families::{FAMILIES, Family};
 use scenarios::{CAP, Expectation, SCENARIOS, SURFACES, Scenario, Surface};
@@ -383,10 +383,7 @@ impl AskedRequest {
         for (class, tokens) in metered["reported"].as_object().into_iter().flatten() {
             assert_eq!(usage[class], *tokens, "{class} of {what}");
         }
-        let sum = |classes: &[&str]| classes.iter().filter_map(|class| usage[*class].as_u64()).sum::<u64>();
-        let input = sum(&["input_uncached_tokens", "input_cache_read_tokens", "input_cache_write_tokens"]);
-        let output = sum(&["output_text_tokens", "output_reasoning_tokens"]);
-        let settled = ReportedUsage { input, cached: sum(&["input_cache_read_tokens"]), output };
+        let settled = of_classes(usage);
         assert_eq!(reported.unwrap_or(settled), settled, "{what} is told another usage than is settled");
     }
 }

@@ -94,7 +94,7 @@ async fn of_several_prices_of_a_model_the_list_says_which_is_in_force() {
 /// Holds: admin.price-tiers, inf.cost, inf.service-tiers
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_costs() {
-    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let price = json!({
         "provider_id": tenant.provider, "model": "said", "input_usd_per_mtok": "2", "output_usd_per_mtok": "8",
@@ -161,4 +161,6 @@ async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_cost
     assert_eq!(price["tiers"][0]["service_tier"], "flex", "{price}");
     assert_eq!((&price["input_audio_usd_per_mtok"], &price["defaulted"]), (&json!("40.000000000"), &Value::Null));
     gateway.books().await;
+    gateway.stop();
+    assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
 }

@@ -14,6 +14,14 @@ pub struct CostLine {
     input_to_next_tier: u64,
 }
 
+impl Tariff {
+    /// The most that a prompt within its bound and `output` tokens can cost, whatever classes the provider counts them in
+    /// and whichever tiers apply. Searches come on top: only the provider knows how many it runs.
+    pub fn upper_bound(&self, prompt: PromptBound, output: u64) -> Option<NanoUsd> {
+        CostLine::of(self, prompt, 1)?.at(output)
+    }
+}
+
 impl CostLine {
     /// The line of a request that costs nothing.
     pub const ZERO: Self = Self { fixed: 0, per_input_token: 0, per_token: 0, input_to_next_tier: u64::MAX };

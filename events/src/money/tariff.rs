@@ -6,7 +6,7 @@ use super::given_rates::{GivenRates, OptionalRate, null_for_none};
 use super::rates::Rates;
 use super::tiers::Tiers;
 use super::token_rate::{TokenRate, TokenRates};
-use super::{CostLine, NanoUsd, NanoUsdPerMtok};
+use super::{NanoUsd, NanoUsdPerMtok};
 use crate::usage::{ServiceTier, TokenClasses};
 
 /// The prices of one backend model. On the wire they are members of a larger object. The rates that every version knows
@@ -81,12 +81,6 @@ impl Tariff {
     /// The cost of one request: exact, and rounded up once. `None` if money cannot count it.
     pub fn cost(&self, used: &TokenClasses, service_tier: Option<ServiceTier>) -> Option<NanoUsd> {
         self.rates_for(used.input(), service_tier).cost(used)
-    }
-
-    /// The most that a prompt within its bound and `output` tokens can cost, whatever classes the provider counts them in
-    /// and whichever tiers apply. Searches come on top: only the provider knows how many it runs.
-    pub fn upper_bound(&self, prompt: PromptBound, output: u64) -> Option<NanoUsd> {
-        CostLine::of(self, prompt, 1)?.at(output)
     }
 
     /// True if requests that this tier serves have prices of their own.

@@ -293,6 +293,7 @@ async fn money_that_does_not_add_up_is_named() {
         &[
             ("a changed cost", set(completed, "cost_usd", usd), completed, "its tokens cost"),
             ("changed tokens", set(completed, "usage.output_text_tokens", "71"), completed, "its tokens cost"),
+            ("tokens of audio", set(completed, "usage.output_audio_tokens", "1"), completed, "its tokens cost"),
             (
                 "tokens of another class",
                 set(completed, "usage.input_cache_write_by_ttl", r#"{"5m":1}"#),

@@ -245,10 +245,10 @@ impl Operation {
             | "region"
             | "strategy"
             | "system_prefix"
-            | "cache_read_usd_per_mtok"
-            | "cache_write_usd_per_mtok"
-            | "reasoning_usd_per_mtok"
             | "request_usd"
+            | "search_usd"
+            | "input_image_usd"
+            | "tiers"
             | "effective_from"
             | "alert_at"
             | "when_short"
@@ -258,6 +258,7 @@ impl Operation {
             | "tokens_per_minute"
             | "tokens_per_day"
             | "concurrent_requests" => vec![Value::Null],
+            price if price.ends_with("_usd_per_mtok") => vec![Value::Null],
             other => panic!("{} {}: what is {other:?}? Say here how a stranger would fill it", self.method, self.path),
         }
     }

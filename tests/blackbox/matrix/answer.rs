@@ -175,17 +175,23 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
+/// The sides of the gateway's own classes, which are disjoint.
+pub fn of_classes(usage: &Value) -> ReportedUsage {
+    let sum = |classes: &[&str]| classes.iter().map(|class| number(&usage[*class])).sum::<u64>();
+    let cached = sum(&["input_cache_read_tokens", "input_cache_read_audio_tokens", "input_cache_read_image_tokens"]);
+    let fresh = ["input_uncached_tokens", "input_cache_write_tokens", "input_audio_tokens", "input_image_tokens"];
+    ReportedUsage {
+        input: cached + sum(&fresh) + sum(&["citation_tokens"]),
+        cached,
+        output: sum(&["output_text_tokens", "output_reasoning_tokens", "output_audio_tokens", "output_image_tokens"]),
+    }
+}
+
 fn native(body: &Value) -> Answer {
     let usage = &body["usage"];
-    let class = |name: &str| number(&usage[name]);
-    let reported = ReportedUsage {
-        input: class("input_uncached_tokens") + class("input_cache_read_tokens") + class("input_cache_write_tokens"),
-        cached: class("input_cache_read_tokens"),
-        output: class("output_text_tokens") + class("output_reasoning_tokens"),
-    };
     let mut answer = Answer {
         finish: string(&body["finish_reason"]).to_owned(),
-        usage: usage.is_object().then_some(reported),
+        usage: usage.is_object().then(|| of_classes(usage)),
         ..Answer::default()
     };
     for block in body["output"].as_array().into_iter().flatten() {

@@ -289,6 +289,24 @@ mod tests {
         assert_eq!(found, crate::unpriced_fields().collect());
     }
 
+    /// Holds: inf.service-tiers
+    #[test]
+    fn a_service_tier_that_a_price_can_have_is_told_with_its_refusal() {
+        for (name, value, tier) in [
+            (SERVICE_TIER, r#""flex""#, Some(ServiceTier::Flex)),
+            (SERVICE_TIER, r#""priority""#, Some(ServiceTier::Priority)),
+            // Of another API, unknown, no word, and another field.
+            (SERVICE_TIER, r#""batch""#, None),
+            (SERVICE_TIER, r#""scale""#, None),
+            (SERVICE_TIER, r#""Flex""#, None),
+            (SERVICE_TIER, "7", None),
+            ("speed", r#""priority""#, None),
+        ] {
+            let refused = unpriced_field(name, value).expect("it can be read").expect("it has another price");
+            assert_eq!((refused.name, refused.service_tier), (name, tier), "{value}");
+        }
+    }
+
     #[test]
     fn what_says_nothing_costs_nothing() {
         let refused = |name: &str, value: &str| unpriced_field(name, value).expect("it can be read").is_some();

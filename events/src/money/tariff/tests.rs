@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::PriceTier;
+use super::super::{CostLine, PriceTier};
 use super::*;
 
 fn price(nanos: i64) -> NanoUsdPerMtok {
