@@ -172,8 +172,6 @@ fn token_rates(named: impl Iterator<Item = (&'static str, NanoUsdPerMtok)>) -> T
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_price_of_the_shipped_list_is_charged_as_it_is_listed() {
         let mut charged = 0;
@@ -181,7 +179,7 @@ mod tests {
             for price in model.price.iter().chain(model.regional_prices.values()) {
                 let given = price.given().expect("tiers");
                 let mut listed = serde_json::to_value(price).expect("JSON");
-                let mut taken = serde_json::to_value(&given.others).expect("JSON");
+                let mut taken = serde_json::to_value(given.others).expect("JSON");
                 let members = taken.as_object_mut().expect("an object");
                 members.insert("input_usd_per_mtok".to_owned(), serde_json::json!(given.input));
                 members.insert("output_usd_per_mtok".to_owned(), serde_json::json!(given.output));

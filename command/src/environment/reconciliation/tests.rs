@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use events::event::{Actor, Change, Context, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::SystemRandom;
-use events::money::{NanoUsd, NanoUsdPerMtok};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::time::{Clock, SystemClock, from_micros};
 use proptest::prelude::*;
 use secrets::Secret;
@@ -209,7 +209,7 @@ fn a_new_price_holds_from_now_on_and_leaves_the_operators_alone() {
     let provider = lab.provider("openai").expect("the provider").provider_id;
     let in_force = |lab: &Lab| {
         let price = lab.tables.price_in_force(provider, "m", lab.now()).expect("a price");
-        (price.value.price_id, price.value.rates.input_usd_per_mtok, price.value.effective_from)
+        (price.value.price_id, price.value.tariff.base().of(TokenRate::Input), price.value.effective_from)
     };
     let (first, _, begun) = in_force(&lab);
     assert_eq!(lab.reconcile(&[source(0, vec![offer("m", &["m"], 6)])]), 1);
@@ -239,7 +239,10 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
         assert_eq!(lab.targets(name), ["gpu/llama3:latest"]);
     }
     let price = lab.tables.price_in_force(id(7), "b", lab.now()).expect("a price");
-    assert!(price.value.rates.output_usd_per_mtok == NanoUsdPerMtok::default() && price.value.defaulted().is_empty());
+    assert!(
+        price.value.tariff.base().of(TokenRate::Output) == NanoUsdPerMtok::default()
+            && price.value.tariff.defaulted().is_empty()
+    );
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 0);
     assert_eq!(lab.reconcile(&source(Offers::Known(vec![local_offer("b".to_owned(), Some(4096))]))), 1 + 3);
     assert_eq!(lab.names(), ["b", "gpu/b"].map(str::to_owned).into());
