@@ -20,6 +20,7 @@ pub mod fold;
 mod journal;
 mod refusals;
 mod refuse;
+mod revalue;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ use crate::refusal::Refusal;
 use journal::Undo;
 pub use refusals::RefusedRequest;
 pub use refuse::RECORDED_REFUSALS_A_SECOND;
+pub use revalue::Revaluation;
 pub use sweep::UnknownUsage;
 
 /// Windows that began within this many days stay in memory: longer than any period.
@@ -157,7 +159,7 @@ pub struct Ending {
     pub charge: Charge,
 }
 
-/// A hold that ended before its real figures came, as read from the log.
+/// A hold that was charged and may have to be corrected, as read from the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedHold {
     pub windows: Vec<BudgetWindow>,

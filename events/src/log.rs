@@ -45,9 +45,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
-use crate::ledger::{Admission, RefusedRequest, UnknownUsage};
+use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use crate::time::Clock;
-use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, queued};
+use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
@@ -56,7 +56,7 @@ pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
-pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold};
+pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lock::LOCK_FILE;
 pub use reader::Reader;
 pub use side::{ClientAddress, Idempotency, KeySecret, Name, PersonalData, SealedSecret, SideRow, StoredReply};
@@ -239,6 +239,12 @@ impl Log {
     /// Appends events to the ends of their streams, wherever these are.
     pub async fn note(&self, notes: Vec<Note>) -> Result<(), LogError> {
         self.submit(RecordNotes(notes)).await
+    }
+
+    /// Corrects what requests were charged, in one batch. Requests that have the value already, or were not charged by a
+    /// price, are left alone, so that it can be repeated after any error.
+    pub async fn revalue(&self, revaluations: Vec<Revaluation>) -> Result<Revalued, LogError> {
+        self.submit(RevalueRequests(revaluations)).await
     }
 
     /// Opens a read-only connection for the caller alone. Blocking.

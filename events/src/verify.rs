@@ -2,7 +2,7 @@
 //! the fold, and names the first unsound position. Read-only, whether or not a process serves the folder.
 //!
 //! It checks that positions and streams have no gaps, that each request is admitted, held and ended exactly once, that costs
-//! follow from tokens and prices, that every prefix of every budget is within its limit, and that balances, open holds and
+//! follow from tokens and prices, also those that were corrected later, that every prefix of every budget is within its limit, and that balances, open holds and
 //! indexes match the events. It does not repair, and it cannot detect a consistent forgery: the log has no signatures.
 //!
 //! It shares the fold of balances and the arithmetic of prices with the gateway. Life cycles and references are checked by rules
@@ -18,7 +18,9 @@ mod open_requests;
 mod order;
 mod owners;
 mod pages;
+mod price_lists;
 mod references;
+mod revaluations;
 mod stored_state;
 mod streams;
 mod structure;
@@ -36,6 +38,7 @@ use order::Order;
 use owners::Owners;
 use pages::{Histories, Page, RawPage};
 use references::References;
+use revaluations::Revaluations;
 use stored_state::StoredState;
 use streams::Streams;
 use structure::Structure;
@@ -142,6 +145,7 @@ struct Check {
     order: Order,
     requests: OpenRequests,
     references: References,
+    revaluations: Revaluations,
     books: Books,
     alerts: Alerts,
     owners: Owners<Owner>,
@@ -156,6 +160,7 @@ impl Check {
             order: Order::default(),
             requests: OpenRequests::default(),
             references: References::default(),
+            revaluations: Revaluations::default(),
             books: Books::default(),
             alerts: Alerts::default(),
             owners: Owners::default(),
@@ -215,9 +220,15 @@ impl Check {
             Event::Hold(Hold::Settled(settled)) => self.requests.settle(recorded, settled)?,
             Event::Hold(Hold::Released(_)) => self.requests.release(recorded)?,
             Event::Hold(Hold::Expired(expired)) => self.requests.expire(recorded, expired)?,
-            Event::Hold(Hold::Adjusted(adjusted)) => open_requests::must_correct(recorded, adjusted, histories)?,
+            Event::Hold(Hold::Adjusted(adjusted)) => match &adjusted.price {
+                Some(value) => self.revaluations.must_correct(recorded, (adjusted, value), histories, self.depth)?,
+                None => open_requests::must_correct(recorded, adjusted, histories)?,
+            },
             Event::Inference(Inference::Refused(refused)) => self.requests.refuse(recorded, refused)?,
-            Event::Resource(fact) => self.references.record(recorded.position, fact),
+            Event::Resource(fact) => {
+                self.references.record(recorded.position, fact);
+                self.revaluations.record(recorded, fact)?;
+            }
             // For the others, only order and balances are checked.
             _ => {}
         }

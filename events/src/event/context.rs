@@ -11,7 +11,7 @@ use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 pub enum Actor {
     Key(KeyId),
     Operator,
-    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`, `environment`.
+    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`, `environment`, `revaluation`.
     System(&'static str),
     /// A part of the gateway that this version does not know.
     Other(String),
@@ -48,6 +48,7 @@ impl<'de> Deserialize<'de> for Actor {
             "system:ledger" => Self::System("ledger"),
             "system:reseal" => Self::System("reseal"),
             "system:environment" => Self::System("environment"),
+            "system:revaluation" => Self::System("revaluation"),
             key => match key.parse() {
                 Ok(key) => Self::Key(key),
                 Err(_) => Self::Other(text),

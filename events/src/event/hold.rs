@@ -106,11 +106,29 @@ pub struct BudgetExpired {
     pub policy: String,
 }
 
-/// A signed correction of an earlier charge, by real figures that came late.
+/// A signed correction of an earlier charge: by real figures that came late, or by a price that was corrected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetAdjusted {
     pub delta_usd: NanoUsd,
     pub budgets: Vec<BudgetWindow>,
+    /// `settled_after_expiry` or `price_corrected`.
     pub reason: String,
     pub of: RequestId,
+    /// The correction of a price; absent if the correction has another cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<CorrectedValue>,
+}
+
+impl BudgetAdjusted {
+    /// The reason of corrections by a price.
+    pub const PRICE_CORRECTED: &'static str = "price_corrected";
+}
+
+/// What a request costs by prices that were corrected after it was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorrectedValue {
+    /// The log position of the price's event; the value is that of the price list as of it.
+    pub version: u64,
+    /// The cost of the whole request: what it was charged, and the sum of all its corrections up to this one.
+    pub cost_usd: NanoUsd,
 }

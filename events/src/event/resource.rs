@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
 use super::node_key::NodeKeyReplaced;
+use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, TenantId, UserId};
 
@@ -263,6 +264,8 @@ resources! {
     others {
         /// Secrets at rest are sealed under another node's key from here on. A key that was used before can be used again.
         NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 at Anywhere;
+        /// The requests that a change of a price concerns have its value.
+        PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 at Anywhere;
     }
 }
 
@@ -281,7 +284,9 @@ macro_rules! on_change {
             $crate::event::Resource::Price($change) => Some($done),
             $crate::event::Resource::Budget($change) => Some($done),
             $crate::event::Resource::RateLimit($change) => Some($done),
-            $crate::event::Resource::KeyRotated(_) | $crate::event::Resource::NodeKeyReplaced(_) => None,
+            $crate::event::Resource::KeyRotated(_)
+            | $crate::event::Resource::NodeKeyReplaced(_)
+            | $crate::event::Resource::PriceRevalued(_) => None,
         }
     };
 }

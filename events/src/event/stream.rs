@@ -21,6 +21,7 @@ named! {
         Budget = "budget",
         RateLimit = "rate_limit",
         NodeKey = "node_key",
+        Revaluation = "revaluation",
         Access = "access",
         Alert = "alert",
     }

@@ -54,6 +54,7 @@ impl Balances {
             budgets: hold.windows.clone(),
             reason: "settled_after_expiry".to_owned(),
             of: ending.request_id,
+            price: None,
         };
         let alerts = self.announce(&hold.windows, delta, &ending.context);
         let (stream, context) = (Stream::hold(ending.request_id), ending.context.clone());

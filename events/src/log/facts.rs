@@ -34,6 +34,8 @@ pub(super) struct Wanted {
     pub(super) claims: HashSet<ClaimedKey>,
     /// Each with the windows of the hold, if it expired.
     pub(super) holds: IdSet<RequestId>,
+    /// Holds, each with its windows however it ended.
+    pub(super) charges: IdSet<RequestId>,
 }
 
 /// The last event of a stream; zeros for an empty one.

@@ -7,6 +7,7 @@ mod end;
 mod note;
 mod open_hold;
 mod refuse;
+mod revalue;
 
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
@@ -30,6 +31,8 @@ pub(super) use note::RecordNotes;
 pub use open_hold::OpenHold;
 pub(super) use open_hold::{Ender, Unattended};
 pub(super) use refuse::RecordRefusal;
+pub(super) use revalue::RevalueRequests;
+pub use revalue::Revalued;
 
 /// A message to the writer.
 pub(super) enum Message {

@@ -23,6 +23,13 @@ pub trait Reader: RawReader + Send {
     /// may return no events although there are more: see [`Part::has_more`].
     fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError>;
 
+    /// The first position recorded at this time or later, or the one after the last.
+    fn first_since(&self, at: DateTime<Utc>) -> Result<u64, LogError>;
+
+    /// The position after which changes of prices also concern the requests before them: the end of the log when a version
+    /// that re-values requests opened it first.
+    fn revaluation_begins_after(&self) -> Result<u64, LogError>;
+
     /// The events at these positions. Positions that the log does not have are absent.
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError>;
 

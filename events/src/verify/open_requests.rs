@@ -265,10 +265,7 @@ pub(super) fn must_correct(
     adjusted: &BudgetAdjusted,
     histories: &Histories,
 ) -> Result<(), String> {
-    let request = request(recorded)?;
-    if adjusted.of != request {
-        return Err(format!("a correction of {} on the stream {}", adjusted.of, recorded.stream));
-    }
+    let request = must_be_of_its_request(recorded, adjusted)?;
     let mut charged = None;
     for before in histories.get(&recorded.position).into_iter().flatten() {
         match &before.event {
@@ -286,6 +283,15 @@ pub(super) fn must_correct(
         Some(corrected) if !corrected.is_negative() => Ok(()),
         _ => Err(format!("a correction of {charged} USD by {} USD", adjusted.delta_usd)),
     }
+}
+
+/// A correction is on the stream of the hold that it corrects.
+pub(super) fn must_be_of_its_request(recorded: &Recorded, adjusted: &BudgetAdjusted) -> Result<RequestId, String> {
+    let request = request(recorded)?;
+    if adjusted.of != request {
+        return Err(format!("a correction of {} on the stream {}", adjusted.of, recorded.stream));
+    }
+    Ok(request)
 }
 
 fn request(recorded: &Recorded) -> Result<RequestId, String> {

@@ -15,8 +15,11 @@ use crate::time::from_micros;
 const PAGE: usize = 256;
 /// The only event that may come on a hold's stream after its end.
 const CORRECTION: &str = "budget.adjusted";
+/// The member that a correction has only if a price caused it.
+const PRICE: &str = r#""price":"#;
 
-/// The earlier events on the stream of an adjusted hold, by the position of the adjustment.
+/// The earlier events on the stream of an adjusted hold, by the position of the adjustment. If a price caused it, also those of
+/// the request, before them.
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
 /// Decoded events with their positions, in order.
@@ -97,7 +100,10 @@ fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
     let history = |(position, row): &(u64, Result<RawRow, String>)| {
         let row = row.as_ref().ok().filter(|row| page.text(&row.name) == CORRECTION)?;
         // An unreadable event is reported at its own position.
-        let mut history = reader.stream(&Stream::new(StreamKind::Hold, page.text(&row.id))).unwrap_or_default();
+        let stream = |kind| reader.stream(&Stream::new(kind, page.text(&row.id))).unwrap_or_default();
+        let mut history =
+            if page.text(&row.payload).contains(PRICE) { stream(StreamKind::Inference) } else { Vec::new() };
+        history.extend(stream(StreamKind::Hold));
         history.retain(|recorded| recorded.position < *position);
         Some((*position, history))
     };

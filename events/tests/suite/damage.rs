@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::facts::WHOLE_CONTEXT;
-use story::SampleLog;
+use story::{Corrections, SampleLog};
 
 fn check(folder: &Path) -> Result<Sound, VerifyError> {
     verify(&*open_reader(&folder.join(LEDGER_FILE)).expect("the ledger opens"), Depth::Gateway, &mut |_, _| {})
@@ -92,7 +92,7 @@ async fn a_sound_log_is_sound() {
     for must_have in [
         "inference.completed", "inference.failed", "inference.aborted", "inference.attempt_failed",
         "inference.refused", "budget.settled", "budget.released", "budget.expired", "budget.adjusted",
-        "budget.changed", "budget.closed", "access.denied",
+        "budget.changed", "budget.closed", "access.denied", "price.revalued",
     ] {
         assert!(types.contains(&must_have), "the story has no {must_have}");
     }
@@ -408,6 +408,49 @@ async fn money_that_does_not_add_up_is_named() {
                 admitted,
                 "not in force",
             ),
+        ],
+    );
+}
+
+/// Holds: bin.verify
+#[tokio::test]
+async fn corrections_by_a_price_that_are_wrong_are_named() {
+    let log = SampleLog::whole().await;
+    let Corrections { changed, first, second, of_two_calls, revalued } = log.corrections;
+    let value = |at, nanos: u32, delta: i32| {
+        format!(
+            "{}; {}",
+            set(at, "price.cost_usd", &format!(r#""0.{nanos:09}""#)),
+            set(at, "delta_usd", &format!(r#""{}0.{:09}""#, if delta < 0 { "-" } else { "" }, delta.abs()))
+        )
+    };
+    must_be_found(
+        &log,
+        &[
+            ("a delta", set(first, "delta_usd", r#""0.000000011""#), first, "a price corrects it by"),
+            ("a value", set(first, "price.cost_usd", r#""0.000000021""#), first, "a price corrects it by"),
+            ("a value with its delta", value(first, 21, 11), first, "its tokens cost 0.000000020 USD"),
+            ("a value below nothing", set(first, "price.cost_usd", r#""-1""#), first, "a price corrects it by"),
+            ("no difference", value(first, 10, 0), first, "a price corrects it by"),
+            ("a version of nothing", set(first, "price.version", "4"), first, "is not one of a backend"),
+            ("the version that it was charged by", set(first, "price.version", &log.price.to_string()), first, "cost"),
+            ("the same version again", set(second, "price.version", &changed.to_string()), second, "for good"),
+            ("another reason", set(first, "reason", r#""settled_after_expiry""#), first, "the reason is"),
+            ("other budgets", set(first, "budgets", "[]"), first, "was not settled on these budgets"),
+            ("a tenant", set_context(first, "tenant_id", &log.other_tenant), first, "somebody else"),
+            ("another request", set(first, "of", &format!("\"{}\"", log.open_request)), first, "a correction of"),
+            ("without a failed call", value(of_two_calls, 20, -10), of_two_calls, "its tokens cost 0.000000060 USD"),
+            ("a changed price", set(changed, "output_usd_per_mtok", r#""0.003""#), first, "its tokens cost"),
+            (
+                "a price that begins later",
+                set(changed, "effective_from", r#""2036-01-01T00:00:00.000000Z""#),
+                first,
+                "no price was in force",
+            ),
+            ("a number of requests", set(revalued, "requests", "1"), revalued, "corrected 2 requests"),
+            ("a sum", set(revalued, "delta_usd", r#""0.000000099""#), revalued, "by 0.000000040 USD"),
+            ("a sum left out", set(revalued, "delta_usd", "null"), revalued, "by 0.000000040 USD"),
+            ("completed again", repeat(&log, revalued, 2), log.head + 1, "were completed before"),
         ],
     );
 }

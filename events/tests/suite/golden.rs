@@ -10,12 +10,15 @@ use events::event::admin::{
     ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
-use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
+use events::event::hold::{
+    BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow, CorrectedValue,
+};
 use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused,
     ReportedByFailedCall, Versions,
 };
 use events::event::node_key::NodeKeyReplaced;
+use events::event::price_revalued::PriceRevalued;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
@@ -237,6 +240,7 @@ fn samples() -> Vec<(Stream, Event)> {
             budgets: windows(),
             reason: "settled_after_expiry".to_owned(),
             of: request(),
+            price: None,
         })))),
         resource(StreamKind::Partner, "par", Event::from(Change::created(partner.clone()))),
         resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
@@ -293,6 +297,16 @@ fn samples() -> Vec<(Stream, Event)> {
             }))),
         ),
         resource(
+            StreamKind::Revaluation,
+            "prc",
+            Event::Resource(Resource::PriceRevalued(Box::new(PriceRevalued {
+                price_id: id(31),
+                version: 41,
+                requests: 2_000,
+                delta_usd: Some(usd(-1_500_000)),
+            }))),
+        ),
+        resource(
             StreamKind::Access,
             "key",
             Event::Access(Access::Denied(Box::new(AccessDenied { code: ErrorCode::Unauthenticated, count: 3 }))),
@@ -340,6 +354,22 @@ fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
         let decoded = Event::decode(recorded.event.name(), recorded.event.version(), &envelope["data"].to_string());
         assert_eq!(decoded.expect("it decodes"), recorded.event, "{name} reads as it always did");
     }
+}
+
+/// Holds: event.types
+#[test]
+fn a_correction_by_a_price_reads_and_writes_the_same_for_ever() {
+    let kept = r#"{"delta_usd":"0.000250000","budgets":[],"reason":"price_corrected","of":"req_00000000000000000000000000000001","price":{"version":77,"cost_usd":"0.001750000"}}"#;
+    let event = Event::decode("budget.adjusted", 1, kept).expect("it decodes");
+    let adjusted = BudgetAdjusted {
+        delta_usd: usd(250_000),
+        budgets: Vec::new(),
+        reason: "price_corrected".to_owned(),
+        of: id(1),
+        price: Some(CorrectedValue { version: 77, cost_usd: usd(1_750_000) }),
+    };
+    assert_eq!(event, Event::Hold(Hold::Adjusted(Box::new(adjusted))));
+    assert_eq!(event.payload().expect("JSON"), kept);
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{Key, Model, Price, Scope, Target};
+use events::event::hold::CorrectedValue;
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall, Versions};
-use events::event::{Access, Change, Event, Resource, Stream, StreamKind};
+use events::event::price_revalued::PriceRevalued;
+use events::event::{Access, Actor, Change, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, ProviderId, RequestId};
-use events::ledger::{Admission, Charge, Outcome, RefusedRequest};
+use events::ledger::{Admission, Charge, Outcome, RefusedRequest, Revaluation};
 use events::log::{Admitted, Log, LogOptions, Note, OpenHold, open_reader};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
@@ -43,6 +45,7 @@ pub struct SampleLog {
     pub failed: u64,
     /// A failed call for which the provider reported usage, right before its request's outcome.
     pub reported: u64,
+    pub corrections: Corrections,
     /// A settlement that exceeds its hold.
     pub overrun: u64,
     pub reserved_to_expire: u64,
@@ -54,6 +57,18 @@ pub struct SampleLog {
     pub open_request: RequestId,
     pub other_tenant: String,
     pub other_key: String,
+}
+
+/// Positions of two changes of the price, and of what followed.
+pub struct Corrections {
+    pub changed: u64,
+    /// Of one request: by the first change, and by the second.
+    pub first: u64,
+    pub second: u64,
+    /// Of the request with a failed call.
+    pub of_two_calls: u64,
+    /// Of the first change.
+    pub revalued: u64,
 }
 
 /// The log while it is written.
@@ -89,6 +104,7 @@ impl SampleLog {
         std::mem::forget(gateway.admit(10).await);
         gateway.completes(11, 1).await;
         let reported = gateway.answers_after_a_failed_call(12).await;
+        let corrections = gateway.corrects_its_price().await;
         gateway.deny().await;
         gateway.log.close();
         Self {
@@ -103,6 +119,7 @@ impl SampleLog {
             completed,
             failed,
             reported,
+            corrections,
             overrun,
             reserved_to_expire,
             expired,
@@ -223,6 +240,40 @@ impl Gateway {
         let ended = Box::new(InferenceEnded { cost_usd, attempts: Some(2), ..*ended });
         let ended = hold.end(vec![attempt], Outcome::Completed(ended), Charge::Settle(cost_usd)).await;
         ended.expect("recorded").position - 2
+    }
+
+    /// A token costs two nano-dollars from the beginning, then three.
+    async fn corrects_its_price(&self) -> Corrections {
+        let changed = self.changes_its_price(1, 2).await;
+        let first = self.is_corrected(8, changed, 20).await;
+        let of_two_calls = self.is_corrected(12, changed, 60).await;
+        let revalued =
+            PriceRevalued { price_id: id(1), version: changed, requests: 2, delta_usd: Some(NanoUsd::new(40)) };
+        let stream = Stream::new(StreamKind::Revaluation, revalued.price_id);
+        let event = Event::Resource(Resource::PriceRevalued(Box::new(revalued)));
+        self.log.note(vec![Note { stream, context: context(1), event }]).await.expect("noted");
+        let revalued = self.log.head().position;
+        let again = self.changes_its_price(2, 3).await;
+        let second = self.is_corrected(8, again, 30).await;
+        Corrections { changed, first, second, of_two_calls, revalued }
+    }
+
+    /// Returns the position of the change, before which the price had this many events.
+    async fn changes_its_price(&self, before: u64, nanos: i64) -> u64 {
+        let Event::Resource(Resource::Price(Change::Created(mut price))) = priced("echo") else { panic!("a price") };
+        let per_token = NanoUsdPerMtok::new(NanoUsd::new(nanos * 1_000_000)).expect("not negative");
+        price.rates = GivenRates::new(per_token, per_token).resolved();
+        let stream = Stream::new(StreamKind::Price, price.price_id);
+        let changed = append(StreamKind::Budget, id(1), before, Event::from(Change::Changed(price)));
+        self.log.append(events::log::Append { stream, ..changed }).await.expect("changed").last
+    }
+
+    async fn is_corrected(&self, request: u128, version: u64, cost: i64) -> u64 {
+        let request_id = id(request);
+        let context = Context { actor: Actor::System("revaluation"), ..context(1).in_request(request_id) };
+        let value = CorrectedValue { version, cost_usd: NanoUsd::new(cost) };
+        let revalued = self.log.revalue(vec![Revaluation { request_id, context, value }]).await.expect("recorded");
+        revalued.last.expect("a correction")
     }
 
     /// One request cancelled before it was sent, and one in the middle of its answer.

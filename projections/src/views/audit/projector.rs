@@ -96,7 +96,8 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Provider(_)
         | Resource::Price(_)
         | Resource::Budget(_)
-        | Resource::NodeKeyReplaced(_) => Severity::Notice,
+        | Resource::NodeKeyReplaced(_)
+        | Resource::PriceRevalued(_) => Severity::Notice,
     }
 }
 

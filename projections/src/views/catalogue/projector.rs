@@ -38,8 +38,8 @@ impl Projector for Catalogue {
             let Event::Resource(resource) = &recorded.event else { continue };
             match on_change!(resource, change => apply_change(db, recorded, change)) {
                 Some(applied) => applied?,
-                // The node's key is not a resource of administration.
-                None if resource.kind() == StreamKind::NodeKey => {}
+                // Neither the node's key nor the corrections by a price are resources of administration.
+                None if matches!(resource.kind(), StreamKind::NodeKey | StreamKind::Revaluation) => {}
                 // The state is unchanged; only the position of the last event moves.
                 None => {
                     let (kind, id) = (resource.kind(), resource.id());

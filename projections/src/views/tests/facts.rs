@@ -210,6 +210,7 @@ impl Story {
             budgets: windows(),
             reason: "late".into(),
             of: id(number),
+            price: None,
         };
         let stream = Stream::hold(id::<RequestId>(number));
         self.add(stream, in_request(number), Event::Hold(Hold::Adjusted(Box::new(correction))));

@@ -39,6 +39,12 @@ pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>)
     for request in &wanted.holds {
         find_hold(connection, *request, &mut facts)?;
     }
+    for request in &wanted.charges {
+        find_hold(connection, *request, &mut facts)?;
+        if let Some(settled_in) = facts.hold(*request).and_then(|history| history.settled_in.as_deref()) {
+            facts.windows.extend(state::windows(connection, settled_in)?);
+        }
+    }
     Ok(facts)
 }
 

@@ -16,10 +16,11 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (7, include_str!("../../../../../migrations/sqlite/ledger/0007_inference_keys.sql")),
     (8, include_str!("../../../../../migrations/sqlite/ledger/0008_no_tenant_column.sql")),
     (9, include_str!("../../../../../migrations/sqlite/ledger/0009_contexts.sql")),
+    (10, include_str!("../../../../../migrations/sqlite/ledger/0010_revaluation.sql")),
 ];
 
 /// The schema version of this program.
-const NEWEST: i64 = 9;
+const NEWEST: i64 = 10;
 
 /// The error for a schema version that this program cannot read.
 pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {

@@ -31,8 +31,8 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    /// The first position recorded at this time or later, or `head + 1`. A binary search, because times never go back.
-    fn first_since(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
+    /// A binary search, because times never go back.
+    fn first_until(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
         let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;
         let (mut low, mut high) = (1, head + 1);
         while low < high {
@@ -131,17 +131,26 @@ impl Reader for SqliteReader {
         after(&self.connection, position, limit)
     }
 
+    fn first_since(&self, at: DateTime<Utc>) -> Result<u64, LogError> {
+        self.first_until(at, self.head()?.position)
+    }
+
+    fn revaluation_begins_after(&self) -> Result<u64, LogError> {
+        const SQL: &str = "SELECT after FROM revaluation_begins";
+        Ok(self.connection.query_row(SQL, [], |row| row.get(0))?)
+    }
+
     fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
         // Read first: events appended meanwhile have later positions.
         let head = self.head()?.position;
         let written_until = checkpoint(&self.connection)?;
         let owner = Owner::of_filter(filter);
         let after = match filter.from {
-            Some(from) => after.max(self.first_since(from, head)? - 1),
+            Some(from) => after.max(self.first_until(from, head)? - 1),
             None => after,
         };
         let end = match filter.to {
-            Some(to) => self.first_since(to, head)? - 1,
+            Some(to) => self.first_until(to, head)? - 1,
             None => head,
         };
         let (events, until) = match owner {

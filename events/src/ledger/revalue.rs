@@ -1,0 +1,40 @@
+//! The correction of a charge by a price that was corrected later. The charge itself and earlier corrections stay as they are.
+
+use super::{Balances, DecidedEnd, Emitted, EndedHold, Overflow};
+use crate::event::hold::{BudgetAdjusted, CorrectedValue};
+use crate::event::{self, Context, Stream};
+use crate::ids::RequestId;
+use crate::money::NanoUsd;
+
+/// The value of a request by a corrected price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revaluation {
+    pub request_id: RequestId,
+    /// The request's parties, and the actor that corrects it.
+    pub context: Context,
+    pub value: CorrectedValue,
+}
+
+impl Balances {
+    /// Corrects what a request was charged so far, in the windows of its hold, which must have been loaded. `None` if it was
+    /// charged this much.
+    pub fn revalue(&mut self, revaluation: &Revaluation, charged: &EndedHold) -> Result<Option<DecidedEnd>, Overflow> {
+        let Revaluation { request_id, context, value } = revaluation;
+        let delta = value.cost_usd.checked_sub(charged.charged).ok_or(Overflow)?;
+        if delta == NanoUsd::ZERO {
+            return Ok(None);
+        }
+        self.move_all(&charged.windows, delta, NanoUsd::ZERO)?;
+        let adjusted = BudgetAdjusted {
+            delta_usd: delta,
+            budgets: charged.windows.clone(),
+            reason: BudgetAdjusted::PRICE_CORRECTED.to_owned(),
+            of: *request_id,
+            price: Some(*value),
+        };
+        let alerts = self.announce(&charged.windows, delta, context);
+        let event = event::Hold::Adjusted(Box::new(adjusted)).into();
+        let emitted = Emitted { stream: Stream::hold(*request_id), context: context.clone(), event };
+        Ok(Some(DecidedEnd { events: vec![emitted], alerts }))
+    }
+}
