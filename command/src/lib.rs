@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod inference;
 mod ledger_unavailable;
 pub mod opened_keys;
+pub mod revaluation;
 mod service_account;
 pub mod tokens;
 pub mod trace;

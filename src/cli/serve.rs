@@ -19,9 +19,9 @@ use command::body::memory::{BodyBounds, BodyMemory};
 use command::environment::{Environment, EnvironmentParts, NamedProviders};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies};
-use command::opened_keys;
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
+use command::{opened_keys, revaluation};
 use dialects::surfaces::MODELS_WORDING;
 use events::concurrency::ConcurrencyLimiter;
 use events::ids::{IdMaker, SystemRandom};
@@ -137,6 +137,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let mut serving = tokio::task::JoinSet::new();
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
+    serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);

@@ -20,6 +20,7 @@ mod commands;
 mod completions;
 mod configuration;
 mod conventions;
+mod corrected_prices;
 mod crashes;
 mod embeddings;
 mod environment;

@@ -17,4 +17,5 @@ mod parts;
 mod past_windows;
 mod refusals;
 mod released;
+mod revaluation;
 mod uncountable;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use events::event::admin::{Budget, Enforcement, Scope};
-use events::event::hold::BudgetWindow;
+use events::event::hold::{BudgetWindow, CorrectedValue};
 use events::event::inference::InferenceAdmitted;
 use events::event::{Access, Alert, Change, Context, Event, Hold, Inference, Recorded, Resource};
 use events::ids::{BudgetId, RequestId};
@@ -58,11 +58,28 @@ struct Window {
 pub struct Account {
     pub request: RequestId,
     pub held: i64,
-    /// The sum of its end and later corrections; `None` while the hold is open.
+    /// The sum of its end and its late figures; `None` while the hold is open.
     pub charged: Option<i64>,
+    /// The sum of its corrections by prices.
+    corrected: i64,
+    /// The version of the price that corrected it last.
+    revalued_by: u64,
+    was_settled: bool,
     windows: Vec<BudgetWindow>,
     expires_at: DateTime<Utc>,
     was_swept: bool,
+}
+
+impl Account {
+    /// Whether it was charged by what it used.
+    pub fn was_settled(&self) -> bool {
+        self.was_settled
+    }
+
+    /// Whether it has this value of this version of a price, or that of a later version.
+    pub fn is_valued(&self, version: u64, value: i64) -> bool {
+        self.revalued_by >= version || self.charged.map(|charged| charged + self.corrected) == Some(value)
+    }
 }
 
 impl Books {
@@ -127,6 +144,10 @@ impl Books {
             }
             Event::Hold(Hold::Settled(end)) => {
                 self.end(request()?, end.held_usd, end.charged_usd.nanos(), &end.budgets, false)?;
+                self.accounts
+                    .iter_mut()
+                    .filter(|other| Some(other.request) == recorded.context.request_id)
+                    .for_each(|account| account.was_settled = true);
             }
             Event::Hold(Hold::Released(end)) => self.end(request()?, end.held_usd, 0, &end.budgets, false)?,
             Event::Hold(Hold::Expired(end)) => {
@@ -134,9 +155,10 @@ impl Books {
                 self.end(request, end.held_usd, charged, &end.budgets, true)?;
                 self.must_be_due(request, recorded.recorded_at)?;
             }
-            Event::Hold(Hold::Adjusted(adjusted)) => {
-                self.adjust(adjusted.of, adjusted.delta_usd.nanos(), &adjusted.budgets)?
-            }
+            Event::Hold(Hold::Adjusted(adjusted)) => match &adjusted.price {
+                Some(value) => self.revalue(adjusted.of, value, adjusted.delta_usd.nanos(), &adjusted.budgets)?,
+                None => self.adjust(adjusted.of, adjusted.delta_usd.nanos(), &adjusted.budgets)?,
+            },
             Event::Access(Access::Denied(denied)) => self.denied += denied.count,
             _ => {}
         }
@@ -213,7 +235,17 @@ impl Books {
             format!("the cap {requested:?} was lowered to {cap}")
         })?;
         let windows = windows.to_vec();
-        self.accounts.push(Account { request, held, charged: None, windows, expires_at, was_swept: false });
+        self.accounts.push(Account {
+            request,
+            held,
+            charged: None,
+            corrected: 0,
+            revalued_by: 0,
+            was_settled: false,
+            windows,
+            expires_at,
+            was_swept: false,
+        });
         Ok(())
     }
 
@@ -261,6 +293,23 @@ impl Books {
         if delta != 0 {
             self.settled_changed(windows);
         }
+        Ok(())
+    }
+
+    /// A settled request gets the value of a price, once for each version.
+    fn revalue(&mut self, request: RequestId, value: &CorrectedValue, delta: i64, windows: &[BudgetWindow]) -> Checked {
+        let account = self.accounts.iter_mut().find(|account| account.request == request && account.was_settled);
+        let account = account.ok_or_else(|| format!("a price corrects {request}, which was not settled"))?;
+        must(account.windows == windows, || format!("a price corrects {request} in other windows"))?;
+        must(account.revalued_by < value.version, || {
+            format!("{request} was corrected by {}, and then by {}", account.revalued_by, value.version)
+        })?;
+        account.revalued_by = value.version;
+        account.corrected += delta;
+        let now = account.charged.unwrap_or(0) + account.corrected;
+        must(delta != 0 && now == value.cost_usd.nanos(), || format!("{request} is corrected by {delta} to {now}"))?;
+        windows.iter().for_each(|window| self.window(window).settled += delta);
+        self.settled_changed(windows);
         Ok(())
     }
 

@@ -1,17 +1,19 @@
 //! The actions of the clients: they send, end, repeat and abandon requests, and receive responses.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::hold::CorrectedValue;
 use events::event::{self, Actor, Context, Stream, StreamKind};
 use events::ids::BudgetId;
-use events::ledger::{Charge, Ending};
+use events::ledger::{Charge, Ending, Revaluation};
 use events::log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
 
-use super::books::{Checked, must};
-use super::clients::{Change, DueEnd, KnownOutcome, Request};
+use super::books::{Account, Checked, must};
+use super::clients::{Change, Correction, DueEnd, KnownOutcome, Request};
 use super::facts::{KEYS, admission, budget, denied, id, outcome, refused};
 use super::process::{Call, Calls, poll, take_ready};
 use super::world::{TTL_MAX, World};
@@ -196,11 +198,49 @@ impl World {
         }
     }
 
+    /// Corrects settled requests by a price, or sends the last corrections again.
+    pub fn correct(&mut self) {
+        let corrections = self.clients.corrections.len();
+        if corrections > 0 && self.dice.percent(30) {
+            return self.send_correction(corrections - 1);
+        }
+        let mut settled: Vec<usize> = (0..self.clients.requests.len()).collect();
+        settled.retain(|number| self.books.account(id(*number)).is_some_and(Account::was_settled));
+        if settled.is_empty() {
+            return;
+        }
+        let numbers: BTreeSet<usize> =
+            (0..self.dice.between(1, 5)).map(|_| settled[self.dice.below(settled.len())]).collect();
+        let values = numbers.into_iter().map(|number| (number, self.dice.between(0, 50))).collect();
+        let version = corrections as u64 + 1;
+        self.clients.corrections.push(Correction { version, values, is_acknowledged: false });
+        self.send_correction(corrections);
+    }
+
+    fn send_correction(&mut self, number: usize) {
+        let Correction { version, values, .. } = &self.clients.corrections[number];
+        let revaluation = |(request, value): &(usize, i64)| Revaluation {
+            request_id: id(*request),
+            context: self.clients.requests[*request].admission.context.clone(),
+            value: CorrectedValue { version: *version, cost_usd: NanoUsd::new(*value) },
+        };
+        let (log, revaluations) = (self.process.log.clone(), values.iter().map(revaluation).collect());
+        send(&mut self.process.corrections, number, Box::pin(async move { log.revalue(revaluations).await }));
+    }
+
+    fn receive_corrections(&mut self) {
+        for (number, answer) in take_ready(&mut self.process.corrections) {
+            self.trace.line(format_args!("  correction {number}: {answer:?}"));
+            self.clients.corrections[number].is_acknowledged |= answer.is_ok();
+        }
+    }
+
     /// Receives all responses that are ready. The events that they acknowledge must be in the log already.
     pub fn receive(&mut self) -> Checked {
         self.receive_admissions();
         self.receive_ends();
         self.receive_changes()?;
+        self.receive_corrections();
         for (number, answer) in take_ready(&mut self.process.refusals) {
             let position = answer.as_ref().ok().copied().flatten();
             self.trace.line(format_args!("  refusal {number}: {position:?}"));

@@ -13,6 +13,7 @@ pub struct Clients {
     /// The request `req_…n` has the index `n`.
     pub requests: Vec<Request>,
     pub changes: Vec<Change>,
+    pub corrections: Vec<Correction>,
     pub refused: usize,
     pub denied: Denials,
     /// Acknowledged positions, with the event's name and stream.
@@ -61,6 +62,14 @@ pub struct Change {
     pub applied_at: Option<u64>,
 }
 
+/// Corrections by one version of a price.
+pub struct Correction {
+    pub version: u64,
+    /// The numbers of the requests, with their values.
+    pub values: Vec<(usize, i64)>,
+    pub is_acknowledged: bool,
+}
+
 impl Clients {
     /// Notes that a client was told of this event.
     pub fn acknowledge(&mut self, position: u64, name: &'static str, stream: String) {
@@ -81,6 +90,12 @@ impl Clients {
         }
         for (number, request) in self.requests.iter().enumerate() {
             request.check(id(number), books, policy).map_err(|reason| format!("request {number}: {reason}"))?;
+        }
+        for Correction { version, values, .. } in self.corrections.iter().filter(|other| other.is_acknowledged) {
+            for (number, value) in values {
+                let is_valued = books.account(id(*number)).is_some_and(|account| account.is_valued(*version, *value));
+                must(is_valued, || format!("request {number} was to be {value} by version {version}"))?;
+            }
         }
         let Denials { sent, acknowledged } = self.denied;
         must((acknowledged..=sent).contains(&books.denied), || {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use events::ledger::UnknownUsage;
 use events::log::{
-    Admitted, AppendError, Appended, EndedAt, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, Stepped,
+    Admitted, AppendError, Appended, EndedAt, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, Revalued,
+    Stepped,
 };
 use events::time::{Clock, ManualClock};
 use rusqlite::Connection;
@@ -35,6 +36,7 @@ pub struct Process {
     pub changes: Calls<Result<Appended, AppendError>>,
     pub refusals: Calls<Result<Option<u64>, LogError>>,
     pub notes: Vec<Call<Result<(), LogError>>>,
+    pub corrections: Calls<Result<Revalued, LogError>>,
     pub holds: Vec<(usize, OpenHold)>,
     /// Holds whose clients never end them.
     pub lost: Vec<OpenHold>,
@@ -85,6 +87,7 @@ impl Process {
             changes: Vec::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
+            corrections: Vec::new(),
             holds: Vec::new(),
             lost: Vec::new(),
             views,
@@ -152,6 +155,7 @@ impl Process {
             && self.changes.is_empty()
             && self.refusals.is_empty()
             && self.notes.is_empty()
+            && self.corrections.is_empty()
     }
 
     pub fn ledger_image(&self) -> super::disk::Image {

@@ -1,7 +1,8 @@
 //! The price of one backend model. It is in force from `effective_from`, by default now, until a later price of the same model
-//! is. A rate that is left out follows another for as long as it is left out, also when that one changes: cache classes cost
-//! what input costs, reasoning what output costs, and a request nothing. Tiers have other prices for long prompts and for
-//! service tiers. Only the platform manages prices.
+//! is. A change of a price that has begun also re-values the requests since then (`command/src/revaluation.rs`). A rate that is
+//! left out follows another for as long as it is left out, also when that one changes: cache classes cost what input costs,
+//! reasoning what output costs, and a request nothing. Tiers have other prices for long prompts and for service tiers. Only the
+//! platform manages prices.
 
 use std::sync::LazyLock;
 
@@ -66,7 +67,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         replied("defaulted", defaulted)
             .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
         defaulting("effective_from", time(), Value::Null)
-            .meaning("The price is in force from this time until a later price of the same model is. Default: now"),
+            .meaning(
+                "The price is in force from this time until a later price of the same model is. Default: now. A time in the past, \
+                 and any change of a price that has begun, also re-values the requests that were admitted since: signed \
+                 corrections follow in the background. To change a price from now on, create another one",
+            ),
         made_by_gateway::origin(
             "catalogue if the gateway made it from its price list, discovered if it is the one of a model at a local server; null \
              if a command created it, which then takes precedence while it is live",

@@ -1,0 +1,219 @@
+//! Re-values requests by prices that were corrected: a price that was entered with a date in the past, or changed while it was
+//! in force, also concerns the requests that were admitted since it began. In the background, beside their first value, and once.
+//!
+//! The log is all that it needs. A change that concerns earlier requests is pending until `price.revalued` is recorded for it, so
+//! that it is taken up again at every start. Then the log is read from the time that the change concerns: each request that it
+//! finds is valued by the price list as of the newest change that concerns it, and the writer corrects what it was charged,
+//! unless it has that value already. Requests that were open at the change are corrected when they end, which the change waits
+//! for.
+//!
+//! Corrections must not delay requests: a batch of a few is in the writer's queue at a time, and after each one this task
+//! sleeps for as long as the batch took.
+
+mod price_history;
+mod scan;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::price_revalued::PriceRevalued;
+use events::event::{Context, Event, Resource, Stream, StreamKind};
+use events::ledger::Revaluation;
+use events::log::{Append, AppendError, Basis, EventFilter, Log, LogError, Revalued};
+use events::money::NanoUsd;
+use events::time::Clock;
+
+use price_history::{PastChange, PriceHistory};
+use scan::{ACTOR, Scan};
+
+/// Maximum number of corrections in the writer's queue.
+const BATCH_MAX: usize = 32;
+/// The longest pause after a batch.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// Events per page of the log.
+const PAGE: usize = 512;
+/// Pauses after an error: the first one, and the longest.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// No batch of the log is recorded later than this after its time, or its callers are told that it failed.
+const WRITE_MAX: TimeDelta = TimeDelta::seconds(11);
+/// How often it is checked whether a change is over.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the changes of prices until the log is closed. Dropping it at any time loses nothing.
+pub async fn follow(log: Log, clock: Arc<dyn Clock>) {
+    let mut pause = RETRY_AFTER;
+    loop {
+        match Revaluer::new(&log, &clock, CHECK_EVERY).run().await {
+            Err(LogError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "requests cannot be re-valued: trying again"),
+            Ok(()) => return,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_AFTER_MAX);
+    }
+}
+
+struct Revaluer<'a> {
+    log: &'a Log,
+    clock: &'a Arc<dyn Clock>,
+    check_every: Duration,
+    prices: PriceHistory,
+}
+
+impl<'a> Revaluer<'a> {
+    fn new(log: &'a Log, clock: &'a Arc<dyn Clock>, check_every: Duration) -> Self {
+        Self { log, clock, check_every, prices: PriceHistory::new(0) }
+    }
+
+    /// Errors: the log cannot be read or written. What was done is in the log.
+    async fn run(&mut self) -> Result<(), LogError> {
+        let mut administration = self.log.watch_administration();
+        self.prices = PriceHistory::new(self.log.read(|reader| reader.revaluation_begins_after()).await?);
+        loop {
+            self.read_prices().await?;
+            while self.prices.pending().next().is_some() {
+                self.revalue_pending().await?;
+            }
+            if administration.wait_for(|position| *position > self.prices.position).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Folds the events of prices that are not known yet, without reading others.
+    async fn read_prices(&mut self) -> Result<(), LogError> {
+        loop {
+            let after = self.prices.position;
+            let part = self.log.read(move |reader| reader.filtered(&of_prices(), after, PAGE)).await?;
+            part.events.iter().for_each(|recorded| self.prices.fold(recorded));
+            self.prices.position = self.prices.position.max(part.until);
+            if !part.has_more() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the log since the earliest pending change, and follows it until all of them are over, or another one comes.
+    async fn revalue_pending(&mut self) -> Result<(), LogError> {
+        let mut scan = Scan::of(self.prices.pending());
+        let begin = self.begin_of(&scan).await?;
+        tracing::info!(
+            changes = scan.changes().count(),
+            position = begin,
+            "requests are re-valued by corrected prices"
+        );
+        let mut follower = self.log.follow(begin.saturating_sub(1), PAGE);
+        let (mut corrected_until, mut read_until, mut checked_at) = (0, DateTime::UNIX_EPOCH, None::<Instant>);
+        loop {
+            if let Ok(followed) = tokio::time::timeout(self.check_every, follower.next()).await {
+                for recorded in followed?.ok_or(LogError::Closed)?.events() {
+                    self.prices.fold(recorded);
+                    scan.take(recorded, &self.prices);
+                    read_until = recorded.recorded_at;
+                }
+                corrected_until = corrected_until.max(self.correct(&mut scan).await?);
+            } else {
+                // Nothing was published, so that only what is still being written can be missing.
+                read_until = read_until.max(self.clock.now() - WRITE_MAX);
+            }
+            let has_read_all = !follower.is_behind() && follower.position() >= corrected_until;
+            if has_read_all && checked_at.is_none_or(|checked_at| checked_at.elapsed() >= self.check_every) {
+                checked_at = Some(Instant::now());
+                self.complete(&scan, read_until).await?;
+                let mut pending = self.prices.pending().peekable();
+                if pending.peek().is_none() || pending.any(|change| !scan.is_of(change.version)) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The first position at which a request can be that one of the changes concerns.
+    async fn begin_of(&self, scan: &Scan) -> Result<u64, LogError> {
+        let begins: Vec<_> = scan.changes().map(|change| (change.from, change.first_price)).collect();
+        let first = self.log.read(move |reader| {
+            let first = |(from, first_price): &(_, u64)| Ok(reader.first_since(*from)?.max(*first_price));
+            begins.iter().map(first).collect::<Result<Vec<_>, LogError>>()
+        });
+        Ok(first.await?.into_iter().min().unwrap_or(0))
+    }
+
+    /// Has the writer make the corrections that are due, and returns the position of the last one.
+    async fn correct(&self, scan: &mut Scan) -> Result<u64, LogError> {
+        let (mut due, mut last) = (std::mem::take(&mut scan.due), 0);
+        while !due.is_empty() {
+            let batch: Vec<Revaluation> = due.drain(..due.len().min(BATCH_MAX)).collect();
+            let started = Instant::now();
+            let revalued = self.submit(batch).await?;
+            if let Some(first) = revalued.uncountable.first() {
+                let count = revalued.uncountable.len();
+                tracing::error!(count, %first, "requests keep their charge: the sum of a budget would overflow");
+            }
+            last = revalued.last.unwrap_or(last);
+            tokio::time::sleep(started.elapsed().min(PAUSE_MAX)).await;
+        }
+        Ok(last)
+    }
+
+    /// Repeats the corrections until they are recorded: one that is recorded already changes nothing.
+    async fn submit(&self, batch: Vec<Revaluation>) -> Result<Revalued, LogError> {
+        let mut pause = RETRY_AFTER;
+        loop {
+            match self.log.revalue(batch.clone()).await {
+                Err(error) if !matches!(error, LogError::Closed) => {
+                    tracing::warn!(%error, "corrections cannot be recorded: trying again");
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_AFTER_MAX);
+        }
+    }
+
+    /// Records the changes that are over. All of their corrections have been read.
+    async fn complete(&mut self, scan: &Scan, read_until: DateTime<Utc>) -> Result<(), LogError> {
+        let is_pending = |change: &&PastChange| self.prices.pending().any(|pending| pending.version == change.version);
+        let over: Vec<PastChange> =
+            scan.changes().filter(is_pending).filter(|change| scan.is_over(change, read_until)).cloned().collect();
+        for change in over {
+            let (requests, delta_usd) = scan.corrected(change.version);
+            match self.log.append(self.completion(&change, requests, delta_usd)).await {
+                // If it was recorded before, its answer was lost: it is read with the next events.
+                Ok(_) | Err(AppendError::OptimisticLock) => self.prices.complete(change.price_id, change.version),
+                Err(AppendError::Unavailable(LogError::Closed)) => return Err(LogError::Closed),
+                Err(error) => {
+                    tracing::warn!(%error, "it cannot be recorded that requests were re-valued: trying again");
+                    return Ok(());
+                }
+            }
+            tracing::info!(price_id = %change.price_id, version = change.version, requests, "requests were re-valued");
+        }
+        Ok(())
+    }
+
+    fn completion(&self, change: &PastChange, requests: u64, delta_usd: Option<NanoUsd>) -> Append {
+        let PastChange { price_id, version, chain, .. } = *change;
+        let revalued = PriceRevalued { price_id, version, requests, delta_usd };
+        Append {
+            stream: Stream::new(StreamKind::Revaluation, price_id),
+            expected_sequence: self.prices.completed(price_id),
+            events: vec![Event::Resource(Resource::PriceRevalued(Box::new(revalued)))],
+            context: Context::about(ACTOR, chain),
+            side: Vec::new(),
+            idempotency: None,
+            basis: Basis::default(),
+        }
+    }
+}
+
+/// The events of prices, and those that complete their changes.
+fn of_prices() -> EventFilter {
+    let is_of_prices = |(name, _): &(&str, u32)| name.starts_with("price.");
+    let types = Event::types().filter(is_of_prices).map(|(name, version)| (name.to_owned(), version)).collect();
+    EventFilter { types: Some(types), ..EventFilter::default() }
+}
+
+#[cfg(test)]
+mod tests;

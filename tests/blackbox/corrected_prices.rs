@@ -1,0 +1,274 @@
+//! Prices that are corrected after requests were charged by them: each request ends up with the value that follows from its tokens,
+//! whatever interrupts the gateway.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
+
+use crate::books::{nano, usd};
+use crate::gateway::{Gateway, type_of};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
+
+/// Nano-dollars per token, and per request.
+#[derive(Clone, Copy)]
+struct Rates {
+    input: i64,
+    cache_read: i64,
+    output: i64,
+    reasoning: i64,
+    request: i64,
+}
+
+/// Those of [`Tenant::price`].
+const FIRST: Rates = Rates { input: 3_000, cache_read: 300, output: 15_000, reasoning: 20_000, request: 1_000_000 };
+const CORRECTED: Rates = Rates { input: 2_500, cache_read: 250, output: 10_000, reasoning: 12_000, request: 500_000 };
+const DEARER: Rates = Rates { input: 9_000, cache_read: 900, output: 45_000, reasoning: 60_000, request: 0 };
+
+impl Rates {
+    fn body(self) -> Value {
+        let per_mtok = |nanos: i64| json!(usd(nanos * 1_000_000));
+        json!({
+            "input_usd_per_mtok": per_mtok(self.input), "cache_read_usd_per_mtok": per_mtok(self.cache_read),
+            "output_usd_per_mtok": per_mtok(self.output), "reasoning_usd_per_mtok": per_mtok(self.reasoning),
+            "request_usd": usd(self.request),
+        })
+    }
+
+    fn cost(self, usage: &Value) -> i64 {
+        let tokens = |class: &str| usage[class].as_i64().unwrap_or(0);
+        assert_eq!(tokens("input_cache_write_tokens"), 0, "no test has a price for it: {usage}");
+        tokens("input_uncached_tokens") * self.input
+            + tokens("input_cache_read_tokens") * self.cache_read
+            + tokens("output_text_tokens") * self.output
+            + tokens("output_reasoning_tokens") * self.reasoning
+            + self.request
+    }
+}
+
+/// What the log says about a request.
+#[derive(Clone, Debug, Default)]
+struct Charged {
+    admitted_at: String,
+    usage: Value,
+    settled: i64,
+    deltas: Vec<i64>,
+}
+
+/// The requests that were settled, with their corrections.
+async fn charged(gateway: &Gateway) -> BTreeMap<String, Charged> {
+    let mut requests: BTreeMap<String, Charged> = BTreeMap::new();
+    for event in gateway.events().await {
+        let Some(request) = event["request_id"].as_str() else { continue };
+        let charged = requests.entry(request.to_owned()).or_default();
+        match type_of(&event) {
+            "inference.admitted.v1" => charged.admitted_at = text(&event["recorded_at"]),
+            "inference.completed.v1" => charged.usage = event["data"]["usage"].clone(),
+            "budget.settled.v1" => charged.settled = nano(&event["data"]["charged_usd"]),
+            "budget.adjusted.v1" => {
+                assert_eq!(event["data"]["reason"], "price_corrected", "{event}");
+                assert_eq!(event["actor"], "system:revaluation", "{event}");
+                charged.deltas.push(nano(&event["data"]["delta_usd"]));
+            }
+            _ => {}
+        }
+    }
+    // Changes of administration have a request, too.
+    requests.retain(|_, charged| !charged.usage.is_null());
+    requests
+}
+
+async fn price_of(tenant: &Tenant, gateway: &Gateway, backend: &str) -> String {
+    let path = format!(
+        "/v1/admin/prices?provider_id={}&model={backend}&min_position={}",
+        tenant.provider,
+        gateway.head().await
+    );
+    text(&gateway.operator().get(&path).await.must(200).json()["items"][0]["id"])
+}
+
+async fn change(gateway: &Gateway, price: &str, change: &Value) -> Value {
+    gateway.operator().patch(&format!("/v1/admin/prices/{price}"), change).await.must(200).json()
+}
+
+/// Waits until the budget has settled this much.
+async fn settles(gateway: &Gateway, budget: &str, nanos: i64) {
+    let (started, wanted) = (Instant::now(), usd(nanos));
+    loop {
+        let settled = gateway.budget(budget).await["settled_usd"].clone();
+        if settled == json!(wanted) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{settled} are settled, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn must_be_sound(gateway: &mut Gateway) {
+    gateway.stop();
+    let (code, said) = gateway.verify();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Holds: admin.price-corrections
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_is_corrected_re_values_what_was_charged_by_it() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "cached", "other"]).await;
+    for _ in 0..3 {
+        tenant.chat("ok").await.must(200);
+    }
+    let streamed = tenant.stream(OPENAI, "ok").await;
+    streamed.rest().await;
+    let other = tenant.chat("other").await.must(200).json();
+    let price = price_of(&tenant, &gateway, "ok").await;
+    let first = charged(&gateway).await;
+    let is_other = |request: &str| Some(request) == other["request_id"].as_str();
+    let sum = |rates: Rates| -> i64 {
+        first.iter().map(|(id, charged)| if is_other(id) { charged.settled } else { rates.cost(&charged.usage) }).sum()
+    };
+    assert_eq!(first.values().map(|charged| charged.settled).sum::<i64>(), sum(FIRST), "before any correction");
+    let reply = change(&gateway, &price, &CORRECTED.body()).await;
+    assert_eq!(reply["input_usd_per_mtok"], "2.500000000", "the reply is that of a change: {reply}");
+    settles(&gateway, &tenant.budget, sum(CORRECTED)).await;
+    let path = format!("/v1/usage?tenant={}&min_position={}", tenant.id, gateway.head().await);
+    let usage = gateway.operator().get(&path).await.must(200).json();
+    assert_eq!(usage["items"][0]["cost_usd"], usd(sum(CORRECTED)), "{usage}");
+    // A correction of a correction, after a crash that comes with it.
+    change(&gateway, &price, &DEARER.body()).await;
+    gateway.kill();
+    gateway.start_again();
+    settles(&gateway, &tenant.budget, sum(DEARER)).await;
+    let prices = gateway.events().await;
+    let changes: Vec<_> = prices.iter().filter(|event| type_of(event) == "price.changed.v1").collect();
+    for (request, charged) in charged(&gateway).await {
+        let path = format!("/v1/inferences/{request}?min_position={}", gateway.head().await);
+        let shown = gateway.operator().get(&path).await.must(200).json();
+        if is_other(&request) {
+            assert!(charged.deltas.is_empty() && shown["adjustments"] == json!([]), "another model: {shown}");
+            continue;
+        }
+        let (before, between, now) =
+            (FIRST.cost(&charged.usage), CORRECTED.cost(&charged.usage), DEARER.cost(&charged.usage));
+        assert_eq!((charged.settled, &*charged.deltas), (before, &*vec![between - before, now - between]), "{request}");
+        assert_eq!(shown["cost_usd"], usd(now), "{shown}");
+        assert_eq!(shown["settlement"]["charged_usd"], usd(before), "{shown}");
+        let corrections = shown["adjustments"].as_array().expect("a list");
+        let last = &corrections[1]["price"];
+        assert_eq!((&last["version"], &last["cost_usd"]), (&changes[1]["position"], &json!(usd(now))), "{shown}");
+        assert_eq!(corrections[0]["price"]["version"], changes[0]["position"], "{shown}");
+    }
+    gateway.books().await;
+    must_be_sound(&mut gateway).await;
+}
+
+/// Holds: admin.price-corrections
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_entered_with_a_date_in_the_past_re_values_the_requests_since_then() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let second = tenant.chat("ok").await.must(200).json();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let requests = charged(&gateway).await;
+    let second = &requests[second["request_id"].as_str().expect("an id")];
+    let mut body = CORRECTED.body();
+    body["provider_id"] = json!(tenant.provider);
+    body["model"] = json!("ok");
+    // Those that begin now or later concern nothing before.
+    made(gateway.operator(), "/prices", body.clone()).await;
+    body["effective_from"] = json!("2100-01-01T00:00:00Z");
+    let announced = made(gateway.operator(), "/prices", body.clone()).await;
+    change(&gateway, &announced, &json!({ "input_usd_per_mtok": "77" })).await;
+    gateway.operator().delete(&format!("/v1/admin/prices/{announced}")).await.must(200);
+    body["effective_from"] = json!(second.admitted_at);
+    made(gateway.operator(), "/prices", body).await;
+    let wanted: i64 = requests
+        .values()
+        .map(|charged| {
+            let rates = if charged.admitted_at >= second.admitted_at { CORRECTED } else { FIRST };
+            rates.cost(&charged.usage)
+        })
+        .sum();
+    settles(&gateway, &tenant.budget, wanted).await;
+    let corrected = charged(&gateway).await;
+    assert_eq!(corrected.values().map(|charged| charged.deltas.len()).sum::<usize>(), 1);
+    must_be_sound(&mut gateway).await;
+}
+
+/// A request that runs while its price is corrected is charged as it was admitted, and corrected when it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_runs_at_the_change_is_corrected_when_it_has_ended() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["slow-1500"]).await;
+    let price = price_of(&tenant, &gateway, "slow-1500").await;
+    let (app, body) = (tenant.app.clone(), tenant.ask("slow-1500"));
+    let mut running = JoinSet::new();
+    running.spawn(async move { app.post(NATIVE, &body).await.must(200).json() });
+    while upstream.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    change(&gateway, &price, &CORRECTED.body()).await;
+    let answer = running.join_all().await.remove(0);
+    assert_eq!(nano(&answer["cost_usd"]), FIRST.cost(&answer["usage"]), "{answer}");
+    settles(&gateway, &tenant.budget, CORRECTED.cost(&answer["usage"])).await;
+    must_be_sound(&mut gateway).await;
+}
+
+/// The short form of `benches/revaluation`: some thousand requests, and a gateway that is killed while it corrects them.
+///
+/// Holds: event.revaluation
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_corrects_it_corrects_each_request_once() {
+    const REQUESTS: usize = 2_000;
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::with(&gateway, &upstream, &["ok"], Setup { limit_usd: "1000", ..Setup::default() }).await;
+    let price = price_of(&tenant, &gateway, "ok").await;
+    let mut loads = JoinSet::new();
+    for _ in 0..8 {
+        let (app, body) = (tenant.app.clone(), tenant.ask("ok"));
+        loads.spawn(async move {
+            for _ in 0..REQUESTS / 8 {
+                app.post(NATIVE, &body).await.must(200);
+            }
+        });
+    }
+    loads.join_all().await;
+    change(&gateway, &price, &CORRECTED.body()).await;
+    for pause in [5, 60, 120] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        gateway.kill();
+        gateway.start_again();
+    }
+    change(&gateway, &price, &DEARER.body()).await;
+    let before = charged(&gateway).await;
+    let sum = |rates: Rates| before.values().map(|charged| rates.cost(&charged.usage)).sum::<i64>();
+    settles(&gateway, &tenant.budget, sum(DEARER)).await;
+    let started = Instant::now();
+    let revalued = loop {
+        let events = gateway.events().await;
+        let revalued: Vec<Value> = events.into_iter().filter(|event| type_of(event) == "price.revalued.v1").collect();
+        if revalued.len() == 2 {
+            break revalued;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{revalued:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let after = charged(&gateway).await;
+    assert_eq!(after.len(), REQUESTS);
+    for (request, charged) in &after {
+        let corrected = charged.settled + charged.deltas.iter().sum::<i64>();
+        assert_eq!(corrected, DEARER.cost(&charged.usage), "{request}: {charged:?}");
+        assert!(charged.deltas.len() <= 2, "{request}: {charged:?}");
+    }
+    let corrections: usize = after.values().map(|charged| charged.deltas.len()).sum();
+    let said: u64 = revalued.iter().map(|event| event["data"]["requests"].as_u64().expect("a number")).sum();
+    assert_eq!(said, u64::try_from(corrections).expect("few"));
+    let delta: i64 = revalued.iter().map(|event| nano(&event["data"]["delta_usd"])).sum();
+    assert_eq!(delta, sum(DEARER) - sum(FIRST), "exactly the difference");
+    gateway.books().await;
+    must_be_sound(&mut gateway).await;
+}
