@@ -141,6 +141,12 @@ impl Admin {
         self.call(&request::post(&path, OPERATOR_KEY, body.to_string().as_bytes()), 201).expect("a new resource")
     }
 
+    /// Changes a resource; `path` is the part after `/v1/admin`.
+    pub fn change(&self, path: &str, body: &Value) -> io::Result<Value> {
+        let path = format!("/v1/admin{path}");
+        self.call(&request::with_body("PATCH", &path, OPERATOR_KEY, body.to_string().as_bytes()), 200)
+    }
+
     pub fn get(&self, path: &str) -> io::Result<Value> {
         self.call(&request::with_body("GET", path, OPERATOR_KEY, b""), 200)
     }

@@ -115,6 +115,12 @@ impl Gateway {
         }
     }
 
+    /// Kills the gateway, which gets no chance to end anything.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("the gateway is running");
+        self.process.wait().expect("its state");
+    }
+
     /// Runs `ledgerway verify` on the data folder: true if it is sound, and the output.
     pub fn verify(&self) -> (bool, String) {
         let ended =
