@@ -145,8 +145,9 @@ impl<'a> Additions<'a> {
                 let rare = rare.iter().map(|sum| sum as &dyn ToSql);
                 db.prepare_cached(ADD_RARE)?.execute(params_from_iter(with_key().chain(rare)))?;
             }
-            // Only then the sums of the row may have become zero.
-            if sum.counts[REQUESTS] < 0 || sum.cost_nanos < 0 {
+            // Only then the sums of the row may have become zero: a request has left it, or corrections cancel each other.
+            let requests = sum.counts[REQUESTS];
+            if requests < 0 || (requests == 0 && sum.cost_nanos != 0) {
                 drop_empty.execute(params_from_iter(&key))?;
             }
         }
