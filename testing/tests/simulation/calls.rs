@@ -35,6 +35,7 @@ impl World {
             due_end: None,
             has_ended: false,
             was_repeated: false,
+            was_only_counted: false,
         });
         self.send_request(number);
     }
@@ -46,6 +47,11 @@ impl World {
         }
         let number = self.dice.below(self.clients.requests.len());
         let request = &mut self.clients.requests[number];
+        let has_ended = self.books.account(id(number)).is_some_and(|account| account.charged.is_some());
+        if request.was_only_counted || has_ended {
+            // The event of the refusals of this second may name it. A gateway sends no request again that was refused.
+            return;
+        }
         request.was_repeated = true;
         if request.known_outcome == KnownOutcome::Unknown {
             // Either of the two may get the hold.
@@ -211,7 +217,9 @@ impl World {
         }
         let numbers: BTreeSet<usize> =
             (0..self.dice.between(1, 5)).map(|_| settled[self.dice.below(settled.len())]).collect();
-        let values = numbers.into_iter().map(|number| (number, self.dice.between(0, 50))).collect();
+        // Up to the first charge: the corrections themselves go up and down.
+        let first = |number| self.books.account(id(number)).and_then(|account| account.charged).unwrap_or(0);
+        let values = numbers.into_iter().map(|number| (number, self.dice.between(0, first(number)))).collect();
         let version = corrections as u64 + 1;
         self.clients.corrections.push(Correction { version, values, is_acknowledged: false });
         self.send_correction(corrections);
@@ -278,6 +286,7 @@ impl World {
                 Ok(Admitted::Refused(refusal)) => {
                     self.trace.line(format_args!("  request {number}: refused at {:?}", refusal.position));
                     request.known_outcome = KnownOutcome::Refused;
+                    request.was_only_counted = refusal.position.is_none();
                     if let Some(position) = refusal.position {
                         self.clients.acknowledge(position, "inference.refused", stream);
                     }

@@ -37,6 +37,8 @@ pub struct Request {
     pub has_ended: bool,
     /// The request was sent more than once.
     pub was_repeated: bool,
+    /// It was refused, and its refusal has no event of its own.
+    pub was_only_counted: bool,
 }
 
 /// An end that the process knows of, with figures or by a client that disconnected.
