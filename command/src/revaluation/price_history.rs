@@ -1,12 +1,13 @@
 //! The prices of every backend as of any position of the log, and the changes of prices that concern requests before them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::Price;
 use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::ids::{PriceId, ProviderId};
-use events::money::Rates;
+use events::money::Tariff;
 
 /// A price that is created to begin now begins a moment before it is recorded. That is not a date in the past.
 const CLOCK_NOISE: TimeDelta = TimeDelta::seconds(1);
@@ -43,9 +44,9 @@ pub struct PastChange {
 /// A price that was in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriceInForce<'a> {
-    /// The position of the event that gave it these rates.
+    /// The position of the event that gave it this tariff.
     pub version: u64,
-    pub rates: &'a Rates,
+    pub tariff: &'a Tariff,
 }
 
 struct PriceEvent {
@@ -55,7 +56,7 @@ struct PriceEvent {
 }
 
 enum What {
-    State { rates: Rates, effective_from: DateTime<Utc> },
+    State { price: Arc<Price> },
     Ended { at: DateTime<Utc> },
 }
 
@@ -119,7 +120,7 @@ impl PriceHistory {
     ) -> Option<PriceInForce<'_>> {
         let events = self.lists.get(&provider)?.get(model)?;
         let known = events.partition_point(|event| event.position <= as_of);
-        let (mut decided, mut best) = (HashSet::new(), None::<(DateTime<Utc>, PriceInForce<'_>)>);
+        let (mut decided, mut best) = (HashSet::new(), None::<((bool, DateTime<Utc>), PriceInForce<'_>)>);
         // From the last one back: the first event of a price that is met here decides about it.
         for PriceEvent { position, price_id, what } in events.iter().take(known).rev() {
             match what {
@@ -128,11 +129,13 @@ impl PriceHistory {
                         decided.insert(*price_id);
                     }
                 }
-                What::State { rates, effective_from } => {
+                What::State { price } => {
                     let is_latest = decided.insert(*price_id);
-                    let is_later = best.is_none_or(|(other, _)| other < *effective_from);
-                    if is_latest && *effective_from <= at && is_later {
-                        best = Some((*effective_from, PriceInForce { version: *position, rates }));
+                    // One that the gateway made itself yields to any other.
+                    let rank = (price.origin.is_none(), price.effective_from);
+                    let is_first = best.is_none_or(|(other, _)| other < rank);
+                    if is_latest && price.effective_from <= at && is_first {
+                        best = Some((rank, PriceInForce { version: *position, tariff: &price.tariff }));
                     }
                 }
             }
@@ -150,7 +153,7 @@ impl PriceHistory {
         }
         let Some((provider, model)) = self.backends.get(&price_id) else { return };
         let what = match change.state() {
-            Some(price) => What::State { rates: price.rates, effective_from: price.effective_from },
+            Some(price) => What::State { price: Arc::new(price.clone()) },
             None => What::Ended { at: recorded.recorded_at },
         };
         let event = PriceEvent { position: recorded.position, price_id, what };
@@ -159,21 +162,22 @@ impl PriceHistory {
 
     /// Since when the new state of a price concerns requests that were admitted before it; `None` if it does not.
     fn concerns_since(&self, recorded: &Recorded, price: &Price) -> Option<DateTime<Utc>> {
-        if recorded.position <= self.begins_after {
+        // A newer catalogue says what requests cost from now on.
+        if recorded.position <= self.begins_after || price.origin.is_some() {
             return None;
         }
         let from = price.effective_from;
         match self.latest_state(price) {
             None => Some(from).filter(|from| *from + CLOCK_NOISE < recorded.recorded_at),
-            Some((rates, before)) if *rates == price.rates && before == from => None,
-            Some((_, before)) => Some(from.min(before)).filter(|from| *from < recorded.recorded_at),
+            Some(before) if before.tariff == price.tariff && before.effective_from == from => None,
+            Some(before) => Some(from.min(before.effective_from)).filter(|from| *from < recorded.recorded_at),
         }
     }
 
-    fn latest_state(&self, price: &Price) -> Option<(&Rates, DateTime<Utc>)> {
+    fn latest_state(&self, price: &Price) -> Option<&Price> {
         let events = self.lists.get(&price.provider_id)?.get(&price.model)?;
         events.iter().rev().filter(|event| event.price_id == price.price_id).find_map(|event| match &event.what {
-            What::State { rates, effective_from } => Some((rates, *effective_from)),
+            What::State { price } => Some(&**price),
             What::Ended { .. } => None,
         })
     }

@@ -181,7 +181,8 @@ impl OpenRequest {
     /// The cost of all calls by the prices as of a version; `None` if one of them had no price then, or money cannot count it.
     fn cost(&self, version: u64, prices: &PriceHistory) -> Option<NanoUsd> {
         self.calls.iter().try_fold(NanoUsd::ZERO, |sum, call| {
-            sum.checked_add(call.price(self.admission.at, version, prices)?.rates.cost(&call.usage.tokens)?)
+            let price = call.price(self.admission.at, version, prices)?;
+            sum.checked_add(price.tariff.cost(&call.usage.tokens, call.usage.service_tier)?)
         })
     }
 }

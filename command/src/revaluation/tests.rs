@@ -377,7 +377,7 @@ impl Lab {
     fn charged(&self, version: u64, tokens: u64) -> i64 {
         let price = self.log.reader().unwrap().at(&[version]).unwrap().remove(&version).unwrap();
         let Event::Resource(Resource::Price(change)) = price.event else { panic!("a price") };
-        change.state().unwrap().rates.cost(&used(tokens).tokens).unwrap().nanos()
+        change.state().unwrap().tariff.cost(&used(tokens).tokens, None).unwrap().nanos()
     }
 
     fn events(&self) -> Vec<Recorded> {
@@ -471,7 +471,7 @@ fn served_by(backend: usize) -> Backend {
 
 fn used(tokens: u64) -> Usage {
     let tokens = TokenClasses { output_text_tokens: tokens, ..TokenClasses::default() };
-    Usage { tokens, source: UsageSource::Provider }
+    Usage::new(tokens, UsageSource::Provider)
 }
 
 fn failed_call(call: &Call) -> AttemptFailed {

@@ -64,8 +64,10 @@ impl PriceLists {
                 What::Ended { .. } => {}
                 What::State(price) => {
                     let is_latest = decided.insert(*price_id);
-                    let begins_later = in_force.is_none_or(|other| other.effective_from < price.effective_from);
-                    if is_latest && price.effective_from <= at && begins_later {
+                    // One that the gateway made itself yields to any other.
+                    let rank = |price: &Price| (price.origin.is_none(), price.effective_from);
+                    let is_first = in_force.is_none_or(|other| rank(other) < rank(price));
+                    if is_latest && price.effective_from <= at && is_first {
                         in_force = Some(price);
                     }
                 }

@@ -15,7 +15,7 @@ use crate::event::inference::{AttemptFailed, Backend};
 use crate::event::price_revalued::PriceRevalued;
 use crate::event::{Event, Hold, Inference, Recorded, Resource};
 use crate::money::NanoUsd;
-use crate::usage::{TokenClasses, Usage, UsageSource};
+use crate::usage::{Usage, UsageSource};
 
 #[derive(Default)]
 pub(super) struct Revaluations {
@@ -25,10 +25,10 @@ pub(super) struct Revaluations {
     completed: HashSet<u64>,
 }
 
-/// The tokens of one call of a request.
+/// What one call of a request used.
 struct PricedCall<'a> {
     backend: &'a Backend,
-    tokens: &'a TokenClasses,
+    usage: &'a Usage,
 }
 
 impl Revaluations {
@@ -92,11 +92,11 @@ impl Revaluations {
             return Err(format!("the price at position {version} is not one of a backend that it was charged for"));
         }
         let mut right = NanoUsd::ZERO;
-        for PricedCall { backend, tokens } in calls {
+        for PricedCall { backend, usage } in calls {
             let model = &backend.model;
             let price = self.prices.in_force(backend, admitted_at, version);
             let price = price.ok_or_else(|| format!("as of position {version} no price was in force for {model}"))?;
-            let cost = price.rates.cost(tokens).and_then(|cost| right.checked_add(cost));
+            let cost = price.tariff.cost(&usage.tokens, usage.service_tier).and_then(|cost| right.checked_add(cost));
             right = cost.ok_or("its tokens cost more than money can count")?;
         }
         if right == cost_usd {
@@ -161,5 +161,5 @@ fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), S
 
 fn priced<'a>(backend: Option<&'a Backend>, usage: Option<&'a Usage>) -> Option<PricedCall<'a>> {
     let usage = usage.filter(|usage| usage.source != UsageSource::Unknown)?;
-    Some(PricedCall { backend: backend?, tokens: &usage.tokens })
+    Some(PricedCall { backend: backend?, usage })
 }
