@@ -14,7 +14,7 @@ use events::event::{Access, Actor, Change, Context, Event, Resource, Stream, Str
 use events::ids::{BudgetId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, Outcome, RefusedRequest, Revaluation};
 use events::log::{Admitted, Log, LogOptions, Note, OpenHold, open_reader};
-use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
+use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, Tariff};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -262,7 +262,7 @@ impl Gateway {
     async fn changes_its_price(&self, before: u64, nanos: i64) -> u64 {
         let Event::Resource(Resource::Price(Change::Created(mut price))) = priced("echo") else { panic!("a price") };
         let per_token = NanoUsdPerMtok::new(NanoUsd::new(nanos * 1_000_000)).expect("not negative");
-        price.rates = GivenRates::new(per_token, per_token).resolved();
+        price.tariff = Tariff::new(GivenRates::new(per_token, per_token));
         let stream = Stream::new(StreamKind::Price, price.price_id);
         let changed = append(StreamKind::Budget, id(1), before, Event::from(Change::Changed(price)));
         self.log.append(events::log::Append { stream, ..changed }).await.expect("changed").last
