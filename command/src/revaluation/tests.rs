@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use events::event::admin::{Budget, Key, Model as FrontendModel, Price, Scope, Target};
+use events::event::admin::{Budget, Key, Model as FrontendModel, Origin, Price, Scope, Target};
 use events::event::inference::{
     AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, ReportedByFailedCall, Versions,
 };
@@ -11,9 +11,9 @@ use events::event::{Actor, Chain, Change, Hold, Recorded};
 use events::ids::{BudgetId, ModelId, PriceId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, IfShort, Outcome};
 use events::log::{Admitted, LogOptions, OpenHold};
-use events::money::{GivenRates, NanoUsdPerMtok};
+use events::money::{GivenRates, NanoUsdPerMtok, PriceTier, Tiers, TokenRate, TokenRates};
 use events::time::{ManualClock, Period, parse_rfc3339};
-use events::usage::{TokenClasses, Usage, UsageSource};
+use events::usage::{ServiceTier, TokenClasses, Usage, UsageSource};
 use events::verify::{Depth, verify};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -36,6 +36,8 @@ enum Move {
         backend: usize,
         nanos: i64,
         ago: i64,
+        /// It is one that the gateway made itself.
+        automatic: bool,
     },
     /// A change of one of the prices: of its rate, or of the time at which it begins.
     Change {
@@ -70,7 +72,8 @@ enum Move {
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let ago = || prop_oneof![Just(-40i64), Just(0), 2i64..100];
     let one = prop_oneof![
-        2 => (0..2usize, 1i64..9, ago()).prop_map(|(backend, nanos, ago)| Move::Create { backend, nanos, ago }),
+        2 => (0..2usize, 1i64..9, ago(), proptest::bool::weighted(0.3))
+            .prop_map(|(backend, nanos, ago, automatic)| Move::Create { backend, nanos, ago, automatic }),
         3 => (0..9usize, proptest::option::of(1i64..9), proptest::option::of(ago()))
             .prop_map(|(price, nanos, ago)| Move::Change { price, nanos, ago }),
         1 => (0..9usize).prop_map(|price| Move::End { price }),
@@ -91,6 +94,7 @@ struct ModelPrice {
     backend: usize,
     nanos: i64,
     begins: DateTime<Utc>,
+    automatic: bool,
     ended: Option<DateTime<Utc>>,
     /// When it was changed last, counted.
     changed: u64,
@@ -120,12 +124,13 @@ impl Model {
     fn rate(&self, backend: usize, at: DateTime<Utc>) -> Option<(i64, (u128, u64))> {
         let mut prices: Vec<&ModelPrice> = self.prices.iter().filter(|price| price.backend == backend).collect();
         prices.retain(|price| price.begins <= at && price.ended.is_none_or(|ended| at < ended));
-        prices.sort_by_key(|price| (price.begins, price.changed));
+        prices.sort_by_key(|price| (!price.automatic, price.begins, price.changed));
         prices.last().map(|price| (price.nanos, (price.number, price.changed)))
     }
 
     fn cost(&self, at: DateTime<Utc>, calls: &[(usize, u64)]) -> Option<i64> {
-        calls.iter().map(|(backend, tokens)| Some(self.rate(*backend, at)?.0 * i64::try_from(*tokens).ok()?)).sum()
+        let cost = |nanos, tokens: u64| Some(nanos * times_rate(tokens) * i64::try_from(tokens).ok()?);
+        calls.iter().map(|(backend, tokens)| cost(self.rate(*backend, at)?.0, *tokens)).sum()
     }
 
     /// Changes the prices, and values the requests for which another price is in force than before, if they are concerned.
@@ -221,7 +226,9 @@ impl Lab {
     async fn make(&mut self, one: &Move) {
         let now = self.clock.now();
         match *one {
-            Move::Create { backend, nanos, ago } => self.create(backend, nanos, now - TimeDelta::seconds(ago)).await,
+            Move::Create { backend, nanos, ago, automatic } => {
+                self.create(backend, nanos, now - TimeDelta::seconds(ago), automatic).await;
+            }
             Move::Change { price, nanos, ago } => {
                 self.change(price, nanos, ago.map(|ago| now - TimeDelta::seconds(ago))).await;
             }
@@ -251,12 +258,12 @@ impl Lab {
         self.log = Log::open(self.folder.path(), options(&self.clock)).unwrap();
     }
 
-    async fn create(&mut self, backend: usize, nanos: i64, begins: DateTime<Utc>) {
+    async fn create(&mut self, backend: usize, nanos: i64, begins: DateTime<Utc>, automatic: bool) {
         let number = self.model.prices.len() as u128 + 1;
-        let price = ModelPrice { number, backend, nanos, begins, ended: None, changed: 0, events: 1 };
+        let price = ModelPrice { number, backend, nanos, begins, automatic, ended: None, changed: 0, events: 1 };
         self.record_price(&price, 0, Change::created).await;
         let had_one = self.model.prices.iter().any(|other| other.backend == backend);
-        let is_past = had_one && begins + TimeDelta::seconds(1) < self.clock.now();
+        let is_past = had_one && !automatic && begins + TimeDelta::seconds(1) < self.clock.now();
         self.model.change(is_past, |prices, changed| prices.push(ModelPrice { changed, ..price }));
     }
 
@@ -269,7 +276,7 @@ impl Lab {
         price.events += 1;
         self.record_price(&price, before.events, Change::changed).await;
         let is_another = (price.nanos, price.begins) != (before.nanos, before.begins);
-        let is_past = is_another && price.begins.min(before.begins) < now;
+        let is_past = is_another && !price.automatic && price.begins.min(before.begins) < now;
         let replace = |prices: &mut Vec<ModelPrice>, changed| prices[index] = ModelPrice { changed, ..price };
         self.model.change(is_past, replace);
     }
@@ -290,10 +297,9 @@ impl Lab {
     }
 
     async fn record_price(&mut self, price: &ModelPrice, before: u64, change: impl FnOnce(Price) -> Change<Price>) {
-        let rate = NanoUsdPerMtok::new(NanoUsd::new(price.nanos * 1_000_000)).unwrap();
         let price_id: PriceId = id(price.number);
-        let rates = GivenRates::new(rate, rate);
-        let state = Price::new((price_id, id(1)), BACKENDS[price.backend], rates, price.begins);
+        let state = Price::new((price_id, id(1)), BACKENDS[price.backend], rates(price.nanos), price.begins);
+        let state = Price { origin: price.automatic.then_some(Origin::Catalogue), ..state };
         let stream = Stream::new(StreamKind::Price, price_id);
         let version = append(&self.log, stream, before, Event::from(change(state))).await;
         self.versions.insert(price.number, version);
@@ -377,7 +383,7 @@ impl Lab {
     fn charged(&self, version: u64, tokens: u64) -> i64 {
         let price = self.log.reader().unwrap().at(&[version]).unwrap().remove(&version).unwrap();
         let Event::Resource(Resource::Price(change)) = price.event else { panic!("a price") };
-        change.state().unwrap().tariff.cost(&used(tokens).tokens, None).unwrap().nanos()
+        change.state().unwrap().tariff.cost(&used(tokens).tokens, used(tokens).service_tier).unwrap().nanos()
     }
 
     fn events(&self) -> Vec<Recorded> {
@@ -469,9 +475,39 @@ fn served_by(backend: usize) -> Backend {
     Backend { provider_id: id(1), provider: "p".to_owned(), model: BACKENDS[backend].to_owned() }
 }
 
+/// Of every five numbers of tokens, one is of a request that the flex tier served.
 fn used(tokens: u64) -> Usage {
-    let tokens = TokenClasses { output_text_tokens: tokens, ..TokenClasses::default() };
-    Usage::new(tokens, UsageSource::Provider)
+    let service_tier = is_flex(tokens).then_some(ServiceTier::Flex);
+    let tokens = TokenClasses { input_uncached_tokens: tokens, ..TokenClasses::default() };
+    Usage { service_tier, ..Usage::new(tokens, UsageSource::Provider) }
+}
+
+const LONG: u64 = 25;
+
+const fn is_flex(tokens: u64) -> bool {
+    tokens % 5 == 3
+}
+
+/// How many times its rate a price has for a request.
+const fn times_rate(tokens: u64) -> i64 {
+    match (tokens > LONG, is_flex(tokens)) {
+        (false, false) => 1,
+        (true, false) => 2,
+        (false, true) => 3,
+        (true, true) => 4,
+    }
+}
+
+/// Prices of this many nano-dollars a token, with tiers.
+fn rates(nanos: i64) -> GivenRates {
+    let rate = |times: i64| NanoUsdPerMtok::new(NanoUsd::new(times * nanos * 1_000_000)).unwrap();
+    let tier = |above_input_tokens, service_tier, times| {
+        let rates = TokenRates::default().with(TokenRate::Input, rate(times));
+        PriceTier { above_input_tokens, service_tier, rates }
+    };
+    let flex = Some(ServiceTier::Flex);
+    let tiers = vec![tier(Some(LONG), None, 2), tier(None, flex, 3), tier(Some(LONG), flex, 4)];
+    GivenRates { tiers: Tiers::new(tiers).unwrap(), ..GivenRates::new(rate(1), rate(9)) }
 }
 
 fn failed_call(call: &Call) -> AttemptFailed {
@@ -523,7 +559,7 @@ fn after_any_changes_and_stops_each_request_has_the_value_of_the_model() {
     ran.unwrap();
 }
 
-const CREATE: Move = Move::Create { backend: 0, nanos: 2, ago: 0 };
+const CREATE: Move = Move::Create { backend: 0, nanos: 2, ago: 0, automatic: false };
 const ASK: Move = Move::Ask { backend: 0, tokens: 10, failed: None };
 const WAIT: Move = Move::Wait { seconds: 5 };
 const RUN: Move = Move::Run { micros: 200_000 };
@@ -542,21 +578,36 @@ fn without_a_price_it_keeps_the_value_that_it_had_whenever_the_task_ran() {
 /// Holds: admin.price-corrections
 #[test]
 fn what_a_price_was_in_force_for_stays_at_it_when_it_ends() {
-    let dearer = Move::Create { backend: 0, nanos: 7, ago: 0 };
+    let dearer = Move::Create { backend: 0, nanos: 7, ago: 0, automatic: false };
     assert_eq!(play(&[CREATE, WAIT, dearer, WAIT, ASK, WAIT, Move::End { price: 1 }, ASK, change_rate(3)]), [70, 30]);
+}
+
+/// One that the gateway made itself, which says what requests cost from its event on.
+#[test]
+fn a_price_of_the_catalogue_corrects_nothing_and_yields_to_one_with_a_date_in_the_past() {
+    let listed = |nanos, ago| Move::Create { backend: 0, nanos, ago, automatic: true };
+    let own = Move::Create { backend: 0, nanos: 5, ago: 20, automatic: false };
+    assert_eq!(play(&[listed(2, 0), ASK, WAIT, listed(3, 20), change_rate(4), WAIT, ASK]), [20, 40]);
+    assert_eq!(play(&[listed(2, 0), ASK, WAIT, own, ASK]), [50, 50]);
+}
+
+#[test]
+fn a_request_is_corrected_in_the_tier_that_priced_it() {
+    let long_flex = Move::Ask { backend: 0, tokens: 28, failed: None };
+    assert_eq!(play(&[CREATE, ASK, long_flex, WAIT, change_rate(3)]), [30, 28 * 12]);
 }
 
 #[test]
 fn a_failed_call_is_valued_with_its_request_and_by_its_own_backend() {
-    let other = Move::Create { backend: 1, nanos: 5, ago: 0 };
+    let other = Move::Create { backend: 1, nanos: 5, ago: 0, automatic: false };
     let asked = Move::Ask { backend: 0, tokens: 10, failed: Some(4) };
     assert_eq!(play(&[CREATE, other, asked, WAIT, Move::Change { price: 1, nanos: Some(6), ago: None }]), [44]);
 }
 
 #[test]
 fn a_price_that_begins_now_or_later_and_a_change_of_nothing_concern_nothing() {
-    let later = Move::Create { backend: 0, nanos: 9, ago: -40 };
-    let now = Move::Create { backend: 0, nanos: 8, ago: 0 };
+    let later = Move::Create { backend: 0, nanos: 9, ago: -40, automatic: false };
+    let now = Move::Create { backend: 0, nanos: 8, ago: 0, automatic: false };
     let same = Move::Change { price: 0, nanos: Some(2), ago: None };
     assert_eq!(play(&[CREATE, ASK, WAIT, later, now, same]), [20]);
 }
@@ -589,7 +640,7 @@ fn an_earlier_change_does_not_undo_a_later_one_that_had_nothing_to_correct() {
     runtime().block_on(async {
         let mut lab = Lab::new().await;
         let runs = Move::Begin { backend: 0, tokens: 10 };
-        let as_at_first = Move::Create { backend: 0, nanos: 2, ago: 7 };
+        let as_at_first = Move::Create { backend: 0, nanos: 2, ago: 7, automatic: false };
         for one in [CREATE, runs, WAIT, WAIT, ASK, WAIT, change_rate(3), as_at_first] {
             lab.make(&one).await;
         }
