@@ -31,6 +31,7 @@ pub const SERVICE_TIER: &str = "service_tier";
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 pub const FUNCTIONS: &str = "functions";
 const MODALITIES: &str = "modalities";
+const PROMPT_CACHE_OPTIONS: &str = "prompt_cache_options";
 
 /// Input of a chat template, and the template itself, which may repeat its input any number of times.
 const TEMPLATE_INPUT: [&str; 6] = ["chat_template", "conversation", "documents", "messages", "tokenize", "tools"];
@@ -40,7 +41,10 @@ const TOOL_MEMBERS: [&str; 9] =
 
 /// Every field that can be allowed, in no particular order.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    FIELDS.iter().map(|field| field.name).chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, TOOLS])
+    FIELDS
+        .iter()
+        .map(|field| field.name)
+        .chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, PROMPT_CACHE_OPTIONS, TOOLS])
 }
 
 /// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools and functions,
@@ -56,6 +60,7 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
         FUNCTIONS => functions(value, &path).and_then(|functions| functions.built_in.map_or(Ok(()), Err)),
         MODALITIES => modalities(value, &path),
+        PROMPT_CACHE_OPTIONS => cache_options(value, &path),
         TOOLS => tools(value, &path).and_then(|tools| tools.built_in.map_or(Ok(()), Err)),
         _ => match cost_field(name) {
             Some(field) if !field.harmless.contains(&value) => Err(unpriced(&path, field.effect.reason())),
@@ -110,6 +115,18 @@ fn modalities(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(unpriced(path, "a modality other than text has no price")),
     })
+}
+
+/// OpenAI's lifetime of a cache. The default is thirty minutes, and twelve hours cost more.
+fn cache_options(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
+    let mut options = Fields::read(value, path)?;
+    options.refuse_misspelled(["ttl"])?;
+    match options.string("ttl")? {
+        Some(ttl) if ttl != "30m" => {
+            Err(unpriced(&path.field("ttl"), "a cache of more than thirty minutes has another price"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A value that is not an object is passed on: it has no names.
@@ -325,6 +342,9 @@ mod tests {
             ("service_tier", r#""auto""#, false),
             ("service_tier", r#""priority""#, true),
             ("enable_thinking", "true", true),
+            ("prompt_cache_options", r#"{"mode":"explicit","ttl":"30m"}"#, false),
+            ("prompt_cache_options", r#"{"ttl":"12h"}"#, true),
+            ("prompt_cache_options", r#"{"ttl":null}"#, false),
             ("anything_else", "7", false),
         ] {
             assert_eq!(refused(name, value), is_refused, "{name}: {value}");
