@@ -172,7 +172,7 @@ pub(super) fn usage(metered: &Metered) -> Usage {
         output_reasoning_tokens: metered.reasoning_bytes.div_ceil(4),
         ..TokenClasses::default()
     };
-    let (tokens, source) = match &metered.reported {
+    let (tokens, source) = match metered.reported() {
         Some(tokens) => (tokens.clone(), UsageSource::Provider),
         None => (counted(), UsageSource::Counted),
     };
@@ -204,8 +204,8 @@ pub(super) fn described(metered: &Metered, fault: Option<UpstreamFault>) -> Stri
     let fault = fault.filter(|fault| !is_by_reason(fault));
     let description = json!({
         "provider_usage": metered.provider_usage.as_ref().map(|usage| usage.get()),
-        "reported": metered.reported,
-        "reported_input": metered.reported_input,
+        "reported": metered.reported(),
+        "reported_input": metered.reported_input(),
         "text_bytes": metered.text_bytes,
         "reasoning_bytes": metered.reasoning_bytes,
         "finish_reason": metered.finish_reason,

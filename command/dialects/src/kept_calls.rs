@@ -158,7 +158,7 @@ mod tests {
             let rendered = answer.render(&receipt(&usage(&answer.metered), &answer.metered));
             let text = String::from_utf8(rendered.to_vec()).expect("text");
             assert!(text.contains("Rome") && !text.contains("Oslo") && text.contains("after"), "{kind:?}: {text}");
-            assert_eq!(answer.metered.reported.map(|reported| reported.output()), Some(30), "{kind:?}");
+            assert_eq!(answer.metered.reported().map(|reported| reported.output()), Some(30), "{kind:?}");
             assert!(answer.metered.text_bytes >= 2 * "weather{\"city\":\"Rome\"}".len() as u64, "{kind:?}");
         }
     }
@@ -175,7 +175,7 @@ mod tests {
             out.extend_from_slice(&relay.closing(&receipt(&usage(&metered), &metered)));
             let text = String::from_utf8(out.to_vec()).expect("text");
             assert!(text.contains("Rome") && !text.contains("Oslo") && text.contains("after"), "{surface:?}: {text}");
-            assert_eq!(metered.reported.map(|reported| reported.output()), Some(30));
+            assert_eq!(metered.reported().map(|reported| reported.output()), Some(30));
             let of_text = r#"{"index":1,"type":"text","text":"after"}"#;
             assert_eq!(text.contains(of_text), surface == Surface::Native, "{text}");
         }

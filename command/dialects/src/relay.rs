@@ -273,7 +273,7 @@ mod tests {
             let mut relay = Relay::new(ProviderKind::Anthropic, &request, "req_1", "m", 0);
             assert_eq!(relay.feed(stream.as_bytes(), &mut BytesMut::new()), Ok(()));
             let metered = relay.metered();
-            let reported = metered.reported.expect("a report");
+            let reported = metered.reported().expect("a report");
             let input = [reported.input_uncached_tokens, reported.input_cache_read_tokens];
             assert_eq!((input, reported.input_cache_write_tokens, reported.output()), ([25, 9], 4, 15), "{surface:?}");
             assert!(metered.provider_usage.is_some_and(|raw| raw.get().contains(r#""input_tokens":25"#)));

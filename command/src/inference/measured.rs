@@ -75,7 +75,7 @@ impl Meter {
     /// Measures a failed call by the provider's figures, or by its input figures if it gave no others. Without any it is
     /// `None`: what went through is not counted, because the client got nothing. Implausible figures cost nothing.
     pub fn measure_failed(&self, tariff: &Tariff, metered: &Metered) -> Option<Measured> {
-        let tokens = metered.reported.as_ref().or(metered.reported_input.as_ref())?.clone();
+        let tokens = metered.reported().cloned().or_else(|| metered.reported_input())?;
         let usage = self.billed(tariff, metered, tokens, UsageSource::Provider);
         Some(match self.cost(tariff, &usage) {
             Some(cost) => Measured { usage, cost, implausible: None },
@@ -119,13 +119,10 @@ impl Meter {
     fn counted(&self, metered: &Metered, context_window: Option<u64>) -> TokenClasses {
         let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
         let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
-        let input = match &metered.reported_input {
-            Some(reported) => reported.clone(),
-            None => TokenClasses {
-                input_uncached_tokens: self.input_tokens_counted.min(context_window.unwrap_or(u64::MAX)),
-                ..TokenClasses::default()
-            },
-        };
+        let input = metered.reported_input().unwrap_or_else(|| TokenClasses {
+            input_uncached_tokens: self.input_tokens_counted.min(context_window.unwrap_or(u64::MAX)),
+            ..TokenClasses::default()
+        });
         TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input }
     }
 }
@@ -141,6 +138,8 @@ fn unknown(cost: NanoUsd) -> Measured {
 
 #[cfg(test)]
 mod tests {
+    use dialects::ReportedUsage;
+
     use super::*;
 
     fn meter(input_tokens_bound: u64, output_tokens_bound: u64) -> Meter {
@@ -171,7 +170,7 @@ mod tests {
 
     fn source(meter: &Meter, tokens: &TokenClasses) -> UsageSource {
         let mut metered = Metered::default();
-        metered.reported = Some(tokens.clone());
+        metered.usage = ReportedUsage::whole(tokens.clone()).map(Box::new);
         let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
         if measured.usage.source == UsageSource::Unknown {
             let all = (measured.cost, &measured.usage.tokens, measured.implausible.as_ref());
@@ -217,7 +216,8 @@ mod tests {
         let meter = meter(50_000, 20_000);
         for (input, wanted) in [(200_000, UsageSource::Counted), (200_001, UsageSource::Unknown)] {
             let mut metered = Metered::default();
-            (metered.reported_input, metered.text_bytes) = (Some(reported([input, 0, 0], [0, 0])), 8);
+            metered.usage = ReportedUsage::of_input(reported([input, 0, 0], [0, 0])).map(Box::new);
+            metered.text_bytes = 8;
             let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
             assert_eq!(
                 (measured.usage.source, measured.implausible.is_some()),
@@ -240,7 +240,8 @@ mod tests {
             assert_eq!(measured.cost, tariff().cost(&measured.usage.tokens, None).expect("a cost"));
         }
         let mut metered = Metered::default();
-        (metered.reported_input, metered.text_bytes) = (Some(reported([30, 5, 1], [0, 0])), 8);
+        metered.usage = ReportedUsage::of_input(reported([30, 5, 1], [0, 0])).map(Box::new);
+        metered.text_bytes = 8;
         let measured = meter.measure(terms(&tariff()), &metered, NanoUsd::new(77));
         assert_eq!(measured.usage.tokens, reported([30, 5, 1], [2, 0]));
     }
@@ -263,16 +264,18 @@ mod tests {
         let mut metered = Metered::default();
         (metered.text_bytes, metered.reasoning_bytes) = (400, 400);
         assert!(meter.measure_failed(&tariff(), &metered).is_none(), "what no client received is not counted");
-        for (reported, of_input, wanted) in [(None, Some(&input), &input), (Some(&all), Some(&input), &all)] {
-            (metered.reported, metered.reported_input) = (reported.cloned(), of_input.cloned());
+        for (usage, wanted) in
+            [(ReportedUsage::of_input(input.clone()), &input), (ReportedUsage::whole(all.clone()), &all)]
+        {
+            metered.usage = usage.map(Box::new);
             let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
             assert_eq!((&measured.usage.tokens, measured.usage.source), (wanted, UsageSource::Provider));
             assert_eq!(measured.cost, tariff().cost(wanted, None).expect("a cost"));
         }
-        metered.reported = Some(super::tests::reported([200_001, 0, 0], [0, 0]));
+        metered.usage = ReportedUsage::whole(reported([200_001, 0, 0], [0, 0])).map(Box::new);
         let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
         assert_eq!((measured.usage.source, measured.cost), (UsageSource::Unknown, NanoUsd::ZERO));
-        assert_eq!(measured.implausible, metered.reported);
+        assert_eq!(measured.implausible.as_ref(), metered.reported());
     }
 
     /// A free request is charged nothing, but its usage is known.

@@ -8,8 +8,63 @@ use serde_json::value::RawValue;
 use crate::report::Reports;
 use crate::{FinishReason, UpstreamFault, json};
 
-/// Reads a usage report into its token classes: all of them, and the input's alone.
-pub type ReportReader = fn(&str) -> (Option<TokenClasses>, Option<TokenClasses>);
+/// Reads a usage report.
+pub type ReportReader = fn(&str) -> ReadReport<'_>;
+
+/// What a usage report says. `Default`: nothing.
+#[derive(Debug, Default)]
+pub struct ReadReport<'a> {
+    pub usage: Option<ReportedUsage>,
+    /// The provider's word for the service tier, as JSON.
+    pub service_tier: Option<&'a str>,
+}
+
+impl ReadReport<'_> {
+    /// All classes, and those of the input, where they are reported.
+    pub fn sides(&self) -> (Option<TokenClasses>, Option<TokenClasses>) {
+        let usage = self.usage.as_ref();
+        (usage.and_then(ReportedUsage::all).cloned(), usage.and_then(ReportedUsage::input))
+    }
+}
+
+/// The token classes of a report: all of them, or those of the input alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedUsage {
+    tokens: TokenClasses,
+    has_output: bool,
+}
+
+impl ReportedUsage {
+    /// `None` if everything is zero.
+    pub fn whole(tokens: TokenClasses) -> Option<Self> {
+        (tokens.input().saturating_add(tokens.output()) > 0).then_some(Self { tokens, has_output: true })
+    }
+
+    /// `None` if there is nothing to bill.
+    pub fn of_input(tokens: TokenClasses) -> Option<Self> {
+        let is_billed = tokens.input().saturating_add(tokens.input_images) > 0;
+        is_billed.then(|| Self { tokens: tokens.without_output(), has_output: false })
+    }
+
+    /// An input and its output, if that is known.
+    pub fn of_sides(input: TokenClasses, output: Option<u64>) -> Option<Self> {
+        let output = output.filter(|output| input.input().saturating_add(*output) > 0);
+        match output {
+            Some(output) => Self::whole(TokenClasses { output_text_tokens: output, ..input }),
+            None => Self::of_input(input),
+        }
+    }
+
+    /// All classes; `None` if the output is unknown.
+    pub fn all(&self) -> Option<&TokenClasses> {
+        self.has_output.then_some(&self.tokens)
+    }
+
+    /// The input classes alone.
+    pub fn input(&self) -> Option<TokenClasses> {
+        Self::of_input(self.tokens.clone()).map(|input| input.tokens)
+    }
+}
 
 /// The measurements of a response, whole or so far.
 #[derive(Clone, Debug, Default)]
@@ -17,12 +72,9 @@ pub struct Metered {
     /// The provider's usage report, verbatim. The reports of a stream are merged into one object: the later figure
     /// wins, field by field; null never replaces a figure, nor does 0 a count of input.
     pub provider_usage: Option<Box<RawValue>>,
-    /// The report in disjoint classes. `None` if there is no report, or it is unreadable, all zero, or not final
-    /// (Anthropic before `message_delta`).
-    pub reported: Option<TokenClasses>,
-    /// The input classes alone, with output 0, if they are reported. The output of an interrupted response must then be
-    /// counted.
-    pub reported_input: Option<TokenClasses>,
+    /// The report in disjoint classes; `None` if there is none, or it is unreadable or all zero. Boxed, because it is large and
+    /// responses are moved often.
+    pub usage: Option<Box<ReportedUsage>>,
     /// The service tier that the response reports; `None` for one without prices of its own.
     pub service_tier: Option<ServiceTier>,
     /// UTF-8 bytes of text, of refusals, and of the names and arguments of tool calls.
@@ -53,13 +105,14 @@ impl Metered {
     /// The measurements to bill an interrupted response by. A report without text, although text went through, was sent
     /// before that text. Then only its input and its reasoning hold, and the text must be counted.
     pub fn for_interrupted(self) -> Self {
-        match &self.reported {
+        match self.reported() {
             Some(reported)
                 if self.text_bytes > 0 && reported.output_text_tokens == 0
                     || self.reasoning_bytes > 0 && reported.output() == 0 =>
             {
                 let reasoning_bytes = self.reasoning_bytes.max(reported.output_reasoning_tokens.saturating_mul(4));
-                Self { reported: None, reasoning_bytes, ..self }
+                let input = self.reported_input().and_then(ReportedUsage::of_input);
+                Self { usage: input.map(Box::new), reasoning_bytes, ..self }
             }
             _ => self,
         }
@@ -68,7 +121,7 @@ impl Metered {
     /// The report, unless it has no output although some went through: such output must be counted.
     pub fn reported_with_output(&self) -> Option<&TokenClasses> {
         let has_output = self.text_bytes > 0 || self.reasoning_bytes > 0;
-        self.reported.as_ref().filter(|reported| !has_output || reported.output() > 0)
+        self.reported().filter(|reported| !has_output || reported.output() > 0)
     }
 
     /// Adds a block of reasoning. Thoughts that are not shown are in its signature.
@@ -93,13 +146,13 @@ impl Metered {
     /// Reads all reports so far. Call it once, not for each report: it costs as much as all of them.
     pub fn read_reports(&mut self, read: ReportReader) {
         let Some(reports) = self.reports.whole() else { return };
-        let (all, input) = read(&reports);
-        self.reported = all.filter(|_| self.is_output_reported);
-        self.reported_input = input;
-        // Anthropic, Mistral; Gemini; Vertex.
-        for tier in json::find(&reports, ["service_tier", "serviceTier", "trafficType"]) {
-            self.keep_service_tier(tier);
-        }
+        let ReadReport { usage, service_tier } = read(&reports);
+        let usage = match usage {
+            Some(usage) if usage.has_output && !self.is_output_reported => ReportedUsage::of_input(usage.tokens),
+            usage => usage,
+        };
+        self.usage = usage.map(Box::new);
+        self.keep_service_tier(service_tier);
         self.provider_usage = RawValue::from_string(reports).ok();
     }
 
@@ -113,12 +166,12 @@ impl Metered {
     /// Counts everything that was reported as input: embeddings have no output, and a total above the prompt's tokens is
     /// of the same side.
     pub fn all_is_input(&mut self) {
-        let all = self.reported.take().or_else(|| self.reported_input.take());
-        let input = all.map(|all| {
+        if let Some(usage) = &mut self.usage {
+            let all = std::mem::take(&mut usage.tokens);
             let input_uncached_tokens = all.input_uncached_tokens.saturating_add(all.output());
-            TokenClasses { input_uncached_tokens, ..all.without_output() }
-        });
-        (self.reported, self.reported_input) = (input.clone(), input);
+            usage.tokens = TokenClasses { input_uncached_tokens, ..all.without_output() };
+            usage.has_output = true;
+        }
     }
 
     /// Bytes of memory that unread reports take.
@@ -128,7 +181,19 @@ impl Metered {
 
     /// True if the provider reported any usage.
     pub const fn has_report(&self) -> bool {
-        self.reported.is_some() || self.reported_input.is_some()
+        self.usage.is_some()
+    }
+
+    /// The report in disjoint classes. `None` if there is no report, or it is unreadable, all zero, or not final
+    /// (Anthropic before `message_delta`).
+    pub fn reported(&self) -> Option<&TokenClasses> {
+        self.usage.as_deref().and_then(ReportedUsage::all)
+    }
+
+    /// The input classes alone, with output 0, if they are reported. The output of an interrupted response must then be
+    /// counted.
+    pub fn reported_input(&self) -> Option<TokenClasses> {
+        self.usage.as_deref().and_then(ReportedUsage::input)
     }
 
     pub fn keep_id_and_model(&mut self, id: Option<&str>, model: Option<&str>) {
@@ -176,10 +241,9 @@ mod tests {
 
     fn metered(text: u64, reasoning: u64, text_bytes: u64, reasoning_bytes: u64) -> Metered {
         let input = TokenClasses { input_uncached_tokens: 12, ..TokenClasses::default() };
-        let reported = TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input.clone() };
+        let reported = TokenClasses { output_text_tokens: text, output_reasoning_tokens: reasoning, ..input };
         Metered {
-            reported: Some(reported),
-            reported_input: Some(input),
+            usage: ReportedUsage::whole(reported).map(Box::new),
             text_bytes,
             reasoning_bytes,
             ..Metered::default()
@@ -212,7 +276,7 @@ mod tests {
         metered.keep_service_tier(None);
         assert_eq!(metered.service_tier, Some(ServiceTier::Priority));
         metered.add_report(r#"{"input_tokens":1,"service_tier":"standard"}"#, true);
-        metered.read_reports(|_| (None, None));
+        metered.read_reports(|_| ReadReport { usage: None, service_tier: Some(r#""standard""#) });
         assert_eq!(metered.service_tier, None);
     }
 
@@ -228,7 +292,11 @@ mod tests {
         ] {
             let metered = metered(text, reasoning, text_bytes, reasoning_bytes);
             let cut_off = metered.clone().for_interrupted();
-            assert_eq!((cut_off.reported.is_some(), cut_off.reported_input.is_some()), (holds, true), "{metered:?}");
+            assert_eq!(
+                (cut_off.reported().is_some(), cut_off.reported_input().is_some()),
+                (holds, true),
+                "{metered:?}"
+            );
             assert_eq!(cut_off.text_bytes, text_bytes);
             assert_eq!(
                 cut_off.reasoning_bytes.div_ceil(4),

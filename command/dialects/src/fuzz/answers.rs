@@ -50,7 +50,7 @@ pub fn is_a_report(metered: &Metered, body: &[u8]) {
     for name in [&metered.upstream_id, &metered.upstream_model].into_iter().flatten() {
         assert!((1..=256).contains(&name.chars().count()), "{}", shown(body));
     }
-    for tokens in [&metered.reported, &metered.reported_input].into_iter().flatten() {
+    for tokens in [metered.reported(), metered.reported_input().as_ref()].into_iter().flatten() {
         assert!(tokens.input() + tokens.output() > 0, "{}", shown(body));
         let lifetimes: u64 = tokens.input_cache_write_by_ttl.values().sum();
         assert!(lifetimes == 0 || lifetimes == tokens.input_cache_write_tokens, "{}", shown(body));

@@ -184,7 +184,7 @@ fn reports_that_come_again_and_again_are_merged_in_time() {
         let kept = metered.provider_usage.as_ref().map_or(0, |report| report.get().len());
         assert!(kept <= report::REPORT_BYTES_MAX, "{kept} bytes are kept");
         // An ignored report must not make the gateway bill by bytes.
-        let reported = metered.reported.as_ref().map(events::usage::TokenClasses::output);
+        let reported = metered.reported().map(events::usage::TokenClasses::output);
         assert!(dialect == ProviderKind::Anthropic || reported == Some(REPORTS as u64 - 1), "{reported:?}");
     }
 }
@@ -231,7 +231,7 @@ fn figures_of_a_report_are_found_in_few_passes() {
             relay.feed(format!("data: {event}\n\n").as_bytes(), &mut BytesMut::new()).expect("a report is no fault");
             relay.metered()
         });
-        assert_eq!(metered.reported.map(|classes| classes.output()), Some(2));
+        assert_eq!(metered.reported().map(|classes| classes.output()), Some(2));
         assert!(steps <= 20 * event.len() as u64, "{steps} steps for {} bytes", event.len());
     }
 }

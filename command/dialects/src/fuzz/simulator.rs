@@ -84,7 +84,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
                 .unwrap_or_else(|failed| panic!("{}: {} for {}", failed.fault, shown(&received), shown(&sent)))
                 .metered
         };
-        let reported = metered.reported.map_or(0, |tokens| tokens.output());
+        let reported = metered.reported().map_or(0, |tokens| tokens.output());
         assert!(reported <= 500 * request.facts.choices, "{reported} tokens for {model} {}", shown(&sent));
     });
 }

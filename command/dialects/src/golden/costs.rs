@@ -61,7 +61,7 @@ fn the_reports_of_every_family_are_read_into_the_classes_that_are_billed() {
         let reader = AnswerReader::Chat(Surface::Native, KeptCalls::All);
         let read = reader.read(kind, answer(&row).to_string().into());
         let metered = read.unwrap_or_else(|_| panic!("{} {}: no answer", row.family, row.case)).metered;
-        let classes = json!(metered.reported.as_ref().expect("a report"));
+        let classes = json!(metered.reported().expect("a report"));
         let billed: serde_json::Map<_, _> =
             classes.as_object().expect("classes").clone().into_iter().filter(|(_, tokens)| *tokens != 0).collect();
         assert_eq!(Value::Object(billed), row.classes, "{} {}", row.family, row.case);

@@ -66,7 +66,7 @@ fn a_stop_reason_that_means_an_error_is_one() {
     let usage = json!({ "inputTokens": 7, "outputTokens": 1, "totalTokens": 8 });
     let stop = json!({ "stopReason": "malformed_tool_use" });
     let (ended, metered) = streamed(&[("messageStop", stop), ("metadata", json!({ "usage": usage }))]);
-    assert_eq!((ended, metered.reported.map(|tokens| tokens.input())), (Err(failed.clone()), Some(7)));
+    assert_eq!((ended, metered.reported().map(|tokens| tokens.input())), (Err(failed.clone()), Some(7)));
     let message = json!({ "content": [{ "text": "A" }] });
     let body = json!({ "output": { "message": message }, "stopReason": "malformed_model_output", "usage": usage });
     let answer = read_whole(ProviderKind::Bedrock, Surface::OpenAi, body.to_string().into()).err();

@@ -110,7 +110,7 @@ fn a_finish_reason_that_means_an_error_is_one() {
             let (stream, metered) = streamed(surface, &[delta(json!({ "content": "A" })), end(reason), used.clone()]);
             assert_eq!(stream, Err(failed.clone()), "{surface:?}");
             // What it reported after the reason is charged.
-            assert_eq!(metered.reported.map(|tokens| tokens.input()), Some(7));
+            assert_eq!(metered.reported().map(|tokens| tokens.input()), Some(7));
             let body = message(json!({ "content": "A" }), reason);
             assert_eq!(whole(surface, &body).err(), Some(failed.clone()), "{surface:?}");
         }

@@ -109,7 +109,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
         let relay = relay.ok().unwrap();
         assert_eq!(text, whole["choices"][0]["message"]["content"].as_str().unwrap());
         let answer = read_whole(ProviderKind::Openai, Surface::OpenAi, whole.to_string().into()).ok().unwrap();
-        assert_eq!(relay.metered().reported, answer.metered.reported);
+        assert_eq!(relay.metered().reported(), answer.metered.reported());
         assert_eq!(relay.metered().finish_reason, answer.metered.finish_reason);
         assert!(relay.ended());
     }

@@ -10,11 +10,12 @@ pub struct Media {
 }
 
 /// What a report says of a prompt: tokens that were neither read from a cache nor written to one, those that were read from
-/// one, and the media among both.
+/// one, those that were written to one, and the media among all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct PromptParts {
     pub uncached: u64,
     pub cache_read: u64,
+    pub cache_written: u64,
     pub media: Media,
     /// Those of the media that are known to have been read from the cache.
     pub cached_media: Media,
@@ -49,18 +50,21 @@ impl Media {
 }
 
 impl PromptParts {
-    /// The input in disjoint classes. Media that are more than the uncached tokens were read from the cache, as few of them
-    /// as the figures allow. Media that are more than the whole prompt are beside it. Each is the more expensive reading of
-    /// those that the figures allow; nothing is negative, and no token is lost.
+    /// The input in disjoint classes, but for cache writes. Media that are more than the uncached tokens were read from the
+    /// cache, as few of them as the figures allow. Those that are more than both were written to it, where media have no class
+    /// of their own. Media that are more than the whole prompt are beside it. Each is the more expensive reading of those that
+    /// the figures allow; nothing is negative, and no token is lost.
     pub fn classes(self) -> TokenClasses {
-        let Self { uncached, cache_read, media, cached_media } = self;
+        let Self { uncached, cache_read, cache_written, media, cached_media } = self;
         let fresh = media.without(cached_media);
-        let is_beside = media.all() > uncached.saturating_add(cache_read);
+        let is_beside = media.all() > uncached.saturating_add(cache_read).saturating_add(cache_written);
         let text = if is_beside { uncached } else { fresh.taken_from(uncached) };
         let excess = if is_beside { 0 } else { fresh.all().saturating_sub(uncached) };
         let cached_text = cached_media.taken_from(cache_read);
         let moved = fresh.at_most(excess.min(cached_text));
         let (fresh, cached_media) = (fresh.without(moved), cached_media.and(moved));
+        let written = fresh.at_most((excess - moved.all()).min(cache_written));
+        let fresh = fresh.without(written);
         TokenClasses {
             input_uncached_tokens: text,
             input_cache_read_tokens: moved.taken_from(cached_text),
@@ -97,7 +101,8 @@ mod tests {
             // More of them in the cache than there are.
             (6, 4, [8, 0], [9, 0], [0, 8, 0], [0, 9, 0]),
         ] {
-            let parts = PromptParts { uncached, cache_read, media: media(all), cached_media: media(cached) };
+            let (media, cached_media) = (media(all), media(cached));
+            let parts = PromptParts { uncached, cache_read, cache_written: 0, media, cached_media };
             let read = parts.classes();
             assert_eq!(
                 [read.input_uncached_tokens, read.input_audio_tokens, read.input_image_tokens],
@@ -113,23 +118,46 @@ mod tests {
     }
 
     #[test]
+    fn media_that_were_written_to_the_cache_are_no_second_time_in_the_prompt() {
+        let parts = |uncached, cache_read, image| {
+            let media = media([0, image]);
+            let all = PromptParts { uncached, cache_read, cache_written: 950, media, cached_media: Media::default() };
+            let read = all.classes();
+            [
+                read.input_uncached_tokens,
+                read.input_image_tokens,
+                read.input_cache_read_tokens,
+                read.input_cache_read_image_tokens,
+            ]
+        };
+        assert_eq!(parts(50, 0, 900), [0, 50, 0, 0]);
+        assert_eq!(parts(50, 20, 900), [0, 50, 0, 20]);
+        assert_eq!(parts(50, 20, 40), [10, 40, 20, 0]);
+        // More than there is.
+        assert_eq!(parts(50, 20, 1021), [50, 1021, 20, 0]);
+    }
+
+    #[test]
     fn whatever_is_reported_all_of_the_prompt_is_counted_and_all_media() {
-        let figures = [0, 1, 39, 40, 41, 1_000_000_000_000];
-        for draw in 0..figures.len().pow(6) {
-            let [uncached, cache_read, audio, image, cached_audio, cached_image] =
-                [0, 1, 2, 3, 4, 5].map(|place| figures[draw / figures.len().pow(place) % figures.len()]);
+        let figures = [0, 1, 39, 41, 1_000_000_000_000];
+        for draw in 0..figures.len().pow(7) {
+            let [uncached, cache_read, cache_written, audio, image, cached_audio, cached_image] =
+                [0, 1, 2, 3, 4, 5, 6].map(|place| figures[draw / figures.len().pow(place) % figures.len()]);
             let parts = PromptParts {
                 uncached,
                 cache_read,
+                cache_written,
                 media: media([audio, image]),
                 cached_media: media([cached_audio, cached_image]),
             };
             let read = parts.classes();
             assert!(read.input() >= uncached + cache_read, "{parts:?}");
-            assert!(read.input_audio_tokens + read.input_cache_read_audio_tokens >= audio, "{parts:?}");
-            assert!(read.input_image_tokens + read.input_cache_read_image_tokens >= image, "{parts:?}");
+            let all_audio = read.input_audio_tokens + read.input_cache_read_audio_tokens;
+            let all_images = read.input_image_tokens + read.input_cache_read_image_tokens;
+            assert!(all_audio + all_images + cache_written >= audio + image, "{parts:?}");
+            assert!(cache_written > 0 || all_audio >= audio && all_images >= image, "{parts:?}");
             let fits = cached_audio <= audio && cached_image <= image && cached_audio + cached_image <= cache_read;
-            if fits && audio + image <= uncached + cache_read {
+            if fits && audio + image <= uncached + cache_read + cache_written {
                 assert_eq!(read.input(), uncached + cache_read, "what agrees adds up: {parts:?}");
             }
         }

@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use events::usage::TokenClasses;
 use hub::chat::{AnswerChoice, ChatRequest};
 use hub::delta::Delta;
 use hub::framing::Event;
+use hub::metered::ReadReport;
 use hub::{Metered, UpstreamFault, json};
 
 use super::authentication::bearer;
@@ -80,7 +80,7 @@ fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, 
     (row.read_choices)(body, metered)
 }
 
-fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+fn read_report(usage: &str) -> ReadReport<'_> {
     let is_of_claude = json::find(usage, ["input_tokens", "output_tokens"]) != [None; 2];
     let row = if is_of_claude { &anthropic::UPSTREAM } else { &gemini::UPSTREAM };
     (row.read_report)(usage)

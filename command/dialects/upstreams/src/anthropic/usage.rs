@@ -4,29 +4,32 @@ use std::collections::BTreeMap;
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::count;
 
 /// The token classes of a report: all of them, and the input's alone.
-pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let [iterations, details, tools] = json::find(usage, ["iterations", "output_tokens_details", "server_tool_use"]);
-    let Some(figures) = AnthropicCounts::of(usage) else { return (None, None) };
+pub fn read_report(usage: &str) -> ReadReport<'_> {
+    let names = ["iterations", "output_tokens_details", "server_tool_use", "service_tier"];
+    let [iterations, details, tools, service_tier] = json::find(usage, names);
+    let Some(figures) = AnthropicCounts::of(usage) else { return ReadReport { usage: None, service_tier } };
     let figures = iterations.map_or(figures, |iterations| figures.with_iterations(iterations));
     let thinking = details.and_then(|details| json::field(details, "thinking_tokens")).and_then(count);
     let searches = tools.and_then(|tools| json::field(tools, "web_search_requests")).and_then(count);
     let input = TokenClasses { searches: searches.unwrap_or(0), ..figures.input_classes() };
-    (classes(figures, &input, thinking.unwrap_or(0)), Some(input).filter(|input| input.input() > 0))
+    let usage = match figures.output {
+        Some(output) => ReportedUsage::whole(with_output(input, output, thinking.unwrap_or(0))),
+        None => ReportedUsage::of_input(input),
+    };
+    ReadReport { usage, service_tier }
 }
 
-/// `None` if the output is missing or everything is zero.
-fn classes(figures: AnthropicCounts, input: &TokenClasses, thinking: u64) -> Option<TokenClasses> {
-    let output = figures.output?;
-    let classes = TokenClasses {
+fn with_output(input: TokenClasses, output: u64, thinking: u64) -> TokenClasses {
+    TokenClasses {
         output_reasoning_tokens: thinking,
         // More thinking than output cannot be part of it. This is the more expensive reading.
         output_text_tokens: output.checked_sub(thinking).unwrap_or(output),
-        ..input.clone()
-    };
-    (classes.input() + classes.output() > 0).then_some(classes)
+        ..input
+    }
 }
 
 /// The counts of one report, or of one iteration of it.
@@ -121,7 +124,7 @@ mod tests {
         let mut metered = Metered::default();
         add(r#"{"input_tokens":25,"output_tokens":1}"#, false, &mut metered);
         add(&format!(r#"{{"output_tokens":7,"x":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX)), true, &mut metered);
-        assert_eq!(metered.reported, None);
+        assert_eq!(metered.reported(), None);
         assert_eq!(metered.provider_usage.as_ref().map(|kept| kept.get().len()), Some(37));
         // Earlier reports do not count if all of them together are too long.
         let long = "x".repeat(REPORT_BYTES_MAX / 4);
@@ -129,7 +132,7 @@ mod tests {
             let report = format!(r#"{{"n{number}":"{long}","input_tokens":25,"output_tokens":{number}}}"#);
             add(&report, true, &mut metered);
             assert!(metered.provider_usage.as_ref().is_some_and(|kept| kept.get().len() <= REPORT_BYTES_MAX));
-            assert_eq!(metered.reported.as_ref().map(TokenClasses::output), Some(number));
+            assert_eq!(metered.reported().map(TokenClasses::output), Some(number));
         }
     }
 
@@ -138,10 +141,10 @@ mod tests {
         let mut metered = Metered::default();
         let first = r#"{"input_tokens":25,"cache_creation_input_tokens":2048,"cache_read_input_tokens":1024,"cache_creation":{"ephemeral_5m_input_tokens":2000,"ephemeral_1h_input_tokens":0},"output_tokens":1}"#;
         add(first, false, &mut metered);
-        assert_eq!(metered.reported, None);
-        assert_eq!(metered.reported_input.as_ref().map(TokenClasses::input), Some(3097));
+        assert_eq!(metered.reported(), None);
+        assert_eq!(metered.reported_input().map(|input| input.input()), Some(3097));
         add(r#"{"output_tokens":15,"output_tokens_details":{"thinking_tokens":4}}"#, true, &mut metered);
-        let reported = metered.reported.unwrap();
+        let reported = metered.reported().unwrap().clone();
         assert_eq!((reported.output_text_tokens, reported.output_reasoning_tokens), (11, 4));
         assert_eq!(reported.input_cache_write_by_ttl, BTreeMap::from([("5m".to_owned(), 2048)]));
         let raw = metered.provider_usage.unwrap();
@@ -150,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_report_of_nothing_at_all_is_none() {
-        assert_eq!(read_report(r#"{"input_tokens":0,"output_tokens":0}"#), (None, None));
+        assert_eq!(read_report(r#"{"input_tokens":0,"output_tokens":0}"#).usage, None);
     }
 
     /// The example of Anthropic's page on compaction: tokens to make the summary are billed too.
     #[test]
     fn what_stands_among_the_iterations_alone_is_billed() {
         let usage = r#"{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":5,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":11,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}},{"type":"message","input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":2,"cache_creation_input_tokens":5}]}"#;
-        let (read, input) = read_report(usage);
+        let (read, input) = read_report(usage).sides();
         let read = read.expect("a report");
         assert_eq!((read.input_uncached_tokens, read.output_text_tokens), (203_000, 4_500));
         assert_eq!((read.input_cache_read_tokens, read.input_cache_write_tokens), (13, 12));
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!(input.map(|input| input.input()), Some(203_025));
         // If the top level includes the iterations, nothing is counted twice.
         let usage = r#"{"input_tokens":30,"output_tokens":9,"iterations":[{"input_tokens":10,"output_tokens":4},{"input_tokens":20,"output_tokens":5},null,{}]}"#;
-        let read = read_report(usage).0.expect("a report");
+        let read = read_report(usage).sides().0.expect("a report");
         assert_eq!((read.input(), read.output()), (30, 9));
     }
 }

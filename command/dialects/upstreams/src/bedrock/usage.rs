@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::count;
 
 /// The token classes of a report: all of them, and the input's alone. Reasoning is in the output, without a figure of its
 /// own.
-pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+pub fn read_report(usage: &str) -> ReadReport<'_> {
     let [uncached, output, read, written, details] = json::find(
         usage,
         ["inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "cacheDetails"],
     );
-    let Some(uncached) = uncached.and_then(count) else { return (None, None) };
+    let Some(uncached) = uncached.and_then(count) else { return ReadReport::default() };
     let (written, by_ttl) = cache_writes(written, details);
     let input = TokenClasses {
         input_uncached_tokens: uncached,
@@ -22,8 +23,7 @@ pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) 
         input_cache_write_by_ttl: by_ttl,
         ..TokenClasses::default()
     };
-    let all = output.and_then(count).map(|output| TokenClasses { output_text_tokens: output, ..input.clone() });
-    (all.filter(|all| all.input() + all.output() > 0), Some(input).filter(|input| input.input() > 0))
+    ReadReport { usage: ReportedUsage::of_sides(input, output.and_then(count)), service_tier: None }
 }
 
 /// Tokens written to the cache, in all and by lifetime.
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn classes_are_disjoint_as_they_come() {
         let usage = r#"{"inputTokens":25,"outputTokens":15,"totalTokens":3112,"cacheReadInputTokens":1024,"cacheWriteInputTokens":2048,"cacheDetails":[{"ttl":"1h","inputTokens":48},{"ttl":"5m","inputTokens":2000}]}"#;
-        let (all, input) = read_report(usage);
+        let (all, input) = read_report(usage).sides();
         let all = all.expect("a report");
         assert_eq!((all.input_uncached_tokens, all.output_text_tokens, all.output_reasoning_tokens), (25, 15, 0));
         assert_eq!((all.input_cache_read_tokens, all.input_cache_write_tokens), (1024, 2048));
@@ -91,7 +91,7 @@ mod tests {
             let usage = format!(
                 r#"{{"inputTokens":1,"outputTokens":1,"cacheWriteInputTokens":{written},"cacheDetails":{details}}}"#
             );
-            let all = read_report(&usage).0.expect("a report");
+            let all = read_report(&usage).sides().0.expect("a report");
             assert_eq!(all.input_cache_write_tokens, wanted, "{usage}");
             let by_ttl: BTreeMap<_, _> = by_ttl.into_iter().map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect();
             assert_eq!(all.input_cache_write_by_ttl, by_ttl, "{usage}");
@@ -100,9 +100,9 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_not_zero() {
-        assert_eq!(read_report(r#"{"inputTokens":0,"outputTokens":0,"totalTokens":0}"#), (None, None));
-        assert_eq!(read_report(r#"{"outputTokens":7}"#), (None, None));
-        let (all, input) = read_report(r#"{"inputTokens":7}"#);
+        assert_eq!(read_report(r#"{"inputTokens":0,"outputTokens":0,"totalTokens":0}"#).usage, None);
+        assert_eq!(read_report(r#"{"outputTokens":7}"#).usage, None);
+        let (all, input) = read_report(r#"{"inputTokens":7}"#).sides();
         assert_eq!((all, input.map(|input| input.input())), (None, Some(7)));
     }
 }

@@ -6,10 +6,11 @@
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::count;
 
 /// The token classes of a report: all of them, and the input's alone.
-pub fn read_report(report: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+pub fn read_report(report: &str) -> ReadReport<'_> {
     let [units, seen] = json::find(report, ["billed_units", "tokens"]);
     let [images, searches] = json::find(units.unwrap_or_default(), ["images", "search_units"])
         .map(|units| units.and_then(count).unwrap_or(0));
@@ -24,9 +25,7 @@ pub fn read_report(report: &str) -> (Option<TokenClasses>, Option<TokenClasses>)
         searches,
         ..TokenClasses::default()
     });
-    let is_billed = |input: &TokenClasses| input.input() + input.input_images > 0;
-    let all = input.clone().zip(output).map(|(input, tokens)| TokenClasses { output_text_tokens: tokens, ..input });
-    (all.filter(|classes| classes.input() + classes.output() > 0), input.filter(is_billed))
+    ReadReport { usage: input.and_then(|input| ReportedUsage::of_sides(input, output)), service_tier: None }
 }
 
 /// Input and output; a count that is absent is not zero.
@@ -70,7 +69,7 @@ mod tests {
             (r#"{"cached_tokens":448}"#, None, None),
             (r#"{"billed_units":{"input_tokens":0,"output_tokens":0}}"#, None, None),
         ] {
-            let (all, of_input) = read_report(report);
+            let (all, of_input) = read_report(report).sides();
             assert_eq!(all.map(|classes| classes.output_text_tokens), output, "{report}");
             assert_eq!(of_input.map(|classes| classes.input_uncached_tokens), input, "{report}");
         }

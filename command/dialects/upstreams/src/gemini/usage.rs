@@ -3,19 +3,21 @@
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::{COUNT_MAX, count};
 
 use crate::media::{Media, PromptParts};
 
 /// The token classes of a report: all of them, and the input's alone.
-pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let counts = GeminiCounts::of(usage);
-    let all = counts.classes();
-    let input = match &all {
-        Some(all) => Some(all.clone().without_output()),
-        None => counts.prompt.map(|prompt| counts.input(prompt)),
+pub fn read_report(report: &str) -> ReadReport<'_> {
+    let counts = GeminiCounts::of(report);
+    let usage = match counts.classes() {
+        Some(all) => ReportedUsage::whole(all),
+        None => counts.prompt.and_then(|prompt| ReportedUsage::of_input(counts.input(prompt))),
     };
-    (all, input.filter(|input| input.input() > 0))
+    // Vertex has its own name.
+    let [tier, traffic] = json::find(report, ["serviceTier", "trafficType"]);
+    ReadReport { usage, service_tier: traffic.or(tier) }
 }
 
 /// The counts of a report.
@@ -77,6 +79,7 @@ impl GeminiCounts {
 
     fn input(self, prompt: u64) -> TokenClasses {
         let parts = PromptParts {
+            cache_written: 0,
             // More cached tokens than prompt cannot be part of it. This is the more expensive reading.
             uncached: prompt.checked_sub(self.cached).unwrap_or(prompt),
             cache_read: self.cached,
@@ -116,7 +119,7 @@ mod tests {
         let classes = |c: TokenClasses| {
             [c.input_uncached_tokens, c.input_cache_read_tokens, c.output_text_tokens, c.output_reasoning_tokens]
         };
-        read_report(usage).0.map(classes)
+        read_report(usage).sides().0.map(classes)
     }
 
     /// Holds: inf.token-classes
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn audio_and_images_are_classes_of_their_own_cached_or_not() {
         let read = |usage: &str| {
-            let all = read_report(usage).0.expect("a report");
+            let all = read_report(usage).sides().0.expect("a report");
             let input = [all.input_uncached_tokens, all.input_audio_tokens, all.input_image_tokens];
             let cached =
                 [all.input_cache_read_tokens, all.input_cache_read_audio_tokens, all.input_cache_read_image_tokens];
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_input_is_read_where_nothing_else_is_reported_yet() {
-        let input = |usage| read_report(usage).1.map(|c| [c.input_uncached_tokens, c.input_cache_read_tokens]);
+        let input = |usage| read_report(usage).sides().1.map(|c| [c.input_uncached_tokens, c.input_cache_read_tokens]);
         assert_eq!(input(r#"{"promptTokenCount":40,"cachedContentTokenCount":30}"#), Some([10, 30]));
         assert_eq!(input(r#"{"candidatesTokenCount":40}"#), None);
     }

@@ -2,6 +2,7 @@
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::count;
 
 /// The counts and durations of an object as a report; `None` if it has none.
@@ -18,11 +19,10 @@ pub fn report_of(object: &str) -> Option<String> {
 
 /// The token classes of a report: all of them, and the input's alone. Older versions leave out the count of a prompt that
 /// was cached, which is not 0.
-pub fn read_report(report: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
+pub fn read_report(report: &str) -> ReadReport<'_> {
     let [prompt, output] = json::find(report, ["prompt_eval_count", "eval_count"]).map(|figure| figure.and_then(count));
     let input = prompt.map(|tokens| TokenClasses { input_uncached_tokens: tokens, ..TokenClasses::default() });
-    let all = input.clone().zip(output).map(|(input, tokens)| TokenClasses { output_text_tokens: tokens, ..input });
-    (all.filter(|classes| classes.input() + classes.output() > 0), input.filter(|input| input.input() > 0))
+    ReadReport { usage: input.and_then(|input| ReportedUsage::of_sides(input, output)), service_tier: None }
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
             (r#"{"prompt_eval_count":0,"eval_count":0}"#, None, None),
             ("{}", None, None),
         ] {
-            let (all, of_input) = read_report(report);
+            let (all, of_input) = read_report(report).sides();
             assert_eq!(all.map(|classes| classes.output_text_tokens), output, "{report}");
             assert_eq!(of_input.map(|classes| classes.input_uncached_tokens), input, "{report}");
         }

@@ -4,31 +4,43 @@ use std::collections::BTreeMap;
 
 use events::usage::TokenClasses;
 use hub::json;
+use hub::metered::{ReadReport, ReportedUsage};
 use hub::report::count;
 
 use crate::media::{Media, PromptParts};
 
-/// The token classes of a report: all of them, and the input's alone.
-pub fn read_report(usage: &str) -> (Option<TokenClasses>, Option<TokenClasses>) {
-    let figures = OpenAiCounts::of(usage);
-    (classes(figures), reported_input(figures))
+pub fn read_report(usage: &str) -> ReadReport<'_> {
+    let (figures, service_tier) = OpenAiCounts::of(usage);
+    let of_input = || {
+        let prompt = figures.prompt?;
+        ReportedUsage::of_input(figures.input(prompt, figures.cached() > prompt))
+    };
+    let usage = classes(&figures).map_or_else(of_input, ReportedUsage::whole);
+    ReadReport { usage, service_tier }
 }
 
 /// The counts of a report.
-#[derive(Clone, Copy)]
 struct OpenAiCounts {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
     cache_read: u64,
     cache_written: u64,
-    /// Part of `cache_written`.
-    written_for_an_hour: u64,
+    /// Part of `cache_written`, with the shorter lifetime of the rest.
+    written_for_longer: Option<LongerWrites>,
     reasoning: u64,
     input_media: Media,
     output_media: Media,
     citation: u64,
     searches: u64,
+}
+
+/// Tokens that were written to a cache for the longer of two lifetimes.
+#[derive(Clone, Copy)]
+struct LongerWrites {
+    tokens: u64,
+    lifetime: &'static str,
+    shorter: &'static str,
 }
 
 /// Media, part of their side.
@@ -38,18 +50,20 @@ fn media([audio, image]: [Option<&str>; 2]) -> Media {
 }
 
 impl OpenAiCounts {
-    fn of(usage: &str) -> Self {
+    /// The counts, and the service tier as JSON.
+    fn of(usage: &str) -> (Self, Option<&str>) {
         let [
             prompt,
             completion,
             total,
+            prompt_details,
+            completion_details,
             cache_hit,
             cached,
             anthropic_read,
             anthropic_written,
             reasoning,
-            prompt_details,
-            completion_details,
+            service_tier,
             citation,
             queries,
             server_tools,
@@ -59,14 +73,16 @@ impl OpenAiCounts {
                 "prompt_tokens",
                 "completion_tokens",
                 "total_tokens",
+                "prompt_tokens_details",
+                "completion_tokens_details",
                 // DeepSeek, Moonshot, and LiteLLM for models of Anthropic.
                 "prompt_cache_hit_tokens",
                 "cached_tokens",
                 "cache_read_input_tokens",
                 "cache_creation_input_tokens",
                 "reasoning_tokens",
-                "prompt_tokens_details",
-                "completion_tokens_details",
+                // Mistral.
+                "service_tier",
                 // Perplexity.
                 "citation_tokens",
                 "num_search_queries",
@@ -74,46 +90,56 @@ impl OpenAiCounts {
                 "server_tool_use",
             ],
         );
-        let [read, written, created, creation, split, split_of_litellm, input_audio, input_image] = json::find(
-            prompt_details.unwrap_or_default(),
-            // Writes are of OpenRouter, DashScope and LiteLLM.
-            [
-                "cached_tokens",
-                "cache_write_tokens",
-                "cache_creation_input_tokens",
-                "cache_creation_tokens",
-                "cache_creation",
-                "cache_creation_token_details",
-                "audio_tokens",
-                "image_tokens",
-            ],
-        );
+        let [read, written, created, creation, split_of_openai, split, split_of_litellm, input_audio, input_image] =
+            json::find(
+                prompt_details.unwrap_or_default(),
+                // Writes are of OpenRouter, DashScope and LiteLLM.
+                [
+                    "cached_tokens",
+                    "cache_write_tokens",
+                    "cache_creation_input_tokens",
+                    "cache_creation_tokens",
+                    "cache_write_tokens_details",
+                    "cache_creation",
+                    "cache_creation_token_details",
+                    "audio_tokens",
+                    "image_tokens",
+                ],
+            );
         let [reasoning_detail, output_audio, output_image] =
             json::find(completion_details.unwrap_or_default(), ["reasoning_tokens", "audio_tokens", "image_tokens"]);
-        let for_an_hour = split.or(split_of_litellm).and_then(|split| json::field(split, "ephemeral_1h_input_tokens"));
+        let longer = |split: &str, name, lifetime, shorter| {
+            let tokens = json::field(split, name).and_then(count).filter(|tokens| *tokens > 0)?;
+            Some(LongerWrites { tokens, lifetime, shorter })
+        };
+        let of_anthropic = split.or(split_of_litellm);
+        let written_for_longer = split_of_openai
+            .and_then(|split| longer(split, "ttl_12h_tokens", "12h", "30m"))
+            .or_else(|| longer(of_anthropic?, "ephemeral_1h_input_tokens", "1h", "5m"));
         let searches = server_tools.and_then(|tools| json::field(tools, "web_search_requests"));
         let count = |value: Option<&str>| value.and_then(count);
         let written = [written, created, creation, anthropic_written].into_iter().filter_map(count);
         let cache_written = written.max().unwrap_or(0);
         let prompt = count(prompt);
-        Self {
+        let counts = Self {
             prompt,
             completion: count(completion),
             total: count(total),
             cache_read: cache_read([read, cache_hit, cached, anthropic_read].map(count), cache_written, prompt),
             cache_written,
-            written_for_an_hour: count(for_an_hour).unwrap_or(0).min(cache_written),
+            written_for_longer,
             // In the details, or beside them (SGLang, Perplexity).
             reasoning: count(reasoning_detail).or_else(|| count(reasoning)).unwrap_or(0),
             input_media: media([input_audio, input_image]),
             output_media: media([output_audio, output_image]),
             citation: count(citation).unwrap_or(0),
             searches: [queries, searches].into_iter().filter_map(count).max().unwrap_or(0),
-        }
+        };
+        (counts, service_tier)
     }
 
     /// Prompt and completion. If one is missing, it follows from the total.
-    fn sides(self) -> Option<(u64, u64)> {
+    fn sides(&self) -> Option<(u64, u64)> {
         match (self.prompt, self.completion) {
             (Some(prompt), Some(completion)) => Some((prompt, completion)),
             (Some(prompt), None) => Some((prompt, self.total?.checked_sub(prompt)?)),
@@ -122,15 +148,16 @@ impl OpenAiCounts {
         }
     }
 
-    const fn cached(self) -> u64 {
+    const fn cached(&self) -> u64 {
         self.cache_read + self.cache_written
     }
 
     /// The input classes. `prompt` includes the cached tokens, unless `cached_is_beside`.
-    fn input(self, prompt: u64, cached_is_beside: bool) -> TokenClasses {
+    fn input(&self, prompt: u64, cached_is_beside: bool) -> TokenClasses {
         let parts = PromptParts {
             uncached: if cached_is_beside { prompt } else { prompt - self.cached() },
             cache_read: self.cache_read,
+            cache_written: self.cache_written,
             media: self.input_media,
             cached_media: Media::default(),
         };
@@ -143,14 +170,13 @@ impl OpenAiCounts {
         }
     }
 
-    /// Cache writes by lifetime, where some are for an hour.
-    fn lifetimes(self) -> BTreeMap<String, u64> {
-        let hour = self.written_for_an_hour;
-        let split = [("5m", self.cache_written - hour), ("1h", hour)].into_iter().filter(|(_, tokens)| *tokens > 0);
-        match hour {
-            0 => BTreeMap::new(),
-            _ => split.map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect(),
-        }
+    /// Cache writes by lifetime, where some are for longer than others are.
+    fn lifetimes(&self) -> BTreeMap<String, u64> {
+        let Some(LongerWrites { tokens, lifetime, shorter }) = self.written_for_longer else { return BTreeMap::new() };
+        let longer = tokens.min(self.cache_written);
+        let split = [(shorter, self.cache_written - longer), (lifetime, longer)];
+        let split = split.into_iter().filter(|(_, tokens)| *tokens > 0);
+        split.map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect()
     }
 }
 
@@ -165,7 +191,7 @@ fn cache_read(figures: [Option<u64>; 4], cache_written: u64, prompt: Option<u64>
 
 /// The token classes. Their sum is the report's total, or the sum of its parts if that is larger. `None` if a side is
 /// missing and does not follow from the total, or if everything is zero.
-fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
+fn classes(figures: &OpenAiCounts) -> Option<TokenClasses> {
     let (cached, reasoning) = (figures.cached(), figures.reasoning);
     let (prompt, completion) = figures.sides()?;
     // A part that exceeds its whole cannot be in it. This is the more expensive reading.
@@ -204,15 +230,6 @@ fn classes(figures: OpenAiCounts) -> Option<TokenClasses> {
     (classes.input() + classes.output() > 0).then_some(classes)
 }
 
-/// The input side alone, for streams that report the prompt first.
-fn reported_input(figures: OpenAiCounts) -> Option<TokenClasses> {
-    let input = match classes(figures) {
-        Some(all) => all.without_output(),
-        None => figures.input(figures.prompt?, figures.cached() > figures.prompt?),
-    };
-    (input.input() > 0).then_some(input)
-}
-
 #[cfg(test)]
 mod tests {
     use hub::Metered;
@@ -221,7 +238,7 @@ mod tests {
     use super::*;
 
     fn of(usage: &str) -> Option<[u64; 5]> {
-        classes(OpenAiCounts::of(usage)).map(|c| {
+        classes(&OpenAiCounts::of(usage).0).map(|c| {
             [
                 c.input_uncached_tokens, c.input_cache_read_tokens, c.input_cache_write_tokens, c.output_text_tokens,
                 c.output_reasoning_tokens,
@@ -360,7 +377,7 @@ mod tests {
     #[test]
     fn audio_images_citations_and_searches_are_classes_of_their_own() {
         let read = |usage: &str| {
-            let tokens = classes(OpenAiCounts::of(usage)).expect("a report");
+            let tokens = classes(&OpenAiCounts::of(usage).0).expect("a report");
             let input = [tokens.input_uncached_tokens, tokens.cache_read(), tokens.input_audio_tokens];
             let output = [tokens.output_text_tokens, tokens.output_audio_tokens, tokens.output_reasoning_tokens];
             (input, tokens.input_image_tokens, output, [tokens.citation_tokens, tokens.searches])
@@ -410,10 +427,18 @@ mod tests {
                 vec![("1h", 30), ("5m", 60)],
             ),
             (r#""cache_creation_input_tokens":90,"cache_creation":{"ephemeral_1h_input_tokens":99}"#, vec![("1h", 90)]),
+            (
+                r#""cache_write_tokens":90,"cache_write_tokens_details":{"ttl_12h_tokens":40,"ttl_30m_tokens":50}"#,
+                vec![("12h", 40), ("30m", 50)],
+            ),
+            (
+                r#""cache_write_tokens":90,"cache_write_tokens_details":{"ttl_12h_tokens":0,"ttl_30m_tokens":90}"#,
+                vec![],
+            ),
             (r#""cache_write_tokens":90,"cache_creation":{"ephemeral_5m_input_tokens":90}"#, vec![]),
         ] {
             let usage = format!(r#"{{"prompt_tokens":100,"completion_tokens":5,"prompt_tokens_details":{{{split}}}}}"#);
-            let read = classes(OpenAiCounts::of(&usage)).expect("a report");
+            let read = classes(&OpenAiCounts::of(&usage).0).expect("a report");
             assert_eq!((read.input_uncached_tokens, read.input_cache_write_tokens), (10, 90), "{usage}");
             let by_ttl = read.input_cache_write_by_ttl.iter().map(|(ttl, tokens)| (ttl.as_str(), *tokens));
             assert_eq!(by_ttl.collect::<Vec<_>>(), wanted, "{usage}");
@@ -429,7 +454,8 @@ mod tests {
             (r#"{"prompt_tokens":0}"#, None),
             (r#"{"completion_tokens":7}"#, None),
         ] {
-            let input = read_report(usage).1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
+            let input =
+                read_report(usage).sides().1.map(|input| [input.input_uncached_tokens, input.input_cache_read_tokens]);
             assert_eq!(input, wanted, "{usage}");
         }
     }
@@ -458,7 +484,7 @@ mod tests {
             let usage = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#
             );
-            let (read, input) = read_report(&usage);
+            let (read, input) = read_report(&usage).sides();
             let (read, input) = (read.unwrap_or_default(), input.unwrap_or_default());
             assert!(read.input() + read.output() >= total.max(prompt + completion), "{read:?} of {usage}");
             assert!(read.input() >= prompt && read.output() >= completion, "{read:?} of {usage}");
@@ -519,7 +545,7 @@ mod tests {
                 metered.add_report(report, true);
             }
             metered.read_reports(read_report);
-            let read = metered.reported.expect("a report");
+            let read = metered.reported().expect("a report");
             let read = [
                 read.input_uncached_tokens,
                 read.input_cache_read_tokens,
