@@ -11,10 +11,10 @@ use super::target::UsageTerms;
 
 /// Reported usage is plausible up to this multiple of the request's bound.
 const PLAUSIBLE_FACTOR: u64 = 4;
-/// Input tokens that are plausible for any request, the context of many models: providers add prompts, tools and search
-/// results of their own even to the shortest one.
+/// Input tokens that are plausible for any request, the context of many models, or a longer context of the target: providers
+/// add prompts, tools and search results of their own even to the shortest one.
 const INPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 131_072;
-/// Output tokens that are plausible for any request: some models reason beyond the cap.
+/// Output tokens that are plausible for any request, or the target's own maximum: some models reason beyond the cap.
 const OUTPUT_TOKENS_ALWAYS_PLAUSIBLE: u64 = 32_768;
 
 /// Units that are plausible for any request: a research model runs some dozens of searches.
@@ -66,7 +66,7 @@ impl Meter {
             None => (self.counted(metered, terms.context_window), UsageSource::Counted),
         };
         let usage = self.billed(terms.tariff, metered, tokens, source);
-        match self.cost(terms.tariff, &usage) {
+        match self.cost(terms, &usage) {
             Some(cost) => Measured { usage, cost, implausible: None },
             None => Measured { implausible: Some(usage.tokens), ..unknown(held) },
         }
@@ -74,10 +74,10 @@ impl Meter {
 
     /// Measures a failed call by the provider's figures, or by its input figures if it gave no others. Without any it is
     /// `None`: what went through is not counted, because the client got nothing. Implausible figures cost nothing.
-    pub fn measure_failed(&self, tariff: &Tariff, metered: &Metered) -> Option<Measured> {
+    pub fn measure_failed(&self, terms: UsageTerms<'_>, metered: &Metered) -> Option<Measured> {
         let tokens = metered.reported().cloned().or_else(|| metered.reported_input())?;
-        let usage = self.billed(tariff, metered, tokens, UsageSource::Provider);
-        Some(match self.cost(tariff, &usage) {
+        let usage = self.billed(terms.tariff, metered, tokens, UsageSource::Provider);
+        Some(match self.cost(terms, &usage) {
             Some(cost) => Measured { usage, cost, implausible: None },
             None => Measured { implausible: Some(usage.tokens), ..unknown(NanoUsd::ZERO) },
         })
@@ -93,15 +93,17 @@ impl Meter {
     }
 
     /// `None` if the usage is implausible, or money cannot count its cost.
-    fn cost(&self, tariff: &Tariff, usage: &Usage) -> Option<NanoUsd> {
-        tariff.cost(&usage.tokens, usage.service_tier).filter(|_| self.is_plausible(&usage.tokens))
+    fn cost(&self, terms: UsageTerms<'_>, usage: &Usage) -> Option<NanoUsd> {
+        terms.tariff.cost(&usage.tokens, usage.service_tier).filter(|_| self.is_plausible(terms, &usage.tokens))
     }
 
     /// Compares input and output with their own bounds: output tokens cost more, and a long prompt does not make more of
     /// them plausible. The classes within a side have no bounds of their own.
-    const fn is_plausible(&self, tokens: &TokenClasses) -> bool {
-        is_plausible(tokens.input(), self.input_tokens_bound, INPUT_TOKENS_ALWAYS_PLAUSIBLE)
-            && is_plausible(tokens.output(), self.output_tokens_bound, OUTPUT_TOKENS_ALWAYS_PLAUSIBLE)
+    fn is_plausible(&self, terms: UsageTerms<'_>, tokens: &TokenClasses) -> bool {
+        let input_max = INPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.context_window.unwrap_or(0));
+        let output_max = OUTPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.output_tokens_max.unwrap_or(0));
+        is_plausible(tokens.input(), self.input_tokens_bound, input_max)
+            && is_plausible(tokens.output(), self.output_tokens_bound, output_max)
             && is_plausible(tokens.searches, 0, UNITS_ALWAYS_PLAUSIBLE)
             && is_plausible(tokens.input_images, self.images, UNITS_ALWAYS_PLAUSIBLE)
     }
@@ -154,7 +156,7 @@ mod tests {
     }
 
     fn terms(tariff: &Tariff) -> UsageTerms<'_> {
-        UsageTerms { tariff, context_window: None }
+        UsageTerms { tariff, context_window: None, output_tokens_max: None }
     }
 
     fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
@@ -210,6 +212,22 @@ mod tests {
         assert_eq!(source(&meter, &reported([0, 0, 0], [16_384, 16_385])), UsageSource::Unknown);
     }
 
+    /// A research model reports a hundred times the cap of its client, who could otherwise choose the charge by it.
+    #[test]
+    fn what_a_target_can_do_is_plausible_whatever_the_cap() {
+        let (meter, tariff) = (meter(10, 1), tariff());
+        let of_target =
+            UsageTerms { context_window: Some(200_000), output_tokens_max: Some(128_000), ..terms(&tariff) };
+        for (input, output, is_plausible) in
+            [(200_000, [28_000, 100_000], true), (200_001, [1, 0], false), (1, [28_001, 100_000], false)]
+        {
+            let mut metered = Metered::default();
+            metered.usage = ReportedUsage::whole(reported([input, 0, 0], output)).map(Box::new);
+            let measured = meter.measure(of_target, &metered, NanoUsd::new(77));
+            assert_eq!(measured.implausible.is_none(), is_plausible, "{input} {output:?}");
+        }
+    }
+
     /// The input of a stream that broke off may be reported, and its output counted.
     #[test]
     fn a_report_of_the_input_alone_has_the_same_bound() {
@@ -250,7 +268,8 @@ mod tests {
     #[test]
     fn a_counted_prompt_is_never_longer_than_the_context_window_of_the_target_that_was_called() {
         for (context_window, tokens) in [(None, 25), (Some(26), 25), (Some(8), 8)] {
-            let terms = UsageTerms { tariff: &tariff(), context_window };
+            let tariff = tariff();
+            let terms = UsageTerms { context_window, ..terms(&tariff) };
             let measured = meter(100, 10).measure(terms, &Metered::default(), NanoUsd::new(77));
             assert_eq!(measured.usage.tokens, reported([tokens, 0, 0], [0, 0]));
         }
@@ -263,17 +282,17 @@ mod tests {
         let input = reported([30, 5, 1], [0, 0]);
         let mut metered = Metered::default();
         (metered.text_bytes, metered.reasoning_bytes) = (400, 400);
-        assert!(meter.measure_failed(&tariff(), &metered).is_none(), "what no client received is not counted");
+        assert!(meter.measure_failed(terms(&tariff()), &metered).is_none(), "what no client received is not counted");
         for (usage, wanted) in
             [(ReportedUsage::of_input(input.clone()), &input), (ReportedUsage::whole(all.clone()), &all)]
         {
             metered.usage = usage.map(Box::new);
-            let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
+            let measured = meter.measure_failed(terms(&tariff()), &metered).expect("a report");
             assert_eq!((&measured.usage.tokens, measured.usage.source), (wanted, UsageSource::Provider));
             assert_eq!(measured.cost, tariff().cost(wanted, None).expect("a cost"));
         }
         metered.usage = ReportedUsage::whole(reported([200_001, 0, 0], [0, 0])).map(Box::new);
-        let measured = meter.measure_failed(&tariff(), &metered).expect("a report");
+        let measured = meter.measure_failed(terms(&tariff()), &metered).expect("a report");
         assert_eq!((measured.usage.source, measured.cost), (UsageSource::Unknown, NanoUsd::ZERO));
         assert_eq!(measured.implausible.as_ref(), metered.reported());
     }

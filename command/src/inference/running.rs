@@ -224,7 +224,7 @@ impl Running {
     }
 
     fn reported_by_failed_call(&mut self, target: &PlannedTarget, metered: &Metered) -> ReportedByFailedCall {
-        let Some(measured) = self.meter.measure_failed(target.tariff(), metered) else {
+        let Some(measured) = self.meter.measure_failed(target.usage_terms(), metered) else {
             return ReportedByFailedCall::default();
         };
         let message = "a failed call reported implausible usage, which is not charged";

@@ -40,6 +40,8 @@ pub struct PlannedTarget {
 pub struct UsageTerms<'a> {
     pub tariff: &'a Tariff,
     pub context_window: Option<u64>,
+    /// The most that the target can answer with.
+    pub output_tokens_max: Option<u64>,
 }
 
 impl PlannedTarget {
@@ -79,7 +81,11 @@ impl PlannedTarget {
 
     /// What its usage is measured by.
     pub fn usage_terms(&self) -> UsageTerms<'_> {
-        UsageTerms { tariff: self.tariff(), context_window: self.context_window }
+        UsageTerms {
+            tariff: self.tariff(),
+            context_window: self.context_window,
+            output_tokens_max: self.output_tokens_max,
+        }
     }
 
     /// What a dialect needs to write this target's body for embeddings.
