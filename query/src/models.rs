@@ -1,7 +1,8 @@
 //! `GET /v1/models` and `/v1/models/{name}`: OpenAI's list of the models that the key may use, with provider and price. A
 //! name may contain slashes, plain or encoded. Clients of Anthropic's API, which send its version in a header, get its form.
 //!
-//! Clients call it first and often, so it is answered from the tables in memory and needs no permit to read.
+//! Both are answered from the tables in memory. The list can be long, so it needs a permit to read, as every answer of such a
+//! size; one model is looked up by its name and needs none.
 
 use axum::extract::Path;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::error::QueryError;
 use crate::parameters::{min_position_among_others, require_recorded};
-use crate::query_context::QueryContext;
+use crate::query_context::{PermittedQuery, QueryContext};
 use crate::{Capabilities, QueryState};
 
 /// The header of clients of Anthropic's API.
@@ -90,9 +91,13 @@ fn shape() -> Shape {
 }
 
 /// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
-async fn list(headers: HeaderMap, context: QueryContext) -> Result<Json<Value>, QueryError> {
+async fn list(headers: HeaderMap, mut context: QueryContext) -> Result<Json<Value>, QueryError> {
     let form = Form::of(&headers);
-    let models = listed(context, form).await?;
+    begin(&mut context).await?;
+    let PermittedQuery { state, caller, permit: _permit } = context.admit().await?;
+    let tables = state.tables.load();
+    let models = usable(&tables, &caller, now(&state));
+    let models: Vec<Value> = models.iter().map(|model| model.item(form, &state.capabilities)).collect();
     Ok(Json(match form {
         Form::OpenAi => json!({ "object": "list", "data": models }),
         Form::Anthropic => {
@@ -104,10 +109,33 @@ async fn list(headers: HeaderMap, context: QueryContext) -> Result<Json<Value>, 
 }
 
 /// Errors: those of the list, and 404 `MODEL_NOT_FOUND` for a model that is not in it.
-async fn one(headers: HeaderMap, context: QueryContext, Path(name): Path<String>) -> Result<Json<Value>, QueryError> {
-    let models = listed(context, Form::of(&headers)).await?;
-    let model = models.into_iter().find(|model| model["id"] == name.as_str());
-    model.map(Json).ok_or_else(|| model_not_found(&name).into())
+async fn one(
+    headers: HeaderMap,
+    mut context: QueryContext,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, QueryError> {
+    begin(&mut context).await?;
+    context.look_up_again()?;
+    let QueryContext { state, caller, .. } = &context;
+    let tables = state.tables.load();
+    let model = tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name));
+    let model = model.and_then(|model| Usable::of(&tables, model, caller, now(state)));
+    let item = model.map(|model| model.item(Form::of(&headers), &state.capabilities));
+    item.map(Json).ok_or_else(|| model_not_found(&name).into())
+}
+
+/// Checks the permission, and waits for the tables to reach the `min_position`.
+async fn begin(context: &mut QueryContext) -> Result<(), QueryError> {
+    context.require(Permission::ModelsUse)?;
+    if let Some(position) = min_position_among_others(&context.query_string)? {
+        wait_for(&context.state, position).await?;
+    }
+    Ok(())
+}
+
+/// The time that an event recorded now would have: a clock that was set back must not bring old prices back.
+fn now(state: &QueryState) -> DateTime<Utc> {
+    state.log.head().time_after(state.clock.now())
 }
 
 /// The form of an entry.
@@ -121,22 +149,6 @@ impl Form {
     fn of(headers: &HeaderMap) -> Self {
         if headers.contains_key(ANTHROPIC_VERSION) { Self::Anthropic } else { Self::OpenAi }
     }
-}
-
-async fn listed(
-    QueryContext { state, caller, query_string, .. }: QueryContext,
-    form: Form,
-) -> Result<Vec<Value>, QueryError> {
-    caller.require(Permission::ModelsUse)?;
-    if let Some(position) = min_position_among_others(&query_string)? {
-        wait_for(&state, position).await?;
-    }
-    let tables = state.tables.load();
-    let caller = caller.refreshed(&tables, state.clock.now())?;
-    caller.require(Permission::ModelsUse)?;
-    // The time that an event recorded now would have: a clock that was set back must not bring old prices back.
-    let now = state.log.head().time_after(state.clock.now());
-    Ok(usable(&tables, &caller, now).iter().map(|model| model.item(form, &state.capabilities)).collect())
 }
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
@@ -163,14 +175,15 @@ pub struct Usable<'a> {
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
     let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
-    let offered = |model: &'a Entry<Model>| {
-        let (target, Offer { provider, price }) = tables.first_offer(tenant, &model.value, now)?;
-        Some(Usable { model, target, provider, tariff: &price.value.tariff })
-    };
-    allowed.filter_map(offered).collect()
+    allowed.filter_map(|model| Usable::of(tables, model, caller, now)).collect()
 }
 
-impl Usable<'_> {
+impl<'a> Usable<'a> {
+    fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
+        let (target, Offer { provider, price }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
+        Some(Self { model, target, provider, tariff: &price.value.tariff })
+    }
+
     /// The entry of the list; its figures are those of the target that is tried first.
     fn item(&self, form: Form, capabilities: &Capabilities) -> Value {
         if let Form::Anthropic = form {
