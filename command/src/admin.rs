@@ -12,6 +12,7 @@
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
+pub(crate) mod import;
 pub mod setup;
 
 mod admin_context;
@@ -43,6 +44,7 @@ use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
 pub use error::CommandError;
+pub use import::{ImportQueue, Importer};
 pub(crate) use resources::base_url;
 use routes::resource_routes;
 
@@ -61,6 +63,8 @@ pub struct AdminState {
     pub bodies: Arc<BodyMemory>,
     /// Bounds the commands that a key and a tenant may run at the same time.
     pub concurrency: ConcurrencyLimiter,
+    /// Takes imports of catalogues to the task that carries them out.
+    pub imports: Importer,
 }
 
 /// `POST`, `PATCH` and `DELETE` under `/v1/admin`. A request must carry its [`events::ids::RequestId`], its
@@ -76,6 +80,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(resource_routes::<Provider>())
         .merge(resource_routes::<Model>())
         .merge(resource_routes::<Price>())
+        .post("/v1/admin/prices/import", import::import, import::described)
         .merge(resource_routes::<Budget>())
         .merge(resource_routes::<RateLimit>())
         .with_state(state)

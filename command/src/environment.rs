@@ -10,11 +10,13 @@
 mod catalogued;
 mod detection;
 mod discovery;
+mod imports;
 mod offer;
 mod reconciliation;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use catalogue::{Capability, Catalogue};
@@ -26,10 +28,12 @@ use events::time::Clock;
 use projections::tables::{Entry, Tables, TablesHandle};
 use secrets::{EnvironmentKeys, Vault};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use upstream::UpstreamClients;
 
 use crate::admin::CommandError;
-use crate::admin::recording::{self, Step};
+use crate::admin::import::ImportQueue;
+use crate::admin::recording::{self, Author, Step};
 use detection::{Detected, FoundProvider};
 use discovery::discover;
 use offer::Offer;
@@ -45,7 +49,8 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 /// The providers that the environment names, and the catalogue that knows what they offer.
 pub struct NamedProviders {
     detected: Detected,
-    catalogue: Cow<'static, Catalogue>,
+    /// Replaced as a whole when another one is taken.
+    catalogue: RwLock<Arc<Cow<'static, Catalogue>>>,
 }
 
 impl NamedProviders {
@@ -58,7 +63,7 @@ impl NamedProviders {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, EnvironmentFault> {
         let detected = detection::detect(&catalogued::known_providers(&catalogue), settings, variable)?;
-        Ok(Self { detected, catalogue })
+        Ok(Self { detected, catalogue: RwLock::new(Arc::new(catalogue)) })
     }
 
     /// The keys of the providers, for the vault.
@@ -74,8 +79,19 @@ impl NamedProviders {
 
     /// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
     pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
-        let model = catalogued::described(&self.catalogue, &self.detected.providers, provider, backend)?;
+        let catalogue = self.catalogue();
+        let model = catalogued::described(&catalogue, &self.detected.providers, provider, backend)?;
         Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+    }
+
+    /// The catalogue that offers are made from now.
+    fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
+        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes offers from another catalogue from now on. The providers stay those that were found at the start.
+    fn take(&self, newer: Arc<Cow<'static, Catalogue>>) {
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = newer;
     }
 }
 
@@ -88,6 +104,8 @@ pub struct EnvironmentParts {
     pub clock: Arc<dyn Clock>,
     pub vault: Arc<Vault>,
     pub upstreams: Arc<UpstreamClients>,
+    /// The data folder, which has another catalogue if one was taken.
+    pub data: PathBuf,
 }
 
 /// The providers that the environment names, and their resources in the log.
@@ -117,14 +135,19 @@ impl Environment {
     ///
     /// Errors: something could not be recorded. What is missing is recorded by the next call.
     pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
-        let sources = self.sources().await;
+        let Some(named) = &self.named else { return self.record_offers(&[]).await };
+        self.record_offers(&self.sources(named).await).await
+    }
+
+    /// Records what these sources change.
+    async fn record_offers(&self, sources: &[Source]) -> Result<(), CommandError> {
         let tables = self.parts.tables.load();
-        let plan = reconcile(&sources, &tables, &self.parts.ids, self.parts.clock.now());
+        let plan = reconcile(sources, &tables, &self.parts.ids, self.parts.clock.now());
         if plan.is_empty() {
             return Ok(());
         }
         let recorded = plan.len();
-        let position = self.record(plan).await?;
+        let position = self.record(plan, &Author::gateway()).await?;
         tracing::info!(recorded, position, "recorded what the environment, the catalogue and local servers offer");
         match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
             true => Ok(()),
@@ -132,15 +155,20 @@ impl Environment {
         }
     }
 
-    /// Keeps the models of local servers up to date, until it is dropped.
-    pub async fn follow(self) {
-        if self.named.is_none() {
-            return;
-        }
+    /// Keeps the models of local servers up to date, and takes the catalogues that are imported, until it is dropped. One
+    /// after the other: two that record what they find at the same time would record it twice.
+    pub async fn follow(self, mut imports: ImportQueue) {
+        let mut asked_at = Instant::now();
         loop {
-            tokio::time::sleep(ASK_EVERY).await;
-            if let Err(error) = self.bring_up_to_date().await {
-                tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
+            tokio::select! {
+                Some(import) = imports.next() => self.answer(import).await,
+                () = tokio::time::sleep_until(asked_at + ASK_EVERY), if self.is_on() => {
+                    if let Err(error) = self.bring_up_to_date().await {
+                        tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
+                    }
+                    asked_at = Instant::now();
+                }
+                else => return,
             }
         }
     }
@@ -173,13 +201,46 @@ impl Environment {
     /// What seems to be meant and has no effect; a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let Some(named) = &self.named else { return Vec::new() };
-        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(named, found).1);
+        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
         named.detected.notes.iter().cloned().chain(unknown).collect()
     }
 
-    async fn sources(&self) -> Vec<Source> {
-        let Some(named) = &self.named else { return Vec::new() };
-        let tables = self.parts.tables.load();
+    /// Everything that offers models now. Local servers are asked.
+    async fn sources(&self, named: &NamedProviders) -> Vec<Source> {
+        let (tables, catalogue) = (self.parts.tables.load(), named.catalogue());
+        let (mut sources, asked) = self.known_sources(named, &catalogue, &tables);
+        let (answers, unnamed) = tokio::join!(self.ask(asked), self.unnamed_local(named, &catalogue, &tables));
+        for (at, answer) in answers {
+            if let (Some(source), Some(offers)) = (sources.get_mut(at), answer) {
+                source.offers = Offers::Known(offers);
+            }
+        }
+        sources.extend(unnamed);
+        sources
+    }
+
+    /// The same with another catalogue, and with local servers as they were when they last answered.
+    fn sources_with(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Vec<Source> {
+        let (mut sources, _) = self.known_sources(named, catalogue, tables);
+        let unnamed = catalogued::unnamed_local(catalogue, &named.detected);
+        let is_live =
+            |found: &FoundProvider| tables.providers().any(|entry| entry.is_live() && found.made(&entry.value));
+        sources.extend(
+            unnamed
+                .filter(is_live)
+                .map(|found| Source { provider: SourceProvider::Found(Box::new(found)), offers: Offers::AsBefore }),
+        );
+        sources
+    }
+
+    /// The providers from the environment and the local servers that commands added, and of these sources by their numbers
+    /// the servers to ask.
+    fn known_sources(
+        &self,
+        named: &NamedProviders,
+        catalogue: &Catalogue,
+        tables: &Tables,
+    ) -> (Vec<Source>, Vec<(usize, Provider)>) {
         let mut sources: Vec<Source> = Vec::new();
         let mut asked: Vec<(usize, Provider)> = Vec::new();
         for found in &named.detected.providers {
@@ -188,7 +249,7 @@ impl Environment {
                 asked.push((sources.len(), state));
                 Offers::AsBefore
             } else {
-                Offers::Known(self.offers_of(named, found).0)
+                Offers::Known(self.offers_of(catalogue, found).0)
             };
             sources.push(Source { provider: SourceProvider::Found(Box::new(found.clone())), offers });
         }
@@ -197,14 +258,7 @@ impl Environment {
             let provider = SourceProvider::Created(entry.value.provider_id);
             sources.push(Source { provider, offers: Offers::AsBefore });
         }
-        let (answers, unnamed) = tokio::join!(self.ask(asked), self.unnamed_local(named, &tables));
-        for (at, answer) in answers {
-            if let (Some(source), Some(offers)) = (sources.get_mut(at), answer) {
-                source.offers = Offers::Known(offers);
-            }
-        }
-        sources.extend(unnamed);
-        sources
+        (sources, asked)
     }
 
     /// Asks these servers at once. The answers come with the numbers that the servers were given.
@@ -218,8 +272,8 @@ impl Environment {
     }
 
     /// The Ollama on this machine, if no variable names one: it is a source once it has answered, also while it does not.
-    async fn unnamed_local(&self, named: &NamedProviders, tables: &Tables) -> Option<Source> {
-        let found = catalogued::unnamed_local(&named.catalogue, &named.detected)?;
+    async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
+        let found = catalogued::unnamed_local(catalogue, &named.detected)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
         let is_there = |provider: &Provider| provider.kind == state.kind && provider.base_url == state.base_url;
         let live: Vec<_> = tables.providers().filter(|entry| entry.is_live() && is_there(&entry.value)).collect();
@@ -234,21 +288,21 @@ impl Environment {
         Some(Source { provider: SourceProvider::Found(Box::new(found)), offers })
     }
 
-    fn offers_of(&self, named: &NamedProviders, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
-        catalogued::offers(&named.catalogue, found, self.parts.clock.now().date_naive())
+    fn offers_of(&self, catalogue: &Catalogue, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
+        catalogued::offers(catalogue, found, self.parts.clock.now().date_naive())
     }
 
     /// Records a plan; returns the position of its last event.
-    async fn record(&self, plan: Plan) -> Result<u64, CommandError> {
+    async fn record(&self, plan: Plan, author: &Author) -> Result<u64, CommandError> {
         let Plan { providers, prices, models } = plan;
         let (ending_prices, prices) = prices.into_iter().partition(Step::is_end);
         let (ending_models, models) = models.into_iter().partition(Step::is_end);
         let log = &self.parts.log;
-        let mut position = recording::record(log, ending_models).await?;
-        position = position.max(recording::record(log, ending_prices).await?);
-        position = position.max(recording::record(log, providers).await?);
-        position = position.max(recording::record(log, prices).await?);
-        Ok(position.max(recording::record(log, models).await?))
+        let mut position = recording::record(log, author, ending_models).await?;
+        position = position.max(recording::record(log, author, ending_prices).await?);
+        position = position.max(recording::record(log, author, providers).await?);
+        position = position.max(recording::record(log, author, prices).await?);
+        Ok(position.max(recording::record(log, author, models).await?))
     }
 }
 

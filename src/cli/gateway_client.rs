@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use secrets::{Secret, operator_key};
@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 
 /// Time limit for one response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same for a document, from which the gateway may record thousands of changes.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(120);
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Sends requests to the gateway that serves a folder.
@@ -43,7 +45,20 @@ impl GatewayClient {
 
     /// Sends a request and returns the body of a successful response.
     pub async fn request(&self, method: Method, path: &str) -> Result<Value, GatewayError> {
-        let sent = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(method, path)).await;
+        self.respond(RESPONSE_TIMEOUT, self.send(method, path, String::new())).await
+    }
+
+    /// Posts a JSON document and returns the body of a successful response.
+    pub async fn post_document(&self, path: &str, document: String) -> Result<Value, GatewayError> {
+        self.respond(DOCUMENT_TIMEOUT, self.send(Method::POST, path, document)).await
+    }
+
+    async fn respond(
+        &self,
+        max: Duration,
+        response: impl Future<Output = Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>>>,
+    ) -> Result<Value, GatewayError> {
+        let sent = tokio::time::timeout(max, response).await;
         let (status, body) = sent
             .map_err(|_| GatewayError(format!("the gateway at {} did not respond in time", self.authority)))?
             .map_err(|error| GatewayError(format!("cannot reach the gateway at {}: {error}", self.authority)))?;
@@ -54,15 +69,23 @@ impl GatewayClient {
         Err(GatewayError(format!("the gateway at {} responded with {status}: {message}", self.authority)))
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(&self.authority).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, &self.authority)
-            .header(AUTHORIZATION, format!("Bearer {}", self.key.reveal()))
-            .body(Empty::<Bytes>::new())?;
+            .header(AUTHORIZATION, format!("Bearer {}", self.key.reveal()));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let exchange = async move {
             let response = sender.send_request(request).await?;
             let status = response.status().as_u16();

@@ -14,7 +14,7 @@ use access::auth::{AuthParts, Authenticator};
 use access::limits::RateLimiter;
 use access::rollup::AccessRollup;
 use command::admin::setup;
-use command::admin::{self, AdminState};
+use command::admin::{self, AdminState, ImportQueue};
 use command::body::memory::{BodyBounds, BodyMemory};
 use command::environment::{Environment, EnvironmentParts, NamedProviders};
 use command::figures::RequestFigures;
@@ -116,7 +116,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
-    let (door, vault, access_tokens) =
+    let (door, vault, access_tokens, imports) =
         open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let environment = Environment::new(
         EnvironmentParts {
@@ -126,6 +126,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
             clock: Arc::clone(&clock),
             vault: Arc::clone(&vault),
             upstreams: Arc::clone(&engines.upstreams),
+            data: config.data.clone(),
         },
         config.providers.clone(),
     );
@@ -159,7 +160,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         from_environment: environment.is_on(),
     };
     welcome.lines().iter().for_each(|line| print_line(line));
-    serving.spawn(environment.follow());
+    serving.spawn(environment.follow(imports));
     signals.next().await;
     let got_second_signal = keep_serving(&config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
@@ -295,7 +296,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>), ServeError> {
+) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>, ImportQueue), ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
     // In an empty log nothing was sealed with another key.
@@ -319,6 +320,7 @@ async fn open_door(
         tracing::warn!(path = %path.display(), "created the operator's key");
     }
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
+    let (importer, imports) = ImportQueue::new();
     let admin = AdminState {
         log: log.clone(),
         tables: tables.clone(),
@@ -329,6 +331,7 @@ async fn open_door(
         vault: Arc::clone(&vault),
         bodies: Arc::clone(&engines.memories.administration),
         concurrency: concurrency.clone(),
+        imports: importer,
     };
     if config.dev {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
@@ -396,7 +399,7 @@ async fn open_door(
         cors: config.cors.clone().map(Cors::new),
         last_uses,
     };
-    Ok((Door::new(Arc::new(parts), published(api)?), vault, access_tokens))
+    Ok((Door::new(Arc::new(parts), published(api)?), vault, access_tokens, imports))
 }
 
 /// The error for a node key that is not the folder's: it says which one is.

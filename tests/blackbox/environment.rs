@@ -1,5 +1,6 @@
 //! Providers from the environment, and models that appear by themselves.
 
+mod imports;
 mod local_server;
 
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDate;
 use events::private;
 
 use crate::catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
@@ -36,6 +37,28 @@ pub fn in_force(dir: &Path) -> Result<Cow<'static, Catalogue>, UnreadableCatalog
         }
         Err(error) => Err(error),
     }
+}
+
+/// Why a catalogue does not take the place of the one in force: it is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Older {
+    /// It would not be used, because the shipped one is newer.
+    #[error(
+        "is a catalogue of {version}, and this version of the gateway has one of {shipped}, which would stay in force"
+    )]
+    ThanShipped { version: NaiveDate, shipped: NaiveDate },
+    /// It is taken if somebody insists.
+    #[error("is a catalogue of {version}, and the one in force is of {in_force}")]
+    ThanInForce { version: NaiveDate, in_force: NaiveDate },
+}
+
+/// Checks that a catalogue is not older than the shipped one, nor than the one in force.
+pub fn check_age(newer: &Catalogue, in_force: &Catalogue) -> Result<(), Older> {
+    let (version, in_force, shipped) = (newer.version(), in_force.version(), Catalogue::shipped().version());
+    if version < shipped {
+        return Err(Older::ThanShipped { version, shipped });
+    }
+    if version < in_force { Err(Older::ThanInForce { version, in_force }) } else { Ok(()) }
 }
 
 /// The catalogue in a file, and its text.

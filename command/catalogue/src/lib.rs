@@ -12,6 +12,7 @@ mod folder;
 mod model;
 mod price;
 mod provider;
+mod rate_changes;
 mod search;
 #[cfg(test)]
 mod shipped;
@@ -20,7 +21,8 @@ mod unique_map;
 pub use catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
 pub use difference::Difference;
 pub use document::Source;
-pub use folder::{CATALOGUE_FILE, UnreadableCatalogue, in_force, read_file, write};
+pub use folder::{CATALOGUE_FILE, Older, UnreadableCatalogue, check_age, in_force, read_file, write};
 pub use model::{Capability, Mode, Model};
 pub use price::{Price, PriceTier};
 pub use provider::{AccessKeyVariables, Provider};
+pub use rate_changes::{RateChange, RatePlace, rate_changes};

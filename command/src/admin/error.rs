@@ -11,6 +11,7 @@ use secrets::VaultError;
 
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
+use super::import::ImportError;
 use super::lifecycle::RuleError;
 use openapi::refusals;
 
@@ -74,6 +75,9 @@ pub enum CommandError {
     /// The change is recorded, but this node's tables did not have it in time.
     #[error("the change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
+    /// A catalogue that is not taken, or not completely.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error(transparent)]
     Hashing(#[from] HashingError),
     #[error(transparent)]
@@ -104,6 +108,7 @@ impl CommandError {
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
             Self::Body(error) => error.into_refusal(),
             Self::NoRoom(no_room) => no_room.refusal(),
+            Self::Import(error) => error.into_refusal(),
             Self::NotPermitted(refusal) => refusal,
             Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
             Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),

@@ -2,7 +2,7 @@
 
 use events::event::admin::{Model, Price, Provider};
 use events::event::{Actor, Change, Context, ResourceState};
-use events::log::{Log, SideRow};
+use events::log::{Append, Basis, Log, SideRow};
 use tokio::task::JoinSet;
 
 use super::lifecycle::{Command, Rules};
@@ -13,6 +13,20 @@ use crate::admin::error::CommandError;
 const ACTOR: Actor = Actor::System("environment");
 /// How many changes wait for the log at a time, which records in one step those that wait together.
 const AT_ONCE_MAX: usize = 512;
+
+/// Who has it done, and by what right.
+#[derive(Clone, Debug)]
+pub struct Author {
+    pub context: Context,
+    pub basis: Basis,
+}
+
+impl Author {
+    /// The gateway itself, which needs no right.
+    pub fn gateway() -> Self {
+        Self { context: Context::of(ACTOR), basis: Basis::default() }
+    }
+}
 
 /// What the gateway does to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +63,12 @@ impl MadeByGateway for Model {}
 /// Records these steps, in any order; returns the position of the last event, or 0 if there is none.
 ///
 /// Errors: one of the steps could not be recorded; others may have been.
-pub async fn record<R: MadeByGateway>(log: &Log, steps: Vec<Step<R>>) -> Result<u64, CommandError> {
+pub async fn record<R: MadeByGateway>(log: &Log, author: &Author, steps: Vec<Step<R>>) -> Result<u64, CommandError> {
     let (mut position, mut steps) = (0, steps.into_iter());
     loop {
         let mut recording = JoinSet::new();
         for step in steps.by_ref().take(AT_ONCE_MAX) {
-            recording.spawn(record_one(log.clone(), step));
+            recording.spawn(record_one(log.clone(), author.clone(), step));
         }
         if recording.is_empty() {
             return Ok(position);
@@ -66,7 +80,7 @@ pub async fn record<R: MadeByGateway>(log: &Log, steps: Vec<Step<R>>) -> Result<
     }
 }
 
-async fn record_one<R: MadeByGateway>(log: Log, step: Step<R>) -> Result<u64, CommandError> {
+async fn record_one<R: MadeByGateway>(log: Log, author: Author, step: Step<R>) -> Result<u64, CommandError> {
     let (mut loaded, command, side) = match step {
         Step::Create(made) => {
             let claim = made.claim();
@@ -82,7 +96,8 @@ async fn record_one<R: MadeByGateway>(log: Log, step: Step<R>) -> Result<u64, Co
         }
     };
     let events = loaded.handle(command).await?;
-    let mut append = loaded.append_of(events, Context::of(ACTOR));
+    let Author { context, basis } = author;
+    let mut append = Append { basis, ..loaded.append_of(events, context) };
     append.side.extend(side);
     let written = loaded.write(&log, append).await;
     written.map(|loaded| loaded.position).map_err(|error| CommandError::of_append(R::KIND, error))

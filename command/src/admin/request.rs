@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
+use bytes::Bytes;
 use events::concurrency::CommandPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
@@ -38,7 +39,7 @@ pub struct IdempotencyKey {
     /// The caller that chose the key.
     pub scope: String,
     pub key: String,
-    /// SHA-256 over method, path, body and the tenant that the caller chose.
+    /// SHA-256 over method, path and query, body and the tenant that the caller chose.
     pub fingerprint: [u8; 32],
 }
 
@@ -51,7 +52,8 @@ impl FromRequest<AdminState> for AdminRequest {
         // A first check, to save a body that would be refused. The check that counts follows after the body.
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
-        let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).path().to_owned();
+        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str()).to_owned();
         let body = body::read_all(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
         let has_no_fields = has_no_fields(&body.bytes);
         let needs_no_type = body.bytes.is_empty() || (has_no_fields && !parts.headers.contains_key(CONTENT_TYPE));
@@ -70,6 +72,11 @@ impl AdminRequest {
     /// The fields of the body.
     pub fn fields(&self) -> Result<Fields, FieldError> {
         Fields::of_body(if self.has_no_fields { b"{}" } else { &self.body.bytes })
+    }
+
+    /// The body as it was sent.
+    pub fn bytes(&self) -> Bytes {
+        self.body.bytes.clone()
     }
 
     /// The client's address and user agent, for the erasable side table.

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model};
+use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 
-use super::super::Failure;
+use events::log::lock::{LockHolder, lock_holder};
+use serde_json::Value;
+
+use super::super::gateway_client::GatewayClient;
+use super::super::{Failure, single_threaded_runtime};
 use super::prices::dollars;
 use crate::config::arguments::UpdateArgs;
 
@@ -24,28 +28,56 @@ pub fn update(args: &UpdateArgs) -> Result<String, Failure> {
         return Ok(shown.join("\n"));
     }
     check_folder(dir)?;
-    catalogue::write(dir, &text)
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))?;
-    shown.push(format!("wrote {}", file.display()));
+    shown.push(take(dir, text, args.force)?);
     Ok(shown.join("\n"))
+}
+
+/// Writes the catalogue, or gives it to the gateway that serves the folder, which then writes it and records what follows from
+/// it. Returns what was done.
+fn take(dir: &Path, text: String, force: bool) -> Result<String, Failure> {
+    let served =
+        lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
+    let file = dir.join(CATALOGUE_FILE);
+    let wrote = format!("wrote {}", file.display());
+    match served {
+        LockHolder::At(url) => {
+            let gateway = GatewayClient::new(&url, dir).map_err(Failure::not_begun)?;
+            let path = format!("/v1/admin/prices/import?force={force}");
+            let taken = single_threaded_runtime()?.block_on(gateway.post_document(&path, text));
+            Ok(format!("{wrote}; {}", in_gateway(&url, &taken.map_err(Failure::failed)?)))
+        }
+        LockHolder::WithoutAddress => Err(Failure::NotBegun(
+            "another process uses the folder and has not published its address yet; try again when it is ready"
+                .to_owned(),
+        )),
+        LockHolder::Nobody => {
+            catalogue::write(dir, &text)
+                .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))?;
+            Ok(wrote)
+        }
+    }
+}
+
+/// What a gateway that runs has made of it.
+fn in_gateway(url: &str, taken: &Value) -> String {
+    let counts = |kind: &str| {
+        let count = |what: &str| taken["recorded"][kind][what].as_u64().unwrap_or_default();
+        format!("{kind} {} new, {} changed, {} ended", count("created"), count("changed"), count("ended"))
+    };
+    let position = taken["position"].as_u64().unwrap_or_default();
+    format!("the gateway at {url} has taken it: {}, {}, at position {position}", counts("prices"), counts("models"))
 }
 
 /// Errors: it is older, and nobody insists; or it would have no effect.
 fn check_version(newer: &Catalogue, current: &Catalogue, force: bool) -> Result<(), Failure> {
-    let (version, shipped) = (newer.version(), Catalogue::shipped().version());
-    if version < shipped {
-        return Err(Failure::NotBegun(format!(
-            "the file is a catalogue of {version}, and this version of the gateway has one of {shipped}, which would stay \
-             in force"
-        )));
+    match catalogue::check_age(newer, current) {
+        Ok(()) => Ok(()),
+        Err(Older::ThanInForce { .. }) if force => Ok(()),
+        Err(older @ Older::ThanInForce { .. }) => {
+            Err(Failure::NotBegun(format!("the file {older}; to go back, add --force")))
+        }
+        Err(older @ Older::ThanShipped { .. }) => Err(Failure::NotBegun(format!("the file {older}"))),
     }
-    if version < current.version() && !force {
-        return Err(Failure::NotBegun(format!(
-            "the file is a catalogue of {version}, and the one in force is of {}; to go back, add --force",
-            current.version()
-        )));
-    }
-    Ok(())
 }
 
 /// A folder that is not there is most likely another one than was meant.

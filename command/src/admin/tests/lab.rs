@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tower_service::Service;
 
 use crate::admin::setup::{DefaultTenancy, ensure_default_tenancy};
-use crate::admin::{AdminState, routes};
+use crate::admin::{AdminState, ImportQueue, routes};
 use crate::body::memory::{BodyBounds, BodyMemory};
 
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789";
@@ -63,7 +63,10 @@ impl Lab {
         let vault = Vault::new(node_key, log.clone(), ids.clone(), EnvironmentKeys::default());
         let bodies = BodyMemory::new(BodyBounds::of_administration());
         let concurrency = ConcurrencyLimiter::default();
-        let admin = AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency };
+        // Imports are carried out by the environment, which is not here.
+        let (imports, _) = ImportQueue::new();
+        let admin =
+            AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency, imports };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _tables_task: tables_task }

@@ -1,0 +1,268 @@
+//! `POST /v1/admin/prices/import`: a newer catalogue in place of the one in force, and the prices that follow from it.
+//!
+//! The handler only hands the request over: the task that keeps the environment's resources up to date carries it out
+//! (`environment/imports.rs`), one import after the other, and also when its client has gone. Carrying it out here was
+//! rejected: that task and the handler would both record what they find, and so record it twice.
+
+mod described;
+mod shown;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use catalogue::{Catalogue, InvalidCatalogue, Older};
+use events::event::StreamKind;
+use events::event::{Chain, Context};
+use events::ids::PriceId;
+use events::log::{Append, AppendError};
+use events::refusal::Refusal;
+use http::{StatusCode, Uri};
+use openapi::Json;
+use projections::caller::AtPosition;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::admin_context::AdminContext;
+use super::fields::FieldError;
+use super::recording::Author;
+use super::request::AdminRequest;
+use super::{AdminState, CommandError};
+
+pub use described::described;
+pub use shown::{Recorded, difference};
+
+const PLATFORM_ONLY: &str = "only the platform may import prices";
+/// How many imports wait at a time. Each holds its body, and a permit.
+const WAITING_MAX: usize = 16;
+
+/// Takes imports from handlers to the task that carries them out.
+#[derive(Clone)]
+pub struct Importer(mpsc::Sender<Import>);
+
+/// The imports that wait.
+pub struct ImportQueue(mpsc::Receiver<Import>);
+
+impl ImportQueue {
+    pub fn new() -> (Importer, Self) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (Importer(sender), Self(receiver))
+    }
+
+    /// `None` once no handler is left.
+    pub async fn next(&mut self) -> Option<Import> {
+        self.0.recv().await
+    }
+}
+
+/// An import that a caller asked for.
+pub struct Import {
+    admin: AdminState,
+    request: AdminRequest,
+    pub options: ImportOptions,
+    reply: oneshot::Sender<Result<Imported, CommandError>>,
+}
+
+/// What the query string says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Answers what it would change, and changes nothing.
+    pub dry_run: bool,
+    /// Goes back to a catalogue that is older than the one in force.
+    pub force: bool,
+}
+
+/// What an import answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    pub body: Value,
+    /// The position that has everything that it recorded; `None` if it recorded nothing.
+    pub position: Option<u64>,
+}
+
+/// Why a document is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("the document {0}")]
+    Invalid(InvalidCatalogue),
+    #[error("the document is not UTF-8")]
+    NotText,
+    #[error("the document {0}{advice}", advice = advice(*.0))]
+    Older(Older),
+    /// Nothing was changed.
+    #[error("cannot write the catalogue: {0}")]
+    NotWritten(std::io::Error),
+    /// The catalogue is taken; not everything that follows from it is recorded.
+    #[error("the catalogue is taken, but not everything is recorded: {0}")]
+    Unfinished(Box<CommandError>),
+    /// The gateway is shutting down.
+    #[error("the gateway takes no imports any more")]
+    Stopped,
+}
+
+const fn advice(older: Older) -> &'static str {
+    match older {
+        Older::ThanShipped { .. } => "",
+        Older::ThanInForce { .. } => "; to go back, send force=true",
+    }
+}
+
+impl Import {
+    /// The caller's rights as of now.
+    ///
+    /// Errors: it may not import prices, or no longer.
+    pub fn context(&self) -> Result<AdminContext<'_>, CommandError> {
+        let cx = AdminContext::new(&self.admin, &self.request.caller)?;
+        cx.require_platform(PLATFORM_ONLY)?;
+        Ok(cx)
+    }
+
+    pub fn author(&self, cx: &AdminContext<'_>) -> Author {
+        let context = Context::about(cx.caller.actor.clone(), Chain::default()).in_request(self.request.request_id);
+        Author { context, basis: cx.basis() }
+    }
+
+    /// The catalogue that it brings, and its text. It is checked on a thread of its own.
+    pub async fn document(&self) -> Result<(Catalogue, String), CommandError> {
+        let bytes = self.request.bytes();
+        let parsed = tokio::task::spawn_blocking(move || {
+            let text = String::from_utf8(bytes.to_vec()).map_err(|_| ImportError::NotText)?;
+            let catalogue = Catalogue::parse(&text).map_err(ImportError::Invalid)?;
+            Ok::<_, ImportError>((catalogue, text))
+        });
+        let parsed = parsed.await.map_err(|error| CommandError::Defect(error.to_string()))?;
+        Ok(parsed?)
+    }
+
+    /// The reply to an earlier attempt of the same request. A dry run has none.
+    pub async fn earlier_reply(&self) -> Result<Option<Imported>, CommandError> {
+        let Some(sent) = self.request.idempotency_key.as_ref().filter(|_| !self.options.dry_run) else {
+            return Ok(None);
+        };
+        let (scope, key) = (sent.scope.clone(), sent.key.clone());
+        let Some(stored) = self.admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? else {
+            return Ok(None);
+        };
+        if stored.fingerprint != sent.fingerprint {
+            return Err(CommandError::IdempotencyKeyReused);
+        }
+        let damaged = || CommandError::Defect(format!("the stored reply of position {} is damaged", stored.position));
+        let body = serde_json::from_str(&stored.body).map_err(|_| damaged())?;
+        Ok(Some(Imported { body, position: Some(stored.position) }))
+    }
+
+    /// Records the reply for retries, and the client's address. Returns the position that has everything before.
+    pub async fn remember(&self, author: &Author, body: &Value) -> Result<u64, AppendError> {
+        // An event of its own has nothing to say that those of the prices do not say.
+        let Author { context, basis } = author.clone();
+        let stream = events::event::Stream::new(StreamKind::Price, self.admin.ids.make::<PriceId>());
+        let key = self.request.idempotency_key.clone();
+        let append = Append {
+            stream,
+            expected_sequence: 0,
+            events: Vec::new(),
+            context,
+            side: vec![self.request.client_address()],
+            idempotency: key.map(|key| key.with_reply(StatusCode::OK, body.to_string())),
+            basis,
+        };
+        Ok(self.admin.log.append(append).await?.last)
+    }
+
+    /// Answers the client, if it still waits.
+    pub fn reply(self, imported: Result<Imported, CommandError>) {
+        let _ = self.reply.send(imported);
+    }
+}
+
+pub async fn import(
+    State(admin): State<AdminState>,
+    uri: Uri,
+    request: AdminRequest,
+) -> Result<Response, CommandError> {
+    AdminContext::new(&admin, &request.caller)?.require_platform(PLATFORM_ONLY)?;
+    let options = ImportOptions::parse(&uri)?;
+    let (reply, replied) = oneshot::channel();
+    let imports = admin.imports.clone();
+    let import = Import { admin, request, options, reply };
+    imports.0.send(import).await.map_err(|_| ImportError::Stopped)?;
+    let Imported { mut body, position } = replied.await.map_err(|_| ImportError::Stopped)??;
+    let Some(position) = position else { return Ok(Json(body).into_response()) };
+    body["position"] = json!(position);
+    let mut response = Json(body).into_response();
+    response.extensions_mut().insert(AtPosition(position));
+    Ok(response)
+}
+
+impl ImportOptions {
+    fn parse(uri: &Uri) -> Result<Self, FieldError> {
+        let malformed = |_| FieldError::new("", "the query string is malformed");
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(malformed)?;
+        let mut options = Self::default();
+        let mut given = Vec::new();
+        for (name, value) in &pairs {
+            let option = match name.as_str() {
+                "dry_run" => &mut options.dry_run,
+                "force" => &mut options.force,
+                _ => return Err(FieldError::new(name, "is not a parameter of this path")),
+            };
+            if given.contains(&name) {
+                return Err(FieldError::new(name, "is given twice"));
+            }
+            given.push(name);
+            *option = match value.as_str() {
+                "true" => true,
+                "false" => false,
+                _ => return Err(FieldError::new(name, "must be true or false")),
+            };
+        }
+        Ok(options)
+    }
+}
+
+impl ImportError {
+    /// The place in the document is the field that is wrong.
+    pub fn into_refusal(self) -> Refusal {
+        use crate::ledger_unavailable::ledger_unavailable;
+        use events::refusal::ErrorCode;
+        let message = self.to_string();
+        match self {
+            Self::Invalid(InvalidCatalogue::Content { place, problem }) => Refusal::invalid(place, problem),
+            Self::Invalid(InvalidCatalogue::Form(_)) | Self::NotText => Refusal::invalid("", message),
+            Self::Invalid(InvalidCatalogue::TooLarge) => Refusal::new(ErrorCode::PayloadTooLarge, message),
+            Self::Older(_) => Refusal::new(ErrorCode::Conflict, message),
+            Self::NotWritten(_) => {
+                ledger_unavailable("no", "the catalogue cannot be written to the data folder, so nothing was changed")
+                    .because(message)
+            }
+            Self::Unfinished(_) => ledger_unavailable(
+                "unknown",
+                "the catalogue is taken, but not all of its prices are recorded yet: send it again, or wait until the \
+                 gateway has recorded the rest by itself",
+            )
+            .because(message),
+            Self::Stopped => Refusal::new(ErrorCode::Draining, message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(query: &str) -> Result<ImportOptions, String> {
+        let uri = format!("/v1/admin/prices/import?{query}").parse().unwrap();
+        ImportOptions::parse(&uri).map_err(|error| format!("{}: {}", error.field, error.reason))
+    }
+
+    #[test]
+    fn the_query_string_is_read_strictly() {
+        assert_eq!(options(""), Ok(ImportOptions::default()));
+        assert_eq!(options("force=true&dry_run=false"), Ok(ImportOptions { dry_run: false, force: true }));
+        for (query, wrong) in [
+            ("dry_run=1", "dry_run: must be true or false"),
+            ("dry_run=true&dry_run=false", "dry_run: is given twice"),
+            ("dryrun=true", "dryrun: is not a parameter of this path"),
+        ] {
+            assert_eq!(options(query), Err(wrong.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What an import changes, as JSON. Lists are cut, and say how much was left out.
+
+use catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
+use events::money::NanoUsd;
+use serde_json::{Map, Value, json};
+
+/// The most models in a list.
+pub const ITEMS_MAX: usize = 100;
+/// The most amounts that are shown of one price.
+pub const AMOUNTS_MAX: usize = 40;
+
+/// How many resources of this gateway an import creates, changes and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub created: usize,
+    pub changed: usize,
+    pub ended: usize,
+}
+
+/// The models and prices in which two catalogues differ.
+pub fn difference(older: &Catalogue, newer: &Catalogue) -> Map<String, Value> {
+    let difference = Difference::between(older, newer);
+    let in_both = || difference.repriced.iter().chain(&difference.changed).copied();
+    let has_price = |model: &Model| model.price.is_some() || !model.regional_prices.is_empty();
+    let priced = difference.repriced.iter().filter(|(before, after)| !has_price(before) && has_price(after));
+    let unpriced = difference.repriced.iter().filter(|(before, after)| has_price(before) && !has_price(after));
+    let new_prices =
+        difference.new.iter().copied().filter(|model| has_price(model)).chain(priced.map(|(_, after)| *after));
+    let gone_prices =
+        difference.gone.iter().copied().filter(|model| has_price(model)).chain(unpriced.map(|(before, _)| *before));
+    let changed = difference.repriced.iter().filter(|(before, after)| has_price(before) && has_price(after));
+    let changed = changed.filter(|(before, after)| !rate_changes(before, after).is_empty());
+    let deprecated = in_both()
+        .filter(|(before, after)| after.deprecated_on.is_some() && before.deprecated_on != after.deprecated_on);
+    let members = json!({
+        "from_version": older.version(),
+        "to_version": newer.version(),
+        "prices": {
+            "new": list(new_prices, priced_model),
+            "changed": list(changed, |(before, after)| changed_price(before, after)),
+            "gone": list(gone_prices, |model| Value::Object(named(model))),
+        },
+        "models": {
+            "new": list(difference.new.iter(), |model| Value::Object(named(model))),
+            "gone": list(difference.gone.iter(), |model| Value::Object(named(model))),
+            "deprecated": list(deprecated, |(_, after)| deprecated_model(after)),
+        },
+    });
+    if let Value::Object(members) = members { members } else { Map::new() }
+}
+
+fn list<T>(found: impl Iterator<Item = T>, shown: impl Fn(T) -> Value) -> Value {
+    let (mut items, mut count) = (Vec::new(), 0_usize);
+    for each in found {
+        if count < ITEMS_MAX {
+            items.push(shown(each));
+        }
+        count += 1;
+    }
+    json!({ "count": count, "more": count - items.len(), "items": items })
+}
+
+fn named(model: &Model) -> Map<String, Value> {
+    Map::from_iter([
+        ("provider".to_owned(), model.provider.as_str().into()),
+        ("model".to_owned(), model.model.as_str().into()),
+    ])
+}
+
+fn deprecated_model(model: &Model) -> Value {
+    let mut shown = named(model);
+    shown.insert("deprecated_on".to_owned(), json!(model.deprecated_on));
+    if let Some(successor) = &model.successor {
+        shown.insert("successor".to_owned(), successor.as_str().into());
+    }
+    shown.into()
+}
+
+/// A new price is shown as a change of everything from nothing.
+fn priced_model(model: &Model) -> Value {
+    changed_price(&Model { price: None, regional_prices: std::collections::BTreeMap::new(), ..model.clone() }, model)
+}
+
+fn changed_price(before: &Model, after: &Model) -> Value {
+    let changes = rate_changes(before, after);
+    let mut shown = named(after);
+    let amounts: Vec<Value> = changes.iter().take(AMOUNTS_MAX).map(amount).collect();
+    shown.insert("more_amounts".to_owned(), (changes.len() - amounts.len()).into());
+    shown.insert("amounts".to_owned(), amounts.into());
+    shown.into()
+}
+
+fn amount(change: &RateChange<'_>) -> Value {
+    let RatePlace { region, service_tier, above_input_tokens, name } = change.place;
+    let text = |amount: Option<NanoUsd>| amount.map(|amount| amount.to_string());
+    let mut shown = Map::from_iter([
+        ("field".to_owned(), name.into()),
+        ("old".to_owned(), json!(text(change.old))),
+        ("new".to_owned(), json!(text(change.new))),
+    ]);
+    if let Some(region) = region {
+        shown.insert("region".to_owned(), region.into());
+    }
+    if let Some(service_tier) = service_tier {
+        shown.insert("service_tier".to_owned(), service_tier.as_str().into());
+    }
+    if let Some(above) = above_input_tokens {
+        shown.insert("above_input_tokens".to_owned(), above.into());
+    }
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalogue(day: &str, models: &str) -> Catalogue {
+        let text = format!(
+            r#"{{"schema":1,"version":"{day}","sources":[],"aliases":{{}},"providers":[{{"id":"a","name":"A",
+            "kind":"openai","documentation":"https://a.example","key_variables":[]}}],"models":[{models}]}}"#
+        );
+        Catalogue::parse(&text).unwrap()
+    }
+
+    fn model(name: &str, more: &str) -> String {
+        format!(r#"{{"provider":"a","model":"{name}","mode":"chat"{more}}}"#)
+    }
+
+    const PRICE: &str = r#","price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}"#;
+
+    #[test]
+    fn what_is_new_changed_gone_and_deprecated_is_listed_apart() {
+        let dearer = PRICE.replace(r#""2""#, r#""2.5""#);
+        let older = [model("changed", PRICE), model("gone", PRICE), model("retired", PRICE), model("unpriced", "")];
+        let newer = [
+            model("changed", &dearer),
+            model("new", ""),
+            model("retired", &format!(r#"{PRICE},"deprecated_on":"2026-12-01","successor":"new""#)),
+            model("unpriced", PRICE),
+        ];
+        let shown = difference(&catalogue("2026-11-20", &older.join(",")), &catalogue("2026-11-21", &newer.join(",")));
+        assert_eq!((&shown["from_version"], &shown["to_version"]), (&json!("2026-11-20"), &json!("2026-11-21")));
+        let one = |item: Value| json!({ "count": 1, "more": 0, "items": [item] });
+        let wanted = json!({
+            "new": one(json!({ "provider": "a", "model": "unpriced", "more_amounts": 0, "amounts": [
+                { "field": "input_usd_per_mtok", "old": null, "new": "1.000000000" },
+                { "field": "output_usd_per_mtok", "old": null, "new": "2.000000000" },
+            ]})),
+            "changed": one(json!({ "provider": "a", "model": "changed", "more_amounts": 0, "amounts": [
+                { "field": "output_usd_per_mtok", "old": "2.000000000", "new": "2.500000000" },
+            ]})),
+            "gone": one(json!({ "provider": "a", "model": "gone" })),
+        });
+        assert_eq!(shown["prices"], wanted);
+        let wanted = json!({
+            "new": one(json!({ "provider": "a", "model": "new" })),
+            "gone": one(json!({ "provider": "a", "model": "gone" })),
+            "deprecated": one(json!({
+                "provider": "a", "model": "retired", "deprecated_on": "2026-12-01", "successor": "new",
+            })),
+        });
+        assert_eq!(shown["models"], wanted);
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_how_much_was_left_out() {
+        let models: Vec<String> = (0..ITEMS_MAX + 7).map(|number| model(&format!("m{number}"), PRICE)).collect();
+        let shown = difference(&catalogue("2026-11-20", ""), &catalogue("2026-11-20", &models.join(",")));
+        let new = &shown["prices"]["new"];
+        assert_eq!((&new["count"], &new["more"]), (&json!(ITEMS_MAX + 7), &json!(7)));
+        assert_eq!(new["items"].as_array().unwrap().len(), ITEMS_MAX);
+    }
+}

@@ -1,0 +1,143 @@
+//! Imports of catalogues while the gateway runs.
+//!
+//! The document is written to the data folder first, in one step, and what follows from it is recorded then. A crash in between
+//! loses nothing: the next start reads the new document and records the rest. The other order was rejected: a crash would leave
+//! prices of a document that is not in force, and the next start would take them back.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use catalogue::{Catalogue, Older};
+use events::event::ResourceState;
+use events::event::admin::Price;
+use events::log::AppendError;
+use serde_json::{Map, Value, json};
+
+use super::reconciliation::{Plan, reconcile};
+use super::{Environment, IN_FORCE_WITHIN};
+use crate::admin::CommandError;
+use crate::admin::import::{Import, ImportError, Imported, Recorded, difference};
+use crate::admin::recording::Step;
+
+/// How often it is decided what to record, if the caller's rights or the resources change meanwhile.
+const ATTEMPTS_MAX: usize = 10;
+
+impl Environment {
+    /// Carries an import out and answers it.
+    pub(super) async fn answer(&self, import: Import) {
+        let imported = self.import(&import).await;
+        import.reply(imported);
+    }
+
+    async fn import(&self, import: &Import) -> Result<Imported, CommandError> {
+        import.context()?;
+        if let Some(reply) = import.earlier_reply().await? {
+            return Ok(reply);
+        }
+        let (newer, text) = import.document().await?;
+        let current = self.current().await?;
+        match catalogue::check_age(&newer, &current) {
+            Ok(()) => {}
+            Err(Older::ThanInForce { .. }) if import.options.force => {}
+            Err(older) => return Err(ImportError::Older(older).into()),
+        }
+        let mut body = difference(&current, &newer);
+        let newer = Arc::new(Cow::Owned(newer));
+        body.insert("dry_run".to_owned(), import.options.dry_run.into());
+        body.insert("recorded".to_owned(), recorded(&self.plan(&newer).await?));
+        if import.options.dry_run {
+            return Ok(Imported { body: body.into(), position: None });
+        }
+        // The check that counts: from here on, the new document is in force.
+        import.context()?;
+        self.write(text).await?;
+        if let Some(named) = &self.named {
+            named.take(Arc::clone(&newer));
+        }
+        let (from, to) = (current.version(), newer.version());
+        let position = self.record_import(import, &newer, &body).await.map_err(|error| match error {
+            CommandError::NotPermitted(_) => error,
+            error => ImportError::Unfinished(Box::new(error)).into(),
+        })?;
+        tracing::info!(%from, %to, position, "took another catalogue");
+        match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
+            true => Ok(Imported { body: body.into(), position: Some(position) }),
+            false => Err(CommandError::NotYetInForce { position }),
+        }
+    }
+
+    /// The catalogue in the data folder, or the gateway's own; if the file in the folder is damaged, the one that is in use.
+    async fn current(&self) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
+        let folder = self.parts.data.clone();
+        let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
+        match read.map_err(|error| CommandError::Defect(error.to_string()))? {
+            Ok(current) => Ok(Arc::new(current)),
+            Err(error) => {
+                tracing::warn!(%error, "the catalogue in the data folder cannot be read: an import replaces it");
+                let shipped = || Arc::new(Cow::Borrowed(Catalogue::shipped()));
+                Ok(self.named.as_ref().map_or_else(shipped, |named| named.catalogue()))
+            }
+        }
+    }
+
+    async fn write(&self, text: String) -> Result<(), CommandError> {
+        let folder = self.parts.data.clone();
+        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &text)).await;
+        let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
+        written.map_err(|error| ImportError::NotWritten(error).into())
+    }
+
+    /// What a catalogue changes now.
+    async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
+        let Some(named) = &self.named else { return Ok(Plan::default()) };
+        let parts = &self.parts;
+        if !parts.tables.catch_up(IN_FORCE_WITHIN).await {
+            return Err(CommandError::NotYetInForce { position: parts.log.head().position });
+        }
+        let tables = parts.tables.load();
+        Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
+    }
+
+    /// Records what follows from the catalogue, by the right of the import's caller, and then the reply. Returns the position that
+    /// has all of it.
+    async fn record_import(
+        &self,
+        import: &Import,
+        catalogue: &Catalogue,
+        body: &Map<String, Value>,
+    ) -> Result<u64, CommandError> {
+        let body = Value::Object(body.clone());
+        for _ in 0..ATTEMPTS_MAX {
+            let plan = self.plan(catalogue).await?;
+            let author = import.author(&import.context()?);
+            match self.record(plan, &author).await {
+                Ok(_) => {}
+                Err(CommandError::Contended { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            match import.remember(&author, &body).await {
+                Ok(position) => return Ok(position),
+                Err(AppendError::Outdated { .. }) => {}
+                Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
+            }
+        }
+        Err(CommandError::Contended { kind: Price::KIND })
+    }
+}
+
+fn recorded(plan: &Plan) -> Value {
+    json!({ "prices": counts(&plan.prices), "models": counts(&plan.models) })
+}
+
+fn counts<R>(steps: &[Step<R>]) -> Value {
+    let mut counted = Recorded::default();
+    for step in steps {
+        match step {
+            Step::Create(_) => counted.created += 1,
+            Step::Change(_) => counted.changed += 1,
+            Step::End(_) => counted.ended += 1,
+        }
+    }
+    let Recorded { created, changed, ended } = counted;
+    json!({ "created": created, "changed": changed, "ended": ended })
+}

@@ -1,0 +1,235 @@
+//! `POST /v1/admin/prices/import`: another catalogue while the gateway runs.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{NaiveDate, TimeDelta};
+use http::Method;
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use super::{KEY, automatic, chat, start_in};
+use crate::families::key;
+use crate::gateway::{Gateway, ledgerway};
+use crate::tenant::{OPENAI, made, text};
+
+const IMPORT: &str = "/v1/admin/prices/import";
+
+fn shipped() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/catalogue/data/catalogue.json");
+    serde_json::from_slice(&fs::read(path).expect("the document")).expect("JSON")
+}
+
+/// The shipped catalogue as of so many days later, with these two prices for `gpt-4o-mini` at OpenAI.
+fn document(days: i64, input: &str, output: &str) -> Value {
+    let mut document = shipped();
+    let version = text(&document["version"]).parse::<NaiveDate>().expect("a day");
+    document["version"] = json!((version + TimeDelta::days(days)).to_string());
+    let price = &mut model(&mut document, "gpt-4o-mini")["price"];
+    price["input_usd_per_mtok"] = json!(input);
+    price["output_usd_per_mtok"] = json!(output);
+    document
+}
+
+fn model<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
+    let models = document["models"].as_array_mut().expect("models");
+    models.iter_mut().find(|model| model["provider"] == "openai" && model["model"] == name).expect("the model")
+}
+
+/// The cost in nano-dollars, by these prices of a token.
+fn cost(reply: &crate::client::Reply, input: u64, output: u64) -> String {
+    let usage = &reply.json()["usage"];
+    let tokens = |class: &str| usage[class].as_u64().expect("a number of tokens");
+    format!("0.{:09}", tokens("prompt_tokens") * input + tokens("completion_tokens") * output)
+}
+
+/// The recorded price of `gpt-4o-mini`.
+async fn recorded(gateway: &Gateway) -> Value {
+    let prices = automatic(gateway, "prices").await;
+    let of_model: Vec<_> = prices.into_iter().filter(|price| price["model"] == "gpt-4o-mini").collect();
+    assert_eq!(of_model.len(), 1, "{of_model:?}");
+    of_model[0].clone()
+}
+
+/// Holds: environment.import, environment.prices
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let mut gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
+    let operator = gateway.operator().clone();
+    let provider = text(&automatic(&gateway, "providers").await[0]["id"]);
+    let own =
+        json!({ "provider_id": provider, "model": "gpt-4o", "input_usd_per_mtok": "9", "output_usd_per_mtok": "9" });
+    let own = made(&operator, "/prices", own).await;
+    let before = operator.get(&format!("/v1/admin/prices/{own}")).await.must(200).json();
+
+    let mut newer = document(3, "7", "9");
+    model(&mut newer, "gpt-4o")["price"]["input_usd_per_mtok"] = json!("77");
+    model(&mut newer, "gpt-4.1-mini")["deprecated_on"] = json!("2999-01-01");
+    newer["models"].as_array_mut().expect("models").push(json!({
+        "provider": "openai", "model": "gpt-new", "name": "gpt-new", "mode": "chat",
+        "price": { "input_usd_per_mtok": "1", "output_usd_per_mtok": "2" },
+    }));
+    let head = gateway.head().await;
+    let shown = operator.post(&format!("{IMPORT}?dry_run=true"), &newer).await.must(200);
+    assert_eq!((gateway.head().await, gateway.data().join("catalogue.json").exists()), (head, false));
+    let shown = shown.json();
+    assert_eq!((&shown["dry_run"], &shown["position"]), (&json!(true), &Value::Null));
+    let changed = shown["prices"]["changed"]["items"].as_array().expect("a list");
+    let mini = changed.iter().find(|item| item["model"] == "gpt-4o-mini").expect("the model");
+    let amounts = json!([
+        { "field": "input_usd_per_mtok", "old": "0.150000000", "new": "7.000000000" },
+        { "field": "output_usd_per_mtok", "old": "0.600000000", "new": "9.000000000" },
+    ]);
+    assert_eq!((&mini["amounts"], &mini["provider"]), (&amounts, &json!("openai")));
+    assert_eq!(shown["prices"]["changed"]["count"], 2);
+    assert_eq!(shown["prices"]["new"]["items"][0]["model"], "gpt-new");
+    assert_eq!(shown["models"]["new"]["items"], json!([{ "provider": "openai", "model": "gpt-new" }]));
+    assert_eq!(shown["models"]["deprecated"]["items"][0]["model"], "gpt-4.1-mini");
+    let wanted = json!({ "prices": { "created": 1, "changed": 2, "ended": 0 },
+                         "models": { "created": 2, "changed": 0, "ended": 0 } });
+    assert_eq!(shown["recorded"], wanted);
+
+    let sent = operator.clone().with("idempotency-key", "newer").post(IMPORT, &newer).await.must(200);
+    assert_eq!((sent.json()["position"].as_u64(), &sent.json()["recorded"]), (Some(sent.position()), &wanted));
+    assert_eq!(sent.json()["prices"], shown["prices"]);
+    assert_eq!(fs::read_to_string(gateway.data().join("catalogue.json")).expect("the file"), newer.to_string());
+    let reply = operator.post(OPENAI, &chat("gpt-4o-mini")).await.must(200);
+    assert_eq!(reply.header("x-ledgerway-cost-usd"), cost(&reply, 7_000, 9_000));
+    let reply = operator.post(OPENAI, &chat("gpt-4o")).await.must(200);
+    assert_eq!(reply.header("x-ledgerway-cost-usd"), cost(&reply, 9_000, 9_000), "the operator's own price");
+    assert_eq!(operator.get(&format!("/v1/admin/prices/{own}")).await.must(200).json(), before);
+    operator.post(OPENAI, &chat("openai/gpt-new")).await.must(200);
+    let events = gateway.events().await;
+    let of_import = events.iter().filter(|event| event["request_id"] == json!(sent.request_id()));
+    let of_import: Vec<_> = of_import.map(|event| (text(&event["actor"]), text(&event["type"]))).collect();
+    assert_eq!(of_import.len(), 5, "{of_import:?}");
+    assert!(of_import.iter().all(|(actor, _)| actor == "operator"), "{of_import:?}");
+
+    let again = operator.clone().with("idempotency-key", "newer").post(IMPORT, &newer).await.must(200);
+    assert_eq!(again.json(), sent.json());
+    let other = operator.clone().with("idempotency-key", "newer").post(IMPORT, &shipped()).await;
+    other.must_be(409, "IDEMPOTENCY_KEY_REUSED");
+    let head = gateway.head().await;
+    let same = operator.post(IMPORT, &newer).await.must(200).json();
+    assert_eq!((&same["prices"]["changed"]["count"], gateway.head().await), (&json!(0), head), "{same}");
+    gateway.stop();
+    gateway.start_again();
+    assert_eq!(gateway.head().await, head, "the next start finds everything as it is");
+    gateway.books().await;
+    let (code, out) = {
+        gateway.stop();
+        gateway.verify()
+    };
+    assert_eq!(code, Some(0), "{out}");
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_newer_catalogue_or_not_the_platforms_is_refused_with_the_reason() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
+    let operator = gateway.operator();
+    let in_folder = gateway.data().join("catalogue.json");
+    let tenant = gateway.client(Some(&key(&gateway).await));
+    tenant.post(IMPORT, &document(1, "0", "0")).await.must_be(403, "FORBIDDEN");
+    gateway.client(None).post(IMPORT, &document(1, "0", "0")).await.must_be(401, "UNAUTHENTICATED");
+    let head = gateway.head().await;
+    let unknown = {
+        let mut document = document(1, "1", "1");
+        document["models"][0]["provider"] = json!("nobody");
+        document
+    };
+    let damaged = |body: String| operator.send(Method::POST, IMPORT, body);
+    for (body, words) in [
+        (document(1, "-1", "1").to_string(), "must not be negative at line 1 column"),
+        (document(1, "0.0000000001", "1").to_string(), " at line 1 column"),
+        (unknown.to_string(), "of \"nobody\": is of an unknown provider"),
+        ("{}".to_owned(), "is not a catalogue: missing field"),
+        (document(1, "1", "1").to_string()[..10_000].to_owned(), "EOF while parsing"),
+    ] {
+        let refused = damaged(body).await.expect("an answer").must_be(400, "INVALID_REQUEST");
+        let message = text(&refused.json()["error"]["message"]);
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    let blank = " ".repeat(16 * 1024 * 1024) + &document(1, "1", "1").to_string();
+    damaged(blank).await.expect("an answer").must_be(413, "PAYLOAD_TOO_LARGE");
+    operator.post(&format!("{IMPORT}?dry_run=yes"), &document(1, "1", "1")).await.must_be(400, "INVALID_REQUEST");
+    let ancient = operator.post(&format!("{IMPORT}?force=true"), &document(-1, "1", "1")).await;
+    assert!(text(&ancient.must_be(409, "CONFLICT").json()["error"]["message"]).contains("would stay in force"));
+    assert_eq!((gateway.head().await, in_folder.exists()), (head, false), "nothing was changed");
+
+    operator.post(IMPORT, &document(5, "5", "5")).await.must(200);
+    let older = operator.post(IMPORT, &document(4, "4", "4")).await.must_be(409, "CONFLICT").json();
+    assert!(text(&older["error"]["message"]).ends_with("force=true"), "{older}");
+    assert_eq!(recorded(&gateway).await["input_usd_per_mtok"], "5.000000000");
+    operator.post(&format!("{IMPORT}?force=true"), &document(4, "4", "4")).await.must(200);
+    assert_eq!(recorded(&gateway).await["input_usd_per_mtok"], "4.000000000");
+    // A file that somebody has damaged does not stand in the way.
+    fs::write(&in_folder, "{}").expect("a file");
+    operator.post(IMPORT, &document(6, "6", "6")).await.must(200);
+    assert_eq!(recorded(&gateway).await["input_usd_per_mtok"], "6.000000000");
+}
+
+/// Holds: environment.import, bin.catalogue-update
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_gives_the_document_to_the_gateway_that_serves_the_folder() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
+    let file = folder.path().join("newer.json");
+    fs::write(&file, document(3, "7", "9").to_string()).expect("a file");
+    let update = |confirmed: &[&str]| {
+        let mut command = ledgerway();
+        command.args(["catalogue", "update"]).arg(&file).arg("--data").arg(gateway.data()).args(confirmed);
+        command.env("LEDGERWAY_ADMIN_KEY", crate::gateway::OPERATOR_KEY);
+        let ended = command.output().expect("the binary starts");
+        let words = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        (ended.status.code(), words)
+    };
+    let (code, words) = update(&[]);
+    assert!(code == Some(0) && words.contains("nothing was written"), "{words}");
+    let (code, words) = update(&["--yes"]);
+    assert!(code == Some(0) && words.contains("has taken it: prices 0 new, 1 changed, 0 ended"), "{words}");
+    assert_eq!(recorded(&gateway).await["output_usd_per_mtok"], "9.000000000");
+    fs::write(&file, document(2, "1", "1").to_string()).expect("a file");
+    assert_eq!(update(&["--yes"]).0, Some(2));
+    let (code, words) = update(&["--yes", "--force"]);
+    assert_eq!((code, &recorded(&gateway).await["output_usd_per_mtok"]), (Some(0), &json!("1.000000000")), "{words}");
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_during_an_import_leaves_the_old_catalogue_or_the_new_one_with_all_its_prices() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let mut gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
+    let mut taken = 0;
+    for (days, wait_ms) in (1..).zip([1, 150, 300, 450, 600, 750, 900]) {
+        // Every price is another one, so that there is much to record.
+        let mut newer = document(days, "1", "1");
+        for model in newer["models"].as_array_mut().expect("models") {
+            if model["price"].is_object() {
+                model["price"]["request_usd"] = json!(format!("0.{days:09}"));
+            }
+        }
+        let client = gateway.operator().clone();
+        let import = tokio::spawn(async move { client.try_post(IMPORT, &newer).await });
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        gateway.kill();
+        let _ = import.await.expect("the import");
+        gateway.start_again();
+        let file = fs::read_to_string(gateway.data().join("catalogue.json")).unwrap_or_else(|_| shipped().to_string());
+        let mut in_folder: Value = serde_json::from_str(&file).expect("a whole document");
+        let wanted = model(&mut in_folder, "gpt-4o-mini")["price"]["request_usd"].as_str().unwrap_or("0.000000000");
+        taken += usize::from(wanted == format!("0.{days:09}"));
+        for price in automatic(&gateway, "prices").await {
+            assert_eq!(price["request_usd"], wanted, "{price}");
+        }
+    }
+    assert!(taken > 0, "every import was too late");
+    gateway.books().await;
+}
