@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import accounts
+import environment
 from started import HERE, Gateway, aimock, llama, recorder, run
 
 PYTHON = ("openai", "openai_responses", "langchain", "litellm", "pydantic_ai", "witness", "anthropic")
@@ -161,6 +162,9 @@ def main():
             if broken := gateway.verify():
                 wrong.append(broken)
                 print(f"FAIL {broken}", flush=True)
+            if not wanted or "environment" in wanted:
+                started.append(keyed := aimock(node_folder, folder, environment.KEY))
+                wrong += environment.check(binary, python, mock, keyed)
             if wrong:
                 print(gateway.log.read_text()[-3000:], file=sys.stderr)
         finally:

@@ -41,8 +41,10 @@ class Started:
             raise SystemExit(f"{self.name} does not stop") from None
 
 
-def aimock(node_folder, folder):
-    return Started("aimock", ["node", str(Path(node_folder, "aimock.mjs"))], folder)
+def aimock(node_folder, folder, key=None):
+    """With a key, it answers nobody who has not this key."""
+    keyed = [] if key is None else [key]
+    return Started("-".join(["aimock"] + ["keyed"] * len(keyed)), ["node", str(Path(node_folder, "aimock.mjs")), *keyed], folder)
 
 
 def llama(python, folder):
@@ -54,12 +56,12 @@ def recorder(python, folder):
 
 
 class Gateway(Started):
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, variables=None):
         self.binary, self.data = binary, str(Path(folder, "data"))
         env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGERWAY_")}
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--data", self.data]
         settings = {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY, "LEDGERWAY_PROVIDERS_FROM_ENV": "off"}
-        super().__init__("gateway", command, folder, env | settings)
+        super().__init__("gateway", command, folder, env | settings | (variables or {}))
 
     def call(self, method, path, body=None):
         request = urllib.request.Request(

@@ -59,7 +59,8 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     let base_url = upstream.base_url("openai");
     let mut gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
     let operator = gateway.operator().clone();
-    let provider = text(&automatic(&gateway, "providers").await[0]["id"]);
+    let provider = automatic(&gateway, "providers").await.into_iter().find(|provider| provider["name"] == "openai");
+    let provider = text(&provider.expect("the provider")["id"]);
     let own =
         json!({ "provider_id": provider, "model": "gpt-4o", "input_usd_per_mtok": "9", "output_usd_per_mtok": "9" });
     let own = made(&operator, "/prices", own).await;
