@@ -13,6 +13,7 @@
 //! `resources` holds only what is special to it.
 
 pub(crate) mod import;
+pub(crate) mod import_error;
 pub mod setup;
 
 mod admin_context;

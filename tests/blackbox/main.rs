@@ -49,6 +49,7 @@ mod output_caps;
 mod prices;
 mod promises;
 mod provider_names;
+mod provider_pages;
 mod queries;
 mod rebuild;
 mod refusals;

@@ -11,7 +11,7 @@ use secrets::VaultError;
 
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
-use super::import::ImportError;
+use super::import_error::ImportError;
 use super::lifecycle::RuleError;
 use openapi::refusals;
 

@@ -9,12 +9,11 @@ mod shown;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use catalogue::{Catalogue, InvalidCatalogue, Older};
+use catalogue::Catalogue;
 use events::event::StreamKind;
 use events::event::{Chain, Context};
 use events::ids::PriceId;
 use events::log::{Append, AppendError};
-use events::refusal::Refusal;
 use http::{StatusCode, Uri};
 use openapi::Json;
 use projections::caller::AtPosition;
@@ -23,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::admin_context::AdminContext;
 use super::fields::FieldError;
+use super::import_error::ImportError;
 use super::recording::Author;
 use super::request::AdminRequest;
 use super::{AdminState, CommandError};
@@ -76,33 +76,6 @@ pub struct Imported {
     pub body: Value,
     /// The position that has everything that it recorded; `None` if it recorded nothing.
     pub position: Option<u64>,
-}
-
-/// Why a document is not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    #[error("the document {0}")]
-    Invalid(InvalidCatalogue),
-    #[error("the document is not UTF-8")]
-    NotText,
-    #[error("the document {0}{advice}", advice = advice(*.0))]
-    Older(Older),
-    /// Nothing was changed.
-    #[error("cannot write the catalogue: {0}")]
-    NotWritten(std::io::Error),
-    /// The catalogue is taken; not everything that follows from it is recorded.
-    #[error("the catalogue is taken, but not everything is recorded: {0}")]
-    Unfinished(Box<CommandError>),
-    /// The gateway is shutting down.
-    #[error("the gateway takes no imports any more")]
-    Stopped,
-}
-
-const fn advice(older: Older) -> &'static str {
-    match older {
-        Older::ThanShipped { .. } => "",
-        Older::ThanInForce { .. } => "; to go back, send force=true",
-    }
 }
 
 impl Import {
@@ -215,32 +188,6 @@ impl ImportOptions {
             };
         }
         Ok(options)
-    }
-}
-
-impl ImportError {
-    /// The place in the document is the field that is wrong.
-    pub fn into_refusal(self) -> Refusal {
-        use crate::ledger_unavailable::ledger_unavailable;
-        use events::refusal::ErrorCode;
-        let message = self.to_string();
-        match self {
-            Self::Invalid(InvalidCatalogue::Content { place, problem }) => Refusal::invalid(place, problem),
-            Self::Invalid(InvalidCatalogue::Form(_)) | Self::NotText => Refusal::invalid("", message),
-            Self::Invalid(InvalidCatalogue::TooLarge) => Refusal::new(ErrorCode::PayloadTooLarge, message),
-            Self::Older(_) => Refusal::new(ErrorCode::Conflict, message),
-            Self::NotWritten(_) => {
-                ledger_unavailable("no", "the catalogue cannot be written to the data folder, so nothing was changed")
-                    .because(message)
-            }
-            Self::Unfinished(_) => ledger_unavailable(
-                "unknown",
-                "the catalogue is taken, but not all of its prices are recorded yet: send it again, or wait until the \
-                 gateway has recorded the rest by itself",
-            )
-            .because(message),
-            Self::Stopped => Refusal::new(ErrorCode::Draining, message),
-        }
     }
 }
 

@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use super::reconciliation::{Plan, reconcile};
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Import, ImportError, Imported, Recorded, difference};
+use crate::admin::import::{Import, Imported, Recorded, difference};
+use crate::admin::import_error::ImportError;
 use crate::admin::recording::Step;
 
 /// How often it is decided what to record, if the caller's rights or the resources change meanwhile.
@@ -57,7 +58,7 @@ impl Environment {
         let (from, to) = (current.version(), newer.version());
         let position = self.record_import(import, &newer, &body).await.map_err(|error| match error {
             CommandError::NotPermitted(_) => error,
-            error => ImportError::Unfinished(Box::new(error)).into(),
+            error => ImportError::Unfinished(error.to_string()).into(),
         })?;
         tracing::info!(%from, %to, position, "took another catalogue");
         match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
