@@ -17,7 +17,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
-use super::target::{PlannedTarget, allowed_for_tier};
+use super::target::{PlannedTarget, allowed_for_price};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -251,8 +251,8 @@ fn evaluate<'a>(
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.
 fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     let provider = offer.provider;
-    let of_tier = allowed_for_tier(request, offer);
-    let allowed = of_tier.as_ref().unwrap_or(&provider.allowed_fields);
+    let of_price = allowed_for_price(request, offer);
+    let allowed = of_price.as_ref().unwrap_or(&provider.allowed_fields);
     let of_documents = || {
         let server = request.has_documents().then(|| upstreams::server_of(provider))??;
         request.unpriced_documents(server, allowed)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dialects::surfaces::priceable::SERVICE_TIER;
+use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::upstreams::{self, Upstream};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Price, Provider, Target, Tokenizer};
@@ -23,9 +23,9 @@ pub struct PlannedTarget {
     pub name: String,
     price: Arc<Price>,
     pub price_version: u64,
-    /// What it may be sent although it changes the cost, if that is more than its provider allows: a service tier that
-    /// the price has.
-    allowed_for_tier: Option<BTreeSet<String>>,
+    /// What it may be sent although it changes the cost, if that is more than its provider allows: a service tier and a
+    /// cache's lifetime that the price has.
+    allowed_for_price: Option<BTreeSet<String>>,
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
     pub context_window: Option<u64>,
@@ -58,7 +58,7 @@ impl PlannedTarget {
             },
             price: Arc::clone(&price.value),
             price_version: price.version,
-            allowed_for_tier: allowed_for_tier(request, offer),
+            allowed_for_price: allowed_for_price(request, offer),
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
             context_window: target.context_window,
@@ -76,7 +76,7 @@ impl PlannedTarget {
     }
 
     fn allowed_fields(&self) -> &BTreeSet<String> {
-        self.allowed_for_tier.as_ref().unwrap_or(&self.provider.allowed_fields)
+        self.allowed_for_price.as_ref().unwrap_or(&self.provider.allowed_fields)
     }
 
     /// What its usage is measured by.
@@ -110,12 +110,23 @@ impl PlannedTarget {
     }
 }
 
-/// The provider's allowed fields and the service tier, if the request names one that the price has: its cost is then known.
-/// `None` if there is nothing to add.
-pub fn allowed_for_tier(request: &ClientRequest, Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
-    request.facts.service_tier().filter(|tier| price.value.tariff.has_tier(*tier))?;
-    let tier = [SERVICE_TIER.to_owned()];
-    Some(provider.allowed_fields.iter().cloned().chain(tier).collect())
+/// The provider's allowed fields, and those of the request's others whose cost is known from the price: a service tier, and a
+/// lifetime of caches, if responses report it. `None` if there is nothing to add.
+pub fn allowed_for_price(request: &ClientRequest, Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
+    // Nearly all requests.
+    if request.facts.unpriced.is_empty() {
+        return None;
+    }
+    let tariff = &price.value.tariff;
+    let tier = request.facts.service_tier().filter(|tier| tariff.has_tier(*tier)).map(|_| SERVICE_TIER);
+    let reports_lifetimes = || {
+        let kind = ProviderKind::named(&provider.kind);
+        kind.is_some_and(|kind| upstreams::for_model(kind, &price.value.model).reports_cache_lifetimes)
+    };
+    let cache = request.facts.long_cache().filter(|rate| tariff.gives(*rate) && reports_lifetimes());
+    let known: Vec<&str> = tier.into_iter().chain(cache.map(|_| CACHE_CONTROL)).collect();
+    let all = || provider.allowed_fields.iter().cloned().chain(known.iter().map(|name| (*name).to_owned())).collect();
+    (!known.is_empty()).then(all)
 }
 
 /// Warns of every provider that this version cannot call, because a later one recorded its kind.

@@ -88,6 +88,11 @@ impl Tariff {
         self.given.tiers.has(service_tier)
     }
 
+    /// True if the base price has a price of its own for these tokens, and does not leave it to follow another.
+    pub const fn gives(&self, rate: TokenRate) -> bool {
+        self.given.others.get(rate).is_some()
+    }
+
     /// True if each image of a request costs something beside its tokens.
     pub const fn bills_images(&self) -> bool {
         self.base.input_image_usd.nanos() > 0

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use events::money::TokenRate;
 use events::refusal::Refusal;
 use events::usage::ServiceTier;
 
+use crate::chat::read::CACHE_CONTROL;
 use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, Reasoning, ReasoningAmount};
 
 /// The facts that the pipeline needs about a request, whatever its surface.
@@ -62,6 +64,14 @@ impl Facts {
     /// The service tier that the request names, if it is one that a price can have.
     pub fn service_tier(&self) -> Option<ServiceTier> {
         self.unpriced.iter().find_map(|field| field.service_tier)
+    }
+
+    /// The price of what is written to the caches of more than five minutes that the request asks for. `None` if it asks for
+    /// none, or for one of a lifetime that no price can have.
+    pub fn long_cache(&self) -> Option<TokenRate> {
+        let mut caches = self.unpriced.iter().filter(|field| field.name == CACHE_CONTROL);
+        let first = caches.next()?.cache_write?;
+        caches.all(|cache| cache.cache_write == Some(first)).then_some(first)
     }
 }
 
@@ -166,12 +176,14 @@ pub struct Unpriced {
     pub refusal: Refusal,
     /// The service tier that it asks for, if a price can have it.
     pub service_tier: Option<ServiceTier>,
+    /// The price of writing to the cache that it asks for, if a price can have it.
+    pub cache_write: Option<TokenRate>,
 }
 
 impl Unpriced {
     /// A field that no price can have.
     pub const fn new(name: &'static str, refusal: Refusal) -> Self {
-        Self { name, refusal, service_tier: None }
+        Self { name, refusal, service_tier: None, cache_write: None }
     }
 
     /// The refusal, with what can be done about it: `is_passed_on` if the provider would be sent the field where it

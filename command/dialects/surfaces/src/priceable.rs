@@ -11,6 +11,7 @@
 
 mod table;
 
+use events::money::TokenRate;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::ServiceTier;
 use hub::chat::Tool;
@@ -55,8 +56,10 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     if json::kind(value) == Kind::Null || value == "false" {
         return Ok(None);
     }
+    if name == CACHE_CONTROL {
+        return long_cache(value, &path);
+    }
     let read = match name {
-        CACHE_CONTROL => long_cache(value, &path).and_then(|refusal| refusal.map_or(Ok(()), Err)),
         CHAT_TEMPLATE_KWARGS => template_arguments(value, &path),
         FUNCTIONS => functions(value, &path).and_then(|functions| functions.built_in.map_or(Ok(()), Err)),
         MODALITIES => modalities(value, &path),
@@ -95,9 +98,11 @@ pub fn unpriced_functions(value: &str) -> Result<[Option<Unpriced>; 2], Refusal>
     Ok(functions(value, &Path::Root.field(FUNCTIONS))?.unpriced(FUNCTIONS))
 }
 
-/// A long cache, see [`long_cache`], as a field that a provider can allow.
-pub fn unpriced_cache(refusal: Refusal) -> Unpriced {
-    Unpriced::new(CACHE_CONTROL, refusal)
+/// Notes a long cache, see [`long_cache`]: the first one, or the first whose lifetime no price can have.
+pub fn note_long_cache(noted: &mut Option<Unpriced>, cache: Unpriced) {
+    if noted.as_ref().is_none_or(|noted| noted.cache_write.is_some() && cache.cache_write.is_none()) {
+        *noted = Some(cache);
+    }
 }
 
 /// A 422 that names the path.
@@ -147,20 +152,20 @@ fn template_arguments(value: &str, path: &Path<'_>) -> Result<(), Refusal> {
 struct ToolRefusals {
     /// The first refusal of a tool that runs at the provider.
     built_in: Option<Refusal>,
-    /// The first refusal of a tool that is cached for longer than five minutes.
-    cached_long: Option<Refusal>,
+    /// A tool that is cached for longer than five minutes, see [`note_long_cache`].
+    cached_long: Option<Unpriced>,
 }
 
 impl ToolRefusals {
     /// As fields; `name` is that of the member that has the tools.
     fn unpriced(self, name: &'static str) -> [Option<Unpriced>; 2] {
-        [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long.map(unpriced_cache)]
+        [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long]
     }
 
     /// Notes a `cache_control` that has another price. `path` is that of its object.
     fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-        if let Some(refusal) = long_cache(value, &path.field(CACHE_CONTROL))? {
-            self.cached_long.get_or_insert(refusal);
+        if let Some(cache) = long_cache(value, &path.field(CACHE_CONTROL))? {
+            note_long_cache(&mut self.cached_long, cache);
         }
         Ok(())
     }
@@ -184,8 +189,8 @@ fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
     Ok(refused)
 }
 
-/// The refusal of a `cache_control` whose lifetime is not the one that prices are for. `path` is its own.
-pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Refusal>, Refusal> {
+/// A `cache_control` of more than five minutes, as a field that a provider can allow. `path` is its own.
+pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Unpriced>, Refusal> {
     if json::kind(value) == Kind::Null {
         return Ok(None);
     }
@@ -193,14 +198,17 @@ pub fn long_cache(value: &str, path: &Path<'_>) -> Result<Option<Refusal>, Refus
 }
 
 /// Like [`long_cache`], for its members.
-pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Refusal>, Refusal> {
+pub fn long_ttl(control: &mut Fields<'_, '_>) -> Result<Option<Unpriced>, Refusal> {
     control.refuse_misspelled(known::CACHE_CONTROL)?;
     Ok(match control.string("ttl")? {
         None => None,
         Some(ttl) if ttl == "5m" => None,
-        Some(_) => {
+        Some(ttl) => {
             let path = control.path().field("ttl");
-            Some(unpriced(&path, "a cache of more than five minutes has another price"))
+            let refusal = unpriced(&path, "a cache of more than five minutes has another price");
+            // No vendor takes a third lifetime.
+            let cache_write = TokenRate::of_cache(&ttl).filter(|rate| *rate == TokenRate::CacheWrite1h);
+            Some(Unpriced { cache_write, ..Unpriced::new(CACHE_CONTROL, refusal) })
         }
     })
 }

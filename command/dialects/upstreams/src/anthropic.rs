@@ -39,6 +39,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: Some(SharedDialect::Anthropic),
     has_tokenizers: false,
     takes_allowed_fields: true,
+    reports_cache_lifetimes: true,
     // Its type is just `invalid_request_error`.
     out_of_money_sentence: Some("credit balance is too low"),
     is_about_set_up: |_| false,

@@ -36,6 +36,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
+    reports_cache_lifetimes: true,
     out_of_money_sentence: None,
     is_about_set_up: exception::is_about_set_up,
     treatment,

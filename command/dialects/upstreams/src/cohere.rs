@@ -30,6 +30,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
+    reports_cache_lifetimes: false,
     // The quota of a trial key, which lasts until the next month. The limit per minute ends in "/ minute".
     out_of_money_sentence: Some("API calls / month"),
     is_about_set_up: |_| false,

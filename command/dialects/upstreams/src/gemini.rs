@@ -36,6 +36,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
+    reports_cache_lifetimes: false,
     // Its status is that of a rate limit.
     out_of_money_sentence: Some("credits are depleted"),
     is_about_set_up: |_| false,

@@ -165,6 +165,8 @@ pub struct Upstream {
     pub has_tokenizers: bool,
     /// True if a provider's row can allow fields that change the cost. Translated requests have only `cache_control` of them.
     pub takes_allowed_fields: bool,
+    /// True if reports of usage say for how long a cache keeps what was written to it.
+    pub reports_cache_lifetimes: bool,
     /// The sentence for an account without money, if there is no code for that.
     pub out_of_money_sentence: Option<&'static str>,
     /// True if the message of a refusal blames the target's model or the account, of which the client knows nothing, and

@@ -28,6 +28,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: None,
     has_tokenizers: false,
     takes_allowed_fields: false,
+    reports_cache_lifetimes: false,
     out_of_money_sentence: None,
     is_about_set_up: |_| false,
     treatment,

@@ -31,6 +31,7 @@ pub const UPSTREAM: Upstream = Upstream {
     shared_dialect: Some(SharedDialect::OpenAi),
     has_tokenizers: true,
     takes_allowed_fields: true,
+    reports_cache_lifetimes: false,
     out_of_money_sentence: None,
     is_about_set_up: |_| false,
     request_body: outbound::request_body,

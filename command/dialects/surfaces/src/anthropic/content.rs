@@ -63,8 +63,8 @@ impl<'a> Totals<'a> {
                     let tools = priceable::tools(member.value, &Path::Root.field(TOOLS))?;
                     client_tools = tools.client_tools;
                     self.unpriced.extend(tools.unpriced);
-                    if let Some(refusal) = tools.cached_long {
-                        self.note(CACHE_CONTROL, refusal);
+                    if let Some(cache) = tools.cached_long {
+                        self.note_long_cache(cache);
                     }
                 }
                 name => self.unpriced.extend(priceable::unpriced_field(name, member.value)?),
@@ -106,10 +106,18 @@ impl<'a> Totals<'a> {
 
     /// Notes a `cache_control` that has another price. `path` is that of its object.
     pub fn note_cache(&mut self, value: Option<&str>, path: &Path<'_>) -> Result<(), Refusal> {
-        if let Some(refusal) = priceable::long_cache(value, path)? {
-            self.note(CACHE_CONTROL, refusal);
+        if let Some(cache) = priceable::long_cache(value, path)? {
+            self.note_long_cache(cache);
         }
         Ok(())
+    }
+
+    /// Notes a long cache, the first of those that the same price is for.
+    fn note_long_cache(&mut self, cache: Unpriced) {
+        let is_noted = |noted: &Unpriced| noted.name == CACHE_CONTROL && noted.cache_write == cache.cache_write;
+        if !self.unpriced.iter().any(is_noted) {
+            self.unpriced.push(cache);
+        }
     }
 
     fn message(&mut self, message: &'a str, path: &Path<'_>) -> Result<(), Refusal> {

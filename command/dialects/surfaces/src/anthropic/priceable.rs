@@ -96,8 +96,8 @@ pub struct ToolTotals {
     pub client_tools: u64,
     /// A tool that the provider runs.
     pub unpriced: Option<Unpriced>,
-    /// A tool is marked to be cached for longer than five minutes.
-    pub cached_long: Option<Refusal>,
+    /// A tool that is marked to be cached for longer than five minutes, see [`shared::note_long_cache`].
+    pub cached_long: Option<Unpriced>,
 }
 
 /// Reads `tools`.
@@ -119,22 +119,22 @@ pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
             }
         }
         totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, built_in?));
-        if let Some(refusal) = long_cache(tool.raw(CACHE_CONTROL), path)? {
-            totals.cached_long.get_or_insert(refusal);
+        if let Some(cache) = long_cache(tool.raw(CACHE_CONTROL), path)? {
+            shared::note_long_cache(&mut totals.cached_long, cache);
         }
         Ok(())
     })?;
     Ok(totals)
 }
 
-/// The refusal of a `cache_control` whose lifetime is not the one that prices are for. `path` is that of its object.
-pub fn long_cache(value: Option<&str>, path: &Path<'_>) -> Result<Option<Refusal>, Refusal> {
+/// A `cache_control` of more than five minutes, as a field that a provider can allow. `path` is that of its object.
+pub fn long_cache(value: Option<&str>, path: &Path<'_>) -> Result<Option<Unpriced>, Refusal> {
     let path = path.field(CACHE_CONTROL);
     let Some(value) = value else { return Ok(None) };
     let mut control = Fields::read(value, &path)?;
-    let refusal = shared::long_ttl(&mut control)?;
+    let cache = shared::long_ttl(&mut control)?;
     control.required_string("type")?;
-    Ok(refusal)
+    Ok(cache)
 }
 
 #[cfg(test)]

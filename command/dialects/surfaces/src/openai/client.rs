@@ -7,7 +7,7 @@ use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use hub::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use hub::chat::{ChatRequest, ImageUrl};
-use hub::facts::{Documents, Facts, Images, RequestedCap};
+use hub::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
 use hub::fields::{self, Fields, Path, refuse_misspelled};
 use hub::json::{self, Kind, Member};
 
@@ -75,7 +75,7 @@ impl SurfaceRequest for BodyPositions {
         let (cap, output_cap) = cap(&members)?;
         let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
         let (mut output_tokens_needed, mut has_logprobs, mut unpriced) = (0, false, Vec::new());
-        unpriced.extend(cached_long.map(priceable::unpriced_cache));
+        unpriced.extend(cached_long);
         for member in &members {
             match member.name() {
                 TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
@@ -228,15 +228,15 @@ struct MessageTotals {
     documents: Documents,
     /// Content parts and tool calls.
     parts: BlockCount,
-    /// The refusal of the first cache of more than five minutes.
-    cached_long: Option<Refusal>,
+    /// A cache of more than five minutes, see [`priceable::note_long_cache`].
+    cached_long: Option<Unpriced>,
 }
 
 impl MessageTotals {
     /// Notes a `cache_control` that has another price. `path` is that of its object.
     fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
-        if let Some(refusal) = priceable::long_cache(value, &path.field(CACHE_CONTROL))? {
-            self.cached_long.get_or_insert(refusal);
+        if let Some(cache) = priceable::long_cache(value, &path.field(CACHE_CONTROL))? {
+            priceable::note_long_cache(&mut self.cached_long, cache);
         }
         Ok(())
     }
