@@ -152,6 +152,22 @@ async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_cost
     let mut elsewhere = tenant.ask("ok");
     elsewhere["service_tier"] = json!("flex");
     tenant.app.post(OPENAI, &elsewhere).await.must_be(422, "model_unpriced");
+    // The other surfaces ask for it in their own words.
+    for (path, mut body) in
+        [(NATIVE, tenant.ask("said")), ("/v1/responses", json!({ "model": tenant.model("said"), "input": "hello" }))]
+    {
+        says("flex", 50);
+        body["service_tier"] = json!("flex");
+        let reply = tenant.app.post(path, &body).await.must(200);
+        assert_eq!(nano(&json!(reply.header("x-ledgerway-cost-usd"))), 40 * 1_000 + 5 * 4_000 + rest, "{path}");
+        assert_eq!(upstream.seen().last().expect("a request").body["service_tier"], "flex");
+        body["model"] = json!(tenant.model("ok"));
+        assert_eq!(
+            tenant.app.post(path, &body).await.must(422).json()["error"]["code"].as_str().map(str::to_uppercase),
+            Some("MODEL_UNPRICED".to_owned()),
+            "{path}"
+        );
+    }
     says("flex", 50);
     let native = tenant.app.post(NATIVE, &tenant.ask("said")).await.must(200).json();
     assert_eq!((native["usage"]["service_tier"].as_str(), tokens(&native, "searches")), (Some("flex"), 2), "{native}");
@@ -160,6 +176,67 @@ async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_cost
     let price = &listed.expect("the model")["price"];
     assert_eq!(price["tiers"][0]["service_tier"], "flex", "{price}");
     assert_eq!((&price["input_audio_usd_per_mtok"], &price["defaulted"]), (&json!("40.000000000"), &Value::Null));
+    gateway.books().await;
+    gateway.stop();
+    assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
+}
+
+/// What a provider writes to a cache of an hour costs more than what it writes to one of five minutes.
+///
+/// Holds: inf.cache-hour, inf.cache-by-ttl
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_of_an_hour_is_for_targets_whose_price_knows_it() {
+    const MESSAGES: &str = "/v1/messages";
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = || Setup { kind: "anthropic", ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &[], setup()).await;
+    let price = json!({
+        "provider_id": tenant.provider, "model": "said", "input_usd_per_mtok": "1", "output_usd_per_mtok": "5",
+        "cache_write_usd_per_mtok": "1.25", "cache_write_1h_usd_per_mtok": "2",
+    });
+    let price = made(gateway.operator(), "/prices", price).await;
+    tenant.add_model("said", &["said"]).await;
+    let answer = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "said", "stop_reason": "end_turn",
+        "stop_sequence": null, "content": [{ "type": "text", "text": "x" }],
+        "usage": {
+            "input_tokens": 3, "output_tokens": 7, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 15,
+            "cache_creation": { "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 11 },
+        },
+    });
+    let marked = |ttl: &str| json!([{ "type": "text", "text": "hello, hello, hello", "cache_control": { "type": "ephemeral", "ttl": ttl } }]);
+    let ask = |ttl: &str| {
+        json!({ "model": tenant.model("said"), "max_tokens": 64,
+                "messages": [{ "role": "user", "content": marked(ttl) }] })
+    };
+    let wanted = 3 * 1_000 + 4 * 1_250 + 11 * 2_000 + 7 * 5_000;
+    // Passed on, and translated.
+    for path in [MESSAGES, OPENAI] {
+        upstream.says("application/json", answer.to_string());
+        let reply = tenant.app.post(path, &ask("1h")).await.must(200);
+        let life = gateway.life(&reply.request_id()).await;
+        assert_eq!(nano(&life[3]["data"]["charged_usd"]), wanted, "{path}: {life:?}");
+        let held = life.iter().find_map(|event| event["data"]["held_usd"].as_str()).expect("a hold");
+        // Every byte could be a token that is written to it.
+        assert!(nano(&json!(held)) >= 64 * 5_000 + 19 * 2_000, "{held}");
+        let sent = upstream.seen().pop().expect("a request").body.to_string();
+        assert!(sent.contains(r#""ttl":"1h""#), "{path}: {sent}");
+    }
+    for ttl in ["12h", "2h"] {
+        tenant.app.post(MESSAGES, &ask(ttl)).await.must(422);
+    }
+    let mut both = ask("1h");
+    both["system"] = marked("2h");
+    tenant.app.post(MESSAGES, &both).await.must(422);
+    gateway
+        .operator()
+        .patch(&format!("/v1/admin/prices/{price}"), &json!({ "cache_write_1h_usd_per_mtok": null }))
+        .await
+        .must(200);
+    let refused = tenant.app.post(MESSAGES, &ask("1h")).await.must(422).json();
+    assert!(text(&refused["error"]["message"]).contains("cache_control.ttl"), "{refused}");
+    upstream.says("application/json", answer.to_string());
+    tenant.app.post(MESSAGES, &ask("5m")).await.must(200);
     gateway.books().await;
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);

@@ -151,11 +151,16 @@ impl ClientRequest {
     }
 
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
-    /// other models, searches, input from elsewhere, other caps. A translation has only one of them, the mark of a cache.
+    /// other models, searches, input from elsewhere, other caps. A translation has two of them, the mark of a cache and the service tier.
     /// Headers count where they go on.
     pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<Refusal> {
         let is_passed_on = shortcut(self.surface, kind).is_some();
-        let in_body = self.facts.unpriced.iter().map(|field| (field, is_passed_on || field.name == CACHE_CONTROL));
+        let has_tiers = || (upstreams::of(kind).treatment)(Feature::ServiceTier) == Treatment::Translated;
+        let is_translated = |field: &Unpriced| match field.name {
+            CACHE_CONTROL => true,
+            _ => field.service_tier.is_some() && has_tiers(),
+        };
+        let in_body = self.facts.unpriced.iter().map(|field| (field, is_passed_on || is_translated(field)));
         let headers: &[_] = if is_passed_on { &self.headers.unpriced } else { &[] };
         let mut fields = in_body.chain(headers.iter().map(|field| (field, true)));
         let (refused, can_be_sent) =

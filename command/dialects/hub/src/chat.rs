@@ -8,6 +8,7 @@ pub mod read;
 
 use std::collections::BTreeMap;
 
+use events::usage::ServiceTier;
 use serde_json::value::RawValue;
 
 use documents::without_prefix;
@@ -40,6 +41,8 @@ pub struct ChatRequest {
     pub metadata: BTreeMap<String, String>,
     /// The client's name for its own user, where its dialect has one.
     pub user: Option<String>,
+    /// The tier that it is to be served in, if a price can have it.
+    pub service_tier: Option<ServiceTier>,
     /// The client's names for what it asked for and no other dialect has, where the answer is a good one without it.
     pub left_out: Vec<&'static str>,
 }

@@ -68,6 +68,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ImageUrl | Feature::InlineImage => "messages[].content[].source",
         Feature::ToolImage => "messages[].content[].content",
         Feature::ToolError => "messages[].content[].is_error",
+        Feature::ServiceTier => "service_tier",
         Feature::User => "metadata.user_id",
         Feature::Seed
         | Feature::FrequencyPenalty

@@ -39,6 +39,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::Choices => "n",
         Feature::User => "user",
         Feature::TopK
+        | Feature::ServiceTier
         | Feature::Logprobs
         | Feature::ToolRequired
         | Feature::ToolNamed

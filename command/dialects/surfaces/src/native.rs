@@ -59,6 +59,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ToolImage => "messages[].content[].content",
         Feature::ToolError => "messages[].content[].is_error",
         Feature::SignedCall => "messages[].content[].signature",
+        Feature::ServiceTier => "service_tier",
         Feature::User => "user",
         Feature::ReasoningAdaptive | Feature::ReasoningOff | Feature::ReasoningDisplay | Feature::ToolHints => {
             return None;

@@ -64,6 +64,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ImageUrl | Feature::InlineImage => "messages[].content[].image_url",
         Feature::ImageDetail => "messages[].content[].image_url.detail",
         Feature::ToolImage => "messages[].content",
+        Feature::ServiceTier => "service_tier",
         Feature::User => "user",
         Feature::TopK => "top_k",
         Feature::SignedCall => "messages[].tool_calls[].extra_content",

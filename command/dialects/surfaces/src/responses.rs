@@ -51,6 +51,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
         Feature::ImageUrl | Feature::InlineImage => "input[].content[].image_url",
         Feature::ImageDetail => "input[].content[].detail",
         Feature::ToolImage => "input[].output",
+        Feature::ServiceTier => "service_tier",
         Feature::User => "user",
         Feature::TopK
         | Feature::Seed

@@ -91,7 +91,8 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::LogitBias
         | Feature::Logprobs
         | Feature::Choices
-        | Feature::JsonObject => Treatment::Refused,
+        | Feature::JsonObject
+        | Feature::ServiceTier => Treatment::Refused,
     }
 }
 

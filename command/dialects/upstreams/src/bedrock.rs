@@ -105,6 +105,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::CachePoint
         | Feature::InlineImage
         | Feature::ToolImage
+        | Feature::ServiceTier
         | Feature::ToolError => Treatment::Translated,
         // A seed promises nothing, and models take back signed reasoning only.
         Feature::ToolHints

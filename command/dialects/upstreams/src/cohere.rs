@@ -70,8 +70,11 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ToolError
         | Feature::User => Treatment::Ignored,
         // Cohere gives probabilities for pieces of text of several tokens, without the text of each.
-        Feature::Logprobs | Feature::LogitBias | Feature::Choices | Feature::Document | Feature::ToolImage => {
-            Treatment::Refused
-        }
+        Feature::Logprobs
+        | Feature::LogitBias
+        | Feature::Choices
+        | Feature::Document
+        | Feature::ToolImage
+        | Feature::ServiceTier => Treatment::Refused,
     }
 }

@@ -84,7 +84,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::CachePoint
         | Feature::ImageDetail
         | Feature::User => Treatment::Ignored,
-        Feature::LogitBias => Treatment::Refused,
+        Feature::LogitBias | Feature::ServiceTier => Treatment::Refused,
     }
 }
 

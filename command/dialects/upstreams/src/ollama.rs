@@ -70,6 +70,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ReasoningBudget
         | Feature::ImageUrl
         | Feature::Document
-        | Feature::ToolImage => Treatment::Refused,
+        | Feature::ToolImage
+        | Feature::ServiceTier => Treatment::Refused,
     }
 }

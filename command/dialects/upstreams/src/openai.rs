@@ -63,6 +63,7 @@ const fn treatment(feature: Feature) -> Treatment {
         | Feature::ImageDetail
         | Feature::ToolImage
         | Feature::Document
+        | Feature::ServiceTier
         | Feature::User => Treatment::Translated,
         // Reasoning of another dialect; and the text of a tool's result says that it failed. Many servers refuse to be
         // told that a model must not think.

@@ -60,6 +60,7 @@ features! {
     ToolImage = "tool_image", "an image in the result of a tool",
     ToolError = "tool_error", "the mark of a failed tool",
     User = "user", "the client's name for its user",
+    ServiceTier = "service_tier", "a service tier that the price has",
 }
 
 /// How an upstream treats a feature.
@@ -136,6 +137,7 @@ impl ChatRequest {
         }
         note(Feature::ToolHints, self.tools.iter().any(|tool| tool.has_hints));
         note(Feature::User, self.user.is_some());
+        note(Feature::ServiceTier, self.service_tier.is_some());
         for block in self.messages.iter().flat_map(|message| &message.content) {
             used.add_block(block);
         }

@@ -17,6 +17,7 @@ use hub::json::{self, Kind, Member};
 
 use super::content::{UNSIGNED, is_cited};
 use crate::documents;
+use crate::priceable::asked_tier;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
@@ -60,6 +61,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         reasoning: reasoning(&mut fields, effort)?,
         metadata: std::collections::BTreeMap::new(),
         user: user(&mut fields)?,
+        service_tier: asked_tier(&mut fields),
         left_out: Vec::new(),
     };
     let is_asked_for = |name: &&str| fields.unread().any(|member| member.name() == *name && !is_empty(member.value));

@@ -11,6 +11,8 @@ use openapi::schema::{self, Shape, described as said, nullable as maybe, object}
 use openapi::{Answer, Operation};
 use serde_json::json;
 
+use crate::priceable::{TIERS, TIERS_MEANING};
+
 pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
     let message = json!({ "role": "user", "content": "hello" });
     operation
@@ -73,6 +75,7 @@ pub fn request() -> Shape {
         .optional("reasoning", said(maybe(reasoning()), "How much the model thinks"))
         .optional("metadata", said(maybe(metadata), kept))
         .optional("user", said(maybe(schema::string()), "The client's name for its own user, sent upstream"))
+        .optional("service_tier", said(maybe(schema::one_of(TIERS)), TIERS_MEANING))
         .closed()
 }
 

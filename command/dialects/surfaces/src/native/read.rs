@@ -14,14 +14,14 @@ use hub::fields::{Fields, Path};
 use hub::json::{self, Kind};
 
 use crate::SurfaceRequest;
-use crate::priceable::tool;
+use crate::priceable::{SERVICE_TIER, service_tier, tier_of_chat, tool};
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "model", "messages", CAP_FIELD, "temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty",
     "logit_bias", "logprobs", "top_logprobs", "n", "stop", "stream", "tools", "tool_choice", "parallel_tool_calls",
-    "response_format", "reasoning", "metadata", "user",
+    "response_format", "reasoning", "metadata", "user", SERVICE_TIER,
 ];
 /// Names that the APIs of OpenAI and Anthropic have for some of the fields.
 const OTHER_APIS: [(&str, &str); 4] = [
@@ -38,7 +38,8 @@ impl SurfaceRequest for Request {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap) = read(text)?;
-        Ok((Facts::of_chat(&chat, output_cap), Self(Box::new(chat))))
+        let facts = Facts { unpriced: tier_of_chat(&chat).into_iter().collect(), ..Facts::of_chat(&chat, output_cap) };
+        Ok((facts, Self(Box::new(chat))))
     }
 
     fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
@@ -66,6 +67,7 @@ fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: fields.string("user")?.map(Into::into),
+        service_tier: service_tier(&mut fields)?,
         left_out: Vec::new(),
     };
     Ok((request, RequestedCap { field: CAP_FIELD, tokens }))

@@ -18,6 +18,7 @@ use hub::fields::{self, Fields, Path};
 use hub::json::{self, Kind, Member};
 
 use crate::documents;
+use crate::priceable::asked_tier;
 
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
@@ -59,6 +60,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         reasoning: reasoning(&mut fields)?,
         metadata: std::collections::BTreeMap::new(),
         user: fields.string("user")?.map(Into::into),
+        service_tier: asked_tier(&mut fields),
         left_out: Vec::new(),
     };
     let is_asked_for =

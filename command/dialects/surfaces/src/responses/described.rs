@@ -10,6 +10,7 @@ use openapi::{Answer, Operation};
 use serde_json::json;
 
 use crate::openai::WORDING;
+use crate::priceable::{TIERS, TIERS_MEANING};
 
 pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
     operation
@@ -67,7 +68,7 @@ fn request() -> Shape {
         .optional("store", off("Only false: no response is kept"))
         .optional("background", off("Only false"))
         .optional("truncation", said(maybe(schema::one_of(["disabled"])), "Input is not shortened"))
-        .optional("service_tier", said(maybe(schema::one_of(["auto", "default"])), "Another tier has another price"))
+        .optional("service_tier", said(maybe(schema::one_of(TIERS)), TIERS_MEANING))
         .optional("safety_identifier", text("Without effect"))
         .optional("prompt_cache_key", text("Without effect"))
         .optional("prompt_cache_retention", text("Without effect"))

@@ -19,7 +19,7 @@ use hub::json::{self, Kind};
 
 use super::echo::Given;
 use crate::SurfaceRequest;
-use crate::priceable::{tool, unpriced};
+use crate::priceable::{service_tier, tier_of_chat, tool};
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]
@@ -58,7 +58,8 @@ impl SurfaceRequest for Request {
         let fields = Fields::read(text, &Path::Root)?;
         let echo = Given::of(&fields).written();
         let (chat, output_cap) = read(fields)?;
-        Ok((Facts::of_chat(&chat, output_cap), Self { chat: Box::new(chat), echo }))
+        let facts = Facts { unpriced: tier_of_chat(&chat).into_iter().collect(), ..Facts::of_chat(&chat, output_cap) };
+        Ok((facts, Self { chat: Box::new(chat), echo }))
     }
 
     fn chat<'a>(&'a self, _: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal> {
@@ -106,6 +107,7 @@ fn read(mut fields: Fields<'_, '_>) -> Result<(ChatRequest, RequestedCap), Refus
         reasoning: reasoning(&mut fields)?,
         metadata: metadata(fields.raw("metadata"), &Path::Root.field("metadata"))?,
         user: fields.string("user")?.map(Into::into),
+        service_tier: service_tier(&mut fields)?,
         left_out: Vec::new(),
     };
     check_the_rest(&mut fields, &mut left_out)?;
@@ -125,9 +127,6 @@ fn check_the_rest(fields: &mut Fields<'_, '_>, left_out: &mut Vec<&'static str>)
     }
     if fields.string("truncation")?.is_some_and(|text| text != "disabled") {
         return Err(fields.path().field("truncation").refuse("must be disabled: the gateway does not shorten input"));
-    }
-    if fields.string("service_tier")?.is_some_and(|tier| !matches!(&*tier, "auto" | "default")) {
-        return Err(unpriced(&fields.path().field("service_tier"), "may choose another price"));
     }
     for name in LEFT_OUT {
         left_out.extend(is_asked_for(fields, name)?.then_some(name));

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
+use events::usage::ServiceTier;
 use hub::chat::{ChatRequest, ResponseFormat, Tool, ToolChoice};
 use hub::fields::Path;
 use hub::json;
@@ -39,6 +40,13 @@ struct ConverseBody<'a> {
     output_config: Option<OutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     additional_model_request_fields: Option<ModelFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<Tier>,
+}
+
+#[derive(Serialize)]
+struct Tier {
+    r#type: ServiceTier,
 }
 
 #[derive(Serialize)]
@@ -136,6 +144,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         additional_model_request_fields: ModelFields::of(chat, target, family, tool_config.is_some())?,
         tool_config,
         output_config: output_config(chat, family)?,
+        service_tier: chat.service_tier.map(|tier| Tier { r#type: tier }),
     };
     Ok(json::written(&body).into())
 }

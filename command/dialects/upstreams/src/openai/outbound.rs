@@ -10,6 +10,7 @@ mod conversation;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use events::usage::ServiceTier;
 use hub::chat::{ChatRequest, ReasoningAmount, ResponseFormat, Tool, ToolChoice};
 use hub::json;
 use serde::Serialize;
@@ -66,6 +67,8 @@ struct OpenAiBody<'a> {
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<ServiceTier>,
 }
 
 #[derive(Serialize)]
@@ -158,6 +161,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         logit_bias: sampling.logit_bias.as_deref(),
         logprobs: chat.logprobs.map(|_| true),
         top_logprobs: chat.logprobs.and_then(|logprobs| logprobs.top),
+        service_tier: chat.service_tier.filter(|_| is_sent("service_tier")),
     };
     Ok(json::written(&body).into())
 }
@@ -178,6 +182,7 @@ fn sent_fields(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Vec<&'
         ("parallel_tool_calls", chat.parallel_tool_calls.is_some(), "given"),
         ("reasoning_effort", effort(chat).is_some(), "given"),
         ("response_format", chat.response_format.is_some(), "given"),
+        ("service_tier", chat.service_tier.is_some(), "given"),
     ];
     let mut sent = Vec::with_capacity(fields.len());
     for (name, _, value) in fields.into_iter().filter(|(_, is_given, _)| *is_given) {

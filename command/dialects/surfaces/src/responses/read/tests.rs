@@ -168,6 +168,6 @@ fn what_cannot_be_done_is_refused_by_its_name() {
         );
         assert!(refusal.message.contains(says), "{}", refusal.message);
     }
-    let refusal = read(&with(r#""service_tier":"priority""#)).err().expect("another price");
+    let refusal = read(&with(r#""service_tier":"scale""#)).err().expect("another price");
     assert_eq!((refusal.code, refusal.details["field"].as_str()), (ErrorCode::ModelUnpriced, Some("service_tier")));
 }
