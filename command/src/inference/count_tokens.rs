@@ -32,6 +32,7 @@ use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
 use super::plan::{not_allowed, unpriced};
 use super::preparation::{authorize, read_body, work_on};
+use super::target::allowed_for_price;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
 use crate::figures::TokenCount;
@@ -101,8 +102,9 @@ async fn counted(
         None => None,
     };
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
+    let of_price = allowed_for_price(request.unpriced_fields(), offer);
     if upstream.is_some()
-        && let Some(refusal) = request.unpriced(&headers, &provider.allowed_fields)
+        && let Some(refusal) = request.unpriced(&headers, of_price.as_ref().unwrap_or(&provider.allowed_fields))
     {
         return Err(refusal);
     }

@@ -251,7 +251,7 @@ fn evaluate<'a>(
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.
 fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     let provider = offer.provider;
-    let of_price = allowed_for_price(request, offer);
+    let of_price = allowed_for_price(&request.facts.unpriced, offer);
     let allowed = of_price.as_ref().unwrap_or(&provider.allowed_fields);
     let of_documents = || {
         let server = request.has_documents().then(|| upstreams::server_of(provider))??;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dialects::facts::{self, Unpriced};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::upstreams::{self, Upstream};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
@@ -58,7 +59,7 @@ impl PlannedTarget {
             },
             price: Arc::clone(&price.value),
             price_version: price.version,
-            allowed_for_price: allowed_for_price(request, offer),
+            allowed_for_price: allowed_for_price(&request.facts.unpriced, offer),
             tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
             output_tokens_max: target.max_output_tokens,
             context_window: target.context_window,
@@ -112,18 +113,18 @@ impl PlannedTarget {
 
 /// The provider's allowed fields, and those of the request's others whose cost is known from the price: a service tier, and a
 /// lifetime of caches, if responses report it. `None` if there is nothing to add.
-pub fn allowed_for_price(request: &ClientRequest, Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
+pub fn allowed_for_price(unpriced: &[Unpriced], Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
     // Nearly all requests.
-    if request.facts.unpriced.is_empty() {
+    if unpriced.is_empty() {
         return None;
     }
     let tariff = &price.value.tariff;
-    let tier = request.facts.service_tier().filter(|tier| tariff.has_tier(*tier)).map(|_| SERVICE_TIER);
+    let tier = facts::service_tier(unpriced).filter(|tier| tariff.has_tier(*tier)).map(|_| SERVICE_TIER);
     let reports_lifetimes = || {
         let kind = ProviderKind::named(&provider.kind);
         kind.is_some_and(|kind| upstreams::for_model(kind, &price.value.model).reports_cache_lifetimes)
     };
-    let cache = request.facts.long_cache().filter(|rate| tariff.gives(*rate) && reports_lifetimes());
+    let cache = facts::long_cache(unpriced).filter(|rate| tariff.gives(*rate) && reports_lifetimes());
     let known: Vec<&str> = tier.into_iter().chain(cache.map(|_| CACHE_CONTROL)).collect();
     let all = || provider.allowed_fields.iter().cloned().chain(known.iter().map(|name| (*name).to_owned())).collect();
     (!known.is_empty()).then(all)

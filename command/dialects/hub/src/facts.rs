@@ -63,16 +63,21 @@ impl Facts {
 
     /// The service tier that the request names, if it is one that a price can have.
     pub fn service_tier(&self) -> Option<ServiceTier> {
-        self.unpriced.iter().find_map(|field| field.service_tier)
+        service_tier(&self.unpriced)
     }
+}
 
-    /// The price of what is written to the caches of more than five minutes that the request asks for. `None` if it asks for
-    /// none, or for one of a lifetime that no price can have.
-    pub fn long_cache(&self) -> Option<TokenRate> {
-        let mut caches = self.unpriced.iter().filter(|field| field.name == CACHE_CONTROL);
-        let first = caches.next()?.cache_write?;
-        caches.all(|cache| cache.cache_write == Some(first)).then_some(first)
-    }
+/// The service tier that these fields name, if it is one that a price can have.
+pub fn service_tier(unpriced: &[Unpriced]) -> Option<ServiceTier> {
+    unpriced.iter().find_map(|field| field.service_tier)
+}
+
+/// The price of what is written to the caches of more than five minutes that these fields ask for. `None` if they ask for
+/// none, or for one of a lifetime that no price can have.
+pub fn long_cache(unpriced: &[Unpriced]) -> Option<TokenRate> {
+    let mut caches = unpriced.iter().filter(|field| field.name == CACHE_CONTROL);
+    let first = caches.next()?.cache_write?;
+    caches.all(|cache| cache.cache_write == Some(first)).then_some(first)
 }
 
 /// The output cap as the client gave it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
+use hub::facts::Unpriced;
 use hub::fields::Path;
 use hub::json;
 use hub::shared_dialect::SharedDialect;
@@ -41,6 +42,11 @@ impl TokenCountRequest {
     pub fn unpriced(&self, headers: &RequestHeaders, allowed: &BTreeSet<String>) -> Option<Refusal> {
         let mut fields = self.request.unpriced.iter().chain(&headers.unpriced);
         fields.find(|field| !allowed.contains(field.name)).map(|field| field.refuse(true))
+    }
+
+    /// The fields that change the cost of a message.
+    pub fn unpriced_fields(&self) -> &[Unpriced] {
+        &self.request.unpriced
     }
 
     pub const fn body(&self) -> &Bytes {
