@@ -223,10 +223,11 @@ async fn a_crash_during_an_import_leaves_the_old_catalogue_or_the_new_one_with_a
             }
         }
         let client = gateway.operator().clone();
-        let import = tokio::spawn(async move { client.try_post(IMPORT, &newer).await });
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        gateway.kill();
-        let _ = import.await.expect("the import");
+        let crash = async {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            gateway.kill();
+        };
+        let _ = tokio::join!(client.try_post(IMPORT, &newer), crash);
         gateway.start_again();
         let file = fs::read_to_string(gateway.data().join("catalogue.json")).unwrap_or_else(|_| shipped().to_string());
         let mut in_folder: Value = serde_json::from_str(&file).expect("a whole document");

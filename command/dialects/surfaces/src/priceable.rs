@@ -10,27 +10,24 @@
 //! the reported tokens at the target's price, and what exceeds the hold is an overrun.
 
 mod table;
+mod tier;
 
 use events::money::TokenRate;
 use events::refusal::{ErrorCode, Refusal};
-use events::usage::ServiceTier;
+use hub::chat::Tool;
 use hub::chat::read::{self, TOOLS_MAX};
-use hub::chat::{ChatRequest, Tool};
 use hub::facts::Unpriced;
 use hub::fields::{self, Fields, Path, Spelling, is_empty};
 use hub::json::{self, Kind};
 
 use crate::known::{self, check_tool};
 use table::{Effect, FIELDS, cost_field};
+use tier::named_tier;
 
 pub use read::CACHE_CONTROL;
+pub use tier::{SERVICE_TIER, TIERS, TIERS_MEANING, asked_tier, service_tier, tier_of_chat};
 
 pub const TOOLS: &str = "tools";
-/// The tier that a provider serves a request with. The price of the target may have it.
-pub const SERVICE_TIER: &str = "service_tier";
-/// The tiers that a surface takes, for `/openapi.json`.
-pub const TIERS: [&str; 4] = ["auto", "default", "flex", "priority"];
-pub const TIERS_MEANING: &str = "`flex` and `priority` are for models whose price has this tier";
 
 const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 pub const FUNCTIONS: &str = "functions";
@@ -81,41 +78,6 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
         }
         other => other.map(|()| None),
     }
-}
-
-/// A tier that can be asked for. A batch is another API.
-fn named_tier(value: &str) -> Option<ServiceTier> {
-    askable(&json::string(value)?)
-}
-
-fn askable(tier: &str) -> Option<ServiceTier> {
-    ServiceTier::parse(tier).filter(|tier| *tier != ServiceTier::Batch)
-}
-
-/// The tier that a surface's `service_tier` asks for, on a surface that passes nothing on. Errors: `MODEL_UNPRICED` for one
-/// that no price can have.
-pub fn service_tier(fields: &mut Fields<'_, '_>) -> Result<Option<ServiceTier>, Refusal> {
-    let path = fields.path().field(SERVICE_TIER);
-    match fields.string(SERVICE_TIER)?.as_deref() {
-        None | Some("auto" | "default") => Ok(None),
-        Some(tier) => Ok(Some(askable(tier).ok_or_else(|| another_tier(&path))?)),
-    }
-}
-
-/// The same of a body whose refusals are known.
-pub fn asked_tier(fields: &mut Fields<'_, '_>) -> Option<ServiceTier> {
-    fields.raw(SERVICE_TIER).and_then(named_tier)
-}
-
-/// The tier that a chat asks for, as a field that changes the cost.
-pub fn tier_of_chat(chat: &ChatRequest) -> Option<Unpriced> {
-    let refusal = || another_tier(&Path::Root.field(SERVICE_TIER));
-    let field = |tier| Unpriced { service_tier: Some(tier), ..Unpriced::new(SERVICE_TIER, refusal()) };
-    chat.service_tier.map(field)
-}
-
-fn another_tier(path: &Path<'_>) -> Refusal {
-    unpriced(path, "may choose another price")
 }
 
 /// Like [`unpriced_field`], for the member `tools`: tools that run at the provider, and caches.
@@ -315,6 +277,8 @@ fn is_name_of_built_in(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use events::usage::ServiceTier;
 
     use super::*;
 

@@ -45,13 +45,12 @@ pub const UPSTREAM: Upstream = Upstream {
 };
 
 /// The row for Anthropic's models.
-pub const OF_CLAUDE: Upstream =
-    Upstream {
-        treatment: anthropic::UPSTREAM.treatment,
-        request_body: claude_body,
-        reports_cache_lifetimes: true,
-        ..UPSTREAM
-    };
+pub const OF_CLAUDE: Upstream = Upstream {
+    treatment: anthropic::UPSTREAM.treatment,
+    request_body: claude_body,
+    reports_cache_lifetimes: true,
+    ..UPSTREAM
+};
 
 /// True for Anthropic's models.
 pub fn is_claude(model: &str) -> bool {
