@@ -70,7 +70,7 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     model(&mut newer, "gpt-4o")["price"]["input_usd_per_mtok"] = json!("77");
     model(&mut newer, "gpt-4.1-mini")["deprecated_on"] = json!("2999-01-01");
     newer["models"].as_array_mut().expect("models").push(json!({
-        "provider": "openai", "model": "gpt-new", "name": "gpt-new", "mode": "chat",
+        "provider": "openai", "model": "gpt-new", "name": "gpt-new", "mode": "chat", "capabilities": ["tools"],
         "price": { "input_usd_per_mtok": "1", "output_usd_per_mtok": "2" },
     }));
     let head = gateway.head().await;
@@ -103,6 +103,9 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     assert_eq!(reply.header("x-ledgerway-cost-usd"), cost(&reply, 9_000, 9_000), "the operator's own price");
     assert_eq!(operator.get(&format!("/v1/admin/prices/{own}")).await.must(200).json(), before);
     operator.post(OPENAI, &chat("openai/gpt-new")).await.must(200);
+    // What is not recorded comes from the new document, too.
+    let listed = operator.get("/v1/models/openai/gpt-new").await.must(200).json();
+    assert_eq!(listed["capabilities"], json!(["tools"]), "{listed}");
     let events = gateway.events().await;
     let of_import = events.iter().filter(|event| event["request_id"] == json!(sent.request_id()));
     let of_import: Vec<_> = of_import.map(|event| (text(&event["actor"]), text(&event["type"]))).collect();
