@@ -1,5 +1,8 @@
 //! What a message has besides text and calls: translated or refused, but never lost on the way to another dialect.
 
+use std::collections::BTreeSet;
+
+use events::usage::ServiceTier;
 use serde_json::{Value, json};
 
 use super::*;
@@ -101,4 +104,37 @@ fn what_an_output_is_for_goes_on_to_those_that_take_it() {
     let sent =
         parse(Surface::Native, body.to_string()).expect("a request").upstream_body(ProviderKind::Openai, &target());
     assert!(!sent.expect("a body").windows(13).any(|bytes| bytes == br#""description""#));
+}
+
+/// Holds: inf.service-tiers
+#[test]
+fn a_service_tier_goes_on_to_those_that_take_it() {
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let chat = json!({"model": "m", "max_tokens": 9, "messages": messages, "service_tier": "flex"});
+    let native = json!({"model": "m", "messages": messages, "service_tier": "flex"});
+    let responses = json!({"model": "m", "input": "x", "service_tier": "flex"});
+    let allowed = BTreeSet::from(["service_tier".to_owned()]);
+    for (surface, body) in [
+        (Surface::Native, native),
+        (Surface::OpenAi, chat.clone()),
+        (Surface::Anthropic, chat),
+        (Surface::Responses, responses),
+    ] {
+        let request = parse(surface, body.to_string()).expect("a request");
+        assert_eq!(request.facts.service_tier(), Some(ServiceTier::Flex), "{surface:?}");
+        for (kind, written) in [
+            (ProviderKind::Openai, r#""service_tier":"flex""#),
+            (ProviderKind::AzureOpenai, r#""service_tier":"flex""#),
+            (ProviderKind::Bedrock, r#""serviceTier":{"type":"flex"}"#),
+        ] {
+            assert!(request.unpriced(kind, &NO_FIELDS).is_some(), "{surface:?}: the price does not have it");
+            assert!(request.unpriced(kind, &allowed).is_none(), "{surface:?} {kind:?}");
+            let sent = request.upstream_body(kind, &target()).expect("a body");
+            let sent = std::str::from_utf8(&sent).expect("UTF-8");
+            assert!(sent.contains(written), "{surface:?} {kind:?}: {sent}");
+        }
+        for kind in [ProviderKind::Gemini, ProviderKind::Cohere, ProviderKind::Ollama] {
+            assert!(request.unpriced(kind, &allowed).is_some(), "{surface:?} {kind:?}");
+        }
+    }
 }
