@@ -1,4 +1,4 @@
-//! The write side of administration: the nine resources (partners, tenants, users, keys, providers, models, prices, budgets,
+//! The write side of administration: the ten resources (partners, tenants, users, keys, providers, their keys, models, prices, budgets,
 //! rate limits) that decide inference requests, and the routes that change them.
 //!
 //! It guarantees four things. Every change is a command to an aggregate, and all that remains of it is events and side
@@ -8,7 +8,7 @@
 //! event has changed them meanwhile, the command is decided anew.
 //!
 //! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
-//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all nine resources share
+//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all ten resources share
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use access::auth::hashing::KeyHasher;
 use events::concurrency::ConcurrencyLimiter;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
 use events::ids::IdMaker;
 use events::log::Log;
 use events::time::Clock;
@@ -79,6 +79,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(resource_routes::<Key>())
         .post("/v1/admin/keys/{id}/rotate", resources::rotate, resources::described_rotation)
         .merge(resource_routes::<Provider>())
+        .merge(resource_routes::<ProviderKey>())
         .merge(resource_routes::<Model>())
         .merge(resource_routes::<Price>())
         .post("/v1/admin/prices/import", import::import, import::described)

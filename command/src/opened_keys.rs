@@ -10,8 +10,6 @@ use secrets::Vault;
 pub async fn follow(vault: Arc<Vault>, mut tables: TablesHandle) {
     while tables.changed().await {
         let tables = tables.load();
-        vault.retain(|provider, generation| {
-            tables.live_provider(provider).is_some_and(|provider| provider.value.secret_generation == generation)
-        });
+        vault.retain(|key, generation| tables.secret_generation(key) == Some(generation));
     }
 }

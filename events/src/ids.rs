@@ -225,6 +225,8 @@ ids! {
     KeyId "key_";
     /// An upstream that serves models.
     ProviderId "prv_";
+    /// A further API key of a provider.
+    ProviderKeyId "pky_";
     /// A frontend model: a name and its targets.
     ModelId "mdl_";
     /// A price of one backend model.

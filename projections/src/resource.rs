@@ -3,10 +3,14 @@
 //! credential, because no event does.
 
 use chrono::{DateTime, Utc};
+use events::event::admin::UpstreamKey;
 use events::event::{Resource, ResourceState, StreamKind};
+use events::ids::ProviderKeyId;
 use events::log::PersonalData;
 use events::time::rfc3339;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+use crate::tables::{SetAside, Tables};
 
 /// When a resource was created, and when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,30 @@ pub fn with_lifetime(mut body: Value, lifetime: Lifetime) -> Value {
 pub fn put_person(body: &mut Value, person: Option<&PersonalData>) {
     body["name"] = person.map(|person| person.name.as_str()).into();
     body["email"] = person.and_then(|person| person.email.as_deref()).into();
+}
+
+/// The members of a provider key that say whether requests use it: `state` and `set_aside`.
+pub fn key_state(tables: &Tables, id: ProviderKeyId) -> Map<String, Value> {
+    let key = UpstreamKey::Further(id);
+    match tables.secret_generation(key) {
+        None => key_state_members("ended", None),
+        Some(generation) => match tables.set_aside(key, generation) {
+            None => key_in_use(),
+            Some(set_aside) => key_state_members("set_aside", Some(set_aside)),
+        },
+    }
+}
+
+/// The same members of a key that is in use.
+pub fn key_in_use() -> Map<String, Value> {
+    key_state_members("in_use", None)
+}
+
+fn key_state_members(state: &str, set_aside: Option<&SetAside>) -> Map<String, Value> {
+    let set_aside = set_aside.map(|SetAside { reason, status, since, .. }| {
+        json!({ "reason": reason, "status": status, "since": rfc3339(*since) })
+    });
+    Map::from_iter([("state".to_owned(), state.into()), ("set_aside".to_owned(), set_aside.into())])
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod indexes;
 mod offers;
+mod set_aside;
 mod shared_map;
 mod updater;
 
@@ -18,14 +19,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
+use events::event::admin::{
+    Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
+};
 use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 
 use crate::model_globs::ModelGlobs;
 
 use indexes::{IndexChange, Indexed, Indexes, Namespace};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
+use set_aside::KeysSetAside;
+pub use set_aside::SetAside;
 use shared_map::SharedMap;
 pub use updater::{TablesHandle, start};
 
@@ -75,6 +80,8 @@ pub struct Tables {
     users: SharedMap<UserId, Entry<User>>,
     keys: SharedMap<KeyId, KeyEntry>,
     providers: SharedMap<ProviderId, Entry<Provider>>,
+    provider_keys: SharedMap<ProviderKeyId, Entry<ProviderKey>>,
+    set_aside: KeysSetAside,
     models: SharedMap<ModelId, Entry<Model>>,
     prices: SharedMap<PriceId, Entry<Price>>,
     budgets: SharedMap<BudgetId, Entry<Budget>>,
@@ -110,6 +117,7 @@ table_resources! {
     tenants: Tenant, tenant(TenantId);
     users: User, user(UserId);
     providers: Provider, provider(ProviderId);
+    provider_keys: ProviderKey, provider_key(ProviderKeyId);
     models: Model, model(ModelId);
     prices: Price, price(PriceId);
     budgets: Budget, budget(BudgetId);
@@ -128,6 +136,9 @@ impl Tables {
             Resource::Key(change) => self.apply_to_key(change, recorded),
             Resource::KeyRotated(rotated) => self.rotate_key(rotated, recorded),
             Resource::Provider(change) => self.apply(change, recorded),
+            Resource::ProviderKey(change) => self.apply(change, recorded),
+            Resource::ProviderKeySetAside(fact) => self.fold_set_aside(fact, recorded),
+            Resource::ProviderKeyRestored(fact) => self.fold_restored(fact),
             Resource::Model(change) => self.apply(change, recorded),
             Resource::Price(change) => self.apply(change, recorded),
             Resource::Budget(change) => self.apply(change, recorded),

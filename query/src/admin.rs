@@ -26,12 +26,13 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
 use crate::query_context::{PermittedQuery, QueryContext};
 
 /// Path segment, kind, and the word for one.
-const PATHS: [(&str, StreamKind, &str); 9] = [
+const PATHS: [(&str, StreamKind, &str); 10] = [
     ("partners", StreamKind::Partner, "partner"),
     ("tenants", StreamKind::Tenant, "tenant"),
     ("users", StreamKind::User, "user"),
     ("keys", StreamKind::Key, "key"),
     ("providers", StreamKind::Provider, "provider"),
+    ("provider-keys", StreamKind::ProviderKey, "provider key"),
     ("models", StreamKind::Model, "model"),
     ("prices", StreamKind::Price, "price"),
     ("budgets", StreamKind::Budget, "budget"),
@@ -66,6 +67,9 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
             StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
                 .query("slug", schema::parameter(), "Only with this slug")
                 .query("external_id", schema::parameter(), "Only with this external id"),
+            StreamKind::ProviderKey => {
+                list.query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider")
+            }
             StreamKind::Price => list
                 .query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider")
                 .query("model", schema::parameter(), "Only of this model of the provider"),
@@ -116,11 +120,15 @@ async fn one(
 }
 
 /// Adds the fields that come from outside of the catalogue.
-async fn complete(query: &PermittedQuery, kind: StreamKind, resources: Vec<&mut Value>) -> Result<(), QueryError> {
+async fn complete(query: &PermittedQuery, kind: StreamKind, mut resources: Vec<&mut Value>) -> Result<(), QueryError> {
     match kind {
         StreamKind::User => fields::put_people(query, resources).await,
         StreamKind::Key => keys::complete(query, resources).await,
         StreamKind::Provider => fields::put_api_key_set(query, resources).await,
+        StreamKind::ProviderKey => {
+            fields::put_key_state(&query.state, &mut resources);
+            fields::put_api_key_set(query, resources).await
+        }
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {
             fields::put_in_force(&query.state, resources);

@@ -1,14 +1,15 @@
-//! Providers whose API keys were given up when the node's key was lost. The gateway does not call them until they have new
+//! Providers and provider keys whose API keys were given up when the node's key was lost. The gateway does not call them until they have new
 //! keys.
 
 use events::event::{Change, Event, Resource, Stream, StreamKind};
+use events::ids::ProviderKeyId;
 use events::log::{LogError, Reader};
 
-/// A provider whose API key was given up.
+/// A provider, or a provider key, whose API key was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeylessProvider {
     pub id: String,
-    /// The current name; `None` if the log has no such provider.
+    /// The current name; `None` if the log has no such resource.
     pub name: Option<String>,
 }
 
@@ -23,12 +24,15 @@ pub(super) fn with_names(reader: &dyn Reader, providers: Vec<String>) -> Result<
     providers.into_iter().map(|id| Ok(KeylessProvider { name: name_of(reader, &id)?, id })).collect()
 }
 
-fn name_of(reader: &dyn Reader, provider: &str) -> Result<Option<String>, LogError> {
-    let events = reader.last_of_each_type(&Stream::new(StreamKind::Provider, provider), None)?;
+fn name_of(reader: &dyn Reader, id: &str) -> Result<Option<String>, LogError> {
+    let is_further = id.starts_with(ProviderKeyId::PREFIX);
+    let kind = if is_further { StreamKind::ProviderKey } else { StreamKind::Provider };
+    let events = reader.last_of_each_type(&Stream::new(kind, id), None)?;
     Ok(events.into_iter().rev().find_map(|recorded| match recorded.event {
         Event::Resource(Resource::Provider(Change::Created(provider) | Change::Changed(provider))) => {
             Some(provider.name)
         }
+        Event::Resource(Resource::ProviderKey(Change::Created(key) | Change::Changed(key))) => Some(key.name),
         _ => None,
     }))
 }

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
-use events::event::admin::Provider;
+use events::event::admin::{Provider, UpstreamKey};
 use events::event::{Actor, Context, Stream, StreamKind};
-use events::ids::{IdMaker, IdMap, ProviderId, TenantId};
+use events::ids::{IdMaker, IdMap, TenantId};
 use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -74,7 +74,7 @@ pub struct Vault {
 /// The keys in memory.
 #[derive(Default)]
 struct OpenedKeys {
-    keys: IdMap<ProviderId, Opened>,
+    keys: IdMap<UpstreamKey, Opened>,
     /// The number of calls of [`Vault::retain`]: a key that was read before the last one may no longer be in force.
     retained: u64,
 }
@@ -161,34 +161,39 @@ impl Vault {
         }
     }
 
-    /// The provider's API key in the generation that its row names: from memory if it was opened before, else from the log's
+    /// The secret of a provider's own or of a provider key, in the generation that its row names: from memory if it was opened before, else from the log's
     /// side table. `None` if the provider has none.
     ///
     /// Errors: another generation is stored, so the row is not the newest; the log cannot be read; the key does not open
     /// under this node's key, or was given up.
-    pub async fn open(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
+    pub async fn open(
+        &self,
+        key: impl Into<UpstreamKey>,
+        generation: u32,
+    ) -> Result<Option<Secret>, VaultError> {
+        let key = key.into();
         if generation == 0 {
             return Ok(None);
         }
         let retained = {
             let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = opened.keys.get(&provider).filter(|known| known.generation == generation) {
+            if let Some(known) = opened.keys.get(&key).filter(|known| known.generation == generation) {
                 return Ok(known.secret.clone());
             }
             opened.retained
         };
-        let secret = self.open_stored(provider, generation).await?;
+        let secret = self.open_stored(key, generation).await?;
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.retained == retained {
-            keep(&mut opened.keys, provider, Opened { generation, secret: secret.clone() });
+            keep(&mut opened.keys, key, Opened { generation, secret: secret.clone() });
         }
         Ok(secret)
     }
 
     /// Drops the opened keys that are not in force from memory. Call it when a provider has changed or ended.
-    pub fn retain(&self, is_in_force: impl Fn(ProviderId, u32) -> bool) {
+    pub fn retain(&self, is_in_force: impl Fn(UpstreamKey, u32) -> bool) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        opened.keys.retain(|provider, known| is_in_force(*provider, known.generation));
+        opened.keys.retain(|key, known| is_in_force(*key, known.generation));
         opened.retained += 1;
     }
 
@@ -197,8 +202,8 @@ impl Vault {
         self.opened.read().unwrap_or_else(PoisonError::into_inner).keys.len()
     }
 
-    async fn open_stored(&self, provider: ProviderId, generation: u32) -> Result<Option<Secret>, VaultError> {
-        let subject = provider.to_string();
+    async fn open_stored(&self, key: UpstreamKey, generation: u32) -> Result<Option<Secret>, VaultError> {
+        let subject = key.to_string();
         let stored = self
             .log
             .read(move |reader| {
@@ -229,12 +234,12 @@ impl Vault {
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
     }
 
-    /// Seals the secret that becomes `generation`, the provider's newest, under the data key of `owner` (`None` is the
+    /// Seals the secret that becomes `generation`, the key's newest, under the data key of `owner` (`None` is the
     /// platform), which it creates if there is none. Waits for the sealing before it to be appended.
     pub async fn seal(
         &self,
         owner: Option<TenantId>,
-        provider: ProviderId,
+        key: impl Into<UpstreamKey>,
         generation: u32,
         secret: &Secret,
     ) -> Result<Sealed, VaultError> {
@@ -248,7 +253,7 @@ impl Vault {
             None => self.make_data_key(&scope),
         };
         let (cipher, wrapped) = data_key.ok_or_else(|| VaultError::Unsealable { subject: scope.clone() })?;
-        let subject = provider.to_string();
+        let subject = key.into().to_string();
         let context = secret_context(&scope, &subject, generation);
         let sealed = sealed_box::seal(&cipher, &self.ids.bytes(), &context, secret.reveal().as_bytes());
         let sealed = sealed.ok_or_else(|| VaultError::Unsealable { subject: subject.clone() })?;
@@ -274,9 +279,9 @@ impl Vault {
     }
 }
 
-/// Keeps the newest key of a provider. If there are too many, an arbitrary one makes room.
-fn keep(opened: &mut IdMap<ProviderId, Opened>, provider: ProviderId, newest: Opened) {
-    match opened.get_mut(&provider) {
+/// Keeps the newest secret of a key. If there are too many, an arbitrary one makes room.
+fn keep(opened: &mut IdMap<UpstreamKey, Opened>, key: UpstreamKey, newest: Opened) {
+    match opened.get_mut(&key) {
         Some(known) if known.generation < newest.generation => *known = newest,
         Some(_) => {}
         None => {
@@ -285,7 +290,7 @@ fn keep(opened: &mut IdMap<ProviderId, Opened>, provider: ProviderId, newest: Op
             {
                 opened.remove(&any);
             }
-            opened.insert(provider, newest);
+            opened.insert(key, newest);
         }
     }
 }
@@ -300,7 +305,9 @@ mod tests {
 
     #[test]
     fn the_newest_key_of_a_provider_is_kept_and_the_number_of_keys_is_bounded() {
-        let id = |number: usize| -> ProviderId { format!("prv_{number:032x}").parse().unwrap() };
+        let id = |number: usize| -> UpstreamKey {
+            UpstreamKey::Own(format!("prv_{number:032x}").parse().unwrap())
+        };
         let mut kept = IdMap::default();
         for generation in [1, 3, 2] {
             keep(&mut kept, id(0), opened(generation));

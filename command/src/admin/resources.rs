@@ -1,4 +1,4 @@
-//! The nine resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
+//! The ten resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
 //! have, and the callers that may change it.
 
 pub mod base_url;
@@ -13,6 +13,7 @@ mod model;
 mod partner;
 mod price;
 mod provider;
+mod provider_key;
 mod rate_limit;
 mod scope;
 mod tenant;

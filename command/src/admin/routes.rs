@@ -1,4 +1,4 @@
-//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all nine
+//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all ten
 //! resources. Each resource implements [`Administered`] for what is special to it.
 
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use events::event::{Chain, Context};
+use events::event::{Chain, Context, Stream};
 use events::ids::UserId;
 use events::log::{Append, AppendError, SideRow, StoredReply};
 use http::StatusCode;
@@ -40,7 +40,7 @@ const EXTRA_FIELDS: &str = "shown";
 /// A planned command, or the reason why the caller may not give it.
 pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
 
-/// What is special to the administration of one of the nine resources.
+/// What is special to the administration of one of the ten resources.
 pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;
@@ -82,7 +82,7 @@ pub trait Administered: Rules {
     }
 
     /// The side rows that are written with its end. By default, its names are free again.
-    fn side_rows_at_end(state: &Self::State) -> Vec<SideRow> {
+    fn side_rows_at_end(_: &AdminContext<'_>, state: &Self::State) -> Vec<SideRow> {
         vec![release(state.resource().id())]
     }
 
@@ -99,6 +99,8 @@ pub struct CommandPlan<R: Rules> {
     /// The owners that its events are about.
     pub chain: Chain,
     pub side: Vec<SideRow>,
+    /// Another resource that it was planned on: if that changes before the command is recorded, it is planned again.
+    pub based_on: Option<Stream>,
     /// The sealed key of a provider, to be appended.
     pub sealed: Option<Sealed>,
     /// A new secret, which only this reply has.
@@ -110,7 +112,7 @@ pub struct CommandPlan<R: Rules> {
 
 impl<R: Rules> CommandPlan<R> {
     pub fn new(command: Command<R>, chain: Chain) -> Self {
-        Self { command, chain, side: Vec::new(), sealed: None, secret: None, extra_fields: Map::new() }
+        Self { command, chain, side: Vec::new(), based_on: None, sealed: None, secret: None, extra_fields: Map::new() }
     }
 
     /// Plans a command to an existing resource.
@@ -119,6 +121,10 @@ impl<R: Rules> CommandPlan<R> {
         R: Administered,
     {
         Self::new(command, R::chain(state, &cx.tables))
+    }
+
+    pub fn based_on(self, stream: Stream) -> Self {
+        Self { based_on: Some(stream), ..self }
     }
 
     pub fn with_side(mut self, rows: impl IntoIterator<Item = SideRow>) -> Self {
@@ -182,7 +188,7 @@ async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, requ
     let fields = request.fields()?;
     R::may_end(cx)?;
     fields.finish()?;
-    let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(state));
+    let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(cx, state));
     Ok(CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan })
 }
 
@@ -232,7 +238,7 @@ async fn execute<R: Administered>(
     status: StatusCode,
 ) -> Result<Option<Response>, CommandError> {
     let admin = cx.admin;
-    let CommandPlan { command, chain, mut side, sealed, secret, extra_fields } = plan;
+    let CommandPlan { command, chain, mut side, based_on, sealed, secret, extra_fields } = plan;
     let (sealed, sealing) = sealed.map(|Sealed { rows, permit }| (rows, permit)).unzip();
     side.extend(sealed.into_iter().flatten());
     side.push(request.client_address());
@@ -244,7 +250,9 @@ async fn execute<R: Administered>(
     }
     let idempotency = request.idempotency_key.clone().map(|key| key.with_reply(status, stored.to_string()));
     let events = loaded.handle(command).await?;
-    let append = Append { side, idempotency, basis: cx.basis(), ..loaded.append_of(events, context) };
+    let mut basis = cx.basis();
+    basis.streams.extend(based_on);
+    let append = Append { side, idempotency, basis, ..loaded.append_of(events, context) };
     let written = loaded.write(&admin.log, append).await;
     drop(sealing);
     let loaded = match written {

@@ -56,6 +56,7 @@ impl PlannedTarget {
                 provider_id: target.provider_id,
                 provider: provider.name.clone(),
                 model: target.model.clone(),
+                provider_key_id: None,
             },
             price: Arc::clone(&price.value),
             price_version: price.version,

@@ -154,7 +154,7 @@ impl World {
     }
 
     fn backend(&self) -> Backend {
-        Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into() }
+        Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into(), provider_key_id: None }
     }
 
     fn admission(&self, number: u64) -> Admission {

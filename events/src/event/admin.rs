@@ -1,5 +1,6 @@
-//! The states of the nine resources, as administration's events carry them. None contains a person's name or e-mail.
+//! The states of the ten resources, as administration's events carry them. None contains a person's name or e-mail.
 
+mod provider_key;
 mod provider_kind_name;
 mod server_name;
 
@@ -19,6 +20,7 @@ use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
+pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use server_name::ServerName;
 
@@ -180,6 +182,12 @@ pub struct KeyRotated {
     /// Until then the previous generation works as well; older ones end at once.
     #[serde(with = "wire")]
     pub previous_until: DateTime<Utc>,
+}
+
+impl KeyRotated {
+    pub const fn stream_id(&self) -> KeyId {
+        self.key_id
+    }
 }
 
 named! {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::admin::Scope;
 use super::family::family;
-use crate::ids::{BudgetId, ProviderId};
+use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
 use crate::money::NanoUsd;
 use crate::named;
 use crate::output_cap::LoweredCap;
@@ -123,6 +123,9 @@ pub struct Backend {
     pub provider: String,
     /// The provider's name for the model.
     pub model: String,
+    /// The provider key that it was called with; absent for the provider's own key, and for one without provider keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_key_id: Option<ProviderKeyId>,
 }
 
 named! {

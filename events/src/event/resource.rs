@@ -1,4 +1,4 @@
-//! Events of administration. Stream `{kind}-{id}`. Each of the nine resources is created once, changed while it lives, and
+//! Events of administration. Stream `{kind}-{id}`. Each of the ten resources is created once, changed while it lives, and
 //! ended once. [`Change`] is one of these three for any resource, and code that treats all resources alike calls one generic
 //! function through [`on_change`](crate::on_change). A resource's other events are variants of their own.
 //!
@@ -11,13 +11,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::admin::{Budget, Key, KeyRotated, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use super::admin::{
+    Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
+    RateLimit, Tenant, User,
+};
 use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
-use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, TenantId, UserId};
+use crate::ids::{
+    BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId, TenantId, UserId,
+};
 
-/// The state of one of the nine resources, as its events carry it.
+/// The state of one of the ten resources, as its events carry it.
 pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
     type Id: Prefixed;
     /// The kind of its stream.
@@ -135,7 +140,7 @@ macro_rules! resources {
         kinds {
             $($kind:ident by $id:ty, $id_field:ident:
                 $created:literal v $created_v:literal, $changed:literal v $changed_v:literal,
-                $($(#[$fact_doc:meta])* $fact:ident($data:ty) $name:literal v $version:literal,)*
+                $($(#[$fact_doc:meta])* $fact:ident($data:ty) $name:literal v $version:literal at $place:ident,)*
                 $ended:literal v $ended_v:literal;)*
         }
         others {
@@ -177,7 +182,7 @@ macro_rules! resources {
             pub const fn event_type(&self) -> EventType {
                 let (name, version, sequence_rule) = match self {
                     $(Self::$kind(change) => return change.event_type(),
-                      $(Self::$fact(_) => ($name, $version, SequenceRule::Later),)*)*
+                      $(Self::$fact(_) => ($name, $version, SequenceRule::$place),)*)*
                     $(Self::$other(_) => ($other_name, $other_v, SequenceRule::$other_place),)*
                 };
                 EventType { name, version, sequence_rule }
@@ -195,7 +200,7 @@ macro_rules! resources {
             pub fn id(&self) -> String {
                 match self {
                     $(Self::$kind(change) => change.id().to_string(),
-                      $(Self::$fact(fact) => fact.$id_field.to_string(),)*)*
+                      $(Self::$fact(fact) => fact.stream_id().to_string(),)*)*
                     $(Self::$other(fact) => fact.$other_id.to_string(),)*
                 }
             }
@@ -253,9 +258,15 @@ resources! {
         User by UserId, user_id: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
         Key by KeyId, key_id: "key.created" v 1, "key.changed" v 1,
             /// The key has a new secret; the previous one works until `previous_until`.
-            KeyRotated(KeyRotated) "key.rotated" v 1,
+            KeyRotated(KeyRotated) "key.rotated" v 1 at Later,
             "key.revoked" v 1;
         Provider by ProviderId, provider_id: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
+        ProviderKey by ProviderKeyId, provider_key_id: "provider_key.created" v 1, "provider_key.changed" v 1,
+            /// The provider does not accept the key. Also of a provider's own key, whose stream has no other events.
+            ProviderKeySetAside(ProviderKeySetAside) "provider_key.set_aside" v 1 at Anywhere,
+            /// The provider has accepted the key again.
+            ProviderKeyRestored(ProviderKeyRestored) "provider_key.restored" v 1 at Later,
+            "provider_key.ended" v 1;
         Model by ModelId, model_id: "model.created" v 1, "model.changed" v 1, "model.ended" v 1;
         Price by PriceId, price_id: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
         Budget by BudgetId, budget_id: "budget.opened" v 1, "budget.changed" v 1, "budget.closed" v 1;
@@ -280,11 +291,14 @@ macro_rules! on_change {
             $crate::event::Resource::User($change) => Some($done),
             $crate::event::Resource::Key($change) => Some($done),
             $crate::event::Resource::Provider($change) => Some($done),
+            $crate::event::Resource::ProviderKey($change) => Some($done),
             $crate::event::Resource::Model($change) => Some($done),
             $crate::event::Resource::Price($change) => Some($done),
             $crate::event::Resource::Budget($change) => Some($done),
             $crate::event::Resource::RateLimit($change) => Some($done),
             $crate::event::Resource::KeyRotated(_)
+            | $crate::event::Resource::ProviderKeySetAside(_)
+            | $crate::event::Resource::ProviderKeyRestored(_)
             | $crate::event::Resource::NodeKeyReplaced(_)
             | $crate::event::Resource::PriceRevalued(_) => None,
         }

@@ -16,6 +16,8 @@ named! {
         User = "user",
         Key = "key",
         Provider = "provider",
+        /// A provider key; or, under a provider's id, the provider's own key while it has others.
+        ProviderKey = "provider_key",
         Model = "model",
         Price = "price",
         Budget = "budget",

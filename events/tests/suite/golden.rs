@@ -41,7 +41,7 @@ fn rate(nanos: i64) -> NanoUsdPerMtok {
 }
 
 fn backend() -> Backend {
-    Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned() }
+    Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned(), provider_key_id: None }
 }
 
 /// Only for changed resources: the samples of created ones are from before there were any.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
-use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, TenantId};
+use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
+use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId};
 
 /// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
@@ -48,6 +48,8 @@ pub struct Indexes {
     pub price_lists: Arc<PriceLists>,
     pub budgets_by_scope: Arc<ByScope<BudgetId>>,
     pub limits_by_scope: Arc<ByScope<LimitId>>,
+    /// Live provider keys of the providers that have some.
+    pub keys_by_provider: Arc<IdMap<ProviderId, BTreeSet<ProviderKeyId>>>,
 }
 
 /// What happens to a state in the indexes.
@@ -95,6 +97,12 @@ impl Indexed for Price {
             IndexChange::Add => prices.push(self.price_id),
             IndexChange::Remove => prices.retain(|listed| *listed != self.price_id),
         }
+    }
+}
+
+impl Indexed for ProviderKey {
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+        bind(&mut indexes.keys_by_provider, self.provider_id, self.provider_key_id, change);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Fields of users, providers and prices that are not in the catalogue: personal data, secrets, and what is in force now.
+//! Fields of users, providers, their keys and prices that are not in the catalogue: personal data, secrets, whether a key is
+//! set aside, and what is in force now.
 
-use events::ids::{PriceId, ProviderId, UserId};
-use projections::resource::put_person;
+use events::ids::{PriceId, ProviderId, ProviderKeyId, UserId};
+use projections::resource::{key_state, put_person};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -20,7 +21,7 @@ pub async fn put_people(query: &PermittedQuery, users: Vec<&mut Value>) -> Resul
     Ok(())
 }
 
-/// Adds `api_key_set` to these providers: whether they have an API key, which no event says of a sealed one.
+/// Adds `api_key_set` to these providers or provider keys: whether they have an API key, which no event says of a sealed one.
 pub async fn put_api_key_set(query: &PermittedQuery, providers: Vec<&mut Value>) -> Result<(), QueryError> {
     let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
     let with_secret = query.read(move |reader| reader.subjects_with_secret(ids)).await?;
@@ -29,6 +30,17 @@ pub async fn put_api_key_set(query: &PermittedQuery, providers: Vec<&mut Value>)
         provider["api_key_set"] = (is_sealed || provider["key_variable"].is_string()).into();
     }
     Ok(())
+}
+
+/// Adds `state` and `set_aside` to these provider keys: whether they are in use or set aside.
+pub fn put_key_state(state: &QueryState, keys: &mut [&mut Value]) {
+    let tables = state.tables.load();
+    for key in keys {
+        let id = key["id"].as_str().and_then(|id| id.parse::<ProviderKeyId>().ok());
+        if let (Some(id), Some(members)) = (id, key.as_object_mut()) {
+            members.extend(key_state(&tables, id));
+        }
+    }
 }
 
 /// Adds `in_force` to these prices: whether requests are charged by them now.

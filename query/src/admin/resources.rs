@@ -14,6 +14,7 @@ pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, R
     let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
     let (slug, external_id) = (handle("slug"), handle("external_id"));
     let (provider, model) = match kind {
+        StreamKind::ProviderKey => (parameters.id("provider_id")?, None),
         StreamKind::Price => (parameters.id("provider_id")?, parameters.text("model")),
         _ => (None, None),
     };

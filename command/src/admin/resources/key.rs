@@ -176,7 +176,7 @@ impl Administered for Key {
         Ok(CommandPlan::of(Command::Change(given), state, cx))
     }
 
-    fn side_rows_at_end(state: &KeyState) -> Vec<SideRow> {
+    fn side_rows_at_end(_: &AdminContext<'_>, state: &KeyState) -> Vec<SideRow> {
         vec![SideRow::DropKeySecrets { key_id: state.key.key_id, below_generation: u32::MAX }]
     }
 }

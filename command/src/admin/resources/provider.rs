@@ -7,7 +7,7 @@ mod values;
 use std::sync::LazyLock;
 
 use dialects::{ProviderKind, Server, upstreams};
-use events::event::admin::{OutputCapField, Provider};
+use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
 use events::event::{Chain, ResourceState};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
@@ -16,11 +16,11 @@ use projections::tables::Tables;
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
-use super::{NAME_LEN_MAX, made_by_gateway};
+use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{boolean, id, one_of, text, whole};
+use crate::admin::field_type::{FieldType, boolean, id, one_of, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
@@ -31,6 +31,9 @@ use rules::next_generation;
 
 /// Ten minutes: a request must end well before its hold expires.
 const TIMEOUT_MS_MAX: u64 = 600_000;
+
+const KEYS_OF_ANOTHER_ORIGIN: &str = "cannot change its scheme, host or port while the provider has provider keys, which are \
+                                      sent nowhere else: end them first";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let milliseconds = || whole(1, TIMEOUT_MS_MAX);
@@ -104,8 +107,22 @@ fn require_free_name(
     Ok(())
 }
 
+/// Errors: the change moves the address to another scheme, host or port, for which the provider's further keys were not given.
+fn require_address_of_keys(
+    cx: &AdminContext<'_>,
+    state: &Provider,
+    base_url: Option<&str>,
+) -> Result<(), CommandError> {
+    let is_for = |key: &ProviderKey| base_url.is_some_and(|base_url| base_url::same_origin(&key.given_for, base_url));
+    let is_moved = state.base_url.as_deref() != base_url;
+    if is_moved && !cx.tables.provider_keys_of(state.provider_id).all(|key| is_for(key)) {
+        return Err(FieldError::new("base_url", KEYS_OF_ANOTHER_ORIGIN).into());
+    }
+    Ok(())
+}
+
 /// Errors: the caller is not the platform, whose own network the private addresses are.
-fn require_private_network(cx: &AdminContext<'_>) -> Result<(), CommandError> {
+pub(super) fn require_private_network(cx: &AdminContext<'_>) -> Result<(), CommandError> {
     cx.require_platform("only the platform may allow private addresses")
 }
 
@@ -152,6 +169,7 @@ impl Administered for Provider {
             ..state.clone()
         };
         let api_key = key_of_kind(api_key, &addressed, cx)?;
+        require_address_of_keys(cx, state, addressed.base_url.as_deref())?;
         // A key that is exchanged may say at which address.
         let names_address = matches!(&api_key, Patch::Set(key) if is_exchanged_elsewhere(state, key));
         if is_private && (names_address || given.has_any(&["base_url", "allow_private_network"])) {
@@ -181,8 +199,11 @@ impl Administered for Provider {
         }
     }
 
-    fn side_rows_at_end(state: &Provider) -> Vec<SideRow> {
-        vec![drop_api_key(state.provider_id), release(state.provider_id)]
+    /// Its keys end with it.
+    fn side_rows_at_end(cx: &AdminContext<'_>, state: &Provider) -> Vec<SideRow> {
+        let id = state.provider_id;
+        let further = cx.tables.provider_keys_of(id).map(|key| drop_api_key(key.provider_key_id));
+        [drop_api_key(id), release(id)].into_iter().chain(further).collect()
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {
@@ -190,8 +211,13 @@ impl Administered for Provider {
     }
 }
 
+/// The type of an API key.
+pub(super) fn api_key_field() -> FieldType {
+    values::api_key()
+}
+
 /// Takes the API key out of the body's values, so that no command has it.
-fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> {
+pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> {
     Ok(match given.take::<String>("api_key")? {
         Patch::Kept => Patch::Kept,
         Patch::Removed => Patch::Removed,
@@ -201,7 +227,7 @@ fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> 
 
 /// The key as it is kept. Errors: the provider's kind takes no such key. A kind that this version does not know is refused
 /// elsewhere.
-fn key_of_kind(
+pub(super) fn key_of_kind(
     api_key: Patch<Secret>,
     provider: &Provider,
     cx: &AdminContext<'_>,
@@ -221,17 +247,17 @@ fn key_of_kind(
 }
 
 /// True if the provider's key is exchanged for tokens, at an address that the key names.
-fn is_exchanged_elsewhere(provider: &Provider, key: &Secret) -> bool {
+pub(super) fn is_exchanged_elsewhere(provider: &Provider, key: &Secret) -> bool {
     let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
     endpoint.is_some_and(|endpoint| endpoint.token_exchange.is_some())
         && ServiceAccount::parse(key).is_ok_and(|account| account.is_exchanged_elsewhere())
 }
 
 /// The field of a reply that says whether the provider has an API key.
-fn api_key_set(is_set: bool) -> Map<String, Value> {
+pub(super) fn api_key_set(is_set: bool) -> Map<String, Value> {
     Map::from_iter([("api_key_set".to_owned(), is_set.into())])
 }
 
-fn drop_api_key(provider: ProviderId) -> SideRow {
-    SideRow::DropSealedSecret { subject: provider.to_string() }
+pub(super) fn drop_api_key(key: impl Into<UpstreamKey>) -> SideRow {
+    SideRow::DropSealedSecret { subject: key.into().to_string() }
 }

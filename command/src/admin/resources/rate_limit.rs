@@ -19,8 +19,8 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
-const REQUESTS_MAX: u64 = 1_000_000_000;
-const TOKENS_MAX: u64 = 1_000_000_000_000;
+pub(super) const REQUESTS_MAX: u64 = 1_000_000_000;
+pub(super) const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     // At least 1: to stop a key, end it.

@@ -366,7 +366,7 @@ fn provider() -> ProviderId {
 }
 
 fn backend() -> Backend {
-    Backend { provider_id: provider(), provider: "sim".to_owned(), model: "echo".to_owned() }
+    Backend { provider_id: provider(), provider: "sim".to_owned(), model: "echo".to_owned(), provider_key_id: None }
 }
 
 /// One nano-dollar per token.

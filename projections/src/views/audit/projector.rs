@@ -2,7 +2,7 @@
 //! Rebuild: from the log.
 //!
 //! The severity of an entry: `info` for ordinary changes; `notice` for changes of access or money, for deletions and for
-//! refusals; `warning` for bad keys and missing permissions.
+//! refusals; `warning` for bad keys and missing permissions, and for keys that a provider does not accept.
 
 use std::sync::Arc;
 
@@ -94,10 +94,13 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Key(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
+        | Resource::ProviderKey(_)
+        | Resource::ProviderKeyRestored(_)
         | Resource::Price(_)
         | Resource::Budget(_)
         | Resource::NodeKeyReplaced(_)
         | Resource::PriceRevalued(_) => Severity::Notice,
+        Resource::ProviderKeySetAside(_) => Severity::Warning,
     }
 }
 

@@ -1,5 +1,5 @@
 WHERE c.kind = :kind AND c.created_position < :before
-  AND (:include_ended OR coalesce(c.ended_at, p.ended_at, t.ended_at, u.ended_at) IS NULL)
+  AND (:include_ended OR coalesce(c.ended_at, p.ended_at, t.ended_at, u.ended_at, r.ended_at) IS NULL)
   AND (:visible_partner IS NULL OR c.partner_id = :visible_partner)
   AND (:visible_tenant IS NULL OR c.tenant_id = :visible_tenant)
   AND (:partner IS NULL OR c.partner_id = :partner)

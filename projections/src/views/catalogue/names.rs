@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use events::event::StreamKind;
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::views::page::one_more_than;
@@ -19,12 +19,13 @@ pub const MATCHES_MAX: usize = 100;
 /// Users whose names are searched for a caller below the platform.
 pub const USERS_MAX: usize = 10_000;
 /// The prefix of the ids of each kind.
-pub const ID_PREFIXES: [(&str, StreamKind); 9] = [
+pub const ID_PREFIXES: [(&str, StreamKind); 10] = [
     (PartnerId::PREFIX, StreamKind::Partner),
     (TenantId::PREFIX, StreamKind::Tenant),
     (UserId::PREFIX, StreamKind::User),
     (KeyId::PREFIX, StreamKind::Key),
     (ProviderId::PREFIX, StreamKind::Provider),
+    (ProviderKeyId::PREFIX, StreamKind::ProviderKey),
     (ModelId::PREFIX, StreamKind::Model),
     (PriceId::PREFIX, StreamKind::Price),
     (BudgetId::PREFIX, StreamKind::Budget),

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Scope, Tenant, User};
+use events::event::admin::{
+    Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
+};
 use events::event::{Change, Event, Recorded, ResourceState, StreamKind};
-use events::ids::{PartnerId, TenantId, UserId};
+use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::on_change;
 use rusqlite::{Connection, ToSql, params};
 
@@ -40,6 +42,8 @@ impl Projector for Catalogue {
                 Some(applied) => applied?,
                 // Neither the node's key nor the corrections by a price are resources of administration.
                 None if matches!(resource.kind(), StreamKind::NodeKey | StreamKind::Revaluation) => {}
+                // Nor is a provider's own key.
+                None if resource.id().starts_with(ProviderId::PREFIX) => {}
                 // The state is unchanged; only the position of the last event moves.
                 None => {
                     let (kind, id) = (resource.kind(), resource.id());
@@ -126,6 +130,12 @@ impl CatalogueResource for Key {
 impl CatalogueResource for Provider {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
+    }
+}
+
+impl CatalogueResource for ProviderKey {
+    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
+        Columns { name: Some(&self.name), ..about }
     }
 }
 

@@ -93,7 +93,7 @@ fn resource(kind: StreamKind, row: &Row<'_>) -> Result<Resource, ViewsError> {
     let (body, created_at, ended_at): (String, i64, Option<i64>) = (row.get(0)?, row.get(2)?, row.get(3)?);
     // The first of its owners that ended, and when.
     let mut owner_ended: Option<(i64, String)> = None;
-    for (id, ended_at) in [(4, 5), (6, 7), (8, 9)] {
+    for (id, ended_at) in [(4, 5), (6, 7), (8, 9), (11, 12)] {
         let owner = row.get::<_, Option<i64>>(ended_at)?.zip(row.get(id)?);
         owner_ended = owner_ended.into_iter().chain(owner).min();
     }

@@ -256,7 +256,7 @@ fn budget_of(nanos: i64) -> Budget {
 }
 
 fn backend() -> Backend {
-    Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into() }
+    Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into(), provider_key_id: None }
 }
 
 fn ended(admitted_at: DateTime<Utc>, cost: i64, latency_ms: Option<u64>) -> InferenceEnded {

@@ -1,0 +1,191 @@
+//! A further API key of a provider, which shares the provider's requests with the others. It belongs to whom the provider
+//! belongs, ends with it, and is sent only to the scheme, host and port that the provider had when the key was given.
+
+use std::sync::{Arc, LazyLock};
+
+use events::event::admin::{Provider, ProviderKey, SetAsideReason};
+use events::event::{Chain, ResourceState, Stream, StreamKind};
+use events::ids::{ProviderId, ProviderKeyId};
+use events::log::SideRow;
+use openapi::schema::{self, object};
+use projections::resource::{key_in_use, key_state};
+use projections::tables::{Entry, Tables};
+use secrets::Secret;
+use serde_json::{Map, Value, json};
+
+use super::NAME_LEN_MAX;
+use super::provider::{
+    api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network, take_api_key,
+};
+use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{id, text, whole};
+use crate::admin::field_values::{FieldValues, Patch};
+use crate::admin::fields::FieldError;
+use crate::admin::lifecycle::{Command, RuleError, Rules};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
+
+const API_KEY: &str = "api_key";
+const PROVIDER: &str = "provider_id";
+const WEIGHT_MAX: u64 = 1000;
+/// A request looks at each of them.
+const KEYS_OF_PROVIDER_MAX: usize = 100;
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let of_this_node = "Counted by each node for itself. A key that has reached it is not used until it has room again";
+    let set_aside = object()
+        .required("reason", schema::one_of(SetAsideReason::words()))
+        .required("status", schema::whole(100, 599))
+        .required("since", schema::time())
+        .open();
+    let members = vec![
+        required(PROVIDER, id::<ProviderId>()).fixed().meaning("The provider that it is a key of"),
+        required("name", text(NAME_LEN_MAX)),
+        required(API_KEY, api_key_field()).hidden().meaning(
+            "Up to 4,096 visible ASCII characters, in the form that the provider's kind takes. Stored encrypted, and sent only \
+             to the scheme, host and port that the provider has now. A new one is used at once, even if the key was set aside",
+        ),
+        replied("api_key_set", schema::boolean())
+            .meaning("False if it was lost with the node's key: the key is not used until you set another"),
+        defaulting("weight", whole(1, WEIGHT_MAX), json!(ProviderKey::WEIGHT))
+            .meaning("Its share of the requests, relative to the weights of the provider's other keys"),
+        optional("requests_per_minute", whole(1, REQUESTS_MAX)).meaning(of_this_node),
+        optional("tokens_per_minute", whole(1, TOKENS_MAX)).meaning(of_this_node),
+        optional("concurrent_requests", whole(1, REQUESTS_MAX)).meaning(of_this_node),
+        replied("state", schema::one_of(["in_use", "set_aside", "ended"]))
+            .meaning("set_aside if the provider does not accept it: it is used only if no other key is left, and tried again now and then"),
+        replied("set_aside", schema::nullable(set_aside))
+            .meaning("Why and since when it is set aside, and the HTTP status of the provider's refusal; otherwise null"),
+    ];
+    let example =
+        json!({ "provider_id": "prv_0000000000000000000000000000000b", "name": "second", "api_key": "sk-…", "weight": 2 });
+    Declaration::of::<ProviderKey>(members, example)
+});
+
+impl Rules for ProviderKey {
+    type State = Self;
+
+    fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
+        let mut changed = self.changed_by(change)?;
+        if change.has(API_KEY) {
+            changed.secret_generation =
+                self.secret_generation.checked_add(1).ok_or(RuleError::GenerationsExhausted)?;
+        }
+        changed.validated()
+    }
+}
+
+impl Administered for ProviderKey {
+    const PATH: &'static str = "/v1/admin/provider-keys";
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
+
+    /// The owners of the provider; empty for a shared one.
+    fn chain(state: &ProviderKey, tables: &Tables) -> Chain {
+        tables.provider(state.provider_id).map(|entry| Provider::chain(&entry.value, tables)).unwrap_or_default()
+    }
+
+    fn may_manage(cx: &AdminContext<'_>, state: &ProviderKey) -> Result<(), CommandError> {
+        Provider::may_manage(cx, &provider_of(cx, state)?.value)
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: ProviderKeyId, mut given: FieldValues) -> Planned<Self> {
+        let provider: Option<ProviderId> = given.get(PROVIDER)?;
+        let provider = referenced(cx, provider.ok_or_else(|| FieldError::new(PROVIDER, "is required"))?)?;
+        if cx.tables.provider_keys_of(provider.provider_id).count() >= KEYS_OF_PROVIDER_MAX {
+            let reason = format!("has {KEYS_OF_PROVIDER_MAX} provider keys already");
+            return Err(FieldError::new(PROVIDER, reason).into());
+        }
+        let Patch::Set(key) = take_api_key(&mut given)? else {
+            return Err(FieldError::new(API_KEY, "is required").into());
+        };
+        let key = accepted(cx, &provider, key)?;
+        given.put("secret_generation", 1);
+        given.put("given_for", given_for(&provider)?);
+        let made: Self = Self::of_values(id, given)?;
+        let chain = Self::chain(&made, &cx.tables);
+        let sealed = cx.admin.vault.seal(provider.tenant_id, id, 1, &key).await?;
+        let extra_fields = extra_fields(true, key_in_use());
+        let plan = CommandPlan::new(Command::Create(made), chain).based_on(stream_of(&provider));
+        Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &ProviderKey, mut given: FieldValues) -> Planned<Self> {
+        let entry = provider_of(cx, state)?;
+        if !entry.is_live() {
+            return Err(CommandError::OwnerEnded { owner: StreamKind::Provider });
+        }
+        let (id, provider) = (state.provider_key_id, Arc::clone(&entry.value));
+        let Patch::Set(key) = take_api_key(&mut given)? else {
+            let subject = id.to_string();
+            let with_secret = cx.admin.log.read(move |reader| reader.subjects_with_secret(vec![subject])).await?;
+            let extra_fields = extra_fields(!with_secret.is_empty(), key_state(&cx.tables, id));
+            return Ok(CommandPlan { extra_fields, ..CommandPlan::of(Command::Change(given), state, cx) });
+        };
+        let key = accepted(cx, &provider, key)?;
+        given.put("given_for", given_for(&provider)?);
+        let generation = state.secret_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
+        let sealed = cx.admin.vault.seal(provider.tenant_id, id, generation, &key).await?;
+        let extra_fields = extra_fields(true, key_in_use());
+        let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(stream_of(&provider));
+        Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
+    }
+
+    fn side_rows_at_end(_: &AdminContext<'_>, state: &ProviderKey) -> Vec<SideRow> {
+        vec![drop_api_key(state.provider_key_id)]
+    }
+
+    fn extra_fields_at_end() -> Map<String, Value> {
+        let ended = [("state".to_owned(), "ended".into()), ("set_aside".to_owned(), Value::Null)];
+        extra_fields(false, Map::from_iter(ended))
+    }
+}
+
+/// The live provider that a body names, which the caller may manage.
+fn referenced(cx: &AdminContext<'_>, id: ProviderId) -> Result<Arc<Provider>, CommandError> {
+    let (field, kind) = (PROVIDER.to_owned(), Provider::KIND);
+    let not_found = || CommandError::ReferenceNotFound { field: field.clone(), kind };
+    let entry = cx.tables.provider(id).ok_or_else(not_found)?;
+    let chain = Provider::chain(&entry.value, &cx.tables);
+    cx.require_visible(kind, &chain).map_err(|error| match error {
+        CommandError::NotFound { .. } => not_found(),
+        other => other,
+    })?;
+    if !entry.is_live() {
+        return Err(CommandError::ReferenceEnded { field, kind });
+    }
+    cx.require_live_owners(ProviderKey::KIND, &chain)?;
+    Provider::may_manage(cx, &entry.value)?;
+    Ok(Arc::clone(&entry.value))
+}
+
+fn provider_of<'a>(cx: &'a AdminContext<'_>, key: &ProviderKey) -> Result<&'a Entry<Provider>, CommandError> {
+    let defect = || CommandError::Defect(format!("the provider of {} is missing", key.provider_key_id));
+    cx.tables.provider(key.provider_id).ok_or_else(defect)
+}
+
+/// The key as it is kept, if the provider's kind takes it.
+fn accepted(cx: &AdminContext<'_>, provider: &Provider, key: Secret) -> Result<Secret, CommandError> {
+    if provider.allow_private_network && is_exchanged_elsewhere(provider, &key) {
+        require_private_network(cx)?;
+    }
+    match key_of_kind(Patch::Set(key), provider, cx)? {
+        Patch::Set(key) => Ok(key),
+        Patch::Kept | Patch::Removed => Err(FieldError::new(API_KEY, "is required").into()),
+    }
+}
+
+/// Errors: the provider has no address that a key could be sent to.
+fn given_for(provider: &Provider) -> Result<&str, CommandError> {
+    let none = || FieldError::new(PROVIDER, "is of the kind simulator, which needs no API key");
+    Ok(provider.base_url.as_deref().ok_or_else(none)?)
+}
+
+fn stream_of(provider: &Provider) -> Stream {
+    Stream::new(Provider::KIND, provider.provider_id)
+}
+
+fn extra_fields(has_api_key: bool, state: Map<String, Value>) -> Map<String, Value> {
+    api_key_set(has_api_key).into_iter().chain(state).collect()
+}
