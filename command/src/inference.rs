@@ -32,6 +32,7 @@ mod ledger_failure;
 mod measured;
 mod plan;
 mod preparation;
+mod provider_keys;
 mod running;
 mod stream;
 mod target;
@@ -64,6 +65,7 @@ pub use access_tokens::AccessTokens;
 pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use large_bodies::LargeBodies;
+pub use provider_keys::ProviderKeys;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 

@@ -18,7 +18,7 @@ use command::admin::{self, AdminState, ImportQueue};
 use command::body::memory::{BodyBounds, BodyMemory};
 use command::environment::{Environment, EnvironmentParts, NamedProviders};
 use command::figures::RequestFigures;
-use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies};
+use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, ProviderKeys};
 use command::tokens::TokenCounter;
 use command::trace::{Exporting, TraceFigures, Tracer};
 use command::{opened_keys, revaluation};
@@ -116,7 +116,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
-    let (door, vault, access_tokens, imports) =
+    let OpenedDoor { door, vault, access_tokens, provider_keys, imports } =
         open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let environment = Environment::new(
         EnvironmentParts {
@@ -138,6 +138,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let mut serving = tokio::task::JoinSet::new();
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
+    serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
@@ -288,6 +289,15 @@ fn open_failure(config: &Config, error: ServeError) -> ServeError {
     }
 }
 
+/// The door, and what has to be followed while it is open.
+struct OpenedDoor {
+    door: Door,
+    vault: Arc<Vault>,
+    access_tokens: Arc<AccessTokens>,
+    provider_keys: Arc<ProviderKeys>,
+    imports: ImportQueue,
+}
+
 async fn open_door(
     config: &Config,
     engines: &Engines,
@@ -296,7 +306,7 @@ async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
-) -> Result<(Door, Arc<Vault>, Arc<AccessTokens>, ImportQueue), ServeError> {
+) -> Result<OpenedDoor, ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let given = config.node_key.as_ref().map(Secret::reveal);
     // In an empty log nothing was sealed with another key.
@@ -348,12 +358,14 @@ async fn open_door(
     inference::warn_of_unknown_kinds(&tables.load());
     let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
     let access_tokens = AccessTokens::new(Arc::clone(clock));
+    let provider_keys = ProviderKeys::new(log.clone(), tables.clone(), Arc::clone(clock), ids.clone());
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
         upstreams: Arc::clone(&engines.upstreams),
         vault: Arc::clone(&vault),
         access_tokens: Arc::clone(&access_tokens),
+        provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         tracer,
@@ -399,7 +411,8 @@ async fn open_door(
         cors: config.cors.clone().map(Cors::new),
         last_uses,
     };
-    Ok((Door::new(Arc::new(parts), published(api)?), vault, access_tokens, imports))
+    let door = Door::new(Arc::new(parts), published(api)?);
+    Ok(OpenedDoor { door, vault, access_tokens, provider_keys, imports })
 }
 
 /// The error for a node key that is not the folder's: it says which one is.

@@ -24,7 +24,9 @@ use binding::{ApplicableLimit, Binding, locked};
 pub use binding::{BindingLimits, LimitHolder, RateLimitPermit};
 pub use rate_limited::{RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
+pub use slot::{Shortage, Slot};
 use slots::{SlotKey, Slots};
+pub use window::{BucketNumber, Fits};
 
 /// The limits that the configuration gives to every key, in requests per hour; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

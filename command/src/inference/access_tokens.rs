@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use events::ids::{IdMap, ProviderId};
+use events::event::admin::UpstreamKey;
+use events::ids::IdMap;
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use secrets::Secret;
@@ -48,15 +49,15 @@ pub struct GrantedToken {
     pub lasts: Duration,
 }
 
-/// The tokens of all providers.
+/// The tokens of all keys.
 pub struct AccessTokens {
     clock: Arc<dyn Clock>,
-    slots: Mutex<IdMap<ProviderId, Slot>>,
+    slots: Mutex<IdMap<UpstreamKey, Slot>>,
     /// Each fetch is a task of its own, so that it outlives the request that began it.
     fetches: TaskTracker,
 }
 
-/// The token for one generation of a provider's key.
+/// The token for one generation of a key.
 struct Slot {
     generation: u32,
     state: SharedState,
@@ -139,18 +140,17 @@ impl AccessTokens {
         Arc::new(Self { clock, slots: Mutex::default(), fetches: TaskTracker::new() })
     }
 
-    /// The token for this generation of a provider's key. If several requests need a token at once, one fetch serves all of
+    /// The token for this generation of a key. If several requests need a token at once, one fetch serves all of
     /// them, even if the request that began it is cancelled. During a renewal they use the old token, at most to its end.
     pub async fn token<F>(
         &self,
-        provider: ProviderId,
-        generation: u32,
+        key: (UpstreamKey, u32),
         fetch: impl FnOnce() -> F,
     ) -> Result<Secret, TokenError>
     where
         F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
     {
-        let slot = self.slot(provider, generation);
+        let slot = self.slot(key);
         let mut fetching = match self.available(&slot, fetch)? {
             AvailableToken::Now(token) => return Ok(token),
             AvailableToken::OnceFetched(fetching) => fetching,
@@ -200,26 +200,26 @@ impl AccessTokens {
 
     /// Drops a token that the provider has refused, so that the next request fetches another; unless another has taken its
     /// place, or the one before was refused a moment ago.
-    pub fn refused(&self, provider: ProviderId, generation: u32, token: &Secret) {
+    pub fn refused(&self, (key, generation): (UpstreamKey, u32), token: &Secret) {
         let slots = self.slots();
-        let slot = slots.get(&provider).filter(|slot| slot.generation == generation);
+        let slot = slots.get(&key).filter(|slot| slot.generation == generation);
         if slot.is_some_and(|slot| locked(&slot.state).drop_refused(token, self.clock.monotonic())) {
-            tracing::warn!(%provider, "dropped an access token that the provider refuses");
+            tracing::warn!(%key, "dropped an access token that the provider refuses");
         }
     }
 
-    fn slot(&self, provider: ProviderId, generation: u32) -> SharedState {
+    fn slot(&self, (key, generation): (UpstreamKey, u32)) -> SharedState {
         let mut slots = self.slots();
-        if let Some(slot) = slots.get(&provider).filter(|slot| slot.generation >= generation) {
+        if let Some(slot) = slots.get(&key).filter(|slot| slot.generation >= generation) {
             // A request that still has an older key gets a token of its own.
             return if slot.generation == generation { Arc::clone(&slot.state) } else { Arc::default() };
         }
         let state = Arc::default();
-        slots.insert(provider, Slot { generation, state: Arc::clone(&state) });
+        slots.insert(key, Slot { generation, state: Arc::clone(&state) });
         state
     }
 
-    fn slots(&self) -> MutexGuard<'_, IdMap<ProviderId, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, IdMap<UpstreamKey, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -227,10 +227,9 @@ impl AccessTokens {
     pub async fn follow(self: Arc<Self>, mut tables: TablesHandle) {
         while tables.changed().await {
             let tables = tables.load();
-            self.slots().retain(|provider, slot| {
-                let live = tables.live_provider(*provider);
+            self.slots().retain(|key, slot| {
                 // The tables may not have the newest key yet.
-                live.is_some_and(|provider| provider.value.secret_generation <= slot.generation)
+                tables.secret_generation(*key).is_some_and(|generation| generation <= slot.generation)
             });
         }
     }

@@ -80,7 +80,7 @@ pub async fn call(
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
-    running: &Running,
+    running: &mut Running,
 ) -> Result<UpstreamResponse, CallFailure> {
     let deadline = running.deadline;
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
@@ -89,7 +89,7 @@ pub async fn call(
             running.transmission.start();
             let response = respond(&target.backend.model, &body);
             let source = Source::InProcess(Box::pin(response.body));
-            let sent = Credentials { provider: Arc::clone(&target.provider), secret: None, exchanged_key: None };
+            let sent = Credentials::own(Arc::clone(&target.provider), None);
             (sent, (response.status.as_u16(), response.headers, source))
         }
         Transport::Http(endpoint) => send(gateway, endpoint, target, body, request_id, running, first_until).await?,
@@ -97,9 +97,13 @@ pub async fn call(
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
     let (first_until, rest) = (Some(first_until), Bytes::new());
     let mut body = UpstreamBody { source, idle, first_until, deadline, arrives_fast: false, rest, sent };
-    if !(200..300).contains(&status) {
+    let is_success = (200..300).contains(&status);
+    running.keys.answered(&headers, is_success, &*gateway.clock);
+    if !is_success {
         let refusal = body.refusal_body().await;
-        let refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
+        let mut refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
+        // A token that is refused says nothing about the key that it was exchanged for.
+        refusal.blames_key &= body.sent.exchanged_key.is_none();
         body.sent.drop_token_refused_with(status, &gateway.access_tokens);
         return Err(CallFailure::refused(refusal, &body.sent));
     }
@@ -112,18 +116,19 @@ async fn send(
     target: &PlannedTarget,
     body: Bytes,
     request_id: &str,
-    running: &Running,
+    running: &mut Running,
     first_until: Instant,
 ) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
-    let mut credentials = Credentials::of(gateway, &target.provider).await.map_err(|error| {
-        tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
-        CallFailure::of(match error {
-            CredentialsError::Vault(_) => Cause::NoCredentials,
-            CredentialsError::Withdrawn => Cause::Withdrawn,
-        })
+    let (planned, tokens) = (&target.provider, running.prompt_tokens_estimate());
+    let credentials = Credentials::of(gateway, planned, &mut running.keys, tokens).await;
+    let mut credentials = credentials.map_err(|error| {
+        if !matches!(error, CredentialsError::KeysAtLimit(_)) {
+            tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
+        }
+        CallFailure::of(error.cause())
     })?;
     if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
-        let token = exchanged(gateway, exchange, &credentials.provider, key, first_until).await;
+        let token = exchanged(gateway, exchange, &credentials, key, first_until).await;
         credentials.exchange(token.map_err(|error| CallFailure::of(Cause::NoToken(error)))?);
     }
     let invocation = Invocation {

@@ -26,12 +26,13 @@ use tokio::time::timeout;
 use upstream::{RequestBody, SendError, Transmission};
 
 use super::call::Outgoing;
-use super::credentials::{Credentials, CredentialsError};
+use super::credentials::Credentials;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
 use super::plan::{not_allowed, unpriced};
 use super::preparation::{authorize, read_body, work_on};
+use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
@@ -162,18 +163,36 @@ impl Counting<'_> {
         }
     }
 
-    /// Asks the provider, once.
+    /// Asks the provider: once, and once more with each other key that may be accepted where one was not.
     async fn ask(&self, body: Bytes, id: RequestId, caller: &Caller) -> Result<u64, CallFailure> {
-        let credentials = Credentials::of(self.gateway, &self.provider).await.map_err(|error| {
-            CallFailure::of(match error {
-                CredentialsError::Vault(_) => Cause::NoCredentials,
-                CredentialsError::Withdrawn => Cause::Withdrawn,
-            })
-        })?;
+        let mut keys = KeyAttempts::default();
+        loop {
+            let asked = self.ask_once(&mut keys, body.clone(), id, caller).await;
+            let Err(failure) = &asked else { return asked };
+            match keys.failed(failure) {
+                NextKey::Another => {}
+                NextKey::AtLimit(wait) => return Err(CallFailure::of(Cause::KeysAtLimit(wait))),
+                NextKey::None => return asked,
+            }
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        keys: &mut KeyAttempts,
+        body: Bytes,
+        id: RequestId,
+        caller: &Caller,
+    ) -> Result<u64, CallFailure> {
+        // Counts are not billed, so that no tokens count against a key's limits.
+        let credentials = Credentials::of(self.gateway, &self.provider, keys, 0).await;
+        let credentials = credentials.map_err(|error| CallFailure::of(error.cause()))?;
         let wait = WAIT_MAX.min(Duration::from_millis(credentials.provider.timeout_ms));
         let called = timeout(wait, self.call(&credentials, body, id, caller)).await;
         let (status, headers, answer) = called.map_err(|_| CallFailure::of(Cause::Timeout))??;
-        if !(200..300).contains(&status) {
+        let is_success = (200..300).contains(&status);
+        keys.answered(&headers, is_success, &*self.gateway.clock);
+        if !is_success {
             let refusal = read_refusal(self.kind, status, &headers, &answer, self.gateway.clock.now());
             return Err(CallFailure::refused(refusal, &credentials));
         }

@@ -1,15 +1,18 @@
 //! A provider's address and its key, read together: a call never sends the key of one version to the address of another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialects::upstreams;
 use dialects::{Redactor, may_be_secret};
-use events::event::admin::Provider;
+use events::event::admin::{Provider, UpstreamKey};
 use projections::tables::Tables;
 use secrets::{Secret, VaultError};
 
 use super::access_tokens::AccessTokens;
+use super::failure::Cause;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
+use super::provider_keys::{Choice, KeyAttempts, ProviderKeys};
 use crate::service_account::ServiceAccount;
 
 /// Why a provider cannot be called.
@@ -20,39 +23,73 @@ pub enum CredentialsError {
     /// The provider has changed since the request was planned, so that the plan no longer fits it.
     #[error("the provider was deleted or changed after the request was planned")]
     Withdrawn,
+    /// The first key has room again after this time.
+    #[error("every key of the provider has reached a limit of its own")]
+    KeysAtLimit(Duration),
+    #[error("none of the provider's keys can be opened and sent to its address")]
+    NoKey,
 }
 
-/// A provider's current row, and its key.
+impl CredentialsError {
+    /// Why the call fails.
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::Vault(_) | Self::NoKey => Cause::NoCredentials,
+            Self::Withdrawn => Cause::Withdrawn,
+            Self::KeysAtLimit(wait) => Cause::KeysAtLimit(*wait),
+        }
+    }
+}
+
+/// A provider's current row, and one of its keys.
 pub struct Credentials {
     pub provider: Arc<Provider>,
+    /// The key, and the generation of its secret.
+    pub key: (UpstreamKey, u32),
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
+    /// Its other keys that the same request was sent with before.
+    sent_before: Vec<Secret>,
     /// The provider's key, if `secret` is an access token: the key was exchanged for it.
     pub exchanged_key: Option<Secret>,
 }
 
 impl Credentials {
-    /// A redactor of everything here that may be secret: the key, and the values of most of the provider's own headers. Make
+    /// Those of a provider's own key.
+    pub fn own(provider: Arc<Provider>, secret: Option<Secret>) -> Self {
+        let key = (UpstreamKey::Own(provider.provider_id), provider.secret_generation);
+        Self { provider, key, secret, sent_before: Vec::new(), exchanged_key: None }
+    }
+
+    /// A redactor of everything here that may be secret: the keys, and the values of most of the provider's own headers. Make
     /// it only when it is needed: it holds all their parts.
     pub fn redactor(&self) -> Redactor {
         let headers = self.provider.headers.iter().filter(|(name, value)| may_be_secret(name, value));
         // The rest of such a key is no secret: words that any error may have.
         let account = self.exchanged_key.as_ref().and_then(|key| ServiceAccount::parse(key).ok());
         let private_part = account.map(|account| account.private_part());
-        let secrets = self.secret.as_ref().map(Secret::reveal).into_iter().chain(private_part.as_deref());
+        let secrets = self.secret.iter().chain(&self.sent_before).map(Secret::reveal).chain(private_part.as_deref());
         Redactor::new(headers.map(|(_, value)| value.as_str()).chain(secrets))
     }
 
     /// The credentials of a planned provider as they are now; the plan may be old, if other targets were tried first. If the
     /// key changes at this very moment, the row is looked up a second time.
-    pub async fn of(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {
-        let opened = Self::open(gateway, planned).await;
+    ///
+    /// Of several keys, it chooses one that is not among the `attempts` of this request. `tokens` is what the request's prompt
+    /// is likely to have.
+    pub async fn of(
+        gateway: &Gateway,
+        planned: &Arc<Provider>,
+        attempts: &mut KeyAttempts,
+        tokens: u64,
+    ) -> Result<Self, CredentialsError> {
+        let opened = Self::open(gateway, planned, attempts, tokens).await;
         if !matches!(opened, Err(CredentialsError::Vault(VaultError::OtherGeneration { .. }))) {
             return opened;
         }
         // The key is newer than the row: the tables will have its newest version in a moment.
         gateway.tables.catch_up(TABLES_WAIT_MAX).await;
-        Self::open(gateway, planned).await
+        Self::open(gateway, planned, attempts, tokens).await
     }
 
     /// Takes the token that the key was exchanged for.
@@ -64,15 +101,70 @@ impl Credentials {
     /// permission, which another token would lack as well.
     pub fn drop_token_refused_with(&self, status: u16, tokens: &AccessTokens) {
         if let (401, Some(token), Some(_)) = (status, &self.secret, &self.exchanged_key) {
-            tokens.refused(self.provider.provider_id, self.provider.secret_generation, token);
+            tokens.refused(self.key, token);
         }
     }
 
-    async fn open(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Self, CredentialsError> {
-        let provider = current(&gateway.tables.load(), planned).ok_or(CredentialsError::Withdrawn)?;
+    async fn open(
+        gateway: &Gateway,
+        planned: &Arc<Provider>,
+        attempts: &mut KeyAttempts,
+        tokens: u64,
+    ) -> Result<Self, CredentialsError> {
+        let tables = gateway.tables.load();
+        let provider = current(&tables, planned).ok_or(CredentialsError::Withdrawn)?;
+        if tables.has_provider_keys(provider.provider_id) {
+            return Box::pin(Self::open_one_of_several(gateway, tables, provider, attempts, tokens)).await;
+        }
+        drop(tables);
         let secret = gateway.vault.key_of(&provider).await?;
-        Ok(Self { provider, secret, exchanged_key: None })
+        Ok(Self::own(provider, secret))
     }
+
+    /// A key that cannot be opened is passed over.
+    async fn open_one_of_several(
+        gateway: &Gateway,
+        tables: Arc<Tables>,
+        provider: Arc<Provider>,
+        attempts: &mut KeyAttempts,
+        tokens: u64,
+    ) -> Result<Self, CredentialsError> {
+        let own = match gateway.vault.key_of(&provider).await {
+            Err(error @ VaultError::OtherGeneration { .. }) => return Err(error.into()),
+            Err(error) => {
+                log_unopened(&error, &provider);
+                None
+            }
+            Ok(own) => own,
+        };
+        let mut rows = ProviderKeys::rows(&tables, &provider, own.is_some());
+        drop(tables);
+        loop {
+            let chosen = attempts.choose(&gateway.provider_keys, &provider, rows.clone(), tokens);
+            let key = chosen.map_err(|choice| match choice {
+                Choice::AtLimit(wait) => CredentialsError::KeysAtLimit(wait),
+                Choice::Key(_) | Choice::None => CredentialsError::NoKey,
+            })?;
+            let opened = match key {
+                (UpstreamKey::Own(_), _) => Ok(own.clone()),
+                (further @ UpstreamKey::Further(_), generation) => gateway.vault.open(further, generation).await,
+            };
+            match opened {
+                Ok(Some(secret)) => {
+                    let sent_before = attempts.send(&secret);
+                    return Ok(Self { key, sent_before, ..Self::own(provider, Some(secret)) });
+                }
+                Err(error @ VaultError::OtherGeneration { .. }) => return Err(error.into()),
+                Err(error) => log_unopened(&error, &provider),
+                Ok(None) => {}
+            }
+            rows.retain(|row| row.key != key.0);
+        }
+    }
+}
+
+fn log_unopened(error: &VaultError, provider: &Provider) {
+    tracing::error!(%error, provider = %provider.provider_id, "cannot open one of a provider's keys");
 }
 
 /// The provider's newest row, if a request that was planned for another one of its rows may still be sent by it.

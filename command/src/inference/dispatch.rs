@@ -23,6 +23,7 @@ use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
 use super::preparation::{Prepared, authorize_again};
+use super::provider_keys::NextKey;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
 use super::whole::HeldAnswer;
@@ -152,7 +153,8 @@ async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id:
     }
 }
 
-/// Calls one target, and a second time if that may help. The source is dropped as soon as no further call can need it.
+/// Calls one target, and a second time if that may help; once more with each other key that may be accepted where one was
+/// not. The source is dropped as soon as no further call can need it.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,
@@ -205,11 +207,20 @@ async fn call_target(
             return (running, Err(failure));
         }
         running.call_failed(&failure);
+        match running.keys.failed(&failure) {
+            NextKey::Another if !running.is_out_of_time() => {
+                calls -= 1;
+                continue;
+            }
+            NextKey::AtLimit(wait) => return (running, Err(CallFailure::of(Cause::KeysAtLimit(wait)))),
+            NextKey::Another | NextKey::None => {}
+        }
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.retry_after(calls, jitter) {
             Some(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
             Some(_) | None => return (running, Err(failure)),
         }
+        running.keys.again();
     }
 }
 

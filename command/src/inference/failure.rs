@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dialects::upstreams::KeyFault;
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
+use events::event::admin::SetAsideReason;
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
@@ -36,6 +37,8 @@ pub enum Cause {
     /// The provider's key cannot authenticate a request: it was set before administration checked such keys, or the region
     /// that it signs for was taken away.
     WrongKey(KeyFault),
+    /// Every key of the provider has reached a limit of its own: the first has room again after this time.
+    KeysAtLimit(Duration),
     /// The provider's settings cannot be written in a request.
     WrongSettings,
     /// The provider's key cannot be exchanged for an access token.
@@ -59,6 +62,17 @@ pub enum Cause {
         error: LargeBodyError,
         charge: &'static str,
     },
+}
+
+/// A failure that may not befall another key of the same provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFailure {
+    /// The provider does not accept the key.
+    NotAccepted { reason: SetAsideReason, status: u16 },
+    /// The key has reached a limit at the provider, for this time.
+    Limited(Duration),
+    /// The key lacks a permission, or cannot authenticate a request.
+    Other,
 }
 
 impl CallFailure {
@@ -102,6 +116,7 @@ impl CallFailure {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
             Cause::NoCredentials | Cause::WrongKey(_) | Cause::NoToken(_) => "credentials",
+            Cause::KeysAtLimit(_) => "key_limits",
             Cause::WrongSettings => "wrong_settings",
             Cause::Withdrawn => "provider_changed",
             Cause::Send(error) => error.reason(),
@@ -136,12 +151,38 @@ impl CallFailure {
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
     pub const fn was_refused(&self) -> bool {
-        matches!(&self.cause, Cause::Refused(_) | Cause::Rejected(_) | Cause::Fault(UpstreamFault::InBandError { .. }))
+        matches!(
+            &self.cause,
+            Cause::Refused(_)
+                | Cause::Rejected(_)
+                | Cause::KeysAtLimit(_)
+                | Cause::Fault(UpstreamFault::InBandError { .. })
+        )
     }
 
-    /// How long to wait, if the upstream limits our rate.
+    /// What the failure says about the key that the call was made with; `None` if nothing.
+    pub fn of_key(&self) -> Option<KeyFailure> {
+        let refused = |status| KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status };
+        Some(match &self.cause {
+            Cause::Refused(UpstreamRefusal { status, kind, blames_key }) => match kind {
+                UpstreamRefusalKind::Credentials if *blames_key => refused(*status),
+                UpstreamRefusalKind::Credentials => KeyFailure::Other,
+                UpstreamRefusalKind::OutOfMoney => {
+                    KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: *status }
+                }
+                UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Limited(self.rate_limited()?),
+                _ => return None,
+            },
+            Cause::NoToken(TokenError::Refused(status)) => refused(*status),
+            Cause::NoToken(TokenError::Key) | Cause::WrongKey(_) => KeyFailure::Other,
+            _ => return None,
+        })
+    }
+
+    /// How long to wait, if the upstream limits our rate, or the keys for it are at their limits.
     pub fn rate_limited(&self) -> Option<Duration> {
         match &self.cause {
+            Cause::KeysAtLimit(wait) => Some(*wait),
             Cause::Refused(UpstreamRefusal { kind: UpstreamRefusalKind::RateLimited { retry_after }, .. }) => {
                 Some(retry_after.unwrap_or(Refusal::TRY_AGAIN_AFTER))
             }
@@ -188,6 +229,9 @@ impl CallFailure {
             }
             Cause::WrongKey(KeyFault::NoRegion) => {
                 "the region that requests to the upstream are signed for is unknown: give the provider a region"
+            }
+            Cause::KeysAtLimit(_) => {
+                "every key of the provider has reached a limit of its own: raise the limits of its provider keys, or add a key"
             }
             Cause::WrongSettings => {
                 "the upstream's address or headers cannot be sent: give the provider a new base_url and headers"
@@ -287,6 +331,7 @@ impl CallFailure {
             Cause::Refused(UpstreamRefusal {
                 kind: UpstreamRefusalKind::Transient { .. } | UpstreamRefusalKind::Other,
                 status,
+                ..
             }) => Refusal::new(ErrorCode::UpstreamError, format!("the upstream answered with status {status}")),
             _ => Refusal::new(ErrorCode::UpstreamError, self.message()),
         };
@@ -346,7 +391,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
-        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind }), status: Some(status) }
+        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key: false }), status: Some(status) }
     }
 
     fn rejected_with(status: u16) -> CallFailure {

@@ -19,6 +19,7 @@ use upstream::UpstreamClients;
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
 use super::large_bodies::LargeBodies;
+use super::provider_keys::ProviderKeys;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
 use crate::tokens::TokenCounter;
@@ -34,6 +35,7 @@ pub struct Gateway {
     pub upstreams: Arc<UpstreamClients>,
     pub vault: Arc<Vault>,
     pub access_tokens: Arc<AccessTokens>,
+    pub provider_keys: Arc<ProviderKeys>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     /// `None` if traces are not exported.

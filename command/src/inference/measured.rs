@@ -48,6 +48,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// The estimate of the prompt's tokens.
+    pub const fn prompt_tokens_estimate(&self) -> u64 {
+        self.input_tokens_counted
+    }
+
     pub fn new(plan: &Plan, request: &Facts, unknown_usage: UnknownUsage) -> Self {
         Self {
             input_tokens_counted: plan.prompt_tokens_estimate.min(plan.bound.input_tokens),

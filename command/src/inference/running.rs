@@ -33,6 +33,7 @@ use super::failure::CallFailure;
 use super::gateway::Gateway;
 use super::measured::{Measured, Meter};
 use super::plan::Plan;
+use super::provider_keys::KeyAttempts;
 use super::target::PlannedTarget;
 use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
@@ -102,6 +103,8 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
+    /// The keys that it has been sent with, if its provider has several.
+    pub keys: KeyAttempts,
     /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
     /// Says whether the target may have seen the request.
@@ -145,6 +148,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
+            keys: KeyAttempts::default(),
             target: None,
             transmission: Transmission::default(),
             call_began: now,
@@ -184,6 +188,7 @@ impl Running {
         self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
         self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
+        self.keys.target(target.backend.provider_id);
         self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
@@ -212,8 +217,10 @@ impl Running {
             Some(metered) => self.reported_by_failed_call(&target, &metered),
             None => ReportedByFailedCall::default(),
         };
+        let backend = self.backend_of(&target);
+        self.last_backend = Some(backend.clone());
         self.failed_calls.push(AttemptFailed {
-            backend: target.backend.clone(),
+            backend,
             attempt: self.calls,
             reason: failure.reason().to_owned(),
             status: failure.status,
@@ -221,6 +228,16 @@ impl Running {
             latency_ms: millis(self.call_began.elapsed()),
             reported,
         });
+    }
+
+    /// The target, with the key that it was called with.
+    fn backend_of(&self, target: &PlannedTarget) -> Backend {
+        Backend { provider_key_id: self.keys.provider_key_id(), ..target.backend.clone() }
+    }
+
+    /// The estimate of the prompt's tokens.
+    pub const fn prompt_tokens_estimate(&self) -> u64 {
+        self.meter.prompt_tokens_estimate()
     }
 
     fn reported_by_failed_call(&mut self, target: &PlannedTarget, metered: &Metered) -> ReportedByFailedCall {
@@ -395,7 +412,7 @@ impl Running {
         InferenceEnded {
             model: hold.model.clone(),
             admitted_at: hold.admitted_at,
-            backend: target.map(|target| target.backend.clone()).or_else(|| self.last_backend.clone()),
+            backend: target.map(|target| self.backend_of(target)).or_else(|| self.last_backend.clone()),
             usage: measured.map(|measured| measured.usage.clone()),
             provider_usage: metered.and_then(provider_usage),
             cost_usd,
@@ -421,9 +438,13 @@ impl Running {
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
                 let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
+                self.keys.settle(Some(tokens));
                 self.permit.settle(tokens.saturating_add(self.failed_calls.tokens()));
             }
-            UsageSource::Unknown => self.permit.keep_reserved(),
+            UsageSource::Unknown => {
+                self.keys.settle(None);
+                self.permit.keep_reserved();
+            }
         }
         let message = "a provider reported implausible usage: the hold is charged instead";
         self.warn_of_implausible_usage(measured, target, message);

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use upstream::{RequestBody, Transmission, UpstreamClient};
 
 use super::access_tokens::{GrantedToken, TokenError};
+use super::credentials::Credentials;
 use super::gateway::Gateway;
 use crate::service_account::{ServiceAccount, is_json};
 
@@ -28,14 +29,14 @@ const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 pub async fn exchanged(
     gateway: &Gateway,
     exchange: &TokenExchange,
-    provider: &Provider,
+    credentials: &Credentials,
     key: &Secret,
     until: Instant,
 ) -> Result<Secret, TokenError> {
     if !is_json(key.reveal()) {
         return Ok(key.clone());
     }
-    let (id, generation) = (provider.provider_id, provider.secret_generation);
+    let (provider, id) = (&credentials.provider, credentials.provider.provider_id);
     let fetch = || {
         let exchange = Exchange::of(gateway, exchange, provider, key);
         async move {
@@ -49,7 +50,7 @@ pub async fn exchanged(
             fetched
         }
     };
-    let token = gateway.access_tokens.token(id, generation, fetch);
+    let token = gateway.access_tokens.token(credentials.key, fetch);
     timeout_at(until, token).await.unwrap_or(Err(TokenError::Timeout))
 }
 

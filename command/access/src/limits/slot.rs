@@ -8,14 +8,14 @@ use super::window::{BucketNumber, Fits, Window};
 
 /// Counts of one limit. A window is created when its measure first counts.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub struct Slot {
     windows: Vec<(Measure, Window)>,
     running: u64,
 }
 
 /// Why a request does not fit now. Ordered by the wait; an unknown wait comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Shortage {
+pub enum Shortage {
     /// A running request must end first; nobody knows when.
     Concurrency,
     Window(Fits),
@@ -23,14 +23,14 @@ pub(super) enum Shortage {
 
 impl Slot {
     /// Moves every window on to `now`.
-    pub(super) fn advance(&mut self, now_micros: i64) {
+    pub fn advance(&mut self, now_micros: i64) {
         for (_, window) in &mut self.windows {
             window.advance(now_micros);
         }
     }
 
     /// Why `amount` does not fit below the limit; `None` if it does.
-    pub(super) fn shortage(&self, measure: Measure, limit: u64, amount: u64) -> Option<Shortage> {
+    pub fn shortage(&self, measure: Measure, limit: u64, amount: u64) -> Option<Shortage> {
         if measure == Measure::ConcurrentRequests {
             return (self.running >= limit).then_some(Shortage::Concurrency);
         }
@@ -41,7 +41,7 @@ impl Slot {
     }
 
     /// Counts in the window of a measure; `None` if the measure has no window.
-    pub(super) fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<BucketNumber> {
+    pub fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<BucketNumber> {
         let span = measure.window()?;
         let at = self.windows.iter().position(|(known, _)| *known == measure).unwrap_or_else(|| {
             self.windows.push((measure, Window::new(span)));
@@ -53,22 +53,22 @@ impl Slot {
     }
 
     /// Replaces an amount that was counted in `bucket`.
-    pub(super) fn correct(&mut self, measure: Measure, bucket: BucketNumber, was: u64, is: u64) {
+    pub fn correct(&mut self, measure: Measure, bucket: BucketNumber, was: u64, is: u64) {
         if let Some((_, window)) = self.windows.iter_mut().find(|(known, _)| *known == measure) {
             window.correct(bucket, was, is);
         }
     }
 
-    pub(super) const fn begin_request(&mut self) {
+    pub const fn begin_request(&mut self) {
         self.running = self.running.saturating_add(1);
     }
 
-    pub(super) const fn end_request(&mut self) {
+    pub const fn end_request(&mut self) {
         self.running = self.running.saturating_sub(1);
     }
 
     /// The rest of a limit, and how long until it grows; `None` if nobody knows.
-    pub(super) fn remaining(&self, measure: Measure, limit: u64) -> (u64, Option<Duration>) {
+    pub fn remaining(&self, measure: Measure, limit: u64) -> (u64, Option<Duration>) {
         if measure == Measure::ConcurrentRequests {
             return (limit.saturating_sub(self.running), None);
         }
@@ -79,7 +79,7 @@ impl Slot {
     }
 
     /// Returns whether it counts nothing at `now`.
-    pub(super) fn is_idle(&self, now_micros: i64) -> bool {
+    pub fn is_idle(&self, now_micros: i64) -> bool {
         self.running == 0 && self.windows.iter().all(|(_, window)| window.is_empty(now_micros))
     }
 

@@ -26,11 +26,11 @@ pub(super) struct Window {
 
 /// The bucket in which an amount was counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BucketNumber(i64);
+pub struct BucketNumber(i64);
 
 /// When an amount fits that does not fit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fits {
+pub enum Fits {
     After(Duration),
     /// The amount exceeds the whole limit.
     Never,

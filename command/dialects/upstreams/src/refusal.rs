@@ -2,6 +2,7 @@
 
 mod error_body;
 mod retry_after;
+mod shortage;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use error_body::ErrorBody;
 
 pub use error_body::is_out_of_money;
 pub use retry_after::RETRY_AFTER_MAX;
+pub use shortage::shortage;
 
 /// Bytes of an error body that are read.
 pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
@@ -24,6 +26,9 @@ pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 pub struct UpstreamRefusal {
     pub status: u16,
     pub kind: UpstreamRefusalKind,
+    /// True if the key itself is not valid, or no longer. It may also be valid and lack a permission, which other keys of the
+    /// provider may have.
+    pub blames_key: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +82,8 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    UpstreamRefusal { status, kind: refusal_kind }
+    let blames_key = refusal_kind == UpstreamRefusalKind::Credentials && (status == 401 || error.blames_key());
+    UpstreamRefusal { status, kind: refusal_kind, blames_key }
 }
 
 /// Classifies an error in place of a response. `text` is the whole chunk or body; `retryable` applies unless the

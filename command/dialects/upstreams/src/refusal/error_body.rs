@@ -99,11 +99,38 @@ impl<'a> ErrorBody<'a> {
         ];
         const COMPLAINTS: [&str; 4] =
             ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"];
-        self.words.iter().any(|word| CODES.contains(&&**word))
-            || self.has_message(|message| {
-                let start = start(message).to_ascii_lowercase();
-                COMPLAINTS.iter().any(|words| start.contains(words))
-            })
+        self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
+    }
+
+    /// True if the key itself is not valid: not if it lacks a permission, or its signature is wrong.
+    pub(super) fn blames_key(&self) -> bool {
+        const CODES: [&str; 7] = [
+            "API_KEY_INVALID",
+            "authentication_error",
+            "invalid_api_key",
+            "invalid_authentication",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+        ];
+        // Gemini's words for a key that it has found in public, and Bedrock's for a Bedrock API key.
+        const COMPLAINTS: [&str; 6] = [
+            "incorrect api key",
+            "invalid api key",
+            "api key not valid",
+            "api key is invalid",
+            "api key was reported as leaked",
+            "make sure your api key is valid",
+        ];
+        self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
+    }
+
+    /// True if a message begins with such a complaint.
+    fn complains(&self, complaints: &[&str]) -> bool {
+        self.has_message(|message| {
+            let start = start(message).to_ascii_lowercase();
+            complaints.iter().any(|words| start.contains(words))
+        })
     }
 
     pub(super) fn has_message(&self, is_it: impl Fn(&str) -> bool) -> bool {

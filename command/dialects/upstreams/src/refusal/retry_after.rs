@@ -23,7 +23,7 @@ pub(super) fn wait(headers: &HeaderMap, body: &str, now: DateTime<Utc>) -> Optio
 }
 
 /// Reads `7`, `1.5`, `17s`, `20ms`, `1m30s`, `6m0s`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let (mut total, mut rest) = (Duration::ZERO, text);
     if rest.is_empty() {
         return None;

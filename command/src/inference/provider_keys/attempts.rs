@@ -1,0 +1,166 @@
+//! The keys that one request has been sent with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialects::upstreams::shortage;
+use events::event::admin::{Provider, UpstreamKey};
+use events::ids::{ProviderId, ProviderKeyId};
+use events::time::Clock;
+use http::HeaderMap;
+use secrets::Secret;
+
+use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
+use crate::inference::failure::{CallFailure, KeyFailure};
+
+/// The keys that one request has been sent with at one provider; empty for providers without provider keys.
+#[derive(Default)]
+pub struct KeyAttempts(Option<Box<Attempts>>);
+
+struct Attempts {
+    provider: Arc<Provider>,
+    /// The keys of the last choice.
+    rows: Vec<KeyRow>,
+    tried: Vec<UpstreamKey>,
+    /// The secrets that the provider has seen, and may repeat.
+    sent: Vec<Secret>,
+    permit: Option<KeyPermit>,
+    /// One of the tried keys was set aside.
+    has_tried_set_aside: bool,
+    /// The last key has reached a limit at the provider.
+    is_limited: bool,
+}
+
+/// What to do after a call has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextKey {
+    /// Call again at once: another key may be accepted.
+    Another,
+    /// All other keys have reached a limit of their own: the first has room again after this time.
+    AtLimit(Duration),
+    /// The failure has nothing to do with the key, or there is no other.
+    None,
+}
+
+impl KeyAttempts {
+    /// Chooses one of these keys that has not been tried for this request.
+    pub fn choose(
+        &mut self,
+        keys: &Arc<ProviderKeys>,
+        provider: &Arc<Provider>,
+        rows: Vec<KeyRow>,
+        tokens: u64,
+    ) -> Result<(UpstreamKey, u32), Choice> {
+        let id = provider.provider_id;
+        let mut attempts = self.0.take().filter(|attempts| attempts.provider.provider_id == id).unwrap_or_else(|| {
+            Box::new(Attempts {
+                provider: Arc::clone(provider),
+                rows: Vec::new(),
+                tried: Vec::new(),
+                sent: Vec::new(),
+                permit: None,
+                has_tried_set_aside: false,
+                is_limited: false,
+            })
+        });
+        // The call before this one no longer counts as running.
+        attempts.permit = None;
+        attempts.rows = rows;
+        let permit = keys.acquire(&attempts.untried(), attempts.choosable(), tokens);
+        let attempts = self.0.insert(attempts);
+        let permit = permit?;
+        let chosen = (permit.key, permit.generation);
+        attempts.tried.push(permit.key);
+        attempts.has_tried_set_aside |= permit.was_set_aside();
+        attempts.permit = Some(permit);
+        Ok(chosen)
+    }
+
+    /// Remembers the secret of the chosen key; returns those that were sent before.
+    pub fn send(&mut self, secret: &Secret) -> Vec<Secret> {
+        let Some(attempts) = &mut self.0 else { return Vec::new() };
+        let before = attempts.sent.clone();
+        attempts.sent.push(secret.clone());
+        before
+    }
+
+    /// Forgets the keys of another provider.
+    pub fn target(&mut self, provider: ProviderId) {
+        if self.0.as_ref().is_some_and(|attempts| attempts.provider.provider_id != provider) {
+            self.0 = None;
+        }
+    }
+
+    /// Allows the same keys for another call: the failure of the last one had nothing to do with its key.
+    pub fn again(&mut self) {
+        if let Some(attempts) = &mut self.0 {
+            attempts.tried.clear();
+            attempts.permit = None;
+            (attempts.has_tried_set_aside, attempts.is_limited) = (false, false);
+        }
+    }
+
+    /// The provider key of the last call; `None` for a provider's own key.
+    pub fn provider_key_id(&self) -> Option<ProviderKeyId> {
+        self.permit()?.key.provider_key_id()
+    }
+
+    /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
+    pub fn answered(&self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
+        let Some(permit) = self.permit() else { return };
+        if let Some(lasts) = shortage(headers, clock.now()) {
+            permit.keys().is_short(permit.key, lasts);
+        }
+        if let Some(attempts) = self.0.as_ref().filter(|_| is_success && permit.tries_again()) {
+            permit.keys().accepted(&attempts.provider, permit.key, permit.generation);
+        }
+    }
+
+    /// Learns from a failed call, and says whether another key may help.
+    pub fn failed(&mut self, failure: &CallFailure) -> NextKey {
+        let Some(attempts) = &mut self.0 else { return NextKey::None };
+        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure.of_key()) else { return NextKey::None };
+        let keys = Arc::clone(permit.keys());
+        match key_failure {
+            KeyFailure::NotAccepted { reason, status } if !permit.was_set_aside() => {
+                keys.refused(&attempts.provider, &permit, reason, status);
+            }
+            KeyFailure::Limited(lasts) => keys.is_short(permit.key, lasts),
+            KeyFailure::NotAccepted { .. } | KeyFailure::Other => {}
+        }
+        attempts.is_limited = matches!(key_failure, KeyFailure::Limited(_));
+        drop(permit);
+        match keys.outlook(&attempts.untried(), attempts.choosable()) {
+            Choice::Key(_) => NextKey::Another,
+            Choice::AtLimit(wait) => NextKey::AtLimit(wait),
+            Choice::None => NextKey::None,
+        }
+    }
+
+    /// Counts the tokens that the request has used with its last key; `None` if that is unknown.
+    pub fn settle(&mut self, tokens: Option<u64>) {
+        let Some(permit) = self.0.as_mut().and_then(|attempts| attempts.permit.as_mut()) else { return };
+        match tokens {
+            Some(tokens) => permit.settle(tokens),
+            None => permit.keep_estimate(),
+        }
+    }
+
+    fn permit(&self) -> Option<&KeyPermit> {
+        self.0.as_ref()?.permit.as_ref()
+    }
+}
+
+impl Attempts {
+    const fn choosable(&self) -> Choosable {
+        match (self.is_limited, self.has_tried_set_aside) {
+            (true, _) => Choosable::Open,
+            (false, true) => Choosable::InUse,
+            (false, false) => Choosable::All,
+        }
+    }
+
+    fn untried(&self) -> Vec<KeyRow> {
+        self.rows.iter().filter(|row| !self.tried.contains(&row.key)).cloned().collect()
+    }
+}

@@ -1,0 +1,173 @@
+//! The events of keys that are set aside and restored. Many requests, on several nodes, may meet the same refusal: the
+//! stream of the key decides which of them records it, and only that one raises the alarm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::admin::{Provider, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
+use events::event::{Actor, Change, Context, Event, Recorded, Resource};
+use events::log::{Append, AppendError, Basis, LogError};
+
+use super::{KeyPermit, ProviderKeys};
+
+const ACTOR: Actor = Actor::System("provider_keys");
+/// How often a recording is decided at most, if others change the key meanwhile.
+const ATTEMPTS_MAX: usize = 10;
+/// How long to wait until the tables have the event.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A key as its stream has it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RecordedKey {
+    sequence: u64,
+    /// The secret that is set aside.
+    set_aside: Option<u32>,
+    /// The newest secret; `None` for a provider's own key, whose stream does not say.
+    generation: Option<u32>,
+    has_ended: bool,
+}
+
+impl RecordedKey {
+    /// Folds the last event of each type.
+    fn of(events: Vec<Recorded>) -> Self {
+        let mut key = Self::default();
+        for recorded in events {
+            key.sequence = key.sequence.max(recorded.sequence);
+            match recorded.event {
+                Event::Resource(Resource::ProviderKeySetAside(fact)) => key.set_aside = Some(fact.secret_generation),
+                Event::Resource(Resource::ProviderKeyRestored(_)) => key.set_aside = None,
+                Event::Resource(Resource::ProviderKey(Change::Created(state) | Change::Changed(state))) => {
+                    key.generation = Some(state.secret_generation);
+                }
+                Event::Resource(Resource::ProviderKey(Change::Ended(_))) => key.has_ended = true,
+                _ => {}
+            }
+        }
+        key
+    }
+
+    /// Whether the fact about this secret changes anything.
+    fn needs(&self, fact: &Resource, generation: u32) -> bool {
+        let is_newest = self.generation.is_none_or(|newest| newest == generation);
+        let is_set_aside = self.set_aside == Some(generation);
+        let wants_set_aside = matches!(fact, Resource::ProviderKeySetAside(_));
+        !self.has_ended && is_newest && is_set_aside != wants_set_aside
+    }
+}
+
+impl ProviderKeys {
+    /// The provider does not accept the key: sets it aside, here at once and everywhere as soon as it is recorded.
+    pub(super) fn refused(
+        self: &Arc<Self>,
+        provider: &Arc<Provider>,
+        permit: &KeyPermit,
+        reason: SetAsideReason,
+        status: u16,
+    ) {
+        let (key, generation) = (permit.key, permit.generation);
+        if !self.uses().entry(key).or_default().refuse(generation) {
+            return;
+        }
+        let (provider_id, provider_key_id) = (provider.provider_id, key.provider_key_id());
+        let fact =
+            ProviderKeySetAside { provider_id, provider_key_id, reason, status, secret_generation: generation };
+        let fact = Resource::ProviderKeySetAside(Box::new(fact));
+        self.start_recording(provider, key, generation, fact);
+    }
+
+    /// The provider accepts a key that was set aside.
+    pub(super) fn accepted(self: &Arc<Self>, provider: &Arc<Provider>, key: UpstreamKey, generation: u32) {
+        if !self.uses().entry(key).or_default().accept() {
+            return;
+        }
+        let (provider_id, provider_key_id) = (provider.provider_id, key.provider_key_id());
+        let fact = Resource::ProviderKeyRestored(Box::new(ProviderKeyRestored { provider_id, provider_key_id }));
+        self.start_recording(provider, key, generation, fact);
+    }
+
+    fn start_recording(
+        self: &Arc<Self>,
+        provider: &Arc<Provider>,
+        key: UpstreamKey,
+        generation: u32,
+        fact: Resource,
+    ) {
+        let (keys, provider) = (Arc::clone(self), Arc::clone(provider));
+        self.recordings.spawn(async move {
+            let recorded = keys.record(&provider, key, generation, &fact).await;
+            let is_in_tables = match recorded {
+                Ok(position) => {
+                    if position.is_some() {
+                        keys.announce(&provider, key, &fact);
+                    }
+                    match position {
+                        Some(position) => keys.tables.wait_for(position, IN_FORCE_WITHIN).await,
+                        None => keys.tables.catch_up(IN_FORCE_WITHIN).await,
+                    }
+                }
+                Err(error) => {
+                    let provider = &provider.name;
+                    tracing::warn!(%error, provider, %key, "it was not recorded whether a provider accepts a key");
+                    false
+                }
+            };
+            if let Some(key_use) = keys.uses().get_mut(&key) {
+                key_use.recorded(is_in_tables);
+            }
+        });
+    }
+
+    /// Records the fact if it changes anything; `None` if it is recorded already, or no longer of interest.
+    async fn record(
+        &self,
+        provider: &Provider,
+        key: UpstreamKey,
+        generation: u32,
+        fact: &Resource,
+    ) -> Result<Option<u64>, LogError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let stream = key.stream();
+            let events = self.log.read(move |reader| reader.last_of_each_type(&stream, None)).await?;
+            let recorded = RecordedKey::of(events);
+            let tables = self.tables.load();
+            if !recorded.needs(fact, generation) || tables.secret_generation(key).is_none_or(|newest| newest > generation)
+            {
+                return Ok(None);
+            }
+            let owners = provider.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default();
+            let append = Append {
+                stream: key.stream(),
+                expected_sequence: recorded.sequence,
+                events: vec![fact.clone().into()],
+                context: Context::about(ACTOR, owners),
+                side: Vec::new(),
+                idempotency: None,
+                basis: Basis::default(),
+            };
+            match self.log.append(append).await {
+                Ok(appended) => return Ok(Some(appended.last)),
+                Err(AppendError::OptimisticLock) => {}
+                Err(AppendError::Unavailable(error)) => return Err(error),
+                Err(error) => return Err(LogError::Append(error.to_string())),
+            }
+        }
+        Err(LogError::Append("other changes of the key came before".to_owned()))
+    }
+
+    /// Logs what was recorded, for the operator.
+    fn announce(&self, provider: &Provider, key: UpstreamKey, fact: &Resource) {
+        let (provider_id, provider) = (provider.provider_id, &provider.name);
+        let name = key.provider_key_id().and_then(|id| Some(self.tables.load().provider_key(id)?.value.name.clone()));
+        let name = name.as_deref().unwrap_or("the provider's own");
+        if let Resource::ProviderKeySetAside(fact) = fact {
+            let look_at = match fact.reason {
+                SetAsideReason::Refused => "give this key a new api_key, or end it",
+                SetAsideReason::OutOfMoney => "add money to the key's account at the provider, or raise its spend limit",
+            };
+            let (reason, status) = (fact.reason.as_str(), fact.status);
+            tracing::error!(%provider_id, provider, %key, name, reason, status, look_at, "a provider does not accept an API key: the key is set aside");
+        } else {
+            tracing::info!(%provider_id, provider, %key, name, "a provider accepts an API key again: the key is in use");
+        }
+    }
+}
