@@ -18,6 +18,7 @@ use http::header::CONTENT_TYPE;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Operation};
 use projections::figures::Figures;
+use projections::tables::TablesHandle;
 use projections::views::ViewsHandle;
 use prometheus::{Registry, TextEncoder};
 
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub figures: Figures,
     pub log: Log,
     pub views: ViewsHandle,
+    pub tables: TablesHandle,
     pub in_flight: InFlight,
     pub clock: Arc<dyn Clock>,
     pub process: ProcessSampler,
@@ -77,6 +79,11 @@ impl Metrics {
         self.write_views(&mut text);
         text.gauge("ledgerway_requests_in_flight", "Requests whose response has not ended", self.in_flight.count());
         self.write_bodies(&mut text);
+        text.gauge(
+            "ledgerway_provider_keys_set_aside",
+            "API keys that their providers do not accept, of providers with several keys",
+            self.tables.load().keys_set_aside(),
+        );
         text.gauge(
             "ledgerway_draining",
             "1 while the gateway accepts no new requests",

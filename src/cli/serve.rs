@@ -259,6 +259,7 @@ fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -
         figures: engines.figures.clone(),
         log: engines.log.clone(),
         views: engines.views.clone(),
+        tables: engines.tables.clone(),
         in_flight: in_flight.clone(),
         clock: Arc::clone(clock),
         process: ProcessSampler::default(),

@@ -49,7 +49,7 @@ pub struct Credentials {
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
     /// Its other keys that the same request was sent with before.
-    sent_before: Vec<Secret>,
+    pub sent_before: Vec<Secret>,
     /// The provider's key, if `secret` is an access token: the key was exchanged for it.
     pub exchanged_key: Option<Secret>,
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
+    ProviderKeyRestored, ProviderKeySetAside, SetAsideReason,
     ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
@@ -124,6 +125,32 @@ fn samples() -> Vec<(Stream, Event)> {
         key_variable: Some("OPENAI_API_KEY".to_owned()),
         ..provider.clone()
     };
+    let provider_key = ProviderKey {
+        provider_key_id: id(31),
+        provider_id: id(11),
+        name: "second".to_owned(),
+        weight: 2,
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent_requests: None,
+        given_for: "https://api.openai.com/v1".to_owned(),
+        secret_generation: 1,
+    };
+    let limited_key = ProviderKey {
+        requests_per_minute: Some(500),
+        tokens_per_minute: Some(200_000),
+        concurrent_requests: Some(8),
+        secret_generation: 2,
+        ..provider_key.clone()
+    };
+    let set_aside = ProviderKeySetAside {
+        provider_id: id(11),
+        provider_key_id: Some(id(31)),
+        reason: SetAsideReason::OutOfMoney,
+        status: 429,
+        secret_generation: 2,
+    };
+    let restored = ProviderKeyRestored { provider_id: id(11), provider_key_id: Some(id(31)) };
     let model = Model {
         system_prefix: Some("Be brief.".to_owned()),
         tenant_id: Some(id(1)),
@@ -258,6 +285,11 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Provider, "prv", Event::from(Change::created(provider.clone()))),
         resource(StreamKind::Provider, "prv", Event::from(Change::changed(of_environment))),
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::Provider(Change::Ended(id(31))))),
+        resource(StreamKind::ProviderKey, "pky", Event::from(Change::created(provider_key.clone()))),
+        resource(StreamKind::ProviderKey, "pky", Event::from(Change::changed(limited_key))),
+        resource(StreamKind::ProviderKey, "pky", Event::Resource(Resource::ProviderKeySetAside(Box::new(set_aside)))),
+        resource(StreamKind::ProviderKey, "pky", Event::Resource(Resource::ProviderKeyRestored(Box::new(restored)))),
+        resource(StreamKind::ProviderKey, "pky", Event::Resource(Resource::ProviderKey(Change::Ended(id(31))))),
         resource(StreamKind::Model, "mdl", Event::from(Change::created(model.clone()))),
         resource(
             StreamKind::Model,

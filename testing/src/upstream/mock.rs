@@ -29,6 +29,7 @@
 mod answer;
 mod chaos;
 pub mod google;
+mod keys;
 mod rejection;
 mod responses;
 mod tls;
@@ -72,6 +73,12 @@ impl Seen {
     pub fn model(&self) -> &str {
         self.body["model"].as_str().unwrap_or_default()
     }
+
+    /// The API key that it was sent with.
+    pub fn key(&self) -> Option<&str> {
+        let header = |name| self.headers.get(name)?.to_str().ok();
+        header("authorization").and_then(|value| value.strip_prefix("Bearer ")).or_else(|| header("x-api-key"))
+    }
 }
 
 type Hook = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -89,6 +96,7 @@ struct State {
     on_request: Mutex<Option<Hook>>,
     set_response: Mutex<(&'static str, Bytes)>,
     chaos: Chaos,
+    keys: keys::Keys,
 }
 
 impl MockUpstream {
@@ -121,6 +129,7 @@ impl MockUpstream {
             on_request: Mutex::default(),
             set_response: Mutex::default(),
             chaos,
+            keys: keys::Keys::default(),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, builder, tls, Arc::clone(&state)));
@@ -146,6 +155,20 @@ impl MockUpstream {
     /// Sets the response of the model `said`, with status 200.
     pub fn says(&self, content_type: &'static str, body: impl Into<Bytes>) {
         *self.state.set_response.lock().expect("the response") = (content_type, body.into());
+    }
+
+    /// Refuses this API key from now on.
+    pub fn refuses_key(&self, key: &str, status: u16, body: &'static str, headers: &[(&'static str, &'static str)]) {
+        self.state.keys.set(key, Some((status, body)), headers);
+    }
+
+    /// Accepts this API key from now on, with these headers.
+    pub fn accepts_key(&self, key: &str, headers: &[(&'static str, &'static str)]) {
+        self.state.keys.set(key, None, headers);
+    }
+
+    pub fn seen_with(&self, key: &str) -> usize {
+        self.seen().iter().filter(|seen| seen.key() == Some(key)).count()
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -207,7 +230,10 @@ async fn answer_one(request: Request<Incoming>, state: Arc<State>) -> io::Result
     if let Some(hook) = hook {
         hook(seen.clone()).await;
     }
-    behave(&seen, &state).await
+    if let Some(refusal) = state.keys.refusal(&seen) {
+        return Ok(refusal);
+    }
+    Ok(state.keys.complete(&seen, behave(&seen, &state).await?))
 }
 
 async fn behave(seen: &Seen, state: &State) -> io::Result<Response<Pieces>> {

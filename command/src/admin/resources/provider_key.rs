@@ -60,7 +60,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("Why and since when it is set aside, and the HTTP status of the provider's refusal; otherwise null"),
     ];
     let example =
-        json!({ "provider_id": "prv_0000000000000000000000000000000b", "name": "second", "api_key": "sk-…", "weight": 2 });
+        json!({ "provider_id": "prv_0000000000000000000000000000000c", "name": "second", "api_key": "sk-2", "weight": 2 });
     Declaration::of::<ProviderKey>(members, example)
 });
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::event::StreamKind;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
 use openapi::Shape;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ fn declarations() -> Vec<(&'static str, &'static Declaration)> {
         of::<User>(),
         of::<Key>(),
         of::<Provider>(),
+        of::<ProviderKey>(),
         of::<Model>(),
         of::<Price>(),
         of::<Budget>(),
@@ -53,7 +54,10 @@ fn keys(object: &Value) -> BTreeSet<String> {
 async fn example(lab: &Lab, declared: &Declaration) -> Value {
     let provider =
         lab.make("/providers", json!({ "name": format!("of {}", declared.kind.as_str()), "kind": "simulator" })).await;
+    let upstream = json!({ "name": format!("up of {}", declared.kind.as_str()), "kind": "openai", "base_url": "https://up.example.com/v1" });
+    let upstream = lab.make("/providers", upstream).await;
     let text = declared.example.to_string().replace("prv_0000000000000000000000000000000b", &provider);
+    let text = text.replace("prv_0000000000000000000000000000000c", &upstream);
     let tenant = lab.tenancy.tenant.to_string();
     serde_json::from_str(&text.replace("ten_00000000000000000000000000000001", &tenant)).unwrap()
 }

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::lab::{Lab, json_type};
 use crate::admin::fields::Fields;
 
-const PATHS: [&str; 9] =
-    ["/partners", "/tenants", "/users", "/keys", "/providers", "/models", "/prices", "/budgets", "/rate-limits"];
+const PATHS: [&str; 10] = [
+    "/partners", "/tenants", "/users", "/keys", "/providers", "/provider-keys", "/models", "/prices", "/budgets",
+    "/rate-limits",
+];
 
 /// Holds: http.unknown-fields, http.invalid-request, http.money
 #[tokio::test]
@@ -24,6 +26,8 @@ async fn every_wrong_field_is_a_400_that_names_it() {
     let budget = json!({"scope": {"tenant_id": tenant}, "limit_usd": "1", "period": "total"});
     let price = json!({"provider_id": provider, "model": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"});
     let openai = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1"});
+    let upstream = json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1"});
+    let further = json!({"provider_id": lab.make("/providers", upstream).await, "name": "second", "api_key": "k"});
     let model = json!({"name": "m", "targets": [{"provider_id": provider, "model": "echo"}]});
     let target = |field: &str, value: Value| {
         with(&model, "targets", json!([with(&json!({"provider_id": provider, "model": "echo"}), field, value)]))
@@ -46,6 +50,14 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/keys", json!({"name": "x", "models": ["bad["]}), "models"),
         ("/keys", json!({"name": "x", "expires_at": "tomorrow"}), "expires_at"),
         ("/keys", json!({"name": "x", "expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
+        ("/provider-keys", with(&further, "provider_id", json!(provider)), "provider_id"),
+        ("/provider-keys", with(&further, "provider_id", json!(null)), "provider_id"),
+        ("/provider-keys", with(&further, "api_key", json!(null)), "api_key"),
+        ("/provider-keys", with(&further, "api_key", json!("not for a header")), "api_key"),
+        ("/provider-keys", with(&further, "weight", json!(0)), "weight"),
+        ("/provider-keys", with(&further, "weight", json!(1001)), "weight"),
+        ("/provider-keys", with(&further, "requests_per_minute", json!(0)), "requests_per_minute"),
+        ("/provider-keys", with(&further, "state", json!("in_use")), "state"),
         ("/providers", with(&openai, "kind", json!("of_nobody")), "kind"),
         ("/providers", with(&openai, "region", json!("us-east-1")), "region"),
         ("/providers", with(&openai, "server", json!("of_nobody")), "server"),
@@ -102,9 +114,9 @@ async fn every_wrong_field_is_a_400_that_names_it() {
 #[tokio::test]
 async fn an_empty_body_lacks_the_first_required_field() {
     let lab = Lab::new().await;
-    for (path, field) in
-        PATHS.iter().zip(["name", "name", "name", "name", "name", "name", "provider_id", "scope", "scope"])
-    {
+    let fields =
+        ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope"];
+    for (path, field) in PATHS.iter().zip(fields) {
         let reply = lab.send(&lab.operator(), "POST", &format!("/v1/admin{path}"), &json!({})).await;
         assert_eq!(reply.wrong_field(), field, "{path}");
     }

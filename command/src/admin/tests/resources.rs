@@ -10,6 +10,8 @@ use super::lab::Lab;
 /// Paths, each with a body that creates a resource and one that changes it.
 async fn examples(lab: &Lab) -> Vec<(&'static str, Value, Value)> {
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
+    let upstream = json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1"});
+    let upstream = lab.make("/providers", upstream).await;
     let target = json!({"provider_id": provider, "model": "echo"});
     let tenant = lab.tenancy.tenant.to_string();
     vec![
@@ -22,6 +24,11 @@ async fn examples(lab: &Lab) -> Vec<(&'static str, Value, Value)> {
             json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1/", "api_key": "k",
                    "headers": {"OpenAI-Organization": "org"}}),
             json!({"timeout_ms": 5, "api_key": "other"}),
+        ),
+        (
+            "/provider-keys",
+            json!({"provider_id": upstream, "name": "second", "api_key": "k2", "weight": 3}),
+            json!({"tokens_per_minute": 5, "api_key": "other"}),
         ),
         ("/models", json!({"name": "a/b", "targets": [target]}), json!({"name": "a/c"})),
         (

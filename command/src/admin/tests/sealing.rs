@@ -21,7 +21,7 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
     let made = lab.made("/providers", body).await;
     assert!(!made.to_string().contains(SECRET), "{made}");
-    let id = made["id"].as_str().unwrap().parse().unwrap();
+    let id: ProviderId = made["id"].as_str().unwrap().parse().unwrap();
     let one = format!("/v1/admin/providers/{id}");
     let vault = &lab.admin.vault;
     let mut following = JoinSet::new();
@@ -61,7 +61,7 @@ async fn the_key_of_a_service_account_is_taken_where_it_is_exchanged_for_tokens_
     }
     let made = lab.made("/providers", with("vertex", key)).await;
     assert!(!made.to_string().contains("PRIVATE KEY"), "{made}");
-    let id = made["id"].as_str().unwrap().parse().unwrap();
+    let id: ProviderId = made["id"].as_str().unwrap().parse().unwrap();
     let kept = lab.admin.vault.open(id, 1).await.unwrap().unwrap();
     assert_eq!(serde_json::from_str::<Value>(kept.reveal()).unwrap(), serde_json::from_str::<Value>(key).unwrap());
     assert!(!kept.reveal().contains('\n'));
@@ -135,7 +135,7 @@ async fn a_providers_key_leaves_memory_with_its_tenant() {
 async fn a_key_is_opened_for_its_own_generation_alone() {
     let lab = Lab::new().await;
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://old.example.com/v1", "api_key": SECRET});
-    let id = lab.make("/providers", body).await.parse().unwrap();
+    let id: ProviderId = lab.make("/providers", body).await.parse().unwrap();
     let fresh = || Vault::new(lab.node_key(), lab.admin.log.clone(), lab.admin.ids.clone(), EnvironmentKeys::default());
     let (unused, used) = (fresh(), fresh());
     assert_eq!(used.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
@@ -184,7 +184,7 @@ async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
         lab.make("/providers", body("c")),
     );
     for (id, key) in [(made.0, "a"), (made.1, "b"), (made.2, "c")] {
-        assert_eq!(lab.admin.vault.open(id.parse().unwrap(), 1).await.unwrap().unwrap().reveal(), key);
+        assert_eq!(lab.admin.vault.open(id.parse::<ProviderId>().unwrap(), 1).await.unwrap().unwrap().reveal(), key);
     }
 }
 
@@ -192,7 +192,7 @@ async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
 async fn without_the_nodes_key_nothing_opens() {
     let lab = Lab::new().await;
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
-    let id = lab.make("/providers", body).await.parse().unwrap();
+    let id: ProviderId = lab.make("/providers", body).await.parse().unwrap();
     let other = Vault::new(
         NodeKey::from_bytes(&[6; 32]),
         lab.admin.log.clone(),

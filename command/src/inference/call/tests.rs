@@ -89,7 +89,7 @@ fn sent() -> Credentials {
         "output_cap_field": "max_tokens", "secret_generation": 1,
     });
     let provider = Arc::new(serde_json::from_value(provider).expect("a provider"));
-    Credentials { provider, secret: Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")), exchanged_key: None }
+    Credentials::own(provider, Some(Secret::new("gw-7Hq2xVt9LmBz4KpWs8Rn")))
 }
 
 /// A signature covers the finished request: nothing may be added after it.

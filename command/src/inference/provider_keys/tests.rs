@@ -1,0 +1,297 @@
+//! The keys of a provider in the hands of requests: a log with its tables, and a clock that the tests set.
+
+use events::event::{Event, Resource};
+use events::ids::ProviderId;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use projections::tables;
+use serde_json::json;
+
+use super::*;
+use crate::admin::tests::lab::Lab;
+use crate::inference::failure::{CallFailure, Cause};
+use dialects::{UpstreamRefusal, UpstreamRefusalKind};
+use secrets::Secret;
+
+/// A provider with its own key and further ones.
+struct House {
+    lab: Lab,
+    keys: Arc<ProviderKeys>,
+    provider: ProviderId,
+    further: Vec<String>,
+}
+
+fn refused() -> CallFailure {
+    failed(401, UpstreamRefusalKind::Credentials, true)
+}
+
+fn failed(status: u16, kind: UpstreamRefusalKind, blames_key: bool) -> CallFailure {
+    CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key }), status: Some(status) }
+}
+
+fn limited() -> CallFailure {
+    let retry_after = Some(Duration::from_secs(20));
+    failed(429, UpstreamRefusalKind::RateLimited { retry_after }, false)
+}
+
+impl House {
+    /// With one further key for each of these, which says what is special to it.
+    async fn new(further: &[serde_json::Value]) -> Self {
+        let lab = Lab::new().await;
+        let provider = json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1", "api_key": "own"});
+        let provider = lab.make("/providers", provider).await;
+        let mut ids = Vec::new();
+        for (number, special) in further.iter().enumerate() {
+            let mut body = json!({"provider_id": provider, "name": format!("k{number}"), "api_key": format!("s{number}")});
+            body.as_object_mut().unwrap().extend(special.as_object().unwrap().clone());
+            ids.push(lab.make("/provider-keys", body).await);
+        }
+        let admin = &lab.admin;
+        let keys =
+            ProviderKeys::new(admin.log.clone(), admin.tables.clone(), Arc::clone(&admin.clock), admin.ids.clone());
+        let provider = provider.parse().unwrap();
+        Self { lab, keys, provider, further: ids }
+    }
+
+    fn provider(&self) -> Arc<Provider> {
+        Arc::clone(&self.lab.admin.tables.load().provider(self.provider).unwrap().value)
+    }
+
+    fn own(&self) -> UpstreamKey {
+        UpstreamKey::Own(self.provider)
+    }
+
+    fn key(&self, number: usize) -> UpstreamKey {
+        UpstreamKey::Further(self.further[number].parse().unwrap())
+    }
+
+    fn choose(&self, attempts: &mut KeyAttempts) -> Result<UpstreamKey, Choice> {
+        let rows = ProviderKeys::rows(&self.lab.admin.tables.load(), &self.provider(), true);
+        let chosen = attempts.choose(&self.keys, &self.provider(), rows, 10);
+        chosen.map(|(key, _)| key)
+    }
+
+    /// A request that was given this key.
+    fn request_with(&self, key: UpstreamKey) -> KeyAttempts {
+        for _ in 0..1000 {
+            let mut attempts = KeyAttempts::default();
+            if self.choose(&mut attempts) == Ok(key) {
+                return attempts;
+            }
+        }
+        panic!("{key} is never chosen");
+    }
+
+    /// The keys that requests are given.
+    fn chosen(&self) -> Vec<UpstreamKey> {
+        let mut chosen: Vec<_> = (0..100).filter_map(|_| self.choose(&mut KeyAttempts::default()).ok()).collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
+    }
+
+    /// Waits until everything is recorded, and returns what was recorded about keys.
+    async fn recorded(&self) -> Vec<&'static str> {
+        while self.keys.uses().values().any(|key_use| key_use.is_recording) {
+            tokio::task::yield_now().await;
+        }
+        let events = self.lab.events().await;
+        let of_keys = |event: &Event| {
+            matches!(event, Event::Resource(Resource::ProviderKeySetAside(_) | Resource::ProviderKeyRestored(_)))
+        };
+        events.iter().map(|recorded| &recorded.event).filter(|event| of_keys(event)).map(Event::name).collect()
+    }
+
+    fn succeeds(&self, attempts: &KeyAttempts) {
+        attempts.answered(&HeaderMap::new(), true, &*self.lab.admin.clock);
+    }
+}
+
+const SET_ASIDE: &str = "provider_key.set_aside";
+const RESTORED: &str = "provider_key.restored";
+
+#[tokio::test]
+async fn a_key_that_many_requests_find_refused_is_set_aside_once_and_each_goes_on_with_another() {
+    let house = House::new(&[json!({})]).await;
+    let mut requests: Vec<_> = (0..50).map(|_| house.request_with(house.key(0))).collect();
+    for request in &mut requests {
+        assert_eq!(request.failed(&refused()), NextKey::Another);
+        assert_eq!(house.choose(request), Ok(house.own()));
+        assert_eq!(house.chosen(), [house.own()], "before it is recorded");
+    }
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    assert_eq!(house.chosen(), [house.own()]);
+    assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 1);
+    let one = format!("/v1/admin/provider-keys/{}", house.further[0]);
+    let shown = house.lab.send(&house.lab.operator(), "PATCH", &one, &json!({})).await.must(200);
+    assert_eq!((&shown["state"], &shown["set_aside"]["reason"]), (&json!("set_aside"), &json!("refused")));
+    assert_eq!(shown["set_aside"]["status"], 401);
+}
+
+#[tokio::test]
+async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_accepted() {
+    let house = House::new(&[json!({})]).await;
+    house.request_with(house.key(0)).failed(&failed(402, UpstreamRefusalKind::OutOfMoney, false));
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    house.chosen();
+    for seconds in [60, 120, 240] {
+        house.lab.wait(seconds - 1);
+        assert_eq!(house.chosen(), [house.own()], "after {seconds} s");
+        house.lab.wait(1);
+        let mut request = KeyAttempts::default();
+        assert_eq!(house.choose(&mut request), Ok(house.key(0)), "after {seconds} s");
+        assert_eq!(house.chosen(), [house.own()], "one request tries it");
+        assert_eq!(request.failed(&refused()), NextKey::Another);
+    }
+    house.lab.wait(480);
+    let request = house.request_with(house.key(0));
+    house.succeeds(&request);
+    assert_eq!(house.recorded().await, [SET_ASIDE, RESTORED]);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+}
+
+#[tokio::test]
+async fn a_new_secret_is_used_at_once_and_a_late_refusal_of_the_old_one_does_not_count() {
+    let house = House::new(&[json!({})]).await;
+    let mut late = house.request_with(house.key(0));
+    house.request_with(house.key(0)).failed(&refused());
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    let one = format!("/v1/admin/provider-keys/{}", house.further[0]);
+    let changed = house.lab.send(&house.lab.operator(), "PATCH", &one, &json!({"api_key": "new"})).await.must(200);
+    assert_eq!((&changed["state"], &changed["set_aside"]), (&json!("in_use"), &json!(null)));
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+    late.failed(&refused());
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+    assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 0);
+}
+
+#[tokio::test]
+async fn without_another_key_those_that_are_set_aside_are_used_and_each_request_tries_one() {
+    let house = House::new(&[json!({})]).await;
+    for key in [house.own(), house.key(0)] {
+        let mut request = house.request_with(key);
+        request.failed(&refused());
+        house.recorded().await;
+    }
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+    let mut request = house.request_with(house.own());
+    house.succeeds(&request);
+    assert_eq!(request.failed(&refused()), NextKey::None);
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE], "a success between two trials leaves no event");
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_is_set_aside_and_forgets_what_is_short() {
+    let house = House::new(&[json!({}), json!({})]).await;
+    house.request_with(house.key(0)).failed(&refused());
+    house.request_with(house.key(1)).failed(&limited());
+    house.recorded().await;
+    assert_eq!(house.chosen(), [house.own()]);
+    let log = &house.lab.admin.log;
+    let (tables, _task) = tables::start(log).await.unwrap();
+    let admin = &house.lab.admin;
+    let after = ProviderKeys::new(log.clone(), tables, Arc::clone(&admin.clock), admin.ids.clone());
+    let house = House { keys: after, ..house };
+    assert_eq!(house.chosen(), [house.own(), house.key(1)]);
+}
+
+#[tokio::test]
+async fn a_key_at_one_of_its_limits_is_passed_over_and_if_all_are_the_request_waits() {
+    let house = House::new(&[json!({"concurrent_requests": 1}), json!({"requests_per_minute": 1})]).await;
+    let running = house.request_with(house.key(0));
+    drop(house.request_with(house.key(1)));
+    assert_eq!(house.chosen(), [house.own()]);
+    drop(running);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+
+    let mut request = house.request_with(house.own());
+    let _running = house.request_with(house.key(0));
+    assert_eq!(request.failed(&refused()), NextKey::AtLimit(Duration::from_secs(1)));
+    house.recorded().await;
+    assert_eq!(house.choose(&mut KeyAttempts::default()), Err(Choice::AtLimit(Duration::from_secs(1))));
+    house.lab.wait(60);
+    assert!(house.chosen().contains(&house.key(1)), "its minute is over");
+}
+
+#[tokio::test]
+async fn tokens_count_against_a_key_when_they_are_known() {
+    let house = House::new(&[json!({"tokens_per_minute": 100})]).await;
+    let mut request = house.request_with(house.key(0));
+    request.settle(Some(99));
+    drop(request);
+    let mut request = house.request_with(house.key(0));
+    request.settle(Some(1));
+    drop(request);
+    assert_eq!(house.chosen(), [house.own()]);
+    house.lab.wait(60);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+}
+
+#[tokio::test]
+async fn what_a_provider_says_of_a_keys_limits_steers_the_choice_until_their_reset() {
+    let house = House::new(&[json!({})]).await;
+    let request = house.request_with(house.key(0));
+    let headers = [("x-ratelimit-limit-tokens", "1000"), ("x-ratelimit-remaining-tokens", "3"), ("x-ratelimit-reset-tokens", "30s")];
+    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    request.answered(&HeaderMap::from_iter(headers), true, &*house.lab.admin.clock);
+    assert_eq!(house.chosen(), [house.own()]);
+    let mut other = house.request_with(house.own());
+    assert_eq!(other.failed(&refused()), NextKey::Another, "a short key is better than none");
+    assert_eq!(house.choose(&mut other), Ok(house.key(0)));
+    house.recorded().await;
+    house.lab.wait(30);
+    assert_eq!(house.chosen(), [house.key(0)], "it has its limits again, and the other one is set aside");
+}
+
+#[tokio::test]
+async fn a_limit_at_the_provider_sends_a_request_to_a_key_with_room_and_to_no_other() {
+    let house = House::new(&[json!({})]).await;
+    let mut request = house.request_with(house.key(0));
+    assert_eq!(request.failed(&limited()), NextKey::Another);
+    assert_eq!(house.choose(&mut request), Ok(house.own()));
+    assert_eq!(request.failed(&limited()), NextKey::None, "the other one has just been limited");
+    request.again();
+    assert!(house.choose(&mut request).is_ok(), "after the wait, any of them may be called again");
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_key_without_a_permission_is_not_set_aside() {
+    let house = House::new(&[json!({})]).await;
+    let mut request = house.request_with(house.key(0));
+    assert_eq!(request.failed(&failed(403, UpstreamRefusalKind::Credentials, false)), NextKey::Another);
+    assert_eq!(request.failed(&failed(500, UpstreamRefusalKind::Transient { retry_after: None }, false)), NextKey::None);
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_key_goes_to_no_other_host_than_it_was_given_for() {
+    let house = House::new(&[json!({})]).await;
+    let one = format!("/v1/admin/providers/{}", house.provider);
+    let elsewhere = json!({"base_url": "https://up.example.com:8443/v1", "api_key": "own"});
+    let refused = house.lab.send(&house.lab.operator(), "PATCH", &one, &elsewhere).await;
+    assert_eq!(refused.wrong_field(), "base_url");
+    let same_host = json!({"base_url": "https://up.example.com/v2"});
+    house.lab.send(&house.lab.operator(), "PATCH", &one, &same_host).await.must(200);
+    let rows = |base_url: &str| {
+        let moved = Provider { base_url: Some(base_url.to_owned()), ..Provider::clone(&house.provider()) };
+        ProviderKeys::rows(&house.lab.admin.tables.load(), &moved, false).len()
+    };
+    assert_eq!(rows("https://up.example.com/v2"), 1);
+    for other in ["https://up.example.com:8443/v2", "http://up.example.com/v2", "https://up.example.com.evil.example"] {
+        assert_eq!(rows(other), 0, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_redactor_knows_every_key_that_the_request_was_sent_with() {
+    let house = House::new(&[json!({})]).await;
+    let mut request = KeyAttempts::default();
+    house.choose(&mut request).unwrap();
+    assert!(request.send(&Secret::new("first")).is_empty());
+    request.failed(&refused());
+    house.choose(&mut request).unwrap();
+    assert_eq!(request.send(&Secret::new("second")), [Secret::new("first")]);
+    house.recorded().await;
+}
