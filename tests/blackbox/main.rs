@@ -48,6 +48,7 @@ mod openapi;
 mod output_caps;
 mod prices;
 mod promises;
+mod provider_keys;
 mod provider_names;
 mod provider_pages;
 mod queries;

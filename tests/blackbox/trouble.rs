@@ -5,7 +5,7 @@
 mod clock;
 mod damage;
 mod disk;
-mod fault;
+pub mod fault;
 mod full;
 mod stall;
 

@@ -16,6 +16,7 @@ pub struct House {
     pub user: String,
     pub key: String,
     pub provider: String,
+    pub provider_key: String,
     pub model: String,
     pub model_name: String,
     pub price: String,
@@ -42,6 +43,12 @@ impl House {
         let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
         let provider = json!({ "name": format!("Provider {name}"), "kind": "simulator", "tenant_id": tenant });
         let provider = made(operator, "/providers", provider).await;
+        // The simulator takes no keys.
+        let upstream = json!({ "name": format!("Upstream {name}"), "kind": "openai", "tenant_id": tenant,
+                               "base_url": "https://api.example.com/v1" });
+        let upstream = made(operator, "/providers", upstream).await;
+        let provider_key = json!({ "provider_id": upstream, "name": format!("Provider key {name}"), "api_key": "k" });
+        let provider_key = made(operator, "/provider-keys", provider_key).await;
         let price =
             json!({ "provider_id": provider, "model": "echo", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1" });
         let price = made(operator, "/prices", price).await;
@@ -64,6 +71,7 @@ impl House {
             user,
             key: text(&key["id"]),
             provider,
+            provider_key,
             model,
             model_name,
             price,
@@ -77,9 +85,9 @@ impl House {
     }
 
     fn marked(&self, name: &str, external: &str) -> Vec<String> {
-        let named = ["Tenant", "User", "Key", "Provider"].map(|what| format!("{what} {name}"));
+        let named = ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key"].map(|what| format!("{what} {name}"));
         let ids = [
-            &self.tenant, &self.user, &self.key, &self.provider, &self.model, &self.price, &self.budget, &self.limit,
+            &self.tenant, &self.user, &self.key, &self.provider, &self.provider_key, &self.model, &self.price, &self.budget, &self.limit,
             &self.request, &self.model_name,
         ];
         let marks = ids.into_iter().cloned().chain(named);

@@ -94,6 +94,7 @@ impl Operation {
             ("users", "id") => &house.user,
             ("keys", "id") => &house.key,
             ("providers", "id") => &house.provider,
+            ("provider-keys", "id") => &house.provider_key,
             ("models", "id") => &house.model,
             ("models", "model" | "name" | "*name") => &house.model_name,
             ("prices", "id") => &house.price,
@@ -220,6 +221,7 @@ impl Operation {
             ],
             "targets" => vec![target],
             "kind" => vec![json!("simulator")],
+            "api_key" => vec![json!("k")],
             "model" => vec![json!("echo")],
             "limit_usd" | "input_usd_per_mtok" | "output_usd_per_mtok" => vec![json!("1")],
             "period" => vec![json!("total")],
@@ -233,7 +235,7 @@ impl Operation {
             | "expires_at"
             | "overlap_seconds"
             | "base_url"
-            | "api_key"
+            | "weight"
             | "allow_private_network"
             | "timeout_ms"
             | "idle_timeout_ms"

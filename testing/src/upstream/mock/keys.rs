@@ -20,9 +20,9 @@ struct Answer {
 
 impl Keys {
     pub fn set(&self, key: &str, refusal: Option<(u16, &'static str)>, headers: &[(&'static str, &'static str)]) {
-        let pair =
-            |(name, value): &(_, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let answer = Answer { refusal, headers: headers.iter().map(pair).collect() };
+        let pairs =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let answer = Answer { refusal, headers: pairs.collect() };
         self.0.lock().expect("the keys").insert(key.to_owned(), answer);
     }
 
