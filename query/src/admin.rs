@@ -62,19 +62,18 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
         .query("name", schema::parameter(), "Only with this name")
         .query("include_ended", schema::boolean(), "Include ended ones")
         .paged(LIMIT_DEFAULT, LIMIT_MAX);
-    let list =
-        match kind {
-            StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
-                .query("slug", schema::parameter(), "Only with this slug")
-                .query("external_id", schema::parameter(), "Only with this external id"),
-            StreamKind::ProviderKey => {
-                list.query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider")
-            }
-            StreamKind::Price => list
-                .query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider")
-                .query("model", schema::parameter(), "Only of this model of the provider"),
-            _ => list,
-        };
+    let list = match kind {
+        StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
+            .query("slug", schema::parameter(), "Only with this slug")
+            .query("external_id", schema::parameter(), "Only with this external id"),
+        StreamKind::ProviderKey => list.query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider"),
+        StreamKind::Price => list.query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider").query(
+            "model",
+            schema::parameter(),
+            "Only of this model of the provider",
+        ),
+        _ => list,
+    };
     described::answers_page(list, "Newest first", &schema::resource_name(kind.as_str()))
 }
 

@@ -105,7 +105,8 @@ async fn a_key_that_is_revoked_under_load_fails_no_request_and_is_set_aside_once
     };
     let (with_second, with_own) = (completed(json!(second)), completed(Value::Null));
     assert!(with_second > 0 && with_second + with_own == 200, "{with_second} and {with_own}");
-    let audit = gateway.operator().get("/v1/audit?action=provider_key.set_aside&severity=warning").await.must(200).json();
+    let audit =
+        gateway.operator().get("/v1/audit?action=provider_key.set_aside&severity=warning").await.must(200).json();
     assert_eq!(audit["items"].as_array().map(Vec::len), Some(1), "{audit}");
 
     // A restart keeps it, and a new secret brings it back at once.

@@ -166,11 +166,7 @@ impl Vault {
     ///
     /// Errors: another generation is stored, so the row is not the newest; the log cannot be read; the key does not open
     /// under this node's key, or was given up.
-    pub async fn open(
-        &self,
-        key: impl Into<UpstreamKey>,
-        generation: u32,
-    ) -> Result<Option<Secret>, VaultError> {
+    pub async fn open(&self, key: impl Into<UpstreamKey>, generation: u32) -> Result<Option<Secret>, VaultError> {
         let key = key.into();
         if generation == 0 {
             return Ok(None);
@@ -305,9 +301,7 @@ mod tests {
 
     #[test]
     fn the_newest_key_of_a_provider_is_kept_and_the_number_of_keys_is_bounded() {
-        let id = |number: usize| -> UpstreamKey {
-            UpstreamKey::Own(format!("prv_{number:032x}").parse().unwrap())
-        };
+        let id = |number: usize| -> UpstreamKey { UpstreamKey::Own(format!("prv_{number:032x}").parse().unwrap()) };
         let mut kept = IdMap::default();
         for generation in [1, 3, 2] {
             keep(&mut kept, id(0), opened(generation));

@@ -73,7 +73,10 @@ const WORDS_BYTES_MAX: usize = 2048;
 fn with_ids(body: &[u8], lab: &Lab, [provider, upstream]: [&str; 2]) -> Vec<u8> {
     let text = String::from_utf8_lossy(body);
     let text = text.replace("ten_T", &lab.tenancy.tenant.to_string()).replace("usr_U", &lab.tenancy.user.to_string());
-    text.replace("par_P", &lab.tenancy.partner.to_string()).replace("prv_R", provider).replace("prv_U", upstream).into_bytes()
+    text.replace("par_P", &lab.tenancy.partner.to_string())
+        .replace("prv_R", provider)
+        .replace("prv_U", upstream)
+        .into_bytes()
 }
 
 #[test]

@@ -142,11 +142,7 @@ impl AccessTokens {
 
     /// The token for this generation of a key. If several requests need a token at once, one fetch serves all of
     /// them, even if the request that began it is cancelled. During a renewal they use the old token, at most to its end.
-    pub async fn token<F>(
-        &self,
-        key: (UpstreamKey, u32),
-        fetch: impl FnOnce() -> F,
-    ) -> Result<Secret, TokenError>
+    pub async fn token<F>(&self, key: (UpstreamKey, u32), fetch: impl FnOnce() -> F) -> Result<Secret, TokenError>
     where
         F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
     {

@@ -44,21 +44,31 @@ impl CredentialsError {
 /// A provider's current row, and one of its keys.
 pub struct Credentials {
     pub provider: Arc<Provider>,
-    /// The key, and the generation of its secret.
-    pub key: (UpstreamKey, u32),
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
-    /// Its other keys that the same request was sent with before.
-    pub sent_before: Vec<Secret>,
+    /// `None` if the provider has one key at most.
+    of_several: Option<Box<OneOfSeveral>>,
     /// The provider's key, if `secret` is an access token: the key was exchanged for it.
     pub exchanged_key: Option<Secret>,
+}
+
+/// One of a provider's keys.
+struct OneOfSeveral {
+    key: (UpstreamKey, u32),
+    /// The others that the same request was sent with before.
+    sent_before: Vec<Secret>,
 }
 
 impl Credentials {
     /// Those of a provider's own key.
     pub fn own(provider: Arc<Provider>, secret: Option<Secret>) -> Self {
-        let key = (UpstreamKey::Own(provider.provider_id), provider.secret_generation);
-        Self { provider, key, secret, sent_before: Vec::new(), exchanged_key: None }
+        Self { provider, secret, of_several: None, exchanged_key: None }
+    }
+
+    /// The key, and the generation of its secret.
+    pub fn key(&self) -> (UpstreamKey, u32) {
+        let own = || (UpstreamKey::Own(self.provider.provider_id), self.provider.secret_generation);
+        self.of_several.as_ref().map_or_else(own, |of_several| of_several.key)
     }
 
     /// A redactor of everything here that may be secret: the keys, and the values of most of the provider's own headers. Make
@@ -68,7 +78,8 @@ impl Credentials {
         // The rest of such a key is no secret: words that any error may have.
         let account = self.exchanged_key.as_ref().and_then(|key| ServiceAccount::parse(key).ok());
         let private_part = account.map(|account| account.private_part());
-        let secrets = self.secret.iter().chain(&self.sent_before).map(Secret::reveal).chain(private_part.as_deref());
+        let sent_before = self.of_several.iter().flat_map(|of_several| &of_several.sent_before);
+        let secrets = self.secret.iter().chain(sent_before).map(Secret::reveal).chain(private_part.as_deref());
         Redactor::new(headers.map(|(_, value)| value.as_str()).chain(secrets))
     }
 
@@ -101,7 +112,7 @@ impl Credentials {
     /// permission, which another token would lack as well.
     pub fn drop_token_refused_with(&self, status: u16, tokens: &AccessTokens) {
         if let (401, Some(token), Some(_)) = (status, &self.secret, &self.exchanged_key) {
-            tokens.refused(self.key, token);
+            tokens.refused(self.key(), token);
         }
     }
 
@@ -151,8 +162,8 @@ impl Credentials {
             };
             match opened {
                 Ok(Some(secret)) => {
-                    let sent_before = attempts.send(&secret);
-                    return Ok(Self { key, sent_before, ..Self::own(provider, Some(secret)) });
+                    let of_several = Some(Box::new(OneOfSeveral { key, sent_before: attempts.send(&secret) }));
+                    return Ok(Self { of_several, ..Self::own(provider, Some(secret)) });
                 }
                 Err(error @ VaultError::OtherGeneration { .. }) => return Err(error.into()),
                 Err(error) => log_unopened(&error, &provider),

@@ -51,8 +51,12 @@ mod tests {
     use super::*;
 
     fn failed(tokens: u64, cost: i64) -> AttemptFailed {
-        let backend =
-            Backend { provider_id: Uuid::from_u128(1).into(), provider: "p".to_owned(), model: "m".to_owned(), provider_key_id: None };
+        let backend = Backend {
+            provider_id: Uuid::from_u128(1).into(),
+            provider: "p".to_owned(),
+            model: "m".to_owned(),
+            provider_key_id: None,
+        };
         let tokens = TokenClasses { output_text_tokens: tokens, ..TokenClasses::default() };
         let reported = ReportedByFailedCall {
             usage: Some(Usage::new(tokens, UsageSource::Provider)),

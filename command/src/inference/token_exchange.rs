@@ -50,7 +50,7 @@ pub async fn exchanged(
             fetched
         }
     };
-    let token = gateway.access_tokens.token(credentials.key, fetch);
+    let token = gateway.access_tokens.token(credentials.key(), fetch);
     timeout_at(until, token).await.unwrap_or(Err(TokenError::Timeout))
 }
 

@@ -72,7 +72,12 @@ impl Spenders {
     pub fn ended(&self, hold: &OpenHold) -> Box<InferenceEnded> {
         let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: 300, ..TokenClasses::default() };
         Box::new(InferenceEnded {
-            backend: Some(Backend { provider_id: self.provider, provider: "sim".into(), model: "echo".into(), provider_key_id: None }),
+            backend: Some(Backend {
+                provider_id: self.provider,
+                provider: "sim".into(),
+                model: "echo".into(),
+                provider_key_id: None,
+            }),
             provider_usage: Some(serde_json::json!({ "prompt_tokens": 900, "completion_tokens": 300 })),
             price_version: Some(1),
             usage: Some(Usage::new(tokens, UsageSource::Provider)),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
-    ProviderKeyRestored, ProviderKeySetAside, SetAsideReason,
-    ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope, Target, Tenant, User, WhenShort,
+    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
+    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope,
+    SetAsideReason, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{

@@ -87,7 +87,12 @@ fn an_answer_that_broke_off_is_its_providers_failure_and_one_that_was_not_record
     let mut series = Series::register(&registry, Arc::default()).expect("new names");
     for (code, reason) in [(ErrorCode::UpstreamError, "cut_off"), (ErrorCode::LedgerUnavailable, "not_recorded")] {
         let ended = InferenceEnded {
-            backend: Some(Backend { provider_id: id(1), provider: "p".into(), model: "m".into(), provider_key_id: None }),
+            backend: Some(Backend {
+                provider_id: id(1),
+                provider: "p".into(),
+                model: "m".into(),
+                provider_key_id: None,
+            }),
             usage: Some(Usage::new(
                 TokenClasses { input_audio_tokens: 7, searches: 3, ..TokenClasses::default() },
                 UsageSource::Counted,

@@ -280,7 +280,12 @@ impl World {
     /// The request's end, charged with 400 nano-dollars whatever it is said to have cost; the position of its settlement.
     pub async fn completes(&self, hold: OpenHold, (tokens, cost_usd): (TokenClasses, NanoUsd)) -> u64 {
         let ended = InferenceEnded {
-            backend: Some(Backend { provider_id: id(6), provider: "sim".into(), model: "echo".into(), provider_key_id: None }),
+            backend: Some(Backend {
+                provider_id: id(6),
+                provider: "sim".into(),
+                model: "echo".into(),
+                provider_key_id: None,
+            }),
             usage: Some(Usage::new(tokens, UsageSource::Provider)),
             price_version: Some(1),
             finish_reason: Some(FinishReason::Stop),

@@ -85,10 +85,11 @@ impl House {
     }
 
     fn marked(&self, name: &str, external: &str) -> Vec<String> {
-        let named = ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key"].map(|what| format!("{what} {name}"));
+        let named =
+            ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key"].map(|what| format!("{what} {name}"));
         let ids = [
-            &self.tenant, &self.user, &self.key, &self.provider, &self.provider_key, &self.model, &self.price, &self.budget, &self.limit,
-            &self.request, &self.model_name,
+            &self.tenant, &self.user, &self.key, &self.provider, &self.provider_key, &self.model, &self.price,
+            &self.budget, &self.limit, &self.request, &self.model_name,
         ];
         let marks = ids.into_iter().cloned().chain(named);
         marks.chain([format!("{name}@example.com"), format!("user-{name}"), external.to_owned()]).collect()

@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::provider::{
-    api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network, take_api_key,
+    api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
+    take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
 use crate::admin::admin_context::AdminContext;
@@ -59,8 +60,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         replied("set_aside", schema::nullable(set_aside))
             .meaning("Why and since when it is set aside, and the HTTP status of the provider's refusal; otherwise null"),
     ];
-    let example =
-        json!({ "provider_id": "prv_0000000000000000000000000000000c", "name": "second", "api_key": "sk-2", "weight": 2 });
+    let example = json!({ "provider_id": "prv_0000000000000000000000000000000c", "name": "second", "api_key": "sk-2", "weight": 2 });
     Declaration::of::<ProviderKey>(members, example)
 });
 
@@ -70,8 +70,7 @@ impl Rules for ProviderKey {
     fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
         let mut changed = self.changed_by(change)?;
         if change.has(API_KEY) {
-            changed.secret_generation =
-                self.secret_generation.checked_add(1).ok_or(RuleError::GenerationsExhausted)?;
+            changed.secret_generation = self.secret_generation.checked_add(1).ok_or(RuleError::GenerationsExhausted)?;
         }
         changed.validated()
     }

@@ -114,8 +114,7 @@ async fn every_wrong_field_is_a_400_that_names_it() {
 #[tokio::test]
 async fn an_empty_body_lacks_the_first_required_field() {
     let lab = Lab::new().await;
-    let fields =
-        ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope"];
+    let fields = ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope"];
     for (path, field) in PATHS.iter().zip(fields) {
         let reply = lab.send(&lab.operator(), "POST", &format!("/v1/admin{path}"), &json!({})).await;
         assert_eq!(reply.wrong_field(), field, "{path}");

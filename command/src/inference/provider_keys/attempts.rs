@@ -119,7 +119,9 @@ impl KeyAttempts {
     /// Learns from a failed call, and says whether another key may help.
     pub fn failed(&mut self, failure: &CallFailure) -> NextKey {
         let Some(attempts) = &mut self.0 else { return NextKey::None };
-        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure.of_key()) else { return NextKey::None };
+        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure.of_key()) else {
+            return NextKey::None;
+        };
         let keys = Arc::clone(permit.keys());
         match key_failure {
             KeyFailure::NotAccepted { reason, status } if !permit.was_set_aside() => {

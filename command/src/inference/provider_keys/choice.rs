@@ -97,7 +97,8 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn chosen(standings: &[Standing], choosable: Choosable) -> Choice {
-        let candidates: Vec<_> = standings.iter().map(|standing| Candidate { weight: 1, standing: *standing }).collect();
+        let candidates: Vec<_> =
+            standings.iter().map(|standing| Candidate { weight: 1, standing: *standing }).collect();
         choose(&candidates, choosable, 0)
     }
 

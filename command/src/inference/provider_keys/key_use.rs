@@ -138,7 +138,8 @@ impl KeyUse {
         *self.tried_again.insert(known.unwrap_or_else(|| {
             // It may have been set aside before this process began.
             let since = row.is_set_aside.then(|| wall_seconds.saturating_sub(row.set_aside_seconds));
-            let since = since.and_then(|seconds| u64::try_from(seconds).ok()).map_or(Duration::ZERO, Duration::from_secs);
+            let since =
+                since.and_then(|seconds| u64::try_from(seconds).ok()).map_or(Duration::ZERO, Duration::from_secs);
             TriedAgain {
                 at: now.saturating_add(TRIED_AGAIN_AFTER.saturating_sub(since)),
                 wait: TRIED_AGAIN_AFTER * 2,

@@ -69,8 +69,7 @@ impl ProviderKeys {
             return;
         }
         let (provider_id, provider_key_id) = (provider.provider_id, key.provider_key_id());
-        let fact =
-            ProviderKeySetAside { provider_id, provider_key_id, reason, status, secret_generation: generation };
+        let fact = ProviderKeySetAside { provider_id, provider_key_id, reason, status, secret_generation: generation };
         let fact = Resource::ProviderKeySetAside(Box::new(fact));
         self.start_recording(provider, key, generation, fact);
     }
@@ -85,13 +84,7 @@ impl ProviderKeys {
         self.start_recording(provider, key, generation, fact);
     }
 
-    fn start_recording(
-        self: &Arc<Self>,
-        provider: &Arc<Provider>,
-        key: UpstreamKey,
-        generation: u32,
-        fact: Resource,
-    ) {
+    fn start_recording(self: &Arc<Self>, provider: &Arc<Provider>, key: UpstreamKey, generation: u32, fact: Resource) {
         let (keys, provider) = (Arc::clone(self), Arc::clone(provider));
         self.recordings.spawn(async move {
             let recorded = keys.record(&provider, key, generation, &fact).await;
@@ -130,7 +123,8 @@ impl ProviderKeys {
             let events = self.log.read(move |reader| reader.last_of_each_type(&stream, None)).await?;
             let recorded = RecordedKey::of(events);
             let tables = self.tables.load();
-            if !recorded.needs(fact, generation) || tables.secret_generation(key).is_none_or(|newest| newest > generation)
+            if !recorded.needs(fact, generation)
+                || tables.secret_generation(key).is_none_or(|newest| newest > generation)
             {
                 return Ok(None);
             }
@@ -162,7 +156,9 @@ impl ProviderKeys {
         if let Resource::ProviderKeySetAside(fact) = fact {
             let look_at = match fact.reason {
                 SetAsideReason::Refused => "give this key a new api_key, or end it",
-                SetAsideReason::OutOfMoney => "add money to the key's account at the provider, or raise its spend limit",
+                SetAsideReason::OutOfMoney => {
+                    "add money to the key's account at the provider, or raise its spend limit"
+                }
             };
             let (reason, status) = (fact.reason.as_str(), fact.status);
             tracing::error!(%provider_id, provider, %key, name, reason, status, look_at, "a provider does not accept an API key: the key is set aside");

@@ -37,11 +37,13 @@ impl House {
     /// With one further key for each of these, which says what is special to it.
     async fn new(further: &[serde_json::Value]) -> Self {
         let lab = Lab::new().await;
-        let provider = json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1", "api_key": "own"});
+        let provider =
+            json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1", "api_key": "own"});
         let provider = lab.make("/providers", provider).await;
         let mut ids = Vec::new();
         for (number, special) in further.iter().enumerate() {
-            let mut body = json!({"provider_id": provider, "name": format!("k{number}"), "api_key": format!("s{number}")});
+            let mut body =
+                json!({"provider_id": provider, "name": format!("k{number}"), "api_key": format!("s{number}")});
             body.as_object_mut().unwrap().extend(special.as_object().unwrap().clone());
             ids.push(lab.make("/provider-keys", body).await);
         }
@@ -232,7 +234,11 @@ async fn tokens_count_against_a_key_when_they_are_known() {
 async fn what_a_provider_says_of_a_keys_limits_steers_the_choice_until_their_reset() {
     let house = House::new(&[json!({})]).await;
     let request = house.request_with(house.key(0));
-    let headers = [("x-ratelimit-limit-tokens", "1000"), ("x-ratelimit-remaining-tokens", "3"), ("x-ratelimit-reset-tokens", "30s")];
+    let headers = [
+        ("x-ratelimit-limit-tokens", "1000"),
+        ("x-ratelimit-remaining-tokens", "3"),
+        ("x-ratelimit-reset-tokens", "30s"),
+    ];
     let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
     request.answered(&HeaderMap::from_iter(headers), true, &*house.lab.admin.clock);
     assert_eq!(house.chosen(), [house.own()]);
@@ -261,7 +267,10 @@ async fn a_key_without_a_permission_is_not_set_aside() {
     let house = House::new(&[json!({})]).await;
     let mut request = house.request_with(house.key(0));
     assert_eq!(request.failed(&failed(403, UpstreamRefusalKind::Credentials, false)), NextKey::Another);
-    assert_eq!(request.failed(&failed(500, UpstreamRefusalKind::Transient { retry_after: None }, false)), NextKey::None);
+    assert_eq!(
+        request.failed(&failed(500, UpstreamRefusalKind::Transient { retry_after: None }, false)),
+        NextKey::None
+    );
     assert_eq!(house.recorded().await, [] as [&str; 0]);
 }
 

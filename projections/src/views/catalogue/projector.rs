@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{
-    Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
-};
+use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
 use events::event::{Change, Event, Recorded, ResourceState, StreamKind};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::on_change;
