@@ -125,7 +125,7 @@ async fn send(
         if !matches!(error, CredentialsError::KeysAtLimit(_)) {
             tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
         }
-        CallFailure::of(error.cause())
+        CallFailure::without_key(&error)
     })?;
     if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
         let token = exchanged(gateway, exchange, &credentials, key, first_until).await;

@@ -169,7 +169,7 @@ impl Counting<'_> {
         loop {
             let asked = self.ask_once(&mut keys, body.clone(), id, caller).await;
             let Err(failure) = &asked else { return asked };
-            match keys.failed(failure) {
+            match keys.failed(failure.of_key()) {
                 NextKey::Another => {}
                 NextKey::AtLimit(wait) => return Err(CallFailure::of(Cause::KeysAtLimit(wait))),
                 NextKey::None => return asked,
@@ -186,7 +186,7 @@ impl Counting<'_> {
     ) -> Result<u64, CallFailure> {
         // Counts are not billed, so that no tokens count against a key's limits.
         let credentials = Credentials::of(self.gateway, &self.provider, keys, 0).await;
-        let credentials = credentials.map_err(|error| CallFailure::of(error.cause()))?;
+        let credentials = credentials.map_err(|error| CallFailure::without_key(&error))?;
         let wait = WAIT_MAX.min(Duration::from_millis(credentials.provider.timeout_ms));
         let called = timeout(wait, self.call(&credentials, body, id, caller)).await;
         let (status, headers, answer) = called.map_err(|_| CallFailure::of(Cause::Timeout))??;

@@ -10,7 +10,6 @@ use projections::tables::Tables;
 use secrets::{Secret, VaultError};
 
 use super::access_tokens::AccessTokens;
-use super::failure::Cause;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::provider_keys::{Choice, KeyAttempts, ProviderKeys};
 use crate::service_account::ServiceAccount;
@@ -28,17 +27,6 @@ pub enum CredentialsError {
     KeysAtLimit(Duration),
     #[error("none of the provider's keys can be opened and sent to its address")]
     NoKey,
-}
-
-impl CredentialsError {
-    /// Why the call fails.
-    pub const fn cause(&self) -> Cause {
-        match self {
-            Self::Vault(_) | Self::NoKey => Cause::NoCredentials,
-            Self::Withdrawn => Cause::Withdrawn,
-            Self::KeysAtLimit(wait) => Cause::KeysAtLimit(*wait),
-        }
-    }
 }
 
 /// A provider's current row, and one of its keys.
@@ -165,7 +153,10 @@ impl Credentials {
                     let of_several = Some(Box::new(OneOfSeveral { key, sent_before: attempts.send(&secret) }));
                     return Ok(Self { of_several, ..Self::own(provider, Some(secret)) });
                 }
-                Err(error @ VaultError::OtherGeneration { .. }) => return Err(error.into()),
+                Err(error @ VaultError::OtherGeneration { .. }) => {
+                    attempts.give_back();
+                    return Err(error.into());
+                }
                 Err(error) => log_unopened(&error, &provider),
                 Ok(None) => {}
             }

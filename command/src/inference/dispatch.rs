@@ -207,7 +207,7 @@ async fn call_target(
             return (running, Err(failure));
         }
         running.call_failed(&failure);
-        match running.keys.failed(&failure) {
+        match running.keys.failed(failure.of_key()) {
             NextKey::Another if !running.is_out_of_time() => {
                 calls -= 1;
                 continue;

@@ -10,8 +10,9 @@ use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
 use super::access_tokens::TokenError;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, CredentialsError};
 use super::large_bodies::LargeBodyError;
+use super::provider_keys::KeyFailure;
 use super::too_much::TooMuch;
 use crate::body::memory::BoundOf;
 
@@ -64,20 +65,18 @@ pub enum Cause {
     },
 }
 
-/// A failure that may not befall another key of the same provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFailure {
-    /// The provider does not accept the key.
-    NotAccepted { reason: SetAsideReason, status: u16 },
-    /// The key has reached a limit at the provider, for this time.
-    Limited(Duration),
-    /// The key lacks a permission, or cannot authenticate a request.
-    Other,
-}
-
 impl CallFailure {
     pub const fn of(cause: Cause) -> Self {
         Self { cause, status: None }
+    }
+
+    /// The failure for a provider without a key that it can be called with.
+    pub const fn without_key(error: &CredentialsError) -> Self {
+        Self::of(match error {
+            CredentialsError::Vault(_) | CredentialsError::NoKey => Cause::NoCredentials,
+            CredentialsError::Withdrawn => Cause::Withdrawn,
+            CredentialsError::KeysAtLimit(wait) => Cause::KeysAtLimit(*wait),
+        })
     }
 
     /// The failure for a refusal, with everything secret that the upstream was sent redacted.
@@ -400,6 +399,33 @@ mod tests {
 
     fn limited(seconds: u64) -> CallFailure {
         refused(429, UpstreamRefusalKind::RateLimited { retry_after: Some(Duration::from_secs(seconds)) })
+    }
+
+    #[test]
+    fn a_failure_says_whether_its_key_is_to_blame() {
+        use SetAsideReason::{OutOfMoney, Refused};
+        let wrong = |status| {
+            let kind = UpstreamRefusalKind::Credentials;
+            CallFailure::of(Cause::Refused(UpstreamRefusal { status, kind, blames_key: true }))
+        };
+        let not_accepted = |reason, status| Some(KeyFailure::NotAccepted { reason, status });
+        for (failure, wanted) in [
+            (wrong(401), not_accepted(Refused, 401)),
+            (wrong(403), not_accepted(Refused, 403)),
+            (refused(403, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
+            (refused(429, UpstreamRefusalKind::OutOfMoney), not_accepted(OutOfMoney, 429)),
+            (limited(7), Some(KeyFailure::Limited(Duration::from_secs(7)))),
+            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400)),
+            (CallFailure::of(Cause::NoToken(TokenError::Timeout)), None),
+            (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), Some(KeyFailure::Other)),
+            (CallFailure::of(Cause::KeysAtLimit(Duration::ZERO)), None),
+            (refused(500, UpstreamRefusalKind::Transient { retry_after: None }), None),
+            (refused(404, UpstreamRefusalKind::BadRequest), None),
+            (rejected_with(400), None),
+            (CallFailure::of(Cause::Timeout), None),
+        ] {
+            assert_eq!(failure.of_key(), wanted, "{failure:?}");
+        }
     }
 
     /// Holds: http.upstream-alone, http.upstreams-all

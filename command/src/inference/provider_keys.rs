@@ -27,7 +27,7 @@ use crate::admin::base_url;
 use choice::{Candidate, choose};
 use key_use::KeyUse;
 
-pub use attempts::{KeyAttempts, NextKey};
+pub use attempts::{KeyAttempts, KeyFailure, NextKey};
 pub use choice::{Choice, Choosable};
 pub use key_use::KeyPermit;
 

@@ -135,6 +135,45 @@ fn wait(dice: &mut Dice<'_>) -> String {
     }
 }
 
+/// Names of limits, with what may come before and after `limit`, `remaining` and `reset`.
+const LIMITS: [(&str, &str); 4] = [
+    ("x-ratelimit-", "-requests"),
+    ("x-ratelimit-", "-tokens"),
+    ("anthropic-ratelimit-tokens-", ""),
+    ("anthropic-ratelimit-input-tokens-", ""),
+];
+
+#[test]
+fn a_key_is_short_for_a_bounded_time_and_never_while_most_of_its_limit_is_left() {
+    fuzz!(6_000, |dice| {
+        let mut headers = HeaderMap::new();
+        let (mut numbers, (before, after)) = ([None; 2], LIMITS[dice.below(LIMITS.len())]);
+        for (at, part) in ["limit", "remaining", "reset"].into_iter().enumerate() {
+            let value = match at {
+                0 | 1 if dice.one_in(4) => dice.text_of("0123456789.-+ e", 8),
+                0 | 1 => dice.number(),
+                _ if dice.one_in(3) => {
+                    format!("20{}-0{}-1{}T00:00:00Z", 10 + dice.below(90), dice.number(), dice.below(10))
+                }
+                _ => wait(dice),
+            };
+            if let Some(number) = numbers.get_mut(at) {
+                *number = value.trim().parse::<u64>().ok();
+            }
+            let name = HeaderName::try_from(format!("{before}{part}{after}")).expect("a name");
+            if let (false, Ok(value)) = (dice.one_in(8), HeaderValue::from_str(&value)) {
+                headers.insert(name, value);
+            }
+        }
+        let Some(lasts) = upstreams::shortage(&headers, DateTime::UNIX_EPOCH) else { return };
+        assert!(!lasts.is_zero() && lasts <= RETRY_AFTER_MAX, "{lasts:?}: {headers:?}");
+        let is_known = headers.contains_key(format!("{before}limit{after}"));
+        if let ([Some(limit), Some(left)], true) = (numbers, is_known) {
+            assert!(left <= limit / 20, "{headers:?}");
+        }
+    });
+}
+
 #[test]
 fn a_refusal_of_an_upstream_is_no_wait_without_an_end() {
     let corpus = Corpus::of(REFUSALS.map(|refusal| refusal.as_bytes().to_vec())).knowing(&["retryDelay", "code"]);

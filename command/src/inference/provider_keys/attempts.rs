@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialects::upstreams::shortage;
-use events::event::admin::{Provider, UpstreamKey};
+use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::ids::{ProviderId, ProviderKeyId};
 use events::time::Clock;
 use http::HeaderMap;
 use secrets::Secret;
 
 use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
-use crate::inference::failure::{CallFailure, KeyFailure};
 
 /// The keys that one request has been sent with at one provider; empty for providers without provider keys.
 #[derive(Default)]
@@ -29,6 +28,17 @@ struct Attempts {
     has_tried_set_aside: bool,
     /// The last key has reached a limit at the provider.
     is_limited: bool,
+}
+
+/// A failure that may not befall another key of the same provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFailure {
+    /// The provider does not accept the key.
+    NotAccepted { reason: SetAsideReason, status: u16 },
+    /// The key has reached a limit at the provider, for this time.
+    Limited(Duration),
+    /// The key lacks a permission, or cannot authenticate a request.
+    Other,
 }
 
 /// What to do after a call has failed.
@@ -76,6 +86,14 @@ impl KeyAttempts {
         Ok(chosen)
     }
 
+    /// Gives the chosen key back: it was not sent, and may be chosen again.
+    pub fn give_back(&mut self) {
+        if let Some(attempts) = &mut self.0 {
+            attempts.permit = None;
+            attempts.tried.pop();
+        }
+    }
+
     /// Remembers the secret of the chosen key; returns those that were sent before.
     pub fn send(&mut self, secret: &Secret) -> Vec<Secret> {
         let Some(attempts) = &mut self.0 else { return Vec::new() };
@@ -116,10 +134,10 @@ impl KeyAttempts {
         }
     }
 
-    /// Learns from a failed call, and says whether another key may help.
-    pub fn failed(&mut self, failure: &CallFailure) -> NextKey {
+    /// Learns from a failed call what it says about the key, and says whether another key may help.
+    pub fn failed(&mut self, failure: Option<KeyFailure>) -> NextKey {
         let Some(attempts) = &mut self.0 else { return NextKey::None };
-        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure.of_key()) else {
+        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else {
             return NextKey::None;
         };
         let keys = Arc::clone(permit.keys());

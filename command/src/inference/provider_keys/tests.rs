@@ -1,5 +1,6 @@
 //! The keys of a provider in the hands of requests: a log with its tables, and a clock that the tests set.
 
+use events::event::admin::SetAsideReason;
 use events::event::{Event, Resource};
 use events::ids::ProviderId;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,8 +9,6 @@ use serde_json::json;
 
 use super::*;
 use crate::admin::tests::lab::Lab;
-use crate::inference::failure::{CallFailure, Cause};
-use dialects::{UpstreamRefusal, UpstreamRefusalKind};
 use secrets::Secret;
 
 /// A provider with its own key and further ones.
@@ -20,17 +19,16 @@ struct House {
     further: Vec<String>,
 }
 
-fn refused() -> CallFailure {
-    failed(401, UpstreamRefusalKind::Credentials, true)
+fn refused() -> Option<KeyFailure> {
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 401 })
 }
 
-fn failed(status: u16, kind: UpstreamRefusalKind, blames_key: bool) -> CallFailure {
-    CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key }), status: Some(status) }
+fn out_of_money() -> Option<KeyFailure> {
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 402 })
 }
 
-fn limited() -> CallFailure {
-    let retry_after = Some(Duration::from_secs(20));
-    failed(429, UpstreamRefusalKind::RateLimited { retry_after }, false)
+fn limited() -> Option<KeyFailure> {
+    Some(KeyFailure::Limited(Duration::from_secs(20)))
 }
 
 impl House {
@@ -116,7 +114,7 @@ async fn a_key_that_many_requests_find_refused_is_set_aside_once_and_each_goes_o
     let house = House::new(&[json!({})]).await;
     let mut requests: Vec<_> = (0..50).map(|_| house.request_with(house.key(0))).collect();
     for request in &mut requests {
-        assert_eq!(request.failed(&refused()), NextKey::Another);
+        assert_eq!(request.failed(refused()), NextKey::Another);
         assert_eq!(house.choose(request), Ok(house.own()));
         assert_eq!(house.chosen(), [house.own()], "before it is recorded");
     }
@@ -132,7 +130,7 @@ async fn a_key_that_many_requests_find_refused_is_set_aside_once_and_each_goes_o
 #[tokio::test]
 async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_accepted() {
     let house = House::new(&[json!({})]).await;
-    house.request_with(house.key(0)).failed(&failed(402, UpstreamRefusalKind::OutOfMoney, false));
+    house.request_with(house.key(0)).failed(out_of_money());
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     house.chosen();
     for seconds in [60, 120, 240] {
@@ -142,7 +140,7 @@ async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_a
         let mut request = KeyAttempts::default();
         assert_eq!(house.choose(&mut request), Ok(house.key(0)), "after {seconds} s");
         assert_eq!(house.chosen(), [house.own()], "one request tries it");
-        assert_eq!(request.failed(&refused()), NextKey::Another);
+        assert_eq!(request.failed(refused()), NextKey::Another);
     }
     house.lab.wait(480);
     let request = house.request_with(house.key(0));
@@ -155,13 +153,13 @@ async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_a
 async fn a_new_secret_is_used_at_once_and_a_late_refusal_of_the_old_one_does_not_count() {
     let house = House::new(&[json!({})]).await;
     let mut late = house.request_with(house.key(0));
-    house.request_with(house.key(0)).failed(&refused());
+    house.request_with(house.key(0)).failed(refused());
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     let one = format!("/v1/admin/provider-keys/{}", house.further[0]);
     let changed = house.lab.send(&house.lab.operator(), "PATCH", &one, &json!({"api_key": "new"})).await.must(200);
     assert_eq!((&changed["state"], &changed["set_aside"]), (&json!("in_use"), &json!(null)));
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
-    late.failed(&refused());
+    late.failed(refused());
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
     assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 0);
@@ -172,22 +170,22 @@ async fn without_another_key_those_that_are_set_aside_are_used_and_each_request_
     let house = House::new(&[json!({})]).await;
     for key in [house.own(), house.key(0)] {
         let mut request = house.request_with(key);
-        request.failed(&refused());
+        request.failed(refused());
         house.recorded().await;
     }
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
     let mut request = house.request_with(house.own());
     house.succeeds(&request);
-    assert_eq!(request.failed(&refused()), NextKey::None);
+    assert_eq!(request.failed(refused()), NextKey::None);
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE], "a success between two trials leaves no event");
 }
 
 #[tokio::test]
 async fn a_restart_keeps_what_is_set_aside_and_forgets_what_is_short() {
     let house = House::new(&[json!({}), json!({})]).await;
-    house.request_with(house.key(0)).failed(&refused());
-    house.request_with(house.key(1)).failed(&limited());
+    house.request_with(house.key(0)).failed(refused());
+    house.request_with(house.key(1)).failed(limited());
     house.recorded().await;
     assert_eq!(house.chosen(), [house.own()]);
     let log = &house.lab.admin.log;
@@ -201,15 +199,15 @@ async fn a_restart_keeps_what_is_set_aside_and_forgets_what_is_short() {
 #[tokio::test]
 async fn a_key_at_one_of_its_limits_is_passed_over_and_if_all_are_the_request_waits() {
     let house = House::new(&[json!({"concurrent_requests": 1}), json!({"requests_per_minute": 1})]).await;
-    let running = house.request_with(house.key(0));
     drop(house.request_with(house.key(1)));
+    let running = house.request_with(house.key(0));
     assert_eq!(house.chosen(), [house.own()]);
     drop(running);
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
 
     let mut request = house.request_with(house.own());
     let _running = house.request_with(house.key(0));
-    assert_eq!(request.failed(&refused()), NextKey::AtLimit(Duration::from_secs(1)));
+    assert_eq!(request.failed(refused()), NextKey::AtLimit(Duration::from_secs(1)));
     house.recorded().await;
     assert_eq!(house.choose(&mut KeyAttempts::default()), Err(Choice::AtLimit(Duration::from_secs(1))));
     house.lab.wait(60);
@@ -243,7 +241,7 @@ async fn what_a_provider_says_of_a_keys_limits_steers_the_choice_until_their_res
     request.answered(&HeaderMap::from_iter(headers), true, &*house.lab.admin.clock);
     assert_eq!(house.chosen(), [house.own()]);
     let mut other = house.request_with(house.own());
-    assert_eq!(other.failed(&refused()), NextKey::Another, "a short key is better than none");
+    assert_eq!(other.failed(refused()), NextKey::Another, "a short key is better than none");
     assert_eq!(house.choose(&mut other), Ok(house.key(0)));
     house.recorded().await;
     house.lab.wait(30);
@@ -254,9 +252,9 @@ async fn what_a_provider_says_of_a_keys_limits_steers_the_choice_until_their_res
 async fn a_limit_at_the_provider_sends_a_request_to_a_key_with_room_and_to_no_other() {
     let house = House::new(&[json!({})]).await;
     let mut request = house.request_with(house.key(0));
-    assert_eq!(request.failed(&limited()), NextKey::Another);
+    assert_eq!(request.failed(limited()), NextKey::Another);
     assert_eq!(house.choose(&mut request), Ok(house.own()));
-    assert_eq!(request.failed(&limited()), NextKey::None, "the other one has just been limited");
+    assert_eq!(request.failed(limited()), NextKey::None, "the other one has just been limited");
     request.again();
     assert!(house.choose(&mut request).is_ok(), "after the wait, any of them may be called again");
     assert_eq!(house.recorded().await, [] as [&str; 0]);
@@ -266,11 +264,8 @@ async fn a_limit_at_the_provider_sends_a_request_to_a_key_with_room_and_to_no_ot
 async fn a_key_without_a_permission_is_not_set_aside() {
     let house = House::new(&[json!({})]).await;
     let mut request = house.request_with(house.key(0));
-    assert_eq!(request.failed(&failed(403, UpstreamRefusalKind::Credentials, false)), NextKey::Another);
-    assert_eq!(
-        request.failed(&failed(500, UpstreamRefusalKind::Transient { retry_after: None }, false)),
-        NextKey::None
-    );
+    assert_eq!(request.failed(Some(KeyFailure::Other)), NextKey::Another);
+    assert_eq!(request.failed(None), NextKey::None);
     assert_eq!(house.recorded().await, [] as [&str; 0]);
 }
 
@@ -299,7 +294,7 @@ async fn a_redactor_knows_every_key_that_the_request_was_sent_with() {
     let mut request = KeyAttempts::default();
     house.choose(&mut request).unwrap();
     assert!(request.send(&Secret::new("first")).is_empty());
-    request.failed(&refused());
+    request.failed(refused());
     house.choose(&mut request).unwrap();
     assert_eq!(request.send(&Secret::new("second")), [Secret::new("first")]);
     house.recorded().await;

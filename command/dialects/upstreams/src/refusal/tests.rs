@@ -298,3 +298,44 @@ fn statuses_say_whose_fault_it_is() {
         assert_eq!(kind(status), UpstreamRefusalKind::Other);
     }
 }
+
+#[test]
+fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
+    let blames_key = |dialect, status, body: &str| {
+        read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH).blames_key
+    };
+    for (dialect, status, body, wanted) in [
+        (ProviderKind::Openai, 401, "", true),
+        (ProviderKind::Openai, 403, r#"{"error":{"code":"invalid_api_key"}}"#, true),
+        (
+            ProviderKind::Openai,
+            403,
+            r#"{"error":{"code":"model_not_found","message":"no access to the model"}}"#,
+            false,
+        ),
+        (ProviderKind::Openai, 403, "<html>", false),
+        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, true),
+        (ProviderKind::Openai, 402, "", false),
+        (ProviderKind::Openai, 429, r#"{"error":{"code":"insufficient_quota"}}"#, false),
+        (ProviderKind::Anthropic, 403, r#"{"error":{"type":"permission_error","message":"no"}}"#, false),
+        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#, true),
+        (
+            ProviderKind::Gemini,
+            403,
+            r#"{"error":{"code":403,"message":"Your API key was reported as leaked. Please use another API key.","status":"PERMISSION_DENIED"}}"#,
+            true,
+        ),
+        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"status":"FAILED_PRECONDITION"}}"#, false),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"UnrecognizedClientException"}"#, true),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"InvalidSignatureException"}"#, false),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"AccessDeniedException","message":"no access to the model"}"#, false),
+        (
+            ProviderKind::Bedrock,
+            403,
+            r#"{"Message":"Authentication failed: Please make sure your API Key is valid."}"#,
+            true,
+        ),
+    ] {
+        assert_eq!(blames_key(dialect, status, body), wanted, "{status} {body}");
+    }
+}
