@@ -245,6 +245,19 @@ async fn limits_of_keys_and_what_a_provider_says_of_them_steer_the_choice() {
 
 /// Holds: inf.several-keys
 #[tokio::test(flavor = "multi_thread")]
+async fn another_target_of_the_same_provider_is_called_with_its_keys_again() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["e500", "ok"]).await;
+    tenant.add_model("both", &["e500", "ok"]).await;
+    let own = format!("/v1/admin/providers/{}", tenant.provider);
+    gateway.operator().patch(&own, &json!({ "api_key": null })).await.must(200);
+    further_key(&gateway, &tenant, SECOND, json!({})).await;
+    tenant.chat("both").await.must(200);
+    assert_eq!(upstream.seen_with(SECOND), 3, "twice at the first target, which failed, and once at the second");
+}
+
+/// Holds: inf.several-keys
+#[tokio::test(flavor = "multi_thread")]
 async fn embeddings_and_counts_of_tokens_go_on_with_another_key() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;

@@ -188,7 +188,6 @@ impl Running {
         self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
         self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
-        self.keys.target(target.backend.provider_id);
         self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());

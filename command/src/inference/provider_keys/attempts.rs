@@ -102,10 +102,12 @@ impl KeyAttempts {
         before
     }
 
-    /// Forgets the keys of another provider.
-    pub fn target(&mut self, provider: ProviderId) {
-        if self.0.as_ref().is_some_and(|attempts| attempts.provider.provider_id != provider) {
-            self.0 = None;
+    /// Begins another target, which may be one of the same provider: any of its keys may be used again.
+    pub fn begin_target(&mut self, provider: ProviderId) {
+        match &self.0 {
+            None => {}
+            Some(attempts) if attempts.provider.provider_id == provider => self.again(),
+            Some(_) => self.0 = None,
         }
     }
 
