@@ -7,13 +7,14 @@ use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::gateway::{Gateway, type_of};
+use crate::gateway::{Gateway, ledgerway, type_of};
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Setup, Tenant, made, text};
 use crate::trouble::fault::Fault;
 
 const PATH: &str = "/v1/admin/provider-keys";
 const SECOND: &str = "second-key-of-the-provider-7d21c0";
 const THIRD: &str = "third-key-of-the-provider-19aa4e";
+const NODE_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const EMBEDDINGS: &str = "/v1/embeddings";
 const SET_ASIDE: &str = "provider_key.set_aside.v1";
 const RESTORED: &str = "provider_key.restored.v1";
@@ -294,6 +295,25 @@ async fn a_rejection_repeats_none_of_the_keys_that_the_request_was_sent_with() {
     for place in [gateway.heard().so_far(), gateway.stderr().into_bytes(), format!("{both:?}").into_bytes()] {
         assert!(!String::from_utf8_lossy(&place).contains("second-key-of-the-provider"), "a key was told");
     }
+}
+
+/// Holds: inf.several-keys, bin.reseal
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_under_another_nodes_key() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let own = format!("/v1/admin/providers/{}", tenant.provider);
+    gateway.operator().patch(&own, &json!({ "api_key": null })).await.must(200);
+    further_key(&gateway, &tenant, SECOND, json!({})).await;
+    gateway.stop();
+    let old = std::fs::read_to_string(gateway.data().join("node.key")).expect("a key");
+    let mut reseal = ledgerway();
+    reseal.args(["reseal", "--data"]).arg(gateway.data()).env("LEDGERWAY_NODE_KEY", NODE_KEY);
+    let resealed = reseal.env("LEDGERWAY_NODE_KEY_PREVIOUS", old.trim()).output().expect("it starts");
+    assert!(resealed.status.success(), "{}", String::from_utf8_lossy(&resealed.stderr));
+    gateway.start_again();
+    tenant.chat("ok").await.must(200);
+    assert_eq!(upstream.seen_with(SECOND), 1);
 }
 
 /// Holds: inf.several-keys, admin.kept-key

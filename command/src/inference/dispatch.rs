@@ -234,7 +234,8 @@ fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, 
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
     } else {
         let look_at = failure.operator_hint();
-        tracing::warn!(request_id, trace_id, backend, reason, status, look_at, "a call to an upstream failed");
+        let key = running.keys.provider_key_id().map(tracing::field::display);
+        tracing::warn!(request_id, trace_id, backend, key, reason, status, look_at, "a call to an upstream failed");
     }
 }
 

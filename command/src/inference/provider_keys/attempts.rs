@@ -144,11 +144,9 @@ impl KeyAttempts {
         };
         let keys = Arc::clone(permit.keys());
         match key_failure {
-            KeyFailure::NotAccepted { reason, status } if !permit.was_set_aside() => {
-                keys.refused(&attempts.provider, &permit, reason, status);
-            }
+            KeyFailure::NotAccepted { reason, status } => keys.refused(&attempts.provider, &permit, reason, status),
             KeyFailure::Limited(lasts) => keys.is_short(permit.key, lasts),
-            KeyFailure::NotAccepted { .. } | KeyFailure::Other => {}
+            KeyFailure::Other => {}
         }
         attempts.is_limited = matches!(key_failure, KeyFailure::Limited(_));
         drop(permit);

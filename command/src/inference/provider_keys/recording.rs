@@ -65,7 +65,8 @@ impl ProviderKeys {
         status: u16,
     ) {
         let (key, generation) = (permit.key, permit.generation);
-        if !self.uses().entry(key).or_default().refuse(generation) {
+        let is_recorded = self.tables.load().set_aside(key, generation).is_some();
+        if is_recorded || !self.uses().entry(key).or_default().refuse(generation) {
             return;
         }
         let (provider_id, provider_key_id) = (provider.provider_id, key.provider_key_id());
