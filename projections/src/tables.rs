@@ -156,11 +156,11 @@ impl Tables {
         let (version, at) = (recorded.position, recorded.recorded_at);
         match change {
             Change::Created(state) => {
-                let value = Arc::new((**state).clone());
+                let value = Arc::new(state.for_requests());
                 entries.insert(id, Entry { value, version, created_at: at, ended_at: None });
             }
             Change::Changed(state) => entries.update(&id, |entry| {
-                (entry.value, entry.version) = (Arc::new((**state).clone()), version);
+                (entry.value, entry.version) = (Arc::new(state.for_requests()), version);
             }),
             Change::Ended(_) => entries.update(&id, |entry| (entry.ended_at, entry.version) = (Some(at), version)),
         }

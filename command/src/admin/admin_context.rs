@@ -94,6 +94,19 @@ impl<'a> AdminContext<'a> {
         self.tenant(tenant, "tenant_id")
     }
 
+    /// Checks that the caller may create or change an own provider of this tenant, which it reaches: whoever reaches further
+    /// may, and the tenant's own administrators if the tenant's policy says so.
+    pub fn require_own_providers(&self, tenant: TenantId) -> Result<(), CommandError> {
+        let is_allowed = match self.caller.reach {
+            Reach::Platform | Reach::Partner(_) => true,
+            Reach::Tenant(_) => self.tables.tenant(tenant).is_some_and(|entry| entry.value.own_providers),
+        };
+        require(
+            is_allowed,
+            "this tenant may not have its own providers: the platform or its partner can set own_providers",
+        )
+    }
+
     /// A live user within reach, which the body names in `field`, with its owners.
     pub fn user(&self, id: UserId, field: &str) -> Result<(Chain, &User), CommandError> {
         let kind = StreamKind::User;
@@ -136,6 +149,20 @@ impl<'a> AdminContext<'a> {
             return Err(CommandError::ReferenceEnded { field: field.to_owned(), kind });
         }
         Ok(&entry.value)
+    }
+
+    /// The owners of a live provider whose prices the caller may manage, which the body names in `field`.
+    pub fn priced_provider(&self, id: ProviderId, field: &str) -> Result<Chain, CommandError> {
+        let kind = StreamKind::Provider;
+        let entry = self.tables.provider(id).ok_or_else(|| not_found(field, kind))?;
+        let Some(tenant) = entry.value.tenant_id else {
+            self.require_platform("only the platform may manage prices of a provider that all tenants share")?;
+            self.provider(id, None, field)?;
+            return Ok(Chain::default());
+        };
+        let chain = self.live_reference(self.tables.chain_of_tenant(tenant), kind, field)?;
+        self.provider(id, Some(tenant), field)?;
+        Ok(chain)
     }
 
     /// Checks that the caller may give a key of `user` these permissions: it has each of them, and reaches as far as the key.

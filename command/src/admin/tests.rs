@@ -7,6 +7,7 @@ mod fields;
 mod handles;
 mod money;
 mod names;
+mod own_providers;
 mod prices;
 mod reach;
 mod resources;

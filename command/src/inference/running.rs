@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
-use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall};
+use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
@@ -111,6 +111,8 @@ pub struct Running {
     pub transmission: Transmission,
     call_began: Instant,
     last_backend: Option<Backend>,
+    /// Who pays the last backend.
+    payer: Option<Payer>,
     upstream_request_id: Option<String>,
     first_token_ms: Option<u64>,
     /// What the answer repeats of the request.
@@ -153,6 +155,7 @@ impl Running {
             transmission: Transmission::default(),
             call_began: now,
             last_backend: None,
+            payer: None,
             upstream_request_id: None,
             first_token_ms: None,
             echo: request.echo(),
@@ -191,6 +194,7 @@ impl Running {
         self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
+        self.payer = Some(Payer::of(&target.provider));
         self.upstream_request_id = None;
         self.call_began = self.timeline.call_begins(target);
     }
@@ -412,6 +416,7 @@ impl Running {
             model: hold.model.clone(),
             admitted_at: hold.admitted_at,
             backend: target.map(|target| self.backend_of(target)).or_else(|| self.last_backend.clone()),
+            payer: self.payer,
             usage: measured.map(|measured| measured.usage.clone()),
             provider_usage: metered.and_then(provider_usage),
             cost_usd,

@@ -65,16 +65,21 @@ pub struct Tenant {
     pub name: String,
     #[serde(flatten)]
     pub handles: Handles,
+    /// True if its own administrators may create and change providers that serve it alone, and their prices.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_providers: bool,
 }
 
 impl Tenant {
     pub fn new(tenant_id: TenantId, partner_id: PartnerId, name: impl Into<String>) -> Self {
-        Self { tenant_id, partner_id, name: name.into(), handles: Handles::default() }
+        Self { tenant_id, partner_id, name: name.into(), handles: Handles::default(), own_providers: false }
     }
 }
 
 impl Shown for Tenant {
-    const NULLABLE: &'static [&'static str] = Handles::NULLABLE;
+    fn left_out() -> Value {
+        json!({ "slug": null, "external_id": null, "own_providers": false })
+    }
 }
 
 /// A user. Name and e-mail are in the erasable side table; here are their digests, salted per user.
@@ -315,6 +320,10 @@ named! {
 pub struct Target {
     pub provider_id: ProviderId,
     pub model: String,
+    /// Unique within the model. Among targets of one priority, those with a name are tried first, in the order of their
+    /// names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub priority: u32,
     pub weight: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -334,6 +343,7 @@ impl Target {
         Self {
             provider_id,
             model: model.into(),
+            name: None,
             priority: 0,
             weight: 1,
             context_window: None,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::admin::Scope;
+use super::admin::{Provider, Scope};
 use super::family::family;
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
 use crate::money::NanoUsd;
@@ -129,6 +129,22 @@ pub struct Backend {
 }
 
 named! {
+    /// Whose account at the provider a request is billed to.
+    pub enum Payer {
+        /// The tenant's: the provider is the tenant's own.
+        Own = "own",
+        /// The platform's: all tenants share the provider.
+        Brokered = "brokered",
+    }
+}
+
+impl Payer {
+    pub const fn of(provider: &Provider) -> Self {
+        if provider.tenant_id.is_some() { Self::Own } else { Self::Brokered }
+    }
+}
+
+named! {
     /// Why an answer ended, as in events, native answers and traces.
     pub enum FinishReason {
         Stop = "stop",
@@ -150,6 +166,9 @@ pub struct InferenceEnded {
     pub admitted_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<Backend>,
+    /// Who pays the backend. Events of versions that did not record it lack it: see [`InferenceEnded::payer`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<Payer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The provider's own usage block, equal as a JSON value. For streams all blocks are merged, and later figures win.
@@ -188,6 +207,7 @@ impl InferenceEnded {
             model,
             admitted_at,
             backend: None,
+            payer: None,
             usage: None,
             provider_usage: None,
             cost_usd,
@@ -200,6 +220,11 @@ impl InferenceEnded {
             code: None,
             reason: None,
         }
+    }
+
+    /// Who pays the backend; `None` without one. The platform, if the event does not say it.
+    pub fn payer(&self) -> Option<Payer> {
+        self.payer.or(self.backend.as_ref().map(|_| Payer::Brokered))
     }
 }
 

@@ -15,7 +15,7 @@ use events::event::hold::{
     BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow, CorrectedValue,
 };
 use events::event::inference::{
-    AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused,
+    AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, Payer,
     ReportedByFailedCall, Versions,
 };
 use events::event::node_key::NodeKeyReplaced;
@@ -69,6 +69,7 @@ fn ended() -> Box<InferenceEnded> {
         model: "gpt".to_owned(),
         admitted_at: start(),
         backend: Some(backend()),
+        payer: None,
         usage: Some(Usage::new(tokens, UsageSource::Provider)),
         provider_usage: Some(serde_json::json!({ "prompt_tokens": 107, "completion_tokens": 50 })),
         cost_usd: usd(1_042_000),
@@ -85,6 +86,7 @@ fn ended() -> Box<InferenceEnded> {
 
 fn failed() -> Box<InferenceEnded> {
     Box::new(InferenceEnded {
+        payer: Some(Payer::Own),
         usage: None,
         provider_usage: None,
         cost_usd: NanoUsd::ZERO,
@@ -165,6 +167,8 @@ fn samples() -> Vec<(Stream, Event)> {
             }],
         )
     };
+    let mut named_target = model.clone();
+    named_target.targets[0].name = Some("1-primary".to_owned());
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
@@ -273,7 +277,7 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
         resource(StreamKind::Partner, "par", Event::Resource(Resource::Partner(Change::Ended(id(31))))),
         resource(StreamKind::Tenant, "ten", Event::from(Change::created(tenant.clone()))),
-        resource(StreamKind::Tenant, "ten", Event::from(Change::changed(Tenant { handles: handles(), ..tenant }))),
+        resource(StreamKind::Tenant, "ten", Event::from(Change::changed(Tenant { handles: handles(), own_providers: true, ..tenant }))),
         resource(StreamKind::Tenant, "ten", Event::Resource(Resource::Tenant(Change::Ended(id(31))))),
         resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),
         resource(StreamKind::User, "usr", Event::from(Change::changed(User { handles: handles(), ..user }))),
@@ -294,7 +298,7 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(
             StreamKind::Model,
             "mdl",
-            Event::from(Change::changed(Model { origin: Some(Origin::Discovered), ..model })),
+            Event::from(Change::changed(Model { origin: Some(Origin::Discovered), ..named_target })),
         ),
         resource(StreamKind::Model, "mdl", Event::Resource(Resource::Model(Change::Ended(id(31))))),
         resource(StreamKind::Price, "prc", Event::from(Change::created(price.clone()))),

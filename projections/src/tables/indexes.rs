@@ -62,8 +62,13 @@ pub enum IndexChange {
 }
 
 /// A resource that may be found by other attributes than its id.
-pub trait Indexed {
+pub trait Indexed: Clone {
     fn index(&self, _: &mut Indexes, _: IndexChange) {}
+
+    /// The state in the form that requests read, so that they need not compute it.
+    fn for_requests(&self) -> Self {
+        self.clone()
+    }
 }
 
 impl Indexed for Partner {}
@@ -86,6 +91,13 @@ impl Indexed for Model {
             IndexChange::Remove if routes.get(&self.name) == Some(&self.model_id) => drop(routes.remove(&self.name)),
             IndexChange::Remove => {}
         }
+    }
+
+    /// Targets with a name first, in the order of their names: strategies keep the order of targets that they rank equally.
+    fn for_requests(&self) -> Self {
+        let mut model = self.clone();
+        model.targets.sort_by(|a, b| (a.name.is_none(), &a.name).cmp(&(b.name.is_none(), &b.name)));
+        model
     }
 }
 

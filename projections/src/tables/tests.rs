@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Handles, Origin, Permission, RoleGrant};
+use events::event::admin::{Handles, Origin, Permission, RoleGrant, Target};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::ErrorCode;
+use events::routing::{Candidate, Features, choose};
 use events::time::{from_micros, parse_rfc3339};
 use uuid::Uuid;
 
@@ -109,6 +110,40 @@ fn an_allow_list_that_cannot_be_compiled_matches_only_its_literal_names() {
     let tables = given(with(owners(), vec![Event::from(Change::created(key(Some(vec!["a[".into(), "*".into()]))))]));
     let models = tables.key(id(4)).and_then(|entry| entry.models.clone()).expect("an allow list");
     assert!(models.matches("a[") && !models.matches("b"));
+}
+
+/// Holds: routing.named-targets
+#[test]
+fn targets_of_one_priority_are_tried_in_the_order_of_their_names() {
+    let target = |number, priority, name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        Target { priority, name, ..Target::new(id(number), "m") }
+    };
+    let targets = vec![
+        target(1, 1, Some("a")),
+        target(2, 0, None),
+        target(3, 0, Some("2-backup")),
+        target(4, 0, None),
+        target(5, 0, Some("1-primary")),
+    ];
+    let made = Model { targets, ..model(10, "large", None) };
+    let tables = given(vec![Event::from(Change::created(made.clone()))]);
+    let order = |tables: &Tables| {
+        let model = Arc::clone(&tables.model(id(10)).expect("a model").value);
+        let candidates = model.targets.iter().map(|target| Candidate {
+            priority: target.priority,
+            weight: target.weight,
+            tariff: None,
+            left_out: None,
+        });
+        let order = choose(model.strategy, candidates, &Features::default());
+        order.tried().map(|index| model.targets[index].provider_id).collect::<Vec<ProviderId>>()
+    };
+    assert_eq!(order(&tables), [5, 3, 2, 4, 1].map(id));
+    let mut renamed = made.clone();
+    renamed.targets[4].name = Some("3-last".to_owned());
+    let tables = given(vec![Event::from(Change::created(made)), Event::from(Change::changed(renamed))]);
+    assert_eq!(order(&tables), [3, 5, 2, 4, 1].map(id));
 }
 
 /// Holds: admin.model-names, admin.own-provider

@@ -51,6 +51,10 @@ fn target() -> Members {
     Members(vec![
         required("provider_id", id::<ProviderId>()),
         required("model", text(NAME_LEN_MAX)),
+        optional("name", text(NAME_LEN_MAX)).meaning(
+            "Unique within the model, such as 1-primary. Among targets of one priority, those with a name are tried first, in \
+             the order of their names by character codes",
+        ),
         defaulting("priority", rank(), json!(0)).meaning("The target with the lowest number is tried first"),
         defaulting("weight", rank(), json!(1)),
         optional("context_window", tokens()),
@@ -111,6 +115,10 @@ impl Rules for Model {
             if self.targets[..index].iter().any(same) {
                 let reason = "has the same provider_id and model as an earlier target";
                 return Err(RuleError::of_field(format!("targets[{index}]"), reason));
+            }
+            if target.name.is_some() && self.targets[..index].iter().any(|before| before.name == target.name) {
+                let reason = "is the name of an earlier target";
+                return Err(RuleError::of_field(format!("targets[{index}].name"), reason));
             }
             if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
                 && default > maximum
@@ -183,6 +191,18 @@ mod tests {
         given([])
             .when(Create(model(&[target(1), target(2), target(1)])))
             .then_refused(RuleError::of_field("targets[2]", "has the same provider_id and model as an earlier target"));
+    }
+
+    #[test]
+    fn names_of_targets_are_unique_within_their_model() {
+        let named = |provider, name: &str| Target { name: Some(name.into()), ..target(provider) };
+        let distinct = || model(&[named(1, "1-primary"), named(2, "2-backup"), target(3), target(4)]);
+        given([]).when(Create(distinct())).then([created(distinct())]);
+        let twice = model(&[named(1, "primary"), target(2), named(3, "primary")]);
+        let refused = || RuleError::of_field("targets[2].name", "is the name of an earlier target");
+        given([]).when(Create(twice.clone())).then_refused(refused());
+        let changed = change(&json!({ "targets": twice.targets }));
+        given([created(distinct())]).when(changed).then_refused(refused());
     }
 
     #[test]

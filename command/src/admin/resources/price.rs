@@ -2,7 +2,7 @@
 //! is. A change of a price that has begun also re-values the requests since then (`command/src/revaluation.rs`). A rate that is
 //! left out follows another for as long as it is left out, also when that one changes: cache classes cost what input costs,
 //! reasoning what output costs, and a request nothing. Tiers have other prices for long prompts and for service tiers. Only the
-//! platform manages prices.
+//! platform manages prices of shared providers; whoever manages a tenant's own provider sets its prices.
 
 use std::sync::LazyLock;
 
@@ -27,7 +27,6 @@ use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
-const PLATFORM_ONLY: &str = "only the platform may manage prices";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let rate = |name| required(name, amount()).shown_as(schema::money());
@@ -154,12 +153,7 @@ impl Administered for Price {
         tenant.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    fn may_create(cx: &AdminContext<'_>) -> Result<(), CommandError> {
-        cx.require_platform(PLATFORM_ONLY)
-    }
-
     fn may_manage(cx: &AdminContext<'_>, state: &Price) -> Result<(), CommandError> {
-        cx.require_platform(PLATFORM_ONLY)?;
         made_by_gateway::refuse_price(state, &cx.tables)
     }
 
@@ -168,11 +162,21 @@ impl Administered for Price {
             given.put("effective_from", rfc3339(cx.now));
         }
         let made: Self = Self::of_values(id, given)?;
-        let tenant = cx.tables.provider(made.provider_id).and_then(|entry| entry.value.tenant_id);
-        cx.provider(made.provider_id, tenant, "provider_id")?;
-        let chain = Self::chain(&made, &cx.tables);
+        let chain = cx.priced_provider(made.provider_id, "provider_id")?;
+        require_own_providers(cx, &chain)?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
+
+    async fn change(cx: &AdminContext<'_>, state: &Price, given: FieldValues) -> Planned<Self> {
+        let plan = CommandPlan::of(Command::Change(given), state, cx);
+        require_own_providers(cx, &plan.chain)?;
+        Ok(plan)
+    }
+}
+
+/// Errors: the price is one of a tenant's own provider, which the caller may not change.
+fn require_own_providers(cx: &AdminContext<'_>, chain: &Chain) -> Result<(), CommandError> {
+    chain.tenant.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))
 }
 
 #[cfg(test)]

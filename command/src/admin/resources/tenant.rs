@@ -13,7 +13,7 @@ use super::handles;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{id, text};
+use crate::admin::field_type::{boolean, id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
@@ -23,12 +23,20 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         defaulting("partner_id", id::<PartnerId>(), Value::Null).fixed().meaning("Default: the caller's own partner"),
         required("name", text(NAME_LEN_MAX)),
     ];
-    Declaration::of::<Tenant>(members.into_iter().chain(handles::members()), json!({ "name": "customer" }))
+    let own_providers = defaulting(OWN_PROVIDERS, boolean(), json!(false)).meaning(
+        "True if the tenant's own administrators may create and change providers that serve this tenant alone, and set the prices \
+         of these. Only the platform or the tenant's partner can change it",
+    );
+    let members = members.into_iter().chain(handles::members()).chain([own_providers]);
+    Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
 });
 
+const OWN_PROVIDERS: &str = "own_providers";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
 /// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
 const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
+/// Nobody may loosen what binds itself.
+const POLICY_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
@@ -66,6 +74,9 @@ impl Administered for Tenant {
     async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> Planned<Self> {
         if handles::are_changed(&given) {
             require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
+        }
+        if given.has(OWN_PROVIDERS) {
+            require_above_tenants(cx, POLICY_FROM_ABOVE)?;
         }
         let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))

@@ -50,7 +50,7 @@ impl House {
 
 impl Tenant {
     async fn new(lab: &Lab, partner: &str) -> Self {
-        let id = lab.make("/tenants", json!({"partner_id": partner, "name": "t"})).await;
+        let id = lab.make("/tenants", json!({"partner_id": partner, "name": "t", "own_providers": true})).await;
         let user = lab.make("/users", json!({"tenant_id": id, "name": "u"})).await;
         let key = lab.make("/keys", json!({"user_id": user, "name": "k"})).await;
         let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
