@@ -1,6 +1,7 @@
 //! The parts of `/openapi.json` that queries share.
 
 use events::event::admin::Permission;
+use events::event::inference::Payer;
 use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
@@ -73,6 +74,11 @@ pub fn of_dimensions(operation: Operation) -> Operation {
         .query("model", schema::parameter(), "Only requests for this model")
         .query("provider", schema::parameter(), "Only requests that this provider served, by its name")
         .query("backend", schema::parameter(), "Only requests that this backend served, as `provider/model`")
+        .query(
+            "payer",
+            schema::one_of(Payer::words()),
+            "Only requests that a provider served of which the tenant has its own account (own), or the platform has (brokered)",
+        )
         .says(
             "`partner`, `tenant`, `user` and `key` must each match exactly one that you can see, ended ones included. No match is \
              a 400; several matches are a 400 with their number as `matches`.",

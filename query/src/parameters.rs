@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use axum::extract::Query;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::event::inference::Payer;
 use events::log::Head;
 use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
@@ -71,7 +72,7 @@ impl Parameters {
         self.text(name).map(parse).transpose()
     }
 
-    /// `partner`, `tenant`, `user`, `key`, `model`, `provider` and `backend`.
+    /// `partner`, `tenant`, `user`, `key`, `model`, `provider`, `backend` and `payer`.
     pub fn request_filter(&mut self) -> Result<RequestFilter, Refusal> {
         Ok(RequestFilter {
             partner: self.id("partner")?,
@@ -81,6 +82,7 @@ impl Parameters {
             model: self.text("model"),
             provider: self.text("provider"),
             backend: self.text("backend"),
+            payer: self.word("payer", Payer::NAMED)?,
         })
     }
 

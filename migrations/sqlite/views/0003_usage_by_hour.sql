@@ -1,5 +1,5 @@
 -- Usage by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
--- backend: provider/model; '' while a request is in progress. No row is all zero. ANY: a number that may outgrow an INTEGER,
+-- backend: provider/model; '' while a request is in progress. payer: own or brokered; '' without a backend. No row is all zero. ANY: a number that may outgrow an INTEGER,
 -- and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE usage_by_hour (
     hour       INTEGER NOT NULL,
@@ -10,6 +10,7 @@ CREATE TABLE usage_by_hour (
     model      TEXT    NOT NULL,
     provider   TEXT    NOT NULL,
     backend    TEXT    NOT NULL,
+    payer      TEXT    NOT NULL,
     requests   INTEGER NOT NULL,
     refused    ANY     NOT NULL,
     failed     INTEGER NOT NULL,
@@ -28,7 +29,7 @@ CREATE TABLE usage_by_hour (
     searches                 ANY     NOT NULL DEFAULT 0,
     input_images             ANY     NOT NULL DEFAULT 0,
     cost_nanos ANY     NOT NULL,
-    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
+    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;
 
 -- Latencies by the same dimensions, as histograms, since percentiles cannot be added. histogram: see
@@ -42,6 +43,7 @@ CREATE TABLE usage_latency (
     model      TEXT    NOT NULL,
     provider   TEXT    NOT NULL,
     backend    TEXT    NOT NULL,
+    payer      TEXT    NOT NULL,
     histogram  BLOB    NOT NULL,
-    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider)
+    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;

@@ -1,7 +1,7 @@
 -- One row per request, at the position of its first event: the columns that requests are searched by, the positions of
 -- their other events, and the columns that usage is summed from: tokens, latency (in milliseconds) and cost. The rest stays
 -- in the events: copies of it took nine tenths of the file. corrected_nanos: the part of the cost that corrections added.
--- status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
+-- payer: own; NULL for all others, which are brokered if there is a backend. status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
 -- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE inferences (
     position    INTEGER NOT NULL PRIMARY KEY,
@@ -15,6 +15,7 @@ CREATE TABLE inferences (
     model       TEXT    NOT NULL,
     provider    TEXT,
     backend     TEXT,
+    payer       TEXT,
     cost_nanos  ANY     NOT NULL,
     corrected_nanos          ANY NOT NULL DEFAULT 0,
     input_uncached_tokens    ANY NOT NULL DEFAULT 0,

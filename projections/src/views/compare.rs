@@ -27,8 +27,8 @@ struct Table {
 const TABLES: &[Table] = &[
     Table { name: "budgets", keys: 1, rows: "SELECT * FROM budgets ORDER BY budget_id" },
     Table { name: "budget_windows", keys: 2, rows: "SELECT * FROM budget_windows ORDER BY budget_id, window_start" },
-    Table { name: "usage_by_hour", keys: 8, rows: include_str!("usage_by_hour/in_order.sql") },
-    Table { name: "usage_latency", keys: 8, rows: include_str!("usage_by_hour/latency_in_order.sql") },
+    Table { name: "usage_by_hour", keys: 9, rows: include_str!("usage_by_hour/in_order.sql") },
+    Table { name: "usage_latency", keys: 9, rows: include_str!("usage_by_hour/latency_in_order.sql") },
     Table { name: "inferences", keys: 1, rows: "SELECT * FROM inferences ORDER BY position" },
     Table {
         name: "inference_incidents",

@@ -1,5 +1,6 @@
 //! The filter of requests: by whom they were for, and by what served them.
 
+use events::event::inference::Payer;
 use events::ids::{KeyId, PartnerId, TenantId, UserId};
 
 use crate::visible::Visible;
@@ -14,6 +15,7 @@ pub struct RequestFilter {
     pub model: Option<String>,
     pub provider: Option<String>,
     pub backend: Option<String>,
+    pub payer: Option<Payer>,
 }
 
 /// The most selective filter for which there is an index.

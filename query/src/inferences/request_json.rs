@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use events::event::inference::Payer;
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::time::rfc3339;
@@ -45,12 +46,25 @@ pub fn json(request: &StoredRequest, events: &EventsByPosition) -> Result<Option
     put("cost_usd", request.cost.to_string().into());
     put("hold", at(request.hold).map(hold).transpose()?.into());
     put("outcome_position", outcome.map(|outcome| outcome.position).into());
+    put("payer", outcome.and_then(payer).map(Payer::as_str).into());
     put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
     put("settlement", at(request.hold_end).map(settlement).transpose()?.into());
     put("positions", request.positions().into());
     put("attempts_failed", of_type(|event| matches!(event, Event::Inference(Inference::AttemptFailed(_))))?.into());
     put("adjustments", of_type(|event| matches!(event, Event::Hold(Hold::Adjusted(_))))?.into());
     Ok(Some(Value::Object(fields)))
+}
+
+const PAYER: &str =
+    "own if the tenant's own provider served the request, brokered if a shared one did; null without a backend";
+
+fn payer(outcome: &Recorded) -> Option<Payer> {
+    match &outcome.event {
+        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
+            ended.payer()
+        }
+        _ => None,
+    }
 }
 
 fn hold(hold: &Recorded) -> Result<Value, serde_json::Error> {
@@ -90,6 +104,7 @@ pub fn shape() -> Shape {
         .required("cost_usd", schema::money())
         .required("hold", schema::nullable(hold))
         .required("outcome_position", schema::nullable(schema::count()))
+        .required("payer", schema::described(schema::nullable(schema::one_of(Payer::words())), PAYER))
         .required("ended_at", nullable_time())
         .required("settlement", schema::nullable(settlement))
         .required("positions", schema::list(schema::count(), None))

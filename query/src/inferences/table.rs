@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::record::{Cell, Record};
 
 /// The columns, in their order.
-const COLUMNS: [&str; 48] = [
+const COLUMNS: [&str; 49] = [
     "request_id",
     "position",
     "recorded_at",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 48] = [
     "model",
     "provider",
     "backend",
+    "payer",
     "dialect",
     "streamed",
     "input_uncached_tokens",

@@ -7,5 +7,6 @@ WHERE (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:model IS NULL OR model = :model)
   AND (:provider IS NULL OR provider = :provider)
   AND (:backend IS NULL OR backend = :backend)
+  AND (:payer IS NULL OR coalesce(payer, iif(backend IS NULL, NULL, 'brokered')) = :payer)
   AND (:status IS NULL OR status = :status)
 LIMIT :rows

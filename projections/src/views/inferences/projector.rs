@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use events::event::inference::{InferenceEnded, InferenceRefused};
+use events::event::inference::{InferenceEnded, InferenceRefused, Payer};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
@@ -24,6 +24,7 @@ const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0004_infe
 const INSERT: &str = include_str!("insert.sql");
 const UPDATE: &str = include_str!("update.sql");
 const SET_RARE: &str = include_str!("set_rare.sql");
+const SET_PAYER: &str = include_str!("set_payer.sql");
 const INSERT_OTHER_USAGE: &str = include_str!("insert_other_usage.sql");
 const INSERT_INCIDENT: &str = include_str!("insert_incident.sql");
 
@@ -74,7 +75,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn schema(&self) -> &'static str {
@@ -180,6 +181,7 @@ struct Statements<'c> {
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     set_rare: CachedStatement<'c>,
+    set_payer: CachedStatement<'c>,
     insert_incident: CachedStatement<'c>,
 }
 
@@ -223,6 +225,7 @@ impl<'c> Statements<'c> {
             insert: db.prepare_cached(INSERT)?,
             update: db.prepare_cached(UPDATE)?,
             set_rare: db.prepare_cached(SET_RARE)?,
+            set_payer: db.prepare_cached(SET_PAYER)?,
             insert_incident: db.prepare_cached(INSERT_INCIDENT)?,
         })
     }
@@ -238,6 +241,10 @@ impl<'c> Statements<'c> {
             let counts = rare.map(|count| Exact(count.into()));
             let counts = counts.iter().map(|count| count as &dyn ToSql);
             self.set_rare.execute(params_from_iter([&id as &dyn ToSql].into_iter().chain(counts)))?;
+        }
+        let payer = update.outcome.and_then(|(_, ended, _)| ended.payer());
+        if let Some(payer) = payer.filter(|payer| *payer != Payer::Brokered) {
+            self.set_payer.execute(params![id, payer.as_str()])?;
         }
         for position in &update.incidents {
             self.insert_incident.execute(params![id, position])?;
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn no_statement_makes_a_table_for_each_row() {
-        for statement in [INSERT, UPDATE, SET_RARE, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
+        for statement in [INSERT, UPDATE, SET_RARE, SET_PAYER, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
             let operations = plan::operations(SCHEMA, statement);
             assert!(operations.iter().any(|operation| operation == "OpenWrite"), "{operations:?}");
             let tables = operations.iter().filter(|operation| operation.starts_with("OpenEphemeral"));

@@ -63,8 +63,8 @@ pub struct StoredRequest {
 pub struct CountedRequest {
     pub position: u64,
     pub recorded_at: DateTime<Utc>,
-    /// Partner, tenant, user, key, model, provider and backend; empty if unknown.
-    pub dimensions: [String; 7],
+    /// Partner, tenant, user, key, model, provider, backend and payer; empty if unknown.
+    pub dimensions: [String; 8],
     pub is_refused: bool,
     pub cost_nanos: i128,
     pub outcome: Option<u64>,
@@ -103,7 +103,7 @@ impl StoredRequest {
 impl CountedRequest {
     /// Reads a row of `counted.sql`.
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let mut dimensions = <[String; 7]>::default();
+        let mut dimensions = <[String; 8]>::default();
         for (column, value) in (2..).zip(&mut dimensions) {
             *value = row.get::<_, Option<String>>(column)?.unwrap_or_default();
         }
@@ -111,9 +111,9 @@ impl CountedRequest {
             position: row.get(0)?,
             recorded_at: from_micros(row.get(1)?),
             dimensions,
-            is_refused: row.get_ref(9)?.as_str()? == Status::Refused.as_str(),
-            cost_nanos: row.get::<_, Exact>(10)?.0,
-            outcome: row.get(11)?,
+            is_refused: row.get_ref(10)?.as_str()? == Status::Refused.as_str(),
+            cost_nanos: row.get::<_, Exact>(11)?.0,
+            outcome: row.get(12)?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The search for requests. It reads by the most selective index and scans a bounded number of rows, however few match.
 
 use chrono::{DateTime, Utc};
+use events::event::inference::Payer;
 use rusqlite::{Connection, Row, named_params};
 
 use super::projector::Status;
@@ -65,6 +66,7 @@ pub fn search<T>(
         ":partner": requests.partner.map(|id| id.to_string()), ":tenant": requests.tenant.map(|id| id.to_string()),
         ":user": requests.user.map(|id| id.to_string()), ":key": requests.key.map(|id| id.to_string()),
         ":model": requests.model, ":provider": requests.provider, ":backend": requests.backend,
+        ":payer": requests.payer.map(Payer::as_str),
         ":status": filter.status.map(Status::as_str),
     };
     let index = index(narrowest(visible, filter));

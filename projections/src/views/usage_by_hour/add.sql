@@ -1,9 +1,9 @@
-INSERT INTO usage_by_hour (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, requests, refused,
-                           failed, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens,
+INSERT INTO usage_by_hour (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer, requests,
+                           refused, failed, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens,
                            output_text_tokens, output_reasoning_tokens, cost_nanos)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
 -- Most additions are zero, for which no function has to be called.
-ON CONFLICT (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider) DO UPDATE SET
+ON CONFLICT (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer) DO UPDATE SET
     requests = requests + excluded.requests,
     refused = iif(excluded.refused = 0, refused, exact_add(refused, excluded.refused)),
     failed = failed + excluded.failed,

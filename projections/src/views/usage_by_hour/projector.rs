@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::inference::InferenceEnded;
+use events::event::inference::{InferenceEnded, Payer};
 use events::event::{Chain, Event, Hold, Inference, Recorded};
 use events::ids::IdMap;
 use rusqlite::types::Value;
@@ -40,6 +40,8 @@ struct Dimensions<'a> {
     model: &'a str,
     /// Provider and the provider's own model name.
     backend: Option<(&'a str, &'a str)>,
+    /// Who pays the backend.
+    payer: Option<Payer>,
 }
 
 /// The additions of a batch. The fast hasher, although keys have names: a model or a backend must exist before a request can
@@ -60,7 +62,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn schema(&self) -> &'static str {
@@ -104,6 +106,7 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
         chain: recorded.context.chain(),
         model,
         backend: None,
+        payer: None,
     }
 }
 
@@ -118,7 +121,7 @@ impl<'a> Additions<'a> {
         let unserved = dimensions(recorded, ended.admitted_at, &ended.model);
         self.to(unserved).amounts.count(REQUESTS, -1)?;
         let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
-        let Addition { amounts, latencies } = self.to(Dimensions { backend, ..unserved });
+        let Addition { amounts, latencies } = self.to(Dimensions { backend, payer: ended.payer(), ..unserved });
         amounts.count(REQUESTS, 1)?;
         amounts.count(FAILED, failed)?;
         amounts.add_cost(ended.cost_usd.nanos().into())?;
@@ -173,8 +176,8 @@ impl<'a> Additions<'a> {
 }
 
 impl Dimensions<'_> {
-    /// The columns of the key: hour, partner, tenant, user, key, model, provider, backend.
-    fn columns(&self) -> [Value; 8] {
+    /// The columns of the key: hour, partner, tenant, user, key, model, provider, backend, payer.
+    fn columns(&self) -> [Value; 9] {
         let Chain { partner, tenant, user, key } = self.chain;
         let text = |text: Option<String>| Value::Text(text.unwrap_or_default());
         [
@@ -186,6 +189,7 @@ impl Dimensions<'_> {
             text(Some(self.model.to_owned())),
             text(self.backend.map(|(provider, _)| provider.to_owned())),
             text(self.backend.map(|(provider, model)| format!("{provider}/{model}"))),
+            text(self.payer.map(|payer| payer.as_str().to_owned())),
         ]
     }
 }

@@ -201,6 +201,7 @@ fn bind(
         (":model", &requests.model),
         (":provider", &requests.provider),
         (":backend", &requests.backend),
+        (":payer", &requests.payer.map(|payer| payer.as_str().to_owned())),
     ];
     for (name, text) in texts {
         bind_one(statement, name, text)?;

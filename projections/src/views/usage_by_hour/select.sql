@@ -10,3 +10,4 @@ SELECT iif(:by_hour, strftime('%Y-%m-%dT%H:00:00.000000Z', hour, 'unixepoch'), '
        iif(:by_model, model, '') AS by_model,
        iif(:by_provider, provider, '') AS by_provider,
        iif(:by_backend, backend, '') AS by_backend,
+       iif(:by_payer, payer, '') AS by_payer,

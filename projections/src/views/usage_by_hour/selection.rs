@@ -20,6 +20,7 @@ named! {
         Model = "model",
         Provider = "provider",
         Backend = "backend",
+        Payer = "payer",
     }
 }
 
