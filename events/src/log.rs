@@ -59,7 +59,10 @@ pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lock::LOCK_FILE;
 pub use reader::Reader;
-pub use side::{ClientAddress, Idempotency, KeySecret, Name, PersonalData, SealedSecret, SideRow, StoredReply};
+pub use side::{
+    ClientAddress, Idempotency, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret, SideRow, StoredReply,
+    TenantKey,
+};
 pub use stepped::Stepped;
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 

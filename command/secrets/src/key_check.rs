@@ -15,6 +15,11 @@ impl KeyCheck {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
+    /// Returns whether `tag` signs the text, in constant time.
+    pub(super) fn verifies(&self, text: &str, tag: &[u8]) -> bool {
+        hmac::verify(&self.0, text.as_bytes(), tag).is_ok()
+    }
+
     /// Signs a text: 32 bytes.
     pub fn sign(&self, text: &str) -> hmac::Tag {
         hmac::sign(&self.0, text.as_bytes())

@@ -8,10 +8,13 @@ pub mod keyless;
 pub mod node_key;
 pub mod operator_key;
 pub mod reseal;
+pub mod served_tenants;
 pub mod vault;
 pub mod wrong_key;
 
+mod nodes;
 mod sealed_box;
+mod tenant_key;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ pub use environment_keys::EnvironmentKeys;
 pub use file::SecretFileError;
 pub use key_check::KeyCheck;
 pub use node_key::NodeKey;
+pub use served_tenants::ServedTenants;
 pub use vault::{Vault, VaultError};
 
 /// A text that must not be shown: `Debug` and `Display` print `[redacted]`. Cheap to clone.

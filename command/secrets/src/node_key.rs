@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use age::x25519::Identity;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::hex;
@@ -11,6 +12,7 @@ use events::ids::IdMaker;
 use ring::hkdf;
 
 use super::file::{self, SecretFileError};
+use super::tenant_key;
 use super::{KeyCheck, Secret};
 
 /// The environment variable that can hold the key.
@@ -45,6 +47,8 @@ pub enum NodeKeyError {
 pub struct NodeKey {
     /// Wraps data keys.
     pub(super) wrapping: XChaCha20Poly1305,
+    /// Opens tenants' keys that are wrapped to this node.
+    pub(super) identity: Identity,
     /// The check key of version 0.1.0, which an installation of that version keeps.
     pub(super) key_check: [u8; 32],
     fingerprint: [u8; FINGERPRINT_LEN],
@@ -83,14 +87,17 @@ impl NodeKey {
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes);
         let mut wrapping = derived(&root, b"wrapping");
+        let mut identity = derived(&root, b"age identity");
         let mut fingerprint = [0; FINGERPRINT_LEN];
         fingerprint.copy_from_slice(&derived(&root, b"fingerprint")[..FINGERPRINT_LEN]);
         let keys = Self {
             wrapping: XChaCha20Poly1305::new((&wrapping).into()),
+            identity: tenant_key::identity(&identity),
             key_check: derived(&root, b"key check"),
             fingerprint,
         };
         wipe(&mut wrapping);
+        wipe(&mut identity);
         keys
     }
 

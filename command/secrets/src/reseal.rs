@@ -9,14 +9,18 @@ use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
-use events::ids::IdMaker;
-use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
+use events::ids::{IdMaker, TenantId};
+use events::log::{Append, AppendError, Basis, Log, LogError, RegisteredNode, SealedSecret, SideRow, TenantKey};
 
-use super::NodeKey;
 use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;
 use super::sealed_box::{self, secret_context};
 use super::vault::KEY_CHECK_SCOPE;
+use super::{KeyCheck, NodeKey};
+
+mod moving_node;
+
+use moving_node::MovingNode;
 
 const ACTOR: Actor = Actor::System("reseal");
 
@@ -61,11 +65,22 @@ pub struct StoredSecrets {
     /// Keys by scope, wrapped under the node's key.
     wrapped: Vec<(String, Vec<u8>)>,
     secrets: Vec<SealedSecret>,
+    /// Keys of tenants, wrapped to nodes.
+    tenant_keys: Vec<TenantKey>,
+    nodes: Vec<RegisteredNode>,
 }
 
 impl StoredSecrets {
     pub async fn read(log: &Log) -> Result<Self, LogError> {
-        log.read(|reader| Ok(Self { wrapped: reader.wrapped_keys()?, secrets: reader.sealed_secrets()? })).await
+        let read = log.read(|reader| {
+            Ok(Self {
+                wrapped: reader.wrapped_keys()?,
+                secrets: reader.sealed_secrets()?,
+                tenant_keys: reader.tenant_keys()?,
+                nodes: reader.nodes()?,
+            })
+        });
+        read.await
     }
 
     /// Returns whether the log can tell a right node's key from a wrong one. It can from the first start of this version on
@@ -95,17 +110,39 @@ impl StoredSecrets {
     fn resealed_under(&self, previous: &NodeKey, new: &NodeKey, ids: &IdMaker) -> Result<Vec<SideRow>, ResealError> {
         let mut rows = Vec::with_capacity(self.wrapped.len() + 2 * self.secrets.len());
         let mut data_keys = HashMap::with_capacity(self.wrapped.len());
+        let check = self.check_key(previous)?;
+        let moving = MovingNode::new(&check, (previous, new), &self.nodes);
         for (scope, wrapped) in &self.wrapped {
             let old = sealed_box::unwrap(previous, scope, wrapped);
             let mut old = old.ok_or_else(|| ResealError::WrongPreviousKey { scope: scope.clone() })?;
             let mut key = if scope == KEY_CHECK_SCOPE { old } else { ids.bytes() };
-            rows.push(wrapped_row(new, scope, &key, ids)?);
+            match scope.parse() {
+                // A tenant's key of an earlier version.
+                Ok(tenant) => {
+                    rows.push(SideRow::DropWrappedKey { scope: scope.clone() });
+                    rows.extend(moving.grants(tenant, &key)?);
+                }
+                Err(_) => rows.push(wrapped_row(new, scope, &key, ids)?),
+            }
             let ciphers = [old, key].map(|key| XChaCha20Poly1305::new((&key).into()));
-            data_keys.insert(scope.as_str(), ciphers);
+            data_keys.insert(scope.clone(), ciphers);
             wipe(&mut old);
             wipe(&mut key);
         }
-        for secret in self.secrets.iter().filter(|secret| !secret.is_given_up()) {
+        for (tenant, mut old) in moving.opened(&self.tenant_keys)? {
+            let mut key = ids.bytes();
+            let copies = self.tenant_keys.iter().filter(|row| row.tenant == tenant.to_string());
+            rows.extend(
+                copies.map(|row| SideRow::DropTenantKey { tenant: row.tenant.clone(), node: row.node.clone() }),
+            );
+            rows.extend(moving.grants(tenant, &key)?);
+            let ciphers = [old, key].map(|key| XChaCha20Poly1305::new((&key).into()));
+            data_keys.insert(tenant.to_string(), ciphers);
+            wipe(&mut old);
+            wipe(&mut key);
+        }
+        rows.extend(moving.registration(&self.nodes));
+        for secret in self.secrets_of(previous) {
             let subject = || secret.subject.clone();
             let damaged = || ResealError::Damaged { subject: subject() };
             let [old, key] = data_keys.get(secret.key_scope.as_str()).ok_or_else(damaged)?;
@@ -119,12 +156,45 @@ impl StoredSecrets {
         Ok(rows)
     }
 
+    /// The check key of API keys, which stays.
+    fn check_key(&self, previous: &NodeKey) -> Result<KeyCheck, ResealError> {
+        let Some((scope, wrapped)) = self.wrapped.iter().find(|(scope, _)| scope == KEY_CHECK_SCOPE) else {
+            return Ok(previous.derived_key_check());
+        };
+        let key = sealed_box::unwrap(previous, scope, wrapped);
+        let mut key = key.ok_or_else(|| ResealError::WrongPreviousKey { scope: scope.clone() })?;
+        let check = KeyCheck::from_bytes(&key);
+        wipe(&mut key);
+        Ok(check)
+    }
+
+    /// The secrets that are sealed again: all but those that were given up, and those of tenants whose keys only other nodes
+    /// have.
+    fn secrets_of(&self, previous: &NodeKey) -> impl Iterator<Item = &SealedSecret> {
+        let own = previous.fingerprint();
+        let is_others = move |scope: &str| {
+            let mut copies = self.tenant_keys.iter().filter(|row| row.tenant == scope).peekable();
+            copies.peek().is_some() && copies.all(|row| row.node != own)
+        };
+        self.secrets.iter().filter(move |secret| !secret.is_given_up() && !is_others(&secret.key_scope))
+    }
+
     /// The rows that replace all of them if nobody has the old key.
     fn given_up(&self, new: &NodeKey, ids: &IdMaker) -> Result<Vec<SideRow>, ResealError> {
         let mut rows = vec![wrapped_row(new, KEY_CHECK_SCOPE, &ids.bytes(), ids)?];
         for (scope, _) in self.wrapped.iter().filter(|(scope, _)| scope != KEY_CHECK_SCOPE) {
-            rows.push(wrapped_row(new, scope, &ids.bytes(), ids)?);
+            rows.push(match scope.parse::<TenantId>() {
+                Ok(_) => SideRow::DropWrappedKey { scope: scope.clone() },
+                Err(_) => wrapped_row(new, scope, &ids.bytes(), ids)?,
+            });
         }
+        // The next secret of a tenant makes a new key. No registration is genuine any more.
+        rows.extend(
+            self.tenant_keys
+                .iter()
+                .map(|row| SideRow::DropTenantKey { tenant: row.tenant.clone(), node: row.node.clone() }),
+        );
+        rows.extend(self.nodes.iter().map(|node| SideRow::DropNode { node: node.node.clone() }));
         // A row stays for each provider: without one, its requests would go out without credentials.
         rows.extend(self.secrets.iter().map(|secret| SideRow::SealedSecret(secret.given_up())));
         Ok(rows)
@@ -141,13 +211,16 @@ pub async fn reseal(
     new: &NodeKey,
     ids: &IdMaker,
 ) -> Result<Resealed, ResealError> {
-    let secrets = stored.secrets.iter().filter(|secret| !secret.is_given_up());
-    let subjects: Vec<String> = secrets.map(|secret| secret.subject.clone()).collect();
+    let subjects = |secrets: &mut dyn Iterator<Item = &SealedSecret>| -> Vec<String> {
+        secrets.map(|secret| secret.subject.clone()).collect()
+    };
     let (side, before, resealed, discarded) = match previous {
         PreviousKey::Known(key) => {
-            (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), subjects, Vec::new())
+            let resealed = subjects(&mut stored.secrets_of(key));
+            (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), resealed, Vec::new())
         }
         PreviousKey::Lost => {
+            let subjects = subjects(&mut stored.secrets.iter().filter(|secret| !secret.is_given_up()));
             let discarded = log.read(move |reader| keyless::with_names(reader, subjects)).await?;
             (stored.given_up(new, ids)?, None, Vec::new(), discarded)
         }

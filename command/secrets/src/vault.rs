@@ -1,7 +1,7 @@
 //! The vault seals providers' API keys before they are stored, and opens them for the requests that need them.
 //!
-//! Envelope encryption: each key is sealed (XChaCha20-Poly1305) under the data key of its tenant or of the platform, and data
-//! keys are wrapped under the node's key. A box is bound to its scope, provider and generation, so that a row moved to
+//! Envelope encryption: each key is sealed (XChaCha20-Poly1305) under the data key of its tenant or of the platform. The
+//! platform's data key is wrapped under the node's key, those of tenants to the nodes that serve them (`tenant_keys.rs`). A box is bound to its scope, provider and generation, so that a row moved to
 //! another provider does not open. [`Vault::open`] returns only the generation that the caller's row names: a newer key may
 //! belong to another address, and must never be sent to the old one.
 //!
@@ -20,13 +20,13 @@ use events::event::admin::{Provider, UpstreamKey};
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::ids::{IdMaker, IdMap, TenantId};
 use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::environment_keys::EnvironmentKeys;
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
 use super::sealed_box::{self, secret_context};
-use super::{KeyCheck, Secret};
+use super::{KeyCheck, Secret, ServedTenants};
 
 /// The scope under which the check key of API keys is stored; no tenant has such an id.
 pub(super) const KEY_CHECK_SCOPE: &str = "key_check";
@@ -56,9 +56,19 @@ pub enum VaultError {
     /// The provider was made from the environment of another process, or from what this one's was before.
     #[error("read the API key of {subject}: this process does not have {variable} for that address")]
     NotInEnvironment { subject: String, variable: String },
+    /// The configuration of this node leaves the tenant out.
+    #[error("this node does not serve the tenant {tenant}, so it does not open or seal its keys")]
+    NotServed { tenant: TenantId },
+    /// No node that has the tenant's key has wrapped it to this one yet.
+    #[error(
+        "this node does not have the key of the tenant {tenant}: start a node that has it once more, which then passes it on"
+    )]
+    NotGranted { tenant: TenantId },
     #[error(transparent)]
     Log(#[from] LogError),
 }
+
+mod tenant_keys;
 
 /// Seals and opens providers' API keys. Shared by all requests.
 pub struct Vault {
@@ -67,6 +77,9 @@ pub struct Vault {
     ids: IdMaker,
     opened: RwLock<OpenedKeys>,
     environment: EnvironmentKeys,
+    served: ServedTenants,
+    /// The check key, once it was read.
+    check: OnceCell<KeyCheck>,
     /// Held from reading a data key until the secret is appended, so that no scope gets two data keys.
     sealing: Arc<Mutex<()>>,
 }
@@ -96,9 +109,20 @@ pub struct Sealed {
 pub struct SealingPermit(#[expect(dead_code, reason = "only held")] OwnedMutexGuard<()>);
 
 impl Vault {
+    /// The vault of a node that serves all tenants.
     pub fn new(node_key: NodeKey, log: Log, ids: IdMaker, environment: EnvironmentKeys) -> Arc<Self> {
-        let (opened, sealing) = (RwLock::default(), Arc::default());
-        Arc::new(Self { node_key, log, ids, opened, environment, sealing })
+        Self::serving(ServedTenants::All, node_key, log, ids, environment)
+    }
+
+    pub fn serving(
+        served: ServedTenants,
+        node_key: NodeKey,
+        log: Log,
+        ids: IdMaker,
+        environment: EnvironmentKeys,
+    ) -> Arc<Self> {
+        let (opened, check, sealing) = (RwLock::default(), OnceCell::default(), Arc::default());
+        Arc::new(Self { node_key, log, ids, opened, environment, served, check, sealing })
     }
 
     /// The API key of a provider as its row names it: from the environment, or the sealed one. `None` if it has none.
@@ -120,6 +144,10 @@ impl Vault {
     ///
     /// Errors: the log's keys are wrapped under another node's key; the log cannot be read.
     pub async fn key_check(&self) -> Result<KeyCheck, VaultError> {
+        self.check.get_or_try_init(|| self.read_key_check()).await.cloned()
+    }
+
+    async fn read_key_check(&self) -> Result<KeyCheck, VaultError> {
         let kept = self.log.read(|reader| reader.wrapped_key(KEY_CHECK_SCOPE)).await?;
         if let Some(wrapped) = kept {
             let other = || VaultError::OtherNodeKey { scope: KEY_CHECK_SCOPE.to_owned() };
@@ -144,13 +172,21 @@ impl Vault {
         let key = &self.node_key.key_check;
         let row = sealed_box::wrapped_row(&self.node_key, &self.ids, KEY_CHECK_SCOPE, key);
         let row = row.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
+        // The stored key is the same as the derived one, so nothing has changed for anyone.
+        self.store(vec![row]).await
+    }
+
+    /// Stores rows without an event.
+    async fn store(&self, side: Vec<SideRow>) -> Result<(), VaultError> {
+        let stream = Stream::new(StreamKind::NodeKey, self.node_key.fingerprint());
+        let existing = stream.clone();
+        let expected_sequence = self.log.read(move |reader| Ok(reader.stream(&existing)?.len() as u64)).await?;
         let append = Append {
-            stream: Stream::new(StreamKind::NodeKey, self.node_key.fingerprint()),
-            expected_sequence: 0,
-            // No event: the stored key is the same as the derived one, so nothing has changed for anyone.
+            stream,
+            expected_sequence,
             events: Vec::new(),
             context: Context::of(Actor::System("setup")),
-            side: vec![row],
+            side,
             idempotency: None,
             basis: Basis::default(),
         };
@@ -205,26 +241,41 @@ impl Vault {
             .read(move |reader| {
                 let Some(sealed) = reader.sealed_secret(&subject)? else { return Ok(None) };
                 let wrapped = reader.wrapped_key(&sealed.key_scope)?;
-                Ok(Some((sealed, wrapped)))
+                let of_tenant = reader.tenant_keys_of(&sealed.key_scope)?;
+                Ok(Some((sealed, wrapped, of_tenant)))
             })
             .await?;
-        let Some((sealed, wrapped)) = stored else { return Ok(None) };
+        let Some((sealed, wrapped, of_tenant)) = stored else { return Ok(None) };
         if sealed.generation != generation {
             let (subject, found) = (sealed.subject, sealed.generation);
             return Err(VaultError::OtherGeneration { subject, wanted: generation, found });
         }
-        self.unseal(&sealed, wrapped.as_deref()).map(Some)
+        let data_key = match sealed.key_scope.parse() {
+            Ok(tenant) => self.tenant_key(tenant, &of_tenant).await?,
+            Err(_) => None,
+        };
+        self.unseal(&sealed, data_key, wrapped.as_deref()).map(Some)
     }
 
-    fn unseal(&self, sealed: &SealedSecret, wrapped: Option<&[u8]>) -> Result<Secret, VaultError> {
+    fn unseal(
+        &self,
+        sealed: &SealedSecret,
+        of_tenant: Option<[u8; 32]>,
+        wrapped: Option<&[u8]>,
+    ) -> Result<Secret, VaultError> {
         let subject = || sealed.subject.clone();
         if sealed.is_given_up() {
             return Err(VaultError::GivenUp { subject: subject() });
         }
-        let wrapped = wrapped
-            .ok_or_else(|| VaultError::DataKeyMissing { subject: subject(), scope: sealed.key_scope.clone() })?;
         let unopenable = || VaultError::Unopenable { subject: subject() };
-        let cipher = self.unwrap_data_key(&sealed.key_scope, wrapped).ok_or_else(unopenable)?;
+        let cipher = match (of_tenant, wrapped) {
+            (Some(key), _) => cipher_of(key),
+            // A tenant's key of an earlier version.
+            (None, Some(wrapped)) => self.unwrap_data_key(&sealed.key_scope, wrapped).ok_or_else(unopenable)?,
+            (None, None) => {
+                return Err(VaultError::DataKeyMissing { subject: subject(), scope: sealed.key_scope.clone() });
+            }
+        };
         let context = secret_context(&sealed.key_scope, &sealed.subject, sealed.generation);
         let plain = sealed_box::open(&cipher, &context, &sealed.sealed).ok_or_else(unopenable)?;
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
@@ -242,13 +293,10 @@ impl Vault {
         let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
         let permit = SealingPermit(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
         let scope = owner.map_or_else(|| PLATFORM_SCOPE.to_owned(), |tenant| tenant.to_string());
-        let key_scope = scope.clone();
-        let stored = self.log.read(move |reader| reader.wrapped_key(&key_scope)).await?;
-        let data_key = match stored {
-            Some(wrapped) => self.unwrap_data_key(&scope, &wrapped).map(|cipher| (cipher, None)),
-            None => self.make_data_key(&scope),
+        let (cipher, key_rows) = match owner {
+            Some(tenant) => self.tenant_key_to_seal(tenant).await?,
+            None => self.platform_key_to_seal().await?,
         };
-        let (cipher, wrapped) = data_key.ok_or_else(|| VaultError::Unsealable { subject: scope.clone() })?;
         let subject = key.into().to_string();
         let context = secret_context(&scope, &subject, generation);
         let sealed = sealed_box::seal(&cipher, &self.ids.bytes(), &context, secret.reveal().as_bytes());
@@ -256,23 +304,34 @@ impl Vault {
         // The old key may still be worth stealing: delete its row.
         let forget = SideRow::DropSealedSecret { subject: subject.clone() };
         let row = SideRow::SealedSecret(SealedSecret { subject, key_scope: scope, generation, sealed });
-        Ok(Sealed { rows: wrapped.into_iter().chain([forget, row]).collect(), permit })
+        Ok(Sealed { rows: key_rows.into_iter().chain([forget, row]).collect(), permit })
     }
 
-    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Option<SideRow>)> {
-        let mut key: [u8; 32] = self.ids.bytes();
-        let cipher = XChaCha20Poly1305::new((&key).into());
+    /// The platform's data key, and the row that stores a new one.
+    async fn platform_key_to_seal(&self) -> Result<(XChaCha20Poly1305, Vec<SideRow>), VaultError> {
+        let stored = self.log.read(|reader| reader.wrapped_key(PLATFORM_SCOPE)).await?;
+        let data_key = match stored {
+            Some(wrapped) => self.unwrap_data_key(PLATFORM_SCOPE, &wrapped).map(|cipher| (cipher, Vec::new())),
+            None => self.make_data_key(PLATFORM_SCOPE),
+        };
+        data_key.ok_or_else(|| VaultError::Unsealable { subject: PLATFORM_SCOPE.to_owned() })
+    }
+
+    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<SideRow>)> {
+        let key: [u8; 32] = self.ids.bytes();
         let wrapped = sealed_box::wrapped_row(&self.node_key, &self.ids, scope, &key);
-        wipe(&mut key);
-        wrapped.map(|row| (cipher, Some(row)))
+        wrapped.map(|row| (cipher_of(key), vec![row]))
     }
 
     fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {
-        let mut key = sealed_box::unwrap(&self.node_key, scope, wrapped)?;
-        let cipher = XChaCha20Poly1305::new((&key).into());
-        wipe(&mut key);
-        Some(cipher)
+        sealed_box::unwrap(&self.node_key, scope, wrapped).map(cipher_of)
     }
+}
+
+fn cipher_of(mut key: [u8; 32]) -> XChaCha20Poly1305 {
+    let cipher = XChaCha20Poly1305::new((&key).into());
+    wipe(&mut key);
+    cipher
 }
 
 /// Keeps the newest secret of a key. If there are too many, an arbitrary one makes room.

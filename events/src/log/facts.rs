@@ -113,6 +113,11 @@ impl Facts {
             | SideRow::SealedSecret(_)
             | SideRow::DropSealedSecret { .. }
             | SideRow::WrappedKey { .. }
+            | SideRow::DropWrappedKey { .. }
+            | SideRow::Node(_)
+            | SideRow::DropNode { .. }
+            | SideRow::TenantKey(_)
+            | SideRow::DropTenantKey { .. }
             | SideRow::ClientAddress(_) => {}
         }
     }

@@ -6,7 +6,10 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::raw::RawReader;
-use super::{ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, SealedSecret, StoredReply};
+use super::{
+    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, RegisteredNode, SealedSecret,
+    StoredReply, TenantKey,
+};
 use crate::event::{Recorded, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
@@ -59,6 +62,15 @@ pub trait Reader: RawReader + Send {
 
     /// All wrapped data keys, each with its scope.
     fn wrapped_keys(&self) -> Result<Vec<(String, Vec<u8>)>, LogError>;
+
+    /// All registered nodes.
+    fn nodes(&self) -> Result<Vec<RegisteredNode>, LogError>;
+
+    /// The keys of all tenants, for every node that has them.
+    fn tenant_keys(&self) -> Result<Vec<TenantKey>, LogError>;
+
+    /// A tenant's key, for every node that has it.
+    fn tenant_keys_of(&self, tenant: &str) -> Result<Vec<TenantKey>, LogError>;
 
     /// All sealed secrets.
     fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError>;

@@ -29,6 +29,18 @@ pub enum SideRow {
         scope: String,
         wrapped: Vec<u8>,
     },
+    DropWrappedKey {
+        scope: String,
+    },
+    Node(RegisteredNode),
+    DropNode {
+        node: String,
+    },
+    TenantKey(TenantKey),
+    DropTenantKey {
+        tenant: String,
+        node: String,
+    },
     ClientAddress(ClientAddress),
 }
 
@@ -81,6 +93,27 @@ impl SealedSecret {
     pub const fn is_given_up(&self) -> bool {
         self.sealed.is_empty()
     }
+}
+
+/// A node that tenants' keys can be wrapped to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredNode {
+    /// The fingerprint of its key.
+    pub node: String,
+    /// The public half of its identity.
+    pub recipient: String,
+    /// `all`, or ids of tenants, separated by commas.
+    pub serves: String,
+    /// An HMAC of the other fields under the check key of API keys.
+    pub tag: Vec<u8>,
+}
+
+/// A tenant's key, wrapped to one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantKey {
+    pub tenant: String,
+    pub node: String,
+    pub wrapped: Vec<u8>,
 }
 
 /// The origin of a request.

@@ -188,6 +188,8 @@ async fn a_log_without_wrapped_keys_tells_no_key_from_another() {
     let one = StoredSecrets {
         wrapped: [kept.wrapped, vec![("platform".to_owned(), vec![0; 80])]].concat(),
         secrets: Vec::new(),
+        tenant_keys: Vec::new(),
+        nodes: Vec::new(),
     };
     assert!(!one.opens_under(&node_key()), "all of it has to open");
 }

@@ -78,7 +78,7 @@ async fn a_tenants_administrator_brings_providers_and_their_prices_if_the_policy
         // A model of the tenant's own needs no policy: it has no address and no key.
         let model = |number: usize| {
             json!({"name": format!("m-{number}"), "tenant_id": house.tenant,
-                "targets": [{"provider_id": house.brought, "model": "m", "name": "1-primary"}]})
+                "targets": [{"provider_id": house.brought, "model": "echo", "name": "1-primary"}]})
         };
         assert_eq!(house.statuses("POST", "/models", model).await, [201, 201, 201, 404]);
         // To give something up needs none either.

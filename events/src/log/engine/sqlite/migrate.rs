@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (8, include_str!("../../../../../migrations/sqlite/ledger/0008_no_tenant_column.sql")),
     (9, include_str!("../../../../../migrations/sqlite/ledger/0009_contexts.sql")),
     (10, include_str!("../../../../../migrations/sqlite/ledger/0010_revaluation.sql")),
+    (11, include_str!("../../../../../migrations/sqlite/ledger/0011_tenant_keys.sql")),
 ];
 
 /// The schema version of this program.

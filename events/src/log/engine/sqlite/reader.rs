@@ -16,7 +16,8 @@ use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
 use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
 use crate::log::{
-    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, SealedSecret, StoredReply,
+    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
+    StoredReply, TenantKey,
 };
 
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
@@ -232,6 +233,23 @@ impl Reader for SqliteReader {
         all(&self.connection, SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
+    fn nodes(&self) -> Result<Vec<RegisteredNode>, LogError> {
+        const SQL: &str = "SELECT node, recipient, serves, tag FROM nodes ORDER BY node";
+        all(&self.connection, SQL, [], |row| {
+            Ok(RegisteredNode { node: row.get(0)?, recipient: row.get(1)?, serves: row.get(2)?, tag: row.get(3)? })
+        })
+    }
+
+    fn tenant_keys(&self) -> Result<Vec<TenantKey>, LogError> {
+        const SQL: &str = "SELECT tenant, node, wrapped FROM tenant_keys ORDER BY tenant, node";
+        all(&self.connection, SQL, [], tenant_key)
+    }
+
+    fn tenant_keys_of(&self, tenant: &str) -> Result<Vec<TenantKey>, LogError> {
+        const SQL: &str = "SELECT tenant, node, wrapped FROM tenant_keys WHERE tenant = ?1 ORDER BY node";
+        all(&self.connection, SQL, [tenant], tenant_key)
+    }
+
     fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, LogError> {
         all(&self.connection, &format!("{SELECT_SEALED} ORDER BY subject, generation"), [], sealed_secret)
     }
@@ -274,6 +292,11 @@ impl Reader for SqliteReader {
         let state = read_state(&snapshot, now)?;
         Ok((state.head, state.balances))
     }
+}
+
+/// Tenant, node and wrapped key.
+fn tenant_key(row: &Row<'_>) -> Result<TenantKey, LogError> {
+    Ok(TenantKey { tenant: row.get(0)?, node: row.get(1)?, wrapped: row.get(2)? })
 }
 
 /// A row of [`SELECT_SEALED`].

@@ -12,6 +12,8 @@ const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND ge
 const PUT_SEALED: &str =
     "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
 const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
+const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (node, recipient, serves, tag) VALUES (?1, ?2, ?3, ?4)";
+const PUT_TENANT_KEY: &str = "INSERT OR REPLACE INTO tenant_keys (tenant, node, wrapped) VALUES (?1, ?2, ?3)";
 const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
 
 pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<()> {
@@ -38,6 +40,13 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
         }
         SideRow::DropSealedSecret { subject } => run("DELETE FROM sealed_secrets WHERE subject = ?1", params![subject]),
         SideRow::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
+        SideRow::DropWrappedKey { scope } => run("DELETE FROM wrapped_keys WHERE scope = ?1", params![scope]),
+        SideRow::Node(node) => run(PUT_NODE, params![node.node, node.recipient, node.serves, node.tag]),
+        SideRow::DropNode { node } => run("DELETE FROM nodes WHERE node = ?1", params![node]),
+        SideRow::TenantKey(key) => run(PUT_TENANT_KEY, params![key.tenant, key.node, key.wrapped]),
+        SideRow::DropTenantKey { tenant, node } => {
+            run("DELETE FROM tenant_keys WHERE tenant = ?1 AND node = ?2", params![tenant, node])
+        }
         SideRow::ClientAddress(address) => {
             run(PUT_ADDRESS, params![address.request_id.to_string(), address.ip, address.user_agent])
         }
