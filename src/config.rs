@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod environment;
 pub mod log_filter;
 mod one_of;
+mod served_tenants;
 pub mod setting;
 mod tracing;
 
@@ -27,6 +28,7 @@ use secrets::{NodeKey, Secret, operator_key};
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
 use arguments::ServeArgs;
+pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
@@ -51,6 +53,8 @@ pub struct Config {
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
+    /// The tenants that this node serves.
+    pub serves_tenants: ServedNames,
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
@@ -90,6 +94,7 @@ impl Config {
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
             dev: flags.check(DEV, boolean(&args.dev))?,
+            serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
             unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
             drain_timeout: flags
@@ -269,6 +274,7 @@ mod tests {
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),
             bedrock: "false".to_owned(),
+            serves_tenants: "all".to_owned(),
             hold_ttl_seconds: "900".to_owned(),
             unknown_usage: "charge_hold".to_owned(),
             drain_timeout_seconds: "30".to_owned(),
@@ -312,6 +318,8 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_MODE");
         let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DATA");
+        let wrong = ServeArgs { serves_tenants: "all,acme".to_owned(), ..args() };
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_SERVES_TENANTS");
         let wrong = ServeArgs { drain_delay_seconds: "-1".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DRAIN_DELAY_SECONDS");
         let wrong = ServeArgs { cors_origins: "https://a.example,b.example".to_owned(), ..args() };

@@ -35,6 +35,8 @@ named! {
         PayloadTooLarge = "PAYLOAD_TOO_LARGE",
         /// The body is not `application/json`.
         UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+        /// This node does not serve the tenant of the request.
+        TenantNotServed = "TENANT_NOT_SERVED",
         /// The model or a field has no price, so that the cost cannot be bounded.
         ModelUnpriced = "MODEL_UNPRICED",
         /// A budget has not enough left; details name it and its figures.

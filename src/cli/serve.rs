@@ -47,12 +47,14 @@ use upstream::UpstreamClients;
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
-use crate::config::setting::{LISTEN, METRICS_LISTEN};
+use crate::config::setting::{LISTEN, METRICS_LISTEN, SERVES_TENANTS};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
 use crate::http::{Cors, Door, DoorParts, Health, Server, WorkerThreads, health_routes, metrics_alone, published};
 use crate::in_flight::InFlight;
 use crate::metrics::{self, BodyMemories, Metrics, ProcessSampler, ResponseMetrics};
 
+/// How long the start waits for the tables.
+const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Time for the last bytes of the last response to leave the socket.
 const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 
@@ -320,11 +322,19 @@ async fn open_door(
     };
     let tenancy = setup::ensure_default_tenancy(log, ids).await?;
     let keys = config.providers.as_deref().map(NamedProviders::keys).unwrap_or_default();
-    let vault = Vault::new(node_key, log.clone(), ids.clone(), keys);
+    // The tables have the default tenant, which may be among those that are named.
+    tables.catch_up(TABLES_WAIT_MAX).await;
+    let served = config.serves_tenants.resolve(&tables.load());
+    let served = config.flags.check(SERVES_TENANTS, served)?;
+    let vault = Vault::serving(served.clone(), node_key, log.clone(), ids.clone(), keys);
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),
         key_check => key_check?,
     };
+    if let Err(error) = vault.register().await {
+        // The disk or the clock is at fault. This node has every key that it had before.
+        tracing::warn!(%error, "this node was not registered for keys of tenants; the next start tries again");
+    }
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
     if let Some(path) = &operator_key.made {
         // A warning, so that it is seen at most log levels: without this file there is no administration.
@@ -365,6 +375,7 @@ async fn open_door(
         tables: tables.clone(),
         upstreams: Arc::clone(&engines.upstreams),
         vault: Arc::clone(&vault),
+        served,
         access_tokens: Arc::clone(&access_tokens),
         provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),

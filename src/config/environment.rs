@@ -6,12 +6,11 @@ use super::log_filter::RUST_LOG;
 use super::setting::{ALL, Advice, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
 /// Settings that this version does not have. Ignoring one would look like support for it.
-const UNSUPPORTED: [&str; 6] = [
+const UNSUPPORTED: [&str; 5] = [
     "LEDGERWAY_DATABASE_URL",
     "LEDGERWAY_NATS_URL",
     "LEDGERWAY_REDIS_URL",
     "LEDGERWAY_OBJECT_STORE_URL",
-    "LEDGERWAY_SERVES_TENANTS",
     "LEDGERWAY_VIEWS",
 ];
 const UNSUPPORTED_PROBLEM: &str = "configures something that this version does not have";

@@ -130,6 +130,10 @@ impl CommandError {
             Self::Hashing(_) => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }
+            Self::Vault(VaultError::NotServed { .. } | VaultError::NotGranted { .. }) => {
+                let message = "this node cannot seal API keys of this tenant: send the request to a node that serves the tenant";
+                Refusal::new(ErrorCode::TenantNotServed, message)
+            }
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {
                 ledger_unavailable("no", "the ledger cannot be read now, so nothing was changed: try again")
                     .because(message)

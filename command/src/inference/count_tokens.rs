@@ -77,6 +77,7 @@ async fn counted(
     request: Request,
 ) -> Result<u64, Refusal> {
     caller.require(Permission::ModelsUse)?;
+    gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;

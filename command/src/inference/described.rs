@@ -15,6 +15,7 @@ const EVENTS: &str = "text/event-stream";
 const REFUSALS: &[ErrorCode] = &[
     ErrorCode::ModelNotAllowed,
     ErrorCode::ModelNotFound,
+    ErrorCode::TenantNotServed,
     ErrorCode::Conflict,
     ErrorCode::IdempotencyKeyReused,
     ErrorCode::ModelUnpriced,
@@ -70,6 +71,7 @@ pub fn token_counting(counting: &TokenCounting) -> Operation {
     (counting.describe)(operation.needs(Permission::ModelsUse).refuses(&[
         ErrorCode::ModelNotAllowed,
         ErrorCode::ModelNotFound,
+        ErrorCode::TenantNotServed,
         ErrorCode::ModelUnpriced,
         ErrorCode::RateLimited,
         ErrorCode::UpstreamRejected,

@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 use events::event::Context;
 use events::ids::IdMaker;
 use events::log::Log;
-use events::refusal::Refusal;
+use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
+use projections::caller::Caller;
 use projections::tables::TablesHandle;
+use secrets::ServedTenants;
 use secrets::vault::Vault;
 use tokio_util::task::TaskTracker;
 use upstream::UpstreamClients;
@@ -34,6 +36,7 @@ pub struct Gateway {
     pub tables: TablesHandle,
     pub upstreams: Arc<UpstreamClients>,
     pub vault: Arc<Vault>,
+    pub served: ServedTenants,
     pub access_tokens: Arc<AccessTokens>,
     pub provider_keys: Arc<ProviderKeys>,
     pub limits: Arc<RateLimiter>,
@@ -58,6 +61,15 @@ impl Gateway {
     /// The longest that a request may take: always less than its hold's lifetime.
     pub(super) fn deadline(&self) -> Duration {
         self.log.hold_ttl() * 4 / 5
+    }
+
+    /// Errors: another node serves the caller's tenant.
+    pub(super) fn require_served(&self, caller: &Caller) -> Result<(), Refusal> {
+        if caller.chain.tenant.is_none_or(|tenant| self.served.contain(tenant)) {
+            return Ok(());
+        }
+        let message = "this node does not serve the tenant of the request: send it to one that does";
+        Err(Refusal::new(ErrorCode::TenantNotServed, message))
     }
 
     /// The time that an event would get if it were appended now.

@@ -56,6 +56,7 @@ pub async fn prepare(
 ) -> Result<Prepared, Refusal> {
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
+    gateway.require_served(caller)?;
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
