@@ -46,6 +46,7 @@ mod moved_providers;
 mod one_request;
 mod openapi;
 mod output_caps;
+mod own_providers;
 mod prices;
 mod promises;
 mod provider_keys;

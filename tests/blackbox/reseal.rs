@@ -49,7 +49,8 @@ fn refused(data: &Path, env: &[(&'static str, String)]) -> String {
 /// Every blob that hangs on the node's key.
 fn sealed(data: &Path) -> Vec<Vec<u8>> {
     let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");
-    let sql = "SELECT wrapped FROM wrapped_keys UNION ALL SELECT sealed FROM sealed_secrets";
+    let sql = "SELECT wrapped FROM wrapped_keys UNION ALL SELECT sealed FROM sealed_secrets
+               UNION ALL SELECT wrapped FROM tenant_keys";
     let mut statement = ledger.prepare(sql).expect("a statement");
     let rows = statement.query_map([], |row| row.get(0)).expect("rows");
     rows.collect::<Result<_, _>>().expect("blobs")

@@ -100,7 +100,6 @@ fn what_this_version_does_not_have_is_refused_by_its_name() {
         ("LEDGERWAY_NATS_URL", "nats://bus"),
         ("LEDGERWAY_REDIS_URL", "redis://counters"),
         ("LEDGERWAY_OBJECT_STORE_URL", "s3://bucket"),
-        ("LEDGERWAY_SERVES_TENANTS", "all"),
         ("LEDGERWAY_VIEWS", "off"),
     ] {
         for command in ["serve", "verify"] {
@@ -134,6 +133,7 @@ fn a_mistake_is_named_as_it_was_made() {
         ("--cors-origins", "LEDGERWAY_CORS_ORIGINS", "example.com"),
         ("--dev", "LEDGERWAY_DEV", "perhaps"),
         ("--mode", "LEDGERWAY_MODE", "banana"),
+        ("--serves-tenants", "LEDGERWAY_SERVES_TENANTS", "Acme Corp"),
     ] {
         let by_flag = wrong(&[base.as_slice(), &[flag, value]].concat(), &[]);
         assert!(

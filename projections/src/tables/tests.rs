@@ -112,7 +112,7 @@ fn an_allow_list_that_cannot_be_compiled_matches_only_its_literal_names() {
     assert!(models.matches("a[") && !models.matches("b"));
 }
 
-/// Holds: routing.named-targets
+/// Holds: inf.named-targets
 #[test]
 fn targets_of_one_priority_are_tried_in_the_order_of_their_names() {
     let target = |number, priority, name: Option<&str>| {

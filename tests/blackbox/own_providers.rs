@@ -1,0 +1,199 @@
+//! Providers of a tenant's own: who brings them, who pays them, and which nodes can use them.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use crate::client::{Client, Reply};
+use crate::gateway::{Gateway, serve_to_its_end};
+use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Tenant, made, text};
+
+/// A client that administers the tenant alone, and reads its usage.
+async fn administrator(gateway: &Gateway, tenant: &Tenant) -> Client {
+    let user = json!({ "tenant_id": tenant.id, "name": "admin", "roles": ["tenant_admin"] });
+    let user = made(gateway.operator(), "/users", user).await;
+    let key = json!({ "user_id": user, "name": "admin", "permissions": ["admin:access", "usage:read", "models:use"] });
+    let key = gateway.operator().post("/v1/admin/keys", &key).await.must(201).json();
+    gateway.client(key["secret"].as_str())
+}
+
+fn price(provider: &str, model: &str) -> Value {
+    json!({ "provider_id": provider, "model": model, "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" })
+}
+
+async fn items(client: &Client, path: &str) -> Vec<Value> {
+    client.get(path).await.must(200).json()["items"].as_array().expect("items").clone()
+}
+
+/// Holds: admin.own-provider, admin.own-prices, query.usage-payer
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_brings_its_own_provider_and_every_request_says_who_pays() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let admin = administrator(&gateway, &tenant).await;
+    let own = json!({ "name": "ours", "kind": "simulator", "tenant_id": tenant.id });
+    admin.post("/v1/admin/providers", &own).await.must_be(403, "FORBIDDEN");
+    let path = format!("/v1/admin/tenants/{}", tenant.id);
+    let allowed = json!({ "own_providers": true });
+    admin.patch(&path, &allowed).await.must_be(403, "FORBIDDEN");
+    assert_eq!(gateway.operator().patch(&path, &allowed).await.must(200).json()["own_providers"], true);
+
+    let provider = text(&admin.post("/v1/admin/providers", &own).await.must(201).json()["id"]);
+    admin.post("/v1/admin/prices", &price(&tenant.provider, "ok")).await.must_be(403, "FORBIDDEN");
+    admin.post("/v1/admin/prices", &price(&provider, "echo")).await.must(201);
+    let target = json!({ "provider_id": provider, "model": "echo", "default_max_output_tokens": 64 });
+    let model = json!({ "name": tenant.model("own"), "tenant_id": tenant.id, "targets": [target] });
+    admin.post("/v1/admin/models", &model).await.must(201);
+
+    // Another tenant sees none of it.
+    let stranger = Tenant::new(&gateway, &upstream, &[]).await;
+    let foreign = administrator(&gateway, &stranger).await;
+    gateway.operator().patch(&format!("/v1/admin/tenants/{}", stranger.id), &allowed).await.must(200);
+    foreign.get(&format!("/v1/admin/providers/{provider}")).await.must_be(404, "NOT_FOUND");
+    foreign.patch(&format!("/v1/admin/providers/{provider}"), &json!({ "timeout_ms": 5 })).await.must(404);
+    foreign.post("/v1/admin/prices", &price(&provider, "echo")).await.must_be(404, "NOT_FOUND");
+    stranger.app.post(NATIVE, &tenant.ask("own")).await.must_be(404, "MODEL_NOT_FOUND");
+
+    let own_request = tenant.chat("own").await.must(200);
+    let brokered = tenant.chat("ok").await.must(200);
+    for (reply, payer) in [(&own_request, "own"), (&brokered, "brokered")] {
+        let ends = gateway.life(&reply.request_id()).await;
+        let end = ends.iter().find(|event| event["type"] == "inference.completed.v1").expect("an end");
+        assert_eq!(end["data"]["payer"], payer);
+        let path = format!("/v1/inferences/{}?min_position={}", reply.request_id(), reply.position());
+        assert_eq!(admin.get(&path).await.must(200).json()["payer"], payer);
+    }
+    let query = |query: &str| format!("/v1/usage?min_position={}&{query}", brokered.position());
+    let rows = items(&admin, &query("group_by=payer")).await;
+    let shown: Vec<_> = rows.iter().map(|row| (row["payer"].clone(), row["requests"].clone())).collect();
+    assert_eq!(shown, [(json!("brokered"), json!(1)), (json!("own"), json!(1))]);
+    let costs = |reply: &Reply| reply.json()["cost_usd"].clone();
+    for filter in ["payer=own", "payer=own&from=2026-01-01T00:00:01Z", "payer=own&group_by=metadata.team"] {
+        let rows = items(&admin, &query(filter)).await;
+        assert_eq!((rows.len(), &rows[0]["cost_usd"]), (1, &costs(&own_request)), "{filter}: {rows:?}");
+    }
+    let listed = items(&admin, &format!("/v1/inferences?min_position={}&payer=own", brokered.position())).await;
+    assert_eq!(listed.iter().map(|one| text(&one["request_id"])).collect::<Vec<_>>(), [own_request.request_id()]);
+    assert_eq!(items(&admin, "/v1/inferences?payer=brokered").await.len(), 1);
+    admin.get("/v1/usage?payer=me").await.must_be(400, "INVALID_REQUEST");
+    // A budget binds both.
+    tenant.set_limit("0.000001").await;
+    for model in ["own", "ok"] {
+        tenant.chat(model).await.must_be(429, "BUDGET_EXCEEDED");
+    }
+    assert_eq!(gateway.verify().0, Some(0));
+}
+
+/// A priced model of a provider of the tenant's own, at this address, with a key.
+async fn with_own_key(gateway: &Gateway, upstream: &MockUpstream) -> (Tenant, String) {
+    let tenant = Tenant::new(gateway, upstream, &[]).await;
+    let provider = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"),
+        "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });
+    let provider = made(gateway.operator(), "/providers", provider).await;
+    made(gateway.operator(), "/prices", price(&provider, "ok")).await;
+    let target = json!({ "provider_id": provider, "model": "ok", "default_max_output_tokens": 64 });
+    let model = json!({ "name": tenant.model("ok"), "tenant_id": tenant.id, "targets": [target] });
+    made(gateway.operator(), "/models", model).await;
+    (tenant, provider)
+}
+
+/// Rows of this table, by its first column.
+fn rows(data: &Path, table: &str) -> Vec<String> {
+    let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");
+    let mut statement = ledger.prepare(&format!("SELECT * FROM {table} ORDER BY 1")).expect("a statement");
+    let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+    rows.collect::<Result<_, _>>().expect("texts")
+}
+
+/// Holds: keys.tenant-key, keys.serves-tenants
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_serves_the_tenants_that_it_is_started_for_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut all, upstream) = (Gateway::start_in(folder.path(), &[]), MockUpstream::start().await);
+    let (ours, _) = with_own_key(&all, &upstream).await;
+    let (theirs, their_provider) = with_own_key(&all, &upstream).await;
+    for tenant in [&ours, &theirs] {
+        tenant.chat("ok").await.must(200);
+    }
+    let slug = json!({ "slug": "theirs" });
+    all.operator().patch(&format!("/v1/admin/tenants/{}", theirs.id), &slug).await.must(200);
+    all.stop();
+    let data = all.data();
+    assert_eq!(
+        rows(&data, "wrapped_keys"),
+        ["key_check", "platform"],
+        "no key of a tenant is under the node's key alone"
+    );
+    let mut tenants = vec![ours.id.clone(), theirs.id.clone()];
+    tenants.sort();
+    assert_eq!((rows(&data, "tenant_keys"), rows(&data, "nodes").len()), (tenants, 1));
+
+    let mut node = Gateway::start_in(folder.path(), &[("LEDGERWAY_SERVES_TENANTS", &ours.id)]);
+    let client = |gateway: &Gateway, tenant: &Tenant| gateway.client(Some(&tenant.secret));
+    client(&node, &ours).post(NATIVE, &ours.ask("ok")).await.must(200);
+    let seen = upstream.seen_of("ok");
+    client(&node, &theirs).post(NATIVE, &theirs.ask("ok")).await.must_be(421, "TENANT_NOT_SERVED");
+    let openai = client(&node, &theirs).post(OPENAI, &theirs.ask("ok")).await.must(421).json();
+    assert_eq!(openai["error"]["code"], "tenant_not_served", "{openai}");
+    let counting = client(&node, &theirs).post("/v1/messages/count_tokens", &theirs.ask("ok")).await;
+    assert_eq!(counting.must(421).json()["type"], "error");
+    // The operator's own requests are for the tenant that it names.
+    let operator = node.operator().clone().with("x-tenant-id", &theirs.id);
+    operator.post(NATIVE, &theirs.ask("ok")).await.must_be(421, "TENANT_NOT_SERVED");
+    let rotated = json!({ "api_key": "another-key" });
+    let one = format!("/v1/admin/providers/{their_provider}");
+    node.operator().patch(&one, &rotated).await.must_be(421, "TENANT_NOT_SERVED");
+    node.operator().patch(&one, &json!({ "timeout_ms": 5000 })).await.must(200);
+    assert_eq!(upstream.seen_of("ok"), seen, "nothing was sent");
+    node.stop();
+
+    let mut node = Gateway::start_in(folder.path(), &[("LEDGERWAY_SERVES_TENANTS", "theirs, default")]);
+    client(&node, &theirs).post(NATIVE, &theirs.ask("ok")).await.must(200);
+    client(&node, &ours).post(NATIVE, &ours.ask("ok")).await.must_be(421, "TENANT_NOT_SERVED");
+    node.stop();
+    all.start_again();
+    for tenant in [&ours, &theirs] {
+        tenant.chat("ok").await.must(200);
+    }
+    let bearer = format!("Bearer {PROVIDER_SECRET}");
+    assert!(upstream.seen().iter().all(|seen| seen.headers["authorization"] == bearer.as_str()));
+}
+
+/// Holds: keys.serves-tenants
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slug_of_several_tenants_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gateway = Gateway::start_in(folder.path(), &[]);
+    for partner in ["p", "q"] {
+        let partner = made(gateway.operator(), "/partners", json!({ "name": partner })).await;
+        let tenant = json!({ "partner_id": partner, "name": "t", "slug": "acme" });
+        made(gateway.operator(), "/tenants", tenant).await;
+    }
+    gateway.stop();
+    let env = [("LEDGERWAY_SERVES_TENANTS", "acme".to_owned())];
+    let (code, words) = serve_to_its_end(&gateway.data(), &env);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("LEDGERWAY_SERVES_TENANTS has the slug \"acme\", which several tenants have"), "{words}");
+}
+
+/// Holds: inf.named-targets
+#[tokio::test(flavor = "multi_thread")]
+async fn named_targets_are_tried_in_the_order_of_their_names() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500", "leaky"]).await;
+    let target = |model: &str, name: Option<&str>| json!({ "provider_id": tenant.provider, "model": model, "name": name, "default_max_output_tokens": 64 });
+    let named = json!([target("leaky", None), target("ok", Some("2-backup")), target("e500", Some("1-primary"))]);
+    let body = json!({ "name": tenant.model("named"), "targets": named });
+    let model = gateway.operator().post("/v1/admin/models", &body).await.must(201).json();
+    let names: Vec<_> = model["targets"].as_array().expect("targets").iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, [Value::Null, json!("2-backup"), json!("1-primary")], "as they were given");
+    let reply = tenant.chat("named").await.must(200);
+    assert_eq!(reply.header("x-ledgerway-backend"), format!("{}/ok", tenant.name));
+    assert_eq!((upstream.seen_of("e500") > 0, upstream.seen_of("leaky")), (true, 0));
+    let twice = json!({ "targets": [target("ok", Some("a")), target("e500", Some("a"))] });
+    let path = format!("/v1/admin/models/{}", text(&model["id"]));
+    let refused = gateway.operator().patch(&path, &twice).await.must_be(400, "INVALID_REQUEST").json();
+    assert_eq!(refused["error"]["details"]["field"], "targets[1].name");
+}
