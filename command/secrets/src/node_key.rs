@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
+use bech32::{ToBase32, Variant};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::hex;
@@ -12,7 +13,6 @@ use events::ids::IdMaker;
 use ring::hkdf;
 
 use super::file::{self, SecretFileError};
-use super::tenant_key;
 use super::{KeyCheck, Secret};
 
 /// The environment variable that can hold the key.
@@ -26,6 +26,8 @@ pub const NEXT_FILE: &str = "node-next.key";
 /// Length of a fingerprint in bytes: enough to tell keys apart.
 const FINGERPRINT_LEN: usize = 8;
 
+/// The human-readable part of age identities.
+const IDENTITY_PREFIX: &str = "age-secret-key-";
 const SALT: &[u8] = b"ledgerway node key v1";
 
 /// No usable node's key was found.
@@ -92,7 +94,7 @@ impl NodeKey {
         fingerprint.copy_from_slice(&derived(&root, b"fingerprint")[..FINGERPRINT_LEN]);
         let keys = Self {
             wrapping: XChaCha20Poly1305::new((&wrapping).into()),
-            identity: tenant_key::identity(&identity),
+            identity: age_identity(&identity),
             key_check: derived(&root, b"key check"),
             fingerprint,
         };
@@ -129,6 +131,14 @@ impl fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NodeKey([redacted])")
     }
+}
+
+/// The age identity with these bytes.
+fn age_identity(bytes: &[u8; 32]) -> Identity {
+    let text = bech32::encode(IDENTITY_PREFIX, bytes.to_base32(), Variant::Bech32).expect("the prefix is valid");
+    let identity = text.parse().expect("any 32 bytes are an identity");
+    wipe(&mut text.into_bytes());
+    identity
 }
 
 fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
@@ -187,6 +197,9 @@ mod tests {
             "a7880f9531ecd435f19e5d1a28fdc310854a3251b16379e897be1c80a0c709ae"
         );
         assert_eq!(key.fingerprint(), "27bb8e6627a5b5db");
+        // Tenants' keys are wrapped to this one.
+        let recipient = key.identity.to_public().to_string();
+        assert_eq!(recipient, "age15rq2kv4827jdl8l80p227mv5xwxpz3v706hrgrj8cc3yq9drzexsz52q8l");
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //!
 //! age draws its own randomness from the operating system: it has no port for it.
 
-use age::x25519::{Identity, Recipient};
-use bech32::{ToBase32, Variant};
+use age::x25519::Recipient;
 use events::hex;
 use events::log::{SideRow, TenantKey};
 use ring::digest::{SHA256, digest};
@@ -15,15 +14,6 @@ use super::{KeyCheck, NodeKey};
 
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 32;
-const IDENTITY_PREFIX: &str = "age-secret-key-";
-
-/// The age identity with these bytes.
-pub(super) fn identity(bytes: &[u8; 32]) -> Identity {
-    let text = bech32::encode(IDENTITY_PREFIX, bytes.to_base32(), Variant::Bech32).expect("the prefix is valid");
-    let identity = text.parse().expect("any 32 bytes are an identity");
-    wipe(&mut text.into_bytes());
-    identity
-}
 
 /// The row with `key`, wrapped to a node. `None` if age fails, which it does only without randomness.
 pub(super) fn granted(
@@ -93,15 +83,5 @@ mod tests {
         damaged.wrapped[60] ^= 1;
         assert_eq!(opened(&check, &ours, &damaged), None);
         assert_eq!(opened(&check, &ours, &TenantKey { wrapped: vec![7; 8], ..granted() }), None);
-    }
-
-    /// Tenants' keys are wrapped to this recipient.
-    #[test]
-    fn the_identity_of_a_node_key_stays_the_same_for_ever() {
-        let key = NodeKey::from_bytes(&[7; 32]);
-        assert_eq!(
-            key.identity.to_public().to_string(),
-            "age15rq2kv4827jdl8l80p227mv5xwxpz3v706hrgrj8cc3yq9drzexsz52q8l"
-        );
     }
 }

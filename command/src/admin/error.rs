@@ -131,7 +131,8 @@ impl CommandError {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }
             Self::Vault(VaultError::NotServed { .. } | VaultError::NotGranted { .. }) => {
-                let message = "this node cannot seal API keys of this tenant: send the request to a node that serves the tenant";
+                let message =
+                    "this node cannot seal API keys of this tenant: send the request to a node that serves the tenant";
                 Refusal::new(ErrorCode::TenantNotServed, message)
             }
             Self::Vault(VaultError::Log(_)) | Self::Log(_) => {

@@ -277,7 +277,11 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
         resource(StreamKind::Partner, "par", Event::Resource(Resource::Partner(Change::Ended(id(31))))),
         resource(StreamKind::Tenant, "ten", Event::from(Change::created(tenant.clone()))),
-        resource(StreamKind::Tenant, "ten", Event::from(Change::changed(Tenant { handles: handles(), own_providers: true, ..tenant }))),
+        resource(
+            StreamKind::Tenant,
+            "ten",
+            Event::from(Change::changed(Tenant { handles: handles(), own_providers: true, ..tenant })),
+        ),
         resource(StreamKind::Tenant, "ten", Event::Resource(Resource::Tenant(Change::Ended(id(31))))),
         resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),
         resource(StreamKind::User, "usr", Event::from(Change::changed(User { handles: handles(), ..user }))),

@@ -146,6 +146,7 @@ impl Operation {
             "action" => one("tenant.created"),
             "severity" => one("notice"),
             "status" => one("completed"),
+            "payer" => vec!["own".to_owned(), "brokered".to_owned()],
             "q" => vec![house.slug.clone(), house.tenant.clone()],
             "types" => one("tenant.created.v1"),
             "after" => one("0"),
@@ -153,9 +154,9 @@ impl Operation {
             "to" => one("2100-01-01"),
             "hour" => one("2020-01-01T00:00:00Z"),
             "month" => one("2020-01"),
-            "group_by" => {
-                ["partner,tenant,user,key,model,provider,backend", "tenant", "metadata.team"].map(Into::into).to_vec()
-            }
+            "group_by" => ["partner,tenant,user,key,model,provider,backend,payer", "tenant", "metadata.team"]
+                .map(Into::into)
+                .to_vec(),
             metadata if metadata.starts_with("metadata.") => one("red"),
             other => panic!("{} {}: what is ?{other}? Say here how a stranger would fill it", self.method, self.path),
         }
