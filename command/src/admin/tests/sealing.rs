@@ -211,6 +211,8 @@ async fn a_stored_key_is_not_sent_to_another_host() {
     let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
                       "tenant_id": chain.tenant});
     let one = format!("/v1/admin/providers/{}", lab.make("/providers", body).await);
+    let policy = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
+    lab.send(&lab.operator(), "PATCH", &policy, &json!({"own_providers": true})).await.must(200);
     let admin = lab.key(&lab.tenancy.tenant.to_string(), json!([]), Permission::ALL).await;
     let elsewhere = json!({"base_url": "https://elsewhere.example.com/v1"});
     for administrator in [&admin, &lab.operator()] {

@@ -108,7 +108,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
     }
     let last = "DELETE FROM audit WHERE position = (SELECT max(position) FROM audit)";
     assert!(difference_after(last).ends_with("of audit is missing"));
-    let difference = difference_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', x'0101')");
+    let difference = difference_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', '', x'0101')");
     assert!(difference.starts_with("no event made the row 0/"), "{difference}");
     let difference = difference_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
     assert_eq!(difference, "no event made the row bud_z/0 of budget_windows");
