@@ -6,6 +6,7 @@ mod catalogue;
 mod client;
 mod cors;
 mod gateway;
+mod scripted;
 mod tenant;
 
 mod abandoned;
@@ -64,6 +65,7 @@ mod secrets;
 mod settings;
 mod short_budgets;
 mod shutdown;
+mod ssrf;
 mod structure;
 mod tenancy;
 mod traces;

@@ -18,7 +18,7 @@ use super::SendError;
 use super::guard::is_forbidden;
 
 /// The deadline for resolving, connecting and TLS together.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// The longest attempt at one address before the next is tried.
 const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// The most addresses of one name that are tried.
@@ -70,13 +70,30 @@ impl Service<Uri> for GuardedTcp {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let allow_private_network = self.allow_private_network;
         Box::pin(async move {
-            let addresses = resolve(&uri).await?;
-            connect(allowed(addresses, allow_private_network)?).await.map(TokioIo::new)
+            let addresses = AllowedAddresses::of(resolve(&uri).await?, allow_private_network)?;
+            connect(&addresses).await.map(TokioIo::new)
         })
     }
 }
 
-async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
+/// Addresses that were checked. Only they are connected to: no name is resolved again after the check, so a name cannot lead
+/// elsewhere in between.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AllowedAddresses(Vec<SocketAddr>);
+
+impl AllowedAddresses {
+    /// Those of the addresses that may be called. Errors: there are none, or none of them may be called.
+    pub(super) fn of(mut resolved: Vec<SocketAddr>, allow_private: bool) -> Result<Self, SendError> {
+        if resolved.is_empty() {
+            return Err(SendError::Resolve);
+        }
+        resolved.retain(|address| !is_forbidden(address.ip(), allow_private));
+        resolved.truncate(ADDRESSES_MAX);
+        if resolved.is_empty() { Err(SendError::Forbidden) } else { Ok(Self(resolved)) }
+    }
+}
+
+pub(super) async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
     let host = uri.host().ok_or(SendError::Resolve)?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -88,19 +105,9 @@ async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
     Ok(addresses.collect())
 }
 
-/// The addresses that may be called. Errors: there are none, or none of them may be called.
-fn allowed(mut addresses: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, SendError> {
-    if addresses.is_empty() {
-        return Err(SendError::Resolve);
-    }
-    addresses.retain(|address| !is_forbidden(address.ip(), allow_private));
-    addresses.truncate(ADDRESSES_MAX);
-    if addresses.is_empty() { Err(SendError::Forbidden) } else { Ok(addresses) }
-}
-
-async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, SendError> {
+pub(super) async fn connect(addresses: &AllowedAddresses) -> Result<TcpStream, SendError> {
     let mut failure = SendError::Connect;
-    for address in addresses {
+    for address in &addresses.0 {
         match timeout(ADDRESS_MAX, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Nagle's algorithm would delay small writes until an acknowledgement: 40 ms per request.
@@ -111,4 +118,37 @@ async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, SendError> {
         }
     }
     Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    /// A name that is public when it is checked and private a moment later gains nothing: what was checked is what is connected
+    /// to, and the next connection is checked anew.
+    ///
+    /// Holds: admin.private-network
+    #[test]
+    fn an_address_that_was_not_checked_cannot_be_connected_to() {
+        let mut answers = [addresses(&["93.184.215.14:443"]), addresses(&["127.0.0.1:443"])].into_iter();
+        let mut resolve = || answers.next().expect("no third look-up");
+        let checked = AllowedAddresses::of(resolve(), false).expect("a public address");
+        assert_eq!(checked.0, addresses(&["93.184.215.14:443"]));
+        assert_eq!(AllowedAddresses::of(resolve(), false), Err(SendError::Forbidden));
+    }
+
+    #[test]
+    fn of_a_name_with_several_addresses_only_the_allowed_ones_are_tried() {
+        let mixed = ["127.0.0.1:80", "93.184.215.14:80", "[::ffff:10.0.0.1]:80", "169.254.169.254:80"];
+        let allowed = |allow_private| AllowedAddresses::of(addresses(&mixed), allow_private).expect("some").0;
+        assert_eq!(allowed(false), addresses(&mixed[1..2]));
+        assert_eq!(allowed(true), addresses(&mixed[..3]));
+        let many: Vec<_> = (1..20).map(|last| SocketAddr::from(([1, 1, 1, last], 80))).collect();
+        assert_eq!(AllowedAddresses::of(many, false).expect("some").0.len(), ADDRESSES_MAX);
+        assert_eq!(AllowedAddresses::of(Vec::new(), true), Err(SendError::Resolve));
+    }
 }
