@@ -44,8 +44,10 @@ use projections::tables::TablesHandle;
 use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
+pub(crate) use admin_context::AdminContext;
 pub use error::CommandError;
 pub use import::{ImportQueue, Importer};
+pub(crate) use request::AdminRequest;
 pub(crate) use resources::base_url;
 use routes::resource_routes;
 

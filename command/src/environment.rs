@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use catalogue::{Capability, Catalogue};
+use catalogue::{Capability, Catalogue, Model};
 use dialects::upstreams::model_list_of;
 use events::event::admin::{Price, Provider};
 use events::ids::IdMaker;
@@ -39,6 +39,7 @@ use discovery::discover;
 use offer::Offer;
 use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile};
 
+pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DetectionSettings, EnvironmentFault};
 
 /// How often local servers are asked for their models.
@@ -77,15 +78,25 @@ impl NamedProviders {
         keys
     }
 
+    /// What this catalogue knows of the model behind the name that a provider from the environment has for it.
+    pub fn described<'a>(
+        &self,
+        catalogue: &'a Catalogue,
+        provider: &Provider,
+        backend: &str,
+    ) -> Option<&'a Model> {
+        catalogued::described(catalogue, &self.detected.providers, provider, backend)
+    }
+
     /// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
     pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
         let catalogue = self.catalogue();
-        let model = catalogued::described(&catalogue, &self.detected.providers, provider, backend)?;
+        let model = self.described(&catalogue, provider, backend)?;
         Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
     }
 
     /// The catalogue that offers are made from now.
-    fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
+    pub fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
         Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
     }
 

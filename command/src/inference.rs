@@ -62,12 +62,14 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use access_tokens::AccessTokens;
+pub(crate) use credentials::{Credentials, CredentialsError};
 pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use large_bodies::LargeBodies;
 pub use provider_keys::ProviderKeys;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
+pub(crate) use token_exchange::exchanged;
 
 /// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens,
 /// embeddings. Each request carries its id and its caller

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod doctor;
 pub mod environment;
 pub mod figures;
 pub mod idempotency;

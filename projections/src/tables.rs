@@ -178,6 +178,11 @@ impl Tables {
         self.providers.values()
     }
 
+    /// Every model, ended ones too, in no particular order.
+    pub fn models(&self) -> impl Iterator<Item = &Entry<Model>> {
+        self.models.values()
+    }
+
     /// Whether the key is valid: neither it nor its user, tenant or partner has ended, and it has not expired at `now`.
     pub fn key_is_live(&self, entry: &KeyEntry, now: DateTime<Utc>) -> bool {
         entry.ended_at.is_none()

@@ -16,6 +16,7 @@ use access::rollup::AccessRollup;
 use command::admin::setup;
 use command::admin::{self, AdminState, ImportQueue};
 use command::body::memory::{BodyBounds, BodyMemory};
+use command::doctor::{self, Doctor};
 use command::environment::{Environment, EnvironmentParts, NamedProviders};
 use command::figures::RequestFigures;
 use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, ProviderKeys};
@@ -405,8 +406,11 @@ async fn open_door(
     };
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
-    let mut api = inference::routes(Arc::new(gateway))
+    let gateway = Arc::new(gateway);
+    let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone());
+    let mut api = inference::routes(gateway)
         .merge(admin::routes(admin))
+        .merge(doctor::routes(doctor))
         .merge(query::routes(queries, MODELS_WORDING))
         .merge(health_routes(health));
     if config.metrics_listen.is_none() {

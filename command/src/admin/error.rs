@@ -70,6 +70,9 @@ pub enum CommandError {
     /// Other commands changed the resource during every attempt.
     #[error("the {} was changed by other requests at the same time: try again", kind.as_str())]
     Contended { kind: StreamKind },
+    /// Providers are checked one time after the other.
+    #[error("another check of the providers is running: try again when it has ended")]
+    CheckRunning,
     #[error("the Idempotency-Key was used before with a different request")]
     IdempotencyKeyReused,
     /// The change is recorded, but this node's tables did not have it in time.
@@ -121,7 +124,8 @@ impl CommandError {
             | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted
-            | Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message),
+            | Self::Contended { .. }
+            | Self::CheckRunning => Refusal::new(ErrorCode::Conflict, message),
             Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
             Self::NotYetInForce { position } => {
                 let refusal = Refusal::new(ErrorCode::ViewBehind, message.clone()).because(message);

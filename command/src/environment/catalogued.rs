@@ -9,6 +9,7 @@ use events::event::admin::{Origin, Provider};
 
 use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
 use super::offer::{Offer, default_cap};
+use crate::admin::base_url;
 
 /// The providers that variables can name, as far as this version can call them.
 pub fn known_providers(catalogue: &Catalogue) -> Vec<KnownProvider> {
@@ -98,6 +99,18 @@ pub fn described<'a>(
     let found = found.iter().find(|found| found.made(provider))?;
     let deployed = found.deployments.as_ref().and_then(|all| all.iter().find(|deployment| deployment.name == backend));
     model_of(catalogue, &found.id, deployed.map_or(backend, |deployment| &deployment.model))
+}
+
+/// What the catalogue knows of a model of the provider at this address, whoever added the provider. `None` if the address is
+/// not that of a provider of the catalogue.
+pub fn at_address<'a>(catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
+    let base_url = provider.base_url.as_deref()?;
+    let is_it = |known: &&catalogue::Provider| {
+        let own = known.base_url.as_deref().filter(|_| !known.local && known.kind == provider.kind);
+        own.is_some_and(|own| base_url::same_origin(own, base_url))
+    };
+    let known = catalogue.providers().iter().find(is_it)?;
+    model_of(catalogue, &known.id, backend)
 }
 
 /// The provider's model of this name, or of this bare name.

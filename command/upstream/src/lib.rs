@@ -5,6 +5,7 @@
 mod connect;
 pub mod guard;
 mod pool;
+mod probe;
 mod request_body;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use hyper_rustls::ConfigBuilderExt;
 use connect::Connector;
 use pool::{NoResponse, Origin, Pool};
 pub use pool::{Owner, ResponseBody};
+pub use probe::{CertificateFault, Probe, ProbeFault};
 pub use request_body::{RequestBody, Transmission};
 
 /// Cached clients. Beyond this, the least recently used one is dropped with its connections.
@@ -174,6 +176,11 @@ impl UpstreamClients {
     /// A client for one request to this address, with connections of its own. For addresses beside a provider's.
     pub fn uncached_client(&self, provider: &Provider) -> UpstreamClient {
         UpstreamClient::new(&self.tls, provider)
+    }
+
+    /// Connects to the provider's address and negotiates TLS, step by step, without a request. The connection is closed at once.
+    pub async fn probe(&self, provider: &Provider) -> Probe {
+        probe::probe(&self.tls, provider).await
     }
 
     fn cached(&self, provider: &Provider, used: u64) -> Option<Arc<UpstreamClient>> {

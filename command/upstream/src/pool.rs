@@ -276,4 +276,4 @@ impl Drop for InQueue {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

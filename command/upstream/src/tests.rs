@@ -91,6 +91,38 @@ async fn failures_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_probe_tells_at_which_step_a_connection_fails() {
+    let probe = |base_url: String, allow_private_network| async move {
+        let found = clients().probe(&provider(1, &base_url, allow_private_network)).await;
+        (found.addresses.is_some(), found.is_tls, found.fault)
+    };
+    let (plain, _server) = serve(OK).await;
+    assert_eq!(probe(plain.clone(), true).await, (true, false, None));
+    assert_eq!(probe(plain.clone(), false).await, (true, false, Some(ProbeFault::Private)));
+    let https = plain.replace("http://", "https://");
+    assert_eq!(probe(https, true).await, (true, true, Some(ProbeFault::Handshake)));
+    for (base_url, fault) in [
+        ("http://169.254.169.254", ProbeFault::NeverAllowed),
+        ("http://no-such-host.invalid", ProbeFault::Resolve),
+        ("http://127.0.0.1:9", ProbeFault::Connect),
+        ("", ProbeFault::NoAddress),
+    ] {
+        assert_eq!(probe(base_url.to_owned(), true).await.2, Some(fault), "{base_url}");
+    }
+    let server = pool::tests::server::Server::start(None).await;
+    let untrusted = Some(ProbeFault::Certificate(CertificateFault::UnknownIssuer));
+    assert_eq!(probe(server.base_url.clone(), true).await, (true, true, untrusted));
+    let trusting = UpstreamClients::with(pool::tests::server::tls());
+    assert_eq!(trusting.probe(&provider(1, &server.base_url, true)).await.fault, None);
+    let other_name = server.base_url.replace("127.0.0.1", "127.0.0.2").replace("localhost", "127.0.0.2");
+    let fault = trusting.probe(&provider(1, &other_name, true)).await.fault;
+    assert!(
+        matches!(fault, Some(ProbeFault::Connect | ProbeFault::Certificate(CertificateFault::OtherName))),
+        "{fault:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_head_of_an_answer_is_bounded() {
     static ENDLESS: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
         let mut head = b"HTTP/1.1 200 OK\r\nx-much: ".to_vec();

@@ -2,7 +2,7 @@
 
 mod frames;
 mod hostile;
-mod server;
+pub mod server;
 
 use bytes::Bytes;
 use http::{Request, Response};

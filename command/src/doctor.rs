@@ -1,0 +1,132 @@
+//! `POST /v1/admin/doctor`: checks every provider and every target without spending money. It runs inside the gateway, because
+//! keys are sealed, and connects from where requests will.
+//!
+//! A key goes to the address of the same version of the provider's row, as in a request. No key is in the report, and what a
+//! provider says is redacted. Nothing is recorded: nothing changes. All is bounded: the number of providers, how many are
+//! checked at a time, each check, and the whole.
+
+mod clock;
+mod connection;
+mod message;
+mod provider;
+mod report;
+mod target;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request, State};
+use catalogue::Catalogue;
+use events::event::admin::{Permission, Provider};
+use events::refusal::ErrorCode;
+use http::StatusCode;
+use openapi::{Answer, Api, Entrance, Json, Operation, schema};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
+use crate::environment::NamedProviders;
+use crate::inference::Gateway;
+use report::{Check, CheckedProvider, Finding, Report};
+
+/// The most providers that are checked. Any others are counted.
+const PROVIDERS_MAX: usize = 200;
+/// The most providers that are checked at the same time.
+const AT_A_TIME_MAX: usize = 8;
+/// How long the check of one provider may take.
+const PROVIDER_MAX: Duration = Duration::from_secs(20);
+/// How long all of them may take.
+const WHOLE_MAX: Duration = Duration::from_secs(60);
+
+/// What the checks need.
+pub struct Doctor {
+    admin: AdminState,
+    gateway: Arc<Gateway>,
+    /// `None` if nothing is to appear by itself.
+    named: Option<Arc<NamedProviders>>,
+    /// One check at a time, whoever asks.
+    turn: Semaphore,
+}
+
+impl Doctor {
+    pub fn new(admin: AdminState, gateway: Arc<Gateway>, named: Option<Arc<NamedProviders>>) -> Arc<Self> {
+        Arc::new(Self { admin, gateway, named, turn: Semaphore::new(1) })
+    }
+
+    /// The catalogue in force.
+    fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
+        let shipped = || Arc::new(Cow::Borrowed(Catalogue::shipped()));
+        self.named.as_deref().map_or_else(shipped, NamedProviders::catalogue)
+    }
+}
+
+pub fn routes(doctor: Arc<Doctor>) -> Api {
+    Api::of(Entrance::Administration).post("/v1/admin/doctor", check, described).with_state(doctor)
+}
+
+fn described() -> Operation {
+    let says = "Connects to every provider, compares its clock with the gateway's and tries its key with a request that is \
+                free of charge. Looks up the price of every target, and what the catalogue knows of its retirement. Nothing is \
+                spent or recorded. One check runs at a time.";
+    Operation::new("check_providers", "Administration", "Checks providers, keys, prices and models")
+        .says(says)
+        .needs(Permission::AdminAccess)
+        .refuses(&[
+            ErrorCode::InvalidRequest,
+            ErrorCode::PayloadTooLarge,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::Overloaded,
+            ErrorCode::Conflict,
+        ])
+        .answers(StatusCode::OK, Answer::json("What was found", schema::reference("DoctorReport")))
+        .defines("DoctorReport", report::shape())
+}
+
+/// Errors: 403 for a caller that does not reach the platform; 409 while another check runs.
+async fn check(State(doctor): State<Arc<Doctor>>, request: Request) -> Result<Json<Report>, CommandError> {
+    let request = AdminRequest::from_request(request, &doctor.admin).await?;
+    let cx = AdminContext::new(&doctor.admin, &request.caller)?;
+    cx.require_platform("only the platform may check providers, because their keys are used for that")?;
+    request.fields()?.finish()?;
+    let _turn = doctor.turn.try_acquire().map_err(|_| CommandError::CheckRunning)?;
+    Ok(Json(run(&doctor).await))
+}
+
+async fn run(doctor: &Doctor) -> Report {
+    let tables = doctor.gateway.tables.load();
+    let now = doctor.admin.clock.now();
+    let is_live = |provider: &&Arc<Provider>| tables.live_provider(provider.provider_id).is_some();
+    let mut providers: Vec<_> = tables.providers().map(|entry| &entry.value).filter(is_live).cloned().collect();
+    providers.sort_by(|one, other| (&one.name, one.provider_id).cmp(&(&other.name, other.provider_id)));
+    let left_out = providers.len().saturating_sub(PROVIDERS_MAX);
+    providers.truncate(PROVIDERS_MAX);
+    let targets = target::check(&tables, doctor, now);
+    // Checks take up to a minute; the tables change meanwhile.
+    drop(tables);
+    Report::new(now, check_providers(doctor, providers).await, left_out, targets)
+}
+
+async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<CheckedProvider> {
+    let deadline = Instant::now() + WHOLE_MAX;
+    let places = Arc::new(Semaphore::new(AT_A_TIME_MAX));
+    // Dropping the set, as a client does that leaves, ends every check.
+    let mut checks = JoinSet::new();
+    for (at, provider) in providers.into_iter().enumerate() {
+        let (gateway, places) = (Arc::clone(&doctor.gateway), Arc::clone(&places));
+        checks.spawn(async move {
+            let in_turn = async {
+                let _place = places.acquire().await;
+                let until = deadline.min(Instant::now() + PROVIDER_MAX);
+                timeout_at(until, provider::check(&gateway, &provider)).await.ok()
+            };
+            let findings = timeout_at(deadline, in_turn).await.ok().flatten();
+            let out_of_time = || vec![Finding::not_checked(Check::Connection, "the check took too long")];
+            (at, CheckedProvider::new(&provider, findings.unwrap_or_else(out_of_time)))
+        });
+    }
+    let mut checked = checks.join_all().await;
+    checked.sort_by_key(|(at, _)| *at);
+    checked.into_iter().map(|(_, checked)| checked).collect()
+}

@@ -1,0 +1,107 @@
+//! The steps of a connection as findings.
+
+use upstream::{CertificateFault, Probe, ProbeFault};
+
+use super::report::{Check, Finding};
+
+/// One finding for each step until the first that fails.
+pub fn of_probe(probe: &Probe) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(addresses) = probe.addresses {
+        let detail = if addresses == 1 { "1 address".to_owned() } else { format!("{addresses} addresses") };
+        findings.push(Finding::ok(Check::Dns, detail));
+    }
+    let Some(fault) = probe.fault else {
+        findings.push(Finding::ok(Check::Connection, "connects"));
+        if probe.is_tls {
+            findings.push(Finding::ok(Check::Tls, "the certificate is valid"));
+        }
+        return findings;
+    };
+    if matches!(fault, ProbeFault::Certificate(_) | ProbeFault::Handshake) {
+        findings.push(Finding::ok(Check::Connection, "connects"));
+    }
+    let (check, detail, advice) = of_fault(fault);
+    findings.push(Finding::problem(check, detail, advice));
+    findings
+}
+
+const fn of_fault(fault: ProbeFault) -> (Check, &'static str, &'static str) {
+    match fault {
+        ProbeFault::NoAddress => (Check::Address, "it has no address that can be called", "set base_url"),
+        ProbeFault::Resolve => (
+            Check::Dns,
+            "the name does not resolve",
+            "check the host in base_url, and the name servers of this machine",
+        ),
+        ProbeFault::Private => (
+            Check::Address,
+            "the address is a private one, which is not called",
+            "if the server is yours, set allow_private_network; otherwise correct base_url",
+        ),
+        ProbeFault::NeverAllowed => (
+            Check::Address,
+            "the address is a link-local or metadata address, which is never called",
+            "correct base_url",
+        ),
+        ProbeFault::Connect => (
+            Check::Connection,
+            "the connection was refused, or there is no route",
+            "check the port in base_url, that the server runs, and the firewall of this machine",
+        ),
+        ProbeFault::ConnectTimeout => (
+            Check::Connection,
+            "no connection in time",
+            "check the port in base_url and the firewall of this machine, which drops packets silently",
+        ),
+        ProbeFault::Handshake => (
+            Check::Tls,
+            "TLS could not be negotiated",
+            "check that this port speaks TLS; a server without it has a base_url that begins with http://",
+        ),
+        ProbeFault::Certificate(fault) => of_certificate(fault),
+    }
+}
+
+const fn of_certificate(fault: CertificateFault) -> (Check, &'static str, &'static str) {
+    let (detail, advice) = match fault {
+        CertificateFault::Expired => {
+            ("the certificate has expired", "renew it; if it has not expired, correct this machine's clock")
+        }
+        CertificateFault::NotYetValid => ("the certificate is not valid yet", "correct this machine's clock"),
+        CertificateFault::UnknownIssuer => (
+            "the certificate is from an issuer that this machine does not trust",
+            "add the issuer to the certificates of this machine, or name its file in SSL_CERT_FILE; a proxy that reads TLS has \
+             an issuer of its own",
+        ),
+        CertificateFault::OtherName => {
+            ("the certificate is for another name", "use the name in the certificate in base_url")
+        }
+        CertificateFault::Revoked => ("the certificate was revoked", "replace it"),
+        CertificateFault::Other => ("the certificate is not valid", "look at it: openssl s_client -connect HOST:PORT"),
+    };
+    (Check::Tls, detail, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_of_a_connection_says_what_to_do() {
+        for (fault, check) in [
+            (ProbeFault::Resolve, Check::Dns),
+            (ProbeFault::Private, Check::Address),
+            (ProbeFault::NeverAllowed, Check::Address),
+            (ProbeFault::Connect, Check::Connection),
+            (ProbeFault::Certificate(CertificateFault::Expired), Check::Tls),
+            (ProbeFault::Handshake, Check::Tls),
+        ] {
+            let findings = of_probe(&Probe { addresses: Some(2), is_tls: true, fault: Some(fault) });
+            let last = findings.last().expect("a finding");
+            assert!(last.is_problem() && format!("{last:?}").contains(check.as_str()), "{last:?}");
+        }
+        let well = of_probe(&Probe { addresses: Some(1), is_tls: true, fault: None });
+        assert!(well.len() == 3 && !well.iter().any(Finding::is_problem));
+    }
+}

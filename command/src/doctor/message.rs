@@ -1,0 +1,47 @@
+//! What a provider says about a request that it refused.
+
+use dialects::Redactor;
+use serde_json::Value;
+
+/// Where the dialects have the message of an error.
+const PLACES: [&str; 6] = ["/error/message", "/0/error/message", "/message", "/Message", "/error", "/detail"];
+/// The most characters that are shown.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// The message in the body of an error, redacted; `None` if there is none, or nothing of it may be shown.
+pub fn message_of(body: &[u8], redactor: &Redactor) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let message = PLACES.iter().find_map(|place| body.pointer(place)?.as_str())?;
+    let shown = redactor.text(message)?;
+    Some(match shown.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
+        None => shown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_found_in_every_dialect_and_has_no_key_in_it() {
+        let redactor = Redactor::new(["sk-secret-0123456789abcdef"]);
+        let said = |body: &str| message_of(body.as_bytes(), &redactor);
+        for body in [
+            r#"{"error":{"message":"wrong key"}}"#,
+            r#"[{"error":{"message":"wrong key"}}]"#,
+            r#"{"message":"wrong key"}"#,
+            r#"{"error":"wrong key"}"#,
+            r#"{"detail":"wrong key"}"#,
+        ] {
+            assert_eq!(said(body).as_deref(), Some("wrong key"), "{body}");
+        }
+        for body in ["", "<html>no</html>", "{}", r#"{"error":{"code":7}}"#] {
+            assert_eq!(said(body), None, "{body}");
+        }
+        let repeated = said(r#"{"error":{"message":"Incorrect API key provided: sk-secret-0123456789abcdef."}}"#);
+        assert!(repeated.as_deref().is_some_and(|shown| !shown.contains("0123456789")), "{repeated:?}");
+        let long = said(&format!(r#"{{"message":"{}"}}"#, "a ".repeat(4_000)));
+        assert!(long.is_some_and(|shown| shown.chars().count() <= SHOWN_CHARS_MAX + 1));
+    }
+}

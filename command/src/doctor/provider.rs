@@ -1,0 +1,287 @@
+//! The checks of one provider, in the order in which one depends on the other: address, name, connection, certificate, answer,
+//! clock, key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use dialects::upstreams::{self, Endpoint, FreeRequest, Invocation, free_request_of};
+use dialects::{ProviderKind, REFUSAL_BYTES_MAX, UpstreamRefusalKind, may_be_secret, read_refusal};
+use events::event::admin::Provider;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::BodyExt;
+use secrets::VaultError;
+use tokio::time::{Instant, timeout};
+use upstream::{RequestBody, SendError};
+
+use super::clock::of_clock;
+use super::connection::of_probe;
+use super::message::message_of;
+use super::report::{Check, Finding};
+use crate::inference::{Credentials, CredentialsError, Gateway, exchanged};
+use crate::service_account::is_json;
+
+/// How long a provider has for one response.
+const RESPONSE_MAX: Duration = Duration::from_secs(8);
+
+pub async fn check(gateway: &Gateway, provider: &Arc<Provider>) -> Vec<Finding> {
+    let Some(kind) = ProviderKind::named(&provider.kind) else {
+        let detail = format!("this version does not know the kind {}", provider.kind);
+        return vec![Finding::problem(Check::Address, detail, "upgrade the gateway, or end the provider")];
+    };
+    let Some(endpoint) = upstreams::of(kind).endpoint() else {
+        return vec![Finding::ok(Check::Connection, "runs inside the gateway: there is nothing to connect to")];
+    };
+    let probe = gateway.upstreams.probe(provider).await;
+    let mut findings = of_probe(&probe);
+    if probe.fault.is_some() {
+        return findings;
+    }
+    let credentials = match credentials(gateway, endpoint, provider).await {
+        Ok(credentials) => credentials,
+        Err(finding) => {
+            findings.push(finding);
+            return findings;
+        }
+    };
+    let trial = Trial { gateway, kind, endpoint, credentials };
+    findings.extend(trial.run().await);
+    findings
+}
+
+/// The credentials of the provider as it is now; the finding if there are none that can be used.
+async fn credentials(gateway: &Gateway, endpoint: &Endpoint, provider: &Arc<Provider>) -> Result<Credentials, Finding> {
+    let mut credentials = Credentials::of(gateway, provider).await.map_err(|error| of_credentials(&error))?;
+    if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
+        let until = Instant::now() + RESPONSE_MAX;
+        let token = exchanged(gateway, exchange, &credentials.provider, key, until).await;
+        let token = token.map_err(|error| {
+            let detail = format!("the key was not exchanged for an access token: {error}");
+            Finding::problem(Check::Key, detail, "give the provider a new key of the service account")
+        })?;
+        if is_json(key.reveal()) {
+            credentials.exchange(token);
+        }
+    }
+    Ok(credentials)
+}
+
+fn of_credentials(error: &CredentialsError) -> Finding {
+    let advice = match error {
+        CredentialsError::Withdrawn => return Finding::not_checked(Check::Key, "the provider has just been changed"),
+        CredentialsError::Vault(VaultError::NotInEnvironment { .. }) => {
+            "set the variable for the gateway's process, or give the provider a key of its own"
+        }
+        CredentialsError::Vault(VaultError::Log(_)) => "look at the gateway's log",
+        CredentialsError::Vault(_) => "give the provider a new key",
+    };
+    // These messages name providers, scopes and variables, and no secret.
+    Finding::problem(Check::Key, error.to_string(), advice)
+}
+
+/// The requests to one provider.
+struct Trial<'a> {
+    gateway: &'a Gateway,
+    kind: ProviderKind,
+    endpoint: &'a Endpoint,
+    credentials: Credentials,
+}
+
+/// A response, as far as it is looked at.
+struct Heard {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The middle of the time between request and response.
+    at: DateTime<Utc>,
+}
+
+/// Whether a request has what the provider needs to know who sent it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    WithKey,
+    WithoutKey,
+}
+
+impl Trial<'_> {
+    async fn run(&self) -> Vec<Finding> {
+        let (path, why_not) = match free_request_of(&self.credentials.provider) {
+            Some(FreeRequest::Get(path)) => (path, None),
+            // Any answer has the provider's time.
+            Some(FreeRequest::None(why)) => ("".into(), Some(why)),
+            None => return Vec::new(),
+        };
+        let sent = if why_not.is_none() { Sent::WithKey } else { Sent::WithoutKey };
+        let heard = match self.send(&path, sent).await {
+            Ok(heard) => heard,
+            Err(finding) => return vec![finding],
+        };
+        let mut findings = vec![self.of_status(&heard), of_clock(&heard.headers, heard.at)];
+        if (300..400).contains(&heard.status) {
+            return findings;
+        }
+        findings.push(match why_not {
+            Some(_) if self.credentials.exchanged_key.is_some() => {
+                Finding::ok(Check::Key, "accepted: it was exchanged for an access token")
+            }
+            Some(why) => Finding::not_checked(Check::Key, why),
+            None => self.of_key(&path, &heard).await,
+        });
+        findings
+    }
+
+    fn of_status(&self, heard: &Heard) -> Finding {
+        match heard.status {
+            status @ 300..=399 => Finding::problem(
+                Check::Answer,
+                format!("the answer is a redirect ({status}) to another address, and redirects are not followed"),
+                "set base_url to the address of the API itself",
+            ),
+            status @ 500..=599 => {
+                let detail = self.with_message(format!("the answer has status {status}"), &heard.body);
+                Finding::problem(
+                    Check::Answer,
+                    detail,
+                    "look at the provider's status page, or at the server's own log",
+                )
+            }
+            _ => Finding::ok(Check::Answer, "answers"),
+        }
+    }
+
+    async fn of_key(&self, path: &str, heard: &Heard) -> Finding {
+        let has_key = self.credentials.secret.is_some();
+        if (200..300).contains(&heard.status) {
+            if !has_key {
+                return Finding::ok(Check::Key, "none is needed");
+            }
+            return match self.send(path, Sent::WithoutKey).await {
+                Ok(without) if (200..300).contains(&without.status) => {
+                    Finding::not_checked(Check::Key, "the server gives the same answer without a key")
+                }
+                Ok(without) if matches!(without.status, 400..=499) => Finding::ok(Check::Key, "accepted"),
+                Ok(_) | Err(_) => Finding::not_checked(
+                    Check::Key,
+                    "the answer with the key was good, but it is not known whether the server looks at it",
+                ),
+            };
+        }
+        let status = heard.status;
+        let refusal = read_refusal(self.kind, status, &heard.headers, &heard.body, heard.at);
+        let said = |detail: String| self.with_message(detail, &heard.body);
+        match refusal.kind {
+            UpstreamRefusalKind::Credentials if !has_key => Finding::problem(
+                Check::Key,
+                said(format!("the provider needs a key (status {status})")),
+                "give it one: api_key",
+            ),
+            // Keys can be good for calls alone.
+            UpstreamRefusalKind::Credentials if status == 403 => Finding::warning(
+                Check::Key,
+                said("the key may not make this request (status 403)".to_owned()),
+                "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise replace it",
+            ),
+            UpstreamRefusalKind::Credentials => Finding::problem(
+                Check::Key,
+                said(format!("the provider refuses the key (status {status})")),
+                "give the provider a valid key: PATCH /v1/admin/providers/{id} with api_key, or its variable",
+            ),
+            UpstreamRefusalKind::OutOfMoney => Finding::problem(
+                Check::Key,
+                said("the provider's account has no money left".to_owned()),
+                "add credit at the provider",
+            ),
+            UpstreamRefusalKind::RateLimited { .. } => {
+                Finding::not_checked(Check::Key, "too many requests at the provider: try again later")
+            }
+            UpstreamRefusalKind::Transient { .. }
+            | UpstreamRefusalKind::Rejected(_)
+            | UpstreamRefusalKind::BadRequest
+            | UpstreamRefusalKind::Other => {
+                Finding::not_checked(Check::Key, said(format!("GET {path} was answered with status {status}")))
+            }
+        }
+    }
+
+    /// The sentence with what the provider says, redacted.
+    fn with_message(&self, detail: String, body: &[u8]) -> String {
+        match message_of(body, &self.credentials.redactor()) {
+            Some(message) => format!("{detail}: {message}"),
+            None => detail,
+        }
+    }
+
+    /// Sends a `GET`. Errors: there is no response that can be read.
+    async fn send(&self, path: &str, sent: Sent) -> Result<Heard, Finding> {
+        let before = self.gateway.clock.now();
+        let request = self.request(path, sent, before)?;
+        // A client of its own, whose connections end with it.
+        let client = self.gateway.upstreams.uncached_client(&self.credentials.provider);
+        let exchange = async {
+            let (parts, body) = client.send(None, request.map(|_| RequestBody::default())).await?.into_parts();
+            let answered = self.gateway.clock.now();
+            Ok((parts.status.as_u16(), parts.headers, beginning_of(body).await, answered))
+        };
+        let problem = |detail: String| {
+            Finding::problem(Check::Answer, detail, "check that base_url is the address of the provider's API")
+        };
+        match timeout(RESPONSE_MAX, exchange).await {
+            Ok(Ok((status, headers, body, answered))) => {
+                Ok(Heard { status, headers, body, at: before + (answered - before) / 2 })
+            }
+            Ok(Err(SendError::Malformed)) => Err(problem("the answer is not HTTP".to_owned())),
+            Ok(Err(error)) => Err(problem(format!("there was no answer: {error}"))),
+            Err(_) => Err(problem("there was no answer in time".to_owned())),
+        }
+    }
+
+    /// Errors: the provider's settings or its key make no request.
+    fn request(&self, path: &str, sent: Sent, now: DateTime<Utc>) -> Result<Request<Bytes>, Finding> {
+        let provider = &self.credentials.provider;
+        let wrong = || {
+            Finding::problem(
+                Check::Address,
+                "its base_url or its headers make no request",
+                "correct base_url and headers",
+            )
+        };
+        let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+        let mut request = Request::get([base_url, path].concat()).body(Bytes::new()).map_err(|_| wrong())?;
+        let headers = request.headers_mut();
+        for (name, value) in &provider.headers {
+            if sent == Sent::WithoutKey && may_be_secret(name, value) {
+                continue;
+            }
+            let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+            let (name, value) = header.ok_or_else(wrong)?;
+            headers.insert(name, value);
+        }
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
+        for (name, value) in self.endpoint.headers {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        if let (Sent::WithKey, Some(secret)) = (sent, &self.credentials.secret) {
+            let (api_version, region) = (provider.api_version.as_deref(), provider.region.as_deref());
+            let invocation = Invocation { model: "", streamed: false, api_version, region };
+            (self.endpoint.authenticate)(&mut request, secret, &invocation, now)
+                .map_err(|fault| Finding::problem(Check::Key, format!("{} {fault}", fault.field()), "correct it"))?;
+        }
+        Ok(request)
+    }
+}
+
+/// The beginning of a body: enough for the message of an error.
+async fn beginning_of(mut body: upstream::ResponseBody) -> Bytes {
+    let mut read = Vec::new();
+    while read.len() < REFUSAL_BYTES_MAX {
+        let Some(Ok(frame)) = body.frame().await else { break };
+        if let Some(data) = frame.data_ref() {
+            read.extend_from_slice(data);
+        }
+    }
+    read.truncate(REFUSAL_BYTES_MAX);
+    read.into()
+}

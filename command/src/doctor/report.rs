@@ -1,0 +1,185 @@
+//! What the checks found, as the response of the route.
+
+use chrono::{DateTime, Utc};
+use events::event::admin::Provider;
+use events::named;
+use events::time::rfc3339;
+use openapi::Shape;
+use openapi::schema::{self, described, nullable, object};
+use serde::Serialize;
+
+/// The longest text of a finding, in characters.
+const TEXT_CHARS_MAX: usize = 600;
+
+named! {
+    /// What was looked at.
+    pub enum Check {
+        Address = "address",
+        Dns = "dns",
+        Connection = "connection",
+        Tls = "tls",
+        Answer = "answer",
+        Clock = "clock",
+        Key = "key",
+        Price = "price",
+        Target = "target",
+        Deprecation = "deprecation",
+    }
+}
+
+named! {
+    pub enum Verdict {
+        Ok = "ok",
+        /// It works, but will not for ever, or not in every case.
+        Warning = "warning",
+        Problem = "problem",
+        NotChecked = "not_checked",
+    }
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    check: &'static str,
+    verdict: &'static str,
+    detail: String,
+    /// What to do about it.
+    advice: Option<String>,
+}
+
+impl Finding {
+    pub fn ok(check: Check, detail: impl Into<String>) -> Self {
+        Self::of(check, Verdict::Ok, detail)
+    }
+
+    pub fn not_checked(check: Check, why: impl Into<String>) -> Self {
+        Self::of(check, Verdict::NotChecked, why)
+    }
+
+    pub fn warning(check: Check, detail: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..Self::of(check, Verdict::Warning, detail) }
+    }
+
+    pub fn problem(check: Check, detail: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..Self::of(check, Verdict::Problem, detail) }
+    }
+
+    fn of(check: Check, verdict: Verdict, detail: impl Into<String>) -> Self {
+        let detail: String = detail.into().chars().take(TEXT_CHARS_MAX).collect();
+        Self { check: check.as_str(), verdict: verdict.as_str(), detail, advice: None }
+    }
+
+    pub fn is_problem(&self) -> bool {
+        self.verdict == Verdict::Problem.as_str()
+    }
+}
+
+/// A provider with everything that was checked of it.
+#[derive(Debug, Serialize)]
+pub struct CheckedProvider {
+    provider_id: String,
+    name: String,
+    kind: String,
+    base_url: Option<String>,
+    tenant_id: Option<String>,
+    findings: Vec<Finding>,
+}
+
+impl CheckedProvider {
+    pub fn new(provider: &Provider, findings: Vec<Finding>) -> Self {
+        Self {
+            provider_id: provider.provider_id.to_string(),
+            name: provider.name.clone(),
+            kind: provider.kind.to_string(),
+            base_url: provider.base_url.clone(),
+            tenant_id: provider.tenant_id.map(|tenant| tenant.to_string()),
+            findings,
+        }
+    }
+}
+
+/// A target about which there is something to say.
+#[derive(Debug, Serialize)]
+pub struct CheckedTarget {
+    /// `provider/model`.
+    pub backend: String,
+    /// Some of the models that have it.
+    pub models: Vec<String>,
+    pub models_count: usize,
+    pub findings: Vec<Finding>,
+}
+
+/// All targets of all models.
+#[derive(Debug, Default, Serialize)]
+pub struct CheckedTargets {
+    pub checked: usize,
+    /// Those with something to say.
+    pub items: Vec<CheckedTarget>,
+    /// How many more there are.
+    pub left_out: usize,
+    #[serde(skip)]
+    pub has_problem: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    ok: bool,
+    checked_at: String,
+    providers: Vec<CheckedProvider>,
+    /// Providers that were not checked, because there are too many.
+    providers_left_out: usize,
+    targets: CheckedTargets,
+}
+
+impl Report {
+    pub fn new(
+        now: DateTime<Utc>,
+        providers: Vec<CheckedProvider>,
+        providers_left_out: usize,
+        targets: CheckedTargets,
+    ) -> Self {
+        let mut findings = providers.iter().flat_map(|provider| &provider.findings);
+        let ok = !targets.has_problem && !findings.any(Finding::is_problem);
+        Self { ok, checked_at: rfc3339(now).to_string(), providers, providers_left_out, targets }
+    }
+}
+
+/// The schema of a report.
+pub fn shape() -> Shape {
+    let finding = object()
+        .required("check", described(schema::one_of(Check::words()), "What was looked at"))
+        .required(
+            "verdict",
+            described(schema::one_of(Verdict::words()), "`not_checked` says nothing; `detail` has the reason"),
+        )
+        .required("detail", described(schema::string(), "What was found. Words of providers are redacted"))
+        .required("advice", described(nullable(schema::string()), "What to do about it"))
+        .open();
+    let findings = || schema::list(finding.clone(), None);
+    let provider = object()
+        .required("provider_id", described(schema::id("prv"), "The provider"))
+        .required("name", described(schema::string(), "Its name"))
+        .required("kind", described(schema::string(), "The API that it speaks"))
+        .required("base_url", described(nullable(schema::string()), "Its address; null if it has none"))
+        .required("tenant_id", described(nullable(schema::id("ten")), "The tenant that owns it; null for all tenants"))
+        .required("findings", described(findings(), "One for each check, in the order of the checks"))
+        .open();
+    let target = object()
+        .required("backend", described(schema::string(), "The target, as `provider/model`"))
+        .required("models", described(schema::list(schema::string(), None), "Some of the models that have it"))
+        .required("models_count", described(schema::count(), "How many models have it"))
+        .required("findings", described(findings(), "What there is to say about it"))
+        .open();
+    let targets = object()
+        .required("checked", described(schema::count(), "How many targets were checked"))
+        .required("items", described(schema::list(target, None), "Those with a finding"))
+        .required("left_out", described(schema::count(), "How many more have one"))
+        .open();
+    object()
+        .required("ok", described(schema::boolean(), "False if any verdict is `problem`"))
+        .required("checked_at", described(schema::time(), "When the check began"))
+        .required("providers", described(schema::list(provider, None), "Every provider, by name"))
+        .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))
+        .required("targets", described(targets, "The targets of all models"))
+        .open()
+}
