@@ -1,99 +1,168 @@
-//! The client of a running gateway: HTTP with the operator's key, for commands that the gateway has to carry out itself.
+//! The client of a running gateway, for commands that the gateway has to carry out itself. It uses no proxy and follows no
+//! redirect, so that the key goes to the gateway alone.
 
+use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
 use secrets::{Secret, operator_key};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 /// Time limit for one response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The same for a document, from which the gateway may record thousands of changes.
-const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(120);
-const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Sends requests to the gateway that serves a folder.
+/// Sends requests to one gateway.
 pub struct GatewayClient {
-    authority: String,
+    http: Client,
+    /// Without a slash at its end.
+    url: String,
     key: Secret,
+    response_timeout: Duration,
 }
 
 /// A request failed or was refused; a sentence.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct GatewayError(String);
+pub enum GatewayError {
+    #[error("{0}")]
+    KeyUnreadable(String),
+    #[error("cannot prepare HTTP: {0}")]
+    NotPrepared(String),
+    #[error("cannot reach the gateway at {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    #[error("the gateway at {url} did not respond in time")]
+    TimedOut { url: String },
+    #[error("the gateway at {url} responded with {}: {}", refused.status, refused.message())]
+    Refused { url: String, refused: Refused },
+}
+
+/// A response that is not a success.
+#[derive(Debug)]
+pub struct Refused {
+    pub status: u16,
+    /// The member `error` of its body; null if it has none, as from a server that is no gateway.
+    pub error: Value,
+}
+
+impl Refused {
+    /// Reads the body of a refusal.
+    pub fn of(status: u16, body: &[u8]) -> Self {
+        let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+        Self { status, error: body["error"].take() }
+    }
+
+    pub fn message(&self) -> &str {
+        self.error["message"].as_str().unwrap_or("no reason given")
+    }
+
+    /// Empty if it has none.
+    pub fn code(&self) -> &str {
+        self.error["code"].as_str().unwrap_or_default()
+    }
+}
 
 impl GatewayClient {
-    /// A client of the gateway at `url`, as the lock file has it. The key is the variable's, else the one in the folder.
-    pub fn new(url: &str, dir: &Path) -> Result<Self, GatewayError> {
-        let authority = url.strip_prefix("http://").unwrap_or(url).to_owned();
+    /// A client with the operator's key, of the gateway at `url`, as the lock file has it. The key is the variable's, else
+    /// the one in the folder.
+    pub fn of_operator(url: &str, dir: &Path) -> Result<Self, GatewayError> {
         let given = std::env::var(operator_key::VARIABLE).ok().filter(|key| !key.is_empty());
         let path = dir.join(operator_key::FILE);
         let unreadable = |error| {
             let (path, variable) = (path.display(), operator_key::VARIABLE);
-            GatewayError(format!("cannot read the operator's key from {path}: {error}; or set {variable}"))
+            GatewayError::KeyUnreadable(format!(
+                "cannot read the operator's key from {path}: {error}; or set {variable}"
+            ))
         };
         let key = given.map_or_else(|| std::fs::read_to_string(&path).map_err(unreadable), Ok)?;
-        Ok(Self { authority, key: Secret::new(key.trim().to_owned()) })
+        Self::new(url, Secret::new(key.trim().to_owned()))
+    }
+
+    pub fn new(url: &str, key: Secret) -> Result<Self, GatewayError> {
+        let tls = upstream::tls_config().map_err(|error| GatewayError::NotPrepared(error.to_string()))?;
+        let http = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| GatewayError::NotPrepared(cause(&error)))?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key, response_timeout: RESPONSE_TIMEOUT })
+    }
+
+    /// With another time limit for one response.
+    pub fn waiting(self, response_timeout: Duration) -> Self {
+        Self { response_timeout, ..self }
     }
 
     /// Sends a request and returns the body of a successful response.
     pub async fn request(&self, method: Method, path: &str) -> Result<Value, GatewayError> {
-        self.respond(RESPONSE_TIMEOUT, self.send(method, path, String::new())).await
+        self.exchange(method, path, None).await
     }
 
     /// Posts a JSON document and returns the body of a successful response.
     pub async fn post_document(&self, path: &str, document: String) -> Result<Value, GatewayError> {
-        self.respond(DOCUMENT_TIMEOUT, self.send(Method::POST, path, document)).await
+        self.exchange(Method::POST, path, Some(document)).await
     }
 
-    async fn respond(
-        &self,
-        max: Duration,
-        response: impl Future<Output = Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>>>,
-    ) -> Result<Value, GatewayError> {
-        let sent = tokio::time::timeout(max, response).await;
-        let (status, body) = sent
-            .map_err(|_| GatewayError(format!("the gateway at {} did not respond in time", self.authority)))?
-            .map_err(|error| GatewayError(format!("cannot reach the gateway at {}: {error}", self.authority)))?;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
-        Err(GatewayError(format!("the gateway at {} responded with {status}: {message}", self.authority)))
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: String,
-    ) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(&self.authority).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.authority)
-            .header(AUTHORIZATION, format!("Bearer {}", self.key.reveal()));
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request.body(Full::new(Bytes::from(body)))?;
-        let exchange = async move {
-            let response = sender.send_request(request).await?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await?.to_bytes();
-            // Dropping the sender ends the connection.
-            Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, GatewayError> {
+        let exchange = async {
+            let response = self.send(method, path, body).await?;
+            let status = response.status();
+            let body = self.body(response).await?;
+            match status.is_success() {
+                true => Ok(serde_json::from_slice(&body).unwrap_or_default()),
+                false => Err(self.refused(Refused::of(status.as_u16(), &body))),
+            }
         };
-        let (response, _) = tokio::join!(exchange, connection);
-        response
+        let timed_out = || GatewayError::TimedOut { url: self.url.clone() };
+        tokio::time::timeout(self.response_timeout, exchange).await.map_err(|_| timed_out())?
     }
+
+    /// Sends a request, with a body if there is one, and returns the response as soon as its head is complete.
+    pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Response, GatewayError> {
+        let request = self.http.request(method, [&self.url, path].concat()).bearer_auth(self.key.reveal());
+        let request = match body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
+            None => request,
+        };
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// The whole body of a response, if it is not longer than any of a gateway.
+    pub async fn body(&self, mut response: Response) -> Result<Vec<u8>, GatewayError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > RESPONSE_BYTES_MAX {
+                return Err(self.unexpected("its response is too long"));
+            }
+        }
+        Ok(body)
+    }
+
+    pub fn refused(&self, refused: Refused) -> GatewayError {
+        GatewayError::Refused { url: self.url.clone(), refused }
+    }
+
+    pub fn unexpected(&self, reason: &str) -> GatewayError {
+        GatewayError::Unreachable { url: self.url.clone(), reason: reason.to_owned() }
+    }
+
+    pub fn unreachable(&self, error: &reqwest::Error) -> GatewayError {
+        GatewayError::Unreachable { url: self.url.clone(), reason: cause(error) }
+    }
+}
+
+/// The innermost reason of an error: the outer ones repeat the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }

@@ -52,7 +52,9 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     let position = match served {
         LockHolder::Nobody => rebuild_here(dir, views)?,
-        LockHolder::At(url) => rebuild_in_gateway(&GatewayClient::new(&url, dir).map_err(Failure::not_begun)?, views)?,
+        LockHolder::At(url) => {
+            rebuild_in_gateway(&GatewayClient::of_operator(&url, dir).map_err(Failure::not_begun)?, views)?
+        }
         LockHolder::WithoutAddress => {
             let why =
                 "another process uses the folder and has not published its address yet; try again when it is ready";

@@ -1,6 +1,7 @@
 //! `ledgerway catalogue update FILE`: another catalogue in place of the one that is in force.
 
 use std::path::Path;
+use std::time::Duration;
 
 use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 
@@ -14,6 +15,8 @@ use crate::config::arguments::UpdateArgs;
 
 /// The most models that are shown of each kind of change.
 const SHOWN_MAX: usize = 50;
+/// A gateway may record thousands of changes from one catalogue.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Shows what the file would change, and writes it if that was confirmed.
 pub fn update(args: &UpdateArgs) -> Result<String, Failure> {
@@ -41,7 +44,7 @@ fn take(dir: &Path, text: String, force: bool) -> Result<String, Failure> {
     let wrote = format!("wrote {}", file.display());
     match served {
         LockHolder::At(url) => {
-            let gateway = GatewayClient::new(&url, dir).map_err(Failure::not_begun)?;
+            let gateway = GatewayClient::of_operator(&url, dir).map_err(Failure::not_begun)?.waiting(IMPORT_TIMEOUT);
             let path = format!("/v1/admin/prices/import?force={force}");
             let taken = single_threaded_runtime()?.block_on(gateway.post_document(&path, text));
             Ok(format!("{wrote}; {}", in_gateway(&url, &taken.map_err(Failure::failed)?)))
