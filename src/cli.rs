@@ -1,16 +1,20 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `reseal`: not begun).
+//! `rebuild`, `reseal`: not begun; `models`, `doctor`: no gateway or no key).
 
 mod catalogue;
 mod completions;
+mod doctor;
+mod gateway_access;
 mod gateway_client;
 mod logging;
 mod migrate;
+mod models;
 mod progress;
 mod rebuild;
 mod reseal;
 mod serve;
 mod status;
+mod table;
 mod verify;
 mod welcome;
 
@@ -56,6 +60,8 @@ pub fn run() -> ExitCode {
         Command::Reseal(args) => reseal::run(&args, &flags),
         Command::Status(args) => status::run(&args, &flags),
         Command::Catalogue(args) => catalogue::run(&args, &flags),
+        Command::Models(args) => models::run(&args, &flags),
+        Command::Doctor(args) => doctor::run(&args, &flags),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -2,7 +2,6 @@
 //! 1 nothing found or not written, 2 wrong arguments or no catalogue.
 
 mod prices;
-mod table;
 mod update;
 
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 use catalogue::{Catalogue, Mode, Model};
 use events::nearest_name::did_you_mean;
 
-use super::{Failure, exit, print_line};
+use super::{Failure, exit, print_line, table};
 use crate::config::arguments::{CatalogueArgs, CatalogueCommand, ListArgs};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};

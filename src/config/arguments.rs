@@ -47,6 +47,11 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the providers, models and list prices that the gateway knows by itself, or take newer ones
     Catalogue(CatalogueArgs),
+    /// Use the models of a running gateway
+    Models(ModelsArgs),
+    /// Check the providers, keys, prices and models of a running gateway, without spending money; exit code 0: all is well,
+    /// 1: something is wrong, 2: could not check
+    Doctor(DoctorArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
 }
@@ -249,6 +254,70 @@ pub struct UpdateArgs {
     /// Go back to an older catalogue than the one in force
     #[arg(long)]
     pub force: bool,
+}
+
+/// The gateway that a command asks.
+#[derive(Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address of the gateway; by default the one that serves the data folder
+    #[arg(long, env = "LEDGERWAY_URL", value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// File that holds the API key; by default the key is in a variable or in the data folder
+    #[arg(long, env = "LEDGERWAY_KEY_FILE", value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+}
+
+/// What is in the help of commands that need a key.
+const KEY_OF_MODELS: &str =
+    "The key is the one in --key-file, LEDGERWAY_KEY or LEDGERWAY_ADMIN_KEY, or else admin.key or dev.key in the
+data folder.";
+const KEY_OF_ADMINISTRATION: &str =
+    "The key is the one in --key-file or LEDGERWAY_ADMIN_KEY, or else admin.key in the data folder.";
+
+#[derive(Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+#[derive(Subcommand)]
+pub enum ModelsCommand {
+    /// Send one small request to a model, and show the answer, its tokens, its cost and how long it took
+    #[command(after_help = KEY_OF_MODELS)]
+    Try(TryArgs),
+}
+
+#[derive(Args)]
+pub struct TryArgs {
+    /// A name that clients ask for
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// What to say to the model
+    #[arg(long, value_name = "TEXT", default_value = "Say hello in one short sentence.")]
+    pub message: String,
+    /// Print the answer as it arrives
+    #[arg(long)]
+    pub stream: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Print one JSON object
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(BOOLEANS))]
+    pub json: String,
+}
+
+#[derive(Args)]
+#[command(after_help = KEY_OF_ADMINISTRATION)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Print one JSON object
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(BOOLEANS))]
+    pub json: String,
 }
 
 #[derive(Args)]

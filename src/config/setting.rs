@@ -51,6 +51,9 @@ settings! {
     CORS_ORIGINS = "https://app.example.com,http://localhost:3000",
     JSON = "true",
     LOG_ONLY = "true",
+    URL = "https://gateway.example.com",
+    KEY = "\"$(cat ./ledgerway-data/dev.key)\"",
+    KEY_FILE = "./ledgerway-data/dev.key",
 }
 
 impl Setting {
@@ -165,14 +168,16 @@ mod tests {
     #[test]
     fn every_flag_is_a_setting_and_every_setting_but_a_secret_is_a_flag() {
         let command = Cli::command();
-        let arguments = || command.get_subcommands().flat_map(Command::get_arguments);
+        let all =
+            || command.get_subcommands().flat_map(|command| std::iter::once(command).chain(command.get_subcommands()));
+        let arguments = || all().flat_map(Command::get_arguments);
         for argument in arguments().filter(|argument| argument.get_env().is_some()) {
             let variable = argument.get_env().expect("a variable").to_string_lossy();
             let found = ALL.iter().find(|setting| setting.variable == variable).expect("a setting");
             assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
         }
         for setting in ALL.iter().copied() {
-            let is_secret = [ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS].contains(&setting);
+            let is_secret = [ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, KEY].contains(&setting);
             let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
             assert_ne!(is_flag, is_secret, "{}", setting.variable);
         }

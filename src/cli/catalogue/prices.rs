@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use catalogue::{Model, Price, PriceTier};
 use events::money::NanoUsd;
 
-use super::table;
+use super::super::table;
 
 /// An amount without the zeros at its end.
 pub fn dollars(amount: NanoUsd) -> String {

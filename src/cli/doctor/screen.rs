@@ -1,0 +1,145 @@
+//! A report of the checks as text: a table, then what to do about each finding, then the verdict.
+
+use serde_json::Value;
+
+use super::super::table::aligned;
+
+/// The most characters that are shown of a text.
+const TEXT_CHARS_MAX: usize = 400;
+
+pub fn render(report: &Value) -> String {
+    let mut rows = vec![["checked", "what", "verdict", "found"].map(str::to_owned).to_vec()];
+    let mut advice: Vec<(String, Vec<String>)> = Vec::new();
+    let providers = list(&report["providers"]).map(|provider| (text(&provider["name"]), provider));
+    let targets = list(&report["targets"]["items"]).map(|target| (text(&target["backend"]), target));
+    for (name, checked) in providers.chain(targets) {
+        for (at, finding) in list(&checked["findings"]).enumerate() {
+            let [check, verdict, detail] = ["check", "verdict", "detail"].map(|field| text(&finding[field]));
+            if let Some(what) = finding["advice"].as_str() {
+                add(&mut advice, format!("{name}: {}", printable(what)), &check);
+            }
+            let shown = if at == 0 { name.clone() } else { String::new() };
+            rows.push(vec![shown, check, plain(&verdict).to_owned(), with_models(&detail, checked)]);
+        }
+    }
+    let mut parts = vec![if rows.len() > 1 { aligned(rows) } else { "there are no providers".to_owned() }];
+    if !advice.is_empty() {
+        let lines = advice.into_iter().map(|(what, checks)| format!("  {what} ({})", checks.join(", ")));
+        parts.push(std::iter::once("what to do:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n"));
+    }
+    parts.push(summary(report));
+    parts.join("\n\n")
+}
+
+/// Adds a piece of advice, or the check to the same advice of another one.
+fn add(advice: &mut Vec<(String, Vec<String>)>, what: String, check: &str) {
+    match advice.iter_mut().find(|(known, _)| *known == what) {
+        Some((_, checks)) if checks.iter().any(|known| known == check) => {}
+        Some((_, checks)) => checks.push(check.to_owned()),
+        None => advice.push((what, vec![check.to_owned()])),
+    }
+}
+
+/// What was found of a target, with the models that have it.
+fn with_models(detail: &str, checked: &Value) -> String {
+    let names: Vec<String> = list(&checked["models"]).map(text).collect();
+    if names.is_empty() {
+        return detail.to_owned();
+    }
+    let more = checked["models_count"].as_u64().unwrap_or(0).saturating_sub(names.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{detail} (models: {}{more})", names.join(", "))
+}
+
+fn summary(report: &Value) -> String {
+    let providers = list(&report["providers"]).count();
+    let targets = report["targets"]["checked"].as_u64().unwrap_or(0);
+    let of = |findings: &Value, verdict: &str| list(findings).filter(|finding| finding["verdict"] == verdict).count();
+    let count = |verdict: &str| -> usize {
+        let checked = list(&report["providers"]).chain(list(&report["targets"]["items"]));
+        checked.map(|checked| of(&checked["findings"], verdict)).sum()
+    };
+    let [problems, warnings, unknown] = ["problem", "warning", "not_checked"].map(count);
+    let verdict = if report["ok"] == true { "all is well" } else { "something is wrong" };
+    let left_out: u64 =
+        [&report["providers_left_out"], &report["targets"]["left_out"]].iter().filter_map(|left| left.as_u64()).sum();
+    let left_out = if left_out > 0 { format!("; {left_out} more are not shown") } else { String::new() };
+    format!(
+        "{verdict}: {} and {} checked, {problems} wrong, {}, {unknown} not checked{left_out}",
+        counted(providers as u64, "provider"),
+        counted(targets, "target"),
+        counted(warnings as u64, "warning"),
+    )
+}
+
+/// `1 provider`, `2 providers`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn plain(verdict: &str) -> &str {
+    match verdict {
+        "problem" => "WRONG",
+        "not_checked" => "not checked",
+        other => other,
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    printable(value.as_str().unwrap_or_default())
+}
+
+/// One line without characters that could move the terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(TEXT_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_provider_is_named_once_and_each_piece_of_advice_is_given_once() {
+        let finding = |check: &str, verdict: &str, advice: Option<&str>| json!({ "check": check, "verdict": verdict, "detail": "so\u{1b}", "advice": advice });
+        let report = json!({
+            "ok": false, "providers_left_out": 0,
+            "providers": [{ "name": "one", "findings": [
+                finding("dns", "ok", None), finding("clock", "problem", Some("set it")), finding("key", "problem", Some("set it")),
+            ] }],
+            "targets": { "checked": 3, "left_out": 2, "items": [
+                { "backend": "one/m", "models": ["a"], "models_count": 4, "findings": [finding("price", "warning", Some("price it"))] },
+            ] },
+        });
+        let shown = render(&report);
+        let lines: Vec<String> =
+            shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "checked what verdict found",
+                "one dns ok so",
+                "clock WRONG so",
+                "key WRONG so",
+                "one/m price warning so (models: a and 3 more)",
+                "",
+                "what to do:",
+                "one: set it (clock, key)",
+                "one/m: price it (price)",
+                "",
+                "something is wrong: 1 provider and 3 targets checked, 2 wrong, 1 warning, 0 not checked; 2 more are not shown",
+            ]
+        );
+        let none = json!({ "ok": true, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
+        assert!(
+            render(&none).starts_with("there are no providers\n\nall is well: 0 providers and 0 targets"),
+            "{}",
+            render(&none)
+        );
+    }
+}

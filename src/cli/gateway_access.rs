@@ -1,0 +1,111 @@
+//! Which gateway a command asks, and with which key. A key in a data folder goes to the gateway that serves this folder, and
+//! to no other.
+
+use std::path::Path;
+
+use command::admin::setup::DEV_KEY_FILE;
+use events::log::lock::{LockHolder, lock_holder};
+use secrets::{Secret, operator_key};
+
+use super::gateway_client::GatewayClient;
+use super::{Failure, variable};
+use crate::config::arguments::GatewayArgs;
+use crate::config::setting::{ADMIN_KEY, KEY, KEY_FILE, Setting, URL};
+use crate::config::{Flags, WrongConfig};
+
+/// The longest key that is read from a file.
+const KEY_LEN_MAX: usize = 4096;
+
+/// Where a command finds its key, the first that there is: after `--key-file`, variables, then files of the data folder.
+pub struct KeyPlaces {
+    variables: &'static [Setting],
+    files: &'static [&'static str],
+}
+
+/// For requests to models: an app's key, or else the operator's, which may ask every model.
+pub const FOR_MODELS: KeyPlaces =
+    KeyPlaces { variables: &[KEY, ADMIN_KEY], files: &[operator_key::FILE, DEV_KEY_FILE] };
+
+/// For administration of the platform.
+pub const FOR_ADMINISTRATION: KeyPlaces = KeyPlaces { variables: &[ADMIN_KEY], files: &[operator_key::FILE] };
+
+/// A client of the gateway that the arguments name.
+///
+/// Errors: no gateway serves the data folder, and no other is named; there is no key for it.
+pub fn connect(args: &GatewayArgs, flags: &Flags, places: &KeyPlaces) -> Result<GatewayClient, Failure> {
+    let dir = &args.data.dir;
+    let named = args.url.as_deref().filter(|url| !url.is_empty()).map(|url| checked(url, flags)).transpose()?;
+    let served = lock_holder(dir);
+    let served = match (&named, served) {
+        // The folder does not matter if another gateway is named.
+        (Some(_), served) => served.unwrap_or(LockHolder::Nobody),
+        (None, served) => {
+            served.map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?
+        }
+    };
+    let own = match served {
+        LockHolder::At(url) => Some(url),
+        LockHolder::Nobody | LockHolder::WithoutAddress => None,
+    };
+    let Some(url) = named.map(str::to_owned).or_else(|| own.clone()) else {
+        return Err(Failure::NotBegun(format!(
+            "no gateway serves {}: start one with `ledgerway serve`, or give the data folder with --data DIR, or a gateway's \
+             address with --url URL",
+            dir.display()
+        )));
+    };
+    let folder = (own.as_deref() == Some(&*url)).then_some(dir.as_path());
+    let key = find_key(args, flags, places, folder)?.ok_or_else(|| no_key(&url, dir, places, folder))?;
+    GatewayClient::new(&url, key).map_err(Failure::not_begun)
+}
+
+/// The address without a slash at its end.
+fn checked<'a>(url: &'a str, flags: &Flags) -> Result<&'a str, WrongConfig> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let is_address = |rest: &str| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !host.is_empty() && !host.contains('@') && rest.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if rest.is_some_and(is_address) {
+        return Ok(url.trim_end_matches('/'));
+    }
+    Err(flags.wrong(URL, "must be an address that begins with http:// or https://"))
+}
+
+fn find_key(
+    args: &GatewayArgs,
+    flags: &Flags,
+    places: &KeyPlaces,
+    folder: Option<&Path>,
+) -> Result<Option<Secret>, Failure> {
+    if let Some(file) = args.key_file.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+        let read = read_key(file).map_err(|problem| flags.wrong(KEY_FILE, problem));
+        return Ok(Some(read?));
+    }
+    let mut in_variables = places.variables.iter().filter_map(|setting| variable(setting.variable));
+    if let Some(key) = in_variables.find(|key| !key.trim().is_empty()) {
+        return Ok(Some(Secret::new(key.trim().to_owned())));
+    }
+    let in_folder = folder.into_iter().flat_map(|dir| places.files.iter().map(move |file| dir.join(file)));
+    Ok(in_folder.filter(|path| path.is_file()).find_map(|path| read_key(&path).ok()))
+}
+
+/// Errors: the file cannot be read, or has no key in it. The message does not repeat what is in it.
+fn read_key(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("is {}: {error}", file.display()))?;
+    let key = text.trim();
+    let is_key = (1..=KEY_LEN_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    is_key.then(|| Secret::new(key.to_owned())).ok_or_else(|| format!("is {}, which holds no key", file.display()))
+}
+
+fn no_key(url: &str, dir: &Path, places: &KeyPlaces, folder: Option<&Path>) -> Failure {
+    let variables: Vec<_> = places.variables.iter().map(|setting| setting.variable).collect();
+    let why = match folder {
+        Some(_) => format!("{} has none that can be read", dir.display()),
+        None => format!("the keys in {} are only for the gateway that serves it", dir.display()),
+    };
+    Failure::NotBegun(format!(
+        "there is no key for {url}: set {}, or give a file that holds the key with --key-file FILE ({why})",
+        variables.join(" or ")
+    ))
+}

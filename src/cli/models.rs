@@ -1,0 +1,82 @@
+//! `ledgerway models`: uses the models of a running gateway. `try` sends one small request and shows what came of it. Exit 0
+//! done, 1 refused or failed, 2 no gateway or no key.
+
+mod advice;
+mod event_stream;
+mod report;
+mod trial;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::gateway_access::{FOR_MODELS, connect};
+use super::gateway_client::GatewayError;
+use super::{Failure, exit, print_line, single_threaded_runtime};
+use crate::config::arguments::{ModelsArgs, ModelsCommand, TryArgs};
+use crate::config::setting::JSON;
+use crate::config::{Flags, boolean};
+use trial::{Trial, attempt};
+
+pub fn run(args: &ModelsArgs, flags: &Flags) -> ExitCode {
+    let ModelsCommand::Try(args) = &args.command;
+    exit(try_model(args, flags))
+}
+
+fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
+    let json = flags.check(JSON, boolean(&args.json))?;
+    let gateway = connect(&args.gateway, flags, &FOR_MODELS)?;
+    single_threaded_runtime()?.block_on(async {
+        let is_shown_early = args.stream && !json;
+        let mut shown = |text: &str| {
+            if is_shown_early {
+                print_piece(text);
+            }
+        };
+        let error = match attempt(&gateway, &args.model, &args.message, &mut shown).await {
+            Ok(trial) => {
+                print_trial(&trial, json, is_shown_early);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let advice = advice::of(&error, &gateway, &args.model, &args.gateway.data.dir).await;
+        match &error {
+            GatewayError::Refused { refused, .. } if json => {
+                print_line(&json!({ "error": refused.error, "advice": advice }).to_string());
+                Err(Failure::Printed)
+            }
+            GatewayError::Refused { refused, .. } if !refused.code().is_empty() => {
+                Err(Failure::Failed(with_advice(&format!("{}: {}", refused.code(), refused.message()), advice)))
+            }
+            error => Err(Failure::Failed(with_advice(&error.to_string(), advice))),
+        }
+    })
+}
+
+fn print_trial(trial: &Trial, json: bool, is_shown: bool) {
+    if json {
+        return print_line(&report::json(trial).to_string());
+    }
+    let text = report::printable_text(&trial.text);
+    match (is_shown, text.trim().is_empty()) {
+        (_, true) => print_line("(the answer has no text)"),
+        // The text is there already, without the end of its line.
+        (true, false) => print_line(""),
+        (false, false) => print_line(text.trim()),
+    }
+    print_line("");
+    print_line(&report::table(trial));
+}
+
+fn with_advice(sentence: &str, advice: Option<String>) -> String {
+    let sentence = report::printable_text(sentence);
+    advice.map_or_else(|| sentence.clone(), |advice| format!("{sentence}\n{advice}"))
+}
+
+/// Prints a piece of the answer at once. Errors are ignored: a closed stdout wants no more of it.
+fn print_piece(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = write!(stdout, "{}", report::printable_text(text)).and_then(|()| stdout.flush());
+}

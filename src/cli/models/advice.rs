@@ -1,0 +1,120 @@
+//! What to do about a request that was refused or failed.
+
+use std::path::Path;
+
+use events::nearest_name::nearest_name;
+use http::Method;
+use serde_json::Value;
+
+use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
+
+/// The most names that are suggested for an unknown one.
+const SUGGESTED_MAX: usize = 3;
+
+/// `None` if the message says all that there is to say.
+pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {
+    let refused = match error {
+        GatewayError::Refused { refused, .. } => refused,
+        GatewayError::Unreachable { .. } | GatewayError::TimedOut { .. } => {
+            return Some("`ledgerway status` shows whether a gateway runs, and its address".to_owned());
+        }
+        GatewayError::KeyUnreadable(_) | GatewayError::NotPrepared(_) => return None,
+    };
+    match refused.code() {
+        "MODEL_NOT_FOUND" => Some(of_unknown_model(gateway, model, dir).await),
+        _ => of_code(refused),
+    }
+}
+
+fn of_code(refused: &Refused) -> Option<String> {
+    let detail = |name: &str| refused.error["details"][name].as_str();
+    Some(match refused.code() {
+        "UNAUTHENTICATED" => {
+            "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE"
+                .to_owned()
+        }
+        "FORBIDDEN" | "MODEL_NOT_ALLOWED" => {
+            "use a key that may use this model, or change the key's `permissions` and `models`".to_owned()
+        }
+        "MODEL_UNPRICED" => "give each target of the model a price: POST /v1/admin/prices".to_owned(),
+        "BUDGET_EXCEEDED" => match (detail("budget_id"), detail("resets_at")) {
+            (Some(budget), Some(resets_at)) => format!("raise the budget {budget}, or wait until {resets_at}"),
+            (Some(budget), None) => format!("raise the budget {budget}"),
+            (None, _) => "`ledgerway status` shows the budgets that are near their limit".to_owned(),
+        },
+        "RATE_LIMITED" => match refused.error["details"]["retry_after"].as_u64() {
+            Some(seconds) => format!("try again in {seconds} s"),
+            None => "try again in a moment".to_owned(),
+        },
+        "UPSTREAM_ERROR" | "UPSTREAM_TIMEOUT" | "ALL_PROVIDERS_UNAVAILABLE" => {
+            "`ledgerway doctor` checks the provider's address and key".to_owned()
+        }
+        "DRAINING" | "LEDGER_UNAVAILABLE" | "OVERLOADED" => "try again in a moment".to_owned(),
+        "" => "is this the address of a gateway?".to_owned(),
+        _ => return None,
+    })
+}
+
+/// Near names among those that the key may use; or how the gateway gets a model that the catalogue knows.
+async fn of_unknown_model(gateway: &GatewayClient, model: &str, dir: &Path) -> String {
+    let listed = gateway.request(Method::GET, "/v1/models").await.unwrap_or_default();
+    let names: Vec<&str> = listed["data"].as_array().into_iter().flatten().filter_map(name_of).collect();
+    let near = nearest(model, names.clone());
+    if !near.is_empty() {
+        return format!("did you mean {}?", near.join(", "));
+    }
+    if let Some(variables) = variables_for(model, dir) {
+        return format!("the catalogue knows this model: start the gateway with {variables} set");
+    }
+    match names.len() {
+        0 => "the key may use no model: add a provider and a model, or set a provider's key such as OPENAI_API_KEY"
+            .to_owned(),
+        // Short enough to be read at a glance.
+        1..=12 => format!("the key may use {}", names.join(", ")),
+        count => format!("the key may use {count} models: GET /v1/models lists them"),
+    }
+}
+
+fn name_of(entry: &Value) -> Option<&str> {
+    entry["id"].as_str().filter(|name| !name.chars().any(char::is_control))
+}
+
+/// The nearest names, the nearest first.
+fn nearest<'a>(typed: &str, mut names: Vec<&'a str>) -> Vec<&'a str> {
+    let mut near = Vec::new();
+    while let Some(name) = nearest_name(typed, names.iter().copied()).filter(|_| near.len() < SUGGESTED_MAX) {
+        names.retain(|other| *other != name);
+        near.push(name);
+    }
+    near
+}
+
+/// The variables of the providers that serve a model of this name, as the catalogue knows them.
+fn variables_for(model: &str, dir: &Path) -> Option<String> {
+    let catalogue = catalogue::in_force(dir).ok()?;
+    let serving = catalogue.meant(model).into_iter().filter_map(|model| catalogue.provider(&model.provider));
+    let mut variables: Vec<&str> =
+        serving.filter_map(|provider| provider.key_variables.first()).map(String::as_str).collect();
+    variables.dedup();
+    (!variables.is_empty()).then(|| variables.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_near_names_are_suggested_and_none_that_is_not_near() {
+        let names = vec!["gpt-4o", "gpt-4o-mini", "openai/gpt-4o", "gpt-4o-audio", "sim-small"];
+        assert_eq!(nearest("gpt-4o", names.clone()), ["gpt-4o", "gpt-4o-mini", "gpt-4o-audio"]);
+        assert_eq!(nearest("sim-smal", names.clone()), ["sim-small"]);
+        assert!(nearest("claude", names).is_empty());
+    }
+
+    #[test]
+    fn a_model_of_the_catalogue_names_the_variable_that_makes_it_appear() {
+        let variables = variables_for("gpt-4o", Path::new("/nonexistent")).expect("variables");
+        assert!(variables.contains("OPENAI_API_KEY"), "{variables}");
+        assert_eq!(variables_for("no-such-model", Path::new("/nonexistent")), None);
+    }
+}

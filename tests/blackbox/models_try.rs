@@ -1,0 +1,121 @@
+//! `ledgerway models try`: one request, and what came of it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use crate::gateway::{Gateway, ledgerway};
+use crate::tenant::Tenant;
+
+/// Exit code, stdout and stderr.
+fn output(mut command: Command) -> (Option<i32>, String, String) {
+    let ended = command.output().expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+fn try_in(data: &Path, arguments: &[&str], key: Option<&str>) -> (Option<i32>, String, String) {
+    let mut command = ledgerway();
+    command.args(["models", "try"]).args(arguments).arg("--data").arg(data);
+    if let Some(key) = key {
+        command.env("LEDGERWAY_KEY", key);
+    }
+    output(command)
+}
+
+/// Holds: bin.models-try
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_shows_the_answer_what_it_took_and_who_served_it() {
+    let gateway = Gateway::start_with(&[("LEDGERWAY_DEV", "true")]);
+    // With the operator's key in the folder, or the app key, when the variable of neither is set.
+    let data = gateway.data();
+    let (code, out, err) = try_in(&data, &["sim-small", "--message", "one two three"], None);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let lines: Vec<String> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[..4], ["one two three", "", "model sim-small", "served by sim/echo"], "{out}");
+    assert!(
+        lines.iter().any(|line| line == "3 output") && lines.iter().any(|line| line.starts_with("cost 0.0000")),
+        "{out}"
+    );
+    assert!(lines.iter().any(|line| line.starts_with("time ") && line.contains(" to the first token, ")), "{out}");
+    let (code, streamed, _) = try_in(&data, &["sim-small", "--message", "one two three", "--stream"], None);
+    assert_eq!((code, streamed.lines().next()), (Some(0), Some("one two three")));
+    let (code, shown, _) = try_in(&data, &["sim-small", "--message", "one two three", "--json"], None);
+    let shown: Value = serde_json::from_str(&shown).expect("one object");
+    assert_eq!((code, &shown["output"][0]["text"]), (Some(0), &json!("one two three")));
+    assert_eq!(shown["backend"], json!({ "provider": "sim", "model": "echo" }));
+    assert!(shown["time_ms"].is_u64() && shown["time_to_first_token_ms"].is_u64() && shown["cost_usd"].is_string());
+    // It is a request like any other.
+    let request = shown["request_id"].as_str().expect("an id");
+    assert!(gateway.types_of(request).await.contains(&"budget.settled.v1".to_owned()));
+}
+
+/// Holds: bin.models-try
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_try_says_the_code_and_what_to_do() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500", "cut"]).await;
+    let said = |arguments: &[&str], key: &str| {
+        let (code, out, err) = try_in(&gateway.data(), arguments, Some(key));
+        assert_eq!(code, Some(1), "{out}{err}");
+        assert!(!err.contains(key), "{err}");
+        err
+    };
+    let near = tenant.model("okk");
+    let unknown = said(&[&near], &tenant.secret);
+    assert!(
+        unknown.contains("MODEL_NOT_FOUND: ") && unknown.contains(&format!("did you mean {}", tenant.model("ok"))),
+        "{unknown}"
+    );
+    let known = said(&["gpt-4o"], &tenant.secret);
+    assert!(known.contains("the catalogue knows this model") && known.contains("OPENAI_API_KEY"), "{known}");
+    let failed = said(&[&tenant.model("e500")], &tenant.secret);
+    assert!(failed.contains("UPSTREAM_ERROR: ") && failed.contains("ledgerway doctor"), "{failed}");
+    let cut = said(&[&tenant.model("cut")], &tenant.secret);
+    assert!(cut.contains("UPSTREAM_ERROR"), "{cut}");
+    let wrong = said(&[&tenant.model("ok")], "sgk_wrong");
+    assert!(wrong.contains("UNAUTHENTICATED: ") && wrong.contains("--key-file"), "{wrong}");
+    tenant.set_limit("0.000001").await;
+    let short = said(&[&tenant.model("ok")], &tenant.secret);
+    assert!(short.contains("BUDGET_EXCEEDED: ") && short.contains(&tenant.budget), "{short}");
+    let (code, out, _) = try_in(&gateway.data(), &[&near, "--json"], Some(&tenant.secret));
+    let error: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((code, &error["error"]["code"]), (Some(1), &json!("MODEL_NOT_FOUND")));
+    assert!(error["advice"].as_str().is_some_and(|advice| advice.starts_with("did you mean ")), "{error}");
+}
+
+/// A key in a folder is for the gateway that serves this folder.
+///
+/// Holds: bin.folder-keys
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_a_folder_goes_to_no_other_gateway() {
+    let (gateway, other) = (
+        Gateway::start_with(&[("LEDGERWAY_DEV", "true")]),
+        crate::scripted::ScriptedServer::start(|_| "302 Found\r\nlocation: /else\r\n\r\n".to_owned()),
+    );
+    let at = |arguments: &[&str], key: Option<&str>| try_in(&gateway.data(), arguments, key);
+    let (code, _, err) = at(&["sim-small", "--url", &other.origin()], None);
+    assert!(
+        code == Some(2) && err.contains("there is no key for") && err.contains("only for the gateway that serves it"),
+        "{err}"
+    );
+    assert_eq!(other.heard(), Vec::<String>::new());
+    // The address of the gateway that serves it is no other one.
+    let own = format!("http://127.0.0.1:{}/", gateway.port());
+    let (code, out, err) = at(&["sim-small", "--url", &own], None);
+    assert_eq!(code, Some(0), "{out}{err}");
+    // A key that was given for it is sent, and no redirect is followed.
+    let (code, _, err) = at(&["sim-small", "--url", &other.origin()], Some("sgk_given"));
+    assert!(code == Some(1) && err.contains("302"), "{err}");
+    assert!(other.heard().iter().all(|head| head.starts_with("POST /v1/inference/chat ")), "{:?}", other.heard());
+    for (arguments, says) in [
+        (&["sim-small", "--url", "gateway.example.com"][..], "--url must be an address that begins with http"),
+        (&["sim-small", "--key-file", "/nonexistent"][..], "--key-file is /nonexistent: "),
+        (&["sim-small", "--key", "sgk_x"][..], "'--key-file'"),
+    ] {
+        let (code, _, err) = at(arguments, None);
+        assert!(code == Some(2) && err.contains(says), "{err}");
+    }
+}
