@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use dialects::upstreams::{self, Endpoint, FreeRequest, Invocation, free_request_of};
 use dialects::{ProviderKind, REFUSAL_BYTES_MAX, UpstreamRefusalKind, may_be_secret, read_refusal};
 use events::event::admin::Provider;
+use events::ids::ProviderKeyId;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::BodyExt;
@@ -20,7 +21,7 @@ use super::clock::of_clock;
 use super::connection::of_probe;
 use super::message::message_of;
 use super::report::{Check, Finding};
-use crate::inference::{Credentials, CredentialsError, Gateway, exchanged};
+use crate::inference::{Credentials, CredentialsError, Gateway, KeyAttempts, KeyFailure, NextKey, exchanged};
 use crate::service_account::is_json;
 
 /// How long a provider has for one response.
@@ -39,24 +40,46 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>) -> Vec<Finding> 
     if probe.fault.is_some() {
         return findings;
     }
-    let credentials = match credentials(gateway, endpoint, provider).await {
-        Ok(credentials) => credentials,
-        Err(finding) => {
-            findings.push(finding);
+    let mut attempts = KeyAttempts::default();
+    let mut is_first = true;
+    loop {
+        let found = match credentials(gateway, endpoint, provider, &mut attempts).await {
+            Ok(credentials) => Trial { gateway, kind, endpoint, credentials }.run().await,
+            Err(finding) => vec![finding],
+        };
+        let name = attempts.provider_key_id().and_then(|id| name_of(gateway, provider, id));
+        let named = found.into_iter().map(|finding| match &name {
+            Some(name) if finding.is_of(Check::Key) => finding.about(&format!("provider key {name}")),
+            _ => finding,
+        });
+        // What does not depend on the key is said once.
+        findings.extend(named.filter(|finding| is_first || finding.is_of(Check::Key)));
+        is_first = false;
+        if attempts.failed(Some(KeyFailure::Other)) != NextKey::Another {
             return findings;
         }
-    };
-    let trial = Trial { gateway, kind, endpoint, credentials };
-    findings.extend(trial.run().await);
-    findings
+    }
 }
 
-/// The credentials of the provider as it is now; the finding if there are none that can be used.
-async fn credentials(gateway: &Gateway, endpoint: &Endpoint, provider: &Arc<Provider>) -> Result<Credentials, Finding> {
-    let mut credentials = Credentials::of(gateway, provider).await.map_err(|error| of_credentials(&error))?;
+fn name_of(gateway: &Gateway, provider: &Provider, id: ProviderKeyId) -> Option<String> {
+    let tables = gateway.tables.load();
+    let mut keys = tables.provider_keys_of(provider.provider_id);
+    keys.find(|key| key.provider_key_id == id).map(|key| key.name.clone())
+}
+
+/// The credentials of the provider as it is now, with one of its keys that was not tried before; the finding if there are none
+/// that can be used.
+async fn credentials(
+    gateway: &Gateway,
+    endpoint: &Endpoint,
+    provider: &Arc<Provider>,
+    attempts: &mut KeyAttempts,
+) -> Result<Credentials, Finding> {
+    let credentials = Credentials::of(gateway, provider, attempts, 0).await;
+    let mut credentials = credentials.map_err(|error| of_credentials(&error))?;
     if let (Some(exchange), Some(key)) = (&endpoint.token_exchange, &credentials.secret) {
         let until = Instant::now() + RESPONSE_MAX;
-        let token = exchanged(gateway, exchange, &credentials.provider, key, until).await;
+        let token = exchanged(gateway, exchange, &credentials, key, until).await;
         let token = token.map_err(|error| {
             let detail = format!("the key was not exchanged for an access token: {error}");
             Finding::problem(Check::Key, detail, "give the provider a new key of the service account")
@@ -71,6 +94,8 @@ async fn credentials(gateway: &Gateway, endpoint: &Endpoint, provider: &Arc<Prov
 fn of_credentials(error: &CredentialsError) -> Finding {
     let advice = match error {
         CredentialsError::Withdrawn => return Finding::not_checked(Check::Key, "the provider has just been changed"),
+        CredentialsError::KeysAtLimit(_) => return Finding::not_checked(Check::Key, error.to_string()),
+        CredentialsError::NoKey => "give the provider a new key, or one of its provider keys: PATCH api_key",
         CredentialsError::Vault(VaultError::NotInEnvironment { .. }) => {
             "set the variable for the gateway's process, or give the provider a key of its own"
         }

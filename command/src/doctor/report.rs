@@ -48,6 +48,15 @@ pub struct Finding {
 }
 
 impl Finding {
+    pub fn is_of(&self, check: Check) -> bool {
+        self.check == check.as_str()
+    }
+
+    /// Says which one of several it is about.
+    pub fn about(self, which: &str) -> Self {
+        Self { detail: format!("{which}: {}", self.detail), ..self }
+    }
+
     pub fn ok(check: Check, detail: impl Into<String>) -> Self {
         Self::of(check, Verdict::Ok, detail)
     }

@@ -472,7 +472,8 @@ async fn append(log: &Log, stream: Stream, expected_sequence: u64, event: Event)
 }
 
 fn served_by(backend: usize) -> Backend {
-    Backend { provider_id: id(1), provider: "p".to_owned(), model: BACKENDS[backend].to_owned() }
+    let (provider, model) = ("p".to_owned(), BACKENDS[backend].to_owned());
+    Backend { provider_id: id(1), provider, model, provider_key_id: None }
 }
 
 /// Of every five numbers of tokens, one is of a request that the flex tier served.

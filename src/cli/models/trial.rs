@@ -29,7 +29,7 @@ pub async fn attempt(
 ) -> Result<Trial, GatewayError> {
     let body = json!({ "model": model, "messages": [{ "role": "user", "content": message }], "stream": true });
     let began = Instant::now();
-    let response = gateway.send(Method::POST, "/v1/inference/chat", Some(&body)).await?;
+    let response = gateway.send(Method::POST, "/v1/inference/chat", Some(body.to_string())).await?;
     let status = response.status();
     if !status.is_success() {
         let refused = Refused::of(status.as_u16(), &gateway.body(response).await?);
