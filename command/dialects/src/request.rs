@@ -151,8 +151,8 @@ impl ClientRequest {
     }
 
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
-    /// other models, searches, input from elsewhere, other caps. A translation has two of them, the mark of a cache and the service tier.
-    /// Headers count where they go on.
+    /// other models, searches, input from elsewhere, other caps. A translation has two of them, the mark of a cache and the
+    /// service tier. Headers count where they go on.
     pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<Refusal> {
         let is_passed_on = shortcut(self.surface, kind).is_some();
         let has_tiers = || (upstreams::of(kind).treatment)(Feature::ServiceTier) == Treatment::Translated;

@@ -129,7 +129,8 @@ fn a_service_tier_goes_on_to_those_that_take_it() {
         ] {
             assert!(request.unpriced(kind, &NO_FIELDS).is_some(), "{surface:?}: the price does not have it");
             assert!(request.unpriced(kind, &allowed).is_none(), "{surface:?} {kind:?}");
-            let sent = request.upstream_body(kind, &target()).expect("a body");
+            let target = OutboundTarget { allowed_fields: &allowed, ..target() };
+            let sent = request.upstream_body(kind, &target).expect("a body");
             let sent = std::str::from_utf8(&sent).expect("UTF-8");
             assert!(sent.contains(written), "{surface:?} {kind:?}: {sent}");
         }
