@@ -237,6 +237,14 @@ async fn a_cache_of_an_hour_is_for_targets_whose_price_knows_it() {
     assert!(text(&refused["error"]["message"]).contains("cache_control.ttl"), "{refused}");
     upstream.says("application/json", answer.to_string());
     tenant.app.post(MESSAGES, &ask("5m")).await.must(200);
+    // Reports of OpenAI's dialect do not say for how long was written.
+    let openai = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let price = json!({ "provider_id": openai.provider, "model": "ok", "input_usd_per_mtok": "1",
+                        "output_usd_per_mtok": "5", "cache_write_1h_usd_per_mtok": "2" });
+    made(gateway.operator(), "/prices", price).await;
+    let mut unsaid = ask("1h");
+    unsaid["model"] = json!(openai.model("ok"));
+    openai.app.post(OPENAI, &unsaid).await.must(422);
     gateway.books().await;
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
