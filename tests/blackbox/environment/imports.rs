@@ -183,6 +183,24 @@ async fn what_is_no_newer_catalogue_or_not_the_platforms_is_refused_with_the_rea
     assert_eq!(recorded(&gateway).await["input_usd_per_mtok"], "6.000000000");
 }
 
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_providers_from_its_environment_takes_the_document_and_records_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::start_in(folder.path(), &[("OPENAI_API_KEY", KEY)]);
+    let (operator, head) = (gateway.operator().clone().with("idempotency-key", "once"), gateway.head().await);
+    let newer = document(2, "7", "9");
+    let taken = operator.post(IMPORT, &newer).await.must(200).json();
+    let nothing = json!({ "created": 0, "changed": 0, "ended": 0 });
+    assert_eq!(taken["recorded"], json!({ "prices": nothing, "models": nothing }));
+    assert_eq!((&taken["prices"]["changed"]["count"], &taken["position"]), (&json!(1), &json!(head)));
+    assert_eq!(fs::read_to_string(gateway.data().join("catalogue.json")).expect("the file"), newer.to_string());
+    assert_eq!(operator.post(IMPORT, &newer).await.must(200).json(), taken, "the first answer");
+    // What is asked for in the query string is part of the request.
+    operator.post(&format!("{IMPORT}?force=true"), &newer).await.must_be(409, "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(gateway.head().await, head);
+}
+
 /// Holds: environment.import, bin.catalogue-update
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_gives_the_document_to_the_gateway_that_serves_the_folder() {
