@@ -36,14 +36,15 @@ const KEYS_OF_PROVIDER_MAX: usize = 100;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let of_this_node = "Counted by each node for itself. A key that has reached it is not used until it has room again";
+    let why = "refused if the key itself is not valid, out_of_money if its account has no money left";
     let set_aside = object()
-        .required("reason", schema::one_of(SetAsideReason::words()))
-        .required("status", schema::whole(100, 599))
-        .required("since", schema::time())
+        .required("reason", schema::described(schema::one_of(SetAsideReason::words()), why))
+        .required("status", schema::described(schema::whole(100, 599), "The HTTP status of the provider's refusal"))
+        .required("since", schema::described(schema::time(), "When that was recorded"))
         .open();
     let members = vec![
         required(PROVIDER, id::<ProviderId>()).fixed().meaning("The provider that it is a key of"),
-        required("name", text(NAME_LEN_MAX)),
+        required("name", text(NAME_LEN_MAX)).meaning("For people; several keys may have the same"),
         required(API_KEY, api_key_field()).hidden().meaning(
             "Up to 4,096 visible ASCII characters, in the form that the provider's kind takes. Stored encrypted, and sent only \
              to the scheme, host and port that the provider has now. A new one is used at once, even if the key was set aside",
