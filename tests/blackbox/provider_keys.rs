@@ -270,6 +270,17 @@ async fn embeddings_and_counts_of_tokens_go_on_with_another_key() {
         tenant.app.post(EMBEDDINGS, &body).await.must(200);
     }
     recorded(&gateway, SET_ASIDE, 1).await;
+
+    let anthropic = Setup { kind: "anthropic", ..Setup::default() };
+    let counting = Tenant::with(&gateway, &upstream, &["said"], anthropic).await;
+    upstream.says("application/json", r#"{"input_tokens":17}"#);
+    further_key(&gateway, &counting, THIRD, json!({ "weight": 1000 })).await;
+    upstream.refuses_key(THIRD, 401, r#"{"error":{"type":"authentication_error","message":"no"}}"#, &[]);
+    while upstream.seen_with(THIRD) == 0 {
+        let counted = counting.app.post("/v1/messages/count_tokens", &counting.ask("said")).await.must(200);
+        assert_eq!(counted.json(), json!({ "input_tokens": 17 }));
+    }
+    recorded(&gateway, SET_ASIDE, 2).await;
 }
 
 /// Holds: inf.several-keys
