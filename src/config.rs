@@ -10,7 +10,6 @@ mod served_tenants;
 pub mod setting;
 mod tracing;
 
-use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::limits::DefaultLimits;
-use catalogue::{Catalogue, UnreadableCatalogue};
+use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use command::trace::TraceTarget;
@@ -37,8 +36,6 @@ const DRAIN_SECONDS_MAX: u64 = 3_600;
 const MEMORY_MIB_MIN: u64 = 66;
 const MEMORY_MIB_MAX: u64 = 1_048_576;
 const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
-/// The most characters that are printed of what is wrong with a catalogue.
-const CATALOGUE_ERROR_CHARS_MAX: usize = 400;
 /// Values of `--mode`: this version runs all parts in one process.
 pub const MODES: [&str; 1] = ["all"];
 /// The values of a flag that shells complete; [`boolean`] accepts more.
@@ -178,7 +175,7 @@ fn providers(
         return Ok(None);
     }
     let settings = DetectionSettings { bedrock, own_port: Some(own_port).filter(|port| *port != 0) };
-    let named = NamedProviders::detect(catalogue(&args.data.dir, flags)?, settings, variable);
+    let named = NamedProviders::detect(catalogue(&args.data.dir), settings, variable);
     named.map(|named| Some(Arc::new(named))).map_err(|EnvironmentFault { variable, problem, example }| {
         let advice = Advice::Example(format!("{variable}={example}"));
         WrongConfig { name: variable, problem, advice }
@@ -186,23 +183,19 @@ fn providers(
 }
 
 /// The catalogue in the data folder, or the shipped one.
-fn catalogue(data: &Path, flags: &Flags) -> Result<Cow<'static, Catalogue>, WrongConfig> {
-    match catalogue::in_force(data) {
+fn catalogue(data: &Path) -> InForce {
+    let in_force = catalogue::in_force(data);
+    match &in_force.unusable {
         // It is the folder that is wrong, which is found where it is opened.
-        Err(UnreadableCatalogue::Read { source, .. })
+        Some(UnreadableCatalogue::Read { source, .. })
             if matches!(
                 source.kind(),
                 ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
             ) =>
         {
-            Ok(Cow::Borrowed(Catalogue::shipped()))
+            InForce { unusable: None, ..in_force }
         }
-        Err(error) => {
-            let error: String =
-                error.to_string().chars().filter(|c| !c.is_control()).take(CATALOGUE_ERROR_CHARS_MAX).collect();
-            Err(flags.wrong(setting::DATA, format!("has a catalogue that cannot be used ({error})")))
-        }
-        Ok(catalogue) => Ok(catalogue),
+        Some(_) | None => in_force,
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use catalogue::{Capability, Catalogue, Model};
+use catalogue::{Capability, Catalogue, InForce, Model};
 use dialects::upstreams::model_list_of;
 use events::event::admin::{Price, Provider};
 use events::ids::IdMaker;
@@ -59,12 +59,17 @@ impl NamedProviders {
     ///
     /// Errors: the first variable whose value cannot be right.
     pub fn detect(
-        catalogue: Cow<'static, Catalogue>,
+        in_force: InForce,
         settings: DetectionSettings,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, EnvironmentFault> {
-        let detected = detection::detect(&catalogued::known_providers(&catalogue), settings, variable)?;
-        Ok(Self { detected, catalogue: RwLock::new(Arc::new(catalogue)) })
+        let known = catalogued::known_providers(&in_force.catalogue);
+        let mut detected = detection::detect(&known, settings, variable)?;
+        if let Some(warning) = in_force.warning() {
+            tracing::warn!("{warning}");
+            detected.notes.insert(0, warning);
+        }
+        Ok(Self { detected, catalogue: RwLock::new(Arc::new(in_force.catalogue)) })
     }
 
     /// The keys of the providers, for the vault.

@@ -4,13 +4,14 @@
 mod prices;
 mod update;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
 
 use catalogue::{Catalogue, Mode, Model};
 use events::nearest_name::did_you_mean;
 
-use super::{Failure, exit, print_line, table};
+use super::{Failure, exit, print_error, print_line, table};
 use crate::config::arguments::{CatalogueArgs, CatalogueCommand, ListArgs};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -30,7 +31,7 @@ pub fn run(args: &CatalogueArgs, flags: &Flags) -> ExitCode {
 
 fn list(args: &ListArgs, flags: &Flags) -> Result<String, Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
-    let catalogue = catalogue::in_force(&args.data.dir).map_err(Failure::not_begun)?;
+    let catalogue = in_force(&args.data.dir);
     let mode = args.mode.as_deref().map(known_mode).transpose()?;
     let models = match &args.provider {
         Some(provider) => {
@@ -41,6 +42,15 @@ fn list(args: &ListArgs, flags: &Flags) -> Result<String, Failure> {
     };
     let models: Vec<&Model> = models.iter().filter(|model| mode.is_none_or(|mode| model.mode == mode)).collect();
     if json { serde_json::to_string(&models).map_err(Failure::failed) } else { Ok(lines(&models)) }
+}
+
+/// The catalogue that is used with a data folder. If its file is not, that is said.
+fn in_force(dir: &Path) -> Cow<'static, Catalogue> {
+    let in_force = catalogue::in_force(dir);
+    if let Some(warning) = in_force.warning() {
+        print_error(&warning);
+    }
+    in_force.catalogue
 }
 
 fn known_mode(word: &str) -> Result<Mode, Failure> {
@@ -61,7 +71,7 @@ fn check_provider(catalogue: &Catalogue, id: &str) -> Result<(), Failure> {
 }
 
 fn search(dir: &Path, words: &[String]) -> Result<String, Failure> {
-    let catalogue = catalogue::in_force(dir).map_err(Failure::not_begun)?;
+    let catalogue = in_force(dir);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let found = catalogue.search(&words);
     if found.is_empty() {
@@ -71,7 +81,7 @@ fn search(dir: &Path, words: &[String]) -> Result<String, Failure> {
 }
 
 fn show(dir: &Path, asked: &str) -> Result<String, Failure> {
-    let catalogue = catalogue::in_force(dir).map_err(Failure::not_begun)?;
+    let catalogue = in_force(dir);
     let models = catalogue.meant(asked);
     if models.is_empty() {
         let names = catalogue.names().chain(catalogue.aliases().map(|(alias, _)| alias));

@@ -163,7 +163,36 @@ fn a_file_that_is_no_newer_catalogue_is_refused_with_the_reason() {
     let words = refused(&["update", &fine, "--yes"], &nowhere, 2);
     assert!(words.starts_with("there is no folder ") && words.ends_with("--data DIR"), "{words}");
     assert!(!nowhere.exists() && !folder.path().join("catalogue.json").exists());
-    // A damaged file in the folder is named, and not passed over in silence.
+}
+
+/// Holds: bin.catalogue-damaged
+#[test]
+fn a_damaged_catalogue_in_the_folder_is_named_and_can_be_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("catalogue.json"), "{}").expect("a file");
-    assert!(refused(&["list"], folder.path(), 2).contains("catalogue.json is not a catalogue"));
+    let (code, listed, said) = run(&["list"], folder.path());
+    assert_eq!((code, listed), (Some(0), shown(&["list"], Path::new("/nonexistent"))));
+    let used = format!("the catalogue of {} is used", day(0));
+    assert!(said.contains("catalogue.json is not a catalogue") && said.contains(&used), "{said}");
+    let fine = written(folder.path(), 3, |_| {});
+    assert_eq!(run(&["update", &fine, "--yes"], folder.path()).0, Some(0));
+    shown(&["list"], folder.path());
+}
+
+/// Holds: bin.catalogue-providers
+#[test]
+fn a_newer_catalogue_changes_no_provider_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let newer = written(folder.path(), 1, |document| {
+        document["providers"][0]["base_url"] = json!("https://elsewhere.example/v1");
+        document["providers"][1]["key_variables"] = json!(["AWS_SECRET"]);
+    });
+    let preview = shown(&["update", &newer, "--yes"], folder.path());
+    let said = "providers come with a release: 2 differ in the file, which is not used: \"anthropic\", \"openai\"\n";
+    assert!(preview.contains(said) && preview.contains("the same models at the same prices"), "{preview}");
+    let settings = written(folder.path(), 2, |document| {
+        document["providers"][0]["key_variables"] = json!(["LEDGERWAY_ADMIN_KEY"]);
+    });
+    let words = refused(&["update", &settings, "--yes"], folder.path(), 2);
+    assert!(words.contains("names LEDGERWAY_ADMIN_KEY, which is a setting of the gateway"), "{words}");
 }

@@ -130,6 +130,36 @@ async fn a_key_in_the_environment_is_enough_to_be_answered_and_charged_at_the_li
     assert_nowhere(&gateway, folder.path(), KEY);
 }
 
+/// Holds: bin.catalogue-providers, bin.catalogue-damaged
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_in_the_folder_redirects_no_key_and_a_damaged_one_ends_no_start() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let mut document: Value =
+        serde_json::from_str(include_str!("../../command/catalogue/data/catalogue.json")).expect("JSON");
+    document["version"] = json!("2999-01-01");
+    document["providers"][0]["base_url"] = json!(upstream.base_url("openai").replace("http:", "https:"));
+    document["providers"][0]["key_variables"] = json!(["RUST_LOG"]);
+    let file = folder.path().join("data/catalogue.json");
+    fs::create_dir(folder.path().join("data")).expect("a folder");
+    fs::write(&file, document.to_string()).expect("a file");
+    let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY)]);
+    let provider = automatic(&gateway, "providers").await.into_iter().find(|provider| provider["name"] == "openai");
+    let provider = provider.expect("the provider");
+    assert_eq!(provider["base_url"], "https://api.openai.com/v1");
+    assert_eq!(provider["key_variable"], "OPENAI_API_KEY");
+    let recorded = gateway.head().await;
+    drop(gateway);
+
+    fs::write(&file, "{").expect("a file");
+    let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY)]);
+    let shown = shown(&gateway).await;
+    assert!(
+        shown.contains("catalogue.json is not a catalogue: ") && shown.contains("is part of the binary"),
+        "{shown}"
+    );
+    assert_eq!(gateway.head().await, recorded, "it is the same catalogue");
+}
+
 /// Holds: environment.gone
 #[tokio::test(flavor = "multi_thread")]
 async fn a_variable_that_is_gone_ends_what_it_made_and_another_value_changes_it() {

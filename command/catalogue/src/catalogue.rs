@@ -1,6 +1,6 @@
 //! A checked document, and how to look things up in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use chrono::NaiveDate;
@@ -61,7 +61,17 @@ impl Catalogue {
     }
 
     fn of(document: Document) -> Self {
-        let Document { version, sources, providers, mut models, aliases, .. } = document;
+        let Document { version, sources, providers, models, aliases, .. } = document;
+        Self::indexed(version, sources, providers, models, aliases)
+    }
+
+    fn indexed(
+        version: NaiveDate,
+        sources: Vec<Source>,
+        providers: Vec<Provider>,
+        mut models: Vec<Model>,
+        aliases: BTreeMap<String, String>,
+    ) -> Self {
         models.sort_by(|one, other| key_of(one).cmp(&key_of(other)));
         let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, model) in models.iter().enumerate() {
@@ -70,6 +80,23 @@ impl Catalogue {
             }
         }
         Self { version, sources, providers, models, named, aliases }
+    }
+
+    /// The same models, prices and aliases with the providers of a release, as far as these have them. Where keys are sent, and
+    /// which variables hold them, is decided by whoever makes the release, and not by whoever makes a document.
+    pub fn with_providers_of(self, release: &Self) -> Self {
+        let Self { version, sources, mut models, mut aliases, .. } = self;
+        models.retain(|model| release.provider(&model.provider).is_some());
+        let names: BTreeSet<&str> = models.iter().filter_map(|model| model.name.as_deref()).collect();
+        aliases.retain(|_, name| names.contains(name.as_str()));
+        Self::indexed(version, sources, release.providers.clone(), models, aliases)
+    }
+
+    /// The providers of which the two do not say the same, or which only one of them has.
+    pub fn differing_providers<'a>(&'a self, other: &'a Self) -> Vec<&'a str> {
+        let every = self.providers.iter().chain(&other.providers).map(|provider| provider.id.as_str());
+        let ids: BTreeSet<&str> = every.collect();
+        ids.into_iter().filter(|id| self.provider(id) != other.provider(id)).collect()
     }
 
     /// The day of the document.

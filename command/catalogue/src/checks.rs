@@ -10,6 +10,8 @@ use crate::provider::Provider;
 const ID_LEN_MAX: usize = 64;
 const TEXT_LEN_MAX: usize = 200;
 const URL_LEN_MAX: usize = 2_000;
+/// What the names of the gateway's own settings begin with; some of them hold its secrets.
+const SETTINGS: &str = "LEDGERWAY_";
 /// The largest limit of a model, as in the admin API.
 const TOKENS_MAX: u64 = 100_000_000;
 
@@ -69,6 +71,9 @@ fn check_provider(provider: &Provider) -> Result<(), String> {
     check_url("documentation", &provider.documentation, false)?;
     if let Some(base_url) = &provider.base_url {
         check_url("base_url", base_url, provider.local)?;
+        if provider.local && !is_on_this_machine(base_url) {
+            return Err("is local, so that its base_url must be an address of this machine".to_owned());
+        }
     }
     if let Some(template) = &provider.base_url_template {
         check_url("base_url_template", template, false)?;
@@ -82,6 +87,9 @@ fn check_provider(provider: &Provider) -> Result<(), String> {
         if variable.is_empty() || variable.len() > ID_LEN_MAX || !variable.bytes().all(is_of_variable) {
             return Err(format!("{} is not the name of a variable", shown(variable)));
         }
+        if variable.starts_with(SETTINGS) {
+            return Err(format!("names {variable}, which is a setting of the gateway"));
+        }
         if !seen.insert(variable) {
             return Err(format!("names the variable {variable} twice"));
         }
@@ -89,6 +97,14 @@ fn check_provider(provider: &Provider) -> Result<(), String> {
     let is_of_header = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let bad = provider.header_variables.keys().find(|name| name.is_empty() || !name.bytes().all(is_of_header));
     bad.map_or(Ok(()), |name| Err(format!("{} is not the name of a header", shown(name))))
+}
+
+/// True for a host that is always this machine. Names that merely resolve to it are others.
+fn is_on_this_machine(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    matches!(port.map_or(authority, |(host, _)| host), "127.0.0.1" | "[::1]" | "localhost")
 }
 
 /// `http:` is for a server on this machine alone: a key must not be sent in the clear.

@@ -13,29 +13,62 @@ use crate::catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
 /// The file in the data folder.
 pub const CATALOGUE_FILE: &str = "catalogue.json";
 
+/// The most characters that are printed of what is wrong with a file.
+const WARNING_CHARS_MAX: usize = 400;
+
 /// A file that is no catalogue, or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableCatalogue {
     #[error("cannot read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{path} is not a regular file", path = .path.display())]
+    NoFile { path: PathBuf },
     #[error("{path} is not a catalogue: it is not UTF-8", path = .path.display())]
     NotText { path: PathBuf },
     #[error("{path} {source}", path = .path.display())]
     Invalid { path: PathBuf, source: InvalidCatalogue },
 }
 
-/// The catalogue of a data folder: the file in it, unless the shipped one is newer, or else the shipped one.
-///
-/// Errors: the file is there and is no catalogue.
-pub fn in_force(dir: &Path) -> Result<Cow<'static, Catalogue>, UnreadableCatalogue> {
+/// The catalogue that is used with a data folder.
+#[derive(Debug)]
+pub struct InForce {
+    pub catalogue: Cow<'static, Catalogue>,
+    /// Why the file in the folder is not used, if it cannot be. The shipped one takes its place: a price that is not the
+    /// newest is better than none, and better than one that may be wrong.
+    pub unusable: Option<UnreadableCatalogue>,
+}
+
+impl InForce {
+    /// A sentence on the file that is not used, and on what is, for whoever looks after the gateway.
+    pub fn warning(&self) -> Option<String> {
+        let unusable = self.unusable.as_ref()?;
+        let why: String = unusable.to_string().chars().filter(|c| !c.is_control()).take(WARNING_CHARS_MAX).collect();
+        Some(format!("{why}: the catalogue of {} is used, which is part of the binary", self.catalogue.version()))
+    }
+}
+
+/// The catalogue of a data folder: the models, prices and aliases of the file in it, unless the shipped one is newer, or else
+/// the shipped one. Providers are always those of the shipped one.
+pub fn in_force(dir: &Path) -> InForce {
     let shipped = Catalogue::shipped();
-    match read_file(&dir.join(CATALOGUE_FILE)) {
-        Ok((catalogue, _)) if catalogue.version() >= shipped.version() => Ok(Cow::Owned(catalogue)),
-        Ok(_) => Ok(Cow::Borrowed(shipped)),
-        Err(UnreadableCatalogue::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(Cow::Borrowed(shipped))
+    let usual = InForce { catalogue: Cow::Borrowed(shipped), unusable: None };
+    let path = dir.join(CATALOGUE_FILE);
+    match check_file(&path).and_then(|()| read_file(&path)) {
+        Ok((catalogue, _)) if catalogue.version() >= shipped.version() => {
+            InForce { catalogue: Cow::Owned(catalogue.with_providers_of(shipped)), unusable: None }
         }
-        Err(error) => Err(error),
+        Ok(_) => usual,
+        Err(UnreadableCatalogue::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => usual,
+        Err(error) => InForce { unusable: Some(error), ..usual },
+    }
+}
+
+/// Errors: it is no regular file. A pipe, for example, would be waited for without end.
+fn check_file(path: &Path) -> Result<(), UnreadableCatalogue> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(UnreadableCatalogue::NoFile { path: path.to_owned() }),
+        Err(source) => Err(UnreadableCatalogue::Read { path: path.to_owned(), source }),
     }
 }
 
@@ -104,17 +137,27 @@ mod tests {
     #[test]
     fn the_file_in_the_folder_is_in_force_unless_the_shipped_one_is_newer() {
         let folder = tempfile::tempdir().expect("a folder");
-        let models = || in_force(folder.path()).map(|found| found.models().len());
+        let models = || {
+            let InForce { catalogue, unusable } = in_force(folder.path());
+            (catalogue.models().len(), unusable.map(|error| error.to_string()))
+        };
         let shipped = Catalogue::shipped().models().len();
-        assert_eq!(models().expect("the shipped one"), shipped);
+        assert_eq!(models(), (shipped, None));
         write(folder.path(), OLD).expect("written");
-        assert_eq!(models().expect("the shipped one"), shipped);
+        assert_eq!(models(), (shipped, None));
         let same_day = OLD.replace("2020-01-01", &Catalogue::shipped().version().to_string());
         write(folder.path(), &same_day).expect("replaced");
-        assert_eq!(models().expect("the folder's"), 0);
+        assert_eq!(models(), (0, None));
+        assert_eq!(in_force(folder.path()).catalogue.providers(), Catalogue::shipped().providers());
         write(folder.path(), "{}").expect("replaced");
-        let refused = models().expect_err("no catalogue").to_string();
-        assert!(refused.contains("catalogue.json is not a catalogue: missing field"), "{refused}");
+        let (used, why) = models();
+        let why = why.expect("no catalogue");
+        assert!(used == shipped && why.contains(CATALOGUE_FILE) && why.contains("is not a catalogue"), "{why}");
+        let file = folder.path().join(CATALOGUE_FILE);
+        fs::remove_file(&file).expect("it was there");
+        fs::create_dir(&file).expect("a folder");
+        let (used, why) = models();
+        assert!(used == shipped && why.is_some_and(|why| why.ends_with("is not a regular file")));
     }
 
     #[test]

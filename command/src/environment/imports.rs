@@ -42,7 +42,10 @@ impl Environment {
             Err(Older::ThanInForce { .. }) if import.options.force => {}
             Err(older) => return Err(ImportError::Older(older).into()),
         }
+        let not_used = providers_not_used(&newer);
+        let newer = newer.with_providers_of(Catalogue::shipped());
         let mut body = difference(&current, &newer);
+        body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
         body.insert("dry_run".to_owned(), import.options.dry_run.into());
         body.insert("recorded".to_owned(), recorded(&self.plan(&newer).await?));
@@ -71,13 +74,13 @@ impl Environment {
     async fn current(&self) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
         let folder = self.parts.data.clone();
         let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
-        match read.map_err(|error| CommandError::Defect(error.to_string()))? {
-            Ok(current) => Ok(Arc::new(current)),
-            Err(error) => {
-                tracing::warn!(%error, "the catalogue in the data folder cannot be read: an import replaces it");
-                let shipped = || Arc::new(Cow::Borrowed(Catalogue::shipped()));
-                Ok(self.named.as_ref().map_or_else(shipped, |named| named.catalogue()))
+        let in_force = read.map_err(|error| CommandError::Defect(error.to_string()))?;
+        match (&in_force.unusable, &self.named) {
+            (Some(error), Some(named)) => {
+                tracing::warn!(%error, "the catalogue in the data folder cannot be used: an import replaces it");
+                Ok(named.catalogue())
             }
+            _ => Ok(Arc::new(in_force.catalogue)),
         }
     }
 

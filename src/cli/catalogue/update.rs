@@ -22,9 +22,18 @@ const IMPORT_TIMEOUT: Duration = Duration::from_secs(120);
 pub fn update(args: &UpdateArgs) -> Result<String, Failure> {
     let dir = &args.data.dir;
     let (newer, text) = catalogue::read_file(&args.file).map_err(Failure::not_begun)?;
-    let current = catalogue::in_force(dir).map_err(Failure::not_begun)?;
+    let current = super::in_force(dir);
     check_version(&newer, &current, args.force)?;
-    let mut shown = report(&current, &newer);
+    let shipped = Catalogue::shipped();
+    let unused: Vec<String> = shipped.differing_providers(&newer).into_iter().map(super::quoted).collect();
+    let mut shown = report(&current, &newer.with_providers_of(shipped));
+    if !unused.is_empty() {
+        let (count, names) = (unused.len(), unused[..unused.len().min(SHOWN_MAX)].join(", "));
+        shown.push(format!(
+            "providers come with a release: {count} {} in the file, which is not used: {names}",
+            if count == 1 { "differs" } else { "differ" }
+        ));
+    }
     let file = dir.join(CATALOGUE_FILE);
     if !args.yes {
         shown.push(format!("nothing was written; to write {}, add --yes", file.display()));

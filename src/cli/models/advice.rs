@@ -91,7 +91,7 @@ fn nearest<'a>(typed: &str, mut names: Vec<&'a str>) -> Vec<&'a str> {
 
 /// The variables of the providers that serve a model of this name, as the catalogue knows them.
 fn variables_for(model: &str, dir: &Path) -> Option<String> {
-    let catalogue = catalogue::in_force(dir).ok()?;
+    let catalogue = catalogue::in_force(dir).catalogue;
     let serving = catalogue.meant(model).into_iter().filter_map(|model| catalogue.provider(&model.provider));
     let mut variables: Vec<&str> =
         serving.filter_map(|provider| provider.key_variables.first()).map(String::as_str).collect();

@@ -106,7 +106,7 @@ fn a_region_has_its_own_price_or_that_of_all_others() {
 #[test]
 fn what_is_wrong_is_refused_with_its_place() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 32] = [
+    let cases: [(&str, Change); 36] = [
         ("schema is 2", |d| d["schema"] = json!(2)),
         ("unknown field `extra`", |d| d["models"][0]["extra"] = json!(1)),
         ("unknown field `per_image_in`", |d| d["models"][1]["price"]["per_image_in"] = json!("1")),
@@ -120,6 +120,17 @@ fn what_is_wrong_is_refused_with_its_place() {
         ("its documentation must", |d| d["providers"][0]["documentation"] = json!("https://a b")),
         ("{region} once", |d| d["providers"][1]["base_url_template"] = json!("https://x.example")),
         ("\"one-key\" is not the name of a variable", |d| d["providers"][0]["key_variables"] = json!(["one-key"])),
+        ("names LEDGERWAY_ADMIN_KEY, which is a setting", |d| {
+            d["providers"][0]["key_variables"] = json!(["LEDGERWAY_ADMIN_KEY"])
+        }),
+        ("names LEDGERWAY_X, which is a setting", |d| {
+            d["providers"][0]["header_variables"] = json!({ "a": "LEDGERWAY_X" })
+        }),
+        ("must be an address of this machine", |d| d["providers"][0]["local"] = json!(true)),
+        ("must be an address of this machine", |d| {
+            d["providers"][0]["local"] = json!(true);
+            d["providers"][0]["base_url"] = json!("http://127.0.0.1:80@a.example/v1");
+        }),
         ("names the variable A twice", |d| d["providers"][0]["key_variables"] = json!(["A", "A"])),
         ("\"a b\" is not the name of a header", |d| d["providers"][0]["header_variables"] = json!({ "a b": "A" })),
         ("source 0 names an unknown provider", |d| d["sources"][0]["providers"] = json!(["three"])),
@@ -177,6 +188,45 @@ fn what_is_too_large_is_not_parsed() {
     let text = " ".repeat(TEXT_LEN_MAX + 1);
     assert_eq!(Catalogue::parse(&text).expect_err("too large"), InvalidCatalogue::TooLarge);
     assert!(Catalogue::parse(&text[1..]).is_err_and(|error| error != InvalidCatalogue::TooLarge));
+}
+
+/// Holds: bin.catalogue-providers
+#[test]
+fn the_providers_are_those_of_the_release_and_models_of_others_are_left_out() {
+    let release = changed(|document| {
+        document["providers"].as_array_mut().expect("a list").remove(1);
+        document["models"].as_array_mut().expect("a list").remove(0);
+        document["aliases"] = json!({});
+    });
+    let release = release.expect("a catalogue");
+    let taken = changed(|document| {
+        document["providers"][0]["base_url"] = json!("https://elsewhere.example/v1");
+        document["providers"][0]["key_variables"] = json!(["AWS_SECRET_ACCESS_KEY"]);
+        document["models"][0]["name"] = json!("only-there");
+        document["models"][0]["geography"] = json!("us");
+        document["aliases"] = json!({ "big": "only-there", "little": "small" });
+        document["models"][1]["price"]["input_usd_per_mtok"] = json!("3");
+    });
+    let taken = taken.expect("a catalogue");
+    assert_eq!(release.differing_providers(&taken), ["one", "two"]);
+    let used = taken.with_providers_of(&release);
+    assert_eq!(used.providers(), release.providers());
+    assert!(used.differing_providers(&release).is_empty());
+    assert_eq!(models_of(&used.models().iter().collect::<Vec<_>>()), [pair("one", "large"), pair("one", "small")]);
+    assert_eq!(used.aliases().collect::<Vec<_>>(), [("little", "small")]);
+    let price = used.model("one", "large").and_then(|model| model.price.as_ref()).expect("a price");
+    assert_eq!(price.input_usd_per_mtok.of_a_million().nanos(), 3_000_000_000);
+}
+
+#[test]
+fn a_local_server_may_be_at_any_port_of_this_machine() {
+    for base_url in ["http://127.0.0.1:11434", "http://localhost", "http://[::1]:1/v1", "https://localhost:8/v1?a"] {
+        let local = changed(|document| {
+            document["providers"][0]["local"] = json!(true);
+            document["providers"][0]["base_url"] = json!(base_url);
+        });
+        assert!(local.is_ok(), "{base_url}");
+    }
 }
 
 #[test]

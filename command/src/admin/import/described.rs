@@ -64,6 +64,13 @@ fn import() -> Fields {
         .required("prices", described(prices.open(), "The prices in which both differ"))
         .required("models", described(models.open(), "The models in which both differ"))
         .required(
+            "providers_not_used",
+            described(
+                cut(schema::string()),
+                "Ids of providers that the document describes in another way than this version of the gateway, which uses its own",
+            ),
+        )
+        .required(
             "recorded",
             described(recorded.open(), "What follows in this gateway, for the providers from its environment"),
         )

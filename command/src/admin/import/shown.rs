@@ -17,6 +17,11 @@ pub struct Recorded {
     pub ended: usize,
 }
 
+/// The providers of a document that are not those of the release, whose providers are used instead.
+pub fn providers_not_used(document: &Catalogue) -> Value {
+    list(Catalogue::shipped().differing_providers(document).into_iter(), |id| json!(id))
+}
+
 /// The models and prices in which two catalogues differ.
 pub fn difference(older: &Catalogue, newer: &Catalogue) -> Map<String, Value> {
     let difference = Difference::between(older, newer);
