@@ -20,7 +20,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use catalogue::{Capability, Catalogue, InForce, Model};
-use dialects::upstreams::model_list_of;
 use events::event::admin::{Price, Provider};
 use events::ids::IdMaker;
 use events::log::Log;
@@ -261,7 +260,7 @@ impl Environment {
         let mut asked: Vec<(usize, Provider)> = Vec::new();
         for found in &named.detected.providers {
             let state = found.state(self.parts.ids.make(), found.id.clone());
-            let offers = if model_list_of(&state).is_some() {
+            let offers = if state.discover_models {
                 asked.push((sources.len(), state));
                 Offers::AsBefore
             } else {
@@ -291,9 +290,13 @@ impl Environment {
     async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
         let found = catalogued::unnamed_local(catalogue, &named.detected)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
-        let is_there = |provider: &Provider| provider.kind == state.kind && provider.base_url == state.base_url;
-        let live: Vec<_> = tables.providers().filter(|entry| entry.is_live() && is_there(&entry.value)).collect();
-        if live.iter().any(|entry| entry.value.origin.is_none() && entry.value.tenant_id.is_none()) {
+        let live: Vec<_> = tables.providers().filter(|entry| entry.is_live()).collect();
+        // Whoever has added this server decides who may use it, also under another name of this machine.
+        let is_own = |provider: &Provider| {
+            let address = provider.base_url.as_deref().filter(|_| provider.origin.is_none());
+            address.is_some_and(|address| detection::is_same_local_port(address, &found.base_url))
+        };
+        if live.iter().any(|entry| is_own(&entry.value)) {
             return None;
         }
         let offers = match ask_one(&self.parts, &state).await {
@@ -322,10 +325,9 @@ impl Environment {
     }
 }
 
-/// True for a local server that a command added for all tenants.
+/// True for a local server of all tenants that a command added, and that is to be asked.
 fn is_asked(provider: &Provider) -> bool {
-    let is_shared = provider.origin.is_none() && provider.tenant_id.is_none();
-    is_shared && provider.allow_private_network && model_list_of(provider).is_some()
+    provider.discover_models && provider.origin.is_none() && provider.tenant_id.is_none()
 }
 
 async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Option<Vec<Offer>> {

@@ -259,6 +259,17 @@ impl Tables {
         self.models.get(self.indexes.routes.get(&Namespace::Shared)?.get(name)?)
     }
 
+    /// The live models that commands created for all tenants, by name.
+    pub fn shared_models(&self) -> impl Iterator<Item = &Entry<Model>> {
+        let named = self.indexes.routes.get(&Namespace::Shared).into_iter().flatten();
+        named.filter_map(|(_, id)| self.models.get(id))
+    }
+
+    /// The live prices that commands created, in no particular order.
+    pub fn own_prices(&self) -> impl Iterator<Item = &Entry<Price>> {
+        self.prices.values().filter(|price| price.is_live() && price.value.origin.is_none())
+    }
+
     /// The live models that the gateway made itself, by name.
     pub fn automatic_models(&self) -> impl Iterator<Item = &Entry<Model>> {
         let named = self.indexes.routes.get(&Namespace::Automatic).into_iter().flatten();

@@ -371,19 +371,25 @@ async fn a_local_ollamas_models_appear_for_nothing_and_end_when_they_are_gone_fo
     gateway.operator().get("/v1/models/qwen3:4b").await.must(200);
 }
 
-/// Holds: environment.local-models
+/// Holds: environment.local-models, environment.own-local-models
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_own_local_servers_are_asked_too() {
+async fn the_operators_own_local_servers_are_asked_where_they_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LocalServer::start(r#"{"object":"list","data":[{"id":"Qwen/Qwen3-4B","max_model_len":32768}]}"#);
     let off = Gateway::start_in(folder.path(), &[]);
-    let add = |name: &'static str, server: Option<&'static str>, address: String| {
-        let provider = json!({ "name": name, "kind": "openai", "server": server, "base_url": address, "api_key": "local-key",
-                               "allow_private_network": true });
+    let server_address = server.address() + "/v1";
+    let add = |name: &'static str, server: Option<&'static str>, is_asked: bool| {
+        let provider = json!({ "name": name, "kind": "openai", "server": server, "base_url": server_address,
+                               "api_key": "local-key", "allow_private_network": true, "discover_models": is_asked });
         made(off.operator(), "/providers", provider)
     };
-    add("gpu", Some("vllm"), server.address() + "/v1").await;
-    add("unknown", None, server.address() + "/v1").await;
+    add("gpu", Some("vllm"), true).await;
+    add("not-asked", Some("vllm"), false).await;
+    add("unknown", None, false).await;
+    let unknown = json!({ "name": "x", "kind": "openai", "base_url": server_address, "allow_private_network": true,
+                          "discover_models": true });
+    let refused = off.operator().post("/v1/admin/providers", &unknown).await.must_be(400, "INVALID_REQUEST").json();
+    assert_eq!(refused["error"]["details"]["field"], "discover_models");
     drop(off);
     let gateway = start_in(folder.path(), &[]);
     let listed = gateway.operator().get("/v1/models").await.must(200).json();

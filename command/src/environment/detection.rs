@@ -123,7 +123,7 @@ impl FoundProvider {
         // The host of a provider's own address says which server it is; another one does not.
         let named = self.server.filter(|_| self.is_private && takes("server"));
         let has_deployments = upstreams::has_deployments(self.kind);
-        Provider {
+        let provider = Provider {
             base_url: Some(self.base_url.clone()),
             allow_private_network: self.is_private,
             headers: self.headers.clone(),
@@ -140,7 +140,8 @@ impl FoundProvider {
             origin: Some(Origin::Environment),
             key_variable: self.key_variable.clone(),
             ..Provider::new(id, name, self.kind)
-        }
+        };
+        Provider { discover_models: upstreams::model_list_of(&provider).is_some(), ..provider }
     }
 
     /// True for the provider that was made from these variables, maybe from another one of them.
@@ -402,14 +403,23 @@ fn in_region(template: &str, region: Option<&str>) -> String {
 
 /// True for this port of this machine.
 fn is_this_gateway(address: &str, port: u16) -> bool {
-    let Ok(url) = url::Url::parse(address) else { return false };
-    let is_here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => is_loopback(ip.into()),
-        Some(url::Host::Ipv6(ip)) => is_loopback(ip.into()),
-        None => false,
+    local_port(address) == Some(port)
+}
+
+/// True if both are addresses of one port of this machine.
+pub fn is_same_local_port(one: &str, other: &str) -> bool {
+    local_port(one).is_some_and(|port| local_port(other) == Some(port))
+}
+
+/// The port of an address of this machine; `None` for other addresses.
+fn local_port(address: &str) -> Option<u16> {
+    let url = url::Url::parse(address).ok()?;
+    let is_here = match url.host()? {
+        url::Host::Domain(name) => name == "localhost",
+        url::Host::Ipv4(ip) => is_loopback(ip.into()),
+        url::Host::Ipv6(ip) => is_loopback(ip.into()),
     };
-    is_here && url.port_or_known_default() == Some(port)
+    url.port_or_known_default().filter(|_| is_here)
 }
 
 fn is_loopback(ip: IpAddr) -> bool {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::reconciliation::{Plan, reconcile};
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Import, Imported, Recorded, difference};
+use crate::admin::import::{Import, Imported, Recorded, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Step;
 

@@ -52,7 +52,7 @@ pub fn default_cap(context_window: Option<u64>, max_output_tokens: Option<u64>, 
 
 /// A model of a local server, which costs nothing.
 pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
-    let bare = backend.strip_suffix(LATEST).filter(|bare| !bare.is_empty()).map(str::to_owned);
+    let bare = Some(&backend).filter(|backend| backend.ends_with(LATEST)).and_then(|backend| other_spelling(backend));
     Offer {
         name: backend.clone(),
         bare_names: std::iter::once(backend.clone()).chain(bare).collect(),
@@ -62,6 +62,15 @@ pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
         default_max_output_tokens: Some(default_cap(context_window, None, false)),
         rates: free(),
         origin: Origin::Discovered,
+    }
+}
+
+/// The other name that Ollama takes for the same model: with the tag that every model has, or without it.
+pub fn other_spelling(backend: &str) -> Option<String> {
+    match backend.strip_suffix(LATEST) {
+        Some(bare) => Some(bare.to_owned()).filter(|bare| !bare.is_empty()),
+        None if backend.rsplit('/').next().is_some_and(|name| name.contains(':')) => None,
+        None => Some([backend, LATEST].concat()),
     }
 }
 
@@ -102,5 +111,8 @@ mod tests {
         assert_eq!(local_offer("llama3:latest".to_owned(), None).bare_names, ["llama3:latest", "llama3"]);
         assert_eq!(local_offer("qwen3:4b".to_owned(), None).bare_names, ["qwen3:4b"]);
         assert_eq!(local_offer(":latest".to_owned(), None).bare_names, [":latest"]);
+        assert_eq!(other_spelling("llama3:latest").as_deref(), Some("llama3"));
+        assert_eq!(other_spelling("a:b/llama3").as_deref(), Some("a:b/llama3:latest"));
+        assert_eq!((other_spelling("qwen3:4b"), other_spelling(":latest")), (None, None));
     }
 }

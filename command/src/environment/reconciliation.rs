@@ -14,7 +14,7 @@ use events::ids::{IdMaker, PriceId, ProviderId};
 use projections::tables::{Entry, Tables};
 
 use super::detection::FoundProvider;
-use super::offer::{Offer, is_model_name, local_offer};
+use super::offer::{Offer, is_model_name, local_offer, other_spelling};
 use crate::admin::recording::Step;
 
 /// The most targets that a model can have.
@@ -81,8 +81,10 @@ pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTi
     let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
     let ReconciledProviders { steps: providers, known } = reconcile_providers(sources, tables, ids);
     let offered = sources.iter().zip(&kept).map(|(source, kept)| offers(source, kept));
-    let offering = known.into_iter().zip(offered).filter_map(|(provider, offers)| {
+    let own = OwnResources::of(tables);
+    let offering = known.into_iter().zip(offered).filter_map(|(provider, mut offers)| {
         let (id, name) = provider?;
+        offers.retain(|offer| offer.origin != Origin::Discovered || !own.has(id, &name, &offer.backend));
         Some(Offering { id, name, offers })
     });
     let offering: Vec<Offering<'_>> = offering.collect();
@@ -92,6 +94,35 @@ pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTi
         providers,
         prices: reconcile_prices(&prices, tables, ids, now),
         models: reconcile_models(models, tables, ids),
+    }
+}
+
+/// What commands created of the models of servers: discovery leaves these to them. A model that were found beside it would be
+/// a way past its price and its prefix. Tenants' own models do not count, so that no tenant takes one away from the others.
+struct OwnResources<'a> {
+    prices: HashSet<(ProviderId, &'a str)>,
+    targets: HashSet<(ProviderId, &'a str)>,
+    names: HashSet<&'a str>,
+}
+
+impl<'a> OwnResources<'a> {
+    fn of(tables: &'a Tables) -> Self {
+        let models: Vec<&Model> = tables.shared_models().map(|entry| &*entry.value).collect();
+        let targets = models.iter().flat_map(|model| &model.targets);
+        Self {
+            prices: tables.own_prices().map(|entry| (entry.value.provider_id, entry.value.model.as_str())).collect(),
+            targets: targets.map(|target| (target.provider_id, target.model.as_str())).collect(),
+            names: models.iter().map(|model| model.name.as_str()).collect(),
+        }
+    }
+
+    fn has(&self, provider: ProviderId, provider_name: &str, backend: &str) -> bool {
+        let other = other_spelling(backend);
+        std::iter::once(backend).chain(other.as_deref()).any(|name| {
+            let key = (provider, name);
+            let is_named = self.names.contains(name) || self.names.contains(format!("{provider_name}/{name}").as_str());
+            is_named || self.prices.contains(&key) || self.targets.contains(&key)
+        })
     }
 }
 

@@ -246,6 +246,9 @@ pub struct Provider {
     /// The region that requests are signed for; absent if it is in the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// True if its server is asked for its models, which all tenants can then use at no cost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discover_models: bool,
     /// What made it; absent if it was created by a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -280,6 +283,7 @@ impl Provider {
             api_version: None,
             server: None,
             region: None,
+            discover_models: false,
             origin: None,
             key_variable: None,
             secret_generation: 0,
@@ -298,7 +302,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "origin": null, "key_variable": null })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "discover_models": false, "origin": null, "key_variable": null })
     }
 
     fn in_full(&self) -> Self {

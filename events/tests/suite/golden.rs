@@ -124,6 +124,7 @@ fn samples() -> Vec<(Stream, Event)> {
     };
     let of_environment = Provider {
         origin: Some(Origin::Environment),
+        discover_models: true,
         key_variable: Some("OPENAI_API_KEY".to_owned()),
         ..provider.clone()
     };

@@ -83,6 +83,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         ),
         optional("region", values::word())
             .meaning("The region that requests are signed for; by default the one in base_url. Only for kind bedrock"),
+        defaulting("discover_models", boolean(), json!(false)).meaning(
+            "True to ask its server for its models: they appear by themselves, for all tenants and at no cost, except those that \
+             have a price or a model of yours. Only for a local server (allow_private_network) without tenant_id, of kind \
+             ollama, or of kind openai with server vllm, sglang or llama_cpp",
+        ),
         made_by_gateway::origin("environment if the gateway made it from its environment; null if a command created it"),
         replied("key_variable", schema::nullable(schema::string()))
             .meaning("The variable of the gateway's environment that has the API key; null if the key, if any, was set here"),

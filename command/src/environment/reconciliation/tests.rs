@@ -250,6 +250,47 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 1 + 2);
 }
 
+/// Holds: environment.own-local-models
+#[test]
+fn a_model_of_a_server_that_the_operator_has_priced_or_made_is_left_to_the_operator() {
+    let local = || Provider { discover_models: true, ..Provider::new(id(7), "gpu", dialects::ProviderKind::Ollama) };
+    let offers = || Offers::Known(["llama3:latest", "qwen3:4b"].map(|name| local_offer(name.to_owned(), None)).into());
+    let sources = || [Source { provider: SourceProvider::Created(id(7)), offers: offers() }];
+    let target = |model: &str| vec![Target::new(id(7), model)];
+    let price = |model: &str| Price::new((id(9), id(7)), model, offer(model, &[], 1).rates, from_micros(0));
+    let prefixed = |name: &str, model: &str| Model {
+        system_prefix: Some("Be brief.".to_owned()),
+        ..Model::new(id(8), name, target(model))
+    };
+    let of_tenant = Model { tenant_id: Some(id(5)), ..prefixed("llama3", "llama3") };
+    let own: [(Resource, bool); 8] = [
+        (Change::created(price("llama3")).into(), true),
+        (Change::created(price("llama3:latest")).into(), true),
+        (Change::created(price("llama3:8b")).into(), false),
+        (Change::created(prefixed("polite", "llama3")).into(), true),
+        (Change::created(prefixed("polite", "llama3:latest")).into(), true),
+        (Change::created(Model::new(id(8), "llama3", vec![Target::new(id(6), "other")])).into(), true),
+        (Change::created(Model::new(id(8), "gpu/llama3", vec![Target::new(id(6), "other")])).into(), true),
+        // One tenant takes nothing away from the others.
+        (Change::created(of_tenant).into(), false),
+    ];
+    for (resource, is_left) in own {
+        let mut lab = Lab::default();
+        lab.fold(Change::created(local()).into());
+        lab.reconcile(&sources());
+        assert!(lab.names().contains("gpu/llama3:latest"));
+        let shown = format!("{resource:?}");
+        lab.fold(resource);
+        lab.reconcile(&sources());
+        let kept: BTreeSet<_> = lab.names().into_iter().filter(|name| name.contains("llama3")).collect();
+        assert_eq!(kept.is_empty(), is_left, "{shown}: {kept:?}");
+        let priced = lab.tables.automatic_prices().any(|price| price.value.model == "llama3:latest");
+        assert_eq!(priced, !is_left, "{shown}");
+        assert!(lab.names().contains("qwen3:4b"), "{shown}");
+        assert_eq!(lab.reconcile(&sources()), 0, "{shown}");
+    }
+}
+
 /// A provider, its address, and its models with their prices.
 #[derive(Clone, Debug)]
 struct DrawnSource {

@@ -12,6 +12,7 @@ use crate::admin::resources::base_url;
 /// A command only says that the API key changes: the key itself is sealed beside the event.
 const API_KEY: &str = "api_key";
 const BASE_URL: &str = "base_url";
+const DISCOVER_MODELS: &str = "discover_models";
 const OUTPUT_CAP_FIELD: &str = "output_cap_field";
 
 const ADDRESS_FORBIDDEN: &str = "is a private address, which needs \"allow_private_network\": true; link-local and metadata \
@@ -72,6 +73,11 @@ impl Rules for Provider {
         if let Some(setting) = setting_not_taken(&self, upstream) {
             return Err(RuleError::of_field(setting, format!("is not for the kind {}", self.kind)));
         }
+        if self.discover_models
+            && let Some(reason) = why_not_discovered(&self)
+        {
+            return Err(RuleError::of_field(DISCOVER_MODELS, reason));
+        }
         let (field, reason) = match (&upstream.transport, &self.base_url) {
             (Transport::InProcess(_), Some(_)) => (BASE_URL, "must be absent: the simulator has no address".to_owned()),
             (Transport::InProcess(_), None) if self.secret_generation > 0 => {
@@ -92,6 +98,22 @@ impl Rules for Provider {
             (Transport::InProcess(_), None) | (Transport::Http(_), Some(_)) => return Ok(self),
         };
         Err(RuleError::of_field(field, reason))
+    }
+}
+
+/// Why the provider's server is not asked for its models.
+fn why_not_discovered(provider: &Provider) -> Option<&'static str> {
+    if provider.tenant_id.is_some() {
+        return Some("is not for a tenant's own provider: the models would appear for all tenants");
+    }
+    if !provider.allow_private_network {
+        return Some(
+            "needs \"allow_private_network\": true: models at public addresses have a price, which no list tells",
+        );
+    }
+    match upstreams::model_list_of(provider) {
+        Some(_) => None,
+        None => Some("is only for kind ollama, and for kind openai with server vllm, sglang or llama_cpp"),
     }
 }
 
@@ -223,6 +245,37 @@ mod tests {
         given([]).when(Create(versioned)).then_refused(refused("api_version", "is not for the kind bedrock"));
         let other = Provider { region, ..openai(PUBLIC) };
         given([]).when(Create(other)).then_refused(refused("region", "is not for the kind openai"));
+    }
+
+    /// Holds: admin.discover-models
+    #[test]
+    fn only_a_local_server_of_all_tenants_that_lists_its_models_is_asked_for_them() {
+        let asked = Provider {
+            kind: ProviderKind::Ollama.into(),
+            allow_private_network: true,
+            discover_models: true,
+            ..openai(PRIVATE)
+        };
+        given([]).when(Create(asked.clone())).then([created(asked.clone())]);
+        let of_openai = |server: Option<&'static str>| Provider {
+            kind: ProviderKind::Openai.into(),
+            server: server.map(|server| server.parse().expect("a name")),
+            ..asked.clone()
+        };
+        given([]).when(Create(of_openai(Some("vllm")))).then([created(of_openai(Some("vllm")))]);
+        for wrong in [
+            Provider { tenant_id: Some(id(9)), ..asked.clone() },
+            Provider { allow_private_network: false, base_url: Some("https://a.example".into()), ..asked.clone() },
+            of_openai(None),
+            of_openai(Some("groq")),
+            Provider { discover_models: true, ..simulator() },
+        ] {
+            let reason = why_not_discovered(&wrong).expect("a reason");
+            given([]).when(Create(wrong)).then_refused(refused(DISCOVER_MODELS, reason));
+        }
+        let not_asked = Provider { discover_models: false, ..asked };
+        let ask = change(&json!({ "discover_models": true }));
+        given([created(not_asked.clone())]).when(ask).then([changed(Provider { discover_models: true, ..not_asked })]);
     }
 
     #[test]
