@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, SCHEMA};
+use crate::format_characters::is_format;
 use crate::model::Model;
 use crate::price::Price;
 use crate::provider::Provider;
@@ -192,9 +193,9 @@ fn check_aliases(document: &Document) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A name as clients and operators write it: without white space and control characters.
+/// A name as clients and operators write it: without white space, control and format characters.
 fn check_name(field: &str, name: &str) -> Result<(), String> {
-    let is_written = |character: char| !character.is_whitespace() && !character.is_control();
+    let is_written = |character: char| !character.is_whitespace() && !character.is_control() && !is_format(character);
     if name.is_empty() || name.chars().count() > TEXT_LEN_MAX || !name.chars().all(is_written) {
         return Err(format!("its {field} must be 1 to {TEXT_LEN_MAX} characters without white space"));
     }

@@ -12,13 +12,13 @@ use events::event::admin::{Origin, OutputCapField, Provider, ServerName};
 use events::ids::ProviderId;
 use secrets::Secret;
 
+use super::offer::is_model_name;
 use crate::admin::base_url;
 
 const KEY_LEN_MAX: usize = 4096;
 const URL_LEN_MAX: usize = 2000;
 const WORD_LEN_MAX: usize = 64;
 const HEADER_LEN_MAX: usize = 1024;
-const NAME_LEN_MAX: usize = 200;
 const DEPLOYMENTS_MAX: usize = 200;
 /// The models of Azure's deployments, which only the account knows.
 pub const DEPLOYMENTS_VARIABLE: &str = "AZURE_OPENAI_DEPLOYMENTS";
@@ -339,7 +339,7 @@ impl Variables<'_> {
         let mut deployments: Vec<Deployment> = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let (model, name) = item.split_once('=').map_or((item, item), |(model, name)| (model.trim(), name.trim()));
-            if !is_name(model) || !is_name(name) {
+            if !is_model_name(model) || !is_model_name(name) {
                 return Err(wrong("must be a list of model=deployment, separated by commas".to_owned()));
             }
             if deployments.iter().any(|other| other.model == model) {
@@ -387,10 +387,6 @@ fn is_key(text: &str) -> bool {
 
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=NAME_LEN_MAX).contains(&text.chars().count()) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// The address with its region. AWS has another domain in China.

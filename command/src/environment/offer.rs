@@ -1,5 +1,6 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
+use catalogue::{Catalogue, is_format};
 use events::event::admin::{Origin, Target};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
@@ -53,9 +54,13 @@ pub fn default_cap(context_window: Option<u64>, max_output_tokens: Option<u64>, 
 /// A model of a local server, which costs nothing.
 pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
     let bare = Some(&backend).filter(|backend| backend.ends_with(LATEST)).and_then(|backend| other_spelling(backend));
+    // `openai/gpt-oss-20b` would read as a model of OpenAI's.
+    let is_like_a_vendors =
+        backend.split_once('/').is_some_and(|(provider, _)| Catalogue::shipped().provider(provider).is_some());
+    let bare_names = std::iter::once(backend.clone()).chain(bare);
     Offer {
         name: backend.clone(),
-        bare_names: std::iter::once(backend.clone()).chain(bare).collect(),
+        bare_names: bare_names.filter(|_| !is_like_a_vendors).collect(),
         backend,
         context_window,
         max_output_tokens: None,
@@ -83,7 +88,7 @@ fn free() -> GivenRates {
 
 /// True if clients can ask for it.
 pub fn is_model_name(name: &str) -> bool {
-    let is_of_name = |c: char| !c.is_whitespace() && !c.is_control();
+    let is_of_name = |c: char| !c.is_whitespace() && !c.is_control() && !is_format(c);
     (1..=NAME_LEN_MAX).contains(&name.chars().count()) && name.chars().all(is_of_name)
 }
 
@@ -107,10 +112,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_looks_like_another_one_is_no_name() {
+        assert!(is_model_name("llama3:8b-instruct_q4") && is_model_name("模型/ü"));
+        for hidden in ['\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{e0041}', '\u{7}', '\u{2028}', ' ']
+        {
+            assert!(!is_model_name(&format!("llama{hidden}3")), "{hidden:?}");
+        }
+    }
+
+    #[test]
     fn a_local_model_is_also_found_without_the_tag_that_every_model_has() {
         assert_eq!(local_offer("llama3:latest".to_owned(), None).bare_names, ["llama3:latest", "llama3"]);
         assert_eq!(local_offer("qwen3:4b".to_owned(), None).bare_names, ["qwen3:4b"]);
         assert_eq!(local_offer(":latest".to_owned(), None).bare_names, [":latest"]);
+        assert_eq!(local_offer("Qwen/Qwen3-4B".to_owned(), None).bare_names, ["Qwen/Qwen3-4B"]);
+        for like_a_vendors in ["openai/gpt-oss-20b", "groq/x:latest"] {
+            let offer = local_offer(like_a_vendors.to_owned(), None);
+            assert!(offer.bare_names.is_empty() && offer.name == like_a_vendors);
+        }
         assert_eq!(other_spelling("llama3:latest").as_deref(), Some("llama3"));
         assert_eq!(other_spelling("a:b/llama3").as_deref(), Some("a:b/llama3:latest"));
         assert_eq!((other_spelling("qwen3:4b"), other_spelling(":latest")), (None, None));

@@ -263,9 +263,20 @@ fn wanted_models(offering: &[Offering<'_>]) -> Models {
             }
         }
     }
+    let listed: HashSet<&String> = offering
+        .iter()
+        .flat_map(|offering| &offering.offers)
+        .filter(|offer| offer.origin != Origin::Discovered)
+        .flat_map(|offer| &offer.bare_names)
+        .collect();
+    // A prompt that is meant for this machine must not go to a vendor, nor a vendor's price turn into none: a local model shares
+    // no name with a vendor's.
+    let is_apart =
+        |offer: &Offer| offer.origin == Origin::Discovered && offer.bare_names.iter().any(|name| listed.contains(name));
     let mut bare = Models::new();
     for Offering { id, offers, .. } in offering {
-        for (name, offer) in offers.iter().flat_map(|offer| offer.bare_names.iter().map(move |name| (name, offer))) {
+        let named = offers.iter().filter(|offer| !is_apart(offer));
+        for (name, offer) in named.flat_map(|offer| offer.bare_names.iter().map(move |name| (name, offer))) {
             if models.contains_key(name) || !is_model_name(name) {
                 continue;
             }

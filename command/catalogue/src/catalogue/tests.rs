@@ -106,7 +106,7 @@ fn a_region_has_its_own_price_or_that_of_all_others() {
 #[test]
 fn what_is_wrong_is_refused_with_its_place() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 36] = [
+    let cases: [(&str, Change); 37] = [
         ("schema is 2", |d| d["schema"] = json!(2)),
         ("unknown field `extra`", |d| d["models"][0]["extra"] = json!(1)),
         ("unknown field `per_image_in`", |d| d["models"][1]["price"]["per_image_in"] = json!("1")),
@@ -138,6 +138,7 @@ fn what_is_wrong_is_refused_with_its_place() {
         ("model \"small\" of \"three\" is of an unknown provider", |d| d["models"][2]["provider"] = json!("three")),
         ("model \"a b\" of \"one\" its model must", |d| d["models"][2]["model"] = json!("a b")),
         ("its name must", |d| d["models"][2]["name"] = json!("")),
+        ("its name must", |d| d["models"][2]["name"] = json!("gpt\u{200b}-4o")),
         ("its context_window must", |d| d["models"][2]["context_window"] = json!(0)),
         ("has the capability tools twice", |d| d["models"][2]["capabilities"] = json!(["tools", "tools"])),
         ("its successor, \"nobody\", is no other", |d| d["models"][1]["successor"] = json!("nobody")),

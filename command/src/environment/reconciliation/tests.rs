@@ -250,6 +250,32 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 1 + 2);
 }
 
+/// Holds: environment.separate-names
+#[test]
+fn a_local_model_shares_no_name_with_a_model_of_a_vendor() {
+    let mut lab = Lab::default();
+    lab.fold(Change::created(Provider::new(id(7), "gpu", dialects::ProviderKind::Ollama)).into());
+    let local = |name: &str| local_offer(name.to_owned(), None);
+    let at_local = || Source {
+        provider: SourceProvider::Created(id(7)),
+        offers: Offers::Known(vec![local("gpt-oss:latest"), local("qwen3:4b"), local("groq/fast")]),
+    };
+    let vendor = || source(1, vec![offer("openai/gpt-oss-120b", &["gpt-oss-120b", "gpt-oss"], 5)]);
+    for sources in [vec![at_local(), vendor()], vec![vendor(), at_local()]] {
+        lab.reconcile(&sources);
+        assert_eq!(lab.targets("gpt-oss"), ["groq/openai/gpt-oss-120b"]);
+        assert_eq!(lab.targets("gpu/gpt-oss:latest"), ["gpu/gpt-oss:latest"]);
+        assert_eq!(lab.targets("qwen3:4b"), ["gpu/qwen3:4b"]);
+        assert_eq!(lab.targets("gpu/groq/fast"), ["gpu/groq/fast"]);
+        for none in ["gpt-oss:latest", "groq/fast"] {
+            assert!(lab.targets(none).is_empty(), "{none}");
+        }
+    }
+    // Without the vendor, the name is free.
+    lab.reconcile(&[at_local()]);
+    assert_eq!(lab.targets("gpt-oss"), ["gpu/gpt-oss:latest"]);
+}
+
 /// Holds: environment.own-local-models
 #[test]
 fn a_model_of_a_server_that_the_operator_has_priced_or_made_is_left_to_the_operator() {
