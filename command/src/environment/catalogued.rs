@@ -11,6 +11,9 @@ use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, Found
 use super::offer::{Offer, default_cap};
 use crate::admin::base_url;
 
+/// The geography of inference profiles that serve a model in any commercial region.
+const ANYWHERE: &str = "global";
+
 /// The providers that variables can name, as far as this version can call them.
 pub fn known_providers(catalogue: &Catalogue) -> Vec<KnownProvider> {
     catalogue.providers().iter().filter_map(known_provider).collect()
@@ -135,7 +138,8 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
     let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);
-    let bare = model.name.as_deref();
+    // A bare name stays where the region is: what may be served anywhere has to be asked for by its full name.
+    let bare = model.name.as_deref().filter(|_| model.geography.as_deref() != Some(ANYWHERE));
     let aliases = catalogue.aliases().filter(|(_, name)| Some(*name) == bare).map(|(alias, _)| alias);
     Some(Offer {
         backend: model.model.clone(),
@@ -156,7 +160,7 @@ fn is_served_in(model: &Model, region: Option<&str>) -> bool {
         |prefixes: &[&str]| region.is_some_and(|region| prefixes.iter().any(|prefix| region.starts_with(prefix)));
     let is_apart = begins(&["us-gov-", "cn-"]);
     match geography {
-        "global" => !is_apart,
+        ANYWHERE => !is_apart,
         "us" => begins(&["us-"]) && !is_apart,
         "us-gov" => begins(&["us-gov-"]),
         "eu" => begins(&["eu-"]),

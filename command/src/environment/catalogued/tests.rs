@@ -83,6 +83,22 @@ fn a_model_whose_api_the_gateway_does_not_call_there_is_not_offered() {
     assert!(offers.len() > 50 && offers.iter().all(|offer| offer.default_max_output_tokens.is_some()));
 }
 
+/// Holds: environment.geographies
+#[test]
+fn a_bare_name_stays_in_the_geography_of_the_region() {
+    for (region, geography) in [("eu-west-1", "eu"), ("us-east-1", "us"), ("ap-southeast-2", "au")] {
+        let found = found(&[("AWS_BEARER_TOKEN_BEDROCK", "k"), ("AWS_REGION", region)]);
+        let (offers, _) = offers(Catalogue::shipped(), &found, today());
+        let everywhere: Vec<_> = offers.iter().filter(|offer| offer.backend.starts_with("global.")).collect();
+        assert!(!everywhere.is_empty() && everywhere.iter().all(|offer| offer.bare_names.is_empty()), "{region}");
+        let named = offers.iter().filter(|offer| !offer.bare_names.is_empty());
+        let geographies: HashSet<_> = named
+            .filter_map(|offer| Catalogue::shipped().model("bedrock", &offer.backend)?.geography.as_deref())
+            .collect();
+        assert!(geographies.contains(geography) && !geographies.contains("global"), "{region}: {geographies:?}");
+    }
+}
+
 #[test]
 fn a_profile_of_a_geography_is_served_in_its_regions() {
     let served = |geography: &str, region: Option<&str>| {
