@@ -124,6 +124,7 @@ fn described(model: &Model) -> String {
     facts.extend(tokens("output", model.max_output_tokens));
     facts.extend(tokens("dimensions", model.dimensions));
     facts.extend(model.geography.as_ref().map(|geography| format!("served in {geography}")));
+    facts.extend(model.always_searches.then(|| "always searches".to_owned()));
     facts.extend(model.deprecated_on.map(|day| format!("deprecated on {day}")));
     facts.extend(model.successor.as_ref().map(|successor| format!("successor {successor}")));
     let name = model.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();

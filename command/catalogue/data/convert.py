@@ -2,8 +2,9 @@
 """Makes catalogue.json from a price list in the form of LiteLLM's, reduced: `convert.py PRICES`.
 
 PRICES is one JSON object. `_source` says where it is from; every other key is a model as LiteLLM names it, with `provider`,
-`mode`, `price` and `tiers` in US dollars a token, or `bands` by the size of the prompt. What no list has (providers,
-explicit names, successors, aliases) is in curated.json, which people edit. The same input gives the same bytes.
+`mode`, `price` and `tiers` in US dollars a token, or `bands` by the size of the prompt. What the list does not have (providers,
+explicit names, successors, fees for searches, aliases) is in curated.json, which people edit. The same input gives the same
+bytes.
 
 Prices are decimals throughout: Python's floats are never used. A row that has no place in the catalogue is left out by a
 rule in `rejected`, which says why; `--left-out` prints them all."""
@@ -52,6 +53,12 @@ PREFIXES = {
 }
 AZURE_REGIONS = ("apac", "eu", "global", "global-standard", "us", "us-gov")
 BEDROCK_GEOGRAPHIES = ("apac", "au", "eu", "global", "in", "jp", "us", "us-gov")
+# Models that search for every answer, whatever the request says: by provider, all of the name.
+ALWAYS_SEARCH = {
+    "openai": r".*-search-(preview|api)(-[0-9-]+)?|.*deep-research.*",
+    "azure_openai": r".*deep-research.*", "gemini": r".*deep-research.*", "vertex_ai": r".*deep-research.*",
+    "perplexity": r"(perplexity/)?(sonar|pplx)(?!-embed).*(?<!-chat)|preset/.*",
+}
 HEADER = '"$schema":"catalogue.schema.json","schema":1'
 
 
@@ -277,8 +284,13 @@ def model_of(row, name, curated):
         "dimensions": limit(fields.get("dims")), "capabilities": sorted(fields.get("caps", [])) or None,
         "deprecated_on": fields.get("deprecated_on"),
         "successor": curated["successors"].get(row.provider, {}).get(row.model),
+        "always_searches": bool(re.fullmatch(ALWAYS_SEARCH.get(row.provider, "(?!)"), row.model)) or None,
         "price": None if row.region else price_of(row),
     }
+    if fees := curated["search_fees"].get(row.provider, {}).get(row.model):
+        assert model["always_searches"] and model["price"], row.key
+        model["price"] = {name: value for name, value in model["price"].items() if name != "tiers"} | fees | {
+            name: value for name, value in model["price"].items() if name == "tiers"}
     return {field: value for field, value in model.items() if value is not None}
 
 

@@ -41,6 +41,9 @@ pub struct Model {
     /// The model of the same provider that the provider recommends in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub successor: Option<String>,
+    /// True if it searches for every answer, whatever the request says, so that its tokens are not its whole cost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_searches: bool,
     /// Absent if it is not known: that is not free of charge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -88,6 +91,11 @@ impl Model {
     /// True if its provider has retired it by this day.
     pub fn is_deprecated(&self, on: NaiveDate) -> bool {
         self.deprecated_on.is_some_and(|day| day <= on)
+    }
+
+    /// True if the price has all that is charged for a plain request: also the searches, where it always makes some.
+    pub fn is_whole(&self, price: &Price) -> bool {
+        !self.always_searches || price.request_usd.is_some() || price.search_usd.is_some()
     }
 
     /// The price in a region, or the one that holds everywhere else.

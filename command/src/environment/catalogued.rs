@@ -122,7 +122,8 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
     catalogue.model(provider, name).or_else(by_bare_name)
 }
 
-/// The model as an offer; `None` if it has no API that the gateway calls, or no price.
+/// The model as an offer; `None` if it has no API that the gateway calls, or no price that is its whole
+/// one.
 fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<Offer> {
     let api = match model.mode {
         Mode::Chat | Mode::Completion => Api::Chat,
@@ -134,7 +135,7 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<
     }
     let has_output = api == Api::Chat;
     let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
-    let rates = price?.given().ok()?;
+    let rates = price.filter(|price| model.is_whole(price))?.given().ok()?;
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
     let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);

@@ -83,6 +83,43 @@ fn a_model_whose_api_the_gateway_does_not_call_there_is_not_offered() {
     assert!(offers.len() > 50 && offers.iter().all(|offer| offer.default_max_output_tokens.is_some()));
 }
 
+/// Holds: environment.searches
+#[test]
+fn a_model_that_always_searches_is_offered_with_the_price_of_its_searches_or_not_at_all() {
+    for (variable, provider, wanted, never) in [
+        (
+            "OPENAI_API_KEY",
+            "openai",
+            vec![("gpt-4o-search-preview", "request 0.025"), ("gpt-5-search-api", "request 0.01")],
+            None,
+        ),
+        (
+            "PERPLEXITY_API_KEY",
+            "perplexity",
+            vec![("sonar", "request 0.005"), ("sonar-deep-research", "search 0.005")],
+            None,
+        ),
+        ("GEMINI_API_KEY", "gemini", vec![], Some("deep-research-preview-04-2026")),
+    ] {
+        let (offers, _) = offers(Catalogue::shipped(), &found(&[(variable, "k")]), today());
+        for offer in &offers {
+            let model = Catalogue::shipped().model(provider, &offer.backend).expect("the model");
+            let has_fee = offer.rates.request.is_some() || offer.rates.search.is_some();
+            assert!(has_fee || !model.always_searches, "{}", offer.backend);
+        }
+        for (model, fee) in wanted {
+            let rates = &offers.iter().find(|offer| offer.backend == model).expect("the model").rates;
+            let (unit, amount) = fee.split_once(' ').expect("a unit");
+            let of_unit = if unit == "request" { rates.request } else { rates.search };
+            assert_eq!(of_unit, Some(amount.parse().expect("an amount")), "{model}");
+        }
+        if let Some(never) = never {
+            assert!(Catalogue::shipped().model(provider, never).is_some_and(|model| model.always_searches));
+            assert!(offers.iter().all(|offer| offer.backend != never));
+        }
+    }
+}
+
 /// Holds: environment.geographies
 #[test]
 fn a_bare_name_stays_in_the_geography_of_the_region() {
