@@ -63,6 +63,8 @@ named! {
         Draining = "DRAINING",
         /// The upstream was silent for too long.
         UpstreamTimeout = "UPSTREAM_TIMEOUT",
+        /// The request has come back to a gateway that sent it; details: `reason` and `upstream_status` if an upstream says so.
+        LoopDetected = "LOOP_DETECTED",
     }
 }
 

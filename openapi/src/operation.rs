@@ -28,6 +28,7 @@ const WITH_A_KEY: &[ErrorCode] = &[
     ErrorCode::Internal,
     ErrorCode::LedgerUnavailable,
     ErrorCode::Draining,
+    ErrorCode::LoopDetected,
 ];
 
 /// The description of one method of one path.

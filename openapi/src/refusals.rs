@@ -36,6 +36,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::Overloaded
         | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::LoopDetected => StatusCode::LOOP_DETECTED,
     }
 }
 
@@ -121,7 +122,7 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::MethodNotAllowed => object().optional("allowed", schema::list(text(), None)),
         ErrorCode::BudgetExceeded => budget(),
         ErrorCode::RateLimited => rate_limit(),
-        ErrorCode::UpstreamError => object().optional("reason", text()).optional("upstream_status", schema::count()),
+        ErrorCode::UpstreamError | ErrorCode::LoopDetected => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::LedgerUnavailable => {
             let whether = "Whether the request or the change was recorded";
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))

@@ -43,7 +43,7 @@ use secrets::reseal::StoredSecrets;
 use secrets::wrong_key::WrongNodeKey;
 use secrets::{NodeKey, Secret, Vault, VaultError, operator_key};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use upstream::UpstreamClients;
+use upstream::{LoopMark, UpstreamClients};
 
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
@@ -113,7 +113,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         None => None,
     };
     let address = server.address()?;
-    let engines = start_engines(&config, &clock).await?;
+    let engines = start_engines(&config, &clock, &ids).await?;
     let in_flight = InFlight::new();
     let traces = TraceFigures::register(&engines.registry)?;
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
@@ -213,7 +213,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     Ok(got_second_signal)
 }
 
-async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engines, ServeError> {
+async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options = LogOptions {
         hold_ttl: config.hold_ttl,
@@ -235,7 +235,7 @@ async fn start_engines(config: &Config, clock: &Arc<dyn Clock>) -> Result<Engine
         answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
-    let upstreams = Arc::new(UpstreamClients::new()?);
+    let upstreams = Arc::new(UpstreamClients::new(LoopMark::new(ids.bytes()))?);
     Ok(Engines {
         log,
         tables,
@@ -426,6 +426,7 @@ async fn open_door(
         responses: ResponseMetrics::register(&engines.registry)?,
         cors: config.cors.clone().map(Cors::new),
         last_uses,
+        loop_mark: engines.upstreams.loop_mark().clone(),
     };
     let door = Door::new(Arc::new(parts), published(api)?);
     Ok(OpenedDoor { door, vault, access_tokens, provider_keys, imports })

@@ -39,6 +39,7 @@ use projections::figures::GaugeGuard;
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use tower_service::Service;
+use upstream::{LoopMark, Looping};
 
 use super::cors::Cors;
 use super::entrances::{Entrances, Routes};
@@ -64,6 +65,7 @@ pub struct DoorParts {
     pub responses: ResponseMetrics,
     pub cors: Option<Cors>,
     pub last_uses: LastUses,
+    pub loop_mark: LoopMark,
 }
 
 /// The door in front of one listener's routes. Cheap to clone.
@@ -219,6 +221,7 @@ impl DoorParts {
             let refusal = Refusal::new(ErrorCode::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(std::time::Duration::from_secs(1)));
         }
+        let passed = self.loop_mark.read(request.headers()).map_err(looping)?;
         let caller = self.authenticator.authenticate(request.headers()).await?;
         if let Actor::Key(key) = &caller.actor {
             self.last_uses.record(*key);
@@ -226,7 +229,7 @@ impl DoorParts {
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);
-        extensions.insert(Arrival { at: began, authenticated_at: Instant::now(), trace });
+        extensions.insert(Arrival { at: began, authenticated_at: Instant::now(), trace, passed });
         extensions.insert(Arc::clone(&caller));
         extensions.insert(ClientOrigin { ip: peer, user_agent });
         Ok(Some(caller))
@@ -259,6 +262,18 @@ impl DoorParts {
         });
         self.access.denied(context, refusal.code);
     }
+}
+
+/// The refusal of a request that goes in a circle.
+fn looping(looping: Looping) -> Refusal {
+    let message = match looping {
+        Looping::Back => {
+            "this request has come back to the gateway that sent it: the base_url of one of its providers leads to the \
+             gateway itself, maybe by way of another one"
+        }
+        Looping::TooMany => "this request has passed more than eight gateways",
+    };
+    Refusal::new(ErrorCode::LoopDetected, message)
 }
 
 /// The area under which a request is counted.

@@ -31,13 +31,13 @@ pub fn write_refusal(response: &mut Response, refusal: &Refusal, form: ErrorForm
 }
 
 /// True if a retry of the same request would be refused again: no money left, an idempotency key that was used, more than
-/// the whole limit, or a request that the upstream rejected.
+/// the whole limit, a request that the upstream rejected, or one that goes in a circle.
 fn is_final(refusal: &Refusal) -> bool {
     let has_no_time = refusal.details.get("retry_after").is_some_and(serde_json::Value::is_null);
     if refusal.code == ErrorCode::RateLimited && has_no_time {
         return true;
     }
     let upstream_status = refusal.details.get("upstream_status").and_then(serde_json::Value::as_u64);
-    matches!(refusal.code, ErrorCode::BudgetExceeded | ErrorCode::IdempotencyKeyReused)
+    matches!(refusal.code, ErrorCode::BudgetExceeded | ErrorCode::IdempotencyKeyReused | ErrorCode::LoopDetected)
         || upstream_status.is_some_and(|status| (400..500).contains(&status))
 }

@@ -37,6 +37,7 @@ mod isolation;
 mod keys;
 mod later_versions;
 mod limits;
+mod loops;
 mod matrix;
 mod me;
 mod messages;

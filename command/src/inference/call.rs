@@ -142,7 +142,10 @@ async fn send(
     let upstream = Outgoing { endpoint, path: &path, framing, invocation, forwarded: &running.forwarded_headers };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
-    let request = request.map_err(CallFailure::of)?;
+    let mut request = request.map_err(CallFailure::of)?;
+    if let Some(passed) = running.timeline.passed() {
+        passed.put_into(request.headers_mut());
+    }
     let request = request.map(|body| RequestBody::new(body, running.transmission.clone()));
     let client = gateway.upstreams.client(&credentials.provider);
     match timeout_at(first_until, client.send(running.owner(), request)).await {

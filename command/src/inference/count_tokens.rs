@@ -23,7 +23,7 @@ use openapi::refusals;
 use projections::caller::Caller;
 use projections::tables::model_not_found;
 use tokio::time::timeout;
-use upstream::{RequestBody, SendError, Transmission};
+use upstream::{LoopEntries, RequestBody, SendError, Transmission};
 
 use super::call::Outgoing;
 use super::credentials::Credentials;
@@ -34,6 +34,7 @@ use super::plan::{not_allowed, unpriced};
 use super::preparation::{authorize, read_body, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
+use super::timeline::Arrival;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
 use crate::figures::TokenCount;
@@ -79,6 +80,7 @@ async fn counted(
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
+    let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
     let tables = gateway.tables.load();
@@ -113,7 +115,7 @@ async fn counted(
     drop(tables);
     match upstream {
         Some((kind, (endpoint, body))) => {
-            let counting = Counting { gateway, kind, endpoint, provider, backend, headers };
+            let counting = Counting { gateway, kind, endpoint, provider, backend, headers, passed };
             let counted = counting.ask(body, id, &caller).await;
             let by = if counted.is_ok() { TokenCount::Provider } else { TokenCount::Failed };
             gateway.figures.tokens_counted(by);
@@ -149,6 +151,7 @@ struct Counting<'a> {
     /// The provider's name of the model.
     backend: String,
     headers: RequestHeaders,
+    passed: Option<LoopEntries>,
 }
 
 impl Counting<'_> {
@@ -223,7 +226,10 @@ impl Counting<'_> {
         };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(credentials, body, &id.to_string(), trace, self.gateway.clock.now());
-        let request = request.map_err(CallFailure::of)?;
+        let mut request = request.map_err(CallFailure::of)?;
+        if let Some(passed) = &self.passed {
+            passed.put_into(request.headers_mut());
+        }
         let request = request.map(|body| RequestBody::new(body, Transmission::default()));
         let client = self.gateway.upstreams.client(&credentials.provider);
         let response = client.send(caller.chain.tenant, request).await;

@@ -18,6 +18,8 @@ use crate::body::memory::BoundOf;
 
 /// The longest `Retry-After` that is waited for at the same target.
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The HTTP status `Loop Detected`.
+const LOOP_DETECTED: u16 = 508;
 /// The shortest pause before a second call; up to as much again is added at random.
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -95,6 +97,11 @@ impl CallFailure {
             UpstreamFault::Rejected(words) => Cause::Rejected(Box::new(words.redacted(&sent.redactor()))),
             fault => Cause::Fault(fault),
         })
+    }
+
+    /// True if the upstream, or one behind it, says that the request goes in a circle.
+    pub const fn is_loop(&self) -> bool {
+        matches!(self.status, Some(LOOP_DETECTED))
     }
 
     /// True if only the client can correct it.
@@ -192,7 +199,8 @@ impl CallFailure {
     /// After how long to call the same target again; `None` if that would not help. Only the first failure of a target may
     /// be retried there; `jitter` is in 0..=255.
     pub fn retry_after(&self, calls_of_target: u32, jitter: u8) -> Option<Duration> {
-        if calls_of_target > 1 {
+        // Each call of a circle makes more of them.
+        if calls_of_target > 1 || self.is_loop() {
             return None;
         }
         let backoff = BACKOFF + BACKOFF * u32::from(jitter) / 256;
@@ -277,6 +285,10 @@ impl CallFailure {
                 UpstreamRefusalKind::BadRequest => {
                     "the upstream does not accept this kind of request: check the provider's base_url and its kind"
                 }
+                _ if refusal.status == LOOP_DETECTED => {
+                    "the upstream says that the request goes in a circle: check whether the provider's base_url leads to this \
+                     gateway itself, maybe by way of another one"
+                }
                 _ => "the upstream answered with an error",
             },
             Cause::Rejected(_) if matches!(self.status, Some(413)) => "the request is too large for the upstream",
@@ -296,6 +308,7 @@ impl CallFailure {
     /// The failure for the operator, with what to check first.
     pub const fn operator_hint(&self) -> &'static str {
         match &self.cause {
+            Cause::Refused(_) if self.is_loop() => self.message(),
             Cause::Refused(refusal) => match refusal.kind {
                 UpstreamRefusalKind::RateLimited { .. } => {
                     "the gateway's quota at the upstream is used up: raise it there, or give the model a second target"
@@ -327,6 +340,7 @@ impl CallFailure {
             Cause::AskedTooMuch(too_much) => return too_much.refusal(),
             Cause::Rejected(rejection) => rejected(rejection, self.message()),
             Cause::NoMemory(bound) => no_memory(*bound, "the upstream's work may be charged"),
+            Cause::Refused(_) if self.is_loop() => Refusal::new(ErrorCode::LoopDetected, self.message()),
             Cause::Refused(UpstreamRefusal {
                 kind: UpstreamRefusalKind::Transient { .. } | UpstreamRefusalKind::Other,
                 status,

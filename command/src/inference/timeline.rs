@@ -9,6 +9,7 @@ use events::event::inference::InferenceEnded;
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
 use projections::figures::GaugeGuard;
+use upstream::LoopEntries;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;
@@ -21,6 +22,8 @@ pub struct Arrival {
     pub at: Instant,
     pub authenticated_at: Instant,
     pub trace: Option<Arc<TraceParent>>,
+    /// The gateways that the request has passed; `None` if it comes from a client.
+    pub passed: Option<LoopEntries>,
 }
 
 /// The timeline of a request: every stage is timed when it ends.
@@ -35,6 +38,7 @@ pub struct RequestTimeline {
     /// The call that is under way or has been answered.
     call: Option<Call>,
     trace: Trace,
+    passed: Option<LoopEntries>,
     /// The name of what it asks for.
     operation: &'static str,
 }
@@ -59,6 +63,7 @@ impl RequestTimeline {
             own_time: Duration::ZERO,
             call: None,
             trace: Trace::of(gateway.tracer.as_ref(), client, at),
+            passed: arrival.and_then(|arrival| arrival.passed.clone()),
             operation: surface.api().as_str(),
         };
         timeline.end_stage_at(Stage::Authenticate, authenticated_at);
@@ -79,6 +84,11 @@ impl RequestTimeline {
             root.name = format!("{} {model}", self.operation);
             root.text("gen_ai.request.model", model);
         }
+    }
+
+    /// The gateways that the request has passed.
+    pub const fn passed(&self) -> Option<&LoopEntries> {
+        self.passed.as_ref()
     }
 
     /// Ends a stage.

@@ -4,6 +4,7 @@
 
 mod connect;
 pub mod guard;
+mod loop_mark;
 mod pool;
 mod probe;
 mod request_body;
@@ -18,6 +19,7 @@ use http::{Request, Response, Uri};
 use hyper_rustls::ConfigBuilderExt;
 
 use connect::Connector;
+pub use loop_mark::{CDN_LOOP, LoopEntries, LoopMark, Looping};
 use pool::{NoResponse, Origin, Pool};
 pub use pool::{Owner, ResponseBody};
 pub use probe::{CertificateFault, Probe, ProbeFault};
@@ -120,6 +122,7 @@ impl SendError {
 /// The clients of all providers. A lookup takes a read lock for one hash.
 pub struct UpstreamClients {
     tls: Arc<rustls::ClientConfig>,
+    loop_mark: LoopMark,
     clients: RwLock<IdMap<ProviderId, Cached>>,
     /// Counts lookups, to find the least recently used client.
     lookups: AtomicU64,
@@ -141,12 +144,17 @@ impl Cached {
 
 impl UpstreamClients {
     /// Trusts the certificates of the machine; if it has none, Mozilla's as of the build.
-    pub fn new() -> Result<Self, TlsSetupError> {
-        Ok(Self::with(tls_config()?))
+    pub fn new(loop_mark: LoopMark) -> Result<Self, TlsSetupError> {
+        Ok(Self::with(tls_config()?, loop_mark))
     }
 
-    fn with(tls: rustls::ClientConfig) -> Self {
-        Self { tls: Arc::new(tls), clients: RwLock::default(), lookups: AtomicU64::new(0) }
+    fn with(tls: rustls::ClientConfig, loop_mark: LoopMark) -> Self {
+        Self { tls: Arc::new(tls), loop_mark, clients: RwLock::default(), lookups: AtomicU64::new(0) }
+    }
+
+    /// By which requests that come back are known.
+    pub const fn loop_mark(&self) -> &LoopMark {
+        &self.loop_mark
     }
 
     /// The provider's client; a new one if its address or `allow_private_network` has changed.
@@ -155,7 +163,7 @@ impl UpstreamClients {
         if let Some(client) = self.cached(provider, used) {
             return client;
         }
-        let client = Arc::new(UpstreamClient::new(&self.tls, provider));
+        let client = Arc::new(self.uncached_client(provider));
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = clients.get(&provider.provider_id).filter(|cached| cached.is_of(provider)) {
             return Arc::clone(&other.client);
@@ -175,7 +183,7 @@ impl UpstreamClients {
 
     /// A client for one request to this address, with connections of its own. For addresses beside a provider's.
     pub fn uncached_client(&self, provider: &Provider) -> UpstreamClient {
-        UpstreamClient::new(&self.tls, provider)
+        UpstreamClient::new(&self.tls, self.loop_mark.clone(), provider)
     }
 
     /// Connects to the provider's address and negotiates TLS, step by step, without a request. The connection is closed at once.
@@ -218,21 +226,22 @@ pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
 pub struct UpstreamClient {
     /// `None` if the provider has no valid address.
     endpoint: Option<(Origin, Pool)>,
+    loop_mark: LoopMark,
 }
 
 impl UpstreamClient {
-    fn new(tls: &Arc<rustls::ClientConfig>, provider: &Provider) -> Self {
+    fn new(tls: &Arc<rustls::ClientConfig>, loop_mark: LoopMark, provider: &Provider) -> Self {
         let address: Option<Uri> = provider.base_url.as_deref().and_then(|address| address.parse().ok());
         let origin = address.as_ref().and_then(Origin::of);
         let endpoint = origin.map(|origin| {
             let pool = Pool::new(Connector::new(tls, provider.allow_private_network), origin.address());
             (origin, pool)
         });
-        Self { endpoint }
+        Self { endpoint, loop_mark }
     }
 
     /// Sends one request and returns the response as soon as its head is complete. Only the path of the request's URI counts;
-    /// `Host` is added. Dropping the future, or the response's body before its end, cancels the request upstream. The body's
+    /// `Host` and the gateway's entry of `CDN-Loop` are added. Dropping the future, or the response's body before its end, cancels the request upstream. The body's
     /// [`Transmission`] tells whether the upstream may have seen any of it. If streams are short, owners share them.
     ///
     /// Errors: see [`SendError`]. A request is sent again only if the upstream has not processed it.
@@ -242,6 +251,7 @@ impl UpstreamClient {
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let (origin, pool) = self.endpoint.as_ref().ok_or(SendError::Resolve)?;
+        self.loop_mark.put_into(request.headers_mut());
         for _ in 0..ATTEMPTS_MAX {
             match pool.lease(owner).await?.send(request, origin).await {
                 Ok(response) => return Ok(response),

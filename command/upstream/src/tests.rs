@@ -22,7 +22,7 @@ pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provid
 }
 
 fn clients() -> UpstreamClients {
-    UpstreamClients::new().expect("a TLS configuration")
+    UpstreamClients::new(LoopMark::new([1; 16])).expect("a TLS configuration")
 }
 
 /// A server that answers each request of each connection with these bytes; without bytes it closes the connection.

@@ -18,7 +18,7 @@ use super::lease::READY_MAX;
 use super::*;
 use crate::tests::{OK, provider, serve, serve_at};
 use crate::{
-    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
+    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, LoopMark, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
     UpstreamClients,
 };
 use server::Server;
@@ -27,7 +27,7 @@ use server::Server;
 const SOON: Duration = Duration::from_secs(4);
 
 fn client(base_url: &str) -> Arc<UpstreamClient> {
-    UpstreamClients::with(server::tls()).client(&provider(1, base_url, true))
+    UpstreamClients::with(server::tls(), LoopMark::new([1; 16])).client(&provider(1, base_url, true))
 }
 
 fn pool(client: &UpstreamClient) -> &Pool {
