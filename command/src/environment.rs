@@ -13,10 +13,11 @@ mod discovery;
 mod imports;
 mod offer;
 mod reconciliation;
+mod watch;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use catalogue::{Capability, Catalogue, InForce, Model};
@@ -34,9 +35,10 @@ use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use detection::{Detected, FoundProvider};
-use discovery::discover;
+use discovery::{Discovery, discover};
 use offer::Offer;
-use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile};
+use reconciliation::{Offers, Plan, Source, SourceProvider, reconcile, recorded_offers};
+use watch::Watch;
 
 pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DetectionSettings, EnvironmentFault};
@@ -128,6 +130,7 @@ pub struct Environment {
     parts: EnvironmentParts,
     /// `None` if nothing is to appear by itself.
     named: Option<Arc<NamedProviders>>,
+    watch: Mutex<Watch>,
 }
 
 /// A provider from the environment, or a local one, as the start shows it.
@@ -142,8 +145,8 @@ pub struct RegisteredProvider {
 }
 
 impl Environment {
-    pub const fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
-        Self { parts, named }
+    pub fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
+        Self { parts, named, watch: Mutex::default() }
     }
 
     /// Asks local servers for their models, and records what has changed since it was last recorded.
@@ -226,8 +229,8 @@ impl Environment {
         let (mut sources, asked) = self.known_sources(named, &catalogue, &tables);
         let (answers, unnamed) = tokio::join!(self.ask(asked), self.unnamed_local(named, &catalogue, &tables));
         for (at, answer) in answers {
-            if let (Some(source), Some(offers)) = (sources.get_mut(at), answer) {
-                source.offers = Offers::Known(offers);
+            if let Some(source) = sources.get_mut(at) {
+                source.offers = self.offers_after(&source.provider, answer, &tables).unwrap_or(Offers::AsBefore);
             }
         }
         sources.extend(unnamed);
@@ -277,7 +280,7 @@ impl Environment {
     }
 
     /// Asks these servers at once. The answers come with the numbers that the servers were given.
-    async fn ask(&self, asked: Vec<(usize, Provider)>) -> Vec<(usize, Option<Vec<Offer>>)> {
+    async fn ask(&self, asked: Vec<(usize, Provider)>) -> Vec<(usize, Discovery)> {
         let mut asking = JoinSet::new();
         for (at, provider) in asked {
             let parts = self.parts.clone();
@@ -286,7 +289,23 @@ impl Environment {
         asking.join_all().await
     }
 
-    /// The Ollama on this machine, if no variable names one: it is a source once it has answered, also while it does not.
+    /// What a server offers after it was asked; `None` if it has not answered.
+    fn offers_after(&self, source: &SourceProvider, answer: Discovery, tables: &Tables) -> Option<Offers> {
+        let listed = match answer {
+            Discovery::Listed(listed) => listed,
+            Discovery::NotPrivate => return Some(Offers::Known(Vec::new())),
+            Discovery::NoAnswer => return None,
+        };
+        let (server, before) = (name_of(source), recorded_offers(source, tables));
+        let (offers, waiting) = self.watch().listed(&server, listed, before, self.parts.clock.now());
+        if waiting > 0 {
+            tracing::warn!(server, waiting, "a local server lists many new models: some of them appear later");
+        }
+        Some(Offers::Known(offers))
+    }
+
+    /// The Ollama on this machine, if no variable names one: it is a source once it has answered, and for a while in which it
+    /// does not.
     async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
         let found = catalogued::unnamed_local(catalogue, &named.detected)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
@@ -299,12 +318,21 @@ impl Environment {
         if live.iter().any(|entry| is_own(&entry.value)) {
             return None;
         }
-        let offers = match ask_one(&self.parts, &state).await {
-            Some(offers) => Offers::Known(offers),
-            None if live.iter().any(|entry| found.made(&entry.value)) => Offers::AsBefore,
+        let is_recorded = live.iter().any(|entry| found.made(&entry.value));
+        let provider = SourceProvider::Found(Box::new(found));
+        let answer = ask_one(&self.parts, &state).await;
+        let offers = match self.offers_after(&provider, answer, tables) {
+            Some(offers) => offers,
+            None if is_recorded && !self.watch().is_gone(&name_of(&provider), self.parts.clock.now()) => {
+                Offers::AsBefore
+            }
             None => return None,
         };
-        Some(Source { provider: SourceProvider::Found(Box::new(found)), offers })
+        Some(Source { provider, offers })
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn offers_of(&self, catalogue: &Catalogue, found: &FoundProvider) -> (Vec<Offer>, Vec<String>) {
@@ -330,12 +358,20 @@ fn is_asked(provider: &Provider) -> bool {
     provider.discover_models && provider.origin.is_none() && provider.tenant_id.is_none()
 }
 
-async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Option<Vec<Offer>> {
+/// A name that a source keeps.
+fn name_of(source: &SourceProvider) -> String {
+    match source {
+        SourceProvider::Found(found) => found.id.clone(),
+        SourceProvider::Created(id) => id.to_string(),
+    }
+}
+
+async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Discovery {
     let key = match parts.vault.key_of(provider).await {
         Ok(key) => key,
         Err(error) => {
             tracing::warn!(%error, provider = %provider.name, "cannot open the key of a local server");
-            return None;
+            return Discovery::NoAnswer;
         }
     };
     discover(&parts.upstreams, provider, key.as_ref(), parts.clock.now()).await

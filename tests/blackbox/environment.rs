@@ -400,6 +400,14 @@ async fn the_operators_own_local_servers_are_asked_where_they_say_so() {
     let model = text(&automatic(&gateway, "models").await[0]["id"]);
     let refused = gateway.operator().delete(&format!("/v1/admin/models/{model}")).await.must_be(409, "CONFLICT").json();
     assert!(text(&refused["error"]["message"]).contains("the provider gpu"), "{refused}");
+    // At a public address, nothing is free.
+    let gpu = gateway.operator().get("/v1/admin/providers?limit=1000").await.must(200).json();
+    let gpu = gpu["items"].as_array().expect("a list").iter().find(|provider| provider["name"] == "gpu").expect("it").clone();
+    let moved = json!({ "base_url": "http://1.1.1.1/v1", "api_key": null });
+    gateway.operator().patch(&format!("/v1/admin/providers/{}", text(&gpu["id"])), &moved).await.must(200);
+    drop(gateway);
+    let gateway = start_in(folder.path(), &[]);
+    assert!(automatic(&gateway, "models").await.is_empty() && automatic(&gateway, "prices").await.is_empty());
 }
 
 /// Holds: environment.shown

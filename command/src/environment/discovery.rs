@@ -25,29 +25,50 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most models of one server. Any others are left out.
 const MODELS_MAX: usize = 500;
 
+/// What is known of a server after it was asked.
+#[derive(Debug)]
+pub enum Discovery {
+    Listed(Vec<Offer>),
+    /// It is at a public address, where models are not free.
+    NotPrivate,
+    /// It did not answer, or not as such a server does.
+    NoAnswer,
+}
+
 /// The models of a list, as far as clients can ask for them.
 pub fn offers(list: ModelList, body: &[u8]) -> Option<Vec<Offer>> {
     let listed = (list.read)(body)?.into_iter().filter(|model| is_model_name(&model.name)).take(MODELS_MAX);
     Some(listed.map(|model| local_offer(model.name, model.context_window)).collect())
 }
 
-/// The models that the provider's server has; `None` if it does not answer, or not as such a server does.
+/// Asks the provider's server for its models.
 pub async fn discover(
     clients: &UpstreamClients,
     provider: &Provider,
     key: Option<&Secret>,
     now: DateTime<Utc>,
-) -> Option<Vec<Offer>> {
-    let list = model_list_of(provider)?;
-    match timeout(ANSWER_MAX, ask(clients, provider, key, list, now)).await {
-        Ok(Ok(body)) => offers(list, &body),
+) -> Discovery {
+    let (Some(list), Some(base_url)) = (model_list_of(provider), provider.base_url.as_deref()) else {
+        return Discovery::NoAnswer;
+    };
+    let asking = async {
+        match privacy_of(base_url).await {
+            Privacy::Public => return Ok(Discovery::NotPrivate),
+            Privacy::Unknown => return Err("its address does not resolve"),
+            Privacy::Private => {}
+        }
+        let body = ask(clients, provider, base_url, key, list, now).await?;
+        Ok(offers(list, &body).map_or(Discovery::NoAnswer, Discovery::Listed))
+    };
+    match timeout(ANSWER_MAX, asking).await {
+        Ok(Ok(discovery)) => discovery,
         Ok(Err(reason)) => {
-            tracing::debug!(provider = %provider.name, reason, "a local server was not asked for its models");
-            None
+            tracing::debug!(provider = %provider.name, reason, "a local server has not listed its models");
+            Discovery::NoAnswer
         }
         Err(_) => {
             tracing::debug!(provider = %provider.name, "a local server did not answer in time");
-            None
+            Discovery::NoAnswer
         }
     }
 }
@@ -55,14 +76,11 @@ pub async fn discover(
 async fn ask(
     clients: &UpstreamClients,
     provider: &Provider,
+    base_url: &str,
     key: Option<&Secret>,
     list: ModelList,
     now: DateTime<Utc>,
 ) -> Result<Bytes, &'static str> {
-    let base_url = provider.base_url.as_deref().ok_or("it has no address")?;
-    if !is_private(base_url).await {
-        return Err("its address is not private, or does not resolve");
-    }
     let request = Request::get([base_url, list.path].concat()).header(ACCEPT, "application/json").body(Bytes::new());
     let mut request = request.map_err(|_| "its address makes no request")?;
     let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
@@ -79,21 +97,33 @@ async fn ask(
     Ok(body.map_err(|_| "its answer broke off, or is too long")?.to_bytes())
 }
 
-/// True if every address of the host is a private one that may be called. The client checks the one that it connects to again.
-async fn is_private(base_url: &str) -> bool {
-    let Ok(url) = url::Url::parse(base_url) else { return false };
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Privacy {
+    /// Every address of the host is a private one that may be called. The client checks the one that it connects to again.
+    Private,
+    Public,
+    /// It does not resolve now.
+    Unknown,
+}
+
+async fn privacy_of(base_url: &str) -> Privacy {
+    let Ok(url) = url::Url::parse(base_url) else { return Privacy::Unknown };
     let addresses: Vec<SocketAddr> = match (url.host(), url.port_or_known_default()) {
         (Some(url::Host::Ipv4(ip)), Some(port)) => vec![(ip, port).into()],
         (Some(url::Host::Ipv6(ip)), Some(port)) => vec![(ip, port).into()],
         (Some(url::Host::Domain(name)), Some(port)) => match tokio::net::lookup_host((name, port)).await {
             Ok(addresses) => addresses.collect(),
-            Err(_) => return false,
+            Err(_) => return Privacy::Unknown,
         },
-        (None, _) | (_, None) => return false,
+        (None, _) | (_, None) => return Privacy::Unknown,
     };
     let is_private =
         |address: &SocketAddr| guard::is_forbidden(address.ip(), false) && !guard::is_forbidden(address.ip(), true);
-    !addresses.is_empty() && addresses.iter().all(is_private)
+    match addresses.as_slice() {
+        [] => Privacy::Unknown,
+        all if all.iter().all(is_private) => Privacy::Private,
+        _ => Privacy::Public,
+    }
 }
 
 #[cfg(test)]
@@ -120,16 +150,16 @@ mod tests {
     #[tokio::test]
     async fn only_a_private_address_that_may_be_called_is_asked() {
         for (base_url, wanted) in [
-            ("http://127.0.0.1:11434", true),
-            ("http://10.1.2.3", true),
-            ("http://[::1]:1/v1", true),
-            ("http://localhost:11434", true),
-            ("http://1.1.1.1", false),
-            ("http://169.254.169.254", false),
-            ("http://does-not-resolve.invalid", false),
-            ("nonsense", false),
+            ("http://127.0.0.1:11434", Privacy::Private),
+            ("http://10.1.2.3", Privacy::Private),
+            ("http://[::1]:1/v1", Privacy::Private),
+            ("http://localhost:11434", Privacy::Private),
+            ("http://1.1.1.1", Privacy::Public),
+            ("http://169.254.169.254", Privacy::Public),
+            ("http://does-not-resolve.invalid", Privacy::Unknown),
+            ("nonsense", Privacy::Unknown),
         ] {
-            assert_eq!(is_private(base_url).await, wanted, "{base_url}");
+            assert_eq!(privacy_of(base_url).await, wanted, "{base_url}");
         }
     }
 }

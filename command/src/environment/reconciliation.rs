@@ -138,19 +138,23 @@ fn offers<'a>(source: &'a Source, kept: &'a [Offer]) -> Vec<&'a Offer> {
 
 /// What a server that does not answer offered when it last did.
 fn offers_before(source: &Source, tables: &Tables) -> Vec<Offer> {
-    let provider = match (&source.provider, &source.offers) {
-        (_, Offers::Known(_)) => None,
-        (SourceProvider::Found(found), Offers::AsBefore) => environments(tables).find(|entry| found.made(&entry.value)),
-        (SourceProvider::Created(id), Offers::AsBefore) => tables.live_provider(*id),
+    match source.offers {
+        Offers::Known(_) => Vec::new(),
+        Offers::AsBefore => recorded_offers(&source.provider, tables),
+    }
+}
+
+/// What is recorded of the models that were found at a source's server. By its provider's id: that may have another name now.
+pub fn recorded_offers(source: &SourceProvider, tables: &Tables) -> Vec<Offer> {
+    let provider = match source {
+        SourceProvider::Found(found) => environments(tables).find(|entry| found.made(&entry.value)),
+        SourceProvider::Created(id) => tables.live_provider(*id),
     };
-    let Some(provider) = provider.map(|entry| &entry.value) else { return Vec::new() };
-    let is_of_provider = |model: &&Entry<Model>| {
-        let prefix = model.value.name.strip_prefix(provider.name.as_str());
-        prefix.is_some_and(|rest| rest.starts_with('/')) && model.value.origin == Some(Origin::Discovered)
-    };
-    let targets = tables.automatic_models().filter(is_of_provider).filter_map(|model| model.value.targets.first());
-    let targets = targets.filter(|target| target.provider_id == provider.provider_id);
-    targets.map(|target| local_offer(target.model.clone(), target.context_window)).collect()
+    let Some(id) = provider.map(|entry| entry.value.provider_id) else { return Vec::new() };
+    let discovered = tables.automatic_models().filter(|model| model.value.origin == Some(Origin::Discovered));
+    let targets = discovered.flat_map(|model| &model.value.targets).filter(|target| target.provider_id == id);
+    let by_name: BTreeMap<_, _> = targets.map(|target| (target.model.as_str(), target.context_window)).collect();
+    by_name.into_iter().map(|(model, window)| local_offer(model.to_owned(), window)).collect()
 }
 
 /// The live providers that were made from the environment, the oldest first.

@@ -21,11 +21,21 @@ pub fn origin(meaning: &str) -> Member {
 
 /// Errors: the gateway made the provider.
 pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
-    let Some(variable) = variable_of(provider) else { return Ok(()) };
-    let reason = format!(
-        "the gateway made this provider from the variable {variable} of its environment: to change or remove it, change \
-         or unset the variable and start the gateway again"
-    );
+    let reason = match (provider.origin, &provider.key_variable) {
+        (None, _) => return Ok(()),
+        (Some(_), Some(variable)) => format!(
+            "the gateway made this provider from the variable {variable} of its environment: to change or remove it, change \
+             or unset the variable and start the gateway again"
+        ),
+        (Some(_), None) => {
+            let address = provider.base_url.as_deref().unwrap_or_default();
+            format!(
+                "the gateway made this provider because {ADDRESS_VARIABLE} names it, or because a server answered at {address}: \
+                 unset the variable, if it is set, and stop the server: it ends ten minutes after the next start. Or set \
+                 LEDGERWAY_PROVIDERS_FROM_ENV=off"
+            )
+        }
+    };
     Err(CommandError::MadeByGateway { reason })
 }
 

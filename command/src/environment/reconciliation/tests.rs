@@ -238,12 +238,23 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
     for name in ["llama3", "llama3:latest", "gpu/llama3:latest"] {
         assert_eq!(lab.targets(name), ["gpu/llama3:latest"]);
     }
-    let price = lab.tables.price_in_force(id(7), "b", lab.now()).expect("a price");
+    let price = lab.tables.price_in_force(id(7), "b", lab.now()).expect("a price").clone();
     assert!(
         price.value.tariff.base().of(TokenRate::Output) == NanoUsdPerMtok::default()
             && price.value.tariff.defaulted().is_empty()
     );
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 0);
+    // Renamed while it does not answer, it keeps them under its new name.
+    let named = |name: &str| Provider {
+        allow_private_network: true,
+        ..Provider::new(id(7), name, dialects::ProviderKind::Openai)
+    };
+    lab.fold(Change::changed(named("big")).into());
+    assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 2 + 2);
+    assert_eq!(lab.targets("big/llama3:latest"), ["big/llama3:latest"]);
+    assert_eq!(lab.tables.price_in_force(id(7), "b", lab.now()).expect("a price").value.price_id, price.value.price_id);
+    lab.fold(Change::changed(named("gpu")).into());
+    assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 2 + 2);
     assert_eq!(lab.reconcile(&source(Offers::Known(vec![local_offer("b".to_owned(), Some(4096))]))), 1 + 3);
     assert_eq!(lab.names(), ["b", "gpu/b"].map(str::to_owned).into());
     lab.fold(Change::<Provider>::Ended(id(7)).into());
