@@ -174,7 +174,11 @@ fn providers(
     if !is_on {
         return Ok(None);
     }
-    let settings = DetectionSettings { bedrock, own_port: Some(own_port).filter(|port| *port != 0) };
+    let settings = DetectionSettings {
+        bedrock,
+        own_port: Some(own_port).filter(|port| *port != 0),
+        resolve: Some(address::resolve_now),
+    };
     let named = NamedProviders::detect(catalogue(&args.data.dir), settings, variable);
     named.map(|named| Some(Arc::new(named))).map_err(|EnvironmentFault { variable, problem, example }| {
         let advice = Advice::Example(format!("{variable}={example}"));

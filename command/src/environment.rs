@@ -12,6 +12,7 @@ mod detection;
 mod discovery;
 mod imports;
 mod offer;
+mod orphans;
 mod reconciliation;
 mod watch;
 
@@ -142,6 +143,8 @@ pub struct RegisteredProvider {
     pub base_url: String,
     /// The number of models that it has a price for.
     pub models: usize,
+    /// The vendor whose list prices its models have, if it is at another address than the vendor's.
+    pub at_list_prices_of: Option<String>,
 }
 
 impl Environment {
@@ -209,6 +212,7 @@ impl Environment {
                     key_variable: entry.value.key_variable.clone(),
                     base_url: entry.value.base_url.clone().unwrap_or_default(),
                     models: tables.automatic_prices().filter(of_provider).count(),
+                    at_list_prices_of: self.vendor_elsewhere(&entry.value),
                 }
             })
             .collect();
@@ -216,11 +220,19 @@ impl Environment {
         shown
     }
 
+    /// The vendor whose variables put this provider at another address.
+    fn vendor_elsewhere(&self, provider: &Provider) -> Option<String> {
+        let found = self.named.as_ref()?.detected.providers.iter().find(|found| found.made(provider))?;
+        let has_list_prices = found.has_own_address && !provider.discover_models && found.deployments.is_none();
+        has_list_prices.then(|| found.id.clone())
+    }
+
     /// What seems to be meant and has no effect; a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let Some(named) = &self.named else { return Vec::new() };
         let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
-        named.detected.notes.iter().cloned().chain(unknown).collect()
+        let orphans = orphans::notes(&self.parts.tables.load());
+        named.detected.notes.iter().cloned().chain(unknown).chain(orphans).collect()
     }
 
     /// Everything that offers models now. Local servers are asked.

@@ -74,7 +74,9 @@ impl Welcome<'_> {
         let providers = self.providers.iter().map(move |provider| {
             let (name, source, address) = (printable(&provider.name), source(provider), &provider.base_url);
             let (models, noun) = (provider.models, if provider.models == 1 { "model" } else { "models" });
-            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} {noun}")
+            let prices = provider.at_list_prices_of.as_ref().filter(|_| models > 0);
+            let prices = prices.map(|vendor| format!(" at list prices of {vendor}")).unwrap_or_default();
+            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} {noun}{prices}")
         });
         providers.chain(self.notes.iter().map(|note| format!("note: {note}")))
     }
@@ -149,8 +151,14 @@ mod tests {
             key_variable: key_variable.map(str::to_owned),
             base_url: base_url.to_owned(),
             models,
+            at_list_prices_of: None,
+        };
+        let elsewhere = |vendor: &str| RegisteredProvider {
+            at_list_prices_of: Some(vendor.to_owned()),
+            ..found("groq", Some("GROQ_API_KEY"), "http://10.0.0.1:8000/v1", 3)
         };
         let providers = [
+            elsewhere("groq"),
             found("ollama", None, "http://127.0.0.1:11434", 1),
             found("openai", Some("OPENAI_API_KEY"), "https://api.openai.com/v1", 80),
         ];
@@ -159,6 +167,7 @@ mod tests {
         for line in [
             "provider: ollama  local server    http://127.0.0.1:11434     1 model",
             "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 models",
+            "provider: groq    GROQ_API_KEY    http://10.0.0.1:8000/v1    3 models at list prices of groq",
             "note: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 /// How long a name may take to resolve.
@@ -69,6 +71,19 @@ impl fmt::Display for ListenAddress {
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
+}
+
+/// The addresses that a name has now, as far as they are known in time.
+pub fn resolve_now(host: &str) -> Vec<IpAddr> {
+    let (found, finding) = mpsc::channel();
+    let host = host.to_owned();
+    // The system's look-up has no time limit of its own.
+    thread::spawn(move || {
+        let addresses = (host.as_str(), 0).to_socket_addrs();
+        let ips: Vec<IpAddr> = addresses.map(|all| all.map(|address| address.ip()).collect()).unwrap_or_default();
+        let _ = found.send(ips);
+    });
+    finding.recv_timeout(RESOLVE_MAX).unwrap_or_default()
 }
 
 fn is_label(label: &str) -> bool {

@@ -196,6 +196,30 @@ async fn a_variable_that_is_gone_ends_what_it_made_and_another_value_changes_it(
     }
 }
 
+/// Holds: environment.orphans
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_of_ones_own_that_a_provider_has_left_behind_is_named_at_the_start() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let env = [("OPENAI_API_KEY", "k1"), ("OPENAI_BASE_URL", base_url.as_str())];
+    let first = start_in(folder.path(), &env);
+    let provider = automatic(&first, "providers").await.into_iter().find(|provider| provider["name"] == "openai");
+    let provider = text(&provider.expect("the provider")["id"]);
+    let price = json!({ "provider_id": provider, "model": "gpt-4o-mini", "input_usd_per_mtok": "9", "output_usd_per_mtok": "9" });
+    made(first.operator(), "/prices", price).await;
+    let targets = json!([{ "provider_id": provider, "model": "gpt-4o-mini", "default_max_output_tokens": 9 }]);
+    made(first.operator(), "/models", json!({ "name": "mine", "targets": targets })).await;
+    assert!(!shown(&first).await.contains(&provider));
+    drop(first);
+    drop(start_in(folder.path(), &[]));
+    let again = start_in(folder.path(), &env);
+    let shown = shown(&again).await;
+    let line = shown.lines().find(|line| line.starts_with("note: ") && line.contains(&provider)).expect("a note");
+    assert!(line.contains("prices (gpt-4o-mini) and models (mine)"), "{line}");
+    let listed = shown.lines().find(|line| line.starts_with("provider: openai")).expect("a line");
+    assert!(listed.ends_with(" models at list prices of openai"), "{listed}");
+}
+
 /// Holds: environment.names, environment.prices, environment.fixed
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_operator_makes_wins_and_what_the_gateway_made_stays_as_it_is() {
@@ -402,7 +426,8 @@ async fn the_operators_own_local_servers_are_asked_where_they_say_so() {
     assert!(text(&refused["error"]["message"]).contains("the provider gpu"), "{refused}");
     // At a public address, nothing is free.
     let gpu = gateway.operator().get("/v1/admin/providers?limit=1000").await.must(200).json();
-    let gpu = gpu["items"].as_array().expect("a list").iter().find(|provider| provider["name"] == "gpu").expect("it").clone();
+    let gpu =
+        gpu["items"].as_array().expect("a list").iter().find(|provider| provider["name"] == "gpu").expect("it").clone();
     let moved = json!({ "base_url": "http://1.1.1.1/v1", "api_key": null });
     gateway.operator().patch(&format!("/v1/admin/providers/{}", text(&gpu["id"])), &moved).await.must(200);
     drop(gateway);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::{Catalogue, Mode, Model};
+use catalogue::{Catalogue, Mode, Model, Price};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
@@ -11,6 +11,8 @@ use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, Found
 use super::offer::{Offer, default_cap};
 use crate::admin::base_url;
 
+/// A variable that programs for other services of Google's may have.
+const OF_OTHERS: &str = "GOOGLE_BASE_URL";
 /// The geography of inference profiles that serve a model in any commercial region.
 const ANYWHERE: &str = "global";
 
@@ -26,7 +28,8 @@ fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
     let beside_keys =
         provider.key_variables.iter().filter_map(|key| Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat()));
     let mut base_url_variables: Vec<String> = provider.base_url_variable.iter().cloned().collect();
-    base_url_variables.extend(beside_keys.filter(|name| provider.base_url_variable.as_ref() != Some(name)));
+    let is_new = |name: &String| provider.base_url_variable.as_ref() != Some(name) && name != OF_OTHERS;
+    base_url_variables.extend(beside_keys.filter(is_new));
     let access_key = provider.access_key_variables.as_ref().map(|parts| AccessKeyVariables {
         id: parts.id.clone(),
         secret: parts.secret.clone(),
@@ -56,6 +59,7 @@ pub fn unnamed_local(catalogue: &Catalogue, detected: &Detected) -> Option<Found
         kind: known.kind,
         server: known.server,
         base_url,
+        has_own_address: false,
         is_private: true,
         key_variable: None,
         key: None,
@@ -72,20 +76,28 @@ pub fn offers(catalogue: &Catalogue, found: &FoundProvider, today: NaiveDate) ->
     let Some(deployments) = &found.deployments else {
         let models = catalogue.models_of(&found.id).iter();
         let served = models.filter(|model| !model.is_deprecated(today) && is_served_in(model, found.region.as_deref()));
-        return (served.filter_map(|model| offer(catalogue, found, model)).collect(), Vec::new());
+        let offered = served.filter_map(|model| {
+            let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
+            offer(catalogue, found, model, price)
+        });
+        return (offered.collect(), Vec::new());
     };
     let (mut offers, mut notes) = (Vec::new(), Vec::new());
     for deployment in deployments {
-        let offered =
-            model_of(catalogue, &found.id, &deployment.model).and_then(|model| offer(catalogue, found, model));
+        let offered = model_of(catalogue, &found.id, &deployment.model).and_then(|model| {
+            // A zone costs more than none: where its price is not known, the other one would be too low.
+            let price = deployment.zone.map_or(model.price.as_ref(), |zone| model.regional_prices.get(zone));
+            offer(catalogue, found, model, price)
+        });
         match offered {
             Some(offer) => {
                 let (backend, name) = (deployment.name.clone(), deployment.model.clone());
                 offers.push(Offer { backend, name, ..offer });
             }
             None => notes.push(format!(
-                "{DEPLOYMENTS_VARIABLE} has {}, which the catalogue has no price of that is exact here: create a price and a model",
-                deployment.model
+                "{DEPLOYMENTS_VARIABLE} has {}{}, which the catalogue has no price of that is exact here: create a price and a model",
+                deployment.model,
+                deployment.zone.map(|zone| format!("@{zone}")).unwrap_or_default()
             )),
         }
     }
@@ -124,7 +136,7 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
 
 /// The model as an offer; `None` if it has no API that the gateway calls, or no price that is its whole
 /// one.
-fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<Offer> {
+fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model, price: Option<&Price>) -> Option<Offer> {
     let api = match model.mode {
         Mode::Chat | Mode::Completion => Api::Chat,
         Mode::Embedding => Api::Embeddings,
@@ -134,7 +146,6 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model) -> Option<
         return None;
     }
     let has_output = api == Api::Chat;
-    let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
     let rates = price.filter(|price| model.is_whole(price))?.given().ok()?;
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));

@@ -11,6 +11,7 @@ use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, OutputCapField, Provider, ServerName};
 use events::ids::ProviderId;
 use secrets::Secret;
+use upstream::guard;
 
 use super::offer::is_model_name;
 use crate::admin::base_url;
@@ -20,6 +21,12 @@ const URL_LEN_MAX: usize = 2000;
 const WORD_LEN_MAX: usize = 64;
 const HEADER_LEN_MAX: usize = 1024;
 const DEPLOYMENTS_MAX: usize = 200;
+/// Data zones of Azure, by their names in the catalogue.
+const ZONES: [&str; 4] = ["apac", "eu", "us", "us-gov"];
+/// The zone of deployments that may be processed anywhere.
+const ANY_ZONE: &str = "global";
+/// What names end in that only private networks have.
+const LOCAL_ENDS: [&str; 6] = [".local", ".localhost", ".internal", ".lan", ".home.arpa", ".svc"];
 /// The models of Azure's deployments, which only the account knows.
 pub const DEPLOYMENTS_VARIABLE: &str = "AZURE_OPENAI_DEPLOYMENTS";
 /// The setting with which an access key of AWS counts as one for Bedrock: many machines have one for something else.
@@ -62,6 +69,8 @@ pub struct DetectionSettings {
     pub bedrock: bool,
     /// The port of this gateway, which is no provider of its own; `None` if it is not known yet.
     pub own_port: Option<u16>,
+    /// Looks the addresses of a name up; `None` if no name is looked up.
+    pub resolve: Option<fn(&str) -> Vec<IpAddr>>,
 }
 
 /// A provider that the environment names.
@@ -71,7 +80,9 @@ pub struct FoundProvider {
     pub kind: ProviderKind,
     pub server: Option<Server>,
     pub base_url: String,
-    /// True if the address came from the environment, or is this machine's: it may be private.
+    /// True if a variable gave the address: what is behind it may be another server than the vendor's.
+    pub has_own_address: bool,
+    /// True if the address is a private one.
     pub is_private: bool,
     /// The variable of its key; `None` if it needs none.
     pub key_variable: Option<String>,
@@ -90,6 +101,8 @@ pub struct FoundProvider {
 pub struct Deployment {
     pub model: String,
     pub name: String,
+    /// The data zone in which it is processed, with prices of its own; `None` if that may be anywhere.
+    pub zone: Option<&'static str>,
 }
 
 /// What the environment names.
@@ -121,7 +134,7 @@ impl FoundProvider {
     pub fn state(&self, id: ProviderId, name: String) -> Provider {
         let takes = |setting: &str| upstreams::of(self.kind).endpoint().is_some_and(|e| e.settings.contains(&setting));
         // The host of a provider's own address says which server it is; another one does not.
-        let named = self.server.filter(|_| self.is_private && takes("server"));
+        let named = self.server.filter(|_| self.has_own_address && takes("server"));
         let has_deployments = upstreams::has_deployments(self.kind);
         let provider = Provider {
             base_url: Some(self.base_url.clone()),
@@ -141,7 +154,7 @@ impl FoundProvider {
             key_variable: self.key_variable.clone(),
             ..Provider::new(id, name, self.kind)
         };
-        Provider { discover_models: upstreams::model_list_of(&provider).is_some(), ..provider }
+        Provider { discover_models: self.is_private && upstreams::model_list_of(&provider).is_some(), ..provider }
     }
 
     /// True for the provider that was made from these variables, maybe from another one of them.
@@ -226,7 +239,8 @@ impl Variables<'_> {
             kind: known.kind,
             server: known.server,
             base_url,
-            is_private: own_address.is_some(),
+            has_own_address: own_address.is_some(),
+            is_private: own_address.is_some_and(|address| self.is_private(&address)),
             key_variable,
             key: key.map(|(_, key)| key),
             key_variables: known.keys().map(str::to_owned).collect(),
@@ -247,9 +261,36 @@ impl Variables<'_> {
         names.iter().find_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 
+    /// The text of a key. A file that it was read from may have ended it with a line end, which no key has.
+    fn key_text(&self, name: &str) -> Option<String> {
+        let mut key = self.get(name)?;
+        if key.ends_with('\n') {
+            key.pop();
+            if key.ends_with('\r') {
+                key.pop();
+            }
+        }
+        Some(key).filter(|key| !key.is_empty())
+    }
+
+    /// True if a server in a private network is meant. A name that does not resolve now counts by its form.
+    fn is_private(&self, address: &str) -> bool {
+        if base_url::is_forbidden(address, false) {
+            return true;
+        }
+        let host = url::Url::parse(address).ok().and_then(|url| url.domain().map(str::to_owned));
+        let Some(host) = host else { return false };
+        let found = self.settings.resolve.map(|resolve| resolve(&host)).unwrap_or_default();
+        match found.as_slice() {
+            [] => !host.contains('.') || LOCAL_ENDS.iter().any(|end| host.ends_with(end)),
+            found => found.iter().any(|ip| guard::is_forbidden(*ip, false)),
+        }
+    }
+
     /// The provider's key, and the variable that it is named by.
     fn key(&self, known: &KnownProvider) -> Result<Option<(String, Secret)>, EnvironmentFault> {
-        if let Some((name, key)) = self.first(&known.key_variables) {
+        let key = known.key_variables.iter().find_map(|name| Some((name, self.key_text(name)?)));
+        if let Some((name, key)) = key {
             // In a key for Bedrock, a colon would make it an access key.
             let is_one_part = known.access_key.is_none() || !key.contains(':');
             return match is_key(&key) && is_one_part {
@@ -269,7 +310,7 @@ impl Variables<'_> {
             true => Ok(value),
             false => Err(no_key(name)),
         };
-        let required = |name: &str| match self.get(name) {
+        let required = |name: &str| match self.key_text(name) {
             Some(value) => part(name, value),
             None => {
                 let problem = format!("is not set, but {BEDROCK_SETTING} asks for Bedrock with an access key");
@@ -278,7 +319,7 @@ impl Variables<'_> {
         };
         let (id, secret) = (required(&variables.id)?, required(&variables.secret)?);
         let token =
-            self.get(&variables.session_token).map(|token| part(&variables.session_token, token)).transpose()?;
+            self.key_text(&variables.session_token).map(|token| part(&variables.session_token, token)).transpose()?;
         let parts: Vec<String> = [Some(id), Some(secret), token].into_iter().flatten().collect();
         Ok((variables.id.clone(), Secret::new(parts.join(":"))))
     }
@@ -329,18 +370,23 @@ impl Variables<'_> {
         checked.collect()
     }
 
-    /// Azure's deployments: `model=deployment`, separated by commas. A name alone is both.
+    /// Azure's deployments: `model=deployment@zone`, separated by commas. A name alone is both; without a zone, it may be
+    /// processed anywhere.
     fn deployments(&self, known: &KnownProvider) -> Result<Option<Vec<Deployment>>, EnvironmentFault> {
         if !upstreams::has_deployments(known.kind) {
             return Ok(None);
         }
-        let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, "gpt-4.1=my-deployment,o4-mini");
+        let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, "gpt-4.1=my-deployment,o4-mini@eu");
         let text = self.get(DEPLOYMENTS_VARIABLE).unwrap_or_default();
         let mut deployments: Vec<Deployment> = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (item, zone) =
+                item.rsplit_once('@').map_or((item, ANY_ZONE), |(item, zone)| (item.trim(), zone.trim()));
             let (model, name) = item.split_once('=').map_or((item, item), |(model, name)| (model.trim(), name.trim()));
             if !is_model_name(model) || !is_model_name(name) {
-                return Err(wrong("must be a list of model=deployment, separated by commas".to_owned()));
+                return Err(wrong(
+                    "must be a list of model=deployment or model=deployment@zone, separated by commas".to_owned(),
+                ));
             }
             if deployments.iter().any(|other| other.model == model) {
                 return Err(wrong(format!("has the model {model} twice")));
@@ -348,7 +394,12 @@ impl Variables<'_> {
             if deployments.len() >= DEPLOYMENTS_MAX {
                 return Err(wrong(format!("has more than {DEPLOYMENTS_MAX} deployments")));
             }
-            deployments.push(Deployment { model: model.to_owned(), name: name.to_owned() });
+            let known = ZONES.into_iter().find(|known| *known == zone);
+            if known.is_none() && zone != ANY_ZONE {
+                let zones = ZONES.join(", ");
+                return Err(wrong(format!("has a data zone, behind @, that is not one of {zones} or {ANY_ZONE}")));
+            }
+            deployments.push(Deployment { model: model.to_owned(), name: name.to_owned(), zone: known });
         }
         Ok(Some(deployments))
     }

@@ -59,7 +59,7 @@ fn the_environment_is_used_as_it_says_or_refused_by_name() {
         let set: Vec<(&str, String)> =
             (0..dice.below(9)).map(|_| (dice.pick(&names).unwrap_or_default(), value(dice))).collect();
         let variable = |asked: &str| set.iter().find(|(name, _)| *name == asked).map(|(_, value)| value.clone());
-        let settings = DetectionSettings { bedrock: dice.one_in(2), own_port: Some(8080) };
+        let settings = DetectionSettings { bedrock: dice.one_in(2), own_port: Some(8080), resolve: None };
         match detect(&known, settings, variable) {
             Ok(detected) => {
                 for found in &detected.providers {

@@ -76,6 +76,25 @@ fn a_deployment_is_called_by_its_name_and_asked_for_by_its_model() {
     assert!(described(Catalogue::shipped(), &found, &state, "other").is_none());
 }
 
+/// Holds: environment.zones
+#[test]
+fn a_deployment_in_a_data_zone_costs_what_it_costs_there() {
+    let endpoint = ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com");
+    let list = (DEPLOYMENTS_VARIABLE, "gpt-4.1=prod@eu,o4-mini,gpt-35-turbo-16k@apac");
+    let found = found(&[("AZURE_OPENAI_API_KEY", "k"), endpoint, list]);
+    let (offers, notes) = offers(Catalogue::shipped(), &found, today());
+    let price = |backend: &str| &offers.iter().find(|offer| offer.backend == backend).expect("an offer").rates;
+    let listed = |model: &str| Catalogue::shipped().model("azure_openai", model).expect("a model");
+    let regional = listed("gpt-4.1").regional_prices["eu"].given().expect("tiers");
+    assert!(
+        *price("prod") == regional
+            && regional.input > listed("gpt-4.1").price.as_ref().expect("a price").input_usd_per_mtok
+    );
+    assert_eq!(*price("o4-mini"), listed("o4-mini").price.as_ref().expect("a price").given().expect("tiers"));
+    // The price of another zone would be a guess.
+    assert!(offers.len() == 2 && notes.len() == 1 && notes[0].contains("gpt-35-turbo-16k@apac"), "{notes:?}");
+}
+
 #[test]
 fn a_model_whose_api_the_gateway_does_not_call_there_is_not_offered() {
     let found = found(&[("AWS_BEARER_TOKEN_BEDROCK", "k"), ("AWS_REGION", "us-east-1")]);

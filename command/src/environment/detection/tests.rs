@@ -64,7 +64,7 @@ fn an_address_beside_the_key_is_used_and_may_be_private() {
         ("OPENAI_API_KEY", "OPENAI_BASE_URL", Some("openai")),
         ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", None),
         ("GEMINI_API_KEY", "GEMINI_BASE_URL", None),
-        ("GOOGLE_API_KEY", "GOOGLE_BASE_URL", None),
+        ("GOOGLE_API_KEY", "GEMINI_BASE_URL", None),
         ("GROQ_API_KEY", "GROQ_BASE_URL", Some("groq")),
         ("TOGETHER_API_KEY", "TOGETHER_BASE_URL", Some("together")),
         ("MISTRAL_API_KEY", "MISTRAL_BASE_URL", Some("mistral")),
@@ -86,6 +86,48 @@ fn an_address_beside_the_key_is_used_and_may_be_private() {
         // An address is no provider by itself.
         assert!(detected(&[(address, "http://10.1.2.3")]).expect("no fault").providers.is_empty(), "{address}");
     }
+}
+
+#[test]
+fn only_an_address_in_a_private_network_is_taken_for_one() {
+    fn resolve(name: &str) -> Vec<IpAddr> {
+        match name {
+            "llm.corp.example" => vec!["10.0.0.9".parse().expect("an address")],
+            "proxy.example" => vec!["1.1.1.1".parse().expect("an address")],
+            _ => Vec::new(),
+        }
+    }
+    let settings = DetectionSettings { resolve: Some(resolve), ..DetectionSettings::default() };
+    for (address, is_private) in [
+        ("http://10.1.2.3/v1", true),
+        ("https://1.1.1.1/v1", false),
+        ("https://llm.corp.example/v1", true),
+        ("https://proxy.example/v1", false),
+        ("http://vllm:8000/v1", true),
+        ("http://vllm.models.svc/v1", true),
+        ("https://not-there.example/v1", false),
+    ] {
+        let found = detected_with(settings, &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", address)]);
+        let found = found.expect("no fault").providers.remove(0);
+        assert_eq!((found.is_private, found.has_own_address), (is_private, true), "{address}");
+        let state = found.state(format!("prv_{:032x}", 1).parse().expect("an id"), found.id.clone());
+        assert_eq!(state.allow_private_network, is_private, "{address}");
+        assert_eq!(state.server.map(|server| server.to_string()).as_deref(), Some("openai"), "{address}");
+    }
+    let of_google = found(&[("GOOGLE_API_KEY", KEY), ("GOOGLE_BASE_URL", "http://10.1.2.3")]);
+    assert!(!of_google.has_own_address, "another program's");
+}
+
+#[test]
+fn a_key_may_end_with_one_line_end() {
+    for ended in [format!("{KEY}\n"), format!("{KEY}\r\n")] {
+        assert_eq!(key_of(&found(&[("OPENAI_API_KEY", &ended)])), Some(KEY));
+    }
+    for wrong in [format!("{KEY}\n\n"), format!("\n{KEY}"), format!("{KEY}\r")] {
+        let fault = detected(&[("OPENAI_API_KEY", &wrong)]).expect_err("a fault");
+        assert!(fault.to_string().starts_with("OPENAI_API_KEY "), "{fault}");
+    }
+    assert!(detected(&[("OPENAI_API_KEY", "\n")]).expect("no fault").providers.is_empty());
 }
 
 #[test]
@@ -112,11 +154,15 @@ fn azure_needs_an_endpoint_and_serves_its_deployments() {
     let without = detected(&[key, ENDPOINT]).expect("no fault");
     assert!(without.providers.len() == 1 && without.notes[0].contains(DEPLOYMENTS_VARIABLE), "{without:?}");
     let of = |list: &str| found(&[key, ENDPOINT, (DEPLOYMENTS_VARIABLE, list)]).deployments;
-    let deployment = |model: &str, name: &str| Deployment { model: model.to_owned(), name: name.to_owned() };
-    let both = vec![deployment("gpt-4.1", "prod"), deployment("o4-mini", "o4-mini")];
+    let deployment =
+        |model: &str, name: &str, zone| Deployment { model: model.to_owned(), name: name.to_owned(), zone };
+    let both = vec![deployment("gpt-4.1", "prod", None), deployment("o4-mini", "o4-mini", None)];
     assert_eq!(of("gpt-4.1=prod, o4-mini,"), Some(both));
+    let zoned = vec![deployment("gpt-4.1", "prod", Some("eu")), deployment("o4-mini", "o4-mini", Some("us"))];
+    assert_eq!(of("gpt-4.1=prod@eu, o4-mini @ us"), Some(zoned));
+    assert_eq!(of("gpt-4.1@global"), Some(vec![deployment("gpt-4.1", "gpt-4.1", None)]));
     let long = "m".repeat(201);
-    for wrong in ["=", "a=", "=b", "a b", "a=b,a=c", "a,a", &long] {
+    for wrong in ["=", "a=", "=b", "a b", "a=b,a=c", "a,a", "a@mars", "a=b@", "@eu", "a@EU", &long] {
         let fault = detected(&[key, ENDPOINT, (DEPLOYMENTS_VARIABLE, wrong)]).expect_err("a fault");
         assert_eq!(fault.variable, DEPLOYMENTS_VARIABLE, "{wrong}");
     }

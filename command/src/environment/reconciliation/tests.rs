@@ -98,6 +98,7 @@ fn found(provider: usize, base_url: &str) -> SourceProvider {
         kind: dialects::ProviderKind::Openai,
         server: None,
         base_url: base_url.to_owned(),
+        has_own_address: false,
         is_private: false,
         key_variable: Some(variable.to_owned()),
         key: Some(Secret::new("k")),
