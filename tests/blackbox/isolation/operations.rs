@@ -231,6 +231,7 @@ impl Operation {
             "email"
             | "slug"
             | "external_id"
+            | "own_providers"
             | "permissions"
             | "models"
             | "expires_at"

@@ -26,7 +26,7 @@ impl Projector for Catalogue {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn schema(&self) -> &'static str {
