@@ -16,7 +16,22 @@ fn value(dice: &mut Dice<'_>) -> String {
         2 => dice.text_of("0123456789abcdefABCDEFxyz", 80),
         3 => dice.text_of("0123456789.:[]", 24),
         4 => dice
-            .pick(&["true", "false", "1", "0", "", "all", "[::1]:0", "localhost:80", " 1", "+5", "*", "http://a"])
+            .pick(&[
+                "true",
+                "false",
+                "1",
+                "0",
+                "",
+                "all",
+                "[::1]:0",
+                "localhost:80",
+                " 1",
+                "+5",
+                "*",
+                "http://a",
+                "acme,beta",
+                "ten_00000000000000000000000000000001",
+            ])
             .unwrap_or_default()
             .into(),
         _ => "0123456789abcdef".repeat(4),
@@ -35,6 +50,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             &mut args.providers_from_env,
             &mut args.bedrock,
             &mut args.mode,
+            &mut args.serves_tenants,
             &mut args.hold_ttl_seconds,
             &mut args.drain_timeout_seconds,
             &mut args.drain_delay_seconds,

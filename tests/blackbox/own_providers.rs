@@ -157,6 +157,10 @@ async fn a_node_serves_the_tenants_that_it_is_started_for_and_no_other() {
     for tenant in [&ours, &theirs] {
         tenant.chat("ok").await.must(200);
     }
+    for file in std::fs::read_dir(&data).expect("the data folder") {
+        let bytes = std::fs::read(file.expect("a file").path()).expect("a readable file");
+        assert!(!bytes.windows(PROVIDER_SECRET.len()).any(|part| part == PROVIDER_SECRET.as_bytes()));
+    }
     let bearer = format!("Bearer {PROVIDER_SECRET}");
     assert!(upstream.seen().iter().all(|seen| seen.headers["authorization"] == bearer.as_str()));
 }
