@@ -130,3 +130,6 @@ async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<
     checked.sort_by_key(|(at, _)| *at);
     checked.into_iter().map(|(_, checked)| checked).collect()
 }
+
+#[cfg(test)]
+mod fuzz;

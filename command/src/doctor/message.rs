@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Where the dialects have the message of an error.
 const PLACES: [&str; 6] = ["/error/message", "/0/error/message", "/message", "/Message", "/error", "/detail"];
 /// The most characters that are shown.
-const SHOWN_CHARS_MAX: usize = 300;
+pub const SHOWN_CHARS_MAX: usize = 300;
 
 /// The message in the body of an error, redacted; `None` if there is none, or nothing of it may be shown.
 pub fn message_of(body: &[u8], redactor: &Redactor) -> Option<String> {
