@@ -86,12 +86,7 @@ impl NamedProviders {
     }
 
     /// What this catalogue knows of the model behind the name that a provider from the environment has for it.
-    pub fn described<'a>(
-        &self,
-        catalogue: &'a Catalogue,
-        provider: &Provider,
-        backend: &str,
-    ) -> Option<&'a Model> {
+    pub fn described<'a>(&self, catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
         catalogued::described(catalogue, &self.detected.providers, provider, backend)
     }
 

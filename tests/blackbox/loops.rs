@@ -15,7 +15,8 @@ async fn a_request_that_comes_back_to_the_gateway_is_refused_after_one_call() {
     let provider = json!({ "name": "circle", "kind": "openai", "api_key": tenant.secret, "allow_private_network": true,
                            "base_url": format!("http://127.0.0.1:{}/v1", gateway.port()) });
     let provider = made(operator, "/providers", provider).await;
-    let price = json!({ "provider_id": provider, "model": "circle", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1" });
+    let price =
+        json!({ "provider_id": provider, "model": "circle", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1" });
     made(operator, "/prices", price).await;
     let targets = json!([{ "provider_id": provider, "model": "circle", "default_max_output_tokens": 9 }]);
     made(operator, "/models", json!({ "name": "circle", "targets": targets })).await;

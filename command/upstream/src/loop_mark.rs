@@ -35,7 +35,8 @@ impl LoopMark {
     /// The mark of a process, from bytes that no other process has.
     pub fn new(random: [u8; 16]) -> Self {
         let id = format!("{:032x}", u128::from_be_bytes(random));
-        let entry = HeaderValue::try_from(format!("{NAME}; id={id}")).expect("hexadecimal digits are valid in a header");
+        let entry =
+            HeaderValue::try_from(format!("{NAME}; id={id}")).expect("hexadecimal digits are valid in a header");
         Self { id: id.into(), entry }
     }
 

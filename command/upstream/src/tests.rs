@@ -112,7 +112,7 @@ async fn a_probe_tells_at_which_step_a_connection_fails() {
     let server = pool::tests::server::Server::start(None).await;
     let untrusted = Some(ProbeFault::Certificate(CertificateFault::UnknownIssuer));
     assert_eq!(probe(server.base_url.clone(), true).await, (true, true, untrusted));
-    let trusting = UpstreamClients::with(pool::tests::server::tls());
+    let trusting = UpstreamClients::with(pool::tests::server::tls(), LoopMark::new([1; 16]));
     assert_eq!(trusting.probe(&provider(1, &server.base_url, true)).await.fault, None);
     let other_name = server.base_url.replace("127.0.0.1", "127.0.0.2").replace("localhost", "127.0.0.2");
     let fault = trusting.probe(&provider(1, &other_name, true)).await.fault;

@@ -18,8 +18,8 @@ use super::lease::READY_MAX;
 use super::*;
 use crate::tests::{OK, provider, serve, serve_at};
 use crate::{
-    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, LoopMark, RequestBody, STREAMS_MAX, Transmission, UpstreamClient,
-    UpstreamClients,
+    ATTEMPTS_MAX, IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, LoopMark, RequestBody, STREAMS_MAX, Transmission,
+    UpstreamClient, UpstreamClients,
 };
 use server::Server;
 

@@ -29,8 +29,8 @@ const HEADER_VALUE_LEN_MAX: usize = 1024;
 
 /// Headers that the gateway itself sends, or that frame the message.
 const OWN_HEADERS: &[&str] = &[
-    "accept", "accept-encoding", "cdn-loop", "connection", "content-encoding", "content-length", "content-type", "expect",
-    "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-request-id",
+    "accept", "accept-encoding", "cdn-loop", "connection", "content-encoding", "content-length", "content-type",
+    "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-request-id",
 ];
 /// Words in the names of headers that are likely to carry credentials.
 const CREDENTIAL_WORDS: &[&str] =
