@@ -35,7 +35,6 @@ use crate::body::memory::BodyPermit;
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
 
 /// A target's answer: from here on no other target is called.
-#[expect(clippy::large_enum_variant, reason = "it is returned once and not kept, which costs less than an allocation")]
 enum TargetAnswer {
     Whole(HeldAnswer),
     /// The first bytes for the client, and the rest of the body.
