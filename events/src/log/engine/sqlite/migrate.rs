@@ -21,7 +21,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
 ];
 
 /// The schema version of this program.
-const NEWEST: i64 = 10;
+const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// The error for a schema version that this program cannot read.
 pub(super) fn other_schema(found: i64) -> Option<OtherSchema> {
