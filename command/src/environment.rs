@@ -7,7 +7,9 @@
 //! Reading the catalogue at each request, instead of recording it, was rejected: a request's price would then depend on the
 //! binary that served it, and nobody could check it from the log.
 
+mod addresses;
 mod catalogued;
+mod deployments;
 mod detection;
 mod discovery;
 mod imports;
@@ -320,7 +322,7 @@ impl Environment {
         // Whoever has added this server decides who may use it, also under another name of this machine.
         let is_own = |provider: &Provider| {
             let address = provider.base_url.as_deref().filter(|_| provider.origin.is_none());
-            address.is_some_and(|address| detection::is_same_local_port(address, &found.base_url))
+            address.is_some_and(|address| addresses::is_same_local_port(address, &found.base_url))
         };
         if live.iter().any(|entry| is_own(&entry.value)) {
             return None;

@@ -11,22 +11,15 @@ use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, OutputCapField, Provider, ServerName};
 use events::ids::ProviderId;
 use secrets::Secret;
-use upstream::guard;
 
-use super::offer::is_model_name;
+use super::addresses::{in_region, is_this_gateway, may_be_private};
+use super::deployments::{self, Deployment};
 use crate::admin::base_url;
 
 const KEY_LEN_MAX: usize = 4096;
 const URL_LEN_MAX: usize = 2000;
 const WORD_LEN_MAX: usize = 64;
 const HEADER_LEN_MAX: usize = 1024;
-const DEPLOYMENTS_MAX: usize = 200;
-/// Data zones of Azure, by their names in the catalogue.
-const ZONES: [&str; 4] = ["apac", "eu", "us", "us-gov"];
-/// The zone of deployments that may be processed anywhere.
-const ANY_ZONE: &str = "global";
-/// What names end in that only private networks have.
-const LOCAL_ENDS: [&str; 6] = [".local", ".localhost", ".internal", ".lan", ".home.arpa", ".svc"];
 /// The models of Azure's deployments, which only the account knows.
 pub const DEPLOYMENTS_VARIABLE: &str = "AZURE_OPENAI_DEPLOYMENTS";
 /// The setting with which an access key of AWS counts as one for Bedrock: many machines have one for something else.
@@ -94,15 +87,6 @@ pub struct FoundProvider {
     pub headers: BTreeMap<String, String>,
     /// The deployments of an account, by model; `None` for a provider whose models are the same for all accounts.
     pub deployments: Option<Vec<Deployment>>,
-}
-
-/// A model, and the name under which an account has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deployment {
-    pub model: String,
-    pub name: String,
-    /// The data zone in which it is processed, with prices of its own; `None` if that may be anywhere.
-    pub zone: Option<&'static str>,
 }
 
 /// What the environment names.
@@ -240,7 +224,7 @@ impl Variables<'_> {
             server: known.server,
             base_url,
             has_own_address: own_address.is_some(),
-            is_private: own_address.is_some_and(|address| self.is_private(&address)),
+            is_private: own_address.is_some_and(|address| may_be_private(&address, self.settings.resolve)),
             key_variable,
             key: key.map(|(_, key)| key),
             key_variables: known.keys().map(str::to_owned).collect(),
@@ -271,20 +255,6 @@ impl Variables<'_> {
             }
         }
         Some(key).filter(|key| !key.is_empty())
-    }
-
-    /// True if a server in a private network is meant. A name that does not resolve now counts by its form.
-    fn is_private(&self, address: &str) -> bool {
-        if base_url::is_forbidden(address, false) {
-            return true;
-        }
-        let host = url::Url::parse(address).ok().and_then(|url| url.domain().map(str::to_owned));
-        let Some(host) = host else { return false };
-        let found = self.settings.resolve.map(|resolve| resolve(&host)).unwrap_or_default();
-        match found.as_slice() {
-            [] => !host.contains('.') || LOCAL_ENDS.iter().any(|end| host.ends_with(end)),
-            found => found.iter().any(|ip| guard::is_forbidden(*ip, false)),
-        }
     }
 
     /// The provider's key, and the variable that it is named by.
@@ -370,38 +340,12 @@ impl Variables<'_> {
         checked.collect()
     }
 
-    /// Azure's deployments: `model=deployment@zone`, separated by commas. A name alone is both; without a zone, it may be
-    /// processed anywhere.
     fn deployments(&self, known: &KnownProvider) -> Result<Option<Vec<Deployment>>, EnvironmentFault> {
         if !upstreams::has_deployments(known.kind) {
             return Ok(None);
         }
-        let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, "gpt-4.1=my-deployment,o4-mini@eu");
-        let text = self.get(DEPLOYMENTS_VARIABLE).unwrap_or_default();
-        let mut deployments: Vec<Deployment> = Vec::new();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let (item, zone) =
-                item.rsplit_once('@').map_or((item, ANY_ZONE), |(item, zone)| (item.trim(), zone.trim()));
-            let (model, name) = item.split_once('=').map_or((item, item), |(model, name)| (model.trim(), name.trim()));
-            if !is_model_name(model) || !is_model_name(name) {
-                return Err(wrong(
-                    "must be a list of model=deployment or model=deployment@zone, separated by commas".to_owned(),
-                ));
-            }
-            if deployments.iter().any(|other| other.model == model) {
-                return Err(wrong(format!("has the model {model} twice")));
-            }
-            if deployments.len() >= DEPLOYMENTS_MAX {
-                return Err(wrong(format!("has more than {DEPLOYMENTS_MAX} deployments")));
-            }
-            let known = ZONES.into_iter().find(|known| *known == zone);
-            if known.is_none() && zone != ANY_ZONE {
-                let zones = ZONES.join(", ");
-                return Err(wrong(format!("has a data zone, behind @, that is not one of {zones} or {ANY_ZONE}")));
-            }
-            deployments.push(Deployment { model: model.to_owned(), name: name.to_owned(), zone: known });
-        }
-        Ok(Some(deployments))
+        let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, deployments::EXAMPLE);
+        deployments::read(&self.get(DEPLOYMENTS_VARIABLE).unwrap_or_default()).map(Some).map_err(wrong)
     }
 
     /// A key for Bedrock without a region. It is a fault if the operator has asked for Bedrock.
@@ -438,39 +382,6 @@ fn is_key(text: &str) -> bool {
 
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The address with its region. AWS has another domain in China.
-fn in_region(template: &str, region: Option<&str>) -> String {
-    let Some(region) = region else { return template.to_owned() };
-    let address = template.replace("{region}", region);
-    let is_chinese = region.starts_with("cn-") && template.ends_with(".amazonaws.com");
-    if is_chinese { address + ".cn" } else { address }
-}
-
-/// True for this port of this machine.
-fn is_this_gateway(address: &str, port: u16) -> bool {
-    local_port(address) == Some(port)
-}
-
-/// True if both are addresses of one port of this machine.
-pub fn is_same_local_port(one: &str, other: &str) -> bool {
-    local_port(one).is_some_and(|port| local_port(other) == Some(port))
-}
-
-/// The port of an address of this machine; `None` for other addresses.
-fn local_port(address: &str) -> Option<u16> {
-    let url = url::Url::parse(address).ok()?;
-    let is_here = match url.host()? {
-        url::Host::Domain(name) => name == "localhost",
-        url::Host::Ipv4(ip) => is_loopback(ip.into()),
-        url::Host::Ipv6(ip) => is_loopback(ip.into()),
-    };
-    url.port_or_known_default().filter(|_| is_here)
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified()
 }
 
 #[cfg(test)]

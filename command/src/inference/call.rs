@@ -45,6 +45,8 @@ const UPSTREAM_ID_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-amzn-requestid"),
 ];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
+/// The headers that a request to an upstream usually has, and a few more.
+const HEADERS: usize = 9;
 
 /// An upstream's successful response: its body is still to be read.
 pub struct UpstreamResponse {
@@ -199,6 +201,8 @@ impl Outgoing<'_> {
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let mut request = Request::post([base_url, path].concat()).body(body).ok()?;
         let headers = request.headers_mut();
+        // Room for all of a plain request at once, also those that are added later.
+        headers.reserve(HEADERS);
         for (name, value) in &provider.headers {
             headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
         }

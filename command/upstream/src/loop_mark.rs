@@ -48,9 +48,10 @@ impl LoopMark {
             return Ok(None);
         }
         let lines: Arc<[HeaderValue]> = headers.get_all(CDN_LOOP).iter().cloned().collect();
-        let entries = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+        // Not only lines of ASCII: a proxy may have joined one of them with whatever a client has sent.
+        let texts: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
         let mut gateways = 0;
-        for entry in entries {
+        for entry in texts.iter().flat_map(|text| text.split(',')) {
             let mut parts = entry.split(';').map(str::trim);
             if !parts.next().is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
                 continue;
@@ -82,6 +83,8 @@ impl LoopEntries {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(lines: &[&str]) -> HeaderMap {
@@ -116,6 +119,23 @@ mod tests {
         let chain = |length: usize| (0..length).map(|id| format!("ledgerway; id={id}")).collect::<Vec<_>>().join(", ");
         assert_eq!(read(&[&chain(8), "cdn-of-another-kind"]), Ok(2));
         assert_eq!(read(&[&chain(8), "ledgerway"]), Err(Looping::TooMany));
+    }
+
+    proptest! {
+        /// Holds: http.loop
+        #[test]
+        fn whatever_stands_around_the_own_entry_it_is_found_and_nothing_else_is(
+            before in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+            after in "[ -~]{0,40}",
+        ) {
+            let mark = LoopMark::new([7; 16]);
+            let line = |bytes: &Vec<u8>| HeaderValue::from_bytes(bytes).ok();
+            let mut headers: HeaderMap = before.iter().filter_map(line).map(|line| (CDN_LOOP, line)).collect();
+            prop_assert_ne!(mark.read(&headers).err(), Some(Looping::Back));
+            let own = format!("\u{e9}, ledgerway; id={}, {after}", "07".repeat(16));
+            headers.append(CDN_LOOP, HeaderValue::from_bytes(own.as_bytes()).expect("no control characters"));
+            prop_assert_eq!(mark.read(&headers).err(), Some(Looping::Back));
+        }
     }
 
     #[test]
