@@ -12,6 +12,8 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 /// Of one request: its failed attempts, its outcome, and the end of its hold.
 async fn ended(gateway: &Gateway, request: &str) -> (usize, Value, Value) {
     let mut life = gateway.life(request).await;
+    // Corrections come after the end.
+    life.retain(|event| type_of(event) != "budget.adjusted.v1");
     let attempts = life.iter().filter(|event| type_of(event) == "inference.attempt_failed.v1").count();
     let end = life.pop().expect("an end");
     (attempts, life.pop().expect("an outcome"), end)

@@ -146,6 +146,7 @@ impl Operation {
             "action" => one("tenant.created"),
             "severity" => one("notice"),
             "status" => one("completed"),
+            "dry_run" | "force" => one("true"),
             "payer" => vec!["own".to_owned(), "brokered".to_owned()],
             "q" => vec![house.slug.clone(), house.tenant.clone()],
             "types" => one("tenant.created.v1"),
