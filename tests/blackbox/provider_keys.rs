@@ -388,6 +388,10 @@ async fn keys_of_a_tenants_provider_are_its_own_and_those_of_a_shared_one_the_pl
                            "tenant_id": ours.id });
     let provider = made(gateway.operator(), "/providers", provider).await;
     let body = |provider: &str| json!({ "provider_id": provider, "name": "n", "api_key": SECOND });
+    // Until the tenant may have its own providers, the keys of one that it was given are not its to manage either.
+    we.post(PATH, &body(&provider)).await.must_be(403, "FORBIDDEN");
+    let tenants = format!("/v1/admin/tenants/{}", ours.id);
+    gateway.operator().patch(&tenants, &json!({ "own_providers": true })).await.must(200);
     let key = text(&we.post(PATH, &body(&provider)).await.must(201).json()["id"]);
     we.get(&format!("{PATH}/{key}")).await.must(200);
     they.post(PATH, &body(&provider)).await.must_be(404, "NOT_FOUND");

@@ -94,9 +94,11 @@ impl<'a> AdminContext<'a> {
         self.tenant(tenant, "tenant_id")
     }
 
-    /// Checks that the caller may create or change an own provider of this tenant, which it reaches: whoever reaches further
-    /// may, and the tenant's own administrators if the tenant's policy says so.
-    pub fn require_own_providers(&self, tenant: TenantId) -> Result<(), CommandError> {
+    /// Checks that the caller may create or change an own provider of this tenant, which it reaches, its prices and its keys:
+    /// whoever reaches further may, and the tenant's own administrators if the tenant's policy says so. `None` is a shared
+    /// provider, about which other rules decide.
+    pub fn require_own_providers(&self, tenant: Option<TenantId>) -> Result<(), CommandError> {
+        let Some(tenant) = tenant else { return Ok(()) };
         let is_allowed = match self.caller.reach {
             Reach::Platform | Reach::Partner(_) => true,
             Reach::Tenant(_) => self.tables.tenant(tenant).is_some_and(|entry| entry.value.own_providers),

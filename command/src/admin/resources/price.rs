@@ -163,20 +163,15 @@ impl Administered for Price {
         }
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.priced_provider(made.provider_id, "provider_id")?;
-        require_own_providers(cx, &chain)?;
+        cx.require_own_providers(chain.tenant)?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Price, given: FieldValues) -> Planned<Self> {
         let plan = CommandPlan::of(Command::Change(given), state, cx);
-        require_own_providers(cx, &plan.chain)?;
+        cx.require_own_providers(plan.chain.tenant)?;
         Ok(plan)
     }
-}
-
-/// Errors: the price is one of a tenant's own provider, which the caller may not change.
-fn require_own_providers(cx: &AdminContext<'_>, chain: &Chain) -> Result<(), CommandError> {
-    chain.tenant.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl Administered for Provider {
         let api_key = key_of_kind(api_key, &made, cx)?;
         let tenant = made.tenant_id;
         let chain = cx.owner(tenant)?;
-        tenant.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))?;
+        cx.require_own_providers(tenant)?;
         if made.allow_private_network {
             require_private_network(cx)?;
         }
@@ -166,7 +166,7 @@ impl Administered for Provider {
 
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
-        tenant.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))?;
+        cx.require_own_providers(tenant)?;
         let api_key = take_api_key(&mut given)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         let addressed = Self {

@@ -93,7 +93,7 @@ impl Administered for ProviderKey {
     async fn create(cx: &AdminContext<'_>, id: ProviderKeyId, mut given: FieldValues) -> Planned<Self> {
         let provider: Option<ProviderId> = given.get(PROVIDER)?;
         let provider = referenced(cx, provider.ok_or_else(|| FieldError::new(PROVIDER, "is required"))?)?;
-        provider.tenant_id.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))?;
+        cx.require_own_providers(provider.tenant_id)?;
         if cx.tables.provider_keys_of(provider.provider_id).count() >= KEYS_OF_PROVIDER_MAX {
             let reason = format!("has {KEYS_OF_PROVIDER_MAX} provider keys already");
             return Err(FieldError::new(PROVIDER, reason).into());
@@ -118,7 +118,7 @@ impl Administered for ProviderKey {
             return Err(CommandError::OwnerEnded { owner: StreamKind::Provider });
         }
         let (id, provider) = (state.provider_key_id, Arc::clone(&entry.value));
-        provider.tenant_id.map_or(Ok(()), |tenant| cx.require_own_providers(tenant))?;
+        cx.require_own_providers(provider.tenant_id)?;
         let Patch::Set(key) = take_api_key(&mut given)? else {
             let subject = id.to_string();
             let with_secret = cx.admin.log.read(move |reader| reader.subjects_with_secret(vec![subject])).await?;

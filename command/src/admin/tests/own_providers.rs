@@ -75,6 +75,11 @@ async fn a_tenants_administrator_brings_providers_and_their_prices_if_the_policy
         let made = house.lab.make("/prices", price(&house.brought, "m")).await;
         let cheaper = |_| json!({"input_usd_per_mtok": "0"});
         assert_eq!(house.statuses("PATCH", &format!("/prices/{made}"), cheaper).await, [200, 200, changed, 404]);
+        let keyed = house.lab.make("/providers", house.openai(9, false)).await;
+        let key = |number: usize| json!({"provider_id": keyed, "name": format!("k-{number}"), "api_key": "sk-2"});
+        assert_eq!(house.statuses("POST", "/provider-keys", key).await, [201, 201, tenant, 404]);
+        let key_path = format!("/provider-keys/{}", house.lab.make("/provider-keys", key(9)).await);
+        assert_eq!(house.statuses("PATCH", &key_path, |_| json!({"weight": 2})).await, [200, 200, changed, 404]);
         // A model of the tenant's own needs no policy: it has no address and no key.
         let model = |number: usize| {
             json!({"name": format!("m-{number}"), "tenant_id": house.tenant,
@@ -87,7 +92,7 @@ async fn a_tenants_administrator_brings_providers_and_their_prices_if_the_policy
             house.lab.send(&house.callers[3], "DELETE", &format!("/v1/admin{price_path}"), &json!({})).await.status,
             404
         );
-        for path in [price_path, one] {
+        for path in [price_path, key_path, one] {
             let reply = house.lab.send(&house.callers[2], "DELETE", &format!("/v1/admin{path}"), &json!({})).await;
             assert_eq!(reply.status, 200, "{path}");
         }

@@ -16,9 +16,9 @@ const OWNER_BLOCKS: &str = "SELECT owner, block FROM owner_blocks ORDER BY owner
 const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
 /// The side tables, whose rows cannot be computed from events.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "idempotency", "inference_keys", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets",
-    "wrapped_keys", "contexts", "revaluation_begins",
+    "wrapped_keys", "tenant_keys", "nodes", "contexts", "revaluation_begins",
 ];
 
 impl RawReader for SqliteReader {
