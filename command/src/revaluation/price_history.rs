@@ -162,8 +162,10 @@ impl PriceHistory {
 
     /// Since when the new state of a price concerns requests that were admitted before it; `None` if it does not.
     fn concerns_since(&self, recorded: &Recorded, price: &Price) -> Option<DateTime<Utc>> {
-        // A newer catalogue says what requests cost from now on.
-        if recorded.position <= self.begins_after || price.origin.is_some() {
+        // A newer catalogue says what requests cost from now on. So does a tenant for its own providers: it could otherwise move
+        // money in the budgets of its partner, at any time and without a request.
+        let is_of_tenant = recorded.context.tenant_id.is_some();
+        if recorded.position <= self.begins_after || price.origin.is_some() || is_of_tenant {
             return None;
         }
         let from = price.effective_from;

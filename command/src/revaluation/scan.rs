@@ -2,7 +2,7 @@
 //! says does not depend on how the log is cut into pages.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::event::hold::CorrectedValue;
+use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
 use events::event::{Actor, Context, Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
@@ -149,7 +149,9 @@ impl Scan {
             return None;
         };
         let context = Context { actor: ACTOR, ..open.context };
-        Some(Revaluation { request_id, context, value })
+        let request =
+            CorrectedRequest { model: ended.model.clone(), backend: ended.backend.clone(), payer: ended.payer() };
+        Some(Revaluation { request_id, context, value, request })
     }
 }
 

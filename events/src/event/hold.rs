@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::family::family;
+use super::inference::{Backend, Payer};
 use crate::ids::{BudgetId, RequestId};
 use crate::money::NanoUsd;
 use crate::time::wire;
@@ -117,6 +118,21 @@ pub struct BudgetAdjusted {
     /// The correction of a price; absent if the correction has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<CorrectedValue>,
+    /// What the request was counted under when it ended, so that the correction is counted there too; absent if the correction
+    /// has another cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<CorrectedRequest>>,
+}
+
+/// What a corrected request was counted under when it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorrectedRequest {
+    /// The frontend model.
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<Payer>,
 }
 
 impl BudgetAdjusted {

@@ -55,6 +55,7 @@ impl Balances {
             reason: "settled_after_expiry".to_owned(),
             of: ending.request_id,
             price: None,
+            request: None,
         };
         let alerts = self.announce(&hold.windows, delta, &ending.context);
         let (stream, context) = (Stream::hold(ending.request_id), ending.context.clone());

@@ -1,7 +1,7 @@
 //! The correction of a charge by a price that was corrected later. The charge itself and earlier corrections stay as they are.
 
 use super::{Balances, DecidedEnd, Emitted, EndedHold, Overflow};
-use crate::event::hold::{BudgetAdjusted, CorrectedValue};
+use crate::event::hold::{BudgetAdjusted, CorrectedRequest, CorrectedValue};
 use crate::event::{self, Context, Stream};
 use crate::ids::RequestId;
 use crate::money::NanoUsd;
@@ -13,13 +13,14 @@ pub struct Revaluation {
     /// The request's parties, and the actor that corrects it.
     pub context: Context,
     pub value: CorrectedValue,
+    pub request: CorrectedRequest,
 }
 
 impl Balances {
     /// Corrects what a request was charged so far, in the windows of its hold, which must have been loaded. `None` if it was
     /// charged this much.
     pub fn revalue(&mut self, revaluation: &Revaluation, charged: &EndedHold) -> Result<Option<DecidedEnd>, Overflow> {
-        let Revaluation { request_id, context, value } = revaluation;
+        let Revaluation { request_id, context, value, request } = revaluation;
         let delta = value.cost_usd.checked_sub(charged.charged).ok_or(Overflow)?;
         if delta == NanoUsd::ZERO {
             return Ok(None);
@@ -31,6 +32,7 @@ impl Balances {
             reason: BudgetAdjusted::PRICE_CORRECTED.to_owned(),
             of: *request_id,
             price: Some(*value),
+            request: Some(Box::new(request.clone())),
         };
         let alerts = self.announce(&charged.windows, delta, context);
         let event = event::Hold::Adjusted(Box::new(adjusted)).into();

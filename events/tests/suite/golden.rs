@@ -12,7 +12,8 @@ use events::event::admin::{
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::hold::{
-    BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow, CorrectedValue,
+    BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow, CorrectedRequest,
+    CorrectedValue,
 };
 use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, Payer,
@@ -273,6 +274,7 @@ fn samples() -> Vec<(Stream, Event)> {
             reason: "settled_after_expiry".to_owned(),
             of: request(),
             price: None,
+            request: None,
         })))),
         resource(StreamKind::Partner, "par", Event::from(Change::created(partner.clone()))),
         resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
@@ -400,7 +402,7 @@ fn every_type_has_a_sample_that_reads_and_writes_the_same_for_ever() {
 /// Holds: event.types
 #[test]
 fn a_correction_by_a_price_reads_and_writes_the_same_for_ever() {
-    let kept = r#"{"delta_usd":"0.000250000","budgets":[],"reason":"price_corrected","of":"req_00000000000000000000000000000001","price":{"version":77,"cost_usd":"0.001750000"}}"#;
+    let kept = r#"{"delta_usd":"0.000250000","budgets":[],"reason":"price_corrected","of":"req_00000000000000000000000000000001","price":{"version":77,"cost_usd":"0.001750000"},"request":{"model":"m","backend":{"provider_id":"prv_00000000000000000000000000000002","provider":"p","model":"b"},"payer":"own"}}"#;
     let event = Event::decode("budget.adjusted", 1, kept).expect("it decodes");
     let adjusted = BudgetAdjusted {
         delta_usd: usd(250_000),
@@ -408,6 +410,16 @@ fn a_correction_by_a_price_reads_and_writes_the_same_for_ever() {
         reason: "price_corrected".to_owned(),
         of: id(1),
         price: Some(CorrectedValue { version: 77, cost_usd: usd(1_750_000) }),
+        request: Some(Box::new(CorrectedRequest {
+            model: "m".to_owned(),
+            backend: Some(Backend {
+                provider_id: id(2),
+                provider: "p".to_owned(),
+                model: "b".to_owned(),
+                provider_key_id: None,
+            }),
+            payer: Some(Payer::Own),
+        })),
     };
     assert_eq!(event, Event::Hold(Hold::Adjusted(Box::new(adjusted))));
     assert_eq!(event.payload().expect("JSON"), kept);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
-use events::event::hold::CorrectedValue;
+use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::{Actor, Context, Event, Hold, StreamKind};
 use events::ledger::{Charge, Outcome, Revaluation};
 use events::log::{Admitted, Log, LogOptions, OpenHold};
@@ -44,7 +44,9 @@ async fn settle(log: &Log, request: u128, cost: i64) {
 fn correction(request: u128, version: u64, cost: i64) -> Revaluation {
     let request_id = id(request);
     let context = Context { actor: Actor::System("revaluation"), ..context(1).in_request(request_id) };
-    Revaluation { request_id, context, value: CorrectedValue { version, cost_usd: NanoUsd::new(cost) } }
+    let value = CorrectedValue { version, cost_usd: NanoUsd::new(cost) };
+    let request = CorrectedRequest { model: "m".to_owned(), backend: None, payer: None };
+    Revaluation { request_id, context, value, request }
 }
 
 /// The corrections in the log, in order: the request, the version and the difference.

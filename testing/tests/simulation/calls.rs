@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
-use events::event::hold::CorrectedValue;
+use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::{self, Actor, Context, Stream, StreamKind};
 use events::ids::BudgetId;
 use events::ledger::{Charge, Ending, Revaluation};
@@ -231,6 +231,7 @@ impl World {
             request_id: id(*request),
             context: self.clients.requests[*request].admission.context.clone(),
             value: CorrectedValue { version: *version, cost_usd: NanoUsd::new(*value) },
+            request: CorrectedRequest { model: "m".to_owned(), backend: None, payer: None },
         };
         let (log, revaluations) = (self.process.log.clone(), values.iter().map(revaluation).collect());
         send(&mut self.process.corrections, number, Box::pin(async move { log.revalue(revaluations).await }));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::AccessDenied;
 use events::event::admin::{Key, Model, Price, Scope, Target};
-use events::event::hold::CorrectedValue;
+use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, ReportedByFailedCall, Versions};
 use events::event::price_revalued::PriceRevalued;
 use events::event::{Access, Actor, Change, Context, Event, Resource, Stream, StreamKind};
@@ -272,7 +272,9 @@ impl Gateway {
         let request_id = id(request);
         let context = Context { actor: Actor::System("revaluation"), ..context(1).in_request(request_id) };
         let value = CorrectedValue { version, cost_usd: NanoUsd::new(cost) };
-        let revalued = self.log.revalue(vec![Revaluation { request_id, context, value }]).await.expect("recorded");
+        let request = CorrectedRequest { model: "m".to_owned(), backend: None, payer: None };
+        let revalued =
+            self.log.revalue(vec![Revaluation { request_id, context, value, request }]).await.expect("recorded");
         revalued.last.expect("a correction")
     }
 

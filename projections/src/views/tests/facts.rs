@@ -211,6 +211,7 @@ impl Story {
             reason: "late".into(),
             of: id(number),
             price: None,
+            request: None,
         };
         let stream = Stream::hold(id::<RequestId>(number));
         self.add(stream, in_request(number), Event::Hold(Hold::Adjusted(Box::new(correction))));

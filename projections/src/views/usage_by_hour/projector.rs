@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::inference::{InferenceEnded, Payer};
+use events::event::inference::{Backend, InferenceEnded, Payer};
 use events::event::{Chain, Event, Hold, Inference, Recorded};
 use events::ids::IdMap;
 use rusqlite::types::Value;
@@ -92,7 +92,12 @@ fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Option<
             additions.to(dimensions).amounts.count(REFUSED, refused.count.into())
         }
         Event::Hold(Hold::Adjusted(correction)) => {
-            let dimensions = dimensions(recorded, recorded.recorded_at, "");
+            let request = correction.request.as_deref();
+            let unserved =
+                dimensions(recorded, recorded.recorded_at, request.map_or("", |request| request.model.as_str()));
+            let backend = request.and_then(|request| request.backend.as_ref()).map(names);
+            let payer = request.and_then(|request| request.payer);
+            let dimensions = Dimensions { backend, payer, ..unserved };
             additions.to(dimensions).amounts.add_cost(correction.delta_usd.nanos().into())
         }
         Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Some(()),
@@ -110,6 +115,11 @@ fn dimensions<'a>(recorded: &Recorded, at: DateTime<Utc>, model: &'a str) -> Dim
     }
 }
 
+/// The provider, and its own name of the model.
+fn names(backend: &Backend) -> (&str, &str) {
+    (&backend.provider, &backend.model)
+}
+
 impl<'a> Additions<'a> {
     /// What is added to the row with these dimensions.
     fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Addition {
@@ -120,7 +130,7 @@ impl<'a> Additions<'a> {
     fn end(&mut self, recorded: &'a Recorded, ended: &'a InferenceEnded, failed: i128) -> Option<()> {
         let unserved = dimensions(recorded, ended.admitted_at, &ended.model);
         self.to(unserved).amounts.count(REQUESTS, -1)?;
-        let backend = ended.backend.as_ref().map(|backend| (&*backend.provider, &*backend.model));
+        let backend = ended.backend.as_ref().map(names);
         let Addition { amounts, latencies } = self.to(Dimensions { backend, payer: ended.payer(), ..unserved });
         amounts.count(REQUESTS, 1)?;
         amounts.count(FAILED, failed)?;
