@@ -47,7 +47,7 @@ impl ServedNames {
             match name {
                 ServedName::Id(id) => {
                     if tables.tenant(*id).is_none() {
-                        tracing::warn!(tenant = %id, "LEDGERWAY_SERVES_TENANTS names a tenant that there is not");
+                        tracing::warn!(tenant = %id, "LEDGERWAY_SERVES_TENANTS names a tenant that does not exist");
                     }
                     tenants.insert(*id);
                 }
