@@ -81,8 +81,8 @@ pub struct ServeArgs {
     /// Parts to run in this process; this version always runs all of them
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
-    /// Make providers, models and prices from API keys in the environment, and from local servers; if off, end those that were
-    /// made so
+    /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made
+    /// earlier
     #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value = "true", value_parser = OneOf::new(BOOLEANS))]
     pub providers_from_env: String,
