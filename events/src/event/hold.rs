@@ -65,7 +65,7 @@ impl fmt::Display for BudgetWindow {
     }
 }
 
-/// Money was set aside for a request that is about to be sent.
+/// Money was reserved for a request that is about to be sent.
 ///
 /// - `held_usd`: the upper bound, from the body's size, the output cap and the prices in force.
 /// - `budgets`: every budget that binds the request, each with the window in which it counts; empty if none does.
