@@ -265,6 +265,7 @@ impl Operation {
             | "concurrent_requests" => vec![Value::Null],
             // A catalogue is no resource, and refers to none.
             "$schema" | "schema" | "version" | "sources" | "providers" | "aliases" => vec![Value::Null],
+            "discover_models" => vec![json!(false)],
             price if price.ends_with("_usd_per_mtok") => vec![Value::Null],
             other => panic!("{} {}: what is {other:?}? Say here how a stranger would fill it", self.method, self.path),
         }
