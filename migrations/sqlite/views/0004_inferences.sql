@@ -64,6 +64,9 @@ CREATE TABLE other_usage (
     user_id     TEXT,
     key_id      TEXT,
     model       TEXT    NOT NULL,
+    provider    TEXT    NOT NULL,
+    backend     TEXT    NOT NULL,
+    payer       TEXT    NOT NULL,
     refused     ANY     NOT NULL,
     cost_nanos  ANY     NOT NULL
 ) STRICT;

@@ -58,6 +58,8 @@ named! {
 struct OtherUsage<'a> {
     recorded: &'a Recorded,
     model: &'a str,
+    backend: Option<&'a Backend>,
+    payer: Option<Payer>,
     refused: u64,
     corrected: NanoUsd,
 }
@@ -75,7 +77,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn schema(&self) -> &'static str {
@@ -117,6 +119,8 @@ impl<'a> BatchUpdates<'a> {
                     self.other_usage.push(OtherUsage {
                         recorded,
                         model,
+                        backend: None,
+                        payer: None,
                         refused: refused.count,
                         corrected: NanoUsd::ZERO,
                     });
@@ -141,7 +145,15 @@ impl<'a> BatchUpdates<'a> {
                 let delta = i128::from(correction.delta_usd.nanos());
                 update.corrected = update.corrected.checked_add(delta).ok_or(ProjectionError::Overflow)?;
                 update.incidents.push(recorded.position);
-                self.other_usage.push(OtherUsage { recorded, model: "", refused: 0, corrected: correction.delta_usd });
+                let request = correction.request.as_deref();
+                self.other_usage.push(OtherUsage {
+                    recorded,
+                    model: request.map_or("", |request| &request.model),
+                    backend: request.and_then(|request| request.backend.as_ref()),
+                    payer: request.and_then(|request| request.payer),
+                    refused: 0,
+                    corrected: correction.delta_usd,
+                });
             }
             Event::Resource(_) | Event::Access(_) | Event::Alert(_) => {}
         }
@@ -169,6 +181,9 @@ impl OtherUsage<'_> {
             context.user_id.map(|id| id.to_string()),
             context.key_id.map(|id| id.to_string()),
             self.model,
+            self.backend.map_or("", |backend| &backend.provider),
+            self.backend.map(|backend| [&backend.provider, "/", &*backend.model].concat()).unwrap_or_default(),
+            self.payer.map_or("", Payer::as_str),
             Exact(self.refused.into()),
             self.corrected.nanos(),
         ])?;

@@ -1,6 +1,6 @@
     SELECT recorded_at / 3600000000 * 3600 AS hour, ifnull(partner_id, '') AS partner_id, ifnull(tenant_id, '') AS tenant_id,
-           ifnull(user_id, '') AS user_id, ifnull(key_id, '') AS key_id, model, '' AS provider, '' AS backend,
-           '' AS payer, 0 AS requests, refused, 0 AS failed, 0 AS input_uncached_tokens, 0 AS input_cache_read_tokens,
+           ifnull(user_id, '') AS user_id, ifnull(key_id, '') AS key_id, model, provider, backend,
+           payer, 0 AS requests, refused, 0 AS failed, 0 AS input_uncached_tokens, 0 AS input_cache_read_tokens,
            0 AS input_cache_write_tokens, 0 AS output_text_tokens, 0 AS output_reasoning_tokens,
            0 AS input_audio_tokens, 0 AS input_cache_read_audio_tokens, 0 AS output_audio_tokens,
            0 AS input_image_tokens, 0 AS input_cache_read_image_tokens,
