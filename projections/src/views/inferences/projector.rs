@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use events::event::inference::{InferenceEnded, InferenceRefused, Payer};
+use events::event::inference::{Backend, InferenceEnded, InferenceRefused, Payer};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::money::NanoUsd;
