@@ -91,18 +91,30 @@ async fn credentials(
     Ok(credentials)
 }
 
+/// The messages of these errors name providers, scopes, tenants and variables, and no secret.
 fn of_credentials(error: &CredentialsError) -> Finding {
     let advice = match error {
         CredentialsError::Withdrawn => return Finding::not_checked(Check::Key, "the provider has just been changed"),
-        CredentialsError::KeysAtLimit(_) => return Finding::not_checked(Check::Key, error.to_string()),
+        CredentialsError::KeysAtLimit(_) | CredentialsError::Vault(VaultError::NotServed { .. }) => {
+            return Finding::not_checked(Check::Key, error.to_string());
+        }
+        // A new key would not be opened either.
+        CredentialsError::Vault(VaultError::NotGranted { .. } | VaultError::OtherNodeKey { .. }) => {
+            return Finding::problem_with_its_advice(Check::Key, error.to_string());
+        }
         CredentialsError::NoKey => "give the provider a new key, or one of its provider keys: PATCH api_key",
         CredentialsError::Vault(VaultError::NotInEnvironment { .. }) => {
             "set the variable for the gateway's process, or give the provider a key of its own"
         }
         CredentialsError::Vault(VaultError::Log(_)) => "look at the gateway's log",
-        CredentialsError::Vault(_) => "give the provider a new key",
+        CredentialsError::Vault(
+            VaultError::Unopenable { .. }
+            | VaultError::GivenUp { .. }
+            | VaultError::DataKeyMissing { .. }
+            | VaultError::OtherGeneration { .. }
+            | VaultError::Unsealable { .. },
+        ) => "give the provider a new key",
     };
-    // These messages name providers, scopes and variables, and no secret.
     Finding::problem(Check::Key, error.to_string(), advice)
 }
 
@@ -309,4 +321,30 @@ async fn beginning_of(mut body: upstream::ResponseBody) -> Bytes {
     }
     read.truncate(REFUSAL_BYTES_MAX);
     read.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use events::ids::TenantId;
+
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_advised_only_where_it_would_be_opened() {
+        let (subject, scope) = ("provider a".to_owned(), "tenant".to_owned());
+        let tenant: TenantId = "ten_00000000000000000000000000000007".parse().expect("an id");
+        for (error, is_problem, advises_key) in [
+            (VaultError::GivenUp { subject: subject.clone() }, true, true),
+            (VaultError::Unopenable { subject }, true, true),
+            (VaultError::OtherNodeKey { scope }, true, false),
+            (VaultError::NotGranted { tenant }, true, false),
+            (VaultError::NotServed { tenant }, false, false),
+        ] {
+            let said = error.to_string();
+            let finding = of_credentials(&CredentialsError::Vault(error));
+            let json = serde_json::to_value(&finding).expect("JSON");
+            assert_eq!((finding.is_problem(), json["advice"].is_string()), (is_problem, advises_key), "{json}");
+            assert!(json["detail"].as_str().is_some_and(|detail| detail.contains(&said)), "{json}");
+        }
+    }
 }

@@ -73,6 +73,11 @@ impl Finding {
         Self { advice: Some(advice.into()), ..Self::of(check, Verdict::Problem, detail) }
     }
 
+    /// A problem whose detail also says what to do about it.
+    pub fn problem_with_its_advice(check: Check, detail: impl Into<String>) -> Self {
+        Self::of(check, Verdict::Problem, detail)
+    }
+
     fn of(check: Check, verdict: Verdict, detail: impl Into<String>) -> Self {
         let detail: String = detail.into().chars().take(TEXT_CHARS_MAX).collect();
         Self { check: check.as_str(), verdict: verdict.as_str(), detail, advice: None }
