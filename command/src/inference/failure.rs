@@ -177,11 +177,29 @@ impl CallFailure {
                     KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: *status }
                 }
                 UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Limited(self.rate_limited()?),
-                _ => return None,
+                UpstreamRefusalKind::Transient { .. }
+                | UpstreamRefusalKind::Rejected(_)
+                | UpstreamRefusalKind::BadRequest
+                | UpstreamRefusalKind::Other => return None,
             },
             Cause::NoToken(TokenError::Refused(status)) => refused(*status),
             Cause::NoToken(TokenError::Key) | Cause::WrongKey(_) => KeyFailure::Other,
-            _ => return None,
+            Cause::NoToken(
+                TokenError::Failed(_) | TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed,
+            )
+            | Cause::Untranslatable
+            | Cause::NoCredentials
+            | Cause::KeysAtLimit(_)
+            | Cause::WrongSettings
+            | Cause::Withdrawn
+            | Cause::Send(_)
+            | Cause::Timeout
+            | Cause::Rejected(_)
+            | Cause::Fault(_)
+            | Cause::NoMemory(_)
+            | Cause::NotRead(_)
+            | Cause::AskedTooMuch(_)
+            | Cause::NotWritten { .. } => return None,
         })
     }
 

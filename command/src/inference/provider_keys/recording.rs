@@ -34,16 +34,36 @@ impl RecordedKey {
         for recorded in events {
             key.sequence = key.sequence.max(recorded.sequence);
             match recorded.event {
-                Event::Resource(Resource::ProviderKeySetAside(fact)) => key.set_aside = Some(fact.secret_generation),
-                Event::Resource(Resource::ProviderKeyRestored(_)) => key.set_aside = None,
-                Event::Resource(Resource::ProviderKey(Change::Created(state) | Change::Changed(state))) => {
-                    key.generation = Some(state.secret_generation);
-                }
-                Event::Resource(Resource::ProviderKey(Change::Ended(_))) => key.has_ended = true,
-                _ => {}
+                Event::Resource(fact) => key.fold(fact),
+                // On other streams.
+                Event::Inference(_) | Event::Hold(_) | Event::Access(_) | Event::Alert(_) => {}
             }
         }
         key
+    }
+
+    fn fold(&mut self, fact: Resource) {
+        match fact {
+            Resource::ProviderKeySetAside(fact) => self.set_aside = Some(fact.secret_generation),
+            Resource::ProviderKeyRestored(_) => self.set_aside = None,
+            Resource::ProviderKey(Change::Created(state) | Change::Changed(state)) => {
+                self.generation = Some(state.secret_generation);
+            }
+            Resource::ProviderKey(Change::Ended(_)) => self.has_ended = true,
+            // On other streams.
+            Resource::Partner(_)
+            | Resource::Tenant(_)
+            | Resource::User(_)
+            | Resource::Key(_)
+            | Resource::KeyRotated(_)
+            | Resource::Provider(_)
+            | Resource::Model(_)
+            | Resource::Price(_)
+            | Resource::Budget(_)
+            | Resource::RateLimit(_)
+            | Resource::NodeKeyReplaced(_)
+            | Resource::PriceRevalued(_) => {}
+        }
     }
 
     /// Whether the fact about this secret changes anything.
