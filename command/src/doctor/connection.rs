@@ -85,10 +85,49 @@ const fn of_certificate(fault: CertificateFault) -> (Check, &'static str, &'stat
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::iter::successors;
+
     use super::*;
+
+    /// Every fault. The matches are complete, so a new fault does not compile before it has its place here.
+    fn every_fault() -> impl Iterator<Item = ProbeFault> {
+        let next = |fault: &ProbeFault| match fault {
+            ProbeFault::NoAddress => Some(ProbeFault::Resolve),
+            ProbeFault::Resolve => Some(ProbeFault::Private),
+            ProbeFault::Private => Some(ProbeFault::NeverAllowed),
+            ProbeFault::NeverAllowed => Some(ProbeFault::Connect),
+            ProbeFault::Connect => Some(ProbeFault::ConnectTimeout),
+            ProbeFault::ConnectTimeout => Some(ProbeFault::Handshake),
+            ProbeFault::Handshake => Some(ProbeFault::Certificate(CertificateFault::Expired)),
+            ProbeFault::Certificate(fault) => after(*fault).map(ProbeFault::Certificate),
+        };
+        successors(Some(ProbeFault::NoAddress), next)
+    }
+
+    const fn after(fault: CertificateFault) -> Option<CertificateFault> {
+        match fault {
+            CertificateFault::Expired => Some(CertificateFault::NotYetValid),
+            CertificateFault::NotYetValid => Some(CertificateFault::UnknownIssuer),
+            CertificateFault::UnknownIssuer => Some(CertificateFault::OtherName),
+            CertificateFault::OtherName => Some(CertificateFault::Revoked),
+            CertificateFault::Revoked => Some(CertificateFault::Other),
+            CertificateFault::Other => None,
+        }
+    }
 
     #[test]
     fn every_fault_of_a_connection_says_what_to_do() {
+        let mut said = BTreeSet::new();
+        for fault in every_fault() {
+            let findings = of_probe(&Probe { addresses: Some(2), is_tls: true, fault: Some(fault) });
+            let last = findings.last().expect("a finding");
+            let (check, detail, advice) = of_fault(fault);
+            assert_eq!(last, &Finding::problem(check, detail, advice), "{fault:?}");
+            assert!(!detail.is_empty() && !advice.is_empty(), "{fault:?}");
+            assert!(said.insert((detail, advice)), "{fault:?} says what another one says");
+        }
+        assert_eq!(said.len(), 13);
         for (fault, check) in [
             (ProbeFault::Resolve, Check::Dns),
             (ProbeFault::Private, Check::Address),
@@ -97,9 +136,7 @@ mod tests {
             (ProbeFault::Certificate(CertificateFault::Expired), Check::Tls),
             (ProbeFault::Handshake, Check::Tls),
         ] {
-            let findings = of_probe(&Probe { addresses: Some(2), is_tls: true, fault: Some(fault) });
-            let last = findings.last().expect("a finding");
-            assert!(last.is_problem() && format!("{last:?}").contains(check.as_str()), "{last:?}");
+            assert_eq!(of_fault(fault).0, check, "{fault:?}");
         }
         let well = of_probe(&Probe { addresses: Some(1), is_tls: true, fault: None });
         assert!(well.len() == 3 && !well.iter().any(Finding::is_problem));
