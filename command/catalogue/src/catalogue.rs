@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use chrono::NaiveDate;
 
 use crate::checks;
-use crate::document::{Document, Source};
+use crate::document::Document;
 use crate::model::Model;
 use crate::provider::Provider;
 
@@ -19,7 +19,6 @@ const SHIPPED: &str = include_str!("../data/catalogue.json");
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     version: NaiveDate,
-    sources: Vec<Source>,
     providers: Vec<Provider>,
     /// By provider and model.
     models: Vec<Model>,
@@ -61,13 +60,12 @@ impl Catalogue {
     }
 
     fn of(document: Document) -> Self {
-        let Document { version, sources, providers, models, aliases, .. } = document;
-        Self::indexed(version, sources, providers, models, aliases)
+        let Document { version, providers, models, aliases, .. } = document;
+        Self::indexed(version, providers, models, aliases)
     }
 
     fn indexed(
         version: NaiveDate,
-        sources: Vec<Source>,
         providers: Vec<Provider>,
         mut models: Vec<Model>,
         aliases: BTreeMap<String, String>,
@@ -79,17 +77,17 @@ impl Catalogue {
                 named.entry(name.clone()).or_default().push(index);
             }
         }
-        Self { version, sources, providers, models, named, aliases }
+        Self { version, providers, models, named, aliases }
     }
 
     /// The same models, prices and aliases with the providers of a release, as far as these have them. Where keys are sent, and
     /// which variables hold them, is decided by whoever makes the release, and not by whoever makes a document.
     pub fn with_providers_of(self, release: &Self) -> Self {
-        let Self { version, sources, mut models, mut aliases, .. } = self;
+        let Self { version, mut models, mut aliases, .. } = self;
         models.retain(|model| release.provider(&model.provider).is_some());
         let names: BTreeSet<&str> = models.iter().filter_map(|model| model.name.as_deref()).collect();
         aliases.retain(|_, name| names.contains(name.as_str()));
-        Self::indexed(version, sources, release.providers.clone(), models, aliases)
+        Self::indexed(version, release.providers.clone(), models, aliases)
     }
 
     /// The providers of which the two do not say the same, or which only one of them has.
@@ -102,10 +100,6 @@ impl Catalogue {
     /// The day of the document.
     pub fn version(&self) -> NaiveDate {
         self.version
-    }
-
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
     }
 
     /// In the order of the document.

@@ -21,7 +21,6 @@ mod unique_map;
 
 pub use catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
 pub use difference::Difference;
-pub use document::Source;
 pub use folder::{CATALOGUE_FILE, InForce, Older, UnreadableCatalogue, check_age, in_force, read_file, write};
 pub use format_characters::is_format;
 pub use model::{Capability, Mode, Model};

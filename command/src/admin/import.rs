@@ -28,7 +28,7 @@ use super::request::AdminRequest;
 use super::{AdminState, CommandError};
 
 pub use described::described;
-pub use shown::{Recorded, difference, providers_not_used};
+pub use shown::{difference, providers_not_used};
 
 const PLATFORM_ONLY: &str = "only the platform may import prices";
 /// How many imports wait at a time. Each holds its body, and a permit.

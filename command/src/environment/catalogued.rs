@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
 
-use super::detection::{AccessKeyVariables, DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
+use super::detection::{DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
 use super::offer::{Offer, default_cap};
 use crate::admin::base_url;
 
@@ -30,18 +30,13 @@ fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
     let mut base_url_variables: Vec<String> = provider.base_url_variable.iter().cloned().collect();
     let is_new = |name: &String| provider.base_url_variable.as_ref() != Some(name) && name != OF_OTHERS;
     base_url_variables.extend(beside_keys.filter(is_new));
-    let access_key = provider.access_key_variables.as_ref().map(|parts| AccessKeyVariables {
-        id: parts.id.clone(),
-        secret: parts.secret.clone(),
-        session_token: parts.session_token.clone(),
-    });
     Some(KnownProvider {
         id: provider.id.clone(),
         kind,
         server: provider.server.as_ref().and_then(|name| name.find(Server::NAMED)),
         base_url: provider.base_url.as_ref().or(provider.base_url_template.as_ref()).cloned(),
         key_variables: provider.key_variables.clone(),
-        access_key,
+        access_key: provider.access_key_variables.clone(),
         base_url_variables,
         region_variables: provider.region_variables.clone(),
         api_version_variables: provider.api_version_variable.iter().cloned().collect(),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use catalogue::AccessKeyVariables;
 use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, OutputCapField, Provider, ServerName};
 use events::ids::ProviderId;
@@ -45,14 +46,6 @@ pub struct KnownProvider {
     pub header_variables: BTreeMap<String, String>,
     /// True if it is on this machine by default, and needs no key.
     pub is_local: bool,
-}
-
-/// The variables of an access key of AWS.
-#[derive(Clone, Debug)]
-pub struct AccessKeyVariables {
-    pub id: String,
-    pub secret: String,
-    pub session_token: String,
 }
 
 /// What else counts besides the variables.

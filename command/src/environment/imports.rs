@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::reconciliation::{Plan, reconcile};
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Import, Imported, Recorded, difference, providers_not_used};
+use crate::admin::import::{Import, Imported, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Step;
 
@@ -133,15 +133,15 @@ fn recorded(plan: &Plan) -> Value {
     json!({ "prices": counts(&plan.prices), "models": counts(&plan.models) })
 }
 
+/// How many resources of this gateway an import creates, changes and ends.
 fn counts<R>(steps: &[Step<R>]) -> Value {
-    let mut counted = Recorded::default();
+    let (mut created, mut changed, mut ended) = (0_usize, 0_usize, 0_usize);
     for step in steps {
         match step {
-            Step::Create(_) => counted.created += 1,
-            Step::Change(_) => counted.changed += 1,
-            Step::End(_) => counted.ended += 1,
+            Step::Create(_) => created += 1,
+            Step::Change(_) => changed += 1,
+            Step::End(_) => ended += 1,
         }
     }
-    let Recorded { created, changed, ended } = counted;
     json!({ "created": created, "changed": changed, "ended": ended })
 }

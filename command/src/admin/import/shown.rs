@@ -9,14 +9,6 @@ pub const ITEMS_MAX: usize = 100;
 /// The most amounts that are shown of one price.
 pub const AMOUNTS_MAX: usize = 40;
 
-/// How many resources of this gateway an import creates, changes and ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
-    pub created: usize,
-    pub changed: usize,
-    pub ended: usize,
-}
-
 /// The providers of a document that are not those of the release, whose providers are used instead.
 pub fn providers_not_used(document: &Catalogue) -> Value {
     list(Catalogue::shipped().differing_providers(document).into_iter(), |id| json!(id))
