@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use events::event::admin::is_slug;
 use events::ids::TenantId;
 use projections::tables::Tables;
 use secrets::ServedTenants;
 
 const ALL: &str = "all";
-const SLUG_LEN_MAX: usize = 63;
 const NAMES_MAX: usize = 1_000;
 
 /// The tenants as they are named in the configuration.
@@ -74,10 +74,7 @@ impl ServedName {
         if let Ok(id) = name.parse() {
             return Ok(Self::Id(id));
         }
-        let is_slug = name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-            && name.len() <= SLUG_LEN_MAX
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if !is_slug || name == ALL {
+        if !is_slug(name) || name == ALL {
             let shown: String = name.chars().take(64).collect();
             return Err(format!("has {shown:?}, which is neither the id nor the slug of a tenant"));
         }

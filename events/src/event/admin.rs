@@ -24,11 +24,19 @@ pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, Se
 pub use provider_kind_name::ProviderKindName;
 pub use server_name::ServerName;
 
+pub const SLUG_LEN_MAX: usize = 63;
+
+/// True for a text of the form `[a-z0-9][a-z0-9-]{0,62}`.
+pub fn is_slug(text: &str) -> bool {
+    let is_of_slug = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=SLUG_LEN_MAX).contains(&text.len()) && text.bytes().all(is_of_slug) && !text.starts_with('-')
+}
+
 /// The names that other systems have for a partner, a tenant or a user. They stay in the log for ever, so that neither may
 /// be personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handles {
-    /// Unique among its siblings: `[a-z0-9][a-z0-9-]{0,62}`.
+    /// Unique among its siblings; see [`is_slug`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
     /// Its id in other systems, such as billing. Not unique.

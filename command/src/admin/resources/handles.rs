@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use events::event::ResourceState;
-use events::event::admin::Handles;
+use events::event::admin::{Handles, SLUG_LEN_MAX, is_slug};
 use events::log::SideRow;
 use openapi::schema;
 
@@ -13,16 +13,10 @@ use crate::admin::field_type::{text, text_that};
 use crate::admin::field_values::FieldValues;
 use crate::admin::names::{claim_among, release};
 
-const SLUG_LEN_MAX: usize = 63;
 const EXTERNAL_ID_LEN_MAX: usize = 255;
 
 /// The scope of the slugs of partners.
 pub const PLATFORM: &str = "platform";
-
-fn is_slug(text: &str) -> bool {
-    let sound = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    sound && !text.starts_with('-')
-}
 
 pub fn members() -> [Member; 2] {
     let form = format!("^[a-z0-9][a-z0-9-]{{0,{}}}$", SLUG_LEN_MAX - 1);
