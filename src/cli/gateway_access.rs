@@ -59,6 +59,21 @@ pub fn connect(args: &GatewayArgs, flags: &Flags, places: &KeyPlaces) -> Result<
     GatewayClient::new(&url, key).map_err(Failure::not_begun)
 }
 
+/// A client of the gateway at `url`, as the lock file of this folder has it, with the operator's key: the variable's, else the
+/// one in the folder.
+///
+/// Errors: there is no key.
+pub fn of_operator(url: &str, dir: &Path) -> Result<GatewayClient, Failure> {
+    let in_folder = || {
+        read_key(&dir.join(operator_key::FILE)).map_err(|problem| {
+            let variable = operator_key::VARIABLE;
+            Failure::NotBegun(format!("the file of the operator's key {problem}; set {variable} instead"))
+        })
+    };
+    let key = in_variables(FOR_ADMINISTRATION.variables).map_or_else(in_folder, Ok)?;
+    GatewayClient::new(url, key).map_err(Failure::not_begun)
+}
+
 /// The address without a slash at its end.
 fn checked<'a>(url: &'a str, flags: &Flags) -> Result<&'a str, WrongConfig> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
@@ -82,12 +97,16 @@ fn find_key(
         let read = read_key(file).map_err(|problem| flags.wrong(KEY_FILE, problem));
         return Ok(Some(read?));
     }
-    let mut in_variables = places.variables.iter().filter_map(|setting| variable(setting.variable));
-    if let Some(key) = in_variables.find(|key| !key.trim().is_empty()) {
-        return Ok(Some(Secret::new(key.trim().to_owned())));
+    if let Some(key) = in_variables(places.variables) {
+        return Ok(Some(key));
     }
     let in_folder = folder.into_iter().flat_map(|dir| places.files.iter().map(move |file| dir.join(file)));
     Ok(in_folder.filter(|path| path.is_file()).find_map(|path| read_key(&path).ok()))
+}
+
+fn in_variables(variables: &[Setting]) -> Option<Secret> {
+    let mut set = variables.iter().filter_map(|setting| variable(setting.variable));
+    set.find(|key| !key.trim().is_empty()).map(|key| Secret::new(key.trim().to_owned()))
 }
 
 /// Errors: the file cannot be read, or has no key in it. The message does not repeat what is in it.

@@ -2,14 +2,13 @@
 //! redirect, so that the key goes to the gateway alone.
 
 use std::error::Error;
-use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
 use http::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
-use secrets::{Secret, operator_key};
+use secrets::Secret;
 use serde_json::Value;
 
 /// Time limit for one response.
@@ -29,8 +28,6 @@ pub struct GatewayClient {
 /// A request failed or was refused; a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    #[error("{0}")]
-    KeyUnreadable(String),
     #[error("cannot prepare HTTP: {0}")]
     NotPrepared(String),
     #[error("cannot reach the gateway at {url}: {reason}")]
@@ -67,21 +64,6 @@ impl Refused {
 }
 
 impl GatewayClient {
-    /// A client with the operator's key, of the gateway at `url`, as the lock file has it. The key is the variable's, else
-    /// the one in the folder.
-    pub fn of_operator(url: &str, dir: &Path) -> Result<Self, GatewayError> {
-        let given = std::env::var(operator_key::VARIABLE).ok().filter(|key| !key.is_empty());
-        let path = dir.join(operator_key::FILE);
-        let unreadable = |error| {
-            let (path, variable) = (path.display(), operator_key::VARIABLE);
-            GatewayError::KeyUnreadable(format!(
-                "cannot read the operator's key from {path}: {error}; or set {variable}"
-            ))
-        };
-        let key = given.map_or_else(|| std::fs::read_to_string(&path).map_err(unreadable), Ok)?;
-        Self::new(url, Secret::new(key.trim().to_owned()))
-    }
-
     pub fn new(url: &str, key: Secret) -> Result<Self, GatewayError> {
         let tls = upstream::tls_config().map_err(|error| GatewayError::NotPrepared(error.to_string()))?;
         let http = Client::builder()

@@ -11,6 +11,7 @@ use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
 
+use super::gateway_access;
 use super::gateway_client::GatewayClient;
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, find_ledger, print_line, single_threaded_runtime};
@@ -52,9 +53,7 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     let position = match served {
         LockHolder::Nobody => rebuild_here(dir, views)?,
-        LockHolder::At(url) => {
-            rebuild_in_gateway(&GatewayClient::of_operator(&url, dir).map_err(Failure::not_begun)?, views)?
-        }
+        LockHolder::At(url) => rebuild_in_gateway(&gateway_access::of_operator(&url, dir)?, views)?,
         LockHolder::WithoutAddress => {
             let why =
                 "another process uses the folder and has not published its address yet; try again when it is ready";

@@ -195,7 +195,13 @@ async fn views_of_another_version_are_built_anew_by_themselves() {
 async fn the_command_asks_the_gateway_that_runs_and_works_alone_where_none_does() {
     let (mut gateway, _upstream, _tenant) = with_old_rows().await;
     let (code, words) = said(&rebuild(&gateway, &["audit"], None));
-    assert_eq!(code, Some(2), "no key is known: {words}");
+    assert!(code == Some(2) && words.contains("admin.key"), "no key is known: {words}");
+    let file = gateway.data().join("admin.key");
+    std::fs::write(&file, "not a key").expect("a file");
+    let (code, words) = said(&rebuild(&gateway, &["audit"], None));
+    assert!(code == Some(2) && words.contains("which holds no key; set LEDGERWAY_ADMIN_KEY"), "{words}");
+    assert!(!words.contains("not a key"), "{words}");
+    std::fs::remove_file(file).expect("the file");
     let (code, words) = said(&rebuild(&gateway, &["audit"], Some("another-key-than-the-operators-0123456789")));
     assert!(code == Some(2) && words.contains("401"), "{words}");
     assert!(marked(&gateway).await > 0);

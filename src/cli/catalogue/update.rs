@@ -8,8 +8,7 @@ use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 use events::log::lock::{LockHolder, lock_holder};
 use serde_json::Value;
 
-use super::super::gateway_client::GatewayClient;
-use super::super::{Failure, single_threaded_runtime};
+use super::super::{Failure, gateway_access, single_threaded_runtime};
 use super::prices::dollars;
 use crate::config::arguments::UpdateArgs;
 
@@ -53,7 +52,7 @@ fn take(dir: &Path, text: String, force: bool) -> Result<String, Failure> {
     let wrote = format!("wrote {}", file.display());
     match served {
         LockHolder::At(url) => {
-            let gateway = GatewayClient::of_operator(&url, dir).map_err(Failure::not_begun)?.waiting(IMPORT_TIMEOUT);
+            let gateway = gateway_access::of_operator(&url, dir)?.waiting(IMPORT_TIMEOUT);
             let path = format!("/v1/admin/prices/import?force={force}");
             let taken = single_threaded_runtime()?.block_on(gateway.post_document(&path, text));
             Ok(format!("{wrote}; {}", in_gateway(&url, &taken.map_err(Failure::failed)?)))

@@ -18,7 +18,7 @@ pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir:
         GatewayError::Unreachable { .. } | GatewayError::TimedOut { .. } => {
             return Some("`ledgerway status` shows whether a gateway runs, and its address".to_owned());
         }
-        GatewayError::KeyUnreadable(_) | GatewayError::NotPrepared(_) => return None,
+        GatewayError::NotPrepared(_) => return None,
     };
     match refused.code() {
         "MODEL_NOT_FOUND" => Some(of_unknown_model(gateway, model, dir).await),
