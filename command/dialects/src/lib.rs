@@ -32,7 +32,7 @@ pub use request::{
 pub use surfaces::{self, BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
 pub use upstreams::{
     self, CountTarget, EmbeddingsTarget, NO_FIELDS, OutboundTarget, ProviderKind, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX,
-    Server, UpstreamCap, UpstreamRefusal, UpstreamRefusalKind, read_refusal,
+    Server, UpstreamCap, UpstreamRefusal, UpstreamRefusalKind, read_refusal, refusal_words,
 };
 pub use whole::{AnswerReader, FailedAnswer, WholeAnswer, read_whole};
 

@@ -1,18 +1,13 @@
 //! What a provider says about a request that it refused.
 
-use dialects::Redactor;
-use serde_json::Value;
+use dialects::{Redactor, refusal_words};
 
-/// Where the dialects have the message of an error.
-const PLACES: [&str; 6] = ["/error/message", "/0/error/message", "/message", "/Message", "/error", "/detail"];
 /// The most characters that are shown.
 pub const SHOWN_CHARS_MAX: usize = 300;
 
 /// The message in the body of an error, redacted; `None` if there is none, or nothing of it may be shown.
 pub fn message_of(body: &[u8], redactor: &Redactor) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let message = PLACES.iter().find_map(|place| body.pointer(place)?.as_str())?;
-    let shown = redactor.text(message)?;
+    let shown = refusal_words(body).redacted(redactor).message?;
     Some(match shown.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
         None => shown,
@@ -32,7 +27,10 @@ mod tests {
             r#"[{"error":{"message":"wrong key"}}]"#,
             r#"{"message":"wrong key"}"#,
             r#"{"error":"wrong key"}"#,
+            r#"{"Message":"wrong key"}"#,
             r#"{"detail":"wrong key"}"#,
+            r#"{"detail":[{"loc":["body"],"msg":"wrong key"}]}"#,
+            r#"{"error":{"message":"wrong key","request":{"messages":["it was cut"#,
         ] {
             assert_eq!(said(body).as_deref(), Some("wrong key"), "{body}");
         }

@@ -59,9 +59,7 @@ pub fn read_refusal(
     body: &[u8],
     now: DateTime<Utc>,
 ) -> UpstreamRefusal {
-    let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
-    // Some upstreams repeat the whole request in the error, so that it is truncated.
-    let text = json::complete(&text);
+    let text = read_text(body);
     let mut error = ErrorBody::of(&text);
     error.add_aws_type(headers);
     let retry_after = || retry_after::wait(headers, error.text, now);
@@ -84,6 +82,19 @@ pub fn read_refusal(
     };
     let blames_key = refusal_kind == UpstreamRefusalKind::Credentials && (status == 401 || error.blames_key());
     UpstreamRefusal { status, kind: refusal_kind, blames_key }
+}
+
+/// What a response that is not a 200 says, wherever the dialect has it. `body` is as for [`read_refusal`].
+pub fn refusal_words(body: &[u8]) -> UpstreamWords {
+    let text = read_text(body);
+    let error = ErrorBody::of(&text);
+    UpstreamWords::of(error.body, error.error)
+}
+
+fn read_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES_MAX).unwrap_or(body));
+    // Some upstreams repeat the whole request in the error, so that it is truncated.
+    json::complete(&text).into_owned()
 }
 
 /// Classifies an error in place of a response. `text` is the whole chunk or body; `retryable` applies unless the
