@@ -13,6 +13,7 @@ mod report;
 mod target;
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
-use crate::environment::NamedProviders;
+use crate::environment::{NamedProviders, catalogue_of_folder};
 use crate::inference::Gateway;
 use report::{Check, CheckedProvider, Finding, Report};
+use target::Known;
 
 /// The most providers that are checked. Any others are counted.
 const PROVIDERS_MAX: usize = 200;
@@ -46,19 +48,20 @@ pub struct Doctor {
     gateway: Arc<Gateway>,
     /// `None` if nothing is to appear by itself.
     named: Option<Arc<NamedProviders>>,
+    /// The data folder, which has another catalogue if one was taken.
+    data: PathBuf,
     /// One check at a time, whoever asks.
     turn: Semaphore,
 }
 
 impl Doctor {
-    pub fn new(admin: AdminState, gateway: Arc<Gateway>, named: Option<Arc<NamedProviders>>) -> Arc<Self> {
-        Arc::new(Self { admin, gateway, named, turn: Semaphore::new(1) })
-    }
-
-    /// The catalogue in force.
-    fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
-        let shipped = || Arc::new(Cow::Borrowed(Catalogue::shipped()));
-        self.named.as_deref().map_or_else(shipped, NamedProviders::catalogue)
+    pub fn new(
+        admin: AdminState,
+        gateway: Arc<Gateway>,
+        named: Option<Arc<NamedProviders>>,
+        data: PathBuf,
+    ) -> Arc<Self> {
+        Arc::new(Self { admin, gateway, named, data, turn: Semaphore::new(1) })
     }
 }
 
@@ -91,10 +94,26 @@ async fn check(State(doctor): State<Arc<Doctor>>, request: Request) -> Result<Js
     cx.require_platform("only the platform may check providers, because their keys are used for that")?;
     request.fields()?.finish()?;
     let _turn = doctor.turn.try_acquire().map_err(|_| CommandError::CheckRunning)?;
-    Ok(Json(run(&doctor).await))
+    let catalogue = catalogue_in_force(doctor.named.as_deref(), &doctor.data).await?;
+    Ok(Json(run(&doctor, &catalogue).await))
 }
 
-async fn run(doctor: &Doctor) -> Report {
+/// The catalogue in force. It is read anew for each check if nothing else in the gateway needs it.
+async fn catalogue_in_force(
+    named: Option<&NamedProviders>,
+    data: &Path,
+) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
+    if let Some(named) = named {
+        return Ok(named.catalogue());
+    }
+    let in_force = catalogue_of_folder(data.to_owned()).await?;
+    if let Some(warning) = in_force.warning() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::new(in_force.catalogue))
+}
+
+async fn run(doctor: &Doctor, catalogue: &Catalogue) -> Report {
     let tables = doctor.gateway.tables.load();
     let now = doctor.admin.clock.now();
     let is_live = |provider: &&Arc<Provider>| tables.live_provider(provider.provider_id).is_some();
@@ -102,7 +121,7 @@ async fn run(doctor: &Doctor) -> Report {
     providers.sort_by(|one, other| (&one.name, one.provider_id).cmp(&(&other.name, other.provider_id)));
     let left_out = providers.len().saturating_sub(PROVIDERS_MAX);
     providers.truncate(PROVIDERS_MAX);
-    let targets = target::check(&tables, doctor, now);
+    let targets = target::check(&tables, &Known { catalogue, named: doctor.named.as_deref() }, now);
     // Checks take up to a minute; the tables change meanwhile.
     drop(tables);
     Report::new(now, check_providers(doctor, providers).await, left_out, targets)
@@ -133,3 +152,21 @@ async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<
 
 #[cfg(test)]
 mod fuzz;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_providers_from_the_environment_the_catalogue_of_the_folder_is_in_force() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let shipped = Catalogue::shipped().version();
+        let version = async || catalogue_in_force(None, folder.path()).await.expect("a catalogue").version();
+        assert_eq!(version().await, shipped);
+        let newer = r#"{"schema":1,"version":"2999-01-01","sources":[],"providers":[],"models":[],"aliases":{}}"#;
+        for (text, wanted) in [(newer, "2999-01-01"), ("{", &*shipped.to_string())] {
+            std::fs::write(folder.path().join(catalogue::CATALOGUE_FILE), text).expect("a file");
+            assert_eq!(version().await.to_string(), wanted, "{text}");
+        }
+    }
+}

@@ -45,6 +45,7 @@ use watch::Watch;
 
 pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DetectionSettings, EnvironmentFault};
+pub(crate) use imports::catalogue_of_folder;
 
 /// How often local servers are asked for their models.
 const ASK_EVERY: Duration = Duration::from_secs(60);

@@ -407,7 +407,7 @@ async fn open_door(
     let health =
         Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
     let gateway = Arc::new(gateway);
-    let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone());
+    let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
     let mut api = inference::routes(gateway)
         .merge(admin::routes(admin))
         .merge(doctor::routes(doctor))

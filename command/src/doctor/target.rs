@@ -2,18 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use catalogue::Catalogue;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Provider};
 use events::ids::ProviderId;
 use projections::tables::{Entry, Tables};
 
-use super::Doctor;
 use super::report::{Check, CheckedTarget, CheckedTargets, Finding};
+use crate::environment::{NamedProviders, catalogued_at};
 
 /// The most targets that are shown.
 const SHOWN_MAX: usize = 200;
 /// The most models that are named of one target.
 const MODELS_NAMED_MAX: usize = 5;
+
+/// What tells which model of the catalogue a target is.
+pub struct Known<'a> {
+    pub catalogue: &'a Catalogue,
+    /// `None` if nothing is to appear by itself.
+    pub named: Option<&'a NamedProviders>,
+}
 
 /// The models of one target.
 #[derive(Default)]
@@ -23,11 +31,11 @@ struct Use<'a> {
     is_only_hope: bool,
 }
 
-pub fn check(tables: &Tables, doctor: &Doctor, now: DateTime<Utc>) -> CheckedTargets {
+pub fn check(tables: &Tables, known: &Known<'_>, now: DateTime<Utc>) -> CheckedTargets {
     let uses = uses(tables, now);
     let mut checked = CheckedTargets { checked: uses.len(), ..CheckedTargets::default() };
     for ((provider, backend), mut used) in uses {
-        let findings = findings(tables, doctor, now, provider, backend, &used);
+        let findings = findings(tables, known, now, provider, backend, &used);
         if findings.is_empty() {
             continue;
         }
@@ -75,7 +83,7 @@ fn is_in_use(tables: &Tables, entry: &Entry<Model>) -> bool {
 
 fn findings(
     tables: &Tables,
-    doctor: &Doctor,
+    known: &Known<'_>,
     now: DateTime<Utc>,
     provider: ProviderId,
     backend: &str,
@@ -93,15 +101,15 @@ fn findings(
             false => Finding::warning(Check::Price, "its price is not known, so it is passed over", advice),
         });
     }
-    findings.extend(of_retirement(doctor, now, &live.value, backend));
+    findings.extend(of_retirement(known, now, &live.value, backend));
     findings
 }
 
 /// What the catalogue knows of the model's retirement.
-fn of_retirement(doctor: &Doctor, now: DateTime<Utc>, provider: &Provider, backend: &str) -> Option<Finding> {
-    let catalogue = doctor.catalogue();
-    let described = doctor.named.as_deref().and_then(|named| named.described(&catalogue, provider, backend));
-    let model = described.or_else(|| crate::environment::catalogued_at(&catalogue, provider, backend))?;
+fn of_retirement(known: &Known<'_>, now: DateTime<Utc>, provider: &Provider, backend: &str) -> Option<Finding> {
+    let Known { catalogue, named } = known;
+    let described = named.and_then(|named| named.described(catalogue, provider, backend));
+    let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
     let retired_on = model.deprecated_on?;
     let advice = match &model.successor {
         Some(successor) => format!("the provider recommends {successor}"),

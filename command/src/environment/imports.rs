@@ -5,9 +5,10 @@
 //! prices of a document that is not in force, and the next start would take them back.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use catalogue::{Catalogue, Older};
+use catalogue::{Catalogue, InForce, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::log::AppendError;
@@ -72,9 +73,7 @@ impl Environment {
 
     /// The catalogue in the data folder, or the gateway's own; if the file in the folder is damaged, the one that is in use.
     async fn current(&self) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
-        let folder = self.parts.data.clone();
-        let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
-        let in_force = read.map_err(|error| CommandError::Defect(error.to_string()))?;
+        let in_force = catalogue_of_folder(self.parts.data.clone()).await?;
         match (&in_force.unusable, &self.named) {
             (Some(error), Some(named)) => {
                 tracing::warn!(%error, "the catalogue in the data folder cannot be used: an import replaces it");
@@ -127,6 +126,12 @@ impl Environment {
         }
         Err(CommandError::Contended { kind: Price::KIND })
     }
+}
+
+/// The catalogue that is used with a data folder.
+pub async fn catalogue_of_folder(folder: PathBuf) -> Result<InForce, CommandError> {
+    let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
+    read.map_err(|error| CommandError::Defect(error.to_string()))
 }
 
 fn recorded(plan: &Plan) -> Value {
