@@ -14,20 +14,13 @@ pub struct CostLine {
     input_to_next_tier: u64,
 }
 
-impl Tariff {
-    /// The most that a prompt within its bound and `output` tokens can cost, whatever classes the provider counts them in
-    /// and whichever tiers apply. Searches come on top: only the provider knows how many it runs.
-    pub fn upper_bound(&self, prompt: PromptBound, output: u64) -> Option<NanoUsd> {
-        CostLine::of(self, prompt, 1)?.at(output)
-    }
-}
-
 impl CostLine {
     /// The line of a request that costs nothing.
     pub const ZERO: Self = Self { fixed: 0, per_input_token: 0, per_token: 0, input_to_next_tier: u64::MAX };
 
     /// The line of a prompt within its bound and of `choices` answers, each under the cap. Where several prices are possible
-    /// it has the highest of each side, so that it is never below the cost. `None` on overflow.
+    /// it has the highest of each side, so that it is never below the cost, whatever classes the provider counts tokens in and
+    /// whichever tiers apply. Searches come on top: only the provider knows how many it runs. `None` on overflow.
     pub fn of(tariff: &Tariff, prompt: PromptBound, choices: u64) -> Option<Self> {
         let nothing = [NanoUsdPerMtok::default(); 2];
         let [input, output] = tariff.possible(prompt).fold(nothing, |[input, output], rates| {
@@ -107,6 +100,10 @@ mod tests {
         PromptBound { tokens, images: 0, service_tier: None }
     }
 
+    fn bound(tariff: &Tariff, prompt: PromptBound, output: u64) -> Option<NanoUsd> {
+        CostLine::of(tariff, prompt, 1)?.at(output)
+    }
+
     proptest! {
         #[test]
         fn the_cap_that_it_gives_is_the_highest_that_fits(
@@ -133,12 +130,12 @@ mod tests {
         ) {
             let (one, other) = (tariff(one.0, one.1, one.2), tariff(other.0, other.1, other.2));
             let line = CostLine::of(&one, prompt(input), choices).expect("a line");
-            prop_assert_eq!(line.at(cap), one.upper_bound(prompt(input), cap * choices));
+            prop_assert_eq!(line.at(cap), bound(&one, prompt(input), cap * choices));
             let longer = line.with_more_input(40).expect("a line");
-            prop_assert_eq!(longer.at(cap), one.upper_bound(prompt(input + 40), cap * choices));
+            prop_assert_eq!(longer.at(cap), bound(&one, prompt(input + 40), cap * choices));
             let both = line.above(CostLine::of(&other, prompt(input), choices).expect("a line"));
-            prop_assert!(both.at(cap) >= one.upper_bound(prompt(input), cap * choices));
-            prop_assert!(both.at(cap) >= other.upper_bound(prompt(input), cap * choices));
+            prop_assert!(both.at(cap) >= bound(&one, prompt(input), cap * choices));
+            prop_assert!(both.at(cap) >= bound(&other, prompt(input), cap * choices));
         }
     }
 

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::*;
-use crate::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
+use crate::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
 
 fn candidate(priority: u32, weight: u32) -> Candidate<'static> {
     Candidate { priority, weight, tariff: None, left_out: None }
@@ -134,7 +134,8 @@ fn a_strategy_can_order_by_what_a_request_costs_at_most() {
     fn cheapest(ranking: &mut [Ranked<'_>], features: &Features) {
         let bound = |candidate: &Candidate<'_>| {
             let prompt = PromptBound { tokens: features.input_tokens, ..PromptBound::default() };
-            candidate.tariff?.upper_bound(prompt, features.output_tokens.unwrap_or(features.input_tokens))
+            let line = CostLine::of(candidate.tariff?, prompt, 1)?;
+            line.at(features.output_tokens.unwrap_or(features.input_tokens))
         };
         ranking.sort_by_key(|ranked| bound(&ranked.candidate).map_or((true, NanoUsd::ZERO), |bound| (false, bound)));
     }

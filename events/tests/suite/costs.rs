@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use events::money::{GivenRates, NanoUsd, PromptBound, Tariff};
+use events::money::{CostLine, GivenRates, NanoUsd, PromptBound, Tariff};
 use events::usage::{ServiceTier, TokenClasses};
 use serde::Deserialize;
 use serde_json::Value;
@@ -61,7 +61,7 @@ fn no_request_of_the_table_costs_more_than_its_bound() {
     for row in rows() {
         let (tariff, used) = (Tariff::new(row.price.clone()), row.used());
         let prompt = PromptBound { tokens: used.input(), images: used.input_images, service_tier: row.service_tier };
-        let bound = tariff.upper_bound(prompt, used.output()).expect("a bound");
+        let bound = CostLine::of(&tariff, prompt, 1).and_then(|line| line.at(used.output())).expect("a bound");
         // Searches are on top of it.
         let cost = tariff.cost(&TokenClasses { searches: 0, ..used }, row.service_tier).expect("a cost");
         assert!(cost <= bound, "{} {}: {cost} is above {bound}", row.family, row.case);

@@ -3,7 +3,7 @@
 use events::canonical;
 use events::event::Event;
 use events::ids::{BudgetId, KeyId, RequestId};
-use events::money::{GivenRates, InvalidMoney, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff, TokenRate};
+use events::money::{CostLine, GivenRates, InvalidMoney, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff, TokenRate};
 use events::time::{Period, parse_rfc3339, rfc3339};
 use events::usage::TokenClasses;
 use fuzzing::{Corpus, Dice, fuzz, long, shown, within_bounds};
@@ -84,7 +84,7 @@ fn no_cost_is_above_the_bound_that_its_tokens_keep() {
         let cost = tariff.cost(&used, None);
         if let (Some(input), Some(output)) = (sum(&input), sum(&output)) {
             let prompt = PromptBound { tokens: input.saturating_add(tokens(dice)), ..PromptBound::default() };
-            let bound = tariff.upper_bound(prompt, output);
+            let bound = CostLine::of(&tariff, prompt, 1).and_then(|line| line.at(output));
             assert!(bound.is_none_or(|bound| cost.is_some_and(|cost| cost <= bound)), "{cost:?} {bound:?} {used:?}");
         }
     });
