@@ -29,7 +29,7 @@ async fn a_request_that_comes_back_to_the_gateway_is_refused_after_one_call() {
     gateway.books().await;
 }
 
-/// Holds: http.loop
+/// Holds: http.loop, http.loop-entries
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateways_that_a_request_has_passed_are_passed_on_up_to_eight() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -42,10 +42,15 @@ async fn the_gateways_that_a_request_has_passed_are_passed_on_up_to_eight() {
     };
     let own = lines();
     assert!(own.len() == 1 && own[0].starts_with("ledgerway; id="), "{own:?}");
-    let chain = |length: usize| vec!["ledgerway; id=1"; length].join(", ");
+    let chain = |length: usize| vec![format!("ledgerway; id={}", "01".repeat(16)); length].join(", ");
     let with = |entries: &str| tenant.app.clone().with("cdn-loop", entries);
     with(&format!("cdn-of-another-kind, {}", chain(8))).post(OPENAI, &tenant.ask("ok")).await.must(200);
-    assert_eq!(lines(), [format!("cdn-of-another-kind, {}", chain(8)), own[0].clone()]);
+    assert_eq!(lines(), [chain(8), own[0].clone()]);
+    let words = format!("cloudflare; loops=9, ledgerway; id=1, {}", "a-secret;,".repeat(1_500));
+    for surface in [OPENAI, NATIVE] {
+        with(&words).post(surface, &tenant.ask("ok")).await.must(200);
+        assert_eq!(lines(), own, "a client's own words stay here");
+    }
     for loops in [chain(9), format!("other, {}", own[0])] {
         with(&loops).post(OPENAI, &tenant.ask("ok")).await.must(508);
         with(&loops).post(NATIVE, &tenant.ask("ok")).await.must_be(508, "LOOP_DETECTED");
