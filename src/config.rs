@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_MODE");
         let wrong = ServeArgs { data: DataArgs { dir: "".into() }, ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DATA");
-        let wrong = ServeArgs { serves_tenants: "all,acme".to_owned(), ..args() };
+        let wrong = ServeArgs { serves_tenants: "all,north/acme".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_SERVES_TENANTS");
         let wrong = ServeArgs { drain_delay_seconds: "-1".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_DRAIN_DELAY_SECONDS");

@@ -48,7 +48,7 @@ use upstream::{LoopMark, UpstreamClients};
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
-use crate::config::setting::{LISTEN, METRICS_LISTEN, SERVES_TENANTS};
+use crate::config::setting::{LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
 use crate::http::{Cors, Door, DoorParts, Health, Server, WorkerThreads, health_routes, metrics_alone, published};
 use crate::in_flight::InFlight;
@@ -326,7 +326,6 @@ async fn open_door(
     // The tables have the default tenant, which may be among those that are named.
     tables.catch_up(TABLES_WAIT_MAX).await;
     let served = config.serves_tenants.resolve(&tables.load());
-    let served = config.flags.check(SERVES_TENANTS, served)?;
     let vault = Vault::serving(served.clone(), node_key, log.clone(), ids.clone(), keys);
     let key_check = match vault.key_check().await {
         Err(VaultError::OtherNodeKey { .. }) => return Err(wrong_node_key(config, log).await?.into()),

@@ -90,8 +90,8 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub bedrock: String,
-    /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or ids and slugs,
-    /// separated by commas
+    /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
+    /// as PARTNER/TENANT, separated by commas
     #[arg(long, env = "LEDGERWAY_SERVES_TENANTS", value_name = "TENANTS", default_value = "all")]
     pub serves_tenants: String,
     /// Time after which a hold expires, in seconds

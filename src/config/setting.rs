@@ -39,7 +39,7 @@ settings! {
     NODE_KEY = NEW_KEY,
     NODE_KEY_PREVIOUS = "\"$(cat ./ledgerway-data/node.key)\"",
     PREVIOUS_KEY_LOST = "true",
-    SERVES_TENANTS = "acme,ten_0193d6a0000070008000000000000001",
+    SERVES_TENANTS = "default/acme,ten_0193d6a0000070008000000000000001",
     HOLD_TTL_SECONDS = "900",
     UNKNOWN_USAGE = "charge_hold",
     DRAIN_TIMEOUT_SECONDS = "30",

@@ -149,7 +149,8 @@ async fn a_node_serves_the_tenants_that_it_is_started_for_and_no_other() {
     assert_eq!(upstream.seen_of("ok"), seen, "nothing was sent");
     node.stop();
 
-    let mut node = Gateway::start_in(folder.path(), &[("LEDGERWAY_SERVES_TENANTS", "theirs, default")]);
+    let served = format!("{}/theirs, default/default", theirs.partner);
+    let mut node = Gateway::start_in(folder.path(), &[("LEDGERWAY_SERVES_TENANTS", &served)]);
     client(&node, &theirs).post(NATIVE, &theirs.ask("ok")).await.must(200);
     client(&node, &ours).post(NATIVE, &ours.ask("ok")).await.must_be(421, "TENANT_NOT_SERVED");
     node.stop();
@@ -165,21 +166,36 @@ async fn a_node_serves_the_tenants_that_it_is_started_for_and_no_other() {
     assert!(upstream.seen().iter().all(|seen| seen.headers["authorization"] == bearer.as_str()));
 }
 
-/// Holds: keys.serves-tenants
+/// Holds: keys.served-names
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slug_of_several_tenants_is_refused_at_the_start() {
+async fn a_namesake_of_another_partner_neither_ends_a_node_nor_is_served_by_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut gateway = Gateway::start_in(folder.path(), &[]);
-    for partner in ["p", "q"] {
-        let partner = made(gateway.operator(), "/partners", json!({ "name": partner })).await;
+    let mut tenants = Vec::new();
+    for partner in ["north", "south"] {
+        let partner = made(gateway.operator(), "/partners", json!({ "name": partner, "slug": partner })).await;
         let tenant = json!({ "partner_id": partner, "name": "t", "slug": "acme" });
-        made(gateway.operator(), "/tenants", tenant).await;
+        tenants.push(made(gateway.operator(), "/tenants", tenant).await);
     }
     gateway.stop();
-    let env = [("LEDGERWAY_SERVES_TENANTS", "acme".to_owned())];
-    let (code, words) = serve_to_its_end(&gateway.data(), &env);
+    let (code, words) = serve_to_its_end(&gateway.data(), &[("LEDGERWAY_SERVES_TENANTS", "acme".to_owned())]);
     assert_eq!(code, Some(2), "{words}");
-    assert!(words.contains("LEDGERWAY_SERVES_TENANTS has the slug \"acme\", which several tenants have"), "{words}");
+    assert!(words.contains("\"acme\", which is neither the id of a tenant nor PARTNER/TENANT"), "{words}");
+
+    let mut node = Gateway::start_in(folder.path(), &[("LEDGERWAY_SERVES_TENANTS", "north/acme")]);
+    let ask = json!({ "model": "none", "max_tokens": 9, "messages": [{ "role": "user", "content": "hello" }] });
+    let asked = async |node: &Gateway, tenant: &String| {
+        node.operator().clone().with("x-tenant-id", tenant).post(OPENAI, &ask).await.status
+    };
+    assert_eq!((asked(&node, &tenants[0]).await, asked(&node, &tenants[1]).await), (404, 421));
+    assert!(!node.stderr().contains("names a tenant that there is not"), "{}", node.stderr());
+    node.operator().delete(&format!("/v1/admin/tenants/{}", tenants[0])).await.must(200);
+    node.stop();
+    node.start_again();
+    assert_eq!(asked(&node, &tenants[1]).await, 421);
+    let warned = node.stderr();
+    assert!(warned.contains("names a tenant that does not exist or has ended"), "{warned}");
+    assert!(warned.contains("north/acme"), "{warned}");
 }
 
 /// Holds: inf.named-targets
