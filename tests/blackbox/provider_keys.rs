@@ -167,6 +167,36 @@ async fn a_key_that_is_out_of_money_is_set_aside_and_one_that_lacks_a_permission
 
 /// Holds: inf.several-keys, inf.keys-set-aside
 #[tokio::test(flavor = "multi_thread")]
+async fn no_single_request_sets_the_keys_of_a_provider_aside() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for secret in [SECOND, THIRD] {
+        further_key(&gateway, &tenant, secret, json!({})).await;
+    }
+    const ECHO: &str = r#"{"error":{"message":"Invalid value: 'invalid api key'","type":"invalid_request_error","param":"user","code":null}}"#;
+    const TOO_EXPENSIVE: &str = r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 9000 tokens, but can only afford 12.","code":402}}"#;
+    for (status, body) in [(400, ECHO), (402, TOO_EXPENSIVE), (400, INVALID), (429, NO_MONEY)] {
+        for secret in [PROVIDER_SECRET, SECOND, THIRD] {
+            upstream.refuses_key(secret, status, body, &[]);
+        }
+        for _ in 0..5 {
+            tenant.chat("ok").await.must_be(502, "UPSTREAM_ERROR");
+        }
+        for secret in [PROVIDER_SECRET, SECOND, THIRD] {
+            upstream.accepts_key(secret, &[]);
+        }
+        tenant.chat("ok").await.must(200);
+    }
+    // One that fails alone is to blame.
+    upstream.refuses_key(SECOND, 429, NO_MONEY, &[]);
+    while upstream.seen_with(SECOND) == 0 || of_type(&gateway, SET_ASIDE).await.is_empty() {
+        tenant.chat("ok").await.must(200);
+    }
+    assert_eq!(recorded(&gateway, SET_ASIDE, 1).await.len(), 1);
+}
+
+/// Holds: inf.several-keys, inf.keys-set-aside
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_tried_again_and_restored_and_one_alone_is_never_dead() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);
     let mut gateway = fault.start(&[]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, Transport};
-use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, read_refusal};
+use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
 use events::event::admin::Provider;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -105,7 +105,8 @@ pub async fn call(
         let refusal = body.refusal_body().await;
         let mut refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
         // A token that is refused says nothing about the key that it was exchanged for.
-        refusal.blames_key &= body.sent.exchanged_key.is_none();
+        let is_of_token = refusal.kind == UpstreamRefusalKind::Credentials && body.sent.exchanged_key.is_some();
+        refusal.blames_key &= !is_of_token;
         body.sent.drop_token_refused_with(status, &gateway.access_tokens);
         return Err(CallFailure::refused(refusal, &body.sent));
     }

@@ -18,6 +18,8 @@ use crate::body::memory::BoundOf;
 
 /// The longest `Retry-After` that is waited for at the same target.
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The HTTP status of a request without valid credentials.
+const UNAUTHORIZED: u16 = 401;
 /// The HTTP status `Loop Detected`.
 const LOOP_DETECTED: u16 = 508;
 /// The shortest pause before a second call; up to as much again is added at random.
@@ -168,21 +170,26 @@ impl CallFailure {
 
     /// What the failure says about the key that the call was made with; `None` if nothing.
     pub fn of_key(&self) -> Option<KeyFailure> {
-        let refused = |status| KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status };
+        let not_accepted = |reason, status: u16| KeyFailure::NotAccepted {
+            reason,
+            status,
+            whatever_the_request: status == UNAUTHORIZED,
+        };
         Some(match &self.cause {
             Cause::Refused(UpstreamRefusal { status, kind, blames_key }) => match kind {
-                UpstreamRefusalKind::Credentials if *blames_key => refused(*status),
-                UpstreamRefusalKind::Credentials => KeyFailure::Other,
-                UpstreamRefusalKind::OutOfMoney => {
-                    KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: *status }
-                }
+                UpstreamRefusalKind::Credentials if *blames_key => not_accepted(SetAsideReason::Refused, *status),
+                UpstreamRefusalKind::OutOfMoney if *blames_key => not_accepted(SetAsideReason::OutOfMoney, *status),
+                UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => KeyFailure::Other,
                 UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Limited(self.rate_limited()?),
                 UpstreamRefusalKind::Transient { .. }
                 | UpstreamRefusalKind::Rejected(_)
                 | UpstreamRefusalKind::BadRequest
                 | UpstreamRefusalKind::Other => return None,
             },
-            Cause::NoToken(TokenError::Refused(status)) => refused(*status),
+            // Nothing of the request was sent.
+            Cause::NoToken(TokenError::Refused(status)) => {
+                KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: *status, whatever_the_request: true }
+            }
             Cause::NoToken(TokenError::Key) | Cause::WrongKey(_) => KeyFailure::Other,
             Cause::NoToken(
                 TokenError::Failed(_) | TokenError::Send(_) | TokenError::Timeout | TokenError::Malformed,
@@ -422,7 +429,11 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
-        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key: false }), status: Some(status) }
+        blaming(status, kind, false)
+    }
+
+    fn blaming(status: u16, kind: UpstreamRefusalKind, blames_key: bool) -> CallFailure {
+        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key }), status: Some(status) }
     }
 
     fn rejected_with(status: u16) -> CallFailure {
@@ -436,18 +447,18 @@ mod tests {
     #[test]
     fn a_failure_says_whether_its_key_is_to_blame() {
         use SetAsideReason::{OutOfMoney, Refused};
-        let wrong = |status| {
-            let kind = UpstreamRefusalKind::Credentials;
-            CallFailure::of(Cause::Refused(UpstreamRefusal { status, kind, blames_key: true }))
+        let wrong = |status| blaming(status, UpstreamRefusalKind::Credentials, true);
+        let not_accepted = |reason, status, whatever_the_request| {
+            Some(KeyFailure::NotAccepted { reason, status, whatever_the_request })
         };
-        let not_accepted = |reason, status| Some(KeyFailure::NotAccepted { reason, status });
         for (failure, wanted) in [
-            (wrong(401), not_accepted(Refused, 401)),
-            (wrong(403), not_accepted(Refused, 403)),
+            (wrong(401), not_accepted(Refused, 401, true)),
+            (wrong(403), not_accepted(Refused, 403, false)),
             (refused(403, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
-            (refused(429, UpstreamRefusalKind::OutOfMoney), not_accepted(OutOfMoney, 429)),
+            (blaming(429, UpstreamRefusalKind::OutOfMoney, true), not_accepted(OutOfMoney, 429, false)),
+            (refused(402, UpstreamRefusalKind::OutOfMoney), Some(KeyFailure::Other)),
             (limited(7), Some(KeyFailure::Limited(Duration::from_secs(7)))),
-            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400)),
+            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400, true)),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), None),
             (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), Some(KeyFailure::Other)),
             (CallFailure::of(Cause::KeysAtLimit(Duration::ZERO)), None),

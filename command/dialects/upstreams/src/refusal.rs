@@ -26,8 +26,8 @@ pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 pub struct UpstreamRefusal {
     pub status: u16,
     pub kind: UpstreamRefusalKind,
-    /// True if the key itself is not valid, or no longer. It may also be valid and lack a permission, which other keys of the
-    /// provider may have.
+    /// True if the key itself is not valid, or its account has no money, by a status or a code. Sentences do not count: they
+    /// may repeat what the client has sent. Nor does a permission that the key lacks, or the price of this one request.
     pub blames_key: bool,
 }
 
@@ -80,7 +80,13 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    let blames_key = refusal_kind == UpstreamRefusalKind::Credentials && (status == 401 || error.blames_key());
+    let blames_key = match refusal_kind {
+        UpstreamRefusalKind::Credentials => status == 401 || error.has_code_of_wrong_key(),
+        UpstreamRefusalKind::OutOfMoney => {
+            error.has_code_of_empty_account() || status == 402 && !error.is_about_price_of_request()
+        }
+        _ => false,
+    };
     UpstreamRefusal { status, kind: refusal_kind, blames_key }
 }
 

@@ -17,6 +17,7 @@ use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
 pub struct KeyAttempts(Option<Box<Attempts>>);
 
 struct Attempts {
+    keys: Arc<ProviderKeys>,
     provider: Arc<Provider>,
     /// The keys of the last choice.
     rows: Vec<KeyRow>,
@@ -24,17 +25,32 @@ struct Attempts {
     /// The secrets that the provider has seen, and may repeat.
     sent: Vec<Secret>,
     permit: Option<KeyPermit>,
+    /// The tried keys that were not accepted, until it is known whether the request is to blame.
+    not_accepted: Vec<NotAccepted>,
     /// One of the tried keys was set aside.
     has_tried_set_aside: bool,
     /// The last key has reached a limit at the provider.
     is_limited: bool,
 }
 
+/// A key that was not accepted.
+pub struct NotAccepted {
+    pub key: UpstreamKey,
+    pub generation: u32,
+    pub reason: SetAsideReason,
+    pub status: u16,
+}
+
 /// A failure that may not befall another key of the same provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFailure {
     /// The provider does not accept the key.
-    NotAccepted { reason: SetAsideReason, status: u16 },
+    NotAccepted {
+        reason: SetAsideReason,
+        status: u16,
+        /// True if no request can bring it about. Otherwise the request is to blame if other keys fail alike.
+        whatever_the_request: bool,
+    },
     /// The key has reached a limit at the provider, for this time.
     Limited(Duration),
     /// The key lacks a permission, or cannot authenticate a request.
@@ -64,11 +80,13 @@ impl KeyAttempts {
         let id = provider.provider_id;
         let mut attempts = self.0.take().filter(|attempts| attempts.provider.provider_id == id).unwrap_or_else(|| {
             Box::new(Attempts {
+                keys: Arc::clone(keys),
                 provider: Arc::clone(provider),
                 rows: Vec::new(),
                 tried: Vec::new(),
                 sent: Vec::new(),
                 permit: None,
+                not_accepted: Vec::new(),
                 has_tried_set_aside: false,
                 is_limited: false,
             })
@@ -126,35 +144,50 @@ impl KeyAttempts {
     }
 
     /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
-    pub fn answered(&self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
-        let Some(permit) = self.permit() else { return };
+    pub fn answered(&mut self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
+        let Some(attempts) = &mut self.0 else { return };
+        let Some(permit) = &attempts.permit else { return };
         if let Some(lasts) = shortage(headers, clock.now()) {
-            permit.keys().is_short(permit.key, lasts);
+            attempts.keys.is_short(permit.key, lasts);
         }
-        if let Some(attempts) = self.0.as_ref().filter(|_| is_success && permit.tries_again()) {
-            permit.keys().accepted(&attempts.provider, permit.key, permit.generation);
+        if !is_success {
+            return;
         }
+        if permit.tries_again() {
+            attempts.keys.accepted(&attempts.provider, permit.key, permit.generation);
+        }
+        attempts.set_aside();
     }
 
     /// Learns from a failed call what it says about the key, and says whether another key may help.
     pub fn failed(&mut self, failure: Option<KeyFailure>) -> NextKey {
         let Some(attempts) = &mut self.0 else { return NextKey::None };
         let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else {
+            attempts.set_aside();
             return NextKey::None;
         };
-        let keys = Arc::clone(permit.keys());
+        let keys = Arc::clone(&attempts.keys);
         match key_failure {
-            KeyFailure::NotAccepted { reason, status } => keys.refused(&attempts.provider, &permit, reason, status),
+            KeyFailure::NotAccepted { reason, status, whatever_the_request } => {
+                let failed = NotAccepted { key: permit.key, generation: permit.generation, reason, status };
+                if whatever_the_request {
+                    keys.refused(&attempts.provider, &failed);
+                } else {
+                    attempts.not_accepted.push(failed);
+                }
+            }
             KeyFailure::Limited(lasts) => keys.is_short(permit.key, lasts),
             KeyFailure::Other => {}
         }
         attempts.is_limited = matches!(key_failure, KeyFailure::Limited(_));
         drop(permit);
-        match keys.outlook(&attempts.untried(), attempts.choosable()) {
-            Choice::Key(_) => NextKey::Another,
+        let next = match keys.outlook(&attempts.untried(), attempts.choosable()) {
+            Choice::Key(_) => return NextKey::Another,
             Choice::AtLimit(wait) => NextKey::AtLimit(wait),
             Choice::None => NextKey::None,
-        }
+        };
+        attempts.set_aside();
+        next
     }
 
     /// Counts the tokens that the request has used with its last key; `None` if that is unknown.
@@ -177,6 +210,17 @@ impl Attempts {
             (true, _) => Choosable::Open,
             (false, true) => Choosable::InUse,
             (false, false) => Choosable::All,
+        }
+    }
+
+    /// The request has ended at this provider: sets the keys aside that were not accepted, but none of two that failed alike,
+    /// because the request may be what they failed for.
+    fn set_aside(&mut self) {
+        let failed = std::mem::take(&mut self.not_accepted);
+        for one in &failed {
+            if failed.iter().filter(|other| other.reason == one.reason).count() == 1 {
+                self.keys.refused(&self.provider, one);
+            }
         }
     }
 

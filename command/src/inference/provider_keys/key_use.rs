@@ -174,10 +174,6 @@ impl KeyPermit {
         Self { keys, key: row.key, generation: row.generation, begun, used: 0 }
     }
 
-    pub(super) const fn keys(&self) -> &Arc<ProviderKeys> {
-        &self.keys
-    }
-
     /// True if the key was set aside when it was chosen.
     pub const fn was_set_aside(&self) -> bool {
         self.begun.was_set_aside

@@ -8,7 +8,8 @@ use events::event::admin::{Provider, ProviderKeyRestored, ProviderKeySetAside, S
 use events::event::{Actor, Change, Context, Event, Recorded, Resource};
 use events::log::{Append, AppendError, Basis, LogError};
 
-use super::{KeyPermit, ProviderKeys};
+use super::ProviderKeys;
+use super::attempts::NotAccepted;
 
 const ACTOR: Actor = Actor::System("provider_keys");
 /// How often a recording is decided at most, if others change the key meanwhile.
@@ -77,14 +78,8 @@ impl RecordedKey {
 
 impl ProviderKeys {
     /// The provider does not accept the key: sets it aside, here at once and everywhere as soon as it is recorded.
-    pub(super) fn refused(
-        self: &Arc<Self>,
-        provider: &Arc<Provider>,
-        permit: &KeyPermit,
-        reason: SetAsideReason,
-        status: u16,
-    ) {
-        let (key, generation) = (permit.key, permit.generation);
+    pub(super) fn refused(self: &Arc<Self>, provider: &Arc<Provider>, failed: &NotAccepted) {
+        let NotAccepted { key, generation, reason, status } = *failed;
         let is_recorded = self.tables.load().set_aside(key, generation).is_some();
         if is_recorded || !self.uses().entry(key).or_default().refuse(generation) {
             return;

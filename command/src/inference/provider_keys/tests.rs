@@ -20,11 +20,11 @@ struct House {
 }
 
 fn refused() -> Option<KeyFailure> {
-    Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 401 })
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 401, whatever_the_request: true })
 }
 
 fn out_of_money() -> Option<KeyFailure> {
-    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 402 })
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 402, whatever_the_request: false })
 }
 
 fn limited() -> Option<KeyFailure> {
@@ -101,7 +101,7 @@ impl House {
         events.iter().map(|recorded| &recorded.event).filter(|event| of_keys(event)).map(Event::name).collect()
     }
 
-    fn succeeds(&self, attempts: &KeyAttempts) {
+    fn succeeds(&self, attempts: &mut KeyAttempts) {
         attempts.answered(&HeaderMap::new(), true, &*self.lab.admin.clock);
     }
 }
@@ -130,7 +130,10 @@ async fn a_key_that_many_requests_find_refused_is_set_aside_once_and_each_goes_o
 #[tokio::test]
 async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_accepted() {
     let house = House::new(&[json!({})]).await;
-    house.request_with(house.key(0)).failed(out_of_money());
+    let mut request = house.request_with(house.key(0));
+    assert_eq!(request.failed(out_of_money()), NextKey::Another);
+    assert_eq!(house.choose(&mut request), Ok(house.own()));
+    house.succeeds(&mut request);
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     house.chosen();
     for seconds in [60, 120, 240] {
@@ -143,8 +146,8 @@ async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_a
         assert_eq!(request.failed(refused()), NextKey::Another);
     }
     house.lab.wait(480);
-    let request = house.request_with(house.key(0));
-    house.succeeds(&request);
+    let mut request = house.request_with(house.key(0));
+    house.succeeds(&mut request);
     assert_eq!(house.recorded().await, [SET_ASIDE, RESTORED]);
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
 }
@@ -176,7 +179,7 @@ async fn without_another_key_those_that_are_set_aside_are_used_and_each_request_
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
     let mut request = house.request_with(house.own());
-    house.succeeds(&request);
+    house.succeeds(&mut request);
     assert_eq!(request.failed(refused()), NextKey::None);
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE], "a success between two trials leaves no event");
 }
@@ -231,7 +234,7 @@ async fn tokens_count_against_a_key_when_they_are_known() {
 #[tokio::test]
 async fn what_a_provider_says_of_a_keys_limits_steers_the_choice_until_their_reset() {
     let house = House::new(&[json!({})]).await;
-    let request = house.request_with(house.key(0));
+    let mut request = house.request_with(house.key(0));
     let headers = [
         ("x-ratelimit-limit-tokens", "1000"),
         ("x-ratelimit-remaining-tokens", "3"),
@@ -267,6 +270,46 @@ async fn a_key_without_a_permission_is_not_set_aside() {
     assert_eq!(request.failed(Some(KeyFailure::Other)), NextKey::Another);
     assert_eq!(request.failed(None), NextKey::None);
     assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn keys_that_fail_alike_in_one_request_are_not_set_aside_for_it() {
+    let house = House::new(&[json!({}), json!({})]).await;
+    let wrong_code =
+        Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 400, whatever_the_request: false });
+    for failure in [out_of_money(), wrong_code] {
+        let mut request = KeyAttempts::default();
+        for next in [NextKey::Another, NextKey::Another, NextKey::None] {
+            house.choose(&mut request).unwrap();
+            assert_eq!(request.failed(failure), next);
+        }
+        assert_eq!(house.recorded().await, [] as [&str; 0], "{failure:?}");
+    }
+    // One that fails in another way, or with 401, is itself to blame.
+    let mut request = KeyAttempts::default();
+    for failure in [out_of_money(), wrong_code, out_of_money()] {
+        house.choose(&mut request).unwrap();
+        request.failed(failure);
+    }
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    house.lab.wait(60);
+    let mut request = KeyAttempts::default();
+    for _ in 0..3 {
+        house.choose(&mut request).unwrap();
+        request.failed(refused());
+    }
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE, SET_ASIDE]);
+}
+
+#[tokio::test]
+async fn a_key_that_failed_alone_is_set_aside_when_the_request_ends() {
+    let house = House::new(&[json!({})]).await;
+    let mut request = house.request_with(house.key(0));
+    assert_eq!(request.failed(out_of_money()), NextKey::Another);
+    assert_eq!(house.recorded().await, [] as [&str; 0], "the other key may fail alike");
+    house.choose(&mut request).unwrap();
+    assert_eq!(request.failed(None), NextKey::None);
+    assert_eq!(house.recorded().await, [SET_ASIDE]);
 }
 
 #[tokio::test]

@@ -97,13 +97,14 @@ impl<'a> ErrorBody<'a> {
             "MissingAuthenticationTokenException",
             "UnrecognizedClientException",
         ];
+        // Sentences only send the request on: an upstream may repeat in them what the client has sent.
         const COMPLAINTS: [&str; 4] =
             ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"];
         self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
     }
 
-    /// True if the key itself is not valid: not if it lacks a permission, or its signature is wrong.
-    pub(super) fn blames_key(&self) -> bool {
+    /// True if a code says that the key itself is not valid: not if it lacks a permission, or its signature is wrong.
+    pub(super) fn has_code_of_wrong_key(&self) -> bool {
         const CODES: [&str; 7] = [
             "API_KEY_INVALID",
             "authentication_error",
@@ -113,16 +114,21 @@ impl<'a> ErrorBody<'a> {
             "InvalidClientTokenId",
             "UnrecognizedClientException",
         ];
-        // Gemini's words for a key that it has found in public, and Bedrock's for a Bedrock API key.
-        const COMPLAINTS: [&str; 6] = [
-            "incorrect api key",
-            "invalid api key",
-            "api key not valid",
-            "api key is invalid",
-            "api key was reported as leaked",
-            "make sure your api key is valid",
-        ];
-        self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
+        self.words.iter().any(|word| CODES.contains(&&**word))
+    }
+
+    /// True if a code says that the account has no money left.
+    pub(super) fn has_code_of_empty_account(&self) -> bool {
+        // A request may also cost more than is left, or be one more than AWS allows.
+        const OF_REQUESTS: [&str; 2] = ["payment_required", "ServiceQuotaExceededException"];
+        self.words.iter().any(|word| is_out_of_money(word) && !OF_REQUESTS.contains(&&**word))
+    }
+
+    /// True if this one request costs more than is left, in OpenRouter's words: a smaller one may be served.
+    pub(super) fn is_about_price_of_request(&self) -> bool {
+        const WORDS: [&str; 2] = ["fewer max_tokens", "can only afford"];
+        let text = self.text.to_ascii_lowercase();
+        WORDS.iter().any(|words| text.contains(words))
     }
 
     /// True if a message begins with such a complaint.

@@ -314,16 +314,15 @@ fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
             false,
         ),
         (ProviderKind::Openai, 403, "<html>", false),
-        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, true),
-        (ProviderKind::Openai, 402, "", false),
-        (ProviderKind::Openai, 429, r#"{"error":{"code":"insufficient_quota"}}"#, false),
+        (ProviderKind::Openai, 400, r#"{"error":{"code":"invalid_api_key"}}"#, true),
+        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, false),
         (ProviderKind::Anthropic, 403, r#"{"error":{"type":"permission_error","message":"no"}}"#, false),
         (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#, true),
         (
             ProviderKind::Gemini,
             403,
             r#"{"error":{"code":403,"message":"Your API key was reported as leaked. Please use another API key.","status":"PERMISSION_DENIED"}}"#,
-            true,
+            false,
         ),
         (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"status":"FAILED_PRECONDITION"}}"#, false),
         (ProviderKind::Bedrock, 403, r#"{"__type":"UnrecognizedClientException"}"#, true),
@@ -333,9 +332,54 @@ fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
             ProviderKind::Bedrock,
             403,
             r#"{"Message":"Authentication failed: Please make sure your API Key is valid."}"#,
-            true,
+            false,
         ),
     ] {
         assert_eq!(blames_key(dialect, status, body), wanted, "{status} {body}");
+    }
+}
+
+/// Upstreams repeat a field of the client in the first words of a message.
+#[test]
+fn a_sentence_sends_a_request_on_and_says_nothing_of_the_key() {
+    use UpstreamRefusalKind::{Credentials, OutOfMoney};
+    let of_request = |message: &str| serde_json::json!({ "error": { "message": message, "code": null } }).to_string();
+    let too_expensive = "This request requires more credits, or fewer max_tokens. You requested up to 9000 tokens, but can \
+                         only afford 12.";
+    for (dialect, status, body, kind, blames_key) in [
+        (ProviderKind::Openai, 400, of_request("Invalid value: 'invalid api key'"), Credentials, false),
+        (ProviderKind::Gemini, 400, of_request("Unknown name 'API key not valid'"), Credentials, false),
+        (ProviderKind::Anthropic, 400, of_request("bad: 'credit balance is too low'"), OutOfMoney, false),
+        (ProviderKind::Gemini, 400, of_request("bad: 'credits are depleted'"), OutOfMoney, false),
+        (ProviderKind::Openai, 402, of_request(too_expensive), OutOfMoney, false),
+        (
+            ProviderKind::Openai,
+            402,
+            serde_json::json!({ "error": { "message": too_expensive, "type": "payment_required" } }).to_string(),
+            OutOfMoney,
+            false,
+        ),
+        (
+            ProviderKind::Openai,
+            402,
+            serde_json::json!({ "error": { "message": too_expensive, "code": "insufficient_credits" } }).to_string(),
+            OutOfMoney,
+            true,
+        ),
+        (ProviderKind::Openai, 402, String::new(), OutOfMoney, true),
+        (ProviderKind::Openai, 402, of_request("Insufficient credits"), OutOfMoney, true),
+        (ProviderKind::Openai, 429, r#"{"error":{"code":"insufficient_quota"}}"#.to_owned(), OutOfMoney, true),
+        (ProviderKind::Openai, 400, r#"{"error":{"code":"billing_hard_limit_reached"}}"#.to_owned(), OutOfMoney, true),
+        (ProviderKind::Anthropic, 400, r#"{"error":{"type":"billing_error"}}"#.to_owned(), OutOfMoney, true),
+        (
+            ProviderKind::Bedrock,
+            400,
+            r#"{"__type":"ServiceQuotaExceededException","message":"m"}"#.to_owned(),
+            OutOfMoney,
+            false,
+        ),
+    ] {
+        let refusal = read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH);
+        assert_eq!((refusal.kind, refusal.blames_key), (kind, blames_key), "{status} {body}");
     }
 }
