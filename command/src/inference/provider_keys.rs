@@ -102,10 +102,10 @@ impl ProviderKeys {
 
     fn candidates(&self, uses: &mut IdMap<UpstreamKey, KeyUse>, rows: &[KeyRow]) -> Vec<Candidate> {
         let (now, wall_seconds) = (self.clock.monotonic(), self.clock.now().timestamp());
-        let standing = |row: &KeyRow, key_use: &mut KeyUse| key_use.standing(row, now, wall_seconds);
         let candidate = |row: &KeyRow| {
-            let standing = standing(row, uses.entry(row.key).or_default());
-            Candidate { weight: row.weight, standing }
+            let key_use = uses.entry(row.key).or_default();
+            let standing = key_use.standing(row, now, wall_seconds);
+            Candidate { weight: row.weight, standing, accepted: key_use.accepted }
         };
         rows.iter().map(candidate).collect()
     }
@@ -114,6 +114,12 @@ impl ProviderKeys {
     fn is_short(&self, key: UpstreamKey, lasts: Duration) {
         let until = self.clock.monotonic().saturating_add(lasts);
         self.uses().entry(key).or_default().short_until(until);
+    }
+
+    /// Remembers that the provider has just accepted the key, or that it has refused one that is set aside.
+    fn was_accepted(&self, key: UpstreamKey, accepted: bool) {
+        let now = self.clock.monotonic();
+        self.uses().entry(key).or_default().accepted = accepted.then_some(now);
     }
 
     fn uses(&self) -> MutexGuard<'_, IdMap<UpstreamKey, KeyUse>> {

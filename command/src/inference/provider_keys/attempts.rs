@@ -153,6 +153,7 @@ impl KeyAttempts {
         if !is_success {
             return;
         }
+        attempts.keys.was_accepted(permit.key, true);
         if permit.tries_again() {
             attempts.keys.accepted(&attempts.provider, permit.key, permit.generation);
         }
@@ -169,6 +170,9 @@ impl KeyAttempts {
         let keys = Arc::clone(&attempts.keys);
         match key_failure {
             KeyFailure::NotAccepted { reason, status, whatever_the_request } => {
+                if permit.was_set_aside() {
+                    keys.was_accepted(permit.key, false);
+                }
                 let failed = NotAccepted { key: permit.key, generation: permit.generation, reason, status };
                 if whatever_the_request {
                     keys.refused(&attempts.provider, &failed);

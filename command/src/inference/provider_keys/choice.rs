@@ -23,6 +23,9 @@ pub enum Standing {
 pub struct Candidate {
     pub weight: u32,
     pub standing: Standing,
+    /// When the provider accepted it last, on the monotonic clock; `None` if this node does not know, or if it was refused
+    /// since it is set aside.
+    pub accepted: Option<Duration>,
 }
 
 /// The keys that a call may be made with.
@@ -46,8 +49,8 @@ pub enum Choice {
 }
 
 /// Chooses a key: one that is due to be tried again, else one that is open, else one that is short; and one that is set aside
-/// only if there is no other, not even one that has reached its limit. Among equals the weights decide, by a number that is
-/// drawn from all numbers.
+/// only if there is no other, not even one that has reached its limit: then the one that was accepted last. Among equals the
+/// weights decide, by a number that is drawn from all numbers.
 pub fn choose(candidates: &[Candidate], choosable: Choosable, drawn: u64) -> Choice {
     let all = choosable == Choosable::All;
     let tiers: [&dyn Fn(Standing) -> bool; 3] = [
@@ -66,7 +69,10 @@ pub fn choose(candidates: &[Candidate], choosable: Choosable, drawn: u64) -> Cho
         return Choice::AtLimit(wait);
     }
     let is_set_aside = |standing| all && matches!(standing, Standing::SetAside { .. });
-    by_weight(candidates, &is_set_aside, drawn).map_or(Choice::None, Choice::Key)
+    let indexed = candidates.iter().enumerate().filter(|(_, candidate)| is_set_aside(candidate.standing));
+    let accepted = indexed.filter_map(|(at, candidate)| Some((candidate.accepted?, at))).max();
+    let chosen = accepted.map(|(_, at)| at).or_else(|| by_weight(candidates, &is_set_aside, drawn));
+    chosen.map_or(Choice::None, Choice::Key)
 }
 
 fn by_weight(candidates: &[Candidate], is_in: &dyn Fn(Standing) -> bool, drawn: u64) -> Option<usize> {
@@ -98,7 +104,7 @@ mod tests {
 
     fn chosen(standings: &[Standing], choosable: Choosable) -> Choice {
         let candidates: Vec<_> =
-            standings.iter().map(|standing| Candidate { weight: 1, standing: *standing }).collect();
+            standings.iter().map(|standing| Candidate { weight: 1, standing: *standing, accepted: None }).collect();
         choose(&candidates, choosable, 0)
     }
 
@@ -131,9 +137,25 @@ mod tests {
     }
 
     #[test]
+    fn of_keys_that_are_set_aside_the_one_that_was_accepted_last_is_chosen() {
+        let chosen = |candidates: &[(Standing, Option<Duration>)]| {
+            let candidate = |(standing, accepted)| Candidate { weight: 1, standing, accepted };
+            let candidates: Vec<_> = candidates.iter().copied().map(candidate).collect();
+            let mut chosen: Vec<_> = (0..10).map(|drawn| choose(&candidates, Choosable::All, drawn)).collect();
+            chosen.dedup();
+            chosen
+        };
+        let (early, late) = (Some(SECOND), Some(MINUTE));
+        assert_eq!(chosen(&[(ASIDE, None), (ASIDE, late), (ASIDE, early)]), [Choice::Key(1)]);
+        assert_eq!(chosen(&[(ASIDE, late), (DUE, None)]), [Choice::Key(1)], "it is time to try it");
+        assert_eq!(chosen(&[(ASIDE, late), (Open, None)]), [Choice::Key(1)], "it is in use");
+        assert_eq!(chosen(&[(ASIDE, None), (ASIDE, None)]).len(), 10, "by weight");
+    }
+
+    #[test]
     fn each_key_gets_the_share_of_its_weight() {
         let candidates = [(3, Open), (0, Open), (1000, Short), (1, Open), (1000, ASIDE)];
-        let candidates = candidates.map(|(weight, standing)| Candidate { weight, standing });
+        let candidates = candidates.map(|(weight, standing)| Candidate { weight, standing, accepted: None });
         let mut counts = [0; 5];
         for drawn in 0..4000_u64 {
             match choose(&candidates, Choosable::All, drawn) {

@@ -28,6 +28,8 @@ pub struct KeyUse {
     pub is_recording: bool,
     /// When the key is tried again; `None` until it is first seen to be set aside.
     tried_again: Option<TriedAgain>,
+    /// When the provider accepted it last; `None` also if it was refused since it is set aside.
+    pub accepted: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]

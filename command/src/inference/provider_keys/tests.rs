@@ -180,8 +180,28 @@ async fn without_another_key_those_that_are_set_aside_are_used_and_each_request_
     assert_eq!(house.chosen(), [house.own(), house.key(0)]);
     let mut request = house.request_with(house.own());
     house.succeeds(&mut request);
+    assert_eq!(house.chosen(), [house.own()], "the one that was accepted");
     assert_eq!(request.failed(refused()), NextKey::None);
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE], "a success between two trials leaves no event");
+}
+
+#[tokio::test]
+async fn if_all_keys_are_set_aside_the_one_that_was_accepted_last_serves() {
+    let house = House::new(&[json!({})]).await;
+    let mut late = [house.request_with(house.own()), house.request_with(house.key(0))];
+    let mut request = house.request_with(house.own());
+    house.succeeds(&mut request);
+    late.iter_mut().for_each(|request| {
+        request.failed(refused());
+    });
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.chosen(), [house.own()]);
+    // It fails now, and the other one serves.
+    assert_eq!(house.request_with(house.own()).failed(refused()), NextKey::None);
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+    let mut request = house.request_with(house.key(0));
+    house.succeeds(&mut request);
+    assert_eq!(house.chosen(), [house.key(0)]);
 }
 
 #[tokio::test]
