@@ -165,6 +165,31 @@ async fn a_key_that_is_out_of_money_is_set_aside_and_one_that_lacks_a_permission
     assert_eq!((&one["state"], &one["set_aside"]), (&json!("in_use"), &Value::Null));
 }
 
+/// Holds: inf.several-keys
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_with_any_key_is_sent_with_few() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let openai = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let anthropic = Tenant::with(&gateway, &upstream, &["ok"], Setup { kind: "anthropic", ..Setup::default() }).await;
+    let secrets: Vec<_> = (0..5).map(|number| format!("key-number-{number}-of-the-provider-41c8")).collect();
+    for tenant in [&openai, &anthropic] {
+        for secret in &secrets {
+            further_key(&gateway, tenant, secret, json!({})).await;
+        }
+    }
+    for (status, body, wanted) in [(403, FORBIDDEN, 2), (429, NO_MONEY, 3), (401, INVALID, 3)] {
+        for secret in secrets.iter().map(String::as_str).chain([PROVIDER_SECRET]) {
+            upstream.refuses_key(secret, status, body, &[]);
+        }
+        let before = upstream.seen().len();
+        openai.chat("ok").await.must_be(502, "UPSTREAM_ERROR");
+        assert_eq!(upstream.seen().len() - before, wanted, "{status}");
+        let before = upstream.seen().len();
+        anthropic.app.post("/v1/messages/count_tokens", &anthropic.ask("ok")).await.must_be(502, "UPSTREAM_ERROR");
+        assert_eq!(upstream.seen().len() - before, wanted, "{status}");
+    }
+}
+
 /// Holds: inf.several-keys, inf.keys-set-aside
 #[tokio::test(flavor = "multi_thread")]
 async fn no_single_request_sets_the_keys_of_a_provider_aside() {

@@ -152,8 +152,7 @@ async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id:
     }
 }
 
-/// Calls one target, and a second time if that may help; once more with each other key that may be accepted where one was
-/// not. The source is dropped as soon as no further call can need it.
+/// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not. The source is dropped as soon as no further call can need it.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,

@@ -150,7 +150,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
-            keys: KeyAttempts::default(),
+            keys: KeyAttempts::of_client(),
             target: None,
             transmission: Transmission::default(),
             call_began: now,

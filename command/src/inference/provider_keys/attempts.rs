@@ -12,9 +12,19 @@ use secrets::Secret;
 
 use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
 
-/// The keys that one request has been sent with at one provider; empty for providers without provider keys.
+/// With how many other keys a request is sent at most after the failures of its keys, whatever their provider has.
+const OTHER_KEYS_MAX: u32 = 2;
+/// With how many at most after a failure that the request itself may have caused.
+const OTHER_KEYS_MAX_AFTER_OTHER: u32 = 1;
+
+/// The keys that one request has been sent with. The default is for one that tries every key of a provider.
 #[derive(Default)]
-pub struct KeyAttempts(Option<Box<Attempts>>);
+pub struct KeyAttempts {
+    /// Those at one provider; `None` for providers without provider keys.
+    at_provider: Option<Box<Attempts>>,
+    /// With how many other keys it may still be sent, at any of its targets; `None` if nothing bounds that.
+    others_left: Option<u32>,
+}
 
 struct Attempts {
     keys: Arc<ProviderKeys>,
@@ -53,7 +63,7 @@ pub enum KeyFailure {
     },
     /// The key has reached a limit at the provider, for this time.
     Limited(Duration),
-    /// The key lacks a permission, or cannot authenticate a request.
+    /// The key lacks a permission, or cannot authenticate a request; or the request itself is to blame.
     Other,
 }
 
@@ -69,6 +79,11 @@ pub enum NextKey {
 }
 
 impl KeyAttempts {
+    /// Those of a client's request, which may be one that fails with any key.
+    pub const fn of_client() -> Self {
+        Self { at_provider: None, others_left: Some(OTHER_KEYS_MAX) }
+    }
+
     /// Chooses one of these keys that has not been tried for this request.
     pub fn choose(
         &mut self,
@@ -78,24 +93,25 @@ impl KeyAttempts {
         tokens: u64,
     ) -> Result<(UpstreamKey, u32), Choice> {
         let id = provider.provider_id;
-        let mut attempts = self.0.take().filter(|attempts| attempts.provider.provider_id == id).unwrap_or_else(|| {
-            Box::new(Attempts {
-                keys: Arc::clone(keys),
-                provider: Arc::clone(provider),
-                rows: Vec::new(),
-                tried: Vec::new(),
-                sent: Vec::new(),
-                permit: None,
-                not_accepted: Vec::new(),
-                has_tried_set_aside: false,
-                is_limited: false,
-            })
-        });
+        let mut attempts =
+            self.at_provider.take().filter(|attempts| attempts.provider.provider_id == id).unwrap_or_else(|| {
+                Box::new(Attempts {
+                    keys: Arc::clone(keys),
+                    provider: Arc::clone(provider),
+                    rows: Vec::new(),
+                    tried: Vec::new(),
+                    sent: Vec::new(),
+                    permit: None,
+                    not_accepted: Vec::new(),
+                    has_tried_set_aside: false,
+                    is_limited: false,
+                })
+            });
         // The call before this one no longer counts as running.
         attempts.permit = None;
         attempts.rows = rows;
         let permit = keys.acquire(&attempts.untried(), attempts.choosable(), tokens);
-        let attempts = self.0.insert(attempts);
+        let attempts = self.at_provider.insert(attempts);
         let permit = permit?;
         let chosen = (permit.key, permit.generation);
         attempts.tried.push(permit.key);
@@ -106,7 +122,7 @@ impl KeyAttempts {
 
     /// Gives the chosen key back: it was not sent, and may be chosen again.
     pub fn give_back(&mut self) {
-        if let Some(attempts) = &mut self.0 {
+        if let Some(attempts) = &mut self.at_provider {
             attempts.permit = None;
             attempts.tried.pop();
         }
@@ -114,7 +130,7 @@ impl KeyAttempts {
 
     /// Remembers the secret of the chosen key; returns those that were sent before.
     pub fn send(&mut self, secret: &Secret) -> Vec<Secret> {
-        let Some(attempts) = &mut self.0 else { return Vec::new() };
+        let Some(attempts) = &mut self.at_provider else { return Vec::new() };
         let before = attempts.sent.clone();
         attempts.sent.push(secret.clone());
         before
@@ -122,16 +138,16 @@ impl KeyAttempts {
 
     /// Begins another target, which may be one of the same provider: any of its keys may be used again.
     pub fn begin_target(&mut self, provider: ProviderId) {
-        match &self.0 {
+        match &self.at_provider {
             None => {}
             Some(attempts) if attempts.provider.provider_id == provider => self.again(),
-            Some(_) => self.0 = None,
+            Some(_) => self.at_provider = None,
         }
     }
 
     /// Allows the same keys for another call: the failure of the last one had nothing to do with its key.
     pub fn again(&mut self) {
-        if let Some(attempts) = &mut self.0 {
+        if let Some(attempts) = &mut self.at_provider {
             attempts.tried.clear();
             attempts.permit = None;
             (attempts.has_tried_set_aside, attempts.is_limited) = (false, false);
@@ -145,7 +161,7 @@ impl KeyAttempts {
 
     /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
     pub fn answered(&mut self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
-        let Some(attempts) = &mut self.0 else { return };
+        let Some(attempts) = &mut self.at_provider else { return };
         let Some(permit) = &attempts.permit else { return };
         if let Some(lasts) = shortage(headers, clock.now()) {
             attempts.keys.is_short(permit.key, lasts);
@@ -162,7 +178,7 @@ impl KeyAttempts {
 
     /// Learns from a failed call what it says about the key, and says whether another key may help.
     pub fn failed(&mut self, failure: Option<KeyFailure>) -> NextKey {
-        let Some(attempts) = &mut self.0 else { return NextKey::None };
+        let Some(attempts) = &mut self.at_provider else { return NextKey::None };
         let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else {
             attempts.set_aside();
             return NextKey::None;
@@ -185,8 +201,17 @@ impl KeyAttempts {
         }
         attempts.is_limited = matches!(key_failure, KeyFailure::Limited(_));
         drop(permit);
+        if let Some(left) = &mut self.others_left
+            && key_failure == KeyFailure::Other
+        {
+            *left = OTHER_KEYS_MAX_AFTER_OTHER.min(*left);
+        }
         let next = match keys.outlook(&attempts.untried(), attempts.choosable()) {
-            Choice::Key(_) => return NextKey::Another,
+            _ if self.others_left == Some(0) => NextKey::None,
+            Choice::Key(_) => {
+                self.others_left = self.others_left.map(|left| left.saturating_sub(1));
+                return NextKey::Another;
+            }
             Choice::AtLimit(wait) => NextKey::AtLimit(wait),
             Choice::None => NextKey::None,
         };
@@ -196,7 +221,7 @@ impl KeyAttempts {
 
     /// Counts the tokens that the request has used with its last key; `None` if that is unknown.
     pub fn settle(&mut self, tokens: Option<u64>) {
-        let Some(permit) = self.0.as_mut().and_then(|attempts| attempts.permit.as_mut()) else { return };
+        let Some(permit) = self.at_provider.as_mut().and_then(|attempts| attempts.permit.as_mut()) else { return };
         match tokens {
             Some(tokens) => permit.settle(tokens),
             None => permit.keep_estimate(),
@@ -204,7 +229,7 @@ impl KeyAttempts {
     }
 
     fn permit(&self) -> Option<&KeyPermit> {
-        self.0.as_ref()?.permit.as_ref()
+        self.at_provider.as_ref()?.permit.as_ref()
     }
 }
 

@@ -73,7 +73,7 @@ impl House {
     /// A request that was given this key.
     fn request_with(&self, key: UpstreamKey) -> KeyAttempts {
         for _ in 0..1000 {
-            let mut attempts = KeyAttempts::default();
+            let mut attempts = KeyAttempts::of_client();
             if self.choose(&mut attempts) == Ok(key) {
                 return attempts;
             }
@@ -83,7 +83,7 @@ impl House {
 
     /// The keys that requests are given.
     fn chosen(&self) -> Vec<UpstreamKey> {
-        let mut chosen: Vec<_> = (0..100).filter_map(|_| self.choose(&mut KeyAttempts::default()).ok()).collect();
+        let mut chosen: Vec<_> = (0..100).filter_map(|_| self.choose(&mut KeyAttempts::of_client()).ok()).collect();
         chosen.sort_unstable();
         chosen.dedup();
         chosen
@@ -140,7 +140,7 @@ async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_a
         house.lab.wait(seconds - 1);
         assert_eq!(house.chosen(), [house.own()], "after {seconds} s");
         house.lab.wait(1);
-        let mut request = KeyAttempts::default();
+        let mut request = KeyAttempts::of_client();
         assert_eq!(house.choose(&mut request), Ok(house.key(0)), "after {seconds} s");
         assert_eq!(house.chosen(), [house.own()], "one request tries it");
         assert_eq!(request.failed(refused()), NextKey::Another);
@@ -232,7 +232,7 @@ async fn a_key_at_one_of_its_limits_is_passed_over_and_if_all_are_the_request_wa
     let _running = house.request_with(house.key(0));
     assert_eq!(request.failed(refused()), NextKey::AtLimit(Duration::from_secs(1)));
     house.recorded().await;
-    assert_eq!(house.choose(&mut KeyAttempts::default()), Err(Choice::AtLimit(Duration::from_secs(1))));
+    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Err(Choice::AtLimit(Duration::from_secs(1))));
     house.lab.wait(60);
     assert!(house.chosen().contains(&house.key(1)), "its minute is over");
 }
@@ -298,7 +298,7 @@ async fn keys_that_fail_alike_in_one_request_are_not_set_aside_for_it() {
     let wrong_code =
         Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 400, whatever_the_request: false });
     for failure in [out_of_money(), wrong_code] {
-        let mut request = KeyAttempts::default();
+        let mut request = KeyAttempts::of_client();
         for next in [NextKey::Another, NextKey::Another, NextKey::None] {
             house.choose(&mut request).unwrap();
             assert_eq!(request.failed(failure), next);
@@ -306,14 +306,14 @@ async fn keys_that_fail_alike_in_one_request_are_not_set_aside_for_it() {
         assert_eq!(house.recorded().await, [] as [&str; 0], "{failure:?}");
     }
     // One that fails in another way, or with 401, is itself to blame.
-    let mut request = KeyAttempts::default();
+    let mut request = KeyAttempts::of_client();
     for failure in [out_of_money(), wrong_code, out_of_money()] {
         house.choose(&mut request).unwrap();
         request.failed(failure);
     }
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     house.lab.wait(60);
-    let mut request = KeyAttempts::default();
+    let mut request = KeyAttempts::of_client();
     for _ in 0..3 {
         house.choose(&mut request).unwrap();
         request.failed(refused());
@@ -330,6 +330,38 @@ async fn a_key_that_failed_alone_is_set_aside_when_the_request_ends() {
     house.choose(&mut request).unwrap();
     assert_eq!(request.failed(None), NextKey::None);
     assert_eq!(house.recorded().await, [SET_ASIDE]);
+}
+
+#[tokio::test]
+async fn a_request_is_sent_with_three_keys_at_most_and_with_two_if_it_may_be_to_blame_itself() {
+    let house = House::new(&[json!({}), json!({}), json!({}), json!({}), json!({})]).await;
+    let calls = |mut request: KeyAttempts, failures: &[Option<KeyFailure>]| {
+        let mut calls = 0;
+        loop {
+            house.choose(&mut request).unwrap();
+            let failure = failures[calls.min(failures.len() - 1)];
+            calls += 1;
+            if request.failed(failure) != NextKey::Another {
+                return (calls, request);
+            }
+        }
+    };
+    let other = Some(KeyFailure::Other);
+    assert_eq!(calls(KeyAttempts::default(), &[other]).0, 6, "a check of all keys");
+    for (failures, wanted) in [
+        (&[other][..], 2),
+        (&[out_of_money(), other], 3),
+        (&[other, out_of_money()], 2),
+        (&[out_of_money()], 3),
+        (&[limited(), other], 3),
+    ] {
+        let (made, mut request) = calls(KeyAttempts::of_client(), failures);
+        assert_eq!(made, wanted, "{failures:?}");
+        request.begin_target(house.provider);
+        assert_eq!(calls(request, &[other]).0, 1, "at another target too");
+        house.recorded().await;
+        house.lab.wait(3600);
+    }
 }
 
 #[tokio::test]
@@ -354,7 +386,7 @@ async fn a_key_goes_to_no_other_host_than_it_was_given_for() {
 #[tokio::test]
 async fn a_redactor_knows_every_key_that_the_request_was_sent_with() {
     let house = House::new(&[json!({})]).await;
-    let mut request = KeyAttempts::default();
+    let mut request = KeyAttempts::of_client();
     house.choose(&mut request).unwrap();
     assert!(request.send(&Secret::new("first")).is_empty());
     request.failed(refused());
