@@ -81,7 +81,7 @@ impl Metrics {
         self.write_bodies(&mut text);
         text.gauge(
             "ledgerway_provider_keys_set_aside",
-            "API keys that their providers do not accept, of providers with several keys",
+            "API keys that their providers do not accept, of shared providers with several keys",
             self.tables.load().keys_set_aside(),
         );
         text.gauge(

@@ -220,6 +220,39 @@ async fn no_single_request_sets_the_keys_of_a_provider_aside() {
     assert_eq!(recorded(&gateway, SET_ASIDE, 1).await.len(), 1);
 }
 
+/// Holds: inf.keys-set-aside
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_tenants_own_provider_alarm_nobody_but_the_audit() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &[]).await;
+    let provider = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"),
+        "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });
+    let provider = made(gateway.operator(), "/providers", provider).await;
+    let price = json!({ "provider_id": provider, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
+    made(gateway.operator(), "/prices", price).await;
+    let target = json!({ "provider_id": provider, "model": "ok", "default_max_output_tokens": 64 });
+    let model = json!({ "name": tenant.model("ok"), "tenant_id": tenant.id, "targets": [target] });
+    made(gateway.operator(), "/models", model).await;
+    let second = json!({ "provider_id": provider, "name": "another", "api_key": SECOND });
+    made(gateway.operator(), "/provider-keys", second).await;
+    upstream.refuses_key(SECOND, 401, INVALID, &[]);
+    while upstream.seen_with(SECOND) == 0 {
+        tenant.chat("ok").await.must(200);
+    }
+    recorded(&gateway, SET_ASIDE, 1).await;
+    assert_eq!(keys_set_aside(&gateway).await, "0");
+    while alerts(&gateway) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stderr = gateway.stderr();
+    let line = stderr.lines().find(|line| line.contains("does not accept an API key")).expect("the line");
+    assert!(line.contains("WARN") && line.contains("a tenant's own provider"), "{line}");
+    assert!(!stderr.contains("ERROR"), "{stderr}");
+    let audit =
+        gateway.operator().get("/v1/audit?action=provider_key.set_aside&severity=warning").await.must(200).json();
+    assert_eq!(audit["items"].as_array().map(Vec::len), Some(1), "{audit}");
+}
+
 /// Holds: inf.several-keys, inf.keys-set-aside
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_tried_again_and_restored_and_one_alone_is_never_dead() {

@@ -166,7 +166,8 @@ impl ProviderKeys {
 
     /// Logs what was recorded, for the operator.
     fn announce(&self, provider: &Provider, key: UpstreamKey, fact: &Resource) {
-        let (provider_id, provider) = (provider.provider_id, &provider.name);
+        let (provider_id, provider, is_of_tenant) =
+            (provider.provider_id, &provider.name, provider.tenant_id.is_some());
         let name = key.provider_key_id().and_then(|id| Some(self.tables.load().provider_key(id)?.value.name.clone()));
         let name = name.as_deref().unwrap_or("the provider's own");
         if let Resource::ProviderKeySetAside(fact) = fact {
@@ -177,7 +178,12 @@ impl ProviderKeys {
                 }
             };
             let (reason, status) = (fact.reason.as_str(), fact.status);
-            tracing::error!(%provider_id, provider, %key, name, reason, status, look_at, "a provider does not accept an API key: the key is set aside");
+            // A tenant decides what its own provider answers: that must not page the operator.
+            if is_of_tenant {
+                tracing::warn!(%provider_id, provider, %key, name, reason, status, look_at, "a tenant's own provider does not accept an API key: the key is set aside");
+            } else {
+                tracing::error!(%provider_id, provider, %key, name, reason, status, look_at, "a provider does not accept an API key: the key is set aside");
+            }
         } else {
             tracing::info!(%provider_id, provider, %key, name, "a provider accepts an API key again: the key is in use");
         }

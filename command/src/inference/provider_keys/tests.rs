@@ -34,9 +34,16 @@ fn limited() -> Option<KeyFailure> {
 impl House {
     /// With one further key for each of these, which says what is special to it.
     async fn new(further: &[serde_json::Value]) -> Self {
-        let lab = Lab::new().await;
-        let provider =
+        Self::of(Lab::new().await, serde_json::Value::Null, further).await
+    }
+
+    /// Of a provider of this tenant, or a shared one.
+    async fn of(lab: Lab, tenant: serde_json::Value, further: &[serde_json::Value]) -> Self {
+        let mut provider =
             json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1", "api_key": "own"});
+        if !tenant.is_null() {
+            provider["tenant_id"] = tenant;
+        }
         let provider = lab.make("/providers", provider).await;
         let mut ids = Vec::new();
         for (number, special) in further.iter().enumerate() {
@@ -202,6 +209,19 @@ async fn if_all_keys_are_set_aside_the_one_that_was_accepted_last_serves() {
     let mut request = house.request_with(house.key(0));
     house.succeeds(&mut request);
     assert_eq!(house.chosen(), [house.key(0)]);
+}
+
+#[tokio::test]
+async fn keys_of_a_tenants_own_provider_are_set_aside_and_not_counted() {
+    let lab = Lab::new().await;
+    let tenant = lab.make("/tenants", json!({"name": "t"})).await;
+    let house = House::of(lab, json!(tenant), &[json!({})]).await;
+    for key in [house.own(), house.key(0)] {
+        house.request_with(key).failed(refused());
+        house.recorded().await;
+    }
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 0);
 }
 
 #[tokio::test]
