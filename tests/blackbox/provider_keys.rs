@@ -334,6 +334,26 @@ async fn limits_of_keys_and_what_a_provider_says_of_them_steer_the_choice() {
 
 /// Holds: inf.several-keys
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_larger_than_a_keys_limit_does_not_make_it_short() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    further_key(&gateway, &tenant, SECOND, json!({ "weight": 1000 })).await;
+    const TOO_LARGE: &str = r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 50000.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
+    upstream.refuses_key(SECOND, 429, TOO_LARGE, &[]);
+    for _ in 0..10 {
+        tenant.chat("ok").await.must(200);
+    }
+    assert!(upstream.seen_with(SECOND) > 5, "it is drawn as often as before");
+    upstream.refuses_key(SECOND, 429, TOO_LARGE, &[("retry-after", "60")]);
+    let before = upstream.seen_with(SECOND);
+    for _ in 0..20 {
+        tenant.chat("ok").await.must(200);
+    }
+    assert!(upstream.seen_with(SECOND) <= before + 1, "it is short until then");
+}
+
+/// Holds: inf.several-keys
+#[tokio::test(flavor = "multi_thread")]
 async fn another_target_of_the_same_provider_is_called_with_its_keys_again() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["e500", "ok"]).await;

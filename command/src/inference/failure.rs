@@ -180,7 +180,9 @@ impl CallFailure {
                 UpstreamRefusalKind::Credentials if *blames_key => not_accepted(SetAsideReason::Refused, *status),
                 UpstreamRefusalKind::OutOfMoney if *blames_key => not_accepted(SetAsideReason::OutOfMoney, *status),
                 UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => KeyFailure::Other,
-                UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Limited(self.rate_limited()?),
+                UpstreamRefusalKind::RateLimited { .. } if *blames_key => KeyFailure::Limited(self.rate_limited()?),
+                // Another key may have a higher limit.
+                UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Other,
                 UpstreamRefusalKind::Transient { .. }
                 | UpstreamRefusalKind::Rejected(_)
                 | UpstreamRefusalKind::BadRequest
@@ -429,7 +431,8 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
-        blaming(status, kind, false)
+        let blames_key = matches!(kind, UpstreamRefusalKind::RateLimited { .. });
+        blaming(status, kind, blames_key)
     }
 
     fn blaming(status: u16, kind: UpstreamRefusalKind, blames_key: bool) -> CallFailure {
@@ -458,6 +461,7 @@ mod tests {
             (blaming(429, UpstreamRefusalKind::OutOfMoney, true), not_accepted(OutOfMoney, 429, false)),
             (refused(402, UpstreamRefusalKind::OutOfMoney), Some(KeyFailure::Other)),
             (limited(7), Some(KeyFailure::Limited(Duration::from_secs(7)))),
+            (blaming(429, UpstreamRefusalKind::RateLimited { retry_after: None }, false), Some(KeyFailure::Other)),
             (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400, true)),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), None),
             (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), Some(KeyFailure::Other)),

@@ -26,8 +26,9 @@ pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 pub struct UpstreamRefusal {
     pub status: u16,
     pub kind: UpstreamRefusalKind,
-    /// True if the key itself is not valid, or its account has no money, by a status or a code. Sentences do not count: they
-    /// may repeat what the client has sent. Nor does a permission that the key lacks, or the price of this one request.
+    /// True if the key itself is not valid, or its account has no money, by a status or a code; or if it has reached a limit.
+    /// Sentences do not count: they may repeat what the client has sent. Nor does a permission that the key lacks, or the price
+    /// or the size of this one request.
     pub blames_key: bool,
 }
 
@@ -62,7 +63,7 @@ pub fn read_refusal(
     let text = read_text(body);
     let mut error = ErrorBody::of(&text);
     error.add_aws_type(headers);
-    let retry_after = || retry_after::wait(headers, error.text, now);
+    let retry_after = || retry_after::wait(headers, error.retry_delay().as_deref(), now);
     let refusal_kind = match status {
         402 => UpstreamRefusalKind::OutOfMoney,
         400..=499 if error.is_out_of_money(kind) => UpstreamRefusalKind::OutOfMoney,
@@ -84,6 +85,11 @@ pub fn read_refusal(
         UpstreamRefusalKind::Credentials => status == 401 || error.has_code_of_wrong_key(),
         UpstreamRefusalKind::OutOfMoney => {
             error.has_code_of_empty_account() || status == 402 && !error.is_about_price_of_request()
+        }
+        UpstreamRefusalKind::RateLimited { .. } => {
+            !error.is_about_size_of_request()
+                || shortage::is_used_up(headers)
+                || retry_after::of_headers(headers, now).is_some_and(|wait| !wait.is_zero())
         }
         _ => false,
     };

@@ -25,6 +25,7 @@ pub(super) struct ErrorBody<'a> {
     /// `message` and `error`, which may be sentences.
     messages: [Option<&'a str>; 2],
     words: Vec<String>,
+    details: &'a str,
     pub(super) text: &'a str,
 }
 
@@ -43,7 +44,8 @@ impl<'a> ErrorBody<'a> {
             error,
             ["details", "code", "type", "status", "error_code", "message", "Message", "error", "__type"],
         );
-        let detail_codes = codes_of(details.unwrap_or_default());
+        let details = details.unwrap_or_default();
+        let detail_codes = codes_of(details);
         let words = [code, kind, status, error_code].into_iter().chain(detail_codes).flatten();
         let words = words.filter_map(json::string).filter(|word| word.len() <= WORD_BYTES_MAX).map(String::from);
         let aws_type = aws_type.and_then(json::string).and_then(|name| aws_name(&name).map(str::to_owned));
@@ -54,6 +56,7 @@ impl<'a> ErrorBody<'a> {
             codes: [code, status],
             messages: [message.or(capital), error_text],
             words: words.collect(),
+            details,
             text,
         }
     }
@@ -131,6 +134,22 @@ impl<'a> ErrorBody<'a> {
         WORDS.iter().any(|words| text.contains(words))
     }
 
+    /// Google's `retryDelay`. It is looked for in the details alone, because the rest may repeat the request.
+    pub(super) fn retry_delay(&self) -> Option<String> {
+        let mut details = json::elements_if_array(self.details).take(DETAILS_MAX);
+        details.find_map(|detail| Some(json::string(json::field(detail, "retryDelay")?)?.into_owned()))
+    }
+
+    /// True if this one request is larger than a limit, so that it fails however much is left: OpenAI's and Groq's `Request
+    /// too large …: Limit 6000, Requested 7000`.
+    pub(super) fn is_about_size_of_request(&self) -> bool {
+        self.has_message(|message| {
+            let message = message.to_ascii_lowercase();
+            let number = |word| number_after(&message, word);
+            message.contains("request too large") || number("requested") > number("limit").or(Some(u64::MAX))
+        })
+    }
+
     /// True if a message begins with such a complaint.
     fn complains(&self, complaints: &[&str]) -> bool {
         self.has_message(|message| {
@@ -149,6 +168,15 @@ impl<'a> ErrorBody<'a> {
                 .out_of_money_sentence
                 .is_some_and(|sentence| self.has_message(|text| start(text).contains(sentence)))
     }
+}
+
+/// The number that follows the first such word that one follows: `limit: 10,000`, `limit 10000`.
+fn number_after(message: &str, word: &str) -> Option<u64> {
+    message.split(word).skip(1).find_map(|rest| {
+        let rest = rest.trim_start_matches([' ', ':', '=']);
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(rest.len());
+        rest.get(..end)?.replace(',', "").parse().ok()
+    })
 }
 
 /// The part of a message that is the upstream's own.

@@ -8,17 +8,17 @@ use http::HeaderMap;
 /// Longest wait; longer ones are cut, because no hold lasts until tomorrow.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// The wait from `retry-after-ms`, `retry-after` (seconds or an HTTP date), or Google's `retryDelay` in the body.
-pub(super) fn wait(headers: &HeaderMap, body: &str, now: DateTime<Utc>) -> Option<Duration> {
+/// The wait from the headers, or Google's `retryDelay` in the body.
+pub(super) fn wait(headers: &HeaderMap, retry_delay: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
+    of_headers(headers, now).or_else(|| Some(duration(retry_delay?)?.min(RETRY_AFTER_MAX)))
+}
+
+/// The wait from `retry-after-ms` or `retry-after` (seconds or an HTTP date).
+pub(super) fn of_headers(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let in_ms =
         header("retry-after-ms").and_then(|text| text.split('.').next()?.parse().ok()).map(Duration::from_millis);
-    let wait = in_ms
-        .or_else(|| header("retry-after").and_then(|text| duration(text).or_else(|| until(text, now))))
-        .or_else(|| {
-            let (_, rest) = body.split_once(r#""retryDelay""#)?;
-            duration(rest.trim_start_matches([' ', ':', '"', '\n']).split('"').next()?)
-        })?;
+    let wait = in_ms.or_else(|| header("retry-after").and_then(|text| duration(text).or_else(|| until(text, now))))?;
     Some(wait.min(RETRY_AFTER_MAX))
 }
 

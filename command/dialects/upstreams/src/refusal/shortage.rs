@@ -47,6 +47,13 @@ pub fn shortage(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     LIMITS.iter().filter_map(|limit| limit.shortage(headers, now)).max()
 }
 
+/// True if nothing is left of one of the limits.
+pub(super) fn is_used_up(headers: &HeaderMap) -> bool {
+    LIMITS.iter().any(|Limit([_, remaining, _])| {
+        headers.get(*remaining).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok()) == Some(0)
+    })
+}
+
 impl Limit {
     fn shortage(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
         let [limit, remaining, reset] = self.0.map(|name| headers.get(name)?.to_str().ok().map(str::trim));

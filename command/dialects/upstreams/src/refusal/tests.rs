@@ -339,6 +339,40 @@ fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
     }
 }
 
+#[test]
+fn a_request_that_is_larger_than_a_limit_says_nothing_of_what_is_left() {
+    const TOO_LARGE: &str = "Request too large for gpt-4o on tokens per min (TPM): Limit 30,000, Requested 50000. The input must be reduced.";
+    const OVER: &str = "tokens per minute: limit 6000 tokens, requested 7000";
+    const FITS: &str =
+        "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000.";
+    for (message, header, blames_key) in [
+        (TOO_LARGE, ("x-none", ""), false),
+        (OVER, ("x-none", ""), false),
+        (TOO_LARGE, ("retry-after", "0"), false),
+        (TOO_LARGE, ("retry-after", "7"), true),
+        (TOO_LARGE, ("x-ratelimit-remaining-tokens", "29000"), false),
+        (TOO_LARGE, ("x-ratelimit-remaining-tokens", "0"), true),
+        (OVER, ("anthropic-ratelimit-input-tokens-remaining", "0"), true),
+        (FITS, ("x-none", ""), true),
+        ("Requested 9", ("x-none", ""), true),
+        ("slow down", ("x-none", ""), true),
+    ] {
+        let headers =
+            HeaderMap::from_iter([(http::HeaderName::from_static(header.0), http::HeaderValue::from_static(header.1))]);
+        let body = serde_json::json!({ "error": { "message": message, "code": "rate_limit_exceeded" } }).to_string();
+        let refusal = read_refusal(ProviderKind::Openai, 429, &headers, body.as_bytes(), DateTime::UNIX_EPOCH);
+        assert!(matches!(refusal.kind, UpstreamRefusalKind::RateLimited { .. }), "{message}");
+        assert_eq!(refusal.blames_key, blames_key, "{message} {header:?}");
+    }
+}
+
+#[test]
+fn a_wait_in_a_request_that_an_error_repeats_is_none() {
+    let body = r#"{"error":{"code":429,"message":"m","input":{"retryDelay":"3600s"}}}"#;
+    let kind = read(ProviderKind::Openai, 429, ("x-none", ""), body);
+    assert_eq!(kind, UpstreamRefusalKind::RateLimited { retry_after: None });
+}
+
 /// Upstreams repeat a field of the client in the first words of a message.
 #[test]
 fn a_sentence_sends_a_request_on_and_says_nothing_of_the_key() {
