@@ -128,6 +128,7 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
     problem("refusing", "key", "Incorrect API key provided: ");
     problem("late", "clock", "ahead of");
     problem("redirecting", "answer", "redirect (302)");
+    problem("without-list", "answer", "no API at this address (404)");
     problem("failing", "answer", "503: maintenance");
     problem("untrusted", "tls", "issuer");
     problem("no-tls", "tls", "TLS could not be negotiated");
@@ -151,7 +152,14 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
 
     let (code, out, err) = run(&[], &gateway.data(), Some(OPERATOR_KEY));
     assert_eq!((code, err.as_str()), (Some(1), ""), "{out}");
-    for says in ["WRONG", "not checked", "what to do:", "something is wrong: ", "unpriced-model"] {
+    for says in [
+        "WRONG",
+        "not checked",
+        "what to do:",
+        "something is wrong: ",
+        "unpriced-model",
+        "for this kind it usually ends in /v1",
+    ] {
         assert!(out.contains(says), "{says}: {out}");
     }
     let (code, json, _) = run(&["--json"], &gateway.data(), Some(OPERATOR_KEY));

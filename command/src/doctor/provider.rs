@@ -155,7 +155,7 @@ impl Trial<'_> {
             Ok(heard) => heard,
             Err(finding) => return vec![finding],
         };
-        let mut findings = vec![self.of_status(&heard), of_clock(&heard.headers, heard.at)];
+        let mut findings = vec![self.of_status(&heard, sent), of_clock(&heard.headers, heard.at)];
         if (300..400).contains(&heard.status) {
             return findings;
         }
@@ -169,8 +169,13 @@ impl Trial<'_> {
         findings
     }
 
-    fn of_status(&self, heard: &Heard) -> Finding {
+    fn of_status(&self, heard: &Heard, sent: Sent) -> Finding {
         match heard.status {
+            // Without a free request, the path is none that an API has.
+            status @ (404 | 405) if sent == Sent::WithKey => {
+                let detail = self.with_message(format!("no API at this address ({status})"), &heard.body);
+                Finding::problem(Check::Answer, detail, address_advice(self.kind, &self.credentials.provider))
+            }
             status @ 300..=399 => Finding::problem(
                 Check::Answer,
                 format!("the answer is a redirect ({status}) to another address, and redirects are not followed"),
@@ -310,6 +315,24 @@ impl Trial<'_> {
     }
 }
 
+/// What to do about an address without an API.
+fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
+    let usual_end = match kind {
+        ProviderKind::Openai => Some("/v1"),
+        ProviderKind::Gemini => Some("/v1beta"),
+        _ => None,
+    };
+    let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+    // Commands do not change a provider of the environment.
+    let variable = provider.key_variable.as_ref().filter(|_| provider.origin.is_some());
+    let variable = variable.and_then(|key| Some(format!(" ({}BASE_URL)", key.strip_suffix("API_KEY")?)));
+    let field = format!("check base_url{}", variable.unwrap_or_default());
+    match usual_end.filter(|end| !base_url.ends_with(end)) {
+        Some(end) => format!("{field}: for this kind it usually ends in {end}"),
+        None => format!("{field}: it must be the address of the provider's API"),
+    }
+}
+
 /// The beginning of a body: enough for the message of an error.
 async fn beginning_of(mut body: upstream::ResponseBody) -> Bytes {
     let mut read = Vec::new();
@@ -325,6 +348,7 @@ async fn beginning_of(mut body: upstream::ResponseBody) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use events::event::admin::{Origin, ProviderKindName};
     use events::ids::TenantId;
 
     use super::*;
@@ -346,5 +370,26 @@ mod tests {
             assert_eq!((finding.is_problem(), json["advice"].is_string()), (is_problem, advises_key), "{json}");
             assert!(json["detail"].as_str().is_some_and(|detail| detail.contains(&said)), "{json}");
         }
+    }
+
+    #[test]
+    fn an_address_without_an_api_is_compared_with_the_usual_one_and_named_by_its_variable() {
+        let advice = |name, kind, base_url: &str, key_variable: Option<&str>| {
+            let id = format!("prv_{:032x}", 1).parse().expect("an id");
+            let provider = Provider {
+                base_url: Some(base_url.to_owned()),
+                origin: key_variable.map(|_| Origin::Environment),
+                key_variable: key_variable.map(str::to_owned),
+                ..Provider::new(id, "p", ProviderKindName::literal(name))
+            };
+            address_advice(kind, &provider)
+        };
+        let of_openai = |base_url, variable| advice("openai", ProviderKind::Openai, base_url, variable);
+        let usual = "for this kind it usually ends in /v1";
+        assert_eq!(of_openai("http://a.example", None), format!("check base_url: {usual}"));
+        let named = of_openai("http://a.example", Some("OPENAI_API_KEY"));
+        assert_eq!(named, format!("check base_url (OPENAI_BASE_URL): {usual}"));
+        assert!(!of_openai("http://a.example/v1/", None).contains(usual));
+        assert!(!advice("ollama", ProviderKind::Ollama, "http://a.example", None).contains("usually"));
     }
 }
