@@ -67,7 +67,7 @@ pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use large_bodies::LargeBodies;
 pub use provider_keys::ProviderKeys;
-pub(crate) use provider_keys::{KeyAttempts, KeyFailure, NextKey};
+pub(crate) use provider_keys::{KeyAttempts, KeyFailure, NextKey, remedy};
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 pub(crate) use token_exchange::exchanged;

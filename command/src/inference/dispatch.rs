@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
+use events::event::admin::UpstreamKey;
 use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -231,8 +232,9 @@ fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, 
     if failure.is_rejection() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
     } else {
-        let look_at = failure.operator_hint();
-        let key = running.keys.provider_key_id().map(tracing::field::display);
+        let used = running.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
+        let look_at = &*failure.operator_advice(&target.provider, used);
+        let key = used.provider_key_id().map(tracing::field::display);
         tracing::warn!(request_id, trace_id, backend, key, reason, status, look_at, "a call to an upstream failed");
     }
 }

@@ -1,18 +1,19 @@
 //! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
 //! never passed on, except the redacted message of a rejection.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use dialects::upstreams::KeyFault;
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
-use events::event::admin::SetAsideReason;
+use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use upstream::SendError;
 
 use super::access_tokens::TokenError;
 use super::credentials::{Credentials, CredentialsError};
 use super::large_bodies::LargeBodyError;
-use super::provider_keys::KeyFailure;
+use super::provider_keys::{KeyFailure, remedy};
 use super::too_much::TooMuch;
 use crate::body::memory::BoundOf;
 
@@ -350,6 +351,17 @@ impl CallFailure {
                 "the upstream broke off, or sent an unreadable answer: check base_url and the upstream's own log"
             }
             _ => self.message(),
+        }
+    }
+
+    /// The same, with how to replace the key if the provider does not accept it.
+    pub fn operator_advice(&self, provider: &Provider, key: UpstreamKey) -> Cow<'static, str> {
+        let hint = self.operator_hint();
+        match self.of_key() {
+            Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, .. }) => {
+                format!("{hint}; {}", remedy::of_refused(provider, key)).into()
+            }
+            _ => hint.into(),
         }
     }
 

@@ -12,6 +12,7 @@ mod attempts;
 mod choice;
 mod key_use;
 mod recording;
+pub mod remedy;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -159,6 +159,16 @@ impl KeyAttempts {
         self.permit()?.key.provider_key_id()
     }
 
+    /// The key of the last call, of a provider that has several.
+    pub fn key(&self) -> Option<UpstreamKey> {
+        Some(self.permit()?.key)
+    }
+
+    /// The keys that this request was sent with, or that could not be opened; empty for a provider without provider keys.
+    pub fn tried(&self) -> &[UpstreamKey] {
+        self.0.as_ref().map_or(&[], |attempts| &attempts.tried)
+    }
+
     /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
     pub fn answered(&mut self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
         let Some(attempts) = &mut self.at_provider else { return };

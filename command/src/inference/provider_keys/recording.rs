@@ -8,8 +8,8 @@ use events::event::admin::{Provider, ProviderKeyRestored, ProviderKeySetAside, S
 use events::event::{Actor, Change, Context, Event, Recorded, Resource};
 use events::log::{Append, AppendError, Basis, LogError};
 
-use super::ProviderKeys;
 use super::attempts::NotAccepted;
+use super::{ProviderKeys, remedy};
 
 const ACTOR: Actor = Actor::System("provider_keys");
 /// How often a recording is decided at most, if others change the key meanwhile.
@@ -166,16 +166,15 @@ impl ProviderKeys {
 
     /// Logs what was recorded, for the operator.
     fn announce(&self, provider: &Provider, key: UpstreamKey, fact: &Resource) {
+        let refused = || remedy::of_refused(provider, key);
         let (provider_id, provider, is_of_tenant) =
             (provider.provider_id, &provider.name, provider.tenant_id.is_some());
         let name = key.provider_key_id().and_then(|id| Some(self.tables.load().provider_key(id)?.value.name.clone()));
         let name = name.as_deref().unwrap_or("the provider's own");
         if let Resource::ProviderKeySetAside(fact) = fact {
             let look_at = match fact.reason {
-                SetAsideReason::Refused => "give this key a new api_key, or end it",
-                SetAsideReason::OutOfMoney => {
-                    "add money to the key's account at the provider, or raise its spend limit"
-                }
+                SetAsideReason::Refused => refused(),
+                SetAsideReason::OutOfMoney => remedy::OF_EMPTY_ACCOUNT.to_owned(),
             };
             let (reason, status) = (fact.reason.as_str(), fact.status);
             // A tenant decides what its own provider answers: that must not page the operator.
