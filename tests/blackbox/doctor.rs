@@ -7,7 +7,7 @@ use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::scripted::ScriptedServer;
-use crate::tenant::{Tenant, made};
+use crate::tenant::{PROVIDER_SECRET, Tenant, made};
 
 const KEY: &str = "sk-doctor-canary-5f81b2c07d";
 
@@ -168,6 +168,52 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
     for shown in [report.to_string(), out, json, gateway.stderr()] {
         assert!(!shown.contains(KEY) && !shown.contains("doctor-canary"), "{shown}");
     }
+}
+
+/// Holds: admin.doctor
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_of_a_provider_has_a_row_and_advice_of_its_own_also_if_all_are_refused() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let mut further = Vec::new();
+    for (name, secret) in [("first", "first-further-key-51c0"), ("second", "second-further-key-51c1")] {
+        let key = json!({ "provider_id": tenant.provider, "name": name, "api_key": secret });
+        further.push(made(gateway.operator(), "/provider-keys", key).await);
+        upstream.refuses_key(secret, 401, "{\"error\":{\"message\":\"no\",\"code\":\"invalid_api_key\"}}", &[]);
+    }
+    upstream.refuses_key(PROVIDER_SECRET, 401, "{\"error\":{\"message\":\"no\",\"code\":\"invalid_api_key\"}}", &[]);
+    let keys = async || {
+        let report = report(&gateway).await;
+        let findings = report["providers"][0]["findings"].as_array().expect("findings").clone();
+        findings.into_iter().filter(|finding| finding["check"] == "key").collect::<Vec<_>>()
+    };
+    let says = |keys: &[Value], what: &str| keys.iter().filter(|key| key.to_string().contains(what)).count();
+    let of_all = |keys: &[Value]| {
+        let own = format!("PATCH /v1/admin/providers/{} with api_key", tenant.provider);
+        let paths: Vec<_> = further.iter().map(|id| format!("/v1/admin/provider-keys/{id}")).chain([own]).collect();
+        assert_eq!(keys.len(), 3, "{keys:?}");
+        for (path, name) in paths.iter().zip(["provider key first", "provider key second", "the provider's own key"]) {
+            assert_eq!((says(keys, path), says(keys, name)), (1, 1), "{path} {name} {keys:?}");
+        }
+    };
+    let before = keys().await;
+    of_all(&before);
+    assert_eq!(says(&before, "refuses the key (status 401)"), 3, "{before:?}");
+    tenant.chat("ok").await.must_be(502, "UPSTREAM_ERROR");
+    let own = format!("\"key\":\"{}\"", tenant.provider);
+    let mut refused = Vec::new();
+    for _ in 0..200 {
+        refused = keys().await;
+        if says(&refused, "set aside since 20") == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    of_all(&refused);
+    assert_eq!(says(&refused, "set aside since 20"), 2, "{refused:?}");
+    let log = gateway.stderr();
+    let alert = log.lines().find(|line| line.contains("ERROR") && line.contains(&own)).expect("an alert");
+    assert!(alert.contains("PATCH /v1/admin/providers/") && !alert.contains("end it"), "{alert}");
 }
 
 /// Holds: admin.doctor

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::upstreams::{self, Endpoint, FreeRequest, Invocation, free_request_of};
 use dialects::{ProviderKind, REFUSAL_BYTES_MAX, UpstreamRefusalKind, may_be_secret, read_refusal};
-use events::event::admin::Provider;
-use events::ids::ProviderKeyId;
+use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
+use events::time::rfc3339;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::BodyExt;
+use projections::tables::{SetAside, Tables};
 use secrets::VaultError;
 use tokio::time::{Instant, timeout};
 use upstream::{RequestBody, SendError};
@@ -21,7 +22,9 @@ use super::clock::of_clock;
 use super::connection::of_probe;
 use super::message::message_of;
 use super::report::{Check, Finding};
-use crate::inference::{Credentials, CredentialsError, Gateway, KeyAttempts, KeyFailure, NextKey, exchanged};
+use crate::inference::{
+    Credentials, CredentialsError, Gateway, KeyAttempts, KeyFailure, NextKey, ProviderKeys, exchanged, remedy,
+};
 use crate::service_account::is_json;
 
 /// How long a provider has for one response.
@@ -47,24 +50,57 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>) -> Vec<Finding> 
             Ok(credentials) => Trial { gateway, kind, endpoint, credentials }.run().await,
             Err(finding) => vec![finding],
         };
-        let name = attempts.provider_key_id().and_then(|id| name_of(gateway, provider, id));
-        let named = found.into_iter().map(|finding| match &name {
-            Some(name) if finding.is_of(Check::Key) => finding.about(&format!("provider key {name}")),
+        let key = attempts.key().map(|key| key_in_words(&gateway.tables.load(), key));
+        let named = found.into_iter().map(|finding| match &key {
+            Some(key) if finding.is_of(Check::Key) => finding.about(key),
             _ => finding,
         });
         // What does not depend on the key is said once.
         findings.extend(named.filter(|finding| is_first || finding.is_of(Check::Key)));
         is_first = false;
         if attempts.failed(Some(KeyFailure::Other)) != NextKey::Another {
+            findings.extend(of_untried(&gateway.tables.load(), provider, attempts.tried()));
             return findings;
         }
     }
 }
 
-fn name_of(gateway: &Gateway, provider: &Provider, id: ProviderKeyId) -> Option<String> {
-    let tables = gateway.tables.load();
-    let mut keys = tables.provider_keys_of(provider.provider_id);
-    keys.find(|key| key.provider_key_id == id).map(|key| key.name.clone())
+/// The key of a provider that has several.
+fn key_in_words(tables: &Tables, key: UpstreamKey) -> String {
+    match key.provider_key_id().and_then(|id| tables.provider_key(id)) {
+        Some(further) => format!("provider key {}", further.value.name),
+        None => "the provider's own key".to_owned(),
+    }
+}
+
+/// What is known of the keys that were not tried: a request tries one at most that is set aside, and none that has reached
+/// its limit.
+fn of_untried(tables: &Tables, provider: &Provider, tried: &[UpstreamKey]) -> Vec<Finding> {
+    if !tables.has_provider_keys(provider.provider_id) {
+        return Vec::new();
+    }
+    // Whether there is an own key is known here only if it was refused.
+    let rows = ProviderKeys::rows(tables, provider, true).into_iter().filter(|row| !tried.contains(&row.key));
+    let found = rows.filter_map(|row| {
+        let finding = match (tables.set_aside(row.key, row.generation), row.key) {
+            (Some(set_aside), key) => of_set_aside(provider, key, set_aside),
+            (None, UpstreamKey::Own(_)) => return None,
+            (None, UpstreamKey::Further(_)) => {
+                Finding::not_checked(Check::Key, "it has reached a limit of its own, or was refused just now")
+            }
+        };
+        Some(finding.about(&key_in_words(tables, row.key)))
+    });
+    found.collect()
+}
+
+fn of_set_aside(provider: &Provider, key: UpstreamKey, set_aside: &SetAside) -> Finding {
+    let (why, advice) = match set_aside.reason {
+        SetAsideReason::Refused => ("refused it", remedy::of_refused(provider, key)),
+        SetAsideReason::OutOfMoney => ("said that its account has no money left", remedy::OF_EMPTY_ACCOUNT.to_owned()),
+    };
+    let (since, status) = (rfc3339(set_aside.since), set_aside.status);
+    Finding::warning(Check::Key, format!("set aside since {since}: the provider {why} (status {status})"), advice)
 }
 
 /// The credentials of the provider as it is now, with one of its keys that was not tried before; the finding if there are none
@@ -217,18 +253,21 @@ impl Trial<'_> {
             UpstreamRefusalKind::Credentials if !has_key => Finding::problem(
                 Check::Key,
                 said(format!("the provider needs a key (status {status})")),
-                "give it one: api_key",
+                remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
             ),
             // Keys can be good for calls alone.
             UpstreamRefusalKind::Credentials if status == 403 => Finding::warning(
                 Check::Key,
                 said("the key may not make this request (status 403)".to_owned()),
-                "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise replace it",
+                format!(
+                    "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise {}",
+                    remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
+                ),
             ),
             UpstreamRefusalKind::Credentials => Finding::problem(
                 Check::Key,
                 said(format!("the provider refuses the key (status {status})")),
-                "give the provider a valid key: PATCH /v1/admin/providers/{id} with api_key, or its variable",
+                remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
             ),
             UpstreamRefusalKind::OutOfMoney => Finding::problem(
                 Check::Key,
