@@ -31,7 +31,7 @@ use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
 use crate::environment::{NamedProviders, catalogue_of_folder};
 use crate::inference::Gateway;
 use report::{Check, CheckedProvider, Finding, Report};
-use target::Known;
+use target::{Known, Retirements};
 
 /// The most providers that are checked. Any others are counted.
 const PROVIDERS_MAX: usize = 200;
@@ -121,10 +121,16 @@ async fn run(doctor: &Doctor, catalogue: &Catalogue) -> Report {
     providers.sort_by(|one, other| (&one.name, one.provider_id).cmp(&(&other.name, other.provider_id)));
     let left_out = providers.len().saturating_sub(PROVIDERS_MAX);
     providers.truncate(PROVIDERS_MAX);
-    let targets = target::check(&tables, &Known { catalogue, named: doctor.named.as_deref() }, now);
+    let known = Known { catalogue, named: doctor.named.as_deref() };
+    let (targets, mut retirements) = target::check(&tables, &known, now);
     // Checks take up to a minute; the tables change meanwhile.
     drop(tables);
-    Report::new(now, check_providers(doctor, providers).await, left_out, targets)
+    let ids: Vec<_> = providers.iter().map(|provider| provider.provider_id).collect();
+    let mut checked = check_providers(doctor, providers).await;
+    for (checked, id) in checked.iter_mut().zip(ids) {
+        checked.add(retirements.remove(&id).map(Retirements::finding));
+    }
+    Report::new(now, checked, left_out, targets)
 }
 
 async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<CheckedProvider> {

@@ -7,7 +7,7 @@ use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::scripted::ScriptedServer;
-use crate::tenant::{PROVIDER_SECRET, Tenant, made};
+use crate::tenant::{OPENAI, PROVIDER_SECRET, Tenant, made};
 
 const KEY: &str = "sk-doctor-canary-5f81b2c07d";
 
@@ -77,7 +77,9 @@ async fn a_key_is_tried_with_the_free_request_of_its_kind_and_nothing_else_is_se
         let id = report["providers"].as_array().expect("a list").iter().find(|one| one["name"] == kind).expect("it")["provider_id"].clone();
         gateway.operator().delete(&format!("/v1/admin/providers/{}", id.as_str().expect("an id"))).await.must(200);
     }
-    assert_eq!(report(&gateway).await["ok"], json!(true));
+    assert_eq!(report(&gateway).await["ok"], json!(false), "there is no provider");
+    let (code, out, _) = run(&[], &gateway.data(), Some(OPERATOR_KEY));
+    assert!(code == Some(1) && out.contains("there are no providers: set OPENAI_API_KEY"), "{out}");
 }
 
 /// Holds: admin.doctor
@@ -214,6 +216,40 @@ async fn every_key_of_a_provider_has_a_row_and_advice_of_its_own_also_if_all_are
     let log = gateway.stderr();
     let alert = log.lines().find(|line| line.contains("ERROR") && line.contains(&own)).expect("an alert");
     assert!(alert.contains("PATCH /v1/admin/providers/") && !alert.contains("end it"), "{alert}");
+}
+
+/// Holds: admin.doctor
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_environment_made_is_named_by_its_variable_and_its_retirements_are_one_finding() {
+    let upstream = MockUpstream::start().await;
+    upstream.refuses_key(KEY, 401, "{\"error\":{\"message\":\"no\",\"code\":\"invalid_api_key\"}}", &[]);
+    let base_url = upstream.base_url("openai");
+    let gateway = Gateway::start_with(&[
+        ("LEDGERWAY_PROVIDERS_FROM_ENV", "on"),
+        ("OLLAMA_URL", "http://127.0.0.1:9"),
+        ("OPENAI_API_KEY", KEY),
+        ("OPENAI_BASE_URL", base_url.as_str()),
+    ]);
+    let advice = "set OPENAI_API_KEY to a valid key and start the gateway again";
+    let report = report(&gateway).await;
+    let openai = report["providers"].as_array().expect("a list").iter().find(|one| one["name"] == "openai");
+    let findings = openai.expect("it")["findings"].as_array().expect("findings").clone();
+    let key = findings.iter().find(|finding| finding["check"] == "key").expect("a finding");
+    assert_eq!((&key["verdict"], &key["advice"]), (&json!("problem"), &json!(advice)));
+    let retired: Vec<_> = findings.iter().filter(|finding| finding["check"] == "deprecation").collect();
+    assert!(retired.len() == 1 && retired[0]["verdict"] == "warning", "{retired:?}");
+    assert!(retired[0]["detail"].as_str().is_some_and(|detail| detail.contains(" more")), "{retired:?}");
+    assert_eq!(report["targets"]["items"], json!([]));
+    // The same in the log line of a request.
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant
+        .app
+        .post(OPENAI, &json!({ "model": "openai/gpt-4o-mini", "messages": [{ "role": "user", "content": "hi" }] }))
+        .await
+        .must(502);
+    let log = gateway.stderr();
+    let refused = log.lines().find(|line| line.contains("a call to an upstream failed")).expect("a line");
+    assert!(refused.contains(advice), "{refused}");
 }
 
 /// Holds: admin.doctor

@@ -100,6 +100,10 @@ pub struct CheckedProvider {
 }
 
 impl CheckedProvider {
+    pub fn add(&mut self, finding: Option<Finding>) {
+        self.findings.extend(finding);
+    }
+
     pub fn new(provider: &Provider, findings: Vec<Finding>) -> Self {
         Self {
             provider_id: provider.provider_id.to_string(),
@@ -153,7 +157,7 @@ impl Report {
         targets: CheckedTargets,
     ) -> Self {
         let mut findings = providers.iter().flat_map(|provider| &provider.findings);
-        let ok = !targets.has_problem && !findings.any(Finding::is_problem);
+        let ok = !providers.is_empty() && !targets.has_problem && !findings.any(Finding::is_problem);
         Self { ok, checked_at: rfc3339(now).to_string(), providers, providers_left_out, targets }
     }
 }
@@ -190,7 +194,7 @@ pub fn shape() -> Shape {
         .required("left_out", described(schema::count(), "How many more have one"))
         .open();
     object()
-        .required("ok", described(schema::boolean(), "False if any verdict is `problem`"))
+        .required("ok", described(schema::boolean(), "False if any verdict is `problem`, or if there is no provider"))
         .required("checked_at", described(schema::time(), "When the check began"))
         .required("providers", described(schema::list(provider, None), "Every provider, by name"))
         .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))

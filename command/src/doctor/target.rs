@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use catalogue::Catalogue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use events::event::admin::{Model, Provider};
 use events::ids::ProviderId;
 use projections::tables::{Entry, Tables};
@@ -15,6 +15,8 @@ use crate::environment::{NamedProviders, catalogued_at};
 const SHOWN_MAX: usize = 200;
 /// The most models that are named of one target.
 const MODELS_NAMED_MAX: usize = 5;
+/// The most models that are named of those of one provider that it retires.
+const RETIREMENTS_NAMED_MAX: usize = 3;
 
 /// What tells which model of the catalogue a target is.
 pub struct Known<'a> {
@@ -29,13 +31,52 @@ struct Use<'a> {
     models: Vec<&'a str>,
     /// True if a model has no target with a price, so that it is refused.
     is_only_hope: bool,
+    /// True if a command created one of them.
+    is_chosen: bool,
 }
 
-pub fn check(tables: &Tables, known: &Known<'_>, now: DateTime<Utc>) -> CheckedTargets {
+/// Models of one provider with the days on which it retires them. Nobody has chosen them: they appeared by themselves.
+#[derive(Debug, Default)]
+pub struct Retirements(Vec<(NaiveDate, String)>);
+
+impl Retirements {
+    /// All of them as one finding, those that are retired first at its beginning.
+    pub fn finding(mut self) -> Finding {
+        self.0.sort_unstable();
+        let count = self.0.len();
+        let named = self.0.iter().take(RETIREMENTS_NAMED_MAX).map(|(day, model)| format!("{model} ({day})"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(RETIREMENTS_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let models_are = if count == 1 { "model is" } else { "models are" };
+        Finding::warning(
+            Check::Deprecation,
+            format!("{count} {models_are} retired or will be: {named}{more}"),
+            "if clients use them, let them use newer ones: the next start leaves out those that are retired",
+        )
+    }
+}
+
+/// The findings of targets; and by provider, the retirements of models that nobody has chosen.
+pub fn check(
+    tables: &Tables,
+    known: &Known<'_>,
+    now: DateTime<Utc>,
+) -> (CheckedTargets, BTreeMap<ProviderId, Retirements>) {
     let uses = uses(tables, now);
     let mut checked = CheckedTargets { checked: uses.len(), ..CheckedTargets::default() };
+    let mut retirements: BTreeMap<ProviderId, Retirements> = BTreeMap::new();
     for ((provider, backend), mut used) in uses {
-        let findings = findings(tables, known, now, provider, backend, &used);
+        let mut findings = findings(tables, now, provider, backend, &used);
+        let live = tables.live_provider(provider);
+        if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend)) {
+            match used.is_chosen {
+                true => findings.push(retirement.finding(now)),
+                false => retirements.entry(provider).or_default().0.push((retirement.on, backend.to_owned())),
+            }
+        }
         if findings.is_empty() {
             continue;
         }
@@ -54,7 +95,7 @@ pub fn check(tables: &Tables, known: &Known<'_>, now: DateTime<Utc>) -> CheckedT
             findings,
         });
     }
-    checked
+    (checked, retirements)
 }
 
 /// The targets of live models, each with the models that have it.
@@ -69,6 +110,7 @@ fn uses(tables: &Tables, now: DateTime<Utc>) -> BTreeMap<(ProviderId, &str), Use
             let used = uses.entry((target.provider_id, target.model.as_str())).or_default();
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;
+            used.is_chosen |= model.origin.is_none();
         }
     }
     uses
@@ -81,18 +123,11 @@ fn is_in_use(tables: &Tables, entry: &Entry<Model>) -> bool {
     entry.is_live() && owner.is_none_or(is_live)
 }
 
-fn findings(
-    tables: &Tables,
-    known: &Known<'_>,
-    now: DateTime<Utc>,
-    provider: ProviderId,
-    backend: &str,
-    used: &Use<'_>,
-) -> Vec<Finding> {
-    let Some(live) = tables.live_provider(provider) else {
+fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: &str, used: &Use<'_>) -> Vec<Finding> {
+    if tables.live_provider(provider).is_none() {
         let advice = "take the target out of its models, or end them";
         return vec![Finding::warning(Check::Target, "its provider has ended, so it is never called", advice)];
-    };
+    }
     let mut findings = Vec::new();
     if tables.price_in_force(provider, backend, now).is_none() {
         let advice = "give it a price: POST /v1/admin/prices";
@@ -101,22 +136,55 @@ fn findings(
             false => Finding::warning(Check::Price, "its price is not known, so it is passed over", advice),
         });
     }
-    findings.extend(of_retirement(known, now, &live.value, backend));
     findings
 }
 
-/// What the catalogue knows of the model's retirement.
-fn of_retirement(known: &Known<'_>, now: DateTime<Utc>, provider: &Provider, backend: &str) -> Option<Finding> {
-    let Known { catalogue, named } = known;
-    let described = named.and_then(|named| named.described(catalogue, provider, backend));
-    let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
-    let retired_on = model.deprecated_on?;
-    let advice = match &model.successor {
-        Some(successor) => format!("the provider recommends {successor}"),
-        None => "choose another model of the provider".to_owned(),
-    };
-    Some(match model.is_deprecated(now.date_naive()) {
-        true => Finding::problem(Check::Deprecation, format!("the provider retired it on {retired_on}"), advice),
-        false => Finding::warning(Check::Deprecation, format!("the provider retires it on {retired_on}"), advice),
-    })
+/// What the catalogue knows of a model's retirement.
+struct Retirement {
+    on: NaiveDate,
+    successor: Option<String>,
+}
+
+impl Retirement {
+    fn of(known: &Known<'_>, provider: &Provider, backend: &str) -> Option<Self> {
+        let Known { catalogue, named } = known;
+        let described = named.and_then(|named| named.described(catalogue, provider, backend));
+        let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
+        Some(Self { on: model.deprecated_on?, successor: model.successor.clone() })
+    }
+
+    fn finding(&self, now: DateTime<Utc>) -> Finding {
+        let (on, is_past) = (self.on, self.on <= now.date_naive());
+        let advice = match &self.successor {
+            Some(successor) => format!("the provider recommends {successor}"),
+            None => "choose another model of the provider".to_owned(),
+        };
+        match is_past {
+            true => Finding::problem(Check::Deprecation, format!("the provider retired it on {on}"), advice),
+            false => Finding::warning(Check::Deprecation, format!("the provider retires it on {on}"), advice),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_nobody_chose_are_one_finding_which_names_the_first_ones() {
+        let day = |day| NaiveDate::from_ymd_opt(2026, 12, day).expect("a day");
+        let finding = |count| {
+            let days = (1..=count).rev().map(|at| (day(at), format!("m{at}"))).collect();
+            format!("{:?}", Retirements(days).finding())
+        };
+        let one = finding(1);
+        assert!(one.contains("\"1 model is retired or will be: m1 (2026-12-01)\""), "{one}");
+        let many = finding(24);
+        assert!(
+            many.contains(
+                "24 models are retired or will be: m1 (2026-12-01), m2 (2026-12-02), m3 (2026-12-03) and 21 more"
+            ),
+            "{many}"
+        );
+    }
 }

@@ -7,6 +7,10 @@ use super::super::table::aligned;
 /// The most characters that are shown of a text.
 const TEXT_CHARS_MAX: usize = 400;
 
+/// What to do if there is nothing to check.
+const NO_PROVIDER: &str = "there are no providers: set OPENAI_API_KEY, or another variable of docs/environment.md, for the gateway and \
+                           start it again; or create one, as docs/provider.md shows";
+
 pub fn render(report: &Value) -> String {
     let mut rows = vec![["checked", "what", "verdict", "found"].map(str::to_owned).to_vec()];
     let mut advice: Vec<(String, Vec<String>)> = Vec::new();
@@ -22,7 +26,13 @@ pub fn render(report: &Value) -> String {
             rows.push(vec![shown, check, plain(&verdict).to_owned(), with_models(&detail, checked)]);
         }
     }
-    let mut parts = vec![if rows.len() > 1 { aligned(rows) } else { "there are no providers".to_owned() }];
+    let mut parts = Vec::new();
+    if rows.len() > 1 {
+        parts.push(aligned(rows));
+    }
+    if list(&report["providers"]).next().is_none() {
+        parts.push(NO_PROVIDER.to_owned());
+    }
     if !advice.is_empty() {
         let lines = advice.into_iter().map(|(what, checks)| format!("  {what} ({})", checks.join(", ")));
         parts.push(std::iter::once("what to do:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n"));
@@ -135,9 +145,10 @@ mod tests {
                 "something is wrong: 1 provider and 3 targets checked, 2 wrong, 1 warning, 0 not checked; 2 more are not shown",
             ]
         );
-        let none = json!({ "ok": true, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
+        let none = json!({ "ok": false, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
         assert!(
-            render(&none).starts_with("there are no providers\n\nall is well: 0 providers and 0 targets"),
+            render(&none).starts_with("there are no providers: set OPENAI_API_KEY, ")
+                && render(&none).contains("shows\n\nsomething is wrong: 0 providers and 0 targets"),
             "{}",
             render(&none)
         );
