@@ -166,7 +166,7 @@ impl KeyAttempts {
 
     /// The keys that this request was sent with, or that could not be opened; empty for a provider without provider keys.
     pub fn tried(&self) -> &[UpstreamKey] {
-        self.0.as_ref().map_or(&[], |attempts| &attempts.tried)
+        self.at_provider.as_ref().map_or(&[], |attempts| &attempts.tried)
     }
 
     /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
