@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::gateway_access::{FOR_MODELS, connect};
-use super::gateway_client::GatewayError;
+use super::gateway_client::{GatewayError, Refused};
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::{ModelsArgs, ModelsCommand, TryArgs};
 use crate::config::setting::JSON;
@@ -48,7 +48,9 @@ fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
                 Err(Failure::Printed)
             }
             GatewayError::Refused { refused, .. } if !refused.code().is_empty() => {
-                Err(Failure::Failed(with_advice(&format!("{}: {}", refused.code(), refused.message()), advice)))
+                let reason = reason_of(refused).map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let sentence = format!("{}: {}{reason}", refused.code(), refused.message());
+                Err(Failure::Failed(with_advice(&sentence, advice)))
             }
             error => Err(Failure::Failed(with_advice(&error.to_string(), advice))),
         }
@@ -68,6 +70,17 @@ fn print_trial(trial: &Trial, json: bool, is_shown: bool) {
     }
     print_line("");
     print_line(&report::table(trial));
+}
+
+/// Why a call to a provider failed, if the message does not say it.
+fn reason_of(refused: &Refused) -> Option<String> {
+    let details = &refused.error["details"];
+    let reason = details["reason"].as_str().filter(|reason| !refused.message().contains(*reason))?.replace('_', " ");
+    Some(match details["upstream_status"].as_u64() {
+        Some(status) if reason == "status" => format!("status {status}"),
+        Some(status) => format!("{reason}, status {status}"),
+        None => reason,
+    })
 }
 
 fn with_advice(sentence: &str, advice: Option<String>) -> String {

@@ -286,6 +286,8 @@ pub struct ModelsArgs {
 #[derive(Subcommand)]
 pub enum ModelsCommand {
     /// Send one small request to a model, and show the answer, its tokens, its cost and how long it took
+    ///
+    /// The request asks for a stream, so that the time to the first token is known, and its cap of output tokens is the model's.
     #[command(after_help = KEY_OF_MODELS)]
     Try(TryArgs),
 }

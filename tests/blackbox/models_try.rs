@@ -74,7 +74,12 @@ async fn a_failed_try_says_the_code_and_what_to_do() {
     let failed = said(&[&tenant.model("e500")], &tenant.secret);
     assert!(failed.contains("UPSTREAM_ERROR: ") && failed.contains("ledgerway doctor"), "{failed}");
     let cut = said(&[&tenant.model("cut")], &tenant.secret);
-    assert!(cut.contains("UPSTREAM_ERROR"), "{cut}");
+    assert!(cut.contains("UPSTREAM_ERROR") && cut.contains(" (") && cut.contains("ledgerway doctor"), "{cut}");
+    let embedding =
+        json!({ "name": "text-embedding-3-small", "targets": [{ "provider_id": tenant.provider, "model": "ok" }] });
+    crate::tenant::made(gateway.operator(), "/models", embedding).await;
+    let embedding = said(&["text-embedding-3-small"], &tenant.secret);
+    assert!(embedding.contains("is a model for embeddings: POST /v1/embeddings"), "{embedding}");
     let wrong = said(&[&tenant.model("ok")], "sgk_wrong");
     assert!(wrong.contains("UNAUTHENTICATED: ") && wrong.contains("--key-file"), "{wrong}");
     tenant.set_limit("0.000001").await;

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use catalogue::Mode;
 use events::nearest_name::nearest_name;
 use http::Method;
 use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
+use super::report::printable_text;
 
 /// The most names that are suggested for an unknown one.
 const SUGGESTED_MAX: usize = 3;
@@ -22,6 +24,9 @@ pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir:
     };
     match refused.code() {
         "MODEL_NOT_FOUND" => Some(of_unknown_model(gateway, model, dir).await),
+        "INVALID_REQUEST" if is_for_embeddings(model, dir) => {
+            Some(format!("{} is a model for embeddings: POST /v1/embeddings", printable_text(model)))
+        }
         _ => of_code(refused),
     }
 }
@@ -89,6 +94,13 @@ fn nearest<'a>(typed: &str, mut names: Vec<&'a str>) -> Vec<&'a str> {
     near
 }
 
+/// True if the catalogue knows the model, and all providers of it serve it for embeddings.
+fn is_for_embeddings(model: &str, dir: &Path) -> bool {
+    let catalogue = catalogue::in_force(dir).catalogue;
+    let meant = catalogue.meant(model);
+    !meant.is_empty() && meant.iter().all(|model| model.mode == Mode::Embedding)
+}
+
 /// The variables of the providers that serve a model of this name, as the catalogue knows them.
 fn variables_for(model: &str, dir: &Path) -> Option<String> {
     let catalogue = catalogue::in_force(dir).catalogue;
@@ -109,6 +121,13 @@ mod tests {
         assert_eq!(nearest("gpt-4o", names.clone()), ["gpt-4o", "gpt-4o-mini", "gpt-4o-audio"]);
         assert_eq!(nearest("sim-smal", names.clone()), ["sim-small"]);
         assert!(nearest("claude", names).is_empty());
+    }
+
+    #[test]
+    fn a_model_for_embeddings_is_known_by_the_catalogue() {
+        for (model, wanted) in [("text-embedding-3-small", true), ("gpt-4o", false), ("no-such-model", false)] {
+            assert_eq!(is_for_embeddings(model, Path::new("/nonexistent")), wanted, "{model}");
+        }
     }
 
     #[test]
