@@ -25,6 +25,7 @@ use command::trace::{Exporting, TraceFigures, Tracer};
 use command::{opened_keys, revaluation};
 use dialects::surfaces::MODELS_WORDING;
 use events::concurrency::ConcurrencyLimiter;
+use events::event::admin::Model;
 use events::ids::{IdMaker, SystemRandom};
 use events::log::{
     Log, LogError, LogOptions, OpenError,
@@ -34,7 +35,7 @@ use events::time::{Clock, SystemClock};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::last_use::LastUses;
-use projections::tables::{self, TablesHandle};
+use projections::tables::{self, Tables, TablesHandle};
 use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use query::{Capabilities, LimitsLeft, QueryState};
@@ -153,18 +154,21 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
+    let tables = engines.tables.load();
     let welcome = Welcome {
         listening: address,
         reachable: reachable(address),
         data: &config.data,
         operator_key_in_variable: config.admin_key.is_some(),
         dev: config.dev,
-        has_models: engines.tables.load().has_models(),
+        has_models: tables.has_models(),
+        first_model: first_model(&tables),
         providers: &environment.registered(),
         notes: &environment.notes(),
         from_environment: environment.is_on(),
     };
     welcome.lines().iter().for_each(|line| print_line(line));
+    drop(tables);
     serving.spawn(environment.follow(imports));
     signals.next().await;
     let got_second_signal = keep_serving(&config, &in_flight, &mut signals).await;
@@ -483,6 +487,16 @@ async fn stop_engines(engines: Engines) {
     if stopped.await.is_err() {
         tracing::error!("the engines did not stop cleanly");
     }
+}
+
+/// The first model for all tenants, by name, that a command in a shell can name and that needs no cap: one for embeddings has
+/// no default of it. A bare name comes first.
+fn first_model(tables: &Tables) -> Option<&str> {
+    let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-._:/@".contains(c));
+    let answers = |model: &Model| model.targets.iter().any(|target| target.default_max_output_tokens.is_some());
+    let offered = tables.models_for(None).into_iter().map(|entry| &*entry.value).filter(|model| answers(model));
+    let names = offered.map(|model| model.name.as_str()).filter(|name| is_plain(name));
+    names.min_by_key(|name| (name.contains('/'), *name))
 }
 
 /// An address at which this machine reaches the server: for all addresses, the loopback one.

@@ -24,6 +24,8 @@ pub struct Welcome<'a> {
     pub dev: bool,
     /// True if there is a model for clients.
     pub has_models: bool,
+    /// One that answers chats and can be named in a shell.
+    pub first_model: Option<&'a str>,
     /// The providers whose models appear by themselves.
     pub providers: &'a [RegisteredProvider],
     /// What the environment seems to mean and has no effect.
@@ -60,6 +62,9 @@ impl Welcome<'_> {
             ));
         }
         lines.extend(self.found());
+        if let Some(model) = self.first_model.filter(|_| !self.dev && !self.providers.is_empty()) {
+            lines.push(format!("try it: ledgerway models try {model} --data {}", quoted(data)));
+        }
         lines.push(format!("who you are: curl -s http://{address}/v1/me -H \"authorization: Bearer {operator}\""));
         lines
     }
@@ -116,6 +121,7 @@ mod tests {
             operator_key_in_variable: false,
             dev: false,
             has_models: false,
+            first_model: None,
             providers: &[],
             notes: &[],
             from_environment: true,
@@ -163,12 +169,19 @@ mod tests {
             found("openai", Some("OPENAI_API_KEY"), "https://api.openai.com/v1", 80),
         ];
         let notes = ["AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not".to_owned()];
-        let shown = lines(Welcome { providers: &providers, notes: &notes, has_models: true, ..welcome("./d") });
+        let shown = lines(Welcome {
+            providers: &providers,
+            notes: &notes,
+            has_models: true,
+            first_model: Some("gpt-4o"),
+            ..welcome("./d")
+        });
         for line in [
             "provider: ollama  local server    http://127.0.0.1:11434     1 model",
             "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 models",
             "provider: groq    GROQ_API_KEY    http://10.0.0.1:8000/v1    3 models at list prices of groq",
             "note: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not",
+            "try it: ledgerway models try gpt-4o --data ./d",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");
         }

@@ -165,7 +165,7 @@ pub fn detect(
                 detected.providers.push(*found);
             }
             Finding::Incomplete(note) => detected.notes.push(note),
-            Finding::Absent => {}
+            Finding::Absent => detected.notes.extend(environment.unused_access_key(provider)),
         }
     }
     Ok(detected)
@@ -265,6 +265,14 @@ impl Variables<'_> {
             Some(variables) if self.settings.bedrock => self.access_key(variables).map(Some),
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// Says that there is an access key which is not used: it may be meant for Bedrock.
+    fn unused_access_key(&self, known: &KnownProvider) -> Option<String> {
+        let variables = known.access_key.as_ref().filter(|_| !self.settings.bedrock)?;
+        self.key_text(&variables.id)?;
+        let (id, provider) = (&variables.id, &known.id);
+        Some(format!("{id} is set, but {BEDROCK_SETTING} is not: to use it for {provider}, set {BEDROCK_SETTING}=on"))
     }
 
     /// The access key in the form in which administration takes it.

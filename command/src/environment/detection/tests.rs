@@ -186,7 +186,10 @@ fn bedrock_is_found_by_its_key_and_by_an_access_key_only_where_that_is_asked_for
     assert!(private.is_private && private.base_url == "http://10.0.0.1");
 
     let (id, secret) = (("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", KEY));
-    assert!(detected(&[id, secret, region]).expect("no fault").providers.is_empty());
+    let unused = detected(&[id, secret, region]).expect("no fault");
+    assert!(unused.providers.is_empty() && unused.notes.len() == 1, "{unused:?}");
+    assert!(unused.notes[0].contains("AWS_ACCESS_KEY_ID is set, but LEDGERWAY_BEDROCK is not"), "{unused:?}");
+    assert!(detected(&[id, bearer, region]).expect("no fault").notes.is_empty());
     let asked = DetectionSettings { bedrock: true, ..DetectionSettings::default() };
     let key = |variables: &[(&str, &str)]| {
         let detected = detected_with(asked, variables).expect("no fault");
