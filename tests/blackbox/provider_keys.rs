@@ -228,7 +228,8 @@ async fn keys_of_a_tenants_own_provider_alarm_nobody_but_the_audit() {
     let provider = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"),
         "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });
     let provider = made(gateway.operator(), "/providers", provider).await;
-    let price = json!({ "provider_id": provider, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
+    let price =
+        json!({ "provider_id": provider, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
     made(gateway.operator(), "/prices", price).await;
     let target = json!({ "provider_id": provider, "model": "ok", "default_max_output_tokens": 64 });
     let model = json!({ "name": tenant.model("ok"), "tenant_id": tenant.id, "targets": [target] });

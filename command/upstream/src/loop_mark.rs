@@ -132,7 +132,7 @@ mod tests {
         ] {
             assert_eq!(read(&["other", &back]), Err(Looping::Back), "{back}");
         }
-        assert_eq!(read(&[&[&*vec!["ledgerway"; 9].join(","), &entry(7)].join(",")]), Err(Looping::Back));
+        assert_eq!(read(&[&[&*["ledgerway"; 9].join(","), &entry(7)].join(",")]), Err(Looping::Back));
         assert_eq!(read(&[]), Ok(None));
     }
 
