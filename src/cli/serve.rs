@@ -556,7 +556,7 @@ mod tests {
         let refused = waited(40).expect_err("tables that lag").to_string();
         assert!(refused.contains("the tables did not catch up with the log"), "{refused}");
         std::thread::scope(|scope| {
-            scope.spawn(|| following.block_on(tokio::time::sleep(Duration::from_secs(1))));
+            scope.spawn(|| following.block_on(async { tokio::time::sleep(Duration::from_secs(1)).await }));
             waited(30_000).expect("tables that have caught up");
         });
         let tenant = tenancy.chain().tenant.expect("a tenant");

@@ -356,11 +356,7 @@ impl Trial<'_> {
 
 /// What to do about an address without an API.
 fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
-    let usual_end = match kind {
-        ProviderKind::Openai => Some("/v1"),
-        ProviderKind::Gemini => Some("/v1beta"),
-        _ => None,
-    };
+    let usual_end = upstreams::usual_end_of_address(kind);
     let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
     // Commands do not change a provider of the environment.
     let variable = provider.key_variable.as_ref().filter(|_| provider.origin.is_some());

@@ -18,6 +18,21 @@ pub enum FreeRequest {
     None(&'static str),
 }
 
+/// The end that the addresses of this kind's APIs usually have; `None` if they have none in common.
+pub const fn usual_end_of_address(kind: ProviderKind) -> Option<&'static str> {
+    match kind {
+        ProviderKind::Openai => Some("/v1"),
+        ProviderKind::Gemini => Some("/v1beta"),
+        ProviderKind::Anthropic
+        | ProviderKind::AzureOpenai
+        | ProviderKind::Bedrock
+        | ProviderKind::Cohere
+        | ProviderKind::Ollama
+        | ProviderKind::Simulator
+        | ProviderKind::Vertex => None,
+    }
+}
+
 /// The free request of a provider; `None` if this version does not know its kind.
 pub fn free_request_of(provider: &Provider) -> Option<FreeRequest> {
     let get = |path: &'static str| FreeRequest::Get(path.into());

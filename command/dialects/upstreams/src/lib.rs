@@ -43,7 +43,7 @@ use secrets::Secret;
 pub use address::corrected_base_url;
 pub use anthropic::takes_signed_thoughts_alone;
 pub use authentication::KeyFault;
-pub use free_request::{FreeRequest, free_request_of};
+pub use free_request::{FreeRequest, free_request_of, usual_end_of_address};
 pub use hub::framing::Framing;
 pub use model_list::{ListedModel, ModelList, has_deployments, model_list_of};
 pub use openai::server::server_of;
