@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
+use events::ids::{ProviderId, TenantId};
 use events::named;
 use events::time::rfc3339;
 use openapi::Shape;
@@ -175,11 +176,14 @@ pub fn shape() -> Shape {
         .open();
     let findings = || schema::list(finding.clone(), None);
     let provider = object()
-        .required("provider_id", described(schema::id("prv"), "The provider"))
+        .required("provider_id", described(schema::id(ProviderId::PREFIX), "The provider"))
         .required("name", described(schema::string(), "Its name"))
         .required("kind", described(schema::string(), "The API that it speaks"))
         .required("base_url", described(nullable(schema::string()), "Its address; null if it has none"))
-        .required("tenant_id", described(nullable(schema::id("ten")), "The tenant that owns it; null for all tenants"))
+        .required(
+            "tenant_id",
+            described(nullable(schema::id(TenantId::PREFIX)), "The tenant that owns it; null for all tenants"),
+        )
         .required("findings", described(findings(), "One for each check, in the order of the checks"))
         .open();
     let target = object()

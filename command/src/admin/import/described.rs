@@ -31,7 +31,7 @@ fn document() -> Shape {
     let any = || schema::list(schema::any(), None);
     let described = |shape, meaning: &str| schema::described(shape, meaning);
     schema::object()
-        .optional("$schema", described(schema::string(), "The address of the JSON Schema"))
+        .optional("$schema", described(schema::nullable(schema::string()), "The address of the JSON Schema"))
         .required("schema", described(schema::whole(1, 1), "The version of the document's form"))
         .required("version", described(schema::date(), "The day of the document"))
         .required("sources", described(any(), "Where models and prices are from"))
