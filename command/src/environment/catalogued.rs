@@ -7,7 +7,8 @@ use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
 
-use super::detection::{DEPLOYMENTS_VARIABLE, Detected, FoundProvider, KnownProvider};
+use super::detection::{DEPLOYMENTS_VARIABLE, Detected, KnownProvider};
+use super::found_provider::FoundProvider;
 use super::offer::{Offer, default_cap};
 use crate::admin::base_url;
 

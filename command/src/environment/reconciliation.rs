@@ -13,7 +13,7 @@ use events::event::admin::{Model, Origin, Price, Provider, Target};
 use events::ids::{IdMaker, PriceId, ProviderId};
 use projections::tables::{Entry, Tables};
 
-use super::detection::FoundProvider;
+use super::found_provider::FoundProvider;
 use super::offer::{Offer, is_model_name, local_offer, other_spelling};
 use crate::admin::recording::Step;
 

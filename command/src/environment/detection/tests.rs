@@ -1,9 +1,12 @@
 use std::collections::HashMap;
 
 use catalogue::Catalogue;
+use events::event::admin::{Origin, OutputCapField};
+use secrets::Secret;
 
 use super::*;
 use crate::environment::catalogued::known_providers;
+use crate::environment::deployments::Deployment;
 
 const KEY: &str = "key-that-no-message-repeats";
 

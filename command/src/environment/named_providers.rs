@@ -1,0 +1,70 @@
+//! The providers that the environment named at the start, and the catalogue that says what they offer.
+
+use std::borrow::Cow;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use catalogue::{Capability, Catalogue, InForce, Model};
+use events::event::admin::Provider;
+use secrets::EnvironmentKeys;
+
+use super::catalogued;
+use super::detection::{self, Detected, DetectionSettings, EnvironmentFault};
+
+/// The providers that the environment names, and the catalogue that knows what they offer.
+pub struct NamedProviders {
+    pub(super) detected: Detected,
+    /// Replaced as a whole when another one is taken.
+    catalogue: RwLock<Arc<Cow<'static, Catalogue>>>,
+}
+
+impl NamedProviders {
+    /// Finds the providers that the environment names.
+    ///
+    /// Errors: the first variable whose value cannot be right.
+    pub fn detect(
+        in_force: InForce,
+        settings: DetectionSettings,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, EnvironmentFault> {
+        let known = catalogued::known_providers(&in_force.catalogue);
+        let mut detected = detection::detect(&known, settings, variable)?;
+        if let Some(warning) = in_force.warning() {
+            tracing::warn!("{warning}");
+            detected.notes.insert(0, warning);
+        }
+        Ok(Self { detected, catalogue: RwLock::new(Arc::new(in_force.catalogue)) })
+    }
+
+    /// The keys of the providers, for the vault.
+    pub fn keys(&self) -> EnvironmentKeys {
+        let mut keys = EnvironmentKeys::default();
+        for found in &self.detected.providers {
+            if let (Some(variable), Some(key)) = (&found.key_variable, &found.key) {
+                keys.insert(variable.as_str(), found.base_url.as_str(), key.clone());
+            }
+        }
+        keys
+    }
+
+    /// What this catalogue knows of the model behind the name that a provider from the environment has for it.
+    pub fn described<'a>(&self, catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
+        catalogued::described(catalogue, &self.detected.providers, provider, backend)
+    }
+
+    /// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
+    pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
+        let catalogue = self.catalogue();
+        let model = self.described(&catalogue, provider, backend)?;
+        Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+    }
+
+    /// The catalogue that offers are made from now.
+    pub fn catalogue(&self) -> Arc<Cow<'static, Catalogue>> {
+        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes offers from another catalogue from now on. The providers stay those that were found at the start.
+    pub(super) fn take(&self, newer: Arc<Cow<'static, Catalogue>>) {
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = newer;
+    }
+}

@@ -1,0 +1,58 @@
+//! What the start shows of the environment: the providers that it found, and what seems to be meant and has no effect.
+
+use events::event::admin::{Price, Provider};
+use projections::tables::Entry;
+
+use super::sources::is_asked;
+use super::{Environment, orphans};
+
+/// A provider from the environment, or a local one, as the start shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredProvider {
+    pub name: String,
+    /// `None` if no variable has its key.
+    pub key_variable: Option<String>,
+    pub base_url: String,
+    /// The number of models that it has a price for.
+    pub models: usize,
+    /// The vendor whose list prices its models have, if it is at another address than the vendor's.
+    pub at_list_prices_of: Option<String>,
+}
+
+impl Environment {
+    /// What the start shows: the live providers that the gateway made or whose models it found, by name.
+    pub fn registered(&self) -> Vec<RegisteredProvider> {
+        let tables = self.parts.tables.load();
+        let is_shown = |provider: &Provider| provider.origin.is_some() || is_asked(provider);
+        let shown = tables.providers().filter(|entry| entry.is_live() && is_shown(&entry.value));
+        let mut shown: Vec<_> = shown
+            .map(|entry| {
+                let of_provider = |price: &&Entry<Price>| price.value.provider_id == entry.value.provider_id;
+                RegisteredProvider {
+                    name: entry.value.name.clone(),
+                    key_variable: entry.value.key_variable.clone(),
+                    base_url: entry.value.base_url.clone().unwrap_or_default(),
+                    models: tables.automatic_prices().filter(of_provider).count(),
+                    at_list_prices_of: self.vendor_elsewhere(&entry.value),
+                }
+            })
+            .collect();
+        shown.sort_by(|one, other| one.name.cmp(&other.name));
+        shown
+    }
+
+    /// The vendor whose variables put this provider at another address.
+    fn vendor_elsewhere(&self, provider: &Provider) -> Option<String> {
+        let found = self.named.as_ref()?.detected.providers.iter().find(|found| found.made(provider))?;
+        let has_list_prices = found.has_own_address && !provider.discover_models && found.deployments.is_none();
+        has_list_prices.then(|| found.id.clone())
+    }
+
+    /// What seems to be meant and has no effect; a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(named) = &self.named else { return Vec::new() };
+        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
+        let orphans = orphans::notes(&self.parts.tables.load());
+        named.detected.notes.iter().cloned().chain(unknown).chain(orphans).collect()
+    }
+}
