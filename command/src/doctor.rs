@@ -7,10 +7,12 @@
 
 mod clock;
 mod connection;
+mod key;
 mod message;
 mod provider;
 mod report;
 mod target;
+mod trial;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
 use crate::environment::{NamedProviders, catalogue_of_folder};
 use crate::inference::Gateway;
-use report::{Check, CheckedProvider, Finding, Report};
+use report::{CheckedProvider, Report};
 use target::{Known, Retirements};
 
 /// The most providers that are checked. Any others are counted.
@@ -144,11 +146,10 @@ async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<
             let in_turn = async {
                 let _place = places.acquire().await;
                 let until = deadline.min(Instant::now() + PROVIDER_MAX);
-                timeout_at(until, provider::check(&gateway, &provider)).await.ok()
+                provider::check(&gateway, &provider, until).await
             };
-            let findings = timeout_at(deadline, in_turn).await.ok().flatten();
-            let out_of_time = || vec![Finding::not_checked(Check::Connection, "the check took too long")];
-            (at, CheckedProvider::new(&provider, findings.unwrap_or_else(out_of_time)))
+            let findings = timeout_at(deadline, in_turn).await.unwrap_or_else(|_| vec![provider::out_of_time()]);
+            (at, CheckedProvider::new(&provider, findings))
         });
     }
     let mut checked = checks.join_all().await;

@@ -62,12 +62,12 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use access_tokens::AccessTokens;
-pub(crate) use credentials::{Credentials, CredentialsError};
+pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
 pub use gateway::Gateway;
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use large_bodies::LargeBodies;
 pub use provider_keys::ProviderKeys;
-pub(crate) use provider_keys::{KeyAttempts, KeyFailure, NextKey, remedy};
+pub(crate) use provider_keys::remedy;
 pub use target::warn_of_unknown_kinds;
 pub use timeline::Arrival;
 pub(crate) use token_exchange::exchanged;

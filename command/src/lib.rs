@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod inference;
 mod ledger_unavailable;
 pub mod opened_keys;
+mod provider_get;
 pub mod revaluation;
 mod service_account;
 pub mod tokens;

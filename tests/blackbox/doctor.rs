@@ -206,13 +206,24 @@ async fn every_key_of_a_provider_has_a_row_and_advice_of_its_own_also_if_all_are
     let mut refused = Vec::new();
     for _ in 0..200 {
         refused = keys().await;
-        if says(&refused, "set aside since 20") == 2 {
+        if says(&refused, "set aside since 20") == 3 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     of_all(&refused);
-    assert_eq!(says(&refused, "set aside since 20"), 2, "{refused:?}");
+    // Each says why, until when, and what the provider says to it now; however often that is asked, its next try stays.
+    let head = gateway.head().await;
+    for _ in 0..3 {
+        assert_eq!(keys().await, refused);
+    }
+    assert_eq!(gateway.head().await, head, "something was recorded");
+    for what in [
+        "the provider refused it (status 401); a request tries it again after 20",
+        "Now: the provider refuses the key (status 401)",
+    ] {
+        assert_eq!(says(&refused, what), 3, "{what}: {refused:?}");
+    }
     let log = gateway.stderr();
     let alert = log.lines().find(|line| line.contains("ERROR") && line.contains(&own)).expect("an alert");
     assert!(alert.contains("PATCH /v1/admin/providers/") && !alert.contains("end it"), "{alert}");

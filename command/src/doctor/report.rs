@@ -58,6 +58,14 @@ impl Finding {
         Self { detail: format!("{which}: {}", self.detail), ..self }
     }
 
+    /// Follows a warning about the same thing: one finding with both, which is a problem if this one is.
+    pub fn after(self, warning: Self) -> Self {
+        let (verdict, advice) =
+            if self.is_problem() { (self.verdict, self.advice) } else { (warning.verdict, warning.advice) };
+        let detail = format!("{}. Now: {}", warning.detail, self.detail).chars().take(TEXT_CHARS_MAX).collect();
+        Self { check: self.check, verdict, detail, advice }
+    }
+
     pub fn ok(check: Check, detail: impl Into<String>) -> Self {
         Self::of(check, Verdict::Ok, detail)
     }
@@ -82,6 +90,10 @@ impl Finding {
     fn of(check: Check, verdict: Verdict, detail: impl Into<String>) -> Self {
         let detail: String = detail.into().chars().take(TEXT_CHARS_MAX).collect();
         Self { check: check.as_str(), verdict: verdict.as_str(), detail, advice: None }
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.verdict == Verdict::Ok.as_str()
     }
 
     pub fn is_problem(&self) -> bool {

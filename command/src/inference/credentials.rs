@@ -11,7 +11,7 @@ use secrets::{Secret, VaultError};
 
 use super::access_tokens::AccessTokens;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
-use super::provider_keys::{Choice, KeyAttempts, ProviderKeys};
+use super::provider_keys::{Choice, KeyAttempts, KeyRow, ProviderKeys};
 use crate::service_account::ServiceAccount;
 
 /// Why a provider cannot be called.
@@ -40,10 +40,22 @@ pub struct Credentials {
     pub exchanged_key: Option<Secret>,
 }
 
+/// A key of a provider, with its credentials or the reason why there are none.
+pub struct OpenedKey {
+    pub row: KeyRow,
+    pub credentials: Result<Credentials, CredentialsError>,
+}
+
+impl OpenedKey {
+    const fn is_newer_than_its_row(&self) -> bool {
+        matches!(self.credentials, Err(CredentialsError::Vault(VaultError::OtherGeneration { .. })))
+    }
+}
+
 /// One of a provider's keys.
 struct OneOfSeveral {
     key: (UpstreamKey, u32),
-    /// The others that the same request was sent with before.
+    /// Others that the provider has seen before.
     sent_before: Vec<Secret>,
 }
 
@@ -91,6 +103,17 @@ impl Credentials {
         Self::open(gateway, planned, attempts, tokens).await
     }
 
+    /// Every key of the provider as it is now, to look at them all. It takes no permit and counts nothing, so whether and when
+    /// requests use a key stays as it was. A provider without provider keys has one entry, also if it has no key.
+    pub async fn of_every_key(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Vec<OpenedKey>, CredentialsError> {
+        let opened = Self::open_every_key(gateway, planned).await?;
+        if !opened.iter().any(OpenedKey::is_newer_than_its_row) {
+            return Ok(opened);
+        }
+        gateway.tables.catch_up(TABLES_WAIT_MAX).await;
+        Self::open_every_key(gateway, planned).await
+    }
+
     /// Takes the token that the key was exchanged for.
     pub fn exchange(&mut self, token: Secret) {
         self.exchanged_key = self.secret.replace(token);
@@ -118,6 +141,38 @@ impl Credentials {
         drop(tables);
         let secret = gateway.vault.key_of(&provider).await?;
         Ok(Self::own(provider, secret))
+    }
+
+    async fn open_every_key(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Vec<OpenedKey>, CredentialsError> {
+        let tables = gateway.tables.load();
+        let provider = current(&tables, planned).ok_or(CredentialsError::Withdrawn)?;
+        let own = gateway.vault.key_of(&provider).await;
+        let has_several = tables.has_provider_keys(provider.provider_id);
+        let rows = ProviderKeys::rows(&tables, &provider, !has_several || !matches!(own, Ok(None)));
+        drop(tables);
+        let mut opened = Vec::with_capacity(rows.len());
+        let mut own = Some(own);
+        for row in rows {
+            let secret = match row.key {
+                UpstreamKey::Own(_) => own.take().unwrap_or(Ok(None)).map_err(CredentialsError::from),
+                UpstreamKey::Further(_) => {
+                    let secret = gateway.vault.open(row.key, row.generation).await;
+                    secret
+                        .map_err(CredentialsError::from)
+                        .and_then(|secret| Ok(Some(secret.ok_or(CredentialsError::NoKey)?)))
+                }
+            };
+            opened.push((row, secret));
+        }
+        // The provider may repeat any of them.
+        let all: Vec<Secret> = opened.iter().filter_map(|(_, secret)| secret.as_ref().ok()?.clone()).collect();
+        let with_others = |(row, secret): (KeyRow, Result<Option<Secret>, CredentialsError>)| {
+            let of_several = has_several
+                .then(|| Box::new(OneOfSeveral { key: (row.key, row.generation), sent_before: all.clone() }));
+            let credentials = secret.map(|secret| Self { of_several, ..Self::own(Arc::clone(&provider), secret) });
+            OpenedKey { row, credentials }
+        };
+        Ok(opened.into_iter().map(with_others).collect())
     }
 
     /// A key that cannot be opened is passed over.

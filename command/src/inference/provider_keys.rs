@@ -17,6 +17,7 @@ pub mod remedy;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::event::admin::{Provider, ProviderKey, UpstreamKey};
 use events::ids::{IdMaker, IdMap};
 use events::log::Log;
@@ -94,6 +95,17 @@ impl ProviderKeys {
         let key_use = uses.entry(row.key).or_default();
         let begun = key_use.begin(row, tokens, self.clock.monotonic());
         Ok(KeyPermit::new(Arc::clone(self), row, begun))
+    }
+
+    /// When a request tries a key again that is set aside; `None` if the next one does. It only looks: see [`KeyUse`].
+    pub fn tried_again_at(&self, row: &KeyRow) -> Option<DateTime<Utc>> {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let at = match self.uses().get(&row.key) {
+            Some(key_use) => key_use.tried_again_at(row, now, wall.timestamp()),
+            None => KeyUse::default().tried_again_at(row, now, wall.timestamp()),
+        };
+        let wait = at.checked_sub(now).filter(|wait| !wait.is_zero())?;
+        Some(wall + wait)
     }
 
     /// What would be chosen, without choosing it.

@@ -17,13 +17,12 @@ const OTHER_KEYS_MAX: u32 = 2;
 /// With how many at most after a failure that the request itself may have caused.
 const OTHER_KEYS_MAX_AFTER_OTHER: u32 = 1;
 
-/// The keys that one request has been sent with. The default is for one that tries every key of a provider.
-#[derive(Default)]
+/// The keys that one request has been sent with.
 pub struct KeyAttempts {
     /// Those at one provider; `None` for providers without provider keys.
     at_provider: Option<Box<Attempts>>,
-    /// With how many other keys it may still be sent, at any of its targets; `None` if nothing bounds that.
-    others_left: Option<u32>,
+    /// With how many other keys it may still be sent, at any of its targets.
+    others_left: u32,
 }
 
 struct Attempts {
@@ -81,7 +80,7 @@ pub enum NextKey {
 impl KeyAttempts {
     /// Those of a client's request, which may be one that fails with any key.
     pub const fn of_client() -> Self {
-        Self { at_provider: None, others_left: Some(OTHER_KEYS_MAX) }
+        Self { at_provider: None, others_left: OTHER_KEYS_MAX }
     }
 
     /// Chooses one of these keys that has not been tried for this request.
@@ -164,11 +163,6 @@ impl KeyAttempts {
         Some(self.permit()?.key)
     }
 
-    /// The keys that this request was sent with, or that could not be opened; empty for a provider without provider keys.
-    pub fn tried(&self) -> &[UpstreamKey] {
-        self.at_provider.as_ref().map_or(&[], |attempts| &attempts.tried)
-    }
-
     /// Learns from the head of a response what is left of the key's limits, and whether the provider accepts the key.
     pub fn answered(&mut self, headers: &HeaderMap, is_success: bool, clock: &dyn Clock) {
         let Some(attempts) = &mut self.at_provider else { return };
@@ -211,15 +205,13 @@ impl KeyAttempts {
         }
         attempts.is_limited = matches!(key_failure, KeyFailure::Limited(_));
         drop(permit);
-        if let Some(left) = &mut self.others_left
-            && key_failure == KeyFailure::Other
-        {
-            *left = OTHER_KEYS_MAX_AFTER_OTHER.min(*left);
+        if key_failure == KeyFailure::Other {
+            self.others_left = OTHER_KEYS_MAX_AFTER_OTHER.min(self.others_left);
         }
         let next = match keys.outlook(&attempts.untried(), attempts.choosable()) {
-            _ if self.others_left == Some(0) => NextKey::None,
+            _ if self.others_left == 0 => NextKey::None,
             Choice::Key(_) => {
-                self.others_left = self.others_left.map(|left| left.saturating_sub(1));
+                self.others_left = self.others_left.saturating_sub(1);
                 return NextKey::Another;
             }
             Choice::AtLimit(wait) => NextKey::AtLimit(wait),

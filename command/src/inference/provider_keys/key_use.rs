@@ -135,9 +135,18 @@ impl KeyUse {
         })
     }
 
+    /// When a key that is set aside is tried again.
+    pub fn tried_again_at(&self, row: &KeyRow, now: Duration, wall_seconds: i64) -> Duration {
+        self.known_or_first_try(row, now, wall_seconds).at
+    }
+
     fn tried_again(&mut self, row: &KeyRow, now: Duration, wall_seconds: i64) -> TriedAgain {
+        *self.tried_again.insert(self.known_or_first_try(row, now, wall_seconds))
+    }
+
+    fn known_or_first_try(&self, row: &KeyRow, now: Duration, wall_seconds: i64) -> TriedAgain {
         let known = self.tried_again.filter(|known| known.generation == row.generation);
-        *self.tried_again.insert(known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             // It may have been set aside before this process began.
             let since = row.is_set_aside.then(|| wall_seconds.saturating_sub(row.set_aside_seconds));
             let since =
@@ -147,7 +156,7 @@ impl KeyUse {
                 wait: TRIED_AGAIN_AFTER * 2,
                 generation: row.generation,
             }
-        }))
+        })
     }
 }
 
