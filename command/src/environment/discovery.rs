@@ -1,27 +1,19 @@
-//! Asks local servers for their models. Answers are bounded in size and time, and every address is checked before it is called.
+//! Asks local servers for their models. `provider_get.rs` bounds the answers, and checks every address before it is called.
 //!
 //! Only private addresses are asked: a model at a public one has a price, which its server does not tell.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::ProviderKind;
-use dialects::upstreams::{self, Invocation, ModelList, model_list_of};
+use dialects::upstreams::{ModelList, model_list_of};
 use events::event::admin::Provider;
-use http::header::ACCEPT;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use secrets::Secret;
 use tokio::time::timeout;
-use upstream::{RequestBody, UpstreamClients, guard};
+use upstream::{UpstreamClients, guard};
 
 use super::offer::{Offer, is_model_name, local_offer};
+use crate::provider_get::{GetError, Sender, Wanted, get};
 
-/// How long a server has for its whole answer.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most models of one server. Any others are left out.
 const MODELS_MAX: usize = 500;
 
@@ -54,47 +46,22 @@ pub async fn discover(
     let asking = async {
         match privacy_of(base_url).await {
             Privacy::Public => return Ok(Discovery::NotPrivate),
-            Privacy::Unknown => return Err("its address does not resolve"),
+            Privacy::Unknown => return Err("its address does not resolve".to_owned()),
             Privacy::Private => {}
         }
-        let body = ask(clients, provider, base_url, key, list, now).await?;
-        Ok(offers(list, &body).map_or(Discovery::NoAnswer, Discovery::Listed))
+        let answer = get(clients, provider, list.path, Sender::Own(key), Wanted::WholeList, now).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("it answered with status {}", answer.status));
+        }
+        Ok(offers(list, &answer.body).map_or(Discovery::NoAnswer, Discovery::Listed))
     };
-    match timeout(ANSWER_MAX, asking).await {
-        Ok(Ok(discovery)) => discovery,
-        Ok(Err(reason)) => {
-            tracing::debug!(provider = %provider.name, reason, "a local server has not listed its models");
-            Discovery::NoAnswer
-        }
-        Err(_) => {
-            tracing::debug!(provider = %provider.name, "a local server did not answer in time");
-            Discovery::NoAnswer
-        }
-    }
-}
-
-async fn ask(
-    clients: &UpstreamClients,
-    provider: &Provider,
-    base_url: &str,
-    key: Option<&Secret>,
-    list: ModelList,
-    now: DateTime<Utc>,
-) -> Result<Bytes, &'static str> {
-    let request = Request::get([base_url, list.path].concat()).header(ACCEPT, "application/json").body(Bytes::new());
-    let mut request = request.map_err(|_| "its address makes no request")?;
-    let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
-    if let (Some(endpoint), Some(key)) = (endpoint, key) {
-        let invocation = Invocation { model: "", streamed: false, api_version: None, region: None };
-        (endpoint.authenticate)(&mut request, key, &invocation, now).map_err(|_| "its key makes no header")?;
-    }
-    let client = clients.uncached_client(provider);
-    let response = client.send(None, request.map(|_| RequestBody::default())).await.map_err(|error| error.reason())?;
-    if response.status() != StatusCode::OK {
-        return Err("it refused");
-    }
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    Ok(body.map_err(|_| "its answer broke off, or is too long")?.to_bytes())
+    // Resolving the name takes its part of the time.
+    let asked = timeout(Wanted::WholeList.wait_max(), asking).await;
+    asked.unwrap_or_else(|_| Err(GetError::Timeout.to_string())).unwrap_or_else(|reason| {
+        tracing::debug!(provider = %provider.name, reason, "a local server has not listed its models");
+        Discovery::NoAnswer
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
