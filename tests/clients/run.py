@@ -2,7 +2,7 @@
 """Runs third-party clients, unmodified, through the gateway to third-party upstreams, and compares the gateway's accounts
 with what the clients saw. `run.py BINARY PYTHON NODE_FOLDER [CLIENT…]`: the gateway, a Python that has the packages of
 requirements.txt, a folder with node_modules, and which clients (all by default). The Python of this script needs nothing
-but itself."""
+but itself. `environment` and `revoked_key` are clients as well, with gateways of their own."""
 import json
 import shutil
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import accounts
 import environment
+import revoked_key
 from started import HERE, Gateway, aimock, llama, recorder, run
 
 PYTHON = ("openai", "openai_responses", "langchain", "litellm", "pydantic_ai", "witness", "anthropic")
@@ -165,6 +166,9 @@ def main():
             if not wanted or "environment" in wanted:
                 started.append(keyed := aimock(node_folder, folder, environment.KEY))
                 wrong += environment.check(binary, python, mock, keyed)
+            if not wanted or "revoked_key" in wanted:
+                started.append(revoking := aimock(node_folder, folder, *revoked_key.KEYS_OF_MOCK))
+                wrong += revoked_key.check(binary, python, revoking)
             if wrong:
                 print(gateway.log.read_text()[-3000:], file=sys.stderr)
         finally:

@@ -41,10 +41,10 @@ class Started:
             raise SystemExit(f"{self.name} does not stop") from None
 
 
-def aimock(node_folder, folder, key=None):
-    """With a key, it answers nobody who has not this key."""
-    keyed = [] if key is None else [key]
-    return Started("-".join(["aimock"] + ["keyed"] * len(keyed)), ["node", str(Path(node_folder, "aimock.mjs")), *keyed], folder)
+def aimock(node_folder, folder, *keys):
+    """With keys, it answers nobody who has none of them."""
+    name = "-".join(["aimock"] + ["keyed"] * len(keys))
+    return Started(name, ["node", str(Path(node_folder, "aimock.mjs")), *keys], folder)
 
 
 def llama(python, folder):
