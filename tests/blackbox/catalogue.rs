@@ -146,10 +146,13 @@ fn a_file_that_is_no_newer_catalogue_is_refused_with_the_reason() {
         document["models"][0]["price"]["input_usd_per_mtok"] = json!("-1");
     });
     let unknown = written(folder.path(), 2, |document| document["models"][0]["provider"] = json!("nobody"));
+    let first = &shipped()["models"][0];
+    let negative_price =
+        format!("model {} of {}: must not be negative at line 1 column", first["model"], first["provider"]);
     for (path, words) in [
         (file("empty.json", ""), "is not a catalogue: "),
         (file("other.json", r#"{"models":[]}"#), "is not a catalogue: missing field"),
-        (negative, "must not be negative at line 1 column"),
+        (negative, &*negative_price),
         (unknown, "of \"nobody\" is of an unknown provider"),
         (folder.path().join("missing").display().to_string(), "cannot read "),
         (folder.path().display().to_string(), "cannot read "),

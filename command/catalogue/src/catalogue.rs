@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 
 use crate::checks;
 use crate::document::Document;
+use crate::error_place;
 use crate::model::Model;
 use crate::provider::Provider;
 
@@ -32,9 +33,10 @@ pub struct Catalogue {
 pub enum InvalidCatalogue {
     #[error("is larger than {} MiB", TEXT_LEN_MAX >> 20)]
     TooLarge,
-    /// It is not JSON, or not of the form of a catalogue; with the line and the column.
-    #[error("is not a catalogue: {0}")]
-    Form(String),
+    /// It is not JSON, or not of the form of a catalogue; with the line and the column, and the provider or the model if it is in
+    /// one that says what it is.
+    #[error("is not a catalogue: {}{problem}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Form { place: Option<String>, problem: String },
     #[error("is not a catalogue: {place} {problem}")]
     Content { place: String, problem: String },
 }
@@ -52,8 +54,10 @@ impl Catalogue {
         if text.len() > TEXT_LEN_MAX {
             return Err(InvalidCatalogue::TooLarge);
         }
-        let document: Document =
-            serde_json::from_str(text).map_err(|error| InvalidCatalogue::Form(in_one_line(&error)))?;
+        let document: Document = serde_json::from_str(text).map_err(|error| {
+            let place = error_place::place_of(text, error.line(), error.column());
+            InvalidCatalogue::Form { place, problem: in_one_line(&error) }
+        })?;
         checks::check(&document)
             .map_err(|wrong| InvalidCatalogue::Content { place: wrong.place, problem: wrong.problem })?;
         Ok(Self::of(document))

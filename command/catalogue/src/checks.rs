@@ -33,9 +33,9 @@ pub fn check(document: &Document) -> Result<(), Wrong> {
     }
     let mut providers = BTreeSet::new();
     for provider in &document.providers {
-        check_provider(provider).map_err(|problem| wrong(place_of_provider(provider), problem))?;
+        check_provider(provider).map_err(|problem| wrong(place_of_provider(&provider.id), problem))?;
         if !providers.insert(provider.id.as_str()) {
-            return Err(wrong(place_of_provider(provider), "is there twice"));
+            return Err(wrong(place_of_provider(&provider.id), "is there twice"));
         }
     }
     for (index, source) in document.sources.iter().enumerate() {
@@ -45,19 +45,19 @@ pub fn check(document: &Document) -> Result<(), Wrong> {
     }
     let mut models = BTreeSet::new();
     for model in &document.models {
-        check_model(model).map_err(|problem| wrong(place_of_model(model), problem))?;
+        check_model(model).map_err(|problem| wrong(named(model), problem))?;
         if !providers.contains(model.provider.as_str()) {
-            return Err(wrong(place_of_model(model), "is of an unknown provider"));
+            return Err(wrong(named(model), "is of an unknown provider"));
         }
         if !models.insert((model.provider.as_str(), model.model.as_str())) {
-            return Err(wrong(place_of_model(model), "is there twice"));
+            return Err(wrong(named(model), "is there twice"));
         }
     }
     for model in &document.models {
         let Some(successor) = &model.successor else { continue };
         if successor == &model.model || !models.contains(&(model.provider.as_str(), successor.as_str())) {
             let problem = format!("its successor, {}, is no other model of its provider", shown(successor));
-            return Err(wrong(place_of_model(model), problem));
+            return Err(wrong(named(model), problem));
         }
     }
     check_aliases(document)
@@ -217,12 +217,18 @@ fn check_region(field: &str, region: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn place_of_provider(provider: &Provider) -> String {
-    format!("provider {}", shown(&provider.id))
+fn named(model: &Model) -> String {
+    place_of_model(Some(&model.provider), &model.model)
 }
 
-fn place_of_model(model: &Model) -> String {
-    format!("model {} of {}", shown(&model.model), shown(&model.provider))
+pub fn place_of_provider(id: &str) -> String {
+    format!("provider {}", shown(id))
+}
+
+/// The provider may not be known.
+pub fn place_of_model(provider: Option<&str>, model: &str) -> String {
+    let of_provider = provider.map(|provider| format!(" of {}", shown(provider))).unwrap_or_default();
+    format!("model {}{of_provider}", shown(model))
 }
 
 /// A text of the document, quoted and shortened, for an error.

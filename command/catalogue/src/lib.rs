@@ -8,6 +8,7 @@ mod catalogue;
 mod checks;
 mod difference;
 mod document;
+mod error_place;
 mod folder;
 mod format_characters;
 mod model;

@@ -37,8 +37,10 @@ impl ImportError {
     pub fn into_refusal(self) -> Refusal {
         let message = self.to_string();
         match self {
-            Self::Invalid(InvalidCatalogue::Content { place, problem }) => Refusal::invalid(place, problem),
-            Self::Invalid(InvalidCatalogue::Form(_)) | Self::NotText => Refusal::invalid("", message),
+            Self::Invalid(
+                InvalidCatalogue::Content { place, problem } | InvalidCatalogue::Form { place: Some(place), problem },
+            ) => Refusal::invalid(place, problem),
+            Self::Invalid(InvalidCatalogue::Form { place: None, .. }) | Self::NotText => Refusal::invalid("", message),
             Self::Invalid(InvalidCatalogue::TooLarge) => Refusal::new(ErrorCode::PayloadTooLarge, message),
             Self::Older(_) => Refusal::new(ErrorCode::Conflict, message),
             Self::NotWritten(_) => {

@@ -154,7 +154,10 @@ async fn what_is_no_newer_catalogue_or_not_the_platforms_is_refused_with_the_rea
     };
     let damaged = |body: String| operator.send(Method::POST, IMPORT, body);
     for (body, words) in [
-        (document(1, "-1", "1").to_string(), "must not be negative at line 1 column"),
+        (
+            document(1, "-1", "1").to_string(),
+            "model \"gpt-4o-mini\" of \"openai\": must not be negative at line 1 column",
+        ),
         (document(1, "0.0000000001", "1").to_string(), " at line 1 column"),
         (unknown.to_string(), "of \"nobody\": is of an unknown provider"),
         ("{}".to_owned(), "is not a catalogue: missing field"),
