@@ -7,6 +7,7 @@
 pub mod access;
 pub mod admin;
 pub mod alert;
+pub mod catalogue_imported;
 pub mod hold;
 pub mod inference;
 pub mod node_key;

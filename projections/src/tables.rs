@@ -143,7 +143,7 @@ impl Tables {
             Resource::Price(change) => self.apply(change, recorded),
             Resource::Budget(change) => self.apply(change, recorded),
             Resource::RateLimit(change) => self.apply(change, recorded),
-            Resource::NodeKeyReplaced(_) | Resource::PriceRevalued(_) => {}
+            Resource::NodeKeyReplaced(_) | Resource::PriceRevalued(_) | Resource::CatalogueImported(_) => {}
         }
     }
 

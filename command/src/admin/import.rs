@@ -10,13 +10,15 @@ mod shown;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use catalogue::Catalogue;
-use events::event::StreamKind;
-use events::event::{Chain, Context};
-use events::ids::PriceId;
+use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
+use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
+use events::hex;
 use events::log::{Append, AppendError};
 use http::{StatusCode, Uri};
 use openapi::Json;
 use projections::caller::AtPosition;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -70,6 +72,21 @@ pub struct ImportOptions {
     pub force: bool,
 }
 
+/// The document of an import.
+pub struct Document {
+    pub catalogue: Catalogue,
+    pub text: String,
+    /// Of its bytes, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// What follows from an import for the resources that the gateway made itself.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Followed {
+    pub prices: ImportedResources,
+    pub models: ImportedResources,
+}
+
 /// What an import answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -93,13 +110,14 @@ impl Import {
         Author { context, basis: cx.basis() }
     }
 
-    /// The catalogue that it brings, and its text. It is checked on a thread of its own.
-    pub async fn document(&self) -> Result<(Catalogue, String), CommandError> {
+    /// The document that it brings. It is checked on a thread of its own.
+    pub async fn document(&self) -> Result<Document, CommandError> {
         let bytes = self.request.bytes();
         let parsed = tokio::task::spawn_blocking(move || {
+            let sha256 = hex::lower(digest(&SHA256, &bytes).as_ref());
             let text = String::from_utf8(bytes.to_vec()).map_err(|_| ImportError::NotText)?;
             let catalogue = Catalogue::parse(&text).map_err(ImportError::Invalid)?;
-            Ok::<_, ImportError>((catalogue, text))
+            Ok::<_, ImportError>(Document { catalogue, text, sha256 })
         });
         let parsed = parsed.await.map_err(|error| CommandError::Defect(error.to_string()))?;
         Ok(parsed?)
@@ -122,16 +140,27 @@ impl Import {
         Ok(Some(Imported { body, position: Some(stored.position) }))
     }
 
-    /// Records the reply for retries, and the client's address. Returns the position that has everything before.
-    pub async fn remember(&self, author: &Author, body: &Value) -> Result<u64, AppendError> {
-        // An event of its own has nothing to say that those of the prices do not say.
+    /// What is recorded of it, once all that follows from the document is.
+    pub fn taken(
+        &self,
+        from: &Catalogue,
+        to: &Catalogue,
+        document_sha256: String,
+        recorded: Followed,
+    ) -> CatalogueImported {
+        let Followed { prices, models } = recorded;
+        let (from_version, to_version) = (from.version(), to.version());
+        CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
+    }
+
+    /// Records the import, with the reply for retries and the client's address. Returns its position, which has everything before.
+    pub async fn remember(&self, author: &Author, taken: &CatalogueImported, body: &Value) -> Result<u64, AppendError> {
         let Author { context, basis } = author.clone();
-        let stream = events::event::Stream::new(StreamKind::Price, self.admin.ids.make::<PriceId>());
         let key = self.request.idempotency_key.clone();
         let append = Append {
-            stream,
+            stream: Stream::new(StreamKind::Import, taken.import),
             expected_sequence: 0,
-            events: Vec::new(),
+            events: vec![Event::Resource(Resource::CatalogueImported(Box::new(taken.clone())))],
             context,
             side: vec![self.request.client_address()],
             idempotency: key.map(|key| key.with_reply(StatusCode::OK, body.to_string())),

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use catalogue::{Catalogue, InForce, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
+use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::log::AppendError;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Import, Imported, difference, providers_not_used};
+use crate::admin::import::{Document, Followed, Import, Imported, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Step;
 
@@ -36,7 +37,7 @@ impl Environment {
         if let Some(reply) = import.earlier_reply().await? {
             return Ok(reply);
         }
-        let (newer, text) = import.document().await?;
+        let Document { catalogue: newer, text, sha256 } = import.document().await?;
         let current = self.current().await?;
         match catalogue::check_age(&newer, &current) {
             Ok(()) => {}
@@ -49,7 +50,8 @@ impl Environment {
         body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
         body.insert("dry_run".to_owned(), import.options.dry_run.into());
-        body.insert("recorded".to_owned(), recorded(&self.plan(&newer).await?));
+        let followed = followed(&self.plan(&newer).await?);
+        body.insert("recorded".to_owned(), json!(followed));
         if import.options.dry_run {
             return Ok(Imported { body: body.into(), position: None });
         }
@@ -60,10 +62,12 @@ impl Environment {
             named.take(Arc::clone(&newer));
         }
         let (from, to) = (current.version(), newer.version());
-        let position = self.record_import(import, &newer, &body).await.map_err(|error| match error {
-            CommandError::NotPermitted(_) => error,
-            error => ImportError::Unfinished(error.to_string()).into(),
-        })?;
+        let taken = import.taken(&current, &newer, sha256, followed);
+        let position =
+            self.record_import(import, &newer, &taken, body.clone().into()).await.map_err(|error| match error {
+                CommandError::NotPermitted(_) => error,
+                error => ImportError::Unfinished(error.to_string()).into(),
+            })?;
         tracing::info!(%from, %to, position, "took another catalogue");
         match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
             true => Ok(Imported { body: body.into(), position: Some(position) }),
@@ -101,15 +105,15 @@ impl Environment {
         Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
     }
 
-    /// Records what follows from the catalogue, by the right of the import's caller, and then the reply. Returns the position that
-    /// has all of it.
+    /// Records what follows from the catalogue, by the right of the import's caller, and then the import with its reply. Returns the
+    /// position that has all of it.
     async fn record_import(
         &self,
         import: &Import,
         catalogue: &Catalogue,
-        body: &Map<String, Value>,
+        taken: &CatalogueImported,
+        body: Value,
     ) -> Result<u64, CommandError> {
-        let body = Value::Object(body.clone());
         for _ in 0..ATTEMPTS_MAX {
             let plan = self.plan(catalogue).await?;
             let author = import.author(&import.context()?);
@@ -118,7 +122,7 @@ impl Environment {
                 Err(CommandError::Contended { .. }) => continue,
                 Err(error) => return Err(error),
             }
-            match import.remember(&author, &body).await {
+            match import.remember(&author, taken, &body).await {
                 Ok(position) => return Ok(position),
                 Err(AppendError::Outdated { .. }) => {}
                 Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
@@ -134,19 +138,18 @@ pub async fn catalogue_of_folder(folder: PathBuf) -> Result<InForce, CommandErro
     read.map_err(|error| CommandError::Defect(error.to_string()))
 }
 
-fn recorded(plan: &Plan) -> Value {
-    json!({ "prices": counts(&plan.prices), "models": counts(&plan.models) })
+fn followed(plan: &Plan) -> Followed {
+    Followed { prices: counts(&plan.prices), models: counts(&plan.models) }
 }
 
-/// How many resources of this gateway an import creates, changes and ends.
-fn counts<R>(steps: &[Step<R>]) -> Value {
-    let (mut created, mut changed, mut ended) = (0_usize, 0_usize, 0_usize);
+fn counts<R>(steps: &[Step<R>]) -> ImportedResources {
+    let mut counts = ImportedResources::default();
     for step in steps {
         match step {
-            Step::Create(_) => created += 1,
-            Step::Change(_) => changed += 1,
-            Step::End(_) => ended += 1,
+            Step::Create(_) => counts.created += 1,
+            Step::Change(_) => counts.changed += 1,
+            Step::End(_) => counts.ended += 1,
         }
     }
-    json!({ "created": created, "changed": changed, "ended": ended })
+    counts
 }

@@ -15,6 +15,7 @@ use super::admin::{
     Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
     RateLimit, Tenant, User,
 };
+use super::catalogue_imported::CatalogueImported;
 use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
@@ -277,6 +278,8 @@ resources! {
         NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 at Anywhere;
         /// The requests that a change of a price concerns have its value.
         PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 at Anywhere;
+        /// Another catalogue was taken while the gateway ran.
+        CatalogueImported(CatalogueImported) on Import by import "catalogue.imported" v 1 at First;
     }
 }
 
@@ -300,7 +303,8 @@ macro_rules! on_change {
             | $crate::event::Resource::ProviderKeySetAside(_)
             | $crate::event::Resource::ProviderKeyRestored(_)
             | $crate::event::Resource::NodeKeyReplaced(_)
-            | $crate::event::Resource::PriceRevalued(_) => None,
+            | $crate::event::Resource::PriceRevalued(_)
+            | $crate::event::Resource::CatalogueImported(_) => None,
         }
     };
 }

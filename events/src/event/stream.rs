@@ -24,6 +24,7 @@ named! {
         RateLimit = "rate_limit",
         NodeKey = "node_key",
         Revaluation = "revaluation",
+        Import = "import",
         Access = "access",
         Alert = "alert",
     }

@@ -11,6 +11,7 @@ use events::event::admin::{
     SetAsideReason, Target, Tenant, User, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
+use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::hold::{
     BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow, CorrectedRequest,
     CorrectedValue,
@@ -347,6 +348,18 @@ fn samples() -> Vec<(Stream, Event)> {
                 version: 41,
                 requests: 2_000,
                 delta_usd: Some(usd(-1_500_000)),
+            }))),
+        ),
+        resource(
+            StreamKind::Import,
+            "req",
+            Event::Resource(Resource::CatalogueImported(Box::new(CatalogueImported {
+                import: id(31),
+                from_version: "2026-11-20".parse().expect("a day"),
+                to_version: "2026-12-01".parse().expect("a day"),
+                document_sha256: "3b1f".repeat(16),
+                prices: ImportedResources { created: 4, changed: 1, ended: 0 },
+                models: ImportedResources { created: 8, changed: 0, ended: 2 },
             }))),
         ),
         resource(

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
@@ -109,7 +110,8 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     let events = gateway.events().await;
     let of_import = events.iter().filter(|event| event["request_id"] == json!(sent.request_id()));
     let of_import: Vec<_> = of_import.map(|event| (text(&event["actor"]), text(&event["type"]))).collect();
-    assert_eq!(of_import.len(), 5, "{of_import:?}");
+    assert_eq!(of_import.len(), 6, "{of_import:?}");
+    assert_eq!(of_import.last().map(|(_, name)| name.as_str()), Some("catalogue.imported.v1"));
     assert!(of_import.iter().all(|(actor, _)| actor == "operator"), "{of_import:?}");
 
     let again = operator.clone().with("idempotency-key", "newer").post(IMPORT, &newer).await.must(200);
@@ -117,8 +119,18 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     let other = operator.clone().with("idempotency-key", "newer").post(IMPORT, &shipped()).await;
     other.must_be(409, "IDEMPOTENCY_KEY_REUSED");
     let head = gateway.head().await;
-    let same = operator.post(IMPORT, &newer).await.must(200).json();
-    assert_eq!((&same["prices"]["changed"]["count"], gateway.head().await), (&json!(0), head), "{same}");
+    let same = operator.post(IMPORT, &newer).await.must(200);
+    assert_eq!(
+        (&same.json()["prices"]["changed"]["count"], same.position()),
+        (&json!(0), head + 1),
+        "an import for the audit"
+    );
+    let audit = format!("/v1/audit?action=catalogue.imported&min_position={}", head + 1);
+    let audit = operator.get(&audit).await.must(200).json();
+    let seen: Vec<_> = audit["items"].as_array().expect("items").iter().map(|item| &item["request_id"]).collect();
+    assert_eq!(seen.len(), 2, "the retry and the dry run are none: {audit}");
+    assert!([&sent, &same].iter().all(|reply| seen.contains(&&json!(reply.request_id()))), "{audit}");
+    let head = gateway.head().await;
     gateway.stop();
     gateway.start_again();
     assert_eq!(gateway.head().await, head, "the next start finds everything as it is");
@@ -188,7 +200,7 @@ async fn what_is_no_newer_catalogue_or_not_the_platforms_is_refused_with_the_rea
 
 /// Holds: environment.import
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_without_providers_from_its_environment_takes_the_document_and_records_nothing() {
+async fn a_gateway_without_providers_from_its_environment_takes_the_document_and_records_only_that() {
     let folder = tempfile::tempdir().expect("a folder");
     let gateway = Gateway::start_in(folder.path(), &[("OPENAI_API_KEY", KEY)]);
     let (operator, head) = (gateway.operator().clone().with("idempotency-key", "once"), gateway.head().await);
@@ -196,12 +208,20 @@ async fn a_gateway_without_providers_from_its_environment_takes_the_document_and
     let taken = operator.post(IMPORT, &newer).await.must(200).json();
     let nothing = json!({ "created": 0, "changed": 0, "ended": 0 });
     assert_eq!(taken["recorded"], json!({ "prices": nothing, "models": nothing }));
-    assert_eq!((&taken["prices"]["changed"]["count"], &taken["position"]), (&json!(1), &json!(head)));
+    assert_eq!((&taken["prices"]["changed"]["count"], &taken["position"]), (&json!(1), &json!(head + 1)));
+    let event = gateway.events().await.pop().expect("an event");
+    let digest = Command::new("sha256sum").arg(gateway.data().join("catalogue.json")).output().expect("sha256sum");
+    let digest = String::from_utf8(digest.stdout).expect("text");
+    let digest = digest.split(' ').next();
+    assert_eq!((&event["type"], &event["actor"]), (&json!("catalogue.imported.v1"), &json!("operator")));
+    let wanted = json!({ "import": event["request_id"], "from_version": shipped()["version"], "to_version": newer["version"],
+                         "document_sha256": digest, "prices": nothing, "models": nothing });
+    assert_eq!(event["data"], wanted);
     assert_eq!(fs::read_to_string(gateway.data().join("catalogue.json")).expect("the file"), newer.to_string());
     assert_eq!(operator.post(IMPORT, &newer).await.must(200).json(), taken, "the first answer");
     // What is asked for in the query string is part of the request.
     operator.post(&format!("{IMPORT}?force=true"), &newer).await.must_be(409, "IDEMPOTENCY_KEY_REUSED");
-    assert_eq!(gateway.head().await, head);
+    assert_eq!(gateway.head().await, head + 1);
 }
 
 /// Holds: environment.import, bin.catalogue-update

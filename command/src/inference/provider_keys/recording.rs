@@ -63,7 +63,8 @@ impl RecordedKey {
             | Resource::Budget(_)
             | Resource::RateLimit(_)
             | Resource::NodeKeyReplaced(_)
-            | Resource::PriceRevalued(_) => {}
+            | Resource::PriceRevalued(_)
+            | Resource::CatalogueImported(_) => {}
         }
     }
 

@@ -99,7 +99,8 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Price(_)
         | Resource::Budget(_)
         | Resource::NodeKeyReplaced(_)
-        | Resource::PriceRevalued(_) => Severity::Notice,
+        | Resource::PriceRevalued(_)
+        | Resource::CatalogueImported(_) => Severity::Notice,
         Resource::ProviderKeySetAside(_) => Severity::Warning,
     }
 }

@@ -38,8 +38,11 @@ impl Projector for Catalogue {
             let Event::Resource(resource) = &recorded.event else { continue };
             match on_change!(resource, change => apply_change(db, recorded, change)) {
                 Some(applied) => applied?,
-                // Neither the node's key nor the corrections by a price are resources of administration.
-                None if matches!(resource.kind(), StreamKind::NodeKey | StreamKind::Revaluation) => {}
+                // Neither the node's key nor the corrections by a price nor an import are resources of administration.
+                None if matches!(
+                    resource.kind(),
+                    StreamKind::NodeKey | StreamKind::Revaluation | StreamKind::Import
+                ) => {}
                 // Nor is a provider's own key.
                 None if resource.id().starts_with(ProviderId::PREFIX) => {}
                 // The state is unchanged; only the position of the last event moves.
