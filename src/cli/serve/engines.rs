@@ -1,0 +1,113 @@
+//! What runs beside the requests: the log, the tables, the views and what is counted.
+
+use std::sync::Arc;
+
+use access::rollup::AccessRollup;
+use command::body::memory::{BodyBounds, BodyMemory};
+use events::ids::IdMaker;
+use events::log::lock::FolderError;
+use events::log::{Log, LogOptions, OpenError};
+use events::time::Clock;
+use projections::BackgroundTask;
+use projections::figures::{self, Figures};
+use projections::tables::{self, TablesHandle};
+use projections::views::{self, ViewsHandle, ViewsThread};
+use prometheus::Registry;
+use upstream::{LoopMark, UpstreamClients};
+
+use super::ServeError;
+use crate::config::Config;
+use crate::in_flight::InFlight;
+use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
+
+/// What runs beside the requests, in the order of its start.
+pub struct Engines {
+    pub log: Log,
+    pub tables: TablesHandle,
+    pub tables_task: BackgroundTask,
+    pub views: ViewsHandle,
+    pub views_thread: ViewsThread,
+    pub access: Arc<AccessRollup>,
+    pub registry: Registry,
+    pub figures: Figures,
+    pub figures_task: BackgroundTask,
+    pub memories: BodyMemories,
+    /// The clients of providers, for requests and for what local servers are asked.
+    pub upstreams: Arc<UpstreamClients>,
+}
+
+pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
+    let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
+    let options = LogOptions {
+        hold_ttl: config.hold_ttl,
+        unknown_usage: config.unknown_usage,
+        ..LogOptions::new(Arc::clone(clock))
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        let log = Log::open(&data, options)?;
+        let (views, views_thread) = views::start(&log, &data, engines_clock)?;
+        Ok::<_, ServeError>((log, views, views_thread))
+    });
+    let (log, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
+    let (tables, tables_task) = tables::start(&log).await?;
+    let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
+    let registry = Registry::new();
+    let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
+    let memories = BodyMemories {
+        inference: BodyMemory::new(config.bodies),
+        answers: BodyMemory::new(config.answers),
+        administration: BodyMemory::new(BodyBounds::of_administration()),
+    };
+    let upstreams = Arc::new(UpstreamClients::new(LoopMark::new(ids.bytes()))?);
+    Ok(Engines {
+        log,
+        tables,
+        tables_task,
+        views,
+        views_thread,
+        access,
+        registry,
+        figures,
+        figures_task,
+        memories,
+        upstreams,
+    })
+}
+
+pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {
+    Metrics {
+        registry: engines.registry.clone(),
+        figures: engines.figures.clone(),
+        log: engines.log.clone(),
+        views: engines.views.clone(),
+        tables: engines.tables.clone(),
+        in_flight: in_flight.clone(),
+        clock: Arc::clone(clock),
+        process: ProcessSampler::default(),
+        memories: engines.memories.clone(),
+    }
+}
+
+/// Stops the engines in the reverse order of writes: the log last.
+pub async fn stop_engines(engines: Engines) {
+    let Engines { log, tables_task, views_thread, access, figures_task, .. } = engines;
+    access.close().await;
+    tables_task.stop().await;
+    figures_task.stop().await;
+    let stopped = tokio::task::spawn_blocking(move || {
+        views_thread.stop();
+        log.close();
+    });
+    if stopped.await.is_err() {
+        tracing::error!("the engines did not stop cleanly");
+    }
+}
+
+/// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it
+/// is not.
+fn open_failure(config: &Config, error: ServeError) -> ServeError {
+    match error.downcast_ref() {
+        Some(OpenError::Folder(FolderError::Unusable { path, source })) => config.data_unusable(path, source).into(),
+        _ => error,
+    }
+}

@@ -1,0 +1,160 @@
+//! The door with every route behind it, and what these are made of.
+
+use std::sync::Arc;
+
+use access::auth::hashing::KeyHasher;
+use access::auth::{AuthParts, Authenticator};
+use access::limits::RateLimiter;
+use command::admin::{self, AdminState, ImportQueue, setup};
+use command::doctor::{self, Doctor};
+use command::environment::NamedProviders;
+use command::figures::RequestFigures;
+use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, ProviderKeys};
+use command::tokens::TokenCounter;
+use command::trace::Tracer;
+use dialects::surfaces::MODELS_WORDING;
+use events::concurrency::ConcurrencyLimiter;
+use events::ids::IdMaker;
+use events::time::Clock;
+use projections::last_use::LastUses;
+use projections::tables::TablesHandle;
+use query::{Capabilities, LimitsLeft, QueryState};
+use secrets::{Secret, Vault, operator_key};
+
+use super::ServeError;
+use super::engines::{Engines, metrics_of};
+use super::vault::{OpenedVault, open_vault};
+use crate::config::Config;
+use crate::http::{Cors, Door, DoorParts, Health, health_routes, published};
+use crate::in_flight::InFlight;
+use crate::metrics::{self, ResponseMetrics};
+
+/// The door, and what has to be followed while it is open.
+pub struct OpenedDoor {
+    pub door: Door,
+    pub vault: Arc<Vault>,
+    pub access_tokens: Arc<AccessTokens>,
+    pub provider_keys: Arc<ProviderKeys>,
+    pub imports: ImportQueue,
+}
+
+pub async fn open_door(
+    config: &Config,
+    engines: &Engines,
+    clock: &Arc<dyn Clock>,
+    ids: &IdMaker,
+    in_flight: &InFlight,
+    abandoned: &AbandonedCalls,
+    tracer: Option<Arc<Tracer>>,
+) -> Result<OpenedDoor, ServeError> {
+    let (log, tables) = (&engines.log, &engines.tables);
+    let OpenedVault { vault, served, key_check, tenancy } = open_vault(config, engines, ids).await?;
+    let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    if let Some(path) = &operator_key.made {
+        // A warning, so that it is seen at most log levels: without this file there is no administration.
+        tracing::warn!(path = %path.display(), "created the operator's key");
+    }
+    let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
+    let (importer, imports) = ImportQueue::new();
+    let admin = AdminState {
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+        key_check: key_check.clone(),
+        hasher: hasher.clone(),
+        vault: Arc::clone(&vault),
+        bodies: Arc::clone(&engines.memories.administration),
+        concurrency: concurrency.clone(),
+        imports: importer,
+    };
+    if config.dev {
+        setup::ensure_dev(&admin, &tenancy, &config.data).await?;
+    }
+    let authenticator = Authenticator::new(AuthParts {
+        key_check,
+        operator_key: operator_key.key,
+        operator_chain: tenancy.chain(),
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        hasher,
+    });
+    inference::warn_of_unknown_kinds(&tables.load());
+    let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
+    let access_tokens = AccessTokens::new(Arc::clone(clock));
+    let provider_keys = ProviderKeys::new(log.clone(), tables.clone(), Arc::clone(clock), ids.clone());
+    let gateway = Gateway {
+        log: log.clone(),
+        tables: tables.clone(),
+        upstreams: Arc::clone(&engines.upstreams),
+        vault: Arc::clone(&vault),
+        served,
+        access_tokens: Arc::clone(&access_tokens),
+        provider_keys: Arc::clone(&provider_keys),
+        limits: Arc::clone(&limits),
+        figures: Arc::new(RequestFigures::register(&engines.registry)?),
+        tracer,
+        access: Arc::clone(&engines.access),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+        timers: tokio_util::task::TaskTracker::new(),
+        abandoned: abandoned.clone(),
+        tokens: TokenCounter::default(),
+        large_bodies: LargeBodies::default(),
+        bodies: Arc::clone(&engines.memories.inference),
+        answers: Arc::clone(&engines.memories.answers),
+    };
+    let last_uses = LastUses::new(Arc::clone(clock));
+    let queries = QueryState {
+        log: log.for_queries(),
+        tables: tables.clone(),
+        views: engines.views.clone(),
+        clock: Arc::clone(clock),
+        closing: in_flight.draining(),
+        limits_left: limits_left(&limits, tables),
+        capabilities: capabilities(config.providers.clone()),
+        concurrency,
+        last_uses: last_uses.clone(),
+    };
+    let health =
+        Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
+    let gateway = Arc::new(gateway);
+    let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
+    let mut api = inference::routes(gateway)
+        .merge(admin::routes(admin))
+        .merge(doctor::routes(doctor))
+        .merge(query::routes(queries, MODELS_WORDING))
+        .merge(health_routes(health));
+    if config.metrics_listen.is_none() {
+        api = api.merge(metrics::routes(metrics_of(engines, in_flight, clock)));
+    }
+    let parts = DoorParts {
+        authenticator,
+        tables: tables.clone(),
+        access: Arc::clone(&engines.access),
+        limits,
+        ids: ids.clone(),
+        in_flight: in_flight.clone(),
+        responses: ResponseMetrics::register(&engines.registry)?,
+        cors: config.cors.clone().map(Cors::new),
+        last_uses,
+        loop_mark: engines.upstreams.loop_mark().clone(),
+    };
+    let door = Door::new(Arc::new(parts), published(api)?);
+    Ok(OpenedDoor { door, vault, access_tokens, provider_keys, imports })
+}
+
+/// A function that returns what is left of a chain's rate limits, as JSON.
+fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
+    let (limits, tables) = (Arc::clone(limits), tables.clone());
+    Arc::new(move |chain| {
+        let left = limits.remaining(&tables.load(), chain);
+        left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
+    })
+}
+
+/// A function that returns what a model of a provider from the environment can do.
+fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
+    Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
+}

@@ -1,0 +1,118 @@
+//! Signals, and the shutdown that the first one begins.
+//!
+//! Not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or the drain
+//! timeout is over; then connections are closed, and the engines stop, the log last, because the others write to it. A second
+//! signal skips the waits. Nothing that was recorded is lost, however the process ends.
+
+use std::time::Duration;
+
+use command::inference::AbandonedCalls;
+use command::trace::Exporting;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::engines::{Engines, stop_engines};
+use crate::config::Config;
+use crate::http::WorkerThreads;
+use crate::in_flight::InFlight;
+
+/// Time for the last bytes of the last response to leave the socket.
+const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
+/// Time limit for the ledger and the views to write what they still have.
+const STOP_MAX: Duration = Duration::from_secs(15);
+/// The time limit for what must end at once: abandoned calls, workers, and everything after a second signal.
+const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
+
+/// What is to be stopped, in no order.
+pub struct Running {
+    pub engines: Engines,
+    pub in_flight: InFlight,
+    pub abandoned: AbandonedCalls,
+    /// The servers, and what follows the tables and the log for them.
+    pub serving: JoinSet<()>,
+    pub worker_threads: WorkerThreads,
+    pub exporting: Option<Exporting>,
+}
+
+/// Shuts down after the first signal. Returns whether a second signal cut it short.
+pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
+    let Running { engines, in_flight, abandoned, mut serving, worker_threads, exporting } = running;
+    let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
+    tracing::info!("draining: waiting for requests in flight, refusing new ones");
+    // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
+    let (all_ended, got_second_signal) = if got_second_signal {
+        (false, true)
+    } else {
+        tokio::select! {
+            () = async { in_flight.drain().await; abandoned.drain().await } => (true, false),
+            () = tokio::time::sleep(config.drain_timeout) => (false, false),
+            () = signals.next() => (false, true),
+        }
+    };
+    let abandoned_left = abandoned.count();
+    if !got_second_signal {
+        tokio::time::sleep(LAST_BYTES_WAIT).await;
+    }
+    // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
+    // clients any more.
+    let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
+    let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned_left };
+    serving.shutdown().await;
+    let workers_stop = tokio::task::spawn_blocking(|| worker_threads.stop());
+    if tokio::time::timeout(STOP_AT_ONCE_MAX, workers_stop).await.is_err() {
+        tracing::warn!("stopping without waiting for a worker that is still computing");
+    }
+    if let Some(exporting) = exporting {
+        exporting.close().await;
+    }
+    // A disk that hangs must not keep the process alive; what is durable by then stays durable.
+    let mut stopping = std::pin::pin!(stop_engines(engines));
+    let has_stopped = tokio::select! {
+        () = &mut stopping => true,
+        () = tokio::time::sleep(if got_second_signal { STOP_AT_ONCE_MAX } else { STOP_MAX }) => false,
+        () = signals.next() => false,
+    };
+    if !has_stopped {
+        tracing::error!("the engines did not stop in time; the next start recovers the log as far as it is durable");
+        // Dropping the log would wait for its writer, which hangs.
+        std::process::exit(1);
+    }
+    match cut_off {
+        0 => tracing::info!("stopped: all requests ended"),
+        requests => tracing::info!(requests, "stopped: requests were cut off"),
+    }
+    got_second_signal
+}
+
+/// Keeps serving for the drain delay while not ready, so that load balancers stop sending requests. Returns whether a second
+/// signal cut it short.
+async fn keep_serving(config: &Config, in_flight: &InFlight, signals: &mut Signals) -> bool {
+    in_flight.leave();
+    if config.drain_delay.is_zero() {
+        return false;
+    }
+    tracing::info!(seconds = config.drain_delay.as_secs(), "no longer ready, still serving");
+    tokio::select! {
+        () = tokio::time::sleep(config.drain_delay) => false,
+        () = signals.next() => true,
+    }
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
