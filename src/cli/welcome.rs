@@ -10,6 +10,7 @@ use projections::tables::Tables;
 use secrets::operator_key;
 
 use super::printable;
+use super::table::aligned;
 
 /// What makes models appear.
 const HINT: &str = "set OPENAI_API_KEY, or another variable of docs/environment.md, and start again; or ";
@@ -71,21 +72,26 @@ impl Welcome<'_> {
         lines
     }
 
-    /// A line for each provider whose models appear by themselves, and one for each note.
+    /// A table of the providers whose models appear by themselves, and a line for each note.
     fn found(&self) -> impl Iterator<Item = String> {
-        let width = |text: fn(&RegisteredProvider) -> &str| {
-            self.providers.iter().map(|provider| text(provider).chars().count()).max().unwrap_or_default()
-        };
-        let (names, variables) = (width(|provider| &provider.name), width(source));
-        let addresses = width(|provider| &provider.base_url);
-        let providers = self.providers.iter().map(move |provider| {
-            let (name, source, address) = (printable(&provider.name), source(provider), &provider.base_url);
-            let (models, noun) = (provider.models, if provider.models == 1 { "model" } else { "models" });
-            let prices = provider.at_list_prices_of.as_ref().filter(|_| models > 0);
-            let prices = prices.map(|vendor| format!(" at list prices of {vendor}")).unwrap_or_default();
-            format!("provider: {name:names$}  {source:variables$}  {address:addresses$}  {models} {noun}{prices}")
+        let notes = self.notes.iter().map(|note| format!("note: {note}"));
+        self.table().into_iter().chain(notes)
+    }
+
+    /// Empty without a provider. The addresses, which can be long, come last but for what few rows have.
+    fn table(&self) -> Vec<String> {
+        if self.providers.is_empty() {
+            return Vec::new();
+        }
+        let head = ["provider", "from", "models", "address", "prices"].map(str::to_owned).to_vec();
+        let rows = self.providers.iter().map(|provider| {
+            let vendor = provider.at_list_prices_of.as_ref().filter(|_| provider.models > 0);
+            let prices = vendor.map(|vendor| format!("at list prices of {vendor}")).unwrap_or_default();
+            let (source, address) = (source(provider).to_owned(), provider.base_url.clone());
+            vec![printable(&provider.name), source, provider.models.to_string(), address, prices]
         });
-        providers.chain(self.notes.iter().map(|note| format!("note: {note}")))
+        let table = aligned(std::iter::once(head).chain(rows).collect());
+        table.lines().map(str::to_owned).collect()
     }
 }
 
@@ -189,9 +195,10 @@ mod tests {
             ..welcome("./d")
         });
         for line in [
-            "provider: ollama  local server    http://127.0.0.1:11434     1 model",
-            "provider: openai  OPENAI_API_KEY  https://api.openai.com/v1  80 models",
-            "provider: groq    GROQ_API_KEY    http://10.0.0.1:8000/v1    3 models at list prices of groq",
+            "provider  from            models  address                    prices",
+            "ollama    local server    1       http://127.0.0.1:11434",
+            "openai    OPENAI_API_KEY  80      https://api.openai.com/v1",
+            "groq      GROQ_API_KEY    3       http://10.0.0.1:8000/v1    at list prices of groq",
             "note: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not",
             "try it: ledgerway models try gpt-4o --data ./d",
         ] {

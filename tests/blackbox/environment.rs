@@ -87,7 +87,7 @@ async fn a_key_in_the_environment_is_enough_to_be_answered_and_charged_at_the_li
     let env = [("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", base_url.as_str()), ("RUST_LOG", "trace")];
     let mut gateway = start_in(folder.path(), &env);
     let shown = shown(&gateway).await;
-    let line = shown.lines().find(|line| line.starts_with("provider: openai")).expect("a line");
+    let line = shown.lines().find(|line| line.starts_with("openai ")).expect("a line");
     assert!(line.contains("OPENAI_API_KEY") && line.contains(&base_url), "{line}");
     let secret = key(&gateway).await;
     let app = gateway.client(Some(&secret));
@@ -216,8 +216,8 @@ async fn a_price_of_ones_own_that_a_provider_has_left_behind_is_named_at_the_sta
     let shown = shown(&again).await;
     let line = shown.lines().find(|line| line.starts_with("note: ") && line.contains(&provider)).expect("a note");
     assert!(line.contains("prices (gpt-4o-mini) and models (mine)"), "{line}");
-    let listed = shown.lines().find(|line| line.starts_with("provider: openai")).expect("a line");
-    assert!(listed.ends_with(" models at list prices of openai"), "{listed}");
+    let listed = shown.lines().find(|line| line.starts_with("openai ")).expect("a line");
+    assert!(listed.ends_with(" at list prices of openai"), "{listed}");
 }
 
 /// Holds: environment.names, environment.prices, environment.fixed
