@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use catalogue::Catalogue;
 use events::event::admin::{Model, Origin, Price, Provider};
 use events::ids::ProviderId;
 use openapi::schema;
@@ -10,9 +11,6 @@ use projections::tables::Tables;
 
 use crate::admin::declaration::{Member, replied};
 use crate::admin::error::CommandError;
-
-/// The variable of a provider that needs no key.
-const ADDRESS_VARIABLE: &str = "OLLAMA_URL";
 
 /// The field that tells what made a resource.
 pub fn origin(meaning: &str) -> Member {
@@ -29,8 +27,9 @@ pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
         ),
         (Some(_), None) => {
             let address = provider.base_url.as_deref().unwrap_or_default();
+            let variable = address_variable(provider).unwrap_or("a variable");
             format!(
-                "the gateway made this provider because {ADDRESS_VARIABLE} names it, or because a server answered at {address}: \
+                "the gateway made this provider because {variable} names it, or because a server answered at {address}: \
                  unset the variable, if it is set, and stop the server: it ends ten minutes after the next start. Or set \
                  LEDGERWAY_PROVIDERS_FROM_ENV=off"
             )
@@ -75,5 +74,14 @@ fn source(provider: ProviderId, tables: &Tables) -> String {
 }
 
 fn variable_of(provider: &Provider) -> Option<&str> {
-    provider.origin.map(|_| provider.key_variable.as_deref().unwrap_or(ADDRESS_VARIABLE))
+    provider.origin?;
+    provider.key_variable.as_deref().or_else(|| address_variable(provider))
+}
+
+/// The variable that names the server of a provider without a key. The log has no record of it, so it is looked up by the
+/// provider's kind among those of this version.
+fn address_variable(provider: &Provider) -> Option<&'static str> {
+    let mut known = Catalogue::shipped().providers().iter();
+    let known = known.find(|known| known.local && provider.kind == known.kind);
+    known.and_then(|known| known.base_url_variable.as_deref())
 }
