@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, SCHEMA};
-use crate::format_characters::is_format;
 use crate::model::Model;
+use crate::model_name::{MODEL_NAME_CHARS_MAX, is_model_name};
 use crate::price::Price;
 use crate::provider::Provider;
 
@@ -195,9 +195,8 @@ fn check_aliases(document: &Document) -> Result<(), Wrong> {
 
 /// A name as clients and operators write it: without white space, control and format characters.
 fn check_name(field: &str, name: &str) -> Result<(), String> {
-    let is_written = |character: char| !character.is_whitespace() && !character.is_control() && !is_format(character);
-    if name.is_empty() || name.chars().count() > TEXT_LEN_MAX || !name.chars().all(is_written) {
-        return Err(format!("its {field} must be 1 to {TEXT_LEN_MAX} characters without white space"));
+    if !is_model_name(name) {
+        return Err(format!("its {field} must be 1 to {MODEL_NAME_CHARS_MAX} characters without white space"));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use catalogue::is_model_name;
 use chrono::{DateTime, Utc};
 use dialects::upstreams::{ModelList, model_list_of};
 use events::event::admin::Provider;
@@ -11,7 +12,7 @@ use secrets::Secret;
 use tokio::time::timeout;
 use upstream::{UpstreamClients, guard};
 
-use super::offer::{Offer, is_model_name, local_offer};
+use super::offer::{Offer, local_offer};
 use crate::provider_get::{GetError, Sender, Wanted, get};
 
 /// The most models of one server. Any others are left out.

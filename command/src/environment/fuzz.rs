@@ -1,6 +1,6 @@
 //! Fuzz targets of the environment's variables and of the lists of local servers. See `docs/fuzzing.md`.
 
-use catalogue::Catalogue;
+use catalogue::{Catalogue, is_model_name};
 use dialects::upstreams::model_list_of;
 use events::event::admin::{Provider, ProviderKindName};
 use fuzzing::{Corpus, Dice, fuzz, shown, within_bounds};
@@ -8,7 +8,6 @@ use fuzzing::{Corpus, Dice, fuzz, shown, within_bounds};
 use super::catalogued::known_providers;
 use super::detection::{DetectionSettings, KnownProvider, detect};
 use super::discovery::offers;
-use super::offer::is_model_name;
 use crate::admin::base_url;
 
 const SECRET: &str = "canary-of-the-fuzzer-2c81";

@@ -1,6 +1,6 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
-use catalogue::{Catalogue, is_format};
+use catalogue::Catalogue;
 use events::event::admin::{Origin, Target};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
@@ -9,8 +9,6 @@ use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 pub const OUTPUT_CAP: u64 = 4_096;
 /// The same of a model that reasons: its thoughts count as output, and a short cap would leave no answer.
 pub const OUTPUT_CAP_REASONING: u64 = 16_384;
-/// The longest name of a model, in characters.
-const NAME_LEN_MAX: usize = 200;
 /// The tag that Ollama adds to a name that has none.
 const LATEST: &str = ":latest";
 
@@ -86,14 +84,10 @@ fn free() -> GivenRates {
     GivenRates { request: Some(NanoUsd::ZERO), input_image: Some(NanoUsd::ZERO), search: Some(NanoUsd::ZERO), ..every }
 }
 
-/// True if clients can ask for it.
-pub fn is_model_name(name: &str) -> bool {
-    let is_of_name = |c: char| !c.is_whitespace() && !c.is_control() && !is_format(c);
-    (1..=NAME_LEN_MAX).contains(&name.chars().count()) && name.chars().all(is_of_name)
-}
-
 #[cfg(test)]
 mod tests {
+    use catalogue::is_model_name;
+
     use super::*;
 
     #[test]

@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use catalogue::is_model_name;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Origin, Price, Provider, Target};
 use events::ids::{IdMaker, PriceId, ProviderId};
 use projections::tables::{Entry, Tables};
 
 use super::found_provider::FoundProvider;
-use super::offer::{Offer, is_model_name, local_offer, other_spelling};
+use super::offer::{Offer, local_offer, other_spelling};
 use crate::admin::recording::Step;
 
 /// The most targets that a model can have.

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use catalogue::MODEL_NAME_CHARS_MAX;
 use dialects::{ProviderKind, upstreams};
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
@@ -74,9 +75,9 @@ fn targets() -> FieldType {
 }
 
 fn slug() -> FieldType {
-    let form = format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{NAME_LEN_MAX}}}$");
+    let form = format!(r"^[^\s\u0000-\u001f\u007f-\u009f]{{1,{MODEL_NAME_CHARS_MAX}}}$");
     let is_one_word = |name: &str| !name.contains(char::is_whitespace);
-    text_that(schema::formed(&form), NAME_LEN_MAX, is_one_word, "must not contain white space")
+    text_that(schema::formed(&form), MODEL_NAME_CHARS_MAX, is_one_word, "must not contain white space")
 }
 
 fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
