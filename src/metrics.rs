@@ -109,11 +109,6 @@ impl Metrics {
         text.counter("ledgerway_log_failed_batches_total", failed, figures.failed_batches);
         write_commits(text, &figures);
         text.gauge("ledgerway_open_holds", "Holds that have not ended", figures.open_holds);
-        text.gauge(
-            "ledgerway_uncountable_holds",
-            "Holds that have expired but stay open, because their charge would overflow a sum",
-            figures.uncountable_holds,
-        );
         let age = figures
             .oldest_hold
             .map_or(Duration::ZERO, |admitted_at| (self.clock.now() - admitted_at).to_std().unwrap_or_default());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 use crate::text_on_the_wire::text_on_the_wire;
 
 const WHOLE: u32 = 1_000_000_000;
@@ -26,8 +26,10 @@ pub enum InvalidFraction {
 
 impl Fraction {
     /// True if `settled` has reached this fraction of the limit; compared exactly.
-    pub fn is_reached(self, settled: NanoUsd, limit: NanoUsd) -> bool {
-        i128::from(settled.nanos()) * i128::from(WHOLE) >= i128::from(self.0) * i128::from(limit.nanos())
+    pub fn is_reached(self, settled: NanoUsdSum, limit: NanoUsd) -> bool {
+        let wanted = i128::from(self.0) * i128::from(limit.nanos());
+        // A sum that is too large to be multiplied is above every limit.
+        settled.nanos().checked_mul(WHOLE.into()).is_none_or(|settled| settled >= wanted)
     }
 }
 
@@ -104,10 +106,10 @@ mod tests {
     fn a_fraction_is_reached_exactly_and_not_a_nano_dollar_before() {
         let third: Fraction = "0.333333333".parse().expect("a fraction");
         let limit = NanoUsd::new(1_000_000_000);
-        assert!(third.is_reached(NanoUsd::new(333_333_333), limit));
-        assert!(!third.is_reached(NanoUsd::new(333_333_332), limit));
+        assert!(third.is_reached(NanoUsd::new(333_333_333).into(), limit));
+        assert!(!third.is_reached(NanoUsd::new(333_333_332).into(), limit));
         let whole: Fraction = "1".parse().expect("a fraction");
-        assert!(whole.is_reached(NanoUsd::MAX, NanoUsd::MAX));
-        assert!(!whole.is_reached(NanoUsd::new(i64::MAX - 1), NanoUsd::MAX));
+        assert!(whole.is_reached(NanoUsd::MAX.into(), NanoUsd::MAX));
+        assert!(!whole.is_reached(NanoUsd::new(i64::MAX - 1).into(), NanoUsd::MAX));
     }
 }

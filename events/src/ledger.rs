@@ -35,7 +35,7 @@ use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 use crate::event::{Chain, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
 
@@ -59,8 +59,15 @@ pub struct BudgetInForce {
 /// The amounts of one window of a budget: charged, and held by open holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
-    pub settled: NanoUsd,
-    pub held: NanoUsd,
+    pub settled: NanoUsdSum,
+    pub held: NanoUsdSum,
+}
+
+impl Amounts {
+    /// What cannot be held for other requests.
+    pub fn used(self) -> NanoUsdSum {
+        self.settled + self.held
+    }
 }
 
 /// A hold that has not ended. In its row of the side table, the amount and the expiry have columns of their own; the rest is
@@ -88,9 +95,8 @@ pub struct Balances {
     /// The fractions announced per window; a window without any has no entry.
     announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
     open: IdMap<RequestId, Hold>,
-    /// Open holds by expiry, except the postponed ones.
+    /// Open holds by expiry.
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
-    postponed: sweep::PostponedHolds,
     refusals: refusals::Refusals,
     changes: Changes,
     journal: journal::Journal,
@@ -215,14 +221,6 @@ pub struct DecidedEnd {
     pub alerts: Vec<Emitted>,
 }
 
-/// What came due in a sweep; empty if nothing did. A hold whose charge cannot be counted stays open, and is tried again
-/// later.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SweepDecision {
-    pub events: Vec<Emitted>,
-    pub uncountable: Vec<RequestId>,
-}
-
 /// The error for amounts beyond what money can count; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is too large to be counted")]
@@ -286,12 +284,7 @@ impl Balances {
         self.open.iter()
     }
 
-    /// The number of expired holds that are open because their charge could not be counted.
-    pub fn uncountable_holds(&self) -> usize {
-        self.postponed.len()
-    }
-
-    /// When the request was admitted whose open hold expires first, postponed ones excepted.
+    /// When the request was admitted whose open hold expires first.
     pub fn oldest_hold(&self) -> Option<DateTime<Utc>> {
         let (_, request) = self.by_expiry.first()?;
         self.open.get(request).map(|hold| hold.admitted_at)
@@ -299,9 +292,7 @@ impl Balances {
 
     /// True if a sweep at `now` would find anything to do.
     pub fn is_sweep_due(&self, now: DateTime<Utc>) -> bool {
-        self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now)
-            || self.postponed.is_due(now)
-            || self.refusals.is_due(now)
+        self.by_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now) || self.refusals.is_due(now)
     }
 
     /// Forgets windows that began long ago and hold nothing: they are in their table, and are loaded for a late correction.
@@ -310,7 +301,7 @@ impl Balances {
     pub fn forget_past_windows(&mut self, now: DateTime<Utc>) {
         let oldest = now - chrono::TimeDelta::days(PAST_WINDOWS_KEPT_DAYS);
         self.windows.retain(|window, amounts| {
-            amounts.held != NanoUsd::ZERO
+            amounts.held != NanoUsdSum::ZERO
                 || window.window_start.is_none_or(|start| start >= oldest)
                 || self.changes.windows.contains(window)
         });
@@ -339,21 +330,15 @@ impl Balances {
         .collect()
     }
 
-    /// The window's amounts after an addition; `None` on overflow.
-    fn amounts_after(&self, window: &BudgetWindow, settled: NanoUsd, held: NanoUsd) -> Option<Amounts> {
-        let before = self.amounts(window);
-        Some(Amounts { settled: before.settled.checked_add(settled)?, held: before.held.checked_add(held)? })
-    }
-
-    /// Moves every window by the same amounts, all or none.
-    fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsd, held: NanoUsd) -> Result<(), Overflow> {
-        let after: Option<Vec<_>> = windows.iter().map(|window| self.amounts_after(window, settled, held)).collect();
-        for (window, amounts) in windows.iter().zip(after.ok_or(Overflow)?) {
-            let amounts = self.windows.insert(*window, amounts);
+    /// Moves every window by the same amounts.
+    fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsdSum, held: NanoUsdSum) {
+        for window in windows {
+            let before = self.amounts(window);
+            let after = Amounts { settled: before.settled + settled, held: before.held + held };
+            let amounts = self.windows.insert(*window, after);
             self.journal.note(|| Undo::Window { window: *window, amounts });
             self.mark_changed(*window);
         }
-        Ok(())
     }
 
     /// Notes that the window differs from its row.
@@ -373,13 +358,12 @@ impl Balances {
     fn close(&mut self, request: RequestId) {
         if let Some(hold) = self.open.remove(&request) {
             self.by_expiry.remove(&(hold.expires_at, request));
-            let postponed_until = self.postponed.remove(request);
             // A hold that begins and ends between two writes is never in the rows.
             let is_in_rows = !self.changes.opened.remove(&request);
             if is_in_rows {
                 self.changes.closed.insert(request);
             }
-            self.journal.note(|| Undo::Held { request, hold, postponed_until, is_in_rows });
+            self.journal.note(|| Undo::Held { request, hold, is_in_rows });
         }
     }
 }

@@ -121,26 +121,28 @@ impl FromStr for NanoUsd {
 
     /// Digits, optionally a point and one to nine digits, optionally a leading minus. No exponent, no plus, no space.
     fn from_str(text: &str) -> Result<Self, InvalidMoney> {
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !all_digits(whole) || !all_digits(fraction) {
-            return Err(InvalidMoney::Form);
-        }
-        if fraction.len() > FRACTION_DIGITS {
-            return Err(InvalidMoney::TooFine);
-        }
-        let whole: i64 = whole.parse().map_err(|_| InvalidMoney::TooLarge)?;
-        let padded = format!("{fraction:0<9}");
-        let fraction: i64 = padded.parse().map_err(|_| InvalidMoney::Form)?;
-        // Signed from the start: `i64::MIN` has no positive counterpart.
-        let sign = if negative { -1 } else { 1 };
-        let nanos = whole.checked_mul(sign * NANOS_PER_USD).and_then(|nanos| nanos.checked_add(sign * fraction));
-        nanos.map(Self).ok_or(InvalidMoney::TooLarge)
+        i64::try_from(nanos_of(text)?).map(Self).map_err(|_| InvalidMoney::TooLarge)
     }
+}
+
+/// The nano-dollars of a text.
+fn nanos_of(text: &str) -> Result<i128, InvalidMoney> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(whole) || !all_digits(fraction) {
+        return Err(InvalidMoney::Form);
+    }
+    if fraction.len() > FRACTION_DIGITS {
+        return Err(InvalidMoney::TooFine);
+    }
+    let whole: i128 = whole.parse().map_err(|_| InvalidMoney::TooLarge)?;
+    let fraction: i128 = format!("{fraction:0<9}").parse().map_err(|_| InvalidMoney::Form)?;
+    let nanos = whole.checked_mul(NANOS_PER_USD.into()).and_then(|nanos| nanos.checked_add(fraction));
+    nanos.map(|nanos| sign * nanos).ok_or(InvalidMoney::TooLarge)
 }
 
 /// The price of one million tokens, in nano-dollars: $0.075 per Mtok is 75,000,000. Never negative.

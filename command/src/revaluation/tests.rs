@@ -447,8 +447,8 @@ impl Lab {
             sum += value;
         }
         let (_, balances) = self.log.reader().unwrap().balances(self.clock.now()).unwrap();
-        let settled: i64 = balances.windows().map(|(_, amounts)| amounts.settled.nanos()).sum();
-        assert_eq!(settled, sum, "the budget has what was charged");
+        let settled: i128 = balances.windows().map(|(_, amounts)| amounts.settled.nanos()).sum();
+        assert_eq!(settled, i128::from(sum), "the budget has what was charged");
         let sound = verify(&*self.log.reader().unwrap(), Depth::Gateway, &mut |_, _| {});
         sound.unwrap_or_else(|error| panic!("{error}"));
     }

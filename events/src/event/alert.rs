@@ -7,7 +7,7 @@ use super::family::family;
 use super::hold::BudgetWindow;
 use crate::fraction::Fraction;
 use crate::ids::BudgetId;
-use crate::money::NanoUsd;
+use crate::money::NanoUsdSum;
 use crate::time::wire;
 
 family! {
@@ -37,7 +37,7 @@ pub struct BudgetThresholdReached {
     pub window_start: Option<DateTime<Utc>>,
     pub fraction: Fraction,
     /// The settled amount of the window, including the money that has just moved.
-    pub settled_usd: NanoUsd,
+    pub settled_usd: NanoUsdSum,
 }
 
 impl BudgetThresholdReached {

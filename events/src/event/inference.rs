@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::admin::{Provider, Scope};
 use super::family::family;
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::refusal::ErrorCode;
@@ -84,8 +84,8 @@ pub struct BudgetShortfall {
     pub budget_id: BudgetId,
     pub scope: Scope,
     pub limit_usd: NanoUsd,
-    pub settled_usd: NanoUsd,
-    pub held_usd: NanoUsd,
+    pub settled_usd: NanoUsdSum,
+    pub held_usd: NanoUsdSum,
     /// The most that the request can cost.
     pub requested_usd: NanoUsd,
     /// `null` for the period `total`.
@@ -96,8 +96,8 @@ pub struct BudgetShortfall {
 impl BudgetShortfall {
     /// The amount that can still be held; never below zero, even if a lowered limit or an overrun has exceeded it.
     pub fn remaining(&self) -> NanoUsd {
-        let left = self.limit_usd.checked_sub(self.settled_usd).and_then(|left| left.checked_sub(self.held_usd));
-        left.unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+        let left = NanoUsdSum::from(self.limit_usd) - self.settled_usd - self.held_usd;
+        left.to_amount().unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
     }
 }
 

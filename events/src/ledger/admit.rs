@@ -4,12 +4,12 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, Overflow, RefusedRequest};
+use super::{Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, RefusedRequest};
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
 use crate::event::{self, Inference, Stream};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::time::rfc3339;
@@ -27,7 +27,7 @@ struct Granted {
 
 /// A budget that has not enough left for a request.
 struct Short {
-    shortfall: BudgetShortfall,
+    shortfall: Box<BudgetShortfall>,
     has_some_left: bool,
     /// The highest output cap that would fit, if any.
     affordable: Option<u64>,
@@ -35,18 +35,18 @@ struct Short {
 
 impl Balances {
     /// Admits a request, or refuses it.
-    pub fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> Result<AdmitDecision, Overflow> {
+    pub fn admit(&mut self, admission: &Admission, now: DateTime<Utc>) -> AdmitDecision {
         // Repeats first: a repeat must not be refused because of its own first attempt.
         if self.open.contains_key(&admission.request_id) {
-            return Ok(AdmitDecision::AlreadyAdmitted);
+            return AdmitDecision::AlreadyAdmitted;
         }
         match self.try_grant(admission, now) {
             Ok(granted) => self.hold(admission, granted, now),
             // With nothing left, no tighter bound would fit either, and counting tokens would only delay other requests.
-            Err(short) if admission.if_short == IfShort::AskAgain && short.has_some_left => Ok(AdmitDecision::Short),
+            Err(short) if admission.if_short == IfShort::AskAgain && short.has_some_left => AdmitDecision::Short,
             Err(short) => {
-                let refusal = refusal_of(short.shortfall, short.affordable);
-                Ok(AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now)))
+                let refusal = refusal_of(*short.shortfall, short.affordable);
+                AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now))
             }
         }
     }
@@ -54,8 +54,8 @@ impl Balances {
     fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
         let windows = self.windows_of(&admission.context.chain(), now);
         let (held, lowered_cap) = self.grant(&windows, admission).map_err(|binding| Short {
-            shortfall: self.shortfall(binding, admission.held, now),
-            has_some_left: self.left(binding) > Some(NanoUsd::ZERO),
+            shortfall: Box::new(self.shortfall(binding, admission.held, now)),
+            has_some_left: self.left(binding) > NanoUsdSum::ZERO,
             affordable: self.affordable(&windows, admission),
         })?;
         let mut admitted = admission.admitted.clone();
@@ -73,9 +73,9 @@ impl Balances {
         Ok(Granted { held, lowered_cap, windows, admitted })
     }
 
-    fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> Result<AdmitDecision, Overflow> {
+    fn hold(&mut self, admission: &Admission, granted: Granted, now: DateTime<Utc>) -> AdmitDecision {
         let Granted { held, lowered_cap, windows, admitted } = granted;
-        self.move_all(&windows, NanoUsd::ZERO, held)?;
+        self.move_all(&windows, NanoUsdSum::ZERO, held.into());
         let expires_at = now + admission.ttl;
         let reserved = BudgetReserved { held_usd: held, budgets: windows.clone(), expires_at };
         let model = admitted.model.clone();
@@ -86,7 +86,7 @@ impl Balances {
         ];
         let context = admission.context.clone();
         self.open(admission.request_id, Hold { held, windows, admitted_at: now, expires_at, model, context });
-        Ok(AdmitDecision::Admitted { held, lowered_cap, expires_at, events })
+        AdmitDecision::Admitted { held, lowered_cap, expires_at, events }
     }
 
     /// The amount to hold for a request, and the lowered cap if it gets one.
@@ -108,7 +108,7 @@ impl Balances {
         }
         let tightest = short.clone().min_by_key(|binding| self.left(binding)).unwrap_or(first);
         let IfShort::Shrink(shrinking) = &admission.if_short else { return Err(tightest) };
-        let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)));
+        let left = short.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.spendable(binding)?)));
         let lowered = left.and_then(|left| shrinking.lowered(admission.admitted.max_output_tokens, left));
         lowered.map(|(cap, held)| (held, Some(cap))).ok_or(tightest)
     }
@@ -118,20 +118,22 @@ impl Balances {
     fn affordable(&self, windows: &[Binding<'_>], admission: &Admission) -> Option<u64> {
         let IfShort::Shrink(shrinking) = &admission.if_short else { return None };
         let mut hard = windows.iter().filter(|(_, in_force)| in_force.budget.enforcement == Enforcement::Hard);
-        let left = hard.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.left(binding)?)))?;
+        let left = hard.try_fold(NanoUsd::MAX, |least, binding| Some(least.min(self.spendable(binding)?)))?;
         shrinking.affordable(admission.admitted.max_output_tokens, left)
     }
 
-    /// What is left of the budget's limit; negative if more is used than the limit. `None` on overflow.
-    fn left(&self, (window, BudgetInForce { budget, .. }): &Binding<'_>) -> Option<NanoUsd> {
-        let amounts = self.amounts(window);
-        budget.limit_usd.checked_sub(amounts.settled)?.checked_sub(amounts.held)
+    /// What is left of the budget's limit; negative if more is used than the limit.
+    fn left(&self, (window, BudgetInForce { budget, .. }): &Binding<'_>) -> NanoUsdSum {
+        NanoUsdSum::from(budget.limit_usd) - self.amounts(window).used()
     }
 
-    fn has_room(&self, (window, in_force): &Binding<'_>, wanted: NanoUsd) -> bool {
-        self.amounts_after(window, NanoUsd::ZERO, wanted)
-            .and_then(|after| after.settled.checked_add(after.held))
-            .is_some_and(|used| used <= in_force.budget.limit_usd)
+    /// What is left as an amount that can be held; `None` if more is used than the limit.
+    fn spendable(&self, binding: &Binding<'_>) -> Option<NanoUsd> {
+        self.left(binding).to_amount().filter(|left| !left.is_negative())
+    }
+
+    fn has_room(&self, binding: &Binding<'_>, wanted: NanoUsd) -> bool {
+        NanoUsdSum::from(wanted) <= self.left(binding)
     }
 
     fn shortfall(&self, (window, in_force): &Binding<'_>, requested: NanoUsd, now: DateTime<Utc>) -> BudgetShortfall {

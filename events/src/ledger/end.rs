@@ -3,7 +3,7 @@
 use super::{Balances, Charge, DecidedEnd, Emitted, EndedHold, Ending, Hold, Outcome, Overflow};
 use crate::event::hold::{BudgetAdjusted, BudgetReleased, BudgetSettled};
 use crate::event::{self, Inference, Stream};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 
 impl Charge {
     /// The amount charged to the windows.
@@ -27,10 +27,9 @@ impl Outcome {
 
 impl Balances {
     /// Ends a request. `None` if it has no open hold.
-    pub fn end(&mut self, ending: &Ending) -> Result<Option<DecidedEnd>, Overflow> {
-        let Some(hold) = self.open.get(&ending.request_id).cloned() else { return Ok(None) };
-        let released = NanoUsd::ZERO.checked_sub(hold.held).ok_or(Overflow)?;
-        self.move_all(&hold.windows, ending.charge.amount(), released)?;
+    pub fn end(&mut self, ending: &Ending) -> Option<DecidedEnd> {
+        let hold = self.open.get(&ending.request_id).cloned()?;
+        self.move_all(&hold.windows, ending.charge.amount().into(), NanoUsdSum::ZERO - hold.held.into());
         self.close(ending.request_id);
         let inference = Stream::inference(ending.request_id);
         let emit = |stream, event| Emitted { stream, context: ending.context.clone(), event };
@@ -41,14 +40,14 @@ impl Balances {
         events.push(emit(inference, ending.outcome.clone().into_fact().into()));
         let alerts = self.announce(&hold.windows, ending.charge.amount(), &ending.context);
         events.push(emit(Stream::hold(ending.request_id), hold_end(hold, &ending.charge).into()));
-        Ok(Some(DecidedEnd { events, alerts }))
+        Some(DecidedEnd { events, alerts })
     }
 
     /// Ends a request whose hold expired and was charged by policy: a correction records the difference to the real figures,
     /// and the earlier charge stays as it is. The hold's windows must have been loaded.
     pub fn end_late(&mut self, ending: &Ending, hold: &EndedHold) -> Result<DecidedEnd, Overflow> {
         let delta = ending.charge.amount().checked_sub(hold.charged).ok_or(Overflow)?;
-        self.move_all(&hold.windows, delta, NanoUsd::ZERO)?;
+        self.move_all(&hold.windows, delta.into(), NanoUsdSum::ZERO);
         let adjusted = BudgetAdjusted {
             delta_usd: delta,
             budgets: hold.windows.clone(),

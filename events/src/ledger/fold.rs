@@ -5,12 +5,12 @@
 use chrono::{DateTime, Utc};
 
 use super::journal::Undo;
-use super::{Balances, BudgetInForce, Hold, Overflow};
+use super::{Balances, BudgetInForce, Hold};
 use crate::event::admin::{Budget, Scope};
 use crate::event::hold::{BudgetWindow, Movement};
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 
 /// Why an event cannot follow the events before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +23,6 @@ pub enum FoldError {
     NotAdmitted,
     #[error("the amount or the windows at the hold's end differs from its beginning")]
     HoldDiffers,
-    #[error(transparent)]
-    Overflow(#[from] Overflow),
 }
 
 impl Balances {
@@ -92,7 +90,7 @@ impl Balances {
                 if self.open.contains_key(&request) {
                     return Err(FoldError::HeldTwice);
                 }
-                self.move_all(&reserved.budgets, NanoUsd::ZERO, reserved.held_usd)?;
+                self.move_all(&reserved.budgets, NanoUsdSum::ZERO, reserved.held_usd.into());
                 let hold = Hold {
                     held: reserved.held_usd,
                     windows: reserved.budgets.clone(),
@@ -110,10 +108,12 @@ impl Balances {
                 if open.held != released || open.windows != windows {
                     return Err(FoldError::HoldDiffers);
                 }
-                self.move_all(windows, settled, NanoUsd::ZERO.checked_sub(released).ok_or(Overflow)?)?;
+                self.move_all(windows, settled.into(), NanoUsdSum::ZERO - released.into());
                 self.close(request);
             }
-            event::Hold::Adjusted(adjusted) => self.move_all(&adjusted.budgets, adjusted.delta_usd, NanoUsd::ZERO)?,
+            event::Hold::Adjusted(adjusted) => {
+                self.move_all(&adjusted.budgets, adjusted.delta_usd.into(), NanoUsdSum::ZERO);
+            }
         }
         Ok(())
     }

@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use chrono::{DateTime, Utc};
-
 use super::refusals::SecondOfRefusals;
 use super::{Amounts, Balances, BudgetInForce, Hold};
 use crate::event::Actor;
@@ -30,13 +28,7 @@ pub(super) enum Undo {
     Held {
         request: RequestId,
         hold: Hold,
-        postponed_until: Option<DateTime<Utc>>,
         is_in_rows: bool,
-    },
-    /// `until` is `None` if the hold was not postponed, but to be swept when it expired.
-    Postponed {
-        request: RequestId,
-        until: Option<DateTime<Utc>>,
     },
     /// `place` is its index among the budgets of its scope.
     Budget {
@@ -112,24 +104,14 @@ impl Balances {
                     self.by_expiry.remove(&(hold.expires_at, request));
                 }
             }
-            Undo::Held { request, hold, postponed_until, is_in_rows } => {
+            Undo::Held { request, hold, is_in_rows } => {
                 if is_in_rows {
                     self.changes.closed.remove(&request);
                 } else {
                     self.changes.opened.insert(request);
                 }
-                match postponed_until {
-                    None => drop(self.by_expiry.insert((hold.expires_at, request))),
-                    Some(until) => self.postponed.put(request, until),
-                }
+                self.by_expiry.insert((hold.expires_at, request));
                 self.open.insert(request, hold);
-            }
-            Undo::Postponed { request, until: Some(until) } => self.postponed.put(request, until),
-            Undo::Postponed { request, until: None } => {
-                self.postponed.remove(request);
-                if let Some(hold) = self.open.get(&request) {
-                    self.by_expiry.insert((hold.expires_at, request));
-                }
             }
             Undo::Budget { budget_id, in_force, place } => {
                 let ids = self.by_scope.entry(in_force.budget.scope).or_default();

@@ -4,7 +4,7 @@ use super::{Balances, DecidedEnd, Emitted, EndedHold, Overflow};
 use crate::event::hold::{BudgetAdjusted, CorrectedRequest, CorrectedValue};
 use crate::event::{self, Context, Stream};
 use crate::ids::RequestId;
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 
 /// The value of a request by a corrected price.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Balances {
         if delta == NanoUsd::ZERO {
             return Ok(None);
         }
-        self.move_all(&charged.windows, delta, NanoUsd::ZERO)?;
+        self.move_all(&charged.windows, delta.into(), NanoUsdSum::ZERO);
         let adjusted = BudgetAdjusted {
             delta_usd: delta,
             budgets: charged.windows.clone(),

@@ -296,13 +296,12 @@ impl<E: Engine> Writer<E> {
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
             self.balances.begin();
-            match self.decide(jobs, due, now).and_then(|(draft, swept)| Ok((self.write(&draft, due)?, draft, swept))) {
-                Ok((AppendOutcome::Committed, draft, uncountable)) => {
-                    log_uncountable(&uncountable);
+            match self.decide(jobs, due, now).and_then(|draft| Ok((self.write(&draft, due)?, draft))) {
+                Ok((AppendOutcome::Committed, draft)) => {
                     self.committed(&draft, due);
                     return Ok(draft);
                 }
-                Ok((AppendOutcome::Moved, ..)) => {
+                Ok((AppendOutcome::Moved, _)) => {
                     self.balances.undo();
                     self.is_behind = true;
                 }
@@ -315,13 +314,8 @@ impl<E: Engine> Writer<E> {
         Err(LogError::Append("the log kept moving while the batch was decided".to_owned()))
     }
 
-    /// Decides the jobs in order, then the sweep. Also returns the expired holds whose charge would overflow a sum.
-    fn decide(
-        &mut self,
-        jobs: &mut [Box<dyn Job>],
-        due: Due,
-        now: DateTime<Utc>,
-    ) -> Result<(Draft, Vec<RequestId>), LogError> {
+    /// Decides the jobs in order, then the sweep.
+    fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
         let mut facts = self.facts(jobs, now)?;
         let mut draft = Draft::new(self.position, now);
         let mut batch = OpenBatch {
@@ -334,16 +328,14 @@ impl<E: Engine> Writer<E> {
         for job in jobs {
             job.decide(&mut batch);
         }
-        let mut uncountable = Vec::new();
         if due.sweeps {
             let swept = batch.balances.sweep(self.options.unknown_usage, SWEPT_HOLDS_MAX, now);
-            batch.record(swept.events);
-            uncountable = swept.uncountable;
+            batch.record(swept);
         }
         if draft.has_unnumbered {
             draft.number(self.engine.last_sequences(draft.unnumbered_streams())?)?;
         }
-        Ok((draft, uncountable))
+        Ok(draft)
     }
 
     /// Looks up the facts that the jobs need, and restores the forgotten windows that they may move.
@@ -443,12 +435,5 @@ impl<E: Engine> Writer<E> {
     fn fail(&mut self, jobs: Vec<Box<dyn Job>>, error: impl Fn() -> LogError) {
         jobs.iter().for_each(|job| job.give_up(&mut self.balances));
         self.ender.unattended.extend(jobs.into_iter().filter_map(|job| job.fail(error())));
-    }
-}
-
-fn log_uncountable(holds: &[RequestId]) {
-    if let Some(first) = holds.first() {
-        let count = holds.len();
-        tracing::error!(count, %first, "expired holds stay open: their charge would overflow the sum of a budget");
     }
 }

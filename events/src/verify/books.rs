@@ -64,8 +64,8 @@ impl Books {
     ) -> Option<BudgetShortfall> {
         let BudgetInForce { budget, .. } = self.balances.budget(window.budget_id)?;
         let Amounts { settled, held } = self.balances.amounts(window);
-        let used = settled.checked_add(held).and_then(|used| used.checked_add(reserved.held_usd));
-        let is_short = budget.enforcement == Enforcement::Observe && used.is_none_or(|used| used > budget.limit_usd);
+        let used = settled + held + reserved.held_usd.into();
+        let is_short = budget.enforcement == Enforcement::Observe && used > budget.limit_usd.into();
         is_short.then(|| BudgetShortfall {
             budget_id: window.budget_id,
             scope: budget.scope,
@@ -86,7 +86,7 @@ impl Books {
                 continue;
             }
             let Amounts { settled, held } = self.balances.amounts(window);
-            if settled.checked_add(held).is_none_or(|used| used > budget.limit_usd) {
+            if settled + held > budget.limit_usd.into() {
                 let (id, limit) = (window.budget_id, budget.limit_usd);
                 return Err(format!("{id} has {settled} USD charged and {held} USD held of {limit} USD"));
             }

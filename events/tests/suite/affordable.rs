@@ -27,17 +27,17 @@ fn holding(budgets: Vec<Budget>, spent: i64) -> Balances {
     for (position, budget) in (1..).zip(budgets) {
         balances.fold_budget(&Change::created(budget), position, start());
     }
-    let _ = balances.admit(&admission(1, 1, spent, Duration::from_secs(60)), start()).expect("countable");
+    let _ = balances.admit(&admission(1, 1, spent, Duration::from_secs(60)), start());
     balances
 }
 
 fn admits(balances: &Balances, asked: &Admission) -> bool {
-    let decision = balances.clone().admit(asked, start()).expect("countable");
+    let decision = balances.clone().admit(asked, start());
     matches!(decision, AdmitDecision::Admitted { lowered_cap: None, .. })
 }
 
 fn refusal(balances: &Balances, asked: &Admission) -> Option<Refusal> {
-    match balances.clone().admit(asked, start()).expect("countable") {
+    match balances.clone().admit(asked, start()) {
         AdmitDecision::Refused(RefuseDecision::Now(refused)) => Some(refused.refusal),
         _ => None,
     }

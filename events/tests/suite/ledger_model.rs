@@ -8,8 +8,8 @@ use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{
-    Admission, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, IfShort, Overflow, RefuseDecision,
-    RefusedRequest, SweepDecision, UnknownUsage,
+    Admission, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, IfShort, RefuseDecision, RefusedRequest,
+    UnknownUsage,
 };
 use events::money::NanoUsd;
 use events::output_cap::LoweredCap;
@@ -227,7 +227,7 @@ fn alerts_among(events: &[Emitted]) -> Vec<Alert> {
                 thousandths: (1..=1000)
                     .find(|thousandths| reached.fraction == fraction(*thousandths))
                     .expect("in thousandths"),
-                settled: reached.settled_usd.nanos(),
+                settled: reached.settled_usd.to_amount().expect("a small sum").nanos(),
             }),
             _ => None,
         })
@@ -262,9 +262,9 @@ impl<D: Decided> Decided for Option<D> {
     }
 }
 
-impl<D: Decided> Decided for Result<D, Overflow> {
+impl Decided for Vec<Emitted> {
     fn events(&self) -> Vec<Emitted> {
-        self.iter().flat_map(D::events).collect()
+        self.clone()
     }
 }
 
@@ -285,12 +285,6 @@ impl Decided for DecidedRefusal {
 impl Decided for DecidedEnd {
     fn events(&self) -> Vec<Emitted> {
         self.events.iter().chain(&self.alerts).cloned().collect()
-    }
-}
-
-impl Decided for SweepDecision {
-    fn events(&self) -> Vec<Emitted> {
-        self.events.clone()
     }
 }
 
@@ -332,11 +326,11 @@ impl Ledger {
     }
 
     fn admit(&mut self, asked: &Admission, now: DateTime<Utc>) -> AdmitDecision {
-        self.decide(now, |balances, now| balances.admit(asked, now)).expect("countable")
+        self.decide(now, |balances, now| balances.admit(asked, now))
     }
 
     fn end(&mut self, request: u128, key: u128, charged: Option<i64>, now: DateTime<Utc>) -> Option<DecidedEnd> {
-        self.decide(now, |balances, _| balances.end(&ending(request, key, charged))).expect("countable")
+        self.decide(now, |balances, _| balances.end(&ending(request, key, charged)))
     }
 
     fn fold_decided(&mut self, events: Vec<Emitted>, now: DateTime<Utc>) {
@@ -425,7 +419,7 @@ fn play(moves: &[Move]) {
             }
             Move::Sweep => {
                 let sweep = |balances: &mut Balances, now| balances.sweep(UnknownUsage::ChargeHold, 100, now);
-                let SweepDecision { events, .. } = ledger.decide(now, sweep);
+                let events = ledger.decide(now, sweep);
                 let expired =
                     events.iter().filter(|emitted| matches!(emitted.event, Event::Hold(Hold::Expired(_)))).count();
                 assert_eq!((expired, alerts_among(&events)), model.sweep(now));
@@ -435,7 +429,7 @@ fn play(moves: &[Move]) {
             let at =
                 events::event::hold::BudgetWindow { budget_id: id(*number), window_start: period.window_start(now) };
             let amounts = ledger.balances.amounts(&at);
-            let used = amounts.settled.nanos() + amounts.held.nanos();
+            let used = amounts.used().to_amount().expect("a small sum").nanos();
             assert_eq!(used, model.used(*number, &window(*period, now)), "used of budget {number} after {step:?}");
         }
     }

@@ -14,7 +14,7 @@ use events::log::{
     Admitted, AppendError, Basis, EventFilter, ExpiredHolds, Followed, Idempotency, LEDGER_FILE, Log, LogError,
     LogOptions, Name, OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
 };
-use events::money::NanoUsd;
+use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, ManualClock, Period};
 use tempfile::TempDir;
 
@@ -169,7 +169,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
     let fold = must_be_whole(&events);
     must_verify(&log, 0);
     let settled: Vec<_> = fold.windows().map(|(_, amounts)| amounts.settled).collect();
-    assert_eq!(settled, [NanoUsd::new(25)]);
+    assert_eq!(settled, [NanoUsdSum::new(25)]);
 }
 
 /// A process that opens the log for another purpose does not know the gateway's policy for expired holds.

@@ -13,7 +13,7 @@ use events::log::{
     Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Name, Note, OpenHold,
     SideRow, Stepped,
 };
-use events::money::NanoUsd;
+use events::money::{NanoUsd, NanoUsdSum};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events::verify::Sound;
@@ -288,8 +288,8 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
         let window = BudgetWindow { budget_id: id(number), window_start: None };
         world.writer.balances().amounts(&window)
     });
-    assert_eq!(first, Amounts { settled: NanoUsd::new(107), held: NanoUsd::new(6) });
-    assert_eq!(second, Amounts { settled: NanoUsd::ZERO, held: NanoUsd::new(6) });
+    assert_eq!(first, Amounts { settled: NanoUsdSum::new(107), held: NanoUsdSum::new(6) });
+    assert_eq!(second, Amounts { settled: NanoUsdSum::ZERO, held: NanoUsdSum::new(6) });
 
     let World { folder, log, writer, .. } = world;
     drop((log, writer));

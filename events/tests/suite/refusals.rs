@@ -39,7 +39,7 @@ fn counts(events: &[Emitted]) -> Vec<(String, u64)> {
 }
 
 fn swept(balances: &mut Balances, seconds: i64) -> Vec<(String, u64)> {
-    counts(&balances.sweep(UnknownUsage::ChargeHold, 10, start() + seconds_of(seconds)).events)
+    counts(&balances.sweep(UnknownUsage::ChargeHold, 10, start() + seconds_of(seconds)))
 }
 
 fn seconds_of(seconds: i64) -> TimeDelta {

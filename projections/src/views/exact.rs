@@ -1,37 +1,15 @@
 //! Sums that cannot overflow. SQLite's integers have 64 bits: beyond them `sum()` is an error and `+` yields a float, which
-//! no column accepts. Sums are `i128` here. Their columns have the type ANY: an INTEGER if the number fits, as it nearly
-//! always does, otherwise its decimal digits as TEXT. `exact_add` and `exact_sums` read both.
+//! no column accepts. Sums are `i128` here, in columns for [`Exact`] integers, which `exact_add` and `exact_sums` read.
 //!
 //! 127 bits hold every sum of every log: an event adds at most 2^64 to a sum, and positions have 63 bits.
 
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, Row, ToSql};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Error, Row};
+
+pub use events::log::Exact;
 
 const BYTES: usize = size_of::<i128>();
-
-/// An integer of up to 127 bits in a column of type ANY.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Exact(pub i128);
-
-impl ToSql for Exact {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(i64::try_from(self.0).map_or_else(|_| self.0.to_string().into(), Into::into))
-    }
-}
-
-impl FromSql for Exact {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value {
-            ValueRef::Integer(number) => Ok(Self(number.into())),
-            ValueRef::Text(digits) => {
-                let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-                number.map(Self).ok_or(FromSqlError::OutOfRange(0))
-            }
-            ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Err(FromSqlError::InvalidType),
-        }
-    }
-}
 
 /// Registers the function `exact_add(a, b)` and the aggregate `exact_sums(a, b, …)`, which [`sums`] reads.
 pub fn register(db: &Connection) -> rusqlite::Result<()> {

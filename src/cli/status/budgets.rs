@@ -8,7 +8,7 @@ use events::event::hold::BudgetWindow;
 use events::event::{Event, Inference, Recorded};
 use events::ids::{BudgetId, IdMap};
 use events::ledger::Balances;
-use events::money::NanoUsd;
+use events::money::{NanoUsd, NanoUsdSum};
 use events::refusal::ErrorCode;
 use events::time::rfc3339;
 use serde_json::{Value, json};
@@ -25,8 +25,8 @@ pub struct NearLimit {
     /// The owner's name, if known.
     pub scope_name: Option<String>,
     pub limit: NanoUsd,
-    pub settled: NanoUsd,
-    pub held: NanoUsd,
+    pub settled: NanoUsdSum,
+    pub held: NanoUsdSum,
     pub used_percent: i128,
     /// Requests that it refused today (UTC), of those that were read.
     pub refused_today: u64,
@@ -67,7 +67,6 @@ fn standing(balances: &Balances, budget: &Budget, refused_today: u64, now: DateT
     let window = budget.period.window(now);
     let key = BudgetWindow { budget_id: budget.budget_id, window_start: window.start };
     let amounts = balances.amounts(&key);
-    let used = i128::from(amounts.settled.nanos()) + i128::from(amounts.held.nanos());
     let limit = i128::from(budget.limit_usd.nanos());
     NearLimit {
         budget: budget.budget_id,
@@ -77,7 +76,7 @@ fn standing(balances: &Balances, budget: &Budget, refused_today: u64, now: DateT
         settled: amounts.settled,
         held: amounts.held,
         // A limit of zero is used up.
-        used_percent: (used * 100).checked_div(limit).unwrap_or(100),
+        used_percent: amounts.used().nanos().saturating_mul(100).checked_div(limit).unwrap_or(100),
         refused_today,
         resets_at: window.end,
     }

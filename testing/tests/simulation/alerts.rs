@@ -12,7 +12,7 @@ pub type Threshold = (i128, String);
 pub struct Alerts {
     announced: Vec<(BudgetWindow, String)>,
     /// Window, fraction and settled amount of alerts that must be the next events.
-    due: Vec<(BudgetWindow, String, i64)>,
+    due: Vec<(BudgetWindow, String, i128)>,
 }
 
 /// Parses a fraction like `0.5`.
@@ -33,7 +33,7 @@ impl Alerts {
             let name = (window, threshold.1.clone());
             if !self.announced.contains(&name) {
                 self.announced.push(name);
-                self.due.push((window, threshold.1.clone(), settled));
+                self.due.push((window, threshold.1.clone(), settled.into()));
             }
         }
     }

@@ -332,7 +332,7 @@ impl Books {
             }
             let amounts = balances.amounts(&window.name);
             let (settled, held) = (amounts.settled.nanos(), amounts.held.nanos());
-            must((settled, held) == (window.settled, window.held), || {
+            must((settled, held) == (window.settled.into(), window.held.into()), || {
                 let (id, charged, kept) = (window.name.budget_id, window.settled, window.held);
                 format!("the ledger has {settled} charged and {held} held of {id}, the log {charged} and {kept}")
             })?;

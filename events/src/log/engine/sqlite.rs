@@ -4,6 +4,7 @@
 mod append;
 mod checkpoint;
 mod contexts;
+pub mod exact;
 mod facts;
 pub(in crate::log) mod interrupt;
 mod migrate;

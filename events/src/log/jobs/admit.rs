@@ -95,7 +95,7 @@ impl AdmitRequest {
                 let refused = RefusedRequest::of(&self.admission, refusal);
                 AdmitDecision::Refused(batch.balances.refuse(&refused, batch.now))
             }
-            None => batch.balances.admit(&self.admission, batch.now)?,
+            None => batch.balances.admit(&self.admission, batch.now),
         })
     }
 }

@@ -31,7 +31,7 @@ impl JobKind for EndRequest {
     }
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<u64, LogError> {
-        match batch.balances.end(&self.0)? {
+        match batch.balances.end(&self.0) {
             Some(ended) => record_end(batch, ended),
             None => end_late(batch, &self.0),
         }

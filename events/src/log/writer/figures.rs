@@ -29,8 +29,6 @@ pub struct BatchFigures {
     /// Jobs in the queue.
     pub queued: u64,
     pub open_holds: u64,
-    /// Open holds that have expired but whose charge would overflow a sum.
-    pub uncountable_holds: u64,
     /// The admission time of the oldest open hold.
     pub oldest_hold: Option<DateTime<Utc>>,
 }
@@ -47,7 +45,6 @@ pub struct Figures {
     sent: AtomicU64,
     taken: AtomicU64,
     open_holds: AtomicU64,
-    uncountable_holds: AtomicU64,
     /// 0 if none is open.
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
@@ -91,7 +88,6 @@ impl Figures {
     /// Updates the figures of the open holds.
     pub(super) fn show_holds(&self, balances: &Balances) {
         self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
-        self.uncountable_holds.store(balances.uncountable_holds() as u64, Relaxed);
         let oldest = balances.oldest_hold().map_or(0, |admitted_at| admitted_at.timestamp_micros());
         self.oldest_hold_micros.store(oldest, Relaxed);
     }
@@ -111,7 +107,6 @@ impl Figures {
             }),
             queued: self.sent.load(Relaxed).saturating_sub(taken),
             open_holds: self.open_holds.load(Relaxed),
-            uncountable_holds: self.uncountable_holds.load(Relaxed),
             oldest_hold: (oldest != 0).then(|| from_micros(oldest)),
         }
     }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (9, include_str!("../../../../../migrations/sqlite/ledger/0009_contexts.sql")),
     (10, include_str!("../../../../../migrations/sqlite/ledger/0010_revaluation.sql")),
     (11, include_str!("../../../../../migrations/sqlite/ledger/0011_tenant_keys.sql")),
+    (12, include_str!("../../../../../migrations/sqlite/ledger/0012_sums_beyond_64_bits.sql")),
 ];
 
 /// The schema version of this program.

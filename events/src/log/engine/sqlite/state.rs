@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
+use super::exact::Exact;
 use super::read::text;
 use super::{PAGE, read};
 use crate::event::hold::BudgetWindow;
@@ -17,7 +18,7 @@ use crate::log::draft::{Draft, StateRows};
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
 use crate::log::state::StoredWindow;
 use crate::log::state::{State, fold_page};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdSum};
 use crate::time::from_micros;
 
 const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances
@@ -75,10 +76,16 @@ fn written_balances(connection: &Connection, now: DateTime<Utc>) -> Result<Balan
 pub(super) fn balance(row: &Row<'_>) -> Result<StoredWindow, LogError> {
     let budget_id = parsed(text(row, 0)?)?;
     let window = BudgetWindow { budget_id, window_start: read_window_start(row.get(1)?) };
-    let amounts = Amounts { settled: NanoUsd::new(row.get(2)?), held: NanoUsd::new(row.get(3)?) };
+    let amounts = amounts(row, 2)?;
     let announced = read_announced(text(row, 4)?);
     let announced = announced.map_err(|error| LogError::Stored(format!("what was announced of {window}: {error}")))?;
     Ok(StoredWindow { window, amounts, announced })
+}
+
+/// The amounts in two columns, of which this is the first.
+fn amounts(row: &Row<'_>, settled: usize) -> Result<Amounts, LogError> {
+    let sum = |column| row.get(column).map(|Exact(nanos)| NanoUsdSum::new(nanos));
+    Ok(Amounts { settled: sum(settled)?, held: sum(settled + 1)? })
 }
 
 /// A row of the table of open holds.
@@ -95,8 +102,7 @@ pub(super) fn windows(connection: &Connection, windows: &[BudgetWindow]) -> Resu
     for window in windows {
         let key = params![window.budget_id.to_string(), stored_window_start(window)];
         found.extend(read::one(connection, SELECT_WINDOW, key, |row| {
-            let amounts = Amounts { settled: NanoUsd::new(row.get(0)?), held: NanoUsd::new(row.get(1)?) };
-            Ok(StoredWindow { window: *window, amounts, announced: read_announced(text(row, 2)?)? })
+            Ok(StoredWindow { window: *window, amounts: amounts(row, 0)?, announced: read_announced(text(row, 2)?)? })
         })?);
     }
     Ok(found)
@@ -115,8 +121,8 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
             window.budget_id.to_string(),
             stored_window_start(window),
             limit,
-            settled.nanos(),
-            held.nanos(),
+            Exact(settled.nanos()),
+            Exact(held.nanos()),
             stored_announced(balances, window),
             draft.position(),
         ])?;
