@@ -8,11 +8,14 @@
 //! for.
 //!
 //! Corrections must not delay requests: a batch of a few is in the writer's queue at a time, and after each one this task
-//! sleeps for as long as the batch took.
+//! sleeps for as long as the batch took. While a page of the log is valued, this task gives way to requests on its thread.
 
+mod admissions;
 mod price_history;
+mod prices_at;
 mod scan;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,8 @@ const BATCH_MAX: usize = 32;
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Events per page of the log.
 const PAGE: usize = 512;
+/// After so long, requests that run on the same thread have their turn.
+const SLICE: Duration = Duration::from_micros(250);
 /// Pauses after an error: the first one, and the longest.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
@@ -108,10 +113,15 @@ impl<'a> Revaluer<'a> {
         let (mut corrected_until, mut read_until, mut checked_at) = (0, DateTime::UNIX_EPOCH, None::<Instant>);
         loop {
             if let Ok(followed) = tokio::time::timeout(self.check_every, follower.next()).await {
+                let mut slice = Instant::now();
                 for recorded in followed?.ok_or(LogError::Closed)?.events() {
                     self.prices.fold(recorded);
                     scan.take(recorded, &self.prices);
                     read_until = recorded.recorded_at;
+                    if slice.elapsed() >= SLICE {
+                        tokio::task::yield_now().await;
+                        slice = Instant::now();
+                    }
                 }
                 corrected_until = corrected_until.max(self.correct(&mut scan).await?);
             } else {
@@ -132,9 +142,13 @@ impl<'a> Revaluer<'a> {
 
     /// The first position at which a request can be that one of the changes concerns.
     async fn begin_of(&self, scan: &Scan) -> Result<u64, LogError> {
-        let begins: Vec<_> = scan.changes().map(|change| (change.from, change.first_price)).collect();
+        // Of the changes of one backend, the one that concerns the earliest time begins first.
+        let mut begins = BTreeMap::<u64, DateTime<Utc>>::new();
+        for PastChange { first_price, from, .. } in scan.changes() {
+            begins.entry(*first_price).and_modify(|earliest| *earliest = (*earliest).min(*from)).or_insert(*from);
+        }
         let first = self.log.read(move |reader| {
-            let first = |(from, first_price): &(_, u64)| Ok(reader.first_since(*from)?.max(*first_price));
+            let first = |(first_price, from): (&u64, &_)| Ok(reader.first_since(*from)?.max(*first_price));
             begins.iter().map(first).collect::<Result<Vec<_>, LogError>>()
         });
         Ok(first.await?.into_iter().min().unwrap_or(0))
@@ -174,9 +188,8 @@ impl<'a> Revaluer<'a> {
 
     /// Records the changes that are over. All of their corrections have been read.
     async fn complete(&mut self, scan: &Scan, read_until: DateTime<Utc>) -> Result<(), LogError> {
-        let is_pending = |change: &&PastChange| self.prices.pending().any(|pending| pending.version == change.version);
-        let over: Vec<PastChange> =
-            scan.changes().filter(is_pending).filter(|change| scan.is_over(change, read_until)).cloned().collect();
+        let is_pending = |change: &&PastChange| self.prices.is_pending(change.version);
+        let over: Vec<PastChange> = scan.over(read_until).filter(is_pending).cloned().collect();
         for change in over {
             let (requests, delta_usd) = scan.corrected(change.version);
             match self.log.append(self.completion(&change, requests, delta_usd)).await {

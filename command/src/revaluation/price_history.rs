@@ -1,6 +1,7 @@
 //! The prices of every backend as of any position of the log, and the changes of prices that concern requests before them.
+//! Folding an event takes a time that does not depend on their number.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,6 +9,8 @@ use events::event::admin::Price;
 use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::ids::{PriceId, ProviderId};
 use events::money::Tariff;
+
+use super::prices_at::PricesAt;
 
 /// A price that is created to begin now begins a moment before it is recorded. That is not a date in the past.
 const CLOCK_NOISE: TimeDelta = TimeDelta::seconds(1);
@@ -18,9 +21,13 @@ pub struct PriceHistory {
     begins_after: u64,
     /// The last position that was read.
     pub position: u64,
-    lists: HashMap<ProviderId, HashMap<String, Vec<PriceEvent>>>,
-    backends: HashMap<PriceId, (ProviderId, String)>,
+    backends: Vec<BackendPrices>,
+    backend_ids: HashMap<ProviderId, HashMap<String, BackendId>>,
+    prices: HashMap<PriceId, LatestPrice>,
+    /// By version.
     past_changes: BTreeMap<u64, PastChange>,
+    /// Versions of past changes.
+    pending: BTreeSet<u64>,
     completed: HashMap<PriceId, BTreeSet<u64>>,
 }
 
@@ -41,23 +48,43 @@ pub struct PastChange {
     pub first_price: u64,
 }
 
-/// A price that was in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PriceInForce<'a> {
-    /// The position of the event that gave it this tariff.
-    pub version: u64,
-    pub tariff: &'a Tariff,
+/// A backend that has had a price, numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackendId(usize);
+
+#[derive(Default)]
+struct BackendPrices {
+    /// In order.
+    events: Vec<PriceEvent>,
+    /// How many prices they are of.
+    prices: usize,
 }
 
-struct PriceEvent {
-    position: u64,
-    price_id: PriceId,
-    what: What,
+/// The latest state of a price, and its backend, which never changes.
+struct LatestPrice {
+    backend: BackendId,
+    /// Its number among the backend's prices.
+    number: usize,
+    state: Arc<Price>,
 }
 
-enum What {
-    State { price: Arc<Price> },
-    Ended { at: DateTime<Utc> },
+/// An event of one of a backend's prices.
+pub struct PriceEvent {
+    pub position: u64,
+    pub recorded_at: DateTime<Utc>,
+    /// The price: its number among the backend's, from 0.
+    pub price: usize,
+    /// `None` if it ended.
+    pub state: Option<Arc<Price>>,
+    /// Of a past change, since when it concerns requests.
+    pub concerns_since: Option<DateTime<Utc>>,
+}
+
+impl PriceEvent {
+    /// When the price begins, or when it ended.
+    pub fn effective_at(&self) -> DateTime<Utc> {
+        self.state.as_ref().map_or(self.recorded_at, |price| price.effective_from)
+    }
 }
 
 impl PriceHistory {
@@ -65,9 +92,11 @@ impl PriceHistory {
         Self {
             begins_after,
             position: 0,
-            lists: HashMap::new(),
-            backends: HashMap::new(),
+            backends: Vec::new(),
+            backend_ids: HashMap::new(),
+            prices: HashMap::new(),
             past_changes: BTreeMap::new(),
+            pending: BTreeSet::new(),
             completed: HashMap::new(),
         }
     }
@@ -85,21 +114,18 @@ impl PriceHistory {
         }
     }
 
-    /// The changes that concern requests before them, in order.
-    pub fn past_changes(&self) -> impl DoubleEndedIterator<Item = &PastChange> {
-        self.past_changes.values()
+    /// The changes that concern requests before them and that are not completed, in order.
+    pub fn pending(&self) -> impl Iterator<Item = &PastChange> {
+        self.pending.iter().filter_map(|version| self.past_changes.get(version))
     }
 
-    /// Those that are not completed.
-    pub fn pending(&self) -> impl Iterator<Item = &PastChange> {
-        let is_completed = |change: &PastChange| {
-            self.completed.get(&change.price_id).is_some_and(|versions| versions.contains(&change.version))
-        };
-        self.past_changes().filter(move |change| !is_completed(change))
+    pub fn is_pending(&self, version: u64) -> bool {
+        self.pending.contains(&version)
     }
 
     /// Every request that this version concerns has its value.
     pub fn complete(&mut self, price_id: PriceId, version: u64) {
+        self.pending.remove(&version);
         self.completed.entry(price_id).or_default().insert(version);
     }
 
@@ -108,56 +134,66 @@ impl PriceHistory {
         self.completed.get(&price_id).map_or(0, |versions| versions.len() as u64)
     }
 
-    /// The price that was in force at `at`, by the events up to a version: of those that had begun and had not ended, the one
-    /// that began last, and of those that began together the one that was changed last. A price counts until it ended, also in
-    /// lists of later versions: to end a price does not re-value what it was in force for.
-    pub fn in_force(
-        &self,
-        provider: ProviderId,
-        model: &str,
-        at: DateTime<Utc>,
-        as_of: u64,
-    ) -> Option<PriceInForce<'_>> {
-        let events = self.lists.get(&provider)?.get(model)?;
-        let known = events.partition_point(|event| event.position <= as_of);
-        let (mut decided, mut best) = (HashSet::new(), None::<((bool, DateTime<Utc>), PriceInForce<'_>)>);
-        // From the last one back: the first event of a price that is met here decides about it.
-        for PriceEvent { position, price_id, what } in events.iter().take(known).rev() {
-            match what {
-                What::Ended { at: ended_at } => {
-                    if *ended_at <= at {
-                        decided.insert(*price_id);
-                    }
-                }
-                What::State { price } => {
-                    let is_latest = decided.insert(*price_id);
-                    // One that the gateway made itself yields to any other.
-                    let rank = (price.origin.is_none(), price.effective_from);
-                    let is_first = best.is_none_or(|(other, _)| other < rank);
-                    if is_latest && price.effective_from <= at && is_first {
-                        best = Some((rank, PriceInForce { version: *position, tariff: &price.tariff }));
-                    }
-                }
-            }
-        }
-        best.map(|(_, price)| price)
+    /// `None` if the backend has had no price.
+    pub fn backend(&self, provider: ProviderId, model: &str) -> Option<BackendId> {
+        self.backend_ids.get(&provider)?.get(model).copied()
+    }
+
+    /// The prices of a backend that were in force at `at`, as of every version that was folded.
+    pub fn prices_at(&self, backend: BackendId, at: DateTime<Utc>) -> PricesAt {
+        PricesAt::new(self.events(backend), at)
+    }
+
+    /// The events of a backend's prices, in order.
+    pub fn events(&self, BackendId(backend): BackendId) -> &[PriceEvent] {
+        self.backends.get(backend).map_or(&[], |prices| &prices.events)
+    }
+
+    /// The tariff that the price event at a position gave.
+    pub fn tariff(&self, backend: BackendId, version: u64) -> Option<&Tariff> {
+        let events = self.events(backend);
+        let index = events.binary_search_by_key(&version, |event| event.position).ok()?;
+        events[index].state.as_ref().map(|price| &price.tariff)
     }
 
     fn fold_price(&mut self, recorded: &Recorded, change: &Change<Price>) {
-        let price_id = change.id();
-        if let Some(price) = change.state() {
-            if let Some(from) = self.concerns_since(recorded, price) {
-                self.add_past_change(recorded, price, from);
-            }
-            self.backends.insert(price_id, (price.provider_id, price.model.clone()));
+        let past_change = change.state().and_then(|price| self.past_change(recorded, price));
+        let state = change.state().map(|price| Arc::new(price.clone()));
+        if let Some(price) = &state {
+            self.set_latest(price);
         }
-        let Some((provider, model)) = self.backends.get(&price_id) else { return };
-        let what = match change.state() {
-            Some(price) => What::State { price: Arc::new(price.clone()) },
-            None => What::Ended { at: recorded.recorded_at },
+        let Some(LatestPrice { backend, number, .. }) = self.prices.get(&change.id()) else { return };
+        let event = PriceEvent {
+            position: recorded.position,
+            recorded_at: recorded.recorded_at,
+            price: *number,
+            state,
+            concerns_since: past_change.as_ref().map(|change| change.from),
         };
-        let event = PriceEvent { position: recorded.position, price_id, what };
-        self.lists.entry(*provider).or_default().entry(model.clone()).or_default().push(event);
+        self.backends[backend.0].events.push(event);
+        if let Some(change) = past_change {
+            self.pending.insert(change.version);
+            self.past_changes.insert(change.version, change);
+        }
+    }
+
+    fn set_latest(&mut self, price: &Arc<Price>) {
+        if let Some(latest) = self.prices.get_mut(&price.price_id) {
+            latest.state = Arc::clone(price);
+            return;
+        }
+        let backend = self.backend(price.provider_id, &price.model).unwrap_or_else(|| self.add_backend(price));
+        let prices = &mut self.backends[backend.0].prices;
+        let latest = LatestPrice { backend, number: *prices, state: Arc::clone(price) };
+        *prices += 1;
+        self.prices.insert(price.price_id, latest);
+    }
+
+    fn add_backend(&mut self, price: &Price) -> BackendId {
+        let new = BackendId(self.backends.len());
+        self.backends.push(BackendPrices::default());
+        self.backend_ids.entry(price.provider_id).or_default().insert(price.model.clone(), new);
+        new
     }
 
     /// Since when the new state of a price concerns requests that were admitted before it; `None` if it does not.
@@ -169,36 +205,26 @@ impl PriceHistory {
             return None;
         }
         let from = price.effective_from;
-        match self.latest_state(price) {
+        match self.prices.get(&price.price_id).map(|latest| &latest.state) {
             None => Some(from).filter(|from| *from + CLOCK_NOISE < recorded.recorded_at),
             Some(before) if before.tariff == price.tariff && before.effective_from == from => None,
             Some(before) => Some(from.min(before.effective_from)).filter(|from| *from < recorded.recorded_at),
         }
     }
 
-    fn latest_state(&self, price: &Price) -> Option<&Price> {
-        let events = self.lists.get(&price.provider_id)?.get(&price.model)?;
-        events.iter().rev().filter(|event| event.price_id == price.price_id).find_map(|event| match &event.what {
-            What::State { price } => Some(&**price),
-            What::Ended { .. } => None,
-        })
-    }
-
     /// The first price of a backend concerns nothing: without a price, no request was sent there.
-    fn add_past_change(&mut self, recorded: &Recorded, price: &Price, from: DateTime<Utc>) {
-        let (version, price_id) = (recorded.position, price.price_id);
-        let list = self.lists.get(&price.provider_id).and_then(|models| models.get(&price.model));
-        let Some(first) = list.and_then(|events| events.first()) else { return };
-        let change = PastChange {
-            version,
-            price_id,
+    fn past_change(&self, recorded: &Recorded, price: &Price) -> Option<PastChange> {
+        let from = self.concerns_since(recorded, price)?;
+        let first = self.events(self.backend(price.provider_id, &price.model)?).first()?;
+        Some(PastChange {
+            version: recorded.position,
+            price_id: price.price_id,
             chain: recorded.context.chain(),
             provider_id: price.provider_id,
             model: price.model.clone(),
             from,
             recorded_at: recorded.recorded_at,
             first_price: first.position,
-        };
-        self.past_changes.insert(version, change);
+        })
     }
 }

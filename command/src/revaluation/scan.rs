@@ -1,7 +1,10 @@
 //! The requests that changes of prices concern, and what they cost by them, from the events of the log in order. Pure: what it
-//! says does not depend on how the log is cut into pages.
+//! says does not depend on how the log is cut into pages. A request takes time by its calls, and not by the number of changes:
+//! what was in force for one call is known for the next one, unless another price began between them.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
 use events::event::{Actor, Context, Event, Hold, Inference, Recorded};
@@ -10,17 +13,20 @@ use events::ledger::Revaluation;
 use events::money::NanoUsd;
 use events::usage::{Usage, UsageSource};
 
-use super::price_history::{PastChange, PriceHistory, PriceInForce};
+use super::admissions::{Admission, ChangesOfBackend, OUTDATED_PLANS_MAX, OpenAdmissions};
+use super::price_history::{BackendId, PastChange, PriceHistory};
+use super::prices_at::{ChangeAt, PricesAt};
 
 pub const ACTOR: Actor = Actor::System("revaluation");
 
-/// For this long after a change of a price, a request may be admitted by the prices before it: it was planned by them, and then
-/// its tokens were counted and it waited for the ledger.
-pub const OUTDATED_PLANS_MAX: TimeDelta = TimeDelta::seconds(20);
-
 /// The position of the log up to which it was read, and what follows from it for some changes of prices.
 pub struct Scan {
+    /// By version.
     changes: Vec<ScannedChange>,
+    /// By backend, as admissions name it.
+    backends: HashMap<String, ChangesOfBackend>,
+    /// What was in force at the last request for each backend.
+    prices: HashMap<BackendId, ScannedPrices>,
     open: IdMap<RequestId, OpenRequest>,
     /// The corrections that have to be made.
     pub due: Vec<Revaluation>,
@@ -28,8 +34,6 @@ pub struct Scan {
 
 struct ScannedChange {
     change: PastChange,
-    /// The backend, as admissions name it.
-    target: String,
     /// The corrections in the log that name it: their number, and their sum in nano-dollars.
     requests: u64,
     delta: i128,
@@ -43,10 +47,12 @@ struct OpenRequest {
     failed_calls_cost: NanoUsd,
 }
 
-#[derive(Clone, Copy)]
-struct Admission {
-    position: u64,
-    at: DateTime<Utc>,
+struct ScannedPrices {
+    /// The number of events that they were made of.
+    events: usize,
+    prices: PricesAt,
+    /// The newest one of the scan's changes among them.
+    newest: Option<u64>,
 }
 
 /// A call that is charged by its tokens.
@@ -57,23 +63,42 @@ struct Call {
     price_version: u64,
 }
 
+/// A call, and the prices at its request's admission; `None` if its backend has had none.
+struct PricedCall<'a> {
+    call: &'a Call,
+    admission: Admission,
+    prices: Option<(BackendId, &'a ScannedPrices)>,
+}
+
 impl Scan {
+    /// Of changes in order.
     pub fn of<'a>(changes: impl Iterator<Item = &'a PastChange>) -> Self {
-        let scanned = |change: &PastChange| ScannedChange {
-            change: change.clone(),
-            target: format!("{}/{}", change.provider_id, change.model),
-            requests: 0,
-            delta: 0,
-        };
-        Self { changes: changes.map(scanned).collect(), open: IdMap::default(), due: Vec::new() }
+        let (mut scanned, mut of_backends) = (Vec::new(), HashMap::<String, Vec<PastChange>>::new());
+        for change in changes {
+            scanned.push(ScannedChange { change: change.clone(), requests: 0, delta: 0 });
+            let target = format!("{}/{}", change.provider_id, change.model);
+            of_backends.entry(target).or_default().push(change.clone());
+        }
+        let of_backend = |(target, changes)| (target, ChangesOfBackend::new(changes));
+        Self {
+            changes: scanned,
+            backends: of_backends.into_iter().map(of_backend).collect(),
+            prices: HashMap::new(),
+            open: IdMap::default(),
+            due: Vec::new(),
+        }
     }
 
     pub fn is_of(&self, version: u64) -> bool {
-        self.changes.iter().any(|scanned| scanned.change.version == version)
+        self.index_of(version).is_some()
     }
 
     pub fn changes(&self) -> impl Iterator<Item = &PastChange> {
         self.changes.iter().map(|scanned| &scanned.change)
+    }
+
+    fn index_of(&self, version: u64) -> Option<usize> {
+        self.changes.binary_search_by_key(&version, |scanned| scanned.change.version).ok()
     }
 
     /// Takes the next event of the log, up to which the history of prices must have been folded.
@@ -92,8 +117,8 @@ impl Scan {
                 self.due.extend(revaluation);
             }
             Event::Hold(Hold::Adjusted(adjusted)) => {
-                let version = adjusted.price.map(|price| price.version);
-                if let Some(scanned) = self.changes.iter_mut().find(|scanned| Some(scanned.change.version) == version) {
+                let index = adjusted.price.and_then(|price| self.index_of(price.version));
+                if let Some(scanned) = index.and_then(|index| self.changes.get_mut(index)) {
                     scanned.requests += 1;
                     scanned.delta = scanned.delta.saturating_add(adjusted.delta_usd.nanos().into());
                 }
@@ -104,22 +129,23 @@ impl Scan {
 
     /// The corrections in the log that name a version: their number, and their sum, if money can count it.
     pub fn corrected(&self, version: u64) -> (u64, Option<NanoUsd>) {
-        let scanned = self.changes.iter().find(|scanned| scanned.change.version == version);
+        let scanned = self.index_of(version).and_then(|index| self.changes.get(index));
         scanned.map_or((0, None), |scanned| (scanned.requests, i64::try_from(scanned.delta).ok().map(NanoUsd::new)))
     }
 
-    /// Whether no request that the change may concern is open, and none can follow. All events up to this time were taken.
-    pub fn is_over(&self, change: &PastChange, read_until: DateTime<Utc>) -> bool {
-        read_until > change.recorded_at + OUTDATED_PLANS_MAX
-            && !self.open.values().any(|open| change.may_concern(open.admission))
+    /// The changes for which no request that they may concern is open, and none can follow. All events up to this time were
+    /// taken.
+    pub fn over(&self, read_until: DateTime<Utc>) -> impl Iterator<Item = &PastChange> {
+        let open = OpenAdmissions::new(self.open.values().map(|open| open.admission));
+        self.changes().filter(move |change| {
+            read_until > change.recorded_at + OUTDATED_PLANS_MAX && !open.may_be_concerned_by(change)
+        })
     }
 
     fn admit(&mut self, request: RequestId, recorded: &Recorded, admitted: &InferenceAdmitted) {
         let admission = Admission { position: recorded.position, at: recorded.recorded_at };
-        let is_of = |scanned: &ScannedChange| {
-            scanned.change.may_concern(admission) && admitted.versions.prices.contains_key(&scanned.target)
-        };
-        if self.changes.iter().any(is_of) {
+        let may_concern = |target| self.backends.get(target).is_some_and(|changes| changes.may_concern(admission));
+        if admitted.versions.prices.keys().any(may_concern) {
             let context = recorded.context.clone();
             let open = OpenRequest { admission, context, calls: Vec::new(), failed_calls_cost: NanoUsd::ZERO };
             self.open.insert(request, open);
@@ -128,23 +154,25 @@ impl Scan {
 
     /// `None` if nothing has to be corrected, or the request was not charged by its tokens.
     fn revalue(
-        &self,
+        &mut self,
         request_id: RequestId,
         mut open: OpenRequest,
         ended: &InferenceEnded,
-        prices: &PriceHistory,
+        history: &PriceHistory,
     ) -> Option<Revaluation> {
         open.end(ended)?;
-        let concerns =
-            |change: &PastChange| open.calls.iter().any(|call| change.concerns(call, open.admission, prices));
-        if !self.changes().any(concerns) {
+        let backends: Vec<Option<BackendId>> =
+            open.calls.iter().map(|call| self.read_prices(call, open.admission, history)).collect();
+        let priced = |(call, backend): (_, &Option<BackendId>)| PricedCall {
+            call,
+            admission: open.admission,
+            prices: backend.and_then(|backend| Some((backend, self.prices.get(&backend)?))),
+        };
+        let calls: Vec<PricedCall<'_>> = open.calls.iter().zip(&backends).map(priced).collect();
+        if !calls.iter().any(|call| call.is_concerned_by(self)) {
             return None;
         }
-        // The newest change that has a price for it, as if each had been taken up at once. Also one that is complete: it may
-        // have found the request at its value, of which nothing is recorded.
-        let mut versions = prices.past_changes().rev().filter(|change| concerns(change)).map(|change| change.version);
-        let value = |version| Some(CorrectedValue { version, cost_usd: open.cost(version, prices)? });
-        let Some(value) = versions.find_map(value) else {
+        let Some(value) = newest_value(&calls, history) else {
             tracing::warn!(%request_id, "a request keeps its charge: by the corrected prices it has no cost");
             return None;
         };
@@ -153,6 +181,38 @@ impl Scan {
             CorrectedRequest { model: ended.model.clone(), backend: ended.backend.clone(), payer: ended.payer() };
         Some(Revaluation { request_id, context, value, request })
     }
+
+    /// Reads the prices of a call's backend, unless those of the last call are the same.
+    fn read_prices(&mut self, call: &Call, admission: Admission, history: &PriceHistory) -> Option<BackendId> {
+        let backend = history.backend(call.backend.provider_id, &call.backend.model)?;
+        let events = history.events(backend).len();
+        let is_known = |known: &ScannedPrices| known.events == events && known.prices.includes(admission.at);
+        if !self.prices.get(&backend).is_some_and(is_known) {
+            let prices = history.prices_at(backend, admission.at);
+            let newest =
+                prices.changes().iter().rev().map(|change| change.version).find(|version| self.is_of(*version));
+            self.prices.insert(backend, ScannedPrices { events, prices, newest });
+        }
+        Some(backend)
+    }
+}
+
+/// The value by the newest change that has a price for every call, as if each had been taken up at once. Also by one that is
+/// complete: it may have found the request at its value, of which nothing is recorded.
+fn newest_value(calls: &[PricedCall<'_>], history: &PriceHistory) -> Option<CorrectedValue> {
+    let mut before = u64::MAX;
+    loop {
+        let version = calls.iter().filter_map(|call| call.newest_change(before)).max()?;
+        if let Some(cost_usd) = cost(calls, version, history) {
+            return Some(CorrectedValue { version, cost_usd });
+        }
+        before = version;
+    }
+}
+
+/// The cost of all calls by the prices as of a version; `None` if one of them had no price then, or money cannot count it.
+fn cost(calls: &[PricedCall<'_>], version: u64, history: &PriceHistory) -> Option<NanoUsd> {
+    calls.iter().try_fold(NanoUsd::ZERO, |sum, call| sum.checked_add(call.cost(version, history)?))
 }
 
 impl OpenRequest {
@@ -179,41 +239,41 @@ impl OpenRequest {
             self.calls.push(Call { backend: backend.clone(), usage: usage.clone(), price_version });
         }
     }
-
-    /// The cost of all calls by the prices as of a version; `None` if one of them had no price then, or money cannot count it.
-    fn cost(&self, version: u64, prices: &PriceHistory) -> Option<NanoUsd> {
-        self.calls.iter().try_fold(NanoUsd::ZERO, |sum, call| {
-            let price = call.price(self.admission.at, version, prices)?;
-            sum.checked_add(price.tariff.cost(&call.usage.tokens, call.usage.service_tier)?)
-        })
-    }
 }
 
-impl Call {
-    fn price<'a>(&self, at: DateTime<Utc>, as_of: u64, prices: &'a PriceHistory) -> Option<PriceInForce<'a>> {
-        prices.in_force(self.backend.provider_id, &self.backend.model, at, as_of)
-    }
-}
-
-impl PastChange {
-    /// Whether the change can concern a request for its backend.
-    fn may_concern(&self, admission: Admission) -> bool {
-        let is_before = admission.position < self.version;
-        admission.at >= self.from && (is_before || admission.at <= self.recorded_at + OUTDATED_PLANS_MAX)
+impl PricedCall<'_> {
+    /// Whether one of the scan's changes replaced the price of this call.
+    fn is_concerned_by(&self, scan: &Scan) -> bool {
+        let newest = self.prices.and_then(|(_, prices)| prices.newest);
+        newest.is_some_and(|newest| newest > self.admission.position)
+            || self.outdating().any(|change| scan.is_of(change.version))
     }
 
-    /// Whether the change replaced the price of this call.
-    fn concerns(&self, call: &Call, admission: Admission, prices: &PriceHistory) -> bool {
-        let is_backend = call.backend.provider_id == self.provider_id && call.backend.model == self.model;
-        if !is_backend || !self.may_concern(admission) {
-            return false;
-        }
-        let version_as_of = |position| call.price(admission.at, position, prices).map(|price| price.version);
-        let (before, after) = (version_as_of(self.version - 1), version_as_of(self.version));
-        let is_outdated = || {
-            // Later changes have a price of their own for it.
-            before == Some(call.price_version) && version_as_of(admission.position) == after
-        };
-        before != after && (admission.position < self.version || is_outdated())
+    /// The newest change before a version that replaced the price of this call.
+    fn newest_change(&self, before: u64) -> Option<u64> {
+        let (_, prices) = self.prices?;
+        let (_, after_admission) = prices.prices.changes_around(self.admission.position);
+        let known = after_admission.partition_point(|change| change.version < before);
+        let outdating = || self.outdating().map(|change| change.version).find(|version| *version < before);
+        after_admission[..known].last().map(|change| change.version).or_else(outdating)
+    }
+
+    /// The changes before the admission that it was planned without, the newest one first: the call was charged by the price
+    /// before them. Later changes have a price of their own for it.
+    fn outdating(&self) -> impl Iterator<Item = &ChangeAt> {
+        let prices = self.prices.map(|(_, prices)| &prices.prices);
+        let position = self.admission.position;
+        let at_admission = prices.and_then(|prices| prices.as_of(position));
+        let before_admission = prices.map_or(&[][..], |prices| prices.changes_around(position).0);
+        let recent =
+            before_admission.iter().rev().take_while(|change| self.admission.may_be_outdated(change.recorded_at));
+        recent.filter(move |change| change.before == Some(self.call.price_version) && change.after == at_admission)
+    }
+
+    fn cost(&self, version: u64, history: &PriceHistory) -> Option<NanoUsd> {
+        let Call { usage, .. } = self.call;
+        let (backend, prices) = self.prices?;
+        let tariff = history.tariff(backend, prices.prices.as_of(version)?)?;
+        tariff.cost(&usage.tokens, usage.service_tier)
     }
 }

@@ -22,6 +22,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod by_definition;
+
 const BACKENDS: [&str; 2] = ["one", "two"];
 const CHECK_OFTEN: Duration = Duration::from_millis(5);
 
