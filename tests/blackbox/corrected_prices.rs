@@ -136,6 +136,7 @@ async fn a_price_that_is_corrected_re_values_what_was_charged_by_it() {
     let path = format!("/v1/usage?tenant={}&min_position={}", tenant.id, gateway.head().await);
     let usage = gateway.operator().get(&path).await.must(200).json();
     assert_eq!(usage["items"][0]["cost_usd"], usd(sum(CORRECTED)), "{usage}");
+    assert_eq!(nano(&usage["items"][0]["adjusted_usd"]), sum(CORRECTED) - sum(FIRST), "{usage}");
     // It is counted where its request was, also within parts of hours.
     for part in
         ["", "&from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z", "&from=2020-01-01T00:10:00Z&to=2100-01-01T00:10:00Z"]
@@ -144,6 +145,7 @@ async fn a_price_that_is_corrected_re_values_what_was_charged_by_it() {
         let usage = gateway.operator().get(&path).await.must(200).json();
         let of_ok = usage["items"].as_array().expect("rows").iter().filter(|row| row["model"] == other["model"]);
         assert_eq!(of_ok.count(), 1, "{usage}");
+        assert_eq!(nano(&usage["totals"]["adjusted_usd"]), sum(CORRECTED) - sum(FIRST), "{usage}");
         assert_eq!(usage["items"].as_array().map(Vec::len), Some(2), "{usage}");
         assert!(usage["items"].as_array().expect("rows").iter().all(|row| row["payer"] == "brokered"), "{usage}");
     }

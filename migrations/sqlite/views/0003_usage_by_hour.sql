@@ -1,5 +1,6 @@
 -- Usage by hour and by every dimension. hour: seconds since 1970. A dimension that is not known is ''.
--- backend: provider/model; '' while a request is in progress. payer: own or brokered; '' without a backend. No row is all zero. ANY: a number that may outgrow an INTEGER,
+-- backend: provider/model; '' while a request is in progress. payer: own or brokered; '' without a backend. cost_nanos: adjusted_nanos, the sum of
+-- corrections, is included. No row is all zero. ANY: a number that may outgrow an INTEGER,
 -- and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE usage_by_hour (
     hour       INTEGER NOT NULL,
@@ -29,6 +30,7 @@ CREATE TABLE usage_by_hour (
     searches                 ANY     NOT NULL DEFAULT 0,
     input_images             ANY     NOT NULL DEFAULT 0,
     cost_nanos ANY     NOT NULL,
+    adjusted_nanos ANY NOT NULL DEFAULT 0,
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::events::event::{Event, Hold, Inference, Recorded};
-use ::events::money::{NanoUsd, NanoUsdSum};
+use ::events::money::NanoUsd;
 use ::events::time::{ManualClock, from_micros, parse_rfc3339, rfc3339};
 use ::events::usage::TokenClasses;
 use serde_json::Value;
@@ -13,8 +13,8 @@ use super::world::{OURS, THEIRS, World, operator};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Requests, refused ones, output tokens and cost.
-type Counted = (i64, i64, i64, String);
+/// Requests, refusals, output tokens, and in nano-dollars what was charged, first and by corrections.
+type Counted = (i64, i64, i64, [i128; 2]);
 
 /// Three hours of both houses: requests that end, some of them later than their hold, that go on, and that are refused.
 async fn lived() -> World {
@@ -53,7 +53,7 @@ async fn log_of(world: &World) -> Vec<Recorded> {
 /// What the events say of a time, in microseconds.
 fn counted(log: &[Recorded], (from, to): (i64, i64)) -> Counted {
     let lies_in = |micros: i64| from <= micros && micros < to;
-    let (mut requests, mut refused, mut tokens, mut cost) = (0, 0, 0, 0);
+    let (mut requests, mut refused, mut tokens, mut charged) = (0, 0, 0, [0; 2]);
     for recorded in log {
         let at = recorded.recorded_at.timestamp_micros();
         match &recorded.event {
@@ -66,29 +66,31 @@ fn counted(log: &[Recorded], (from, to): (i64, i64)) -> Counted {
             {
                 let used = ended.usage.as_ref().map_or(0, |usage| usage.tokens.output_text_tokens);
                 tokens += i64::try_from(used).expect("few");
-                cost += i128::from(ended.cost_usd.nanos());
+                charged[0] += i128::from(ended.cost_usd.nanos());
             }
-            Event::Hold(Hold::Adjusted(correction)) if lies_in(at) => cost += i128::from(correction.delta_usd.nanos()),
+            Event::Hold(Hold::Adjusted(correction)) if lies_in(at) => {
+                charged[1] += i128::from(correction.delta_usd.nanos())
+            }
             _ => {}
         }
     }
-    (requests, refused, tokens, NanoUsdSum::new(cost).to_string())
+    (requests, refused, tokens, charged)
 }
 
 fn shown(row: &Value) -> Counted {
     let number = |name: &str| row[name].as_i64().expect("a number");
-    let cost = row["cost_usd"].as_str().expect("money").to_owned();
-    (number("requests"), number("refused"), number("output_text_tokens"), cost)
+    let usd = |name: &str| -> i128 {
+        row[name].as_str().and_then(|usd| usd.parse::<NanoUsd>().ok()).expect("money").nanos().into()
+    };
+    let (cost, adjusted) = (usd("cost_usd"), usd("adjusted_usd"));
+    (number("requests"), number("refused"), number("output_text_tokens"), [cost - adjusted, adjusted])
 }
 
 fn sum_of(rows: &[Value]) -> Counted {
-    let (mut sum, mut cost) = ((0, 0, 0), 0);
-    for row in rows {
-        let (requests, refused, tokens, usd) = shown(row);
-        sum = (sum.0 + requests, sum.1 + refused, sum.2 + tokens);
-        cost += usd.parse::<NanoUsd>().expect("money").nanos();
-    }
-    (sum.0, sum.1, sum.2, NanoUsd::new(cost).to_string())
+    rows.iter().map(shown).fold((0, 0, 0, [0; 2]), |sum, row| {
+        let [first, corrections] = sum.3;
+        (sum.0 + row.0, sum.1 + row.1, sum.2 + row.2, [first + row.3[0], corrections + row.3[1]])
+    })
 }
 
 /// At every event and a microsecond before and behind it, at whole hours, and between.
@@ -105,7 +107,7 @@ fn instants(log: &[Recorded]) -> Vec<i64> {
     instants
 }
 
-/// Holds: query.usage-exact
+/// Holds: query.usage-exact, query.usage-adjusted
 #[tokio::test]
 async fn usage_of_any_time_is_what_the_log_says_of_it() {
     let world = lived().await;
@@ -125,9 +127,8 @@ async fn usage_of_any_time_is_what_the_log_says_of_it() {
         let rows = page["items"].as_array().expect("items");
         let wanted = counted(&log, (*from, to));
         // By metadata a correction counts with its request.
-        let (requests, refused, tokens, cost) = wanted;
-        let of = |row: Counted| if by.contains("metadata") { (row.0, row.1, row.2, cost.clone()) } else { row };
-        let wanted = (requests, refused, tokens, cost.clone());
+        let of = |row: Counted| if by.contains("metadata") { (row.0, row.1, row.2, [row.3[0], 0]) } else { row };
+        let (wanted, tokens) = (of(wanted), wanted.2);
         assert_eq!(of(sum_of(rows)), wanted, "{path}");
         assert_eq!(of(shown(&page["totals"])), wanted, "{path}");
         assert_eq!((page["from"].as_str(), page["to"].as_str()), (Some(&*first), Some(&*last)));

@@ -77,7 +77,15 @@ fn row() -> Shape {
         .required("failed", schema::described(schema::sum(), "Admitted requests that failed"));
     let row = TokenClasses::NAMES.into_iter().fold(row, |row, class| row.required(class, schema::sum()));
     let row = row
-        .required("cost_usd", schema::money())
+        .required("cost_usd", schema::described(schema::money(), "What was charged, with all corrections of `adjusted_usd`"))
+        .required(
+            "adjusted_usd",
+            schema::described(
+                schema::money(),
+                "The signed sum of the corrections of charges that `cost_usd` includes: without them, it was `cost_usd` − \
+                 `adjusted_usd`. 0 if there are none",
+            ),
+        )
         .required("latency_ms_p50", schema::nullable(schema::count()))
         .required("latency_ms_p95", schema::nullable(schema::count()));
     let row = ["partner_name", "tenant_name", "user_name", "key_name"].iter().fold(row, |row, name| {

@@ -59,6 +59,7 @@ fn put_sums(record: &mut Record, sums: &Sums) {
         record.put(name, Cell::Whole(number));
     }
     record.put("cost_usd", Cell::Usd(NanoUsdSum::new(sums.amounts.cost_nanos)));
+    record.put("adjusted_usd", Cell::Usd(NanoUsdSum::new(sums.amounts.adjusted_nanos)));
     record.put("latency_ms_p50", sums.latencies.percentile(50));
     record.put("latency_ms_p95", sums.latencies.percentile(95));
 }

@@ -90,7 +90,7 @@ pub fn add(
         let metadata = question.by_metadata.iter().map(|name| value(name).cloned()).collect();
         let key = GroupKey { dimensions: dimensions(request, question), metadata };
         let outcome = request.outcome.and_then(|position| events.get(&position)).map(|recorded| &recorded.event);
-        groups.entry(key).or_default().add_request(request.cost_nanos, outcome).ok_or_else(overflow)?;
+        groups.entry(key).or_default().add_request(request, outcome).ok_or_else(overflow)?;
     }
     Ok(())
 }
@@ -135,6 +135,7 @@ mod tests {
             dimensions: Default::default(),
             is_refused: index == 0,
             cost_nanos: 0,
+            adjusted_nanos: 0,
             outcome: None,
         };
         SearchResult { rows: (0..number).map(request).collect(), until }

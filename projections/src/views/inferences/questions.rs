@@ -67,6 +67,8 @@ pub struct CountedRequest {
     pub dimensions: [String; 8],
     pub is_refused: bool,
     pub cost_nanos: i128,
+    /// The corrections that the cost includes.
+    pub adjusted_nanos: i128,
     pub outcome: Option<u64>,
 }
 
@@ -114,6 +116,7 @@ impl CountedRequest {
             is_refused: row.get_ref(10)?.as_str()? == Status::Refused.as_str(),
             cost_nanos: row.get::<_, Exact>(11)?.0,
             outcome: row.get(12)?,
+            adjusted_nanos: row.get::<_, Exact>(13)?.0,
         })
     }
 }

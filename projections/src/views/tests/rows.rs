@@ -198,7 +198,7 @@ fn no_sum_overflows_however_often_the_maximum_comes() {
     assert_eq!(usage(served, "backend = 'sim/echo'"), [of(1), of(TIMES - 1)]);
     assert_eq!(usage("refused", "refused <> 0"), [tokens.to_string()]);
     let corrected = times * money + 2 * i128::from(i64::MIN);
-    assert_eq!(usage("cost_nanos", "model = ''"), [corrected.to_string()]);
+    assert_eq!(usage("cost_nanos, adjusted_nanos", "model = ''"), [format!("{corrected}|{corrected}")]);
     let spent =
         summarize(dir.path(), 0, 5, &[]).expect("the views are read").and_then(|summary| summary.spent).expect("rows");
     let (requests, cost) = (u64::try_from(TIMES).expect("few"), times * money + corrected);

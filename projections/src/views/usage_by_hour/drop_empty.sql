@@ -7,4 +7,4 @@ WHERE hour = ?1 AND partner_id = ?2 AND tenant_id = ?3 AND user_id = ?4 AND key_
   AND output_audio_tokens = 0 AND input_image_tokens = 0
   AND input_cache_read_image_tokens = 0 AND output_image_tokens = 0
   AND citation_tokens = 0 AND searches = 0
-  AND input_images = 0 AND cost_nanos = 0
+  AND input_images = 0 AND cost_nanos = 0 AND adjusted_nanos = 0

@@ -62,7 +62,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn schema(&self) -> &'static str {
@@ -98,7 +98,7 @@ fn collect<'a>(additions: &mut Additions<'a>, recorded: &'a Recorded) -> Option<
             let backend = request.and_then(|request| request.backend.as_ref()).map(names);
             let payer = request.and_then(|request| request.payer);
             let dimensions = Dimensions { backend, payer, ..unserved };
-            additions.to(dimensions).amounts.add_cost(correction.delta_usd.nanos().into())
+            additions.to(dimensions).amounts.add_correction(correction.delta_usd.nanos().into())
         }
         Event::Inference(_) | Event::Hold(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Some(()),
     }
@@ -149,13 +149,14 @@ impl<'a> Additions<'a> {
         let mut drop_empty = db.prepare_cached(DROP_EMPTY)?;
         let sums = self.0.iter().map(|(dimensions, addition)| (dimensions, &addition.amounts));
         for (dimensions, sum) in sums.filter(|(_, sum)| **sum != Amounts::default()) {
-            let (key, counts, cost) = (dimensions.columns(), sum.counts.map(Exact), Exact(sum.cost_nanos));
+            let (key, counts) = (dimensions.columns(), sum.counts.map(Exact));
+            let (cost, adjusted) = (Exact(sum.cost_nanos), Exact(sum.adjusted_nanos));
             let (common, rare) = counts.split_at(COMMON);
             let with_key = || key.iter().map(|column| column as &dyn ToSql);
             let sums = common.iter().chain([&cost]).map(|sum| sum as &dyn ToSql);
             add.execute(params_from_iter(with_key().chain(sums)))?;
-            if rare.iter().any(|count| count.0 != 0) {
-                let rare = rare.iter().map(|sum| sum as &dyn ToSql);
+            if rare.iter().chain([&adjusted]).any(|sum| sum.0 != 0) {
+                let rare = rare.iter().chain([&adjusted]).map(|sum| sum as &dyn ToSql);
                 db.prepare_cached(ADD_RARE)?.execute(params_from_iter(with_key().chain(rare)))?;
             }
             // Only then the sums of the row may have become zero: a request has left it, or corrections cancel each other.

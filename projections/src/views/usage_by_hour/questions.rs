@@ -143,8 +143,8 @@ fn group(row: &Row<'_>) -> Result<GroupKey, rusqlite::Error> {
 
 fn sums(row: &Row<'_>) -> Result<Sums, rusqlite::Error> {
     // A correction counts when it was made, not with its request.
-    let [counts @ .., cost, corrected]: [i128; COUNTS.len() + 2] = exact::sums(row, SUMMED)?;
-    let amounts = Amounts { counts, cost_nanos: cost.saturating_sub(corrected) };
+    let [counts @ .., cost, adjusted_nanos, corrected]: [i128; COUNTS.len() + 3] = exact::sums(row, SUMMED)?;
+    let amounts = Amounts { counts, cost_nanos: cost.saturating_sub(corrected), adjusted_nanos };
     Ok(Sums { amounts, latencies: Histogram::default() })
 }
 

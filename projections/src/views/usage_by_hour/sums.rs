@@ -6,6 +6,7 @@ use events::usage::TokenClasses;
 
 use super::latency::Histogram;
 use super::selection::GroupKey;
+use crate::views::inferences::CountedRequest;
 
 /// The names of the counts, in the order of [`Amounts::counts`]. Tokens and units come last, in the order of their classes.
 pub const COUNTS: [&str; TOKENS + TokenClasses::NAMES.len()] = {
@@ -31,6 +32,8 @@ pub struct Amounts {
     /// In the order of [`COUNTS`].
     pub counts: [i128; COUNTS.len()],
     pub cost_nanos: i128,
+    /// The corrections that the cost includes.
+    pub adjusted_nanos: i128,
 }
 
 // `None` means a sum beyond 127 bits, which no log reaches.
@@ -50,6 +53,18 @@ impl Amounts {
     #[must_use]
     pub fn add_cost(&mut self, nanos: i128) -> Option<()> {
         self.cost_nanos = self.cost_nanos.checked_add(nanos)?;
+        Some(())
+    }
+
+    #[must_use]
+    pub fn add_correction(&mut self, nanos: i128) -> Option<()> {
+        self.add_cost(nanos)?;
+        self.note_correction(nanos)
+    }
+
+    /// Of a correction that the cost has already.
+    fn note_correction(&mut self, nanos: i128) -> Option<()> {
+        self.adjusted_nanos = self.adjusted_nanos.checked_add(nanos)?;
         Some(())
     }
 }
@@ -79,18 +94,20 @@ impl Sums {
 
     /// Adds the sums of another group.
     fn add_all(&mut self, other: &Self) -> Option<()> {
-        let Amounts { counts, cost_nanos } = other.amounts;
+        let Amounts { counts, cost_nanos, adjusted_nanos } = other.amounts;
         counts.into_iter().enumerate().try_for_each(|(index, number)| self.amounts.count(index, number))?;
         self.amounts.add_cost(cost_nanos)?;
+        self.amounts.note_correction(adjusted_nanos)?;
         self.latencies.merge(&other.latencies);
         Some(())
     }
 
-    /// Adds a request; `outcome` is the event that ended it, if it has ended.
+    /// Adds a request with its corrections; `outcome` is the event that ended it, if it has ended.
     #[must_use]
-    pub fn add_request(&mut self, cost_nanos: i128, outcome: Option<&Event>) -> Option<()> {
+    pub fn add_request(&mut self, request: &CountedRequest, outcome: Option<&Event>) -> Option<()> {
         self.amounts.count(REQUESTS, 1)?;
-        self.amounts.add_cost(cost_nanos)?;
+        self.amounts.add_cost(request.cost_nanos)?;
+        self.amounts.note_correction(request.adjusted_nanos)?;
         match outcome {
             Some(Event::Inference(Inference::Failed(ended))) => {
                 self.amounts.count(FAILED, 1)?;
