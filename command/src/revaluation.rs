@@ -11,6 +11,7 @@
 //! sleeps for as long as the batch took. While a page of the log is valued, this task gives way to requests on its thread.
 
 mod admissions;
+pub(crate) mod concerned;
 mod price_history;
 mod prices_at;
 mod scan;
@@ -201,7 +202,14 @@ impl<'a> Revaluer<'a> {
                     return Ok(());
                 }
             }
-            tracing::info!(price_id = %change.price_id, version = change.version, requests, "requests were re-valued");
+            let delta_usd = delta_usd.map(tracing::field::display);
+            tracing::info!(
+                price_id = %change.price_id,
+                version = change.version,
+                requests,
+                delta_usd,
+                "requests were re-valued by a corrected price"
+            );
         }
         Ok(())
     }

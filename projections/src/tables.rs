@@ -281,6 +281,15 @@ impl Tables {
         named.filter_map(|(_, id)| self.models.get(id))
     }
 
+    /// Whether the backend of a price had another price, live or ended, before this position and time.
+    pub fn had_another_price(&self, price: &Price, (position, at): (u64, DateTime<Utc>)) -> bool {
+        let is_of_backend = |of: &Price| {
+            of.provider_id == price.provider_id && of.model == price.model && of.price_id != price.price_id
+        };
+        let is_earlier = |entry: &Entry<Price>| entry.version < position || entry.created_at < at;
+        self.prices.values().any(|entry| is_of_backend(&entry.value) && is_earlier(entry))
+    }
+
     /// The live prices that the gateway made itself, in no particular order.
     pub fn automatic_prices(&self) -> impl Iterator<Item = &Entry<Price>> {
         self.prices.values().filter(|price| price.is_live() && price.value.origin.is_some())

@@ -212,6 +212,47 @@ async fn a_price_entered_with_a_date_in_the_past_re_values_the_requests_since_th
     must_be_sound(&mut gateway).await;
 }
 
+/// Holds: admin.price-revalues-from
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_says_since_when_a_change_of_a_price_re_values_requests() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let price = price_of(&tenant, &gateway, "ok").await;
+    let (path, operator) = (format!("/v1/admin/prices/{price}"), gateway.operator().clone());
+    let begins = operator.get(&path).await.must(200).json()["effective_from"].clone();
+    let none = Value::Null;
+    let retried = operator.clone().with("idempotency-key", "corrected");
+    let said = retried.patch(&path, &CORRECTED.body()).await.must(200).json();
+    assert_eq!(said["revalues_from"], begins, "{said}");
+    assert_eq!(change(&gateway, &price, &CORRECTED.body()).await["revalues_from"], none, "nothing is another");
+    let earlier = json!("2020-01-01T00:00:00.000000Z");
+    let moved = change(&gateway, &price, &json!({ "effective_from": earlier })).await;
+    assert_eq!(moved["revalues_from"], earlier, "{moved}");
+    let again = retried.patch(&path, &CORRECTED.body()).await.must(200).json();
+    assert_eq!(again, said, "the reply to a retry");
+    assert_eq!(operator.get(&path).await.must(200).json().get("revalues_from"), None, "only a change has it");
+    let body = |model: &str, from: Option<&str>| {
+        let mut body = CORRECTED.body();
+        (body["provider_id"], body["model"]) = (json!(tenant.provider), json!(model));
+        body["effective_from"] = json!(from);
+        body
+    };
+    let past = Some("2021-01-01T00:00:00.000000Z");
+    for (model, from, revalues_from) in [
+        ("ok", past, json!(past)),
+        ("ok", None, none.clone()),
+        ("ok", Some("2100-01-01T00:00:00Z"), none.clone()),
+        // The first price of a backend: nothing was sent there. Then another one.
+        ("new", past, none.clone()),
+        ("new", past, json!(past)),
+    ] {
+        let made = operator.post("/v1/admin/prices", &body(model, from)).await.must(201).json();
+        assert_eq!(made["revalues_from"], revalues_from, "{model}, {from:?}: {made}");
+    }
+    let ended = operator.delete(&path).await.must(200).json();
+    assert_eq!(ended.get("revalues_from"), None, "{ended}");
+}
+
 /// A request that runs while its price is corrected is charged as it was admitted, and corrected when it has ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_runs_at_the_change_is_corrected_when_it_has_ended() {
@@ -270,6 +311,12 @@ async fn killed_while_it_corrects_it_corrects_each_request_once() {
         assert!(started.elapsed() < Duration::from_secs(60), "{revalued:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
+    let path = format!("/v1/audit?action=price.revalued&min_position={}", gateway.head().await);
+    let audit = gateway.operator().get(&path).await.must(200).json();
+    for entry in audit["items"].as_array().expect("a list") {
+        assert_eq!(entry["resource"], format!("price/{price}"), "{entry}");
+    }
+    assert_eq!(audit["items"].as_array().map(Vec::len), Some(2), "{audit}");
     let after = charged(&gateway).await;
     assert_eq!(after.len(), REQUESTS);
     for (request, charged) in &after {

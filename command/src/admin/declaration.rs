@@ -62,8 +62,8 @@ enum OnCreate {
     Optional,
     /// The field cannot be set: only replies have it.
     ReplyOnly,
-    /// The field cannot be set, and replies to changes omit it: only reads have it.
-    ReadOnly,
+    /// The field cannot be set, and not every reply has it.
+    SomeReplies,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,12 @@ pub fn replied(name: &'static str, shape: Shape) -> Member {
 
 /// A field that only reads have: replies to changes omit it.
 pub fn only_in_reads(name: &'static str, shape: Shape) -> Member {
-    Member { on_create: OnCreate::ReadOnly, ..replied(name, shape) }
+    Member { on_create: OnCreate::SomeReplies, ..replied(name, shape) }
+}
+
+/// A field that only replies to commands have, and only where it applies: reads omit it.
+pub fn only_in_replies(name: &'static str, shape: Shape) -> Member {
+    Member { on_create: OnCreate::SomeReplies, ..replied(name, shape) }
 }
 
 impl Member {
@@ -193,7 +198,7 @@ impl Members {
         self.0.iter().cloned().fold(object(), |fields, member| match member.on_create {
             OnCreate::Required => fields.required(member.name, member.accepted),
             OnCreate::Defaults | OnCreate::Optional => fields.optional(member.name, schema::nullable(member.accepted)),
-            OnCreate::ReplyOnly | OnCreate::ReadOnly => fields,
+            OnCreate::ReplyOnly | OnCreate::SomeReplies => fields,
         })
     }
 }
@@ -249,7 +254,7 @@ impl Declaration {
         let members = self.members.0.iter().cloned();
         let fields = members.fold(fields, |fields, member| match (member.shown, member.on_create) {
             (None, _) => fields,
-            (Some(shown), OnCreate::ReadOnly) => fields.optional(member.name, shown),
+            (Some(shown), OnCreate::SomeReplies) => fields.optional(member.name, shown),
             (Some(shown), OnCreate::Optional) => fields.required(member.name, schema::nullable(shown)),
             (Some(shown), OnCreate::Required | OnCreate::Defaults | OnCreate::ReplyOnly) => {
                 fields.required(member.name, shown)

@@ -36,6 +36,8 @@ const ATTEMPTS_MAX: usize = 10;
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 /// The field of a stored reply that has [`CommandPlan::extra_fields`]. Logs contain it, so it cannot change.
 const EXTRA_FIELDS: &str = "shown";
+/// The field of a stored reply that has [`ConsecutiveEvents::before`]. Replies of earlier versions lack it.
+const BEFORE: &str = "before";
 
 /// A planned command, or the reason why the caller may not give it.
 pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
@@ -86,10 +88,26 @@ pub trait Administered: Rules {
         vec![release(state.resource().id())]
     }
 
+    /// Fields of the reply to a creation or a change that tell what follows from it: from its event, and the resource's event
+    /// before it.
+    fn consequences(
+        _: &AdminState,
+        _: ConsecutiveEvents,
+    ) -> impl Future<Output = Result<Map<String, Value>, CommandError>> + Send {
+        std::future::ready(Ok(Map::new()))
+    }
+
     /// Fields of the reply to its end, as in [`CommandPlan::extra_fields`].
     fn extra_fields_at_end() -> Map<String, Value> {
         Map::new()
     }
+}
+
+/// The log positions of an event of a resource and of the one before it; 0 if there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsecutiveEvents {
+    pub before: u64,
+    pub position: u64,
 }
 
 /// A command with everything that is recorded or replied along with it.
@@ -244,7 +262,8 @@ async fn execute<R: Administered>(
     side.push(request.client_address());
     let context = Context::about(cx.caller.actor.clone(), chain).in_request(request.request_id);
     // A secret is shown once and personal data can be erased, so neither is stored with the reply.
-    let mut stored = json!({ "id": id.to_string() });
+    let before = loaded.position;
+    let mut stored = json!({ "id": id.to_string(), BEFORE: before });
     if !extra_fields.is_empty() {
         stored[EXTRA_FIELDS] = extra_fields.clone().into();
     }
@@ -264,7 +283,7 @@ async fn execute<R: Administered>(
         Err(error) => return Err(CommandError::of_append(R::KIND, error)),
     };
     wait_until_in_force(admin, loaded.position).await?;
-    let body = resource_body(admin, &loaded).await.map_err(|error| match error {
+    let body = changed_body(admin, &loaded, Some(before)).await.map_err(|error| match error {
         CommandError::Log(error) => CommandError::NotShown { position: loaded.position, error },
         other => other,
     });
@@ -307,7 +326,8 @@ async fn replay<R: Administered>(
     require_managed::<R>(&cx, newest.lifecycle.state().ok_or_else(broken)?)?;
     let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
     let extra_fields = body.get(EXTRA_FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
-    Ok(reply(status, stored.position, with_extra_fields(resource_body(admin, &loaded).await?, extra_fields)))
+    let body_now = changed_body(admin, &loaded, body[BEFORE].as_u64()).await?;
+    Ok(reply(status, stored.position, with_extra_fields(body_now, extra_fields)))
 }
 
 fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value {
@@ -323,6 +343,18 @@ pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<()
         return Ok(());
     }
     Err(CommandError::NotYetInForce { position })
+}
+
+/// The resource after a command, and what follows from it. `before` is the position of its event before.
+async fn changed_body<R: Administered>(
+    admin: &AdminState,
+    loaded: &Loaded<R>,
+    before: Option<u64>,
+) -> Result<Value, CommandError> {
+    let body = resource_body(admin, loaded).await?;
+    let Some(before) = before.filter(|before| *before < loaded.position) else { return Ok(body) };
+    let consequences = R::consequences(admin, ConsecutiveEvents { before, position: loaded.position }).await?;
+    Ok(with_extra_fields(body, consequences))
 }
 
 async fn resource_body<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) -> Result<Value, CommandError> {

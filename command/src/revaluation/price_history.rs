@@ -4,16 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use events::event::admin::Price;
 use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::ids::{PriceId, ProviderId};
 use events::money::Tariff;
 
+use super::concerned::Known;
 use super::prices_at::PricesAt;
-
-/// A price that is created to begin now begins a moment before it is recorded. That is not a date in the past.
-const CLOCK_NOISE: TimeDelta = TimeDelta::seconds(1);
 
 /// Every event of every price, in order, and what was recorded about the requests that they concern.
 pub struct PriceHistory {
@@ -196,26 +194,13 @@ impl PriceHistory {
         new
     }
 
-    /// Since when the new state of a price concerns requests that were admitted before it; `None` if it does not.
-    fn concerns_since(&self, recorded: &Recorded, price: &Price) -> Option<DateTime<Utc>> {
-        // A newer catalogue says what requests cost from now on. So does a tenant for its own providers: it could otherwise move
-        // money in the budgets of its partner, at any time and without a request.
-        let is_of_tenant = recorded.context.tenant_id.is_some();
-        if recorded.position <= self.begins_after || price.origin.is_some() || is_of_tenant {
-            return None;
-        }
-        let from = price.effective_from;
-        match self.prices.get(&price.price_id).map(|latest| &latest.state) {
-            None => Some(from).filter(|from| *from + CLOCK_NOISE < recorded.recorded_at),
-            Some(before) if before.tariff == price.tariff && before.effective_from == from => None,
-            Some(before) => Some(from.min(before.effective_from)).filter(|from| *from < recorded.recorded_at),
-        }
-    }
-
-    /// The first price of a backend concerns nothing: without a price, no request was sent there.
+    /// The change that a new state of a price is, if it concerns requests before it.
     fn past_change(&self, recorded: &Recorded, price: &Price) -> Option<PastChange> {
-        let from = self.concerns_since(recorded, price)?;
-        let first = self.events(self.backend(price.provider_id, &price.model)?).first()?;
+        let first = self.backend(price.provider_id, &price.model).and_then(|backend| self.events(backend).first());
+        let before = self.prices.get(&price.price_id).map(|latest| &*latest.state);
+        let known = Known { begins_after: self.begins_after, before };
+        let from = known.concerns_since(recorded, price, || first.is_some())?;
+        let first = first?;
         Some(PastChange {
             version: recorded.position,
             price_id: price.price_id,

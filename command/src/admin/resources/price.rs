@@ -6,9 +6,11 @@
 
 use std::sync::LazyLock;
 
-use events::event::Chain;
+use chrono::{DateTime, Utc};
 use events::event::admin::Price;
+use events::event::{Chain, Event, Resource};
 use events::ids::{PriceId, ProviderId};
+use events::log::Reader;
 use events::money::{GivenRates, InvalidTiers, OptionalRate, PriceTier, Tariff, Tiers, TokenRate};
 use events::time::rfc3339;
 use events::usage::ServiceTier;
@@ -17,16 +19,21 @@ use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use super::{NAME_LEN_MAX, made_by_gateway};
+use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Member, Members, defaulting, only_in_reads, optional, replied, required};
+use crate::admin::declaration::{
+    Declaration, Member, Members, defaulting, only_in_reads, only_in_replies, optional, replied, required,
+};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, Planned};
+use crate::revaluation::concerned::Known;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
+const REVALUES_FROM: &str = "revalues_from";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let rate = |name| required(name, amount()).shown_as(schema::money());
@@ -74,6 +81,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         made_by_gateway::origin(
             "catalogue if the gateway made it from its price list, discovered if it is the one of a model at a local server; null \
              if a command created it, which then takes precedence while it is live",
+        ),
+        only_in_replies(REVALUES_FROM, schema::time()).meaning(
+            "The change re-values the requests since this time for which the price is or was in force: their corrections follow \
+             in the background. Absent if it concerns later requests alone",
         ),
         only_in_reads("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
     ]);
@@ -172,6 +183,29 @@ impl Administered for Price {
         cx.require_own_providers(plan.chain.tenant)?;
         Ok(plan)
     }
+
+    async fn consequences(admin: &AdminState, of: ConsecutiveEvents) -> Result<Map<String, Value>, CommandError> {
+        let since = revalues_from(admin, of).await?;
+        Ok(since.map(|since| (REVALUES_FROM.to_owned(), rfc3339(since).into())).into_iter().collect())
+    }
+}
+
+/// Since when a change of a price re-values requests.
+async fn revalues_from(admin: &AdminState, of: ConsecutiveEvents) -> Result<Option<DateTime<Utc>>, CommandError> {
+    let read =
+        move |reader: &dyn Reader| Ok((reader.at(&[of.before, of.position])?, reader.revaluation_begins_after()?));
+    let (events, begins_after) = admin.log.read(read).await?;
+    let state = |position| match &events.get(&position)?.event {
+        Event::Resource(Resource::Price(change)) => change.state(),
+        _ => None,
+    };
+    let Some((recorded, price)) = events.get(&of.position).zip(state(of.position)) else { return Ok(None) };
+    let before = state(of.before);
+    let had_price = || {
+        let tables = admin.tables.load();
+        before.is_some() || tables.had_another_price(price, (recorded.position, recorded.recorded_at))
+    };
+    Ok(Known { begins_after, before }.concerns_since(recorded, price, had_price))
 }
 
 #[cfg(test)]
