@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use events::event::{Access, Change, Event, Inference, Recorded, Resource};
+use events::event::admin::Price;
+use events::event::{Access, Change, Event, Inference, Recorded, Resource, ResourceState};
 use events::named;
 use events::time::rfc3339;
 use rusqlite::{Connection, params};
@@ -42,7 +43,7 @@ impl Projector for Audit {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn schema(&self) -> &'static str {
@@ -124,9 +125,11 @@ fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Out
     Ok(())
 }
 
-/// Kind and id of the resource that an event concerns: its stream, or the key for denied access.
+/// Kind and id of the resource that an event concerns: its stream, the key for denied access, or the price whose change is
+/// complete.
 fn resource(recorded: &Recorded) -> (&'static str, String) {
     match (&recorded.event, recorded.context.key_id) {
+        (Event::Resource(Resource::PriceRevalued(of)), _) => (Price::KIND.as_str(), of.price_id.to_string()),
         (Event::Access(_), Some(key)) => ("key", key.to_string()),
         _ => (recorded.stream.kind.as_str(), recorded.stream.id.clone()),
     }
