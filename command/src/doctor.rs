@@ -3,7 +3,8 @@
 //!
 //! A key goes to the address of the same version of the provider's row, as in a request. No key is in the report, and what a
 //! provider says is redacted. Nothing is recorded: nothing changes. All is bounded: the number of providers, how many are
-//! checked at a time, each check, and the whole.
+//! checked at a time, each check, and the whole (`schedule.rs`). Tenants make providers and models of their own as they like:
+//! what is found of these is shown, and decides nothing.
 
 mod clock;
 mod connection;
@@ -11,13 +12,13 @@ mod key;
 mod message;
 mod provider;
 mod report;
+mod schedule;
 mod target;
 mod trial;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{FromRequest, Request, State};
 use catalogue::Catalogue;
@@ -26,23 +27,13 @@ use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::{Answer, Api, Entrance, Json, Operation, schema};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
 use crate::environment::{NamedProviders, catalogue_of_folder};
 use crate::inference::Gateway;
 use report::{CheckedProvider, Report};
+use schedule::Schedule;
 use target::{Known, Retirements};
-
-/// The most providers that are checked. Any others are counted.
-const PROVIDERS_MAX: usize = 200;
-/// The most providers that are checked at the same time.
-const AT_A_TIME_MAX: usize = 8;
-/// How long the check of one provider may take.
-const PROVIDER_MAX: Duration = Duration::from_secs(20);
-/// How long all of them may take.
-const WHOLE_MAX: Duration = Duration::from_secs(60);
 
 /// What the checks need.
 pub struct Doctor {
@@ -74,7 +65,8 @@ pub fn routes(doctor: Arc<Doctor>) -> Api {
 fn described() -> Operation {
     let says = "Connects to every provider, compares its clock with the gateway's and tries its key with a request that is \
                 free of charge. Looks up the price of every target, and what the catalogue knows of its retirement. Nothing is \
-                spent or recorded. One check runs at a time.";
+                spent or recorded. Providers that all tenants share come first; what is found of tenants' own providers and \
+                models does not decide `ok`. One check runs at a time.";
     Operation::new("check_providers", "Administration", "Checks providers, keys, prices and models")
         .says(says)
         .needs(Permission::AdminAccess)
@@ -119,42 +111,22 @@ async fn run(doctor: &Doctor, catalogue: &Catalogue) -> Report {
     let tables = doctor.gateway.tables.load();
     let now = doctor.admin.clock.now();
     let is_live = |provider: &&Arc<Provider>| tables.live_provider(provider.provider_id).is_some();
-    let mut providers: Vec<_> = tables.providers().map(|entry| &entry.value).filter(is_live).cloned().collect();
-    providers.sort_by(|one, other| (&one.name, one.provider_id).cmp(&(&other.name, other.provider_id)));
-    let left_out = providers.len().saturating_sub(PROVIDERS_MAX);
-    providers.truncate(PROVIDERS_MAX);
+    let providers: Vec<_> = tables.providers().map(|entry| &entry.value).filter(is_live).cloned().collect();
+    let (schedule, left_out) = Schedule::of(providers);
     let known = Known { catalogue, named: doctor.named.as_deref() };
     let (targets, mut retirements) = target::check(&tables, &known, now);
     // Checks take up to a minute; the tables change meanwhile.
     drop(tables);
-    let ids: Vec<_> = providers.iter().map(|provider| provider.provider_id).collect();
-    let mut checked = check_providers(doctor, providers).await;
-    for (checked, id) in checked.iter_mut().zip(ids) {
-        checked.add(retirements.remove(&id).map(Retirements::finding));
-    }
-    Report::new(now, checked, left_out, targets)
-}
-
-async fn check_providers(doctor: &Doctor, providers: Vec<Arc<Provider>>) -> Vec<CheckedProvider> {
-    let deadline = Instant::now() + WHOLE_MAX;
-    let places = Arc::new(Semaphore::new(AT_A_TIME_MAX));
-    // Dropping the set, as a client does that leaves, ends every check.
-    let mut checks = JoinSet::new();
-    for (at, provider) in providers.into_iter().enumerate() {
-        let (gateway, places) = (Arc::clone(&doctor.gateway), Arc::clone(&places));
-        checks.spawn(async move {
-            let in_turn = async {
-                let _place = places.acquire().await;
-                let until = deadline.min(Instant::now() + PROVIDER_MAX);
-                provider::check(&gateway, &provider, until).await
-            };
-            let findings = timeout_at(deadline, in_turn).await.unwrap_or_else(|_| vec![provider::out_of_time()]);
-            (at, CheckedProvider::new(&provider, findings))
-        });
-    }
-    let mut checked = checks.join_all().await;
-    checked.sort_by_key(|(at, _)| *at);
-    checked.into_iter().map(|(_, checked)| checked).collect()
+    let check = |provider: Arc<Provider>, until| {
+        let gateway = Arc::clone(&doctor.gateway);
+        async move { CheckedProvider::new(&provider, provider::check(&gateway, &provider, until).await) }
+    };
+    let left = |provider: &Provider| CheckedProvider::new(provider, vec![provider::out_of_time()]);
+    let checked = schedule.run(check, left).await.into_iter().map(|(provider, mut checked)| {
+        checked.add(retirements.remove(&provider.provider_id).map(Retirements::finding));
+        checked
+    });
+    Report::new(now, checked.collect(), left_out, targets)
 }
 
 #[cfg(test)]

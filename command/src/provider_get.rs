@@ -170,16 +170,16 @@ mod tests {
     #[test]
     fn a_stranger_has_neither_the_key_nor_a_header_that_may_be_secret() {
         let key = Secret::new("sk-key-0123456789abcdef".to_owned());
-        let given = [("x-team", "blue"), ("x-api-token", "tok-0123456789abcdef0123456789")];
+        let given = [("openai-beta", "assistants=v2"), ("x-api-token", "tok-0123456789abcdef0123456789")];
         let provider = provider("openai", "http://a.example/v1/", &given);
         let sent = |sender| request(&provider, "/models", sender, DateTime::UNIX_EPOCH).expect("a request");
         let own = sent(Sender::Own(Some(&key)));
         assert_eq!(own.uri(), "http://a.example/v1/models");
         assert_eq!(own.headers()["authorization"], "Bearer sk-key-0123456789abcdef");
-        assert!(own.headers().contains_key("x-api-token") && own.headers().contains_key("x-team"));
+        assert!(own.headers().contains_key("x-api-token") && own.headers().contains_key("openai-beta"));
         let stranger = sent(Sender::Stranger);
         assert!(!stranger.headers().contains_key("authorization") && !stranger.headers().contains_key("x-api-token"));
-        assert!(stranger.headers().contains_key("x-team"));
+        assert!(stranger.headers().contains_key("openai-beta"));
         assert!(!sent(Sender::Own(None)).headers().contains_key("authorization"));
     }
 

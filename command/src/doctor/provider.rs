@@ -14,7 +14,7 @@ use super::report::{Check, Finding};
 use super::trial::{Found, Trials};
 use crate::inference::{Credentials, CredentialsError, Gateway, OpenedKey};
 
-const OUT_OF_TIME: &str = "no time was left to check it";
+const OUT_OF_TIME: &str = "not checked for lack of time: the whole check takes a minute at most";
 
 /// What is found of the provider until then. What there is no time for is named.
 pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) -> Vec<Finding> {

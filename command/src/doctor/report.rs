@@ -134,6 +134,8 @@ impl CheckedProvider {
 pub struct CheckedTarget {
     /// `provider/model`.
     pub backend: String,
+    /// The tenant whose models have it; `None` for models that all tenants share.
+    pub tenant_id: Option<String>,
     /// Some of the models that have it.
     pub models: Vec<String>,
     pub models_count: usize,
@@ -148,6 +150,7 @@ pub struct CheckedTargets {
     pub items: Vec<CheckedTarget>,
     /// How many more there are.
     pub left_out: usize,
+    /// A target of models that all tenants share has one.
     #[serde(skip)]
     pub has_problem: bool,
 }
@@ -169,7 +172,9 @@ impl Report {
         providers_left_out: usize,
         targets: CheckedTargets,
     ) -> Self {
-        let mut findings = providers.iter().flat_map(|provider| &provider.findings);
+        // A tenant's own providers are for the tenant to mend.
+        let shared = providers.iter().filter(|provider| provider.tenant_id.is_none());
+        let mut findings = shared.flat_map(|provider| &provider.findings);
         let ok = !providers.is_empty() && !targets.has_problem && !findings.any(Finding::is_problem);
         Self { ok, checked_at: rfc3339(now).to_string(), providers, providers_left_out, targets }
     }
@@ -200,19 +205,26 @@ pub fn shape() -> Shape {
         .open();
     let target = object()
         .required("backend", described(schema::string(), "The target, as `provider/model`"))
+        .required(
+            "tenant_id",
+            described(
+                nullable(schema::id(TenantId::PREFIX)),
+                "The tenant whose own models have it; null for models that all tenants share",
+            ),
+        )
         .required("models", described(schema::list(schema::string(), None), "Some of the models that have it"))
         .required("models_count", described(schema::count(), "How many models have it"))
         .required("findings", described(findings(), "What there is to say about it"))
         .open();
     let targets = object()
         .required("checked", described(schema::count(), "How many targets were checked"))
-        .required("items", described(schema::list(target, None), "Those with a finding"))
+        .required("items", described(schema::list(target, None), "Those with a finding; those of tenants last"))
         .required("left_out", described(schema::count(), "How many more have one"))
         .open();
     object()
-        .required("ok", described(schema::boolean(), "False if any verdict is `problem`, or if there is no provider"))
+        .required("ok", described(schema::boolean(), "False if any verdict is `problem`, except of tenants' own providers and models, or if there is no provider"))
         .required("checked_at", described(schema::time(), "When the check began"))
-        .required("providers", described(schema::list(provider, None), "Every provider, by name"))
+        .required("providers", described(schema::list(provider, None), "Every provider, by name; those of tenants last"))
         .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))
         .required("targets", described(targets, "The targets of all models"))
         .open()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use catalogue::Catalogue;
 use chrono::{DateTime, NaiveDate, Utc};
 use events::event::admin::{Model, Provider};
-use events::ids::ProviderId;
+use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
 
 use super::report::{Check, CheckedTarget, CheckedTargets, Finding};
@@ -68,7 +68,7 @@ pub fn check(
     let uses = uses(tables, now);
     let mut checked = CheckedTargets { checked: uses.len(), ..CheckedTargets::default() };
     let mut retirements: BTreeMap<ProviderId, Retirements> = BTreeMap::new();
-    for ((provider, backend), mut used) in uses {
+    for ((tenant, provider, backend), mut used) in uses {
         let mut findings = findings(tables, now, provider, backend, &used);
         let live = tables.live_provider(provider);
         if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend)) {
@@ -80,7 +80,7 @@ pub fn check(
         if findings.is_empty() {
             continue;
         }
-        checked.has_problem |= findings.iter().any(Finding::is_problem);
+        checked.has_problem |= tenant.is_none() && findings.iter().any(Finding::is_problem);
         if checked.items.len() >= SHOWN_MAX {
             checked.left_out += 1;
             continue;
@@ -90,6 +90,7 @@ pub fn check(
         let name = tables.provider(provider).map_or_else(|| provider.to_string(), |entry| entry.value.name.clone());
         checked.items.push(CheckedTarget {
             backend: format!("{name}/{backend}"),
+            tenant_id: tenant.map(|tenant| tenant.to_string()),
             models_count: used.models.len(),
             models: used.models.into_iter().take(MODELS_NAMED_MAX).map(str::to_owned).collect(),
             findings,
@@ -98,16 +99,18 @@ pub fn check(
     (checked, retirements)
 }
 
-/// The targets of live models, each with the models that have it.
-fn uses(tables: &Tables, now: DateTime<Utc>) -> BTreeMap<(ProviderId, &str), Use<'_>> {
-    let mut uses: BTreeMap<(ProviderId, &str), Use<'_>> = BTreeMap::new();
+/// The targets of live models, each with the models of one owner that have it: those that all tenants share come first.
+type Uses<'a> = BTreeMap<(Option<TenantId>, ProviderId, &'a str), Use<'a>>;
+
+fn uses(tables: &Tables, now: DateTime<Utc>) -> Uses<'_> {
+    let mut uses = Uses::new();
     for model in tables.models().filter(|entry| is_in_use(tables, entry)).map(|entry| &*entry.value) {
         let is_priced = |target: &events::event::admin::Target| {
             tables.price_in_force(target.provider_id, &target.model, now).is_some()
         };
         let has_price = model.targets.iter().any(is_priced);
         for target in &model.targets {
-            let used = uses.entry((target.provider_id, target.model.as_str())).or_default();
+            let used = uses.entry((model.tenant_id, target.provider_id, target.model.as_str())).or_default();
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;
             used.is_chosen |= model.origin.is_none();

@@ -14,8 +14,8 @@ const NO_PROVIDER: &str = "there are no providers: set OPENAI_API_KEY, or anothe
 pub fn render(report: &Value) -> String {
     let mut rows = vec![["checked", "what", "verdict", "found"].map(str::to_owned).to_vec()];
     let mut advice: Vec<(String, Vec<String>)> = Vec::new();
-    let providers = list(&report["providers"]).map(|provider| (text(&provider["name"]), provider));
-    let targets = list(&report["targets"]["items"]).map(|target| (text(&target["backend"]), target));
+    let providers = list(&report["providers"]).map(|provider| (named("name", provider), provider));
+    let targets = list(&report["targets"]["items"]).map(|target| (named("backend", target), target));
     for (name, checked) in providers.chain(targets) {
         for (at, finding) in list(&checked["findings"]).enumerate() {
             let [check, verdict, detail] = ["check", "verdict", "detail"].map(|field| text(&finding[field]));
@@ -39,6 +39,15 @@ pub fn render(report: &Value) -> String {
     }
     parts.push(summary(report));
     parts.join("\n\n")
+}
+
+/// The name of what was checked, with the tenant that it belongs to.
+fn named(field: &str, checked: &Value) -> String {
+    let name = text(&checked[field]);
+    match checked["tenant_id"].as_str() {
+        Some(tenant) => format!("{name} of {}", printable(tenant)),
+        None => name,
+    }
 }
 
 /// Adds a piece of advice, or the check to the same advice of another one.
@@ -65,17 +74,23 @@ fn summary(report: &Value) -> String {
     let providers = list(&report["providers"]).count();
     let targets = report["targets"]["checked"].as_u64().unwrap_or(0);
     let of = |findings: &Value, verdict: &str| list(findings).filter(|finding| finding["verdict"] == verdict).count();
-    let count = |verdict: &str| -> usize {
+    // A tenant's own are for the tenant to mend, and do not decide.
+    let count = |verdict: &str, is_of_tenants: bool| -> usize {
         let checked = list(&report["providers"]).chain(list(&report["targets"]["items"]));
+        let checked = checked.filter(|checked| checked["tenant_id"].is_string() == is_of_tenants);
         checked.map(|checked| of(&checked["findings"], verdict)).sum()
     };
-    let [problems, warnings, unknown] = ["problem", "warning", "not_checked"].map(count);
+    let [problems, warnings, unknown] = ["problem", "warning", "not_checked"].map(|verdict| count(verdict, false));
+    let of_tenants = match count("problem", true) {
+        0 => String::new(),
+        wrong => format!("; {wrong} wrong at tenants' own providers or models"),
+    };
     let verdict = if report["ok"] == true { "all is well" } else { "something is wrong" };
     let left_out: u64 =
         [&report["providers_left_out"], &report["targets"]["left_out"]].iter().filter_map(|left| left.as_u64()).sum();
     let left_out = if left_out > 0 { format!("; {left_out} more are not shown") } else { String::new() };
     format!(
-        "{verdict}: {} and {} checked, {problems} wrong, {}, {unknown} not checked{left_out}",
+        "{verdict}: {} and {} checked, {problems} wrong, {}, {unknown} not checked{of_tenants}{left_out}",
         counted(providers as u64, "provider"),
         counted(targets, "target"),
         counted(warnings as u64, "warning"),
@@ -113,6 +128,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_wrong_at_a_tenants_own_provider_is_marked_and_is_not_the_verdict() {
+        let findings = json!([{ "check": "dns", "verdict": "problem", "detail": "no", "advice": "correct it" }]);
+        let report = json!({
+            "ok": true, "providers_left_out": 0, "targets": { "checked": 0, "left_out": 0, "items": [] },
+            "providers": [
+                { "name": "shared", "tenant_id": null, "findings": [] },
+                { "name": "theirs", "tenant_id": "ten_1", "findings": findings },
+            ],
+        });
+        let shown = render(&report);
+        let verdict = "all is well: 2 providers and 0 targets checked, 0 wrong, 0 warnings, 0 not checked; 1 wrong at tenants' own \
+                       providers or models";
+        assert!(shown.ends_with(verdict) && shown.contains("theirs of ten_1: correct it (dns)"), "{shown}");
+    }
 
     #[test]
     fn each_provider_is_named_once_and_each_piece_of_advice_is_given_once() {
