@@ -117,8 +117,8 @@ pub struct CommandPlan<R: Rules> {
     /// The owners that its events are about.
     pub chain: Chain,
     pub side: Vec<SideRow>,
-    /// Another resource that it was planned on: if that changes before the command is recorded, it is planned again.
-    pub based_on: Option<Stream>,
+    /// Other resources that it was planned on: if one changes before the command is recorded, it is planned again.
+    pub based_on: Vec<Stream>,
     /// The sealed key of a provider, to be appended.
     pub sealed: Option<Sealed>,
     /// A new secret, which only this reply has.
@@ -130,7 +130,15 @@ pub struct CommandPlan<R: Rules> {
 
 impl<R: Rules> CommandPlan<R> {
     pub fn new(command: Command<R>, chain: Chain) -> Self {
-        Self { command, chain, side: Vec::new(), based_on: None, sealed: None, secret: None, extra_fields: Map::new() }
+        Self {
+            command,
+            chain,
+            side: Vec::new(),
+            based_on: Vec::new(),
+            sealed: None,
+            secret: None,
+            extra_fields: Map::new(),
+        }
     }
 
     /// Plans a command to an existing resource.
@@ -141,8 +149,9 @@ impl<R: Rules> CommandPlan<R> {
         Self::new(command, R::chain(state, &cx.tables))
     }
 
-    pub fn based_on(self, stream: Stream) -> Self {
-        Self { based_on: Some(stream), ..self }
+    pub fn based_on(mut self, streams: impl IntoIterator<Item = Stream>) -> Self {
+        self.based_on.extend(streams);
+        self
     }
 
     pub fn with_side(mut self, rows: impl IntoIterator<Item = SideRow>) -> Self {

@@ -106,6 +106,12 @@ impl Facts {
                     *holder = None;
                 }
             }
+            SideRow::DropSealedSecretsWithin { kind, scope } => {
+                let within = |name: &Name| name.kind == *kind && name.scope == *scope;
+                for (_, holder) in self.names.iter_mut().filter(|(name, _)| within(name)) {
+                    *holder = None;
+                }
+            }
             SideRow::PersonalData(_)
             | SideRow::ErasePersonalData(_)
             | SideRow::KeySecret(_)

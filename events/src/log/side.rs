@@ -25,6 +25,12 @@ pub enum SideRow {
     DropSealedSecret {
         subject: String,
     },
+    /// Drops the sealed secrets of all that has its id as a name of this kind in this scope, also of what its author does not
+    /// know yet; and these names.
+    DropSealedSecretsWithin {
+        kind: StreamKind,
+        scope: String,
+    },
     WrappedKey {
         scope: String,
         wrapped: Vec<u8>,

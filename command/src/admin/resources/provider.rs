@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
-use events::event::{Chain, ResourceState};
+use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
 use openapi::schema;
@@ -161,7 +161,8 @@ impl Administered for Provider {
             Patch::Kept | Patch::Removed => None,
         };
         let extra_fields = api_key_set(sealed.is_some());
-        Ok(CommandPlan { sealed, extra_fields, ..CommandPlan::new(Command::Create(made), chain).with_side([claim]) })
+        let plan = CommandPlan::new(Command::Create(made), chain).with_side([claim]).based_on(stream_of_owner(tenant));
+        Ok(CommandPlan { sealed, extra_fields, ..plan })
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
@@ -201,16 +202,19 @@ impl Administered for Provider {
             Patch::Set(key) => {
                 let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
                 let sealed = cx.admin.vault.seal(tenant, id, generation, &key).await?;
+                let plan = plan.based_on(stream_of_owner(tenant));
                 Ok(CommandPlan { sealed: Some(sealed), extra_fields: api_key_set(true), ..plan })
             }
         }
     }
 
-    /// Its keys end with it.
+    /// Its keys end with it: those of earlier versions, which have no claim, and all that have one, also if one was recorded
+    /// since the tables were read.
     fn side_rows_at_end(cx: &AdminContext<'_>, state: &Provider) -> Vec<SideRow> {
         let id = state.provider_id;
         let further = cx.tables.provider_keys_of(id).map(|key| drop_api_key(key.provider_key_id));
-        [drop_api_key(id), release(id)].into_iter().chain(further).collect()
+        let claimed = SideRow::DropSealedSecretsWithin { kind: ProviderKey::KIND, scope: id.to_string() };
+        [drop_api_key(id), release(id), claimed].into_iter().chain(further).collect()
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {
@@ -228,6 +232,11 @@ pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, Com
     Ok(match given.take::<String>("api_key")? {
         Patch::Kept => Patch::Kept,
         Patch::Removed => Patch::Removed,
+/// The stream of the tenant that owns a provider: no secret of a provider is recorded after the end of its tenant.
+pub(super) fn stream_of_owner(tenant: Option<TenantId>) -> Option<Stream> {
+    tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant))
+}
+
         Patch::Set(key) => Patch::Set(Secret::new(key)),
     })
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::NAME_LEN_MAX;
 use super::provider::{
     api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
-    take_api_key,
+    stream_of_owner, take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
 use crate::admin::admin_context::AdminContext;
@@ -27,6 +27,7 @@ use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::names::{claim_among, release};
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";
@@ -108,7 +109,9 @@ impl Administered for ProviderKey {
         let chain = Self::chain(&made, &cx.tables);
         let sealed = cx.admin.vault.seal(provider.tenant_id, id, 1, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
-        let plan = CommandPlan::new(Command::Create(made), chain).based_on(stream_of(&provider));
+        // The provider's end drops the secrets of all keys that have such a claim, also of one that it has not seen.
+        let claim = claim_among(provider.provider_id, Self::KIND, id, &id.to_string());
+        let plan = CommandPlan::new(Command::Create(made), chain).based_on(streams_of(&provider)).with_side([claim]);
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 
@@ -130,12 +133,12 @@ impl Administered for ProviderKey {
         let generation = state.secret_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
         let sealed = cx.admin.vault.seal(provider.tenant_id, id, generation, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
-        let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(stream_of(&provider));
+        let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(streams_of(&provider));
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 
     fn side_rows_at_end(_: &AdminContext<'_>, state: &ProviderKey) -> Vec<SideRow> {
-        vec![drop_api_key(state.provider_key_id)]
+        vec![drop_api_key(state.provider_key_id), release(state.provider_key_id)]
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {
@@ -184,8 +187,10 @@ fn given_for(provider: &Provider) -> Result<&str, CommandError> {
     Ok(provider.base_url.as_deref().ok_or_else(none)?)
 }
 
-fn stream_of(provider: &Provider) -> Stream {
-    Stream::new(Provider::KIND, provider.provider_id)
+/// The streams of the provider and of the tenant that owns it.
+fn streams_of(provider: &Provider) -> impl Iterator<Item = Stream> {
+    let own = Stream::new(Provider::KIND, provider.provider_id);
+    std::iter::once(own).chain(stream_of_owner(provider.tenant_id))
 }
 
 fn extra_fields(has_api_key: bool, state: Map<String, Value>) -> Map<String, Value> {

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Permission, Provider, ProviderKindName};
+use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
+use events::log::Append;
 use secrets::{EnvironmentKeys, NodeKey, Secret, Vault, VaultError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::lab::Lab;
+use crate::admin::AdminContext;
+use crate::admin::routes::Administered;
 use crate::opened_keys;
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
@@ -244,5 +248,59 @@ async fn no_secret_is_in_an_event_or_a_file() {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "a secret in {}", path.display());
         }
+    }
+}
+
+/// Holds: admin.sealed
+#[tokio::test]
+async fn a_provider_key_that_the_end_of_its_provider_has_not_seen_leaves_no_secret() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET});
+    let provider: ProviderId = lab.make("/providers", body).await.parse().unwrap();
+    let further = json!({"provider_id": provider, "name": "further", "api_key": SECRET});
+    // The end is planned here, and recorded after the key.
+    let planned = AdminContext::new(&lab.admin, &lab.operator()).unwrap();
+    let state = Arc::clone(&planned.tables.provider(provider).unwrap().value);
+    let key = lab.make("/provider-keys", further.clone()).await;
+    let subjects = async || {
+        let secrets = lab.admin.log.read(|reader| reader.sealed_secrets()).await.unwrap();
+        secrets.into_iter().map(|secret| secret.subject).collect::<Vec<_>>()
+    };
+    assert_eq!(subjects().await, [key, provider.to_string()]);
+    let end = Append {
+        stream: Stream::new(StreamKind::Provider, provider),
+        expected_sequence: 1,
+        events: vec![Event::from(Change::<Provider>::Ended(provider))],
+        context: Context::of(Actor::Operator),
+        side: Provider::side_rows_at_end(&planned, &state),
+        idempotency: None,
+        basis: planned.basis(),
+    };
+    let position = lab.admin.log.append(end).await.unwrap().last;
+    assert!(lab.admin.tables.wait_for(position, Duration::from_secs(5)).await);
+    assert_eq!(subjects().await, [""; 0]);
+    lab.send(&lab.operator(), "POST", "/v1/admin/provider-keys", &further).await.refused();
+    assert_eq!(subjects().await, [""; 0]);
+}
+
+/// Holds: admin.sealed
+#[tokio::test]
+async fn keys_and_the_end_of_their_provider_at_the_same_time_leave_no_secret_behind() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    for round in 0..20 {
+        let tenant = lab.make("/tenants", json!({"name": format!("t{round}")})).await;
+        let provider = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1",
+                              "api_key": SECRET, "tenant_id": tenant});
+        let id = lab.make("/providers", provider).await;
+        let further = json!({"provider_id": id, "name": "further", "api_key": SECRET});
+        let create = || async { lab.send(&operator, "POST", "/v1/admin/provider-keys", &further).await.status };
+        let one = format!("/v1/admin/providers/{id}");
+        let (first, ended, second) =
+            tokio::join!(create(), async { lab.send(&operator, "DELETE", &one, &json!({})).await.status }, create());
+        assert_eq!(ended, 200);
+        assert!([first, second].iter().all(|status| [201, 400, 409].contains(status)), "{first} {second}");
+        let secrets = lab.admin.log.read(|reader| reader.sealed_secrets()).await.unwrap();
+        assert_eq!(secrets, []);
     }
 }

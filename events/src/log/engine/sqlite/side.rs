@@ -11,6 +11,9 @@ const PUT_KEY_SECRET: &str =
 const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
 const PUT_SEALED: &str =
     "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
+const DROP_SEALED_WITHIN: &str =
+    "DELETE FROM sealed_secrets WHERE subject IN (SELECT name FROM names WHERE kind = ?1 AND scope = ?2)";
+const RELEASE_WITHIN: &str = "DELETE FROM names WHERE kind = ?1 AND scope = ?2";
 const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (node, recipient, serves, tag) VALUES (?1, ?2, ?3, ?4)";
 const PUT_TENANT_KEY: &str = "INSERT OR REPLACE INTO tenant_keys (tenant, node, wrapped) VALUES (?1, ?2, ?3)";
@@ -39,6 +42,10 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
             run(PUT_SEALED, params![secret.subject, secret.generation, secret.key_scope, secret.sealed])
         }
         SideRow::DropSealedSecret { subject } => run("DELETE FROM sealed_secrets WHERE subject = ?1", params![subject]),
+        SideRow::DropSealedSecretsWithin { kind, scope } => {
+            run(DROP_SEALED_WITHIN, params![kind.as_str(), scope])?;
+            run(RELEASE_WITHIN, params![kind.as_str(), scope])
+        }
         SideRow::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
         SideRow::DropWrappedKey { scope } => run("DELETE FROM wrapped_keys WHERE scope = ?1", params![scope]),
         SideRow::Node(node) => run(PUT_NODE, params![node.node, node.recipient, node.serves, node.tag]),
