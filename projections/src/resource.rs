@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 use events::event::admin::UpstreamKey;
 use events::event::{Resource, ResourceState, StreamKind};
-use events::ids::ProviderKeyId;
+use events::ids::{ProviderId, ProviderKeyId};
 use events::log::PersonalData;
 use events::time::rfc3339;
 use serde_json::{Map, Value, json};
@@ -48,26 +48,62 @@ pub fn put_person(body: &mut Value, person: Option<&PersonalData>) {
 
 /// The members of a provider key that say whether requests use it: `state` and `set_aside`.
 pub fn key_state(tables: &Tables, id: ProviderKeyId) -> Map<String, Value> {
-    let key = UpstreamKey::Further(id);
-    match tables.secret_generation(key) {
-        None => key_state_members("ended", None),
-        Some(generation) => match tables.set_aside(key, generation) {
-            None => key_in_use(),
-            Some(set_aside) => key_state_members("set_aside", Some(set_aside)),
-        },
-    }
+    let (state, set_aside) = state_of(tables, UpstreamKey::Further(id));
+    OF_PROVIDER_KEY.members(state.into(), set_aside)
 }
 
 /// The same members of a key that is in use.
 pub fn key_in_use() -> Map<String, Value> {
-    key_state_members("in_use", None)
+    OF_PROVIDER_KEY.members(IN_USE.into(), None)
 }
 
-fn key_state_members(state: &str, set_aside: Option<&SetAside>) -> Map<String, Value> {
-    let set_aside = set_aside.map(|SetAside { reason, status, since, .. }| {
-        json!({ "reason": reason, "status": status, "since": rfc3339(*since) })
-    });
-    Map::from_iter([("state".to_owned(), state.into()), ("set_aside".to_owned(), set_aside.into())])
+/// The members of a provider that say the same of its own key: `key_state` and `key_set_aside`. Requests use the key of a
+/// provider without provider keys whatever its provider says to it.
+pub fn own_key_state(tables: &Tables, id: ProviderId) -> Map<String, Value> {
+    let (state, set_aside) = match state_of(tables, UpstreamKey::Own(id)) {
+        (_, Some(_)) if !tables.has_provider_keys(id) => (IN_USE, None),
+        state => state,
+    };
+    OF_PROVIDER.members(state.into(), set_aside)
+}
+
+/// The same members of a key that is in use.
+pub fn own_key_in_use() -> Map<String, Value> {
+    OF_PROVIDER.members(IN_USE.into(), None)
+}
+
+/// The same members of a provider that has no key of its own.
+pub fn no_own_key() -> Map<String, Value> {
+    OF_PROVIDER.members(Value::Null, None)
+}
+
+const IN_USE: &str = "in_use";
+const OF_PROVIDER_KEY: StateNames = StateNames { state: "state", set_aside: "set_aside" };
+const OF_PROVIDER: StateNames = StateNames { state: "key_state", set_aside: "key_set_aside" };
+
+/// The names of the two members.
+struct StateNames {
+    state: &'static str,
+    set_aside: &'static str,
+}
+
+impl StateNames {
+    fn members(&self, state: Value, set_aside: Option<&SetAside>) -> Map<String, Value> {
+        let set_aside = set_aside.map(|SetAside { reason, status, since, .. }| {
+            json!({ "reason": reason, "status": status, "since": rfc3339(*since) })
+        });
+        Map::from_iter([(self.state.to_owned(), state), (self.set_aside.to_owned(), set_aside.into())])
+    }
+}
+
+fn state_of(tables: &Tables, key: UpstreamKey) -> (&'static str, Option<&SetAside>) {
+    match tables.secret_generation(key) {
+        None => ("ended", None),
+        Some(generation) => match tables.set_aside(key, generation) {
+            None => (IN_USE, None),
+            set_aside => ("set_aside", set_aside),
+        },
+    }
 }
 
 #[cfg(test)]

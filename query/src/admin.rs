@@ -123,10 +123,14 @@ async fn complete(query: &PermittedQuery, kind: StreamKind, mut resources: Vec<&
     match kind {
         StreamKind::User => fields::put_people(query, resources).await,
         StreamKind::Key => keys::complete(query, resources).await,
-        StreamKind::Provider => fields::put_api_key_set(query, resources).await,
+        StreamKind::Provider => {
+            fields::put_api_key_set(query, &mut resources).await?;
+            fields::put_own_key_state(&query.state, &mut resources);
+            Ok(())
+        }
         StreamKind::ProviderKey => {
             fields::put_key_state(&query.state, &mut resources);
-            fields::put_api_key_set(query, resources).await
+            fields::put_api_key_set(query, &mut resources).await
         }
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {

@@ -516,3 +516,43 @@ async fn keys_of_a_tenants_provider_are_its_own_and_those_of_a_shared_one_the_pl
     we.get(&format!("{PATH}/{shared}")).await.must(404);
     we.patch(&format!("{PATH}/{shared}"), &json!({ "weight": 2 })).await.must_be(403, "FORBIDDEN");
 }
+
+/// Holds: inf.keys-set-aside
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_shows_the_state_of_its_own_key_in_every_reply_alike() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    further_key(&gateway, &tenant, SECOND, json!({})).await;
+    upstream.refuses_key(PROVIDER_SECRET, 401, INVALID, &[]);
+    for _ in 0..50 {
+        tenant.chat("ok").await.must(200);
+        if !of_type(&gateway, SET_ASIDE).await.is_empty() {
+            break;
+        }
+    }
+    recorded(&gateway, SET_ASIDE, 1).await;
+    let (operator, one) = (gateway.operator(), format!("/v1/admin/providers/{}", tenant.provider));
+    let mut shown = operator.get(&one).await.must(200).json();
+    // The tables have the event a moment after the log.
+    for _ in 0..200 {
+        if shown["key_state"] == "set_aside" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        shown = operator.get(&one).await.must(200).json();
+    }
+    assert_eq!((&shown["key_state"], &shown["key_set_aside"]["reason"]), (&json!("set_aside"), &json!("refused")));
+    let changed = operator.patch(&one, &json!({ "timeout_ms": 9_000 })).await.must(200).json();
+    let listed = operator.get("/v1/admin/providers").await.must(200).json();
+    let listed = listed["items"].as_array().expect("a list").iter().find(|item| item["id"] == shown["id"]);
+    for other in [&changed, listed.expect("the provider")] {
+        for field in ["key_state", "key_set_aside"] {
+            assert_eq!(other[field], shown[field], "{field}: {other}");
+        }
+    }
+    let given = operator.patch(&one, &json!({ "api_key": PROVIDER_SECRET })).await.must(200).json();
+    assert_eq!((&given["key_state"], &given["key_set_aside"]), (&json!("in_use"), &Value::Null));
+    let ended = operator.delete(&one).await.must(200).json();
+    let read = operator.get(&one).await.must(200).json();
+    assert_eq!((&ended["key_state"], &read["key_state"]), (&Value::Null, &Value::Null), "{ended} {read}");
+}

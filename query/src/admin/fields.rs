@@ -2,7 +2,7 @@
 //! set aside, and what is in force now.
 
 use events::ids::{PriceId, ProviderId, ProviderKeyId, UserId};
-use projections::resource::{key_state, put_person};
+use projections::resource::{key_state, no_own_key, own_key_state, put_person};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -22,7 +22,7 @@ pub async fn put_people(query: &PermittedQuery, users: Vec<&mut Value>) -> Resul
 }
 
 /// Adds `api_key_set` to these providers or provider keys: whether they have an API key, which no event says of a sealed one.
-pub async fn put_api_key_set(query: &PermittedQuery, providers: Vec<&mut Value>) -> Result<(), QueryError> {
+pub async fn put_api_key_set(query: &PermittedQuery, providers: &mut [&mut Value]) -> Result<(), QueryError> {
     let ids = providers.iter().filter_map(|provider| provider["id"].as_str().map(str::to_owned)).collect();
     let with_secret = query.read(move |reader| reader.subjects_with_secret(ids)).await?;
     for provider in providers {
@@ -39,6 +39,19 @@ pub fn put_key_state(state: &QueryState, keys: &mut [&mut Value]) {
         let id = key["id"].as_str().and_then(|id| id.parse::<ProviderKeyId>().ok());
         if let (Some(id), Some(members)) = (id, key.as_object_mut()) {
             members.extend(key_state(&tables, id));
+        }
+    }
+}
+
+/// Adds `key_state` and `key_set_aside` to these providers, which have `api_key_set`: whether their own key is in use or set
+/// aside.
+pub fn put_own_key_state(state: &QueryState, providers: &mut [&mut Value]) {
+    let tables = state.tables.load();
+    for provider in providers {
+        let id = provider["id"].as_str().and_then(|id| id.parse::<ProviderId>().ok());
+        let has_key = provider["api_key_set"] == true;
+        if let (Some(id), Some(members)) = (id, provider.as_object_mut()) {
+            members.extend(if has_key { own_key_state(&tables, id) } else { no_own_key() });
         }
     }
 }

@@ -12,10 +12,12 @@ use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
 use events::log::SideRow;
 use openapi::schema;
+use projections::resource::{no_own_key, own_key_in_use, own_key_state};
 use projections::tables::Tables;
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
+use super::provider_key::{STATES, set_aside};
 use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
@@ -57,6 +59,12 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             "True if it has an API key. Without one, requests are sent without credentials; but a provider whose key was \
              lost with the node's key is not called until you set another",
         ),
+        replied("key_state", schema::nullable(schema::one_of(STATES))).meaning(
+            "Whether requests use its own API key, as `state` of a provider key; null if it has none. A provider without \
+             provider keys uses its key always",
+        ),
+        replied("key_set_aside", schema::nullable(set_aside()))
+            .meaning("Why and since when its own API key is set aside, and the HTTP status of the provider's refusal; otherwise null"),
         optional("tenant_id", id::<TenantId>())
             .fixed()
             .meaning("The tenant that owns it; null if all tenants share it"),
@@ -160,7 +168,7 @@ impl Administered for Provider {
             Patch::Set(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
             Patch::Kept | Patch::Removed => None,
         };
-        let extra_fields = api_key_set(sealed.is_some());
+        let extra_fields = if sealed.is_some() { with_key(own_key_in_use()) } else { without_key() };
         let plan = CommandPlan::new(Command::Create(made), chain).with_side([claim]).based_on(stream_of_owner(tenant));
         Ok(CommandPlan { sealed, extra_fields, ..plan })
     }
@@ -194,16 +202,17 @@ impl Administered for Provider {
             Patch::Kept => {
                 let id = id.to_string();
                 let with_secret = cx.admin.log.read(move |reader| reader.subjects_with_secret(vec![id])).await?;
-                Ok(CommandPlan { extra_fields: api_key_set(!with_secret.is_empty()), ..plan })
+                let has_key = !with_secret.is_empty();
+                let extra_fields =
+                    if has_key { with_key(own_key_state(&cx.tables, state.provider_id)) } else { without_key() };
+                Ok(CommandPlan { extra_fields, ..plan })
             }
-            Patch::Removed => {
-                Ok(CommandPlan { extra_fields: api_key_set(false), ..plan.with_side([drop_api_key(id)]) })
-            }
+            Patch::Removed => Ok(CommandPlan { extra_fields: without_key(), ..plan.with_side([drop_api_key(id)]) }),
             Patch::Set(key) => {
                 let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
                 let sealed = cx.admin.vault.seal(tenant, id, generation, &key).await?;
                 let plan = plan.based_on(stream_of_owner(tenant));
-                Ok(CommandPlan { sealed: Some(sealed), extra_fields: api_key_set(true), ..plan })
+                Ok(CommandPlan { sealed: Some(sealed), extra_fields: with_key(own_key_in_use()), ..plan })
             }
         }
     }
@@ -218,8 +227,13 @@ impl Administered for Provider {
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {
-        api_key_set(false)
+        without_key()
     }
+}
+
+/// The stream of the tenant that owns a provider: no secret of a provider is recorded after the end of its tenant.
+pub(super) fn stream_of_owner(tenant: Option<TenantId>) -> Option<Stream> {
+    tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant))
 }
 
 /// The type of an API key.
@@ -232,11 +246,6 @@ pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, Com
     Ok(match given.take::<String>("api_key")? {
         Patch::Kept => Patch::Kept,
         Patch::Removed => Patch::Removed,
-/// The stream of the tenant that owns a provider: no secret of a provider is recorded after the end of its tenant.
-pub(super) fn stream_of_owner(tenant: Option<TenantId>) -> Option<Stream> {
-    tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant))
-}
-
         Patch::Set(key) => Patch::Set(Secret::new(key)),
     })
 }
@@ -272,6 +281,16 @@ pub(super) fn is_exchanged_elsewhere(provider: &Provider, key: &Secret) -> bool 
 /// The field of a reply that says whether the provider has an API key.
 pub(super) fn api_key_set(is_set: bool) -> Map<String, Value> {
     Map::from_iter([("api_key_set".to_owned(), is_set.into())])
+}
+
+/// The fields of a reply about the key of a provider that has one.
+fn with_key(state: Map<String, Value>) -> Map<String, Value> {
+    api_key_set(true).into_iter().chain(state).collect()
+}
+
+/// The same of a provider without a key.
+fn without_key() -> Map<String, Value> {
+    api_key_set(false).into_iter().chain(no_own_key()).collect()
 }
 
 pub(super) fn drop_api_key(key: impl Into<UpstreamKey>) -> SideRow {

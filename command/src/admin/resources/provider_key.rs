@@ -7,6 +7,7 @@ use events::event::admin::{Provider, ProviderKey, SetAsideReason};
 use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
 use events::log::SideRow;
+use openapi::Shape;
 use openapi::schema::{self, object};
 use projections::resource::{key_in_use, key_state};
 use projections::tables::{Entry, Tables};
@@ -26,23 +27,19 @@ use crate::admin::field_type::{id, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
 use crate::admin::names::{claim_among, release};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";
+/// The states of a key: a provider's own has the same.
+pub(super) const STATES: [&str; 3] = ["in_use", "set_aside", "ended"];
 const WEIGHT_MAX: u64 = 1000;
 /// A request looks at each of them.
 const KEYS_OF_PROVIDER_MAX: usize = 100;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let of_this_node = "Counted by each node for itself. A key that has reached it is not used until it has room again";
-    let why = "refused if the key itself is not valid, out_of_money if its account has no money left";
-    let set_aside = object()
-        .required("reason", schema::described(schema::one_of(SetAsideReason::words()), why))
-        .required("status", schema::described(schema::whole(100, 599), "The HTTP status of the provider's refusal"))
-        .required("since", schema::described(schema::time(), "When that was recorded"))
-        .open();
     let members = vec![
         required(PROVIDER, id::<ProviderId>()).fixed().meaning("The provider that it is a key of"),
         required("name", text(NAME_LEN_MAX)).meaning("For people; several keys may have the same"),
@@ -57,14 +54,24 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("requests_per_minute", whole(1, REQUESTS_MAX)).meaning(of_this_node),
         optional("tokens_per_minute", whole(1, TOKENS_MAX)).meaning(of_this_node),
         optional("concurrent_requests", whole(1, REQUESTS_MAX)).meaning(of_this_node),
-        replied("state", schema::one_of(["in_use", "set_aside", "ended"]))
+        replied("state", schema::one_of(STATES))
             .meaning("set_aside if the provider does not accept it: it is used only if no other key is left, and tried again now and then"),
-        replied("set_aside", schema::nullable(set_aside))
+        replied("set_aside", schema::nullable(set_aside()))
             .meaning("Why and since when it is set aside, and the HTTP status of the provider's refusal; otherwise null"),
     ];
     let example = json!({ "provider_id": "prv_0000000000000000000000000000000c", "name": "second", "api_key": "sk-2", "weight": 2 });
     Declaration::of::<ProviderKey>(members, example)
 });
+
+/// Why and since when a key is set aside.
+pub(super) fn set_aside() -> Shape {
+    let why = "refused if the key itself is not valid, out_of_money if its account has no money left";
+    object()
+        .required("reason", schema::described(schema::one_of(SetAsideReason::words()), why))
+        .required("status", schema::described(schema::whole(100, 599), "The HTTP status of the provider's refusal"))
+        .required("since", schema::described(schema::time(), "When that was recorded"))
+        .open()
+}
 
 impl Rules for ProviderKey {
     type State = Self;

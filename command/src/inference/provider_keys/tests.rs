@@ -353,6 +353,31 @@ async fn a_key_that_failed_alone_is_set_aside_when_the_request_ends() {
 }
 
 #[tokio::test]
+async fn a_provider_shows_of_its_own_key_what_a_provider_key_shows() {
+    let house = House::new(&[json!({})]).await;
+    let (operator, one) = (house.lab.operator(), format!("/v1/admin/providers/{}", house.provider));
+    let shown = async || {
+        let mut provider = house.lab.send(&operator, "PATCH", &one, &json!({})).await.must(200);
+        (provider["key_state"].take(), provider["key_set_aside"].take())
+    };
+    assert_eq!(shown().await, (json!("in_use"), json!(null)));
+    assert_eq!(house.request_with(house.own()).failed(refused()), NextKey::Another);
+    house.recorded().await;
+    let (state, set_aside) = shown().await;
+    assert_eq!(
+        (state, &set_aside["reason"], &set_aside["status"]),
+        (json!("set_aside"), &json!("refused"), &json!(401))
+    );
+    assert!(set_aside["since"].is_string(), "{set_aside}");
+    // Without another key, requests use it whatever the provider says.
+    let further = format!("/v1/admin/provider-keys/{}", house.further[0]);
+    house.lab.send(&operator, "DELETE", &further, &json!({})).await.must(200);
+    assert_eq!(shown().await, (json!("in_use"), json!(null)));
+    house.lab.send(&operator, "PATCH", &one, &json!({"api_key": null})).await.must(200);
+    assert_eq!(shown().await, (json!(null), json!(null)));
+}
+
+#[tokio::test]
 async fn looking_when_a_key_is_tried_again_leaves_the_try_to_a_request() {
     let house = House::new(&[json!({})]).await;
     let mut request = house.request_with(house.key(0));
