@@ -265,6 +265,26 @@ async fn what_the_environment_made_is_named_by_its_variable_and_its_retirements_
 
 /// Holds: admin.doctor
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_at_a_tenants_own_provider_is_shown_with_its_tenant_and_does_not_decide() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    add(&gateway, "a-theirs", "openai", "http://127.0.0.1:9", json!({ "tenant_id": tenant.id })).await;
+    let report = report(&gateway).await;
+    assert_eq!(found(&report, "a-theirs", "connection").0, "problem");
+    let last = report["providers"].as_array().and_then(|providers| providers.last()).expect("a provider");
+    assert_eq!((&last["name"], &last["tenant_id"]), (&json!("a-theirs"), &json!(tenant.id)));
+    assert_eq!(report["ok"], json!(true), "{report}");
+    let (code, out, _) = run(&[], &gateway.data(), Some(OPERATOR_KEY));
+    assert_eq!(code, Some(0), "{out}");
+    for says in [format!("a-theirs of {}", tenant.id), "0 wrong".to_owned(), "; 1 wrong at tenants' own".to_owned()] {
+        assert!(out.contains(&says), "{says}: {out}");
+    }
+    add(&gateway, "ours", "openai", "http://127.0.0.1:9", json!({})).await;
+    assert_eq!(run(&[], &gateway.data(), Some(OPERATOR_KEY)).0, Some(1));
+}
+
+/// Holds: admin.doctor
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_platform_may_check_and_nothing_is_recorded_or_spent() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
