@@ -17,7 +17,7 @@ pub mod remedy;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use events::event::admin::{Provider, ProviderKey, UpstreamKey};
 use events::ids::{IdMaker, IdMap};
 use events::log::Log;
@@ -97,7 +97,8 @@ impl ProviderKeys {
         Ok(KeyPermit::new(Arc::clone(self), row, begun))
     }
 
-    /// When a request tries a key again that is set aside; `None` if the next one does. It only looks: see [`KeyUse`].
+    /// When a request tries a key again that is set aside, in whole seconds; `None` if the next one does. It only looks: see
+    /// [`KeyUse`].
     pub fn tried_again_at(&self, row: &KeyRow) -> Option<DateTime<Utc>> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let at = match self.uses().get(&row.key) {
@@ -105,7 +106,7 @@ impl ProviderKeys {
             None => KeyUse::default().tried_again_at(row, now, wall.timestamp()),
         };
         let wait = at.checked_sub(now).filter(|wait| !wait.is_zero())?;
-        Some(wall + wait)
+        Some((wall + wait).trunc_subsecs(0))
     }
 
     /// What would be chosen, without choosing it.
