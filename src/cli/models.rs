@@ -1,8 +1,9 @@
-//! `ledgerway models`: uses the models of a running gateway. `try` sends one small request and shows what came of it. Exit 0
-//! done, 1 refused or failed, 2 no gateway or no key.
+//! `ledgerway models`: uses the models of a running gateway. `try` sends one small request and shows what came of it, `list` shows
+//! the models that the key may use. Exit 0 done, 1 refused, failed or nothing found, 2 no gateway or no key.
 
 mod advice;
 mod event_stream;
+mod list;
 mod report;
 mod trial;
 
@@ -20,8 +21,10 @@ use crate::config::{Flags, boolean};
 use trial::{Trial, attempt};
 
 pub fn run(args: &ModelsArgs, flags: &Flags) -> ExitCode {
-    let ModelsCommand::Try(args) = &args.command;
-    exit(try_model(args, flags))
+    exit(match &args.command {
+        ModelsCommand::Try(args) => try_model(args, flags),
+        ModelsCommand::List(args) => list::list(args, flags),
+    })
 }
 
 fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
@@ -42,19 +45,24 @@ fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
             Err(error) => error,
         };
         let advice = advice::of(&error, &gateway, &args.model, &args.gateway.data.dir).await;
-        match &error {
-            GatewayError::Refused { refused, .. } if json => {
-                print_line(&json!({ "error": refused.error, "advice": advice }).to_string());
-                Err(Failure::Printed)
-            }
-            GatewayError::Refused { refused, .. } if !refused.code().is_empty() => {
-                let reason = reason_of(refused).map(|reason| format!(" ({reason})")).unwrap_or_default();
-                let sentence = format!("{}: {}{reason}", refused.code(), refused.message());
-                Err(Failure::Failed(with_advice(&sentence, advice)))
-            }
-            error => Err(Failure::Failed(with_advice(&error.to_string(), advice))),
-        }
+        Err(failure(&error, advice, json))
     })
+}
+
+/// What a command says of a request that was refused or failed.
+fn failure(error: &GatewayError, advice: Option<String>, json: bool) -> Failure {
+    match error {
+        GatewayError::Refused { refused, .. } if json => {
+            print_line(&json!({ "error": refused.error, "advice": advice }).to_string());
+            Failure::Printed
+        }
+        GatewayError::Refused { refused, .. } if !refused.code().is_empty() => {
+            let reason = reason_of(refused).map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let sentence = format!("{}: {}{reason}", refused.code(), refused.message());
+            Failure::Failed(with_advice(&sentence, advice))
+        }
+        error => Failure::Failed(with_advice(&error.to_string(), advice)),
+    }
 }
 
 fn print_trial(trial: &Trial, json: bool, is_shown: bool) {

@@ -290,6 +290,9 @@ pub enum ModelsCommand {
     /// The request asks for a stream, so that the time to the first token is known, and its cap of output tokens is the model's.
     #[command(after_help = KEY_OF_MODELS)]
     Try(TryArgs),
+    /// List the models that the key may use, with their providers and prices; exit code 1 if none contains every WORD
+    #[command(after_help = KEY_OF_MODELS)]
+    List(ListModelsArgs),
 }
 
 #[derive(Args)]
@@ -303,6 +306,19 @@ pub struct TryArgs {
     /// Print the answer as it arrives
     #[arg(long)]
     pub stream: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Print one JSON object
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = OneOf::new(BOOLEANS))]
+    pub json: String,
+}
+
+#[derive(Args)]
+pub struct ListModelsArgs {
+    /// Only models whose name or provider contains each of these words, in upper or lower case
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Print one JSON object

@@ -1,4 +1,4 @@
-//! `ledgerway models try`: one request, and what came of it.
+//! `ledgerway models try`: one request, and what came of it. `ledgerway models list`: what the key may use.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,8 +17,12 @@ fn output(mut command: Command) -> (Option<i32>, String, String) {
 }
 
 fn try_in(data: &Path, arguments: &[&str], key: Option<&str>) -> (Option<i32>, String, String) {
+    models_in(data, "try", arguments, key)
+}
+
+fn models_in(data: &Path, subcommand: &str, arguments: &[&str], key: Option<&str>) -> (Option<i32>, String, String) {
     let mut command = ledgerway();
-    command.args(["models", "try"]).args(arguments).arg("--data").arg(data);
+    command.args(["models", subcommand]).args(arguments).arg("--data").arg(data);
     if let Some(key) = key {
         command.env("LEDGERWAY_KEY", key);
     }
@@ -123,4 +127,54 @@ async fn a_key_of_a_folder_goes_to_no_other_gateway() {
         let (code, _, err) = at(arguments, None);
         assert!(code == Some(2) && err.contains(says), "{err}");
     }
+}
+
+/// Holds: bin.models-list
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_shows_the_models_that_the_key_may_use_with_their_providers_and_prices() {
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_DEV", "true")]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let data = gateway.data();
+    let listed = |arguments: &[&str], key: Option<&str>| models_in(&data, "list", arguments, key);
+    let lines = |out: &str| -> Vec<String> {
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let (code, out, err) = listed(&["SIM", "small"], None);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let small = gateway.operator().get("/v1/models/sim-small").await.must(200).json();
+    let amount = |name: &str| small["price"][name].as_str().expect("an amount").trim_end_matches('0').to_owned();
+    let wanted = format!(
+        "sim-small {} {} {} {}",
+        small["provider"].as_str().expect("a provider"),
+        small["context_window"],
+        amount("input_usd_per_mtok").trim_end_matches('.'),
+        amount("output_usd_per_mtok").trim_end_matches('.')
+    );
+    let heading = "model provider context input output".to_owned();
+    assert_eq!(lines(&out), [heading, wanted, "prices in US dollars per million tokens".to_owned()]);
+    // A key sees what it may use, and no more.
+    let (code, out, _) = listed(&[], Some(&tenant.secret));
+    assert!(code == Some(0) && lines(&out).iter().any(|line| line.starts_with(&tenant.model("ok"))), "{out}");
+    let (_, out, _) = listed(&["--json"], Some(&tenant.secret));
+    let shown: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!(shown, tenant.app.get("/v1/models").await.must(200).json());
+    let (code, out, _) = listed(&["small", "--json"], None);
+    let shown: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((code, &shown["data"]), (Some(0), &json!([small])));
+
+    for (arguments, key, wanted, says) in [
+        (&["nothing-like-it"][..], None, 1, "the key may use no model that contains \"nothing-like-it\""),
+        (&[][..], Some("sgk_wrong"), 1, "the key is not one of this gateway, or is no longer valid"),
+        (&["--key-file", "/nonexistent"][..], None, 2, "--key-file is /nonexistent: "),
+        (&["--url", "http://127.0.0.1:9"][..], Some("sgk_x"), 1, "`ledgerway status` shows whether a gateway runs"),
+    ] {
+        let (code, out, err) = listed(arguments, key);
+        assert!(code == Some(wanted) && out.is_empty() && err.contains(says), "{out}{err}");
+    }
+    let (code, out, _) = listed(&["--json"], Some("sgk_wrong"));
+    let error: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((code, &error["error"]["code"]), (Some(1), &json!("invalid_api_key")));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (code, _, err) = models_in(elsewhere.path(), "list", &[], Some("sgk_x"));
+    assert!(code == Some(2) && err.contains("no gateway serves "), "{err}");
 }

@@ -12,35 +12,63 @@ use super::report::printable_text;
 
 /// The most names that are suggested for an unknown one.
 const SUGGESTED_MAX: usize = 3;
+const EMBEDDINGS: &str = "/v1/embeddings";
 
-/// `None` if the message says all that there is to say.
+const OTHER_KEY: &str =
+    "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE";
+/// How the gateway gets models, if a key may use none.
+pub const NO_MODEL: &str =
+    "the key may use no model: add a provider and a model, or set a provider's key such as OPENAI_API_KEY";
+
+/// Of a request to a model. `None` if the message says all that there is to say.
 pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {
-    let refused = match error {
-        GatewayError::Refused { refused, .. } => refused,
-        GatewayError::Unreachable { .. } | GatewayError::TimedOut { .. } => {
-            return Some("`ledgerway status` shows whether a gateway runs, and its address".to_owned());
-        }
-        GatewayError::NotPrepared(_) => return None,
-    };
-    match refused.code() {
+    match code_of(error) {
         "MODEL_NOT_FOUND" => Some(of_unknown_model(gateway, model, dir).await),
-        "INVALID_REQUEST" if is_for_embeddings(model, dir) => {
-            Some(format!("{} is a model for embeddings: POST /v1/embeddings", printable_text(model)))
+        // Unless the message says it.
+        "INVALID_REQUEST" if is_for_embeddings(model, dir) && !message_of(error).contains(EMBEDDINGS) => {
+            Some(format!("{} is a model for embeddings: POST {EMBEDDINGS}", printable_text(model)))
         }
+        "FORBIDDEN" | "MODEL_NOT_ALLOWED" => {
+            Some("use a key that may use this model, or change the key's `permissions` and `models`".to_owned())
+        }
+        _ => of_error(error),
+    }
+}
+
+/// Of the request for the list of models, whose codes are OpenAI's.
+pub fn of_list(error: &GatewayError) -> Option<String> {
+    let GatewayError::Refused { refused, .. } = error else { return of_error(error) };
+    match refused.status {
+        401 => Some(OTHER_KEY.to_owned()),
+        403 => Some("use a key that has the permission `models:use`".to_owned()),
+        429 | 503 => Some("try again in a moment".to_owned()),
         _ => of_code(refused),
+    }
+}
+
+/// Empty if the gateway has refused nothing.
+fn code_of(error: &GatewayError) -> &str {
+    if let GatewayError::Refused { refused, .. } = error { refused.code() } else { "" }
+}
+
+fn message_of(error: &GatewayError) -> &str {
+    if let GatewayError::Refused { refused, .. } = error { refused.message() } else { "" }
+}
+
+fn of_error(error: &GatewayError) -> Option<String> {
+    match error {
+        GatewayError::Refused { refused, .. } => of_code(refused),
+        GatewayError::Unreachable { .. } | GatewayError::TimedOut { .. } => {
+            Some("`ledgerway status` shows whether a gateway runs, and its address".to_owned())
+        }
+        GatewayError::NotPrepared(_) => None,
     }
 }
 
 fn of_code(refused: &Refused) -> Option<String> {
     let detail = |name: &str| refused.error["details"][name].as_str();
     Some(match refused.code() {
-        "UNAUTHENTICATED" => {
-            "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE"
-                .to_owned()
-        }
-        "FORBIDDEN" | "MODEL_NOT_ALLOWED" => {
-            "use a key that may use this model, or change the key's `permissions` and `models`".to_owned()
-        }
+        "UNAUTHENTICATED" => OTHER_KEY.to_owned(),
         "MODEL_UNPRICED" => "give each target of the model a price: POST /v1/admin/prices".to_owned(),
         "BUDGET_EXCEEDED" => match (detail("budget_id"), detail("resets_at")) {
             (Some(budget), Some(resets_at)) => format!("raise the budget {budget}, or wait until {resets_at}"),
@@ -72,11 +100,10 @@ async fn of_unknown_model(gateway: &GatewayClient, model: &str, dir: &Path) -> S
         return format!("the catalogue knows this model: start the gateway with {variables} set");
     }
     match names.len() {
-        0 => "the key may use no model: add a provider and a model, or set a provider's key such as OPENAI_API_KEY"
-            .to_owned(),
+        0 => NO_MODEL.to_owned(),
         // Short enough to be read at a glance.
         1..=12 => format!("the key may use {}", names.join(", ")),
-        count => format!("the key may use {count} models: GET /v1/models lists them"),
+        count => format!("the key may use {count} models: `ledgerway models list` lists them"),
     }
 }
 

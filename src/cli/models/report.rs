@@ -75,7 +75,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// An amount without the zeros at its end.
-fn without_zeros(amount: &str) -> String {
+pub fn without_zeros(amount: &str) -> String {
     match amount.contains('.') {
         true => amount.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => amount.to_owned(),
