@@ -30,6 +30,7 @@ mod headers;
 mod large_bodies;
 mod ledger_failure;
 mod measured;
+mod model_mode;
 mod plan;
 mod preparation;
 mod provider_keys;

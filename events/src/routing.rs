@@ -58,6 +58,8 @@ pub enum LeftOut {
     KindUnknown,
     /// Its provider does not have the API that the request needs.
     NoSuchApi,
+    /// The catalogue knows that the model is for the other API.
+    ForAnotherApi,
     /// The request has a field that changes the cost, and the provider does not allow it.
     FieldNotAllowed,
     /// The client's own output cap is above the target's maximum.
@@ -75,6 +77,7 @@ impl fmt::Display for LeftOut {
             Self::NoPrice => f.write_str("no price in force"),
             Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
             Self::NoSuchApi => f.write_str("its provider does not have the API"),
+            Self::ForAnotherApi => f.write_str("the model is known to be for another API"),
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),

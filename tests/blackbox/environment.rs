@@ -2,6 +2,7 @@
 
 mod imports;
 mod local_server;
+mod models_of_another_api;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -17,6 +17,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
+use super::model_mode::{for_another_api, is_for_another_api};
 use super::target::{PlannedTarget, allowed_for_price};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
@@ -233,6 +234,8 @@ fn evaluate<'a>(
             Some(LeftOut::KindUnknown)
         } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
             Some(LeftOut::NoSuchApi)
+        } else if is_for_another_api(request.api(), target, offer.provider) {
+            Some(LeftOut::ForAnotherApi)
         } else if unpriced_at(request, offer).is_some() {
             // Nobody vouches for the cost of this field.
             Some(LeftOut::FieldNotAllowed)
@@ -270,11 +273,14 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     if let (Some(widest), Some(cap)) = (widest, request.facts.output_cap) {
         return cap.refuse(format!("must be at most {widest} for this model"));
     }
-    let can_serve = |why: LeftOut| why != LeftOut::NoSuchApi;
+    let can_serve = |why: LeftOut| !matches!(why, LeftOut::NoSuchApi | LeftOut::ForAnotherApi);
     let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
     if let Some(refused) = refused {
         return refused;
+    }
+    if order.left_out().any(|(_, why)| why == LeftOut::ForAnotherApi) {
+        return for_another_api(request.api(), &request.facts.model);
     }
     if order.left_out().any(|(_, why)| why == LeftOut::NoSuchApi) {
         return no_embeddings(&request.facts.model);
