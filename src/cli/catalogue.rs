@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use catalogue::{Catalogue, Mode, Model};
+use chrono::NaiveDate;
 use events::nearest_name::did_you_mean;
+use events::time::{Clock, SystemClock};
 
 use super::{Failure, exit, print_error, print_line, table};
 use crate::config::arguments::{CatalogueArgs, CatalogueCommand, ListArgs};
@@ -92,14 +94,15 @@ fn show(dir: &Path, asked: &str) -> Result<String, Failure> {
     if let Some(name) = catalogue.aliased(asked) {
         parts.push(format!("{asked} is an alias of {name}"));
     }
-    parts.extend(models.iter().map(|model| described(model)));
+    let today = SystemClock::new().now().date_naive();
+    parts.extend(models.iter().map(|model| described(model, today)));
     parts.push(format!("catalogue of {}; prices in US dollars per million tokens", catalogue.version()));
     Ok(parts.join("\n\n"))
 }
 
 /// One model a line, as a table.
 fn lines(models: &[&Model]) -> String {
-    let head = ["provider", "model", "name", "mode", "context", "input", "output", "deprecated"].map(str::to_owned);
+    let head = ["provider", "model", "name", "mode", "context", "input", "output", "ends on"].map(str::to_owned);
     let rows = models.iter().map(|model| {
         let price = model.price.as_ref();
         vec![
@@ -116,8 +119,8 @@ fn lines(models: &[&Model]) -> String {
     table::aligned(std::iter::once(head.to_vec()).chain(rows).collect())
 }
 
-/// Everything that is known of a model.
-fn described(model: &Model) -> String {
+/// Everything that is known of a model on this day.
+fn described(model: &Model, today: NaiveDate) -> String {
     let mut facts = vec![model.mode.to_string()];
     let tokens = |name: &str, tokens: Option<u32>| tokens.map(|tokens| format!("{name} {tokens}"));
     facts.extend(tokens("context", model.context_window));
@@ -125,7 +128,10 @@ fn described(model: &Model) -> String {
     facts.extend(tokens("dimensions", model.dimensions));
     facts.extend(model.geography.as_ref().map(|geography| format!("served in {geography}")));
     facts.extend(model.always_searches.then(|| "always searches".to_owned()));
-    facts.extend(model.deprecated_on.map(|day| format!("deprecated on {day}")));
+    facts.extend(model.deprecated_on.map(|day| match model.is_retired(today) {
+        true => format!("retired on {day}"),
+        false => format!("deprecated, and retired on {day}"),
+    }));
     facts.extend(model.successor.as_ref().map(|successor| format!("successor {successor}")));
     let name = model.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();
     let mut text = format!("{}/{}{name}\n  {}", model.provider, model.model, facts.join(", "));

@@ -174,7 +174,7 @@ fn check_aliases(document: &Document) -> Result<(), Wrong> {
     let mut served = BTreeMap::new();
     for model in &document.models {
         let Some(name) = &model.name else { continue };
-        *served.entry(name.as_str()).or_insert(false) |= !model.is_deprecated(document.version);
+        *served.entry(name.as_str()).or_insert(false) |= !model.is_retired(document.version);
     }
     for (alias, name) in &document.aliases {
         let place = format!("alias {}", shown(alias));

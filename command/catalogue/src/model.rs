@@ -35,7 +35,7 @@ pub struct Model {
     /// What it is known to be capable of, in the order of the document.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
-    /// The day on which its provider retires it, or has retired it.
+    /// The day from which its provider does not serve it any more: it is deprecated before, and retired from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated_on: Option<NaiveDate>,
     /// The model of the same provider that the provider recommends in its place.
@@ -88,9 +88,14 @@ named! {
 }
 
 impl Model {
-    /// True if its provider has retired it by this day.
-    pub fn is_deprecated(&self, on: NaiveDate) -> bool {
+    /// True if it does not answer any more on this day.
+    pub fn is_retired(&self, on: NaiveDate) -> bool {
         self.deprecated_on.is_some_and(|day| day <= on)
+    }
+
+    /// True if it still answers on this day, and the day is known from which it does not.
+    pub fn is_deprecated(&self, on: NaiveDate) -> bool {
+        self.deprecated_on.is_some_and(|day| day > on)
     }
 
     /// True if the price has all that is charged for a plain request: also the searches, where it always makes some.

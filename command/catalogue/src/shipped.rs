@@ -223,7 +223,7 @@ fn models_of_one_provider_and_name_differ_in_their_geography() {
 #[test]
 fn an_alias_is_a_priced_model_for_conversations_of_its_makers_provider_or_of_a_host() {
     let is_offered =
-        |model: &&Model| model.mode == Mode::Chat && model.price.is_some() && !model.is_deprecated(shipped().version());
+        |model: &&Model| model.mode == Mode::Chat && model.price.is_some() && !model.is_retired(shipped().version());
     for (alias, name) in shipped().aliases() {
         assert!(shipped().named(name).any(|model| is_offered(&model)), "{alias}");
     }

@@ -71,7 +71,7 @@ pub fn unnamed_local(catalogue: &Catalogue, detected: &Detected) -> Option<Found
 pub fn offers(catalogue: &Catalogue, found: &FoundProvider, today: NaiveDate) -> (Vec<Offer>, Vec<String>) {
     let Some(deployments) = &found.deployments else {
         let models = catalogue.models_of(&found.id).iter();
-        let served = models.filter(|model| !model.is_deprecated(today) && is_served_in(model, found.region.as_deref()));
+        let served = models.filter(|model| !model.is_retired(today) && is_served_in(model, found.region.as_deref()));
         let offered = served.filter_map(|model| {
             let price = found.region.as_deref().map_or(model.price.as_ref(), |region| model.price_in(region));
             offer(catalogue, found, model, price)

@@ -46,7 +46,7 @@ impl Environment {
         }
         let not_used = providers_not_used(&newer);
         let newer = newer.with_providers_of(Catalogue::shipped());
-        let mut body = difference(&current, &newer);
+        let mut body = difference(&current, &newer, self.parts.clock.now().date_naive());
         body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
         body.insert("dry_run".to_owned(), import.options.dry_run.into());

@@ -29,6 +29,16 @@ fn no_variable_of_a_provider_is_a_setting() {
 }
 
 #[test]
+fn a_model_with_an_end_is_deprecated_before_it_and_retired_from_then_on() {
+    let mut models = Catalogue::shipped().models().iter();
+    let model = models.find(|model| model.deprecated_on.is_some()).expect("a model with an end");
+    let day = model.deprecated_on.expect("its end");
+    let before = described(model, day.pred_opt().expect("a day"));
+    assert!(before.contains(&format!("deprecated, and retired on {day}")), "{before}");
+    assert!(described(model, day).contains(&format!(", retired on {day}")));
+}
+
+#[test]
 fn an_argument_that_is_not_known_is_refused_with_what_is_near() {
     let refused = |result: Result<(), Failure>| result.expect_err("refused").to_string();
     let shipped = Catalogue::shipped();

@@ -90,6 +90,7 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     assert_eq!(shown["prices"]["new"]["items"][0]["model"], "gpt-new");
     assert_eq!(shown["models"]["new"]["items"], json!([{ "provider": "openai", "model": "gpt-new" }]));
     assert_eq!(shown["models"]["deprecated"]["items"][0]["model"], "gpt-4.1-mini");
+    assert_eq!(shown["models"]["retired"]["count"], 0);
     let wanted = json!({ "prices": { "created": 1, "changed": 2, "ended": 0 },
                          "models": { "created": 2, "changed": 0, "ended": 0 } });
     assert_eq!(shown["recorded"], wanted);

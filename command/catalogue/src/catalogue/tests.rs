@@ -84,11 +84,17 @@ fn a_search_needs_every_word_in_whatever_case() {
 }
 
 #[test]
-fn a_model_is_deprecated_from_its_day_on() {
+fn a_model_is_deprecated_before_its_day_and_retired_from_then_on() {
     let catalogue = catalogue();
-    let large = catalogue.model("one", "large").expect("a model");
-    let day = |text: &str| text.parse().expect("a day");
-    assert!(large.is_deprecated(day("2026-11-20")) && !large.is_deprecated(day("2026-11-19")));
+    let model = |name: &str| catalogue.model("one", name).expect("a model");
+    for (name, day, wanted) in [
+        ("large", "2026-11-19", (true, false)),
+        ("large", "2026-11-20", (false, true)),
+        ("small", "2026-11-20", (false, false)),
+    ] {
+        let (model, day) = (model(name), day.parse().expect("a day"));
+        assert_eq!((model.is_deprecated(day), model.is_retired(day)), wanted, "{name} on {day}");
+    }
 }
 
 #[test]

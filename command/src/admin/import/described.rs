@@ -53,7 +53,8 @@ fn import() -> Fields {
     let models = schema::object()
         .required("new", described(cut(named().open()), "Models that only the new catalogue has"))
         .required("gone", described(cut(named().open()), "Models that only the old catalogue has"))
-        .required("deprecated", described(cut(deprecated()), "Models that have another day of retirement"));
+        .required("deprecated", described(cut(ending()), "Models with another end that still answer today"))
+        .required("retired", described(cut(ending()), "Models with another end that do not answer any more"));
     let recorded = schema::object()
         .required("prices", described(counts(), "Prices of this gateway"))
         .required("models", described(counts(), "Models of this gateway"));
@@ -93,9 +94,12 @@ fn named() -> Fields {
         .required("model", schema::described(schema::string(), "The provider's name of the model"))
 }
 
-fn deprecated() -> Shape {
+fn ending() -> Shape {
     named()
-        .required("deprecated_on", schema::described(schema::date(), "The day on which its provider retires it"))
+        .required(
+            "deprecated_on",
+            schema::described(schema::date(), "The day from which its provider does not serve it any more"),
+        )
         .optional(
             "successor",
             schema::described(schema::string(), "The model that its provider recommends in its place"),

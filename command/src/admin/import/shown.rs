@@ -1,6 +1,7 @@
 //! What an import changes, as JSON. Lists are cut, and say how much was left out.
 
 use catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
+use chrono::NaiveDate;
 use events::money::NanoUsd;
 use serde_json::{Map, Value, json};
 
@@ -14,8 +15,9 @@ pub fn providers_not_used(document: &Catalogue) -> Value {
     list(Catalogue::shipped().differing_providers(document).into_iter(), |id| json!(id))
 }
 
-/// The models and prices in which two catalogues differ.
-pub fn difference(older: &Catalogue, newer: &Catalogue) -> Map<String, Value> {
+/// The models and prices in which two catalogues differ. Of models with another end, those that still answer today are apart from
+/// those that do not.
+pub fn difference(older: &Catalogue, newer: &Catalogue, today: NaiveDate) -> Map<String, Value> {
     let difference = Difference::between(older, newer);
     let in_both = || difference.repriced.iter().chain(&difference.changed).copied();
     let has_price = |model: &Model| model.price.is_some() || !model.regional_prices.is_empty();
@@ -27,8 +29,10 @@ pub fn difference(older: &Catalogue, newer: &Catalogue) -> Map<String, Value> {
         difference.gone.iter().copied().filter(|model| has_price(model)).chain(unpriced.map(|(before, _)| *before));
     let changed = difference.repriced.iter().filter(|(before, after)| has_price(before) && has_price(after));
     let changed = changed.filter(|(before, after)| !rate_changes(before, after).is_empty());
-    let deprecated = in_both()
-        .filter(|(before, after)| after.deprecated_on.is_some() && before.deprecated_on != after.deprecated_on);
+    let ending =
+        || in_both().filter(|(before, after)| before.deprecated_on != after.deprecated_on).map(|(_, after)| after);
+    let deprecated = ending().filter(|model| model.is_deprecated(today));
+    let retired = ending().filter(|model| model.is_retired(today));
     let members = json!({
         "from_version": older.version(),
         "to_version": newer.version(),
@@ -40,7 +44,8 @@ pub fn difference(older: &Catalogue, newer: &Catalogue) -> Map<String, Value> {
         "models": {
             "new": list(difference.new.iter(), |model| Value::Object(named(model))),
             "gone": list(difference.gone.iter(), |model| Value::Object(named(model))),
-            "deprecated": list(deprecated, |(_, after)| deprecated_model(after)),
+            "deprecated": list(deprecated, ending_model),
+            "retired": list(retired, ending_model),
         },
     });
     if let Value::Object(members) = members { members } else { Map::new() }
@@ -64,7 +69,7 @@ fn named(model: &Model) -> Map<String, Value> {
     ])
 }
 
-fn deprecated_model(model: &Model) -> Value {
+fn ending_model(model: &Model) -> Value {
     let mut shown = named(model);
     shown.insert("deprecated_on".to_owned(), json!(model.deprecated_on));
     if let Some(successor) = &model.successor {
@@ -126,16 +131,26 @@ mod tests {
     const PRICE: &str = r#","price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}"#;
 
     #[test]
-    fn what_is_new_changed_gone_and_deprecated_is_listed_apart() {
+    fn what_is_new_changed_gone_deprecated_and_retired_is_listed_apart() {
         let dearer = PRICE.replace(r#""2""#, r#""2.5""#);
-        let older = [model("changed", PRICE), model("gone", PRICE), model("retired", PRICE), model("unpriced", "")];
+        let older = [
+            model("changed", PRICE),
+            model("deprecated", PRICE),
+            model("gone", PRICE),
+            model("retired", PRICE),
+            model("unpriced", ""),
+        ];
         let newer = [
             model("changed", &dearer),
             model("new", ""),
-            model("retired", &format!(r#"{PRICE},"deprecated_on":"2026-12-01","successor":"new""#)),
+            model("deprecated", &format!(r#"{PRICE},"deprecated_on":"2026-12-01","successor":"new""#)),
+            model("retired", &format!(r#"{PRICE},"deprecated_on":"2026-11-30""#)),
             model("unpriced", PRICE),
         ];
-        let shown = difference(&catalogue("2026-11-20", &older.join(",")), &catalogue("2026-11-21", &newer.join(",")));
+        let today = "2026-11-30".parse().unwrap();
+        let [older, newer] = [("2026-11-20", older.join(",")), ("2026-11-21", newer.join(","))]
+            .map(|(day, models)| catalogue(day, &models));
+        let shown = difference(&older, &newer, today);
         assert_eq!((&shown["from_version"], &shown["to_version"]), (&json!("2026-11-20"), &json!("2026-11-21")));
         let one = |item: Value| json!({ "count": 1, "more": 0, "items": [item] });
         let wanted = json!({
@@ -153,8 +168,9 @@ mod tests {
             "new": one(json!({ "provider": "a", "model": "new" })),
             "gone": one(json!({ "provider": "a", "model": "gone" })),
             "deprecated": one(json!({
-                "provider": "a", "model": "retired", "deprecated_on": "2026-12-01", "successor": "new",
+                "provider": "a", "model": "deprecated", "deprecated_on": "2026-12-01", "successor": "new",
             })),
+            "retired": one(json!({ "provider": "a", "model": "retired", "deprecated_on": "2026-11-30" })),
         });
         assert_eq!(shown["models"], wanted);
     }
@@ -162,7 +178,8 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_and_says_how_much_was_left_out() {
         let models: Vec<String> = (0..ITEMS_MAX + 7).map(|number| model(&format!("m{number}"), PRICE)).collect();
-        let shown = difference(&catalogue("2026-11-20", ""), &catalogue("2026-11-20", &models.join(",")));
+        let (older, newer) = (catalogue("2026-11-20", ""), catalogue("2026-11-20", &models.join(",")));
+        let shown = difference(&older, &newer, older.version());
         let new = &shown["prices"]["new"];
         assert_eq!((&new["count"], &new["more"]), (&json!(ITEMS_MAX + 7), &json!(7)));
         assert_eq!(new["items"].as_array().unwrap().len(), ITEMS_MAX);
