@@ -41,10 +41,13 @@ async fn reasoning_that_has_no_price_is_billed_as_output_also_when_output_become
     gateway.operator().patch(&path, &change).await.must(200);
     let kept = gateway.operator().patch(&path, &json!({ "output_usd_per_mtok": "5" })).await.must(200).json();
     assert_eq!(text(&kept["reasoning_usd_per_mtok"]), "20.000000000");
-    let removed = gateway.operator().patch(&path, &json!({ "reasoning_usd_per_mtok": null })).await.must(200).json();
+    let mut removed =
+        gateway.operator().patch(&path, &json!({ "reasoning_usd_per_mtok": null })).await.must(200).json();
     assert_eq!(text(&removed["reasoning_usd_per_mtok"]), "5.000000000");
     cost_at(5).await;
-    // The list says the same as the reply.
+    // The list says the same as the reply, which adds what the change does to earlier requests.
+    let revalues_from = removed.as_object_mut().and_then(|reply| reply.remove("revalues_from"));
+    assert_eq!(revalues_from.as_ref(), Some(&removed["effective_from"]));
     let head = gateway.head().await;
     let mut listed = gateway.operator().get(&format!("{path}?min_position={head}")).await.must(200).json();
     assert_eq!(listed.as_object_mut().and_then(|listed| listed.remove("in_force")), Some(json!(true)));

@@ -8,6 +8,7 @@ pub mod person;
 mod budget;
 mod key;
 mod key_secret;
+mod key_state;
 mod made_by_gateway;
 mod model;
 mod partner;

@@ -17,7 +17,7 @@ use projections::tables::Tables;
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
-use super::provider_key::{STATES, set_aside};
+use super::key_state::{STATES, set_aside};
 use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};

@@ -3,18 +3,18 @@
 
 use std::sync::{Arc, LazyLock};
 
-use events::event::admin::{Provider, ProviderKey, SetAsideReason};
+use events::event::admin::{Provider, ProviderKey};
 use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
 use events::log::SideRow;
-use openapi::Shape;
-use openapi::schema::{self, object};
+use openapi::schema;
 use projections::resource::{key_in_use, key_state};
 use projections::tables::{Entry, Tables};
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
+use super::key_state::{STATES, set_aside};
 use super::provider::{
     api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
     stream_of_owner, take_api_key,
@@ -32,8 +32,6 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";
-/// The states of a key: a provider's own has the same.
-pub(super) const STATES: [&str; 3] = ["in_use", "set_aside", "ended"];
 const WEIGHT_MAX: u64 = 1000;
 /// A request looks at each of them.
 const KEYS_OF_PROVIDER_MAX: usize = 100;
@@ -62,16 +60,6 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let example = json!({ "provider_id": "prv_0000000000000000000000000000000c", "name": "second", "api_key": "sk-2", "weight": 2 });
     Declaration::of::<ProviderKey>(members, example)
 });
-
-/// Why and since when a key is set aside.
-pub(super) fn set_aside() -> Shape {
-    let why = "refused if the key itself is not valid, out_of_money if its account has no money left";
-    object()
-        .required("reason", schema::described(schema::one_of(SetAsideReason::words()), why))
-        .required("status", schema::described(schema::whole(100, 599), "The HTTP status of the provider's refusal"))
-        .required("since", schema::described(schema::time(), "When that was recorded"))
-        .open()
-}
 
 impl Rules for ProviderKey {
     type State = Self;
