@@ -12,6 +12,7 @@
 
 mod admissions;
 pub(crate) mod concerned;
+mod price_event;
 mod price_history;
 mod prices_at;
 mod scan;

@@ -11,6 +11,7 @@ use events::ids::{PriceId, ProviderId};
 use events::money::Tariff;
 
 use super::concerned::Known;
+use super::price_event::PriceEvent;
 use super::prices_at::PricesAt;
 
 /// Every event of every price, in order, and what was recorded about the requests that they concern.
@@ -64,25 +65,6 @@ struct LatestPrice {
     /// Its number among the backend's prices.
     number: usize,
     state: Arc<Price>,
-}
-
-/// An event of one of a backend's prices.
-pub struct PriceEvent {
-    pub position: u64,
-    pub recorded_at: DateTime<Utc>,
-    /// The price: its number among the backend's, from 0.
-    pub price: usize,
-    /// `None` if it ended.
-    pub state: Option<Arc<Price>>,
-    /// Of a past change, since when it concerns requests.
-    pub concerns_since: Option<DateTime<Utc>>,
-}
-
-impl PriceEvent {
-    /// When the price begins, or when it ended.
-    pub fn effective_at(&self) -> DateTime<Utc> {
-        self.state.as_ref().map_or(self.recorded_at, |price| price.effective_from)
-    }
 }
 
 impl PriceHistory {

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use chrono::{DateTime, Utc};
 
-use super::price_history::PriceEvent;
+use super::price_event::PriceEvent;
 
 /// The same for every time in its range, which ends where another price begins or one ends.
 #[derive(Default)]
