@@ -9,6 +9,7 @@
 //! events and rows still refer to them. The tables are not read from `views.db`, because a view may lag, stop or be under
 //! rebuild, and admission must not depend on that.
 
+mod backends;
 mod indexes;
 mod offers;
 mod set_aside;
@@ -27,6 +28,7 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::model_globs::ModelGlobs;
 
+pub use backends::TargetLimits;
 use indexes::{IndexChange, Indexed, Indexes, Namespace};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use set_aside::KeysSetAside;

@@ -14,7 +14,7 @@ use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
-use projections::tables::{Entry, Offer, Tables, model_not_found};
+use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found};
 use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
@@ -168,6 +168,7 @@ pub struct Usable<'a> {
     pub model: &'a Entry<Model>,
     target: &'a Target,
     provider: &'a Provider,
+    limits: TargetLimits,
     tariff: &'a Tariff,
 }
 
@@ -180,8 +181,8 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
-        let (target, Offer { provider, price }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
-        Some(Self { model, target, provider, tariff: &price.value.tariff })
+        let (target, Offer { provider, price, limits }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
+        Some(Self { model, target, provider, limits, tariff: &price.value.tariff })
     }
 
     /// The entry of the list; its figures are those of the target that is tried first.
@@ -200,8 +201,8 @@ impl<'a> Usable<'a> {
             "created": self.model.created_at.timestamp(),
             "owned_by": self.provider.name,
             "provider": self.provider.name,
-            "context_window": self.target.context_window,
-            "max_output_tokens": self.target.max_output_tokens,
+            "context_window": self.limits.context_window,
+            "max_output_tokens": self.limits.max_output_tokens,
             "price": shown(self.tariff),
         });
         if let Some(known) = capabilities(self.provider, &self.target.model) {

@@ -66,6 +66,7 @@ mod retries;
 mod routing;
 mod secrets;
 mod settings;
+mod shared_backends;
 mod short_budgets;
 mod shutdown;
 mod ssrf;

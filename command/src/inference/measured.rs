@@ -105,8 +105,8 @@ impl Meter {
     /// Compares input and output with their own bounds: output tokens cost more, and a long prompt does not make more of
     /// them plausible. The classes within a side have no bounds of their own.
     fn is_plausible(&self, terms: UsageTerms<'_>, tokens: &TokenClasses) -> bool {
-        let input_max = INPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.context_window.unwrap_or(0));
-        let output_max = OUTPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.output_tokens_max.unwrap_or(0));
+        let input_max = INPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.input_tokens_believed);
+        let output_max = OUTPUT_TOKENS_ALWAYS_PLAUSIBLE.max(terms.output_tokens_believed);
         is_plausible(tokens.input(), self.input_tokens_bound, input_max)
             && is_plausible(tokens.output(), self.output_tokens_bound, output_max)
             && is_plausible(tokens.searches, 0, UNITS_ALWAYS_PLAUSIBLE)
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn terms(tariff: &Tariff) -> UsageTerms<'_> {
-        UsageTerms { tariff, context_window: None, output_tokens_max: None }
+        UsageTerms { tariff, context_window: None, input_tokens_believed: 0, output_tokens_believed: 0 }
     }
 
     fn reported(input: [u64; 3], output: [u64; 2]) -> TokenClasses {
@@ -222,7 +222,7 @@ mod tests {
     fn what_a_target_can_do_is_plausible_whatever_the_cap() {
         let (meter, tariff) = (meter(10, 1), tariff());
         let of_target =
-            UsageTerms { context_window: Some(200_000), output_tokens_max: Some(128_000), ..terms(&tariff) };
+            UsageTerms { input_tokens_believed: 200_000, output_tokens_believed: 128_000, ..terms(&tariff) };
         for (input, output, is_plausible) in
             [(200_000, [28_000, 100_000], true), (200_001, [1, 0], false), (1, [28_001, 100_000], false)]
         {

@@ -64,7 +64,8 @@ pub fn plan(
     let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
     let choices = request.facts.choices;
     let targets = &model.value.targets;
-    let considered: Vec<_> = targets.iter().map(|target| evaluate(tables, caller, request, target, now)).collect();
+    let considered: Vec<_> =
+        targets.iter().map(|target| evaluate(tables, caller, request, &model.value, target, now)).collect();
     let features = Features {
         request: Some(request_id),
         input_tokens: prompt_bytes,
@@ -92,11 +93,10 @@ pub fn plan(
     let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
-    let excluded =
-        above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, target, offer)| {
-            let prompt = prompt(target.context_window);
-            Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
-        });
+    let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, _, offer)| {
+        let prompt = prompt(offer.limits.context_window);
+        Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
+    });
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -209,11 +209,11 @@ impl Plan {
 }
 
 /// Upper bound of what is billed for the prompt, whose text has so many tokens at most. Documents have pages that cannot be
-/// counted here: with them it may fill the whole context. Without a window only a text bounds it, but such targets are
-/// left out.
+/// counted here: with them it may fill the whole context, and they never lower the bound of the text beside them. Without a
+/// window only a text bounds it, but such targets are left out.
 fn prompt_bound(request: &ClientRequest, text_tokens: u64, context_window: Option<u64>) -> PromptBound {
     let tokens = match context_window {
-        Some(window) if request.has_documents() => window,
+        Some(window) if request.has_documents() => window.max(text_tokens),
         _ => text_tokens,
     };
     PromptBound { tokens, images: request.facts.images.count, service_tier: request.facts.service_tier() }
@@ -224,10 +224,11 @@ fn evaluate<'a>(
     tables: &'a Tables,
     caller: &Caller,
     request: &ClientRequest,
+    model: &Model,
     target: &'a Target,
     now: DateTime<Utc>,
 ) -> EvaluatedTarget<'a> {
-    let mut considered = tables.evaluate(caller.chain.tenant, target, now);
+    let mut considered = tables.evaluate(caller.chain.tenant, model, target, now);
     if let Some(offer) = considered.offer {
         let kind = ProviderKind::named(&offer.provider.kind);
         considered.left_out = if kind.is_none() {
@@ -239,12 +240,13 @@ fn evaluate<'a>(
         } else if unpriced_at(request, offer).is_some() {
             // Nobody vouches for the cost of this field.
             Some(LeftOut::FieldNotAllowed)
-        } else if request.has_documents() && target.context_window.is_none() {
+        } else if request.has_documents() && offer.limits.context_window.is_none() {
             Some(LeftOut::ContextUnknown)
         } else {
             // The client's own cap is kept; a default is lowered to the target's.
-            let above =
-                requested_output_tokens(request).zip(target.max_output_tokens).filter(|(cap, maximum)| cap > maximum);
+            let above = requested_output_tokens(request)
+                .zip(offer.limits.max_output_tokens)
+                .filter(|(cap, maximum)| cap > maximum);
             above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
         };
     }
@@ -329,7 +331,8 @@ pub fn unpriced(model: &str) -> Refusal {
 
 fn context_unknown(model: &str) -> Refusal {
     let message = "the request has a document, whose tokens cannot be counted before it is sent, and no target of this \
-         model has a context_window, which bounds them: the operator sets it with PATCH /v1/admin/models/{id}";
+         model has a context_window, which bounds them: the operator sets it with PATCH /v1/admin/models/{id}, for a provider \
+         that all tenants share in a model that they share";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

@@ -34,6 +34,8 @@ pub struct PlannedTarget {
     server: Option<Server>,
     /// The tokenizer that it is known to use.
     pub tokenizer: Option<Tokenizer>,
+    input_tokens_believed: u64,
+    output_tokens_believed: u64,
 }
 
 /// What the usage at a target is measured by.
@@ -41,13 +43,14 @@ pub struct PlannedTarget {
 pub struct UsageTerms<'a> {
     pub tariff: &'a Tariff,
     pub context_window: Option<u64>,
-    /// The most that the target can answer with.
-    pub output_tokens_max: Option<u64>,
+    /// Reports of up to so many tokens are believed, whatever the request.
+    pub input_tokens_believed: u64,
+    pub output_tokens_believed: u64,
 }
 
 impl PlannedTarget {
     pub fn of(request: &ClientRequest, kind: ProviderKind, target: &Target, offer: Offer<'_>) -> Self {
-        let Offer { provider, price } = offer;
+        let Offer { provider, price, limits } = offer;
         Self {
             name: [&provider.name, "/", &target.model].concat(),
             provider: Arc::clone(provider),
@@ -61,9 +64,11 @@ impl PlannedTarget {
             price: Arc::clone(&price.value),
             price_version: price.version,
             allowed_for_price: allowed_for_price(&request.facts.unpriced, offer),
-            tokenizer: target.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
-            output_tokens_max: target.max_output_tokens,
-            context_window: target.context_window,
+            tokenizer: limits.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
+            output_tokens_max: limits.max_output_tokens,
+            context_window: limits.context_window,
+            input_tokens_believed: limits.input_tokens_believed,
+            output_tokens_believed: limits.output_tokens_believed,
             server: upstreams::server_of(provider),
         }
     }
@@ -86,7 +91,8 @@ impl PlannedTarget {
         UsageTerms {
             tariff: self.tariff(),
             context_window: self.context_window,
-            output_tokens_max: self.output_tokens_max,
+            input_tokens_believed: self.input_tokens_believed,
+            output_tokens_believed: self.output_tokens_believed,
         }
     }
 
@@ -114,7 +120,7 @@ impl PlannedTarget {
 
 /// The provider's allowed fields, and those of the request's others whose cost is known from the price: a service tier, and a
 /// lifetime of caches, if responses report it. `None` if there is nothing to add.
-pub fn allowed_for_price(unpriced: &[Unpriced], Offer { provider, price }: Offer<'_>) -> Option<BTreeSet<String>> {
+pub fn allowed_for_price(unpriced: &[Unpriced], Offer { provider, price, .. }: Offer<'_>) -> Option<BTreeSet<String>> {
     // Nearly all requests.
     if unpriced.is_empty() {
         return None;

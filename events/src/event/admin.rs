@@ -350,6 +350,9 @@ pub struct Target {
 }
 
 impl Target {
+    /// The most tokens that any of its limits can say.
+    pub const TOKENS_MAX: u64 = 100_000_000;
+
     /// A target without limits given.
     pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
         Self {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
 use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId};
 
+use super::backends::Backends;
+
 /// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
 /// Live models by their namespace and frontend name.
@@ -46,6 +48,7 @@ pub struct Indexes {
     pub tenant_slugs: Arc<HashMap<String, BTreeSet<TenantId>>>,
     pub routes: Arc<Routes>,
     pub price_lists: Arc<PriceLists>,
+    pub backends: Arc<Backends>,
     pub budgets_by_scope: Arc<ByScope<BudgetId>>,
     pub limits_by_scope: Arc<ByScope<LimitId>>,
     /// Live provider keys of the providers that have some.
@@ -85,6 +88,13 @@ impl Indexed for Tenant {
 
 impl Indexed for Model {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+        if self.tenant_id.is_none() {
+            let backends = Arc::make_mut(&mut indexes.backends);
+            match change {
+                IndexChange::Add => backends.add(self),
+                IndexChange::Remove => backends.remove(self),
+            }
+        }
         let routes = Arc::make_mut(&mut indexes.routes).entry(Namespace::of(self)).or_default();
         match change {
             IndexChange::Add => drop(routes.insert(self.name.clone(), self.model_id)),

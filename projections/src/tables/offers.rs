@@ -8,13 +8,14 @@ use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Candidate, Features, LeftOut, choose};
 
-use super::{Entry, Tables};
+use super::{Entry, Tables, TargetLimits};
 
-/// A live provider that the tenant may use, and the price in force.
+/// A live provider that the tenant may use, the price in force, and the limits of the target.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
     pub provider: &'a Arc<Provider>,
     pub price: &'a Entry<Price>,
+    pub limits: TargetLimits,
 }
 
 /// A target of a model, with its offer or the reason why it has none.
@@ -43,21 +44,29 @@ impl Tables {
     pub fn evaluate<'a>(
         &'a self,
         tenant: Option<TenantId>,
+        model: &Model,
         target: &'a Target,
         now: DateTime<Utc>,
     ) -> EvaluatedTarget<'a> {
-        match self.offer(tenant, target, now) {
+        match self.offer(tenant, model, target, now) {
             Ok(offer) => EvaluatedTarget { target, offer: Some(offer), left_out: None },
             Err(why) => EvaluatedTarget { target, offer: None, left_out: Some(why) },
         }
     }
 
-    fn offer(&self, tenant: Option<TenantId>, target: &Target, now: DateTime<Utc>) -> Result<Offer<'_>, LeftOut> {
+    fn offer(
+        &self,
+        tenant: Option<TenantId>,
+        model: &Model,
+        target: &Target,
+        now: DateTime<Utc>,
+    ) -> Result<Offer<'_>, LeftOut> {
         let provider = self.provider(target.provider_id).filter(|provider| provider.is_live());
         let provider = provider.filter(|provider| provider.value.tenant_id.is_none_or(|owner| tenant == Some(owner)));
         let provider = &provider.ok_or(LeftOut::NoProvider)?.value;
         let price = self.price_in_force(target.provider_id, &target.model, now).ok_or(LeftOut::NoPrice)?;
-        Ok(Offer { provider, price })
+        let limits = self.indexes.backends.limits(model, target, provider);
+        Ok(Offer { provider, price, limits })
     }
 
     /// The target that most of this tenant's requests for a model try first; `None` if no target can serve them.
@@ -67,7 +76,7 @@ impl Tables {
         model: &'a Model,
         now: DateTime<Utc>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, target, now)).collect();
+        let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, model, target, now)).collect();
         let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
         let first = targets.get(order.tried().next()?)?;
         Some((first.target, first.offer?))

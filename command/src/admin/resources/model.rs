@@ -26,7 +26,6 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
-const TOKENS_MAX: u64 = 100_000_000;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
@@ -48,7 +47,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 });
 
 fn target() -> Members {
-    let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, TOKENS_MAX));
+    let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, Target::TOKENS_MAX));
     Members(vec![
         required("provider_id", id::<ProviderId>()),
         required("model", text(NAME_LEN_MAX)),
@@ -58,11 +57,20 @@ fn target() -> Members {
         ),
         defaulting("priority", rank(), json!(0)).meaning("The target with the lowest number is tried first"),
         defaulting("weight", rank(), json!(1)),
-        optional("context_window", tokens()),
-        optional("max_output_tokens", tokens()),
+        optional("context_window", tokens()).meaning(
+            "The most tokens of a prompt. In a model of a tenant's, a target on a shared provider has that of shared models \
+             instead",
+        ),
+        optional("max_output_tokens", tokens()).meaning(
+            "The highest output cap. In a model of a tenant's, a target on a shared provider has that of shared models, or \
+             this one if it is lower",
+        ),
         optional("default_max_output_tokens", tokens()),
         optional("tokenizer", one_of(Tokenizer::NAMED))
-            .meaning("The tokenizer that the backend counts with, if it is known"),
+            .meaning(
+                "The tokenizer that the backend counts with, if it is known. In a model of a tenant's, a target on a shared provider has \
+                 that of shared models instead",
+            ),
     ])
 }
 
