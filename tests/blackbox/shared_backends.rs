@@ -210,3 +210,43 @@ async fn of_a_backend_that_no_shared_model_has_a_tenants_model_takes_no_document
     assert!(input_tokens_bound < 2_000, "{input_tokens_bound}");
     assert_eq!((charged, source.as_str()), (held, "unknown"));
 }
+
+/// Holds: admin.model-allow-list
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_an_allow_list_cannot_give_its_names_another_model() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (tenant, admin) = administered(&gateway, &upstream, "5").await;
+    for backend in ["ok", "said"] {
+        shared(&gateway, &tenant, backend, json!({ "max_output_tokens": 64 })).await;
+    }
+    let limits = json!({ "max_output_tokens": 64 });
+    own(&admin, &tenant, "ours", "ok", limits.clone()).await;
+    let models = [tenant.model("ok"), tenant.model("ours")];
+    let list = json!({ "models": models, "permissions": ["admin:access", "models:use"] });
+    let (_, narrow) = tenant.new_key(&gateway, list).await;
+    narrow.post(MESSAGES, &asking(&tenant, "said")).await.must(403);
+
+    let shadow =
+        json!({ "name": tenant.model("ok"), "tenant_id": tenant.id, "targets": [target(&tenant, "said", &limits)] });
+    let said = narrow.post("/v1/admin/models", &shadow).await.must_be(403, "FORBIDDEN").json();
+    assert!(said["error"]["message"].as_str().is_some_and(|said| said.contains("allow list")), "{said}");
+    // Nor by another name, by other targets, or by the end of what covers a shared model.
+    let listed = admin.get("/v1/admin/models").await.must(200).json();
+    let ours = listed["items"].as_array().expect("models").iter().find(|model| model["name"] == tenant.model("ours"));
+    let path = format!("/v1/admin/models/{}", text(&ours.expect("the tenant's model")["id"]));
+    for change in [json!({ "name": tenant.model("other") }), json!({ "targets": shadow["targets"] })] {
+        narrow.patch(&path, &change).await.must_be(403, "FORBIDDEN");
+    }
+    narrow.delete(&path).await.must_be(403, "FORBIDDEN");
+    // Nor by another key.
+    let freer = json!({ "name": "freer", "permissions": ["admin:access"] });
+    narrow.post("/v1/admin/keys", &freer).await.must_be(403, "FORBIDDEN");
+    assert_eq!(
+        narrow.post(MESSAGES, &asking(&tenant, "ok")).await.must(200).header("x-ledgerway-backend"),
+        tenant.model("ok")
+    );
+    // Without a list it can.
+    admin.patch(&path, &json!({ "name": tenant.model("other") })).await.must(200);
+    admin.post("/v1/admin/models", &shadow).await.must(201);
+    admin.delete(&path).await.must(200);
+}

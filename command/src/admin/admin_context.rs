@@ -175,10 +175,21 @@ impl<'a> AdminContext<'a> {
     }
 
     /// Checks that the caller may give a key this allow list of models (`None`: every model): its own list covers each of them.
+    /// That holds for a key that administers, too: without a list it could give the caller's names other models.
     pub fn may_grant_models(&self, permissions: &[Permission], models: Option<&[String]>) -> Result<(), CommandError> {
-        let own = self.caller.models.as_ref().filter(|_| permissions.contains(&Permission::ModelsUse));
+        let reaches_models =
+            [Permission::ModelsUse, Permission::AdminAccess].iter().any(|one| permissions.contains(one));
+        let own = self.caller.models.as_ref().filter(|_| reaches_models);
         let within = own.is_none_or(|own| models.is_some_and(|given| given.iter().all(|one| own.covers(one))));
         require(within, "you cannot give a key a model that you may not use")
+    }
+
+    /// Checks that the caller may create, change and end models: its key has no allow list of them. A list has names, and what
+    /// they stand for follows from every model that it does not have, too: by a new one, a new name or the end of one, its key
+    /// would reach what it was not given.
+    pub fn may_manage_models(&self) -> Result<(), CommandError> {
+        let reason = "your key has an allow list of models, so it cannot create, change or delete any";
+        require(self.caller.models.is_none(), reason)
     }
 
     /// Checks that the caller may manage a user and the user's keys: it reaches as far as each of the user's roles.

@@ -149,10 +149,12 @@ impl Administered for Model {
     }
 
     fn may_manage(cx: &AdminContext<'_>, state: &Model) -> Result<(), CommandError> {
+        cx.may_manage_models()?;
         made_by_gateway::refuse_model(state, &cx.tables)
     }
 
     async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Planned<Self> {
+        cx.may_manage_models()?;
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;

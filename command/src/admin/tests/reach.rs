@@ -210,8 +210,10 @@ async fn a_caller_with_an_allow_list_gives_no_other_models() {
         let body = json!({"name": "n", "models": models});
         assert_eq!(status("POST", String::new(), body).await, wanted, "{models}");
     }
-    // A key that uses no models needs no allow list.
-    assert_eq!(status("POST", String::new(), json!({"name": "n", "permissions": ["admin:access"]})).await, 201);
+    // A key that administers could give the names of the list other models.
+    assert_eq!(status("POST", String::new(), json!({"name": "n", "permissions": ["admin:access"]})).await, 403);
+    // One that neither uses nor administers models needs no allow list.
+    assert_eq!(status("POST", String::new(), json!({"name": "n", "permissions": []})).await, 201);
     assert_eq!(status("PATCH", format!("/{given}"), json!({"models": null})).await, 403);
     assert_eq!(status("PATCH", format!("/{given}"), json!({"models": ["sim-large"]})).await, 200);
     assert_eq!(status("POST", format!("/{open}/rotate"), json!({})).await, 403);
