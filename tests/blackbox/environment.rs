@@ -3,6 +3,7 @@
 mod imports;
 mod local_server;
 mod models_of_another_api;
+mod moved_servers;
 
 use std::collections::BTreeSet;
 use std::fs;

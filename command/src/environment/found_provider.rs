@@ -69,4 +69,9 @@ impl FoundProvider {
         };
         provider.origin == Some(Origin::Environment) && is_of_kind && has_variable
     }
+
+    /// True for that provider while it is at this address. At another one, it is another server.
+    pub fn made_here(&self, provider: &Provider) -> bool {
+        self.made(provider) && provider.base_url.as_deref() == Some(self.base_url.as_str())
+    }
 }

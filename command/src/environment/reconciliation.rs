@@ -145,10 +145,11 @@ fn offers_before(source: &Source, tables: &Tables) -> Vec<Offer> {
     }
 }
 
-/// What is recorded of the models that were found at a source's server. By its provider's id: that may have another name now.
+/// What is recorded of the models that were found at a source's server: nothing if they were found at another address. By its
+/// provider's id: that may have another name now.
 pub fn recorded_offers(source: &SourceProvider, tables: &Tables) -> Vec<Offer> {
     let provider = match source {
-        SourceProvider::Found(found) => environments(tables).find(|entry| found.made(&entry.value)),
+        SourceProvider::Found(found) => environments(tables).find(|entry| found.made_here(&entry.value)),
         SourceProvider::Created(id) => tables.live_provider(*id),
     };
     let Some(id) = provider.map(|entry| entry.value.provider_id) else { return Vec::new() };

@@ -36,7 +36,7 @@ impl Environment {
         let (mut sources, _) = self.known_sources(named, catalogue, tables);
         let unnamed = catalogued::unnamed_local(catalogue, &named.detected);
         let is_live =
-            |found: &FoundProvider| tables.providers().any(|entry| entry.is_live() && found.made(&entry.value));
+            |found: &FoundProvider| tables.providers().any(|entry| entry.is_live() && found.made_here(&entry.value));
         sources.extend(
             unnamed
                 .filter(is_live)
@@ -99,7 +99,7 @@ impl Environment {
     }
 
     /// The Ollama on this machine, if no variable names one: it is a source once it has answered, and for a while in which it
-    /// does not.
+    /// does not. One that a variable named until now, at another address, is none.
     async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
         let found = catalogued::unnamed_local(catalogue, &named.detected)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
@@ -112,7 +112,7 @@ impl Environment {
         if live.iter().any(|entry| is_own(&entry.value)) {
             return None;
         }
-        let is_recorded = live.iter().any(|entry| found.made(&entry.value));
+        let is_recorded = live.iter().any(|entry| found.made_here(&entry.value));
         let provider = SourceProvider::Found(Box::new(found));
         let answer = ask_one(&self.parts, &state).await;
         let offers = match self.offers_after(&provider, answer, tables) {
