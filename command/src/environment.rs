@@ -8,12 +8,14 @@
 //! binary that served it, and nobody could check it from the log.
 
 mod addresses;
+mod availability;
 mod catalogued;
 mod deployments;
 mod detection;
 mod discovery;
 mod found_provider;
 mod imports;
+mod model_to_try;
 mod named_providers;
 mod offer;
 mod orphans;
@@ -40,6 +42,7 @@ use crate::admin::recording::{self, Author, Step};
 use reconciliation::{Plan, Source, reconcile};
 use watch::Watch;
 
+pub use availability::{Availability, availability};
 pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DetectionSettings, EnvironmentFault};
 pub(crate) use imports::catalogue_of_folder;

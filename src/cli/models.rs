@@ -6,6 +6,7 @@ mod event_stream;
 mod list;
 mod report;
 mod trial;
+mod unknown_model;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ use events::log::lock;
 use events::time::{Clock, SystemClock};
 use secrets::wrong_key::WrongNodeKey;
 
-use super::welcome::{Welcome, first_model};
+use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{LISTEN, METRICS_LISTEN};
@@ -103,6 +103,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
     let tables = engines.tables.load();
+    let model_to_try = environment.model_to_try();
     let welcome = Welcome {
         listening: address,
         reachable: reachable(address),
@@ -110,7 +111,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         operator_key_in_variable: config.admin_key.is_some(),
         dev: config.dev,
         has_models: tables.has_models(),
-        first_model: first_model(&tables),
+        first_model: model_to_try.as_deref(),
         providers: &environment.registered(),
         notes: &environment.notes(),
         from_environment: environment.is_on(),

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use command::environment::RegisteredProvider;
-use events::event::admin::Model;
-use projections::tables::Tables;
 use secrets::operator_key;
 
 use super::printable;
@@ -93,16 +91,6 @@ impl Welcome<'_> {
         let table = aligned(std::iter::once(head).chain(rows).collect());
         table.lines().map(str::to_owned).collect()
     }
-}
-
-/// The first model for all tenants, by name, that a command in a shell can name and that needs no cap: one for embeddings has
-/// no default of it. A bare name comes first.
-pub fn first_model(tables: &Tables) -> Option<&str> {
-    let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-._:/@".contains(c));
-    let answers = |model: &Model| model.targets.iter().any(|target| target.default_max_output_tokens.is_some());
-    let offered = tables.models_for(None).into_iter().map(|entry| &*entry.value).filter(|model| answers(model));
-    let names = offered.map(|model| model.name.as_str()).filter(|name| is_plain(name));
-    names.min_by_key(|name| (name.contains('/'), *name))
 }
 
 /// Where a provider comes from.

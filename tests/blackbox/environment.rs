@@ -1,5 +1,6 @@
 //! Providers from the environment, and models that appear by themselves.
 
+mod first_try;
 mod imports;
 mod local_server;
 mod models_of_another_api;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::{Catalogue, Mode, Model, Price};
+use catalogue::{Catalogue, Model, Price};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server, upstreams};
 use events::event::admin::{Origin, Provider};
 
+use super::availability::api_of;
 use super::detection::{DEPLOYMENTS_VARIABLE, Detected, KnownProvider};
 use super::found_provider::FoundProvider;
 use super::offer::{Offer, default_cap};
@@ -133,11 +134,7 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
 /// The model as an offer; `None` if it has no API that the gateway calls, or no price that is its whole
 /// one.
 fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model, price: Option<&Price>) -> Option<Offer> {
-    let api = match model.mode {
-        Mode::Chat | Mode::Completion => Api::Chat,
-        Mode::Embedding => Api::Embeddings,
-        Mode::Responses => return None,
-    };
+    let api = api_of(model.mode)?;
     if !upstreams::for_model(found.kind, &model.model).has(api) {
         return None;
     }

@@ -3,15 +3,11 @@
 use std::path::Path;
 
 use catalogue::Mode;
-use events::nearest_name::nearest_name;
-use http::Method;
-use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
 use super::report::printable_text;
+use super::unknown_model;
 
-/// The most names that are suggested for an unknown one.
-const SUGGESTED_MAX: usize = 3;
 const EMBEDDINGS: &str = "/v1/embeddings";
 
 const OTHER_KEY: &str =
@@ -23,7 +19,7 @@ pub const NO_MODEL: &str =
 /// Of a request to a model. `None` if the message says all that there is to say.
 pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {
     match code_of(error) {
-        "MODEL_NOT_FOUND" => Some(of_unknown_model(gateway, model, dir).await),
+        "MODEL_NOT_FOUND" => Some(unknown_model::advice(gateway, model, dir).await),
         // Unless the message says it.
         "INVALID_REQUEST" if is_for_embeddings(model, dir) && !message_of(error).contains(EMBEDDINGS) => {
             Some(format!("{} is a model for embeddings: POST {EMBEDDINGS}", printable_text(model)))
@@ -88,39 +84,6 @@ fn of_code(refused: &Refused) -> Option<String> {
     })
 }
 
-/// Near names among those that the key may use; or how the gateway gets a model that the catalogue knows.
-async fn of_unknown_model(gateway: &GatewayClient, model: &str, dir: &Path) -> String {
-    let listed = gateway.request(Method::GET, "/v1/models").await.unwrap_or_default();
-    let names: Vec<&str> = listed["data"].as_array().into_iter().flatten().filter_map(name_of).collect();
-    let near = nearest(model, names.clone());
-    if !near.is_empty() {
-        return format!("did you mean {}?", near.join(", "));
-    }
-    if let Some(variables) = variables_for(model, dir) {
-        return format!("the catalogue knows this model: start the gateway with {variables} set");
-    }
-    match names.len() {
-        0 => NO_MODEL.to_owned(),
-        // Short enough to be read at a glance.
-        1..=12 => format!("the key may use {}", names.join(", ")),
-        count => format!("the key may use {count} models: `ledgerway models list` lists them"),
-    }
-}
-
-fn name_of(entry: &Value) -> Option<&str> {
-    entry["id"].as_str().filter(|name| !name.chars().any(char::is_control))
-}
-
-/// The nearest names, the nearest first.
-fn nearest<'a>(typed: &str, mut names: Vec<&'a str>) -> Vec<&'a str> {
-    let mut near = Vec::new();
-    while let Some(name) = nearest_name(typed, names.iter().copied()).filter(|_| near.len() < SUGGESTED_MAX) {
-        names.retain(|other| *other != name);
-        near.push(name);
-    }
-    near
-}
-
 /// True if the catalogue knows the model, and all providers of it serve it for embeddings.
 fn is_for_embeddings(model: &str, dir: &Path) -> bool {
     let catalogue = catalogue::in_force(dir).catalogue;
@@ -128,39 +91,14 @@ fn is_for_embeddings(model: &str, dir: &Path) -> bool {
     !meant.is_empty() && meant.iter().all(|model| model.mode == Mode::Embedding)
 }
 
-/// The variables of the providers that serve a model of this name, as the catalogue knows them.
-fn variables_for(model: &str, dir: &Path) -> Option<String> {
-    let catalogue = catalogue::in_force(dir).catalogue;
-    let serving = catalogue.meant(model).into_iter().filter_map(|model| catalogue.provider(&model.provider));
-    let mut variables: Vec<&str> =
-        serving.filter_map(|provider| provider.key_variables.first()).map(String::as_str).collect();
-    variables.dedup();
-    (!variables.is_empty()).then(|| variables.join(" or "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_few_near_names_are_suggested_and_none_that_is_not_near() {
-        let names = vec!["gpt-4o", "gpt-4o-mini", "openai/gpt-4o", "gpt-4o-audio", "sim-small"];
-        assert_eq!(nearest("gpt-4o", names.clone()), ["gpt-4o", "gpt-4o-mini", "gpt-4o-audio"]);
-        assert_eq!(nearest("sim-smal", names.clone()), ["sim-small"]);
-        assert!(nearest("claude", names).is_empty());
-    }
 
     #[test]
     fn a_model_for_embeddings_is_known_by_the_catalogue() {
         for (model, wanted) in [("text-embedding-3-small", true), ("gpt-4o", false), ("no-such-model", false)] {
             assert_eq!(is_for_embeddings(model, Path::new("/nonexistent")), wanted, "{model}");
         }
-    }
-
-    #[test]
-    fn a_model_of_the_catalogue_names_the_variable_that_makes_it_appear() {
-        let variables = variables_for("gpt-4o", Path::new("/nonexistent")).expect("variables");
-        assert!(variables.contains("OPENAI_API_KEY"), "{variables}");
-        assert_eq!(variables_for("no-such-model", Path::new("/nonexistent")), None);
     }
 }

@@ -1,0 +1,51 @@
+//! Whether a model of the catalogue appears by itself once its provider's variable is set; and if not, why.
+
+use catalogue::{Catalogue, Mode, Model};
+use chrono::NaiveDate;
+use dialects::{Api, ProviderKind, upstreams};
+
+/// Whether a model appears by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability<'a> {
+    /// Once its provider's variable is set, and for an account with deployments, the model is one of them.
+    Offered,
+    Retired {
+        on: NaiveDate,
+        successor: Option<&'a str>,
+    },
+    /// Its provider has it in an API alone that the gateway does not call.
+    ResponsesOnly,
+    /// No price is its whole one.
+    NoPrice,
+    /// No variable names its provider, or the gateway cannot call it there.
+    NotCalled,
+}
+
+/// Whether the model appears by itself on this day, in some region.
+pub fn availability<'a>(catalogue: &Catalogue, model: &'a Model, today: NaiveDate) -> Availability<'a> {
+    let provider = catalogue.provider(&model.provider).filter(|provider| !provider.key_variables.is_empty());
+    let Some(kind) = provider.and_then(|provider| ProviderKind::named(&provider.kind)) else {
+        return Availability::NotCalled;
+    };
+    if let Some(on) = model.deprecated_on.filter(|_| model.is_retired(today)) {
+        return Availability::Retired { on, successor: model.successor.as_deref() };
+    }
+    let Some(api) = api_of(model.mode) else { return Availability::ResponsesOnly };
+    if !upstreams::for_model(kind, &model.model).has(api) {
+        return Availability::NotCalled;
+    }
+    let mut prices = model.price.iter().chain(model.regional_prices.values());
+    match prices.any(|price| model.is_whole(price) && price.given().is_ok()) {
+        true => Availability::Offered,
+        false => Availability::NoPrice,
+    }
+}
+
+/// The API by which the gateway calls such a model.
+pub fn api_of(mode: Mode) -> Option<Api> {
+    match mode {
+        Mode::Chat | Mode::Completion => Some(Api::Chat),
+        Mode::Embedding => Some(Api::Embeddings),
+        Mode::Responses => None,
+    }
+}
