@@ -1,5 +1,6 @@
 //! Providers from the environment, and models that appear by themselves.
 
+mod beyond_its_settings;
 mod first_try;
 mod imports;
 mod local_server;

@@ -14,7 +14,7 @@ use hub::chat::feature::not_expressible;
 use hub::chat::read::check_calls;
 use hub::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
 use hub::embeddings::EmbeddingsRequest;
-use hub::facts::{Facts, Images, Unpriced, media_tokens_estimate};
+use hub::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
 use hub::fields::Path;
 use hub::shared_dialect::SharedDialect;
 use surfaces::priceable::{CACHE_CONTROL, unpriced};
@@ -154,6 +154,11 @@ impl ClientRequest {
     /// other models, searches, input from elsewhere, other caps. A translation has two of them, the mark of a cache and the
     /// service tier. Headers count where they go on.
     pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<Refusal> {
+        self.first_unpriced(kind, allowed).map(|(field, remedy)| field.refuse(remedy))
+    }
+
+    /// That field, and what lets it through.
+    pub fn first_unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<(Unpriced, Remedy)> {
         let is_passed_on = shortcut(self.surface, kind).is_some();
         let has_tiers = || (upstreams::of(kind).treatment)(Feature::ServiceTier) == Treatment::Translated;
         let is_translated = |field: &Unpriced| match field.name {
@@ -165,12 +170,13 @@ impl ClientRequest {
         let mut fields = in_body.chain(headers.iter().map(|field| (field, true)));
         let (refused, can_be_sent) =
             fields.find(|(field, can_be_sent)| !can_be_sent || !allowed.contains(field.name))?;
-        Some(refused.refuse(can_be_sent && upstreams::of(kind).takes_allowed_fields))
+        let helps = can_be_sent && upstreams::of(kind).takes_allowed_fields;
+        Some((refused.clone(), if helps { Remedy::AllowedFields } else { Remedy::Nothing }))
     }
 
     /// `MODEL_UNPRICED` for files at a server that may have them read by another service, which it bills by the page and not
     /// as tokens: OpenRouter, unless its provider allows the `plugins` that say which service.
-    pub fn unpriced_documents(&self, server: Server, allowed: &BTreeSet<String>) -> Option<Refusal> {
+    pub fn unpriced_documents(&self, server: Server, allowed: &BTreeSet<String>) -> Option<(Unpriced, Remedy)> {
         const PLUGINS: &str = "plugins";
         if self.facts.documents.files == 0 || server != Server::Openrouter || allowed.contains(PLUGINS) {
             return None;
@@ -180,7 +186,7 @@ impl ClientRequest {
             &Path::Root.field(field),
             "openrouter may have a document read by a service with a price of its own",
         );
-        Some(Unpriced::new(PLUGINS, refusal).refuse(true))
+        Some((Unpriced::new(PLUGINS, refusal), Remedy::AllowedFields))
     }
 
     /// Writes the bodies for targets.
@@ -250,8 +256,8 @@ impl UpstreamBodies<'_> {
     pub fn body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<WrittenBody, Refusal> {
         let ClientRequest { surface, body, facts, request, .. } = self.request;
         let of_documents = || self.request.unpriced_documents(target.server?, target.allowed_fields);
-        if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields).or_else(of_documents) {
-            return Err(refusal);
+        if let Some((field, remedy)) = self.request.first_unpriced(kind, target.allowed_fields).or_else(of_documents) {
+            return Err(field.refuse(remedy));
         }
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {

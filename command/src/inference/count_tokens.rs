@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
+use dialects::facts::Remedy;
 use dialects::upstreams::{self, Endpoint, Framing, Invocation};
 use dialects::{
     CountTarget, ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal,
@@ -108,9 +109,9 @@ async fn counted(
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
     let of_price = allowed_for_price(request.unpriced_fields(), offer);
     if upstream.is_some()
-        && let Some(refusal) = request.unpriced(&headers, of_price.as_ref().unwrap_or(&provider.allowed_fields))
+        && let Some(field) = request.unpriced(&headers, of_price.as_ref().unwrap_or(&provider.allowed_fields))
     {
-        return Err(refusal);
+        return Err(field.refuse(Remedy::AllowedFields.at(&provider)));
     }
     drop(tables);
     match upstream {

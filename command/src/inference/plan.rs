@@ -262,7 +262,8 @@ fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
         let server = request.has_documents().then(|| upstreams::server_of(provider))??;
         request.unpriced_documents(server, allowed)
     };
-    request.unpriced(ProviderKind::named(&provider.kind)?, allowed).or_else(of_documents)
+    let found = request.first_unpriced(ProviderKind::named(&provider.kind)?, allowed).or_else(of_documents);
+    found.map(|(field, remedy)| field.refuse(remedy.at(provider)))
 }
 
 fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use events::event::admin::Provider;
 use events::money::TokenRate;
 use events::refusal::Refusal;
 use events::usage::ServiceTier;
@@ -191,15 +192,47 @@ impl Unpriced {
         Self { name, refusal, service_tier: None, cache_write: None }
     }
 
-    /// The refusal, with what can be done about it: `is_passed_on` if the provider would be sent the field where it
-    /// allows it.
-    pub fn refuse(&self, is_passed_on: bool) -> Refusal {
+    /// The refusal, with what can be done about it.
+    pub fn refuse(&self, remedy: Remedy) -> Refusal {
         let mut refusal = self.refusal.clone();
-        refusal.message.push_str(&match is_passed_on {
-            true => format!("; to let it through, add {} to the provider's allowed_fields", self.name),
-            false => "; leave it out, or use a model whose provider speaks this API".to_owned(),
+        let name = self.name;
+        refusal.message.push_str(&match (remedy, self.service_tier) {
+            (Remedy::Nothing, _) => "; leave it out, or use a model whose provider speaks this API".to_owned(),
+            (Remedy::AllowedFields, None) => {
+                format!("; to let it through, add {name} to the provider's allowed_fields")
+            }
+            (Remedy::OwnProvider, None) => {
+                format!("; to let it through, add a provider of your own with {name} in its allowed_fields")
+            }
+            (Remedy::AllowedFields, Some(tier)) => {
+                format!("; the price has no tier {tier}: give it one, or add {name} to the provider's allowed_fields")
+            }
+            (Remedy::OwnProvider, Some(tier)) => {
+                format!("; the price has no tier {tier}: create a price of your own that has it")
+            }
         });
         refusal
+    }
+}
+
+/// What lets a field through that has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The `allowed_fields` of the provider.
+    AllowedFields,
+    /// The same of another provider: this one cannot be changed.
+    OwnProvider,
+    /// Nothing: the provider is not sent the field.
+    Nothing,
+}
+
+impl Remedy {
+    /// The same at this provider. One that the gateway made is changed by nobody.
+    pub const fn at(self, provider: &Provider) -> Self {
+        match self {
+            Self::AllowedFields if provider.origin.is_some() => Self::OwnProvider,
+            other => other,
+        }
     }
 }
 

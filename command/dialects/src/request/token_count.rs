@@ -37,11 +37,11 @@ impl TokenCountRequest {
         &self.request.model_name
     }
 
-    /// `MODEL_UNPRICED` for the first field or header that changes the cost of a message and that the provider does not
-    /// allow: what it names at the provider is not for everybody.
-    pub fn unpriced(&self, headers: &RequestHeaders, allowed: &BTreeSet<String>) -> Option<Refusal> {
+    /// The first field or header that changes the cost of a message and that the provider does not allow: what it names at
+    /// the provider is not for everybody.
+    pub fn unpriced<'a>(&'a self, headers: &'a RequestHeaders, allowed: &BTreeSet<String>) -> Option<&'a Unpriced> {
         let mut fields = self.request.unpriced.iter().chain(&headers.unpriced);
-        fields.find(|field| !allowed.contains(field.name)).map(|field| field.refuse(true))
+        fields.find(|field| !allowed.contains(field.name))
     }
 
     /// The fields that change the cost of a message.

@@ -17,13 +17,26 @@ pub fn origin(meaning: &str) -> Member {
     replied("origin", schema::nullable(schema::one_of(Origin::words()))).meaning(meaning)
 }
 
+/// What a provider that the gateway made cannot have.
+const OWN_PROVIDER: &str = "add a provider of your own: POST /v1/admin/providers";
+
+/// Errors: the gateway made the provider, which has the one key of its variable.
+pub fn refuse_provider_key(provider: &Provider) -> Result<(), CommandError> {
+    let Some(variable) = variable_of(provider) else { return Ok(()) };
+    let reason = format!(
+        "the gateway made this provider from the variable {variable} of its environment, and it has no other keys: to use \
+         several, {OWN_PROVIDER}"
+    );
+    Err(CommandError::MadeByGateway { reason })
+}
+
 /// Errors: the gateway made the provider.
 pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
     let reason = match (provider.origin, &provider.key_variable) {
         (None, _) => return Ok(()),
         (Some(_), Some(variable)) => format!(
             "the gateway made this provider from the variable {variable} of its environment: to change or remove it, change \
-             or unset the variable and start the gateway again"
+             or unset the variable and start the gateway again. For other settings, such as allowed_fields and timeouts, {OWN_PROVIDER}"
         ),
         (Some(_), None) => {
             let address = provider.base_url.as_deref().unwrap_or_default();
@@ -31,7 +44,7 @@ pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
             format!(
                 "the gateway made this provider because {variable} names it, or because a server answered at {address}: \
                  unset the variable, if it is set, and stop the server: it ends ten minutes after the next start. Or set \
-                 LEDGERWAY_PROVIDERS_FROM_ENV=off"
+                 LEDGERWAY_PROVIDERS_FROM_ENV=off. For other settings, {OWN_PROVIDER}"
             )
         }
     };

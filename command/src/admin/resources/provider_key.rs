@@ -13,13 +13,13 @@ use projections::tables::{Entry, Tables};
 use secrets::Secret;
 use serde_json::{Map, Value, json};
 
-use super::NAME_LEN_MAX;
 use super::key_state::{STATES, set_aside};
 use super::provider::{
     api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
     stream_of_owner, take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
+use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
@@ -156,6 +156,7 @@ fn referenced(cx: &AdminContext<'_>, id: ProviderId) -> Result<Arc<Provider>, Co
         return Err(CommandError::ReferenceEnded { field, kind });
     }
     cx.require_live_owners(ProviderKey::KIND, &chain)?;
+    made_by_gateway::refuse_provider_key(&entry.value)?;
     Provider::may_manage(cx, &entry.value)?;
     Ok(Arc::clone(&entry.value))
 }
