@@ -356,6 +356,14 @@ fn a_variable_that_cannot_be_right_ends_the_start_with_its_name() {
             vec![("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", address.as_str())],
             "ledgerway: OPENAI_BASE_URL must begin with https:// or http://, for example OPENAI_BASE_URL=https://",
         ),
+        (
+            vec![
+                ("AZURE_OPENAI_API_KEY", KEY),
+                ("AZURE_OPENAI_ENDPOINT", "https://a.openai.azure.com"),
+                ("AZURE_OPENAI_DEPLOYMENTS", "gpt-4o=dep2,gpt-4.1=dep2"),
+            ],
+            "ledgerway: AZURE_OPENAI_DEPLOYMENTS has the deployment dep2 for two models, gpt-4o and gpt-4.1",
+        ),
         (vec![("LEDGERWAY_BEDROCK", "on")], "ledgerway: AWS_ACCESS_KEY_ID is not set, but LEDGERWAY_BEDROCK asks"),
         (vec![("LEDGERWAY_PROVIDERS_FROM_ENV", "maybe")], "ledgerway: LEDGERWAY_PROVIDERS_FROM_ENV is \"maybe\""),
     ] {

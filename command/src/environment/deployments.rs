@@ -28,6 +28,11 @@ pub fn read(text: &str) -> Result<Vec<Deployment>, String> {
         if deployments.iter().any(|other| other.model == deployment.model) {
             return Err(format!("has the model {} twice", deployment.model));
         }
+        // The price of a deployment is that of its one model.
+        if let Some(other) = deployments.iter().find(|other| other.name == deployment.name) {
+            let (name, one, two) = (&deployment.name, &other.model, &deployment.model);
+            return Err(format!("has the deployment {name} for two models, {one} and {two}"));
+        }
         if deployments.len() >= DEPLOYMENTS_MAX {
             return Err(format!("has more than {DEPLOYMENTS_MAX} deployments"));
         }
