@@ -1,8 +1,10 @@
 //! What the start shows of the environment: the providers that it found, and what seems to be meant and has no effect.
 
 use events::event::admin::{Price, Provider};
-use projections::tables::Entry;
+use projections::tables::{Entry, Tables};
 
+use super::found_provider::FoundProvider;
+use super::named_providers::NamedProviders;
 use super::sources::is_asked;
 use super::{Environment, orphans};
 
@@ -52,7 +54,27 @@ impl Environment {
     pub fn notes(&self) -> Vec<String> {
         let Some(named) = &self.named else { return Vec::new() };
         let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
-        let orphans = orphans::notes(&self.parts.tables.load());
-        named.detected.notes.iter().cloned().chain(unknown).chain(orphans).collect()
+        let tables = self.parts.tables.load();
+        let unpriced = named.detected.providers.iter().filter_map(|found| self.without_prices(named, found, &tables));
+        let notes = named.detected.notes.iter().cloned().chain(unknown).chain(unpriced);
+        notes.chain(orphans::notes(&tables)).collect()
+    }
+
+    /// A sentence about a provider of which the catalogue has no prices, and the operator neither.
+    fn without_prices(&self, named: &NamedProviders, found: &FoundProvider, tables: &Tables) -> Option<String> {
+        let variable = found.key_variable.as_ref()?;
+        let has_own = || {
+            tables.own_prices().any(|entry| {
+                tables.live_provider(entry.value.provider_id).is_some_and(|provider| found.made(&provider.value))
+            })
+        };
+        let is_without =
+            found.deployments.is_none() && self.offers_of(&named.catalogue(), found).0.is_empty() && !has_own();
+        is_without.then(|| {
+            format!(
+                "{variable} is set, but the catalogue has no prices of {}: give it one, as docs/providers.md shows",
+                found.id
+            )
+        })
     }
 }
