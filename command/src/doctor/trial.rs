@@ -215,13 +215,21 @@ fn of_error(error: GetError) -> Finding {
     }
 }
 
+/// The variable of the address that belongs to a variable of a key.
+fn address_variable(key: &str) -> Option<String> {
+    let mut known = catalogue::Catalogue::shipped().providers().iter();
+    let of_vendor = known.find(|provider| provider.key_variables.iter().any(|name| name == key));
+    let named = of_vendor.and_then(|provider| provider.base_url_variable.clone());
+    named.or_else(|| Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat()))
+}
+
 /// What to do about an address without an API.
 fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
     let usual_end = upstreams::usual_end_of_address(kind);
     let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
     // Commands do not change a provider of the environment.
     let variable = provider.key_variable.as_ref().filter(|_| provider.origin.is_some());
-    let variable = variable.and_then(|key| Some(format!(" ({}BASE_URL)", key.strip_suffix("API_KEY")?)));
+    let variable = variable.and_then(|key| address_variable(key)).map(|name| format!(" ({name})"));
     let field = format!("check base_url{}", variable.unwrap_or_default());
     match usual_end.filter(|end| !base_url.ends_with(end)) {
         Some(end) => format!("{field}: for this kind it usually ends in {end}"),
@@ -252,6 +260,8 @@ mod tests {
         assert_eq!(of_openai("http://a.example", None), format!("check base_url: {usual}"));
         let named = of_openai("http://a.example", Some("OPENAI_API_KEY"));
         assert_eq!(named, format!("check base_url (OPENAI_BASE_URL): {usual}"));
+        let azure = advice("azure_openai", ProviderKind::AzureOpenai, "http://a.example", Some("AZURE_OPENAI_API_KEY"));
+        assert!(azure.starts_with("check base_url (AZURE_OPENAI_ENDPOINT): "), "{azure}");
         assert!(!of_openai("http://a.example/v1/", None).contains(usual));
         assert!(!advice("ollama", ProviderKind::Ollama, "http://a.example", None).contains("usually"));
     }
