@@ -1,6 +1,7 @@
 //! Providers from the environment, and models that appear by themselves.
 
 mod beyond_its_settings;
+mod doctor;
 mod first_try;
 mod imports;
 mod local_server;

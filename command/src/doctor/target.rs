@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use catalogue::Catalogue;
 use chrono::{DateTime, NaiveDate, Utc};
+use dialects::{ProviderKind, upstreams};
 use events::event::admin::{Model, Provider};
 use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
@@ -51,10 +52,13 @@ impl Retirements {
             more => format!(" and {more} more"),
         };
         let models_are = if count == 1 { "model is" } else { "models are" };
-        Finding::warning(
+        // They are there whether or not anybody uses them: a warning at every check would hide those that matter.
+        Finding::ok(
             Check::Deprecation,
-            format!("{count} {models_are} retired or will be: {named}{more}"),
-            "if clients use them, let them use newer ones: the next start leaves out those that are retired",
+            format!(
+                "of those that appeared by themselves, {count} {models_are} retired or will be: {named}{more}. The next start \
+                 leaves out those that are retired"
+            ),
         )
     }
 }
@@ -72,7 +76,8 @@ pub fn check(
         let mut findings = findings(tables, now, provider, backend, &used);
         let live = tables.live_provider(provider);
         if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend)) {
-            match used.is_chosen {
+            // A deployment is there because the operator's variable names it.
+            match used.is_chosen || live.is_some_and(|live| has_deployments(&live.value)) {
                 true => findings.push(retirement.finding(now)),
                 false => retirements.entry(provider).or_default().0.push((retirement.on, backend.to_owned())),
             }
@@ -97,6 +102,10 @@ pub fn check(
         });
     }
     (checked, retirements)
+}
+
+fn has_deployments(provider: &Provider) -> bool {
+    ProviderKind::named(&provider.kind).is_some_and(upstreams::has_deployments)
 }
 
 /// The targets of live models, each with the models of one owner that have it: those that all tenants share come first.
