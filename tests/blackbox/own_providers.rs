@@ -40,6 +40,12 @@ async fn a_tenant_brings_its_own_provider_and_every_request_says_who_pays() {
     admin.patch(&path, &allowed).await.must_be(403, "FORBIDDEN");
     assert_eq!(gateway.operator().patch(&path, &allowed).await.must(200).json()["own_providers"], true);
 
+    // What a tenant's administrator would have to set is nothing that it may set.
+    let private =
+        json!({ "name": "inside", "kind": "openai", "base_url": "http://10.0.0.1/v1", "tenant_id": tenant.id });
+    let said = admin.post("/v1/admin/providers", &private).await.must_be(400, "INVALID_REQUEST").json();
+    assert!(text(&said["error"]["message"]).contains("only the platform may allow that"), "{said}");
+
     let provider = text(&admin.post("/v1/admin/providers", &own).await.must(201).json()["id"]);
     admin.post("/v1/admin/prices", &price(&tenant.provider, "ok")).await.must_be(403, "FORBIDDEN");
     admin.post("/v1/admin/prices", &price(&provider, "echo")).await.must(201);

@@ -15,8 +15,8 @@ const BASE_URL: &str = "base_url";
 const DISCOVER_MODELS: &str = "discover_models";
 const OUTPUT_CAP_FIELD: &str = "output_cap_field";
 
-const ADDRESS_FORBIDDEN: &str = "is a private address, which needs \"allow_private_network\": true; link-local and metadata \
-                                 addresses are never called";
+const ADDRESS_FORBIDDEN: &str = "is a private address, which needs \"allow_private_network\": true, and only the platform may \
+                                 allow that; link-local and metadata addresses are never called";
 const SECRET_OF_ANOTHER_ORIGIN: &str = "is required: the stored key is not sent to a different scheme, host or port. Send \
                                         api_key with base_url, or null to remove it";
 
