@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, Transport};
+use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
 use events::event::admin::Provider;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -106,7 +106,9 @@ pub async fn call(
         let mut refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());
         // A token that is refused says nothing about the key that it was exchanged for.
         let is_of_token = refusal.kind == UpstreamRefusalKind::Credentials && body.sent.exchanged_key.is_some();
-        refusal.blames_key &= !is_of_token;
+        if is_of_token {
+            refusal.key_blame = KeyBlame::None;
+        }
         body.sent.drop_token_refused_with(status, &gateway.access_tokens);
         return Err(CallFailure::refused(refusal, &body.sent));
     }

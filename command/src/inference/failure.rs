@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use dialects::upstreams::KeyFault;
+use dialects::upstreams::{KeyBlame, KeyFault};
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
@@ -19,8 +19,6 @@ use crate::body::memory::BoundOf;
 
 /// The longest `Retry-After` that is waited for at the same target.
 const SHORT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The HTTP status of a request without valid credentials.
-const UNAUTHORIZED: u16 = 401;
 /// The HTTP status `Loop Detected`.
 const LOOP_DETECTED: u16 = 508;
 /// The shortest pause before a second call; up to as much again is added at random.
@@ -171,23 +169,30 @@ impl CallFailure {
 
     /// What the failure says about the key that the call was made with; `None` if nothing.
     pub fn of_key(&self) -> Option<KeyFailure> {
-        let not_accepted = |reason, status: u16| KeyFailure::NotAccepted {
+        let not_accepted = |reason, status: u16, key_blame| KeyFailure::NotAccepted {
             reason,
             status,
-            whatever_the_request: status == UNAUTHORIZED,
+            whatever_the_request: key_blame == KeyBlame::Certain,
         };
         Some(match &self.cause {
-            Cause::Refused(UpstreamRefusal { status, kind, blames_key }) => match kind {
-                UpstreamRefusalKind::Credentials if *blames_key => not_accepted(SetAsideReason::Refused, *status),
-                UpstreamRefusalKind::OutOfMoney if *blames_key => not_accepted(SetAsideReason::OutOfMoney, *status),
-                UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => KeyFailure::Other,
-                UpstreamRefusalKind::RateLimited { .. } if *blames_key => KeyFailure::Limited(self.rate_limited()?),
-                // Another key may have a higher limit.
-                UpstreamRefusalKind::RateLimited { .. } => KeyFailure::Other,
-                UpstreamRefusalKind::Transient { .. }
-                | UpstreamRefusalKind::Rejected(_)
-                | UpstreamRefusalKind::BadRequest
-                | UpstreamRefusalKind::Other => return None,
+            Cause::Refused(UpstreamRefusal { status, kind, key_blame }) => match (kind, *key_blame) {
+                // Another key may have the permission, more money or a higher limit.
+                (
+                    UpstreamRefusalKind::Credentials
+                    | UpstreamRefusalKind::OutOfMoney
+                    | UpstreamRefusalKind::RateLimited { .. },
+                    KeyBlame::None,
+                ) => KeyFailure::Other,
+                (UpstreamRefusalKind::Credentials, blame) => not_accepted(SetAsideReason::Refused, *status, blame),
+                (UpstreamRefusalKind::OutOfMoney, blame) => not_accepted(SetAsideReason::OutOfMoney, *status, blame),
+                (UpstreamRefusalKind::RateLimited { .. }, _) => KeyFailure::Limited(self.rate_limited()?),
+                (
+                    UpstreamRefusalKind::Transient { .. }
+                    | UpstreamRefusalKind::Rejected(_)
+                    | UpstreamRefusalKind::BadRequest
+                    | UpstreamRefusalKind::Other,
+                    _,
+                ) => return None,
             },
             // Nothing of the request was sent.
             Cause::NoToken(TokenError::Refused(status)) => {
@@ -443,12 +448,12 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
-        let blames_key = matches!(kind, UpstreamRefusalKind::RateLimited { .. });
-        blaming(status, kind, blames_key)
+        let is_limit = matches!(kind, UpstreamRefusalKind::RateLimited { .. });
+        blaming(status, kind, if is_limit { KeyBlame::Likely } else { KeyBlame::None })
     }
 
-    fn blaming(status: u16, kind: UpstreamRefusalKind, blames_key: bool) -> CallFailure {
-        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, blames_key }), status: Some(status) }
+    fn blaming(status: u16, kind: UpstreamRefusalKind, key_blame: KeyBlame) -> CallFailure {
+        CallFailure { cause: Cause::Refused(UpstreamRefusal { status, kind, key_blame }), status: Some(status) }
     }
 
     fn rejected_with(status: u16) -> CallFailure {
@@ -462,18 +467,23 @@ mod tests {
     #[test]
     fn a_failure_says_whether_its_key_is_to_blame() {
         use SetAsideReason::{OutOfMoney, Refused};
-        let wrong = |status| blaming(status, UpstreamRefusalKind::Credentials, true);
+        let wrong = |status, key_blame| blaming(status, UpstreamRefusalKind::Credentials, key_blame);
         let not_accepted = |reason, status, whatever_the_request| {
             Some(KeyFailure::NotAccepted { reason, status, whatever_the_request })
         };
         for (failure, wanted) in [
-            (wrong(401), not_accepted(Refused, 401, true)),
-            (wrong(403), not_accepted(Refused, 403, false)),
+            (wrong(401, KeyBlame::Certain), not_accepted(Refused, 401, true)),
+            (wrong(401, KeyBlame::Likely), not_accepted(Refused, 401, false)),
+            (wrong(403, KeyBlame::Likely), not_accepted(Refused, 403, false)),
+            (refused(401, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
             (refused(403, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
-            (blaming(429, UpstreamRefusalKind::OutOfMoney, true), not_accepted(OutOfMoney, 429, false)),
+            (blaming(429, UpstreamRefusalKind::OutOfMoney, KeyBlame::Likely), not_accepted(OutOfMoney, 429, false)),
             (refused(402, UpstreamRefusalKind::OutOfMoney), Some(KeyFailure::Other)),
             (limited(7), Some(KeyFailure::Limited(Duration::from_secs(7)))),
-            (blaming(429, UpstreamRefusalKind::RateLimited { retry_after: None }, false), Some(KeyFailure::Other)),
+            (
+                blaming(429, UpstreamRefusalKind::RateLimited { retry_after: None }, KeyBlame::None),
+                Some(KeyFailure::Other),
+            ),
             (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400, true)),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), None),
             (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), Some(KeyFailure::Other)),

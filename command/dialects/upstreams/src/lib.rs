@@ -48,8 +48,8 @@ pub use hub::framing::Framing;
 pub use model_list::{ListedModel, ModelList, has_deployments, model_list_of};
 pub use openai::server::server_of;
 pub use refusal::{
-    REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money, read_refusal,
-    refusal_words, shortage,
+    KeyBlame, REFUSAL_BYTES_MAX, RETRY_AFTER_MAX, UpstreamRefusal, UpstreamRefusalKind, in_band, is_out_of_money,
+    read_refusal, refusal_words, shortage,
 };
 pub use server::Server;
 pub use simulator::{KIND as DEV_KIND, SimulatedAnswer as InProcessAnswer, SimulatedBody as InProcessBody};

@@ -26,10 +26,19 @@ pub const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 pub struct UpstreamRefusal {
     pub status: u16,
     pub kind: UpstreamRefusalKind,
-    /// True if the key itself is not valid, or its account has no money, by a status or a code; or if it has reached a limit.
-    /// Sentences do not count: they may repeat what the client has sent. Nor does a permission that the key lacks, or the price
-    /// or the size of this one request.
-    pub blames_key: bool,
+    pub key_blame: KeyBlame,
+}
+
+/// Whether a refusal is about the key itself: that it is not valid, that its account has no money, or that it has reached a
+/// limit. Only statuses and codes count: sentences may repeat what the client has sent. A permission that the key lacks is
+/// none of these, nor is the price or the size of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBlame {
+    None,
+    /// A request may also bring this refusal about.
+    Likely,
+    /// The key is not valid, whatever the request.
+    Certain,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,19 +90,32 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    let blames_key = match refusal_kind {
-        UpstreamRefusalKind::Credentials => status == 401 || error.has_code_of_wrong_key(),
+    let likely = |is_likely| if is_likely { KeyBlame::Likely } else { KeyBlame::None };
+    let key_blame = match refusal_kind {
+        UpstreamRefusalKind::Credentials => blame_for_credentials(status, &error),
         UpstreamRefusalKind::OutOfMoney => {
-            error.has_code_of_empty_account() || status == 402 && !error.is_about_price_of_request()
+            likely(error.has_code_of_empty_account() || status == 402 && !error.is_about_price_of_request())
         }
-        UpstreamRefusalKind::RateLimited { .. } => {
+        UpstreamRefusalKind::RateLimited { .. } => likely(
             !error.is_about_size_of_request()
                 || shortage::is_used_up(headers)
-                || retry_after::of_headers(headers, now).is_some_and(|wait| !wait.is_zero())
-        }
-        _ => false,
+                || retry_after::of_headers(headers, now).is_some_and(|wait| !wait.is_zero()),
+        ),
+        _ => KeyBlame::None,
     };
-    UpstreamRefusal { status, kind: refusal_kind, blames_key }
+    UpstreamRefusal { status, kind: refusal_kind, key_blame }
+}
+
+/// A 401 is certain with a code of a wrong key, or without a word. With other words it may be about the request: OpenAI answers
+/// 401 with `code: null` if a restricted key lacks the scope of one path, Azure if its principal lacks a role.
+fn blame_for_credentials(status: u16, error: &ErrorBody) -> KeyBlame {
+    match (status, error.has_code_of_wrong_key()) {
+        (401, true) => KeyBlame::Certain,
+        (_, true) => KeyBlame::Likely,
+        (401, false) if error.is_empty() => KeyBlame::Certain,
+        (401, false) if !error.is_about_permission() => KeyBlame::Likely,
+        (_, false) => KeyBlame::None,
+    }
 }
 
 /// What a response that is not a 200 says, wherever the dialect has it. `body` is as for [`read_refusal`].

@@ -108,8 +108,9 @@ impl<'a> ErrorBody<'a> {
 
     /// True if a code says that the key itself is not valid: not if it lacks a permission, or its signature is wrong.
     pub(super) fn has_code_of_wrong_key(&self) -> bool {
-        const CODES: [&str; 7] = [
+        const CODES: [&str; 8] = [
             "API_KEY_INVALID",
+            "account_deactivated",
             "authentication_error",
             "invalid_api_key",
             "invalid_authentication",
@@ -118,6 +119,22 @@ impl<'a> ErrorBody<'a> {
             "UnrecognizedClientException",
         ];
         self.words.iter().any(|word| CODES.contains(&&**word))
+    }
+
+    /// True if the key is valid and lacks a permission, by a code or by the first words of a message.
+    pub(super) fn is_about_permission(&self) -> bool {
+        const CODES: [&str; 7] = [
+            "AccessDeniedException", "PERMISSION_DENIED", "PermissionDenied", "insufficient_permissions",
+            "insufficient_scope", "missing_scope", "permission_error",
+        ];
+        const COMPLAINTS: [&str; 4] =
+            ["insufficient permission", "missing scope", "insufficient scope", "does not have permission"];
+        self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
+    }
+
+    /// True if the response has no body.
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.is_empty()
     }
 
     /// True if a code says that the account has no money left.

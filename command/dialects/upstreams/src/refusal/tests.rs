@@ -301,41 +301,72 @@ fn statuses_say_whose_fault_it_is() {
 
 #[test]
 fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
-    let blames_key = |dialect, status, body: &str| {
-        read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH).blames_key
+    use KeyBlame::{Certain, Likely, None};
+    let key_blame = |dialect, status, body: &str| {
+        read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH).key_blame
     };
     for (dialect, status, body, wanted) in [
-        (ProviderKind::Openai, 401, "", true),
-        (ProviderKind::Openai, 403, r#"{"error":{"code":"invalid_api_key"}}"#, true),
+        (ProviderKind::Openai, 401, "", Certain),
+        (ProviderKind::Openai, 401, " \n", Certain),
+        (ProviderKind::Openai, 401, r#"{"error":{"code":"invalid_api_key"}}"#, Certain),
         (
             ProviderKind::Openai,
-            403,
-            r#"{"error":{"code":"model_not_found","message":"no access to the model"}}"#,
-            false,
+            401,
+            r#"{"error":{"type":"invalid_request_error","code":"account_deactivated"}}"#,
+            Certain,
         ),
-        (ProviderKind::Openai, 403, "<html>", false),
-        (ProviderKind::Openai, 400, r#"{"error":{"code":"invalid_api_key"}}"#, true),
-        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, false),
-        (ProviderKind::Anthropic, 403, r#"{"error":{"type":"permission_error","message":"no"}}"#, false),
-        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#, true),
+        (
+            ProviderKind::Anthropic,
+            401,
+            r#"{"error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+            Certain,
+        ),
+        (ProviderKind::Openai, 401, r#"{"error":{"message":"User not found.","code":401}}"#, Likely),
+        (ProviderKind::Openai, 401, r#"{"detail":"Unauthorized"}"#, Likely),
+        (ProviderKind::Openai, 401, "<html>", Likely),
+        (
+            ProviderKind::Openai,
+            401,
+            r#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: model.request.","type":"invalid_request_error","param":null,"code":null}}"#,
+            None,
+        ),
+        (
+            ProviderKind::Openai,
+            401,
+            r#"{"error":{"code":"PermissionDenied","message":"Principal does not have access to API/Operation."}}"#,
+            None,
+        ),
+        (
+            ProviderKind::Openai,
+            401,
+            r#"{"error":{"message":"Incorrect API key: missing scopes","code":"invalid_api_key"}}"#,
+            Certain,
+        ),
+        (ProviderKind::Openai, 403, r#"{"error":{"code":"invalid_api_key"}}"#, Likely),
+        (ProviderKind::Openai, 403, r#"{"error":{"code":"model_not_found","message":"no access to the model"}}"#, None),
+        (ProviderKind::Openai, 403, "<html>", None),
+        (ProviderKind::Openai, 400, r#"{"error":{"code":"invalid_api_key"}}"#, Likely),
+        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, None),
+        (ProviderKind::Anthropic, 403, r#"{"error":{"type":"permission_error","message":"no"}}"#, None),
+        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#, Likely),
         (
             ProviderKind::Gemini,
             403,
             r#"{"error":{"code":403,"message":"Your API key was reported as leaked. Please use another API key.","status":"PERMISSION_DENIED"}}"#,
-            false,
+            None,
         ),
-        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"status":"FAILED_PRECONDITION"}}"#, false),
-        (ProviderKind::Bedrock, 403, r#"{"__type":"UnrecognizedClientException"}"#, true),
-        (ProviderKind::Bedrock, 403, r#"{"__type":"InvalidSignatureException"}"#, false),
-        (ProviderKind::Bedrock, 403, r#"{"__type":"AccessDeniedException","message":"no access to the model"}"#, false),
+        (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"status":"FAILED_PRECONDITION"}}"#, None),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"UnrecognizedClientException"}"#, Likely),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"InvalidSignatureException"}"#, None),
+        (ProviderKind::Bedrock, 403, r#"{"__type":"AccessDeniedException","message":"no access to the model"}"#, None),
         (
             ProviderKind::Bedrock,
             403,
             r#"{"Message":"Authentication failed: Please make sure your API Key is valid."}"#,
-            false,
+            None,
         ),
     ] {
-        assert_eq!(blames_key(dialect, status, body), wanted, "{status} {body}");
+        assert_eq!(key_blame(dialect, status, body), wanted, "{status} {body}");
     }
 }
 
@@ -362,7 +393,7 @@ fn a_request_that_is_larger_than_a_limit_says_nothing_of_what_is_left() {
         let body = serde_json::json!({ "error": { "message": message, "code": "rate_limit_exceeded" } }).to_string();
         let refusal = read_refusal(ProviderKind::Openai, 429, &headers, body.as_bytes(), DateTime::UNIX_EPOCH);
         assert!(matches!(refusal.kind, UpstreamRefusalKind::RateLimited { .. }), "{message}");
-        assert_eq!(refusal.blames_key, blames_key, "{message} {header:?}");
+        assert_eq!(refusal.key_blame == KeyBlame::Likely, blames_key, "{message} {header:?}");
     }
 }
 
@@ -414,6 +445,7 @@ fn a_sentence_sends_a_request_on_and_says_nothing_of_the_key() {
         ),
     ] {
         let refusal = read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH);
-        assert_eq!((refusal.kind, refusal.blames_key), (kind, blames_key), "{status} {body}");
+        let wanted = if blames_key { KeyBlame::Likely } else { KeyBlame::None };
+        assert_eq!((refusal.kind, refusal.key_blame), (kind, wanted), "{status} {body}");
     }
 }
