@@ -23,6 +23,7 @@ mod configuration;
 mod conventions;
 mod corrected_prices;
 mod crashes;
+mod dead_keys;
 mod doctor;
 mod embeddings;
 mod environment;

@@ -162,7 +162,7 @@ async fn call_target(
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
-    running.keys.begin_target(target.backend.provider_id);
+    running.keys.begin_target();
     let mut calls = 0;
     loop {
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;

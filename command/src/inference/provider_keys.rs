@@ -4,7 +4,8 @@
 //! A key that is refused, or whose account has no money left, is set aside by an event, once however many requests meet the
 //! refusal, and the request goes on with another key. Whether a key is set aside is read from the tables, so it is the same
 //! for all nodes and survives a restart. What is learned while requests run stays in this node's memory: the counts of the
-//! keys' own limits, what providers say of theirs, and when a key is tried again.
+//! keys' own limits, what providers say of theirs, which keys were not accepted by the last requests, and when a key is tried
+//! again. It is bounded by the number of keys.
 //!
 //! A provider without provider keys is not in here at all.
 
@@ -119,7 +120,7 @@ impl ProviderKeys {
         let candidate = |row: &KeyRow| {
             let key_use = uses.entry(row.key).or_default();
             let standing = key_use.standing(row, now, wall_seconds);
-            Candidate { weight: row.weight, standing, accepted: key_use.accepted }
+            Candidate { weight: row.weight, standing, accepted: key_use.accepted_since(row) }
         };
         rows.iter().map(candidate).collect()
     }
@@ -130,10 +131,22 @@ impl ProviderKeys {
         self.uses().entry(key).or_default().short_until(until);
     }
 
-    /// Remembers that the provider has just accepted the key, or that it has refused one that is set aside.
-    fn was_accepted(&self, key: UpstreamKey, accepted: bool) {
+    /// Remembers that the provider has just accepted the key.
+    fn was_accepted(&self, key: UpstreamKey) {
         let now = self.clock.monotonic();
-        self.uses().entry(key).or_default().accepted = accepted.then_some(now);
+        self.uses().entry(key).or_default().was_accepted(now);
+    }
+
+    /// Remembers that the provider has refused a key that is set aside.
+    fn was_refused_again(&self, key: UpstreamKey) {
+        self.uses().entry(key).or_default().accepted = None;
+    }
+
+    /// Counts a request that the provider did not accept the key for, and that may be to blame. Returns whether there were as
+    /// many in a row that the key is.
+    fn doubt(&self, key: UpstreamKey, generation: u32) -> bool {
+        let now = self.clock.monotonic();
+        self.uses().entry(key).or_default().doubt(generation, now)
     }
 
     fn uses(&self) -> MutexGuard<'_, IdMap<UpstreamKey, KeyUse>> {

@@ -77,7 +77,8 @@ impl Seen {
     /// The API key that it was sent with.
     pub fn key(&self) -> Option<&str> {
         let header = |name| self.headers.get(name)?.to_str().ok();
-        header("authorization").and_then(|value| value.strip_prefix("Bearer ")).or_else(|| header("x-api-key"))
+        let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        bearer.or_else(|| header("x-api-key")).or_else(|| header("x-goog-api-key"))
     }
 }
 

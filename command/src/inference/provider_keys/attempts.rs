@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialects::upstreams::shortage;
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
-use events::ids::{ProviderId, ProviderKeyId};
+use events::ids::ProviderKeyId;
 use events::time::Clock;
 use http::HeaderMap;
 use secrets::Secret;
@@ -34,8 +34,10 @@ struct Attempts {
     /// The secrets that the provider has seen, and may repeat.
     sent: Vec<Secret>,
     permit: Option<KeyPermit>,
-    /// The tried keys that were not accepted, until it is known whether the request is to blame.
+    /// The keys that the target did not accept, and for which the request may be to blame.
     not_accepted: Vec<NotAccepted>,
+    /// Every such key of any target: a request counts once for each.
+    doubted: Vec<UpstreamKey>,
     /// One of the tried keys was set aside.
     has_tried_set_aside: bool,
     /// The last key has reached a limit at the provider.
@@ -57,7 +59,8 @@ pub enum KeyFailure {
     NotAccepted {
         reason: SetAsideReason,
         status: u16,
-        /// True if no request can bring it about. Otherwise the request is to blame if other keys fail alike.
+        /// True if no request can bring it about. Otherwise the key is to blame if another key serves the same request, or if
+        /// it is not accepted for several requests in a row.
         whatever_the_request: bool,
     },
     /// The key has reached a limit at the provider, for this time.
@@ -92,20 +95,21 @@ impl KeyAttempts {
         tokens: u64,
     ) -> Result<(UpstreamKey, u32), Choice> {
         let id = provider.provider_id;
-        let mut attempts =
-            self.at_provider.take().filter(|attempts| attempts.provider.provider_id == id).unwrap_or_else(|| {
-                Box::new(Attempts {
-                    keys: Arc::clone(keys),
-                    provider: Arc::clone(provider),
-                    rows: Vec::new(),
-                    tried: Vec::new(),
-                    sent: Vec::new(),
-                    permit: None,
-                    not_accepted: Vec::new(),
-                    has_tried_set_aside: false,
-                    is_limited: false,
-                })
-            });
+        let mut attempts = match self.at_provider.take() {
+            Some(attempts) if attempts.provider.provider_id == id => attempts,
+            before => Box::new(Attempts {
+                keys: Arc::clone(keys),
+                provider: Arc::clone(provider),
+                rows: Vec::new(),
+                tried: Vec::new(),
+                sent: Vec::new(),
+                permit: None,
+                not_accepted: Vec::new(),
+                doubted: before.map_or_else(Vec::new, |before| before.doubted),
+                has_tried_set_aside: false,
+                is_limited: false,
+            }),
+        };
         // The call before this one no longer counts as running.
         attempts.permit = None;
         attempts.rows = rows;
@@ -135,12 +139,12 @@ impl KeyAttempts {
         before
     }
 
-    /// Begins another target, which may be one of the same provider: any of its keys may be used again.
-    pub fn begin_target(&mut self, provider: ProviderId) {
-        match &self.at_provider {
-            None => {}
-            Some(attempts) if attempts.provider.provider_id == provider => self.again(),
-            Some(_) => self.at_provider = None,
+    /// Begins another target, which may be one of the same provider: any of its keys may be used again. It may have another
+    /// model, so that it proves nothing about keys that failed before.
+    pub fn begin_target(&mut self) {
+        if let Some(attempts) = &mut self.at_provider {
+            attempts.not_accepted.clear();
+            self.again();
         }
     }
 
@@ -173,31 +177,33 @@ impl KeyAttempts {
         if !is_success {
             return;
         }
-        attempts.keys.was_accepted(permit.key, true);
+        attempts.keys.was_accepted(permit.key);
         if permit.tries_again() {
             attempts.keys.accepted(&attempts.provider, permit.key, permit.generation);
         }
-        attempts.set_aside();
+        // Another key serves the same request: it is not to blame.
+        for one in attempts.not_accepted.drain(..) {
+            if one.key != permit.key {
+                attempts.keys.refused(&attempts.provider, &one);
+            }
+        }
     }
 
     /// Learns from a failed call what it says about the key, and says whether another key may help.
     pub fn failed(&mut self, failure: Option<KeyFailure>) -> NextKey {
         let Some(attempts) = &mut self.at_provider else { return NextKey::None };
-        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else {
-            attempts.set_aside();
-            return NextKey::None;
-        };
+        let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else { return NextKey::None };
         let keys = Arc::clone(&attempts.keys);
         match key_failure {
             KeyFailure::NotAccepted { reason, status, whatever_the_request } => {
-                if permit.was_set_aside() {
-                    keys.was_accepted(permit.key, false);
-                }
                 let failed = NotAccepted { key: permit.key, generation: permit.generation, reason, status };
+                if permit.was_set_aside() {
+                    keys.was_refused_again(permit.key);
+                }
                 if whatever_the_request {
                     keys.refused(&attempts.provider, &failed);
-                } else {
-                    attempts.not_accepted.push(failed);
+                } else if !permit.was_set_aside() {
+                    attempts.doubt(failed);
                 }
             }
             KeyFailure::Limited(lasts) => keys.is_short(permit.key, lasts),
@@ -208,17 +214,15 @@ impl KeyAttempts {
         if key_failure == KeyFailure::Other {
             self.others_left = OTHER_KEYS_MAX_AFTER_OTHER.min(self.others_left);
         }
-        let next = match keys.outlook(&attempts.untried(), attempts.choosable()) {
+        match keys.outlook(&attempts.untried(), attempts.choosable()) {
             _ if self.others_left == 0 => NextKey::None,
             Choice::Key(_) => {
                 self.others_left = self.others_left.saturating_sub(1);
-                return NextKey::Another;
+                NextKey::Another
             }
             Choice::AtLimit(wait) => NextKey::AtLimit(wait),
             Choice::None => NextKey::None,
-        };
-        attempts.set_aside();
-        next
+        }
     }
 
     /// Counts the tokens that the request has used with its last key; `None` if that is unknown.
@@ -240,19 +244,20 @@ impl Attempts {
         match (self.is_limited, self.has_tried_set_aside) {
             (true, _) => Choosable::Open,
             (false, true) => Choosable::InUse,
-            (false, false) => Choosable::All,
+            (false, false) if self.tried.is_empty() => Choosable::All,
+            (false, false) => Choosable::Other,
         }
     }
 
-    /// The request has ended at this provider: sets the keys aside that were not accepted, but none of two that failed alike,
-    /// because the request may be what they failed for.
-    fn set_aside(&mut self) {
-        let failed = std::mem::take(&mut self.not_accepted);
-        for one in &failed {
-            if failed.iter().filter(|other| other.reason == one.reason).count() == 1 {
-                self.keys.refused(&self.provider, one);
+    /// The key was not accepted, and the request may be to blame. It counts once for each key, however often it is sent.
+    fn doubt(&mut self, failed: NotAccepted) {
+        if !self.doubted.contains(&failed.key) {
+            self.doubted.push(failed.key);
+            if self.keys.doubt(failed.key, failed.generation) {
+                self.keys.refused(&self.provider, &failed);
             }
         }
+        self.not_accepted.push(failed);
     }
 
     fn untried(&self) -> Vec<KeyRow> {

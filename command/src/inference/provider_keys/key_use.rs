@@ -13,6 +13,11 @@ use super::{KeyRow, ProviderKeys};
 /// How long a key is set aside before a request tries it again. Doubles with every such request.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_mins(1);
 const TRIED_AGAIN_AFTER_MAX: Duration = Duration::from_hours(1);
+/// In how many requests in a row a provider does not accept a key before it is set aside, if nothing else shows that the key
+/// is to blame: one request may be to blame itself.
+const DOUBTED_REQUESTS_MAX: u32 = 3;
+/// How long until another request tries a doubted key again in place of one that is accepted.
+const DOUBTED_TRIED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a key counts as full if nobody knows when one of its requests will end.
 const UNTIL_A_REQUEST_ENDS: Duration = Duration::from_secs(1);
 
@@ -26,10 +31,21 @@ pub struct KeyUse {
     refused: Option<u32>,
     /// True while the refusal or the return of the key is being recorded.
     pub is_recording: bool,
+    /// Set by requests that the provider did not accept the key for, and that may be to blame; ends with an acceptance.
+    doubt: Option<Doubt>,
     /// When the key is tried again; `None` until it is first seen to be set aside.
     tried_again: Option<TriedAgain>,
     /// When the provider accepted it last; `None` also if it was refused since it is set aside.
     pub accepted: Option<Duration>,
+}
+
+/// The requests in a row that a provider did not accept a key for.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    generation: u32,
+    requests: u32,
+    /// When a request may try the key in place of one that is accepted.
+    tried_again_at: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,15 +76,28 @@ impl KeyUse {
     }
 
     pub fn standing(&mut self, row: &KeyRow, now: Duration, wall_seconds: i64) -> Standing {
+        let wait = self.wait_for_room(row, now);
         if self.is_set_aside(row) {
-            return Standing::SetAside { is_due: now >= self.tried_again(row, now, wall_seconds).at };
+            self.doubt = None;
+            let is_due = now >= self.tried_again(row, now, wall_seconds).at;
+            return wait.map_or(Standing::SetAside { is_due }, Standing::SetAsideAtLimit);
         }
         self.tried_again = None;
-        match self.wait_for_room(row, now) {
-            Some(wait) => Standing::AtLimit(wait),
-            None if now < self.short_until => Standing::Short,
-            None => Standing::Open,
+        match (wait, self.doubt_of(row.generation)) {
+            (Some(wait), _) => Standing::AtLimit(wait),
+            (None, _) if now < self.short_until => Standing::Short,
+            (None, Some(doubt)) => Standing::Doubted { is_due: now >= doubt.tried_again_at },
+            (None, None) => Standing::Open,
         }
+    }
+
+    /// When the provider accepted the key last, unless it did not accept it since.
+    pub fn accepted_since(&self, row: &KeyRow) -> Option<Duration> {
+        self.accepted.filter(|_| self.doubt_of(row.generation).is_none())
+    }
+
+    fn doubt_of(&self, generation: u32) -> Option<Doubt> {
+        self.doubt.filter(|doubt| doubt.generation == generation)
     }
 
     /// Counts a request that is sent with the key.
@@ -79,6 +108,9 @@ impl KeyUse {
         if let Some(tried_again) = due {
             tried_again.at = now.saturating_add(tried_again.wait);
             tried_again.wait = (tried_again.wait * 2).min(TRIED_AGAIN_AFTER_MAX);
+        }
+        if let Some(doubt) = &mut self.doubt {
+            doubt.tried_again_at = now.saturating_add(DOUBTED_TRIED_AGAIN_AFTER);
         }
         self.running += 1;
         self.slot.begin_request();
@@ -103,6 +135,21 @@ impl KeyUse {
 
     pub fn short_until(&mut self, until: Duration) {
         self.short_until = self.short_until.max(until);
+    }
+
+    /// The provider did not accept this secret for a request that may be to blame. Returns whether there were as many in a row
+    /// that the key is.
+    pub fn doubt(&mut self, generation: u32, now: Duration) -> bool {
+        let before = self.doubt_of(generation).unwrap_or(Doubt { generation, requests: 0, tried_again_at: now });
+        let requests = before.requests.saturating_add(1);
+        self.doubt = Some(Doubt { requests, ..before });
+        requests >= DOUBTED_REQUESTS_MAX
+    }
+
+    /// The provider has accepted the key.
+    pub fn was_accepted(&mut self, now: Duration) {
+        self.accepted = Some(now);
+        self.doubt = None;
     }
 
     /// The provider does not accept this secret. Returns whether that has to be recorded.

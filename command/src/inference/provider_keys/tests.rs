@@ -313,43 +313,164 @@ async fn a_key_without_a_permission_is_not_set_aside() {
 }
 
 #[tokio::test]
-async fn keys_that_fail_alike_in_one_request_are_not_set_aside_for_it() {
-    let house = House::new(&[json!({}), json!({})]).await;
-    let wrong_code =
-        Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 400, whatever_the_request: false });
-    for failure in [out_of_money(), wrong_code] {
-        let mut request = KeyAttempts::of_client();
-        for next in [NextKey::Another, NextKey::Another, NextKey::None] {
-            house.choose(&mut request).unwrap();
-            assert_eq!(request.failed(failure), next);
-        }
-        assert_eq!(house.recorded().await, [] as [&str; 0], "{failure:?}");
-    }
-    // One that fails in another way, or with 401, is itself to blame.
+async fn a_request_that_fails_with_every_key_sets_none_aside_and_the_next_begins_with_an_untried_one() {
+    let further = [(); 3].map(|()| json!({}));
+    let house = House::new(&further).await;
     let mut request = KeyAttempts::of_client();
-    for failure in [out_of_money(), wrong_code, out_of_money()] {
-        house.choose(&mut request).unwrap();
-        request.failed(failure);
+    let mut tried = Vec::new();
+    for next in [NextKey::Another, NextKey::Another, NextKey::None] {
+        tried.push(house.choose(&mut request).unwrap());
+        assert_eq!(request.failed(out_of_money()), next);
     }
+    let untried = house.chosen();
+    assert_eq!((untried.len(), tried.contains(&untried[0])), (1, false));
+    // At another target, the same request counts no second time.
+    for _ in 0..20 {
+        request.begin_target();
+        house.choose(&mut request).unwrap();
+        assert_eq!(request.failed(out_of_money()), NextKey::None);
+    }
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_key_that_another_one_stands_in_for_is_set_aside_at_once() {
+    let house = House::new(&[json!({}), json!({})]).await;
+    let mut request = KeyAttempts::of_client();
+    let mut dead = Vec::new();
+    for _ in 0..2 {
+        dead.push(house.choose(&mut request).unwrap());
+        assert_eq!(request.failed(out_of_money()), NextKey::Another);
+    }
+    let served = house.choose(&mut request).unwrap();
+    house.succeeds(&mut request);
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.chosen(), [served]);
+}
+
+#[tokio::test]
+async fn another_target_proves_nothing_about_a_key() {
+    let house = House::new(&[json!({})]).await;
+    let mut request = house.request_with(house.key(0));
+    request.failed(out_of_money());
+    request.begin_target();
+    while house.choose(&mut request) != Ok(house.own()) {
+        request.give_back();
+    }
+    house.succeeds(&mut request);
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn keys_that_no_request_is_served_with_are_set_aside_after_three_in_a_row() {
+    let house = House::new(&[json!({})]).await;
+    let fails = |house: &House| {
+        let mut request = KeyAttempts::of_client();
+        for _ in 0..2 {
+            house.choose(&mut request).unwrap();
+            request.failed(out_of_money());
+        }
+    };
+    fails(&house);
+    fails(&house);
+    let mut accepted = house.request_with(house.own());
+    house.succeeds(&mut accepted);
+    fails(&house);
+    assert_eq!(house.recorded().await, [SET_ASIDE], "the other one was accepted in between");
+    fails(&house);
     assert_eq!(house.recorded().await, [SET_ASIDE]);
-    house.lab.wait(60);
+    // The key that is set aside is not tried any more, and this request is the third in a row.
+    house.choose(&mut KeyAttempts::of_client()).unwrap();
+    fails(&house);
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 2);
+}
+
+#[tokio::test]
+async fn all_dead_keys_but_one_are_found_within_few_requests() {
+    let further = [(); 9].map(|()| json!({ "weight": 1000 }));
+    let house = House::new(&further).await;
+    let (mut refused_requests, mut calls) = (0, 0);
+    for _ in 0..20 {
+        let mut request = KeyAttempts::of_client();
+        loop {
+            let key = house.choose(&mut request).unwrap();
+            calls += 1;
+            if key == house.own() {
+                house.succeeds(&mut request);
+                break;
+            }
+            if request.failed(out_of_money()) != NextKey::Another {
+                refused_requests += 1;
+                break;
+            }
+        }
+        house.recorded().await;
+    }
+    assert!(refused_requests <= 3, "{refused_requests}");
+    assert_eq!(house.recorded().await.len(), 9);
+    assert!(calls <= 20 + 9 + 9, "{calls}");
+}
+
+#[tokio::test]
+async fn a_doubted_key_is_in_use_again_once_it_is_accepted() {
+    let house = House::new(&[json!({})]).await;
+    let mut hostile = KeyAttempts::of_client();
+    for _ in 0..2 {
+        house.choose(&mut hostile).unwrap();
+        hostile.failed(out_of_money());
+    }
+    for key in [house.own(), house.key(0)] {
+        house.lab.wait(1);
+        let mut request = house.request_with(key);
+        house.succeeds(&mut request);
+    }
+    assert_eq!(house.chosen(), [house.own(), house.key(0)]);
+    // While it is doubted, one request a second tries it.
+    let mut request = house.request_with(house.key(0));
+    request.failed(out_of_money());
+    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Ok(house.key(0)));
+    assert_eq!(house.chosen(), [house.own()]);
+    house.lab.wait(1);
+    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Ok(house.key(0)));
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_new_secret_of_a_doubted_key_is_not_doubted() {
+    let house = House::new(&[json!({})]).await;
+    house.request_with(house.key(0)).failed(out_of_money());
+    let mut own = house.request_with(house.own());
+    own.failed(out_of_money());
+    let one = format!("/v1/admin/provider-keys/{}", house.further[0]);
+    house.lab.send(&house.lab.operator(), "PATCH", &one, &json!({"api_key": "new"})).await.must(200);
+    assert_eq!(house.chosen(), [house.key(0)]);
+}
+
+#[tokio::test]
+async fn limits_hold_for_keys_that_are_set_aside() {
+    let further = [(); 2].map(|()| json!({ "requests_per_minute": 3 }));
+    let house = House::new(&further).await;
     let mut request = KeyAttempts::of_client();
     for _ in 0..3 {
         house.choose(&mut request).unwrap();
         request.failed(refused());
     }
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE, SET_ASIDE]);
-}
-
-#[tokio::test]
-async fn a_key_that_failed_alone_is_set_aside_when_the_request_ends() {
-    let house = House::new(&[json!({})]).await;
-    let mut request = house.request_with(house.key(0));
-    assert_eq!(request.failed(out_of_money()), NextKey::Another);
-    assert_eq!(house.recorded().await, [] as [&str; 0], "the other key may fail alike");
-    house.choose(&mut request).unwrap();
-    assert_eq!(request.failed(None), NextKey::None);
-    assert_eq!(house.recorded().await, [SET_ASIDE]);
+    let rows: Vec<_> = ProviderKeys::rows(&house.lab.admin.tables.load(), &house.provider(), false);
+    let mut served = Vec::new();
+    let mut limited = None;
+    for _ in 0..10 {
+        let mut request = KeyAttempts::of_client();
+        match request.choose(&house.keys, &house.provider(), rows.clone(), 10) {
+            Ok((key, _)) => served.push(key),
+            Err(choice) => limited = Some(choice),
+        }
+        house.succeeds(&mut request);
+    }
+    let count = |key| served.iter().filter(|served| **served == key).count();
+    assert_eq!((count(house.key(0)), count(house.key(1))), (2, 2), "the refused request counts too");
+    assert!(matches!(limited, Some(Choice::AtLimit(_))), "{limited:?}");
 }
 
 #[tokio::test]
@@ -424,7 +545,7 @@ async fn a_request_is_sent_with_three_keys_at_most_and_with_two_if_it_may_be_to_
     ] {
         let (made, mut request) = calls(KeyAttempts::of_client(), failures);
         assert_eq!(made, wanted, "{failures:?}");
-        request.begin_target(house.provider);
+        request.begin_target();
         assert_eq!(calls(request, &[other]).0, 1, "at another target too");
         house.recorded().await;
         house.lab.wait(3600);

@@ -35,7 +35,8 @@ pub fn respond(seen: &Seen, count: usize) -> Option<io::Result<Response<Pieces>>
         REDIRECTING_PATH => whole(302, json, String::new()),
         path if path.ends_with(":generateContent") => {
             let given = seen.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            if given != Some(&format!("Bearer {TOKEN}")) {
+            // Gemini's own keys come in a header of their own.
+            if given != Some(&format!("Bearer {TOKEN}")) && !seen.headers.contains_key("x-goog-api-key") {
                 let error = json!({ "error": { "code": 401, "message": "m", "status": "UNAUTHENTICATED" } });
                 return Some(Ok(whole(401, json, error.to_string())));
             }
