@@ -122,9 +122,11 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::MethodNotAllowed => object().optional("allowed", schema::list(text(), None)),
         ErrorCode::BudgetExceeded => budget(),
         ErrorCode::RateLimited => rate_limit(),
-        ErrorCode::UpstreamError | ErrorCode::LoopDetected => {
-            object().optional("reason", text()).optional("upstream_status", schema::count())
+        ErrorCode::UpstreamError => {
+            let said = object().optional("reason", text()).optional("upstream_status", schema::count());
+            said.optional("provider", schema::described(text(), "The name of the provider that failed"))
         }
+        ErrorCode::LoopDetected => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::LedgerUnavailable => {
             let whether = "Whether the request or the change was recorded";
             object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))

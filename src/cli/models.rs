@@ -3,6 +3,7 @@
 
 mod advice;
 mod event_stream;
+mod failed_calls;
 mod list;
 mod report;
 mod trial;
@@ -11,7 +12,7 @@ mod unknown_model;
 use std::io::Write;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gateway_access::{FOR_MODELS, connect};
 use super::gateway_client::{GatewayError, Refused};
@@ -38,28 +39,45 @@ fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
                 print_piece(text);
             }
         };
-        let error = match attempt(&gateway, &args.model, &args.message, &mut shown).await {
+        let outcome = attempt(&gateway, &args.model, &args.message, &mut shown).await;
+        let failed = failed_calls::of(&gateway, &outcome).await;
+        let error = match outcome {
             Ok(trial) => {
-                print_trial(&trial, json, is_shown_early);
+                print_trial(&Trial { failed, ..trial }, json, is_shown_early);
                 return Ok(());
             }
             Err(error) => error,
         };
-        let advice = advice::of(&error, &gateway, &args.model, &args.gateway.data.dir).await;
-        Err(failure(&error, advice, json))
+        let advice = match advice::is_of_doctor(&error) {
+            true => advice::of_doctor(&args.gateway, flags).await,
+            false => advice::of(&error, &gateway, &args.model, &args.gateway.data.dir).await,
+        };
+        Err(failure_after(&error, failed, advice, json))
     })
 }
 
 /// What a command says of a request that was refused or failed.
 fn failure(error: &GatewayError, advice: Option<String>, json: bool) -> Failure {
+    failure_after(error, None, advice, json)
+}
+
+/// The same, with the calls that failed, if they are known.
+fn failure_after(error: &GatewayError, failed: Option<Vec<Value>>, advice: Option<String>, json: bool) -> Failure {
     match error {
         GatewayError::Refused { refused, .. } if json => {
-            print_line(&json!({ "error": refused.error, "advice": advice }).to_string());
+            let mut shown = json!({ "error": refused.error, "advice": advice });
+            if let Some(failed) = failed {
+                shown["attempts_failed"] = failed.into();
+            }
+            print_line(&shown.to_string());
             Failure::Printed
         }
         GatewayError::Refused { refused, .. } if !refused.code().is_empty() => {
             let reason = reason_of(refused).map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let sentence = format!("{}: {}{reason}", refused.code(), refused.message());
+            let mut sentence = format!("{}: {}{reason}", refused.code(), refused.message());
+            // The message is about the last of several.
+            let several = failed.iter().filter(|calls| calls.len() > 1).flatten();
+            sentence.extend(several.map(|call| format!("\nfailed: {}", failed_calls::in_words(call))));
             Failure::Failed(with_advice(&sentence, advice))
         }
         error => Failure::Failed(with_advice(&error.to_string(), advice)),
@@ -81,15 +99,14 @@ fn print_trial(trial: &Trial, json: bool, is_shown: bool) {
     print_line(&report::table(trial));
 }
 
-/// Why a call to a provider failed, if the message does not say it.
+/// Which provider failed, and why, as far as the message does not say it.
 fn reason_of(refused: &Refused) -> Option<String> {
     let details = &refused.error["details"];
-    let reason = details["reason"].as_str().filter(|reason| !refused.message().contains(*reason))?.replace('_', " ");
-    Some(match details["upstream_status"].as_u64() {
-        Some(status) if reason == "status" => format!("status {status}"),
-        Some(status) => format!("{reason}, status {status}"),
-        None => reason,
-    })
+    let reason = details["reason"].as_str().filter(|reason| !refused.message().contains(*reason));
+    let why = reason.map(|reason| failed_calls::why(reason, details["upstream_status"].as_u64()));
+    let provider = details["provider"].as_str().map(|name| format!("provider {name}"));
+    let said: Vec<_> = provider.into_iter().chain(why).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 fn with_advice(sentence: &str, advice: Option<String>) -> String {

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
-use crate::gateway::{Gateway, ledgerway};
+use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::tenant::Tenant;
 
 /// Exit code, stdout and stderr.
@@ -76,9 +76,9 @@ async fn a_failed_try_says_the_code_and_what_to_do() {
     let known = said(&["gpt-4o"], &tenant.secret);
     assert!(known.contains("the catalogue knows this model") && known.contains("OPENAI_API_KEY"), "{known}");
     let failed = said(&[&tenant.model("e500")], &tenant.secret);
-    assert!(failed.contains("UPSTREAM_ERROR: ") && failed.contains("ledgerway doctor"), "{failed}");
+    assert!(failed.contains("UPSTREAM_ERROR: ") && failed.contains("(provider "), "{failed}");
     let cut = said(&[&tenant.model("cut")], &tenant.secret);
-    assert!(cut.contains("UPSTREAM_ERROR") && cut.contains(" (") && cut.contains("ledgerway doctor"), "{cut}");
+    assert!(cut.contains("UPSTREAM_ERROR") && cut.contains("(provider "), "{cut}");
     let embedding =
         json!({ "name": "text-embedding-3-small", "targets": [{ "provider_id": tenant.provider, "model": "ok" }] });
     crate::tenant::made(gateway.operator(), "/models", embedding).await;
@@ -93,6 +93,56 @@ async fn a_failed_try_says_the_code_and_what_to_do() {
     let error: Value = serde_json::from_str(&out).expect("one object");
     assert_eq!((code, &error["error"]["code"]), (Some(1), &json!("MODEL_NOT_FOUND")));
     assert!(error["advice"].as_str().is_some_and(|advice| advice.starts_with("did you mean ")), "{error}");
+}
+
+/// Holds: bin.models-try
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_shows_the_calls_that_failed_before_and_advises_what_the_key_may_do() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "reject-401", "e500"]).await;
+    let target = |model: &str, priority: u32| json!({ "provider_id": tenant.provider, "model": model, "priority": priority, "default_max_output_tokens": 9 });
+    for (name, targets) in [
+        ("two", json!([target("reject-401", 0), target("ok", 1)])),
+        ("none", json!([target("reject-401", 0), target("e500", 1)])),
+    ] {
+        let model = json!({ "name": tenant.model(name), "strategy": "priority", "targets": targets });
+        crate::tenant::made(gateway.operator(), "/models", model).await;
+    }
+    let provider = gateway.operator().get(&format!("/v1/admin/providers/{}", tenant.provider)).await.must(200).json();
+    let provider = provider["name"].as_str().expect("a name").to_owned();
+    let (data, model) = (gateway.data(), |name: &str| tenant.model(name));
+    let reader = json!({ "user_id": tenant.user, "name": "reader", "permissions": ["models:use", "usage:read"] });
+    let reader = gateway.operator().post("/v1/admin/keys", &reader).await.must(201).json();
+    let reader = reader["secret"].as_str().expect("a secret").to_owned();
+
+    let before = format!("failed before {provider}/reject-401 (status 401)");
+    let lines = |out: &str| -> Vec<String> {
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let (code, out, err) = try_in(&data, &[&model("two")], Some(&reader));
+    assert!(code == Some(0) && lines(&out).contains(&before), "{out}{err}");
+    let (_, out, _) = try_in(&data, &[&model("two"), "--json"], Some(&reader));
+    let shown: Value = serde_json::from_str(&out).expect("one object");
+    let failed = &shown["attempts_failed"];
+    assert_eq!((&failed[0]["status"], &failed[0]["backend"]["provider"]), (&json!(401), &json!(provider)), "{shown}");
+    let (_, _, err) = try_in(&data, &[&model("none")], Some(&reader));
+    let each = ["reject-401 (status 401)", "e500 (status 500)"].map(|call| format!("failed: {provider}/{call}"));
+    assert!(each.iter().all(|line| err.contains(line)), "{err}");
+
+    // A key that may not read requests is served as well, and asks for nothing that would be refused.
+    let (code, out, err) = try_in(&data, &[&model("two")], Some(&tenant.secret));
+    assert!(code == Some(0) && !out.contains("failed before"), "{out}{err}");
+    let refusals = gateway.events().await.into_iter().filter(|event| event.to_string().contains("FORBIDDEN")).count();
+    assert_eq!(refusals, 0);
+
+    // Only the operator can run the doctor.
+    let (_, _, err) = try_in(&data, &[&model("reject-401")], Some(&reader));
+    assert!(err.contains(&format!("(provider {provider}, status 401)")) && !err.contains("doctor"), "{err}");
+    let mut command = ledgerway();
+    command.args(["models", "try", &model("reject-401"), "--data"]).arg(&data);
+    command.env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY);
+    let (_, _, err) = output(command);
+    assert!(err.contains(&format!("(provider {provider}, status 401)")) && err.contains("`ledgerway doctor`"), "{err}");
 }
 
 /// A key in a folder is for the gateway that serves this folder.

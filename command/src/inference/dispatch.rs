@@ -134,6 +134,10 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         }
     }
     let refusal = refusal_of(&failures, targets.len());
+    let refusal = match failures.len().checked_sub(1).and_then(|last| targets.get(last)) {
+        Some(target) => target.named_in(refusal),
+        None => refusal,
+    };
     let reason = failures.last().map_or("no_target", CallFailure::reason);
     Err(fail(running, refusal, reason, &request_id).await)
 }

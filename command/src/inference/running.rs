@@ -183,6 +183,11 @@ impl Running {
     }
 
     /// True if a call has begun, so that something may have been sent to a provider.
+    /// The target of the call that is under way.
+    pub fn target(&self) -> Option<&PlannedTarget> {
+        self.target.as_deref()
+    }
+
     pub const fn has_called(&self) -> bool {
         self.calls > 0
     }

@@ -229,7 +229,11 @@ impl StreamRelay {
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
         let request_id = running.request_id.to_string();
-        let refusal: Refusal = failure.refusal_alone();
+        let refusal = failure.refusal_alone();
+        let refusal = match running.target() {
+            Some(target) => target.named_in(refusal),
+            None => refusal,
+        };
         let ended = running.fail(&refusal, failure.reason()).await;
         let refusal = ended.map_or_else(|error| not_ended(&request_id, &error), |_| refusal);
         let stream = BrokenStream { request_id: &request_id, events };

@@ -11,6 +11,7 @@ use events::event::admin::{Price, Provider, Target, Tokenizer};
 use events::event::inference::Backend;
 use events::money::Tariff;
 use events::output_cap::OutputCap;
+use events::refusal::{ErrorCode, Refusal};
 use projections::tables::{Offer, Tables};
 
 /// A target, with its provider and the price that it would be billed at.
@@ -84,6 +85,14 @@ impl PlannedTarget {
 
     fn allowed_fields(&self) -> &BTreeSet<String> {
         self.allowed_for_price.as_ref().unwrap_or(&self.provider.allowed_fields)
+    }
+
+    /// The refusal for its failure, with the name of its provider.
+    pub fn named_in(&self, refusal: Refusal) -> Refusal {
+        match refusal.code {
+            ErrorCode::UpstreamError => refusal.with("provider", &*self.provider.name),
+            _ => refusal,
+        }
     }
 
     /// What its usage is measured by.

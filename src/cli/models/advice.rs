@@ -3,10 +3,16 @@
 use std::path::Path;
 
 use catalogue::Mode;
+use events::event::admin::Permission;
+use http::Method;
 
+use super::super::gateway_access::{FOR_ADMINISTRATION, connect};
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
+use super::failed_calls::has_permission;
 use super::report::printable_text;
 use super::unknown_model;
+use crate::config::Flags;
+use crate::config::arguments::GatewayArgs;
 
 const EMBEDDINGS: &str = "/v1/embeddings";
 
@@ -29,6 +35,19 @@ pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir:
         }
         _ => of_error(error),
     }
+}
+
+/// True of failures of providers, whose causes `ledgerway doctor` finds.
+pub fn is_of_doctor(error: &GatewayError) -> bool {
+    matches!(code_of(error), "UPSTREAM_ERROR" | "UPSTREAM_TIMEOUT" | "ALL_PROVIDERS_UNAVAILABLE")
+}
+
+/// `None` unless `ledgerway doctor`, with the same arguments, has a key that may check providers.
+pub async fn of_doctor(args: &GatewayArgs, flags: &Flags) -> Option<String> {
+    let gateway = connect(args, flags, &FOR_ADMINISTRATION).ok()?;
+    let caller = gateway.request(Method::GET, "/v1/me").await.ok()?;
+    let may_check = caller["scope"] == "platform" && has_permission(&caller, Permission::AdminAccess);
+    may_check.then(|| "`ledgerway doctor` checks the provider's address and key".to_owned())
 }
 
 /// Of the request for the list of models, whose codes are OpenAI's.
@@ -75,9 +94,6 @@ fn of_code(refused: &Refused) -> Option<String> {
             Some(seconds) => format!("try again in {seconds} s"),
             None => "try again in a moment".to_owned(),
         },
-        "UPSTREAM_ERROR" | "UPSTREAM_TIMEOUT" | "ALL_PROVIDERS_UNAVAILABLE" => {
-            "`ledgerway doctor` checks the provider's address and key".to_owned()
-        }
         "DRAINING" | "LEDGER_UNAVAILABLE" | "OVERLOADED" => "try again in a moment".to_owned(),
         "" => "is this the address of a gateway?".to_owned(),
         _ => return None,

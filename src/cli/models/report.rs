@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::table::aligned;
+use super::failed_calls;
 use super::trial::Trial;
 
 /// Classes of tokens that are called otherwise here than in the API, where they are told from the rest of their side.
@@ -19,6 +20,9 @@ pub fn table(trial: &Trial) -> String {
         ("model", text(&answer["model"])),
         ("served by", format!("{}/{}", text(&answer["backend"]["provider"]), text(&answer["backend"]["model"]))),
     ];
+    for (at, call) in trial.failed.iter().flatten().enumerate() {
+        rows.push((if at == 0 { "failed before" } else { "" }, failed_calls::in_words(call)));
+    }
     let counts = counts(&answer["usage"]);
     let digits = counts.iter().map(|(_, count)| count.to_string().len()).max().unwrap_or(0);
     for (at, (name, count)) in counts.iter().enumerate() {
@@ -42,6 +46,9 @@ pub fn json(trial: &Trial) -> Value {
     let mut shown = trial.completed.clone();
     shown["output"] = json!([{ "type": "text", "text": trial.text }]);
     shown["time_to_first_token_ms"] = trial.to_first_token.map(millis).into();
+    if let Some(failed) = &trial.failed {
+        shown["attempts_failed"] = failed.clone().into();
+    }
     shown["time_ms"] = millis(trial.whole).into();
     shown
 }
@@ -102,9 +109,16 @@ mod tests {
             },
         });
         let to_first_token = Some(Duration::from_millis(412));
-        let trial = Trial { text: "hi".to_owned(), completed, to_first_token, whole: Duration::from_millis(1_259) };
+        let whole = Duration::from_millis(1_259);
+        let failed = vec![
+            json!({ "backend": { "provider": "own", "model": "m" }, "reason": "status", "status": 401 }),
+            json!({ "backend": { "provider": "own", "model": "m" }, "reason": "timeout" }),
+        ];
+        let trial = Trial { text: "hi".to_owned(), completed, to_first_token, whole, failed: Some(failed.clone()) };
         let wanted = "model      gpt\n\
                       served by  openai/gpt-4o\n\
+                      failed before  own/m (status 401)\n           \
+                      own/m (timeout)\n\
                       tokens     120 input\n           \
                       2 searches\n            \
                       9 output\n           \
@@ -120,7 +134,7 @@ mod tests {
         assert_eq!(squeezed(&table(&trial)), squeezed(wanted));
         let shown = json(&trial);
         assert_eq!((&shown["time_ms"], &shown["time_to_first_token_ms"]), (&1_259.into(), &412.into()));
-        assert_eq!(shown["output"][0]["text"], "hi");
+        assert_eq!((&shown["output"][0]["text"], &shown["attempts_failed"]), (&json!("hi"), &json!(failed)));
         assert_eq!(printable_text("a\u{1b}[31mb\u{7}\nc\td\u{9b}"), "a[31mb\nc\td");
         assert_eq!((without_zeros("10"), without_zeros("0.100000000")), ("10".to_owned(), "0.1".to_owned()));
     }

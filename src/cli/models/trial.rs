@@ -16,6 +16,8 @@ pub struct Trial {
     /// `None` if no token came.
     pub to_first_token: Option<Duration>,
     pub whole: Duration,
+    /// Calls that failed before; `None` if they are not known.
+    pub failed: Option<Vec<Value>>,
 }
 
 /// Sends the request, and passes each piece of the answer's text on.
@@ -40,7 +42,8 @@ pub async fn attempt(
     while let Some(mut event) = events.next().await? {
         match event.name.as_str() {
             "completed" => {
-                return Ok(Trial { text, completed: event.data, to_first_token, whole: began.elapsed() });
+                let whole = began.elapsed();
+                return Ok(Trial { text, completed: event.data, to_first_token, whole, failed: None });
             }
             "error" => {
                 let refused = Refused { status: status.as_u16(), error: event.data["error"].take() };
