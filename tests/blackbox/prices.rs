@@ -87,6 +87,11 @@ async fn of_several_prices_of_a_model_the_list_says_which_is_in_force() {
     operator.delete(&format!("/v1/admin/prices/{newer}")).await.must(200);
     let first = operator.get(&format!("/v1/admin/prices/{}", in_force[2].0)).await.must(200).json();
     assert_eq!(first["in_force"], true);
+    // Nothing is charged at a price of a provider that has ended.
+    operator.delete(&format!("/v1/admin/providers/{}", tenant.provider)).await.must(200);
+    let listed = operator.get(&path).await.must(200).json();
+    let listed = listed["items"].as_array().expect("prices");
+    assert!(!listed.is_empty() && listed.iter().all(|price| price["in_force"] == false), "{listed:?}");
     let elsewhere = operator.get("/v1/admin/prices?provider_id=prv_00000000000000000000000000000001").await.must(200);
     assert_eq!(elsewhere.json()["items"], json!([]));
     operator.get("/v1/admin/models?provider_id=prv_00000000000000000000000000000001").await.must(400);

@@ -67,6 +67,8 @@ fn is_in_force(state: &QueryState, price: &Value) -> Option<bool> {
     let id: PriceId = price["id"].as_str()?.parse().ok()?;
     let provider: ProviderId = price["provider_id"].as_str()?.parse().ok()?;
     let tables = state.tables.load();
+    // Nothing is asked of a provider that has ended, or whose tenant has.
+    tables.live_provider(provider)?;
     let in_force = tables.price_in_force(provider, price["model"].as_str()?, state.clock.now())?;
     Some(in_force.value.price_id == id)
 }
