@@ -55,6 +55,13 @@ pub async fn keys_set_aside(gateway: &Gateway) -> String {
     line.expect("the gauge").to_owned()
 }
 
+/// The cells of a column, none of which has a comma or a quote before it.
+fn rows_of(csv: &str, column: &str) -> Vec<String> {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let at = lines.next().and_then(|names| names.iter().position(|name| *name == column)).expect("the column");
+    lines.map(|cells| cells[at].to_owned()).collect()
+}
+
 /// Holds: inf.several-keys, inf.keys-set-aside
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_under_load_fails_no_request_and_is_set_aside_once() {
@@ -109,6 +116,10 @@ async fn a_key_that_is_revoked_under_load_fails_no_request_and_is_set_aside_once
     let audit =
         gateway.operator().get("/v1/audit?action=provider_key.set_aside&severity=warning").await.must(200).json();
     assert_eq!(audit["items"].as_array().map(Vec::len), Some(1), "{audit}");
+    let csv = gateway.operator().get("/v1/inferences?format=csv&limit=1000").await.must(200);
+    let rows = rows_of(&String::from_utf8_lossy(&csv.body), "provider_key_id");
+    assert_eq!(rows.iter().filter(|cell| **cell == second).count(), with_second);
+    assert_eq!(rows.iter().filter(|cell| cell.is_empty()).count(), with_own);
 
     // A restart keeps it, and a new secret brings it back at once.
     gateway.kill();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::record::{Cell, Record};
 
 /// The columns, in their order.
-const COLUMNS: [&str; 49] = [
+const COLUMNS: [&str; 50] = [
     "request_id",
     "position",
     "recorded_at",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 49] = [
     "model",
     "provider",
     "backend",
+    "provider_key_id",
     "payer",
     "dialect",
     "streamed",
@@ -75,7 +76,7 @@ fn cell(column: &str, request: &Value) -> Cell {
             let (provider, model) = (request["backend"]["provider"].as_str(), request["backend"]["model"].as_str());
             provider.zip(model).map(|(provider, model)| format!("{provider}/{model}")).into()
         }
-        "provider" => request["backend"][column].clone().into(),
+        "provider" | "provider_key_id" => request["backend"][column].clone().into(),
         "usage_source" => request["usage"]["source"].clone().into(),
         "service_tier" => request["usage"][column].clone().into(),
         _ if TokenClasses::NAMES.contains(&column) => request["usage"][column].clone().into(),
@@ -119,6 +120,8 @@ mod tests {
         // The sample is of a provider that bills neither media nor units.
         let rare = TokenClasses::NAMES.into_iter().chain(["service_tier"]).map(|name| (name.to_owned(), json!(1)));
         request["usage"].as_object_mut().expect("usage").extend(rare);
+        // Nor has it several keys.
+        request["backend"]["provider_key_id"] = json!("pky_1");
         request
             .extend([("hold".to_owned(), data("budget.reserved")), ("settlement".to_owned(), data("budget.settled"))]);
         let row = row(&request.into());
@@ -135,17 +138,18 @@ mod tests {
     fn a_request_is_one_row_whose_missing_fields_are_empty() {
         let request = json!({
             "request_id": "req_1", "status": "completed", "cost_usd": "-0.000000250", "streamed": false,
-            "backend": { "provider": "sim", "model": "echo" }, "usage": { "output_text_tokens": 9 },
+            "backend": { "provider": "sim", "model": "echo", "provider_key_id": "pky_1" }, "usage": { "output_text_tokens": 9 },
             "metadata": { "team": "red" }, "key_id": null,
         });
         let row = row(&request);
         let cells: Vec<(&str, &Cell)> =
             row.names().zip(row.cells()).filter(|(_, cell)| **cell != Cell::Json(Value::Null)).collect();
-        let wanted: [(&str, Cell); 8] = [
+        let wanted: [(&str, Cell); 9] = [
             ("request_id", "req_1".into()),
             ("status", "completed".into()),
             ("provider", "sim".into()),
             ("backend", "sim/echo".into()),
+            ("provider_key_id", "pky_1".into()),
             ("streamed", json!(false).into()),
             ("output_text_tokens", json!(9).into()),
             ("cost_usd", Cell::Usd(NanoUsdSum::new(-250))),
