@@ -3,6 +3,7 @@
 
 mod budgets;
 mod screen;
+mod set_aside;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
 use budgets::NearLimit;
+use set_aside::KeySetAside;
 
 /// The most tenants and budgets that are shown.
 const SHOWN_MAX: usize = 5;
@@ -46,6 +48,8 @@ struct Status {
     views_summary: Option<ViewsSummary>,
     /// Providers that are not called, because their API keys were deleted.
     keyless: Vec<KeylessProvider>,
+    /// Keys that their providers do not accept.
+    set_aside: Vec<KeySetAside>,
 }
 
 #[derive(Default)]
@@ -108,6 +112,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         };
     }
     let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
+    let set_aside = set_aside::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     Ok(Status {
         data: dir.to_owned(),
         served,
@@ -119,6 +124,7 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         near,
         views_summary,
         keyless,
+        set_aside,
     })
 }
 
@@ -172,6 +178,7 @@ impl Status {
             },
             "today": self.today_json(),
             "providers_without_key": keyless.collect::<Vec<_>>(),
+            "provider_keys_set_aside": self.set_aside.iter().map(KeySetAside::json).collect::<Vec<_>>(),
             "budgets_near_limit": self.near.iter().map(NearLimit::json).collect::<Vec<_>>(),
         })
     }

@@ -55,6 +55,13 @@ pub async fn keys_set_aside(gateway: &Gateway) -> String {
     line.expect("the gauge").to_owned()
 }
 
+/// The keys that `ledgerway status` says are set aside.
+fn status_of(gateway: &Gateway) -> Vec<Value> {
+    let status = ledgerway().args(["status", "--json", "--data"]).arg(gateway.data()).output().expect("it starts");
+    let mut shown: Value = serde_json::from_slice(&status.stdout).expect("one object");
+    serde_json::from_value(shown["provider_keys_set_aside"].take()).expect("a list")
+}
+
 /// The cells of a column, none of which has a comma or a quote before it.
 fn rows_of(csv: &str, column: &str) -> Vec<String> {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -121,8 +128,20 @@ async fn a_key_that_is_revoked_under_load_fails_no_request_and_is_set_aside_once
     assert_eq!(rows.iter().filter(|cell| **cell == second).count(), with_second);
     assert_eq!(rows.iter().filter(|cell| cell.is_empty()).count(), with_own);
 
+    // `status` names it, whether or not a gateway runs.
+    let [of_status] = &status_of(&gateway)[..] else { panic!("not one key") };
+    let wanted = json!({ "provider_id": tenant.provider, "provider_key_id": second, "name": "another", "reason": "refused",
+                         "status": 401 });
+    assert!(
+        wanted.as_object().is_some_and(|all| all.iter().all(|(name, value)| of_status[name] == *value)),
+        "{of_status}"
+    );
     // A restart keeps it, and a new secret brings it back at once.
     gateway.kill();
+    let screen = ledgerway().arg("status").arg("--data").arg(gateway.data()).output().expect("it starts");
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    let line = screen.lines().find(|line| line.starts_with("set aside ")).expect("a line");
+    assert!(line.contains(&second) && line.contains("(refused, status 401, since "), "{line}");
     gateway.start_again();
     let before = upstream.seen_with(SECOND);
     for _ in 0..20 {
@@ -132,6 +151,7 @@ async fn a_key_that_is_revoked_under_load_fails_no_request_and_is_set_aside_once
     let renewed = gateway.operator().patch(&format!("{PATH}/{second}"), &json!({ "api_key": THIRD })).await.must(200);
     assert_eq!(renewed.json()["state"], "in_use");
     assert_eq!(keys_set_aside(&gateway).await, "0");
+    assert_eq!(status_of(&gateway), Vec::<Value>::new());
     for _ in 0..20 {
         tenant.chat("ok").await.must(200);
     }

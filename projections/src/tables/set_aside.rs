@@ -51,16 +51,21 @@ impl Tables {
         self.set_aside.get(&key).filter(|refused| refused.secret_generation == secret_generation)
     }
 
-    /// The number of keys that are set aside, of live providers that tenants share. Those of a tenant's own provider are for
-    /// the tenant to mend, and it could make as many of them as it likes.
+    /// The number of keys that are set aside, of live providers that tenants share.
     pub fn keys_set_aside(&self) -> usize {
+        self.shared_keys_set_aside().count()
+    }
+
+    /// The keys that are set aside, of live providers that tenants share, in no particular order. Those of a tenant's own
+    /// provider are for the tenant to mend, and it could make as many of them as it likes.
+    pub fn shared_keys_set_aside(&self) -> impl Iterator<Item = (UpstreamKey, &SetAside)> {
         let is_shared = |id| self.live_provider(id).is_some_and(|provider| provider.value.tenant_id.is_none());
-        let is_known = |key| match key {
+        let is_known = move |key| match key {
             UpstreamKey::Own(id) => self.has_provider_keys(id) && is_shared(id),
             UpstreamKey::Further(id) => self.provider_key(id).is_some_and(|key| is_shared(key.value.provider_id)),
         };
-        let is_set_aside = |key| self.set_aside(key, self.secret_generation(key)?);
-        self.set_aside.keys().filter(|key| is_known(**key) && is_set_aside(**key).is_some()).count()
+        let known = self.set_aside.keys().copied().filter(move |key| is_known(*key));
+        known.filter_map(|key| Some((key, self.set_aside(key, self.secret_generation(key)?)?)))
     }
 
     pub(super) fn fold_set_aside(&mut self, fact: &ProviderKeySetAside, recorded: &Recorded) {

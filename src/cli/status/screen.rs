@@ -6,6 +6,7 @@ use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
 use super::super::printable;
+use super::set_aside::KeySetAside;
 use super::{SHOWN_MAX, Status, known_refusals};
 
 /// One screen, one line per part.
@@ -28,6 +29,9 @@ pub fn render(status: &Status) -> String {
     }
     if !status.keyless.is_empty() {
         line("providers", keyless(status));
+    }
+    for (index, text) in set_aside(status).into_iter().enumerate() {
+        line(if index == 0 { "set aside" } else { "" }, text);
     }
     screen.truncate(screen.trim_end().len());
     screen
@@ -125,6 +129,16 @@ fn keyless(status: &Status) -> String {
     let more = status.keyless.len().saturating_sub(SHOWN_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("not called until you give them an API key: {}{more}", names.collect::<Vec<_>>().join(", "))
+}
+
+/// Keys that are used only if no other key of their provider is left, one a line.
+fn set_aside(status: &Status) -> Vec<String> {
+    let mut lines: Vec<String> = status.set_aside.iter().take(SHOWN_MAX).map(KeySetAside::in_words).collect();
+    let more = status.set_aside.len().saturating_sub(SHOWN_MAX);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 fn size(bytes: u64) -> String {
