@@ -190,7 +190,7 @@ mod tests {
             format!("{:?}", Retirements(days).finding())
         };
         let one = finding(1);
-        assert!(one.contains("\"1 model is retired or will be: m1 (2026-12-01)\""), "{one}");
+        assert!(one.contains(" 1 model is retired or will be: m1 (2026-12-01). "), "{one}");
         let many = finding(24);
         assert!(
             many.contains(
