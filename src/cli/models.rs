@@ -5,6 +5,7 @@ mod advice;
 mod event_stream;
 mod failed_calls;
 mod list;
+mod printable;
 mod report;
 mod trial;
 mod unknown_model;
@@ -20,6 +21,7 @@ use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::{ModelsArgs, ModelsCommand, TryArgs};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
+use printable::printable_text;
 use trial::{Trial, attempt};
 
 pub fn run(args: &ModelsArgs, flags: &Flags) -> ExitCode {
@@ -88,7 +90,7 @@ fn print_trial(trial: &Trial, json: bool, is_shown: bool) {
     if json {
         return print_line(&report::json(trial).to_string());
     }
-    let text = report::printable_text(&trial.text);
+    let text = printable_text(&trial.text);
     match (is_shown, text.trim().is_empty()) {
         (_, true) => print_line("(the answer has no text)"),
         // The text is there already, without the end of its line.
@@ -110,12 +112,12 @@ fn reason_of(refused: &Refused) -> Option<String> {
 }
 
 fn with_advice(sentence: &str, advice: Option<String>) -> String {
-    let sentence = report::printable_text(sentence);
+    let sentence = printable_text(sentence);
     advice.map_or_else(|| sentence.clone(), |advice| format!("{sentence}\n{advice}"))
 }
 
 /// Prints a piece of the answer at once. Errors are ignored: a closed stdout wants no more of it.
 fn print_piece(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = write!(stdout, "{}", report::printable_text(text)).and_then(|()| stdout.flush());
+    let _ = write!(stdout, "{}", printable_text(text)).and_then(|()| stdout.flush());
 }

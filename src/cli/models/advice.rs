@@ -9,7 +9,7 @@ use http::Method;
 use super::super::gateway_access::{FOR_ADMINISTRATION, connect};
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
 use super::failed_calls::has_permission;
-use super::report::printable_text;
+use super::printable::printable_text;
 use super::unknown_model;
 use crate::config::Flags;
 use crate::config::arguments::GatewayArgs;
@@ -18,9 +18,6 @@ const EMBEDDINGS: &str = "/v1/embeddings";
 
 const OTHER_KEY: &str =
     "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE";
-/// How the gateway gets models, if a key may use none.
-pub const NO_MODEL: &str =
-    "the key may use no model: add a provider and a model, or set a provider's key such as OPENAI_API_KEY";
 
 /// Of a request to a model. `None` if the message says all that there is to say.
 pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::super::gateway_access::{FOR_MODELS, connect};
 use super::super::table::aligned;
 use super::super::{Failure, print_line, single_threaded_runtime};
-use super::report::{printable_text, without_zeros};
+use super::printable::printable_text;
+use super::report::without_zeros;
+use super::unknown_model::NO_MODEL;
 use super::{advice, failure};
 use crate::config::arguments::ListModelsArgs;
 use crate::config::setting::JSON;
@@ -42,7 +44,7 @@ pub fn list(args: &ListModelsArgs, flags: &Flags) -> Result<(), Failure> {
         answer["data"] = found.into();
         print_line(&answer.to_string());
     } else if found.is_empty() {
-        print_line(advice::NO_MODEL);
+        print_line(NO_MODEL);
     } else {
         print_line(&table(&found));
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::table::aligned;
 use super::failed_calls;
+use super::printable::printable_text;
 use super::trial::Trial;
 
 /// Classes of tokens that are called otherwise here than in the API, where they are told from the rest of their side.
@@ -89,11 +90,6 @@ pub fn without_zeros(amount: &str) -> String {
     }
 }
 
-/// A text without characters that could move the terminal's cursor or colour it.
-pub fn printable_text(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +131,6 @@ mod tests {
         let shown = json(&trial);
         assert_eq!((&shown["time_ms"], &shown["time_to_first_token_ms"]), (&1_259.into(), &412.into()));
         assert_eq!((&shown["output"][0]["text"], &shown["attempts_failed"]), (&json!("hi"), &json!(failed)));
-        assert_eq!(printable_text("a\u{1b}[31mb\u{7}\nc\td\u{9b}"), "a[31mb\nc\td");
         assert_eq!((without_zeros("10"), without_zeros("0.100000000")), ("10".to_owned(), "0.1".to_owned()));
     }
 }

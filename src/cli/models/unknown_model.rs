@@ -14,10 +14,13 @@ use http::Method;
 use serde_json::Value;
 
 use super::super::gateway_client::GatewayClient;
-use super::advice::NO_MODEL;
 
 /// The most names that are suggested for an unknown one, and the most reasons why a known one is not there.
 const SUGGESTED_MAX: usize = 3;
+
+/// How the gateway gets models, if a key may use none.
+pub const NO_MODEL: &str =
+    "the key may use no model: add a provider and a model, or set a provider's key such as OPENAI_API_KEY";
 
 pub async fn advice(gateway: &GatewayClient, model: &str, dir: &Path) -> String {
     let listed = gateway.request(Method::GET, "/v1/models").await.unwrap_or_default();
