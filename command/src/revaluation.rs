@@ -165,7 +165,7 @@ impl<'a> Revaluer<'a> {
             let revalued = self.submit(batch).await?;
             if let Some(first) = revalued.uncountable.first() {
                 let count = revalued.uncountable.len();
-                tracing::error!(count, %first, "requests keep their charge: the sum of a budget would overflow");
+                tracing::error!(count, %first, "requests keep their charge: their correction is too large to be counted");
             }
             last = revalued.last.unwrap_or(last);
             tokio::time::sleep(started.elapsed().min(PAUSE_MAX)).await;

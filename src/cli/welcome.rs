@@ -76,7 +76,7 @@ impl Welcome<'_> {
         self.table().into_iter().chain(notes)
     }
 
-    /// Empty without a provider. The addresses, which can be long, come last but for what few rows have.
+    /// Empty without a provider. Addresses can be long, so only the column that few rows fill comes after them.
     fn table(&self) -> Vec<String> {
         if self.providers.is_empty() {
             return Vec::new();

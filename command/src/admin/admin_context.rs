@@ -184,9 +184,9 @@ impl<'a> AdminContext<'a> {
         require(within, "you cannot give a key a model that you may not use")
     }
 
-    /// Checks that the caller may create, change and end models: its key has no allow list of them. A list has names, and what
-    /// they stand for follows from every model that it does not have, too: by a new one, a new name or the end of one, its key
-    /// would reach what it was not given.
+    /// Checks that the caller may create, change and end models: its key has no allow list of them. A list consists of names, and
+    /// what a name stands for depends on other models too: with a new model, a new name or the end of a model, the key could reach
+    /// what it was not given.
     pub fn may_manage_models(&self) -> Result<(), CommandError> {
         let reason = "your key has an allow list of models, so it cannot create, change or delete any";
         require(self.caller.models.is_none(), reason)

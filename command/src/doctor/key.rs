@@ -30,8 +30,8 @@ pub fn key_in_words(tables: &Tables, provider: &Provider, key: UpstreamKey) -> N
     })
 }
 
-/// That the key is set aside, why, and until when; then what was found of it `now`. `tried_again_at` is `None` if the next
-/// request tries it.
+/// The finding about a key that is set aside: why, until when, and what was found of it `now`. `tried_again_at` is `None` if the
+/// next request tries it.
 pub fn of_set_aside(
     provider: &Provider,
     key: UpstreamKey,

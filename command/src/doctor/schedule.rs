@@ -1,6 +1,6 @@
 //! In which order providers are checked, and when there is no time left. Those that all tenants share come first. Tenants' own
-//! providers get the places that are left: one of each tenant at a time, and the tenants take turns, so that one with many slow
-//! providers takes no time from the others.
+//! providers get the places that are left: one of each tenant at a time, in turns, so that a tenant with many slow providers takes
+//! no time from the others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::resume_unwind;
@@ -31,12 +31,12 @@ pub struct Schedule {
     shared: VecDeque<Arc<Provider>>,
     /// The tenants that have a provider to check and none that is being checked, the next one first.
     tenants: VecDeque<(TenantId, VecDeque<Arc<Provider>>)>,
-    /// Those of tenants that have one that is being checked.
+    /// The other providers of tenants of which one is being checked.
     waiting: BTreeMap<TenantId, VecDeque<Arc<Provider>>>,
 }
 
 impl Schedule {
-    /// At most so many as are checked, and the number of the others.
+    /// A schedule of at most [`PROVIDERS_MAX`] of them, and the number of those left out.
     pub fn of(providers: Vec<Arc<Provider>>) -> (Self, usize) {
         let count = providers.len();
         let mut all = Self::new(providers);
@@ -65,7 +65,7 @@ impl Schedule {
         schedule
     }
 
-    /// The next provider; `None` while only those have any left that wait for one.
+    /// The next provider; `None` if there is none, or while the tenants of all others wait for one that is being checked.
     fn next(&mut self) -> Option<Arc<Provider>> {
         if let Some(shared) = self.shared.pop_front() {
             return Some(shared);
@@ -84,14 +84,14 @@ impl Schedule {
         }
     }
 
-    /// All that have had no turn.
+    /// The providers that have had no turn.
     fn left(self) -> impl Iterator<Item = Arc<Provider>> {
         let own = self.tenants.into_iter().map(|(_, own)| own).chain(self.waiting.into_values());
         self.shared.into_iter().chain(own.flatten())
     }
 
-    /// Checks all of them by name, those of tenants last. `check` gets the time until which it may take, and keeps to it; who
-    /// has no turn before all time is used up is passed to `left`.
+    /// Checks the providers, and returns what was found by tenant and name, those of all tenants first. `check` gets its deadline
+    /// and has to keep it. A provider whose turn has not come before the time is up is passed to `left`.
     pub async fn run<C, F>(
         mut self,
         check: C,

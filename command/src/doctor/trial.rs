@@ -149,7 +149,7 @@ impl Trial<'_> {
                 said(format!("the provider needs a key (status {status})")),
                 remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
             ),
-            // Keys can be good for calls alone.
+            // A key may be limited to calls.
             UpstreamRefusalKind::Credentials if status == 403 => Finding::warning(
                 Check::Key,
                 said("the key may not make this request (status 403)".to_owned()),
@@ -166,7 +166,7 @@ impl Trial<'_> {
             UpstreamRefusalKind::OutOfMoney => Finding::problem(
                 Check::Key,
                 said("the provider's account has no money left".to_owned()),
-                "add credit at the provider",
+                remedy::OF_EMPTY_ACCOUNT,
             ),
             UpstreamRefusalKind::RateLimited { .. } => {
                 Finding::not_checked(Check::Key, "too many requests at the provider: try again later")

@@ -7,15 +7,15 @@ use dialects::{Api, ProviderKind, upstreams};
 /// Whether a model appears by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability<'a> {
-    /// Once its provider's variable is set, and for an account with deployments, the model is one of them.
+    /// Once its provider's variable is set, and, if the account has deployments, one is of this model.
     Offered,
     Retired {
         on: NaiveDate,
         successor: Option<&'a str>,
     },
-    /// Its provider has it in an API alone that the gateway does not call.
+    /// Its provider serves it only through an API that the gateway does not call.
     ResponsesOnly,
-    /// No price is its whole one.
+    /// No known price covers all that its provider charges for it.
     NoPrice,
     /// No variable names its provider, or the gateway cannot call it there.
     NotCalled,

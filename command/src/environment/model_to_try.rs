@@ -15,7 +15,7 @@ const TOKENS: u64 = 100;
 
 impl Environment {
     /// A model for all tenants that a command in a shell can name and that needs no cap: an alias of the catalogue; otherwise the
-    /// cheapest chat model of the catalogue that calls tools and that nobody is about to retire; otherwise the first one by name.
+    /// cheapest chat model of the catalogue that calls tools and is not deprecated; otherwise the first one by name.
     pub fn model_to_try(&self) -> Option<String> {
         let tables = self.parts.tables.load();
         let models = tables.models_for(None).into_iter().map(|entry| &*entry.value);

@@ -20,8 +20,8 @@ static MODES: LazyLock<BTreeMap<&str, BTreeSet<Mode>>> = LazyLock::new(|| {
     modes
 });
 
-/// True if the model is known to have another API alone than this one. It is looked up only if the target does not say itself that it
-/// has an output.
+/// True if the model is known to be for another API only. A target with an output cap says itself that it chats, and is not looked
+/// up for that.
 pub fn is_for_another_api(api: Api, target: &Target, provider: &Provider) -> bool {
     match api {
         Api::Chat => {

@@ -98,8 +98,7 @@ impl ProviderKeys {
         Ok(KeyPermit::new(Arc::clone(self), row, begun))
     }
 
-    /// When a request tries a key again that is set aside, in whole seconds; `None` if the next one does. It only looks: see
-    /// [`KeyUse`].
+    /// When a request tries a key again that is set aside, in whole seconds; `None` if the next one does. Asking changes nothing.
     pub fn tried_again_at(&self, row: &KeyRow) -> Option<DateTime<Utc>> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let at = match self.uses().get(&row.key) {
@@ -142,8 +141,8 @@ impl ProviderKeys {
         self.uses().entry(key).or_default().accepted = None;
     }
 
-    /// Counts a request that the provider did not accept the key for, and that may be to blame. Returns whether there were as
-    /// many in a row that the key is.
+    /// Counts a request for which the provider did not accept the key, and which may be to blame itself. True after so many in a
+    /// row that the key is to blame.
     fn doubt(&self, key: UpstreamKey, generation: u32) -> bool {
         let now = self.clock.monotonic();
         self.uses().entry(key).or_default().doubt(generation, now)

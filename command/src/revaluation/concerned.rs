@@ -1,5 +1,5 @@
-//! Whether a change of a price concerns requests that were admitted before it. One decision for the task that re-values them and
-//! for the reply to the change, which tells it.
+//! Whether a change of a price concerns requests that were admitted before it: decided here for the task that re-values them and
+//! for the reply to the change, so that they agree.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::Recorded;

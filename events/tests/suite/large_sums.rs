@@ -1,5 +1,4 @@
-//! Charges whose sums have more than 64 bits: whoever charges a budget that much keeps nobody else from being charged, and no
-//! hold from ending.
+//! Charges whose sums have more than 64 bits: later charges to the same budget still count, and its holds still end.
 
 use std::time::Duration;
 

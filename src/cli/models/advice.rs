@@ -19,7 +19,7 @@ const EMBEDDINGS: &str = "/v1/embeddings";
 const OTHER_KEY: &str =
     "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE";
 
-/// Of a request to a model. `None` if the message says all that there is to say.
+/// What to do about a failed request to a model. `None` if the message says all that there is to say.
 pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {
     match code_of(error) {
         "MODEL_NOT_FOUND" => Some(unknown_model::advice(gateway, model, dir).await),
@@ -34,12 +34,12 @@ pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir:
     }
 }
 
-/// True of failures of providers, whose causes `ledgerway doctor` finds.
+/// True for failures of providers, whose causes `ledgerway doctor` finds.
 pub fn is_of_doctor(error: &GatewayError) -> bool {
     matches!(code_of(error), "UPSTREAM_ERROR" | "UPSTREAM_TIMEOUT" | "ALL_PROVIDERS_UNAVAILABLE")
 }
 
-/// `None` unless `ledgerway doctor`, with the same arguments, has a key that may check providers.
+/// The advice to run `ledgerway doctor`; `None` unless it has, with the same arguments, a key that may check providers.
 pub async fn of_doctor(args: &GatewayArgs, flags: &Flags) -> Option<String> {
     let gateway = connect(args, flags, &FOR_ADMINISTRATION).ok()?;
     let caller = gateway.request(Method::GET, "/v1/me").await.ok()?;
@@ -47,7 +47,7 @@ pub async fn of_doctor(args: &GatewayArgs, flags: &Flags) -> Option<String> {
     may_check.then(|| "`ledgerway doctor` checks the provider's address and key".to_owned())
 }
 
-/// Of the request for the list of models, whose codes are OpenAI's.
+/// What to do if the list of models was refused; its codes are OpenAI's.
 pub fn of_list(error: &GatewayError) -> Option<String> {
     let GatewayError::Refused { refused, .. } = error else { return of_error(error) };
     match refused.status {
@@ -58,7 +58,7 @@ pub fn of_list(error: &GatewayError) -> Option<String> {
     }
 }
 
-/// Empty if the gateway has refused nothing.
+/// The code of a refusal; empty if the gateway has refused nothing.
 fn code_of(error: &GatewayError) -> &str {
     if let GatewayError::Refused { refused, .. } = error { refused.code() } else { "" }
 }

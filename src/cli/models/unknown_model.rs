@@ -1,5 +1,5 @@
-//! What to do about a name that is not one of a model of this gateway: how the gateway gets it if the catalogue knows it, and
-//! near names.
+//! What to do about the name of a model that this gateway does not have: how it gets the model if the catalogue knows it, and
+//! similar names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::super::gateway_client::GatewayClient;
 
-/// The most names that are suggested for an unknown one, and the most reasons why a known one is not there.
+/// The most names that are suggested for an unknown one, and the most reasons that are given for a missing one.
 const SUGGESTED_MAX: usize = 3;
 
 /// How the gateway gets models, if a key may use none.
@@ -57,7 +57,7 @@ fn nearest<'a>(typed: &str, mut names: Vec<&'a str>) -> Vec<&'a str> {
     near
 }
 
-/// How to have a model that the catalogue knows, beside these providers; and why those of them that have it do not offer it.
+/// How to get a model that the catalogue knows, given the gateway's providers; and why those of them that serve it do not offer it.
 /// `None` if nothing helps.
 fn of_known(catalogue: &Catalogue, asked: &str, providers: &BTreeSet<&str>, today: NaiveDate) -> Option<String> {
     let (mut ways, mut of_present, mut of_absent) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The state of an API key at its provider, as replies describe it: a provider's own key has the same as its further ones.
+//! The state of an API key at its provider, as replies describe it: the same for a provider's own key and for its provider keys.
 
 use events::event::admin::SetAsideReason;
 use openapi::Shape;

@@ -12,16 +12,16 @@ use secrets::Secret;
 
 use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
 
-/// With how many other keys a request is sent at most after the failures of its keys, whatever their provider has.
+/// The most other keys that a request goes on with, at all its targets together.
 const OTHER_KEYS_MAX: u32 = 2;
-/// With how many at most after a failure that the request itself may have caused.
+/// The most after a failure that the request itself may have caused.
 const OTHER_KEYS_MAX_AFTER_OTHER: u32 = 1;
 
 /// The keys that one request has been sent with.
 pub struct KeyAttempts {
     /// Those at one provider; `None` for providers without provider keys.
     at_provider: Option<Box<Attempts>>,
-    /// With how many other keys it may still be sent, at any of its targets.
+    /// How many other keys it may still go on with.
     others_left: u32,
 }
 
@@ -81,7 +81,7 @@ pub enum NextKey {
 }
 
 impl KeyAttempts {
-    /// Those of a client's request, which may be one that fails with any key.
+    /// Those of a client's request. It may be one that fails with any key, so it goes on with few.
     pub const fn of_client() -> Self {
         Self { at_provider: None, others_left: OTHER_KEYS_MAX }
     }

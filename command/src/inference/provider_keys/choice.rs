@@ -39,10 +39,10 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choosable {
     All,
-    /// Those that are known to be accepted first, and those that are due to be tried again not before others: another key has
-    /// been tried in vain for the same request.
+    /// All, but those that are known to be accepted come first, and those that are due to be tried again have no precedence:
+    /// another key has failed for the same request.
     Other,
-    /// The same, and none that is set aside: such a one has been tried in vain.
+    /// The same without those that are set aside: one of them has failed.
     InUse,
     /// Those that are likely to have room at the provider: another key has just reached a limit there.
     Open,
@@ -61,7 +61,7 @@ pub enum Choice {
 /// Chooses a key. A request begins with one that is due to be tried again, if there is one; it goes on with the one that was
 /// accepted last. Otherwise it takes one that is open, else short, else doubted; and one that is set aside only if there is no
 /// other, not even one that has reached its limit: then the one that was accepted last. Among equals the weights decide, by a
-/// number that is drawn from all numbers.
+/// random number.
 pub fn choose(candidates: &[Candidate], choosable: Choosable, drawn: u64) -> Choice {
     let is_first = choosable == Choosable::All;
     let may_be_short = choosable != Choosable::Open;

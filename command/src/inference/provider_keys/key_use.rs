@@ -13,7 +13,7 @@ use super::{KeyRow, ProviderKeys};
 /// How long a key is set aside before a request tries it again. Doubles with every such request.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_mins(1);
 const TRIED_AGAIN_AFTER_MAX: Duration = Duration::from_hours(1);
-/// In how many requests in a row a provider does not accept a key before it is set aside, if nothing else shows that the key
+/// After so many requests in a row for which its provider did not accept it, a key is set aside, if nothing else shows that it
 /// is to blame: one request may be to blame itself.
 const DOUBTED_REQUESTS_MAX: u32 = 3;
 /// How long until another request tries a doubted key again in place of one that is accepted.
@@ -137,8 +137,8 @@ impl KeyUse {
         self.short_until = self.short_until.max(until);
     }
 
-    /// The provider did not accept this secret for a request that may be to blame. Returns whether there were as many in a row
-    /// that the key is.
+    /// The provider did not accept this secret for a request that may be to blame itself. True after so many in a row that the key
+    /// is to blame.
     pub fn doubt(&mut self, generation: u32, now: Duration) -> bool {
         let before = self.doubt_of(generation).unwrap_or(Doubt { generation, requests: 0, tried_again_at: now });
         let requests = before.requests.saturating_add(1);

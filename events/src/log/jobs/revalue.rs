@@ -12,7 +12,7 @@ use crate::log::facts::Wanted;
 pub struct Revalued {
     /// The position of the last correction; `None` if nothing had to be corrected.
     pub last: Option<u64>,
-    /// The requests that keep their charge, because money cannot count the sum of a budget with their correction.
+    /// The requests that keep their charge, because the correction is no amount that money can count.
     pub uncountable: Vec<RequestId>,
 }
 
