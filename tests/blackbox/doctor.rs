@@ -92,6 +92,16 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
     });
     let limited =
         ScriptedServer::start(|_| "403 Forbidden\r\n\r\n{\"error\":\"missing scope: models.read\"}".to_owned());
+    // As OpenAI answers a restricted key.
+    let restricted = ScriptedServer::start(|_| {
+        let message = "You have insufficient permissions for this operation. Missing scopes: api.model.read.";
+        format!("401 Unauthorized\r\n\r\n{{\"error\":{{\"message\":\"{message}\",\"code\":null}}}}")
+    });
+    let not_valid = |status: &'static str, error: &'static str| {
+        ScriptedServer::start(move |_| format!("{status}\r\n\r\n{{\"error\":{error}}}"))
+    };
+    let not_valid_403 = not_valid("403 Forbidden", r#"{"code":"invalid_api_key"}"#);
+    let not_valid_400 = not_valid("400 Bad Request", r#""Incorrect API key provided.""#);
     let anybody = ScriptedServer::start(|_| "200 OK\r\n\r\n{\"data\":[]}".to_owned());
     let late = ScriptedServer::start(|head| match head.contains(KEY) {
         true => "200 OK\r\ndate: Mon, 02 Jan 2023 10:00:00 GMT\r\n\r\n{}".to_owned(),
@@ -105,6 +115,9 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
     for (name, base_url) in [
         ("refusing", refusing.origin()),
         ("limited", limited.origin()),
+        ("restricted", restricted.origin()),
+        ("not-valid-403", not_valid_403.origin()),
+        ("not-valid-400", not_valid_400.origin()),
         ("anybody", anybody.origin()),
         ("late", late.origin()),
         ("without-list", without_list.origin()),
@@ -136,7 +149,13 @@ async fn each_fault_has_its_own_verdict_and_no_key_is_shown() {
     problem("no-tls", "tls", "TLS could not be negotiated");
     problem("nobody", "connection", "refused");
     problem("nowhere", "dns", "does not resolve");
-    assert_eq!(found(&report, "limited", "key").0, "warning");
+    problem("not-valid-403", "key", "refuses the key (status 403)");
+    problem("not-valid-400", "key", "refuses the key (status 400)");
+    for (name, says) in [("limited", "(status 403)"), ("restricted", "(status 401): You have insufficient permissions")]
+    {
+        let (verdict, detail) = found(&report, name, "key");
+        assert!(verdict == "warning" && detail.contains(says), "{name}: {verdict} {detail}");
+    }
     for (name, why) in [
         ("anybody", "the same answer without a key"),
         ("without-list", "status 404"),

@@ -1,7 +1,7 @@
 //! The requests with one of a provider's keys, and what the answers say.
 
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{self, Endpoint, FreeRequest, free_request_of};
+use dialects::upstreams::{self, Endpoint, FreeRequest, KeyBlame, free_request_of};
 use dialects::{ProviderKind, UpstreamRefusalKind, read_refusal};
 use events::event::admin::Provider;
 use tokio::time::Instant;
@@ -149,15 +149,17 @@ impl Trial<'_> {
                 said(format!("the provider needs a key (status {status})")),
                 remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
             ),
-            // A key may be limited to calls.
-            UpstreamRefusalKind::Credentials if status == 403 => Finding::warning(
-                Check::Key,
-                said("the key may not make this request (status 403)".to_owned()),
-                format!(
-                    "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise {}",
-                    remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
-                ),
-            ),
+            // A key may be limited to calls, as OpenAI says with 401. Without blame, a 400 is a sentence about a wrong key.
+            UpstreamRefusalKind::Credentials if refusal.key_blame == KeyBlame::None && matches!(status, 401 | 403) => {
+                Finding::warning(
+                    Check::Key,
+                    said(format!("the key may not make this request (status {status})")),
+                    format!(
+                        "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise {}",
+                        remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
+                    ),
+                )
+            }
             UpstreamRefusalKind::Credentials => Finding::problem(
                 Check::Key,
                 said(format!("the provider refuses the key (status {status})")),
