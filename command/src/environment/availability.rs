@@ -1,8 +1,9 @@
 //! Whether a model of the catalogue appears by itself once its provider's variable is set; and if not, why.
 
-use catalogue::{Catalogue, Mode, Model};
+use catalogue::{Catalogue, Mode, Model, Price};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, upstreams};
+use events::money::GivenRates;
 
 /// Whether a model appears by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +31,32 @@ pub fn availability<'a>(catalogue: &Catalogue, model: &'a Model, today: NaiveDat
     if let Some(on) = model.deprecated_on.filter(|_| model.is_retired(today)) {
         return Availability::Retired { on, successor: model.successor.as_deref() };
     }
-    let Some(api) = api_of(model.mode) else { return Availability::ResponsesOnly };
-    if !upstreams::for_model(kind, &model.model).has(api) {
-        return Availability::NotCalled;
-    }
-    let mut prices = model.price.iter().chain(model.regional_prices.values());
-    match prices.any(|price| model.is_whole(price) && price.given().is_ok()) {
-        true => Availability::Offered,
-        false => Availability::NoPrice,
+    match terms(kind, model, model.price.iter().chain(model.regional_prices.values())) {
+        Ok(_) => Availability::Offered,
+        Err(why_not) => why_not,
     }
 }
 
+/// The API by which the gateway calls the model at a provider of this kind, and the first of these prices that is its whole
+/// one.
+///
+/// Errors: why the model is not offered.
+pub fn terms<'a>(
+    kind: ProviderKind,
+    model: &Model,
+    prices: impl IntoIterator<Item = &'a Price>,
+) -> Result<(Api, GivenRates), Availability<'static>> {
+    let api = api_of(model.mode).ok_or(Availability::ResponsesOnly)?;
+    if !upstreams::for_model(kind, &model.model).has(api) {
+        return Err(Availability::NotCalled);
+    }
+    let mut whole = prices.into_iter().filter(|price| model.is_whole(price));
+    let rates = whole.find_map(|price| price.given().ok()).ok_or(Availability::NoPrice)?;
+    Ok((api, rates))
+}
+
 /// The API by which the gateway calls such a model.
-pub fn api_of(mode: Mode) -> Option<Api> {
+fn api_of(mode: Mode) -> Option<Api> {
     match mode {
         Mode::Chat | Mode::Completion => Some(Api::Chat),
         Mode::Embedding => Some(Api::Embeddings),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use catalogue::{Catalogue, Model, Price};
 use chrono::NaiveDate;
-use dialects::{Api, ProviderKind, Server, upstreams};
+use dialects::{Api, ProviderKind, Server};
 use events::event::admin::{Origin, Provider};
 
-use super::availability::api_of;
+use super::availability::terms;
 use super::detection::{DEPLOYMENTS_VARIABLE, Detected, KnownProvider};
 use super::found_provider::FoundProvider;
 use super::offer::{Offer, default_cap};
@@ -134,12 +134,8 @@ fn model_of<'a>(catalogue: &'a Catalogue, provider: &str, name: &str) -> Option<
 /// The model as an offer; `None` if it has no API that the gateway calls, or no price that is its whole
 /// one.
 fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model, price: Option<&Price>) -> Option<Offer> {
-    let api = api_of(model.mode)?;
-    if !upstreams::for_model(found.kind, &model.model).has(api) {
-        return None;
-    }
+    let (api, rates) = terms(found.kind, model, price).ok()?;
     let has_output = api == Api::Chat;
-    let rates = price.filter(|price| model.is_whole(price))?.given().ok()?;
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
     let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);
