@@ -75,10 +75,10 @@ pub fn check(
     for ((tenant, provider, backend), mut used) in uses {
         let mut findings = findings(tables, now, provider, backend, &used);
         let live = tables.live_provider(provider);
-        if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend)) {
+        if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend, now)) {
             // A deployment is there because the operator's variable names it.
             match used.is_chosen || live.is_some_and(|live| has_deployments(&live.value)) {
-                true => findings.push(retirement.finding(now)),
+                true => findings.push(retirement.finding()),
                 false => retirements.entry(provider).or_default().0.push((retirement.on, backend.to_owned())),
             }
         }
@@ -154,24 +154,26 @@ fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: 
 /// What the catalogue knows of a model's retirement.
 struct Retirement {
     on: NaiveDate,
+    is_past: bool,
     successor: Option<String>,
 }
 
 impl Retirement {
-    fn of(known: &Known<'_>, provider: &Provider, backend: &str) -> Option<Self> {
+    fn of(known: &Known<'_>, provider: &Provider, backend: &str, now: DateTime<Utc>) -> Option<Self> {
         let Known { catalogue, named } = known;
         let described = named.and_then(|named| named.described(catalogue, provider, backend));
         let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
-        Some(Self { on: model.deprecated_on?, successor: model.successor.clone() })
+        let is_past = model.is_retired(now.date_naive());
+        Some(Self { on: model.deprecated_on?, is_past, successor: model.successor.clone() })
     }
 
-    fn finding(&self, now: DateTime<Utc>) -> Finding {
-        let (on, is_past) = (self.on, self.on <= now.date_naive());
+    fn finding(&self) -> Finding {
+        let on = self.on;
         let advice = match &self.successor {
             Some(successor) => format!("the provider recommends {successor}"),
             None => "choose another model of the provider".to_owned(),
         };
-        match is_past {
+        match self.is_past {
             true => Finding::problem(Check::Deprecation, format!("the provider retired it on {on}"), advice),
             false => Finding::warning(Check::Deprecation, format!("the provider retires it on {on}"), advice),
         }
