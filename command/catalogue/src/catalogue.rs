@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use chrono::NaiveDate;
+use events::event::admin::ProviderKindName;
 
 use crate::checks;
 use crate::document::Document;
@@ -113,6 +114,16 @@ impl Catalogue {
 
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    /// The variable that may hold the address of a provider from the environment: by the variable of its key, or, as only local
+    /// servers have none, by its kind.
+    pub fn address_variable(&self, kind: &ProviderKindName, key_variable: Option<&str>) -> Option<String> {
+        let is_it = |provider: &&Provider| match key_variable {
+            Some(key) => provider.key_variables.iter().any(|name| name == key),
+            None => provider.local && provider.kind == *kind,
+        };
+        self.providers.iter().find(is_it)?.address_variables().into_iter().next()
     }
 
     /// Every model, by provider and model.

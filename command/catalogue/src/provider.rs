@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::unique_map::unique_map;
 
+/// A variable that programs for other services of Google's may have.
+const OF_OTHERS: &str = "GOOGLE_BASE_URL";
+
 /// A provider. Names of variables are those of its vendor's own tools where these have one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +57,17 @@ pub struct AccessKeyVariables {
 }
 
 impl Provider {
+    /// The variables that may hold another address; the first that is set counts. Beside `X_API_KEY`, that is `X_BASE_URL`.
+    pub fn address_variables(&self) -> Vec<String> {
+        let mut variables: Vec<String> = self.base_url_variable.iter().cloned().collect();
+        for beside in self.key_variables.iter().filter_map(|key| beside_key(key)) {
+            if !variables.contains(&beside) && beside != OF_OTHERS {
+                variables.push(beside);
+            }
+        }
+        variables
+    }
+
     /// All variables that it names.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         let parts = self.access_key_variables.iter().flat_map(|parts| [&parts.id, &parts.secret, &parts.session_token]);
@@ -61,4 +75,9 @@ impl Provider {
         let single = self.base_url_variable.iter().chain(&self.api_version_variable);
         lists.chain(single).chain(parts).map(String::as_str)
     }
+}
+
+/// The variable of the address beside that of a key.
+fn beside_key(key: &str) -> Option<String> {
+    Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat())
 }

@@ -1,5 +1,6 @@
 //! The requests with one of a provider's keys, and what the answers say.
 
+use catalogue::Catalogue;
 use chrono::{DateTime, Utc};
 use dialects::upstreams::{self, Endpoint, FreeRequest, KeyBlame, free_request_of};
 use dialects::{ProviderKind, UpstreamRefusalKind, read_refusal};
@@ -217,22 +218,14 @@ fn of_error(error: GetError) -> Finding {
     }
 }
 
-/// The variable of the address that belongs to a variable of a key.
-fn address_variable(key: &str) -> Option<String> {
-    let mut known = catalogue::Catalogue::shipped().providers().iter();
-    let of_vendor = known.find(|provider| provider.key_variables.iter().any(|name| name == key));
-    let named = of_vendor.and_then(|provider| provider.base_url_variable.clone());
-    named.or_else(|| Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat()))
-}
-
 /// What to do about an address without an API.
 fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
     let usual_end = upstreams::usual_end_of_address(kind);
     let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
     // Commands do not change a provider of the environment.
-    let variable = provider.key_variable.as_ref().filter(|_| provider.origin.is_some());
-    let variable = variable.and_then(|key| address_variable(key)).map(|name| format!(" ({name})"));
-    let field = format!("check base_url{}", variable.unwrap_or_default());
+    let key = provider.key_variable.as_deref().filter(|_| provider.origin.is_some());
+    let variable = key.and_then(|key| Catalogue::shipped().address_variable(&provider.kind, Some(key)));
+    let field = format!("check base_url{}", variable.map(|name| format!(" ({name})")).unwrap_or_default());
     match usual_end.filter(|end| !base_url.ends_with(end)) {
         Some(end) => format!("{field}: for this kind it usually ends in {end}"),
         None => format!("{field}: it must be the address of the provider's API"),

@@ -13,8 +13,6 @@ use super::found_provider::FoundProvider;
 use super::offer::{Offer, default_cap};
 use crate::admin::base_url;
 
-/// A variable that programs for other services of Google's may have.
-const OF_OTHERS: &str = "GOOGLE_BASE_URL";
 /// The geography of inference profiles that serve a model in any commercial region.
 const ANYWHERE: &str = "global";
 
@@ -26,12 +24,6 @@ pub fn known_providers(catalogue: &Catalogue) -> Vec<KnownProvider> {
 fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
     let has_variable = !provider.key_variables.is_empty() || provider.local;
     let kind = ProviderKind::named(&provider.kind).filter(|_| has_variable)?;
-    // Beside `X_API_KEY`, `X_BASE_URL`.
-    let beside_keys =
-        provider.key_variables.iter().filter_map(|key| Some([key.strip_suffix("API_KEY")?, "BASE_URL"].concat()));
-    let mut base_url_variables: Vec<String> = provider.base_url_variable.iter().cloned().collect();
-    let is_new = |name: &String| provider.base_url_variable.as_ref() != Some(name) && name != OF_OTHERS;
-    base_url_variables.extend(beside_keys.filter(is_new));
     Some(KnownProvider {
         id: provider.id.clone(),
         kind,
@@ -39,7 +31,7 @@ fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
         base_url: provider.base_url.as_ref().or(provider.base_url_template.as_ref()).cloned(),
         key_variables: provider.key_variables.clone(),
         access_key: provider.access_key_variables.clone(),
-        base_url_variables,
+        base_url_variables: provider.address_variables(),
         region_variables: provider.region_variables.clone(),
         api_version_variables: provider.api_version_variable.iter().cloned().collect(),
         header_variables: provider.header_variables.clone(),

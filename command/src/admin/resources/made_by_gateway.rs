@@ -40,7 +40,8 @@ pub fn refuse_provider(provider: &Provider) -> Result<(), CommandError> {
         ),
         (Some(_), None) => {
             let address = provider.base_url.as_deref().unwrap_or_default();
-            let variable = address_variable(provider).unwrap_or("a variable");
+            let variable = address_variable(provider);
+            let variable = variable.as_deref().unwrap_or("a variable");
             format!(
                 "the gateway made this provider because {variable} names it, or because a server answered at {address}: \
                  unset the variable, if it is set, and stop the server: it ends ten minutes after the next start. Or set \
@@ -86,15 +87,13 @@ fn source(provider: ProviderId, tables: &Tables) -> String {
     }
 }
 
-fn variable_of(provider: &Provider) -> Option<&str> {
+fn variable_of(provider: &Provider) -> Option<String> {
     provider.origin?;
-    provider.key_variable.as_deref().or_else(|| address_variable(provider))
+    provider.key_variable.clone().or_else(|| address_variable(provider))
 }
 
-/// The variable that names the server of a provider without a key. The log has no record of it, so it is looked up by the
-/// provider's kind among those of this version.
-fn address_variable(provider: &Provider) -> Option<&'static str> {
-    let mut known = Catalogue::shipped().providers().iter();
-    let known = known.find(|known| known.local && provider.kind == known.kind);
-    known.and_then(|known| known.base_url_variable.as_deref())
+/// The variable that names the server of a provider without a key. The log has no record of it, so it is looked up among those
+/// of this version.
+fn address_variable(provider: &Provider) -> Option<String> {
+    Catalogue::shipped().address_variable(&provider.kind, None)
 }
