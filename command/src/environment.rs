@@ -44,7 +44,7 @@ use watch::Watch;
 
 pub use availability::{Availability, availability};
 pub(crate) use catalogued::at_address as catalogued_at;
-pub use detection::{DetectionSettings, EnvironmentFault};
+pub use detection::{DEPLOYMENTS_VARIABLE, DetectionSettings, EnvironmentFault};
 pub(crate) use imports::catalogue_of_folder;
 pub use named_providers::NamedProviders;
 pub use registered::RegisteredProvider;

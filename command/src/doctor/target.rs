@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use catalogue::Catalogue;
 use chrono::{DateTime, NaiveDate, Utc};
-use dialects::{ProviderKind, upstreams};
+use dialects::upstreams;
 use events::event::admin::{Model, Provider};
 use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
@@ -77,7 +77,7 @@ pub fn check(
         let live = tables.live_provider(provider);
         if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend, now)) {
             // A deployment is there because the operator's variable names it.
-            match used.is_chosen || live.is_some_and(|live| has_deployments(&live.value)) {
+            match used.is_chosen || live.is_some_and(|live| upstreams::has_deployments(&live.value.kind)) {
                 true => findings.push(retirement.finding()),
                 false => retirements.entry(provider).or_default().0.push((retirement.on, backend.to_owned())),
             }
@@ -102,10 +102,6 @@ pub fn check(
         });
     }
     (checked, retirements)
-}
-
-fn has_deployments(provider: &Provider) -> bool {
-    ProviderKind::named(&provider.kind).is_some_and(upstreams::has_deployments)
 }
 
 /// The targets of live models, each with the models of one owner that have it: those that all tenants share come first.

@@ -38,7 +38,7 @@ impl FoundProvider {
         let takes = |setting: &str| upstreams::of(self.kind).endpoint().is_some_and(|e| e.settings.contains(&setting));
         // The host of a provider's own address says which server it is; another one does not.
         let named = self.server.filter(|_| self.has_own_address && takes("server"));
-        let has_deployments = upstreams::has_deployments(self.kind);
+        let has_deployments = upstreams::has_deployments(&self.kind.into());
         let provider = Provider {
             base_url: Some(self.base_url.clone()),
             allow_private_network: self.is_private,

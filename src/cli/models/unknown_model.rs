@@ -6,8 +6,8 @@ use std::path::Path;
 
 use catalogue::{Catalogue, Model, Provider};
 use chrono::NaiveDate;
-use command::environment::{Availability, availability};
-use dialects::{ProviderKind, upstreams};
+use command::environment::{Availability, DEPLOYMENTS_VARIABLE, availability};
+use dialects::upstreams;
 use events::nearest_name::nearest_name;
 use events::time::{Clock, SystemClock};
 use http::Method;
@@ -69,8 +69,8 @@ fn of_known(catalogue: &Catalogue, asked: &str, providers: &BTreeSet<&str>, toda
         let is_present = providers.iter().any(|name| is_of(name, &provider.id));
         match (availability(catalogue, model, today), is_present) {
             (Availability::Offered, false) => ways.extend(variables(provider)),
-            (Availability::Offered, true) if has_deployments(provider) => {
-                of_present.push("add it to AZURE_OPENAI_DEPLOYMENTS, and start the gateway again".to_owned());
+            (Availability::Offered, true) if upstreams::has_deployments(&provider.kind) => {
+                of_present.push(format!("add it to {DEPLOYMENTS_VARIABLE}, and start the gateway again"));
             }
             (availability, true) => of_present.extend(reason(model, availability)),
             (availability, false) => of_absent.extend(reason(model, availability)),
@@ -93,12 +93,8 @@ fn is_of(name: &str, provider: &str) -> bool {
 /// What has to be set for the provider's models to appear.
 fn variables(provider: &Provider) -> Option<String> {
     let key = provider.key_variables.first()?;
-    let is_account = has_deployments(provider);
-    Some(if is_account { format!("{key} and AZURE_OPENAI_DEPLOYMENTS") } else { key.clone() })
-}
-
-fn has_deployments(provider: &Provider) -> bool {
-    ProviderKind::named(&provider.kind).is_some_and(upstreams::has_deployments)
+    let is_account = upstreams::has_deployments(&provider.kind);
+    Some(if is_account { format!("{key} and {DEPLOYMENTS_VARIABLE}") } else { key.clone() })
 }
 
 /// Why the provider's model does not appear by itself.

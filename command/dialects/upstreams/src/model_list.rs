@@ -1,6 +1,6 @@
 //! Lists of the models that local servers have.
 
-use events::event::admin::Provider;
+use events::event::admin::{Provider, ProviderKindName};
 use serde::Deserialize;
 
 use super::{ProviderKind, Server, server_of};
@@ -35,8 +35,8 @@ pub fn model_list_of(provider: &Provider) -> Option<ModelList> {
 }
 
 /// True if accounts name their models themselves, as deployments.
-pub const fn has_deployments(kind: ProviderKind) -> bool {
-    matches!(kind, ProviderKind::AzureOpenai)
+pub fn has_deployments(kind: &ProviderKindName) -> bool {
+    ProviderKind::named(kind) == Some(ProviderKind::AzureOpenai)
 }
 
 /// `/api/tags` of Ollama.

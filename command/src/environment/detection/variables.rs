@@ -148,7 +148,7 @@ impl Variables<'_> {
     }
 
     pub(super) fn deployments(&self, known: &KnownProvider) -> Result<Option<Vec<Deployment>>, EnvironmentFault> {
-        if !upstreams::has_deployments(known.kind) {
+        if !upstreams::has_deployments(&known.kind.into()) {
             return Ok(None);
         }
         let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, deployments::EXAMPLE);
