@@ -145,26 +145,24 @@ impl Trial<'_> {
         let refusal = read_refusal(self.kind, status, &answer.headers, &answer.body, at);
         let said = |detail: String| self.with_message(detail, &answer.body);
         match refusal.kind {
-            UpstreamRefusalKind::Credentials if !has_key => Finding::problem(
-                Check::Key,
-                said(format!("the provider needs a key (status {status})")),
-                remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
-            ),
-            // A key may be limited to calls, as OpenAI says with 401. Without blame, a 400 is a sentence about a wrong key.
+            UpstreamRefusalKind::Credentials if !has_key => {
+                Finding::problem(Check::Key, said(format!("the provider needs a key (status {status})")), self.remedy())
+            }
+            // A key may be limited to calls, and some say so with 401. A 400 gets here by saying that the key is wrong.
             UpstreamRefusalKind::Credentials if refusal.key_blame == KeyBlame::None && matches!(status, 401 | 403) => {
                 Finding::warning(
                     Check::Key,
                     said(format!("the key may not make this request (status {status})")),
                     format!(
                         "if the key is limited to calls of models, this is well: `ledgerway models try MODEL` tells; otherwise {}",
-                        remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
+                        self.remedy()
                     ),
                 )
             }
             UpstreamRefusalKind::Credentials => Finding::problem(
                 Check::Key,
                 said(format!("the provider refuses the key (status {status})")),
-                remedy::of_refused(&self.credentials.provider, self.credentials.key().0),
+                self.remedy(),
             ),
             UpstreamRefusalKind::OutOfMoney => Finding::problem(
                 Check::Key,
@@ -181,6 +179,11 @@ impl Trial<'_> {
                 Finding::not_checked(Check::Key, said(format!("GET {path} was answered with status {status}")))
             }
         }
+    }
+
+    /// What to do about a key that is refused.
+    fn remedy(&self) -> String {
+        remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
     }
 
     /// The sentence with what the provider says, redacted.
