@@ -98,13 +98,8 @@ pub fn replied(name: &'static str, shape: Shape) -> Member {
     Member { name, accepted, shown, read: None, default: Value::Null, on_create, on_change }
 }
 
-/// A field that only reads have: replies to changes omit it.
-pub fn only_in_reads(name: &'static str, shape: Shape) -> Member {
-    Member { on_create: OnCreate::SomeReplies, ..replied(name, shape) }
-}
-
-/// A field that only replies to commands have, and only where it applies: reads omit it.
-pub fn only_in_replies(name: &'static str, shape: Shape) -> Member {
+/// A field that only some replies have: those to reads, or those to commands where it applies.
+pub fn in_some_replies(name: &'static str, shape: Shape) -> Member {
     Member { on_create: OnCreate::SomeReplies, ..replied(name, shape) }
 }
 

@@ -24,7 +24,7 @@ use super::NAME_LEN_MAX;
 use super::key_secret::issue_secret;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, only_in_reads, optional, required};
+use crate::admin::declaration::{Declaration, defaulting, in_some_replies, optional, required};
 use crate::admin::described;
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, time};
@@ -55,12 +55,12 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("models", patterns())
             .meaning("Names of models that the key may use; * matches any text. null allows every model"),
         optional("expires_at", time()),
-        only_in_reads("tenant_id", schema::id(TenantId::PREFIX)),
-        only_in_reads("tenant_name", schema::nullable(schema::string())),
-        only_in_reads("user_name", schema::nullable(schema::string()))
+        in_some_replies("tenant_id", schema::id(TenantId::PREFIX)),
+        in_some_replies("tenant_name", schema::nullable(schema::string())),
+        in_some_replies("user_name", schema::nullable(schema::string()))
             .meaning("Null after the person's data is erased"),
-        only_in_reads("prefix", schema::string()).meaning("The prefix of each of its secrets: `sgk_…_`"),
-        only_in_reads("last_used_at", schema::nullable(schema::time())).meaning(last_use),
+        in_some_replies("prefix", schema::string()).meaning("The prefix of each of its secrets: `sgk_…_`"),
+        in_some_replies("last_used_at", schema::nullable(schema::time())).meaning(last_use),
     ];
     let example = json!({ "name": "app", "models": ["sim-*"] });
     Declaration::of::<Key>(members, example)

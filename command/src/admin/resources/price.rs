@@ -22,7 +22,7 @@ use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{
-    Declaration, Member, Members, defaulting, only_in_reads, only_in_replies, optional, replied, required,
+    Declaration, Member, Members, defaulting, in_some_replies, optional, replied, required,
 };
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
@@ -82,11 +82,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             "catalogue if the gateway made it from its price list, discovered if it is the one of a model at a local server; null \
              if a command created it, which then takes precedence while it is live",
         ),
-        only_in_replies(REVALUES_FROM, schema::time()).meaning(
+        in_some_replies(REVALUES_FROM, schema::time()).meaning(
             "The change re-values the requests since this time for which the price is or was in force: their corrections follow \
              in the background. Absent if it concerns later requests alone",
         ),
-        only_in_reads("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
+        in_some_replies("in_force", schema::boolean()).meaning("True if requests are charged at this price now"),
     ]);
     let example = json!({
         "provider_id": "prv_0000000000000000000000000000000b", "model": "echo",

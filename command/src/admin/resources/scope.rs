@@ -3,7 +3,7 @@
 use events::event::admin::Scope;
 use openapi::{refusals, schema};
 
-use crate::admin::declaration::{Member, only_in_reads};
+use crate::admin::declaration::{Member, in_some_replies};
 use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
 
@@ -26,6 +26,6 @@ fn named(field: Field) -> Result<Scope, FieldError> {
 
 /// The name of the scope's owner, in reads only.
 pub fn scope_name() -> Member {
-    only_in_reads("scope_name", schema::nullable(schema::string()))
+    in_some_replies("scope_name", schema::nullable(schema::string()))
         .meaning("The name of the scope; null if you may not see it")
 }
