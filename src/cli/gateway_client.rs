@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use events::event::admin::Permission;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
@@ -138,6 +139,11 @@ impl GatewayClient {
     pub fn unreachable(&self, error: &reqwest::Error) -> GatewayError {
         GatewayError::Unreachable { url: self.url.clone(), reason: cause(error) }
     }
+}
+
+/// Whether a caller, as `GET /v1/me` shows it, has a permission.
+pub fn has_permission(caller: &Value, permission: Permission) -> bool {
+    caller["permissions"].as_array().is_some_and(|all| all.iter().any(|one| one.as_str() == Some(permission.as_str())))
 }
 
 /// The innermost reason of an error: the outer ones repeat the URL.

@@ -7,8 +7,7 @@ use events::event::admin::Permission;
 use http::Method;
 
 use super::super::gateway_access::{FOR_ADMINISTRATION, connect};
-use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
-use super::failed_calls::has_permission;
+use super::super::gateway_client::{GatewayClient, GatewayError, Refused, has_permission};
 use super::printable::printable_text;
 use super::unknown_model;
 use crate::config::Flags;

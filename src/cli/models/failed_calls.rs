@@ -5,7 +5,7 @@ use events::ids::RequestId;
 use http::Method;
 use serde_json::Value;
 
-use super::super::gateway_client::{GatewayClient, GatewayError};
+use super::super::gateway_client::{GatewayClient, GatewayError, has_permission};
 use super::printable::printable_text;
 use super::trial::Trial;
 
@@ -28,11 +28,6 @@ pub async fn of(gateway: &GatewayClient, outcome: &Result<Trial, GatewayError>) 
         Value::Array(calls) => Some(calls),
         _ => None,
     }
-}
-
-/// Whether a caller, as `GET /v1/me` shows it, has a permission.
-pub fn has_permission(caller: &Value, permission: Permission) -> bool {
-    caller["permissions"].as_array().is_some_and(|all| all.iter().any(|one| one.as_str() == Some(permission.as_str())))
 }
 
 /// `openai/gpt-4o (status 401)`, with the provider key if it is not the provider's own.
