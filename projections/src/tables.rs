@@ -268,12 +268,12 @@ impl Tables {
     }
 
     /// The live models that commands created, tenants' own too, in no particular order.
-    pub fn own_models(&self) -> impl Iterator<Item = &Entry<Model>> {
+    pub fn created_models(&self) -> impl Iterator<Item = &Entry<Model>> {
         self.models.values().filter(|model| model.is_live() && model.value.origin.is_none())
     }
 
     /// The live prices that commands created, in no particular order.
-    pub fn own_prices(&self) -> impl Iterator<Item = &Entry<Price>> {
+    pub fn created_prices(&self) -> impl Iterator<Item = &Entry<Price>> {
         self.prices.values().filter(|price| price.is_live() && price.value.origin.is_none())
     }
 

@@ -28,8 +28,8 @@ pub fn notes(tables: &Tables) -> Vec<String> {
 }
 
 fn what_is_for(tables: &Tables, provider: ProviderId) -> Option<String> {
-    let prices = tables.own_prices().filter(|entry| entry.value.provider_id == provider);
-    let models = tables.own_models().filter(|entry| {
+    let prices = tables.created_prices().filter(|entry| entry.value.provider_id == provider);
+    let models = tables.created_models().filter(|entry| {
         let targets = &entry.value.targets;
         targets.iter().any(|target| target.provider_id == provider)
     });

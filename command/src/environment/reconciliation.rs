@@ -111,7 +111,10 @@ impl<'a> OwnResources<'a> {
         let models: Vec<&Model> = tables.shared_models().map(|entry| &*entry.value).collect();
         let targets = models.iter().flat_map(|model| &model.targets);
         Self {
-            prices: tables.own_prices().map(|entry| (entry.value.provider_id, entry.value.model.as_str())).collect(),
+            prices: tables
+                .created_prices()
+                .map(|entry| (entry.value.provider_id, entry.value.model.as_str()))
+                .collect(),
             targets: targets.map(|target| (target.provider_id, target.model.as_str())).collect(),
             names: models.iter().map(|model| model.name.as_str()).collect(),
         }

@@ -64,7 +64,7 @@ impl Environment {
     fn without_prices(&self, named: &NamedProviders, found: &FoundProvider, tables: &Tables) -> Option<String> {
         let variable = found.key_variable.as_ref()?;
         let has_own = || {
-            tables.own_prices().any(|entry| {
+            tables.created_prices().any(|entry| {
                 tables.live_provider(entry.value.provider_id).is_some_and(|provider| found.made(&provider.value))
             })
         };
