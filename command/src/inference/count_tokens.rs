@@ -170,7 +170,7 @@ impl Counting<'_> {
 
     /// Asks the provider: once, and again with a few other keys that may be accepted where one was not.
     async fn ask(&self, body: Bytes, id: RequestId, caller: &Caller) -> Result<u64, CallFailure> {
-        let mut keys = KeyAttempts::of_client();
+        let mut keys = KeyAttempts::new();
         loop {
             let asked = self.ask_once(&mut keys, body.clone(), id, caller).await;
             let Err(failure) = &asked else { return asked };

@@ -150,7 +150,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
-            keys: KeyAttempts::of_client(),
+            keys: KeyAttempts::new(),
             target: None,
             transmission: Transmission::default(),
             call_began: now,

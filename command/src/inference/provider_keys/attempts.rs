@@ -82,7 +82,7 @@ pub enum NextKey {
 
 impl KeyAttempts {
     /// Those of a client's request. It may be one that fails with any key, so it goes on with few.
-    pub const fn of_client() -> Self {
+    pub const fn new() -> Self {
         Self { at_provider: None, others_left: OTHER_KEYS_MAX }
     }
 

@@ -80,7 +80,7 @@ impl House {
     /// A request that was given this key.
     fn request_with(&self, key: UpstreamKey) -> KeyAttempts {
         for _ in 0..1000 {
-            let mut attempts = KeyAttempts::of_client();
+            let mut attempts = KeyAttempts::new();
             if self.choose(&mut attempts) == Ok(key) {
                 return attempts;
             }
@@ -90,7 +90,7 @@ impl House {
 
     /// The keys that requests are given.
     fn chosen(&self) -> Vec<UpstreamKey> {
-        let mut chosen: Vec<_> = (0..100).filter_map(|_| self.choose(&mut KeyAttempts::of_client()).ok()).collect();
+        let mut chosen: Vec<_> = (0..100).filter_map(|_| self.choose(&mut KeyAttempts::new()).ok()).collect();
         chosen.sort_unstable();
         chosen.dedup();
         chosen
@@ -147,7 +147,7 @@ async fn a_key_is_tried_again_after_a_minute_then_two_and_is_in_use_once_it_is_a
         house.lab.wait(seconds - 1);
         assert_eq!(house.chosen(), [house.own()], "after {seconds} s");
         house.lab.wait(1);
-        let mut request = KeyAttempts::of_client();
+        let mut request = KeyAttempts::new();
         assert_eq!(house.choose(&mut request), Ok(house.key(0)), "after {seconds} s");
         assert_eq!(house.chosen(), [house.own()], "one request tries it");
         assert_eq!(request.failed(refused()), NextKey::Another);
@@ -252,7 +252,7 @@ async fn a_key_at_one_of_its_limits_is_passed_over_and_if_all_are_the_request_wa
     let _running = house.request_with(house.key(0));
     assert_eq!(request.failed(refused()), NextKey::AtLimit(Duration::from_secs(1)));
     house.recorded().await;
-    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Err(Choice::AtLimit(Duration::from_secs(1))));
+    assert_eq!(house.choose(&mut KeyAttempts::new()), Err(Choice::AtLimit(Duration::from_secs(1))));
     house.lab.wait(60);
     assert!(house.chosen().contains(&house.key(1)), "its minute is over");
 }
@@ -316,7 +316,7 @@ async fn a_key_without_a_permission_is_not_set_aside() {
 async fn a_request_that_fails_with_every_key_sets_none_aside_and_the_next_begins_with_an_untried_one() {
     let further = [(); 3].map(|()| json!({}));
     let house = House::new(&further).await;
-    let mut request = KeyAttempts::of_client();
+    let mut request = KeyAttempts::new();
     let mut tried = Vec::new();
     for next in [NextKey::Another, NextKey::Another, NextKey::None] {
         tried.push(house.choose(&mut request).unwrap());
@@ -336,7 +336,7 @@ async fn a_request_that_fails_with_every_key_sets_none_aside_and_the_next_begins
 #[tokio::test]
 async fn a_key_that_another_one_stands_in_for_is_set_aside_at_once() {
     let house = House::new(&[json!({}), json!({})]).await;
-    let mut request = KeyAttempts::of_client();
+    let mut request = KeyAttempts::new();
     let mut dead = Vec::new();
     for _ in 0..2 {
         dead.push(house.choose(&mut request).unwrap());
@@ -365,7 +365,7 @@ async fn another_target_proves_nothing_about_a_key() {
 async fn keys_that_no_request_is_served_with_are_set_aside_after_three_in_a_row() {
     let house = House::new(&[json!({})]).await;
     let fails = |house: &House| {
-        let mut request = KeyAttempts::of_client();
+        let mut request = KeyAttempts::new();
         for _ in 0..2 {
             house.choose(&mut request).unwrap();
             request.failed(out_of_money());
@@ -380,7 +380,7 @@ async fn keys_that_no_request_is_served_with_are_set_aside_after_three_in_a_row(
     fails(&house);
     assert_eq!(house.recorded().await, [SET_ASIDE]);
     // The key that is set aside is not tried any more, and this request is the third in a row.
-    house.choose(&mut KeyAttempts::of_client()).unwrap();
+    house.choose(&mut KeyAttempts::new()).unwrap();
     fails(&house);
     assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
     assert_eq!(house.lab.admin.tables.load().keys_set_aside(), 2);
@@ -392,7 +392,7 @@ async fn all_dead_keys_but_one_are_found_within_few_requests() {
     let house = House::new(&further).await;
     let (mut refused_requests, mut calls) = (0, 0);
     for _ in 0..20 {
-        let mut request = KeyAttempts::of_client();
+        let mut request = KeyAttempts::new();
         loop {
             let key = house.choose(&mut request).unwrap();
             calls += 1;
@@ -415,7 +415,7 @@ async fn all_dead_keys_but_one_are_found_within_few_requests() {
 #[tokio::test]
 async fn a_doubted_key_is_in_use_again_once_it_is_accepted() {
     let house = House::new(&[json!({})]).await;
-    let mut hostile = KeyAttempts::of_client();
+    let mut hostile = KeyAttempts::new();
     for _ in 0..2 {
         house.choose(&mut hostile).unwrap();
         hostile.failed(out_of_money());
@@ -429,10 +429,10 @@ async fn a_doubted_key_is_in_use_again_once_it_is_accepted() {
     // While it is doubted, one request a second tries it.
     let mut request = house.request_with(house.key(0));
     request.failed(out_of_money());
-    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Ok(house.key(0)));
+    assert_eq!(house.choose(&mut KeyAttempts::new()), Ok(house.key(0)));
     assert_eq!(house.chosen(), [house.own()]);
     house.lab.wait(1);
-    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Ok(house.key(0)));
+    assert_eq!(house.choose(&mut KeyAttempts::new()), Ok(house.key(0)));
     assert_eq!(house.recorded().await, [] as [&str; 0]);
 }
 
@@ -451,7 +451,7 @@ async fn a_new_secret_of_a_doubted_key_is_not_doubted() {
 async fn limits_hold_for_keys_that_are_set_aside() {
     let further = [(); 2].map(|()| json!({ "requests_per_minute": 3 }));
     let house = House::new(&further).await;
-    let mut request = KeyAttempts::of_client();
+    let mut request = KeyAttempts::new();
     for _ in 0..3 {
         house.choose(&mut request).unwrap();
         request.failed(refused());
@@ -461,7 +461,7 @@ async fn limits_hold_for_keys_that_are_set_aside() {
     let mut served = Vec::new();
     let mut limited = None;
     for _ in 0..10 {
-        let mut request = KeyAttempts::of_client();
+        let mut request = KeyAttempts::new();
         match request.choose(&house.keys, &house.provider(), rows.clone(), 10) {
             Ok((key, _)) => served.push(key),
             Err(choice) => limited = Some(choice),
@@ -517,7 +517,7 @@ async fn looking_when_a_key_is_tried_again_leaves_the_try_to_a_request() {
     for _ in 0..3 {
         assert_eq!(house.keys.tried_again_at(&row()), None, "the next request does");
     }
-    assert_eq!(house.choose(&mut KeyAttempts::of_client()), Ok(house.key(0)));
+    assert_eq!(house.choose(&mut KeyAttempts::new()), Ok(house.key(0)));
     assert!(house.keys.tried_again_at(&row()).is_some(), "that request did");
 }
 
@@ -543,7 +543,7 @@ async fn a_request_is_sent_with_three_keys_at_most_and_with_two_if_it_may_be_to_
         (&[out_of_money()], 3),
         (&[limited(), other], 3),
     ] {
-        let (made, mut request) = calls(KeyAttempts::of_client(), failures);
+        let (made, mut request) = calls(KeyAttempts::new(), failures);
         assert_eq!(made, wanted, "{failures:?}");
         request.begin_target();
         assert_eq!(calls(request, &[other]).0, 1, "at another target too");
@@ -574,7 +574,7 @@ async fn a_key_goes_to_no_other_host_than_it_was_given_for() {
 #[tokio::test]
 async fn a_redactor_knows_every_key_that_the_request_was_sent_with() {
     let house = House::new(&[json!({})]).await;
-    let mut request = KeyAttempts::of_client();
+    let mut request = KeyAttempts::new();
     house.choose(&mut request).unwrap();
     assert!(request.send(&Secret::new("first")).is_empty());
     request.failed(refused());
