@@ -9,6 +9,7 @@ mod gateway_client;
 mod logging;
 mod migrate;
 mod models;
+mod printable_text;
 mod progress;
 mod rebuild;
 mod reseal;
@@ -30,6 +31,7 @@ use secrets::file::SecretFileError;
 use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;
 
+use self::printable_text::printable_line;
 use crate::config::arguments::{Cli, Command, DataArgs};
 use crate::config::{Flags, WrongConfig, environment, setting};
 
@@ -155,9 +157,9 @@ fn no_ledger_here(ledger: &Path) -> String {
 /// The most characters that are printed of a name.
 const NAME_CHARS_MAX: usize = 40;
 
-/// A tenant's or provider's name without control characters, which could move the terminal's cursor.
+/// A tenant's or provider's name on one line.
 fn printable(name: &str) -> String {
-    name.chars().filter(|character| !character.is_control()).take(NAME_CHARS_MAX).collect()
+    printable_line(name, NAME_CHARS_MAX)
 }
 
 /// Prints one line to stdout. Errors are ignored: a closed stdout wants no more lines.

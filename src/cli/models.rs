@@ -5,7 +5,6 @@ mod advice;
 mod event_stream;
 mod failed_calls;
 mod list;
-mod printable;
 mod report;
 mod trial;
 mod unknown_model;
@@ -17,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::gateway_access::{FOR_MODELS, connect};
 use super::gateway_client::{GatewayError, Refused};
+use super::printable_text::printable_text;
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::{ModelsArgs, ModelsCommand, TryArgs};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
-use printable::printable_text;
 use trial::{Trial, attempt};
 
 pub fn run(args: &ModelsArgs, flags: &Flags) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::printable_text::printable_line;
 use super::super::table::aligned;
 
 /// The most characters that are shown of a text.
@@ -118,9 +119,8 @@ fn text(value: &Value) -> String {
     printable(value.as_str().unwrap_or_default())
 }
 
-/// One line without characters that could move the terminal's cursor.
 fn printable(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(TEXT_CHARS_MAX).collect()
+    printable_line(text, TEXT_CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::super::gateway_access::{FOR_ADMINISTRATION, connect};
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused, has_permission};
-use super::printable::printable_text;
+use super::super::printable_text::printable_text;
 use super::unknown_model;
 use crate::config::Flags;
 use crate::config::arguments::GatewayArgs;

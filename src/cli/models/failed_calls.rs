@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError, has_permission};
-use super::printable::printable_text;
+use super::super::printable_text::printable_text;
 use super::trial::Trial;
 
 /// In the order in which they were made, as `GET /v1/inferences/{request_id}` has them. `None` if the key may not see them, or

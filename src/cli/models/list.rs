@@ -4,9 +4,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::gateway_access::{FOR_MODELS, connect};
+use super::super::printable_text::printable_text;
 use super::super::table::aligned;
 use super::super::{Failure, print_line, single_threaded_runtime};
-use super::printable::printable_text;
 use super::report::without_zeros;
 use super::unknown_model::NO_MODEL;
 use super::{advice, failure};

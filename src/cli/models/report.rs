@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::printable_text::printable_text;
 use super::super::table::aligned;
 use super::failed_calls;
-use super::printable::printable_text;
 use super::trial::Trial;
 
 /// Classes of tokens that are called otherwise here than in the API, where they are told from the rest of their side.

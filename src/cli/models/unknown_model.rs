@@ -14,6 +14,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::super::gateway_client::GatewayClient;
+use super::super::printable_text::is_printable;
 
 /// The most names that are suggested for an unknown one, and the most reasons that are given for a missing one.
 const SUGGESTED_MAX: usize = 3;
@@ -44,7 +45,7 @@ pub async fn advice(gateway: &GatewayClient, model: &str, dir: &Path) -> String 
 }
 
 fn printable(text: &Value) -> Option<&str> {
-    text.as_str().filter(|text| !text.chars().any(char::is_control))
+    text.as_str().filter(|text| text.chars().all(is_printable))
 }
 
 /// The nearest names, the nearest first.
