@@ -8,6 +8,7 @@ use testing::upstream::MockUpstream;
 
 use crate::client::{Client, Reply};
 use crate::gateway::{Gateway, serve_to_its_end};
+use crate::reseal::{key_in, replaced_by};
 use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Tenant, made, text};
 
 /// A client that administers the tenant alone, and reads its usage.
@@ -170,6 +171,61 @@ async fn a_node_serves_the_tenants_that_it_is_started_for_and_no_other() {
     }
     let bearer = format!("Bearer {PROVIDER_SECRET}");
     assert!(upstream.seen().iter().all(|seen| seen.headers["authorization"] == bearer.as_str()));
+}
+
+/// Holds: admin.secrets-of-ended-tenants
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_tenant_or_its_partner_end_the_keys_of_its_own_providers_and_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut gateway, upstream) = (Gateway::start_in(folder.path(), &[]), MockUpstream::start().await);
+    let (alone, own) = with_own_key(&gateway, &upstream).await;
+    let (with_partner, of_partner) = with_own_key(&gateway, &upstream).await;
+    let (living, _) = with_own_key(&gateway, &upstream).await;
+    let further = |provider: &str| json!({ "provider_id": provider, "name": "further", "api_key": PROVIDER_SECRET });
+    let mut of_ended = vec![format!("providers/{own}"), format!("providers/{of_partner}")];
+    for provider in [&own, &own, &of_partner] {
+        of_ended.push(format!("provider-keys/{}", made(gateway.operator(), "/provider-keys", further(provider)).await));
+    }
+    for tenant in [&alone, &with_partner, &living] {
+        tenant.chat("ok").await.must(200);
+    }
+    let set = async |gateway: &Gateway, one: &String| {
+        gateway.operator().get(&format!("/v1/admin/{one}")).await.must(200).json()["api_key_set"].clone()
+    };
+    for one in &of_ended {
+        assert_eq!(set(&gateway, one).await, true, "{one}");
+    }
+    gateway.operator().delete(&format!("/v1/admin/tenants/{}", alone.id)).await.must(200);
+    gateway.operator().delete(&format!("/v1/admin/partners/{}", with_partner.partner)).await.must(200);
+    for one in &of_ended {
+        assert_eq!(set(&gateway, one).await, false, "{one}");
+        let again = json!({ "api_key": PROVIDER_SECRET });
+        gateway.operator().patch(&format!("/v1/admin/{one}"), &again).await.must_be(409, "CONFLICT");
+    }
+    for provider in [&own, &of_partner] {
+        gateway.operator().post("/v1/admin/provider-keys", &further(provider)).await.must_be(409, "CONFLICT");
+    }
+    gateway.stop();
+    let data = gateway.data();
+    let must_be_gone = || {
+        assert_eq!(rows(&data, "tenant_keys"), [living.id.as_str()]);
+        let sealed = rows(&data, "sealed_secrets");
+        let left = of_ended.iter().filter(|one| sealed.iter().any(|subject| one.ends_with(subject)));
+        assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+        // Its own key and those of the shared providers.
+        assert_eq!(sealed.len(), 4);
+    };
+    must_be_gone();
+    for new in [None, Some("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff")] {
+        if let Some(new) = new {
+            replaced_by(&data, &key_in(&data.join("node.key")), new);
+        }
+        gateway.start_again();
+        living.chat("ok").await.must(200);
+        assert_eq!(gateway.verify().0, Some(0));
+        gateway.stop();
+        must_be_gone();
+    }
 }
 
 /// Holds: keys.served-names

@@ -26,14 +26,14 @@ fn reseal(data: &Path, env: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>
     (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
 }
 
-fn replaced_by(data: &Path, old: &str, new: &str) -> String {
+pub fn replaced_by(data: &Path, old: &str, new: &str) -> String {
     let env = [("LEDGERWAY_NODE_KEY_PREVIOUS", old), ("LEDGERWAY_NODE_KEY", new)];
     let (code, words) = reseal(data, &env, &[]);
     assert_eq!(code, Some(0), "{words}");
     words
 }
 
-fn key_in(path: &Path) -> String {
+pub fn key_in(path: &Path) -> String {
     fs::read_to_string(path).expect("a key").trim().to_owned()
 }
 

@@ -124,6 +124,8 @@ impl Facts {
             | SideRow::DropNode { .. }
             | SideRow::TenantKey(_)
             | SideRow::DropTenantKey { .. }
+            | SideRow::DropTenantSecrets(_)
+            | SideRow::DropPartnerSecrets(_)
             | SideRow::ClientAddress(_) => {}
         }
     }

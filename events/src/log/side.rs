@@ -1,7 +1,7 @@
 //! Side rows: data that must never be in an event (secrets, people), and the answers that retries repeat.
 
 use crate::event::StreamKind;
-use crate::ids::{KeyId, RequestId, UserId};
+use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 
 /// A row that is written in the transaction of its events.
 #[derive(Clone, Debug)]
@@ -47,6 +47,10 @@ pub enum SideRow {
         tenant: String,
         node: String,
     },
+    /// Drops everything that is sealed under the tenant's key, and all copies of this key.
+    DropTenantSecrets(TenantId),
+    /// The same of all tenants of the partner, also of those that its author does not know yet.
+    DropPartnerSecrets(PartnerId),
     ClientAddress(ClientAddress),
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::Scope;
-use events::event::{Event, Hold, Recorded, Stream, StreamKind};
+use events::event::admin::{Scope, Tenant};
+use events::event::{Change, Event, Hold, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
 use events::ledger::{Balances, Charge, Outcome};
 use events::log::{
     Admitted, AppendError, Basis, EventFilter, ExpiredHolds, Followed, Idempotency, LEDGER_FILE, Log, LogError,
-    LogOptions, Name, OpenHold, Reader, SealedSecret, SideRow, Stepped, open_reader,
+    LogOptions, Name, OpenHold, Reader, SealedSecret, SideRow, Stepped, TenantKey, open_reader,
 };
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, ManualClock, Period};
@@ -235,6 +235,47 @@ async fn nothing_is_left_of_a_row_that_was_deleted() {
     let bytes = std::fs::read(folder.path().join(LEDGER_FILE)).expect("the ledger");
     for left in [short, b"long-secret-in-a-box!"] {
         assert!(!bytes.windows(left.len()).any(|window| window == left), "{}", String::from_utf8_lossy(left));
+    }
+}
+
+/// Also those of a tenant that whoever ended the partner did not know, and of one whose key an earlier version wrapped.
+#[tokio::test]
+async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
+    let log = open(folder.path(), &clock);
+    let tenant = |number: u128| id::<TenantId>(number).to_string();
+    for (number, partner) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
+        let created = Event::from(Change::created(Tenant::new(id(number), id(partner), "t")));
+        let mut change = append(StreamKind::Tenant, id(1), 0, created);
+        change.stream = Stream::new(StreamKind::Tenant, tenant(number));
+        let secret = SealedSecret {
+            subject: format!("prv_{number}"),
+            key_scope: tenant(number),
+            generation: 1,
+            sealed: vec![1],
+        };
+        let key = TenantKey { tenant: tenant(number), node: "n".to_owned(), wrapped: vec![1] };
+        let legacy = SideRow::WrappedKey { scope: tenant(number), wrapped: vec![1] };
+        change.side = vec![SideRow::SealedSecret(secret), SideRow::TenantKey(key), legacy];
+        log.append(change).await.expect("a tenant with a secret");
+    }
+    let platform = SideRow::WrappedKey { scope: "platform".to_owned(), wrapped: vec![1] };
+    for (row, left) in [
+        (platform, vec![1, 2, 3, 4]),
+        (SideRow::DropTenantSecrets(id(1)), vec![2, 3, 4]),
+        (SideRow::DropPartnerSecrets(id(1)), vec![3]),
+        (SideRow::DropTenantSecrets(id(1)), vec![3]),
+    ] {
+        let mut change = append(StreamKind::Tenant, id(9), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Day)));
+        (change.events, change.side) = (Vec::new(), vec![row]);
+        log.append(change).await.expect("it is written");
+        let reader = log.reader().expect("a reader");
+        let left: Vec<_> = left.into_iter().map(tenant).collect();
+        let sealed = reader.sealed_secrets().expect("secrets").into_iter().map(|secret| secret.key_scope);
+        assert_eq!(sealed.collect::<Vec<_>>(), left);
+        assert_eq!(reader.tenant_keys().expect("keys").into_iter().map(|key| key.tenant).collect::<Vec<_>>(), left);
+        let wrapped = reader.wrapped_keys().expect("keys").into_iter().map(|(scope, _)| scope);
+        assert_eq!(wrapped.collect::<Vec<_>>(), [vec!["platform".to_owned()], left].concat());
     }
 }
 

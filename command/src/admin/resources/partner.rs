@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::Partner;
 use events::ids::PartnerId;
+use events::log::SideRow;
 use projections::tables::Tables;
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::text;
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
@@ -44,6 +46,11 @@ impl Administered for Partner {
 
     fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
         cx.require_platform(PLATFORM_ONLY)
+    }
+
+    /// What its tenants' own providers were given ends with it, as with each of them.
+    fn side_rows_at_end(_: &AdminContext<'_>, state: &Partner) -> Vec<SideRow> {
+        vec![release(state.partner_id), SideRow::DropPartnerSecrets(state.partner_id)]
     }
 
     async fn create(cx: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> Planned<Self> {

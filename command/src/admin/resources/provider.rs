@@ -169,7 +169,8 @@ impl Administered for Provider {
             Patch::Kept | Patch::Removed => None,
         };
         let extra_fields = if sealed.is_some() { with_key(own_key_in_use()) } else { without_key() };
-        let plan = CommandPlan::new(Command::Create(made), chain).with_side([claim]).based_on(stream_of_owner(tenant));
+        let owners = streams_of_owners(&chain);
+        let plan = CommandPlan::new(Command::Create(made), chain).with_side([claim]).based_on(owners);
         Ok(CommandPlan { sealed, extra_fields, ..plan })
     }
 
@@ -211,7 +212,8 @@ impl Administered for Provider {
             Patch::Set(key) => {
                 let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
                 let sealed = cx.admin.vault.seal(tenant, id, generation, &key).await?;
-                let plan = plan.based_on(stream_of_owner(tenant));
+                let owners = streams_of_owners(&Self::chain(state, &cx.tables));
+                let plan = plan.based_on(owners);
                 Ok(CommandPlan { sealed: Some(sealed), extra_fields: with_key(own_key_in_use()), ..plan })
             }
         }
@@ -231,9 +233,11 @@ impl Administered for Provider {
     }
 }
 
-/// The stream of the tenant that owns a provider: no secret of a provider is recorded after the end of its tenant.
-pub(super) fn stream_of_owner(tenant: Option<TenantId>) -> Option<Stream> {
-    tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant))
+/// The streams of the tenant that owns a provider, and of its partner: no secret of a provider is recorded after the end of
+/// either, which drops those before.
+pub(super) fn streams_of_owners(owners: &Chain) -> impl Iterator<Item = Stream> + use<> {
+    let partner = owners.partner.map(|partner| Stream::new(StreamKind::Partner, partner));
+    partner.into_iter().chain(owners.tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant)))
 }
 
 /// The type of an API key.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::key_state::{STATES, set_aside};
 use super::provider::{
     api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
-    stream_of_owner, take_api_key,
+    streams_of_owners, take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
 use super::{NAME_LEN_MAX, made_by_gateway};
@@ -106,7 +106,8 @@ impl Administered for ProviderKey {
         let extra_fields = extra_fields(true, key_in_use());
         // The provider's end drops the secrets of all keys that have such a claim, also of one that it has not seen.
         let claim = claim_among(provider.provider_id, Self::KIND, id, &id.to_string());
-        let plan = CommandPlan::new(Command::Create(made), chain).based_on(streams_of(&provider)).with_side([claim]);
+        let plan =
+            CommandPlan::new(Command::Create(made), chain).based_on(streams_of(cx, &provider)).with_side([claim]);
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 
@@ -128,7 +129,7 @@ impl Administered for ProviderKey {
         let generation = state.secret_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
         let sealed = cx.admin.vault.seal(provider.tenant_id, id, generation, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
-        let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(streams_of(&provider));
+        let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(streams_of(cx, &provider));
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 
@@ -183,10 +184,10 @@ fn given_for(provider: &Provider) -> Result<&str, CommandError> {
     Ok(provider.base_url.as_deref().ok_or_else(none)?)
 }
 
-/// The streams of the provider and of the tenant that owns it.
-fn streams_of(provider: &Provider) -> impl Iterator<Item = Stream> {
+/// The streams of the provider and of its owners.
+fn streams_of(cx: &AdminContext<'_>, provider: &Provider) -> impl Iterator<Item = Stream> + use<> {
     let own = Stream::new(Provider::KIND, provider.provider_id);
-    std::iter::once(own).chain(stream_of_owner(provider.tenant_id))
+    std::iter::once(own).chain(streams_of_owners(&Provider::chain(provider, &cx.tables)))
 }
 
 fn extra_fields(has_api_key: bool, state: Map<String, Value>) -> Map<String, Value> {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
 use events::ids::{PartnerId, TenantId};
+use events::log::SideRow;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
@@ -60,6 +62,11 @@ impl Administered for Tenant {
 
     fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
         require_above_tenants(cx, CREATED_FROM_ABOVE)
+    }
+
+    /// What its own providers were given ends with it: its keys stop, so nothing could use them any more.
+    fn side_rows_at_end(_: &AdminContext<'_>, state: &Tenant) -> Vec<SideRow> {
+        vec![release(state.tenant_id), SideRow::DropTenantSecrets(state.tenant_id)]
     }
 
     async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> Planned<Self> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::admin::{Permission, Provider, ProviderKindName};
+use events::event::admin::{Partner, Permission, Provider, ProviderKindName};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
-use events::ids::ProviderId;
+use events::ids::{PartnerId, ProviderId};
 use events::log::Append;
 use secrets::{EnvironmentKeys, NodeKey, Secret, Vault, VaultError};
 use serde_json::{Value, json};
@@ -303,4 +303,84 @@ async fn keys_and_the_end_of_their_provider_at_the_same_time_leave_no_secret_beh
         let secrets = lab.admin.log.read(|reader| reader.sealed_secrets()).await.unwrap();
         assert_eq!(secrets, []);
     }
+}
+
+/// Holds: admin.secrets-of-ended-tenants
+#[tokio::test]
+async fn the_end_of_a_partner_drops_secrets_of_a_tenant_that_it_has_not_seen_and_nothing_is_sealed_afterwards() {
+    let lab = Lab::new().await;
+    let partner: PartnerId = lab.make("/partners", json!({"name": "p"})).await.parse().unwrap();
+    // The end is planned here, and recorded after the tenant with its key.
+    let planned = AdminContext::new(&lab.admin, &lab.operator()).unwrap();
+    let state = Arc::clone(&planned.tables.partner(partner).unwrap().value);
+    let tenant = lab.make("/tenants", json!({"partner_id": partner, "name": "t"})).await;
+    let own = |name: &str| {
+        json!({"name": name, "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
+               "tenant_id": tenant})
+    };
+    let provider: ProviderId = lab.make("/providers", own("o")).await.parse().unwrap();
+    let vault = &lab.admin.vault;
+    let mut following = JoinSet::new();
+    following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
+    assert!(vault.open(provider, 1).await.unwrap().is_some());
+    let end = Append {
+        stream: Stream::new(StreamKind::Partner, partner),
+        expected_sequence: 1,
+        events: vec![Event::from(Change::<Partner>::Ended(partner))],
+        context: Context::of(Actor::Operator),
+        side: Partner::side_rows_at_end(&planned, &state),
+        idempotency: None,
+        basis: planned.basis(),
+    };
+    let position = lab.admin.log.append(end).await.unwrap().last;
+    assert!(lab.admin.tables.wait_for(position, Duration::from_secs(5)).await);
+    must_have_no_secret(&lab).await;
+    must_leave_memory(vault, provider, 1).await;
+    let further = json!({"provider_id": provider, "name": "further", "api_key": SECRET});
+    lab.send(&lab.operator(), "POST", "/v1/admin/providers", &own("new")).await.refused();
+    lab.send(&lab.operator(), "POST", "/v1/admin/provider-keys", &further).await.refused();
+    let one = format!("/v1/admin/providers/{provider}");
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": SECRET})).await.refused();
+    must_have_no_secret(&lab).await;
+}
+
+/// Holds: admin.secrets-of-ended-tenants
+#[tokio::test]
+async fn keys_and_the_end_of_their_tenant_or_partner_at_the_same_time_leave_no_secret_behind() {
+    let lab = Lab::new().await;
+    let operator = lab.operator();
+    for round in 0..20 {
+        let partner = lab.make("/partners", json!({"name": format!("p{round}")})).await;
+        let tenant = lab.make("/tenants", json!({"partner_id": partner, "name": "t"})).await;
+        let own = |name: &str| {
+            json!({"name": name, "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
+                   "tenant_id": tenant})
+        };
+        let id = lab.make("/providers", own("o")).await;
+        let further = json!({"provider_id": id, "name": "further", "api_key": SECRET});
+        let created = |path: &'static str, body: Value| {
+            let (lab, operator) = (&lab, &operator);
+            async move { lab.send(operator, "POST", path, &body).await.status }
+        };
+        let owner = if round % 2 == 0 { format!("tenants/{tenant}") } else { format!("partners/{partner}") };
+        let one = format!("/v1/admin/{owner}");
+        let (first, second, ended, third) = tokio::join!(
+            created("/v1/admin/provider-keys", further.clone()),
+            created("/v1/admin/providers", own("second")),
+            async { lab.send(&operator, "DELETE", &one, &json!({})).await.status },
+            created("/v1/admin/provider-keys", further.clone()),
+        );
+        assert_eq!(ended, 200);
+        assert!(
+            [first, second, third].iter().all(|status| [201, 400, 409].contains(status)),
+            "{first} {second} {third}"
+        );
+        must_have_no_secret(&lab).await;
+    }
+}
+
+/// Neither a sealed one nor a key of a tenant.
+async fn must_have_no_secret(lab: &Lab) {
+    let left = lab.admin.log.read(|reader| Ok((reader.sealed_secrets()?, reader.tenant_keys()?))).await.unwrap();
+    assert_eq!(left, (vec![], vec![]));
 }

@@ -17,6 +17,12 @@ const RELEASE_WITHIN: &str = "DELETE FROM names WHERE kind = ?1 AND scope = ?2";
 const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (node, recipient, serves, tag) VALUES (?1, ?2, ?3, ?4)";
 const PUT_TENANT_KEY: &str = "INSERT OR REPLACE INTO tenant_keys (tenant, node, wrapped) VALUES (?1, ?2, ?3)";
+/// The tenants of a partner, which never changes, that have anything sealed or a key.
+const WITH_SECRETS_OF_PARTNER: &str = "
+    SELECT tenant FROM (SELECT key_scope AS tenant FROM sealed_secrets UNION SELECT tenant FROM tenant_keys
+                        UNION SELECT scope FROM wrapped_keys)
+    WHERE EXISTS (SELECT 1 FROM events WHERE aggregate_id = tenant AND aggregate_type = 'tenant' AND sequence = 1
+                  AND payload ->> '$.partner_id' = ?1)";
 const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
 
 pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<()> {
@@ -54,8 +60,28 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
         SideRow::DropTenantKey { tenant, node } => {
             run("DELETE FROM tenant_keys WHERE tenant = ?1 AND node = ?2", params![tenant, node])
         }
+        SideRow::DropTenantSecrets(tenant) => drop_tenant_secrets(connection, &tenant.to_string()),
+        SideRow::DropPartnerSecrets(partner) => {
+            let mut select = connection.prepare_cached(WITH_SECRETS_OF_PARTNER)?;
+            let tenants = select.query_map([partner.to_string()], |row| row.get::<_, String>(0))?;
+            // All of them first: the rows that are read are those that are deleted.
+            let tenants = tenants.collect::<rusqlite::Result<Vec<_>>>()?;
+            tenants.iter().try_for_each(|tenant| drop_tenant_secrets(connection, tenant))
+        }
         SideRow::ClientAddress(address) => {
             run(PUT_ADDRESS, params![address.request_id.to_string(), address.ip, address.user_agent])
         }
     }
+}
+
+fn drop_tenant_secrets(connection: &Connection, tenant: &str) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM sealed_secrets WHERE key_scope = ?1",
+        "DELETE FROM tenant_keys WHERE tenant = ?1",
+        // The key as versions before nodes had identities wrapped it.
+        "DELETE FROM wrapped_keys WHERE scope = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([tenant])?;
+    }
+    Ok(())
 }
