@@ -16,6 +16,8 @@ const EMPTY: &str = r#"{"error":{"message":"Insufficient Balance","type":"unknow
 const REVOKED: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#;
 const NO_SCOPE: &str = r#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: model.request. Check that you have the correct role in your organization (Reader, Writer, Owner) and project (Member, Owner), and if you're using a restricted API key, that it has the necessary scopes.","type":"invalid_request_error","param":null,"code":null}}"#;
 const NOT_FOUND: &str = r#"{"error":{"message":"User not found.","code":401}}"#;
+const SAYS_EMPTY: &str = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."}}"#;
+const SAYS_WRONG: &str = r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***. You can obtain an API key from https://console.x.ai."}"#;
 /// Requests of one run.
 const REQUESTS: usize = 40;
 
@@ -67,6 +69,8 @@ async fn dead_keys_are_set_aside_within_few_requests_also_if_all_are_dead_but_on
         (DeadKeys { weights: &[1000, 1000], ..openai }, 0),
         (DeadKeys { status: 401, body: NOT_FOUND, ..openai }, 1),
         (DeadKeys { weights: &[1000; 4], status: 401, body: INVALID, ..openai }, 1),
+        (DeadKeys { kind: "anthropic", weights: &[100, 100], status: 400, body: SAYS_EMPTY, ..openai }, 0),
+        (DeadKeys { weights: &[100; 4], status: 400, body: SAYS_WRONG, ..openai }, 1),
     ] {
         let (failed, calls) = dead.run(&gateway, &upstream).await;
         assert!(failed <= failed_max, "{failed} requests failed: {} {}", dead.kind, dead.status);
@@ -79,6 +83,23 @@ async fn dead_keys_are_set_aside_within_few_requests_also_if_all_are_dead_but_on
     while alerts(&gateway) < set_aside {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Holds: inf.keys-set-aside
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_refuse_every_key_set_none_aside_and_are_one_line_for_the_operator() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let lines = || gateway.stderr().lines().filter(|line| line.contains("accepts none of its API keys")).count();
+    let anthropic = DeadKeys { kind: "anthropic", weights: &[1, 1], is_own_dead: true, status: 400, body: SAYS_EMPTY };
+    for (told, dead) in
+        [DeadKeys { ..anthropic }, DeadKeys { kind: "openai", body: SAYS_WRONG, ..anthropic }].iter().enumerate()
+    {
+        assert_eq!(dead.run(&gateway, &upstream).await, (REQUESTS, 3 * REQUESTS), "{}", dead.kind);
+        while lines() <= told {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!((lines(), of_type(&gateway, SET_ASIDE).await.len(), alerts(&gateway)), (2, 0, 0));
 }
 
 /// Holds: inf.several-keys, inf.keys-set-aside

@@ -169,11 +169,7 @@ impl CallFailure {
 
     /// What the failure says about the key that the call was made with; `None` if nothing.
     pub fn of_key(&self) -> Option<KeyFailure> {
-        let not_accepted = |reason, status: u16, key_blame| KeyFailure::NotAccepted {
-            reason,
-            status,
-            whatever_the_request: key_blame == KeyBlame::Certain,
-        };
+        let not_accepted = |reason, status: u16, blame| KeyFailure::NotAccepted { reason, status, blame };
         Some(match &self.cause {
             Cause::Refused(UpstreamRefusal { status, kind, key_blame }) => match (kind, *key_blame) {
                 // Another key may have the permission, more money or a higher limit.
@@ -196,7 +192,7 @@ impl CallFailure {
             },
             // Nothing of the request was sent.
             Cause::NoToken(TokenError::Refused(status)) => {
-                KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: *status, whatever_the_request: true }
+                not_accepted(SetAsideReason::Refused, *status, KeyBlame::Certain)
             }
             Cause::NoToken(TokenError::Key) | Cause::WrongKey(_) => KeyFailure::Other,
             Cause::NoToken(
@@ -468,23 +464,29 @@ mod tests {
     fn a_failure_says_whether_its_key_is_to_blame() {
         use SetAsideReason::{OutOfMoney, Refused};
         let wrong = |status, key_blame| blaming(status, UpstreamRefusalKind::Credentials, key_blame);
-        let not_accepted = |reason, status, whatever_the_request| {
-            Some(KeyFailure::NotAccepted { reason, status, whatever_the_request })
-        };
+        let not_accepted = |reason, status, blame| Some(KeyFailure::NotAccepted { reason, status, blame });
         for (failure, wanted) in [
-            (wrong(401, KeyBlame::Certain), not_accepted(Refused, 401, true)),
-            (wrong(401, KeyBlame::Likely), not_accepted(Refused, 401, false)),
-            (wrong(403, KeyBlame::Likely), not_accepted(Refused, 403, false)),
+            (wrong(401, KeyBlame::Certain), not_accepted(Refused, 401, KeyBlame::Certain)),
+            (wrong(401, KeyBlame::Likely), not_accepted(Refused, 401, KeyBlame::Likely)),
+            (wrong(403, KeyBlame::Likely), not_accepted(Refused, 403, KeyBlame::Likely)),
+            (wrong(400, KeyBlame::ByWords), not_accepted(Refused, 400, KeyBlame::ByWords)),
+            (
+                blaming(400, UpstreamRefusalKind::OutOfMoney, KeyBlame::ByWords),
+                not_accepted(OutOfMoney, 400, KeyBlame::ByWords),
+            ),
             (refused(401, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
             (refused(403, UpstreamRefusalKind::Credentials), Some(KeyFailure::Other)),
-            (blaming(429, UpstreamRefusalKind::OutOfMoney, KeyBlame::Likely), not_accepted(OutOfMoney, 429, false)),
+            (
+                blaming(429, UpstreamRefusalKind::OutOfMoney, KeyBlame::Likely),
+                not_accepted(OutOfMoney, 429, KeyBlame::Likely),
+            ),
             (refused(402, UpstreamRefusalKind::OutOfMoney), Some(KeyFailure::Other)),
             (limited(7), Some(KeyFailure::Limited(Duration::from_secs(7)))),
             (
                 blaming(429, UpstreamRefusalKind::RateLimited { retry_after: None }, KeyBlame::None),
                 Some(KeyFailure::Other),
             ),
-            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400, true)),
+            (CallFailure::of(Cause::NoToken(TokenError::Refused(400))), not_accepted(Refused, 400, KeyBlame::Certain)),
             (CallFailure::of(Cause::NoToken(TokenError::Timeout)), None),
             (CallFailure::of(Cause::WrongKey(KeyFault::NotOfAws)), Some(KeyFailure::Other)),
             (CallFailure::of(Cause::KeysAtLimit(Duration::ZERO)), None),

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use dialects::upstreams::KeyBlame;
 use events::event::admin::{Provider, ProviderKey, UpstreamKey};
 use events::ids::{IdMaker, IdMap};
 use events::log::Log;
@@ -141,11 +142,26 @@ impl ProviderKeys {
         self.uses().entry(key).or_default().accepted = None;
     }
 
-    /// Counts a request for which the provider did not accept the key, and which may be to blame itself. True after so many in a
-    /// row that the key is to blame.
-    fn doubt(&self, key: UpstreamKey, generation: u32) -> bool {
+    /// Counts a request for which the provider did not accept the key, and which may be to blame itself. True after many in a
+    /// row with the same blame.
+    fn doubt(&self, key: UpstreamKey, generation: u32, blame: KeyBlame) -> bool {
         let now = self.clock.monotonic();
-        self.uses().entry(key).or_default().doubt(generation, now)
+        self.uses().entry(key).or_default().doubt(generation, blame, now)
+    }
+
+    /// True if each of a provider's keys is set aside or doubted because of a sentence, one of them for many requests. Once, until
+    /// a key is accepted.
+    fn finds_none_accepted(&self, rows: &[KeyRow]) -> bool {
+        let mut uses = self.uses();
+        let mut is_any =
+            |is_so: fn(&KeyUse, &KeyRow) -> bool| rows.iter().any(|row| is_so(uses.entry(row.key).or_default(), row));
+        let is_new = is_any(KeyUse::is_refused_untold) && !is_any(KeyUse::may_be_accepted);
+        if is_new {
+            for row in rows {
+                uses.entry(row.key).or_default().tell();
+            }
+        }
+        is_new
     }
 
     fn uses(&self) -> MutexGuard<'_, IdMap<UpstreamKey, KeyUse>> {

@@ -30,11 +30,12 @@ pub struct UpstreamRefusal {
 }
 
 /// Whether a refusal is about the key itself: that it is not valid, that its account has no money, or that it has reached a
-/// limit. Only statuses and codes count: sentences may repeat what the client has sent. A permission that the key lacks is
-/// none of these, nor is the price or the size of one request.
+/// limit. A permission that the key lacks is none of these, nor is the price or the size of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyBlame {
     None,
+    /// Only a sentence says so, which may repeat what the client has sent.
+    ByWords,
     /// A request may also bring this refusal about.
     Likely,
     /// The key is not valid, whatever the request.
@@ -90,16 +91,20 @@ pub fn read_refusal(
         400..=499 => UpstreamRefusalKind::BadRequest,
         _ => UpstreamRefusalKind::Other,
     };
-    let likely = |is_likely| if is_likely { KeyBlame::Likely } else { KeyBlame::None };
+    let likely = |is_likely, otherwise| if is_likely { KeyBlame::Likely } else { otherwise };
     let key_blame = match refusal_kind {
         UpstreamRefusalKind::Credentials => blame_for_credentials(status, &error),
         UpstreamRefusalKind::OutOfMoney => {
-            likely(error.has_code_of_empty_account() || status == 402 && !error.is_about_price_of_request())
+            let is_about_account = !error.is_about_price_of_request();
+            let has_words = is_about_account && error.has_sentence_of_empty_account(kind);
+            let by_words = if has_words { KeyBlame::ByWords } else { KeyBlame::None };
+            likely(error.has_code_of_empty_account() || status == 402 && is_about_account, by_words)
         }
         UpstreamRefusalKind::RateLimited { .. } => likely(
             !error.is_about_size_of_request()
                 || shortage::is_used_up(headers)
                 || retry_after::of_headers(headers, now).is_some_and(|wait| !wait.is_zero()),
+            KeyBlame::None,
         ),
         _ => KeyBlame::None,
     };
@@ -113,7 +118,9 @@ fn blame_for_credentials(status: u16, error: &ErrorBody) -> KeyBlame {
         (401, true) => KeyBlame::Certain,
         (_, true) => KeyBlame::Likely,
         (401, false) if error.is_empty() => KeyBlame::Certain,
-        (401, false) if !error.is_about_permission() => KeyBlame::Likely,
+        (_, false) if error.is_about_permission() => KeyBlame::None,
+        (401, false) => KeyBlame::Likely,
+        (_, false) if error.has_sentence_of_wrong_key() => KeyBlame::ByWords,
         (_, false) => KeyBlame::None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::upstreams::shortage;
+use dialects::upstreams::{KeyBlame, shortage};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::ids::ProviderKeyId;
 use events::time::Clock;
@@ -59,9 +59,9 @@ pub enum KeyFailure {
     NotAccepted {
         reason: SetAsideReason,
         status: u16,
-        /// True if no request can bring it about. Otherwise the key is to blame if another key serves the same request, or if
-        /// it is not accepted for several requests in a row.
-        whatever_the_request: bool,
+        /// If it is not certain, the key is to blame if another key serves the same request; if it is likely, also if the key is
+        /// not accepted for several requests in a row.
+        blame: KeyBlame,
     },
     /// The key has reached a limit at the provider, for this time.
     Limited(Duration),
@@ -195,15 +195,15 @@ impl KeyAttempts {
         let (Some(permit), Some(key_failure)) = (attempts.permit.take(), failure) else { return NextKey::None };
         let keys = Arc::clone(&attempts.keys);
         match key_failure {
-            KeyFailure::NotAccepted { reason, status, whatever_the_request } => {
+            KeyFailure::NotAccepted { reason, status, blame } => {
                 let failed = NotAccepted { key: permit.key, generation: permit.generation, reason, status };
                 if permit.was_set_aside() {
                     keys.was_refused_again(permit.key);
                 }
-                if whatever_the_request {
+                if blame == KeyBlame::Certain {
                     keys.refused(&attempts.provider, &failed);
                 } else if !permit.was_set_aside() {
-                    attempts.doubt(failed);
+                    attempts.doubt(failed, blame);
                 }
             }
             KeyFailure::Limited(lasts) => keys.is_short(permit.key, lasts),
@@ -250,11 +250,14 @@ impl Attempts {
     }
 
     /// The key was not accepted, and the request may be to blame. It counts once for each key, however often it is sent.
-    fn doubt(&mut self, failed: NotAccepted) {
+    fn doubt(&mut self, failed: NotAccepted, blame: KeyBlame) {
         if !self.doubted.contains(&failed.key) {
             self.doubted.push(failed.key);
-            if self.keys.doubt(failed.key, failed.generation) {
+            let is_often = self.keys.doubt(failed.key, failed.generation, blame);
+            if is_often && blame == KeyBlame::Likely {
                 self.keys.refused(&self.provider, &failed);
+            } else if is_often && self.keys.finds_none_accepted(&self.rows) {
+                self.keys.announce_none_accepted(&self.provider, &failed);
             }
         }
         self.not_accepted.push(failed);

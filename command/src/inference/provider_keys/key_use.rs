@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::limits::{BucketNumber, Fits, Shortage, Slot};
+use dialects::upstreams::KeyBlame;
 use events::event::admin::UpstreamKey;
 use events::limit::Measure;
 
@@ -44,6 +45,10 @@ pub struct KeyUse {
 struct Doubt {
     generation: u32,
     requests: u32,
+    /// Further ones, of which only a sentence says that the key is to blame.
+    by_words: u32,
+    /// The operator knows that none of the provider's keys is accepted.
+    is_told: bool,
     /// When a request may try the key in place of one that is accepted.
     tried_again_at: Duration,
 }
@@ -137,13 +142,34 @@ impl KeyUse {
         self.short_until = self.short_until.max(until);
     }
 
-    /// The provider did not accept this secret for a request that may be to blame itself. True after so many in a row that the key
-    /// is to blame.
-    pub fn doubt(&mut self, generation: u32, now: Duration) -> bool {
-        let before = self.doubt_of(generation).unwrap_or(Doubt { generation, requests: 0, tried_again_at: now });
-        let requests = before.requests.saturating_add(1);
-        self.doubt = Some(Doubt { requests, ..before });
-        requests >= DOUBTED_REQUESTS_MAX
+    /// The provider did not accept this secret for a request that may be to blame itself. True after many in a row with the same
+    /// blame.
+    pub fn doubt(&mut self, generation: u32, blame: KeyBlame, now: Duration) -> bool {
+        let none = Doubt { generation, requests: 0, by_words: 0, is_told: false, tried_again_at: now };
+        let mut doubt = self.doubt_of(generation).unwrap_or(none);
+        let counted = if blame == KeyBlame::ByWords { &mut doubt.by_words } else { &mut doubt.requests };
+        *counted = counted.saturating_add(1);
+        let is_often = *counted >= DOUBTED_REQUESTS_MAX;
+        self.doubt = Some(doubt);
+        is_often
+    }
+
+    /// True if the key is neither set aside nor doubted because of a sentence.
+    pub fn may_be_accepted(&self, row: &KeyRow) -> bool {
+        !self.is_set_aside(row) && self.doubt_of(row.generation).is_none_or(|doubt| doubt.by_words == 0)
+    }
+
+    /// True if sentences have refused the key for many requests in a row, and the operator has not been told.
+    pub fn is_refused_untold(&self, row: &KeyRow) -> bool {
+        let doubt = self.doubt_of(row.generation);
+        doubt.is_some_and(|doubt| doubt.by_words >= DOUBTED_REQUESTS_MAX && !doubt.is_told)
+    }
+
+    /// The operator is told that none of the provider's keys is accepted.
+    pub const fn tell(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.is_told = true;
+        }
     }
 
     /// The provider has accepted the key.

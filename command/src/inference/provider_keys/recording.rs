@@ -165,18 +165,30 @@ impl ProviderKeys {
         Err(LogError::Append("other changes of the key came before".to_owned()))
     }
 
+    /// Logs for the operator that a provider says of each of its keys that it is to blame. That is no event and sets none aside:
+    /// its sentence may repeat what a client has sent.
+    pub(super) fn announce_none_accepted(&self, provider: &Provider, failed: &NotAccepted) {
+        let look_at = advice(provider, failed.key, failed.reason);
+        let (provider_id, provider, is_of_tenant) =
+            (provider.provider_id, &provider.name, provider.tenant_id.is_some());
+        let (key, reason, status) = (failed.key, failed.reason.as_str(), failed.status);
+        // A tenant decides what its own provider answers: that must not page the operator.
+        if is_of_tenant {
+            tracing::warn!(%provider_id, provider, %key, reason, status, look_at, "a tenant's own provider accepts none of its API keys, by its words alone: none of them is set aside for that");
+        } else {
+            tracing::error!(%provider_id, provider, %key, reason, status, look_at, "a provider accepts none of its API keys, by its words alone: none of them is set aside for that");
+        }
+    }
+
     /// Logs what was recorded, for the operator.
     fn announce(&self, provider: &Provider, key: UpstreamKey, fact: &Resource) {
-        let refused = || remedy::of_refused(provider, key);
+        let advice_for = |reason| advice(provider, key, reason);
         let (provider_id, provider, is_of_tenant) =
             (provider.provider_id, &provider.name, provider.tenant_id.is_some());
         let name = key.provider_key_id().and_then(|id| Some(self.tables.load().provider_key(id)?.value.name.clone()));
         let name = name.as_deref().unwrap_or("the provider's own");
         if let Resource::ProviderKeySetAside(fact) = fact {
-            let look_at = match fact.reason {
-                SetAsideReason::Refused => refused(),
-                SetAsideReason::OutOfMoney => remedy::OF_EMPTY_ACCOUNT.to_owned(),
-            };
+            let look_at = advice_for(fact.reason);
             let (reason, status) = (fact.reason.as_str(), fact.status);
             // A tenant decides what its own provider answers: that must not page the operator.
             if is_of_tenant {
@@ -187,5 +199,13 @@ impl ProviderKeys {
         } else {
             tracing::info!(%provider_id, provider, %key, name, "a provider accepts an API key again: the key is in use");
         }
+    }
+}
+
+/// What to do about a key that is not accepted for this reason.
+fn advice(provider: &Provider, key: UpstreamKey, reason: SetAsideReason) -> String {
+    match reason {
+        SetAsideReason::Refused => remedy::of_refused(provider, key),
+        SetAsideReason::OutOfMoney => remedy::OF_EMPTY_ACCOUNT.to_owned(),
     }
 }

@@ -20,11 +20,15 @@ struct House {
 }
 
 fn refused() -> Option<KeyFailure> {
-    Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 401, whatever_the_request: true })
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::Refused, status: 401, blame: KeyBlame::Certain })
 }
 
 fn out_of_money() -> Option<KeyFailure> {
-    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 402, whatever_the_request: false })
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 402, blame: KeyBlame::Likely })
+}
+
+fn says_out_of_money() -> Option<KeyFailure> {
+    Some(KeyFailure::NotAccepted { reason: SetAsideReason::OutOfMoney, status: 400, blame: KeyBlame::ByWords })
 }
 
 fn limited() -> Option<KeyFailure> {
@@ -410,6 +414,48 @@ async fn all_dead_keys_but_one_are_found_within_few_requests() {
     assert!(refused_requests <= 3, "{refused_requests}");
     assert_eq!(house.recorded().await.len(), 9);
     assert!(calls <= 20 + 9 + 9, "{calls}");
+}
+
+#[tokio::test]
+async fn words_alone_set_a_key_aside_only_if_another_one_serves_the_same_request() {
+    let house = House::new(&[json!({ "weight": 1000 }), json!({ "weight": 1000 })]).await;
+    let mut request = house.request_with(house.key(0));
+    assert_eq!(request.failed(says_out_of_money()), NextKey::Another);
+    assert!(!house.chosen().contains(&house.key(0)), "others come first");
+    while house.choose(&mut request) != Ok(house.key(1)) {
+        request.give_back();
+    }
+    assert_eq!(request.failed(says_out_of_money()), NextKey::Another);
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
+    assert_eq!(house.choose(&mut request), Ok(house.own()));
+    house.succeeds(&mut request);
+    assert_eq!(house.recorded().await, [SET_ASIDE, SET_ASIDE]);
+    assert_eq!(house.chosen(), [house.own()]);
+}
+
+#[tokio::test]
+async fn words_about_every_key_set_none_aside_and_are_told_once_until_one_is_accepted() {
+    let house = House::new(&[json!({}), json!({})]).await;
+    let rows = ProviderKeys::rows(&house.lab.admin.tables.load(), &house.provider(), true);
+    let fails_with = |rows: &[KeyRow]| {
+        rows.iter().for_each(|row| {
+            house.keys.doubt(row.key, row.generation, KeyBlame::ByWords);
+        });
+    };
+    (0..5).for_each(|_| fails_with(&rows[1..]));
+    assert!(!house.keys.finds_none_accepted(&rows), "one was not refused");
+    house.keys.was_accepted(rows[1].key);
+    house.keys.was_accepted(rows[2].key);
+    for _ in 0..2 {
+        for is_told in [false, false, true, false] {
+            fails_with(&rows);
+            assert_eq!(house.keys.finds_none_accepted(&rows), is_told);
+        }
+        house.succeeds(&mut house.request_with(house.key(0)));
+    }
+    let mut request = KeyAttempts::new();
+    while house.choose(&mut request).is_ok() && request.failed(says_out_of_money()) == NextKey::Another {}
+    assert_eq!(house.recorded().await, [] as [&str; 0]);
 }
 
 #[tokio::test]

@@ -100,10 +100,12 @@ impl<'a> ErrorBody<'a> {
             "MissingAuthenticationTokenException",
             "UnrecognizedClientException",
         ];
-        // Sentences only send the request on: an upstream may repeat in them what the client has sent.
-        const COMPLAINTS: [&str; 4] =
-            ["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"];
-        self.words.iter().any(|word| CODES.contains(&&**word)) || self.complains(&COMPLAINTS)
+        self.words.iter().any(|word| CODES.contains(&&**word)) || self.has_sentence_of_wrong_key()
+    }
+
+    /// True if a message begins by saying that the key is not valid. An upstream may repeat there what the client has sent.
+    pub(super) fn has_sentence_of_wrong_key(&self) -> bool {
+        self.complains(&["incorrect api key", "invalid api key", "api key not valid", "api key is invalid"])
     }
 
     /// True if a code says that the key itself is not valid: not if it lacks a permission, or its signature is wrong.
@@ -180,10 +182,14 @@ impl<'a> ErrorBody<'a> {
     }
 
     pub(super) fn is_out_of_money(&self, kind: ProviderKind) -> bool {
-        self.words.iter().any(|word| is_out_of_money(word))
-            || of(kind)
-                .out_of_money_sentence
-                .is_some_and(|sentence| self.has_message(|text| start(text).contains(sentence)))
+        self.words.iter().any(|word| is_out_of_money(word)) || self.has_sentence_of_empty_account(kind)
+    }
+
+    /// True if a message begins with the provider's sentence for an account without money. It may repeat what the client has
+    /// sent.
+    pub(super) fn has_sentence_of_empty_account(&self, kind: ProviderKind) -> bool {
+        let sentence = of(kind).out_of_money_sentence;
+        sentence.is_some_and(|sentence| self.has_message(|text| start(text).contains(sentence)))
     }
 }
 

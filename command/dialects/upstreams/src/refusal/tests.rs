@@ -301,7 +301,7 @@ fn statuses_say_whose_fault_it_is() {
 
 #[test]
 fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
-    use KeyBlame::{Certain, Likely, None};
+    use KeyBlame::{ByWords, Certain, Likely, None};
     let key_blame = |dialect, status, body: &str| {
         read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH).key_blame
     };
@@ -346,7 +346,10 @@ fn a_key_that_is_not_valid_is_told_from_one_that_lacks_a_permission() {
         (ProviderKind::Openai, 403, r#"{"error":{"code":"model_not_found","message":"no access to the model"}}"#, None),
         (ProviderKind::Openai, 403, "<html>", None),
         (ProviderKind::Openai, 400, r#"{"error":{"code":"invalid_api_key"}}"#, Likely),
-        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, None),
+        (ProviderKind::Openai, 400, r#"{"error":"Incorrect API key provided: xa***yz."}"#, ByWords),
+        (ProviderKind::Openai, 403, r#"{"error":{"message":"Invalid API key"}}"#, ByWords),
+        (ProviderKind::Openai, 403, r#"{"error":{"code":"permission_error","message":"Invalid API key"}}"#, None),
+        (ProviderKind::Openai, 401, r#"{"error":{"message":"Invalid API key"}}"#, Likely),
         (ProviderKind::Anthropic, 403, r#"{"error":{"type":"permission_error","message":"no"}}"#, None),
         (ProviderKind::Gemini, 400, r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#, Likely),
         (
@@ -406,46 +409,61 @@ fn a_wait_in_a_request_that_an_error_repeats_is_none() {
 
 /// Upstreams repeat a field of the client in the first words of a message.
 #[test]
-fn a_sentence_sends_a_request_on_and_says_nothing_of_the_key() {
+fn a_sentence_sends_a_request_on_and_blames_the_key_by_words_alone() {
+    use KeyBlame::{ByWords, Likely, None};
     use UpstreamRefusalKind::{Credentials, OutOfMoney};
     let of_request = |message: &str| serde_json::json!({ "error": { "message": message, "code": null } }).to_string();
     let too_expensive = "This request requires more credits, or fewer max_tokens. You requested up to 9000 tokens, but can \
                          only afford 12.";
-    for (dialect, status, body, kind, blames_key) in [
-        (ProviderKind::Openai, 400, of_request("Invalid value: 'invalid api key'"), Credentials, false),
-        (ProviderKind::Gemini, 400, of_request("Unknown name 'API key not valid'"), Credentials, false),
-        (ProviderKind::Anthropic, 400, of_request("bad: 'credit balance is too low'"), OutOfMoney, false),
-        (ProviderKind::Gemini, 400, of_request("bad: 'credits are depleted'"), OutOfMoney, false),
-        (ProviderKind::Openai, 402, of_request(too_expensive), OutOfMoney, false),
+    for (dialect, status, body, kind, wanted) in [
+        (ProviderKind::Openai, 400, of_request("Invalid value: 'invalid api key'"), Credentials, ByWords),
+        (ProviderKind::Gemini, 400, of_request("Unknown name 'API key not valid'"), Credentials, ByWords),
+        (ProviderKind::Anthropic, 400, of_request("bad: 'credit balance is too low'"), OutOfMoney, ByWords),
+        (ProviderKind::Gemini, 400, of_request("bad: 'credits are depleted'"), OutOfMoney, ByWords),
+        (ProviderKind::Cohere, 429, of_request("limited to 1000 API calls / month"), OutOfMoney, ByWords),
+        (
+            ProviderKind::Anthropic,
+            402,
+            of_request("credit balance is too low: you can only afford 12 tokens"),
+            OutOfMoney,
+            None,
+        ),
+        (ProviderKind::Anthropic, 402, of_request("credit balance is too low"), OutOfMoney, Likely),
+        (ProviderKind::Openai, 402, of_request(too_expensive), OutOfMoney, None),
         (
             ProviderKind::Openai,
             402,
             serde_json::json!({ "error": { "message": too_expensive, "type": "payment_required" } }).to_string(),
             OutOfMoney,
-            false,
+            None,
         ),
         (
             ProviderKind::Openai,
             402,
             serde_json::json!({ "error": { "message": too_expensive, "code": "insufficient_credits" } }).to_string(),
             OutOfMoney,
-            true,
+            Likely,
         ),
-        (ProviderKind::Openai, 402, String::new(), OutOfMoney, true),
-        (ProviderKind::Openai, 402, of_request("Insufficient credits"), OutOfMoney, true),
-        (ProviderKind::Openai, 429, r#"{"error":{"code":"insufficient_quota"}}"#.to_owned(), OutOfMoney, true),
-        (ProviderKind::Openai, 400, r#"{"error":{"code":"billing_hard_limit_reached"}}"#.to_owned(), OutOfMoney, true),
-        (ProviderKind::Anthropic, 400, r#"{"error":{"type":"billing_error"}}"#.to_owned(), OutOfMoney, true),
+        (ProviderKind::Openai, 402, String::new(), OutOfMoney, Likely),
+        (ProviderKind::Openai, 402, of_request("Insufficient credits"), OutOfMoney, Likely),
+        (ProviderKind::Openai, 429, r#"{"error":{"code":"insufficient_quota"}}"#.to_owned(), OutOfMoney, Likely),
+        (
+            ProviderKind::Openai,
+            400,
+            r#"{"error":{"code":"billing_hard_limit_reached"}}"#.to_owned(),
+            OutOfMoney,
+            Likely,
+        ),
+        (ProviderKind::Anthropic, 400, r#"{"error":{"type":"billing_error"}}"#.to_owned(), OutOfMoney, Likely),
         (
             ProviderKind::Bedrock,
             400,
             r#"{"__type":"ServiceQuotaExceededException","message":"m"}"#.to_owned(),
             OutOfMoney,
-            false,
+            None,
         ),
     ] {
         let refusal = read_refusal(dialect, status, &HeaderMap::new(), body.as_bytes(), DateTime::UNIX_EPOCH);
-        let wanted = if blames_key { KeyBlame::Likely } else { KeyBlame::None };
         assert_eq!((refusal.kind, refusal.key_blame), (kind, wanted), "{status} {body}");
     }
 }
