@@ -1,4 +1,5 @@
-//! Shared by tests and benches: upstreams to put behind the gateway, and connections to put in front of it.
+//! Shared by tests and benches: upstreams to put behind the gateway, connections to put in front of it,
+//! and databases with what disturbs them.
 //!
 //! Nothing that is shipped depends on this crate. Clients and upstreams that speak HTTP/1.1 as bytes read it with [`http1`].
 //! Assertions about responses belong to the tests.
@@ -6,6 +7,8 @@
 pub mod blocking;
 pub mod event_stream;
 pub mod http1;
+pub mod postgres;
+pub mod proxy;
 pub mod random;
 pub mod request;
 pub mod upstream;
