@@ -107,6 +107,8 @@ impl Metrics {
         text.counter("ledgerway_log_batches_total", "Commits, each with one sync", figures.batches);
         let failed = "Commits that failed; their jobs were answered with an error";
         text.counter("ledgerway_log_failed_batches_total", failed, figures.failed_batches);
+        let again = "Batches decided again because another node had appended first";
+        text.counter("ledgerway_log_batches_decided_again_total", again, figures.decided_again);
         write_commits(text, &figures);
         text.gauge("ledgerway_open_holds", "Holds that have not ended", figures.open_holds);
         let age = figures

@@ -58,7 +58,7 @@ fn begin(log: &Log) {
     // On another thread, because the caller runs in a runtime.
     let record = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(ensure_default_tenancy(log, &ids)).expect("the default tenancy")
+        runtime.block_on(ensure_default_tenancy(log, &ids, &[])).expect("the default tenancy")
     };
     std::thread::scope(|scope| scope.spawn(record).join()).expect("a thread that ends");
 }

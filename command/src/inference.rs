@@ -6,7 +6,8 @@
 //!
 //! The steps form a line and no circle: `preparation` (read, `plan`, `admission`) ends with an open hold, `dispatch` calls
 //! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
-//! A plan is made once, from one snapshot of the tables; rights are checked again when the hold stands.
+//! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
+//! again when the hold stands.
 //!
 //! The path deliberately keeps no balance of its own: only the ledger says what is affordable, so that two requests cannot
 //! both spend the same money. It never calls a second target once a byte has gone to the client: a client

@@ -15,6 +15,7 @@ pub mod price_revalued;
 pub mod resource;
 
 mod context;
+mod event_set;
 mod family;
 mod shown;
 mod stream;
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 pub use access::Access;
 pub use alert::Alert;
 pub use context::{Actor, Chain, Context};
+pub use event_set::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 pub use family::{EventType, SequenceRule};
 pub use hold::Hold;
 pub use inference::Inference;

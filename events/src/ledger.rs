@@ -120,6 +120,9 @@ pub struct Admission {
     pub request_id: RequestId,
     /// The requester; every budget of its partner, tenant, user and key binds the request.
     pub context: Context,
+    /// The log position of the rights, prices and routes that it was planned on. It is not decided on if any of these may have
+    /// changed since.
+    pub planned_at: u64,
     /// The upper bound on the cost.
     pub held: NanoUsd,
     pub ttl: Duration,

@@ -30,10 +30,12 @@ pub(crate) mod owners;
 pub(crate) mod raw;
 mod reader;
 mod readers;
+mod recent_changes;
 mod side;
 pub(crate) mod state;
 mod stepped;
 mod writer;
+mod wrong_ledger;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SendError, SyncSender, TrySendError};
@@ -49,6 +51,7 @@ use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use crate::time::Clock;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
+pub use engine::postgres::{Database, WrongDatabase, copy_to_shared, open_shared_reader};
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
@@ -64,8 +67,9 @@ pub use side::{
     ClientAddress, Idempotency, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret, SideRow, StoredReply,
     TenantKey,
 };
-pub use stepped::Stepped;
+pub use stepped::{Stepped, SteppedNode};
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
+pub use wrong_ledger::{Unusable, WrongLedger};
 
 /// Maximum number of jobs in the writer's queue. A full queue refuses jobs.
 const QUEUE_LEN_MAX: usize = 8192;
@@ -73,6 +77,8 @@ const QUEUE_LEN_MAX: usize = 8192;
 const TAIL_BATCHES_MAX: usize = 1024;
 /// How long a caller waits for the writer: longer than a hiccup of the disk, shorter than the callers' own timeouts.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a process of a shared log may not have heard where the log ends before it cannot know any more what is in force.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of a log.
 #[derive(Clone)]
@@ -138,6 +144,8 @@ struct LogInner {
     published: writer::Published,
     readers: Arc<readers::Readers>,
     figures: Arc<writer::Figures>,
+    /// The clock by which others' events must be heard of; `None` if nobody else appends.
+    shared: Option<Arc<dyn Clock>>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -205,6 +213,13 @@ impl Log {
     /// True if the writer's last attempt to write succeeded. It tries again by itself.
     pub fn is_writable(&self) -> bool {
         !self.inner.figures.is_failing() && !self.inner.stopped.load(Ordering::SeqCst)
+    }
+
+    /// False if other processes may have appended what this one should know by now: nothing is decided by tables that old.
+    pub fn is_current(&self) -> bool {
+        let since_confirmed =
+            |clock: &Arc<dyn Clock>| clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
+        self.inner.shared.as_ref().is_none_or(|clock| since_confirmed(clock) <= UNCONFIRMED_MAX)
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
@@ -327,6 +342,16 @@ impl LogQueries {
     /// The head, which changes with every durable batch.
     pub fn watch_head(&self) -> watch::Receiver<Head> {
         self.inner.published.head.clone()
+    }
+
+    /// Waits until this process knows of a position that another one may have appended, for as long as it may take to hear
+    /// of one. In a log that only this process appends to, it knows of all.
+    pub async fn hear_of(&self, position: u64) {
+        if self.inner.shared.is_some() {
+            let mut head = self.watch_head();
+            // Whoever asks finds out what the head is.
+            let _ = tokio::time::timeout(UNCONFIRMED_MAX, head.wait_for(|head| head.position >= position)).await;
+        }
     }
 
     /// Reads off the async threads. Interrupted at the permit's deadline, or soon after the caller stops waiting.

@@ -14,7 +14,7 @@ use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::parameters::{Parameters, require_recorded};
+use crate::parameters::{Parameters, min_position_among_others, require_recorded};
 
 /// A query that has no permit to read yet.
 pub struct QueryContext {
@@ -107,10 +107,16 @@ impl PermittedQuery {
 impl FromRequestParts<QueryState> for QueryContext {
     type Rejection = QueryError;
 
-    /// Refuses a request without a caller: it did not come through the door.
+    /// Refuses a request without a caller: it did not come through the door. Waits for a `min_position` that another node
+    /// has told the client.
     async fn from_request_parts(parts: &mut Parts, state: &QueryState) -> Result<Self, QueryError> {
         let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
         let caller = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key"))?;
-        Ok(Self::new(state.clone(), caller, parts.uri.query().unwrap_or_default().to_owned()))
+        let query_string = parts.uri.query().unwrap_or_default().to_owned();
+        // A wrong one is refused where the parameters are read.
+        if let Ok(Some(min_position)) = min_position_among_others(&query_string) {
+            state.log.hear_of(min_position).await;
+        }
+        Ok(Self::new(state.clone(), caller, query_string))
     }
 }

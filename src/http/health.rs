@@ -61,7 +61,7 @@ async fn live() -> Json<Value> {
 /// 503 from the shutdown signal on, while the ledger cannot be written, and while the tables are behind. A stopped view is
 /// reported, but does not make the gateway unready.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
-    let writable = health.log.is_writable();
+    let writable = health.log.is_writable() && health.log.is_current();
     let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;
     let draining = health.in_flight.is_leaving();
     let followed = health.views.status().iter().all(|view| view.error.is_none());

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 mod cycles;
 mod dialects;
 
-/// The folders that may use SQLite: the engine of the log, and the views.
-const DATABASES: [&str; 2] = ["events/src/log/engine/sqlite", "projections/src/views"];
+/// The folders that may use a database: the engines of the log, and the views.
+const DATABASES: [&str; 3] =
+    ["events/src/log/engine/postgres", "events/src/log/engine/sqlite", "projections/src/views"];
 /// The beginnings of SQL statements.
 const STATEMENTS: [&str; 7] = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE ", "\"CREATE ", "\"WITH ", "\"PRAGMA "];
 
@@ -32,7 +33,8 @@ fn names_a_database(path: &Path) -> bool {
         return true;
     }
     let text = fs::read_to_string(root().join(path)).expect("a file of text");
-    text.contains("rusqlite") || STATEMENTS.iter().any(|statement| text.contains(statement))
+    ["rusqlite", "sqlx"].iter().any(|driver| text.contains(driver))
+        || STATEMENTS.iter().any(|statement| text.contains(statement))
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn only_the_log_and_the_views_use_sql() {
     assert!(others.is_empty(), "{others:?}");
     for (member, _) in MAY_KNOW.iter().filter(|(member, _)| !["events", "projections", "."].contains(member)) {
         let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a manifest");
-        assert!(!manifest.contains("rusqlite"), "{member}");
+        assert!(!manifest.contains("rusqlite") && !manifest.contains("sqlx"), "{member}");
     }
 }
 
@@ -110,17 +112,22 @@ fn crates_depend_only_on_those_below_them() {
 /// Another engine would be a folder of its own, and a line where a log is opened.
 #[test]
 fn the_engine_of_the_log_is_named_only_where_it_is_opened() {
-    let engine = Path::new("events/src/log/engine/sqlite");
-    let mut naming: Vec<String> = sources("events")
-        .into_iter()
-        .filter(|(path, code)| {
-            !path.with_extension("").starts_with(engine)
-                && ["sqlite::", "engine::sqlite"].iter().any(|name| code.contains(name))
-        })
-        .map(|(path, _)| path.display().to_string())
-        .collect();
-    naming.sort();
-    assert_eq!(naming, ["events/src/log.rs", "events/src/log/open.rs", "events/src/log/stepped.rs"]);
+    let naming = |engine: &str| {
+        let folder = Path::new("events/src/log/engine").join(engine);
+        let names = [format!("{engine}::"), format!("engine::{engine}")];
+        let named = |(path, code): &(PathBuf, String)| {
+            !path.with_extension("").starts_with(&folder) && names.iter().any(|name| code.contains(name))
+        };
+        let mut naming: Vec<String> =
+            sources("events").into_iter().filter(named).map(|(path, _)| path.display().to_string()).collect();
+        naming.sort();
+        naming
+    };
+    let opened = ["events/src/log.rs", "events/src/log/open.rs", "events/src/log/stepped.rs"];
+    assert_eq!(naming("postgres"), opened);
+    // A ledger is copied from one into the other.
+    let copied = ["events/src/log.rs", "events/src/log/engine/postgres/copy.rs", "events/src/log/open.rs"];
+    assert_eq!(naming("sqlite"), [&copied[..], &["events/src/log/stepped.rs"]].concat());
 }
 
 /// A refusal is recorded by its code; the crates that serve HTTP decide on its status and its words.

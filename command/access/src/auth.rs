@@ -71,6 +71,8 @@ enum Denied {
     /// The key does not work. The client does not learn why.
     InvalidKey,
     Busy,
+    /// Other nodes may have changed or ended the key, and this one would not know.
+    NotCurrent,
     Log(LogError),
 }
 
@@ -107,6 +109,9 @@ impl Authenticator {
 
     async fn caller_of_key(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
         let text = key_in(headers)?;
+        if !self.parts.log.is_current() {
+            return Err(Denied::NotCurrent);
+        }
         let digest = token::digest(text);
         if bool::from(digest.ct_eq(&self.operator_digest)) {
             return Ok(Arc::clone(&self.operator));
@@ -158,6 +163,10 @@ impl Denied {
             ),
             Self::Busy => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
+            }
+            Self::NotCurrent => {
+                let message = "this node has not reached the ledger's database for a second, so the key cannot be checked; try again";
+                Refusal::new(ErrorCode::LedgerUnavailable, message).try_again()
             }
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
                 .try_again()

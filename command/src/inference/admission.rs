@@ -26,16 +26,27 @@ pub struct AdmissionRequest<'a> {
     pub request: &'a ClientRequest,
     pub body_sha256: Digest,
     /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<&'a str>,
+    /// The log position of the tables that caller and plan come from.
+    pub planned_at: u64,
+}
+
+/// Why a request has no hold.
+pub enum NotAdmitted {
+    /// What the plan depends on may have changed at this position: plan again.
+    Stale {
+        changed_at: u64,
+    },
+    Refused(Refusal),
 }
 
 pub async fn admit(
     gateway: &Gateway,
     admission_request: AdmissionRequest<'_>,
     plan: &mut Plan,
-) -> Result<OpenHold, Refusal> {
+) -> Result<OpenHold, NotAdmitted> {
     let request = admission_request.request;
-    let failed = |error: LogError| not_admitted(&admission_request.id.to_string(), &error);
+    let failed = |error: LogError| NotAdmitted::Refused(not_admitted(&admission_request.id.to_string(), &error));
     let mut tokenizers = plan.tokenizers();
     // Twice at most: the second attempt has no tokenizers left, so it does not ask again.
     loop {
@@ -49,7 +60,8 @@ pub async fn admit(
         let admission = admission_request.admission(gateway, body_sha256, plan, if_short);
         match gateway.log.admit(admission, key).await.map_err(failed)? {
             Admitted::Hold(hold) => return Ok(hold),
-            Admitted::Refused(refusal) => return Err(with_affordable_cap(refusal, request)),
+            Admitted::Stale { changed_at } => return Err(NotAdmitted::Stale { changed_at }),
+            Admitted::Refused(refusal) => return Err(NotAdmitted::Refused(with_affordable_cap(refusal, request))),
             // Some money is left, but too little for the byte count: counting the tokens may show that it is enough.
             Admitted::Short => {
                 let tokenizers = std::mem::take(&mut tokenizers);
@@ -74,7 +86,7 @@ impl AdmissionRequest<'_> {
     /// The idempotency key, with a fingerprint of the surface, of the headers that go on to providers, and of the body:
     /// equal fingerprints are equal requests.
     fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
-        let (tenant, key) = (self.context.tenant_id?, self.idempotency_key.clone()?);
+        let (tenant, key) = (self.context.tenant_id?, self.idempotency_key?.to_owned());
         let mut parts = vec!["inference", self.request.surface().spec().name];
         for (name, value) in self.request.forwarded_headers() {
             parts.extend([name.as_str(), value.to_str().unwrap_or_default()]);
@@ -100,6 +112,7 @@ impl AdmissionRequest<'_> {
         Admission {
             request_id: self.id,
             context: self.context.clone(),
+            planned_at: self.planned_at,
             held: plan.bound.held,
             ttl: gateway.log.hold_ttl(),
             if_short,

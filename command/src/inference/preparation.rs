@@ -16,7 +16,7 @@ use projections::caller::Caller;
 use projections::tables::Tables;
 use ring::digest::{Digest, SHA256, digest};
 
-use super::admission::{self, AdmissionRequest};
+use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::answer_permit;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
@@ -29,6 +29,10 @@ use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
 use crate::idempotency;
 use crate::ledger_unavailable::ledger_unavailable;
+
+/// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided in any case, so that
+/// somebody who changes prices all the time stops nobody; rights are checked again before the dispatch.
+const PLANS_MAX: u32 = 3;
 
 /// A request that has its hold and may be dispatched.
 pub struct Prepared {
@@ -68,36 +72,59 @@ pub async fn prepare(
     unheld.timeline.end_stage(Stage::Body);
     let body_bytes = bytes.len();
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
-    let tables = gateway.tables.load();
-    let caller = authorize(&tables, caller, gateway.clock.now())?;
-    let context = caller.context().in_request(id);
+    let mut tables = gateway.tables.load();
+    let mut caller = authorize(&tables, caller, gateway.clock.now())?;
     let (request, body_sha256) = parsed?;
     let mut request = request.with_headers(headers);
     unheld.timeline.set_requested_model(&request.facts.model);
-    let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
-    let planned_at = tables.position;
-    drop(tables);
-    let mut plan = match planned {
-        Ok(plan) => plan,
-        Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-        Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
+    let mut plans_left = PLANS_MAX;
+    let (planned_at, mut plan, first_body, hold) = loop {
+        let context = caller.context().in_request(id);
+        let planned_at = tables.position;
+        let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
+        drop(tables);
+        let planned = match planned {
+            Ok(plan) => {
+                let write = move || with_first_body(plan, request);
+                work_on(&gateway.large_bodies, &body_permit, body_bytes, write).await?
+            }
+            Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
+            Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
+        };
+        let (mut plan, first_body);
+        (plan, request, first_body) = planned;
+        let tokens_bound = plan.tokens_bound(request.facts.choices);
+        gateway
+            .limits
+            .reserve_tokens(&mut unheld.permit, tokens_bound)
+            .map_err(|refused| gateway.limited(&context, &refused))?;
+        if plans_left == PLANS_MAX {
+            unheld.timeline.end_stage(Stage::Plan);
+        }
+        plans_left -= 1;
+        let idempotency_key = idempotency_key.as_deref();
+        let asking = AdmissionRequest {
+            id,
+            context,
+            caller: &caller,
+            request: &request,
+            body_sha256,
+            idempotency_key,
+            planned_at: if plans_left == 0 { u64::MAX } else { planned_at },
+        };
+        let changed_at = match admission::admit(gateway, asking, &mut plan).await {
+            Ok(hold) => break (planned_at, plan, first_body, hold),
+            Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
+            Err(NotAdmitted::Stale { changed_at }) => changed_at,
+        };
+        if !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
+            return Err(behind());
+        }
+        // The next plan may have another bound.
+        unheld.permit.settle(0);
+        tables = gateway.tables.load();
+        caller = authorize(&tables, &caller, gateway.clock.now())?;
     };
-    let first_body;
-    (plan, request, first_body) = if LargeBodies::is_large(body_bytes) {
-        let written = gateway.large_bodies.run(&body_permit, move || with_first_body(plan, request)).await;
-        written.unwrap_or_else(|error| Err(nothing_sent(error)))?
-    } else {
-        with_first_body(plan, request)?
-    };
-    let tokens_bound = plan.tokens_bound(request.facts.choices);
-    gateway
-        .limits
-        .reserve_tokens(&mut unheld.permit, tokens_bound)
-        .map_err(|refused| gateway.limited(&context, &refused))?;
-    unheld.timeline.end_stage(Stage::Plan);
-    let admission_request =
-        AdmissionRequest { id, context, caller: &caller, request: &request, body_sha256, idempotency_key };
-    let hold = admission::admit(gateway, admission_request, &mut plan).await?;
     unheld.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
@@ -137,6 +164,11 @@ fn nothing_sent(error: LargeBodyError) -> Refusal {
     error.refusal("nothing was sent to a provider")
 }
 
+/// The refusal while the tables are behind the log.
+fn behind() -> Refusal {
+    ledger_unavailable("no", "the key cannot be checked now, and nothing was sent to a provider: try again")
+}
+
 /// The plan and the request, and the body for the first target.
 fn with_first_body(mut plan: Plan, request: ClientRequest) -> Result<(Plan, ClientRequest, WrittenBody), Refusal> {
     let body = plan.first_body(&request)?;
@@ -167,10 +199,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
         return Ok(());
     }
     if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
-        return Err(ledger_unavailable(
-            "no",
-            "the key cannot be checked now, and nothing was sent to a provider: try again",
-        ));
+        return Err(behind());
     }
     let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
     let model = &prepared.request.facts.model;

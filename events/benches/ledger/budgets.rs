@@ -51,6 +51,7 @@ impl Spenders {
         Admission {
             request_id,
             context: Context::about(Actor::Operator, chain).in_request(request_id),
+            planned_at: u64::MAX,
             held: HELD,
             ttl: TTL,
             if_short: IfShort::AskAgain,

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use events::ids::{IdMaker, SystemRandom};
 use events::ledger::{Charge, Outcome};
-use events::log::{Admitted, BatchFigures, Log, LogOptions};
+use events::log::{Admitted, Log, LogOptions};
 use events::time::SystemClock;
-use harness::figures::per_mille;
 use harness::process::{Processes, bytes_written_by_threads, cpu_of_threads};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::budgets::{COST, Customers, Spenders};
@@ -19,17 +20,19 @@ const WRITER: &str = "ledger-writer";
 /// A page of the write-ahead log with its frame header.
 const FRAME_BYTES: u64 = 4096 + 24;
 /// The time before counting starts, in which statements are prepared and files grow.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub const WARM_UP: Duration = Duration::from_millis(500);
 
+/// What one process did in a time.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Requests that were admitted and ended.
-    pub requests: u64,
     pub took: Duration,
+    pub waits: Waits,
     /// The writer's counters in that time.
-    pub figures: BatchFigures,
-    /// The wait for a commit. A request has two.
-    pub p50: Duration,
-    pub p99: Duration,
+    pub batches: u64,
+    pub jobs: u64,
+    pub events: u64,
+    pub commit_micros: u64,
+    pub decided_again: u64,
     pub writer_cpu: Duration,
     /// The CPU time of all threads.
     pub all_cpu: Duration,
@@ -37,55 +40,80 @@ pub struct Measured {
     pub pages: u64,
 }
 
+/// The waits for commits, in microseconds.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Waits {
+    pub admitted: Vec<u64>,
+    pub ended: Vec<u64>,
+}
+
+impl Waits {
+    pub fn add(&mut self, other: Self) {
+        self.admitted.extend(other.admitted);
+        self.ended.extend(other.ended);
+    }
+}
+
+/// The runtime of the submitters.
+pub fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// Requests to a log in a folder.
 pub fn measure(root: &Path, customers: Customers, submitters: usize, time: Duration) -> io::Result<Measured> {
     let folder = tempfile::tempdir_in(root)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let clock = Arc::new(SystemClock::new());
         let log = Log::open(folder.path(), LogOptions::new(clock.clone())).map_err(io::Error::other)?;
         let ids = IdMaker::new(clock, Arc::new(SystemRandom));
         let spenders = Arc::new(Spenders::open(&log, ids, customers).await);
-        submit(&log, &spenders, submitters, WARM_UP).await;
-        let (began, before) = (Instant::now(), log.figures());
-        let this = Processes::this();
-        let (writer_before, all_before) = (cpu_of_threads(WRITER), this.cpu());
-        let written_before = bytes_written_by_threads(WRITER);
-        let mut waits = submit(&log, &spenders, submitters, time).await;
-        let (took, after) = (began.elapsed(), log.figures());
-        let (writer_cpu, all_cpu) = (cpu_of_threads(WRITER) - writer_before, this.cpu() - all_before);
-        let pages = (bytes_written_by_threads(WRITER) - written_before) / FRAME_BYTES;
+        let measured = requests(&log, &spenders, submitters, time).await;
         log.close();
-        let (p50, p99) = (per_mille(&mut waits, 500), per_mille(&mut waits, 990));
-        let figures = BatchFigures {
-            batches: after.batches - before.batches,
-            jobs: after.jobs - before.jobs,
-            events: after.events - before.events,
-            commit_micros: after.commit_micros - before.commit_micros,
-            ..after
-        };
-        let requests = waits.len() as u64 / 2;
-        Ok(Measured { requests, took, figures, p50, p99, writer_cpu, all_cpu, pages })
+        Ok(measured)
     })
 }
 
-/// Runs the submitters for this time. Returns the waits for commits.
-async fn submit(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Vec<Duration> {
+/// Submitters for this time, after a shorter one that is not counted.
+pub async fn requests(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Measured {
+    submit(log, spenders, submitters, WARM_UP).await;
+    measured(log, submit(log, spenders, submitters, time)).await
+}
+
+pub async fn measured(log: &Log, work: impl Future<Output = Waits>) -> Measured {
+    let (began, before) = (Instant::now(), log.figures());
+    let this = Processes::this();
+    let (writer_before, all_before) = (cpu_of_threads(WRITER), this.cpu());
+    let written_before = bytes_written_by_threads(WRITER);
+    let waits = work.await;
+    let (took, after) = (began.elapsed(), log.figures());
+    Measured {
+        took,
+        waits,
+        batches: after.batches - before.batches,
+        jobs: after.jobs - before.jobs,
+        events: after.events - before.events,
+        commit_micros: after.commit_micros - before.commit_micros,
+        decided_again: after.decided_again - before.decided_again,
+        writer_cpu: cpu_of_threads(WRITER) - writer_before,
+        all_cpu: this.cpu() - all_before,
+        pages: (bytes_written_by_threads(WRITER) - written_before) / FRAME_BYTES,
+    }
+}
+
+/// Runs the submitters for this time.
+async fn submit(log: &Log, spenders: &Arc<Spenders>, submitters: usize, time: Duration) -> Waits {
     let until = Instant::now() + time;
     let mut running = JoinSet::new();
     for submitter in 0..submitters {
         running.spawn(submit_repeatedly(log.clone(), Arc::clone(spenders), submitter, submitters, until));
     }
-    running.join_all().await.concat()
+    let mut waits = Waits::default();
+    running.join_all().await.into_iter().for_each(|of_one| waits.add(of_one));
+    waits
 }
 
-async fn submit_repeatedly(
-    log: Log,
-    spenders: Arc<Spenders>,
-    first: usize,
-    step: usize,
-    until: Instant,
-) -> Vec<Duration> {
-    let mut waits = Vec::new();
+async fn submit_repeatedly(log: Log, spenders: Arc<Spenders>, first: usize, step: usize, until: Instant) -> Waits {
+    let mut waits = Waits::default();
     for number in (first..).step_by(step) {
         if Instant::now() >= until {
             break;
@@ -95,11 +123,15 @@ async fn submit_repeatedly(
         let Admitted::Hold(hold) = log.admit(admission, None).await.expect("the ledger decides") else {
             panic!("a budget without an end was short");
         };
-        waits.push(sent.elapsed());
+        waits.admitted.push(micros(sent));
         let ended = Outcome::Completed(spenders.ended(&hold));
         let sent = Instant::now();
         hold.end(Vec::new(), ended, Charge::Settle(COST)).await.expect("the end is recorded");
-        waits.push(sent.elapsed());
+        waits.ended.push(micros(sent));
     }
     waits
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

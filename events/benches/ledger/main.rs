@@ -1,11 +1,12 @@
 //! The throughput of admissions and ends through the ledger's one writer: by the number of concurrent submitters, with and
 //! without syncs of the disk, and with one budget or a thousand.
 //!
-//! `cargo bench -p events --bench ledger`. `LEDGER_SECONDS` sets the time per row, by default three seconds;
-//! `LEDGER_SUBMITTERS=1,64` sets the numbers of submitters.
+//! `cargo bench -p events --bench ledger`; with `-- postgres` for a log that nodes share. `LEDGER_SECONDS` sets the time per
+//! row, by default three seconds; `LEDGER_SUBMITTERS=1,64` sets the numbers of submitters.
 
 mod budgets;
 mod load;
+mod postgres;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,9 +14,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use budgets::Customers;
+use harness::figures::per_mille;
 use harness::settings;
 use harness::verdict::exit_code;
 use load::Measured;
+use postgres::node;
 
 const SUBMITTERS: [u64; 4] = [1, 8, 64, 512];
 const SECONDS: u64 = 3;
@@ -27,6 +30,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    // `cargo bench` adds an argument of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => run_embedded(),
+        ["postgres"] => postgres::run(),
+        [node::ARGUMENT, address, customers] => {
+            let customers = customers.parse().map(Customers).map_err(|_| "no number of customers".to_owned())?;
+            node::run(address, customers).map_err(|error| error.to_string())
+        }
+        other => Err(format!("{other:?} is not known: nothing, or `postgres`")),
+    }
+}
+
+fn run_embedded() -> Result<(), String> {
     let time = settings::seconds("LEDGER_SECONDS", SECONDS)?;
     let submitters = settings::counts("LEDGER_SUBMITTERS", &SUBMITTERS)?;
     measure(time, &submitters).map_err(|error| error.to_string())
@@ -59,23 +77,24 @@ fn row(
     submitters: usize,
     measured: &Measured,
 ) -> io::Result<()> {
-    let Measured { requests, took, figures, p50, p99, writer_cpu, all_cpu, pages } = measured;
-    let a_second = |number: u64| u128::from(number) * 1_000_000 / took.as_micros().max(1);
-    let batches = figures.batches.max(1);
+    let requests = measured.waits.ended.len() as u64;
+    let a_second = |number: u64| u128::from(number) * 1_000_000 / measured.took.as_micros().max(1);
+    let batches = measured.batches.max(1);
+    let mut waits = [measured.waits.admitted.as_slice(), &measured.waits.ended].concat();
     writeln!(
         out,
         "| {fsync} | {} | {submitters} | {} | {} | {}.{} | {} | {} | {} | {} | {} | {}.{} |",
         customers.0,
-        a_second(*requests),
-        a_second(figures.events),
-        figures.jobs / batches,
-        figures.jobs * 10 / batches % 10,
-        p50.as_micros(),
-        p99.as_micros(),
-        figures.commit_micros / batches,
-        all_cpu.as_micros() / u128::from((*requests).max(1)),
-        writer_cpu.as_micros() / u128::from((*requests).max(1)),
-        pages / batches,
-        pages * 10 / batches % 10,
+        a_second(requests),
+        a_second(measured.events),
+        measured.jobs / batches,
+        measured.jobs * 10 / batches % 10,
+        per_mille(&mut waits, 500),
+        per_mille(&mut waits, 990),
+        measured.commit_micros / batches,
+        measured.all_cpu.as_micros() / u128::from(requests.max(1)),
+        measured.writer_cpu.as_micros() / u128::from(requests.max(1)),
+        measured.pages / batches,
+        measured.pages * 10 / batches % 10,
     )
 }

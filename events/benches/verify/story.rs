@@ -170,6 +170,7 @@ impl World {
         Admission {
             request_id,
             context: Context::about(actor, chain).in_request(request_id),
+            planned_at: u64::MAX,
             held: HELD,
             ttl: self.ttl,
             if_short: IfShort::AskAgain,

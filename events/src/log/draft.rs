@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::facts::{Claim, ClaimedKey, Facts, not_looked_up};
 use super::owners::OwnerBlocks;
+use super::recent_changes::{RecentChanges, can_change_plans};
 use super::side::ReplyKey;
 use super::{InferenceKey, LogError, SideRow, StoredReply};
 use crate::event::{Event, Hold, Recorded, SequenceRule, Stream};
@@ -28,6 +29,8 @@ pub(super) struct Draft {
     pub(super) claims: Vec<(ClaimedKey, Claim)>,
     /// True if some events have no sequence yet.
     pub(super) has_unnumbered: bool,
+    /// The changes of administration among its events.
+    pub(super) changes: RecentChanges,
 }
 
 /// The state that the stored rows are brought up to.
@@ -37,7 +40,7 @@ pub(super) struct StateRows<'a> {
 }
 
 impl Draft {
-    pub(super) const fn new(after: u64, recorded_at: DateTime<Utc>) -> Self {
+    pub(super) fn new(after: u64, recorded_at: DateTime<Utc>) -> Self {
         Self {
             after,
             recorded_at,
@@ -46,6 +49,7 @@ impl Draft {
             replies: Vec::new(),
             claims: Vec::new(),
             has_unnumbered: false,
+            changes: RecentChanges::after(0),
         }
     }
 
@@ -58,6 +62,9 @@ impl Draft {
     pub(super) fn record(&mut self, facts: &mut Facts, emitted: Emitted, sequence: u64) -> u64 {
         let Emitted { stream, context, event } = emitted;
         let position = self.position() + 1;
+        if can_change_plans(stream.kind) {
+            self.changes.note(position, stream.clone());
+        }
         let recorded = Recorded { position, recorded_at: self.recorded_at, stream, sequence, context, event };
         facts.apply(&recorded);
         self.events.push(Arc::new(recorded));

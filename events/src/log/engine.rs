@@ -10,6 +10,7 @@
 //! Rejected (ADR-0012): a second writer for each database, which would duplicate the rules of conflicts and idempotency; and
 //! look-ups during the decisions, which would cost a round trip each and hold a transaction open meanwhile.
 
+pub(super) mod postgres;
 pub(super) mod sqlite;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +23,8 @@ use super::draft::{Draft, StateRows};
 use super::facts::{Facts, Wanted};
 use super::lock::FolderLock;
 use super::readers::OpenReader;
-use super::state::State;
+use super::state::{State, StoredWindow};
+use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 
 /// The result of writing a draft.
@@ -30,21 +32,37 @@ use crate::event::{Recorded, Stream};
 pub(super) enum AppendOutcome {
     /// All of it is durable.
     Committed,
-    /// Nothing is written: the log no longer ends at the position that the draft follows.
+    /// Nothing is written: the log no longer ends at the position that the draft follows, or another process has its turn.
     Moved,
 }
 
-/// A database opened exclusively, and the state that it holds.
+/// The next events of a log, whole batches of them.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// In order; empty at the end of the log.
+    pub(super) events: Vec<Arc<Recorded>>,
+    /// The stored rows of the state were written with the last of these events, by whoever appended it.
+    pub(super) is_checkpoint: bool,
+    /// The log ended there when it was read.
+    pub(super) is_last: bool,
+}
+
+/// An opened database, and the state that it holds.
 pub(super) struct Opened<E> {
     pub(super) engine: E,
     pub(super) state: State,
     pub(super) open_reader: OpenReader,
-    pub(super) lock: FolderLock,
+    /// Keeps other processes away from a database that one process has to itself.
+    pub(super) lock: Option<FolderLock>,
 }
 
 pub(super) trait Engine {
-    /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent.
-    fn facts(&mut self, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError>;
+    /// True if other processes append to the same log at the same time.
+    const IS_SHARED: bool;
+
+    /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent. `None`
+    /// if the log no longer ends at `position`: windows of a later state must not get into the balances.
+    fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError>;
 
     /// The last sequence of each stream; 0 for an empty one.
     fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError>;
@@ -52,10 +70,28 @@ pub(super) trait Engine {
     /// Writes the draft, and the state rows if given, provided that the log still ends at `draft.after`.
     ///
     /// Errors: nothing is written, except that with [`LogError::Commit`] this is unknown.
+    /// [`LogError::Forked`] if the log is not the one that ended there.
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError>;
 
-    /// The next events after a position, in order; empty at the end of the log.
-    fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError>;
+    /// The next events after a position.
+    ///
+    /// Errors: [`LogError::Forked`] if the log is not the one that ended there.
+    fn since(&mut self, position: u64) -> Result<Page, LogError>;
+
+    /// The stored rows of these windows, if any. `None` if one of them may count the event at `position`: it was written with
+    /// this event or a later one.
+    fn windows_before(
+        &mut self,
+        position: u64,
+        windows: &[BudgetWindow],
+    ) -> Result<Option<Vec<StoredWindow>>, LogError>;
+
+    /// Waits until no other process that has taken its turn is still using it, so that somebody who lost a race is not
+    /// overtaken for ever: whoever has no turn cannot append meanwhile. It ends with the next append that succeeds.
+    fn take_turn(&mut self) -> Result<(), LogError>;
+
+    /// Ends a turn in which nothing was appended, if there is one.
+    fn end_turn(&mut self);
 
     /// The ledger's state at the head: its rows and the fold of the events after them, read in one snapshot.
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError>;

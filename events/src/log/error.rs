@@ -15,6 +15,18 @@ pub enum LogError {
     Closed,
     #[error("the wall clock was stepped")]
     ClockStepped,
+    /// Of the time of a batch and the shared database's clock.
+    #[error(
+        "the time of this node is {} s ahead of the clock of the database: let a time server set both",
+        by.as_secs()
+    )]
+    ClockAhead { by: Duration },
+    /// The shared database was restored from an older copy, or another server has taken over without the last batches.
+    #[error(
+        "the database does not have the log that this node follows: its batch that ends at position {ours} is not there, the log \
+         ends at {theirs}; if it was restored or failed over, and lost what it had acknowledged, restart all nodes"
+    )]
+    Forked { ours: u64, theirs: u64 },
     #[error("database: {0}")]
     Engine(#[from] EngineError),
     #[error("append: {0}")]
@@ -42,7 +54,7 @@ pub enum LogError {
 pub enum OtherSchema {
     #[error("written by an older version of ledgerway (schema {found}, this is {newest}): run `ledgerway migrate`")]
     Older { found: i64, newest: i64 },
-    #[error("written by a newer version of ledgerway (schema {found}, this is {newest})")]
+    #[error("written by a newer version of ledgerway (schema {found}, this is {newest}): start that version")]
     Newer { found: i64, newest: i64 },
 }
 
@@ -72,6 +84,8 @@ impl LogError {
             Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
             Self::QueueFull
             | Self::ClockStepped
+            | Self::ClockAhead { .. }
+            | Self::Forked { .. }
             | Self::Engine(_)
             | Self::Append(_)
             | Self::Decode(_)

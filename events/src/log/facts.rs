@@ -52,6 +52,8 @@ pub(super) struct Facts {
     pub(super) names: HashMap<Name, Option<String>>,
     pub(super) replies: HashMap<ReplyKey, Option<StoredReply>>,
     pub(super) claims: HashMap<ClaimedKey, Option<Claim>>,
+    /// Requests of claims that were admitted by another process of a shared log, which is gone.
+    pub(super) orphaned: IdSet<RequestId>,
     pub(super) holds: IdMap<RequestId, HoldHistory>,
     /// Windows that may have been dropped from memory.
     pub(super) windows: Vec<StoredWindow>,

@@ -11,7 +11,7 @@ use super::readers::Readers;
 use super::{LogError, Reader};
 use crate::event::Recorded;
 
-/// The events of one batch, as the writer publishes them.
+/// The events of one batch, as the writer publishes them; none if the events up to the head must be read from the database.
 pub(super) type EventBatch = Arc<[Arc<Recorded>]>;
 
 /// The next events of a follower.
@@ -118,10 +118,14 @@ impl Follower {
         None
     }
 
-    /// Takes a batch of the tail, unless all of it was returned before. If events before it are missing, or part of it was
-    /// returned, the database must be read.
+    /// Takes a batch of the tail, unless all of it was returned before. If events before it are missing, part of it was
+    /// returned, or it has none, the database must be read.
     fn take(&mut self, batch: EventBatch) -> Option<Followed> {
-        let (first, last) = (batch.first()?.position, batch.last()?.position);
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+            self.is_behind = true;
+            return None;
+        };
+        let (first, last) = (first.position, last.position);
         if last <= self.position {
             return None;
         }

@@ -49,7 +49,9 @@ impl InferenceKey {
             return Ok(Some(Refusal::new(ErrorCode::IdempotencyKeyReused, message).with_request(request_id)));
         }
         let refusal = match (balances.open_hold(request_id), facts.hold(request_id)) {
-            (Some(hold), _) if orphaned.contains(&request_id) => process_ended(request_id, hold.expires_at, now),
+            (Some(hold), _) if orphaned.contains(&request_id) || facts.orphaned.contains(&request_id) => {
+                process_ended(request_id, hold.expires_at, now)
+            }
             // A hold without a known end is taken for an open one.
             (Some(_), _) | (None, None) => still_answered(request_id),
             (None, Some(history)) => {

@@ -9,6 +9,8 @@ mod open_hold;
 mod refuse;
 mod revalue;
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -17,8 +19,10 @@ use super::LogError;
 use super::answers::Answers;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
+use super::recent_changes::RecentChanges;
+use crate::event::Context;
 use crate::ids::{IdSet, RequestId};
-use crate::ledger::{Balances, Emitted, Ending};
+use crate::ledger::{Balances, Emitted};
 
 pub(super) use admit::AdmitRequest;
 pub use admit::Admitted;
@@ -56,8 +60,9 @@ pub(super) trait Job: Send {
     /// Answers that nothing was recorded and that the job will not be tried again.
     fn refuse(self: Box<Self>, error: LogError);
 
-    /// Answers that nothing was recorded, or that this is unknown. Returns the end of a request if it must be tried again.
-    fn fail(self: Box<Self>, error: LogError) -> Option<Ending>;
+    /// Answers that nothing was recorded, or that this is unknown. Returns the end of a request that must be
+    /// recorded after that.
+    fn fail(self: Box<Self>, error: LogError) -> Option<EndRequest>;
 
     /// Removes what an earlier batch left in the balances for this job, which is about to be refused or failed.
     fn give_up(&self, balances: &mut Balances);
@@ -69,11 +74,21 @@ pub(super) struct OpenBatch<'a> {
     pub(super) balances: &'a mut Balances,
     pub(super) facts: &'a mut Facts,
     pub(super) draft: &'a mut Draft,
+    /// The changes of administration before this batch.
+    pub(super) changes: &'a RecentChanges,
     /// Requests that earlier processes admitted and did not end.
     pub(super) orphaned: &'a IdSet<RequestId>,
+    /// Other processes append to the log as well.
+    pub(super) is_shared: bool,
 }
 
 impl OpenBatch<'_> {
+    /// The position of the last change after `planned_at` that may concern a request of this context.
+    pub(super) fn changed_since(&self, planned_at: u64, context: &Context) -> Option<u64> {
+        let changed = self.draft.changes.concerning(planned_at, context);
+        changed.or_else(|| self.changes.concerning(planned_at, context))
+    }
+
     /// Adds the events of one decision to the draft, and returns the position of the last.
     pub(super) fn record(&mut self, events: Vec<Emitted>) -> Option<u64> {
         self.draft.record_decided(self.facts, events)
@@ -102,14 +117,17 @@ pub(super) trait JobKind: Send + Sized + 'static {
 
     fn answer(self, decided: Self::Decided, batch: &RecordedBatch<'_>) -> Reply<Self>;
 
+    /// The caller has stopped waiting for this answer, so long after its job was queued.
+    fn unheard(_answer: Self::Answer, _waited: Duration) {}
+
     /// Called when the job will not be recorded.
     fn on_rejected(&self, _error: &Self::Error) {}
 
     /// As [`Job::give_up`].
     fn give_up(&self, _balances: &mut Balances) {}
 
-    /// The end that must be tried again, if the job may not have been recorded.
-    fn to_retry(self) -> Option<Ending> {
+    /// The end that must be recorded after this error, which its caller is told; with the last decision on the job.
+    fn to_retry(self, _decided: Option<Self::Decided>, _error: &LogError) -> Option<EndRequest> {
         None
     }
 }
@@ -127,6 +145,7 @@ struct QueuedJob<K: JobKind> {
     sender: Option<AnswerSender<K>>,
     /// The caller's runtime, which sends the answer; `None` outside of runtimes.
     runtime: Option<Handle>,
+    queued_at: Instant,
 }
 
 type AnswerSender<K> = oneshot::Sender<Result<<K as JobKind>::Answer, <K as JobKind>::Error>>;
@@ -136,19 +155,20 @@ type AnswerReceiver<K> = oneshot::Receiver<Result<<K as JobKind>::Answer, <K as 
 pub(super) fn queued<K: JobKind>(kind: K) -> (Box<dyn Job>, AnswerReceiver<K>) {
     let (sender, receiver) = oneshot::channel();
     let runtime = Handle::try_current().ok();
-    (Box::new(QueuedJob { kind, decided: None, sender: Some(sender), runtime }), receiver)
+    (Box::new(QueuedJob { kind, decided: None, sender: Some(sender), runtime, queued_at: Instant::now() }), receiver)
 }
 
 /// An end that nobody waits for.
-pub(super) fn unattended(ending: Ending) -> Box<dyn Job> {
-    Box::new(QueuedJob { kind: EndRequest(Box::new(ending)), decided: None, sender: None, runtime: None })
+pub(super) fn unattended(end: EndRequest) -> Box<dyn Job> {
+    Box::new(QueuedJob { kind: end, decided: None, sender: None, runtime: None, queued_at: Instant::now() })
 }
 
 impl<K: JobKind> QueuedJob<K> {
-    fn send(sender: Option<AnswerSender<K>>, answer: Result<K::Answer, K::Error>) {
-        if let Some(sender) = sender {
-            // The caller may have stopped waiting. A hold that nobody receives ends by itself.
-            let _ = sender.send(answer);
+    fn send(sender: Option<AnswerSender<K>>, answer: Result<K::Answer, K::Error>, waited: Duration) {
+        if let Some(sender) = sender
+            && let Err(Ok(unheard)) = sender.send(answer)
+        {
+            K::unheard(unheard, waited);
         }
     }
 }
@@ -163,12 +183,12 @@ impl<K: JobKind> Job for QueuedJob<K> {
     }
 
     fn answer(self: Box<Self>, batch: &mut RecordedBatch<'_>) -> Option<Box<dyn Job>> {
-        let Self { kind, decided, sender, runtime } = *self;
+        let Self { kind, decided, sender, runtime, queued_at } = *self;
         let answer = match decided? {
             Ok(decided) => match kind.answer(decided, batch) {
                 Reply::Now(answer) => answer,
                 Reply::NextSecond(waiting) => {
-                    return Some(Box::new(QueuedJob { kind: waiting, decided: None, sender, runtime }));
+                    return Some(Box::new(QueuedJob { kind: waiting, decided: None, sender, runtime, queued_at }));
                 }
             },
             Err(error) => {
@@ -176,19 +196,21 @@ impl<K: JobKind> Job for QueuedJob<K> {
                 Err(error)
             }
         };
-        batch.answers.add(runtime, move || Self::send(sender, answer));
+        batch.answers.add(runtime, move || Self::send(sender, answer, queued_at.elapsed()));
         None
     }
 
     fn refuse(self: Box<Self>, error: LogError) {
         let error = error.into();
         self.kind.on_rejected(&error);
-        Self::send(self.sender, Err(error));
+        Self::send(self.sender, Err(error), Duration::ZERO);
     }
 
-    fn fail(self: Box<Self>, error: LogError) -> Option<Ending> {
-        Self::send(self.sender, Err(error.into()));
-        self.kind.to_retry()
+    fn fail(self: Box<Self>, error: LogError) -> Option<EndRequest> {
+        let Self { kind, decided, sender, .. } = *self;
+        let end = kind.to_retry(decided.and_then(Result::ok), &error);
+        Self::send(sender, Err(error.into()), Duration::ZERO);
+        end
     }
 
     fn give_up(&self, balances: &mut Balances) {

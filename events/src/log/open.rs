@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
+use super::engine::postgres::{self, Announcements, Database, Listener};
 use super::engine::{Engine, Opened, sqlite};
 use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
 use super::readers::Readers;
 use super::writer::{Figures, Writer, channels};
 use super::{Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue};
+use crate::ids::{IdMaker, SystemRandom};
 
 impl Log {
     /// Opens or creates the log in a folder and starts its writer. Blocking.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
-        Self::start(sqlite::open(dir, options.clock.now())?, options)
+        Self::start(sqlite::open(dir, options.clock.now())?, options, |_| Ok(None))
     }
 
     /// Migrates a folder's ledger to this version without serving it. Blocking.
@@ -22,12 +24,40 @@ impl Log {
         sqlite::bring_up_to_date(dir)
     }
 
-    fn start<E: Engine + Send + 'static>(opened: Opened<E>, options: LogOptions) -> Result<Self, OpenError> {
+    /// Opens the ledger that several nodes share, and starts this node's writer. `node` names this process among them: another
+    /// one at each start. Blocking.
+    ///
+    /// Errors: among others, the ledger has another schema: it is migrated with [`Log::migrate_shared`] alone, because other
+    /// nodes may be using it.
+    pub fn open_shared(database: &Database, node: &str, options: LogOptions) -> Result<Self, OpenError> {
+        let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
+        let announcements = Announcements::default();
+        let opened = postgres::open(database, node, ids, announcements.clone(), options.clock.now())?;
+        Self::start(opened, options, |queue| {
+            // If the queue is full, the writer is awake, and learns of others when it appends.
+            let wake = move || drop(queue.try_send(Message::Wake));
+            Listener::start(database, node, announcements, wake).map(Some)
+        })
+    }
+
+    /// Creates a shared ledger, or migrates it to this version. Blocking.
+    pub fn migrate_shared(database: &Database) -> Result<Migrated, OpenError> {
+        postgres::migrate(database)
+    }
+
+    /// `listen` starts what wakes the writer when other processes have appended.
+    fn start<E: Engine + Send + 'static>(
+        opened: Opened<E>,
+        options: LogOptions,
+        listen: impl FnOnce(Queue) -> std::io::Result<Option<Listener>>,
+    ) -> Result<Self, OpenError> {
         let Parts { mut inner, writer, queue, lock } = assemble(opened, options);
+        let listener = listen(inner.jobs.clone()).map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || {
                 writer.run(&queue);
+                drop(listener);
                 drop(lock);
             })
             .map_err(OpenError::Thread)?;
@@ -41,7 +71,7 @@ pub(super) struct Parts<E> {
     pub(super) inner: LogInner,
     pub(super) writer: Writer<E>,
     pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) lock: FolderLock,
+    pub(super) lock: Option<FolderLock>,
 }
 
 pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
@@ -51,6 +81,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
     let figures = Arc::new(Figures::default());
     let jobs = Queue { jobs, figures: Arc::clone(&figures) };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
+    let shared = E::IS_SHARED.then(|| Arc::clone(&options.clock));
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
     let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
     let inner = LogInner {
@@ -60,6 +91,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
         published,
         readers: Arc::new(Readers::new(open_reader)),
         figures,
+        shared,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),
     };

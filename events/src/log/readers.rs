@@ -17,8 +17,19 @@ const ADMINISTRATION_MAX: usize = 1;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Opens one more connection to the database.
-pub(super) type OpenReader = Arc<dyn Fn() -> Result<Box<dyn Reader>, LogError> + Send + Sync>;
+/// What a reader is for. Readers of one purpose never wait for those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Look-ups for decisions: a few rows each.
+    Deciding,
+    /// Followers, the tables of administration, and the views: pages of the log.
+    Following,
+    /// Clients' queries.
+    Querying,
+}
+
+/// Opens one more reader of the database.
+pub(super) type OpenReader = Arc<dyn Fn(Purpose) -> Result<Box<dyn Reader>, LogError> + Send + Sync>;
 
 pub(super) struct Readers {
     open: OpenReader,
@@ -37,18 +48,24 @@ pub(super) struct Pool {
 /// Open connections that are not in use.
 struct Idle {
     open: OpenReader,
+    purpose: Purpose,
     readers: Mutex<Vec<Box<dyn Reader>>>,
 }
 
 impl Readers {
     pub(super) fn new(open: OpenReader) -> Self {
-        let idle = || Arc::new(Idle { open: Arc::clone(&open), readers: Mutex::default() });
-        let pool = |readers_max| Pool { permits: Arc::new(Semaphore::new(readers_max)), idle: idle() };
-        Self { deciding: pool(DECIDING_MAX), administration: pool(ADMINISTRATION_MAX), querying: idle(), open }
+        let idle = |purpose| Arc::new(Idle { open: Arc::clone(&open), purpose, readers: Mutex::default() });
+        let pool = |purpose, readers_max| Pool { permits: Arc::new(Semaphore::new(readers_max)), idle: idle(purpose) };
+        Self {
+            deciding: pool(Purpose::Deciding, DECIDING_MAX),
+            administration: pool(Purpose::Following, ADMINISTRATION_MAX),
+            querying: idle(Purpose::Querying),
+            open,
+        }
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn Reader>, LogError> {
-        (self.open)()
+        (self.open)(Purpose::Following)
     }
 
     pub(super) async fn query<T: Send + 'static>(
@@ -97,7 +114,7 @@ impl Idle {
             return Err(LogError::Closed);
         }
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let reader = kept.map_or_else(|| (self.open)(), Ok)?;
+        let reader = kept.map_or_else(|| (self.open)(self.purpose), Ok)?;
         let (mut work, mut read) = (Some(work), Err(LogError::Closed));
         reader.run_interruptible(interrupt, &mut || {
             if let Some(work) = work.take() {

@@ -30,27 +30,37 @@ pub struct StoredWindow {
     pub announced: BTreeSet<Fraction>,
 }
 
-/// Folds recorded events, in order. `rows` reads the stored rows of windows that may have been dropped from memory.
+/// The result of folding events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folded {
+    Whole,
+    /// The balances are of no position: a window that had been dropped from memory is stored as it was later.
+    InPart,
+}
+
+/// Folds recorded events, in order. `rows` reads the stored rows of windows that may have been dropped from memory, as they
+/// were before the event at this position; `None` if they are of a later position.
 pub(super) fn fold_page(
     balances: &mut Balances,
     page: &[impl Borrow<Recorded>],
-    mut rows: impl FnMut(&[BudgetWindow]) -> Result<Vec<StoredWindow>, LogError>,
-) -> Result<(), LogError> {
+    mut rows: impl FnMut(u64, &[BudgetWindow]) -> Result<Option<Vec<StoredWindow>>, LogError>,
+) -> Result<Folded, LogError> {
     for recorded in page.iter().map(Borrow::borrow) {
         let touched = touched_windows(recorded);
         if touched.iter().any(|window| !balances.knows_window(window)) {
-            for row in rows(&touched)? {
+            let Some(rows) = rows(recorded.position, &touched)? else { return Ok(Folded::InPart) };
+            for row in rows {
                 balances.restore_window(row.window, row.amounts, row.announced);
             }
         }
         let broken = |error| LogError::Stored(format!("position {}: {error}", recorded.position));
         balances.fold(recorded).map_err(broken)?;
     }
-    Ok(())
+    Ok(Folded::Whole)
 }
 
 /// The windows whose amounts or alerts the event changes.
-fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
+pub(super) fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
     match &recorded.event {
         Event::Hold(hold) => Cow::Borrowed(hold.movement().windows),
         Event::Resource(Resource::Budget(Change::Changed(budget))) => {

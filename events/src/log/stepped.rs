@@ -6,20 +6,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use super::engine::Engine;
+use super::engine::postgres::{self, Announcements, Database, PostgresEngine};
 use super::engine::sqlite::{self, SqliteEngine};
-use super::jobs::Message;
+use super::jobs::{EndRequest, Message};
 use super::lock::FolderLock;
 use super::open::{Parts, assemble};
 use super::writer::Writer;
 use super::{Log, LogOptions, OpenError};
+use crate::ids::{IdMaker, SystemRandom};
 use crate::ledger::{Balances, Ending};
 
 /// The writer of a [`Log`] from [`Stepped::open`]. Dropping it simulates a writer that has died.
 #[doc(hidden)]
-pub struct Stepped {
-    writer: Writer<SqliteEngine>,
+pub struct Stepped<E = SqliteEngine> {
+    writer: Writer<E>,
     queue: Receiver<Message>,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 impl Stepped {
@@ -30,6 +33,28 @@ impl Stepped {
         Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
     }
 
+    /// The engine of the writer.
+    pub const fn engine(&self) -> &SqliteEngine {
+        &self.writer.engine
+    }
+}
+
+/// The writer of a node of a shared ledger.
+#[doc(hidden)]
+pub type SteppedNode = Stepped<PostgresEngine>;
+
+impl SteppedNode {
+    /// See [`Log::open_shared`]. Nothing is written until [`Stepped::step`], and nobody is woken by what others write.
+    pub fn open_shared(database: &Database, node: &str, options: LogOptions) -> Result<(Log, Self), OpenError> {
+        let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
+        let opened = postgres::open(database, node, ids, Announcements::default(), options.clock.now())?;
+        let Parts { inner, writer, queue, lock } = assemble(opened, options);
+        Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
+    }
+}
+
+#[expect(private_bounds, reason = "only the log has engines")]
+impl<E: Engine> Stepped<E> {
     /// Runs the writer once, with at most `jobs_max` queued jobs. Returns true if one of them told it to stop.
     pub fn step(&mut self, jobs_max: usize) -> bool {
         let fresh = self.queue.try_iter().take(jobs_max).collect();
@@ -38,16 +63,11 @@ impl Stepped {
 
     /// Queues an end again, like a retry whose first answer was lost.
     pub fn repeat(&self, ending: Ending) {
-        self.writer.ender.unattended.extend([ending]);
+        self.writer.ender.unattended.extend([EndRequest::of(ending)]);
     }
 
     /// The balances in the writer's memory.
     pub fn balances(&self) -> &Balances {
         &self.writer.balances
-    }
-
-    /// The engine of the writer.
-    pub const fn engine(&self) -> &SqliteEngine {
-        &self.writer.engine
     }
 }

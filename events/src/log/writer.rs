@@ -2,13 +2,14 @@
 //! answers when it is durable. An idle log pays one fsync per job, a busy one an fsync per thousand jobs.
 //!
 //! It guarantees that nobody is answered before the batch is durable, and that memory never runs ahead of the log: the
-//! decisions of a batch that is not recorded are undone. If another process has appended, the whole state is read again and
-//! the batch is decided anew. Folding only the new events was rejected: the stored rows may have moved with them (ADR-0012).
+//! decisions of a batch that is not recorded are undone. If another process has appended, the batch is decided anew on what it
+//! recorded (`catch_up.rs`).
 //!
-//! A job that cannot be recorded, whatever the disk does, must not fail the others, so its batch is tried again job by job.
+//! A job that cannot be recorded, whatever the disk does, must not fail the others, so its batch is tried again in halves.
 //! Other failed jobs are not retried, because their callers are told that nothing was recorded or that this is unknown. Only
 //! ends are kept: their holds are open and their figures are known.
 
+mod catch_up;
 mod figures;
 mod publish;
 
@@ -25,6 +26,7 @@ use super::engine::{AppendOutcome, Engine};
 use super::facts::{Facts, Wanted};
 use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
+use super::recent_changes::RecentChanges;
 use super::state::State;
 use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
 use crate::event::Recorded;
@@ -38,6 +40,8 @@ pub(super) use publish::{Published, Publisher, channels};
 const BATCH_JOBS_MAX: usize = 1024;
 /// Maximum number of times that a batch is decided because the log has moved.
 const TRIES_MAX: usize = 5;
+/// The batches for which a process takes its turn beforehand, after it has lost a race or met others' batches in its turn.
+const TURNS_AFTER_RACE: u32 = 16;
 /// The interval of sweeps, and the longest sleep of the writer.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// Maximum number of holds that one sweep ends. The next sweep continues.
@@ -58,11 +62,19 @@ pub(super) struct Writer<E> {
     pub(super) balances: Balances,
     position: u64,
     owners: OwnerBlocks,
+    changes: RecentChanges,
     /// Events since the state rows were written.
     events_since_state: usize,
     /// True if the log may have events after `position`, for example after a commit that failed.
     is_behind: bool,
-    /// Requests whose holds were open at the start: the processes that answered them are gone. Some may have ended since.
+    /// Batches before which this process takes its turn, because others append at the same time: otherwise each of them would
+    /// be decided in vain first.
+    turns_left: u32,
+    has_turn: bool,
+    /// True if the balances may be of no position, because a fold has failed half-way.
+    needs_state: bool,
+    /// Requests whose holds were open at the start and whose processes are gone. Some may have ended since. None if other
+    /// processes append to the log as well: which of them are gone is then looked up with the claims.
     orphaned: IdSet<RequestId>,
     pub(super) ender: Ender,
     publisher: Publisher,
@@ -116,6 +128,8 @@ impl FailedStep {
             | LogError::QueueFull
             | LogError::Closed
             | LogError::ClockStepped
+            | LogError::ClockAhead { .. }
+            | LogError::Forked { .. }
             | LogError::Append(_)
             | LogError::OtherSchema(_)
             | LogError::TimedOut(_)
@@ -140,19 +154,27 @@ impl<E: Engine> Writer<E> {
         publisher: Publisher,
         figures: Arc<Figures>,
     ) -> Self {
-        publisher.begin_at(state.head, state.last_administration);
+        publisher.jump_to(state.head, state.last_administration);
         figures.show_holds(&state.balances);
         let started = options.clock.monotonic();
+        figures.confirm_head(started);
         Self {
             engine,
             clock: BatchClock::new(Arc::clone(&options.clock), state.head.recorded_at),
             options,
-            orphaned: state.balances.open_holds().map(|(request, _)| *request).collect(),
+            orphaned: match E::IS_SHARED {
+                true => IdSet::default(),
+                false => state.balances.open_holds().map(|(request, _)| *request).collect(),
+            },
             balances: state.balances,
             position: state.head.position,
             owners: state.owners,
+            changes: RecentChanges::after(state.last_administration),
             events_since_state: state.events_folded,
             is_behind: false,
+            turns_left: 0,
+            has_turn: false,
+            needs_state: false,
             ender,
             publisher,
             figures,
@@ -170,6 +192,11 @@ impl<E: Engine> Writer<E> {
                 Ok(message) => fresh.push(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // A turn may take several batches of others: what is queued meanwhile belongs to this one.
+            if self.turns_left > 0 && matches!(fresh.as_slice(), [Message::Job(_)]) {
+                // If this fails, so does the batch, whose jobs are told so.
+                let _ = self.take_turn();
             }
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             self.figures.taken(fresh.len());
@@ -190,7 +217,24 @@ impl<E: Engine> Writer<E> {
         }));
         let is_idle = jobs.is_empty() || stops;
         self.process(jobs, is_idle);
+        self.end_turn();
         stops
+    }
+
+    /// Takes this process's turn, unless it has it. What others appended before is read in it.
+    fn take_turn(&mut self) -> Result<(), LogError> {
+        if !self.has_turn {
+            self.engine.take_turn()?;
+            self.has_turn = true;
+            self.is_behind = true;
+        }
+        Ok(())
+    }
+
+    fn end_turn(&mut self) {
+        if std::mem::take(&mut self.has_turn) {
+            self.engine.end_turn();
+        }
     }
 
     fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
@@ -215,8 +259,13 @@ impl<E: Engine> Writer<E> {
         let sweeps = self.options.expired_holds == ExpiredHolds::End
             && self.elapsed(self.swept_at) >= SWEEP_EVERY
             && self.balances.is_sweep_due(now);
-        let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES || (is_idle && self.events_since_state > 0);
-        if jobs.is_empty() && !sweeps && !writes_state && !self.is_behind {
+        let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES
+            || (is_idle && self.events_since_state > 0 && !E::IS_SHARED);
+        let has_work = !jobs.is_empty() || sweeps || (writes_state && !E::IS_SHARED);
+        if !has_work && E::IS_SHARED {
+            return self.follow(now);
+        }
+        if !has_work && !self.is_behind {
             self.figures.set_failing(false);
             return;
         }
@@ -226,10 +275,10 @@ impl<E: Engine> Writer<E> {
         }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
-            // A job can never be recorded. Try each one alone, so that the others do not fail with it, and then the sweep: a
-            // job that fails in every batch would otherwise keep all expired holds open.
-            Err(Failed { jobs, step: FailedStep::Job, .. }) => {
-                jobs.into_iter().for_each(|job| self.process_alone(job, now));
+            // A job can never be recorded. Find it, so that the others do not fail with it, and then sweep: a job that fails in
+            // every batch would otherwise keep all expired holds open.
+            Err(Failed { jobs, error, step: FailedStep::Job }) => {
+                self.process_halves(jobs, &error, now);
                 if sweeps {
                     // If it fails, that is logged, and the next sweep tries again.
                     let _ = self.attempt(Vec::new(), Due { sweeps, writes_state: false }, now);
@@ -239,15 +288,20 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    fn process_alone(&mut self, job: Box<dyn Job>, now: DateTime<Utc>) {
-        match self.attempt(vec![job], Due::default(), now) {
-            Ok(()) => {}
+    /// Processes jobs one of which cannot be recorded, in two batches, and so on until it is alone.
+    fn process_halves(&mut self, mut jobs: Vec<Box<dyn Job>>, error: &str, now: DateTime<Utc>) {
+        if jobs.len() <= 1 {
             // An end that is kept would fail again with every batch. Let its hold expire.
-            Err(Failed { jobs, error, step: step @ FailedStep::Job }) => {
-                jobs.iter().for_each(|job| job.give_up(&mut self.balances));
-                jobs.into_iter().for_each(|job| job.refuse(step.error(&error)));
+            jobs.iter().for_each(|job| job.give_up(&mut self.balances));
+            return jobs.into_iter().for_each(|job| job.refuse(FailedStep::Job.error(error)));
+        }
+        let second = jobs.split_off(jobs.len() / 2);
+        for half in [jobs, second] {
+            match self.attempt(half, Due::default(), now) {
+                Ok(()) => {}
+                Err(Failed { jobs, error, step: FailedStep::Job }) => self.process_halves(jobs, &error, now),
+                Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
             }
-            Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }
     }
 
@@ -287,22 +341,38 @@ impl<E: Engine> Writer<E> {
         Ok(())
     }
 
-    /// Decides and records the batch, again if the log has moved meanwhile.
+    /// Decides and records the batch, again if the log has moved meanwhile. Whoever has lost one race takes its turn, so that
+    /// it does not lose them all.
     fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
+        let recorded = self.record_in_turn(jobs, due, now);
+        self.end_turn();
+        recorded
+    }
+
+    fn record_in_turn(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
         let mut now = self.clock.not_before_last(now);
-        for _ in 0..TRIES_MAX {
+        for lost in 0..TRIES_MAX {
+            if lost > 0 || self.turns_left > 0 {
+                self.take_turn()?;
+            }
             if self.is_behind {
                 // Never the fault of a job, so this must not count as `FailedStep::Job`.
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
             self.balances.begin();
-            match self.decide(jobs, due, now).and_then(|draft| Ok((self.write(&draft, due)?, draft))) {
-                Ok((AppendOutcome::Committed, draft)) => {
+            let written = self.decide(jobs, due, now).and_then(|draft| match draft {
+                Some(draft) => Ok((self.write(&draft, due)? == AppendOutcome::Committed).then_some(draft)),
+                None => Ok(None),
+            });
+            match written {
+                Ok(Some(draft)) => {
                     self.committed(&draft, due);
                     return Ok(draft);
                 }
-                Ok((AppendOutcome::Moved, _)) => {
+                Ok(None) => {
                     self.balances.undo();
+                    self.figures.count_decided_again();
+                    self.turns_left = TURNS_AFTER_RACE;
                     self.is_behind = true;
                 }
                 Err(error) => {
@@ -314,16 +384,18 @@ impl<E: Engine> Writer<E> {
         Err(LogError::Append("the log kept moving while the batch was decided".to_owned()))
     }
 
-    /// Decides the jobs in order, then the sweep.
-    fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
-        let mut facts = self.facts(jobs, now)?;
+    /// Decides the jobs in order, then the sweep. `None` if the log has moved meanwhile.
+    fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Option<Draft>, LogError> {
+        let Some(mut facts) = self.facts(jobs, now)? else { return Ok(None) };
         let mut draft = Draft::new(self.position, now);
         let mut batch = OpenBatch {
             now,
             balances: &mut self.balances,
             facts: &mut facts,
             draft: &mut draft,
+            changes: &self.changes,
             orphaned: &self.orphaned,
+            is_shared: E::IS_SHARED,
         };
         for job in jobs {
             job.decide(&mut batch);
@@ -335,81 +407,67 @@ impl<E: Engine> Writer<E> {
         if draft.has_unnumbered {
             draft.number(self.engine.last_sequences(draft.unnumbered_streams())?)?;
         }
-        Ok(draft)
+        Ok(Some(draft))
     }
 
-    /// Looks up the facts that the jobs need, and restores the forgotten windows that they may move.
-    fn facts(&mut self, jobs: &[Box<dyn Job>], now: DateTime<Utc>) -> Result<Facts, LogError> {
+    /// Looks up the facts that the jobs need, and restores the forgotten windows that they may move. `None` if the log has
+    /// moved meanwhile.
+    fn facts(&mut self, jobs: &[Box<dyn Job>], now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         let mut wanted = Wanted::default();
         for job in jobs {
             job.wants(&self.balances, &mut wanted);
         }
         if wanted == Wanted::default() {
-            return Ok(Facts::default());
+            return Ok(Some(Facts::default()));
         }
-        let mut facts = self.engine.facts(&wanted, now)?;
+        let Some(mut facts) = self.engine.facts(self.position, &wanted, now)? else { return Ok(None) };
         for window in facts.windows.drain(..) {
             self.balances.restore_window(window.window, window.amounts, window.announced);
         }
-        Ok(facts)
+        Ok(Some(facts))
     }
 
     fn write(&mut self, draft: &Draft, due: Due) -> Result<AppendOutcome, LogError> {
         let state = StateRows { balances: &self.balances, owners: &self.owners };
-        self.engine.append(draft, due.writes_state.then_some(&state))
+        self.engine.append(draft, Self::writes_state(draft, due).then_some(&state))
+    }
+
+    /// In a shared log, others learn from the events of a batch that the rows were written with it.
+    fn writes_state(draft: &Draft, due: Due) -> bool {
+        due.writes_state && !(E::IS_SHARED && draft.events.is_empty())
     }
 
     fn committed(&mut self, draft: &Draft, due: Due) {
         self.balances.keep();
-        draft.events.iter().for_each(|recorded| self.owners.apply(recorded));
+        self.note_recorded(&draft.events);
         self.position = draft.position();
+        self.turns_left = self.turns_left.saturating_sub(1);
         self.events_since_state += draft.events.len();
-        if due.writes_state {
-            self.balances.rows_are_written();
-            self.owners.rows_are_written();
-            self.events_since_state = 0;
+        if Self::writes_state(draft, due) {
+            self.rows_are_written();
         }
         self.clock.recorded(draft.recorded_at);
+        self.confirm_head();
     }
 
-    /// Catches up with events that another process appended, and returns the new time of the batch. The whole state is read
-    /// again: the other process may have written state rows too, which are then of a later position than the balances in
-    /// memory.
-    fn catch_up(&mut self, now: DateTime<Utc>) -> Result<DateTime<Utc>, LogError> {
-        let known = self.position;
-        let next = self.engine.since(known)?;
-        if next.is_empty() {
-            self.is_behind = false;
-            return Ok(now);
+    /// Notes what follows from recorded events besides balances.
+    fn note_recorded(&mut self, events: &[Arc<Recorded>]) {
+        for recorded in events {
+            self.owners.apply(recorded);
+            self.changes.apply(recorded);
         }
-        let mut state = self.engine.state(now)?;
-        state.balances.take_refusals_of(&mut self.balances);
-        self.balances = state.balances;
-        self.owners = state.owners;
-        self.events_since_state = state.events_folded;
-        self.position = state.head.position;
-        if let Some(recorded_at) = state.head.recorded_at {
-            self.clock.recorded(recorded_at);
-        }
-        self.is_behind = false;
-        self.publish_from(next);
-        // Also if not everything could be read and published: who follows reads the rest from the database.
-        self.publisher.begin_at(state.head, state.last_administration);
-        self.clock.tick()
     }
 
-    /// Publishes events that other processes recorded, up to the position of the balances. If they cannot be read here,
-    /// followers read them from the database.
-    fn publish_from(&mut self, mut next: Vec<Arc<Recorded>>) {
-        loop {
-            next.retain(|recorded| recorded.position <= self.position);
-            let Some(position) = next.last().map(|last| last.position) else { return };
-            self.publisher.publish(next);
-            match self.engine.since(position) {
-                Ok(page) => next = page,
-                Err(error) => return tracing::warn!(%error, "cannot read events that another process appended"),
-            }
-        }
+    /// The stored rows of the state are as of the last position.
+    fn rows_are_written(&mut self) {
+        self.balances.rows_are_written();
+        self.owners.rows_are_written();
+        self.events_since_state = 0;
+    }
+
+    /// Notes that the log ends where this process believes it does.
+    fn confirm_head(&self) {
+        self.figures.confirm_head(self.options.clock.monotonic());
     }
 
     /// Drops what has expired, a bounded part at a time; the rest after the next batches.

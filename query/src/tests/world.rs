@@ -266,6 +266,7 @@ impl World {
         let admission = Admission {
             request_id,
             context,
+            planned_at: u64::MAX,
             held: NanoUsd::new(1000),
             ttl: Duration::from_secs(60),
             if_short: IfShort::AskAgain,

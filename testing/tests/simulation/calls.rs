@@ -284,6 +284,7 @@ impl World {
                     self.process.holds.push((number, hold));
                 }
                 Ok(Admitted::Short) => panic!("nobody asked for a tighter bound"),
+                Ok(Admitted::Stale { .. }) => panic!("nothing is planned on tables"),
                 Ok(Admitted::Refused(refusal)) => {
                     self.trace.line(format_args!("  request {number}: refused at {:?}", refusal.position));
                     request.known_outcome = KnownOutcome::Refused;

@@ -53,7 +53,8 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
     let context = context(key).in_request(request_id);
     let if_short =
         IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), tokens_min: CAP_MIN });
-    Admission { request_id, context, held: NanoUsd::new(held), ttl, if_short, admitted: Box::new(admitted) }
+    let (planned_at, admitted) = (u64::MAX, Box::new(admitted));
+    Admission { request_id, context, planned_at, held: NanoUsd::new(held), ttl, if_short, admitted }
 }
 
 /// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].

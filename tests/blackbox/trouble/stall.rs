@@ -121,8 +121,7 @@ async fn what_waits_for_the_disk_behind_the_end_of_its_right_is_neither_dispatch
     let request = inferred.must_be(401, "UNAUTHENTICATED").request_id();
     changed.must_be(401, "UNAUTHENTICATED");
     assert_eq!(upstream.seen().len(), dispatched);
-    let released = ["inference.admitted.v1", "budget.reserved.v1", "inference.failed.v1", "budget.released.v1"];
-    assert_eq!(gateway.types_of(&request).await, released);
+    assert!(gateway.types_of(&request).await.is_empty(), "it was not even admitted");
     let late = |event: &serde_json::Value| event["type"] == "user.created.v1" && event["actor"] == *key;
     assert!(!gateway.events().await.iter().any(late));
 }

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 
-use super::{AppendOutcome, Engine};
-use crate::event::{Recorded, Stream};
+use super::{AppendOutcome, Engine, Page};
+use crate::event::Stream;
+use crate::event::hold::BudgetWindow;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
-use crate::log::state::State;
+use crate::log::state::{State, StoredWindow};
 use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
 use contexts::Contexts;
@@ -52,12 +53,21 @@ pub fn open_reader_offline(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
     reader_on(offline::connect(ledger)?)
 }
 
+/// Opens the rows of a ledger file read-only. Refuses a ledger with another schema.
+pub(super) fn open_rows(ledger: &Path) -> Result<Connection, LogError> {
+    of_this_schema(offline::connect(ledger)?)
+}
+
 /// Refuses a ledger with another schema.
 fn reader_on(connection: Connection) -> Result<Box<dyn Reader>, LogError> {
+    Ok(Box::new(SqliteReader { connection: of_this_schema(connection)? }))
+}
+
+fn of_this_schema(connection: Connection) -> Result<Connection, LogError> {
     // If the version cannot be read, the file is damaged: later reads find out where.
     match migrate::version(&connection).ok().and_then(migrate::other_schema) {
         Some(other) => Err(other.into()),
-        None => Ok(Box::new(SqliteReader { connection })),
+        None => Ok(connection),
     }
 }
 
@@ -77,8 +87,10 @@ impl SqliteEngine {
 }
 
 impl Engine for SqliteEngine {
-    fn facts(&mut self, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError> {
-        facts::find(&self.connection, wanted, now)
+    const IS_SHARED: bool = false;
+
+    fn facts(&mut self, _position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
+        facts::find(&self.connection, wanted, now).map(Some)
     }
 
     fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError> {
@@ -90,9 +102,25 @@ impl Engine for SqliteEngine {
         append::append(&self.connection, &mut self.contexts, draft, state)
     }
 
-    fn since(&mut self, position: u64) -> Result<Vec<Arc<Recorded>>, LogError> {
-        Ok(read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect())
+    fn since(&mut self, position: u64) -> Result<Page, LogError> {
+        let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
+        Ok(Page { events, is_checkpoint: false, is_last: false })
     }
+
+    fn windows_before(
+        &mut self,
+        _position: u64,
+        _windows: &[BudgetWindow],
+    ) -> Result<Option<Vec<StoredWindow>>, LogError> {
+        // Another process may have written rows together with its events.
+        Ok(None)
+    }
+
+    fn take_turn(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn end_turn(&mut self) {}
 
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError> {
         state::read_state(&*self.connection.unchecked_transaction()?, now)

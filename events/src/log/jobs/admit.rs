@@ -1,13 +1,15 @@
 //! The admission of a request: its hold, or a refusal.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
-use super::open_hold::OpenHold;
+use super::open_hold::{OpenHold, end_of_unknown};
 use super::refuse::DraftedRefusal;
-use super::{JobKind, OpenBatch, RecordedBatch, Reply};
+use super::{EndRequest, JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ledger::{Admission, AdmitDecision, Balances, RefusedRequest};
 use crate::log::facts::Wanted;
-use crate::log::{InferenceKey, LogError};
+use crate::log::{InferenceKey, LogError, WRITE_WAIT_MAX};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
 use crate::refusal::Refusal;
@@ -18,6 +20,10 @@ pub enum Admitted {
     Hold(OpenHold),
     /// Nothing is recorded: a tighter bound may fit. See [`IfShort::AskAgain`](crate::ledger::IfShort::AskAgain).
     Short,
+    /// Nothing is recorded: a right, a price or a route that may concern the request has changed since it was planned.
+    Stale {
+        changed_at: u64,
+    },
     Refused(Refusal),
 }
 
@@ -31,12 +37,14 @@ pub(in crate::log) struct AdmitRequest {
 pub(in crate::log) enum AdmissionDecided {
     Held(NewHold),
     Short,
+    Stale { changed_at: u64 },
     Refused(DraftedRefusal),
 }
 
 /// A hold that is decided but not yet durable.
 pub(in crate::log) struct NewHold {
     admitted_position: u64,
+    admitted_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     amount: NanoUsd,
     lowered_cap: Option<LoweredCap>,
@@ -52,6 +60,9 @@ impl JobKind for AdmitRequest {
     }
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<AdmissionDecided, LogError> {
+        if let Some(changed_at) = batch.changed_since(self.admission.planned_at, &self.admission.context) {
+            return Ok(AdmissionDecided::Stale { changed_at });
+        }
         match self.decision(batch)? {
             AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
@@ -59,7 +70,8 @@ impl JobKind for AdmitRequest {
                 if let Some(key) = &self.key {
                     batch.draft.claim(batch.facts, key, self.admission.request_id);
                 }
-                Ok(AdmissionDecided::Held(NewHold { admitted_position, expires_at, amount, lowered_cap }))
+                let admitted_at = batch.now;
+                Ok(AdmissionDecided::Held(NewHold { admitted_position, admitted_at, expires_at, amount, lowered_cap }))
             }
             AdmitDecision::Short => Ok(AdmissionDecided::Short),
             AdmitDecision::Refused(decision) => {
@@ -75,10 +87,30 @@ impl JobKind for AdmitRequest {
         match decided {
             AdmissionDecided::Held(held) => Reply::Now(Ok(Admitted::Hold(open_hold(*admission, held, batch)))),
             AdmissionDecided::Short => Reply::Now(Ok(Admitted::Short)),
+            AdmissionDecided::Stale { changed_at } => Reply::Now(Ok(Admitted::Stale { changed_at })),
             AdmissionDecided::Refused(refusal) => refusal.reply(
                 |refusal| Box::new(RefusedRequest::of(&admission, refusal)),
                 |refusal| Ok(Admitted::Refused(refusal)),
             ),
+        }
+    }
+
+    /// Whoever has waited for so long was told that there is no answer.
+    fn unheard(answer: Admitted, waited: Duration) {
+        if let Admitted::Hold(hold) = answer
+            && waited >= WRITE_WAIT_MAX
+        {
+            hold.end_unconfirmed();
+        }
+    }
+
+    /// If the hold stands after all, nobody will use it.
+    fn to_retry(self, decided: Option<AdmissionDecided>, error: &LogError) -> Option<EndRequest> {
+        match decided {
+            Some(AdmissionDecided::Held(held)) if error.may_be_recorded() => {
+                Some(end_of_unknown(*self.admission, held.admitted_at, held.admitted_position))
+            }
+            _ => None,
         }
     }
 }
@@ -106,7 +138,7 @@ fn open_hold(admission: Admission, held: NewHold, batch: &RecordedBatch<'_>) -> 
         held: held.amount,
         lowered_cap: held.lowered_cap,
         admitted_position: held.admitted_position,
-        admitted_at: batch.recorded_at,
+        admitted_at: held.admitted_at,
         expires_at: held.expires_at,
         model: admission.admitted.model,
         context: admission.context,

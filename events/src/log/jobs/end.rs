@@ -16,50 +16,100 @@ pub struct EndedAt {
     pub recorded_at: DateTime<Utc>,
 }
 
-pub(in crate::log) struct EndRequest(pub(in crate::log) Box<Ending>);
+/// The end of a request.
+pub(in crate::log) struct EndRequest {
+    pub(in crate::log) ending: Box<Ending>,
+    pub(in crate::log) admission: AdmissionIs,
+}
+
+/// What is known of the admission of a request that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::log) enum AdmissionIs {
+    Recorded,
+    /// The commit failed, and nobody knows what became of it. If it was recorded, its hold is released; its client was told
+    /// that there is none. A shared database may still receive the statement until the log has passed this position.
+    Unknown {
+        position: u64,
+    },
+}
+
+/// What the log says of a request that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::log) enum DecidedAt {
+    /// The position of its end.
+    Ended(u64),
+    NeverAdmitted,
+    /// It may still be admitted.
+    Undecided,
+}
+
+impl EndRequest {
+    pub(in crate::log) fn of(ending: Ending) -> Self {
+        Self { ending: Box::new(ending), admission: AdmissionIs::Recorded }
+    }
+}
 
 impl JobKind for EndRequest {
-    /// The position of the end.
-    type Decided = u64;
+    type Decided = DecidedAt;
     type Answer = EndedAt;
     type Error = LogError;
 
     fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
-        if balances.open_hold(self.0.request_id).is_none() {
-            wanted.holds.insert(self.0.request_id);
+        if balances.open_hold(self.ending.request_id).is_none() {
+            wanted.holds.insert(self.ending.request_id);
         }
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<u64, LogError> {
-        match batch.balances.end(&self.0) {
-            Some(ended) => record_end(batch, ended),
-            None => end_late(batch, &self.0),
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DecidedAt, LogError> {
+        let after = batch.draft.after;
+        let position = match batch.balances.end(&self.ending) {
+            Some(ended) => Some(record_end(batch, ended)?),
+            None => end_late(batch, &self.ending)?,
+        };
+        match (position, self.admission) {
+            (Some(position), _) => Ok(DecidedAt::Ended(position)),
+            (None, AdmissionIs::Recorded) => Err(never_admitted()),
+            (None, AdmissionIs::Unknown { position }) if batch.is_shared && after < position => {
+                Ok(DecidedAt::Undecided)
+            }
+            (None, AdmissionIs::Unknown { .. }) => Ok(DecidedAt::NeverAdmitted),
         }
     }
 
-    fn answer(self, position: u64, batch: &RecordedBatch<'_>) -> Reply<Self> {
-        Reply::Now(Ok(EndedAt { position, recorded_at: batch.recorded_at }))
+    fn answer(self, decided: DecidedAt, batch: &RecordedBatch<'_>) -> Reply<Self> {
+        Reply::Now(match decided {
+            DecidedAt::Ended(position) => Ok(EndedAt { position, recorded_at: batch.recorded_at }),
+            DecidedAt::NeverAdmitted => Err(never_admitted()),
+            DecidedAt::Undecided => {
+                // Nobody waits for it. It is decided again with the next batch, or when the writer wakes up.
+                batch.ender.unattended.extend([self]);
+                Err(never_admitted())
+            }
+        })
     }
 
     /// Logged, because nobody may wait for the answer. The hold will expire.
     fn on_rejected(&self, error: &LogError) {
-        tracing::error!(request_id = %self.0.request_id, %error, "cannot record the end of a request; its hold will expire");
+        tracing::error!(request_id = %self.ending.request_id, %error, "cannot record the end of a request; its hold will expire");
     }
 
     /// The hold is still open and its figures are known, so the end is tried again.
-    fn to_retry(self) -> Option<Ending> {
-        Some(as_unconfirmed(*self.0))
+    fn to_retry(self, _decided: Option<DecidedAt>, _error: &LogError) -> Option<EndRequest> {
+        Some(Self { ending: Box::new(as_unconfirmed(*self.ending)), ..self })
     }
 }
 
+fn never_admitted() -> LogError {
+    LogError::Append("cannot end a request that was never admitted".to_owned())
+}
+
 /// The hold has already ended: by the sweeper, whose charge is adjusted, or by this same end, whose first answer was lost.
-fn end_late(batch: &mut OpenBatch<'_>, ending: &Ending) -> Result<u64, LogError> {
-    let Some(history) = batch.facts.hold(ending.request_id) else {
-        return Err(LogError::Append("cannot end a request that was never admitted".to_owned()));
-    };
-    let Some(expired) = history.expired.clone() else { return Ok(history.position) };
+/// `None` if there was none.
+fn end_late(batch: &mut OpenBatch<'_>, ending: &Ending) -> Result<Option<u64>, LogError> {
+    let Some(history) = batch.facts.hold(ending.request_id) else { return Ok(None) };
+    let Some(expired) = history.expired.clone() else { return Ok(Some(history.position)) };
     let adjusted = batch.balances.end_late(ending, &expired)?;
-    record_end(batch, adjusted)
+    record_end(batch, adjusted).map(Some)
 }
 
 fn record_end(batch: &mut OpenBatch<'_>, ended: DecidedEnd) -> Result<u64, LogError> {

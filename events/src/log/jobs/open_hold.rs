@@ -4,14 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use super::end::AdmissionIs;
 use super::{EndRequest, EndedAt, Message, queued};
 use crate::event::Context;
 use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
 use crate::ids::RequestId;
-use crate::ledger::{Charge, Ending, Outcome};
+use crate::ledger::{Admission, Charge, Ending, Outcome};
 use crate::log::{LogError, Queue, wait_for_answer};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
+
+/// Why the money of a request is released whose client was told that nobody knows what became of its admission.
+const UNCONFIRMED: &str = "admission_unconfirmed";
 
 /// A durable hold, which its owner must end. If it is dropped instead, the request counts as cancelled before it was sent, and
 /// the money is released.
@@ -31,17 +35,17 @@ pub struct OpenHold {
 
 /// Ends that nobody waits for. There is at most one per open hold, so no other bound is needed.
 #[derive(Clone, Default)]
-pub(in crate::log) struct Unattended(Arc<Mutex<Vec<Ending>>>);
+pub(in crate::log) struct Unattended(Arc<Mutex<Vec<EndRequest>>>);
 
 impl Unattended {
-    pub(in crate::log) fn extend(&self, endings: impl IntoIterator<Item = Ending>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(endings);
+    pub(in crate::log) fn extend(&self, ends: impl IntoIterator<Item = EndRequest>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(ends);
     }
 
-    /// Takes the oldest, at most `endings_max`.
-    pub(in crate::log) fn take(&self, endings_max: usize) -> Vec<Ending> {
+    /// Takes the oldest, at most `ends_max`.
+    pub(in crate::log) fn take(&self, ends_max: usize) -> Vec<EndRequest> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = left.len().min(endings_max);
+        let taken = left.len().min(ends_max);
         left.drain(..taken).collect()
     }
 }
@@ -60,8 +64,8 @@ impl std::fmt::Debug for Ender {
 }
 
 impl Ender {
-    fn leave(&self, ending: Ending) {
-        self.unattended.extend([ending]);
+    fn leave(&self, end: EndRequest) {
+        self.unattended.extend([end]);
         // If the queue is full, the writer is awake and checks the list before it sleeps.
         let _ = self.jobs.try_send(Message::Wake);
     }
@@ -77,12 +81,12 @@ impl OpenHold {
         charge: Charge,
     ) -> Result<EndedAt, LogError> {
         let Some(ender) = self.ender.take() else { return Err(LogError::Closed) };
-        let (job, answer) = queued(EndRequest(Box::new(self.ending(attempts, outcome, charge))));
+        let (job, answer) = queued(EndRequest::of(self.ending(attempts, outcome, charge)));
         match ender.jobs.try_send(Message::Job(job)) {
             Ok(()) => wait_for_answer(answer).await?,
             Err(std::sync::mpsc::TrySendError::Full(Message::Job(job))) => {
-                if let Some(ending) = job.fail(LogError::QueueFull) {
-                    ender.leave(ending);
+                if let Some(end) = job.fail(LogError::QueueFull) {
+                    ender.leave(end);
                 }
                 Err(LogError::QueueFull)
             }
@@ -93,8 +97,19 @@ impl OpenHold {
     /// Records the end as soon as possible, without waiting: for a request whose client has gone.
     pub fn end_unattended(mut self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) {
         if let Some(ender) = self.ender.take() {
-            ender.leave(self.ending(attempts, outcome, charge));
+            ender.leave(EndRequest::of(self.ending(attempts, outcome, charge)));
         }
+    }
+
+    /// Releases the money of a request whose client was told that its admission is unconfirmed.
+    pub(super) fn end_unconfirmed(mut self) {
+        self.release(UNCONFIRMED);
+    }
+
+    fn release(&mut self, reason: &str) {
+        let Some(ender) = self.ender.take() else { return };
+        let (outcome, charge) = not_sent(&self.model, self.admitted_at, reason);
+        ender.leave(EndRequest::of(self.ending(Vec::new(), outcome, charge)));
     }
 
     fn ending(&self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) -> Ending {
@@ -104,14 +119,25 @@ impl OpenHold {
 
 impl Drop for OpenHold {
     fn drop(&mut self) {
-        let Some(ender) = self.ender.take() else { return };
-        let aborted = InferenceEnded {
-            finish_reason: Some(FinishReason::Cancelled),
-            attempts: Some(0),
-            reason: Some("client_closed".to_owned()),
-            ..InferenceEnded::new(self.model.clone(), self.admitted_at, NanoUsd::ZERO)
-        };
-        let charge = Charge::Release { reason: "client_closed".to_owned() };
-        ender.leave(self.ending(Vec::new(), Outcome::Aborted(Box::new(aborted)), charge));
+        self.release("client_closed");
     }
+}
+
+/// The end of a request whose admission may or may not have been recorded, at this position.
+pub(super) fn end_of_unknown(admission: Admission, admitted_at: DateTime<Utc>, position: u64) -> EndRequest {
+    let (outcome, charge) = not_sent(&admission.admitted.model, admitted_at, UNCONFIRMED);
+    let Admission { request_id, context, .. } = admission;
+    let ending = Ending { request_id, context, attempts: Vec::new(), outcome, charge };
+    EndRequest { ending: Box::new(ending), admission: AdmissionIs::Unknown { position } }
+}
+
+/// The outcome of an admitted request that was sent to no upstream.
+fn not_sent(model: &str, admitted_at: DateTime<Utc>, reason: &str) -> (Outcome, Charge) {
+    let aborted = InferenceEnded {
+        finish_reason: Some(FinishReason::Cancelled),
+        attempts: Some(0),
+        reason: Some(reason.to_owned()),
+        ..InferenceEnded::new(model.to_owned(), admitted_at, NanoUsd::ZERO)
+    };
+    (Outcome::Aborted(Box::new(aborted)), Charge::Release { reason: reason.to_owned() })
 }

@@ -19,6 +19,8 @@ pub struct BatchFigures {
     pub batches: u64,
     /// Transactions that failed. Their jobs were answered with an error.
     pub failed_batches: u64,
+    /// How often a batch was decided again, because another process had appended first.
+    pub decided_again: u64,
     pub jobs: u64,
     pub events: u64,
     /// The total duration of all batches, in microseconds. A batch lasts from the look-up of its facts until it
@@ -38,6 +40,7 @@ pub struct BatchFigures {
 pub struct Figures {
     batches: AtomicU64,
     failed_batches: AtomicU64,
+    decided_again: AtomicU64,
     jobs: AtomicU64,
     events: AtomicU64,
     commit_micros: AtomicU64,
@@ -48,6 +51,8 @@ pub struct Figures {
     /// 0 if none is open.
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
+    /// When the writer last knew where the log ends, by the monotonic clock.
+    head_confirmed_micros: AtomicU64,
 }
 
 impl Figures {
@@ -58,6 +63,15 @@ impl Figures {
 
     pub(in crate::log) fn is_failing(&self) -> bool {
         self.is_failing.load(Relaxed)
+    }
+
+    /// Notes when the writer knew where the log ends, by the monotonic clock.
+    pub(super) fn confirm_head(&self, at: Duration) {
+        self.head_confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(in crate::log) fn head_confirmed_at(&self) -> Duration {
+        Duration::from_micros(self.head_confirmed_micros.load(Relaxed))
     }
 
     /// Counts a job that was queued.
@@ -85,6 +99,10 @@ impl Figures {
         self.failed_batches.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn count_decided_again(&self) {
+        self.decided_again.fetch_add(1, Relaxed);
+    }
+
     /// Updates the figures of the open holds.
     pub(super) fn show_holds(&self, balances: &Balances) {
         self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
@@ -99,6 +117,7 @@ impl Figures {
         BatchFigures {
             batches: self.batches.load(Relaxed),
             failed_batches: self.failed_batches.load(Relaxed),
+            decided_again: self.decided_again.load(Relaxed),
             jobs: self.jobs.load(Relaxed),
             events: self.events.load(Relaxed),
             commit_micros: self.commit_micros.load(Relaxed),

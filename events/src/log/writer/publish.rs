@@ -32,9 +32,10 @@ pub(in crate::log) fn channels() -> (Publisher, Published) {
 }
 
 impl Publisher {
-    /// Sets where the log stands, without events: when it is opened, and after events of others that could not be read.
-    pub(super) fn begin_at(&self, head: Head, administration: u64) {
+    /// Sets where the log stands, without events. Followers read from the database what they do not have yet.
+    pub(super) fn jump_to(&self, head: Head, administration: u64) {
         self.administration.send_replace(administration);
+        let _ = self.tail.send(Arc::default());
         self.head.send_replace(head);
     }
 

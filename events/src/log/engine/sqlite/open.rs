@@ -15,7 +15,7 @@ use super::wal::{self, DamagedWal};
 use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
 use crate::log::lock::{FolderError, FolderLock};
-use crate::log::{EngineError, LogError, OtherSchema};
+use crate::log::{EngineError, LogError, OtherSchema, WrongLedger};
 use crate::private;
 
 /// How long the writer waits for another process's lock on the database before it fails.
@@ -36,6 +36,8 @@ pub enum OpenError {
     Damaged { path: PathBuf, damage: DamagedWal },
     #[error("cannot open {}: {source}", path.display())]
     Database { path: PathBuf, source: EngineError },
+    #[error(transparent)]
+    Shared(#[from] WrongLedger),
     #[error("cannot load the ledger: {0}")]
     Load(#[from] LogError),
     #[error("cannot start a thread of the writer: {0}")]
@@ -74,8 +76,8 @@ fn opened(
     Ok(Opened {
         engine: SqliteEngine { checkpointer, connection, contexts: Contexts::default() },
         state,
-        open_reader: Arc::new(move || open_reader(&path)),
-        lock,
+        open_reader: Arc::new(move |_| open_reader(&path)),
+        lock: Some(lock),
     })
 }
 

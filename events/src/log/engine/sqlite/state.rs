@@ -47,7 +47,7 @@ pub(super) fn read_state(connection: &Connection, now: DateTime<Utc>) -> Result<
         let page = read::after(connection, position, PAGE)?;
         let Some(last) = page.last() else { return Ok(state) };
         (position, state.events_folded) = (last.position, state.events_folded + page.len());
-        fold_page(&mut state.balances, &page, |touched| windows(connection, touched))?;
+        fold_page(&mut state.balances, &page, |_, touched| windows(connection, touched).map(Some))?;
         page.iter().for_each(|recorded| state.owners.apply(recorded));
     }
 }

@@ -1,0 +1,124 @@
+//! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors.
+
+mod append;
+mod batch;
+mod connections;
+mod contexts;
+mod copy;
+mod database;
+mod error;
+mod facts;
+mod listen;
+mod migrate;
+mod open;
+mod read;
+mod reader;
+mod running_nodes;
+mod schema;
+mod session;
+mod side;
+mod since;
+mod state;
+mod statement;
+mod tidy;
+mod turn;
+mod verify;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{AppendOutcome, Engine, Page};
+use crate::event::Stream;
+use crate::event::hold::BudgetWindow;
+use crate::ids::IdMaker;
+use crate::log::LogError;
+use crate::log::draft::{Draft, StateRows};
+use crate::log::facts::{Facts, Wanted};
+use crate::log::state::{State, StoredWindow};
+use contexts::Contexts;
+use read::Tip;
+use session::Session;
+use turn::Turns;
+
+pub use copy::copy_to_shared;
+pub use database::{Database, WrongDatabase};
+pub(in crate::log) use listen::{Announcements, Listener};
+pub(in crate::log) use migrate::migrate;
+pub(in crate::log) use open::open;
+pub use reader::open_shared_reader;
+
+/// How long a process that serves may read the state: a database that does not answer must not stop its writer for ever.
+const STATE_MAX: Duration = Duration::from_secs(60);
+
+pub struct PostgresEngine {
+    session: Session,
+    /// This process, in the rows of its batches.
+    node: String,
+    /// Makes the tokens of batches.
+    ids: IdMaker,
+    /// The last batch that was read or written.
+    tip: Tip,
+    contexts: Contexts,
+    turns: Turns,
+    announcements: Announcements,
+}
+
+impl Engine for PostgresEngine {
+    const IS_SHARED: bool = true;
+
+    fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
+        self.find_facts(position, wanted, now)
+    }
+
+    fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError> {
+        self.find_last_sequences(streams)
+    }
+
+    fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
+        self.write(draft, state)
+    }
+
+    fn since(&mut self, position: u64) -> Result<Page, LogError> {
+        self.next_page(position)
+    }
+
+    fn windows_before(
+        &mut self,
+        position: u64,
+        windows: &[BudgetWindow],
+    ) -> Result<Option<Vec<StoredWindow>>, LogError> {
+        self.windows_as_before(position, windows)
+    }
+
+    fn take_turn(&mut self) -> Result<(), LogError> {
+        self.begin_turn()
+    }
+
+    fn end_turn(&mut self) {
+        self.finish_turn();
+    }
+
+    fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError> {
+        self.read_head(now, STATE_MAX)
+    }
+
+    fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
+        self.forget_keys(now, rows_max)
+    }
+
+    /// The database moves its own write-ahead log.
+    fn after_batch(&mut self, events: usize) {
+        if events > 0 {
+            self.announcements.appended();
+        }
+    }
+
+    fn close(self) {
+        self.session.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Appends: one statement whose gate opens only for whoever knows the last batch, and what follows from a gate that did not
+//! open or from an answer that did not come.
+//!
+//! The token of a batch is drawn once, however often its statement is sent. The primary key of the gate lets one of two
+//! copies through, and the token at its place tells whose batch is there.
+
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+use uuid::Uuid;
+
+use super::batch::{AHEAD_MAX_MICROS, Batch, without_events};
+use super::error::is_about_connection;
+use super::read::{Tip, signed, unsigned};
+use super::statement::Statement;
+use super::{PostgresEngine, side};
+use crate::log::draft::{Draft, StateRows};
+use crate::log::engine::AppendOutcome;
+use crate::log::{EngineError, EngineErrorKind, LogError, SideRow};
+
+/// How long after it was first sent a statement is sent again whose answer was lost: shorter than callers wait.
+const DOUBT_MAX: Duration = Duration::from_secs(8);
+/// The pause before it is sent again.
+const DOUBT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Keeps others from appending until the transaction ends; readers are not concerned.
+const LOCK: &str = "SELECT ledger.keep_others_from_appending()";
+const STANDING: &str = "
+    SELECT (SELECT token FROM ledger.batches WHERE first = $1),
+           (SELECT token FROM ledger.batches WHERE first = $2 AND last = $3),
+           (SELECT last FROM ledger.batches ORDER BY first DESC LIMIT 1),
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+const TIP: &str = "
+    SELECT first, last, token, EXISTS (SELECT FROM ledger.batches WHERE first = $1 AND last = $2 AND token = $3),
+           pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM ledger.batches ORDER BY first DESC LIMIT 1";
+
+/// What became of one copy of a statement.
+enum Sent {
+    /// The gate was open, and everything is durable.
+    Written,
+    NotWritten(Standing),
+}
+
+/// What is in the place of a batch, and before it.
+struct Standing {
+    at_place: Option<Uuid>,
+    before: Option<Uuid>,
+    /// The log's last position.
+    head: i64,
+    /// The database's clock.
+    now: i64,
+}
+
+/// What a standing means for a batch that was not written.
+enum Verdict {
+    Decided(AppendOutcome),
+    /// Another node has its turn, or a competitor was at its place, and then was not.
+    Closed,
+}
+
+impl PostgresEngine {
+    /// Writes a draft durably. One that has nothing to write shows that the log ends where it says, and can be written.
+    pub(super) fn write(&mut self, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
+        self.must_be_at(draft.after)?;
+        if draft.events.is_empty() {
+            if rows.is_some() {
+                return Err(LogError::Append("the rows of the state are written with events only".to_owned()));
+            }
+            return self.write_without_events(draft);
+        }
+        let token = self.ids.make();
+        let place = self.turns.place();
+        let batch = Batch::new(draft, rows, (self.tip, token, &self.node), place, &self.contexts)?;
+        let outcome = self.send(&batch, &draft.side)?;
+        if outcome == AppendOutcome::Committed {
+            self.turns.is_over();
+            self.tip = batch.tip;
+            self.contexts.are_stored(batch.contexts);
+        }
+        Ok(outcome)
+    }
+
+    /// Sends a batch until it is certain what became of it.
+    fn send(&mut self, batch: &Batch, side: &[SideRow]) -> Result<AppendOutcome, LogError> {
+        let before = self.tip;
+        // Since when an earlier copy may still be written.
+        let mut in_doubt: Option<Instant> = None;
+        let mut is_repeated = false;
+        loop {
+            let mut sent = None;
+            let done = self.session.run(async |connection| {
+                sent = Some(Instant::now());
+                attempt(connection, batch, before, side).await
+            });
+            let reason = match done {
+                Ok(Sent::Written) => return Ok(AppendOutcome::Committed),
+                Ok(Sent::NotWritten(standing)) => match standing.verdict(batch, before) {
+                    Ok(Verdict::Decided(outcome)) => return Ok(outcome),
+                    // An earlier copy may still be written.
+                    Ok(Verdict::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
+                    Ok(Verdict::Closed) => return Ok(AppendOutcome::Moved),
+                    // The clock of the database moves on, and with it the earlier copy may pass.
+                    Err(error @ LogError::ClockAhead { .. }) if in_doubt.is_some() => error.to_string(),
+                    Err(error) => return Err(error),
+                },
+                Err(error) => {
+                    let lost = sent.filter(|_| is_about_connection(&error));
+                    let error = EngineError::from(error);
+                    if let Some(sent) = lost {
+                        in_doubt.get_or_insert(sent);
+                    } else if in_doubt.is_none() || error.kind == EngineErrorKind::Data {
+                        // The database has refused it, as it refuses every other copy.
+                        return Err(error.into());
+                    }
+                    error.to_string()
+                }
+            };
+            if let Some(since) = in_doubt {
+                if since.elapsed() >= DOUBT_MAX {
+                    return Err(LogError::Commit(reason));
+                }
+                // At once at first: most lost connections can be opened again.
+                if is_repeated {
+                    std::thread::sleep(DOUBT_PAUSE);
+                }
+                is_repeated = true;
+            }
+        }
+    }
+
+    /// Writes the side rows of a draft that has no event. Without a batch there is no gate and no token: others are kept from
+    /// appending meanwhile, and an answer that is lost stays unknown.
+    fn write_without_events(&mut self, draft: &Draft) -> Result<AppendOutcome, LogError> {
+        let before = self.tip;
+        if !(draft.side.is_empty() && draft.claims.is_empty() && draft.replies.is_empty()) {
+            let statement = without_events(draft, before)?;
+            let mut is_sent = false;
+            let done = self.session.run(async |connection| {
+                is_sent = true;
+                write_locked(connection, &statement, &draft.side).await
+            });
+            match done {
+                Ok(true) => return Ok(AppendOutcome::Committed),
+                Ok(false) => {}
+                Err(error) if is_sent && is_about_connection(&error) => {
+                    return Err(LogError::Commit(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.compare_tip(draft.recorded_at.timestamp_micros())
+    }
+
+    /// Compares the log's last batch with the tip, and checks that the database would take a batch of this time.
+    fn compare_tip(&mut self, recorded_at: i64) -> Result<AppendOutcome, LogError> {
+        let ours = self.tip;
+        let (last, is_ours, is_read_only, now): (_, bool, bool, i64) = self.session.run(async |connection| {
+            let select = sqlx::query(TIP).bind(ours.first).bind(ours.last).bind(ours.token);
+            let row = select.fetch_one(connection).await?;
+            let last = Tip { first: row.try_get(0)?, last: row.try_get(1)?, token: row.try_get(2)? };
+            Ok((last, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?))
+        })?;
+        if !is_ours {
+            return Err(LogError::Forked { ours: unsigned(ours.last), theirs: unsigned(last.last) });
+        }
+        if is_read_only {
+            let message = "the database can only be read: it is a standby, or was set so".to_owned();
+            return Err(EngineError { kind: EngineErrorKind::Unavailable, message }.into());
+        }
+        must_not_be_ahead(recorded_at, now)?;
+        Ok(if last == ours { AppendOutcome::Committed } else { AppendOutcome::Moved })
+    }
+
+    /// The writer and the engine follow the same log.
+    pub(super) fn must_be_at(&self, position: u64) -> Result<(), LogError> {
+        if signed(position) == self.tip.last {
+            return Ok(());
+        }
+        let last = self.tip.last;
+        Err(LogError::Append(format!("position {position} is not the end of the last batch that was read, {last}")))
+    }
+}
+
+/// Sends one copy of a batch.
+async fn attempt(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    before: Tip,
+    side: &[SideRow],
+) -> Result<Sent, sqlx::Error> {
+    let is_written = if side.is_empty() {
+        !batch.statement.rows(&mut *connection).await?.is_empty()
+    } else {
+        write_with(&mut *connection, &batch.statement, side, None).await?
+    };
+    if is_written {
+        return Ok(Sent::Written);
+    }
+    let select = sqlx::query(STANDING).bind(batch.tip.first).bind(before.first).bind(before.last);
+    let row = select.fetch_one(connection).await?;
+    let (at_place, before) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Sent::NotWritten(Standing { at_place, before, head: row.try_get(2)?, now: row.try_get(3)? }))
+}
+
+async fn write_locked(
+    connection: &mut PgConnection,
+    statement: &Statement,
+    side: &[SideRow],
+) -> Result<bool, sqlx::Error> {
+    write_with(connection, statement, side, Some(LOCK)).await
+}
+
+/// Runs a statement and, if its gate was open, writes the side rows in its transaction.
+async fn write_with(
+    connection: &mut PgConnection,
+    statement: &Statement,
+    side: &[SideRow],
+    lock: Option<&'static str>,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    if let Some(lock) = lock {
+        sqlx::query(lock).execute(&mut *transaction).await?;
+    }
+    if statement.rows(&mut transaction).await?.is_empty() {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    for row in side {
+        side::write(row, &mut transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+impl Standing {
+    fn verdict(&self, batch: &Batch, before: Tip) -> Result<Verdict, LogError> {
+        match self.at_place {
+            _ if self.before != Some(before.token) => {
+                Err(LogError::Forked { ours: unsigned(before.last), theirs: unsigned(self.head) })
+            }
+            Some(token) if token == batch.tip.token => Ok(Verdict::Decided(AppendOutcome::Committed)),
+            Some(_) => Ok(Verdict::Decided(AppendOutcome::Moved)),
+            None => must_not_be_ahead(batch.recorded_at, self.now).map(|()| Verdict::Closed),
+        }
+    }
+}
+
+/// The time of a batch, and the database's.
+fn must_not_be_ahead(recorded_at: i64, now: i64) -> Result<(), LogError> {
+    let ahead = recorded_at - now;
+    if ahead <= AHEAD_MAX_MICROS {
+        return Ok(());
+    }
+    Err(LogError::ClockAhead { by: Duration::from_micros(u64::try_from(ahead).unwrap_or(0)) })
+}

@@ -1,0 +1,222 @@
+//! The connections of a node's readers: four in all, shared by however many readers there are. A reader has one only during a
+//! call, so that a follower or a view that keeps its reader for good keeps no connection, and nobody who waits for one has
+//! another: there can be no deadlock. Each purpose has its own share, so that clients' queries never delay decisions.
+//!
+//! A reader can be called and dropped on any thread, also on one that runs async tasks: the connections are driven by a thread
+//! of their own. The two changes of threads that a statement then costs are paid by readers, not by the writer, which has a
+//! [`Session`](super::session::Session).
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::database::Database;
+use crate::log::interrupt::Interrupt;
+use crate::log::readers::Purpose;
+use crate::log::{EngineError, EngineErrorKind, LogError};
+
+/// How long a read waits for others of its purpose.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may take to be opened.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How long a connection may take to show that it still works.
+const PING_MAX: Duration = Duration::from_secs(1);
+/// Time between two looks at an interrupt.
+const INTERRUPT_CHECK: Duration = Duration::from_millis(10);
+/// How long the database may go on with the statement of a client that is gone, an interrupted one among them.
+const CLIENT_CHECK: &str = "100ms";
+
+/// The connections to a database, by purpose.
+pub(super) struct Connections {
+    database: Database,
+    deciding: Share,
+    following: Share,
+    querying: Share,
+    // Declared after the connections, so that it is dropped last.
+    driver: Driver,
+}
+
+/// The connections for one purpose.
+struct Share {
+    permits: Semaphore,
+    idle: Mutex<Vec<PgConnection>>,
+    /// How long one call may take.
+    call_max: Duration,
+}
+
+impl Share {
+    fn new(connections_max: usize, call_max: Duration) -> Self {
+        Self { permits: Semaphore::new(connections_max), idle: Mutex::default(), call_max }
+    }
+
+    fn take_idle(&self) -> Option<PgConnection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep(&self, connection: PgConnection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+impl Connections {
+    /// The four connections of a node's readers. Each is opened when it is first needed.
+    pub(super) fn of_node(database: Database) -> Result<Self, LogError> {
+        Ok(Self {
+            database,
+            deciding: Share::new(1, Duration::from_secs(5)),
+            // The tables of administration read all of it at the start.
+            following: Share::new(1, Duration::from_secs(60)),
+            // A query is interrupted at its deadline, which is earlier.
+            querying: Share::new(2, Duration::from_secs(15)),
+            driver: Driver::start()?,
+        })
+    }
+
+    /// A connection for a command that reads the whole ledger.
+    pub(super) fn of_command(database: Database) -> Result<Self, LogError> {
+        let one = || Share::new(1, Duration::from_secs(900));
+        Ok(Self { database, deciding: one(), following: one(), querying: one(), driver: Driver::start()? })
+    }
+
+    /// Runs `work` on a connection, and again on a new one if it turns out that the kept one was lost. Fails as interrupted
+    /// once `interrupt` is due; the database then stops working on the statement. Blocking.
+    pub(super) fn run<T>(
+        &self,
+        purpose: Purpose,
+        interrupt: Option<&Interrupt>,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let share = match purpose {
+            Purpose::Deciding => &self.deciding,
+            Purpose::Following => &self.following,
+            Purpose::Querying => &self.querying,
+        };
+        self.driver.wait_for(async {
+            tokio::select! {
+                biased;
+                () = due(interrupt) => Err(unavailable("interrupted").into()),
+                done = self.run_in(share, work) => done,
+            }
+        })
+    }
+
+    async fn run_in<T>(
+        &self,
+        share: &Share,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let permit = tokio::time::timeout(WAIT_MAX, share.permits.acquire()).await;
+        let _permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
+        let deadline = Instant::now() + share.call_max;
+        if let Some(mut kept) = share.take_idle() {
+            let done = within(deadline, work(&mut kept)).await?;
+            // The database may have been restarted since the last call. Reading again is harmless.
+            if done.is_ok() || is_alive(&mut kept).await {
+                share.keep(kept);
+                return done;
+            }
+        }
+        let mut opened = within(Instant::now() + CONNECT_MAX, self.options(share).connect()).await??;
+        let done = within(deadline, work(&mut opened)).await?;
+        if done.is_ok() || is_alive(&mut opened).await {
+            share.keep(opened);
+        }
+        done
+    }
+
+    fn options(&self, share: &Share) -> PgConnectOptions {
+        // Before a call is given up, which loses its connection.
+        let statement_max = format!("{}s", share.call_max.as_secs() - 1);
+        self.database.options().clone().options([
+            ("default_transaction_read_only", "on"),
+            ("client_connection_check_interval", CLIENT_CHECK),
+            ("statement_timeout", &statement_max),
+        ])
+    }
+}
+
+/// True if the connection answers, so that its error concerned the statement alone.
+async fn is_alive(connection: &mut PgConnection) -> bool {
+    matches!(within(Instant::now() + PING_MAX, connection.ping()).await, Ok(Ok(())))
+}
+
+/// Waits until a read must stop.
+async fn due(interrupt: Option<&Interrupt>) {
+    let Some(interrupt) = interrupt else { return std::future::pending().await };
+    while !interrupt.is_due() {
+        tokio::time::sleep(INTERRUPT_CHECK).await;
+    }
+}
+
+/// Waits until the deadline. What is late may have left a connection in any state.
+async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, EngineError> {
+    let done = tokio::time::timeout_at(deadline, work).await;
+    done.map_err(|_| unavailable("the database did not answer in time"))
+}
+
+fn unavailable(message: &str) -> EngineError {
+    EngineError { kind: EngineErrorKind::Unavailable, message: message.to_owned() }
+}
+
+/// A thread that waits for the network, for callers on any thread. `Runtime::block_on` would panic on a thread of async tasks,
+/// and so would dropping a runtime there.
+struct Driver {
+    /// Present until it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Driver {
+    fn start() -> Result<Self, LogError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("ledger-readers")
+            .enable_io()
+            .enable_time()
+            .build();
+        let runtime = runtime.map_err(|error| unavailable(&format!("cannot start the readers' thread: {error}")))?;
+        Ok(Self { runtime: Some(runtime) })
+    }
+
+    /// Polls the work on the caller's thread.
+    fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        let _entered = self.runtime.as_ref().map(Runtime::enter);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        // On a thread of async tasks, the budget of the task would otherwise end, and with it all progress.
+        let mut work = pin!(tokio::task::unconstrained(work));
+        loop {
+            if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+                return done;
+            }
+            std::thread::park();
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Wakes the thread that polls.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The contexts of the events of requests. Each is stored once, without its request, under a name that follows from it
+//! (ADR-0014). All other events keep their whole context.
+
+use std::collections::HashMap;
+
+use ring::digest::{SHA256, digest};
+use uuid::Uuid;
+
+use crate::compact_json;
+use crate::event::{Context, Recorded, StreamKind};
+use crate::ids::IdMap;
+use crate::log::LogError;
+
+/// The most contexts in memory. At this number all are forgotten, and sent again when they are needed.
+const KEPT_MAX: usize = 4096;
+
+/// The contexts that are known to be stored, with their names.
+#[derive(Default)]
+pub(super) struct Contexts {
+    stored: IdMap<Context, Uuid>,
+}
+
+/// The contexts of a batch that are not known to be stored.
+#[derive(Default)]
+pub(super) struct NewContexts {
+    names: IdMap<Context, Uuid>,
+    /// Their JSON, by name.
+    pub(super) texts: HashMap<Uuid, String>,
+}
+
+/// How an event stores its context.
+pub(super) enum StoredContext {
+    Named(Uuid),
+    /// As JSON.
+    Whole(String),
+}
+
+impl Contexts {
+    /// How this event stores its context. If it is not known to be stored, it is added to `new`.
+    pub(super) fn of(&self, recorded: &Recorded, new: &mut NewContexts) -> Result<StoredContext, LogError> {
+        if !is_of_its_request(recorded) {
+            return json(&recorded.context).map(StoredContext::Whole);
+        }
+        let context = Context { request_id: None, ..recorded.context.clone() };
+        if let Some(name) = self.stored.get(&context).or_else(|| new.names.get(&context)) {
+            return Ok(StoredContext::Named(*name));
+        }
+        let text = json(&context)?;
+        let name = name_of(&text);
+        new.names.insert(context, name);
+        new.texts.insert(name, text);
+        Ok(StoredContext::Named(name))
+    }
+
+    /// Notes that the contexts of a batch are stored.
+    pub(super) fn are_stored(&mut self, new: NewContexts) {
+        if self.stored.len() + new.names.len() > KEPT_MAX {
+            self.stored.clear();
+        }
+        self.stored.extend(new.names);
+    }
+}
+
+/// The first 128 bits of the SHA-256: every node gives a context the same name without asking.
+pub(super) fn name_of(text: &str) -> Uuid {
+    let mut name = [0; 16];
+    name.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+    Uuid::from_bytes(name)
+}
+
+/// True if the context's request is the event's stream.
+fn is_of_its_request(recorded: &Recorded) -> bool {
+    let Recorded { stream, context, .. } = recorded;
+    matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
+        && context.request_id.is_some_and(|request| request.is_written(&stream.id))
+}
+
+fn json(context: &Context) -> Result<String, LogError> {
+    let mut json = Vec::with_capacity(300);
+    compact_json::write(&mut json, context).map_err(|error| LogError::Stored(error.to_string()))?;
+    String::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
+}

@@ -1,0 +1,98 @@
+//! Where the database is, and how its sessions are set up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// Settings of every session: a commit is on the disk when it returns, and no statement or lock is waited for without limit.
+const SESSION: [(&str, &str); 7] = [
+    ("application_name", "ledgerway"),
+    ("search_path", "ledger"),
+    ("synchronous_commit", "on"),
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "2s"),
+    ("timezone", "UTC"),
+];
+
+/// Settings of the writer's session, which looks up everything by an index. The database keeps the plan that it made for the
+/// first few of a statement, and these find nearly empty tables: it would go on to read them as a whole while they grow, until
+/// it has counted their rows again a minute later.
+const BY_INDEX: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_material", "off"),
+    // What was switched off counts as very expensive where there is no other way, which would be compiled.
+    ("jit", "off"),
+];
+
+/// The address of a shared database, with its credentials. Shown without the password.
+#[derive(Clone)]
+pub struct Database {
+    options: PgConnectOptions,
+}
+
+/// Not the address of a PostgreSQL database.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongDatabase {
+    #[error("it must begin with postgres:// or postgresql://")]
+    Scheme,
+    /// Without the address, which may have a password in it.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    #[error("it names no database: postgres://USER@HOST/DATABASE")]
+    NoDatabase,
+}
+
+impl Database {
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// For a session that looks up everything by an index.
+    pub(super) fn by_index(&self) -> Self {
+        Self { options: self.options.clone().options(BY_INDEX) }
+    }
+
+    /// A node of a cluster needs its database's identity proved, except on its own machine.
+    fn is_local(options: &PgConnectOptions) -> bool {
+        options.get_socket().is_some() || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
+    }
+}
+
+impl FromStr for Database {
+    type Err = WrongDatabase;
+
+    fn from_str(url: &str) -> Result<Self, WrongDatabase> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(WrongDatabase::Scheme);
+        }
+        let mut options =
+            PgConnectOptions::from_str(url).map_err(|error| WrongDatabase::Unreadable(error.to_string()))?;
+        if options.get_database().is_none_or(str::is_empty) {
+            return Err(WrongDatabase::NoDatabase);
+        }
+        if !url.contains("sslmode=") {
+            let mode = if Self::is_local(&options) { PgSslMode::Prefer } else { PgSslMode::VerifyFull };
+            options = options.ssl_mode(mode);
+        }
+        Ok(Self { options: options.options(SESSION) })
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { options } = self;
+        let database = options.get_database().unwrap_or_default();
+        write!(f, "postgres://{}@{}:{}/{database}", options.get_username(), options.get_host(), options.get_port())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

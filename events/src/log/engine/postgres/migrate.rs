@@ -1,0 +1,72 @@
+//! Migrations of the shared ledger: forward only, one change per file, each in one transaction with its version number.
+//! Several nodes may try at once, and nodes of the version before may still be at work.
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use super::database::Database;
+use super::open::check_server;
+use super::schema::{self, NEWEST};
+use super::session::{LONG_MAX, Session};
+use crate::log::{Migrated, OpenError, Unusable, WrongLedger};
+
+/// A change of the schema.
+struct Migration {
+    version: i64,
+    /// The oldest schema version whose programs can still use the ledger after it.
+    oldest_reader: i64,
+    sql: &'static str,
+}
+
+const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    oldest_reader: 1,
+    sql: include_str!("../../../../../migrations/postgres/ledger/0001_ledger.sql"),
+}];
+
+const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].version == NEWEST);
+
+const GRANTS: &str = include_str!("../../../../../migrations/postgres/ledger/grants.sql");
+
+/// The advisory lock of migrations, in the database's numbers of two parts: `LEDG`, `MIGR`.
+const LOCK: (i32, i32) = (0x4C45_4447, 0x4D49_4752);
+const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
+/// A migration may read a whole table. It is bounded by the session.
+const NO_STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
+const IS_NEW: &str = "SELECT to_regclass('ledger.schema_version') IS NULL";
+const VERSION: &str = "SELECT version FROM ledger.schema_version";
+const SET_VERSION: &str = "INSERT INTO ledger.schema_version (version, oldest_reader) VALUES ($1, $2)
+    ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, oldest_reader = excluded.oldest_reader";
+
+/// Creates the ledger, or migrates it to this version, and grants the gateways what they need. Refuses a newer one that this
+/// version cannot use.
+pub(in crate::log) fn migrate(database: &Database) -> Result<Migrated, OpenError> {
+    let mut session = Session::new(database.clone())?;
+    let migrated = session.run_for(LONG_MAX, async |connection| {
+        check_server(connection).await?;
+        let mut change = connection.begin().await?;
+        let (first, second) = LOCK;
+        sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
+        sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
+        let is_new = sqlx::query_scalar(IS_NEW).fetch_one(&mut *change).await?;
+        let had: i64 = if is_new { 0 } else { sqlx::query_scalar(VERSION).fetch_one(&mut *change).await? };
+        for migration in MIGRATIONS.iter().filter(|migration| migration.version > had) {
+            apply(migration, &mut change).await?;
+        }
+        schema::must_fit(&mut change).await?;
+        // A newer version has granted what its tables need.
+        if had <= NEWEST {
+            sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
+        }
+        change.commit().await?;
+        Ok(if is_new { Migrated::New } else { Migrated::Existing })
+    });
+    session.close();
+    migrated.map_err(|reason: Unusable| WrongLedger::of(database, reason).into())
+}
+
+async fn apply(migration: &Migration, change: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(migration.sql).execute(&mut *change).await?;
+    sqlx::query(SET_VERSION).bind(migration.version).bind(migration.oldest_reader).execute(change).await?;
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Opening a shared ledger: check that the server keeps what it acknowledges and that the schema fits, then load the state.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions, Connection, Row};
+
+use super::contexts::Contexts;
+use super::database::Database;
+use super::error::sqlstate;
+use super::listen::Announcements;
+use super::read::tip;
+use super::session::{LONG_MAX, Session};
+use super::turn::Turns;
+use super::{PostgresEngine, reader, running_nodes, schema};
+use crate::ids::IdMaker;
+use crate::log::engine::Opened;
+use crate::log::state::State;
+use crate::log::{OpenError, Unusable, WrongLedger};
+
+/// The oldest server whose behaviour is known, as `server_version_num`.
+const OLDEST_SERVER: i32 = 150_000;
+const SERVER: &str = "
+    SELECT current_setting('server_version_num')::integer, current_setting('fsync')::boolean,
+           current_setting('synchronous_commit'), current_setting('search_path'), current_setting('server_encoding'),
+           pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+/// True unless there is a ledger in which this user cannot append.
+const MAY_APPEND: &str = "
+    SELECT coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'INSERT')), true)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ledger' AND c.relname = 'batches'";
+/// SQLSTATE `insufficient_privilege`.
+const NOT_ALLOWED: &str = "42501";
+const SESSION_OF_SERVER: &str = "SELECT pg_backend_pid()";
+
+impl WrongLedger {
+    pub(super) fn of(database: &Database, reason: Unusable) -> Self {
+        Self { database: database.to_string(), reason }
+    }
+}
+
+impl From<sqlx::Error> for Unusable {
+    fn from(error: sqlx::Error) -> Self {
+        match sqlstate(&error).as_deref() {
+            Some(NOT_ALLOWED) => Self::NotAllowed,
+            _ if is_of_pooler(&error) => Self::Pooled,
+            _ => Self::Log(error.into()),
+        }
+    }
+}
+
+/// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
+/// statements.
+fn is_of_pooler(error: &sqlx::Error) -> bool {
+    match sqlstate(error).as_deref() {
+        Some("08P01") => error.to_string().contains("startup parameter"),
+        Some("26000" | "42P05") => true,
+        _ => false,
+    }
+}
+
+/// Opens the ledger of a database as one of its nodes.
+pub(in crate::log) fn open(
+    database: &Database,
+    node: &str,
+    ids: IdMaker,
+    announcements: Announcements,
+    now: DateTime<Utc>,
+) -> Result<Opened<PostgresEngine>, OpenError> {
+    let opened = connect(database, node, ids, now).map_err(|reason| WrongLedger::of(database, reason));
+    let (mut engine, state) = opened?;
+    engine.announcements = announcements;
+    Ok(Opened { engine, state, open_reader: reader::readers(database.clone())?, lock: None })
+}
+
+pub(super) fn connect(
+    database: &Database,
+    node: &str,
+    ids: IdMaker,
+    now: DateTime<Utc>,
+) -> Result<(PostgresEngine, State), Unusable> {
+    let mut session = Session::new(database.by_index())?;
+    let tip = session.run_for(LONG_MAX, async |connection| {
+        check_session(connection, database).await?;
+        check_server(connection).await?;
+        if !sqlx::query_scalar::<_, bool>(MAY_APPEND).fetch_one(&mut *connection).await? {
+            return Err(Unusable::NotAllowed);
+        }
+        schema::must_fit(connection).await?;
+        running_nodes::join(connection, node).await?;
+        Ok::<_, Unusable>(tip(connection).await?.0)
+    })?;
+    let mut engine = PostgresEngine {
+        session,
+        node: node.to_owned(),
+        ids,
+        tip,
+        contexts: Contexts::default(),
+        turns: Turns::default(),
+        announcements: Announcements::default(),
+    };
+    let state = engine.read_head(now, LONG_MAX)?;
+    Ok((engine, state))
+}
+
+/// The connection has a session of the server for itself. A pooler that gives each transaction another one is found out by
+/// a second connection, which gets the session of the first or takes it away.
+async fn check_session(connection: &mut PgConnection, database: &Database) -> Result<(), Unusable> {
+    let first = session_of(connection).await?;
+    let mut other = database.options().connect().await?;
+    sqlx::raw_sql("BEGIN").execute(&mut other).await?;
+    let second = session_of(&mut other).await?;
+    let again = session_of(connection).await?;
+    other.close().await?;
+    if first == again && first != second { Ok(()) } else { Err(Unusable::Pooled) }
+}
+
+async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::raw_sql(SESSION_OF_SERVER).fetch_one(connection).await?.try_get(0)
+}
+
+/// The server is one that a ledger can be on.
+pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), Unusable> {
+    let row = sqlx::query(SERVER).fetch_one(connection).await?;
+    let (synchronous_commit, search_path): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
+    if (synchronous_commit, search_path) != ("on", "ledger") {
+        // What this session asked for did not arrive.
+        return Err(Unusable::Pooled);
+    }
+    if row.try_get::<i32, _>(0)? < OLDEST_SERVER {
+        return Err(Unusable::OldServer);
+    }
+    if !row.try_get::<bool, _>(1)? {
+        return Err(Unusable::NotDurable);
+    }
+    match row.try_get(4)? {
+        "UTF8" => {}
+        other => return Err(Unusable::Encoding(other.to_owned())),
+    }
+    if row.try_get(5)? { Err(Unusable::ReadOnly) } else { Ok(()) }
+}

@@ -1,0 +1,78 @@
+//! Reads of events that both the writer's session and the readers need.
+
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use uuid::Uuid;
+
+use crate::event::{Context, Event, Recorded, Stream, StreamKind};
+use crate::log::{Head, LogError};
+use crate::time::from_micros;
+
+/// Selects events, with the columns that [`recorded`] reads. A condition and an order follow.
+pub(super) const SELECT_EVENTS: &str = "
+    SELECT position, e.recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+           c.context
+    FROM ledger.events e LEFT JOIN ledger.contexts c ON c.id = e.context ";
+/// The condition of the partial indexes over administrative events.
+pub(super) const IS_ADMINISTRATION: &str = "
+    aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access' AND aggregate_type <> 'alert' ";
+
+/// Begins a transaction in which all reads see the same state of the ledger.
+pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The last batch of the log: where the next one begins, and the proof that it is still the same log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) token: Uuid,
+}
+
+/// The last batch, and the time of its events.
+pub(super) async fn tip(connection: &mut PgConnection) -> Result<(Tip, Head), sqlx::Error> {
+    const SQL: &str = "SELECT first, last, token, recorded_at FROM ledger.batches ORDER BY first DESC LIMIT 1";
+    let row = sqlx::query(SQL).fetch_one(connection).await?;
+    let tip = Tip { first: row.try_get(0)?, last: row.try_get(1)?, token: row.try_get(2)? };
+    let recorded_at = (tip.last > 0).then(|| row.try_get(3).map(from_micros)).transpose()?;
+    Ok((tip, Head { position: unsigned(tip.last), recorded_at }))
+}
+
+/// The event in a row of [`SELECT_EVENTS`].
+pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
+    let kind: &str = row.try_get(2)?;
+    let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
+    let version: &str = row.try_get(6)?;
+    let version = version.parse().map_err(|_| LogError::Stored(format!("event version {version:?}")))?;
+    let stream = Stream { kind, id: row.try_get(3)? };
+    let context = match (row.try_get::<Option<&str>, _>(9)?, row.try_get::<Option<&str>, _>(8)?) {
+        (Some(shared), _) => read_context(shared)?.in_request(stream.id.parse().map_err(stored)?),
+        (None, Some(whole)) => read_context(whole)?,
+        (None, None) => return Err(stored("an event without its context")),
+    };
+    Ok(Recorded {
+        position: unsigned(row.try_get(0)?),
+        recorded_at: from_micros(row.try_get(1)?),
+        sequence: unsigned(row.try_get(4)?),
+        context,
+        stream,
+        event: Event::decode(row.try_get(5)?, version, row.try_get(7)?)?,
+    })
+}
+
+fn read_context(json: &str) -> Result<Context, LogError> {
+    serde_json::from_str(json).map_err(stored)
+}
+
+pub(super) fn stored(error: impl std::fmt::Display) -> LogError {
+    LogError::Stored(error.to_string())
+}
+
+/// A position as the database stores it.
+pub(super) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// A position from the database, which checks that none is negative.
+pub(super) fn unsigned(position: i64) -> u64 {
+    u64::try_from(position).unwrap_or(0)
+}

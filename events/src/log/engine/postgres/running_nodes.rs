@@ -1,0 +1,68 @@
+//! The register of the processes that use the ledger, by the database's clock. It tells whether an old and a new version can
+//! run together (ADR-0019), and whether the process that admitted a request is still there.
+//!
+//! It is not what keeps the money right: whoever cannot read the last batch cannot append to it, registered or not.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+
+use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
+use crate::log::Unusable;
+
+/// True for a row `running` of a process that was seen in the last ten seconds.
+macro_rules! is_alive {
+    () => {
+        "running.seen_at > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 10000000"
+    };
+}
+pub(super) use is_alive;
+
+/// The advisory lock of registrations, in the database's numbers of two parts: `LEDG`, `NODE`.
+const LOCK: (i32, i32) = (0x4C45_4447, 0x4E4F_4445);
+const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
+const MISFIT: &str = concat!(
+    "SELECT node, address, events_read < $3 FROM ledger.running_nodes AS running
+     WHERE node <> $1 AND (events_written > $2 OR events_read < $3) AND ",
+    is_alive!(),
+    " ORDER BY started_at LIMIT 1"
+);
+/// Rows of processes that could not say that they end are kept for a day, for whoever looks for them.
+const FORGET: &str = "DELETE FROM ledger.running_nodes
+    WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
+const REGISTER: &str = "
+    INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
+    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local')
+    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
+    ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at";
+const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
+
+/// Registers a process that starts, unless one that runs cannot read what it writes, or the other way round.
+pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<(), Unusable> {
+    let mut change = connection.begin().await?;
+    let (first, second) = LOCK;
+    // Of two that start at once, the second sees the first.
+    sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
+    let misfit = sqlx::query(MISFIT).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
+    if let Some(row) = misfit.fetch_optional(&mut *change).await? {
+        let (node, address) = (row.try_get(0)?, row.try_get(1)?);
+        return Err(if row.try_get(2)? {
+            Unusable::OlderNode { node, address }
+        } else {
+            Unusable::NewerNode { node, address }
+        });
+    }
+    sqlx::query(FORGET).execute(&mut *change).await?;
+    show(&mut change, node).await?;
+    Ok(change.commit().await?)
+}
+
+/// Shows that a process is still there.
+pub(super) async fn show(connection: &mut PgConnection, node: &str) -> Result<(), sqlx::Error> {
+    let register = sqlx::query(REGISTER).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
+    register.execute(connection).await.map(drop)
+}
+
+/// Removes a process that ends.
+pub(super) async fn leave(connection: &mut PgConnection, node: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(LEAVE).bind(node).execute(connection).await.map(drop)
+}

@@ -1,0 +1,102 @@
+//! A connection to the database, driven by the thread that uses it: the writer and each reader have one. A shared pool would
+//! cost two changes of threads per statement.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions, Connection};
+use tokio::runtime::{Builder, Runtime};
+
+use super::database::Database;
+use super::error::is_about_connection;
+use crate::log::{EngineError, EngineErrorKind, LogError};
+
+/// How long a connection may take to be opened.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How long one piece of work may take: longer than the database's own limit on a statement, so that this one is reached only
+/// if the database or the network does not answer at all.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// How long the work of a start or a migration may take, which has many statements.
+pub(super) const LONG_MAX: Duration = Duration::from_secs(600);
+
+pub(super) struct Session {
+    // Declared before the runtime, so that it is dropped first.
+    connection: Option<PgConnection>,
+    runtime: Runtime,
+    database: Database,
+}
+
+impl Session {
+    /// A session whose connection is opened when it is first used.
+    pub(super) fn new(database: Database) -> Result<Self, LogError> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime =
+            runtime.map_err(|error| LogError::from(unavailable(format!("cannot start a runtime: {error}"))))?;
+        Ok(Self { connection: None, runtime, database })
+    }
+
+    /// Runs statements on the connection. It is opened if there is none, and dropped if it may be in any state afterwards.
+    /// Blocking.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let Self { connection, runtime, database } = self;
+        runtime.block_on(async {
+            let mut used = match connection.take() {
+                Some(open) => open,
+                None => within(CONNECT_MAX, database.options().connect()).await?,
+            };
+            let done = within(ANSWER_MAX, work(&mut used)).await;
+            match &done {
+                Err(error) if is_about_connection(error) => {}
+                _ => *connection = Some(used),
+            }
+            done
+        })
+    }
+
+    /// Runs statements that may take this long. The connection is not kept if one of them fails. Blocking.
+    pub(super) fn run_for<T, E: From<sqlx::Error> + From<LogError>>(
+        &mut self,
+        max: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Self { connection, runtime, database } = self;
+        runtime.block_on(async {
+            let mut used = match connection.take() {
+                Some(open) => open,
+                None => within(CONNECT_MAX, database.options().connect()).await?,
+            };
+            let done = tokio::time::timeout(max, work(&mut used)).await;
+            let done = done.map_err(|_| unanswered(max))??;
+            *connection = Some(used);
+            Ok(done)
+        })
+    }
+
+    /// Closes the connection, if it is open.
+    pub(super) fn close(self) {
+        let Self { connection, runtime, .. } = self;
+        if let Some(connection) = connection {
+            let _ = runtime.block_on(within(CONNECT_MAX, connection.close()));
+        }
+    }
+}
+
+/// Waits for a limited time.
+async fn within<T>(max: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(max, work).await {
+        Ok(done) => done,
+        Err(_) => Err(unanswered(max)),
+    }
+}
+
+fn unanswered(max: Duration) -> sqlx::Error {
+    let text = format!("the database did not answer within {} s", max.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
+
+fn unavailable(message: String) -> EngineError {
+    EngineError { kind: EngineErrorKind::Unavailable, message }
+}

@@ -1,0 +1,138 @@
+//! What the users of a ledger may do: its owner, the gateways, and everybody else.
+
+use super::super::error::sqlstate;
+use super::*;
+use crate::log::{Migrated, OpenError, Unusable};
+
+/// Statements that change what was recorded.
+const CHANGES: [&str; 9] = [
+    "UPDATE ledger.events SET recorded_at = 0",
+    "DELETE FROM ledger.events",
+    "TRUNCATE ledger.events",
+    "UPDATE ledger.batches SET token = gen_random_uuid()",
+    "DELETE FROM ledger.batches",
+    "TRUNCATE ledger.batches",
+    "UPDATE ledger.contexts SET context = '{}'",
+    "DELETE FROM ledger.contexts",
+    "TRUNCATE ledger.contexts",
+];
+/// Statements that change the schema, or what protects it.
+const SCHEMA_CHANGES: [&str; 9] = [
+    "CREATE TABLE ledger.other (a bigint)",
+    "ALTER TABLE ledger.events ADD COLUMN other bigint",
+    "ALTER TABLE ledger.events DISABLE TRIGGER events_are_never_changed",
+    "SET session_replication_role = replica",
+    "DROP TABLE ledger.nodes",
+    "CREATE FUNCTION ledger.other() RETURNS void LANGUAGE sql AS ''",
+    "UPDATE ledger.schema_version SET version = 2",
+    "TRUNCATE ledger.names",
+    "CREATE SCHEMA other",
+];
+
+/// A user of the test's own, dropped with it.
+struct User<'a> {
+    test: &'a TestLedger,
+    name: String,
+}
+
+impl<'a> User<'a> {
+    fn new(test: &'a TestLedger) -> Self {
+        let name = format!("ledgerway_{}", ids().make::<Uuid>().simple());
+        test.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'"));
+        Self { test, name }
+    }
+
+    fn database(&self) -> Database {
+        let url = std::env::var("LEDGERWAY_TEST_POSTGRES").expect("LEDGERWAY_TEST_POSTGRES");
+        let (_, server) = url.rsplit_once('@').expect("an address with a user");
+        let (server, _) = server.rsplit_once('/').expect("an address with a database");
+        format!("postgres://{}:secret@{server}/{}", self.name, self.test.test.name()).parse().expect("an address")
+    }
+
+    fn is_given(&self, sql: &str) -> &Self {
+        self.test.execute(&format!("GRANT {sql} TO {}", self.name));
+        self
+    }
+
+    fn refusal(&self, sql: &str) -> String {
+        refusal(&mut Session::new(self.database()).expect("a session"), sql)
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        let Self { test, name } = self;
+        let drop = format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}");
+        let _ = test.session().run(async |connection| sqlx::raw_sql(&drop).execute(connection).await);
+    }
+}
+
+/// What the database says of a statement for which there is no right.
+fn refusal(session: &mut Session, sql: &str) -> String {
+    let done = session.run(async |connection| sqlx::raw_sql(sql).execute(connection).await);
+    let error = done.err().unwrap_or_else(|| panic!("{sql}: it is done"));
+    assert_eq!(sqlstate(&error).as_deref(), Some("42501"), "{sql}: {error}");
+    error.to_string()
+}
+
+#[test]
+fn gateways_cannot_change_what_was_recorded_and_not_the_schema() {
+    let test = TestLedger::migrated();
+    let user = User::new(&test);
+    user.is_given("ledgerway_gateway");
+    let mut engine = connect(&user.database(), "node", ids(), now()).expect("the ledger opens").0;
+    committed(&mut engine, |engine| one(engine, 1));
+    for sql in CHANGES.into_iter().chain(SCHEMA_CHANGES) {
+        // Not by a trigger, which is the second lock on the door.
+        let said = user.refusal(sql);
+        assert!(said.contains("permission denied") || said.contains("must be owner"), "{sql}: {said}");
+    }
+    let error = migrate(&user.database()).expect_err("only the owner migrates");
+    assert!(matches!(&error, OpenError::Shared(wrong) if matches!(wrong.reason, Unusable::NotAllowed)), "{error}");
+}
+
+#[test]
+fn even_the_owner_and_a_superuser_do_not_change_what_was_recorded() {
+    let test = TestLedger::empty();
+    let owner = User::new(&test);
+    owner.is_given(&format!("CREATE ON DATABASE {}", test.test.name()));
+    assert_eq!(migrate(&owner.database()).expect("migrated"), Migrated::New);
+    let mut engine = connect(&owner.database(), "node", ids(), now()).expect("the owner can serve too").0;
+    committed(&mut engine, |engine| one(engine, 1));
+    for sql in CHANGES {
+        for said in [owner.refusal(sql), refusal(&mut test.session(), sql)] {
+            assert!(said.contains("never changed or deleted"), "{sql}: {said}");
+        }
+    }
+}
+
+#[test]
+fn whoever_has_no_rights_is_told_which() {
+    let test = TestLedger::migrated();
+    let user = User::new(&test);
+    let refused = || connect(&user.database(), "node", ids(), now()).err().expect("it is refused");
+    assert!(matches!(refused(), Unusable::NotAllowed));
+    user.is_given("USAGE ON SCHEMA ledger").is_given("SELECT ON ALL TABLES IN SCHEMA ledger");
+    let reason = refused();
+    assert!(matches!(reason, Unusable::NotAllowed));
+    assert!(reason.to_string().contains("GRANT ledgerway_gateway TO"), "{reason}");
+    user.is_given("ledgerway_gateway");
+    connect(&user.database(), "node", ids(), now()).expect("the ledger opens");
+}
+
+/// Rights that were lost, or that a new table lacks.
+#[test]
+fn each_migration_grants_what_gateways_need() {
+    const WITHOUT_RIGHTS: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'ledger'::regnamespace
+        AND relkind IN ('r', 'v') AND NOT has_table_privilege('ledgerway_gateway', oid, 'SELECT')";
+    let test = TestLedger::migrated();
+    assert_eq!(test.number(WITHOUT_RIGHTS), 0);
+    test.execute("REVOKE ALL ON ALL TABLES IN SCHEMA ledger FROM ledgerway_gateway");
+    test.execute("GRANT DELETE ON ledger.events TO ledgerway_gateway");
+    assert!(test.number(WITHOUT_RIGHTS) > 0);
+    assert_eq!(migrate(&test.database).expect("nothing to change"), Migrated::Existing);
+    assert_eq!(test.number(WITHOUT_RIGHTS), 0);
+    let user = User::new(&test);
+    user.is_given("ledgerway_gateway");
+    assert!(user.refusal("DELETE FROM ledger.events").contains("permission denied"));
+}

@@ -1,0 +1,82 @@
+//! Which versions run together, and for how long a process counts as running.
+
+use super::*;
+use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
+use crate::log::Unusable;
+use crate::log::engine::postgres::{Announcements, Listener};
+
+const RUNNING: &str = "SELECT count(*) FROM ledger.running_nodes";
+const SOON: Duration = Duration::from_secs(10);
+
+fn reaches(test: &TestLedger, sql: &str, wanted: i64) {
+    let began = std::time::Instant::now();
+    while test.number(sql) != wanted {
+        assert!(began.elapsed() < SOON, "{sql}: {} instead of {wanted}", test.number(sql));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A node of another version, last seen these seconds ago.
+fn other(test: &TestLedger, read: u32, written: u32, seen_ago: u32) {
+    test.execute(&format!(
+        "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
+         SELECT 'other', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - {seen_ago}::bigint * 1000000, {read}, {written},
+                '10.0.0.7'"
+    ));
+}
+
+fn joins(test: &TestLedger) -> Result<(), Unusable> {
+    connect(&test.database, "node", ids(), now()).map(drop)
+}
+
+#[test]
+fn a_version_runs_beside_those_that_read_what_it_writes_and_write_what_it_reads() {
+    let (read, written) = (EVENT_SET_READ, EVENT_SET_WRITTEN);
+    let test = TestLedger::migrated();
+    for (other_read, other_written, is_fine) in [
+        (read, written, true),
+        (read + 1, read, true),
+        (read + 1, read + 1, false),
+        (written, written, true),
+        (written - 1, written - 1, false),
+    ] {
+        other(&test, other_read, other_written, 9);
+        let joined = joins(&test);
+        assert_eq!(joined.is_ok(), is_fine, "{other_read}, {other_written}: {joined:?}");
+        if let Err(reason) = joined {
+            let is_named = match &reason {
+                Unusable::OlderNode { node, address } => other_read < read && node == "other" && address == "10.0.0.7",
+                Unusable::NewerNode { node, address } => other_read > read && node == "other" && address == "10.0.0.7",
+                _ => false,
+            };
+            assert!(is_named, "{reason}");
+            assert_eq!(test.number(RUNNING), 1, "it is not registered");
+        }
+        test.execute("DELETE FROM ledger.running_nodes");
+    }
+}
+
+#[test]
+fn a_node_that_was_not_seen_for_ten_seconds_hinders_nobody_and_is_forgotten_after_a_day() {
+    let test = TestLedger::migrated();
+    other(&test, 0, 0, 11);
+    joins(&test).expect("the other is gone");
+    assert_eq!(test.number(RUNNING), 2);
+    test.execute("DELETE FROM ledger.running_nodes");
+    other(&test, 0, 0, 90_000);
+    joins(&test).expect("the other is gone");
+    assert_eq!(test.number(RUNNING), 1);
+}
+
+#[test]
+fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
+    let test = TestLedger::migrated();
+    let listener = Listener::start(&test.database, "node", Announcements::default(), || {}).expect("a thread");
+    reaches(&test, RUNNING, 1);
+    reaches(&test, "SELECT count(*) FROM ledger.running_nodes WHERE seen_at > started_at + 1500000", 1);
+    // Another node that had not seen it for long has forgotten it.
+    test.execute("DELETE FROM ledger.running_nodes");
+    reaches(&test, RUNNING, 1);
+    drop(listener);
+    assert_eq!(test.number(RUNNING), 0);
+}

@@ -1,0 +1,110 @@
+//! Catching up with what other processes appended.
+//!
+//! In a shared log that is the normal case: their events are folded into the balances in memory, batch by batch, so that the
+//! state is as of one position all the time. When somebody stores the rows of the state, they are as of a batch that every
+//! other process folds as well. The only rows that a fold needs are of windows that were dropped from memory; if one of them
+//! was stored later than the fold has come, the whole state is read again.
+//!
+//! The file of the embedded engine belongs to one process. If another one has written to it all the same, the state is read
+//! again (ADR-0012).
+
+use chrono::{DateTime, Utc};
+
+use super::{Engine, TURNS_AFTER_RACE, Writer};
+use crate::log::LogError;
+use crate::log::draft::Draft;
+use crate::log::engine::{AppendOutcome, Page};
+use crate::log::recent_changes::RecentChanges;
+use crate::log::state::{Folded, fold_page};
+
+impl<E: Engine> Writer<E> {
+    /// Follows the log while there is nothing else to do.
+    pub(super) fn follow(&mut self, now: DateTime<Utc>) {
+        match self.catch_up(now).and_then(|now| self.must_be_writable(now)) {
+            Ok(()) => self.figures.set_failing(false),
+            Err(error) => {
+                self.is_behind = true;
+                if !self.figures.is_failing() {
+                    tracing::error!(%error, "cannot follow the log");
+                }
+                self.figures.set_failing(true);
+            }
+        }
+    }
+
+    /// After a failure, that the log can be read does not show that it can be written.
+    fn must_be_writable(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        if !self.figures.is_failing() {
+            return Ok(());
+        }
+        match self.engine.append(&Draft::new(self.position, now), None)? {
+            AppendOutcome::Committed => Ok(()),
+            AppendOutcome::Moved => Err(LogError::Append("the log has moved on meanwhile".to_owned())),
+        }
+    }
+
+    /// Catches up with events that other processes appended, and returns the new time of the batch.
+    pub(super) fn catch_up(&mut self, now: DateTime<Utc>) -> Result<DateTime<Utc>, LogError> {
+        let known = self.position;
+        if self.needs_state || self.fold_new_events()? == Folded::InPart {
+            self.read_state(now)?;
+        }
+        self.is_behind = false;
+        self.confirm_head();
+        if self.position == known {
+            return Ok(now);
+        }
+        self.figures.show_holds(&self.balances);
+        if self.has_turn {
+            self.turns_left = TURNS_AFTER_RACE;
+        }
+        self.clock.tick()
+    }
+
+    /// Folds and publishes the events after the last position.
+    fn fold_new_events(&mut self) -> Result<Folded, LogError> {
+        loop {
+            let Page { events, is_checkpoint, is_last } = self.engine.since(self.position)?;
+            let Some(last) = events.last() else { return Ok(Folded::Whole) };
+            let (position, recorded_at) = (last.position, last.recorded_at);
+            self.needs_state = true;
+            if !E::IS_SHARED {
+                return Ok(Folded::InPart);
+            }
+            let engine = &mut self.engine;
+            let rows = |at, windows: &[_]| engine.windows_before(at, windows);
+            if fold_page(&mut self.balances, &events, rows)? == Folded::InPart {
+                return Ok(Folded::InPart);
+            }
+            self.note_recorded(&events);
+            self.events_since_state += events.len();
+            self.position = position;
+            self.clock.recorded(recorded_at);
+            if is_checkpoint {
+                self.rows_are_written();
+            }
+            self.needs_state = false;
+            self.publisher.publish(events);
+            if is_last {
+                return Ok(Folded::Whole);
+            }
+        }
+    }
+
+    /// Reads the state of the ledger again. Followers read the events up to it from the database.
+    fn read_state(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        let mut state = self.engine.state(now)?;
+        state.balances.take_refusals_of(&mut self.balances);
+        self.balances = state.balances;
+        self.owners = state.owners;
+        self.changes = RecentChanges::after(state.last_administration);
+        self.events_since_state = state.events_folded;
+        self.position = state.head.position;
+        if let Some(recorded_at) = state.head.recorded_at {
+            self.clock.recorded(recorded_at);
+        }
+        self.needs_state = false;
+        self.publisher.jump_to(state.head, state.last_administration);
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a ledger that several nodes share cannot be used.
+
+use super::{LogError, OtherSchema};
+
+/// A shared ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the shared ledger {database}: {reason}")]
+pub struct WrongLedger {
+    /// Without the password.
+    pub database: String,
+    pub reason: Unusable,
+}
+
+/// Why a shared ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("there is none yet: run `ledgerway migrate`")]
+    Missing,
+    #[error("its server is older than PostgreSQL 15")]
+    OldServer,
+    /// A crash of the machine would lose what was acknowledged, and could damage the rest.
+    #[error("its server runs with fsync = off, so that it would lose payments in a crash: turn it on")]
+    NotDurable,
+    #[error("it can only be read: its server is a standby, or the database or its user was set read-only")]
+    ReadOnly,
+    #[error("its encoding is {0}; it must be UTF8")]
+    Encoding(String),
+    /// The user of the address is neither the owner nor in the gateways' role, or migrates without being the owner.
+    #[error(
+        "its user has no right to do that: gateways connect as the owner of the schema `ledger` or as a user who was given the \
+         role of gateways with GRANT ledgerway_gateway TO …; the owner runs `ledgerway migrate`, which creates that role if \
+         the owner may create roles"
+    )]
+    NotAllowed,
+    /// Locks, prepared statements and settings of a session would come and go.
+    #[error(
+        "it is reached through a pooler that shares sessions between clients, such as PgBouncer with pool_mode = transaction, \
+         which is not supported: connect to the server itself, or to a pool with pool_mode = session"
+    )]
+    Pooled,
+    #[error(
+        "node {node} runs on it, connected from {address}, and is too old to read events that this version writes: run the \
+         version between the two on all nodes first, or stop that node"
+    )]
+    OlderNode { node: String, address: String },
+    #[error(
+        "node {node} runs on it, connected from {address}, and is of a newer version that writes events which this version \
+         cannot read: start the version of that node"
+    )]
+    NewerNode { node: String, address: String },
+    #[error(transparent)]
+    Log(LogError),
+}
+
+impl From<LogError> for Unusable {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::OtherSchema(OtherSchema::Older { found: 0, .. }) => Self::Missing,
+            error => Self::Log(error),
+        }
+    }
+}
