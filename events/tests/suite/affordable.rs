@@ -80,7 +80,7 @@ fn a_refusal_says_in_words_what_is_left_what_is_needed_and_until_when() {
     assert_eq!(
         said.message,
         "this request could cost up to 0.000000008 US dollars, but the budget bud_00000000000000000000000000000001 of \
-         ten_00000000000000000000000000000001 has only 0.000000006 left until 2026-11-21T00:00:00.000000Z"
+         ten_00000000000000000000000000000001 has only 0.000000006 left until 2020-11-21T00:00:00.000000Z"
     );
     assert_eq!(said.details["remaining_usd"], "0.000000006");
     assert_eq!(said.details["affordable_max_output_tokens"], json!(10));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::event::admin::{Budget, Scope};
 use events::event::{Actor, Alert, Change, Context, Event, Hold, StreamKind};
 use events::ledger::{Balances, Charge, DecidedEnd, Outcome};
-use events::log::{Admitted, LEDGER_FILE, Log, LogOptions, OpenHold, open_reader};
+use events::log::{Admitted, LEDGER_FILE, Log, OpenHold, open_reader};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
 use events::verify::VerifyError;
@@ -16,21 +16,33 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, ended, ending, id, start, verify};
+use crate::ground::{Ground, on_both_engines};
 
 const LIMIT: i64 = 1000;
 
+on_both_engines! {
+    /// Holds: admin.alerts
+    every_fraction_is_announced_once_in_the_batch_that_crosses_it,
+    a_life_that_follows_knows_what_was_announced,
+    a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does,
+    what_a_raised_limit_arms_stays_armed_in_a_life_that_follows,
+    what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing,
+    an_end_that_moves_no_money_announces_nothing,
+}
+
 struct House {
-    folder: TempDir,
-    clock: Arc<ManualClock>,
     log: Log,
+    clock: Arc<ManualClock>,
     asked: u128,
+    // Declared last: it outlives the log in it.
+    ground: Ground,
 }
 
 impl House {
-    async fn watched_at(fractions: &[&str]) -> Self {
-        let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-        let log = open(folder.path(), &clock);
-        let house = Self { folder, clock, log, asked: 0 };
+    async fn watched_at(ground: Ground, fractions: &[&str]) -> Self {
+        let clock = clock();
+        let log = ground.open(&clock);
+        let house = Self { log, clock, asked: 0, ground };
         house.change(0, LIMIT, fractions).await;
         house
     }
@@ -72,17 +84,21 @@ impl House {
         hold
     }
 
-    /// Restarts on the same folder, after a process that wrote no state rows at its end.
-    fn dies(mut self) -> Self {
-        let (left, next) = (self.folder.path().to_owned(), TempDir::new().expect("a folder"));
-        for file in std::fs::read_dir(left).expect("the folder") {
-            let file = file.expect("a file");
-            std::fs::copy(file.path(), next.path().join(file.file_name())).expect("a copy");
-        }
+    /// Restarts, after a process that wrote no state rows at its end.
+    fn dies(self) -> Self {
+        let Self { log, clock, asked, ground } = self;
+        let ground = ground.after_crash(log);
+        Self { log: ground.open(&clock), clock, asked, ground }
+    }
+
+    fn restarts(&mut self) {
         self.log.close();
-        self.log = open(next.path(), &self.clock);
-        self.folder = next;
-        self
+        self.log = self.ground.open(&self.clock);
+    }
+
+    fn folder(&self) -> &Path {
+        let Ground::Folder(folder) = &self.ground else { panic!("it is in a database") };
+        folder.path()
     }
 
     /// The sequence, the fraction and the settled amount of every alert.
@@ -113,18 +129,12 @@ impl House {
     }
 }
 
-fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
-    Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
-}
-
 fn said(alerts: &[(u64, &str, i128)]) -> Vec<(u64, String, i128)> {
     alerts.iter().map(|(sequence, fraction, settled)| (*sequence, (*fraction).to_owned(), *settled)).collect()
 }
 
-/// Holds: admin.alerts
-#[tokio::test]
-async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it() {
-    let mut house = House::watched_at(&["0.1", "0.5", "0.8", "1"]).await;
+async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.1", "0.5", "0.8", "1"]).await;
     house.spend(99).await;
     assert_eq!(house.alerts(), []);
     house.spend(1).await;
@@ -137,23 +147,20 @@ async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it() {
     assert_eq!(house.alerts().last(), Some(&(5, "0.1".to_owned(), 100)), "the next day begins anew");
 }
 
-#[tokio::test]
-async fn a_life_that_follows_knows_what_was_announced() {
-    let mut house = House::watched_at(&["0.1", "0.5"]).await;
+async fn a_life_that_follows_knows_what_was_announced(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.1", "0.5"]).await;
     house.spend(120).await;
     house = house.dies();
     house.spend(100).await;
-    house.log.close();
-    house.log = open(house.folder.path(), &house.clock);
+    house.restarts();
     house.spend(300).await;
     house = house.dies();
     house.spend(1).await;
     assert_eq!(house.alerts(), said(&[(1, "0.1", 120), (2, "0.5", 520)]));
 }
 
-#[tokio::test]
-async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does() {
-    let mut house = House::watched_at(&["0.1", "0.5"]).await;
+async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.1", "0.5"]).await;
     house.spend(600).await;
     house.change(1, 900, &["0.1", "0.5"]).await;
     house.spend(10).await;
@@ -166,17 +173,14 @@ async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_
 }
 
 /// The window's row records announced alerts too: a process that reads only the row does not announce them again.
-#[tokio::test]
-async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows() {
-    let mut house = House::watched_at(&["0.5"]).await;
+async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.5"]).await;
     house.spend(600).await;
     for (before, limit) in [(1, LIMIT), (2, 2 * LIMIT)] {
-        house.log.close();
-        house.log = open(house.folder.path(), &house.clock);
+        house.restarts();
         house.change(before, limit, &["0.5"]).await;
     }
-    house.log.close();
-    house.log = open(house.folder.path(), &house.clock);
+    house.restarts();
     house.spend(400).await;
     assert_eq!(house.alerts(), said(&[(1, "0.5", 600), (2, "0.5", 1000)]));
 }
@@ -198,9 +202,8 @@ fn an_alert_names_nobody_below_the_level_of_its_budget() {
     }
 }
 
-#[tokio::test]
-async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing() {
-    let mut house = House::watched_at(&["0.5", "0.8"]).await;
+async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.5", "0.8"]).await;
     house.spend_late(600, 100).await;
     house.change(1, LIMIT, &["0.5", "0.8"]).await;
     house.spend(450).await;
@@ -210,9 +213,8 @@ async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correctio
 }
 
 /// A new fraction is announced when money moves, and not before.
-#[tokio::test]
-async fn an_end_that_moves_no_money_announces_nothing() {
-    let mut house = House::watched_at(&["0.8"]).await;
+async fn an_end_that_moves_no_money_announces_nothing(ground: Ground) {
+    let mut house = House::watched_at(ground, &["0.8"]).await;
     house.spend(600).await;
     let late = house.expired(10).await;
     house.change(1, LIMIT, &["0.5", "0.8"]).await;
@@ -226,7 +228,7 @@ async fn an_end_that_moves_no_money_announces_nothing() {
 
 #[tokio::test]
 async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
-    let mut house = House::watched_at(&["0.5"]).await;
+    let mut house = House::watched_at(Ground::folder(), &["0.5"]).await;
     house.spend(500).await;
     let head = house.log.head().position;
     house.log.close();
@@ -252,7 +254,7 @@ async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
     ] {
         let copy = TempDir::new().expect("a folder");
         let path = copy.path().join(LEDGER_FILE);
-        std::fs::copy(house.folder.path().join(LEDGER_FILE), &path).expect("a copy");
+        std::fs::copy(house.folder().join(LEDGER_FILE), &path).expect("a copy");
         let ledger = Connection::open(&path).expect("the ledger opens");
         ledger
             .execute_batch("DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted;")
@@ -274,13 +276,13 @@ async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
 
 #[tokio::test]
 async fn verify_holds_the_rows_of_alerts_against_the_events() {
-    let mut house = House::watched_at(&["0.5"]).await;
+    let mut house = House::watched_at(Ground::folder(), &["0.5"]).await;
     house.spend(500).await;
     house.log.close();
-    let ledger = Connection::open(house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
+    let ledger = Connection::open(house.folder().join(LEDGER_FILE)).expect("the ledger opens");
     ledger.execute_batch("UPDATE balances SET announced = ''").expect("a changed row");
     drop(ledger);
-    let reader = open_reader(&house.folder.path().join(LEDGER_FILE)).expect("the ledger opens");
+    let reader = open_reader(&house.folder().join(LEDGER_FILE)).expect("the ledger opens");
     let Err(VerifyError::StoredState { reason, .. }) = verify(&*reader) else { panic!("the row is wrong") };
     assert!(reason.contains("other alerts"), "{reason}");
 }

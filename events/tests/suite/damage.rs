@@ -2,7 +2,7 @@
 //! event that moves money, every kind of end, budgets that change and windows that end.
 
 mod stored_state;
-mod story;
+pub mod story;
 
 use std::path::Path;
 

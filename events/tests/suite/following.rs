@@ -4,29 +4,38 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use events::event::{Stream, StreamKind};
-use events::log::{Followed, Follower, Log, LogOptions, Note, Stepped};
-use tempfile::TempDir;
+use events::log::{Followed, Follower, Log, LogOptions, Note};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::facts::{budget, clock, context, id, opened};
+use crate::ground::{Ground, Steps, on_both_engines};
 
 const SOON: Duration = Duration::from_secs(20);
 /// More batches than the tail keeps for followers that lag.
 const MANY_BATCHES: u64 = 1_100;
 
+on_both_engines! {
+    what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches,
+    who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batches,
+    whoever_goes_back_is_given_everything_again,
+    following_ends_with_the_log_once_everything_was_given,
+}
+
 struct World {
-    _folder: TempDir,
     log: Log,
-    writer: Stepped,
+    writer: Steps,
+    // Declared last: it outlives the log in it.
+    _ground: Ground,
 }
 
 impl World {
-    fn new() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let (log, writer) = Stepped::open(folder.path(), LogOptions::new(clock())).expect("the log opens");
-        writer.engine().connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
-        Self { _folder: folder, log, writer }
+    fn new(ground: Ground) -> Self {
+        let (log, writer) = ground.stepped(LogOptions::new(clock()));
+        if let Steps::Folder(writer) = &writer {
+            writer.engine().connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        }
+        Self { log, writer, _ground: ground }
     }
 
     /// Records a batch of this many events.
@@ -61,9 +70,8 @@ fn must_be_page(followed: &Followed, wanted: RangeInclusive<u64>) {
     assert_eq!(positions(followed), wanted.collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches() {
-    let mut world = World::new();
+async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches(ground: Ground) {
+    let mut world = World::new(ground);
     world.record(7).await;
     let mut follower = world.log.follow(2, 3);
     let mut from_now = world.log.follow_from_now(3);
@@ -82,9 +90,8 @@ async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches() 
     }
 }
 
-#[tokio::test]
-async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batches() {
-    let mut world = World::new();
+async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batches(ground: Ground) {
+    let mut world = World::new(ground);
     let mut follower = world.log.follow_from_now(1_000);
     world.record(1).await;
     must_be_batch(&next(&mut follower).await, 1..=1);
@@ -100,9 +107,8 @@ async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batch
     must_be_batch(&next(&mut follower).await, 1_102..=1_104);
 }
 
-#[tokio::test]
-async fn whoever_goes_back_is_given_everything_again() {
-    let mut world = World::new();
+async fn whoever_goes_back_is_given_everything_again(ground: Ground) {
+    let mut world = World::new(ground);
     let mut follower = world.log.follow_from_now(10);
     world.record(5).await;
     must_be_batch(&next(&mut follower).await, 1..=5);
@@ -113,9 +119,8 @@ async fn whoever_goes_back_is_given_everything_again() {
     must_be_batch(&next(&mut follower).await, 6..=6);
 }
 
-#[tokio::test]
-async fn following_ends_with_the_log_once_everything_was_given() {
-    let mut world = World::new();
+async fn following_ends_with_the_log_once_everything_was_given(ground: Ground) {
+    let mut world = World::new(ground);
     world.record(2).await;
     let mut follower = world.log.follow(0, 10);
     let World { log, writer, .. } = world;

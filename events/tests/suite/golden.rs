@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use events::canonical;
 use events::event::access::{AccessDenied, AccessRateLimited};
 use events::event::admin::{
@@ -26,10 +27,15 @@ use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Res
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
-use events::time::Period;
+use events::time::{Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
-use crate::facts::{budget, context, id, start};
+use crate::facts::{budget, context, id};
+
+/// The samples are never changed.
+fn start() -> DateTime<Utc> {
+    parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/events")

@@ -6,16 +6,20 @@ use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::hold::BudgetWindow;
 use events::event::{Change, Event, Hold, StreamKind};
 use events::ledger::{Admission, AdmitDecision, Balances, Charge, Outcome, UnknownUsage};
-use events::log::{Admitted, Log, LogOptions};
+use events::log::Admitted;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::Period;
-use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, ended, ending, id, opened, start, verify};
+use crate::ground::{Ground, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 /// One after the other, three of them are more than an amount can be.
 const REQUESTS: std::ops::Range<u128> = 1..4;
+
+on_both_engines! {
+    a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees,
+}
 
 fn observing() -> Budget {
     Budget { enforcement: Enforcement::Observe, ..budget(1, Scope::Tenant(id(1)), 1, Period::Total) }
@@ -74,11 +78,9 @@ fn a_hard_budget_that_was_overrun_so_far_refuses_and_can_be_raised_no_further() 
     assert!(matches!(decision, AdmitDecision::Refused(_)), "{decision:?}");
 }
 
-#[tokio::test]
-async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let open = || Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
-    let log = open();
+async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     log.append(append(StreamKind::Budget, id(1), 0, opened(observing()))).await.expect("a budget");
     for request in REQUESTS {
         let admitted = log.admit(dearest(request), None).await.expect("an answer");
@@ -89,7 +91,7 @@ async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees(
     log.close();
     // The first start reads what was written, the second what the first wrote again.
     for _ in 0..2 {
-        let log = open();
+        let log = ground.open(&clock);
         let reader = log.reader().expect("a reader");
         let (_, balances) = reader.balances(start()).expect("balances");
         assert_eq!(balances.amounts(&window()).settled, times_max(3));

@@ -491,7 +491,7 @@ fn a_refusal_names_the_budget_and_its_numbers() {
     let wanted = serde_json::json!({
         "budget_id": "bud_00000000000000000000000000000001", "scope": {"tenant_id": "ten_00000000000000000000000000000001"},
         "limit_usd": "0.000000010", "settled_usd": "0.000000000", "held_usd": "0.000000007",
-        "requested_usd": "0.000000004", "resets_at": "2026-11-21T00:00:00.000000Z",
+        "requested_usd": "0.000000004", "resets_at": "2020-11-21T00:00:00.000000Z",
         "remaining_usd": "0.000000003", "affordable_max_output_tokens": 10,
     });
     assert_eq!(serde_json::Value::Object(refusal.details), wanted);

@@ -19,8 +19,29 @@ use events::time::{Clock, ManualClock, Period};
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened};
+use crate::ground::{Ground, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
+
+on_both_engines! {
+    /// Holds: event.life
+    a_request_leaves_four_events_that_read_back_the_same,
+    concurrent_requests_get_what_the_budget_holds_and_no_more,
+    a_hold_that_nobody_takes_releases_its_money,
+    /// Holds: event.one-end, event.node-lost
+    an_expired_hold_is_charged_and_its_late_figures_are_a_correction,
+    who_leaves_the_holds_of_a_gateway_ends_none,
+    side_rows_are_written_without_an_event_as_well,
+    the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner,
+    a_conflict_answers_its_own_job_and_leaves_the_batch_alone,
+    a_repeat_answers_the_same_and_other_content_is_refused,
+    a_decision_is_refused_where_what_it_rests_on_has_moved_on,
+    a_name_is_taken_until_its_owner_lets_go,
+    a_restart_finds_balances_and_open_holds_as_they_were,
+    readers_page_filter_and_see_streams,
+    a_stepped_clock_stops_the_appends_until_it_agrees_again,
+    the_time_of_what_comes_next_is_never_before_the_last_event,
+}
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
     Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
@@ -35,7 +56,7 @@ async fn hold(log: &Log, request: u128, held: i64) -> Result<OpenHold, Option<u6
     match log.admit(admission(request, 1, held, TTL), None).await.expect("the ledger answers") {
         Admitted::Hold(hold) => Ok(hold),
         Admitted::Refused(refusal) => Err(refusal.position),
-        Admitted::Short => panic!("nobody asked for a tighter bound"),
+        other => panic!("neither held nor refused: {other:?}"),
     }
 }
 
@@ -68,11 +89,9 @@ fn names(events: &[Recorded]) -> Vec<&'static str> {
     events.iter().map(|recorded| recorded.event.name()).collect()
 }
 
-/// Holds: event.life
-#[tokio::test]
-async fn a_request_leaves_four_events_that_read_back_the_same() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_request_leaves_four_events_that_read_back_the_same(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let mut follower = log.follow_from_now(100);
     let held = hold(&log, 7, 40).await.expect("it fits");
@@ -94,10 +113,9 @@ async fn a_request_leaves_four_events_that_read_back_the_same() {
     assert_eq!(published, events[1..], "the writer gives what the database gives");
 }
 
-#[tokio::test]
-async fn concurrent_requests_get_what_the_budget_holds_and_no_more() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn concurrent_requests_get_what_the_budget_holds_and_no_more(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 100, Period::Total).await;
     let mut asking = tokio::task::JoinSet::new();
     for request in 0..200 {
@@ -112,10 +130,9 @@ async fn concurrent_requests_get_what_the_budget_holds_and_no_more() {
     must_verify(&log, 10);
 }
 
-#[tokio::test]
-async fn a_hold_that_nobody_takes_releases_its_money() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_hold_that_nobody_takes_releases_its_money(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     drop(hold(&log, 1, 10).await.expect("no budget binds"));
     let mut head = log.watch_head();
     tokio::time::timeout(Duration::from_secs(5), head.wait_for(|head| head.position == 4))
@@ -145,11 +162,9 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     assert_eq!(names(&everything(&log)), wanted);
 }
 
-/// Holds: event.one-end, event.node-lost
-#[tokio::test]
-async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let held = hold(&log, 1, 40).await.expect("it fits");
     // The wall clock and the monotonic clock move together: a long wait, not a step.
@@ -173,10 +188,9 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction() {
 }
 
 /// A process that opens the log for another purpose does not know the gateway's policy for expired holds.
-#[tokio::test]
-async fn who_leaves_the_holds_of_a_gateway_ends_none() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn who_leaves_the_holds_of_a_gateway_ends_none(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     std::mem::forget(hold(&log, 1, 40).await.expect("it fits"));
     log.close();
@@ -185,7 +199,7 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none() {
     }
     let opened_by = |expired_holds| {
         let options = LogOptions { expired_holds, ..LogOptions::new(clock.clone()) };
-        let (log, mut writer) = Stepped::open(folder.path(), options).expect("the log opens");
+        let (log, mut writer) = ground.stepped(options);
         clock.advance(Duration::from_secs(1));
         writer.step(10);
         names(&everything(&log))
@@ -194,10 +208,9 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none() {
     assert_eq!(opened_by(ExpiredHolds::End)[3..], ["inference.aborted", "budget.expired"]);
 }
 
-#[tokio::test]
-async fn side_rows_are_written_without_an_event_as_well() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn side_rows_are_written_without_an_event_as_well(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let mut alone = append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
     alone.events.clear();
     alone.side = vec![SideRow::WrappedKey { scope: "a".to_owned(), wrapped: vec![7] }];
@@ -239,10 +252,9 @@ async fn nothing_is_left_of_a_row_that_was_deleted() {
 }
 
 /// Also those of a tenant that whoever ended the partner did not know, and of one whose key an earlier version wrapped.
-#[tokio::test]
-async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let tenant = |number: u128| id::<TenantId>(number).to_string();
     for (number, partner) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
         let created = Event::from(Change::created(Tenant::new(id(number), id(partner), "t")));
@@ -279,10 +291,9 @@ async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner
     }
 }
 
-#[tokio::test]
-async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let first = || append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
     let mut appending = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -295,10 +306,9 @@ async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone() {
     must_be_whole(&everything(&log));
 }
 
-#[tokio::test]
-async fn a_repeat_answers_the_same_and_other_content_is_refused() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_repeat_answers_the_same_and_other_content_is_refused(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let change = |number: u128, fingerprint| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         let idempotency = Idempotency {
@@ -319,10 +329,9 @@ async fn a_repeat_answers_the_same_and_other_content_is_refused() {
     assert_eq!(log.head().position, 1);
 }
 
-#[tokio::test]
-async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let change = |number: u128, before| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         append(StreamKind::Budget, id(number), before, event)
@@ -346,10 +355,9 @@ async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on() {
     assert_eq!(log.head().position, 6);
 }
 
-#[tokio::test]
-async fn a_name_is_taken_until_its_owner_lets_go() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_name_is_taken_until_its_owner_lets_go(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let claim = |number: u128, before, row| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         events::log::Append { side: vec![row], ..append(StreamKind::Budget, id(number), before, event) }
@@ -364,17 +372,16 @@ async fn a_name_is_taken_until_its_owner_lets_go() {
     log.append(claim(2, 0, name("two"))).await.expect("the name is free again");
 }
 
-#[tokio::test]
-async fn a_restart_finds_balances_and_open_holds_as_they_were() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_restart_finds_balances_and_open_holds_as_they_were(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     settle(hold(&log, 1, 40).await.expect("it fits"), 30).await;
     // A killed process leaves its hold, which is neither ended nor dropped.
     std::mem::forget(hold(&log, 2, 50).await.expect("it fits"));
     log.close();
     assert!(matches!(log.admit(admission(9, 1, 1, TTL), None).await, Err(LogError::Closed)));
-    let log = open(folder.path(), &clock);
+    let log = ground.open(&clock);
     assert!(hold(&log, 3, 21).await.is_err(), "30 charged and 50 held leave 20 of 100");
     let small = hold(&log, 4, 20).await.expect("20 fit");
     settle(small, 0).await;
@@ -420,10 +427,9 @@ async fn one_process_at_a_time() {
     assert!(matches!(second, Err(events::log::OpenError::Folder(events::log::lock::FolderError::InUse { .. }))));
 }
 
-#[tokio::test]
-async fn readers_page_filter_and_see_streams() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn readers_page_filter_and_see_streams(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, 1, 1000, Period::Total).await;
     for request in 1..=5 {
         settle(hold(&log, request, 10).await.expect("it fits"), 5).await;
@@ -479,10 +485,9 @@ async fn while_somebody_else_has_the_lock_nothing_is_recorded_and_then_all_is_we
     must_be_whole(&events);
 }
 
-#[tokio::test]
-async fn a_stepped_clock_stops_the_appends_until_it_agrees_again() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_stepped_clock_stops_the_appends_until_it_agrees_again(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     clock.step_wall(TimeDelta::hours(25).num_microseconds().expect("microseconds"));
     assert!(matches!(log.admit(admission(1, 1, 1, TTL), None).await, Err(LogError::ClockStepped)));
     clock.step_wall(-TimeDelta::hours(25).num_microseconds().expect("microseconds"));
@@ -516,10 +521,9 @@ async fn a_closed_log_is_one_file_for_its_owner_alone() {
     assert_eq!(std::fs::metadata(&ledger).expect("its mode").permissions().mode() & 0o777, 0o600);
 }
 
-#[tokio::test]
-async fn the_time_of_what_comes_next_is_never_before_the_last_event() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn the_time_of_what_comes_next_is_never_before_the_last_event(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let began = clock.now();
     assert_eq!(log.head().time_after(began), began);
     open_budget(&log, 1, 1000, Period::Day).await;

@@ -11,7 +11,7 @@ use events::event::{Event, Inference, Recorded, Stream, StreamKind};
 use events::ledger::{Amounts, Charge, Outcome, RefusedRequest};
 use events::log::{
     Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Name, Note, OpenHold,
-    SideRow, Stepped,
+    SideRow,
 };
 use events::money::{NanoUsd, NanoUsdSum};
 use events::refusal::{ErrorCode, Refusal};
@@ -22,25 +22,41 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::facts::{admission, append, budget, clock, context, ended, ending, id, opened, verify};
+use crate::ground::{Ground, Steps, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
+on_both_engines! {
+    changes_of_one_batch_see_those_before_them,
+    notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them,
+    an_end_that_comes_twice_in_one_batch_is_recorded_once,
+    of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted,
+    a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end,
+}
+
 struct World {
-    folder: TempDir,
-    clock: Arc<ManualClock>,
     log: Log,
-    writer: Stepped,
+    writer: Steps,
+    clock: Arc<ManualClock>,
+    // Declared last: it outlives the log in it.
+    ground: Ground,
 }
 
 impl World {
-    fn new() -> Self {
-        Self::of(TempDir::new().expect("a folder"))
+    fn on(ground: Ground) -> Self {
+        let clock = clock();
+        let (log, writer) = ground.stepped(LogOptions::new(clock.clone()));
+        Self { log, writer, clock, ground }
     }
 
-    fn of(folder: TempDir) -> Self {
-        let clock = clock();
-        let (log, writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
-        Self { folder, clock, log, writer }
+    fn folder(&self) -> &Path {
+        let Ground::Folder(folder) = &self.ground else { panic!("it is in a database") };
+        folder.path()
+    }
+
+    fn connection(&self) -> &Connection {
+        let Steps::Folder(writer) = &self.writer else { panic!("it is in a database") };
+        writer.engine().connection()
     }
 
     /// The answers to jobs that the writer takes as one batch, in order.
@@ -117,9 +133,8 @@ fn under_key(number: u128, fingerprint: u8) -> Append {
     Append { idempotency: Some(idempotency), ..opening(number, 1) }
 }
 
-#[tokio::test]
-async fn changes_of_one_batch_see_those_before_them() {
-    let mut world = World::new();
+async fn changes_of_one_batch_see_those_before_them(ground: Ground) {
+    let mut world = World::on(ground);
     let release = |owner: &str| SideRow::ReleaseNames { owner: owner.to_owned() };
     let answers = world
         .append(vec![
@@ -146,9 +161,8 @@ async fn changes_of_one_batch_see_those_before_them() {
     assert!(matches!(answers[..], [Err(NameTaken { .. }), Err(Replayed(_))]), "{answers:?}");
 }
 
-#[tokio::test]
-async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them() {
-    let mut world = World::new();
+async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them(ground: Ground) {
+    let mut world = World::on(ground);
     let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(1));
     let event = opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total));
     let note = Note { stream: stream.clone(), context: context(1), event: event.clone() };
@@ -162,9 +176,8 @@ async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow
     assert_eq!(sequences, [1, 2, 3, 4]);
 }
 
-#[tokio::test]
-async fn an_end_that_comes_twice_in_one_batch_is_recorded_once() {
-    let mut world = World::new();
+async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(ground: Ground) {
+    let mut world = World::on(ground);
     std::mem::forget(world.hold(1, 10).await);
     for charged in [7, 9] {
         world.writer.repeat(ending(1, 1, Some(charged)));
@@ -174,9 +187,8 @@ async fn an_end_that_comes_twice_in_one_batch_is_recorded_once() {
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 4, open_holds: 0 });
 }
 
-#[tokio::test]
-async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted() {
-    let mut world = World::new();
+async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted(ground: Ground) {
+    let mut world = World::on(ground);
     let key = InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] };
     let (log, key) = (world.log.clone(), &key);
     let ask = |request| {
@@ -193,8 +205,8 @@ async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted() {
 fn copy_of(world: &World) -> World {
     let folder = TempDir::new().expect("a folder");
     let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
-    world.writer.engine().connection().execute_batch(&backup).expect("a copy");
-    World::of(folder)
+    world.connection().execute_batch(&backup).expect("a copy");
+    World::on(Ground::Folder(folder))
 }
 
 /// Copies the other log's events after this position, like a process that ignores the lock.
@@ -210,13 +222,13 @@ fn copy_events(from: &Path, to: &Path, after: u64) {
 
 #[tokio::test]
 async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
-    let mut world = World::new();
+    let mut world = World::on(Ground::folder());
     world.append(vec![opening(1, 100)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
     // A copy of the log goes on independently, and holds 80 of the 100.
     let mut other = copy_of(&world);
     std::mem::forget(other.hold(1, 80).await);
-    copy_events(other.folder.path(), world.folder.path(), 1);
+    copy_events(other.folder(), world.folder(), 1);
 
     let mut follower = world.log.follow_from_now(100);
     world.clock.advance(Duration::from_millis(1));
@@ -228,16 +240,16 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     let wanted = ["budget.opened", "inference.admitted", "budget.reserved", "inference.refused"];
     assert_eq!(world.names()[..4], wanted);
     let mut told = Vec::new();
-    while let Some(followed) = follower.try_next() {
+    while follower.position() < 6 {
+        let followed = follower.next().await.expect("it reads").expect("the log is open");
         told.extend(followed.events().iter().map(|recorded| recorded.position));
     }
     assert_eq!(told, [2, 3, 4, 5, 6], "followers are told of all of it, in order");
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
 }
 
-#[tokio::test]
-async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end() {
-    let mut world = World::new();
+async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end(ground: Ground) {
+    let mut world = World::on(ground);
     std::mem::forget(world.hold(1, 10).await);
     let ended_before = world.hold(2, 10).await;
     world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
@@ -264,7 +276,7 @@ fn copy_rows(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn rows_and_times_of_others_are_taken_in_with_their_events() {
-    let mut world = World::new();
+    let mut world = World::on(Ground::folder());
     world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
     let own = world.hold(1, 10).await;
     // A process whose clock is ahead settles, opens a budget, reserves a hold, and writes the state rows.
@@ -275,8 +287,8 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     other.append(vec![opening(2, 1000)]).await.remove(0).expect("a budget is opened");
     std::mem::forget(other.hold(3, 5).await);
     other.writer.step(0);
-    copy_events(other.folder.path(), world.folder.path(), 3);
-    copy_rows(other.folder.path(), world.folder.path());
+    copy_events(other.folder(), world.folder(), 3);
+    copy_rows(other.folder(), world.folder());
 
     world.clock.advance(Duration::from_secs(1));
     world.batch([own.end(Vec::new(), Outcome::Completed(ended(7)), Charge::Settle(NanoUsd::new(7)))]).await;
@@ -291,9 +303,9 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     assert_eq!(first, Amounts { settled: NanoUsdSum::new(107), held: NanoUsdSum::new(6) });
     assert_eq!(second, Amounts { settled: NanoUsdSum::ZERO, held: NanoUsdSum::new(6) });
 
-    let World { folder, log, writer, .. } = world;
+    let World { ground, log, writer, .. } = world;
     drop((log, writer));
-    let world = World::of(folder);
+    let world = World::on(ground);
     assert_eq!(world.writer.balances().open_holds().len(), 2);
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), sound);
 }
@@ -305,7 +317,7 @@ fn refusal(request: u128) -> RefusedRequest {
 
 #[tokio::test]
 async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
-    let mut world = World::new();
+    let mut world = World::on(Ground::folder());
     for flood in 0..3 {
         let mut asking = JoinSet::new();
         for number in 0..45 {
@@ -317,11 +329,11 @@ async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
         tokio::task::yield_now().await;
         while asking.try_join_next().is_some() {}
         assert_eq!(asking.len(), 20, "wait for the next second of flood {flood}");
-        world.writer.engine().connection().execute_batch("PRAGMA query_only = ON").expect("it reads only");
+        world.connection().execute_batch("PRAGMA query_only = ON").expect("it reads only");
         world.clock.advance(Duration::from_secs(2));
         world.writer.step(usize::MAX);
         assert!(asking.join_all().await.iter().all(Result::is_err), "nothing could be recorded");
-        world.writer.engine().connection().execute_batch("PRAGMA query_only = OFF").expect("it writes");
+        world.connection().execute_batch("PRAGMA query_only = OFF").expect("it writes");
         world.clock.advance(Duration::from_secs(2));
         world.writer.step(0);
         world.clock.advance(Duration::from_secs(2));
@@ -337,14 +349,14 @@ async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
 /// Each job is tried alone then, at a time that was read before others appended.
 #[tokio::test]
 async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_others_appended() {
-    let mut world = World::new();
+    let mut world = World::on(Ground::folder());
     let ended_before = world.hold(1, 10).await;
     world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
     world.writer.step(0);
     let mut other = copy_of(&world);
     other.clock.advance(Duration::from_secs(5));
     std::mem::forget(other.hold(2, 10).await);
-    copy_events(other.folder.path(), world.folder.path(), 4);
+    copy_events(other.folder(), world.folder(), 4);
 
     world.clock.advance(Duration::from_secs(1));
     let admit = |request: u128| {
@@ -359,7 +371,7 @@ async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_ot
 
 #[tokio::test]
 async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read() {
-    let mut world = World::new();
+    let mut world = World::on(Ground::folder());
     world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
     let mut other = copy_of(&world);
@@ -367,9 +379,9 @@ async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read(
         other.append((0..50).map(|number| opening(1000 + first * 50 + number, 1)).collect()).await;
     }
     other.writer.step(0);
-    copy_events(other.folder.path(), world.folder.path(), 1);
-    copy_rows(other.folder.path(), world.folder.path());
-    let ledger = Connection::open(world.folder.path().join(LEDGER_FILE)).expect("the ledger");
+    copy_events(other.folder(), world.folder(), 1);
+    copy_rows(other.folder(), world.folder());
+    let ledger = Connection::open(world.folder().join(LEDGER_FILE)).expect("the ledger");
     // On the second page that the writer reads, and on a stream that the state of the ledger does not need.
     let unreadable = "DROP TRIGGER events_are_never_changed;
                       UPDATE events SET event_type = 'budget.from_the_future', aggregate_type = 'alert' WHERE position = 1050";

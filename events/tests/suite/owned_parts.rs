@@ -12,8 +12,13 @@ use events::time::ManualClock;
 use tempfile::TempDir;
 
 use crate::facts::{WHOLE_CONTEXT, admission, clock, id};
+use crate::ground::{Ground, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
+
+on_both_engines! {
+    an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them,
+}
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
     Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
@@ -68,14 +73,13 @@ fn must_read_as_if_alone(log: &Log) {
     }
 }
 
-#[tokio::test]
-async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     ask(&log, 0..400).await;
     must_read_as_if_alone(&log);
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
-    let log = open(folder.path(), &clock);
+    let log = ground.open(&clock);
     ask(&log, 400..600).await;
     must_read_as_if_alone(&log);
     crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");

@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use events::event::StreamKind;
 use events::event::admin::Scope;
-use events::log::{EventFilter, Log, LogOptions, Part, Reader};
+use events::log::{EventFilter, Log, Part, Reader};
 use events::time::Period;
-use tempfile::TempDir;
 
 use crate::facts::{append, budget, clock, id, opened, start};
+use crate::ground::{Ground, on_both_engines};
 
 const STEP: Duration = Duration::from_secs(10);
 
+on_both_engines! {
+    parts_follow_on_each_other_until_there_is_no_more,
+    a_time_begins_with_its_first_instant_and_ends_before_its_last,
+    of_any_time_exactly_what_was_recorded_in_it_is_found,
+}
+
 /// Six events, one every ten seconds.
-async fn log_of_six(folder: &TempDir) -> Log {
+async fn log_of_six(ground: &Ground) -> Log {
     let clock = clock();
-    let log = Log::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens");
+    let log = ground.open(&clock);
     for number in 1..=6 {
         let event = opened(budget(number, Scope::Tenant(id(1)), 10, Period::Day));
         log.append(append(StreamKind::Budget, id(number), 0, event)).await.expect("a budget is opened");
@@ -35,10 +41,8 @@ fn two_parts(reader: &dyn Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, 
     (positions(&first), positions(&second), second)
 }
 
-#[tokio::test]
-async fn parts_follow_on_each_other_until_there_is_no_more() {
-    let folder = TempDir::new().expect("a folder");
-    let reader = log_of_six(&folder).await.reader().expect("a reader");
+async fn parts_follow_on_each_other_until_there_is_no_more(ground: Ground) {
+    let reader = log_of_six(&ground).await.reader().expect("a reader");
     let (first, second, part) = two_parts(&*reader, &EventFilter::default());
     assert_eq!((first, second), (vec![1, 2], vec![3, 4]));
     assert!(part.has_more() && !part.is_over(), "{part:?}");
@@ -48,10 +52,8 @@ async fn parts_follow_on_each_other_until_there_is_no_more() {
 }
 
 /// The time range begins at the second event and ends before the fifth.
-#[tokio::test]
-async fn a_time_begins_with_its_first_instant_and_ends_before_its_last() {
-    let folder = TempDir::new().expect("a folder");
-    let reader = log_of_six(&folder).await.reader().expect("a reader");
+async fn a_time_begins_with_its_first_instant_and_ends_before_its_last(ground: Ground) {
+    let reader = log_of_six(&ground).await.reader().expect("a reader");
     let time = EventFilter { from: Some(start() + STEP), to: Some(start() + 4 * STEP), ..EventFilter::default() };
     let (first, second, part) = two_parts(&*reader, &time);
     assert_eq!((first, second), (vec![2, 3], vec![4]));
@@ -61,10 +63,8 @@ async fn a_time_begins_with_its_first_instant_and_ends_before_its_last() {
     assert!(first.has_more() && first.is_over(), "{first:?}");
 }
 
-#[tokio::test]
-async fn of_any_time_exactly_what_was_recorded_in_it_is_found() {
-    let folder = TempDir::new().expect("a folder");
-    let reader = log_of_six(&folder).await.reader().expect("a reader");
+async fn of_any_time_exactly_what_was_recorded_in_it_is_found(ground: Ground) {
+    let reader = log_of_six(&ground).await.reader().expect("a reader");
     // Every five seconds: on an event, between two, before all of them and after all of them.
     let time = |at: u32| start() - STEP + at * STEP / 2;
     for from in 0..16 {

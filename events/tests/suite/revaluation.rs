@@ -1,26 +1,28 @@
 //! Corrections of settled requests by a price: once for each version, in the windows of the hold, and never of requests that were not
 //! charged by what they used.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Budget, Scope};
 use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::{Actor, Context, Event, Hold, StreamKind};
 use events::ledger::{Charge, Outcome, Revaluation};
-use events::log::{Admitted, Log, LogOptions, OpenHold};
+use events::log::{Admitted, Log, OpenHold};
 use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
-use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened, verify};
+use crate::ground::{Ground, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn open(folder: &Path, clock: &Arc<ManualClock>) -> Log {
-    Log::open(folder, LogOptions::new(clock.clone())).expect("the log opens")
+on_both_engines! {
+    /// Holds: event.revaluation
+    a_version_corrects_a_request_once_and_never_after_a_later_one,
+    /// Holds: event.revaluation
+    what_was_not_charged_by_its_use_is_left_alone,
+    a_request_of_a_past_window_is_corrected_in_that_window,
 }
 
 async fn open_budget(log: &Log, budget: Budget) {
@@ -68,11 +70,9 @@ fn settled(log: &Log, clock: &ManualClock) -> i128 {
     balances.windows().map(|(_, amounts)| amounts.settled.nanos()).sum()
 }
 
-/// Holds: event.revaluation
-#[tokio::test]
-async fn a_version_corrects_a_request_once_and_never_after_a_later_one() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_version_corrects_a_request_once_and_never_after_a_later_one(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     open_budget(&log, budget(1, Scope::Tenant(id(1)), 100, Period::Total)).await;
     settle(&log, 1, 30).await;
     // Two tasks at once, each with both versions.
@@ -80,7 +80,7 @@ async fn a_version_corrects_a_request_once_and_never_after_a_later_one() {
     let (one, other) = tokio::join!(log.revalue(both.clone()), log.revalue(both.clone()));
     one.and(other).expect("recorded");
     log.close();
-    let log = open(folder.path(), &clock);
+    let log = ground.open(&clock);
     for again in [both, vec![correction(1, 6, 99)], vec![correction(1, 8, 20)]] {
         assert_eq!(log.revalue(again).await.expect("an answer").last, None, "nothing is left to correct");
     }
@@ -89,11 +89,9 @@ async fn a_version_corrects_a_request_once_and_never_after_a_later_one() {
     verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
-/// Holds: event.revaluation
-#[tokio::test]
-async fn what_was_not_charged_by_its_use_is_left_alone() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn what_was_not_charged_by_its_use_is_left_alone(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     drop(hold(&log, 1).await);
     let expires = hold(&log, 2).await;
     for _ in 0..70 {
@@ -110,10 +108,9 @@ async fn what_was_not_charged_by_its_use_is_left_alone() {
 }
 
 /// A window that ended long ago is not in memory. Its row is read before it is corrected.
-#[tokio::test]
-async fn a_request_of_a_past_window_is_corrected_in_that_window() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let log = open(folder.path(), &clock);
+async fn a_request_of_a_past_window_is_corrected_in_that_window(ground: Ground) {
+    let clock = clock();
+    let log = ground.open(&clock);
     let watched =
         Budget { alert_at: vec!["0.5".parse().expect("a fraction")], ..budget(1, Scope::Key(id(1)), 100, Period::Day) };
     open_budget(&log, watched).await;
@@ -123,7 +120,7 @@ async fn a_request_of_a_past_window_is_corrected_in_that_window() {
     for _ in 0..40 {
         clock.advance(DAY);
     }
-    let log = open(folder.path(), &clock);
+    let log = ground.open(&clock);
     settle(&log, 3, 1).await;
     log.revalue(vec![correction(1, 7, 60)]).await.expect("recorded");
     log.revalue(vec![correction(2, 7, 20)]).await.expect("recorded");
@@ -133,6 +130,6 @@ async fn a_request_of_a_past_window_is_corrected_in_that_window() {
     assert_eq!(names[names.len() - 3..], ["budget.adjusted", "budget.threshold_reached", "budget.adjusted"]);
     verify(&*log.reader().expect("a reader")).expect("a sound log");
     log.close();
-    let log = open(folder.path(), &clock);
+    let log = ground.open(&clock);
     verify(&*log.reader().expect("a reader")).expect("sound after a start, too");
 }

@@ -1,23 +1,21 @@
 //! A job that cannot be recorded does not keep the others of its batch from being recorded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use events::log::{Admitted, Log, LogError, LogOptions, Stepped};
-use events::time::ManualClock;
-use tempfile::TempDir;
+use events::log::{Admitted, Log, LogError, LogOptions};
 use tokio::task::JoinSet;
 
 use crate::facts::{admission, clock};
+use crate::ground::{Ground, Steps, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
-fn stepped(folder: &TempDir, clock: &Arc<ManualClock>) -> (Log, Stepped) {
-    Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("the log opens")
+on_both_engines! {
+    a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it,
 }
 
 /// Queues all of these, and lets the writer take them as one batch.
-async fn admitted(log: &Log, writer: &mut Stepped, requests: &[u128]) -> Vec<Result<Admitted, LogError>> {
+async fn admitted(log: &Log, writer: &mut Steps, requests: &[u128]) -> Vec<Result<Admitted, LogError>> {
     let mut asking = JoinSet::new();
     for (place, request) in requests.iter().enumerate() {
         let (log, asked) = (log.clone(), admission(*request, 1, 10, TTL));
@@ -31,10 +29,9 @@ async fn admitted(log: &Log, writer: &mut Stepped, requests: &[u128]) -> Vec<Res
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-#[tokio::test]
-async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it() {
-    let (folder, clock) = (TempDir::new().expect("a folder"), clock());
-    let (log, mut writer) = stepped(&folder, &clock);
+async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it(ground: Ground) {
+    let clock = clock();
+    let (log, mut writer) = ground.stepped(LogOptions::new(clock));
     // Cancelled at once, and released.
     drop(admitted(&log, &mut writer, &[1]).await);
     writer.step(10);

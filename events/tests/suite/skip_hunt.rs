@@ -1,0 +1,30 @@
+//! The short form of `benches/skip_hunt`, on every run.
+
+#[path = "../../benches/skip_hunt/hunt.rs"]
+mod hunt;
+
+use std::time::Duration;
+
+use hunt::{Found, Hunt, hunt};
+use testing::postgres::TestDatabase;
+
+#[test]
+fn no_reader_skips_an_event_or_sees_one_twice() {
+    let found = hunt(
+        &TestDatabase::create(),
+        Hunt {
+            events: 20_000,
+            nodes: 4,
+            writers: 32,
+            plain_readers: 2,
+            seed: 1,
+            disturbed_every: Duration::from_millis(700),
+        },
+    );
+    let Found { events, kills, rollbacks, behind, first_waits, last_waits, took, errors } = found;
+    assert!(errors < events, "in {took:?}");
+    assert!(events >= 20_000 && kills > 0 && rollbacks > 0, "{events} events, {kills} killed, {rollbacks} rolled back");
+    // The processors may be busy with other tests.
+    assert!(behind.followers.max(behind.plain) < Duration::from_secs(5), "{behind:?}");
+    assert!(!first_waits.is_empty() && !last_waits.is_empty());
+}
