@@ -53,6 +53,8 @@ pub struct NodeKey {
     pub(super) identity: Identity,
     /// The check key of version 0.1.0, which an installation of that version keeps.
     pub(super) key_check: [u8; 32],
+    /// What the first data keys are derived from.
+    first_data_keys: [u8; 32],
     fingerprint: [u8; FINGERPRINT_LEN],
 }
 
@@ -96,6 +98,7 @@ impl NodeKey {
             wrapping: XChaCha20Poly1305::new((&wrapping).into()),
             identity: age_identity(&identity),
             key_check: derived(&root, b"key check"),
+            first_data_keys: derived(&root, b"first data keys"),
             fingerprint,
         };
         wipe(&mut wrapping);
@@ -115,6 +118,12 @@ impl NodeKey {
         hex::lower(&self.fingerprint)
     }
 
+    /// The data key of a scope that has none yet. Derived, so that nodes which need it at the same time make the same one, and
+    /// none seals under a key that another node replaces. `reseal` replaces it with a random one.
+    pub(super) fn first_data_key(&self, scope: &str) -> [u8; 32] {
+        derived(&hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.first_data_keys), scope.as_bytes())
+    }
+
     /// The check key of API keys for a log that has not stored one.
     pub fn derived_key_check(&self) -> KeyCheck {
         KeyCheck::from_bytes(&self.key_check)
@@ -124,6 +133,7 @@ impl NodeKey {
 impl Drop for NodeKey {
     fn drop(&mut self) {
         wipe(&mut self.key_check);
+        wipe(&mut self.first_data_keys);
     }
 }
 
@@ -197,6 +207,13 @@ mod tests {
             "a7880f9531ecd435f19e5d1a28fdc310854a3251b16379e897be1c80a0c709ae"
         );
         assert_eq!(key.fingerprint(), "27bb8e6627a5b5db");
+        // Two versions of the gateway may make it at the same time.
+        assert_eq!(
+            hex::lower(&key.first_data_key("platform")),
+            "b6358b30ff36a2ac743cdc4d3f751b2514c16fc26ced79a313a44b75697f5601"
+        );
+        assert_ne!(key.first_data_key("platform"), key.first_data_key("ten_1"));
+        assert_ne!(key.first_data_key("platform"), NodeKey::from_bytes(&[8; 32]).first_data_key("platform"));
         // Tenants' keys are wrapped to this one.
         let recipient = key.identity.to_public().to_string();
         assert_eq!(recipient, "age15rq2kv4827jdl8l80p227mv5xwxpz3v706hrgrj8cc3yq9drzexsz52q8l");

@@ -5,8 +5,9 @@
 //! another provider does not open. [`Vault::open`] returns only the generation that the caller's row names: a newer key may
 //! belong to another address, and must never be sent to the old one.
 //!
-//! Two requests must not create different data keys for one scope, so sealing is serialized from reading the data key until
-//! the append. Opened keys stay in memory while their providers' rows name them, so that requests do not read the database; the
+//! Two requests must not create different data keys for one scope, so the first data key of a scope is derived from the node's
+//! key: nodes that share a database and make it at the same time make the same one. Within a node, sealing is serialized from
+//! reading the data key until the append. Opened keys stay in memory while their providers' rows name them, so that requests do not read the database; the
 //! vault therefore does not protect against someone who reads the process's memory. It does not replace the node's key
 //! (`reseal` does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a
 //! replacement (ADR-0007).
@@ -169,11 +170,15 @@ impl Vault {
     }
 
     async fn store_derived_key_check(&self) -> Result<(), VaultError> {
-        let key = &self.node_key.key_check;
-        let row = sealed_box::wrapped_row(&self.node_key, &self.ids, KEY_CHECK_SCOPE, key);
-        let row = row.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })?;
         // The stored key is the same as the derived one, so nothing has changed for anyone.
-        self.store(vec![row]).await
+        self.store(vec![Self::first_row(&self.node_key, &self.ids)?]).await
+    }
+
+    /// The row that ties an empty log to its node's key: the check key, wrapped. Write it with the log's first event, so that of
+    /// several nodes which find the log empty, only one decides which key that is, and the others find it.
+    pub fn first_row(node_key: &NodeKey, ids: &IdMaker) -> Result<SideRow, VaultError> {
+        let row = sealed_box::wrapped_row(node_key, ids, KEY_CHECK_SCOPE, &node_key.key_check);
+        row.ok_or_else(|| VaultError::Unsealable { subject: KEY_CHECK_SCOPE.to_owned() })
     }
 
     /// Stores rows without an event.
@@ -318,7 +323,7 @@ impl Vault {
     }
 
     fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<SideRow>)> {
-        let key: [u8; 32] = self.ids.bytes();
+        let key = self.node_key.first_data_key(scope);
         let wrapped = sealed_box::wrapped_row(&self.node_key, &self.ids, scope, &key);
         wrapped.map(|row| (cipher_of(key), vec![row]))
     }

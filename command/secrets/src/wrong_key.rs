@@ -48,4 +48,12 @@ impl WrongNodeKey {
         };
         Self(configured + &advice)
     }
+
+    /// The same for a database that several nodes share. All of them have one key, and only as a variable.
+    pub fn of_shared(place: &str) -> Self {
+        Self(format!(
+            "{VARIABLE} is not the key that the secrets in {place} are sealed under: all nodes of a database have the same \
+             key, so set it to that of the other nodes"
+        ))
+    }
 }

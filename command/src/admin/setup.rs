@@ -3,6 +3,7 @@
 //! `system:setup`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use access::auth::token::Token;
 use dialects::upstreams::DEV_KIND;
@@ -26,6 +27,11 @@ use crate::admin::error::CommandError;
 
 const NAME: &str = "default";
 const ACTOR: Actor = Actor::System("setup");
+/// The partner, the tenant and the user.
+const TENANCY_PARTS: usize = 3;
+/// How often several nodes that create what `--dev` promises may be in each other's way.
+const DEV_TRIES: u32 = 5;
+const DEV_TABLES_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The file that [`ensure_dev`] writes its key to.
 pub const DEV_KEY_FILE: &str = "dev.key";
@@ -93,9 +99,24 @@ impl DefaultTenancy {
 }
 
 /// The default partner, tenant and user. They are the first three events of the log, and are created if the log is empty or
-/// ends in the middle of them. Call this before anything else is recorded.
-pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultTenancy, SetupError> {
-    let first = log.read(|reader| reader.after(0, 3)).await.map_err(CommandError::from)?;
+/// ends in the middle of them. Call this before anything else is recorded. `first` is written with the first event.
+///
+/// Several nodes may do this at the same time on one log. Each part claims a name, so only one of them creates it, and the others
+/// find it.
+pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker, first: &[SideRow]) -> Result<DefaultTenancy, SetupError> {
+    for _ in 0..TENANCY_PARTS {
+        match complete_tenancy(log, ids, first).await {
+            Err(CommandError::NameTaken { .. }) => {}
+            done => return Ok(done?),
+        }
+    }
+    // As many others have created all of it.
+    Ok(complete_tenancy(log, ids, first).await?)
+}
+
+/// Errors: [`CommandError::NameTaken`] if another node created a part at the same time.
+async fn complete_tenancy(log: &Log, ids: &IdMaker, side: &[SideRow]) -> Result<DefaultTenancy, CommandError> {
+    let first = log.read(|reader| reader.after(0, TENANCY_PARTS)).await?;
     let (mut partner, mut tenant, mut user) = (None, None, None);
     for recorded in first.iter().filter(|recorded| recorded.context.actor == ACTOR) {
         if let Event::Resource(Resource::Partner(Change::Created(made))) = &recorded.event {
@@ -106,7 +127,7 @@ pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker) -> Result<DefaultT
             user = Some(made.user_id);
         }
     }
-    let partner = if let Some(partner) = partner { partner } else { make_partner(log, ids).await? };
+    let partner = if let Some(partner) = partner { partner } else { make_partner(log, ids, side).await? };
     let tenant = if let Some(tenant) = tenant { tenant } else { make_tenant(log, ids, partner).await? };
     let user = if let Some(user) = user { user } else { make_user(log, ids, partner, tenant).await? };
     Ok(DefaultTenancy { partner, tenant, user })
@@ -116,11 +137,12 @@ fn handles() -> Handles {
     Handles { slug: Some(NAME.to_owned()), external_id: None }
 }
 
-async fn make_partner(log: &Log, ids: &IdMaker) -> Result<PartnerId, CommandError> {
+async fn make_partner(log: &Log, ids: &IdMaker, side: &[SideRow]) -> Result<PartnerId, CommandError> {
     let id: PartnerId = ids.make();
     let claim = handles::claim::<Partner>(id, PLATFORM, &handles());
     let made = Partner { handles: handles(), ..Partner::new(id, NAME) };
-    record(log, made, Chain { partner: Some(id), ..Chain::default() }, claim).await?;
+    let side = side.iter().cloned().chain(claim);
+    record(log, made, Chain { partner: Some(id), ..Chain::default() }, side).await?;
     Ok(id)
 }
 
@@ -152,16 +174,32 @@ pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Pat
         }
         file::remove(&dev.path)?;
     }
-    let provider = ensure_provider(admin).await?;
-    for model in DEV_MODELS {
-        ensure_model(admin, provider, model).await?;
-    }
+    ensure_dev_models(admin).await?;
     // Key and budget first, the file last: if the file exists, so does all that it needs.
     let key: KeyId = admin.ids.make();
     let secret = make_key(admin, tenancy, key).await?;
     open_budget(admin, tenancy, key).await?;
     file::write_new(&dev.path, &secret)?;
     Ok(dev)
+}
+
+/// The simulator and its models. Another node may create them at the same time: then its resources are used.
+async fn ensure_dev_models(admin: &AdminState) -> Result<(), CommandError> {
+    for _ in 1..DEV_TRIES {
+        match try_dev_models(admin).await {
+            Err(CommandError::NameTaken { .. }) => admin.tables.catch_up(DEV_TABLES_WAIT_MAX).await,
+            done => return done,
+        };
+    }
+    try_dev_models(admin).await
+}
+
+async fn try_dev_models(admin: &AdminState) -> Result<(), CommandError> {
+    let provider = ensure_provider(admin).await?;
+    for model in DEV_MODELS {
+        ensure_model(admin, provider, model).await?;
+    }
+    Ok(())
 }
 
 fn is_live_key(admin: &AdminState, secret: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Tests of the write side over a real log in a temporary folder.
 
+mod aggregates;
 mod authentication;
 mod described;
 mod ending;

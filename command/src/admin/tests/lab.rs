@@ -56,7 +56,7 @@ impl Lab {
         let port: Arc<dyn Clock> = clock.clone();
         let log = Log::open(folder.path(), LogOptions::new(port.clone())).unwrap();
         let ids = IdMaker::new(port.clone(), Arc::new(SystemRandom));
-        let tenancy = ensure_default_tenancy(&log, &ids).await.unwrap();
+        let tenancy = ensure_default_tenancy(&log, &ids, &[]).await.unwrap();
         let (tables, tables_task) = tables::start(&log).await.unwrap();
         let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
         let key_check = node_key.derived_key_check();

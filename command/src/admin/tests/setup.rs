@@ -1,6 +1,12 @@
 //! The resources that a gateway creates itself.
 
+use std::sync::Arc;
+
 use events::event::Actor;
+use events::ids::{IdMaker, SystemRandom};
+use events::log::{Log, LogOptions};
+use events::time::{Clock, SystemClock};
+use secrets::{EnvironmentKeys, NodeKey, Vault, VaultError};
 
 use super::lab::Lab;
 use crate::admin::setup::{DEV_KEY_FILE, ensure_default_tenancy, ensure_dev};
@@ -9,13 +15,41 @@ use crate::admin::setup::{DEV_KEY_FILE, ensure_default_tenancy, ensure_dev};
 #[tokio::test]
 async fn the_default_tenancy_is_the_logs_first_three_events_and_stays() {
     let lab = Lab::new().await;
-    let again = ensure_default_tenancy(&lab.admin.log, &lab.admin.ids).await.unwrap();
+    let again = ensure_default_tenancy(&lab.admin.log, &lab.admin.ids, &[]).await.unwrap();
     assert_eq!(again, lab.tenancy);
     let events = lab.events().await;
     let names: Vec<_> = events.iter().map(|recorded| recorded.event.name()).collect();
     assert_eq!(names, ["partner.created", "tenant.created", "user.created"]);
     assert!(events.iter().all(|recorded| recorded.context.actor == Actor::System("setup")));
     assert_eq!(events[2].context.tenant_id, Some(lab.tenancy.tenant));
+}
+
+/// Holds: bin.default-tenancy, keys.one-cluster
+#[tokio::test]
+async fn of_nodes_that_start_at_once_one_creates_the_tenancy_and_decides_the_key_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).unwrap();
+    let ids = IdMaker::new(clock, Arc::new(SystemRandom));
+    let keys: [NodeKey; 8] = std::array::from_fn(|number| NodeKey::from_bytes(&[number as u8; 32]));
+    let starts = keys.iter().map(|key| async {
+        let first = Vault::first_row(key, &ids).unwrap();
+        ensure_default_tenancy(&log, &ids, &[first]).await.unwrap()
+    });
+    let found = futures_util::future::join_all(starts).await;
+    assert!(found.iter().all(|tenancy| tenancy == &found[0]), "{found:?}");
+    let events = log.read(|reader| reader.after(0, 100)).await.unwrap();
+    let names: Vec<_> = events.iter().map(|recorded| recorded.event.name()).collect();
+    assert_eq!(names, ["partner.created", "tenant.created", "user.created"]);
+    let mut accepted = 0;
+    for key in keys {
+        let vault = Vault::new(key, log.clone(), ids.clone(), EnvironmentKeys::default());
+        match vault.key_check().await {
+            Ok(_) => accepted += 1,
+            Err(error) => assert!(matches!(error, VaultError::OtherNodeKey { .. }), "{error}"),
+        }
+    }
+    assert_eq!(accepted, 1, "the key of the node that was first");
 }
 
 /// Holds: bin.dev

@@ -102,6 +102,27 @@ async fn a_node_without_the_grant_opens_nothing_with_the_whole_database_and_its_
     assert!(matches!(lab.opened(&other).await, Err(VaultError::Unopenable { .. })));
 }
 
+/// Each node finds that there is no data key yet, before the other one has stored its own.
+///
+/// Holds: keys.one-cluster
+#[tokio::test]
+async fn nodes_of_one_key_that_seal_at_the_same_time_open_what_each_other_sealed() {
+    let lab = Lab::new();
+    let [one, other] = [lab.serving_all(), lab.serving_all()];
+    for owner in [None, Some(lab.ours)] {
+        let [theirs, ours]: [ProviderId; 2] = [lab.ids.make(), lab.ids.make()];
+        let sealed_by_one = one.seal(owner, theirs, 1, &Secret::new("one")).await.unwrap();
+        let sealed_by_other = other.seal(owner, ours, 1, &Secret::new("other")).await.unwrap();
+        one.store(sealed_by_one.rows).await.unwrap();
+        other.store(sealed_by_other.rows).await.unwrap();
+        let later = lab.serving_all();
+        for (provider, secret) in [(theirs, "one"), (ours, "other")] {
+            let opened = later.open(provider, 1).await.unwrap();
+            assert_eq!(opened, Some(Secret::new(secret)), "{owner:?}");
+        }
+    }
+}
+
 /// Holds: keys.tenant-key
 #[tokio::test]
 async fn a_tenants_key_is_passed_on_to_the_nodes_that_serve_the_tenant_alone() {
