@@ -6,9 +6,11 @@ mod completions;
 mod doctor;
 mod gateway_access;
 mod gateway_client;
+mod ledger_place;
 mod logging;
 mod migrate;
 mod models;
+mod move_ledger;
 mod printable_text;
 mod progress;
 mod rebuild;
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args, &flags),
         Command::Migrate(args) => migrate::run(&args),
+        Command::Move(args) => move_ledger::run(&args),
         Command::Verify(args) => verify::run(&args, &flags),
         Command::Rebuild(args) => rebuild::run(&args, &flags),
         Command::Reseal(args) => reseal::run(&args, &flags),

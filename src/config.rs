@@ -22,6 +22,7 @@ use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
+use events::log::{Database, LEDGER_FILE};
 use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::CorsOrigins;
@@ -47,6 +48,8 @@ pub struct Config {
     /// The separate address for metrics; `None` if they are served with everything else.
     pub metrics_listen: Option<ListenAddress>,
     pub data: PathBuf,
+    /// The database that has the ledger, for several nodes; `None` if the ledger is in the data folder.
+    pub database: Option<Database>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -83,6 +86,10 @@ impl Config {
             let problem = format!("is {:?}, but this version runs everything in one process", truncated(&args.mode));
             return Err(flags.wrong(MODE, problem));
         }
+        let database = database(&variable)?;
+        if database.is_some() {
+            require_keys_of_cluster(&variable)?;
+        }
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
         let listen = flags.check(LISTEN, listen(&args.listen))?;
         Ok(Self {
@@ -90,6 +97,7 @@ impl Config {
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
+            database,
             dev: flags.check(DEV, boolean(&args.dev))?,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -127,11 +135,36 @@ impl Config {
         self.flags.wrong(setting, format!("is \"{address}\", a name that does not resolve ({error})"))
     }
 
+    /// The error for a data folder whose ledger would be left unused.
+    pub fn two_ledgers(&self, database: &Database) -> WrongConfig {
+        two_ledgers(&self.data, database, &self.flags)
+    }
+
     /// The error for a data folder that cannot be created or written. `path` is where it failed.
     pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
         self.flags.wrong(setting::DATA, problem)
     }
+}
+
+/// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset or empty.
+pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Database>, WrongConfig> {
+    let given = variable(setting::DATABASE_URL.variable).filter(|url| !url.trim().is_empty());
+    // The address may have a password in it: it is not repeated.
+    let read = given.map(|url| url.trim().parse::<Database>()).transpose();
+    read.map_err(|error| setting::DATABASE_URL.wrong_as_variable(format!("is not the address of a database: {error}")))
+}
+
+/// Nodes of one database have the same keys, so no node may make some of its own.
+fn require_keys_of_cluster(variable: impl Fn(&str) -> Option<String>) -> Result<(), WrongConfig> {
+    for setting in [setting::NODE_KEY, setting::ADMIN_KEY] {
+        if variable(setting.variable).is_none_or(|key| key.is_empty()) {
+            let database = setting::DATABASE_URL.variable;
+            let problem = format!("is not set, but {database} needs it: all nodes of a database have the same one");
+            return Err(setting.wrong_as_variable(problem));
+        }
+    }
+    Ok(())
 }
 
 /// The node key in a variable, if it is set.
@@ -141,6 +174,18 @@ pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> 
         Some(_) => Err(setting.wrong_as_variable("must be 64 hexadecimal digits")),
         None => Ok(None),
     }
+}
+
+/// The error for a folder with a ledger of its own beside a database: one of them would silently be left out.
+pub fn two_ledgers(data: &Path, database: &Database, flags: &Flags) -> WrongConfig {
+    let ledger = data.join(LEDGER_FILE);
+    let variable = setting::DATABASE_URL.variable;
+    let problem = format!(
+        "is a folder with a ledger of its own ({}), and not that of a node of {database}: give another folder, or no database \
+         ({variable}) to use that ledger",
+        ledger.display()
+    );
+    flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
 }
 
 fn listen(text: &str) -> Result<ListenAddress, String> {

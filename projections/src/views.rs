@@ -304,7 +304,8 @@ fn start_with(
     let (begins_at, outdated) = start_positions(&store, head)?;
     let (epoch, catch_up_requested) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
     let (stop, stopped) = watch::channel(false);
-    let (rebuilds, builder, built) = rebuild::builder(dir.to_owned(), clock, stopped.clone(), outdated.clone());
+    let (rebuilds, builder, built) =
+        rebuild::builder(dir.to_owned(), log.reader()?, clock, stopped.clone(), outdated.clone());
     let writer = ViewWriter {
         head: log.watch_head(),
         reader,

@@ -1,25 +1,37 @@
-//! `ledgerway migrate`: upgrades the ledger to this version and exits. Views need no migration: they are rebuilt.
+//! `ledgerway migrate`: upgrades the ledger to this version and exits. Views need no migration: they are rebuilt. It is the
+//! only command that changes the schema of PostgreSQL: nodes of several versions use it at the same time.
 
 use std::process::ExitCode;
 
 use events::log::{Log, Migrated};
 
+use super::ledger_place::named_database;
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, print_line};
-use crate::config::arguments::DataArgs;
+use crate::config::arguments::MigrateArgs;
 
-pub fn run(args: &DataArgs) -> ExitCode {
+pub fn run(args: &MigrateArgs) -> ExitCode {
+    exit(migrate(args).map(|sentence| print_line(&sentence)))
+}
+
+fn migrate(args: &MigrateArgs) -> Result<String, Failure> {
+    let database = named_database(args.database.url.as_deref(), &args.data)?;
     let progress = Progress::new("upgrading the ledger", WithoutTerminal::Silent);
     progress.spin();
-    let migrated = Log::migrate(&args.dir);
+    let migrated = match &database {
+        Some(database) => Log::migrate_shared(database),
+        None => Log::migrate(&args.data.dir),
+    };
     drop(progress);
-    exit(migrated.map_err(Failure::failed).map(|migrated| {
-        let dir = args.dir.display();
-        print_line(&match migrated {
-            Migrated::Existing => format!("the ledger in {dir} is up to date"),
-            Migrated::New => format!(
-                "there was no ledger in {dir}, so a new, empty one was created: if you expected one, check --data"
-            ),
-        });
-    }))
+    let (migrated, dir) = (migrated.map_err(Failure::failed)?, args.data.dir.display());
+    Ok(match (migrated, &database) {
+        (Migrated::Existing, Some(database)) => format!("the ledger in {database} is up to date"),
+        (Migrated::Existing, None) => format!("the ledger in {dir} is up to date"),
+        (Migrated::New, Some(database)) => {
+            format!("there was no ledger in {database}, so a new, empty one was created")
+        }
+        (Migrated::New, None) => {
+            format!("there was no ledger in {dir}, so a new, empty one was created: if you expected one, check --data")
+        }
+    })
 }

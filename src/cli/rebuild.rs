@@ -5,26 +5,28 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use events::log::LogError;
 use events::log::lock::{FolderLock, LockHolder, lock_holder};
+use events::log::{open_reader, open_shared_reader};
+use events::private::create_folder;
 use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
 
 use super::gateway_access;
 use super::gateway_client::GatewayClient;
+use super::ledger_place::LedgerPlace;
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, find_ledger, print_line, single_threaded_runtime};
+use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::Flags;
-use crate::config::arguments::RebuildArgs;
+use crate::config::arguments::{DatabaseArg, RebuildArgs};
 
 /// How often the gateway is asked for its progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 pub fn run(args: &RebuildArgs, flags: &Flags) -> ExitCode {
     let rebuilt = views_of(&args.views).and_then(|views| {
-        find_ledger(&args.data, flags)?;
-        rebuild(&args.data.dir, &views)
+        let ledger = LedgerPlace::find(&DatabaseArg { url: None }, &args.data, flags)?;
+        rebuild(&args.data.dir, &ledger, &views)
     });
     exit(rebuilt.map(|sentence| print_line(&sentence)))
 }
@@ -48,11 +50,11 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
     Ok(views)
 }
 
-fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
+fn rebuild(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<String, Failure> {
     let served =
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     let position = match served {
-        LockHolder::Nobody => rebuild_here(dir, views)?,
+        LockHolder::Nobody => rebuild_here(dir, ledger, views)?,
         LockHolder::At(url) => rebuild_in_gateway(&gateway_access::of_operator(&url, dir)?, views)?,
         LockHolder::WithoutAddress => {
             let why =
@@ -63,14 +65,17 @@ fn rebuild(dir: &Path, views: &[View]) -> Result<String, Failure> {
     Ok(format!("rebuilt {} as of position {position}", names(views)))
 }
 
-fn rebuild_here(dir: &Path, views: &[View]) -> Result<u64, Failure> {
+fn rebuild_here(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<u64, Failure> {
+    create_folder(dir).map_err(|error| Failure::NotBegun(format!("cannot use {}: {error}", dir.display())))?;
     let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
+    let reader = match ledger {
+        LedgerPlace::File(path) => open_reader(path),
+        LedgerPlace::Database(database) => open_shared_reader(database),
+    };
+    let reader = reader.map_err(|error| Failure::NotBegun(format!("cannot read {ledger}: {error}")))?;
     let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
-    let rebuilt = offline::rebuild(dir, views, &mut |position, last| progress.at(position, last));
-    let position = rebuilt.map_err(|error| match error {
-        offline::RebuildError::Log(LogError::OtherSchema(_)) => Failure::not_begun(error),
-        error => Failure::failed(error),
-    })?;
+    let rebuilt = offline::rebuild(dir, &*reader, views, &mut |position, last| progress.at(position, last));
+    let position = rebuilt.map_err(Failure::failed)?;
     progress.done();
     Ok(position)
 }

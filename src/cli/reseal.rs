@@ -16,9 +16,10 @@ use secrets::node_key::{self, NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
 use secrets::reseal::{PreviousKey, Resealed, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret};
 
+use super::ledger_place::named_database;
 use super::{Failure, exit, find_ledger, print_line, printable, single_threaded_runtime, variable};
 use crate::config::arguments::ResealArgs;
-use crate::config::setting::{NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
+use crate::config::setting::{DATABASE_URL, NODE_KEY, NODE_KEY_PREVIOUS, PREVIOUS_KEY_LOST};
 use crate::config::{Flags, boolean, node_key as node_key_of};
 
 const NEW_KEY_EXAMPLE: &str = "\"$(openssl rand -hex 32)\"";
@@ -27,6 +28,12 @@ const NAMED_MAX: usize = 20;
 
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
     let replaced = Keys::read(args, flags).and_then(|keys| {
+        if named_database(None, &args.data)?.is_some() {
+            let variable = DATABASE_URL.variable;
+            return Err(Failure::NotBegun(format!(
+                "{variable} is set, and this version replaces the node's key of data folders alone: unset it to reseal a folder"
+            )));
+        }
         find_ledger(&args.data, flags)?;
         replace(&args.data.dir, &keys)
     });

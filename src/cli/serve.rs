@@ -108,6 +108,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         listening: address,
         reachable: reachable(address),
         data: &config.data,
+        database: config.database.as_ref(),
         operator_key_in_variable: config.admin_key.is_some(),
         dev: config.dev,
         has_models: tables.has_models(),

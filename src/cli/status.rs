@@ -5,6 +5,7 @@ mod budgets;
 mod screen;
 mod set_aside;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
 use events::log::lock::{LockHolder, lock_holder};
-use events::log::{Head, offline, open_reader_offline};
+use events::log::{Head, offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -22,7 +23,8 @@ use projections::views::summary::{ViewsSummary, summarize};
 use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
-use super::{Failure, exit, find_ledger, print_line};
+use super::ledger_place::LedgerPlace;
+use super::{Failure, exit, print_line};
 use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -41,7 +43,10 @@ struct Status {
     served: LockHolder,
     head: Head,
     now: DateTime<Utc>,
-    ledger_bytes: u64,
+    /// The database with the ledger, if it is not in the folder.
+    database: Option<String>,
+    /// `None` if it is in a database.
+    ledger_bytes: Option<u64>,
     views_bytes: u64,
     holds: OpenHolds,
     near: Vec<NearLimit>,
@@ -67,22 +72,26 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 
 fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
-    let ledger = find_ledger(&args.data, flags)?;
+    let ledger = LedgerPlace::find(&args.database, &args.data, flags)?;
     let dir = &args.data.dir;
-    let status = offline::read_consistently(dir, || read_status(dir, &ledger, SystemClock::new().now()));
+    let read = || read_status(dir, &ledger, SystemClock::new().now());
+    let status = match &ledger {
+        LedgerPlace::File(_) => offline::read_consistently(dir, read),
+        LedgerPlace::Database(_) => read(),
+    };
     let status = status.map_err(Failure::NotBegun)?;
     Ok(if json { status.json().to_string() } else { screen::render(&status) })
 }
 
-fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, String> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
-    let served = lock_holder(dir).map_err(|error| unreadable(dir, &error))?;
-    let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
+fn read_status(dir: &Path, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<Status, String> {
+    let unreadable = |what: &dyn Display, error: &dyn Display| format!("cannot read {what}: {error}");
+    let served = lock_holder(dir).map_err(|error| unreadable(&dir.display(), &error))?;
+    let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
     let read_views = |named: &[(StreamKind, String)]| {
-        summarize(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views, &error))
+        summarize(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views.display(), &error))
     };
     let mut views_summary = read_views(&[])?;
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
@@ -118,7 +127,8 @@ fn read_status(dir: &Path, ledger: &Path, now: DateTime<Utc>) -> Result<Status, 
         served,
         head,
         now,
-        ledger_bytes: bytes_of(ledger),
+        database: ledger.file().is_none().then(|| ledger.to_string()),
+        ledger_bytes: ledger.file().map(bytes_of),
         views_bytes: bytes_of(&views),
         holds: OpenHolds::of(&balances),
         near,
@@ -164,6 +174,7 @@ impl Status {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "data": self.data.display().to_string(),
+            "database": self.database,
             "running": self.served != LockHolder::Nobody,
             "listening": listening,
             "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },

@@ -3,17 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LogError, offline, open_reader_offline, wal};
+use events::log::{LogError, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
+use super::ledger_place::LedgerPlace;
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, find_ledger, print_line};
+use super::{Failure, exit, print_line};
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
 
+/// What to do about a ledger in PostgreSQL that is not sound.
+const RESTORE_DATABASE: &str = "restore the database from a backup: docs/operations.md#postgresql";
 /// What to do about broken events.
 const RESTORE: &str = "restore ledger.db from a backup, in an empty folder: docs/operations.md#failures";
 /// What to do about a broken write-ahead log.
@@ -38,9 +41,13 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
     let log_only = flags.check(LOG_ONLY, boolean(&args.log_only))?;
-    let ledger = find_ledger(&args.data, flags)?;
+    let ledger = LedgerPlace::find(&args.database, &args.data, flags)?;
     let dir = &args.data.dir;
-    let (line, checked) = match offline::read_consistently(dir, || verify(dir, &ledger, log_only)) {
+    let verified = match &ledger {
+        LedgerPlace::File(_) => offline::read_consistently(dir, || verify(dir, &ledger, log_only)),
+        LedgerPlace::Database(_) => verify(dir, &ledger, log_only),
+    };
+    let (line, checked) = match verified {
         Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified) }, Ok(())),
         Err(Fault::Broken { position, reason, sentence }) => {
             let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
@@ -52,8 +59,8 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     checked
 }
 
-fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> {
-    let reader = open_reader_offline(ledger).map_err(|error| unreadable(ledger, &error))?;
+fn verify(dir: &Path, ledger: &LedgerPlace, log_only: bool) -> Result<Verified, Fault> {
+    let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let mut progress = Progress::new("log", WithoutTerminal::Silent);
     let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
@@ -66,7 +73,9 @@ fn verify(dir: &Path, ledger: &Path, log_only: bool) -> Result<Verified, Fault> 
         }
         Err(_) => 0,
     };
-    check_wal(ledger, last)?;
+    if let Some(file) = ledger.file() {
+        check_wal(file, last)?;
+    }
     let sound = verified.map_err(|error| log_fault(ledger, error))?;
     if log_only {
         return Ok((sound, None));
@@ -89,25 +98,26 @@ fn check_wal(ledger: &Path, last: u64) -> Result<(), Fault> {
     Err(Fault::Broken { position, reason, sentence })
 }
 
-fn unreadable(path: &Path, error: &LogError) -> Fault {
-    Fault::Unreadable(format!("cannot read {}: {error}", path.display()))
+fn unreadable(ledger: &LedgerPlace, error: &LogError) -> Fault {
+    Fault::Unreadable(format!("cannot read {ledger}: {error}"))
 }
 
-fn log_fault(ledger: &Path, error: VerifyError) -> Fault {
+fn log_fault(ledger: &LedgerPlace, error: VerifyError) -> Fault {
     let sentence = error.to_string();
+    let advice = |of_file: &'static str| if ledger.file().is_some() { of_file } else { RESTORE_DATABASE };
     match error {
         VerifyError::Broken { position, reason } => {
-            Fault::Broken { position, reason, sentence: format!("{sentence}\n{RESTORE}") }
+            Fault::Broken { position, reason, sentence: format!("{sentence}\n{}", advice(RESTORE)) }
         }
         VerifyError::StoredState { position, reason } => {
-            Fault::Broken { position, reason, sentence: format!("{sentence}\n{DIFFERENT}") }
+            Fault::Broken { position, reason, sentence: format!("{sentence}\n{}", advice(DIFFERENT)) }
         }
         VerifyError::Unreadable(error) => unreadable(ledger, &error),
         VerifyError::Thread(_) => Fault::Unreadable(sentence),
     }
 }
 
-fn views_fault(ledger: &Path, error: CompareError) -> Fault {
+fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
     let sentence = error.to_string();
     match error {
         CompareError::Different { position, reason } => {

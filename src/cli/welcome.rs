@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use command::environment::RegisteredProvider;
-use secrets::operator_key;
+use events::log::Database;
+use secrets::{node_key, operator_key};
 
 use super::printable;
 use super::table::aligned;
@@ -19,6 +20,8 @@ pub struct Welcome<'a> {
     /// An address at which this machine reaches the gateway.
     pub reachable: SocketAddr,
     pub data: &'a Path,
+    /// The database that has the ledger, if it is not in the data folder.
+    pub database: Option<&'a Database>,
     /// True if the operator's key came from its variable, not from its file.
     pub operator_key_in_variable: bool,
     /// True if the data folder has an app key for developers.
@@ -48,7 +51,7 @@ impl Welcome<'_> {
         let key_place = if self.operator_key_in_variable { format!("in {}", operator_key::VARIABLE) } else { key_file };
         let mut lines = vec![
             format!("ledgerway listening on http://{}", self.listening),
-            format!("data: {} (back up ledger.db and node.key)", data.display()),
+            self.places(),
             format!("operator's key: {key_place}"),
         ];
         if self.dev {
@@ -68,6 +71,17 @@ impl Welcome<'_> {
         }
         lines.push(format!("who you are: curl -s http://{address}/v1/me -H \"authorization: Bearer {operator}\""));
         lines
+    }
+
+    /// Where the ledger and the data are, and what to back up of them.
+    fn places(&self) -> String {
+        let data = self.data.display();
+        match self.database {
+            None => format!("data: {data} (back up ledger.db and node.key)"),
+            Some(database) => {
+                format!("ledger: {database} (back it up, and {}); data: {data}", node_key::VARIABLE)
+            }
+        }
     }
 
     /// A table of the providers whose models appear by themselves, and a line for each note.
@@ -124,6 +138,7 @@ mod tests {
             listening: SocketAddr::from(([127, 0, 0, 1], 8080)),
             reachable: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: Path::new(data),
+            database: None,
             operator_key_in_variable: false,
             dev: false,
             has_models: false,
@@ -192,6 +207,15 @@ mod tests {
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_database_is_shown_without_its_password() {
+        let database = "postgres://ledgerway:hunter2@db.internal/accounts".parse().expect("an address");
+        let lines = Welcome { database: Some(&database), ..welcome("./d") }.lines();
+        let ledger =
+            "ledger: postgres://ledgerway@db.internal:5432/accounts (back it up, and LEDGERWAY_NODE_KEY); data: ./d";
+        assert_eq!(lines[1], ledger);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{BOOLEANS, MODES};
 
 /// Secrets have no flags: every user of a machine can see the arguments of its processes.
 const SECRETS: &str = "Secrets, given as environment variables:
+  LEDGERWAY_DATABASE_URL  A PostgreSQL database that has the ledger, for several gateways; if unset, it is in the data folder
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; if unset, the first start creates one in admin.key
   LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
   LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
@@ -33,8 +34,10 @@ pub enum Command {
     /// Run the gateway
     #[command(after_help = SECRETS, mut_args = taking_negative_numbers)]
     Serve(Box<ServeArgs>),
-    /// Upgrade the databases in the data folder to this version; creates an empty ledger if there is none
-    Migrate(DataArgs),
+    /// Upgrade the ledger in the data folder or in PostgreSQL to this version; creates an empty ledger if there is none
+    Migrate(MigrateArgs),
+    /// Copy the ledger of a data folder that no gateway serves into an empty one in PostgreSQL, and verify it there
+    Move(MoveArgs),
     /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,
     /// 1: broken, 2: could not check
     Verify(VerifyArgs),
@@ -146,8 +149,38 @@ pub struct DataArgs {
     pub dir: PathBuf,
 }
 
+/// What is in the help of commands that read a ledger.
+#[derive(Args)]
+pub struct DatabaseArg {
+    /// PostgreSQL database with the ledger: postgres://USER@HOST/DATABASE [default: LEDGERWAY_DATABASE_URL; if unset, the
+    /// ledger is in the data folder]
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+}
+
+#[derive(Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Args)]
+pub struct MoveArgs {
+    /// Data folder with the ledger
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::DirPath)]
+    pub from: PathBuf,
+    /// PostgreSQL database with an empty ledger, as `migrate` creates it [default: LEDGERWAY_DATABASE_URL]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub to: Option<String>,
+}
+
 #[derive(Args)]
 pub struct VerifyArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
     /// Print one JSON object: sound, events, open_holds, views, broken
@@ -181,6 +214,8 @@ pub struct ResealArgs {
 
 #[derive(Args)]
 pub struct StatusArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
     /// Print one JSON object

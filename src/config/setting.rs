@@ -31,6 +31,7 @@ settings! {
     LISTEN = "127.0.0.1:8080",
     METRICS_LISTEN = "127.0.0.1:9090",
     DATA = "./ledgerway-data",
+    DATABASE_URL = "postgres://ledgerway@db.internal/ledgerway",
     DEV = "true",
     MODE = "all",
     PROVIDERS_FROM_ENV = "off",
@@ -177,7 +178,7 @@ mod tests {
             assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
         }
         for setting in ALL.iter().copied() {
-            let is_secret = [ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, KEY].contains(&setting);
+            let is_secret = [DATABASE_URL, ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, KEY].contains(&setting);
             let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
             assert_ne!(is_flag, is_secret, "{}", setting.variable);
         }

@@ -67,6 +67,7 @@ mod retries;
 mod routing;
 mod secrets;
 mod settings;
+mod shared_ledger;
 mod shared_backends;
 mod short_budgets;
 mod shutdown;

@@ -1,6 +1,6 @@
 //! What is promised (`tests/promises.txt`), and which tests hold it. A test names its promises in lines directly above
-//! its attribute, `/// Holds: name, name`; a function of the third-party clients does so in a comment. `docs/promises.md`
-//! is made of both: `UPDATE_PROMISES=1` writes it anew.
+//! its attribute, `/// Holds: name, name`, or above its name in a list of `on_both_engines!`; a function of the third-party
+//! clients does so in a comment. `docs/promises.md` is made of both: `UPDATE_PROMISES=1` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -99,7 +99,7 @@ fn holder(file: &str, lines: &[&str], at: usize) -> Option<Holder> {
         } else if let Some(attribute) = line.strip_prefix("#[") {
             is_test |= attribute.starts_with("test") || attribute.starts_with("tokio::test");
         } else {
-            let function = function_of(line).filter(|_| is_test);
+            let function = function_of(line).filter(|_| is_test).or_else(|| listed(line));
             let function = function.unwrap_or_else(|| panic!("{file}:{}: names promises and is no test", at + 1));
             return Some(Holder { file: file.to_owned(), line: at + 1, function, names });
         }
@@ -111,6 +111,12 @@ fn function_of(line: &str) -> Option<String> {
     let line = line.strip_prefix("async ").unwrap_or(line);
     let rest = ["fn ", "def ", "function "].iter().find_map(|start| line.strip_prefix(start))?;
     rest.split_once('(').map(|(name, _)| name.to_owned())
+}
+
+/// The name on a line of `on_both_engines!`.
+fn listed(line: &str) -> Option<String> {
+    let name = line.strip_suffix(',')?;
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_').then(|| name.to_owned())
 }
 
 /// The page, made of both.

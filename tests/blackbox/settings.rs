@@ -96,7 +96,6 @@ fn what_this_version_does_not_have_is_refused_by_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = served_once(folder.path());
     for (absent, value) in [
-        ("LEDGERWAY_DATABASE_URL", "postgres://db/ledgerway"),
         ("LEDGERWAY_NATS_URL", "nats://bus"),
         ("LEDGERWAY_REDIS_URL", "redis://counters"),
         ("LEDGERWAY_OBJECT_STORE_URL", "s3://bucket"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use events::log::{LEDGER_FILE, LogError, open_reader};
+use events::log::{LogError, Reader};
 
 use super::View;
 use super::log_pages::pages;
@@ -20,14 +20,18 @@ pub enum RebuildError {
     Regressed(String),
 }
 
-/// Rebuilds views up to the log's head and returns that position. `watch` is called with the position reached and with
+/// Rebuilds views from this log up to its head and returns that position. `watch` is called with the position reached and with
 /// the last one. Blocking.
-pub fn rebuild(dir: &Path, views: &[View], watch: &mut dyn FnMut(u64, u64)) -> Result<u64, RebuildError> {
-    let reader = open_reader(&dir.join(LEDGER_FILE))?;
-    let mut store = Store::of_log(dir, &*reader)?;
+pub fn rebuild(
+    dir: &Path,
+    log: &dyn Reader,
+    views: &[View],
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<u64, RebuildError> {
+    let mut store = Store::of_log(dir, log)?;
     let mut next = Store::create_next(dir, View::projectors(views))?;
-    let (head, mut position) = (reader.head()?.position, 0);
-    for page in pages(&*reader, 0, u64::MAX) {
+    let (head, mut position) = (log.head()?.position, 0);
+    for page in pages(log, 0, u64::MAX) {
         let (reached, events) = page?;
         next.apply(&events)?;
         position = reached;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::log::{LEDGER_FILE, LogError, open_reader};
+use events::log::{LogError, Reader};
 use events::time::Clock;
 use serde::Serialize;
 use tokio::sync::{mpsc as async_mpsc, watch};
@@ -176,6 +176,7 @@ enum BuildError {
 /// The thread that rebuilds views.
 pub(super) struct Builder {
     dir: PathBuf,
+    log: Box<dyn Reader>,
     registry: RebuildRegistry,
     messages: Receiver<BuilderMessage>,
     built: async_mpsc::Sender<BuiltRows>,
@@ -187,6 +188,7 @@ pub(super) struct Builder {
 /// Creates the builder with the handle that starts rebuilds and the receiver of new rows.
 pub(super) fn builder(
     dir: PathBuf,
+    log: Box<dyn Reader>,
     clock: Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
     required: Vec<View>,
@@ -195,7 +197,7 @@ pub(super) fn builder(
     let (built, finished) = async_mpsc::channel(1);
     let registry = RebuildRegistry { rebuilds: Arc::default(), clock };
     let rebuilds = RebuildHandle { registry: registry.clone(), messages };
-    (rebuilds, Builder { dir, registry, messages: queue, built, stopped, required }, finished)
+    (rebuilds, Builder { dir, log, registry, messages: queue, built, stopped, required }, finished)
 }
 
 impl Builder {
@@ -259,16 +261,15 @@ impl Builder {
     /// Builds new rows and has them swapped in. Returns their position when they were handed over.
     fn try_build(&self, views: &[View]) -> Result<u64, BuildError> {
         let mut next = Store::create_next(&self.dir, View::projectors(views))?;
-        let reader = open_reader(&self.dir.join(LEDGER_FILE))?;
         let mut position = 0;
-        for page in pages(&*reader, 0, u64::MAX) {
+        for page in pages(&*self.log, 0, u64::MAX) {
             let (reached, events) = page?;
             if *self.stopped.borrow() {
                 return Err(BuildError::Stopped);
             }
             next.apply(&events)?;
             position = reached;
-            let head = reader.head()?.position;
+            let head = self.log.head()?.position;
             self.registry.change(views, |rebuild| rebuild.advance(position, head));
         }
         let (reply, answer) = mpsc::sync_channel(1);

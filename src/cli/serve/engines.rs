@@ -1,12 +1,15 @@
 //! What runs beside the requests: the log, the tables, the views and what is counted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use access::rollup::AccessRollup;
 use command::body::memory::{BodyBounds, BodyMemory};
+use events::hex;
 use events::ids::IdMaker;
-use events::log::lock::FolderError;
-use events::log::{Log, LogOptions, OpenError};
+use events::log::lock::{FolderError, FolderLock};
+use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
+use events::private::create_folder;
 use events::time::Clock;
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
@@ -23,6 +26,8 @@ use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
 /// What runs beside the requests, in the order of its start.
 pub struct Engines {
     pub log: Log,
+    /// The lock of a folder whose ledger is in a database: its views have one writer. The embedded log has a folder's lock itself.
+    pub folder: Option<FolderLock>,
     pub tables: TablesHandle,
     pub tables_task: BackgroundTask,
     pub views: ViewsHandle,
@@ -43,12 +48,22 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         unknown_usage: config.unknown_usage,
         ..LogOptions::new(Arc::clone(clock))
     };
+    let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
+    if let Some(database) = config.database.as_ref().filter(|_| data.join(LEDGER_FILE).exists()) {
+        return Err(config.two_ledgers(database).into());
+    }
     let opened = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&data, options)?;
+        let (log, folder) = match database {
+            None => (Log::open(&data, options)?, None),
+            Some(database) => {
+                let folder = lock_folder(&data)?;
+                (Log::open_shared(&database, &node, options)?, Some(folder))
+            }
+        };
         let (views, views_thread) = views::start(&log, &data, engines_clock)?;
-        Ok::<_, ServeError>((log, views, views_thread))
+        Ok::<_, ServeError>((log, folder, views, views_thread))
     });
-    let (log, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
+    let (log, folder, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
     let (tables, tables_task) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
@@ -61,6 +76,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let upstreams = Arc::new(UpstreamClients::new(LoopMark::new(ids.bytes()))?);
     Ok(Engines {
         log,
+        folder,
         tables,
         tables_task,
         views,
@@ -90,17 +106,24 @@ pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock
 
 /// Stops the engines in the reverse order of writes: the log last.
 pub async fn stop_engines(engines: Engines) {
-    let Engines { log, tables_task, views_thread, access, figures_task, .. } = engines;
+    let Engines { log, folder, tables_task, views_thread, access, figures_task, .. } = engines;
     access.close().await;
     tables_task.stop().await;
     figures_task.stop().await;
     let stopped = tokio::task::spawn_blocking(move || {
         views_thread.stop();
         log.close();
+        drop(folder);
     });
     if stopped.await.is_err() {
         tracing::error!("the engines did not stop cleanly");
     }
+}
+
+/// Creates the folder if it is missing, and keeps other processes out of it.
+fn lock_folder(data: &Path) -> Result<FolderLock, OpenError> {
+    create_folder(data).map_err(|source| FolderError::Unusable { path: data.to_owned(), source })?;
+    Ok(FolderLock::take(data)?)
 }
 
 /// The failure to open the log or the views. A folder that cannot be used is wrong configuration; what is wrong inside it

@@ -40,7 +40,9 @@ pub async fn open_vault(config: &Config, engines: &Engines, ids: &IdMaker) -> Re
             loaded => loaded?,
         },
     };
-    let tenancy = setup::ensure_default_tenancy(log, ids).await?;
+    // Nodes that find a shared log empty at the same time agree with its first event on the key of all.
+    let first = Vault::first_row(&node_key, ids)?;
+    let tenancy = setup::ensure_default_tenancy(log, ids, &[first]).await?;
     let keys = config.providers.as_deref().map(NamedProviders::keys).unwrap_or_default();
     // The tables have the default tenant, which may be among those that are named.
     wait_for_tables(tables, TABLES_WAIT_UNSAID, TABLES_WAIT_MAX).await?;
@@ -77,6 +79,9 @@ async fn wait_for_tables(tables: &TablesHandle, unsaid: Duration, max: Duration)
 
 /// The error for a node key that is not the folder's: it says which one is.
 async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogError> {
+    if let Some(database) = &config.database {
+        return Ok(WrongNodeKey::of_shared(&database.to_string()));
+    }
     let [given, previous] = [&config.node_key, &config.previous_node_key].map(|key| key.as_ref().map(Secret::reveal));
     Ok(WrongNodeKey::find(&StoredSecrets::read(log).await?, &config.data, given, previous))
 }
@@ -109,7 +114,7 @@ mod tests {
             starting.block_on(wait_for_tables(&tables, Duration::from_millis(20), Duration::from_millis(millis)))
         };
         waited(40).expect("nothing is recorded yet");
-        let tenancy = starting.block_on(setup::ensure_default_tenancy(&log, &ids)).expect("a tenancy");
+        let tenancy = starting.block_on(setup::ensure_default_tenancy(&log, &ids, &[])).expect("a tenancy");
         let refused = waited(40).expect_err("tables that lag").to_string();
         assert!(refused.contains("the tables did not catch up with the log"), "{refused}");
         std::thread::scope(|scope| {

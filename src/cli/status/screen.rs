@@ -17,6 +17,9 @@ pub fn render(status: &Status) -> String {
         let _ = writeln!(screen, "{name:<12}{text}");
     };
     line("ledgerway", format!("{}, data in {}", env!("CARGO_PKG_VERSION"), status.data.display()));
+    if let Some(database) = &status.database {
+        line("database", database.clone());
+    }
     line("gateway", running(status));
     line("log", head(status));
     line("views", views(status));
@@ -47,7 +50,8 @@ fn running(status: &Status) -> String {
 
 fn head(status: &Status) -> String {
     let at = status.head.recorded_at.map_or_else(|| "empty".to_owned(), |at| format!("last event {}", rfc3339(at)));
-    format!("position {}, {at}, {}", status.head.position, size(status.ledger_bytes))
+    let size = status.ledger_bytes.map(|bytes| format!(", {}", size(bytes)));
+    format!("position {}, {at}{}", status.head.position, size.unwrap_or_default())
 }
 
 fn views(status: &Status) -> String {

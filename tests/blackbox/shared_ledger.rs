@@ -1,0 +1,273 @@
+//! Gateways that share the ledger in a PostgreSQL database.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::postgres::TestDatabase;
+
+use crate::configuration::said;
+use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end};
+
+const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const PASSWORD: &str = "hunter2-of-the-database";
+
+fn of(url: &str) -> Vec<(&'static str, String)> {
+    vec![("LEDGERWAY_DATABASE_URL", url.to_owned()), ("LEDGERWAY_NODE_KEY", NODE_KEY.to_owned())]
+}
+
+/// A command with the database in its environment.
+pub fn command(url: &str, arguments: &[&str]) -> Command {
+    let mut command = ledgerway();
+    command.args(arguments).envs(of(url)).env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY);
+    command.env("LEDGERWAY_LISTEN", "127.0.0.1:0");
+    command
+}
+
+/// A node in a folder of its own, which is to outlive it.
+pub fn node(url: &str, folder: &Path, more: &[(&'static str, &str)]) -> Gateway {
+    let env = of(url);
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
+    Gateway::start_in(folder, &env)
+}
+
+fn migrated() -> TestDatabase {
+    let database = TestDatabase::create();
+    let (code, words) = said(&mut command(&database.url(), &["migrate"]));
+    assert_eq!(code, Some(0), "{words}");
+    database
+}
+
+pub fn folders<const N: usize>() -> [tempfile::TempDir; N] {
+    std::array::from_fn(|_| tempfile::tempdir().expect("a folder"))
+}
+
+/// A change is in force on every node within a second.
+async fn wait_until_in_force(node: &Gateway, key: &str) {
+    let started = Instant::now();
+    while node.client(Some(key)).get("/v1/me").await.status == 401 {
+        assert!(started.elapsed() < Duration::from_secs(1), "the key is not in force on every node");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Holds: bin.shared-ledger
+#[test]
+fn serve_without_a_schema_names_migrate_which_alone_makes_one() {
+    let database = TestDatabase::create();
+    let [folder] = folders();
+    let (code, words) = serve_to_its_end(folder.path(), &of(&database.url()));
+    assert!(code == Some(1) && words.contains("`ledgerway migrate`"), "{code:?} {words}");
+    let (code, words) = said(&mut command(&database.url(), &["migrate"]));
+    assert!(code == Some(0) && words.contains("a new, empty one was created"), "{words}");
+    let (code, words) = said(&mut command("", &["migrate", &database.url()]));
+    assert!(code == Some(0) && words.contains("is up to date"), "{words}");
+    let mut gateway = node(&database.url(), folder.path(), &[]);
+    let files: Vec<_> = ["ledger.db", "node.key", "admin.key"].map(|file| gateway.data().join(file).exists()).into();
+    assert_eq!(files, [false, false, false]);
+    gateway.stop();
+    assert!(gateway.stdout().contains("ledger: postgres://"), "{}", gateway.stdout());
+}
+
+/// Holds: bin.shared-ledger, bin.wrong-configuration
+#[test]
+fn the_keys_of_a_cluster_are_required_and_a_folder_with_a_ledger_is_refused() {
+    let url = format!("postgres://ledgerway:{PASSWORD}@127.0.0.1:1/ledgerway");
+    let [folder] = folders();
+    let data = folder.path().join("data").display().to_string();
+    for missing in ["LEDGERWAY_NODE_KEY", "LEDGERWAY_ADMIN_KEY"] {
+        for empty in [false, true] {
+            let mut serve = command(&url, &["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+            let serve = if empty { serve.env(missing, "") } else { serve.env_remove(missing) };
+            let (code, words) = said(serve);
+            assert_eq!(code, Some(2), "{words}");
+            assert!(words.starts_with(&format!("ledgerway: {missing} ")) && words.contains("openssl rand"), "{words}");
+            assert!(!words.contains(PASSWORD), "{words}");
+        }
+    }
+    let mut embedded = Gateway::start_in(folder.path(), &[]);
+    embedded.stop();
+    for arguments in [["serve", "--data", &data].as_slice(), &["verify", "--data", &data], &["status", "--data", &data]]
+    {
+        let (code, words) = said(&mut command(&url, arguments));
+        assert!(code == Some(2) && words.contains("a ledger of its own"), "{arguments:?}: {words}");
+        assert!(words.contains("LEDGERWAY_DATABASE_URL") && !words.contains(PASSWORD), "{words}");
+    }
+    let (code, words) = said(&mut command(&url, &["reseal", "--data", &data]));
+    assert!(code == Some(2) && words.contains("LEDGERWAY_DATABASE_URL"), "{words}");
+}
+
+/// Holds: bin.database-password, bin.wrong-configuration
+#[test]
+fn a_password_is_shown_nowhere_whatever_else_is_wrong() {
+    let [folder] = folders();
+    let data = folder.path().join("data").display().to_string();
+    for wrong in [
+        format!("mysql://ledgerway:{PASSWORD}@db/ledgerway"),
+        format!("postgres//ledgerway:{PASSWORD}@db/ledgerway"),
+        format!("postgres://ledgerway:{PASSWORD}@db:port/ledgerway"),
+        format!("postgres://ledgerway:{PASSWORD}@db"),
+        format!("postgres://ledgerway:{PASSWORD}@db/ledgerway?sslmode=perhaps"),
+    ] {
+        for arguments in ["serve", "migrate", "verify", "status", "rebuild"] {
+            let (code, words) = said(&mut command(&wrong, &[arguments, "--data", &data]));
+            assert!(code == Some(2) && words.starts_with("ledgerway: LEDGERWAY_DATABASE_URL "), "{words}");
+            assert!(words.contains("for example") && words.trim().lines().count() == 1, "{words}");
+            assert!(!words.contains(PASSWORD), "{words}");
+        }
+        let (code, words) = said(&mut command("", &["verify", &wrong, "--data", &data]));
+        assert!(code == Some(2) && !words.contains(PASSWORD), "{words}");
+    }
+    // Nothing listens on port 1.
+    let away = format!("postgres://ledgerway:{PASSWORD}@127.0.0.1:1/ledgerway");
+    let exits = [("serve", 1), ("migrate", 1), ("verify", 2), ("status", 2), ("rebuild", 2)];
+    for (arguments, exit) in exits {
+        let (code, words) = said(&mut command(&away, &[arguments, "--data", &data]));
+        assert_eq!(code, Some(exit), "{arguments}: {words}");
+        assert!(words.contains("127.0.0.1:1") && !words.contains(PASSWORD), "{arguments}: {words}");
+        assert!(!words.contains("panicked"), "{words}");
+    }
+}
+
+/// Holds: keys.one-cluster
+#[test]
+fn a_node_with_another_key_is_refused_by_a_database_that_has_one() {
+    let database = migrated();
+    let [first, second] = folders();
+    let mut gateway = node(&database.url(), first.path(), &[]);
+    let mut env = of(&database.url());
+    env[1].1 = OTHER_KEY.to_owned();
+    let (code, words) = serve_to_its_end(second.path(), &env);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("LEDGERWAY_NODE_KEY is not the key"), "{words}");
+    assert!(!words.contains(OTHER_KEY) && !words.contains(NODE_KEY), "{words}");
+    gateway.stop();
+}
+
+/// Holds: bin.shared-ledger, keys.one-cluster
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_at_once_on_an_empty_database_have_one_tenancy_one_key_and_one_budget() {
+    let database = migrated();
+    let folders: [_; 3] = folders();
+    let dev = [("LEDGERWAY_DEV", "true")];
+    let url = database.url();
+    let mut nodes: Vec<Gateway> = std::thread::scope(|scope| {
+        let starts: Vec<_> = folders.iter().map(|it| scope.spawn(|| node(&url, it.path(), &dev))).collect();
+        starts.into_iter().map(|start| start.join().expect("a node")).collect()
+    });
+    let events = nodes[0].events().await;
+    let setup: Vec<&str> = events.iter().take(3).filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(setup.len(), 3);
+    let count = |kind: &str| events.iter().filter(|event| event.to_string().contains(kind)).count();
+    assert_eq!(["partner.created", "tenant.created", "user.created"].map(count), [1, 1, 1], "{events:?}");
+    assert_eq!(database.number("SELECT count(*) FROM ledger.wrapped_keys"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM ledger.nodes"), 1);
+    // A key that one node made is a key on all of them, and what one of them spends is spent on all.
+    let key = fs::read_to_string(nodes[0].data().join("dev.key")).expect("a key").trim().to_owned();
+    let chat = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "hello" }] });
+    for node in &nodes {
+        wait_until_in_force(node, &key).await;
+        node.client(Some(&key)).post("/v1/chat/completions", &chat).await.must(200);
+    }
+    // An API key that one node sealed opens on another.
+    let provider = json!({ "name": "away", "kind": "openai", "base_url": "http://127.0.0.1:9/v1",
+                           "allow_private_network": true, "api_key": "sk-away" });
+    nodes[1].operator().post("/v1/admin/providers", &provider).await.must(201);
+    for node in &mut nodes {
+        node.stop();
+    }
+    let (code, words) =
+        said(&mut command(&database.url(), &["verify", "--data", &nodes[0].data().display().to_string()]));
+    assert!(code == Some(0) && words.starts_with("sound: ") && words.contains("rows of views"), "{words}");
+}
+
+/// Holds: bin.shared-ledger-read, bin.verify-reads, bin.rebuild
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_status_and_rebuild_read_the_ledger_in_the_database() {
+    let database = migrated();
+    let [folder, elsewhere] = folders();
+    let mut gateway = node(&database.url(), folder.path(), &[]);
+    let data = gateway.data().display().to_string();
+    let name = json!({ "name": "North" });
+    gateway.operator().post("/v1/admin/partners", &name).await.must(201);
+    // While it serves.
+    let (code, words) = said(&mut command(&database.url(), &["rebuild", "budgets", "--data", &data]));
+    assert!(code == Some(0) && words.contains("rebuilt budgets"), "{words}");
+    let status = |data: &str| -> Value {
+        let (code, words) = said(&mut command(&database.url(), &["status", "--json", "--data", data]));
+        assert_eq!(code, Some(0), "{words}");
+        serde_json::from_str(&words).expect("one object")
+    };
+    let served = status(&data);
+    assert_eq!((&served["running"], &served["ledger_bytes"]), (&json!(true), &Value::Null));
+    assert!(served["database"].as_str().is_some_and(|database| database.starts_with("postgres://")), "{served}");
+    gateway.stop();
+    let (code, words) = said(&mut command(&database.url(), &["rebuild", "--data", &data]));
+    assert_eq!(code, Some(0), "{words}");
+    let none = elsewhere.path().join("none").display().to_string();
+    for arguments in [
+        ["verify", &database.url(), "--log-only"],
+        ["verify", "--data", &database.url()],
+        ["verify", &database.url(), &format!("--data={none}")],
+        ["verify", &database.url(), &format!("--data={data}")],
+    ] {
+        let (code, words) = said(&mut command("", &arguments));
+        assert!(code == Some(0) && words.starts_with("sound: "), "{arguments:?}: {words}");
+    }
+    assert_eq!(status(&none)["head"]["position"], served["head"]["position"], "with no folder at all");
+    assert!(!Path::new(&none).exists());
+    let (_, words) = said(command(&database.url(), &["status"]).current_dir(elsewhere.path()));
+    assert!(words.contains("database    postgres://"), "{words}");
+}
+
+/// Holds: bin.move, bin.shared-ledger
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_money() {
+    let database = migrated();
+    let [before, after] = folders();
+    let mut gateway = Gateway::start_in(before.path(), &[("LEDGERWAY_DEV", "true")]);
+    let data = gateway.data().display().to_string();
+    let move_it = || said(&mut command("", &["move", "--from", &data, "--to", &database.url()]));
+    let key = fs::read_to_string(gateway.data().join("dev.key")).expect("a key").trim().to_owned();
+    let chat = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "hello" }] });
+    gateway.client(Some(&key)).post("/v1/chat/completions", &chat).await.must(200);
+    let (code, words) = move_it();
+    assert!(code == Some(2) && words.contains("stop it first"), "while it serves: {words}");
+    let (events, usage) = (gateway.events().await, gateway.operator().get("/v1/usage").await.must(200).json());
+    gateway.stop();
+    let (code, words) = move_it();
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains(&format!("moved {} events to postgres://", events.len())), "{words}");
+    assert!(words.contains(&format!("LEDGERWAY_NODE_KEY=\"$(cat {data}/node.key)\"")), "{words}");
+    let (code, words) = move_it();
+    assert!(code == Some(1) && words.contains("has events already"), "{words}");
+    // With another key than that of the folder.
+    let (code, words) = serve_to_its_end(after.path(), &of(&database.url()));
+    assert!(code == Some(2) && words.contains("LEDGERWAY_NODE_KEY is not the key"), "{words}");
+    let node_key = fs::read_to_string(gateway.data().join("node.key")).expect("a key").trim().to_owned();
+    let mut moved = node(&database.url(), after.path(), &[("LEDGERWAY_NODE_KEY", &node_key)]);
+    assert_eq!(moved.events().await, events);
+    let head = moved.head().await;
+    let moved_usage = moved.operator().get(&format!("/v1/usage?min_position={head}")).await.must(200).json();
+    assert_eq!(moved_usage["totals"], usage["totals"]);
+    moved.client(Some(&key)).post("/v1/chat/completions", &chat).await.must(200);
+    moved.stop();
+    let (code, words) = said(&mut command(&database.url(), &["verify", "--data", &moved.data().display().to_string()]));
+    assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
+}
+
+/// Holds: bin.wrong-configuration
+#[test]
+fn a_move_says_what_it_lacks() {
+    let [folder] = folders();
+    let from = folder.path().display().to_string();
+    let to = format!("postgres://ledgerway:{PASSWORD}@127.0.0.1:1/ledgerway");
+    let (code, words) = said(&mut command("", &["move", "--from", &from]));
+    assert!(code == Some(2) && words.contains("--to postgres://"), "{words}");
+    let (code, words) = said(&mut command("", &["move", "--from", &from, "--to", &to]));
+    assert!(code == Some(2) && words.contains("--from must be the data folder"), "{words}");
+    assert!(!words.contains(PASSWORD), "{words}");
+}
