@@ -64,12 +64,18 @@ impl Books {
         self.ends.get(request_id).map(String::as_str)
     }
 
+    /// What a hard budget allows.
+    pub fn limit(&self, budget: &str) -> Option<i64> {
+        self.limits[budget]
+    }
+
     /// Of the period `total`.
     pub fn balance(&self, budget: &str) -> Balance {
         self.balances.get(&(budget.to_owned(), None)).copied().unwrap_or_default()
     }
 
-    fn take(&mut self, event: &Value) {
+    /// The log goes on with this event.
+    pub fn take(&mut self, event: &Value) {
         self.check_order(event);
         let (name, data) = (name_of(event), &event["data"]);
         match name {
@@ -146,7 +152,7 @@ impl Books {
         assert!(self.outcomes.insert(request, name.to_owned()).is_none(), "a second outcome: {event}");
     }
 
-    fn check_the_end(&self) {
+    pub fn check_the_end(&self) {
         for request in &self.admitted {
             let held = self.open.contains_key(request) || self.ends.contains_key(request);
             assert!(held, "{request} was admitted without a hold");

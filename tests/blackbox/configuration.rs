@@ -91,8 +91,9 @@ fn every_flag_has_a_variable() {
     let commands = commands();
     assert!(commands.len() >= 5, "{commands:?}");
     let mut seen = BTreeSet::new();
-    for command in commands {
-        for (flag, text) in flags(&command) {
+    // What `move` is asked to do is no setting.
+    for command in commands.iter().filter(|command| *command != "move") {
+        for (flag, text) in flags(command) {
             let variable = format!("[env: LEDGERWAY_{}=", flag.replace('-', "_").to_uppercase());
             assert!(text.contains(&variable), "{command} --{flag}: {text}");
             seen.insert(text);

@@ -58,10 +58,10 @@ def recorder(python, folder):
 class Gateway(Started):
     def __init__(self, binary, folder, variables=None):
         self.binary, self.data = binary, str(Path(folder, "data"))
-        env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGERWAY_")}
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("LEDGERWAY_")}
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--data", self.data]
         settings = {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY, "LEDGERWAY_PROVIDERS_FROM_ENV": "off"}
-        super().__init__("gateway", command, folder, env | settings | (variables or {}))
+        super().__init__("gateway", command, folder, self.env | settings | (variables or {}))
 
     def call(self, method, path, body=None):
         request = urllib.request.Request(
@@ -82,7 +82,8 @@ class Gateway(Started):
 
     def verify(self):
         """What is wrong with its data folder, once it has stopped; nothing where it is sound."""
-        ended = subprocess.run([self.binary, "verify", "--data", self.data], text=True, capture_output=True, timeout=60)
+        command = [self.binary, "verify", "--data", self.data]
+        ended = subprocess.run(command, env=self.env, text=True, capture_output=True, timeout=60)
         return None if ended.returncode == 0 else f"verify says {ended.returncode}: {ended.stdout}{ended.stderr}"
 
 

@@ -1,0 +1,225 @@
+//! Three nodes on one database, each in a folder of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tempfile::TempDir;
+use testing::postgres::TestDatabase;
+use tokio::task::JoinSet;
+
+use crate::cluster::proxy::Proxy;
+use crate::cluster::server::Server;
+use crate::configuration::said;
+use crate::gateway::Gateway;
+use crate::shared_ledger::{command, folders, node};
+
+pub const NODES: usize = 3;
+const CUT_EVERY: Duration = Duration::from_millis(400);
+/// The largest page of the log.
+const PAGE: u16 = 1000;
+const SMALL_PAGE: u16 = 97;
+
+pub struct Cluster {
+    nodes: Vec<Gateway>,
+    lives: Vec<Arc<Life>>,
+    proxies: Vec<Proxy>,
+    /// Of the database itself.
+    url: String,
+    _folders: [TempDir; NODES],
+    _database: Option<TestDatabase>,
+}
+
+/// When a node was there.
+#[derive(Default)]
+pub struct Life {
+    kills: Mutex<Vec<Instant>>,
+    is_down: AtomicBool,
+}
+
+impl Life {
+    /// How often it has been killed; `None` while it is not there.
+    pub fn kills(&self) -> Option<usize> {
+        let kills = self.kills.lock().expect("the kills").len();
+        (!self.is_down.load(Ordering::SeqCst)).then_some(kills)
+    }
+
+    /// If it was killed soon after that.
+    pub fn was_killed_after(&self, at: Instant, max: Duration) -> bool {
+        self.kills.lock().expect("the kills").iter().any(|kill| *kill >= at && *kill <= at + max)
+    }
+}
+
+impl Cluster {
+    pub async fn start(env: &[(&'static str, &str)]) -> Self {
+        let database = TestDatabase::create();
+        let url = database.url();
+        Self::of(url, Some(database), false, env).await
+    }
+
+    /// The same with a proxy before each node's database.
+    pub async fn start_behind_proxies(env: &[(&'static str, &str)]) -> Self {
+        let database = TestDatabase::create();
+        let url = database.url();
+        Self::of(url, Some(database), true, env).await
+    }
+
+    /// On a server of the test's own, behind proxies.
+    pub async fn start_on(server: &Server, env: &[(&'static str, &str)]) -> Self {
+        Self::of(server.url().to_owned(), None, true, env).await
+    }
+
+    async fn of(url: String, database: Option<TestDatabase>, proxied: bool, env: &[(&'static str, &str)]) -> Self {
+        let (code, words) = said(&mut command(&url, &["migrate"]));
+        assert_eq!(code, Some(0), "{words}");
+        let (mut proxies, mut urls) = (Vec::new(), vec![url.clone(); NODES]);
+        for url in urls.iter_mut().filter(|_| proxied) {
+            let port = port_of(url);
+            let proxy = Proxy::start(port).await;
+            *url = url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
+            proxies.push(proxy);
+        }
+        let folders = folders::<NODES>();
+        let nodes = folders.iter().zip(&urls).map(|(folder, url)| node(url, folder.path(), env)).collect();
+        let lives = (0..NODES).map(|_| Arc::default()).collect();
+        Self { nodes, lives, proxies, url, _folders: folders, _database: database }
+    }
+
+    pub fn node(&self, number: usize) -> &Gateway {
+        &self.nodes[number]
+    }
+
+    pub fn life(&self, number: usize) -> &Arc<Life> {
+        &self.lives[number]
+    }
+
+    pub fn proxy(&self, number: usize) -> &Proxy {
+        &self.proxies[number]
+    }
+
+    pub fn kills(&self) -> usize {
+        self.lives.iter().map(|life| life.kills.lock().expect("the kills").len()).sum()
+    }
+
+    /// `kill -9`. Blocking.
+    pub fn kill_and_start_again(&mut self, number: usize) {
+        let life = &self.lives[number];
+        life.is_down.store(true, Ordering::SeqCst);
+        life.kills.lock().expect("the kills").push(Instant::now());
+        self.nodes[number].kill();
+        tokio::task::block_in_place(|| self.nodes[number].start_again());
+        life.is_down.store(false, Ordering::SeqCst);
+    }
+
+    /// Loses the reply to an append, now of one node and then of another.
+    pub fn cut_replies_now_and_then(&self) -> Cuts {
+        let cutters: Vec<_> = self.proxies.iter().map(Proxy::reply_cutter).collect();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            for cut in cutters.iter().cycle() {
+                tokio::time::sleep(CUT_EVERY).await;
+                cut();
+            }
+        });
+        Cuts { _task: task }
+    }
+
+    pub fn replies_cut(&self) -> u64 {
+        self.proxies.iter().map(Proxy::replies_cut).sum()
+    }
+
+    /// Waits until these keys work on every node.
+    pub async fn wait_until_in_force(&self, secrets: &[String]) {
+        let started = Instant::now();
+        for node in &self.nodes {
+            for secret in secrets {
+                let client = node.client(Some(secret));
+                while client.get("/v1/me").await.status != 200 {
+                    assert!(started.elapsed() < Duration::from_secs(10), "a key does not work on every node");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    }
+
+    pub async fn wait_until_ready(&self) {
+        let started = Instant::now();
+        for node in &self.nodes {
+            while node.operator().get("/health/ready").await.status != 200 {
+                assert!(started.elapsed() < Duration::from_secs(15), "a node is not ready: {}", node.stderr());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// The log, which every node must serve with the same bytes, from its beginning on and from its end back, and the
+    /// same figures.
+    pub async fn must_read_the_same(&self) -> Vec<Value> {
+        // A node knows its own appends at once, and the others' a moment later.
+        let mut end = 0;
+        for node in &self.nodes {
+            end = end.max(node.head().await);
+        }
+        let starts = |page: u16| (0..end).step_by(page.into()).collect::<Vec<_>>();
+        let log = lines(&self.nodes[0], starts(PAGE), PAGE, end).await;
+        for node in &self.nodes[1..] {
+            assert!(lines(node, starts(PAGE), PAGE, end).await == log, "another log, read forwards");
+        }
+        for node in &self.nodes {
+            let backwards = lines(node, starts(SMALL_PAGE).into_iter().rev(), SMALL_PAGE, end).await;
+            assert!(backwards == log, "another log, read from its end");
+        }
+        for path in ["/v1/usage?group_by=tenant,key,model", "/v1/budgets?limit=100"] {
+            let path = format!("{path}&min_position={end}");
+            let first = self.nodes[0].operator().get(&path).await.must(200).json();
+            for node in &self.nodes[1..] {
+                assert_eq!(node.operator().get(&path).await.must(200).json(), first, "{path}");
+            }
+        }
+        log.values().map(|line| event(line)).collect()
+    }
+
+    /// Stops the nodes, and checks the log and the views of each.
+    pub fn must_be_sound(&mut self) {
+        for node in &mut self.nodes {
+            node.stop();
+        }
+        for node in &self.nodes {
+            let data = node.data().display().to_string();
+            let (code, words) = said(&mut command(&self.url, &["verify", "--data", &data]));
+            assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
+        }
+    }
+}
+
+pub struct Cuts {
+    _task: JoinSet<()>,
+}
+
+/// The lines of these pages up to the end, as they were served, by position.
+async fn lines(node: &Gateway, after: impl IntoIterator<Item = u64>, limit: u16, end: u64) -> BTreeMap<u64, Bytes> {
+    let mut lines = BTreeMap::new();
+    for after in after {
+        let page = node.operator().get(&format!("/v1/events?after={after}&limit={limit}")).await.must(200);
+        for line in page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let position = event(line)["position"].as_u64().expect("a position");
+            if position <= end {
+                lines.insert(position, page.body.slice_ref(line));
+            }
+        }
+    }
+    lines
+}
+
+fn event(line: &[u8]) -> Value {
+    serde_json::from_slice(line).expect("an event a line")
+}
+
+/// Of an address of a database.
+fn port_of(url: &str) -> u16 {
+    let after_host = url.rsplit_once(':').expect("a port").1;
+    after_host.split('/').next().and_then(|port| port.parse().ok()).expect("a port")
+}
