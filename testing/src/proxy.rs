@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a proxy does with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyMode {
     Open,
     /// Each piece is passed on late, in both directions.
     Slow(Duration),
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 struct Ways {
-    way: Mutex<Way>,
+    way: Mutex<ProxyMode>,
     changed: Condvar,
     cuts_next_answer: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -37,7 +37,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let ways = Arc::new(Ways {
-            way: Mutex::new(Way::Open),
+            way: Mutex::new(ProxyMode::Open),
             changed: Condvar::new(),
             cuts_next_answer: AtomicBool::new(false),
             open: Mutex::default(),
@@ -51,10 +51,10 @@ impl Proxy {
         Self { port, ways }
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: ProxyMode) {
         *lock(&self.ways.way) = way;
         self.ways.changed.notify_all();
-        if way == Way::Refused {
+        if way == ProxyMode::Refused {
             lock(&self.ways.open).drain(..).for_each(close);
         }
     }
@@ -71,7 +71,7 @@ impl Proxy {
 }
 
 fn connect(ways: &Arc<Ways>, server: SocketAddr, client: TcpStream) {
-    if *lock(&ways.way) == Way::Refused {
+    if *lock(&ways.way) == ProxyMode::Refused {
         return close(client);
     }
     // The server may be away.
@@ -105,9 +105,9 @@ impl Ways {
     }
 
     fn wait(&self) {
-        let way = self.changed.wait_while(lock(&self.way), |way| *way == Way::Silent);
+        let way = self.changed.wait_while(lock(&self.way), |way| *way == ProxyMode::Silent);
         let way = *way.unwrap_or_else(PoisonError::into_inner);
-        if let Way::Slow(delay) = way {
+        if let ProxyMode::Slow(delay) = way {
             thread::sleep(delay);
         }
     }

@@ -5,7 +5,6 @@ mod check;
 mod load;
 mod nodes;
 mod proxy;
-mod server;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::json;
+use testing::postgres::TestServer;
 use testing::random::SplitMix64;
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
@@ -22,8 +22,7 @@ use crate::client::{Client, Lost, Reply};
 use crate::cluster::check::{must_be_at_their_positions, refusals_must_be_right};
 use crate::cluster::load::{Ask, Load, Outcome};
 use crate::cluster::nodes::Cluster;
-use crate::cluster::proxy::Way;
-use crate::cluster::server::Server;
+use crate::cluster::proxy::ProxyMode;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, text};
 
@@ -80,7 +79,7 @@ async fn nodes_that_share_a_budget_never_overrun_it_and_refuse_only_what_does_no
 async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() {
     let seconds = of_environment("CLUSTER_SECONDS", 20_u64);
     let mut random = SplitMix64::new(of_environment("CLUSTER_SEED", 7));
-    let server = Server::start();
+    let server = TestServer::start();
     let ttl = HOLD_TTL.as_secs().to_string();
     let mut cluster = Cluster::start_on(&server, &[("LEDGERWAY_HOLD_TTL_SECONDS", &ttl)]).await;
     let upstream = MockUpstream::start().await;
@@ -221,7 +220,7 @@ async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itse
     let (mut cluster, upstream) = (Cluster::start_behind_proxies(&[]).await, MockUpstream::start().await);
     let tenant = Tenant::new(cluster.node(0), &upstream, &["ok"]).await;
     cluster.wait_until_in_force(std::slice::from_ref(&tenant.secret)).await;
-    for way in [Way::Stalled, Way::Closed] {
+    for way in [ProxyMode::Stalled, ProxyMode::Closed] {
         let (cut_off, whole) = (cluster.node(1), cluster.node(2));
         let [app, elsewhere] = [cut_off, whole].map(|node| node.client(Some(&tenant.secret)));
         app.post(NATIVE, &tenant.ask("ok")).await.must(200);
@@ -234,7 +233,7 @@ async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itse
         }
         assert_eq!(upstream.seen().len(), sent_before, "sent without the ledger");
         elsewhere.post(NATIVE, &tenant.ask("ok")).await.must(200);
-        cluster.proxy(1).set(Way::Open);
+        cluster.proxy(1).set(ProxyMode::Open);
         let opened = Instant::now();
         let serves = async || {
             let health = app.get("/health/ready").await.status;

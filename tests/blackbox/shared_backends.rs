@@ -64,19 +64,19 @@ fn with_document(tenant: &Tenant, model: &str, beside: &str) -> Value {
     body
 }
 
-struct Life {
+struct ChargedRequest {
     input_tokens_bound: u64,
     held: u64,
     charged: u64,
     source: String,
 }
 
-async fn life(gateway: &Gateway, reply: &Reply) -> Life {
+async fn life(gateway: &Gateway, reply: &Reply) -> ChargedRequest {
     let life = gateway.life(&reply.request_id()).await;
     let of = |name: &str| life.iter().find(|event| type_of(event) == name).expect("an event")["data"].clone();
     let money = |event: &Value, field: &str| u64::try_from(nano(&event[field])).expect("not negative");
     let settled = of("budget.settled.v1");
-    Life {
+    ChargedRequest {
         input_tokens_bound: of("inference.admitted.v1")["input_tokens_bound"].as_u64().expect("a bound"),
         held: money(&of("budget.reserved.v1"), "held_usd"),
         charged: money(&settled, "charged_usd"),
@@ -101,7 +101,7 @@ async fn a_tenants_own_model_is_held_for_and_charged_as_the_platform_knows_its_b
 
     for _ in 0..3 {
         let reply = admin.post(MESSAGES, &with_document(&tenant, "long", "sum")).await.must(200);
-        let Life { input_tokens_bound, held, charged, source } = life(&gateway, &reply).await;
+        let ChargedRequest { input_tokens_bound, held, charged, source } = life(&gateway, &reply).await;
         assert_eq!((input_tokens_bound, held), (1_000_000, 1_000_000 * INPUT + DEAREST_OUTPUT + REQUEST));
         assert_eq!((charged, source.as_str()), (600_000 * INPUT + OUTPUT + REQUEST, "provider"));
     }
@@ -113,7 +113,7 @@ async fn a_tenants_own_model_is_held_for_and_charged_as_the_platform_knows_its_b
     assert!(bounded.held > 1_200_000 * INPUT, "{}", bounded.held);
 
     let reply = admin.post(MESSAGES, &asking(&tenant, "wordy")).await.must(200);
-    let Life { charged, source, .. } = life(&gateway, &reply).await;
+    let ChargedRequest { charged, source, .. } = life(&gateway, &reply).await;
     assert_eq!((charged, source.as_str()), (12 * INPUT + 40_000 * OUTPUT + REQUEST, "provider"));
 
     // Its own cap may be lower than the platform's, and is never higher.
@@ -185,7 +185,7 @@ async fn of_a_backend_that_no_shared_model_has_a_tenants_model_takes_no_document
     let said = admin.post(MESSAGES, &with_document(&tenant, "own", "sum")).await.must(422).json();
     assert!(said["error"]["message"].as_str().is_some_and(|said| said.contains("context_window")), "{said}");
     let reply = admin.post(MESSAGES, &asking(&tenant, "own")).await.must(200);
-    let Life { charged, source, .. } = life(&gateway, &reply).await;
+    let ChargedRequest { charged, source, .. } = life(&gateway, &reply).await;
     assert_eq!((charged, source.as_str()), (600_000 * INPUT + 40_000 * OUTPUT + REQUEST, "provider"));
     // Once the platform says what it is, documents are taken.
     let limits = json!({ "context_window": 1_000_000 });
@@ -206,7 +206,7 @@ async fn of_a_backend_that_no_shared_model_has_a_tenants_model_takes_no_document
     let model = json!({ "name": tenant.model("ours"), "tenant_id": tenant.id, "targets": [ours] });
     made(gateway.operator(), "/models", model).await;
     let reply = admin.post(MESSAGES, &with_document(&tenant, "ours", "sum")).await.must(200);
-    let Life { input_tokens_bound, held, charged, source } = life(&gateway, &reply).await;
+    let ChargedRequest { input_tokens_bound, held, charged, source } = life(&gateway, &reply).await;
     assert!(input_tokens_bound < 2_000, "{input_tokens_bound}");
     assert_eq!((charged, source.as_str()), (held, "unknown"));
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::of_probe;
 use super::key::{Named, key_in_words, not_for_the_address, of_credentials, of_set_aside};
 use super::report::{Check, Finding};
-use super::trial::{Found, Trials};
+use super::trial::{KeyFindings, Trials};
 use crate::inference::{Credentials, CredentialsError, Gateway, OpenedKey};
 
 const OUT_OF_TIME: &str = "not checked for lack of time: the whole check takes a minute at most";
@@ -68,12 +68,12 @@ async fn of_one_key(
 ) -> (Vec<Finding>, Option<Finding>) {
     let gateway = trials.gateway;
     let OpenedKey { row, credentials } = key;
-    let Found { general, key: found } = match credentials {
+    let KeyFindings { general, key: found } = match credentials {
         Ok(credentials) => match timeout_at(until, trials.of(credentials)).await {
             Ok(found) => found,
-            Err(_) => Found::of_key(Finding::not_checked(Check::Key, OUT_OF_TIME)),
+            Err(_) => KeyFindings::of_key(Finding::not_checked(Check::Key, OUT_OF_TIME)),
         },
-        Err(error) => Found::of_key(of_credentials(&error)),
+        Err(error) => KeyFindings::of_key(of_credentials(&error)),
     };
     let tables = gateway.tables.load();
     let Named::OneOfSeveral(name) = key_in_words(&tables, provider, row.key) else { return (general, found) };

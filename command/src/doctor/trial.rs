@@ -16,14 +16,14 @@ use crate::provider_get::{Answer, GetError, Sender, Wanted, get};
 use crate::service_account::is_json;
 
 /// What was found with one key.
-pub struct Found {
+pub struct KeyFindings {
     /// What any key would have found.
     pub general: Vec<Finding>,
     /// `None` if there was no answer that says anything about the key.
     pub key: Option<Finding>,
 }
 
-impl Found {
+impl KeyFindings {
     pub const fn of_key(key: Finding) -> Self {
         Self { general: Vec::new(), key: Some(key) }
     }
@@ -43,7 +43,7 @@ impl<'a> Trials<'a> {
         Self { gateway, kind, endpoint, stranger: None }
     }
 
-    pub async fn of(&mut self, mut credentials: Credentials) -> Found {
+    pub async fn of(&mut self, mut credentials: Credentials) -> KeyFindings {
         if let (Some(exchange), Some(key)) = (&self.endpoint.token_exchange, &credentials.secret) {
             let until = Instant::now() + Wanted::Beginning.wait_max();
             match exchanged(self.gateway, exchange, &credentials, key, until).await {
@@ -52,7 +52,7 @@ impl<'a> Trials<'a> {
                 Err(error) => {
                     let detail = format!("the key was not exchanged for an access token: {error}");
                     let advice = "give the provider a new key of the service account";
-                    return Found::of_key(Finding::problem(Check::Key, detail, advice));
+                    return KeyFindings::of_key(Finding::problem(Check::Key, detail, advice));
                 }
             }
         }
@@ -68,12 +68,12 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    async fn run(&self, stranger: &mut Option<u16>) -> Found {
+    async fn run(&self, stranger: &mut Option<u16>) -> KeyFindings {
         let (path, why_not) = match free_request_of(&self.credentials.provider) {
             Some(FreeRequest::Get(path)) => (path, None),
             // Any answer has the provider's time.
             Some(FreeRequest::None(why)) => ("".into(), Some(why)),
-            None => return Found { general: Vec::new(), key: None },
+            None => return KeyFindings { general: Vec::new(), key: None },
         };
         let sender = match why_not {
             None => Sender::Own(self.credentials.secret.as_ref()),
@@ -81,12 +81,12 @@ impl Trial<'_> {
         };
         let (answer, at) = match self.send(&path, sender).await {
             Ok(answered) => answered,
-            Err(finding) if finding.is_of(Check::Key) => return Found::of_key(finding),
-            Err(finding) => return Found { general: vec![finding], key: None },
+            Err(finding) if finding.is_of(Check::Key) => return KeyFindings::of_key(finding),
+            Err(finding) => return KeyFindings { general: vec![finding], key: None },
         };
         let general = vec![self.of_status(&answer, why_not.is_none()), of_clock(&answer.headers, at)];
         if (300..400).contains(&answer.status) {
-            return Found { general, key: None };
+            return KeyFindings { general, key: None };
         }
         let key = match why_not {
             Some(_) if self.credentials.exchanged_key.is_some() => {
@@ -95,7 +95,7 @@ impl Trial<'_> {
             Some(why) => Finding::not_checked(Check::Key, why),
             None => self.of_key(&path, &answer, at, stranger).await,
         };
-        Found { general, key: Some(key) }
+        KeyFindings { general, key: Some(key) }
     }
 
     fn of_status(&self, answer: &Answer, has_free_request: bool) -> Finding {

@@ -41,7 +41,7 @@ pub struct Hunt {
 }
 
 /// What was found. A hunt that finds something wrong panics instead.
-pub struct Found {
+pub struct HuntResult {
     pub events: u64,
     pub took: Duration,
     pub kills: u64,
@@ -70,7 +70,7 @@ pub(crate) struct Field {
 /// # Panics
 ///
 /// If an event was skipped, doubled or moved, a reader does not reach the end, or the log is not sound.
-pub fn hunt(database: &TestDatabase, hunt: Hunt) -> Found {
+pub fn hunt(database: &TestDatabase, hunt: Hunt) -> HuntResult {
     let address: Database = database.url().parse().expect("an address");
     Log::migrate_shared(&address).expect("an empty database");
     let clock = Arc::new(SystemClock::new());
@@ -126,7 +126,7 @@ pub fn hunt(database: &TestDatabase, hunt: Hunt) -> Found {
     assert_eq!(sound.expect("a sound log").open_holds, 0);
     let events = field.end.load(Ordering::SeqCst);
     let (first_waits, last_waits) = write::tenths(&written, events);
-    Found {
+    HuntResult {
         events,
         took,
         kills: disturbances.kills(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use harness::figures::{millis, per_mille};
 use harness::verdict::exit_code;
 use harness::{settings, table};
-use hunt::{Found, Hunt, hunt};
+use hunt::{Hunt, HuntResult, hunt};
 use testing::postgres::TestServer;
 
 const EVENTS: u64 = 1_000_000;
@@ -46,7 +46,7 @@ fn run() -> Result<bool, String> {
 }
 
 /// True if appends did not become slower, and no reader stayed behind.
-fn print(sizes: Hunt, mut found: Found) -> io::Result<bool> {
+fn print(sizes: Hunt, mut found: HuntResult) -> io::Result<bool> {
     let out = &mut io::stdout().lock();
     table::header(
         out,

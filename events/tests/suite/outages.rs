@@ -18,7 +18,7 @@ use events::time::{Clock, SystemClock};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use testing::postgres::{TestDatabase, TestServer};
-use testing::proxy::{Proxy, Way};
+use testing::proxy::{Proxy, ProxyMode};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -258,9 +258,9 @@ async fn a_slow_database_loses_and_doubles_nothing() {
     let mut outage = Outage::begin(TestDatabase::create(), 2);
     outage.start_load();
     outage.works_for(Duration::from_millis(500)).await;
-    outage.proxies[0].set(Way::Slow(Duration::from_millis(60)));
+    outage.proxies[0].set(ProxyMode::Slow(Duration::from_millis(60)));
     outage.works_for(Duration::from_secs(2)).await;
-    outage.proxies[0].set(Way::Open);
+    outage.proxies[0].set(ProxyMode::Open);
     let told = outage.end().await;
     assert_eq!(told.failed(), 0, "nobody is told of an error");
 }
@@ -287,14 +287,14 @@ async fn a_database_that_is_out_of_reach_for_longer_than_callers_wait_leaves_not
     let mut outage = Outage::begin(TestDatabase::create(), 2);
     outage.start_load();
     outage.works_for(Duration::from_millis(500)).await;
-    outage.proxies[0].set(Way::Silent);
+    outage.proxies[0].set(ProxyMode::Silent);
     sleep(Duration::from_secs(2)).await;
     assert!(!outage.nodes[0].is_current(), "it cannot know what is in force");
     assert!(outage.nodes[1].is_writable() && outage.nodes[1].is_current(), "the other one works");
     // Now nobody passes the place of the last batch.
-    outage.proxies[1].set(Way::Refused);
+    outage.proxies[1].set(ProxyMode::Refused);
     sleep(Duration::from_secs(10)).await;
-    outage.proxies.iter().for_each(|proxy| proxy.set(Way::Open));
+    outage.proxies.iter().for_each(|proxy| proxy.set(ProxyMode::Open));
     let told = outage.end().await;
     assert!(told.failed() > 0, "callers are told");
 }
@@ -358,12 +358,12 @@ async fn a_database_without_free_connections_is_reported_and_passes() {
     let greedy = outage.database.url();
     outage.start_load();
     outage.works_for(Duration::from_millis(300)).await;
-    outage.proxies[0].set(Way::Refused);
+    outage.proxies[0].set(ProxyMode::Refused);
     let mut taken = Vec::new();
     while let Ok(connection) = PgConnection::connect(&greedy).await {
         taken.push(connection);
     }
-    outage.proxies[0].set(Way::Open);
+    outage.proxies[0].set(ProxyMode::Open);
     outage.fails_for_callers().await;
     for connection in taken {
         connection.close().await.expect("closed");
@@ -405,14 +405,14 @@ async fn a_job_that_the_database_never_takes_is_found_among_hundreds() {
         ));
     });
     // Together in few batches: the writer is busy with the first one meanwhile.
-    outage.proxies[0].set(Way::Slow(Duration::from_millis(100)));
+    outage.proxies[0].set(ProxyMode::Slow(Duration::from_millis(100)));
     let mut asking = JoinSet::new();
     for number in 1..=501 {
         let log = outage.nodes[0].clone();
         asking.spawn(async move { call(&log, number).await });
     }
     sleep(Duration::from_millis(300)).await;
-    outage.proxies[0].set(Way::Open);
+    outage.proxies[0].set(ProxyMode::Open);
     let calls = asking.join_all().await;
     let failed: Vec<_> = calls.iter().filter(|call| call.admitted.is_err()).map(|call| call.request).collect();
     assert_eq!(failed, [id(POISONED)], "the others are recorded");

@@ -5,7 +5,7 @@ mod hunt;
 
 use std::time::Duration;
 
-use hunt::{Found, Hunt, hunt};
+use hunt::{Hunt, HuntResult, hunt};
 use testing::postgres::TestDatabase;
 
 #[test]
@@ -21,7 +21,7 @@ fn no_reader_skips_an_event_or_sees_one_twice() {
             disturbed_every: Duration::from_millis(700),
         },
     );
-    let Found { events, kills, rollbacks, behind, first_waits, last_waits, took, errors } = found;
+    let HuntResult { events, kills, rollbacks, behind, first_waits, last_waits, took, errors } = found;
     assert!(errors < events, "in {took:?}");
     assert!(events >= 20_000 && kills > 0 && rollbacks > 0, "{events} events, {kills} killed, {rollbacks} rolled back");
     // The processors may be busy with other tests.

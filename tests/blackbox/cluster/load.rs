@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Lost, Stream};
-use crate::cluster::nodes::{Cluster, Life, NODES};
+use crate::cluster::nodes::{Cluster, NODES, NodeKills};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ pub struct Load {
 /// One connection's requests.
 pub struct Ask {
     app: Client,
-    life: Arc<Life>,
+    life: Arc<NodeKills>,
     body: Value,
     streams: bool,
     /// Each request has a name, which is in its events.
@@ -32,7 +32,7 @@ pub struct Ask {
 /// What became of one request as its client saw it.
 pub struct Told {
     pub label: String,
-    pub life: Arc<Life>,
+    pub life: Arc<NodeKills>,
     pub at: Instant,
     pub outcome: Outcome,
 }

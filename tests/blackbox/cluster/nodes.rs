@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
-use testing::postgres::TestDatabase;
+use testing::postgres::{TestDatabase, TestServer};
 use tokio::task::JoinSet;
 
 use crate::cluster::proxy::Proxy;
-use crate::cluster::server::Server;
 use crate::configuration::said;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{command, folders, node};
@@ -25,22 +24,22 @@ const SMALL_PAGE: u16 = 97;
 
 pub struct Cluster {
     nodes: Vec<Gateway>,
-    lives: Vec<Arc<Life>>,
+    lives: Vec<Arc<NodeKills>>,
     proxies: Vec<Proxy>,
     /// Of the database itself.
     url: String,
     _folders: [TempDir; NODES],
-    _database: Option<TestDatabase>,
+    _database: TestDatabase,
 }
 
 /// When a node was there.
 #[derive(Default)]
-pub struct Life {
+pub struct NodeKills {
     kills: Mutex<Vec<Instant>>,
     is_down: AtomicBool,
 }
 
-impl Life {
+impl NodeKills {
     /// How often it has been killed; `None` while it is not there.
     pub fn kills(&self) -> Option<usize> {
         let kills = self.kills.lock().expect("the kills").len();
@@ -55,24 +54,21 @@ impl Life {
 
 impl Cluster {
     pub async fn start(env: &[(&'static str, &str)]) -> Self {
-        let database = TestDatabase::create();
-        let url = database.url();
-        Self::of(url, Some(database), false, env).await
+        Self::of(TestDatabase::create(), false, env).await
     }
 
     /// The same with a proxy before each node's database.
     pub async fn start_behind_proxies(env: &[(&'static str, &str)]) -> Self {
-        let database = TestDatabase::create();
-        let url = database.url();
-        Self::of(url, Some(database), true, env).await
+        Self::of(TestDatabase::create(), true, env).await
     }
 
     /// On a server of the test's own, behind proxies.
-    pub async fn start_on(server: &Server, env: &[(&'static str, &str)]) -> Self {
-        Self::of(server.url().to_owned(), None, true, env).await
+    pub async fn start_on(server: &TestServer, env: &[(&'static str, &str)]) -> Self {
+        Self::of(server.create_database(), true, env).await
     }
 
-    async fn of(url: String, database: Option<TestDatabase>, proxied: bool, env: &[(&'static str, &str)]) -> Self {
+    async fn of(database: TestDatabase, proxied: bool, env: &[(&'static str, &str)]) -> Self {
+        let url = database.url();
         let (code, words) = said(&mut command(&url, &["migrate"]));
         assert_eq!(code, Some(0), "{words}");
         let (mut proxies, mut urls) = (Vec::new(), vec![url.clone(); NODES]);
@@ -92,7 +88,7 @@ impl Cluster {
         &self.nodes[number]
     }
 
-    pub fn life(&self, number: usize) -> &Arc<Life> {
+    pub fn life(&self, number: usize) -> &Arc<NodeKills> {
         &self.lives[number]
     }
 

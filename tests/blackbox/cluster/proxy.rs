@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 const IN_AN_APPEND: &[u8] = b"budget.reserved";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyMode {
     Open,
     /// Nothing passes, and connections stay as they are.
     Stalled,
@@ -24,7 +24,7 @@ pub enum Way {
 
 pub struct Proxy {
     port: u16,
-    way: watch::Sender<Way>,
+    way: watch::Sender<ProxyMode>,
     replies: Arc<Replies>,
     _server: JoinSet<()>,
 }
@@ -40,7 +40,7 @@ impl Proxy {
     pub async fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let (way, replies) = (watch::Sender::new(Way::Open), Arc::<Replies>::default());
+        let (way, replies) = (watch::Sender::new(ProxyMode::Open), Arc::<Replies>::default());
         let mut server = JoinSet::new();
         server.spawn(serve(listener, to, way.subscribe(), Arc::clone(&replies)));
         Self { port, way, replies, _server: server }
@@ -50,7 +50,7 @@ impl Proxy {
         self.port
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: ProxyMode) {
         self.way.send_replace(way);
     }
 
@@ -66,7 +66,7 @@ impl Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, to: u16, way: watch::Receiver<Way>, replies: Arc<Replies>) {
+async fn serve(listener: TcpListener, to: u16, way: watch::Receiver<ProxyMode>, replies: Arc<Replies>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let (way, replies) = (way.clone(), Arc::clone(&replies));
@@ -76,8 +76,13 @@ async fn serve(listener: TcpListener, to: u16, way: watch::Receiver<Way>, replie
     }
 }
 
-async fn relay(mut client: TcpStream, to: u16, mut way: watch::Receiver<Way>, replies: &Replies) -> io::Result<()> {
-    if *way.borrow() == Way::Closed {
+async fn relay(
+    mut client: TcpStream,
+    to: u16,
+    mut way: watch::Receiver<ProxyMode>,
+    replies: &Replies,
+) -> io::Result<()> {
+    if *way.borrow() == ProxyMode::Closed {
         return Ok(());
     }
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await?;
@@ -89,9 +94,11 @@ async fn relay(mut client: TcpStream, to: u16, mut way: watch::Receiver<Way>, re
         let (bytes, to_server) = tokio::select! {
             read = client.read(&mut of_client) => (&of_client[..read?], true),
             read = server.read(&mut of_server) => (&of_server[..read?], false),
-            _ = way.wait_for(|way| *way == Way::Closed) => return Ok(()),
+            _ = way.wait_for(|way| *way == ProxyMode::Closed) => return Ok(()),
         };
-        if bytes.is_empty() || way.wait_for(|way| *way != Way::Stalled).await.is_ok_and(|way| *way == Way::Closed) {
+        if bytes.is_empty()
+            || way.wait_for(|way| *way != ProxyMode::Stalled).await.is_ok_and(|way| *way == ProxyMode::Closed)
+        {
             return Ok(());
         }
         if to_server {

@@ -33,7 +33,8 @@ pub struct OpenHold {
     pub(in crate::log) ender: Option<Ender>,
 }
 
-/// Ends that nobody waits for. There is at most one per open hold, so no other bound is needed.
+/// Ends that nobody waits for. There is at most one per open hold, and one per
+/// admission of the last batches whose commits stayed unknown, so no other bound is needed.
 #[derive(Clone, Default)]
 pub(in crate::log) struct Unattended(Arc<Mutex<Vec<EndRequest>>>);
 
