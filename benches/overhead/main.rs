@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench overhead` starts the binary, nginx, a fast upstream and a load generator on this machine. Latencies
 //! depend on the number of cores that they share; the CPU time per request does not. The fsync time of the same disk in the
-//! same run shows the disk's part of a latency.
+//! same run shows the disk's part of a latency. With `-- postgres` there is a second gateway whose log is in a PostgreSQL on
+//! this machine, as the path `postgres`; the streams at once and the memory are of the embedded one.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -28,6 +29,7 @@ use harness::admin::Price;
 use harness::disk::{Fsync, fdatasync};
 use harness::figures::mebibytes;
 use harness::gateway::Gateway;
+use harness::postgres::{SETTINGS, Server};
 use harness::process::{Memory, Processes};
 use harness::verdict::exit_code;
 use harness::{descriptors, settings, table};
@@ -39,6 +41,9 @@ use path::Path;
 const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
 /// The time after the start in which memory settles.
 const IDLE: Duration = Duration::from_secs(2);
+const DATABASE: &str = "overhead";
+/// How long the time of a commit is measured.
+const COMMITS: Duration = Duration::from_secs(1);
 const WHOLE_ENDS_WITH: &str = r#""completion_tokens":9,"total_tokens":21}}"#;
 
 struct Settings {
@@ -48,6 +53,7 @@ struct Settings {
     streams: u32,
     with_nginx: bool,
     beside: Option<String>,
+    with_postgres: bool,
     connections: Vec<usize>,
 }
 
@@ -65,12 +71,24 @@ impl Settings {
             streams: u32::try_from(streams).map_err(|_| "OVERHEAD_STREAMS is too large".to_owned())?,
             with_nginx: settings::count("OVERHEAD_NGINX", 1)? != 0,
             beside: std::env::var("OVERHEAD_BESIDE").ok(),
+            with_postgres: with_postgres()?,
             connections,
         })
     }
 
     fn has(&self, part: &str) -> bool {
         self.only.is_none_or(|only| only == part)
+    }
+}
+
+/// Whether the one argument that this benchmark knows was given.
+fn with_postgres() -> Result<bool, String> {
+    // `cargo bench` adds an argument of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.as_slice() {
+        [] => Ok(false),
+        [one] if one == "postgres" => Ok(true),
+        other => Err(format!("{other:?} is not known: nothing, or `postgres`")),
     }
 }
 
@@ -83,6 +101,7 @@ struct Bench {
     settings: Settings,
     gateway: Gateway,
     _beside: Option<Gateway>,
+    shared: Option<SharedGateway>,
     paths: Vec<Path>,
     _nginx: Option<Nginx>,
     memory: Vec<(String, Memory)>,
@@ -106,9 +125,12 @@ impl Bench {
         ];
         let other = settings.beside.as_deref().map(|binary| Gateway::start(binary, env!("CARGO_TARGET_TMPDIR")));
         let beside = other.as_ref().map(|other| gateway_path("beside", other, &upstream));
-        let paths =
-            other_paths(&upstream, nginx.as_ref(), &ledgerway.secret).chain([ledgerway]).chain(beside).collect();
-        Ok(Self { settings, gateway, _beside: other, paths, _nginx: nginx, memory })
+        let shared =
+            settings.with_postgres.then(SharedGateway::start).transpose().map_err(|error| error.to_string())?;
+        let postgres = shared.as_ref().map(|shared| shared.path(&upstream));
+        let paths = other_paths(&upstream, nginx.as_ref(), &ledgerway.secret);
+        let paths = paths.chain([ledgerway]).chain(beside).chain(postgres).collect();
+        Ok(Self { settings, gateway, _beside: other, shared, paths, _nginx: nginx, memory })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -118,6 +140,9 @@ impl Bench {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         writeln!(out, "{cores} cores shared by gateway, nginx, upstream and load generator")?;
         writeln!(out, "{before} at the start")?;
+        if self.shared.is_some() {
+            writeln!(out, "PostgreSQL with its own settings, except {}", SETTINGS.join(", "))?;
+        }
         if self.settings.has("whole") {
             runtime.block_on(self.whole(&mut out, before))?;
         }
@@ -139,14 +164,26 @@ impl Bench {
         throughput::header(out, "request")?;
         for &connections in &self.settings.connections {
             let workload = |path: &Path| path.whole_workload(WHOLE_ENDS_WITH);
+            let commit = self.commit(connections)?;
             let medians = throughput::rows(out, &self.paths, workload, connections, self.settings.time).await?;
             if connections == 1 {
                 let fsync = (before.p50 + fdatasync(self.gateway.data())?.p50) / 2;
-                write_added(out, &medians, fsync)?;
+                write_added(out, &medians, "ledgerway", ("fsyncs", fsync))?;
+            }
+            if let (Some(before), Some(after)) = (commit, self.commit(connections)?) {
+                write_added(out, &medians, "postgres", ("commits", (before + after) / 2))?;
             }
         }
         self.memory.push(("whole answers served".to_owned(), self.gateway.processes().memory()));
         Ok(())
+    }
+
+    /// The median time of a commit of one row, which is told from the latency of a request at one connection.
+    fn commit(&self, connections: usize) -> io::Result<Option<Duration>> {
+        let Some(shared) = self.shared.as_ref().filter(|_| connections == 1) else { return Ok(None) };
+        let measure = || shared.server.session(DATABASE)?.commit(COMMITS);
+        // On a thread of its own, because a session has a runtime, and this one is driving another.
+        std::thread::scope(|scope| scope.spawn(measure).join().expect("no panic")).map(Some)
     }
 
     async fn streams(&mut self, out: &mut impl Write) -> io::Result<()> {
@@ -186,6 +223,27 @@ impl Bench {
     }
 }
 
+/// A gateway whose log is in a PostgreSQL of this benchmark's own.
+struct SharedGateway {
+    // Declared before the server, so that it is stopped first.
+    gateway: Gateway,
+    server: Server,
+}
+
+impl SharedGateway {
+    fn start() -> io::Result<Self> {
+        // The server's own user must be able to enter the folder.
+        let server = Server::start(&std::env::temp_dir())?;
+        let database = server.create_database(DATABASE)?;
+        let gateway = Gateway::start_shared(env!("CARGO_BIN_EXE_ledgerway"), &database, env!("CARGO_TARGET_TMPDIR"));
+        Ok(Self { gateway, server })
+    }
+
+    fn path(&self, upstream: &PreparedUpstream) -> Path {
+        Path { database: Some(self.server.id()), ..gateway_path("postgres", &self.gateway, upstream) }
+    }
+}
+
 /// The paths without a gateway.
 fn other_paths(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str) -> impl Iterator<Item = Path> + use<> {
     let (address, secret) = (upstream.address, secret.to_owned());
@@ -196,6 +254,7 @@ fn other_paths(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str)
         secret: secret.clone(),
         processes: Processes::default(),
         admin: None,
+        database: None,
     };
     let nginx = nginx.map(|nginx| Path {
         name: "nginx",
@@ -204,6 +263,7 @@ fn other_paths(upstream: &PreparedUpstream, nginx: Option<&Nginx>, secret: &str)
         secret,
         processes: nginx.processes(),
         admin: None,
+        database: None,
     });
     std::iter::once(direct).chain(nginx)
 }
@@ -213,18 +273,36 @@ fn gateway_path(name: &'static str, gateway: &Gateway, upstream: &PreparedUpstre
     let (admin, address) = (gateway.admin(), gateway.address);
     let secret = admin.set_up(upstream.address, PRICE).secret;
     admin.wait_for_views();
-    Path { name, whole: address, streams: address, secret, processes: gateway.processes(), admin: Some(admin) }
+    Path {
+        name,
+        whole: address,
+        streams: address,
+        secret,
+        processes: gateway.processes(),
+        admin: Some(admin),
+        database: None,
+    }
 }
 
-/// Prints the latency that the gateway adds at one connection.
-fn write_added(out: &mut impl Write, medians: &throughput::Medians, fsync: Duration) -> io::Result<()> {
-    let added = signed_micros(medians.ledgerway) - signed_micros(medians.direct);
-    let besides = added - 2 * signed_micros(fsync);
-    for (what, added) in
-        [("added".to_owned(), added), (format!("added less two fsyncs of {} µs", fsync.as_micros()), besides)]
-    {
+/// Prints the latency that a gateway adds at one connection, and what of it is not the two writes of a request.
+fn write_added(
+    out: &mut impl Write,
+    medians: &throughput::Medians,
+    name: &str,
+    (writes, write): (&str, Duration),
+) -> io::Result<()> {
+    let median = |name| {
+        let found = medians.iter().find(|(path, _)| *path == name);
+        found.map(|(_, median)| signed_micros(*median)).ok_or_else(|| io::Error::other(format!("no path {name}")))
+    };
+    let added = median(name)? - median("direct")?;
+    let besides = added - 2 * signed_micros(write);
+    for (what, added) in [
+        (format!("{name}: added"), added),
+        (format!("{name}: added less two {writes} of {} µs", write.as_micros()), besides),
+    ] {
         let mut cells = vec!["1".to_owned(), what, String::new(), added.to_string()];
-        cells.resize(10, String::new());
+        cells.resize(11, String::new());
         table::row(out, &cells)?;
     }
     Ok(())

@@ -23,6 +23,8 @@ pub struct Path {
     pub processes: Processes,
     /// The gateway of the path, whose views are waited for.
     pub admin: Option<Admin>,
+    /// The process of the database server that has the gateway's log.
+    pub database: Option<u32>,
 }
 
 impl Path {
@@ -40,10 +42,12 @@ impl Path {
     async fn round(&self, workload: &Workload, connections: usize, time: Duration) -> Tally {
         let open = load::warm(workload, connections).await;
         self.wait_for_views();
-        let cpu = self.processes.cpu();
+        let database = self.database.map(Processes::with_children).unwrap_or_default();
+        let before = (self.processes.cpu(), database.cpu());
         let mut tally = load::run(workload, open, time).await;
         self.wait_for_views();
-        tally.cpu = self.processes.cpu().saturating_sub(cpu);
+        tally.cpu = self.processes.cpu().saturating_sub(before.0);
+        tally.database_cpu = database.cpu().saturating_sub(before.1);
         tally
     }
 

@@ -11,11 +11,8 @@ use crate::path::{Path, cpu_cells, nginx_cpu, take_turns};
 
 pub const CONNECTIONS: [usize; 3] = [1, 16, 128];
 
-/// Median latencies of two paths.
-pub struct Medians {
-    pub direct: Duration,
-    pub ledgerway: Duration,
-}
+/// The median latency of each path, by its name.
+pub type Medians = Vec<(&'static str, Duration)>;
 
 /// Prints the titles of the columns; `answer` names what is counted.
 pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
@@ -23,8 +20,8 @@ pub fn header(out: &mut impl Write, answer: &str) -> io::Result<()> {
     table::header(
         out,
         &[
-            "connections", "path", &answers, "p50 µs", "p99 µs", &a_second, &cpu, "× nginx's CPU", "% of nginx's rate",
-            "errors",
+            "connections", "path", &answers, "p50 µs", "p99 µs", &a_second, &cpu, "× nginx's CPU",
+            "the database's CPU-µs", "% of nginx's rate", "errors",
         ],
     )
 }
@@ -42,14 +39,10 @@ pub async fn rows(
     let nginx = paths.iter().position(|path| path.name == "nginx").and_then(|at| tallies.get(at)).map(rate);
     let cpu_each = |tally: &Tally| each(tally.cpu, tally.totals.len());
     let nginx_cpu = nginx_cpu(paths, tallies.iter().map(cpu_each));
-    let mut medians = Medians { direct: Duration::ZERO, ledgerway: Duration::ZERO };
+    let mut medians = Medians::new();
     for (path, tally) in paths.iter().zip(&mut tallies) {
         let Spread { p50, p99, .. } = Spread::of(&mut tally.totals);
-        match path.name {
-            "direct" => medians.direct = p50,
-            "ledgerway" => medians.ledgerway = p50,
-            _ => {}
-        }
+        medians.push((path.name, p50));
         let [cpu, multiple] = cpu_cells(path, cpu_each(tally), nginx_cpu);
         let share = nginx.map(|nginx| rate(tally) * 100 / nginx.max(1));
         table::row(
@@ -63,6 +56,9 @@ pub async fn rows(
                 rate(tally).to_string(),
                 cpu,
                 multiple,
+                path.database
+                    .map(|_| each(tally.database_cpu, tally.totals.len()).as_micros().to_string())
+                    .unwrap_or_default(),
                 share.map(|share| share.to_string()).unwrap_or_default(),
                 tally.errors_as_text(),
             ],

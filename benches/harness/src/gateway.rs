@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use crate::admin::{Admin, OPERATOR_KEY};
 use crate::process::Processes;
 
+/// For gateways whose log is in a database, which do not make one.
+const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const READY: &str = "ledgerway listening on http://";
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -38,7 +40,21 @@ impl Gateway {
         let mut words = tool.iter().copied().chain([binary]);
         let mut command = Command::new(words.next().unwrap_or(binary));
         command.args(words).current_dir(folder.path());
-        let mut gateway = Self::spawn(command, binary, &data, None);
+        let mut gateway = Self::spawn(command, binary, &data, &[]);
+        gateway.temporary = Some(folder);
+        gateway
+    }
+
+    /// Starts a gateway on an empty database, which it migrates first, with its views in a new folder within `parent`.
+    pub fn start_shared(binary: &str, database: &str, parent: &str) -> Self {
+        let environment = [("LEDGERWAY_DATABASE_URL", database), ("LEDGERWAY_NODE_KEY", NODE_KEY)];
+        let mut migrate = Command::new(binary);
+        set_environment(&mut migrate, &environment);
+        let migrated = migrate.arg("migrate").stdout(Stdio::null()).status().expect("`migrate` runs");
+        assert!(migrated.success(), "the database is not migrated");
+        let folder = tempfile::tempdir_in(parent).expect("a folder on disk");
+        let data = folder.path().join("data");
+        let mut gateway = Self::spawn(Command::new(binary), binary, &data, &environment);
         gateway.temporary = Some(folder);
         gateway
     }
@@ -46,14 +62,11 @@ impl Gateway {
     /// Starts a gateway on a data folder that is kept. A log that was written before the first start needs the same node
     /// key at every start, because a key is made only for a new log.
     pub fn start_on(binary: &str, data: &Path, node_key: &str) -> Self {
-        Self::spawn(Command::new(binary), binary, data, Some(node_key))
+        Self::spawn(Command::new(binary), binary, data, &[("LEDGERWAY_NODE_KEY", node_key)])
     }
 
-    fn spawn(mut command: Command, binary: &str, data: &Path, node_key: Option<&str>) -> Self {
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
-            command.env_remove(name);
-        }
-        command.envs(node_key.map(|key| ("LEDGERWAY_NODE_KEY", key)));
+    fn spawn(mut command: Command, binary: &str, data: &Path, environment: &[(&str, &str)]) -> Self {
+        set_environment(&mut command, environment);
         let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
@@ -128,6 +141,14 @@ impl Gateway {
         let text = [ended.stdout, ended.stderr].concat();
         (ended.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
     }
+}
+
+/// Sets these variables, and no others of the gateway's.
+fn set_environment(command: &mut Command, environment: &[(&str, &str)]) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEDGERWAY_")) {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied());
 }
 
 impl Drop for Gateway {

@@ -13,6 +13,7 @@ pub mod fixed_rate;
 pub mod gateway;
 pub mod load;
 pub mod pool;
+pub mod postgres;
 pub mod process;
 pub mod request;
 pub mod settings;

@@ -40,6 +40,8 @@ pub struct Tally {
     pub took: Duration,
     /// The CPU time of the measured processes, which the caller sets.
     pub cpu: Duration,
+    /// The CPU time of the database behind them, which the caller sets.
+    pub database_cpu: Duration,
 }
 
 impl Tally {
@@ -77,6 +79,7 @@ impl Tally {
         self.first_error = self.first_error.take().or(other.first_error);
         self.took += other.took;
         self.cpu += other.cpu;
+        self.database_cpu += other.database_cpu;
     }
 }
 

@@ -5,17 +5,18 @@
 //! default sixty, and zero leaves it out.
 
 pub mod node;
-mod server;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
+use events::log::{Database, Log};
 use harness::figures::{hundredths, per_mille};
+use harness::postgres::{SETTINGS, Server};
 use harness::{disk, settings, table};
 
 use self::node::{Node, Work};
-use self::server::{SETTINGS, Server};
 use crate::budgets::Customers;
 use crate::load::{self, Measured, Waits};
 
@@ -43,7 +44,7 @@ fn measure(root: &Path, time: Duration, idle: Duration) -> io::Result<()> {
     let server = Server::start(root)?;
     writeln!(out, "PostgreSQL with its own settings, except {}. {}.\n", SETTINGS.join(", "), disk::fdatasync(root)?)?;
     table::header(&mut out, &COLUMNS)?;
-    let one = server.create_ledger("one_node")?;
+    let one = create_ledger(&server, "one_node")?;
     let mut nodes = [Node::start(&one, Customers::ONE)?];
     let mut commits = Vec::new();
     for submitters in SUBMITTERS {
@@ -65,16 +66,24 @@ fn measure(root: &Path, time: Duration, idle: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// Creates a database with an empty ledger. Returns its address.
+fn create_ledger(server: &Server, name: &str) -> io::Result<String> {
+    let address = server.create_database(name)?;
+    let database = Database::from_str(&address).map_err(io::Error::other)?;
+    Log::migrate_shared(&database).map_err(io::Error::other)?;
+    Ok(address)
+}
+
 fn many_budgets(out: &mut impl Write, server: &Server, root: &Path, time: Duration) -> io::Result<()> {
     let embedded = load::measure(root, Customers::MANY, CROWD, time)?;
     row(out, "SQLite, a thousand budgets", CROWD, &embedded, None)?;
-    let mut nodes = [Node::start(&server.create_ledger("many_budgets")?, Customers::MANY)?];
+    let mut nodes = [Node::start(&create_ledger(server, "many_budgets")?, Customers::MANY)?];
     let (shared, server_cpu) = together(server, &mut nodes, CROWD, time)?;
     row(out, "PostgreSQL, a thousand budgets", CROWD, &shared, Some(server_cpu))
 }
 
 fn several(out: &mut impl Write, server: &Server, time: Duration) -> io::Result<()> {
-    let address = server.create_ledger("several_nodes")?;
+    let address = create_ledger(server, "several_nodes")?;
     let mut nodes = Vec::new();
     for count in 1..=NODES {
         nodes.push(Node::start(&address, Customers::ONE)?);

@@ -1,4 +1,4 @@
-//! A PostgreSQL for the benchmark alone, as an operator would set it up, beside a session of the same kind as the ledger's.
+//! A PostgreSQL for one benchmark, as an operator would set it up, and sessions of the same kind as the ledger's, to compare with.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use events::log::{Database, Log};
-use harness::figures::per_mille;
-use harness::process::Processes;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::runtime::{Builder, Runtime};
 
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/postgres");
+use crate::figures::per_mille;
+use crate::process::Processes;
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/postgres");
 /// All other settings are PostgreSQL's own.
 pub const SETTINGS: [&str; 3] = ["shared_buffers = 1GB", "max_wal_size = 4GB", "checkpoint_timeout = 15min"];
 /// As long as an event with its context.
@@ -28,7 +28,7 @@ pub struct Server {
 impl Server {
     /// Starts it with its data in a new folder within `root`, which its own user must be able to enter.
     pub fn start(root: &Path) -> io::Result<Self> {
-        let folder = root.join(format!("ledger-bench-postgres-{}", std::process::id()));
+        let folder = root.join(format!("bench-postgres-{}", std::process::id()));
         let started = Command::new(PROGRAM).arg("start").arg(&folder).args(SETTINGS).output()?;
         if !started.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&started.stderr).into_owned()));
@@ -41,13 +41,10 @@ impl Server {
         Ok(Self { folder, options, process })
     }
 
-    /// Creates a database with an empty ledger. Returns its address.
-    pub fn create_ledger(&self, name: &str) -> io::Result<String> {
+    /// Creates an empty database. Returns its address.
+    pub fn create_database(&self, name: &str) -> io::Result<String> {
         self.session("postgres")?.run(&format!("CREATE DATABASE {name}"))?;
-        let address = self.options.clone().database(name).to_url_lossy().to_string();
-        let database = Database::from_str(&address).map_err(io::Error::other)?;
-        Log::migrate_shared(&database).map_err(io::Error::other)?;
-        Ok(address)
+        Ok(self.options.clone().database(name).to_url_lossy().to_string())
     }
 
     /// A session in one of its databases.
@@ -56,6 +53,11 @@ impl Server {
         let options = self.options.clone().database(database);
         let connection = runtime.block_on(options.connect()).map_err(io::Error::other)?;
         Ok(Session { connection, runtime })
+    }
+
+    /// Its process, whose children are the sessions.
+    pub const fn id(&self) -> u32 {
+        self.process
     }
 
     /// The server and the sessions that it has now.
