@@ -155,9 +155,23 @@ struct LogInner {
 struct Queue {
     jobs: SyncSender<Message>,
     figures: Arc<writer::Figures>,
+    /// True while a wake is in the queue: one is enough, and they must not take the places of jobs.
+    has_wake: Arc<AtomicBool>,
 }
 
 impl Queue {
+    /// Wakes the writer. If the queue is full, it is awake, and looks for all that there is to do before it sleeps.
+    fn wake(&self) {
+        if !self.has_wake.swap(true, Ordering::SeqCst) && self.try_send(Message::Wake).is_err() {
+            self.has_wake.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The writer has taken the wake, and looks now.
+    fn wake_is_taken(&self) {
+        self.has_wake.store(false, Ordering::SeqCst);
+    }
+
     fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
         self.jobs.try_send(message).inspect(|()| self.figures.sent())
     }

@@ -15,6 +15,7 @@ pub(super) mod sqlite;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -34,6 +35,16 @@ pub(super) enum AppendOutcome {
     Committed,
     /// Nothing is written: the log no longer ends at the position that the draft follows, or another process has its turn.
     Moved,
+}
+
+/// The exclusive right to append next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Held,
+    /// Another process has it, or waited for it before.
+    Awaited,
+    /// It was not asked for, was lost, or another process does not give it up: one goes on without it.
+    None,
 }
 
 /// The next events of a log, whole batches of them.
@@ -86,11 +97,13 @@ pub(super) trait Engine {
         windows: &[BudgetWindow],
     ) -> Result<Option<Vec<StoredWindow>>, LogError>;
 
-    /// Waits until no other process that has taken its turn is still using it, so that somebody who lost a race is not
-    /// overtaken for ever: whoever has no turn cannot append meanwhile. It ends with the next append that succeeds.
-    fn take_turn(&mut self) -> Result<(), LogError>;
+    /// Asks for the exclusive right to append next, so that a process which has lost a race does not lose every race.
+    fn ask_for_turn(&mut self);
 
-    /// Ends a turn in which nothing was appended, if there is one.
+    /// Waits for it, for a limited time.
+    fn wait_for_turn(&mut self, max: Duration) -> Turn;
+
+    /// Ends the turn, also one that is still waited for.
     fn end_turn(&mut self);
 
     /// The ledger's state at the head: its rows and the fold of the events after them, read in one snapshot.

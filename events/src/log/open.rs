@@ -34,9 +34,7 @@ impl Log {
         let announcements = Announcements::default();
         let opened = postgres::open(database, node, ids, announcements.clone(), options.clock.now())?;
         Self::start(opened, options, |queue| {
-            // If the queue is full, the writer is awake, and learns of others when it appends.
-            let wake = move || drop(queue.try_send(Message::Wake));
-            Listener::start(database, node, announcements, wake).map(Some)
+            Listener::start(database, node, announcements, move || queue.wake()).map(Some)
         })
     }
 
@@ -79,7 +77,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
     let (publisher, published) = channels();
     let figures = Arc::new(Figures::default());
-    let jobs = Queue { jobs, figures: Arc::clone(&figures) };
+    let jobs = Queue { jobs, figures: Arc::clone(&figures), has_wake: Arc::default() };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let shared = E::IS_SHARED.then(|| Arc::clone(&options.clock));
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };

@@ -12,6 +12,7 @@
 mod catch_up;
 mod figures;
 mod publish;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -35,13 +36,12 @@ use crate::ledger::Balances;
 
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
+use turns::Turns;
 
 /// Maximum number of jobs in a batch. A larger batch would hardly save fsyncs and only make callers wait.
 const BATCH_JOBS_MAX: usize = 1024;
 /// Maximum number of times that a batch is decided because the log has moved.
 const TRIES_MAX: usize = 5;
-/// The batches for which a process takes its turn beforehand, after it has lost a race or met others' batches in its turn.
-const TURNS_AFTER_RACE: u32 = 16;
 /// The interval of sweeps, and the longest sleep of the writer.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// Maximum number of holds that one sweep ends. The next sweep continues.
@@ -67,10 +67,7 @@ pub(super) struct Writer<E> {
     events_since_state: usize,
     /// True if the log may have events after `position`, for example after a commit that failed.
     is_behind: bool,
-    /// Batches before which this process takes its turn, because others append at the same time: otherwise each of them would
-    /// be decided in vain first.
-    turns_left: u32,
-    has_turn: bool,
+    turns: Turns,
     /// True if the balances may be of no position, because a fold has failed half-way.
     needs_state: bool,
     /// Requests whose holds were open at the start and whose processes are gone. Some may have ended since. None if other
@@ -172,8 +169,7 @@ impl<E: Engine> Writer<E> {
             changes: RecentChanges::after(state.last_administration),
             events_since_state: state.events_folded,
             is_behind: false,
-            turns_left: 0,
-            has_turn: false,
+            turns: Turns::of_one_batch(),
             needs_state: false,
             ender,
             publisher,
@@ -186,15 +182,21 @@ impl<E: Engine> Writer<E> {
 
     /// Runs until it is told to stop, and records everything that was queued before.
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
+        self.turns.allow_several_batches();
         loop {
             let mut fresh = Vec::new();
-            match queue.recv_timeout(SWEEP_EVERY) {
+            let wait = if self.turns.has_one() { turns::PAUSE } else { SWEEP_EVERY };
+            match queue.recv_timeout(wait) {
                 Ok(message) => fresh.push(message),
+                Err(RecvTimeoutError::Timeout) if self.turns.has_one() => {
+                    self.end_turn();
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // A turn may take several batches of others: what is queued meanwhile belongs to this one.
-            if self.turns_left > 0 && matches!(fresh.as_slice(), [Message::Job(_)]) {
+            if self.turns.are_due() && matches!(fresh.as_slice(), [Message::Job(_)]) {
                 // If this fails, so does the batch, whose jobs are told so.
                 let _ = self.take_turn();
             }
@@ -209,6 +211,9 @@ impl<E: Engine> Writer<E> {
     /// Processes one batch: unattended ends, fresh jobs and due work. Returns true if it was told to stop.
     pub(super) fn run_once(&mut self, fresh: Vec<Message>) -> bool {
         let stops = fresh.iter().any(|message| matches!(message, Message::Stop));
+        if fresh.iter().any(|message| matches!(message, Message::Wake)) {
+            self.ender.jobs.wake_is_taken();
+        }
         // Ends first: they return money that the admissions may use.
         let mut jobs: Vec<_> = self.ender.unattended.take(BATCH_JOBS_MAX).into_iter().map(unattended).collect();
         jobs.extend(fresh.into_iter().filter_map(|message| match message {
@@ -217,24 +222,8 @@ impl<E: Engine> Writer<E> {
         }));
         let is_idle = jobs.is_empty() || stops;
         self.process(jobs, is_idle);
-        self.end_turn();
+        self.end_unused_turn();
         stops
-    }
-
-    /// Takes this process's turn, unless it has it. What others appended before is read in it.
-    fn take_turn(&mut self) -> Result<(), LogError> {
-        if !self.has_turn {
-            self.engine.take_turn()?;
-            self.has_turn = true;
-            self.is_behind = true;
-        }
-        Ok(())
-    }
-
-    fn end_turn(&mut self) {
-        if std::mem::take(&mut self.has_turn) {
-            self.engine.end_turn();
-        }
     }
 
     fn take_due_refusals(&mut self, now: DateTime<Utc>) -> Vec<Box<dyn Job>> {
@@ -344,21 +333,17 @@ impl<E: Engine> Writer<E> {
     /// Decides and records the batch, again if the log has moved meanwhile. Whoever has lost one race takes its turn, so that
     /// it does not lose them all.
     fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
-        let recorded = self.record_in_turn(jobs, due, now);
-        self.end_turn();
-        recorded
-    }
-
-    fn record_in_turn(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
         let mut now = self.clock.not_before_last(now);
         for lost in 0..TRIES_MAX {
-            if lost > 0 || self.turns_left > 0 {
-                self.take_turn()?;
+            if lost > 0 || self.turns.are_due() {
+                // Never the fault of a job, so this must not count as `FailedStep::Job`, nor what follows.
+                self.take_turn().map_err(|error| LogError::Append(error.to_string()))?;
             }
             if self.is_behind {
-                // Never the fault of a job, so this must not count as `FailedStep::Job`.
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
+            // The log ended at this position when the batch was written: after this moment.
+            let asked_at = self.options.clock.monotonic();
             self.balances.begin();
             let written = self.decide(jobs, due, now).and_then(|draft| match draft {
                 Some(draft) => Ok((self.write(&draft, due)? == AppendOutcome::Committed).then_some(draft)),
@@ -367,12 +352,15 @@ impl<E: Engine> Writer<E> {
             match written {
                 Ok(Some(draft)) => {
                     self.committed(&draft, due);
+                    self.figures.confirm_head(asked_at);
                     return Ok(draft);
                 }
                 Ok(None) => {
                     self.balances.undo();
                     self.figures.count_decided_again();
-                    self.turns_left = TURNS_AFTER_RACE;
+                    self.turns.others_append();
+                    // Whoever loses a race in its turn has lost the turn before.
+                    self.end_turn();
                     self.is_behind = true;
                 }
                 Err(error) => {
@@ -441,13 +429,13 @@ impl<E: Engine> Writer<E> {
         self.balances.keep();
         self.note_recorded(&draft.events);
         self.position = draft.position();
-        self.turns_left = self.turns_left.saturating_sub(1);
+        self.turns.appended();
+        self.end_full_turn();
         self.events_since_state += draft.events.len();
         if Self::writes_state(draft, due) {
             self.rows_are_written();
         }
         self.clock.recorded(draft.recorded_at);
-        self.confirm_head();
     }
 
     /// Notes what follows from recorded events besides balances.
@@ -463,11 +451,6 @@ impl<E: Engine> Writer<E> {
         self.balances.rows_are_written();
         self.owners.rows_are_written();
         self.events_since_state = 0;
-    }
-
-    /// Notes that the log ends where this process believes it does.
-    fn confirm_head(&self) {
-        self.figures.confirm_head(self.options.clock.monotonic());
     }
 
     /// Drops what has expired, a bounded part at a time; the rest after the next batches.

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{AppendOutcome, Engine, Page};
+use super::{AppendOutcome, Engine, Page, Turn};
 use crate::event::Stream;
 use crate::event::hold::BudgetWindow;
 use crate::ids::IdMaker;
@@ -92,12 +92,16 @@ impl Engine for PostgresEngine {
         self.windows_as_before(position, windows)
     }
 
-    fn take_turn(&mut self) -> Result<(), LogError> {
-        self.begin_turn()
+    fn ask_for_turn(&mut self) {
+        self.turns.ask();
+    }
+
+    fn wait_for_turn(&mut self, max: Duration) -> Turn {
+        self.turns.wait(max)
     }
 
     fn end_turn(&mut self) {
-        self.finish_turn();
+        self.turns.end();
     }
 
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError> {

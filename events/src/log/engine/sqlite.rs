@@ -20,11 +20,12 @@ pub mod wal;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 
-use super::{AppendOutcome, Engine, Page};
+use super::{AppendOutcome, Engine, Page, Turn};
 use crate::event::Stream;
 use crate::event::hold::BudgetWindow;
 use crate::log::draft::{Draft, StateRows};
@@ -116,8 +117,11 @@ impl Engine for SqliteEngine {
         Ok(None)
     }
 
-    fn take_turn(&mut self) -> Result<(), LogError> {
-        Ok(())
+    fn ask_for_turn(&mut self) {}
+
+    /// Nobody else appends.
+    fn wait_for_turn(&mut self, _max: Duration) -> Turn {
+        Turn::None
     }
 
     fn end_turn(&mut self) {}

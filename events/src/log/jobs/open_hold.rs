@@ -67,8 +67,7 @@ impl std::fmt::Debug for Ender {
 impl Ender {
     fn leave(&self, end: EndRequest) {
         self.unattended.extend([end]);
-        // If the queue is full, the writer is awake and checks the list before it sleeps.
-        let _ = self.jobs.try_send(Message::Wake);
+        self.jobs.wake();
     }
 }
 

@@ -10,7 +10,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Engine, TURNS_AFTER_RACE, Writer};
+use super::{Engine, Writer};
 use crate::log::LogError;
 use crate::log::draft::Draft;
 use crate::log::engine::{AppendOutcome, Page};
@@ -37,10 +37,10 @@ impl<E: Engine> Writer<E> {
         if !self.figures.is_failing() {
             return Ok(());
         }
-        match self.engine.append(&Draft::new(self.position, now), None)? {
-            AppendOutcome::Committed => Ok(()),
-            AppendOutcome::Moved => Err(LogError::Append("the log has moved on meanwhile".to_owned())),
-        }
+        // If others have appended meanwhile, it can be written as well.
+        let (AppendOutcome::Committed | AppendOutcome::Moved) =
+            self.engine.append(&Draft::new(self.position, now), None)?;
+        Ok(())
     }
 
     /// Catches up with events that other processes appended, and returns the new time of the batch.
@@ -50,22 +50,25 @@ impl<E: Engine> Writer<E> {
             self.read_state(now)?;
         }
         self.is_behind = false;
-        self.confirm_head();
         if self.position == known {
             return Ok(now);
         }
         self.figures.show_holds(&self.balances);
-        if self.has_turn {
-            self.turns_left = TURNS_AFTER_RACE;
+        if self.turns.has_one() {
+            self.turns.others_append();
         }
         self.clock.tick()
     }
 
-    /// Folds and publishes the events after the last position.
+    /// Folds and publishes the events after the last position, up to the end of the log.
     fn fold_new_events(&mut self) -> Result<Folded, LogError> {
         loop {
+            let asked_at = self.options.clock.monotonic();
             let Page { events, is_checkpoint, is_last } = self.engine.since(self.position)?;
-            let Some(last) = events.last() else { return Ok(Folded::Whole) };
+            let Some(last) = events.last() else {
+                self.figures.confirm_head(asked_at);
+                return Ok(Folded::Whole);
+            };
             let (position, recorded_at) = (last.position, last.recorded_at);
             self.needs_state = true;
             if !E::IS_SHARED {
@@ -86,6 +89,7 @@ impl<E: Engine> Writer<E> {
             self.needs_state = false;
             self.publisher.publish(events);
             if is_last {
+                self.figures.confirm_head(asked_at);
                 return Ok(Folded::Whole);
             }
         }
@@ -93,6 +97,7 @@ impl<E: Engine> Writer<E> {
 
     /// Reads the state of the ledger again. Followers read the events up to it from the database.
     fn read_state(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        let asked_at = self.options.clock.monotonic();
         let mut state = self.engine.state(now)?;
         state.balances.take_refusals_of(&mut self.balances);
         self.balances = state.balances;
@@ -104,6 +109,7 @@ impl<E: Engine> Writer<E> {
             self.clock.recorded(recorded_at);
         }
         self.needs_state = false;
+        self.figures.confirm_head(asked_at);
         self.publisher.jump_to(state.head, state.last_administration);
         Ok(())
     }

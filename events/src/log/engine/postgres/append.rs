@@ -71,37 +71,34 @@ impl PostgresEngine {
             }
             return self.write_without_events(draft);
         }
-        let token = self.ids.make();
-        let place = self.turns.place();
-        let batch = Batch::new(draft, rows, (self.tip, token, &self.node), place, &self.contexts)?;
-        let outcome = self.send(&batch, &draft.side)?;
-        if outcome == AppendOutcome::Committed {
-            self.turns.is_over();
-            self.tip = batch.tip;
-            self.contexts.are_stored(batch.contexts);
-        }
-        Ok(outcome)
+        let Some(written) = self.send(draft, rows)? else { return Ok(AppendOutcome::Moved) };
+        self.tip = written.tip;
+        self.contexts.are_stored(written.contexts);
+        Ok(AppendOutcome::Committed)
     }
 
-    /// Sends a batch until it is certain what became of it.
-    fn send(&mut self, batch: &Batch, side: &[SideRow]) -> Result<AppendOutcome, LogError> {
-        let before = self.tip;
+    /// Sends a batch until it is certain what became of it. Returns it if it was written.
+    fn send(&mut self, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<Option<Batch>, LogError> {
+        let (before, token, side) = (self.tip, self.ids.make(), draft.side.as_slice());
+        let mut respects_turns = self.turns.must_be_respected();
         // Since when an earlier copy may still be written.
         let mut in_doubt: Option<Instant> = None;
         let mut is_repeated = false;
         loop {
+            let batch = Batch::new(draft, rows, (before, token, &self.node), respects_turns, &self.contexts)?;
             let mut sent = None;
             let done = self.session.run(async |connection| {
                 sent = Some(Instant::now());
-                attempt(connection, batch, before, side).await
+                attempt(connection, &batch, before, side).await
             });
             let reason = match done {
-                Ok(Sent::Written) => return Ok(AppendOutcome::Committed),
-                Ok(Sent::NotWritten(standing)) => match standing.verdict(batch, before) {
-                    Ok(Verdict::Decided(outcome)) => return Ok(outcome),
+                Ok(Sent::Written) => return Ok(Some(batch)),
+                Ok(Sent::NotWritten(standing)) => match standing.verdict(&batch, before) {
+                    Ok(Verdict::Decided(AppendOutcome::Committed)) => return Ok(Some(batch)),
+                    Ok(Verdict::Decided(AppendOutcome::Moved)) => return Ok(None),
                     // An earlier copy may still be written.
                     Ok(Verdict::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
-                    Ok(Verdict::Closed) => return Ok(AppendOutcome::Moved),
+                    Ok(Verdict::Closed) => return Ok(None),
                     // The clock of the database moves on, and with it the earlier copy may pass.
                     Err(error @ LogError::ClockAhead { .. }) if in_doubt.is_some() => error.to_string(),
                     Err(error) => return Err(error),
@@ -119,14 +116,16 @@ impl PostgresEngine {
                 }
             };
             if let Some(since) = in_doubt {
-                if since.elapsed() >= DOUBT_MAX {
-                    return Err(LogError::Commit(reason));
-                }
-                // At once at first: most lost connections can be opened again.
+                // At once at first, and in any case: most lost connections can be opened again.
                 if is_repeated {
+                    if since.elapsed() >= DOUBT_MAX {
+                        return Err(LogError::Commit(reason));
+                    }
                     std::thread::sleep(DOUBT_PAUSE);
                 }
                 is_repeated = true;
+                // The first copy may be at its place already, so that the others wait for this one.
+                respects_turns = false;
             }
         }
     }

@@ -12,7 +12,7 @@ use super::contexts::{Contexts, NewContexts, StoredContext};
 use super::read::{Tip, signed, stored};
 use super::state;
 use super::statement::Statement;
-use super::turn::{self, Place};
+use super::turn;
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Claim, ClaimedKey};
@@ -61,9 +61,6 @@ const REPLIES: &str = ", new_replies AS (
                AS r (scope, key, fingerprint, status, body, position))";
 /// One row if the gate was open.
 const OUTCOME: &str = " SELECT first FROM gate";
-/// The same, and the turn ends with the commit: its lock becomes the transaction's before the session gives it up.
-const OUTCOME_IN_TURN: &str = " SELECT first, pg_advisory_xact_lock(?, ?)::text, pg_advisory_unlock(?, ?) FROM gate";
-
 /// A batch that is about to be written, as often as it takes to know what became of it.
 pub(super) struct Batch {
     pub(super) tip: Tip,
@@ -78,7 +75,7 @@ impl Batch {
         draft: &Draft,
         rows: Option<&StateRows<'_>>,
         (tip, token, node): (Tip, Uuid, &str),
-        place: Place,
+        respects_turns: bool,
         contexts: &Contexts,
     ) -> Result<Self, LogError> {
         let recorded_at = draft.recorded_at.timestamp_micros();
@@ -91,7 +88,7 @@ impl Batch {
         statement.bind(node)?;
         statement.bind(token)?;
         statement.bind(rows.is_some())?;
-        statement.bind(place != Place::BesideTurns)?;
+        statement.bind(!respects_turns)?;
         statement.bind(turn::LOCK.0)?;
         statement.bind(turn::LOCK.1)?;
         statement.bind(AHEAD_MAX_MICROS)?;
@@ -108,14 +105,7 @@ impl Batch {
         if let Some(rows) = rows {
             state::add_rows(&mut statement, draft, rows)?;
         }
-        if place == Place::InTurn {
-            statement.add(OUTCOME_IN_TURN);
-            for half in [turn::LOCK.0, turn::LOCK.1, turn::LOCK.0, turn::LOCK.1] {
-                statement.bind(half)?;
-            }
-        } else {
-            statement.add(OUTCOME);
-        }
+        statement.add(OUTCOME);
         Ok(Self { tip: ours, recorded_at, statement, contexts })
     }
 }

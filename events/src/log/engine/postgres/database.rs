@@ -6,20 +6,31 @@ use std::str::FromStr;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// Settings of every session: a commit is on the disk when it returns, and no statement or lock is waited for without limit.
-const SESSION: [(&str, &str); 7] = [
+const SESSION: [(&str, &str); 11] = [
     ("application_name", "ledgerway"),
     ("search_path", "ledger"),
     ("synchronous_commit", "on"),
+    // A lost race shows as a closed gate, and every statement sees what was committed before it.
+    ("default_transaction_isolation", r"read\ committed"),
     ("statement_timeout", "5s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "2s"),
+    // A machine that is gone keeps no locks and no connections.
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
     ("timezone", "UTC"),
 ];
 
-/// Settings of the writer's session, which looks up everything by an index. The database keeps the plan that it made for the
+/// Further settings of the writer's session, which looks up everything by an index. The database keeps the plan that it made for the
 /// first few of a statement, and these find nearly empty tables: it would go on to read them as a whole while they grow, until
 /// it has counted their rows again a minute later.
-const BY_INDEX: [(&str, &str); 6] = [
+const OF_WRITER: [(&str, &str); 8] = [
+    // It asks five times a second for what others have appended. A process that is stopped in its turn must not keep the others
+    // from appending.
+    ("idle_session_timeout", "2s"),
+    // Its few statements are planned once: planning an append anew takes as long as a small one.
+    ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     ("enable_hashjoin", "off"),
@@ -52,9 +63,9 @@ impl Database {
         &self.options
     }
 
-    /// For a session that looks up everything by an index.
-    pub(super) fn by_index(&self) -> Self {
-        Self { options: self.options.clone().options(BY_INDEX) }
+    /// For the session of a writer.
+    pub(super) fn for_writer(&self) -> Self {
+        Self { options: self.options.clone().options(OF_WRITER) }
     }
 
     /// A node of a cluster needs its database's identity proved, except on its own machine.

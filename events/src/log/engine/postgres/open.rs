@@ -78,7 +78,7 @@ pub(super) fn connect(
     ids: IdMaker,
     now: DateTime<Utc>,
 ) -> Result<(PostgresEngine, State), Unusable> {
-    let mut session = Session::new(database.by_index())?;
+    let mut session = Session::new(database.for_writer())?;
     let tip = session.run_for(LONG_MAX, async |connection| {
         check_session(connection, database).await?;
         check_server(connection).await?;
@@ -95,7 +95,7 @@ pub(super) fn connect(
         ids,
         tip,
         contexts: Contexts::default(),
-        turns: Turns::default(),
+        turns: Turns::new(database.for_writer()),
         announcements: Announcements::default(),
     };
     let state = engine.read_head(now, LONG_MAX)?;

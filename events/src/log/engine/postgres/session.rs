@@ -1,7 +1,7 @@
 //! A connection to the database, driven by the thread that uses it: the writer and each reader have one. A shared pool would
 //! cost two changes of threads per statement.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
@@ -15,15 +15,22 @@ use crate::log::{EngineError, EngineErrorKind, LogError};
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long one piece of work may take: longer than the database's own limit on a statement, so that this one is reached only
 /// if the database or the network does not answer at all.
-const ANSWER_MAX: Duration = Duration::from_secs(8);
+const ANSWER_MAX: Duration = Duration::from_secs(6);
+/// After this long without use, a connection is opened anew: the database ends an idle session of a writer after two seconds.
+const UNUSED_MAX: Duration = Duration::from_secs(1);
 /// How long the work of a start or a migration may take, which has many statements.
 pub(super) const LONG_MAX: Duration = Duration::from_secs(600);
 
 pub(super) struct Session {
     // Declared before the runtime, so that it is dropped first.
-    connection: Option<PgConnection>,
+    connection: Option<Opened>,
     runtime: Runtime,
     database: Database,
+}
+
+struct Opened {
+    connection: PgConnection,
+    used_at: Instant,
 }
 
 impl Session {
@@ -41,19 +48,13 @@ impl Session {
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
-        let Self { connection, runtime, database } = self;
-        runtime.block_on(async {
-            let mut used = match connection.take() {
-                Some(open) => open,
-                None => within(CONNECT_MAX, database.options().connect()).await?,
-            };
-            let done = within(ANSWER_MAX, work(&mut used)).await;
-            match &done {
-                Err(error) if is_about_connection(error) => {}
-                _ => *connection = Some(used),
-            }
-            done
-        })
+        let mut used = self.open()?;
+        let done = self.runtime.block_on(within(ANSWER_MAX, work(&mut used)));
+        match &done {
+            Err(error) if is_about_connection(error) => {}
+            _ => self.keep(used),
+        }
+        done
     }
 
     /// Runs statements that may take this long. The connection is not kept if one of them fails. Blocking.
@@ -62,23 +63,32 @@ impl Session {
         max: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Self { connection, runtime, database } = self;
-        runtime.block_on(async {
-            let mut used = match connection.take() {
-                Some(open) => open,
-                None => within(CONNECT_MAX, database.options().connect()).await?,
-            };
-            let done = tokio::time::timeout(max, work(&mut used)).await;
-            let done = done.map_err(|_| unanswered(max))??;
-            *connection = Some(used);
-            Ok(done)
-        })
+        let mut used = self.open()?;
+        let done = self.runtime.block_on(async { tokio::time::timeout(max, work(&mut used)).await });
+        let done = done.map_err(|_| unanswered(max))??;
+        self.keep(used);
+        Ok(done)
+    }
+
+    /// Takes the connection, or opens one.
+    fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
+        match self.connection.take() {
+            Some(Opened { connection, used_at }) if used_at.elapsed() < UNUSED_MAX => Ok(connection),
+            _ => {
+                let Self { runtime, database, .. } = self;
+                runtime.block_on(within(CONNECT_MAX, database.options().connect()))
+            }
+        }
+    }
+
+    fn keep(&mut self, connection: PgConnection) {
+        self.connection = Some(Opened { connection, used_at: Instant::now() });
     }
 
     /// Closes the connection, if it is open.
     pub(super) fn close(self) {
         let Self { connection, runtime, .. } = self;
-        if let Some(connection) = connection {
+        if let Some(Opened { connection, .. }) = connection {
             let _ = runtime.block_on(within(CONNECT_MAX, connection.close()));
         }
     }

@@ -1,97 +1,166 @@
 //! Turns: whoever has lost a race takes its turn with the next batches, so that it does not lose them all.
 //!
-//! A turn is an advisory lock of the session, which becomes the lock of the transaction that appends and ends with its commit,
-//! without another round trip. An append without a turn takes the lock only if nobody has it or waits for it, together with
-//! others who do so: otherwise its gate stays closed, and it takes its turn as well. The order of the log never depends on
-//! turns.
+//! A turn is an advisory lock, which the database gives in the order in which it was asked for. It belongs to a session of its
+//! own with a thread that waits for it, so that the writer goes on reading what others append in their turns. An append without
+//! a turn takes the lock only if nobody has it or waits for it, together with others who do so: otherwise its gate stays
+//! closed, and it takes its turn as well. The order of the log never depends on turns.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::PostgresEngine;
+use super::database::Database;
 use super::error::sqlstate;
-use crate::log::LogError;
+use super::session::Session;
+use crate::log::engine::Turn;
 
 /// The advisory lock of turns, in the database's numbers of two parts: `LEDG`, `TURN`.
 pub(super) const LOCK: (i32, i32) = (0x4C45_4447, 0x5455_524E);
-/// A turn takes three round trips to the database. Nobody waits long for one whose process hangs: the gate needs no turns.
+/// A turn takes a few round trips to the database. Nobody waits long for a process that hangs in its own: the gate needs no
+/// turns.
 const TAKE: &str = "SELECT set_config('lock_timeout', '3s', true), pg_advisory_lock($1, $2)::text";
 const END: &str = "SELECT pg_advisory_unlock($1, $2)";
-/// How long the end may take. Callers are waiting for their answers.
-const END_MAX: Duration = Duration::from_secs(2);
 /// SQLSTATE `lock_not_available`.
 const NOT_AVAILABLE: &str = "55P03";
-/// How long turns do not count once one took too long.
+/// How long turns do not count once one took too long, or could not be asked for.
 const IGNORED: Duration = Duration::from_secs(30);
 
-/// How an append stands to the turns of others.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It waits for those who have lost a race.
-    BesideTurns,
-    InTurn,
-    /// A process hangs in its turn.
-    AgainstTurns,
-}
-
-#[derive(Default)]
+/// The turns of this process, as its writer sees them.
 pub(super) struct Turns {
-    has_turn: bool,
+    database: Database,
+    /// Started when it is first needed.
+    waiter: Option<Waiter>,
+    turn: Turn,
+    /// Of the turn that was asked for last.
+    number: u64,
     ignored_since: Option<Instant>,
 }
 
+/// The thread with the session of the lock. It ends when its orders do.
+struct Waiter {
+    orders: Sender<Order>,
+    answers: Receiver<Answer>,
+}
+
+enum Order {
+    Take(u64),
+    End,
+}
+
+struct Answer {
+    number: u64,
+    is_taken: bool,
+}
+
 impl Turns {
-    pub(super) fn place(&self) -> Place {
-        match self.has_turn {
-            true => Place::InTurn,
-            false if self.are_ignored() => Place::AgainstTurns,
-            false => Place::BesideTurns,
+    /// None yet, in this database.
+    pub(super) const fn new(database: Database) -> Self {
+        Self { database, waiter: None, turn: Turn::None, number: 0, ignored_since: None }
+    }
+
+    /// True if an append must not be written while another node has its turn, or waits for it.
+    pub(super) fn must_be_respected(&self) -> bool {
+        self.turn != Turn::Held && !self.are_ignored()
+    }
+
+    pub(super) fn ask(&mut self) {
+        if self.turn != Turn::None || self.are_ignored() {
+            return;
         }
+        self.number += 1;
+        if self.order(Order::Take(self.number)) {
+            self.turn = Turn::Awaited;
+        } else {
+            self.ignore();
+        }
+    }
+
+    pub(super) fn wait(&mut self, max: Duration) -> Turn {
+        let until = Instant::now() + max;
+        while self.turn == Turn::Awaited {
+            let Some(waiter) = &self.waiter else { break };
+            match waiter.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                // Of a turn that was given up before it was taken.
+                Ok(Answer { number, .. }) if number != self.number => {}
+                Ok(Answer { is_taken: true, .. }) => self.turn = Turn::Held,
+                Ok(Answer { is_taken: false, .. }) => {
+                    self.turn = Turn::None;
+                    self.ignore();
+                }
+                Err(_) => break,
+            }
+        }
+        self.turn
+    }
+
+    /// Ends the turn, also one that is still waited for.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.turn, Turn::None) != Turn::None {
+            self.order(Order::End);
+        }
+    }
+
+    fn order(&mut self, order: Order) -> bool {
+        if self.waiter.is_none() {
+            self.waiter =
+                Waiter::start(self.database.clone()).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
+        }
+        self.waiter.as_ref().is_some_and(|waiter| waiter.orders.send(order).is_ok())
+    }
+
+    fn ignore(&mut self) {
+        self.ignored_since = Some(Instant::now());
     }
 
     fn are_ignored(&self) -> bool {
         self.ignored_since.is_some_and(|since| since.elapsed() < IGNORED)
     }
+}
 
-    /// Notes that the turn has ended with an append.
-    pub(super) fn is_over(&mut self) {
-        self.has_turn = false;
+impl Waiter {
+    fn start(database: Database) -> std::io::Result<Self> {
+        let ((orders, received), (sent, answers)) = (channel(), channel());
+        std::thread::Builder::new()
+            .name("ledger-turns".to_owned())
+            .spawn(move || carry_out(database, &received, &sent))?;
+        Ok(Self { orders, answers })
     }
 }
 
-impl PostgresEngine {
-    pub(super) fn begin_turn(&mut self) -> Result<(), LogError> {
-        if self.turns.has_turn || self.turns.are_ignored() {
-            return Ok(());
-        }
-        let (first, second) = LOCK;
-        let taken = self
-            .session
-            .run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
-        match taken {
-            Ok(()) => {
-                self.turns.has_turn = true;
-                Ok(())
+fn carry_out(database: Database, orders: &Receiver<Order>, answers: &Sender<Answer>) {
+    let Ok(mut session) = Session::new(database) else { return };
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Take(number) => {
+                let is_taken = take(&mut session);
+                if answers.send(Answer { number, is_taken }).is_err() {
+                    break;
+                }
             }
-            Err(error) if sqlstate(&error).as_deref() == Some(NOT_AVAILABLE) => {
-                tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
-                self.turns.ignored_since = Some(Instant::now());
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Order::End => end(&mut session),
         }
     }
+    session.close();
+}
 
-    pub(super) fn finish_turn(&mut self) {
-        if !std::mem::take(&mut self.turns.has_turn) {
-            return;
+fn take(session: &mut Session) -> bool {
+    let (first, second) = LOCK;
+    let taken =
+        session.run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
+    match taken {
+        Ok(()) => return true,
+        Err(error) if sqlstate(&error).as_deref() == Some(NOT_AVAILABLE) => {
+            tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
         }
-        let (first, second) = LOCK;
-        let ended = self.session.run_for(END_MAX, async |connection| {
-            Ok::<_, LogError>(sqlx::query(END).bind(first).bind(second).execute(connection).await.map(drop)?)
-        });
-        // The connection is not kept then, so that the database ends the turn.
-        if let Err(error) = ended {
-            tracing::warn!(%error, "a turn ended with its connection");
-        }
+        Err(error) => tracing::debug!(%error, "no turn: going on without turns"),
+    }
+    false
+}
+
+/// If it fails, the connection is not kept, and the turn ends with it.
+fn end(session: &mut Session) {
+    let (first, second) = LOCK;
+    let ended = session.run(async |connection| sqlx::query(END).bind(first).bind(second).execute(connection).await);
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a turn ended with its connection");
     }
 }

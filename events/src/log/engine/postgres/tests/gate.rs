@@ -73,7 +73,8 @@ fn append_all(engine: &mut PostgresEngine, node: u128) -> usize {
         while engine.append(&one(engine, number), None).expect("appended or moved") == AppendOutcome::Moved {
             (lost, tries) = (lost + 1, tries + 1);
             if tries == 1 {
-                engine.take_turn().expect("a turn");
+                engine.ask_for_turn();
+                engine.wait_for_turn(Duration::from_secs(6));
             }
             assert!(tries < 100, "starved");
             catch_up(engine).expect("readable");

@@ -1,38 +1,97 @@
 //! Turns: who may append while somebody who has lost a race is at it.
 
 use super::*;
+use crate::log::engine::Turn;
+use crate::log::engine::postgres::turn::LOCK;
+
+/// Longer than a node waits for the turn of another.
+const WAIT: Duration = Duration::from_secs(6);
 
 #[test]
-fn in_the_turn_of_another_nobody_appends_and_the_turn_ends_with_its_append() {
+fn in_the_turn_of_another_nobody_appends() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    holder.take_turn().expect("a turn");
-    let draft = one(&other, 2);
-    assert_eq!(other.append(&draft, None).expect("decided"), AppendOutcome::Moved);
-    assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 0);
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    for number in 1..=2 {
+        catch_up(&mut other).expect("readable");
+        assert_eq!(other.append(&one(&other, 9), None).expect("decided"), AppendOutcome::Moved);
+        committed(&mut holder, |engine| one(engine, number));
+    }
+    holder.end_turn();
+    catch_up(&mut other).expect("readable");
+    // The end is not waited for.
+    while other.append(&one(&other, 9), None).expect("decided") == AppendOutcome::Moved {}
+    assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 3);
+}
+
+#[test]
+fn turns_come_in_the_order_in_which_they_were_asked_for() {
+    let test = TestLedger::migrated();
+    let mut engines = [test.engine(), test.engine(), test.engine()];
+    assert_eq!(turn_of(&mut engines[0]), Turn::Held);
+    for waiting in 1..=2 {
+        engines[waiting].ask_for_turn();
+        while test.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") < waiting as i64
+        {
+        }
+    }
+    engines[0].end_turn();
+    assert_eq!(engines[1].wait_for_turn(WAIT), Turn::Held);
+    assert_eq!(engines[2].wait_for_turn(Duration::from_millis(50)), Turn::Awaited);
+    engines[1].end_turn();
+    assert_eq!(engines[2].wait_for_turn(WAIT), Turn::Held);
+}
+
+#[test]
+fn a_turn_that_is_given_up_while_it_is_waited_for_is_nobodys() {
+    let test = TestLedger::migrated();
+    let (mut holder, mut other) = (test.engine(), test.engine());
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    other.ask_for_turn();
+    other.end_turn();
+    holder.end_turn();
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    holder.end_turn();
+    assert_eq!(turn_of(&mut other), Turn::Held);
+    committed(&mut other, |engine| one(engine, 1));
+}
+
+#[test]
+fn a_turn_is_lost_with_its_connection_and_the_batch_goes_on_without() {
+    let test = TestLedger::migrated();
+    let (mut holder, mut other) = (test.engine(), test.engine());
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    test.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted");
+    assert_eq!(turn_of(&mut other), Turn::Held);
     committed(&mut holder, |engine| one(engine, 1));
     catch_up(&mut other).expect("readable");
     committed(&mut other, |engine| one(engine, 2));
 }
 
 #[test]
-fn a_turn_in_which_nothing_was_appended_is_given_up() {
+fn a_node_that_hangs_in_its_turn_loses_it() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    holder.take_turn().expect("a turn");
-    assert_eq!(holder.append(&Draft::new(0, at()), None).expect("decided"), AppendOutcome::Committed);
-    holder.end_turn();
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    // The database ends the session in which nothing happens.
+    assert_eq!(turn_of(&mut other), Turn::Held);
     committed(&mut other, |engine| one(engine, 1));
+    assert_eq!(holder.append(&one(&holder, 2), None).expect("decided"), AppendOutcome::Moved);
 }
 
 #[test]
-fn a_node_that_hangs_in_its_turn_does_not_stop_the_others() {
+fn a_lock_that_nobody_gives_up_does_not_stop_the_nodes() {
     let test = TestLedger::migrated();
-    let (mut holder, mut other) = (test.engine(), test.engine());
-    holder.take_turn().expect("a turn");
-    other.take_turn().expect("it does not wait for ever");
-    committed(&mut other, |engine| one(engine, 1));
-    other.end_turn();
-    committed(&mut other, |engine| one(engine, 2));
-    assert_eq!(holder.append(&one(&holder, 3), None).expect("decided"), AppendOutcome::Moved);
+    let (mut stranger, mut node) = (test.session(), test.engine());
+    let (first, second) = LOCK;
+    let lock = format!("SELECT pg_advisory_lock({first}, {second})");
+    stranger.run(async |connection| sqlx::query(&lock).execute(connection).await).expect("the lock");
+    assert_eq!(turn_of(&mut node), Turn::None);
+    committed(&mut node, |engine| one(engine, 1));
+    committed(&mut node, |engine| one(engine, 2));
+}
+
+fn turn_of(engine: &mut PostgresEngine) -> Turn {
+    engine.ask_for_turn();
+    engine.wait_for_turn(WAIT)
 }
