@@ -34,7 +34,7 @@ use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;
 
 use self::printable_text::printable_line;
-use crate::config::arguments::{Cli, Command, DataArgs};
+use crate::config::arguments::{Cli, Command, DataArgs, is_address};
 use crate::config::{Flags, WrongConfig, environment, setting};
 
 /// The exit code of what was not begun, for example because of wrong configuration.
@@ -44,7 +44,7 @@ const NOT_BEGUN: u8 = 2;
 pub fn run() -> ExitCode {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let matches = matches.unwrap_or_else(|error| with_port_tip(error).exit());
+    let matches = matches.unwrap_or_else(|error| without_addresses(with_port_tip(error)).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // A variable that is not UTF-8 is read lossily, so that it is refused by its name instead of being overlooked.
     let variables =
@@ -56,6 +56,9 @@ pub fn run() -> ExitCode {
         return exit(Err(wrong.into()));
     }
     let flags = Flags::of(&command, &matches);
+    if let Err(wrong) = check_folder(&cli.command, &flags) {
+        return exit(Err(wrong.into()));
+    }
     match cli.command {
         Command::Serve(args) => serve::run(&args, &flags),
         Command::Migrate(args) => migrate::run(&args),
@@ -125,6 +128,25 @@ fn with_port_tip(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::SuggestedArg, ContextValue::String("--listen".to_owned()));
     }
     error
+}
+
+/// An address may have a password in it: an error does not repeat it.
+fn without_addresses(mut error: clap::Error) -> clap::Error {
+    let is_shown = |value: &ContextValue| matches!(value, ContextValue::String(text) if is_address(text));
+    let shown: Vec<_> = error.context().filter(|(_, value)| is_shown(value)).map(|(kind, _)| kind).collect();
+    for kind in shown {
+        error.insert(kind, ContextValue::String("postgres://…".to_owned()));
+    }
+    error
+}
+
+/// Refuses the address of a database where a folder is meant: it would become the name of one, with its password.
+fn check_folder(command: &Command, flags: &Flags) -> Result<(), WrongConfig> {
+    if command.folder_alone().is_none_or(|data| data.address().is_none()) {
+        return Ok(());
+    }
+    let variable = setting::DATABASE_URL.variable;
+    Err(flags.wrong(setting::DATA, format!("must be a folder; the address of a database belongs in {variable}")))
 }
 
 /// The value of an environment variable.

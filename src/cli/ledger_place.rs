@@ -10,9 +10,6 @@ use crate::config::arguments::{DataArgs, DatabaseArg};
 use crate::config::setting::DATABASE_URL;
 use crate::config::{Flags, database, two_ledgers};
 
-/// What addresses of databases begin with.
-const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
-
 pub enum LedgerPlace {
     /// The file in a data folder.
     File(PathBuf),
@@ -24,9 +21,11 @@ impl LedgerPlace {
     ///
     /// Errors: there is none, or it is not clear which one is meant.
     pub fn find(named: &DatabaseArg, data: &DataArgs, flags: &Flags) -> Result<Self, Failure> {
-        match named_database(named.url.as_deref(), data)? {
+        match named_database(named.url.as_deref().or(data.address()))? {
             Some(database) => {
-                check_folder(&data.dir, &database, flags)?;
+                if let Some(folder) = data.folder() {
+                    check_folder(folder, &database, flags)?;
+                }
                 Ok(Self::Database(Box::new(database)))
             }
             None => Ok(Self::File(find_ledger(data, flags)?)),
@@ -59,15 +58,14 @@ impl fmt::Display for LedgerPlace {
     }
 }
 
-/// The database that the argument, `--data` or the variable names; `None` if it is a folder.
-pub fn named_database(named: Option<&str>, data: &DataArgs) -> Result<Option<Database>, Failure> {
-    let folder = data.dir.to_str().filter(|dir| SCHEMES.iter().any(|scheme| dir.starts_with(scheme)));
-    match named.or(folder) {
+/// The database that an argument or the variable names, if one does.
+pub fn named_database(argument: Option<&str>) -> Result<Option<Database>, Failure> {
+    match argument {
         // The address may have a password in it: it is not repeated.
         Some(url) => url.parse().map(Some).map_err(|error| {
             let example = DATABASE_URL.example;
             Failure::NotBegun(format!(
-                "the address of the database is not one: {error}, for example {example}; a data folder is given with --data DIR"
+                "this is not the address of a PostgreSQL database: {error}, for example {example}; give a data folder with --data DIR"
             ))
         }),
         None => Ok(database(variable)?),
@@ -75,6 +73,6 @@ pub fn named_database(named: Option<&str>, data: &DataArgs) -> Result<Option<Dat
 }
 
 /// Checks that a folder beside a database has no ledger of its own.
-pub fn check_folder(dir: &Path, database: &Database, flags: &Flags) -> Result<(), Failure> {
+fn check_folder(dir: &Path, database: &Database, flags: &Flags) -> Result<(), Failure> {
     if dir.join(LEDGER_FILE).exists() { Err(two_ledgers(dir, database, flags).into()) } else { Ok(()) }
 }

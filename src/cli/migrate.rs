@@ -15,7 +15,7 @@ pub fn run(args: &MigrateArgs) -> ExitCode {
 }
 
 fn migrate(args: &MigrateArgs) -> Result<String, Failure> {
-    let database = named_database(args.database.url.as_deref(), &args.data)?;
+    let database = named_database(args.database.url.as_deref().or(args.data.address()))?;
     let progress = Progress::new("upgrading the ledger", WithoutTerminal::Silent);
     progress.spin();
     let migrated = match &database {

@@ -12,7 +12,7 @@ use secrets::node_key;
 use super::ledger_place::named_database;
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, print_line};
-use crate::config::arguments::{DataArgs, MoveArgs};
+use crate::config::arguments::{MoveArgs, is_address};
 use crate::config::setting::{DATABASE_URL, NODE_KEY};
 
 pub fn run(args: &MoveArgs) -> ExitCode {
@@ -21,8 +21,12 @@ pub fn run(args: &MoveArgs) -> ExitCode {
 
 fn move_ledger(args: &MoveArgs) -> Result<Vec<String>, Failure> {
     let from = &args.from;
-    let Some(database) = named_database(args.to.as_deref(), &DataArgs { dir: from.clone() })? else {
-        let (variable, example) = (DATABASE_URL.variable, DATABASE_URL.example);
+    let (variable, example) = (DATABASE_URL.variable, DATABASE_URL.example);
+    if from.to_str().is_some_and(is_address) {
+        let why = format!("--from must be a data folder; give the address of the database with --to {example}");
+        return Err(Failure::NotBegun(why));
+    }
+    let Some(database) = named_database(args.to.as_deref())? else {
         let why = format!("there is no database to move to: give --to {example}, or set {variable}");
         return Err(Failure::NotBegun(why));
     };

@@ -18,7 +18,8 @@ use super::ledger_place::LedgerPlace;
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::Flags;
-use crate::config::arguments::{DatabaseArg, RebuildArgs};
+use crate::config::arguments::{DatabaseArg, RebuildArgs, is_address};
+use crate::config::setting::DATABASE_URL;
 
 /// How often the gateway is asked for its progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -38,6 +39,12 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
     }
     let mut views = Vec::new();
     for name in names {
+        if is_address(name) {
+            let variable = DATABASE_URL.variable;
+            let why =
+                format!("give the address of the database in {variable}, and the folder of the views with --data DIR");
+            return Err(Failure::NotBegun(why));
+        }
         let view = View::parse(name).ok_or_else(|| {
             let known: Vec<&str> = View::words().collect();
             let shown: String = name.chars().take(64).collect();

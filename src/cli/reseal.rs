@@ -28,7 +28,7 @@ const NAMED_MAX: usize = 20;
 
 pub fn run(args: &ResealArgs, flags: &Flags) -> ExitCode {
     let replaced = Keys::read(args, flags).and_then(|keys| {
-        if named_database(None, &args.data)?.is_some() {
+        if named_database(None)?.is_some() {
             let variable = DATABASE_URL.variable;
             return Err(Failure::NotBegun(format!(
                 "{variable} is set, and this version replaces the node's key of data folders alone: unset it to reseal a folder"

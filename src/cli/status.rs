@@ -1,5 +1,5 @@
-//! `ledgerway status`: the state of a data folder on one screen. Read-only, whether or not a gateway serves the folder.
-//! Exit 0, or 2 if it cannot be read.
+//! `ledgerway status`: the state of a ledger, and of the data folder if there is one, on one screen. Read-only, whether or not a
+//! gateway serves the folder. Exit 0, or 2 if it cannot be read.
 
 mod budgets;
 mod screen;
@@ -39,8 +39,8 @@ const VIEW_READ_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Everything that is shown.
 struct Status {
-    data: PathBuf,
-    served: LockHolder,
+    /// The data folder, and who serves it; `None` if only a database was named.
+    folder: Option<(PathBuf, LockHolder)>,
     head: Head,
     now: DateTime<Utc>,
     /// The database with the ledger, if it is not in the folder.
@@ -73,30 +73,31 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
     let ledger = LedgerPlace::find(&args.database, &args.data, flags)?;
-    let dir = &args.data.dir;
-    let read = || read_status(dir, &ledger, SystemClock::new().now());
-    let status = match &ledger {
-        LedgerPlace::File(_) => offline::read_consistently(dir, read),
-        LedgerPlace::Database(_) => read(),
+    let folder = args.data.folder();
+    let read = || read_status(folder, &ledger, SystemClock::new().now());
+    let status = match (&ledger, folder) {
+        (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, read),
+        _ => read(),
     };
     let status = status.map_err(Failure::NotBegun)?;
     Ok(if json { status.json().to_string() } else { screen::render(&status) })
 }
 
-fn read_status(dir: &Path, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<Status, String> {
+fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |what: &dyn Display, error: &dyn Display| format!("cannot read {what}: {error}");
-    let served = lock_holder(dir).map_err(|error| unreadable(&dir.display(), &error))?;
+    let served = folder.map(|dir| lock_holder(dir).map_err(|error| unreadable(&dir.display(), &error))).transpose()?;
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
-    let views = dir.join(VIEWS_FILE);
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let read_views = |named: &[(StreamKind, String)]| {
-        summarize(dir, midnight, SHOWN_MAX, named).map_err(|error| unreadable(&views.display(), &error))
+    let read_views = |named: &[(StreamKind, String)]| match folder {
+        Some(dir) => summarize(dir, midnight, SHOWN_MAX, named)
+            .map_err(|error| unreadable(&dir.join(VIEWS_FILE).display(), &error)),
+        None => Ok(None),
     };
     let mut views_summary = read_views(&[])?;
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
-        if served == LockHolder::Nobody
+        if matches!(served, None | Some(LockHolder::Nobody))
             || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position))
         {
             break;
@@ -123,13 +124,12 @@ fn read_status(dir: &Path, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<S
     let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     let set_aside = set_aside::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     Ok(Status {
-        data: dir.to_owned(),
-        served,
+        folder: folder.map(Path::to_owned).zip(served),
         head,
         now,
         database: ledger.file().is_none().then(|| ledger.to_string()),
         ledger_bytes: ledger.file().map(bytes_of),
-        views_bytes: bytes_of(&views),
+        views_bytes: folder.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
         holds: OpenHolds::of(&balances),
         near,
         views_summary,
@@ -167,15 +167,16 @@ impl OpenHolds {
 impl Status {
     fn json(&self) -> Value {
         let keyless = self.keyless.iter().map(|provider| json!({ "provider_id": provider.id, "name": provider.name }));
-        let listening = match &self.served {
-            LockHolder::At(url) => Some(url.as_str()),
-            LockHolder::Nobody | LockHolder::WithoutAddress => None,
+        let (data, served) = self.folder.as_ref().map(|(data, served)| (data.display().to_string(), served)).unzip();
+        let listening = match served {
+            Some(LockHolder::At(url)) => Some(url.as_str()),
+            Some(LockHolder::Nobody | LockHolder::WithoutAddress) | None => None,
         };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "data": self.data.display().to_string(),
+            "data": data,
             "database": self.database,
-            "running": self.served != LockHolder::Nobody,
+            "running": served.map(|served| *served != LockHolder::Nobody),
             "listening": listening,
             "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },
             "ledger_bytes": self.ledger_bytes,

@@ -1,6 +1,6 @@
 //! The command line: commands, their flags, and the variable of each flag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use catalogue::Mode;
 use clap::builder::{OsStringValueParser, Str, TypedValueParser};
@@ -57,6 +57,21 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// The data folder of a command that does not take the address of a database in its place.
+    pub const fn folder_alone(&self) -> Option<&DataArgs> {
+        match self {
+            Self::Serve(args) => Some(&args.data),
+            Self::Rebuild(args) => Some(&args.data),
+            Self::Reseal(args) => Some(&args.data),
+            Self::Catalogue(args) => Some(args.command.data()),
+            Self::Models(args) => Some(&args.command.gateway().data),
+            Self::Doctor(args) => Some(&args.gateway.data),
+            Self::Migrate(_) | Self::Move(_) | Self::Verify(_) | Self::Status(_) | Self::Completions(_) => None,
+        }
+    }
 }
 
 /// A negative number is a value of these arguments, which is then refused as one, and not an unknown flag.
@@ -147,6 +162,24 @@ pub struct DataArgs {
     #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
         value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
+}
+
+impl DataArgs {
+    /// The address of a database, if one was given in place of the folder.
+    pub fn address(&self) -> Option<&str> {
+        self.dir.to_str().filter(|dir| is_address(dir))
+    }
+
+    /// The folder; `None` if the address of a database was given in its place.
+    pub fn folder(&self) -> Option<&Path> {
+        self.address().is_none().then_some(&*self.dir)
+    }
+}
+
+/// True for an address rather than a word or a folder. It may have a password in it, so it must be in no message and no name of
+/// a file.
+pub fn is_address(text: &str) -> bool {
+    text.contains("://")
 }
 
 /// What is in the help of commands that read a ledger.
@@ -242,6 +275,17 @@ pub enum CatalogueCommand {
     Update(UpdateArgs),
 }
 
+impl CatalogueCommand {
+    const fn data(&self) -> &DataArgs {
+        match self {
+            Self::List(args) => &args.data,
+            Self::Search(args) => &args.data,
+            Self::Show(args) => &args.data,
+            Self::Update(args) => &args.data,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
@@ -328,6 +372,15 @@ pub enum ModelsCommand {
     /// List the models that the key may use, with their providers and prices; exit code 1 if none contains every WORD
     #[command(after_help = KEY_OF_MODELS)]
     List(ListModelsArgs),
+}
+
+impl ModelsCommand {
+    const fn gateway(&self) -> &GatewayArgs {
+        match self {
+            Self::Try(args) => &args.gateway,
+            Self::List(args) => &args.gateway,
+        }
+    }
 }
 
 #[derive(Args)]

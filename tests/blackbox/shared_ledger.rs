@@ -132,6 +132,59 @@ fn a_password_is_shown_nowhere_whatever_else_is_wrong() {
     }
 }
 
+/// Holds: bin.database-password, bin.wrong-configuration
+#[test]
+fn an_address_in_place_of_a_folder_or_a_view_is_refused_without_its_password() {
+    let [folder] = folders();
+    let url = format!("postgres://ledgerway:{PASSWORD}@127.0.0.1:1/ledgerway");
+    let must_be_refused = |command: &mut Command, sentence: &str| {
+        let (code, words) = said(command.current_dir(folder.path()));
+        assert_eq!(code, Some(2), "{command:?}: {words}");
+        assert!(words.contains(sentence) && !words.contains(PASSWORD), "{command:?}: {words}");
+    };
+    for arguments in [
+        ["serve"].as_slice(),
+        &["rebuild"],
+        &["reseal"],
+        &["catalogue", "list"],
+        &["catalogue", "search", "gpt"],
+        &["catalogue", "show", "gpt"],
+        &["catalogue", "update", "newer.json"],
+        &["models", "list"],
+        &["models", "try", "sim-small"],
+        &["doctor"],
+    ] {
+        must_be_refused(command("", arguments).args(["--data", &url]), "--data must be a folder");
+        must_be_refused(command("", arguments).env("LEDGERWAY_DATA", &url), "LEDGERWAY_DATA must be a folder");
+    }
+    must_be_refused(&mut command("", &["rebuild", &url]), "with --data DIR");
+    must_be_refused(&mut command("", &["move", "--from", &url, "--to", &url]), "--from must be a data folder");
+    must_be_refused(&mut command("", &["serve", &url]), "unexpected argument");
+    must_be_refused(&mut command("", &[&url]), "unrecognized subcommand");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "no folder has the name of the address");
+}
+
+/// Holds: bin.database-password, bin.shared-ledger-read
+#[test]
+fn a_database_without_a_folder_is_shown_without_its_password() {
+    let (database, [folder]) = (migrated(), folders());
+    let url = format!("{}&password={PASSWORD}", database.url());
+    let words_of = |arguments: &[&str]| {
+        let (code, words) = said(command("", arguments).args(["--data", &url]).current_dir(folder.path()));
+        assert_eq!(code, Some(0), "{arguments:?}: {words}");
+        assert!(!words.contains(PASSWORD), "{arguments:?}: {words}");
+        words
+    };
+    let screen = words_of(&["status"]);
+    assert!(screen.contains("\ndatabase    postgres://") && !screen.contains("data in"), "{screen}");
+    assert!(!screen.contains("\ngateway ") && !screen.contains("\nviews "), "it is known of folders alone: {screen}");
+    let status: Value = serde_json::from_str(&words_of(&["status", "--json"])).expect("one object");
+    assert_eq!((&status["data"], &status["running"]), (&Value::Null, &Value::Null));
+    assert!(words_of(&["verify"]).starts_with("sound: "));
+    assert!(words_of(&["migrate"]).contains("is up to date"));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "no folder has the name of the address");
+}
+
 /// Holds: keys.one-cluster
 #[test]
 fn a_node_with_another_key_is_refused_by_a_database_that_has_one() {

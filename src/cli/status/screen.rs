@@ -16,13 +16,18 @@ pub fn render(status: &Status) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(screen, "{name:<12}{text}");
     };
-    line("ledgerway", format!("{}, data in {}", env!("CARGO_PKG_VERSION"), status.data.display()));
+    let data = status.folder.as_ref().map(|(data, _)| format!(", data in {}", data.display()));
+    line("ledgerway", format!("{}{}", env!("CARGO_PKG_VERSION"), data.unwrap_or_default()));
     if let Some(database) = &status.database {
         line("database", database.clone());
     }
-    line("gateway", running(status));
+    if let Some((_, served)) = &status.folder {
+        line("gateway", running(served));
+    }
     line("log", head(status));
-    line("views", views(status));
+    if status.folder.is_some() {
+        line("views", views(status));
+    }
     line("holds", holds(status));
     for (index, text) in today(status).into_iter().enumerate() {
         line(if index == 0 { "today" } else { "" }, text);
@@ -40,8 +45,8 @@ pub fn render(status: &Status) -> String {
     screen
 }
 
-fn running(status: &Status) -> String {
-    match &status.served {
+fn running(served: &LockHolder) -> String {
+    match served {
         LockHolder::Nobody => "not running".to_owned(),
         LockHolder::WithoutAddress => "running, address unknown".to_owned(),
         LockHolder::At(url) => format!("running at {url}"),
