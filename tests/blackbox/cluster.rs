@@ -137,7 +137,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
     cluster.must_be_sound();
 }
 
-/// Holds: bin.shared-ledger, admin.keys
+/// Holds: bin.shared-ledger, admin.keys, shared.revoked
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_on_one_node_is_refused_on_the_others_within_a_second() {
     const AT_ONCE: usize = 4;
@@ -214,7 +214,7 @@ async fn revoke_one(cluster: &Cluster, tenant: &Tenant, number: usize) -> Vec<Du
     times
 }
 
-/// Holds: bin.shared-ledger, event.fail-closed, query.health
+/// Holds: bin.shared-ledger, event.fail-closed, query.health, shared.cut-off
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itself() {
     let (mut cluster, upstream) = (Cluster::start_behind_proxies(&[]).await, MockUpstream::start().await);

@@ -253,6 +253,7 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Holds: shared.acknowledged, shared.turns
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_database_loses_and_doubles_nothing() {
     let mut outage = Outage::begin(TestDatabase::create(), 2);
@@ -265,6 +266,7 @@ async fn a_slow_database_loses_and_doubles_nothing() {
     assert_eq!(told.failed(), 0, "nobody is told of an error");
 }
 
+/// Holds: shared.acknowledged, shared.unconfirmed
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_restarted_under_load_loses_and_doubles_nothing() {
     for mode in ["fast", "immediate"] {
@@ -282,6 +284,8 @@ async fn a_database_that_is_restarted_under_load_loses_and_doubles_nothing() {
 }
 
 /// The bytes of the last statement arrive when the way is open again, as they do after a partition of a network.
+///
+/// Holds: shared.acknowledged, shared.unconfirmed
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_out_of_reach_for_longer_than_callers_wait_leaves_nothing_open() {
     let mut outage = Outage::begin(TestDatabase::create(), 2);
@@ -299,6 +303,7 @@ async fn a_database_that_is_out_of_reach_for_longer_than_callers_wait_leaves_not
     assert!(told.failed() > 0, "callers are told");
 }
 
+/// Holds: shared.acknowledged
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_answer_is_lost_is_acknowledged_where_it_is() {
     let mut outage = Outage::begin(TestDatabase::create(), 1);
@@ -315,6 +320,8 @@ async fn a_batch_whose_answer_is_lost_is_acknowledged_where_it_is() {
 
 /// The database refuses a row as it does when a table cannot grow. A full disk of the write-ahead log stops the server, which
 /// is a restart.
+///
+/// Holds: shared.acknowledged, shared.outages
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_reported_and_passes() {
     let mut outage = Outage::begin(TestDatabase::create(), 2);
@@ -333,6 +340,7 @@ async fn a_full_disk_is_reported_and_passes() {
     assert!(told.failed() > 0 && told.recorded_in_spite() == 0, "whoever is told so is told so for certain");
 }
 
+/// Holds: shared.acknowledged, shared.outages
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_becomes_read_only_is_reported_and_passes() {
     let server = TestServer::start();
@@ -347,6 +355,8 @@ async fn a_database_that_becomes_read_only_is_reported_and_passes() {
 }
 
 /// Other clients have taken all connections when those of the nodes are lost.
+///
+/// Holds: shared.acknowledged, shared.outages
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_without_free_connections_is_reported_and_passes() {
     let server = TestServer::start();
@@ -372,6 +382,7 @@ async fn a_database_without_free_connections_is_reported_and_passes() {
     assert!(told.failed() > 0, "callers are told");
 }
 
+/// Holds: shared.clock
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_clock_is_seven_seconds_ahead_records_nothing_until_it_is_set() {
     let ahead = Arc::new(ClockAhead { clock: SystemClock::new(), micros: 7_000_000.into() });
@@ -394,6 +405,7 @@ async fn a_node_whose_clock_is_seven_seconds_ahead_records_nothing_until_it_is_s
     outage.end().await;
 }
 
+/// Holds: shared.fails-alone
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_the_database_never_takes_is_found_among_hundreds() {
     const POISONED: u128 = 250;

@@ -163,6 +163,7 @@ async fn followed(mut follower: Follower, until: u64) -> Vec<Recorded> {
     events
 }
 
+/// Holds: event.never-over, event.order
 #[tokio::test]
 async fn together_nodes_give_out_what_a_budget_holds_and_no_more() {
     let cluster = Cluster::new();
@@ -207,6 +208,7 @@ async fn together_nodes_give_out_what_a_budget_holds_and_no_more() {
     }
 }
 
+/// Holds: shared.idempotency
 #[tokio::test]
 async fn one_idempotency_key_admits_one_request_whichever_nodes_are_asked() {
     let cluster = Cluster::new();
@@ -233,6 +235,7 @@ async fn one_idempotency_key_admits_one_request_whichever_nodes_are_asked() {
     cluster.everything().await;
 }
 
+/// Holds: shared.changes
 #[tokio::test]
 async fn one_of_those_who_claim_a_name_or_a_place_on_a_stream_gets_it() {
     let cluster = Cluster::new();
@@ -255,6 +258,7 @@ async fn one_of_those_who_claim_a_name_or_a_place_on_a_stream_gets_it() {
     assert_eq!(cluster.everything().await.len(), 2);
 }
 
+/// Holds: bin.sweeper, event.one-end
 #[tokio::test]
 async fn what_a_node_left_open_when_it_died_ends_once() {
     let mut cluster = Cluster::new();
@@ -280,6 +284,8 @@ async fn what_a_node_left_open_when_it_died_ends_once() {
 }
 
 /// The two take turns, so that each finds that the other was faster.
+///
+/// Holds: event.never-over
 #[tokio::test]
 async fn a_batch_is_decided_anew_on_what_another_node_appended() {
     let (ground, clock) = (Ground::database(), clock());
@@ -322,6 +328,8 @@ async fn a_node_whose_clock_is_ahead_of_the_database_records_nothing() {
 }
 
 /// A database that was restored from a backup, or a failover to a replica that lacked the last batches.
+///
+/// Holds: shared.fork
 #[tokio::test]
 async fn a_node_appends_nothing_to_a_log_that_has_lost_what_the_node_saw() {
     let ground = Ground::database();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hunt::{Hunt, HuntResult, hunt};
 use testing::postgres::TestDatabase;
 
+/// Holds: shared.no-skip
 #[test]
 fn no_reader_skips_an_event_or_sees_one_twice() {
     let found = hunt(

@@ -19,6 +19,7 @@ fn planned_at(position: u64, request: u128) -> Admission {
     Admission { planned_at: position, ..admission(request, 1, 10, TTL) }
 }
 
+/// Holds: shared.stale-plans
 #[tokio::test]
 async fn what_was_planned_before_a_change_is_not_decided_even_in_the_batch_of_the_change() {
     let folder = TempDir::new().expect("a folder");
