@@ -34,8 +34,8 @@ pub enum Unusable {
     NotAllowed,
     /// Locks, prepared statements and settings of a session would come and go.
     #[error(
-        "it is reached through a pooler that shares sessions between clients, such as PgBouncer with pool_mode = transaction, \
-         which is not supported: connect to the server itself, or to a pool with pool_mode = session"
+        "it is reached through a pooler, such as PgBouncer, that shares sessions between clients or does not pass on the settings \
+         of a session: connect to the server itself"
     )]
     Pooled,
     #[error(
