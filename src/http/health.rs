@@ -58,8 +58,8 @@ async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 503 from the shutdown signal on, while the ledger cannot be written, and while the tables are behind. A stopped view is
-/// reported, but does not make the gateway unready.
+/// 503 from the shutdown signal on, while the ledger cannot be written, while the node does not know where a shared log ends,
+/// and while the tables are behind. A stopped view is reported, but does not make the gateway unready.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let writable = health.log.is_writable() && health.log.is_current();
     let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;
