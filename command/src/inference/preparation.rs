@@ -72,59 +72,20 @@ pub async fn prepare(
     unheld.timeline.end_stage(Stage::Body);
     let body_bytes = bytes.len();
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
-    let mut tables = gateway.tables.load();
-    let mut caller = authorize(&tables, caller, gateway.clock.now())?;
+    let tables = gateway.tables.load();
+    let caller = authorize(&tables, caller, gateway.clock.now())?;
     let (request, body_sha256) = parsed?;
-    let mut request = request.with_headers(headers);
+    let request = request.with_headers(headers);
     unheld.timeline.set_requested_model(&request.facts.model);
-    let mut plans_left = PLANS_MAX;
-    let (planned_at, mut plan, first_body, hold) = loop {
-        let context = caller.context().in_request(id);
-        let planned_at = tables.position;
-        let planned = plan::plan(&tables, &caller, &request, id, gateway.now());
-        drop(tables);
-        let planned = match planned {
-            Ok(plan) => {
-                let write = move || with_first_body(plan, request);
-                work_on(&gateway.large_bodies, &body_permit, body_bytes, write).await?
-            }
-            Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-            Err(refusal) => return Err(record_refusal(gateway, id, context, &request.facts.model, refusal).await),
-        };
-        let (mut plan, first_body);
-        (plan, request, first_body) = planned;
-        let tokens_bound = plan.tokens_bound(request.facts.choices);
-        gateway
-            .limits
-            .reserve_tokens(&mut unheld.permit, tokens_bound)
-            .map_err(|refused| gateway.limited(&context, &refused))?;
-        if plans_left == PLANS_MAX {
-            unheld.timeline.end_stage(Stage::Plan);
-        }
-        plans_left -= 1;
-        let idempotency_key = idempotency_key.as_deref();
-        let asking = AdmissionRequest {
-            id,
-            context,
-            caller: &caller,
-            request: &request,
-            body_sha256,
-            idempotency_key,
-            planned_at: if plans_left == 0 { u64::MAX } else { planned_at },
-        };
-        let changed_at = match admission::admit(gateway, asking, &mut plan).await {
-            Ok(hold) => break (planned_at, plan, first_body, hold),
-            Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
-            Err(NotAdmitted::Stale { changed_at }) => changed_at,
-        };
-        if !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
-            return Err(behind());
-        }
-        // The next plan may have another bound.
-        unheld.permit.settle(0);
-        tables = gateway.tables.load();
-        caller = authorize(&tables, &caller, gateway.clock.now())?;
+    let received = Received {
+        id,
+        body_sha256,
+        body_bytes,
+        body_permit: &body_permit,
+        idempotency_key: idempotency_key.as_deref(),
     };
+    let planned = plan_and_admit(gateway, tables, caller, &received, request, unheld).await?;
+    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold } = planned;
     unheld.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
@@ -135,6 +96,85 @@ pub async fn prepare(
         }
     };
     Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold })
+}
+
+/// What is the same for all plans of a request.
+struct Received<'a> {
+    id: RequestId,
+    body_sha256: Digest,
+    body_bytes: usize,
+    body_permit: &'a Arc<BodyPermit>,
+    idempotency_key: Option<&'a str>,
+}
+
+/// A request with its plan, and the hold that it was granted for it.
+struct Planned {
+    caller: Arc<Caller>,
+    /// The log position of the tables that caller and plan come from.
+    at: u64,
+    plan: Plan,
+    request: ClientRequest,
+    first_body: WrittenBody,
+    hold: OpenHold,
+}
+
+/// Plans a request and asks for its hold, again if what the plan depends on has changed meanwhile.
+async fn plan_and_admit(
+    gateway: &Gateway,
+    mut tables: Arc<Tables>,
+    mut caller: Arc<Caller>,
+    received: &Received<'_>,
+    mut request: ClientRequest,
+    unheld: &mut UnheldRequest,
+) -> Result<Planned, Refusal> {
+    let mut plans_left = PLANS_MAX;
+    loop {
+        let context = caller.context().in_request(received.id);
+        let at = tables.position;
+        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now());
+        drop(tables);
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
+            Err(refusal) => {
+                return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
+            }
+        };
+        let write = move || with_first_body(plan, request);
+        let written = work_on(&gateway.large_bodies, received.body_permit, received.body_bytes, write).await?;
+        let (mut plan, planned_request, first_body) = written;
+        request = planned_request;
+        let tokens_bound = plan.tokens_bound(request.facts.choices);
+        gateway
+            .limits
+            .reserve_tokens(&mut unheld.permit, tokens_bound)
+            .map_err(|refused| gateway.limited(&context, &refused))?;
+        if plans_left == PLANS_MAX {
+            unheld.timeline.end_stage(Stage::Plan);
+        }
+        plans_left -= 1;
+        let asking = AdmissionRequest {
+            id: received.id,
+            context,
+            caller: &caller,
+            request: &request,
+            body_sha256: received.body_sha256,
+            idempotency_key: received.idempotency_key,
+            planned_at: if plans_left == 0 { u64::MAX } else { at },
+        };
+        let changed_at = match admission::admit(gateway, asking, &mut plan).await {
+            Ok(hold) => return Ok(Planned { caller, at, plan, request, first_body, hold }),
+            Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
+            Err(NotAdmitted::Stale { changed_at }) => changed_at,
+        };
+        if !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
+            return Err(behind());
+        }
+        // The next plan may have another bound.
+        unheld.permit.settle(0);
+        tables = gateway.tables.load();
+        caller = authorize(&tables, &caller, gateway.clock.now())?;
+    }
 }
 
 /// Parses a body, a large one on a thread of its own.
