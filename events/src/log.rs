@@ -229,6 +229,11 @@ impl Log {
         !self.inner.figures.is_failing() && !self.inner.stopped.load(Ordering::SeqCst)
     }
 
+    /// True if other processes may append to the log.
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared.is_some()
+    }
+
     /// False if other processes may have appended what this one should know by now: nothing is decided by tables that old.
     pub fn is_current(&self) -> bool {
         let since_confirmed =

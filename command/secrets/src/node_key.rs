@@ -118,8 +118,9 @@ impl NodeKey {
         hex::lower(&self.fingerprint)
     }
 
-    /// The data key of a scope that has none yet. Derived, so that nodes which need it at the same time make the same one, and
-    /// none seals under a key that another node replaces. `reseal` replaces it with a random one.
+    /// The data key of a scope that has none yet in a log that nodes of this key share. Derived, so that nodes which need it at
+    /// the same time make the same one, and none seals under a key that another node replaces. `reseal` replaces it with a
+    /// random one.
     pub(super) fn first_data_key(&self, scope: &str) -> [u8; 32] {
         derived(&hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.first_data_keys), scope.as_bytes())
     }

@@ -1,16 +1,20 @@
 //! The vault seals providers' API keys before they are stored, and opens them for the requests that need them.
 //!
 //! Envelope encryption: each key is sealed (XChaCha20-Poly1305) under the data key of its tenant or of the platform. The
-//! platform's data key is wrapped under the node's key, those of tenants to the nodes that serve them (`tenant_keys.rs`). A box is bound to its scope, provider and generation, so that a row moved to
-//! another provider does not open. [`Vault::open`] returns only the generation that the caller's row names: a newer key may
-//! belong to another address, and must never be sent to the old one.
+//! platform's data key is wrapped under the node's key, those of tenants to the nodes that serve them (`tenant_keys.rs`). A box
+//! is bound to its scope, provider and generation, so that a row moved to another provider does not open. [`Vault::open`]
+//! returns only the generation that the caller's row names: a newer key may belong to another address, and must never be sent
+//! to the old one.
 //!
-//! Two requests must not create different data keys for one scope, so the first data key of a scope is derived from the node's
-//! key: nodes that share a database and make it at the same time make the same one. Within a node, sealing is serialized from
-//! reading the data key until the append. Opened keys stay in memory while their providers' rows name them, so that requests do not read the database; the
-//! vault therefore does not protect against someone who reads the process's memory. It does not replace the node's key
-//! (`reseal` does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a
-//! replacement (ADR-0007).
+//! Two requests must not create different data keys for one scope. Within a node, sealing is serialized from reading the data
+//! key until the append. Nodes that share a log have the same node key, and derive the first data key of a scope from it:
+//! those that make it at the same time make the same one. The log of a folder has one node, which draws the key: a node that
+//! gives up a tenant's key could otherwise derive it again.
+//!
+//! Opened keys stay in memory while their providers' rows name them, so that requests do not read the database; the vault
+//! therefore does not protect against someone who reads the process's memory. It does not replace the node's key (`reseal`
+//! does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a replacement
+//! (ADR-0007).
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -323,9 +327,14 @@ impl Vault {
     }
 
     fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<SideRow>)> {
-        let key = self.node_key.first_data_key(scope);
+        let key = self.first_data_key(scope);
         let wrapped = sealed_box::wrapped_row(&self.node_key, &self.ids, scope, &key);
         wrapped.map(|row| (cipher_of(key), vec![row]))
+    }
+
+    /// The data key of a scope that has none yet.
+    fn first_data_key(&self, scope: &str) -> [u8; 32] {
+        if self.log.is_shared() { self.node_key.first_data_key(scope) } else { self.ids.bytes() }
     }
 
     fn unwrap_data_key(&self, scope: &str, wrapped: &[u8]) -> Option<XChaCha20Poly1305> {

@@ -65,7 +65,7 @@ impl Vault {
                 rows.push(SideRow::DropWrappedKey { scope: scope.clone() });
                 sealed_box::unwrap(&self.node_key, &scope, &wrapped).ok_or_else(unsealable)?
             }
-            (None, None) => self.node_key.first_data_key(&scope),
+            (None, None) => self.first_data_key(&scope),
         };
         let check = self.key_check().await?;
         let others = nodes::others(&check, &self.node_key, &nodes);

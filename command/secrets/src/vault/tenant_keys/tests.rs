@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use events::ids::{IdMaker, ProviderId, SystemRandom};
-use events::log::{Log, LogOptions};
+use events::log::{Database, Log, LogOptions};
 use events::time::SystemClock;
 use tempfile::TempDir;
+use testing::postgres::TestDatabase;
 
 use super::*;
 use crate::reseal::{PreviousKey, StoredSecrets, reseal};
@@ -102,24 +103,58 @@ async fn a_node_without_the_grant_opens_nothing_with_the_whole_database_and_its_
     assert!(matches!(lab.opened(&other).await, Err(VaultError::Unopenable { .. })));
 }
 
+/// Opens the log of a database as one of its nodes. Opening waits, which no thread of async tasks may.
+fn shared_log(database: &TestDatabase, node: &str) -> Log {
+    let address: Database = database.url().parse().unwrap();
+    let options = LogOptions::new(Arc::new(SystemClock::new()));
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            Log::migrate_shared(&address).unwrap();
+            Log::open_shared(&address, node, options).unwrap()
+        });
+        opening.join().unwrap()
+    })
+}
+
 /// Each node finds that there is no data key yet, before the other one has stored its own.
 ///
 /// Holds: keys.one-cluster
 #[tokio::test]
 async fn nodes_of_one_key_that_seal_at_the_same_time_open_what_each_other_sealed() {
-    let lab = Lab::new();
-    let [one, other] = [lab.serving_all(), lab.serving_all()];
-    for owner in [None, Some(lab.ours)] {
-        let [theirs, ours]: [ProviderId; 2] = [lab.ids.make(), lab.ids.make()];
+    let database = TestDatabase::create();
+    let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let node = |name: &str| Vault::new(first(), shared_log(&database, name), ids.clone(), EnvironmentKeys::default());
+    let [one, other] = ["one", "other"].map(node);
+    one.key_check().await.unwrap();
+    for owner in [None, Some(ids.make())] {
+        let [theirs, ours]: [ProviderId; 2] = [ids.make(), ids.make()];
         let sealed_by_one = one.seal(owner, theirs, 1, &Secret::new("one")).await.unwrap();
         let sealed_by_other = other.seal(owner, ours, 1, &Secret::new("other")).await.unwrap();
         one.store(sealed_by_one.rows).await.unwrap();
         other.store(sealed_by_other.rows).await.unwrap();
-        let later = lab.serving_all();
+        let later = node("later");
         for (provider, secret) in [(theirs, "one"), (ours, "other")] {
             let opened = later.open(provider, 1).await.unwrap();
             assert_eq!(opened, Some(Secret::new(secret)), "{owner:?}");
         }
+    }
+}
+
+/// Holds: keys.tenant-key
+#[tokio::test]
+async fn a_node_that_gave_a_tenants_key_up_does_not_get_it_back_from_its_own_key() {
+    let lab = Lab::new();
+    let node = lab.serving_all();
+    lab.seal(&node, lab.ours, lab.provider, SECRET).await.unwrap();
+    let platforms: ProviderId = lab.ids.make();
+    let sealed = node.seal(None, platforms, 1, &Secret::new(SECRET)).await.unwrap();
+    node.store(sealed.rows).await.unwrap();
+    let stored = lab.log.read(|reader| reader.sealed_secrets()).await.unwrap();
+    assert_eq!(stored.len(), 2);
+    for secret in stored {
+        let derived = cipher_of(first().first_data_key(&secret.key_scope));
+        let context = secret_context(&secret.key_scope, &secret.subject, secret.generation);
+        assert_eq!(sealed_box::open(&derived, &context, &secret.sealed), None, "{}", secret.key_scope);
     }
 }
 
