@@ -51,7 +51,7 @@ use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use crate::time::Clock;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
-pub use engine::postgres::{Database, WrongDatabase, copy_to_shared, open_shared_reader};
+pub use engine::postgres::{Database, WrongDatabase, append_alone, copy_to_shared, open_shared_reader};
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};

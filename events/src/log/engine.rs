@@ -86,7 +86,8 @@ pub(super) trait Engine {
 
     /// The next events after a position.
     ///
-    /// Errors: [`LogError::Forked`] if the log is not the one that ended there.
+    /// Errors: [`LogError::Forked`] if the log is not the one that ended there; [`LogError::NodeKeyReplaced`] if another process
+    /// replaced the node key in them.
     fn since(&mut self, position: u64) -> Result<Page, LogError>;
 
     /// The stored rows of these windows, if any. `None` if one of them may count the event at `position`: it was written with
@@ -107,6 +108,8 @@ pub(super) trait Engine {
     fn end_turn(&mut self);
 
     /// The ledger's state at the head: its rows and the fold of the events after them, read in one snapshot.
+    ///
+    /// Errors: among others, [`LogError::NodeKeyReplaced`] if another process replaced the node key after the last position.
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError>;
 
     /// Drops idempotency keys that have expired at `now`, at most `rows_max` per table. Returns true if none are left.

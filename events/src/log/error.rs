@@ -27,6 +27,12 @@ pub enum LogError {
          ends at {theirs}; if it was restored or failed over, and lost what it had acknowledged, restart all nodes"
     )]
     Forked { ours: u64, theirs: u64 },
+    /// This node must have been unseen for a while: a replacement waits until no node runs.
+    #[error(
+        "the node key of the ledger was replaced by `ledgerway reseal` while this node ran, and it has the old one: restart it \
+         with the new key"
+    )]
+    NodeKeyReplaced,
     #[error("database: {0}")]
     Engine(#[from] EngineError),
     #[error("append: {0}")]
@@ -86,6 +92,7 @@ impl LogError {
             | Self::ClockStepped
             | Self::ClockAhead { .. }
             | Self::Forked { .. }
+            | Self::NodeKeyReplaced
             | Self::Engine(_)
             | Self::Append(_)
             | Self::Decode(_)

@@ -127,6 +127,7 @@ impl FailedStep {
             | LogError::ClockStepped
             | LogError::ClockAhead { .. }
             | LogError::Forked { .. }
+            | LogError::NodeKeyReplaced
             | LogError::Append(_)
             | LogError::OtherSchema(_)
             | LogError::TimedOut(_)

@@ -48,6 +48,15 @@ pub enum Unusable {
          cannot read: start the version of that node"
     )]
     NewerNode { node: String, address: String },
+    /// For a command that needs the ledger for itself.
+    #[error(
+        "node {node} runs on it, connected from {address}: stop all gateways that use it, and run this again; a gateway that was \
+         killed counts as running for ten seconds"
+    )]
+    InUse { node: String, address: String },
+    /// The same.
+    #[error("something was recorded in it at the same time, so nothing was changed: run this again")]
+    Changed,
     #[error(transparent)]
     Log(LogError),
 }

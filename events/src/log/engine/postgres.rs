@@ -1,6 +1,7 @@
 //! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors.
 
 mod append;
+mod append_alone;
 mod batch;
 mod connections;
 mod contexts;
@@ -42,6 +43,7 @@ use read::Tip;
 use session::Session;
 use turn::Turns;
 
+pub use append_alone::append_alone;
 pub use copy::copy_to_shared;
 pub use database::{Database, WrongDatabase};
 pub(in crate::log) use listen::{Announcements, Listener};

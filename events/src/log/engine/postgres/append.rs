@@ -248,7 +248,7 @@ impl Standing {
 }
 
 /// The time of a batch, and the database's.
-fn must_not_be_ahead(recorded_at: i64, now: i64) -> Result<(), LogError> {
+pub(super) fn must_not_be_ahead(recorded_at: i64, now: i64) -> Result<(), LogError> {
     let ahead = recorded_at - now;
     if ahead <= AHEAD_MAX_MICROS {
         return Ok(());

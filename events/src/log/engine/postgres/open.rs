@@ -80,12 +80,7 @@ pub(super) fn connect(
 ) -> Result<(PostgresEngine, State), Unusable> {
     let mut session = Session::new(database.for_writer())?;
     let tip = session.run_for(LONG_MAX, async |connection| {
-        check_session(connection, database).await?;
-        check_server(connection).await?;
-        if !sqlx::query_scalar::<_, bool>(MAY_APPEND).fetch_one(&mut *connection).await? {
-            return Err(Unusable::NotAllowed);
-        }
-        schema::must_fit(connection).await?;
+        must_be_usable(connection, database).await?;
         running_nodes::join(connection, node).await?;
         Ok::<_, Unusable>(tip(connection).await?.0)
     })?;
@@ -100,6 +95,16 @@ pub(super) fn connect(
     };
     let state = engine.read_head(now, LONG_MAX)?;
     Ok((engine, state))
+}
+
+/// The ledger is one that this version can append to, as this user.
+pub(super) async fn must_be_usable(connection: &mut PgConnection, database: &Database) -> Result<(), Unusable> {
+    check_session(connection, database).await?;
+    check_server(connection).await?;
+    if !sqlx::query_scalar::<_, bool>(MAY_APPEND).fetch_one(&mut *connection).await? {
+        return Err(Unusable::NotAllowed);
+    }
+    Ok(schema::must_fit(connection).await?)
 }
 
 /// The connection has a session of the server for itself. A pooler that gives each transaction another one is found out by

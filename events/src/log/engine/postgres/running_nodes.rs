@@ -1,6 +1,8 @@
 //! The register of the processes that use the ledger, by the database's clock. It tells whether an old and a new version can
 //! run together (ADR-0019), and whether the process that admitted a request is still there.
 //!
+//! A command that needs the ledger for itself keeps others from registering until its transaction ends.
+//!
 //! It is not what keeps the money right: whoever cannot read the last batch cannot append to it, registered or not.
 
 use sqlx::postgres::PgConnection;
@@ -26,6 +28,11 @@ const MISFIT: &str = concat!(
     is_alive!(),
     " ORDER BY started_at LIMIT 1"
 );
+const RUNNING: &str = concat!(
+    "SELECT node, address FROM ledger.running_nodes AS running WHERE ",
+    is_alive!(),
+    " ORDER BY started_at LIMIT 1"
+);
 /// Rows of processes that could not say that they end are kept for a day, for whoever looks for them.
 const FORGET: &str = "DELETE FROM ledger.running_nodes
     WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
@@ -39,9 +46,8 @@ const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 /// Registers a process that starts, unless one that runs cannot read what it writes, or the other way round.
 pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<(), Unusable> {
     let mut change = connection.begin().await?;
-    let (first, second) = LOCK;
     // Of two that start at once, the second sees the first.
-    sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
+    keep_others_from_joining(&mut change).await?;
     let misfit = sqlx::query(MISFIT).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
     if let Some(row) = misfit.fetch_optional(&mut *change).await? {
         let (node, address) = (row.try_get(0)?, row.try_get(1)?);
@@ -54,6 +60,21 @@ pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<()
     sqlx::query(FORGET).execute(&mut *change).await?;
     show(&mut change, node).await?;
     Ok(change.commit().await?)
+}
+
+/// Until the transaction ends, no process registers and none replaces the node key.
+async fn keep_others_from_joining(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let (first, second) = LOCK;
+    sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(transaction).await.map(drop)
+}
+
+/// Fails if a process uses the ledger. Otherwise, none does until the transaction ends.
+pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), Unusable> {
+    keep_others_from_joining(transaction).await?;
+    match sqlx::query(RUNNING).fetch_optional(transaction).await? {
+        Some(row) => Err(Unusable::InUse { node: row.try_get(0)?, address: row.try_get(1)? }),
+        None => Ok(()),
+    }
 }
 
 /// Shows that a process is still there.

@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresEngine;
 use super::read::{SELECT_EVENTS, Tip, recorded, tip, unsigned};
+use crate::event::{Event, Recorded, Resource};
 use crate::log::LogError;
 use crate::log::engine::Page;
 
@@ -43,7 +44,11 @@ impl PostgresEngine {
                 page.is_last = false;
                 break;
             }
-            page.events.push(Arc::new(recorded(row)?));
+            let recorded = recorded(row)?;
+            if replaces_node_key(&recorded) {
+                return Err(LogError::NodeKeyReplaced);
+            }
+            page.events.push(Arc::new(recorded));
             page.is_checkpoint = is_checkpoint;
             last = batch;
         }
@@ -57,6 +62,11 @@ impl PostgresEngine {
         let (theirs, _) = self.session.run(tip)?;
         Ok(LogError::Forked { ours: unsigned(self.tip.last), theirs: unsigned(theirs.last) })
     }
+}
+
+/// True for the event after which a process with the node key of before must not append: it would seal under the old one.
+fn replaces_node_key(recorded: &Recorded) -> bool {
+    matches!(&recorded.event, Event::Resource(Resource::NodeKeyReplaced(_)))
 }
 
 fn batch_of(row: &PgRow) -> Result<(Tip, bool), LogError> {

@@ -31,6 +31,12 @@ pub(super) const SELECT_ALL_BALANCES: &str =
     "SELECT budget_id, window_start, settled::text, held::text, announced, position FROM ledger.balances";
 pub(super) const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM ledger.open_holds";
 
+/// True if the node key was replaced after a position. By the index of administrative events.
+const NODE_KEY_REPLACED: &str = "
+    SELECT EXISTS (SELECT FROM ledger.events WHERE position > $1 AND aggregate_type = 'node_key'
+                   AND aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+                   AND aggregate_type <> 'alert')";
+
 const MOVE_CHECKPOINT: &str = ", checkpoint AS (
     UPDATE ledger.ledger_checkpoint SET position = gate.last FROM gate)";
 const UPSERT_BALANCES: &str = ", new_balances AS (
@@ -57,9 +63,13 @@ const INSERT_BLOCKS: &str = ", new_blocks AS (
 impl PostgresEngine {
     /// Reads the state at the head, which is the new tip, in at most this time.
     pub(super) fn read_head(&mut self, now: DateTime<Utc>, max: Duration) -> Result<State, LogError> {
+        let known = self.tip.last;
         let (last_batch, state) = self.session.run_for(max, async |connection| {
             let mut snapshot = connection.begin_with(SNAPSHOT).await?;
             let (last_batch, _) = tip(&mut snapshot).await?;
+            if sqlx::query_scalar(NODE_KEY_REPLACED).bind(known).fetch_one(&mut *snapshot).await? {
+                return Err(LogError::NodeKeyReplaced);
+            }
             let state = read_state(&mut snapshot, now).await?;
             snapshot.commit().await?;
             Ok::<_, LogError>((last_batch, state))

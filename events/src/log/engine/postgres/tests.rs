@@ -1,5 +1,6 @@
 //! Tests of the engine against a server, in a database of their own.
 
+mod append_alone;
 mod facts;
 mod gate;
 mod lost_connections;
