@@ -43,7 +43,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Rebuild views from the log; a running gateway rebuilds them itself, and serves the old ones until they are ready
     Rebuild(RebuildArgs),
-    /// Replace the node's key while the gateway is stopped: re-encrypts all secrets, from LEDGERWAY_NODE_KEY_PREVIOUS to
+    /// Replace the node's key while no gateway runs: re-encrypts all secrets, from LEDGERWAY_NODE_KEY_PREVIOUS to
     /// LEDGERWAY_NODE_KEY or the key in node.key; API keys of clients stay valid
     Reseal(ResealArgs),
     /// Show the gateway's address, the log, the views, open holds, today's charges and budgets near their limit
@@ -237,6 +237,8 @@ pub struct RebuildArgs {
 
 #[derive(Args)]
 pub struct ResealArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
     /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working

@@ -94,7 +94,7 @@ async fn a_tenant_brings_its_own_provider_and_every_request_says_who_pays() {
 }
 
 /// A priced model of a provider of the tenant's own, at this address, with a key.
-async fn with_own_key(gateway: &Gateway, upstream: &MockUpstream) -> (Tenant, String) {
+pub async fn with_own_key(gateway: &Gateway, upstream: &MockUpstream) -> (Tenant, String) {
     let tenant = Tenant::new(gateway, upstream, &[]).await;
     let provider = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"),
         "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });

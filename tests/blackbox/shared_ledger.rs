@@ -11,7 +11,7 @@ use testing::postgres::TestDatabase;
 use crate::configuration::said;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end};
 
-const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const PASSWORD: &str = "hunter2-of-the-database";
 
@@ -34,7 +34,7 @@ pub fn node(url: &str, folder: &Path, more: &[(&'static str, &str)]) -> Gateway 
     Gateway::start_in(folder, &env)
 }
 
-fn migrated() -> TestDatabase {
+pub fn migrated() -> TestDatabase {
     let database = TestDatabase::create();
     let (code, words) = said(&mut command(&database.url(), &["migrate"]));
     assert_eq!(code, Some(0), "{words}");
@@ -112,7 +112,7 @@ fn a_password_is_shown_nowhere_whatever_else_is_wrong() {
         format!("postgres://ledgerway:{PASSWORD}@db"),
         format!("postgres://ledgerway:{PASSWORD}@db/ledgerway?sslmode=perhaps"),
     ] {
-        for arguments in ["serve", "migrate", "verify", "status", "rebuild"] {
+        for arguments in ["serve", "migrate", "verify", "status", "rebuild", "reseal"] {
             let (code, words) = said(&mut command(&wrong, &[arguments, "--data", &data]));
             assert!(code == Some(2) && words.starts_with("ledgerway: LEDGERWAY_DATABASE_URL "), "{words}");
             assert!(words.contains("for example") && words.trim().lines().count() == 1, "{words}");
@@ -123,7 +123,7 @@ fn a_password_is_shown_nowhere_whatever_else_is_wrong() {
     }
     // Nothing listens on port 1.
     let away = format!("postgres://ledgerway:{PASSWORD}@127.0.0.1:1/ledgerway");
-    let exits = [("serve", 1), ("migrate", 1), ("verify", 2), ("status", 2), ("rebuild", 2)];
+    let exits = [("serve", 1), ("migrate", 1), ("verify", 2), ("status", 2), ("rebuild", 2), ("reseal", 2)];
     for (arguments, exit) in exits {
         let (code, words) = said(&mut command(&away, &[arguments, "--data", &data]));
         assert_eq!(code, Some(exit), "{arguments}: {words}");

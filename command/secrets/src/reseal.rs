@@ -10,7 +10,9 @@ use chacha20poly1305::aead::KeyInit;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{IdMaker, TenantId};
-use events::log::{Append, AppendError, Basis, Log, LogError, RegisteredNode, SealedSecret, SideRow, TenantKey};
+use events::log::{
+    Append, AppendError, Basis, Log, LogError, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey,
+};
 
 use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;
@@ -71,16 +73,14 @@ pub struct StoredSecrets {
 }
 
 impl StoredSecrets {
-    pub async fn read(log: &Log) -> Result<Self, LogError> {
-        let read = log.read(|reader| {
-            Ok(Self {
-                wrapped: reader.wrapped_keys()?,
-                secrets: reader.sealed_secrets()?,
-                tenant_keys: reader.tenant_keys()?,
-                nodes: reader.nodes()?,
-            })
-        });
-        read.await
+    /// Blocking.
+    pub fn read(reader: &dyn Reader) -> Result<Self, LogError> {
+        Ok(Self {
+            wrapped: reader.wrapped_keys()?,
+            secrets: reader.sealed_secrets()?,
+            tenant_keys: reader.tenant_keys()?,
+            nodes: reader.nodes()?,
+        })
     }
 
     /// Returns whether the log can tell a right node's key from a wrong one. It can from the first start of this version on
@@ -96,10 +96,9 @@ impl StoredSecrets {
     }
 
     /// The replacement that put `key` in force; `None` if `key` has been in force from the beginning. Call it only for the key
-    /// that everything is sealed under.
-    pub async fn replacement_by(log: &Log, key: &NodeKey) -> Result<Option<NodeKeyReplaced>, LogError> {
-        let stream = stream_of_replacements(key);
-        let newest = log.read(move |reader| Ok(reader.stream(&stream)?.pop())).await?;
+    /// that everything is sealed under. Blocking.
+    pub fn replacement_by(reader: &dyn Reader, key: &NodeKey) -> Result<Option<NodeKeyReplaced>, LogError> {
+        let newest = reader.stream(&stream_of_replacements(key))?.pop();
         Ok(newest.and_then(|recorded| match recorded.event {
             Event::Resource(Resource::NodeKeyReplaced(replaced)) => Some(*replaced),
             _ => None,
@@ -201,9 +200,63 @@ impl StoredSecrets {
     }
 }
 
-/// Seals `stored` again under `new`. If the `previous` key is lost, the sealed secrets are given up, and the API keys that were
-/// issued no longer pass their check. The caller must hold the folder's lock, and must have saved `new` where the next start
-/// finds it: after the append, no other key opens the secrets.
+/// A replacement that is decided and not recorded.
+pub struct Replacement {
+    /// The event, and the rows with everything under the new key.
+    pub append: Append,
+    /// As in [`Resealed`].
+    pub resealed: Vec<String>,
+    pub discarded: Vec<KeylessProvider>,
+}
+
+impl Replacement {
+    /// Seals `stored` again under `new`. If the `previous` key is lost, the sealed secrets are given up, and the API keys that
+    /// were issued no longer pass their check. Blocking.
+    ///
+    /// Whoever appends it must make sure that nothing was sealed since `stored` was read, and must have saved `new` where the
+    /// next start finds it: after the append, no other key opens the secrets.
+    pub fn decide(
+        reader: &dyn Reader,
+        stored: &StoredSecrets,
+        previous: PreviousKey<'_>,
+        new: &NodeKey,
+        ids: &IdMaker,
+    ) -> Result<Self, ResealError> {
+        let subjects = |secrets: &mut dyn Iterator<Item = &SealedSecret>| -> Vec<String> {
+            secrets.map(|secret| secret.subject.clone()).collect()
+        };
+        let (side, before, resealed, discarded) = match previous {
+            PreviousKey::Known(key) => {
+                let resealed = subjects(&mut stored.secrets_of(key));
+                (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), resealed, Vec::new())
+            }
+            PreviousKey::Lost => {
+                let subjects = subjects(&mut stored.secrets.iter().filter(|secret| !secret.is_given_up()));
+                (stored.given_up(new, ids)?, None, Vec::new(), keyless::with_names(reader, subjects)?)
+            }
+        };
+        let replaced = NodeKeyReplaced {
+            node_key: new.fingerprint(),
+            previous: before,
+            resealed: resealed.len() as u64,
+            discarded: discarded.len() as u64,
+        };
+        let stream = stream_of_replacements(new);
+        let append = Append {
+            // The stream may have events: the key may have been in use before.
+            expected_sequence: reader.stream(&stream)?.len() as u64,
+            stream,
+            events: vec![Event::Resource(Resource::NodeKeyReplaced(Box::new(replaced)))],
+            context: Context::of(ACTOR),
+            side,
+            idempotency: None,
+            basis: Basis::default(),
+        };
+        Ok(Self { append, resealed, discarded })
+    }
+}
+
+/// Decides and records a replacement in a log that nobody else uses: the caller must hold the folder's lock.
 pub async fn reseal(
     log: &Log,
     stored: &StoredSecrets,
@@ -211,39 +264,7 @@ pub async fn reseal(
     new: &NodeKey,
     ids: &IdMaker,
 ) -> Result<Resealed, ResealError> {
-    let subjects = |secrets: &mut dyn Iterator<Item = &SealedSecret>| -> Vec<String> {
-        secrets.map(|secret| secret.subject.clone()).collect()
-    };
-    let (side, before, resealed, discarded) = match previous {
-        PreviousKey::Known(key) => {
-            let resealed = subjects(&mut stored.secrets_of(key));
-            (stored.resealed_under(key, new, ids)?, Some(key.fingerprint()), resealed, Vec::new())
-        }
-        PreviousKey::Lost => {
-            let subjects = subjects(&mut stored.secrets.iter().filter(|secret| !secret.is_given_up()));
-            let discarded = log.read(move |reader| keyless::with_names(reader, subjects)).await?;
-            (stored.given_up(new, ids)?, None, Vec::new(), discarded)
-        }
-    };
-    let replaced = NodeKeyReplaced {
-        node_key: new.fingerprint(),
-        previous: before,
-        resealed: resealed.len() as u64,
-        discarded: discarded.len() as u64,
-    };
-    let stream = stream_of_replacements(new);
-    let existing = stream.clone();
-    // The stream may have events: the key may have been in use before.
-    let expected_sequence = log.read(move |reader| Ok(reader.stream(&existing)?.len() as u64)).await?;
-    let append = Append {
-        stream,
-        expected_sequence,
-        events: vec![Event::Resource(Resource::NodeKeyReplaced(Box::new(replaced)))],
-        context: Context::of(ACTOR),
-        side,
-        idempotency: None,
-        basis: Basis::default(),
-    };
+    let Replacement { append, resealed, discarded } = Replacement::decide(&*log.reader()?, stored, previous, new, ids)?;
     let position = log.append(append).await?.last;
     Ok(Resealed { position, resealed, discarded })
 }

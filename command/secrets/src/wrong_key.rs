@@ -50,10 +50,16 @@ impl WrongNodeKey {
     }
 
     /// The same for a database that several nodes share. All of them have one key, and only as a variable.
-    pub fn of_shared(place: &str) -> Self {
-        Self(format!(
-            "{VARIABLE} is not the key that the secrets in {place} are sealed under: all nodes of a database have the same \
-             key, so set it to that of the other nodes"
-        ))
+    pub fn of_shared(stored: &StoredSecrets, place: &str, previous: Option<&str>) -> Self {
+        let opens = |hex: &str| NodeKey::from_variable(hex).is_ok_and(|key| stored.opens_under(&key));
+        let advice = if previous.is_some_and(opens) {
+            format!(
+                "{PREVIOUS_VARIABLE} is: stop all nodes, seal everything under the new key with `ledgerway reseal`, then start \
+                 them again"
+            )
+        } else {
+            "all nodes of a database have the same key, so set it to that of the other nodes".to_owned()
+        };
+        Self(format!("{VARIABLE} is not the key that the secrets in {place} are sealed under: {advice}"))
     }
 }

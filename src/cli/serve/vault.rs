@@ -79,11 +79,12 @@ async fn wait_for_tables(tables: &TablesHandle, unsaid: Duration, max: Duration)
 
 /// The error for a node key that is not the folder's: it says which one is.
 async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogError> {
-    if let Some(database) = &config.database {
-        return Ok(WrongNodeKey::of_shared(&database.to_string()));
-    }
     let [given, previous] = [&config.node_key, &config.previous_node_key].map(|key| key.as_ref().map(Secret::reveal));
-    Ok(WrongNodeKey::find(&StoredSecrets::read(log).await?, &config.data, given, previous))
+    let stored = log.read(StoredSecrets::read).await?;
+    Ok(match &config.database {
+        Some(database) => WrongNodeKey::of_shared(&stored, &database.to_string(), previous),
+        None => WrongNodeKey::find(&stored, &config.data, given, previous),
+    })
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ async fn used() -> (Lab, ProviderId, Vec<u8>) {
 }
 
 async fn stored(lab: &Lab) -> StoredSecrets {
-    StoredSecrets::read(&lab.log).await.unwrap()
+    lab.log.read(StoredSecrets::read).await.unwrap()
 }
 
 async fn resealed(lab: &Lab, previous: PreviousKey<'_>, new: &NodeKey) -> Result<Resealed, ResealError> {

@@ -266,7 +266,7 @@ async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_
         row.and_then(|row| tenant_key::opened(&check, key, row))
     };
     let new = NodeKey::from_bytes(&[4; 32]);
-    let stored = StoredSecrets::read(&lab.log).await.unwrap();
+    let stored = lab.log.read(StoredSecrets::read).await.unwrap();
     let done = reseal(&lab.log, &stored, PreviousKey::Known(&first()), &new, &lab.ids).await.unwrap();
     assert_eq!(done.resealed, [lab.provider.to_string()]);
     let after = lab.log.read(|reader| reader.tenant_keys()).await.unwrap();
@@ -291,7 +291,7 @@ async fn without_the_old_key_no_tenants_key_is_left() {
     node.register().await.unwrap();
     lab.seal(&node, lab.ours, lab.provider, SECRET).await.unwrap();
     let new = NodeKey::from_bytes(&[4; 32]);
-    let stored = StoredSecrets::read(&lab.log).await.unwrap();
+    let stored = lab.log.read(StoredSecrets::read).await.unwrap();
     reseal(&lab.log, &stored, PreviousKey::Lost, &new, &lab.ids).await.unwrap();
     assert!(lab.holders().await.is_empty());
     let restarted = Vault::new(new, lab.log.clone(), lab.ids.clone(), EnvironmentKeys::default());

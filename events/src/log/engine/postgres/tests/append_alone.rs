@@ -25,6 +25,7 @@ fn forget_nodes(test: &TestLedger) {
     test.execute("UPDATE ledger.running_nodes SET seen_at = 0");
 }
 
+/// Holds: bin.reseal-shared
 #[test]
 fn a_change_alone_is_recorded_while_no_node_runs_and_nothing_else_was() {
     let test = TestLedger::migrated();
@@ -42,6 +43,7 @@ fn a_change_alone_is_recorded_while_no_node_runs_and_nothing_else_was() {
     assert_eq!(test.number("SELECT count(*) FROM wrapped_keys"), 1);
 }
 
+/// Holds: bin.reseal-shared
 #[test]
 fn a_node_that_was_gone_when_the_node_key_was_replaced_appends_nothing_afterwards() {
     let test = TestLedger::migrated();
