@@ -100,7 +100,7 @@ fn positions(
             return Ok(None);
         }
         let position = checkpoint.position;
-        if !checkpoint.is_of(log) {
+        if !checkpoint.is_of(log)? {
             let reason = format!("{} has applied an event that the log does not have", view.as_str());
             return Err(CompareError::Different { position, reason });
         }

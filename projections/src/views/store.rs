@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::Reader;
+use events::log::{LogError, Reader};
 use events::private;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
@@ -57,6 +57,9 @@ pub enum StoreError {
     Database(#[from] rusqlite::Error),
     #[error("delete {}: {source}", path.display())]
     Delete { path: PathBuf, source: std::io::Error },
+    /// Whether the file is of this log is not known, so it is left as it is.
+    #[error("read the log: {0}")]
+    Log(#[from] LogError),
 }
 
 impl StoreError {
@@ -80,10 +83,10 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Whether the log has the event at this checkpoint. It does not after it was restored from an older copy.
-    pub fn is_of(&self, log: &dyn Reader) -> bool {
-        let Some(before) = self.position.checked_sub(1) else { return true };
-        let events = log.after(before, 1).unwrap_or_default();
-        events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == self.recorded_at_micros)
+    pub fn is_of(&self, log: &dyn Reader) -> Result<bool, LogError> {
+        let Some(before) = self.position.checked_sub(1) else { return Ok(true) };
+        let events = log.after(before, 1)?;
+        Ok(events.first().is_some_and(|recorded| recorded.recorded_at.timestamp_micros() == self.recorded_at_micros))
     }
 }
 
@@ -113,6 +116,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the views of a folder, or recreates them if they are not of this log.
+    /// Errors: also if the log cannot be read, since the views may be of it.
     pub fn of_log(dir: &Path, log: &dyn Reader) -> Result<Self, StoreError> {
         Self::open(dir, View::projectors(View::ALL), |checkpoint| checkpoint.is_of(log))
     }
@@ -121,7 +125,7 @@ impl Store {
     pub fn open(
         dir: &Path,
         projectors: Vec<Box<dyn Projector>>,
-        belongs: impl Fn(&Checkpoint) -> bool,
+        belongs: impl Fn(&Checkpoint) -> Result<bool, LogError>,
     ) -> Result<Self, StoreError> {
         let path = dir.join(VIEWS_FILE);
         // An unfinished rebuild may have left this file.
@@ -316,7 +320,7 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
 fn reopen(
     path: &Path,
     projectors: &[Box<dyn Projector>],
-    belongs: impl Fn(&Checkpoint) -> bool,
+    belongs: impl Fn(&Checkpoint) -> Result<bool, LogError>,
 ) -> Result<Option<(Connection, Vec<Compatibility>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
@@ -329,7 +333,9 @@ fn reopen(
     let mut compatibility = Vec::with_capacity(projectors.len());
     for projector in projectors {
         let checkpoint = read_checkpoint(&connection, projector.view())?;
-        if checkpoint.as_ref().is_some_and(|checkpoint| !belongs(checkpoint)) {
+        if let Some(checkpoint) = &checkpoint
+            && !belongs(checkpoint)?
+        {
             tracing::warn!(view = projector.view().as_str(), "the views' file is of another log: recreating it");
             return Ok(None);
         }

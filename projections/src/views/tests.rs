@@ -15,10 +15,11 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::audit::projector::Audit;
+use super::compare::{CompareError, compare};
 use super::follow::prepare_swap;
 use super::projector::{ProjectionError, Projector};
 use super::rebuild::must_not_regress;
-use super::store::{Compatibility, NEXT_FILE, Store, VIEWS_FILE};
+use super::store::{Compatibility, NEXT_FILE, Store, StoreError, VIEWS_FILE};
 use super::summary::summarize;
 use super::{View, store};
 use facts::Story;
@@ -28,7 +29,7 @@ fn all_projectors() -> Vec<Box<dyn Projector>> {
 }
 
 fn open(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Store {
-    Store::open(dir, projectors, |_| true).expect("the views' file opens")
+    Store::open(dir, projectors, |_| Ok(true)).expect("the views' file opens")
 }
 
 /// Views of these facts, applied `batch` at a time.
@@ -177,8 +178,27 @@ impl Projector for Newer {
 #[test]
 fn a_file_of_another_log_is_recreated() {
     let dir = views_of(&Story::whole(), 100);
-    let foreign = Store::open(dir.path(), all_projectors(), |_| false).expect("the views' file opens");
+    let foreign = Store::open(dir.path(), all_projectors(), |_| Ok(false)).expect("the views' file opens");
     assert_eq!(foreign.checkpoint(View::Budgets).expect("a checkpoint").position, 0);
+}
+
+#[test]
+fn a_file_is_left_as_it_is_while_the_log_cannot_be_read() {
+    let facts = Story::whole();
+    let dir = compared::folder_of(&facts);
+    open(dir.path(), all_projectors()).apply(&facts).expect("a batch is applied");
+    let before = dump(dir.path());
+    let ledger = Connection::open(dir.path().join(LEDGER_FILE)).expect("the ledger opens");
+    let reader = open_reader(&dir.path().join(LEDGER_FILE)).expect("the ledger opens");
+    ledger.execute_batch("ALTER TABLE events RENAME TO away").expect("the events are away");
+    let opened = Store::of_log(dir.path(), &*reader);
+    assert!(matches!(opened, Err(StoreError::Log(_))), "{:?}", opened.err());
+    let compared = compare(dir.path(), &*reader, &mut |_, _| {});
+    assert!(matches!(compared, Err(CompareError::Log(_))), "{compared:?}");
+    assert_eq!(dump(dir.path()), before);
+    ledger.execute_batch("ALTER TABLE away RENAME TO events").expect("the events are back");
+    let again = Store::of_log(dir.path(), &*reader).expect("the views open");
+    assert_eq!(again.checkpoint(View::Budgets).expect("a checkpoint").position, facts.len() as u64);
 }
 
 #[test]
