@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::facts::{Claim, ClaimedKey, Facts, not_looked_up};
 use super::owners::OwnerBlocks;
-use super::recent_changes::{RecentChanges, can_change_plans};
+use super::recent_changes::RecentChanges;
 use super::side::ReplyKey;
 use super::{InferenceKey, LogError, SideRow, StoredReply};
 use crate::event::{Event, Hold, Recorded, SequenceRule, Stream};
@@ -62,9 +62,7 @@ impl Draft {
     pub(super) fn record(&mut self, facts: &mut Facts, emitted: Emitted, sequence: u64) -> u64 {
         let Emitted { stream, context, event } = emitted;
         let position = self.position() + 1;
-        if can_change_plans(stream.kind) {
-            self.changes.note(position, stream.clone());
-        }
+        self.changes.note(position, &stream, &context);
         let recorded = Recorded { position, recorded_at: self.recorded_at, stream, sequence, context, event };
         facts.apply(&recorded);
         self.events.push(Arc::new(recorded));

@@ -1,20 +1,28 @@
 //! The last changes of administration, by which an admission is found out that was planned on older tables than the log has.
-//! Only what can change a plan counts: whoever creates tenants all day long must not make the requests of others be planned
-//! again.
+//! Only what can change a plan counts: whoever creates tenants or changes models of their own all day long must not make the
+//! requests of others be planned again.
 
 use std::collections::VecDeque;
 
-use crate::event::{Context, Recorded, Stream, StreamKind};
+use crate::event::{Chain, Context, Recorded, Stream, StreamKind};
 
 /// The most changes in memory: more than happen while a request is planned. What was planned before them counts as stale.
 const KEPT_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct RecentChanges {
-    /// In order, each with its position.
-    changes: VecDeque<(u64, Stream)>,
+    /// In order.
+    changes: VecDeque<RecentChange>,
     /// The position up to which changes are not kept.
     forgotten: u64,
+}
+
+#[derive(Debug)]
+struct RecentChange {
+    position: u64,
+    stream: Stream,
+    /// The owners of what was changed; of a shared resource, none.
+    owners: Chain,
 }
 
 impl RecentChanges {
@@ -24,31 +32,33 @@ impl RecentChanges {
     }
 
     pub(super) fn apply(&mut self, recorded: &Recorded) {
-        if can_change_plans(recorded.stream.kind) {
-            self.note(recorded.position, recorded.stream.clone());
-        }
+        self.note(recorded.position, &recorded.stream, &recorded.context);
     }
 
-    pub(super) fn note(&mut self, position: u64, stream: Stream) {
-        if self.changes.len() == KEPT_MAX
-            && let Some((oldest, _)) = self.changes.pop_front()
-        {
-            self.forgotten = oldest;
+    /// Keeps a change, with its context, if it can change plans.
+    pub(super) fn note(&mut self, position: u64, stream: &Stream, context: &Context) {
+        if !can_change_plans(stream.kind) {
+            return;
         }
-        self.changes.push_back((position, stream));
+        if self.changes.len() == KEPT_MAX
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.forgotten = oldest.position;
+        }
+        self.changes.push_back(RecentChange { position, stream: stream.clone(), owners: context.chain() });
     }
 
     /// The position of the last change after `planned_at` that may concern a request of this context.
     pub(super) fn concerning(&self, planned_at: u64, context: &Context) -> Option<u64> {
-        let later = self.changes.iter().rev().take_while(|(position, _)| *position > planned_at);
-        let concerning = later.filter(|(_, stream)| may_concern(stream, context)).map(|(position, _)| *position).next();
+        let mut later = self.changes.iter().rev().take_while(|change| change.position > planned_at);
+        let concerning = later.find(|change| change.may_concern(context)).map(|change| change.position);
         concerning.or_else(|| (planned_at < self.forgotten).then_some(self.forgotten))
     }
 }
 
 /// True if changes of this kind can change rights, routes or prices. Budgets are the ledger's own, and limits are counted by
 /// each node.
-pub(super) const fn can_change_plans(kind: StreamKind) -> bool {
+const fn can_change_plans(kind: StreamKind) -> bool {
     match kind {
         StreamKind::Partner
         | StreamKind::Tenant
@@ -70,15 +80,22 @@ pub(super) const fn can_change_plans(kind: StreamKind) -> bool {
     }
 }
 
-/// Owners concern the requests that they own; models, prices and providers all requests.
-fn may_concern(stream: &Stream, context: &Context) -> bool {
-    let id = stream.id.as_str();
-    match stream.kind {
-        StreamKind::Partner => context.partner_id.is_some_and(|partner| partner.is_written(id)),
-        StreamKind::Tenant => context.tenant_id.is_some_and(|tenant| tenant.is_written(id)),
-        StreamKind::User => context.user_id.is_some_and(|user| user.is_written(id)),
-        StreamKind::Key => context.key_id.is_some_and(|key| key.is_written(id)),
-        kind => can_change_plans(kind),
+impl RecentChange {
+    /// Owners concern the requests that they own. Models, prices and providers concern those of the tenant that they belong to,
+    /// since nobody else can use them, or all requests if they are shared.
+    fn may_concern(&self, request: &Context) -> bool {
+        let id = self.stream.id.as_str();
+        match self.stream.kind {
+            StreamKind::Partner => request.partner_id.is_some_and(|partner| partner.is_written(id)),
+            StreamKind::Tenant => request.tenant_id.is_some_and(|tenant| tenant.is_written(id)),
+            StreamKind::User => request.user_id.is_some_and(|user| user.is_written(id)),
+            StreamKind::Key => request.key_id.is_some_and(|key| key.is_written(id)),
+            _ => match self.owners {
+                Chain { tenant: Some(tenant), .. } => request.tenant_id == Some(tenant),
+                Chain { partner: Some(partner), .. } => request.partner_id == Some(partner),
+                _ => true,
+            },
+        }
     }
 }
 
@@ -88,36 +105,70 @@ mod tests {
 
     use super::*;
     use crate::event::Actor;
-    use crate::ids::{KeyId, TenantId};
+    use crate::ids::{KeyId, PartnerId, TenantId};
 
-    fn context() -> Context {
-        let (tenant_id, key_id) = (Some(Uuid::from_u128(1).into()), Some(Uuid::from_u128(1).into()));
-        Context { tenant_id, key_id, ..Context::of(Actor::Operator) }
+    fn id<I: From<Uuid>>(number: u128) -> I {
+        I::from(Uuid::from_u128(number))
+    }
+
+    /// A request with the key 1 of the tenant 1 of the partner 1.
+    fn request() -> Context {
+        let chain = Chain { partner: Some(id(1)), tenant: Some(id(1)), user: None, key: Some(id(1)) };
+        Context::about(Actor::Operator, chain)
+    }
+
+    fn by_operator() -> Context {
+        Context::of(Actor::Operator)
     }
 
     #[test]
     fn only_what_can_change_a_plan_makes_it_stale() {
         let mut changes = RecentChanges::default();
-        let key = |number| Stream::new(StreamKind::Key, KeyId::from(Uuid::from_u128(number)));
-        let tenant = Stream::new(StreamKind::Tenant, TenantId::from(Uuid::from_u128(2)));
-        changes.note(3, tenant);
-        changes.note(4, key(2));
-        assert_eq!(changes.concerning(0, &context()), None, "other tenants and keys");
-        changes.note(5, key(1));
-        changes.note(6, key(2));
-        assert_eq!(changes.concerning(4, &context()), Some(5), "its own key");
-        assert_eq!(changes.concerning(5, &context()), None, "it was planned after that");
-        changes.note(7, Stream::new(StreamKind::Price, "any"));
-        assert_eq!(changes.concerning(5, &context()), Some(7));
+        let key = |number| Stream::new(StreamKind::Key, id::<KeyId>(number));
+        let tenant = Stream::new(StreamKind::Tenant, id::<TenantId>(2));
+        changes.note(3, &tenant, &by_operator());
+        changes.note(4, &key(2), &by_operator());
+        assert_eq!(changes.concerning(0, &request()), None, "other tenants and keys");
+        changes.note(5, &key(1), &by_operator());
+        changes.note(6, &key(2), &by_operator());
+        assert_eq!(changes.concerning(4, &request()), Some(5), "its own key");
+        assert_eq!(changes.concerning(5, &request()), None, "it was planned after that");
+        changes.note(7, &Stream::new(StreamKind::Budget, "any"), &by_operator());
+        assert_eq!(changes.concerning(5, &request()), None, "budgets are looked up when it is decided");
+    }
+
+    #[test]
+    fn what_a_tenant_owns_concerns_that_tenant_and_what_is_shared_concerns_all() {
+        let of_partner = |number| Chain { partner: Some(id::<PartnerId>(number)), ..Chain::default() };
+        let of_tenant = |number| Chain { tenant: Some(id::<TenantId>(number)), ..of_partner(1) };
+        for kind in [StreamKind::Model, StreamKind::Price, StreamKind::Provider, StreamKind::ProviderKey] {
+            for (owners, concerns) in [
+                (Chain::default(), true),
+                (of_tenant(1), true),
+                (of_tenant(2), false),
+                (of_partner(1), true),
+                (of_partner(2), false),
+            ] {
+                let mut changes = RecentChanges::default();
+                changes.note(7, &Stream::new(kind, "any"), &Context::about(Actor::Operator, owners));
+                assert_eq!(changes.concerning(6, &request()).is_some(), concerns, "{kind:?} of {owners:?}");
+                let for_nobody = changes.concerning(6, &by_operator());
+                assert_eq!(
+                    for_nobody.is_some(),
+                    owners == Chain::default(),
+                    "{kind:?} of {owners:?}, for the operator"
+                );
+            }
+        }
     }
 
     #[test]
     fn what_was_planned_before_all_that_is_known_is_stale() {
         let mut changes = RecentChanges::after(10);
-        assert_eq!((changes.concerning(9, &context()), changes.concerning(10, &context())), (Some(10), None));
+        assert_eq!((changes.concerning(9, &request()), changes.concerning(10, &request())), (Some(10), None));
         for position in 11..=11 + KEPT_MAX as u64 {
-            changes.note(position, Stream::new(StreamKind::User, "other"));
+            changes.note(position, &Stream::new(StreamKind::User, "other"), &by_operator());
         }
-        assert_eq!((changes.concerning(10, &context()), changes.concerning(11, &context())), (Some(11), None));
+        assert_eq!((changes.concerning(10, &request()), changes.concerning(11, &request())), (Some(11), None));
     }
 }
