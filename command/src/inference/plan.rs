@@ -195,6 +195,20 @@ impl Plan {
         Err(refused.unwrap_or_else(|| Refusal::new(ErrorCode::Internal, "a plan without targets")))
     }
 
+    /// Whether the body for the first target is the one for another plan's, if both are of one request.
+    pub fn has_first_body_of(&self, other: &Self) -> bool {
+        let (Some(target), Some(of_other)) = (self.targets.first(), other.targets.first()) else { return false };
+        let prefixes = (self.model.system_prefix.as_deref(), other.model.system_prefix.as_deref());
+        let is_same = match (self.output_cap, other.output_cap) {
+            (Some(cap), Some(others_cap)) => {
+                target.outbound(cap, prefixes.0) == of_other.outbound(others_cap, prefixes.1)
+            }
+            (None, None) => target.of_embeddings() == of_other.of_embeddings(),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_same && target.kind == of_other.kind
+    }
+
     /// The body for a target.
     pub fn body(&self, request: &ClientRequest, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
         self.written(&request.upstream_bodies(), target)

@@ -128,6 +128,8 @@ async fn plan_and_admit(
     unheld: &mut UnheldRequest,
 ) -> Result<Planned, Refusal> {
     let mut plans_left = PLANS_MAX;
+    // The last plan, which was stale, with its body.
+    let mut stale: Option<(Plan, WrittenBody)> = None;
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
@@ -140,8 +142,13 @@ async fn plan_and_admit(
                 return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
             }
         };
-        let write = move || with_first_body(plan, request);
-        let written = work_on(&gateway.large_bodies, received.body_permit, received.body_bytes, write).await?;
+        let written = match stale.take().filter(|(stale, _)| plan.has_first_body_of(stale)) {
+            Some((_, first_body)) => (plan, request, first_body),
+            None => {
+                let write = move || with_first_body(plan, request);
+                work_on(&gateway.large_bodies, received.body_permit, received.body_bytes, write).await?
+            }
+        };
         let (mut plan, planned_request, first_body) = written;
         request = planned_request;
         let tokens_bound = plan.tokens_bound(request.facts.choices);
@@ -170,6 +177,7 @@ async fn plan_and_admit(
         if !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
             return Err(behind());
         }
+        stale = Some((plan, first_body));
         // The next plan may have another bound.
         unheld.permit.settle(0);
         tables = gateway.tables.load();
@@ -290,6 +298,51 @@ mod tests {
             let body = body(&"x".repeat(len - body("").len()));
             let read = read(&full, &permit, Surface::OpenAi, body.into()).await;
             assert_eq!(read.err().map(|refusal| refusal.code), expected, "{len} bytes");
+        }
+    }
+
+    /// A body is written again only if the new plan's first target gets another one.
+    #[tokio::test]
+    async fn a_plan_has_the_first_body_of_a_stale_one_unless_its_first_target_takes_another() {
+        let lab = Lab::new().await;
+        let provider = |name: &str| json!({ "name": name, "kind": "simulator" });
+        let (first, other) =
+            (lab.make("/providers", provider("first")).await, lab.make("/providers", provider("other")).await);
+        let price = |provider: &str, model: &str, input: &str| {
+            json!({ "provider_id": provider, "model": model,
+                    "input_usd_per_mtok": input, "output_usd_per_mtok": "1" })
+        };
+        for (provider, model) in [(&first, "echo"), (&first, "lorem"), (&other, "echo")] {
+            lab.make("/prices", price(provider, model, "1")).await;
+        }
+        let targets = |targets: &[(&str, &str)]| {
+            let of = |(provider, model): &(&str, &str)| json!({ "provider_id": provider, "model": model });
+            targets.iter().map(of).collect::<Vec<_>>()
+        };
+        let model = json!({ "name": "m", "targets": targets(&[(&first, "echo")]) });
+        let model = format!("/v1/admin/models/{}", lab.make("/models", model).await);
+        let body = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "hello" }] });
+        let (request, _) = parse(Surface::OpenAi, body.to_string().into()).unwrap();
+        let planned = || {
+            let (tables, now) = (lab.admin.tables.load(), lab.admin.clock.now());
+            plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now).unwrap()
+        };
+        let mut stale = planned();
+        lab.make("/prices", price(&first, "echo", "2")).await;
+        lab.wait(1);
+        assert!(planned().has_first_body_of(&stale), "another price");
+        for (change, is_same) in [
+            (json!({ "targets": targets(&[(&first, "echo"), (&other, "echo")]) }), true),
+            (json!({ "targets": targets(&[(&other, "echo"), (&first, "echo")]) }), true),
+            (json!({ "targets": targets(&[(&first, "lorem")]) }), false),
+            (json!({ "system_prefix": "Be brief." }), false),
+            (json!({ "system_prefix": "Be long." }), false),
+            (json!({ "strategy": "weighted" }), true),
+        ] {
+            lab.send(&lab.operator(), "PATCH", &model, &change).await.must(200);
+            let fresh = planned();
+            assert_eq!(fresh.has_first_body_of(&stale), is_same, "{change}");
+            stale = fresh;
         }
     }
 

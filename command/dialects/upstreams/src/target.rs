@@ -7,7 +7,7 @@ use events::event::admin::OutputCapField;
 use super::server::Server;
 
 /// One target of a request, as far as its body depends on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboundTarget<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
@@ -35,7 +35,7 @@ pub struct CountTarget<'a> {
 }
 
 /// One target of a request for embeddings, as far as its body depends on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddingsTarget<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
