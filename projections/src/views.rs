@@ -149,7 +149,8 @@ pub struct ViewStatus {
     pub lag_events: u64,
     /// Time between the last event that it applied and the last one in the log, in milliseconds.
     pub lag_ms: u64,
-    /// True while new rows are built: beside the old ones, or in place where there were none.
+    /// True while new rows are built: beside the old ones, or in place where there were none. Also true until the view has
+    /// what was recorded before the start.
     pub rebuilding: bool,
     /// The running rebuild, or the last one since the start.
     pub rebuild: Option<Rebuild>,
@@ -165,7 +166,16 @@ struct Progress {
     rebuilding: bool,
     /// True if it has no rows that can be read.
     is_unreadable: bool,
+    /// The position that it has to reach before it answers; `None` once it has.
+    answers_from: Option<u64>,
     error: Option<String>,
+}
+
+impl Progress {
+    /// Whether questions get an answer.
+    const fn can_answer(&self) -> bool {
+        !self.is_unreadable && self.answers_from.is_none()
+    }
 }
 
 /// The views could not be started.
@@ -194,28 +204,34 @@ struct ViewsInner {
 }
 
 impl ViewsHandle {
-    /// Waits until the view has applied everything up to `position`, for at most [`VIEW_WAIT_MAX`]. Returns its position.
+    /// Waits until the view has applied everything up to `position`, and what was recorded before the start, for at most
+    /// [`VIEW_WAIT_MAX`]. Returns its position.
     pub async fn wait_for(&self, view: View, position: u64) -> Result<u64, Behind> {
         let Some(progress) = self.progress(view) else { return Err(Behind { view, position: 0, wanted: position }) };
-        let reached = progress.borrow().position;
-        if reached >= position {
+        let is_there = |at: &Progress| at.position >= position && at.answers_from.is_none();
+        let reached = Some(progress.borrow()).filter(|at| is_there(at)).map(|at| at.position);
+        if let Some(reached) = reached {
             return Ok(reached);
         }
         self.inner.catch_up_requested.notify_one();
         let mut progress_changed = progress.clone();
-        let waited = tokio::time::timeout(VIEW_WAIT_MAX, progress_changed.wait_for(|at| at.position >= position)).await;
+        let waited = tokio::time::timeout(VIEW_WAIT_MAX, progress_changed.wait_for(is_there)).await;
         match waited {
             Ok(Ok(at)) => Ok(at.position),
-            Ok(Err(_)) | Err(_) => Err(Behind { view, position: progress.borrow().position, wanted: position }),
+            Ok(Err(_)) | Err(_) => {
+                let at = progress.borrow();
+                Err(Behind { view, position: at.position, wanted: at.answers_from.unwrap_or(0).max(position) })
+            }
         }
     }
 
     /// Answers a question, as of the position that comes with the answer. All views that it reads are at that position.
-    /// Errors: one of the views is behind another, for example because it has stopped.
+    /// Errors: one of the views is behind another, for example because it has stopped. A view that has only a part of what was
+    /// recorded before the start is being rebuilt: sums of it would be too small.
     pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
-        let is_unreadable =
-            |view: &&View| self.progress(**view).is_some_and(|progress| progress.borrow().is_unreadable);
-        if let Some(view) = question.views().iter().find(is_unreadable) {
+        let cannot_answer =
+            |view: &&View| self.progress(**view).is_some_and(|progress| !progress.borrow().can_answer());
+        if let Some(view) = question.views().iter().find(cannot_answer) {
             return Err(ViewsError::Rebuilding(*view));
         }
         self.inner.pool.ask(permit, question).await
@@ -314,11 +330,7 @@ fn start_with(
         epoch: Arc::clone(&epoch),
         stopped,
         built,
-        state: FollowState {
-            progress: senders,
-            position: begins_at,
-            rebuilt_at: if begins_at == 0 { head } else { 0 },
-        },
+        state: FollowState { progress: senders, position: begins_at, answers_from: head },
     };
     // Before the first reader has a handle: it must not read unreadable rows.
     writer.state.publish(&store)?;

@@ -64,8 +64,8 @@ pub struct FollowState {
     pub progress: Vec<(View, watch::Sender<Progress>)>,
     /// Position of the last event that was applied.
     pub position: u64,
-    /// The log's head when the file was created; up to there the views count as being rebuilt.
-    pub rebuilt_at: u64,
+    /// The log's head at the start, or when the file was created: up to there the views count as being rebuilt.
+    pub answers_from: u64,
 }
 
 impl ViewWriter {
@@ -96,7 +96,7 @@ impl ViewWriter {
 
     fn restart(&mut self) {
         self.epoch.fetch_add(1, Ordering::Release);
-        self.state.rebuilt_at = self.head.borrow().position;
+        self.state.answers_from = self.head.borrow().position;
         self.state.position = 0;
     }
 
@@ -181,12 +181,16 @@ impl FollowState {
     pub fn publish(&self, store: &Store) -> Result<(), StoreError> {
         for (view, progress) in &self.progress {
             let (checkpoint, compatibility) = (store.checkpoint(*view)?, store.compatibility(*view));
+            // One that has stopped answers as of where it stands, and old rows as of what they reflect.
+            let is_following = checkpoint.error.is_none() && compatibility == Compatibility::Current;
+            let answers_from = Some(self.answers_from).filter(|from| is_following && checkpoint.position < *from);
             progress.send_replace(Progress {
                 version: checkpoint.version,
                 position: checkpoint.position,
                 recorded_at: (checkpoint.position > 0).then(|| from_micros(checkpoint.recorded_at_micros)),
-                rebuilding: checkpoint.position < self.rebuilt_at || compatibility != Compatibility::Current,
+                rebuilding: answers_from.is_some() || compatibility != Compatibility::Current,
                 is_unreadable: compatibility == Compatibility::Unreadable,
+                answers_from,
                 error: checkpoint.error,
             });
         }
