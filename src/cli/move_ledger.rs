@@ -1,19 +1,23 @@
-//! `ledgerway move`: copies the ledger of a data folder into an empty one in PostgreSQL, and verifies it there. All in one
-//! transaction, so an interrupted move leaves nothing and is run again. Exit 0 done, 1 failed, 2 not begun.
+//! `ledgerway move`: verifies the ledger of a data folder, copies it into an empty one in PostgreSQL, and verifies the copy. The
+//! copy is one transaction, so a move that is interrupted before its end leaves nothing and is run again. Exit 0 done, 1 failed, 2 not
+//! begun.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use events::log::lock::FolderLock;
-use events::log::{Database, LEDGER_FILE, copy_to_shared, open_reader, open_shared_reader};
-use events::verify::{self, Depth};
+use events::log::{Database, LEDGER_FILE, LogError, copy_to_shared, open_reader, open_shared_reader};
 use secrets::node_key;
 
-use super::ledger_place::named_database;
+use super::ledger_place::{LedgerPlace, named_database};
 use super::progress::{Progress, WithoutTerminal};
+use super::verify::{NotSound, check_ledger};
 use super::{Failure, exit, print_line};
 use crate::config::arguments::{MoveArgs, is_address};
 use crate::config::setting::{DATABASE_URL, NODE_KEY};
+
+/// Where it is said what to do about a copy.
+const HELP: &str = "docs/operations.md#moving-a-ledger";
 
 pub fn run(args: &MoveArgs) -> ExitCode {
     exit(move_ledger(args).map(|lines| lines.iter().for_each(|line| print_line(line))))
@@ -40,12 +44,63 @@ fn move_ledger(args: &MoveArgs) -> Result<Vec<String>, Failure> {
     // What a gateway recorded after the copy would be lost.
     let _lock = FolderLock::take(from).map_err(Failure::not_begun)?;
     check_key(&ledger)?;
+    check_database(&database)?;
+    check_source(from, &ledger)?;
     let mut progress = Progress::new("copying", WithoutTerminal::Lines);
     let copied = copy_to_shared(&ledger, &database, &mut |position, last| progress.at(position, last));
-    let copied = copied.map_err(|error| Failure::Failed(format!("cannot move the ledger to {database}: {error}")))?;
+    let copied = copied.map_err(|error| {
+        let may_be_there =
+            matches!(error, LogError::Commit(_)).then(|| format!("; it may be there all the same, {HELP}"));
+        Failure::Failed(format!("cannot move the ledger to {database}: {error}{}", may_be_there.unwrap_or_default()))
+    })?;
     progress.done();
-    let events = verify_copy(&database, copied)?;
-    Ok(said(from, &database, events))
+    check_copy(database.clone(), copied)?;
+    Ok(said(from, &database, copied))
+}
+
+/// Refuses a database with events before the ledger is verified, which takes its time. The copy looks again.
+fn check_database(database: &Database) -> Result<(), Failure> {
+    let head = open_shared_reader(database).and_then(|reader| reader.head());
+    let why = match head {
+        Ok(head) if head.position == 0 => return Ok(()),
+        Ok(_) => format!(
+            "the shared ledger has events already; if they are from a move that was interrupted while it verified the copy, \
+             `ledgerway verify` says whether the copy is sound: {HELP}"
+        ),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::Failed(format!("cannot move the ledger to {database}: {why}")))
+}
+
+/// Refuses a ledger that is not sound: nobody could serve its copy.
+fn check_source(from: &Path, ledger: &Path) -> Result<(), Failure> {
+    let checked = check_ledger(&LedgerPlace::File(ledger.to_owned()), "verifying");
+    let why = match checked {
+        Ok(_) => return Ok(()),
+        Err(NotSound::Broken(why)) => {
+            let dir = from.display();
+            format!("the ledger in {dir} is not sound: {why}; `ledgerway verify --data {dir}` says what to do")
+        }
+        Err(NotSound::Unknown(why)) => why,
+    };
+    Err(Failure::Failed(format!("nothing was copied: {why}")))
+}
+
+/// Checks the copy as `verify` does.
+fn check_copy(database: Database, copied: u64) -> Result<(), Failure> {
+    let copy = LedgerPlace::Database(Box::new(database));
+    let why = match check_ledger(&copy, "verifying the copy") {
+        Ok(sound) if sound.events == copied => return Ok(()),
+        Ok(sound) => format!("{} of {copied} events are there", sound.events),
+        Err(NotSound::Broken(why)) => why,
+        Err(NotSound::Unknown(why)) => {
+            let why = format!(
+                "the copy is in {copy}, but could not be verified ({why}): run `ledgerway verify` on it, {HELP}"
+            );
+            return Err(Failure::Failed(why));
+        }
+    };
+    Err(Failure::Failed(format!("the copy in {copy} is not sound, do not use it: {why}; remove it, {HELP}")))
 }
 
 /// Refuses a ledger that no version after 0.1.0 has served: it does not say which node key is right, and the first node to start
@@ -58,21 +113,6 @@ fn check_key(ledger: &Path) -> Result<(), Failure> {
     }
     let why = "nothing in the ledger shows yet whether a node key is right: start `ledgerway serve` once on the folder";
     Err(Failure::NotBegun(why.to_owned()))
-}
-
-/// Checks the copy as `verify` does. Returns the number of its events.
-fn verify_copy(database: &Database, copied: u64) -> Result<u64, Failure> {
-    let wrong = |why: String| Failure::Failed(format!("the copy in {database} is not sound, do not use it: {why}"));
-    let reader = open_shared_reader(database)?;
-    let mut progress = Progress::new("verifying", WithoutTerminal::Lines);
-    let sound = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
-    let sound = sound.map_err(|error| wrong(error.to_string()))?;
-    progress.done();
-    if sound.events == copied {
-        Ok(copied)
-    } else {
-        Err(wrong(format!("{} of {copied} events are there", sound.events)))
-    }
 }
 
 fn said(from: &Path, database: &Database, events: u64) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LogError, offline, wal};
+use events::log::{LogError, Reader, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
@@ -59,10 +59,40 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     checked
 }
 
+/// Why a ledger is not known to be sound.
+pub enum NotSound {
+    Broken(String),
+    /// It could not be checked.
+    Unknown(String),
+}
+
+/// Checks a ledger without its views, for a command that needs a sound one.
+pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, NotSound> {
+    match check_log(ledger, Progress::new(task, WithoutTerminal::Lines)) {
+        Ok((_, sound)) => Ok(sound),
+        Err(Fault::Broken { position, reason, .. }) => Err(NotSound::Broken(format!("position {position}: {reason}"))),
+        Err(Fault::Unreadable(why)) => Err(NotSound::Unknown(why)),
+    }
+}
+
 /// Checks the ledger, and the views in the folder if there is one.
 fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result<Verified, Fault> {
+    let (reader, sound) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
+    if log_only {
+        return Ok((sound, None));
+    }
+    let Some(dir) = folder else { return Ok((sound, Some(Comparison::Absent))) };
+    let mut progress = Progress::new("views", WithoutTerminal::Silent);
+    let compared = compare(dir, &*reader, &mut |position, last| progress.at(position, last));
+    if compared.is_ok() {
+        progress.done();
+    }
+    Ok((sound, Some(compared.map_err(|error| views_fault(ledger, error))?)))
+}
+
+/// Checks the log and the ledger. Returns the reader as well.
+fn check_log(ledger: &LedgerPlace, mut progress: Progress) -> Result<(Box<dyn Reader>, Sound), Fault> {
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
-    let mut progress = Progress::new("log", WithoutTerminal::Silent);
     let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
@@ -78,16 +108,7 @@ fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result
         check_wal(file, last)?;
     }
     let sound = verified.map_err(|error| log_fault(ledger, error))?;
-    if log_only {
-        return Ok((sound, None));
-    }
-    let Some(dir) = folder else { return Ok((sound, Some(Comparison::Absent))) };
-    let mut progress = Progress::new("views", WithoutTerminal::Silent);
-    let compared = compare(dir, &*reader, &mut |position, last| progress.at(position, last));
-    if compared.is_ok() {
-        progress.done();
-    }
-    Ok((sound, Some(compared.map_err(|error| views_fault(ledger, error))?)))
+    Ok((reader, sound))
 }
 
 /// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::postgres::TestDatabase;
 
@@ -310,6 +311,47 @@ async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_mon
     moved.stop();
     let (code, words) = said(&mut command(&database.url(), &["verify", "--data", &moved.data().display().to_string()]));
     assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
+}
+
+/// Holds: bin.move
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_not_sound_is_not_moved_and_a_copy_that_is_not_sound_is_removed_with_its_schema() {
+    let database = migrated();
+    let [before, broken, after] = folders();
+    let mut gateway = Gateway::start_in(before.path(), &[("LEDGERWAY_DEV", "true")]);
+    gateway.stop();
+    let data = gateway.data().display().to_string();
+    let move_from = |from: &str| said(&mut command("", &["move", "--from", from, "--to", &database.url()]));
+    for file in ["ledger.db", "node.key"] {
+        fs::copy(gateway.data().join(file), broken.path().join(file)).expect("a copy");
+    }
+    let ledger = Connection::open(broken.path().join("ledger.db")).expect("the ledger");
+    let damage = "DROP TRIGGER events_are_never_changed; UPDATE events SET payload = '{}' WHERE position = 3";
+    ledger.execute_batch(damage).expect("damage");
+    drop(ledger);
+    let (code, words) = move_from(&broken.path().display().to_string());
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("nothing was copied") && words.contains("not sound: position 3: "), "{words}");
+    assert_eq!(database.number("SELECT count(*) FROM events"), 0);
+    // A copy that comes out wrong.
+    database.execute(
+        "CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.payload := '{}'; RETURN NEW; END $$;
+         CREATE TRIGGER damage BEFORE INSERT ON ledger.events FOR EACH ROW WHEN (NEW.position = 3)
+             EXECUTE FUNCTION damage()",
+    );
+    let (code, words) = move_from(&data);
+    assert!(code == Some(1) && words.contains("is not sound, do not use it: position 3: "), "{words}");
+    assert!(words.contains("docs/operations.md#moving-a-ledger"), "{words}");
+    let (code, words) = move_from(&data);
+    assert!(code == Some(1) && words.contains("has events already") && words.contains("verify"), "{words}");
+    // What the documentation says.
+    database.execute("DROP SCHEMA ledger CASCADE");
+    let (code, words) = said(&mut command(&database.url(), &["migrate"]));
+    assert_eq!(code, Some(0), "{words}");
+    let (code, words) = move_from(&data);
+    assert_eq!(code, Some(0), "{words}");
+    let node_key = fs::read_to_string(gateway.data().join("node.key")).expect("a key").trim().to_owned();
+    node(&database.url(), after.path(), &[("LEDGERWAY_NODE_KEY", &node_key)]).stop();
 }
 
 /// Holds: bin.wrong-configuration
