@@ -11,6 +11,7 @@ mod logging;
 mod migrate;
 mod models;
 mod move_ledger;
+mod moved_ledger;
 mod printable_text;
 mod progress;
 mod rebuild;

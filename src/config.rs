@@ -140,6 +140,16 @@ impl Config {
         two_ledgers(&self.data, database, &self.flags)
     }
 
+    /// The error for a data folder whose ledger was moved to a database.
+    pub fn moved_ledger(&self, moved_to: &str, marker: &Path) -> WrongConfig {
+        let (variable, marker) = (setting::DATABASE_URL.variable, marker.display());
+        let problem = format!(
+            "is a folder whose ledger was moved to {moved_to}: start nodes of that database ({variable}), with other folders; to \
+             serve this one all the same, without what was recorded in the database, delete {marker}"
+        );
+        self.flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
+    }
+
     /// The error for a data folder that cannot be created or written. `path` is where it failed.
     pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());

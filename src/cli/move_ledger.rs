@@ -1,6 +1,6 @@
 //! `ledgerway move`: verifies the ledger of a data folder, copies it into an empty one in PostgreSQL, and verifies the copy. The
-//! copy is one transaction, so a move that is interrupted before its end leaves nothing and is run again. Exit 0 done, 1 failed, 2 not
-//! begun.
+//! copy is one transaction, so a move that is interrupted before its end leaves nothing and is run again. The folder is left as
+//! it was, with a marker by which `serve` refuses it. Exit 0 done, 1 failed, 2 not begun.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use events::log::{Database, LEDGER_FILE, LogError, copy_to_shared, open_reader, 
 use secrets::node_key;
 
 use super::ledger_place::{LedgerPlace, named_database};
+use super::moved_ledger;
 use super::progress::{Progress, WithoutTerminal};
 use super::verify::{NotSound, check_ledger};
 use super::{Failure, exit, print_line};
@@ -54,7 +55,13 @@ fn move_ledger(args: &MoveArgs) -> Result<Vec<String>, Failure> {
         Failure::Failed(format!("cannot move the ledger to {database}: {error}{}", may_be_there.unwrap_or_default()))
     })?;
     progress.done();
-    check_copy(database.clone(), copied)?;
+    // Before anything else can go wrong: from here on there are two ledgers.
+    if let Err(error) = moved_ledger::mark(from, &database) {
+        let why =
+            format!("the copy is in {database}, but {} cannot be marked ({error}): never serve it", from.display());
+        return Err(Failure::Failed(why));
+    }
+    check_copy(from, database.clone(), copied)?;
     Ok(said(from, &database, copied))
 }
 
@@ -87,7 +94,7 @@ fn check_source(from: &Path, ledger: &Path) -> Result<(), Failure> {
 }
 
 /// Checks the copy as `verify` does.
-fn check_copy(database: Database, copied: u64) -> Result<(), Failure> {
+fn check_copy(from: &Path, database: Database, copied: u64) -> Result<(), Failure> {
     let copy = LedgerPlace::Database(Box::new(database));
     let why = match check_ledger(&copy, "verifying the copy") {
         Ok(sound) if sound.events == copied => return Ok(()),
@@ -100,7 +107,12 @@ fn check_copy(database: Database, copied: u64) -> Result<(), Failure> {
             return Err(Failure::Failed(why));
         }
     };
-    Err(Failure::Failed(format!("the copy in {copy} is not sound, do not use it: {why}; remove it, {HELP}")))
+    // The folder's ledger is still the only one that can be served.
+    let left = moved_ledger::unmark(from)
+        .err()
+        .map(|error| format!("; delete {}: {error}", moved_ledger::marker(from).display()));
+    let left = left.unwrap_or_default();
+    Err(Failure::Failed(format!("the copy in {copy} is not sound, do not use it: {why}; remove it, {HELP}{left}")))
 }
 
 /// Refuses a ledger that no version after 0.1.0 has served: it does not say which node key is right, and the first node to start
@@ -126,6 +138,8 @@ fn said(from: &Path, database: &Database, events: u64) -> Vec<String> {
             "start all nodes with the same node key as before, and each with a data folder of its own".to_owned(),
         );
     }
-    lines.push(format!("never serve {dir} again: what it recorded then would not be in the database"));
+    lines.push(format!(
+        "{dir} is kept as it was, and `serve` refuses it: what it recorded now would not be in the database"
+    ));
     lines
 }

@@ -313,6 +313,30 @@ async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_mon
     assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
 }
 
+/// Holds: bin.move, bin.moved-folder, bin.verify-reads
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_ledger_was_moved_is_read_but_not_served_until_somebody_deletes_the_marker() {
+    let database = migrated();
+    let [folder] = folders();
+    let mut gateway = Gateway::start_in(folder.path(), &[("LEDGERWAY_DEV", "true")]);
+    gateway.stop();
+    let data = gateway.data().display().to_string();
+    let to = database.url().replace("postgres@", &format!("postgres:{PASSWORD}@"));
+    assert!(to.contains(PASSWORD), "{to}");
+    let (code, words) = said(&mut command("", &["move", "--from", &data, "--to", &to]));
+    assert!(code == Some(0) && words.contains("`serve` refuses it"), "{words}");
+    let (code, words) = serve_to_its_end(&gateway.data(), &[]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("was moved to postgres://") && words.contains(database.name()), "{words}");
+    assert!(words.contains("LEDGERWAY_DATABASE_URL") && words.contains("delete "), "{words}");
+    assert!(!words.contains(PASSWORD), "{words}");
+    let (code, words) = said(&mut command("", &["verify", "--data", &data]));
+    assert!(code == Some(0) && words.contains("rows of views"), "{words}");
+    fs::remove_file(gateway.data().join("moved-to")).expect("the marker");
+    gateway.start_again();
+    gateway.stop();
+}
+
 /// Holds: bin.move
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_is_not_sound_is_not_moved_and_a_copy_that_is_not_sound_is_removed_with_its_schema() {
@@ -333,6 +357,7 @@ async fn a_ledger_that_is_not_sound_is_not_moved_and_a_copy_that_is_not_sound_is
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("nothing was copied") && words.contains("not sound: position 3: "), "{words}");
     assert_eq!(database.number("SELECT count(*) FROM events"), 0);
+    assert!(!broken.path().join("moved-to").exists(), "it is still the only one");
     // A copy that comes out wrong.
     database.execute(
         "CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.payload := '{}'; RETURN NEW; END $$;
@@ -342,6 +367,7 @@ async fn a_ledger_that_is_not_sound_is_not_moved_and_a_copy_that_is_not_sound_is
     let (code, words) = move_from(&data);
     assert!(code == Some(1) && words.contains("is not sound, do not use it: position 3: "), "{words}");
     assert!(words.contains("docs/operations.md#moving-a-ledger"), "{words}");
+    assert!(!gateway.data().join("moved-to").exists(), "it is still the only one");
     let (code, words) = move_from(&data);
     assert!(code == Some(1) && words.contains("has events already") && words.contains("verify"), "{words}");
     // What the documentation says.

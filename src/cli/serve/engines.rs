@@ -18,6 +18,7 @@ use projections::views::{self, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
+use super::super::moved_ledger;
 use super::ServeError;
 use crate::config::Config;
 use crate::in_flight::InFlight;
@@ -51,6 +52,11 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
     if let Some(database) = config.database.as_ref().filter(|_| data.join(LEDGER_FILE).exists()) {
         return Err(config.two_ledgers(database).into());
+    }
+    if database.is_none()
+        && let Some(moved_to) = moved_ledger::moved_to(&data).map_err(|error| config.data_unusable(&data, &error))?
+    {
+        return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(&data)).into());
     }
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
