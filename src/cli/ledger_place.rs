@@ -7,7 +7,7 @@ use events::log::{Database, LEDGER_FILE, LogError, Reader, open_reader_offline, 
 
 use super::{Failure, find_ledger, variable};
 use crate::config::arguments::{DataArgs, DatabaseArg};
-use crate::config::setting::DATABASE_URL;
+use crate::config::setting::{DATA, DATABASE_URL};
 use crate::config::{Flags, database, two_ledgers};
 
 pub enum LedgerPlace {
@@ -21,15 +21,25 @@ impl LedgerPlace {
     ///
     /// Errors: there is none, or it is not clear which one is meant.
     pub fn find(named: &DatabaseArg, data: &DataArgs, flags: &Flags) -> Result<Self, Failure> {
-        match named_database(named.url.as_deref().or(data.address()))? {
-            Some(database) => {
-                if let Some(folder) = data.folder() {
-                    check_folder(folder, &database, flags)?;
-                }
-                Ok(Self::Database(Box::new(database)))
-            }
-            None => Ok(Self::File(find_ledger(data, flags)?)),
+        let found = Self::named(named, data, flags)?;
+        if let (Self::Database(database), Some(folder)) = (&found, data.folder()) {
+            check_folder(folder, database, flags)?;
         }
+        Ok(found)
+    }
+
+    /// Likewise, for a command that can do without the folder beside a database: if nobody named that folder, it may be the
+    /// one of another ledger.
+    pub fn find_alone(named: &DatabaseArg, data: &DataArgs, flags: &Flags) -> Result<Self, Failure> {
+        let is_folder_named = flags.has(DATA) || variable(DATA.variable).is_some();
+        if is_folder_named { Self::find(named, data, flags) } else { Self::named(named, data, flags) }
+    }
+
+    fn named(named: &DatabaseArg, data: &DataArgs, flags: &Flags) -> Result<Self, Failure> {
+        Ok(match named_database(named.url.as_deref().or(data.address()))? {
+            Some(database) => Self::Database(Box::new(database)),
+            None => Self::File(find_ledger(data, flags)?),
+        })
     }
 
     /// Opens it for reading, whether or not a process serves it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{LogError, Reader, offline, wal};
+use events::log::{LEDGER_FILE, LogError, Reader, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
@@ -41,8 +41,9 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
     let log_only = flags.check(LOG_ONLY, boolean(&args.log_only))?;
-    let ledger = LedgerPlace::find(&args.database, &args.data, flags)?;
-    let folder = args.data.folder();
+    let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
+    // The views beside another ledger are not of this one.
+    let folder = args.data.folder().filter(|dir| ledger.file().is_some() || !dir.join(LEDGER_FILE).exists());
     let verified = match (&ledger, folder) {
         (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, || verify(folder, &ledger, log_only)),
         _ => verify(folder, &ledger, log_only),

@@ -332,6 +332,17 @@ async fn a_folder_whose_ledger_was_moved_is_read_but_not_served_until_somebody_d
     assert!(!words.contains(PASSWORD), "{words}");
     let (code, words) = said(&mut command("", &["verify", "--data", &data]));
     assert!(code == Some(0) && words.contains("rows of views"), "{words}");
+    // Where the gateway was started: its folder is the default one, which nobody names.
+    std::os::unix::fs::symlink(&data, folder.path().join("ledgerway-data")).expect("a link");
+    for mut verify in [command("", &["verify", &to]), command(&to, &["verify"])] {
+        let (code, words) = said(verify.current_dir(folder.path()));
+        assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
+    }
+    // What reads or writes the folder besides does not do that beside another ledger.
+    for arguments in ["status", "rebuild"] {
+        let (code, words) = said(command(&to, &[arguments]).current_dir(folder.path()));
+        assert!(code == Some(2) && words.contains("a ledger of its own"), "{arguments}: {words}");
+    }
     fs::remove_file(gateway.data().join("moved-to")).expect("the marker");
     gateway.start_again();
     gateway.stop();
