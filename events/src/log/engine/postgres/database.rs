@@ -70,7 +70,9 @@ impl Database {
 
     /// A node of a cluster needs its database's identity proved, except on its own machine.
     fn is_local(options: &PgConnectOptions) -> bool {
-        options.get_socket().is_some() || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
+        // Without a host, it is the folder of a socket if there is one.
+        let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        is_socket || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
     }
 }
 
@@ -105,5 +107,31 @@ impl fmt::Display for Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(url: &str) -> Database {
+        url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    #[test]
+    fn a_local_socket_needs_no_proof_of_identity() {
+        let mode = |url: &str| database(url).options.get_ssl_mode();
+        for local in [
+            "postgres:///ledgerway?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/ledgerway",
+            "postgres://localhost/ledgerway",
+            "postgres:///ledgerway",
+        ] {
+            assert!(matches!(mode(local), PgSslMode::Prefer), "{local}");
+        }
+        assert!(matches!(mode("postgres://db.internal/ledgerway"), PgSslMode::VerifyFull));
+        // As it is if the server's socket is in a usual folder.
+        let found = PgConnectOptions::new_without_pgpass().host("/run/postgresql");
+        assert!(Database::is_local(&found));
     }
 }
