@@ -56,6 +56,27 @@ pub enum WrongDatabase {
     Unreadable(String),
     #[error("it names no database: postgres://USER@HOST/DATABASE")]
     NoDatabase,
+    /// Without the place, which may be in a password.
+    #[error(
+        "it has an @ or a / where none can be: in a user, a password or the name of a database, write %40 or %2F for it"
+    )]
+    NotEncoded,
+    /// Without the name if that may be a part of a password.
+    #[error("it has a parameter that has no effect{}", shown(.0))]
+    Parameter(String),
+}
+
+/// What follows the address of the server and takes effect.
+const PARAMETERS: [&str; 18] = [
+    "sslmode", "ssl-mode", "sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key",
+    "statement-cache-capacity", "host", "hostaddr", "port", "dbname", "user", "password", "application_name",
+    "options",
+];
+
+/// The name of a parameter, if it looks like one.
+fn shown(name: &str) -> String {
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'));
+    if is_name { format!(": {name}") } else { String::new() }
 }
 
 impl Database {
@@ -83,6 +104,7 @@ impl FromStr for Database {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(WrongDatabase::Scheme);
         }
+        check_form(url)?;
         let mut options =
             PgConnectOptions::from_str(url).map_err(|error| WrongDatabase::Unreadable(error.to_string()))?;
         if options.get_database().is_none_or(str::is_empty) {
@@ -94,6 +116,25 @@ impl FromStr for Database {
         }
         Ok(Self { options: options.options(SESSION) })
     }
+}
+
+/// Refuses what would be taken for something else, or for nothing: a password that is not encoded ends early, and its rest is
+/// then the host and the name of the database, which are shown; a parameter that is not known is ignored.
+fn check_form(url: &str) -> Result<(), WrongDatabase> {
+    let (_, address) = url.split_once("://").unwrap_or_default();
+    let (_, after_host) = address.split_at(address.find(['/', '?', '#']).unwrap_or(address.len()));
+    let (path, query) = after_host.split_once('?').unwrap_or((after_host, ""));
+    if after_host.contains('@') || path.trim_start_matches('/').contains('/') {
+        return Err(WrongDatabase::NotEncoded);
+    }
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let is_option = name.starts_with("options[") && name.ends_with(']');
+        if !PARAMETERS.contains(&name) && !is_option {
+            return Err(WrongDatabase::Parameter(name.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Database {
@@ -116,6 +157,38 @@ mod tests {
 
     fn database(url: &str) -> Database {
         url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn refused(url: &str) -> String {
+        url.parse::<Database>().err().unwrap_or_else(|| panic!("{url} is taken")).to_string()
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_shown() {
+        for password in ["q7@x7/z7", "q7/x7@z7", "77/x7@z7", "77/x7", "77?x7", "77#x7", "77?x7@z7=1", "77#x7@z7", "/x7"]
+        {
+            let words = refused(&format!("postgres://user:{password}@db.internal/ledgerway"));
+            assert!(!words.contains('7'), "{password}: {words}");
+        }
+        assert!(refused("postgres://db/ledger/way").contains("%2F"));
+        for url in
+            ["postgres://u:q7%40x7%2Fz7@db/ledgerway", "postgres://u:q7@x7@db/ledgerway", "postgres://db//ledgerway"]
+        {
+            assert!(database(url).to_string().ends_with("@db:5432/ledgerway"), "{url}");
+        }
+        assert!(database("postgres://u@db/ledger%40way").to_string().ends_with("@db:5432/ledger@way"));
+    }
+
+    #[test]
+    fn a_parameter_without_effect_is_refused_by_name() {
+        for name in ["sslcrl", "channel_binding", "target_session_attrs", "connect_timeout", "keepalives"] {
+            let words = refused(&format!("postgres://u@db/ledgerway?sslmode=require&{name}=1"));
+            assert_eq!(words, format!("it has a parameter that has no effect: {name}"));
+        }
+        assert_eq!(refused("postgres://u@db/ledgerway?Secret1"), "it has a parameter that has no effect");
+        let known = "sslmode=verify-ca&sslrootcert=/ca.pem&port=6432&options=-c%20geqo%3Doff&options[jit]=off";
+        assert_eq!(database(&format!("postgres://u@db/ledgerway?{known}")).options.get_port(), 6432);
+        database("postgres://u@db/ledgerway?");
     }
 
     #[test]
