@@ -7,6 +7,8 @@ mod client;
 mod cors;
 mod gateway;
 mod scripted;
+#[path = "../../events/benches/verify/story.rs"]
+mod story;
 mod tenant;
 
 mod abandoned;
@@ -37,6 +39,7 @@ mod http2_upstreams;
 mod inference_keys;
 mod isolation;
 mod keys;
+mod large_move;
 mod later_versions;
 mod limits;
 mod loops;
