@@ -70,6 +70,7 @@ impl Balances {
             Event::Inference(Inference::Admitted(admitted)) => {
                 self.admitted = recorded.context.request_id.map(|request| (request, admitted.model.clone()));
             }
+            Event::Inference(Inference::Refused(_)) => self.fold_refusal(recorded),
             Event::Resource(Resource::Budget(change)) => {
                 self.fold_budget(change, recorded.position, recorded.recorded_at);
             }

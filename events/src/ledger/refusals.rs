@@ -62,6 +62,11 @@ impl Refusals {
         }
     }
 
+    /// The requests on whose streams counts will be recorded: the last of each.
+    pub(super) fn rolled_up(&self) -> impl Iterator<Item = RequestId> {
+        self.by_actor.values().flat_map(|second| second.rest.values()).map(|(_, last)| last.request_id)
+    }
+
     pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
         self.by_actor.values().any(|refusals| refusals.second < now.timestamp() && refusals.waiting == 0)
     }
@@ -80,6 +85,11 @@ impl SecondOfRefusals {
         let last = RefusedRequest { model: slot.1.clone(), ..refused.clone() };
         let count = self.rest.get(&slot).map_or(1, |(count, _)| count + 1);
         self.rest.insert(slot, (count, last));
+    }
+
+    /// Forgets the counts that are in the log, by the requests on whose streams they are.
+    pub(super) fn forget_recorded(&mut self, is_recorded: impl Fn(RequestId) -> bool) {
+        self.rest.retain(|_, (_, last)| !is_recorded(last.request_id));
     }
 
     pub(super) fn into_events(self) -> impl Iterator<Item = Emitted> {

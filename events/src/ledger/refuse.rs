@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::journal::Undo;
 use super::refusals::{Refusals, RefusedRequest, SecondOfRefusals, refusal_event};
 use super::{Balances, DecidedRefusal, Emitted, RefuseDecision};
-use crate::event::Actor;
+use crate::event::{Actor, Recorded, Stream};
 
 /// The refusals per actor and second that are recorded one by one.
 pub const RECORDED_REFUSALS_A_SECOND: u32 = 20;
@@ -59,9 +59,25 @@ impl Balances {
         }
     }
 
+    /// The streams on which rolled-up refusals will be recorded.
+    pub fn rolled_up_refusals(&self) -> impl Iterator<Item = Stream> {
+        self.refusals.rolled_up().map(Stream::inference)
+    }
+
     /// Takes over the refusals that other balances have counted but not recorded: they are in no event and no row.
-    pub fn take_refusals_of(&mut self, other: &mut Self) {
+    pub fn take_refusals_of(&mut self, other: &mut Self, is_recorded: impl Fn(&Stream) -> bool) {
         self.refusals = std::mem::take(&mut other.refusals);
+        for second in self.refusals.by_actor.values_mut() {
+            second.forget_recorded(|request| is_recorded(&Stream::inference(request)));
+        }
+    }
+
+    /// Folds the event of a refusal. What it counts may still wait to be recorded here, if a batch was undone because nobody
+    /// knew what had become of it, and is in the log after all.
+    pub(super) fn fold_refusal(&mut self, recorded: &Recorded) {
+        if let Some(second) = self.refusals.by_actor.get_mut(&recorded.context.actor) {
+            second.forget_recorded(|request| recorded.context.request_id == Some(request));
+        }
     }
 
     /// Notes an actor's refusals, and the number waiting, in the journal before they change.

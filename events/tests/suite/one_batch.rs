@@ -392,3 +392,28 @@ async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read(
     world.admit(1, 1, None).await;
     assert_eq!((*administration.borrow(), world.log.head().position), (1101, 1103));
 }
+
+#[tokio::test]
+async fn refusals_whose_count_somebody_else_has_recorded_are_not_recorded_again() {
+    let mut world = World::on(Ground::folder());
+    let refuse = |log: &Log, number| {
+        let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
+        let (log, request_id, model) = (log.clone(), id(number), "m".to_owned());
+        async move { log.refuse(RefusedRequest { request_id, context: context(1), model, refusal }).await }
+    };
+    let log = world.log.clone();
+    let mut waiting = JoinSet::new();
+    (1..=41).for_each(|number| drop(waiting.spawn(refuse(&log, number))));
+    tokio::task::yield_now().await;
+    world.writer.step(usize::MAX);
+    let mut other = copy_of(&world);
+    let log = other.log.clone();
+    other.batch([refuse(&log, 41)]).await.remove(0).expect("it is recorded");
+    copy_events(other.folder(), world.folder(), 20);
+
+    world.clock.advance(Duration::from_secs(1));
+    world.writer.step(usize::MAX);
+    let answers = waiting.join_all().await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(world.log.head().position, 41, "those that were counted are recorded, and the others");
+}

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::{Event, Hold, Recorded};
 use events::ids::RequestId;
-use events::ledger::{Charge, Outcome};
-use events::log::{Admitted, Database, EndedAt, Log, LogError, LogOptions, OpenHold, open_shared_reader};
+use events::ledger::{Charge, Outcome, RefusedRequest};
+use events::log::{Admitted, Database, EndedAt, Log, LogError, LogOptions, OpenHold, SteppedNode, open_shared_reader};
 use events::money::NanoUsd;
+use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, SystemClock};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
@@ -22,7 +23,7 @@ use testing::proxy::{Proxy, ProxyMode};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::facts::{admission, ended, id, verify};
+use crate::facts::{admission, context, ended, id, verify};
 use crate::ground::blocking;
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
@@ -301,6 +302,52 @@ async fn a_database_that_is_out_of_reach_for_longer_than_callers_wait_leaves_not
     outage.proxies.iter().for_each(|proxy| proxy.set(ProxyMode::Open));
     let told = outage.end().await;
     assert!(told.failed() > 0, "callers are told");
+}
+
+/// Refusals that are only counted, whose count arrives when nobody waits for it any more.
+#[tokio::test]
+async fn a_count_of_refusals_whose_commit_is_unknown_is_recorded_once() {
+    let database = TestDatabase::create();
+    blocking(|| Log::migrate_shared(&database.url().parse().expect("an address")).expect("an empty database"));
+    let proxy = Proxy::start(database.socket());
+    let through: Database = database.url_through(proxy.port).parse().expect("an address");
+    let clock = crate::facts::clock();
+    let opened = blocking(|| SteppedNode::open_shared(&through, "node", LogOptions::new(clock.clone())));
+    let (log, mut writer) = opened.expect("the log opens");
+    let mut refusing = JoinSet::new();
+    let mut refuse = |numbers: std::ops::RangeInclusive<u128>| {
+        for number in numbers {
+            let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
+            let refused =
+                RefusedRequest { request_id: id(number), context: context(1), model: "m".to_owned(), refusal };
+            let log = log.clone();
+            refusing.spawn(async move { log.refuse(refused).await });
+        }
+    };
+    // The first two prepare the statement, so that all of it is on its way at once.
+    for numbers in [1..=1, 2..=2, 3..=50] {
+        refuse(numbers);
+        tokio::task::yield_now().await;
+        blocking(|| writer.step(usize::MAX));
+    }
+    // Those that wait are told that nobody knows.
+    clock.advance(Duration::from_secs(1));
+    proxy.set(ProxyMode::Silent);
+    blocking(|| writer.step(usize::MAX));
+    assert!(!log.is_writable());
+    proxy.set(ProxyMode::Open);
+    // The statement that was on its way.
+    eventually("it is in the log", || database.number("SELECT max(position) FROM ledger.events") == 41).await;
+    clock.advance(Duration::from_secs(1));
+    refuse(51..=51);
+    tokio::task::yield_now().await;
+    blocking(|| writer.step(usize::MAX));
+    assert!(log.is_writable(), "the count was recorded before");
+    let answers = refusing.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 20 + 10 + 1, "{answers:?}");
+    let counts = "SELECT sum((payload::json ->> 'count')::bigint)::bigint FROM ledger.events";
+    assert_eq!(database.number(counts), 51);
+    blocking(|| drop((log, writer)));
 }
 
 /// Holds: shared.acknowledged

@@ -1,11 +1,14 @@
 //! Refusals that are only counted, and refusals that wait for the next second.
 
-use chrono::TimeDelta;
-use events::event::{Event, Inference};
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::{Event, Inference, Recorded, Stream};
 use events::ledger::{
     Balances, DecidedRefusal, Emitted, RECORDED_REFUSALS_A_SECOND, RefuseDecision, RefusedRequest, UnknownUsage,
 };
 use events::refusal::{ErrorCode, Refusal};
+use proptest::prelude::*;
 
 use crate::facts::{context, id, start};
 
@@ -115,4 +118,142 @@ fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
     assert_eq!((event.code, event.model.as_str(), event.count), (ErrorCode::BudgetExceeded, "m", 1));
     let kept: Vec<_> = event.details.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(kept, [("limit_usd", Some("0.000000010"))], "the others have fields of their own");
+}
+
+/// What becomes of a decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Recorded,
+    Lost,
+    /// Its commit was unknown, so that it was undone, and then it was in the log.
+    RecordedUnheard,
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Refuse { key: u128, models: usize, times: u8, fate: Fate },
+    Wait { seconds: i64 },
+    RecordWaiting { fate: Fate },
+    Sweep { fate: Fate },
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    let fate = || prop_oneof![4 => Just(Fate::Recorded), 1 => Just(Fate::Lost), 1 => Just(Fate::RecordedUnheard)];
+    prop_oneof![
+        5 => (0u128..2, 1usize..20, 1u8..60, fate())
+            .prop_map(|(key, models, times, fate)| Move::Refuse { key, models, times, fate }),
+        3 => (0i64..3).prop_map(|seconds| Move::Wait { seconds }),
+        3 => fate().prop_map(|fate| Move::RecordWaiting { fate }),
+        3 => fate().prop_map(|fate| Move::Sweep { fate }),
+    ]
+}
+
+/// A client's refusals: the counts in the log, and how many refusals must be in it.
+struct Counted {
+    balances: Balances,
+    now: DateTime<Utc>,
+    requests: u128,
+    waiting: Vec<RefusedRequest>,
+    log: HashMap<Stream, u64>,
+    told: u64,
+}
+
+impl Counted {
+    /// The events of a decision, if they are in the log.
+    fn decide<D>(&mut self, fate: Fate, decide: impl FnOnce(&mut Balances) -> (D, Vec<Emitted>)) -> D {
+        self.balances.begin();
+        let (decision, events) = decide(&mut self.balances);
+        if fate == Fate::Recorded {
+            self.balances.keep();
+        } else {
+            self.balances.undo();
+        }
+        if fate != Fate::Lost {
+            events.into_iter().for_each(|emitted| self.append(emitted, fate));
+        }
+        decision
+    }
+
+    fn append(&mut self, Emitted { stream, context, event }: Emitted, fate: Fate) {
+        let Event::Inference(Inference::Refused(refused)) = &event else { panic!("{event:?}") };
+        assert_eq!(self.log.insert(stream.clone(), refused.count), None, "{stream} is recorded twice");
+        if fate == Fate::RecordedUnheard {
+            let recorded = Recorded { position: 1, recorded_at: self.now, stream, sequence: 1, context, event };
+            self.balances.fold(&recorded).expect("it folds");
+        }
+    }
+
+    fn refuse(&mut self, key: u128, model: &str, fate: Fate) {
+        self.requests += 1;
+        let (now, asked) = (self.now, refused(self.requests, key, model));
+        let decision = self.decide(fate, |balances| match balances.refuse(&asked, now) {
+            RefuseDecision::Now(refused) => (false, refused.events),
+            RefuseDecision::NextSecond(refused) => (true, refused.events),
+        });
+        match (fate, decision) {
+            (Fate::Recorded, true) => self.waiting.push(asked),
+            (Fate::Recorded, false) => self.told += 1,
+            (Fate::RecordedUnheard, _) => self.count_unheard(&asked),
+            (Fate::Lost, _) => {}
+        }
+    }
+
+    fn record_waiting(&mut self, fate: Fate) {
+        let now = self.now;
+        for asked in std::mem::take(&mut self.waiting) {
+            self.decide(fate, |balances| ((), balances.refuse_waiting(&asked, now).events));
+            match fate {
+                Fate::Recorded => self.told += 1,
+                Fate::RecordedUnheard => self.count_unheard(&asked),
+                Fate::Lost => {}
+            }
+            if fate != Fate::Recorded {
+                self.balances.forget_waiting_refusal(&asked.context.actor);
+            }
+        }
+    }
+
+    /// Nobody was told of it, but it may be in the log.
+    fn count_unheard(&mut self, asked: &RefusedRequest) {
+        self.told += u64::from(self.log.contains_key(&Stream::inference(asked.request_id)));
+    }
+
+    fn sweep(&mut self, fate: Fate) {
+        let now = self.now;
+        self.decide(fate, |balances| ((), balances.sweep(UnknownUsage::ChargeHold, 10, now)));
+    }
+
+    fn play(&mut self, step: &Move) {
+        match *step {
+            Move::Refuse { key, models, times, fate } => {
+                (0..usize::from(times)).for_each(|nth| self.refuse(key, &format!("m{}", nth % models), fate));
+            }
+            Move::Wait { seconds } => self.now += seconds_of(seconds),
+            Move::RecordWaiting { fate } => self.record_waiting(fate),
+            Move::Sweep { fate } => self.sweep(fate),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_refusal_is_counted_once_whatever_becomes_of_the_batches(moves in proptest::collection::vec(moves(), 1..24)) {
+        let mut counted = Counted {
+            balances: Balances::default(),
+            now: start(),
+            requests: 0,
+            waiting: Vec::new(),
+            log: HashMap::new(),
+            told: 0,
+        };
+        moves.iter().for_each(|step| counted.play(step));
+        counted.now += seconds_of(1);
+        counted.record_waiting(Fate::Recorded);
+        counted.now += seconds_of(1);
+        counted.sweep(Fate::Recorded);
+        prop_assert!(!counted.balances.is_sweep_due(counted.now + seconds_of(5)));
+        prop_assert_eq!(counted.log.values().sum::<u64>(), counted.told);
+    }
 }

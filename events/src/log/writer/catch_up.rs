@@ -99,7 +99,10 @@ impl<E: Engine> Writer<E> {
     fn read_state(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
         let asked_at = self.options.clock.monotonic();
         let mut state = self.engine.state(now)?;
-        state.balances.take_refusals_of(&mut self.balances);
+        // Read after the state: what is recorded later is folded.
+        let recorded = self.engine.last_sequences(self.balances.rolled_up_refusals().collect())?;
+        let is_recorded = |stream: &_| recorded.get(stream).is_some_and(|last| *last > 0);
+        state.balances.take_refusals_of(&mut self.balances, is_recorded);
         self.balances = state.balances;
         self.owners = state.owners;
         self.changes = RecentChanges::after(state.last_administration);
