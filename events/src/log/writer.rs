@@ -106,7 +106,7 @@ struct Failed {
 /// The step at which a batch failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FailedStep {
-    /// A job, not the disk: it would fail whenever it is tried.
+    /// A job or what is due with it, not the disk: it would fail whenever it is tried.
     Job,
     Write,
     /// Everything was written: after a crash, the next process may find it.
@@ -265,15 +265,32 @@ impl<E: Engine> Writer<E> {
         }
         match self.attempt(jobs, Due { sweeps, writes_state }, now) {
             Ok(()) => {}
-            // A job can never be recorded. Find it, so that the others do not fail with it, and then sweep: a job that fails in
-            // every batch would otherwise keep all expired holds open.
+            // Something can never be recorded. Find it, so that the others do not fail with it, and then sweep: a job that fails
+            // in every batch would otherwise keep all expired holds open.
             Err(Failed { jobs, error, step: FailedStep::Job }) => {
-                self.process_halves(jobs, &error, now);
+                if sweeps || writes_state {
+                    // It need not be a job.
+                    self.process_part(jobs, now);
+                } else {
+                    self.process_halves(jobs, &error, now);
+                }
                 if sweeps {
                     // If it fails, that is logged, and the next sweep tries again.
                     let _ = self.attempt(Vec::new(), Due { sweeps, writes_state: false }, now);
                 }
             }
+            Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
+        }
+    }
+
+    /// Processes jobs of which some may be impossible to record, without other work.
+    fn process_part(&mut self, jobs: Vec<Box<dyn Job>>, now: DateTime<Utc>) {
+        if jobs.is_empty() {
+            return;
+        }
+        match self.attempt(jobs, Due::default(), now) {
+            Ok(()) => {}
+            Err(Failed { jobs, error, step: FailedStep::Job }) => self.process_halves(jobs, &error, now),
             Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
         }
     }
@@ -286,13 +303,8 @@ impl<E: Engine> Writer<E> {
             return jobs.into_iter().for_each(|job| job.refuse(FailedStep::Job.error(error)));
         }
         let second = jobs.split_off(jobs.len() / 2);
-        for half in [jobs, second] {
-            match self.attempt(half, Due::default(), now) {
-                Ok(()) => {}
-                Err(Failed { jobs, error, step: FailedStep::Job }) => self.process_halves(jobs, &error, now),
-                Err(Failed { jobs, error, step }) => self.fail(jobs, || step.error(&error)),
-            }
-        }
+        self.process_part(jobs, now);
+        self.process_part(second, now);
     }
 
     /// Records one batch with all of these jobs, and answers them.

@@ -103,6 +103,23 @@ impl Ground {
         reader.expect("a reader")
     }
 
+    /// Lets the log's database refuse all events of this name, as it refuses what can never be recorded.
+    pub fn refuse_events_named(&self, name: &str) {
+        match self {
+            Self::Folder(folder) => {
+                let ledger = Connection::open(folder.path().join(LEDGER_FILE)).expect("the ledger");
+                let refuse = format!(
+                    "CREATE TRIGGER refused BEFORE INSERT ON events WHEN NEW.event_type = '{name}'
+                     BEGIN SELECT raise(ABORT, 'refused'); END"
+                );
+                ledger.execute_batch(&refuse).expect("a trigger");
+            }
+            Self::Database(database) => {
+                database.execute(&format!("ALTER TABLE ledger.events ADD CHECK (event_type <> '{name}')"));
+            }
+        }
+    }
+
     /// The number that a query finds in the log's own tables.
     pub fn number(&self, sql: &str) -> i64 {
         match self {

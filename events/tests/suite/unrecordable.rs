@@ -12,6 +12,7 @@ const TTL: Duration = Duration::from_secs(60);
 
 on_both_engines! {
     a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it,
+    a_sweep_that_cannot_be_recorded_does_not_take_a_lone_job_with_it,
 }
 
 /// Queues all of these, and lets the writer take them as one batch.
@@ -43,4 +44,19 @@ async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it(ground: G
     drop(answers);
     writer.step(10);
     crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");
+}
+
+async fn a_sweep_that_cannot_be_recorded_does_not_take_a_lone_job_with_it(ground: Ground) {
+    let clock = clock();
+    let (log, mut writer) = ground.stepped(LogOptions::new(clock.clone()));
+    let mut answers = admitted(&log, &mut writer, &[1]).await;
+    std::mem::forget(answers.remove(0).expect("the ledger answers"));
+    ground.refuse_events_named("budget.expired");
+    clock.advance(TTL);
+    for request in 2..5 {
+        clock.advance(Duration::from_secs(1));
+        let answers = admitted(&log, &mut writer, &[request]).await;
+        let [Ok(Admitted::Hold(_))] = answers[..] else { panic!("{answers:?}") };
+    }
+    assert!(log.is_writable(), "there is nothing wrong with the disk");
 }
