@@ -29,6 +29,8 @@ struct Ways {
     way: Mutex<ProxyMode>,
     changed: Condvar,
     cuts_next_answer: AtomicBool,
+    /// Sent instead of an answer that is cut.
+    last_words: Mutex<Vec<u8>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -40,6 +42,7 @@ impl Proxy {
             way: Mutex::new(ProxyMode::Open),
             changed: Condvar::new(),
             cuts_next_answer: AtomicBool::new(false),
+            last_words: Mutex::default(),
             open: Mutex::default(),
         });
         let of_thread = Arc::clone(&ways);
@@ -62,6 +65,12 @@ impl Proxy {
     /// Ends the connection of the next answer instead of passing it on.
     pub fn cut_next_answer(&self) {
         self.ways.cuts_next_answer.store(true, Ordering::SeqCst);
+    }
+
+    /// Passes these bytes on instead of the next answer, and ends its connection.
+    pub fn replace_next_answer(&self, last_words: Vec<u8>) {
+        *lock(&self.ways.last_words) = last_words;
+        self.cut_next_answer();
     }
 
     /// False once an answer was cut.
@@ -92,6 +101,9 @@ impl Ways {
         while let Ok(read @ 1..) = from.read(&mut bytes) {
             self.wait();
             if is_answer && self.cuts_next_answer.swap(false, Ordering::SeqCst) {
+                let last_words = std::mem::take(&mut *lock(&self.last_words));
+                // Whoever has asked may have gone.
+                let _ = to.write_all(&last_words);
                 close(from);
                 return close(to);
             }

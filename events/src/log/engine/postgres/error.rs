@@ -1,5 +1,7 @@
 //! The database's errors, as the log's.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::log::{EngineError, EngineErrorKind, LogError};
 
 impl From<sqlx::Error> for LogError {
@@ -27,10 +29,11 @@ pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
 }
 
 /// True if the connection may be lost or in any state, so that nobody knows what became of the statement: anything but an
-/// answer of the database, and its answers that end the session (class 08, 57P01 to 57P05).
+/// answer of the database, and its answers that end the session. Among them is the failure of a commit whose record may be on
+/// the disk all the same: a server that cannot sync its write-ahead log says so, and crashes.
 pub(super) fn is_about_connection(error: &sqlx::Error) -> bool {
     match sqlstate(error) {
-        Some(state) => state.starts_with("08") || state.starts_with("57P"),
+        Some(state) => state.starts_with("08") || state.starts_with("57P") || ends_session(error),
         None => !matches!(
             error,
             sqlx::Error::RowNotFound
@@ -42,4 +45,9 @@ pub(super) fn is_about_connection(error: &sqlx::Error) -> bool {
                 | sqlx::Error::TypeNotFound { .. }
         ),
     }
+}
+
+fn ends_session(error: &sqlx::Error) -> bool {
+    let answer = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    answer.is_some_and(|answer| matches!(answer.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }

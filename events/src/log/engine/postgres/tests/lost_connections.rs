@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use testing::proxy::Proxy;
 
+use super::super::error::sqlstate;
 use super::*;
 use crate::log::{EngineErrorKind, Name, SideRow};
 
@@ -83,4 +84,41 @@ fn a_batch_whose_answer_is_lost_is_found_by_its_token() {
     assert!(!proxy.cuts_next_answer(), "no answer was lost");
     committed(&mut engine, |engine| one(engine, 3));
     assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 3);
+}
+
+/// What a server sends that cannot sync its write-ahead log, and crashes.
+fn panic(sqlstate: &str) -> Vec<u8> {
+    let fields = format!("SPANIC\0VPANIC\0C{sqlstate}\0Mcould not fdatasync the write-ahead log\0\0");
+    let length = u32::try_from(fields.len() + 4).expect("a length");
+    [b"E".as_slice(), &length.to_be_bytes(), fields.as_bytes()].concat()
+}
+
+/// After its recovery, the server may have the batch.
+#[test]
+fn a_batch_in_whose_commit_the_server_crashes_is_looked_for() {
+    let test = TestLedger::migrated();
+    let proxy = Proxy::start(test.test.socket());
+    let proxied = test.test.url_through(proxy.port).parse().expect("an address");
+    let mut engine = connect(&proxied, "node", ids(), now()).expect("the ledger opens").0;
+    (1..=5).for_each(|number| committed(&mut engine, |engine| one(engine, number)));
+    for (number, sqlstate) in [(6, "58030"), (8, "53100"), (10, "XX000")] {
+        // Prepares the statement, so that the next answer is that of its commit.
+        committed(&mut engine, |engine| one(engine, number));
+        proxy.replace_next_answer(panic(sqlstate));
+        committed(&mut engine, |engine| one(engine, number + 1));
+        assert!(!proxy.cuts_next_answer(), "no answer was lost");
+    }
+    assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 11);
+}
+
+#[test]
+fn a_session_that_the_server_has_ended_is_not_used_again() {
+    let test = TestLedger::migrated();
+    let mut session = test.session();
+    let mut run = |sql| session.run(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(drop));
+    run("SET idle_in_transaction_session_timeout = 10; BEGIN").expect("it is begun");
+    std::thread::sleep(Duration::from_millis(100));
+    let ended = run("SELECT 1").expect_err("it was idle for too long");
+    assert_eq!(sqlstate(&ended).as_deref(), Some("25P03"), "{ended}");
+    run("SELECT 1").expect("another session");
 }
