@@ -84,6 +84,9 @@ const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct LogOptions {
     pub clock: Arc<dyn Clock>,
+    /// How far the time of an event may be behind the clock of a shared database. A hold that is admitted by a clock that is
+    /// behind expires that much too early for the other nodes.
+    pub clock_behind_max: Duration,
     /// The lifetime of a hold, after which the sweeper ends it.
     pub hold_ttl: Duration,
     pub unknown_usage: UnknownUsage,
@@ -103,6 +106,7 @@ impl LogOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            clock_behind_max: Duration::from_secs(60),
             hold_ttl: Duration::from_secs(900),
             unknown_usage: UnknownUsage::default(),
             expired_holds: ExpiredHolds::End,

@@ -16,7 +16,7 @@ pub(super) struct BatchClock {
     /// The time of the last recorded batch.
     last: Option<DateTime<Utc>>,
     /// Readings of both clocks at the same moment. `None` after a start with a wall clock behind the log: it was set back, or
-    /// the log was written with a clock that was ahead.
+    /// the log was written with a clock that was ahead. Also `None` while the wall clock is known to be wrong.
     agreed: Option<(DateTime<Utc>, Duration)>,
 }
 
@@ -45,6 +45,19 @@ impl BatchClock {
     /// A time that was read before, or that of the last event if the log has moved on since.
     pub(super) fn not_before_last(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         self.last.map_or(at, |last| at.max(last))
+    }
+
+    /// Notes that the wall clock is wrong, by the clock of a shared database: when it is set, that is no step.
+    pub(super) fn is_wrong(&mut self) {
+        self.agreed = None;
+    }
+
+    /// Notes that another process has recorded a batch of this time. A wall clock far behind it is wrong.
+    pub(super) fn recorded_by_others(&mut self, at: DateTime<Utc>) {
+        self.recorded(at);
+        if is_behind(self.clock.now(), self.last) {
+            self.is_wrong();
+        }
     }
 
     /// Notes that a batch of this time is durable.
@@ -89,6 +102,33 @@ mod tests {
         assert_eq!(batches.tick().ok(), Some(last));
         clock.step_wall(-3_600_000_000);
         assert!(matches!(batches.tick(), Err(LogError::ClockStepped)), "from here on the clock is watched");
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_by_the_databases_may_be_set_but_not_behind_the_log() {
+        let last = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time");
+        let clock = Arc::new(ManualClock::at(last));
+        let mut batches = BatchClock::new(clock.clone(), Some(last));
+        batches.is_wrong();
+        clock.step_wall(1_200_000_000);
+        assert_eq!(batches.tick().ok(), Some(last + Duration::from_secs(1200)));
+        batches.is_wrong();
+        clock.step_wall(-1_300_000_000);
+        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+    }
+
+    #[test]
+    fn a_clock_far_behind_what_others_record_stops_the_appends_until_it_is_set() {
+        let start = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time");
+        let clock = Arc::new(ManualClock::at(start));
+        let mut batches = BatchClock::new(clock.clone(), None);
+        assert_eq!(batches.tick().ok(), Some(start));
+        batches.recorded_by_others(start + Duration::from_secs(50));
+        assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(50)));
+        batches.recorded_by_others(start + Duration::from_secs(1200));
+        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        clock.step_wall(1_200_000_000);
+        assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(1200)));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum LogError {
         by.as_secs()
     )]
     ClockAhead { by: Duration },
+    #[error("the time of this node is {} s behind the clock of the database: let a time server set both", by.as_secs())]
+    ClockBehind { by: Duration },
     /// The shared database was restored from an older copy, or another server has taken over without the last batches.
     #[error(
         "the database does not have the log that this node follows: its batch that ends at position {ours} is not there, the log \
@@ -91,6 +93,7 @@ impl LogError {
             Self::QueueFull
             | Self::ClockStepped
             | Self::ClockAhead { .. }
+            | Self::ClockBehind { .. }
             | Self::Forked { .. }
             | Self::NodeKeyReplaced
             | Self::Engine(_)

@@ -32,7 +32,7 @@ impl Log {
     pub fn open_shared(database: &Database, node: &str, options: LogOptions) -> Result<Self, OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
         let announcements = Announcements::default();
-        let opened = postgres::open(database, node, ids, announcements.clone(), options.clock.now())?;
+        let opened = postgres::open(database, node, ids, announcements.clone(), &options)?;
         Self::start(opened, options, |queue| {
             Listener::start(database, node, announcements, move || queue.wake()).map(Some)
         })

@@ -47,7 +47,7 @@ impl SteppedNode {
     /// See [`Log::open_shared`]. Nothing is written until [`Stepped::step`], and nobody is woken by what others write.
     pub fn open_shared(database: &Database, node: &str, options: LogOptions) -> Result<(Log, Self), OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
-        let opened = postgres::open(database, node, ids, Announcements::default(), options.clock.now())?;
+        let opened = postgres::open(database, node, ids, Announcements::default(), &options)?;
         let Parts { inner, writer, queue, lock } = assemble(opened, options);
         Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
     }

@@ -126,6 +126,7 @@ impl FailedStep {
             | LogError::Closed
             | LogError::ClockStepped
             | LogError::ClockAhead { .. }
+            | LogError::ClockBehind { .. }
             | LogError::Forked { .. }
             | LogError::NodeKeyReplaced
             | LogError::Append(_)
@@ -315,6 +316,7 @@ impl<E: Engine> Writer<E> {
             Err(error) => {
                 // Whatever failed, read the log again before the next decision.
                 self.is_behind = true;
+                self.note_wrong_clock(&error);
                 let step = FailedStep::of(&error);
                 self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
@@ -341,6 +343,12 @@ impl<E: Engine> Writer<E> {
         self.tidy_if_due(recorded_at);
         self.engine.after_batch(count);
         Ok(())
+    }
+
+    fn note_wrong_clock(&mut self, error: &LogError) {
+        if matches!(error, LogError::ClockAhead { .. } | LogError::ClockBehind { .. }) {
+            self.clock.is_wrong();
+        }
     }
 
     /// Decides and records the batch, again if the log has moved meanwhile. Whoever has lost one race takes its turn, so that

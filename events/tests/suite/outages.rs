@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{admission, context, ended, id, verify};
-use crate::ground::blocking;
+use crate::ground::{any_time, blocking};
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
 const TTL: Duration = Duration::from_secs(600);
@@ -230,13 +230,13 @@ impl Call {
     }
 }
 
-/// The machine's clock, ahead by this much.
-struct ClockAhead {
+/// The machine's clock, ahead by this much, or behind.
+struct WrongClock {
     clock: SystemClock,
     micros: AtomicI64,
 }
 
-impl Clock for ClockAhead {
+impl Clock for WrongClock {
     fn now(&self) -> DateTime<Utc> {
         self.clock.now() + TimeDelta::microseconds(self.micros.load(Ordering::SeqCst))
     }
@@ -312,7 +312,7 @@ async fn a_count_of_refusals_whose_commit_is_unknown_is_recorded_once() {
     let proxy = Proxy::start(database.socket());
     let through: Database = database.url_through(proxy.port).parse().expect("an address");
     let clock = crate::facts::clock();
-    let opened = blocking(|| SteppedNode::open_shared(&through, "node", LogOptions::new(clock.clone())));
+    let opened = blocking(|| SteppedNode::open_shared(&through, "node", any_time(LogOptions::new(clock.clone()))));
     let (log, mut writer) = opened.expect("the log opens");
     let mut refusing = JoinSet::new();
     let mut refuse = |numbers: std::ops::RangeInclusive<u128>| {
@@ -432,8 +432,18 @@ async fn a_database_without_free_connections_is_reported_and_passes() {
 /// Holds: shared.clock
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_clock_is_seven_seconds_ahead_records_nothing_until_it_is_set() {
-    let ahead = Arc::new(ClockAhead { clock: SystemClock::new(), micros: 7_000_000.into() });
-    let clocks: [Arc<dyn Clock>; 2] = [ahead.clone(), Arc::new(SystemClock::new())];
+    records_nothing_until_it_is_set(7_000_000).await;
+}
+
+/// For the other nodes, its holds would expire before their requests end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_twenty_minutes_behind_records_nothing_until_it_is_set() {
+    records_nothing_until_it_is_set(-20 * 60 * 1_000_000).await;
+}
+
+async fn records_nothing_until_it_is_set(wrong_by: i64) {
+    let wrong_clock = Arc::new(WrongClock { clock: SystemClock::new(), micros: wrong_by.into() });
+    let clocks: [Arc<dyn Clock>; 2] = [wrong_clock.clone(), Arc::new(SystemClock::new())];
     let mut outage = Outage::begin_with(TestDatabase::create(), &clocks);
     let wrong = outage.nodes[0].clone();
     let refused = call(&wrong, 1).await;
@@ -444,7 +454,7 @@ async fn a_node_whose_clock_is_seven_seconds_ahead_records_nothing_until_it_is_s
     }
     let served = call(&outage.nodes[1], 2).await;
     assert!(matches!((&served.admitted, &served.ended), (Ok(1), Some(Ok(_)))), "the other node works");
-    ahead.micros.store(0, Ordering::SeqCst);
+    wrong_clock.micros.store(0, Ordering::SeqCst);
     eventually("it cannot write", || wrong.is_writable()).await;
     let later = call(&wrong, 3).await;
     assert!(later.admitted.is_ok(), "its clock is right now");

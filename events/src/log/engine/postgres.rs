@@ -3,6 +3,7 @@
 mod append;
 mod append_alone;
 mod batch;
+mod clock_limits;
 mod connections;
 mod contexts;
 mod copy;
@@ -38,6 +39,7 @@ use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
 use crate::log::state::{State, StoredWindow};
+use clock_limits::ClockLimits;
 use contexts::Contexts;
 use read::Tip;
 use session::Session;
@@ -63,6 +65,7 @@ pub struct PostgresEngine {
     /// The last batch that was read or written.
     tip: Tip,
     contexts: Contexts,
+    clock_limits: ClockLimits,
     turns: Turns,
     announcements: Announcements,
 }

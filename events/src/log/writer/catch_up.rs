@@ -24,6 +24,7 @@ impl<E: Engine> Writer<E> {
             Ok(()) => self.figures.set_failing(false),
             Err(error) => {
                 self.is_behind = true;
+                self.note_wrong_clock(&error);
                 if !self.figures.is_failing() {
                     tracing::error!(%error, "cannot follow the log");
                 }
@@ -82,7 +83,7 @@ impl<E: Engine> Writer<E> {
             self.note_recorded(&events);
             self.events_since_state += events.len();
             self.position = position;
-            self.clock.recorded(recorded_at);
+            self.clock.recorded_by_others(recorded_at);
             if is_checkpoint {
                 self.rows_are_written();
             }
@@ -109,7 +110,7 @@ impl<E: Engine> Writer<E> {
         self.events_since_state = state.events_folded;
         self.position = state.head.position;
         if let Some(recorded_at) = state.head.recorded_at {
-            self.clock.recorded(recorded_at);
+            self.clock.recorded_by_others(recorded_at);
         }
         self.needs_state = false;
         self.figures.confirm_head(asked_at);

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
-use super::batch::{AHEAD_MAX_MICROS, Batch, without_events};
+use super::batch::{Batch, without_events};
 use super::error::is_about_connection;
 use super::read::{Tip, signed, unsigned};
 use super::statement::Statement;
@@ -85,7 +85,7 @@ impl PostgresEngine {
         let mut in_doubt: Option<Instant> = None;
         let mut is_repeated = false;
         loop {
-            let batch = Batch::new(draft, rows, (before, token, &self.node), respects_turns, &self.contexts)?;
+            let batch = Batch::new(draft, rows, (before, token, &self.node), respects_turns, &self.contexts, self.clock_limits)?;
             let mut sent = None;
             let done = self.session.run(async |connection| {
                 sent = Some(Instant::now());
@@ -99,8 +99,10 @@ impl PostgresEngine {
                     // An earlier copy may still be written.
                     Ok(Verdict::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
                     Ok(Verdict::Closed) => return Ok(None),
-                    // The clock of the database moves on, and with it the earlier copy may pass.
-                    Err(error @ LogError::ClockAhead { .. }) if in_doubt.is_some() => error.to_string(),
+                    // The clock of the database moves on, and with it the earlier copy may pass, or has passed.
+                    Err(error @ (LogError::ClockAhead { .. } | LogError::ClockBehind { .. })) if in_doubt.is_some() => {
+                        error.to_string()
+                    }
                     Err(error) => return Err(error),
                 },
                 Err(error) => {
@@ -169,7 +171,7 @@ impl PostgresEngine {
             let message = "the database can only be read: it is a standby, or was set so".to_owned();
             return Err(EngineError { kind: EngineErrorKind::Unavailable, message }.into());
         }
-        must_not_be_ahead(recorded_at, now)?;
+        self.clock_limits.check(recorded_at, now)?;
         Ok(if last == ours { AppendOutcome::Committed } else { AppendOutcome::Moved })
     }
 
@@ -242,16 +244,7 @@ impl Standing {
             }
             Some(token) if token == batch.tip.token => Ok(Verdict::Decided(AppendOutcome::Committed)),
             Some(_) => Ok(Verdict::Decided(AppendOutcome::Moved)),
-            None => must_not_be_ahead(batch.recorded_at, self.now).map(|()| Verdict::Closed),
+            None => batch.clock_limits.check(batch.recorded_at, self.now).map(|()| Verdict::Closed),
         }
     }
-}
-
-/// The time of a batch, and the database's.
-pub(super) fn must_not_be_ahead(recorded_at: i64, now: i64) -> Result<(), LogError> {
-    let ahead = recorded_at - now;
-    if ahead <= AHEAD_MAX_MICROS {
-        return Ok(());
-    }
-    Err(LogError::ClockAhead { by: Duration::from_micros(u64::try_from(ahead).unwrap_or(0)) })
 }

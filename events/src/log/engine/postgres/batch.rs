@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::clock_limits::ClockLimits;
 use super::contexts::{Contexts, NewContexts, StoredContext};
 use super::read::{Tip, signed, stored};
 use super::state;
@@ -18,16 +19,13 @@ use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Claim, ClaimedKey};
 use crate::log::side::ReplyKey;
 
-/// How far a batch's time may be ahead of the database's clock.
-pub(super) const AHEAD_MAX_MICROS: i64 = 5_000_000;
-
 const GATE: &str = "
 WITH gate AS (
     INSERT INTO ledger.batches (first, last, recorded_at, node, token, is_checkpoint)
     SELECT ours.* FROM (VALUES (?::bigint, ?::bigint, ?::bigint, ?::text, ?::uuid, ?::boolean))
                        AS ours (first, last, recorded_at, node, token, is_checkpoint)
     WHERE (? OR pg_try_advisory_xact_lock_shared(?, ?))
-      AND ours.recorded_at - ?::bigint <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+      AND ours.recorded_at - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint BETWEEN - ?::bigint AND ?
       AND EXISTS (SELECT FROM ledger.batches AS before
                   WHERE before.first = ? AND before.last = ours.first - 1 AND before.token = ?
                     AND before.recorded_at <= ours.recorded_at)
@@ -65,6 +63,7 @@ const OUTCOME: &str = " SELECT first FROM gate";
 pub(super) struct Batch {
     pub(super) tip: Tip,
     pub(super) recorded_at: i64,
+    pub(super) clock_limits: ClockLimits,
     pub(super) statement: Statement,
     pub(super) contexts: NewContexts,
 }
@@ -77,6 +76,7 @@ impl Batch {
         (tip, token, node): (Tip, Uuid, &str),
         respects_turns: bool,
         contexts: &Contexts,
+        clock_limits: ClockLimits,
     ) -> Result<Self, LogError> {
         let recorded_at = draft.recorded_at.timestamp_micros();
         let ours = Tip { first: tip.last + 1, last: signed(draft.position()), token };
@@ -91,7 +91,8 @@ impl Batch {
         statement.bind(!respects_turns)?;
         statement.bind(turn::LOCK.0)?;
         statement.bind(turn::LOCK.1)?;
-        statement.bind(AHEAD_MAX_MICROS)?;
+        statement.bind(clock_limits.behind_max)?;
+        statement.bind(clock_limits.ahead_max)?;
         statement.bind(tip.first)?;
         statement.bind(tip.token)?;
         let contexts = add_events(&mut statement, draft, contexts)?;
@@ -106,7 +107,7 @@ impl Batch {
             state::add_rows(&mut statement, draft, rows)?;
         }
         statement.add(OUTCOME);
-        Ok(Self { tip: ours, recorded_at, statement, contexts })
+        Ok(Self { tip: ours, recorded_at, clock_limits, statement, contexts })
     }
 }
 

@@ -1,9 +1,12 @@
 //! Opening a shared ledger: check that the server keeps what it acknowledges and that the schema fits, then load the state.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Row};
 
+use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
 use super::database::Database;
 use super::error::sqlstate;
@@ -15,7 +18,7 @@ use super::{PostgresEngine, reader, running_nodes, schema};
 use crate::ids::IdMaker;
 use crate::log::engine::Opened;
 use crate::log::state::State;
-use crate::log::{OpenError, Unusable, WrongLedger};
+use crate::log::{LogOptions, OpenError, Unusable, WrongLedger};
 
 /// The oldest server whose behaviour is known, as `server_version_num`.
 const OLDEST_SERVER: i32 = 150_000;
@@ -64,11 +67,12 @@ pub(in crate::log) fn open(
     node: &str,
     ids: IdMaker,
     announcements: Announcements,
-    now: DateTime<Utc>,
+    options: &LogOptions,
 ) -> Result<Opened<PostgresEngine>, OpenError> {
-    let opened = connect(database, node, ids, now).map_err(|reason| WrongLedger::of(database, reason));
+    let opened = connect(database, node, ids, options.clock.now()).map_err(|reason| WrongLedger::of(database, reason));
     let (mut engine, state) = opened?;
     engine.announcements = announcements;
+    engine.clock_limits = ClockLimits::with_behind_max(options.clock_behind_max);
     Ok(Opened { engine, state, open_reader: reader::readers(database.clone())?, lock: None })
 }
 
@@ -90,6 +94,7 @@ pub(super) fn connect(
         ids,
         tip,
         contexts: Contexts::default(),
+        clock_limits: ClockLimits::with_behind_max(Duration::MAX),
         turns: Turns::new(database.for_writer()),
         announcements: Announcements::default(),
     };

@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use testing::postgres::TestDatabase;
 use uuid::Uuid;
 
+use super::clock_limits::ClockLimits;
 use super::open::connect;
 use super::session::Session;
 use super::{Database, PostgresEngine, migrate};

@@ -137,6 +137,21 @@ fn a_time_more_than_five_seconds_ahead_of_the_database_is_refused() {
 }
 
 #[test]
+fn a_time_further_behind_the_database_than_allowed_is_refused() {
+    let test = TestLedger::migrated();
+    let mut engine = test.engine();
+    engine.clock_limits = ClockLimits::with_behind_max(Duration::from_secs(60));
+    let behind = |seconds: u64| now() - Duration::from_secs(seconds);
+    for refused in [Draft { recorded_at: behind(62), ..one(&engine, 1) }, Draft::new(0, behind(62))] {
+        let error = engine.append(&refused, None).expect_err("too far behind");
+        assert!(matches!(error, LogError::ClockBehind { by } if (60..=65).contains(&by.as_secs())), "{error}");
+        assert!(!error.may_be_recorded());
+    }
+    assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 0);
+    committed(&mut engine, |engine| Draft { recorded_at: behind(50), ..one(engine, 1) });
+}
+
+#[test]
 fn a_log_that_was_restored_from_an_older_copy_is_not_appended_to() {
     let test = TestLedger::migrated();
     let (mut ours, mut theirs) = (test.engine(), test.engine());
