@@ -84,6 +84,9 @@ pub(super) trait Engine {
     /// [`LogError::Forked`] if the log is not the one that ended there.
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError>;
 
+    /// Shows that a log which others append to as well can be written, without writing anything that stays.
+    fn must_take_writes(&mut self) -> Result<(), LogError>;
+
     /// The next events after a position.
     ///
     /// Errors: [`LogError::Forked`] if the log is not the one that ended there; [`LogError::NodeKeyReplaced`] if another process

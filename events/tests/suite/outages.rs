@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{admission, context, ended, id, verify};
-use crate::ground::{any_time, blocking};
+use crate::ground::{Ground, any_time, blocking};
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
 const TTL: Duration = Duration::from_secs(600);
@@ -385,6 +385,38 @@ async fn a_full_disk_is_reported_and_passes() {
     blocking(|| outage.database.execute("DROP TRIGGER disk_is_full ON ledger.events"));
     let told = outage.end().await;
     assert!(told.failed() > 0 && told.recorded_in_spite() == 0, "whoever is told so is told so for certain");
+}
+
+/// Nobody asks for anything meanwhile, so that only what the node tries itself can show it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_not_ready_while_the_database_takes_no_events() {
+    let faults = [
+        (
+            "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+             CREATE TRIGGER disk_is_full BEFORE INSERT ON ledger.events FOR EACH ROW EXECUTE FUNCTION disk_is_full()",
+            "DROP TRIGGER disk_is_full ON ledger.events",
+        ),
+        ("REVOKE INSERT ON ledger.events FROM ledgerway_gateway", "GRANT INSERT ON ledger.events TO ledgerway_gateway"),
+    ];
+    let ground = Ground::database();
+    let Ground::Database(database) = &ground else { panic!("it is in a database") };
+    let log = ground.open(&crate::facts::clock());
+    for ((fault, remedy), number) in faults.into_iter().zip(1..) {
+        blocking(|| database.execute(fault));
+        let refused = call(&log, number).await;
+        assert!(refused.admitted.is_err_and(|error| !error.may_be_recorded()));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            assert!(!log.is_writable(), "health does not show it");
+            sleep(Duration::from_millis(10)).await;
+        }
+        blocking(|| database.execute(remedy));
+        eventually("it cannot write", || log.is_writable()).await;
+    }
+    assert_eq!(database.number("SELECT count(*) FROM ledger.events"), 0);
+    let served = call(&log, 3).await;
+    assert!(matches!((&served.admitted, &served.ended), (Ok(1), Some(Ok(_)))));
 }
 
 /// Holds: shared.acknowledged, shared.outages

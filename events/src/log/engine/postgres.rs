@@ -13,6 +13,7 @@ mod facts;
 mod listen;
 mod migrate;
 mod open;
+mod probe;
 mod read;
 mod reader;
 mod running_nodes;
@@ -83,6 +84,10 @@ impl Engine for PostgresEngine {
 
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
         self.write(draft, state)
+    }
+
+    fn must_take_writes(&mut self) -> Result<(), LogError> {
+        self.insert_and_take_back()
     }
 
     fn since(&mut self, position: u64) -> Result<Page, LogError> {

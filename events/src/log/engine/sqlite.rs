@@ -103,6 +103,10 @@ impl Engine for SqliteEngine {
         append::append(&self.connection, &mut self.contexts, draft, state)
     }
 
+    fn must_take_writes(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn since(&mut self, position: u64) -> Result<Page, LogError> {
         let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
         Ok(Page { events, is_checkpoint: false, is_last: false })

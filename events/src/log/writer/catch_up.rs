@@ -38,6 +38,7 @@ impl<E: Engine> Writer<E> {
         if !self.figures.is_failing() {
             return Ok(());
         }
+        self.engine.must_take_writes()?;
         // If others have appended meanwhile, it can be written as well.
         let (AppendOutcome::Committed | AppendOutcome::Moved) =
             self.engine.append(&Draft::new(self.position, now), None)?;

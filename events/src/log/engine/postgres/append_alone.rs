@@ -4,7 +4,6 @@
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::append::must_not_be_ahead;
 use super::batch::Batch;
 use super::contexts::Contexts;
 use super::database::Database;
@@ -47,7 +46,7 @@ pub fn append_alone(
         }
         let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut *connection).await?;
         let draft = draft_of(change, head, now);
-        must_not_be_ahead(draft.recorded_at.timestamp_micros(), now)?;
+        self.clock_limits.check(draft.recorded_at.timestamp_micros(), now)?;
         let batch = Batch::new(&draft, None, (tip, ids.make(), node), Place::AgainstTurns, &Contexts::default())?;
         write(connection, &batch, &draft.side).await?;
         Ok(Appended {
