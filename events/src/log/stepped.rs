@@ -61,6 +61,12 @@ impl<E: Engine> Stepped<E> {
         self.writer.run_once(fresh)
     }
 
+    /// Runs the writer until it is told to stop, as its thread does.
+    pub fn run(self) {
+        let Self { writer, queue, _lock } = self;
+        writer.run(&queue);
+    }
+
     /// Queues an end again, like a retry whose first answer was lost.
     pub fn repeat(&self, ending: Ending) {
         self.writer.ender.unattended.extend([EndRequest::of(ending)]);

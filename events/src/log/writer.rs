@@ -50,6 +50,10 @@ const SWEPT_HOLDS_MAX: usize = 500;
 const EVENTS_BETWEEN_STATES: usize = 4096;
 /// The longest wait of a refusal for the next second.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// How long a writer that stops goes on trying to record the ends that it has kept.
+const LAST_ENDS_MAX: Duration = Duration::from_secs(5);
+/// The pause after an attempt that recorded none of them.
+const LAST_ENDS_PAUSE: Duration = Duration::from_millis(50);
 /// The interval at which past windows and expired idempotency keys are dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// Maximum number of rows dropped per table at a time. The rest follows after the next batches.
@@ -205,8 +209,29 @@ impl<E: Engine> Writer<E> {
             fresh.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             self.figures.taken(fresh.len());
             if self.run_once(fresh) {
+                self.record_kept_ends();
                 return self.engine.close();
             }
+        }
+    }
+
+    /// Records the ends that are left when the writer stops, because a batch failed or they are more than one takes. Their holds
+    /// would otherwise be charged in full, although their figures are known.
+    fn record_kept_ends(&mut self) {
+        let began = Instant::now();
+        let mut left = self.ender.unattended.len();
+        while left > 0 && began.elapsed() < LAST_ENDS_MAX {
+            self.run_once(Vec::new());
+            let before = std::mem::replace(&mut left, self.ender.unattended.len());
+            if left >= before {
+                std::thread::sleep(LAST_ENDS_PAUSE);
+            }
+        }
+        if left > 0 {
+            tracing::error!(
+                ends = left,
+                "stopped before the ends of all requests were recorded; their holds will expire"
+            );
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use events::log::{Admitted, Log, LogError, LogOptions};
+use events::log::{Admitted, Log, LogError, LogOptions, Stepped};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::facts::{admission, clock};
+use crate::facts::{admission, clock, ending};
 use crate::ground::{Ground, Steps, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -59,4 +60,33 @@ async fn a_sweep_that_cannot_be_recorded_does_not_take_a_lone_job_with_it(ground
         let [Ok(Admitted::Hold(_))] = answers[..] else { panic!("{answers:?}") };
     }
     assert!(log.is_writable(), "there is nothing wrong with the disk");
+}
+
+/// More than one batch takes, and the first batches fail.
+#[tokio::test]
+async fn a_writer_that_stops_records_all_ends_that_it_has_kept() {
+    const ENDS: u128 = 1100;
+    let folder = TempDir::new().expect("a folder");
+    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock())).expect("the log opens");
+    let mut asking = JoinSet::new();
+    for request in 1..=ENDS {
+        let (log, asked) = (log.clone(), admission(request, 1, 10, TTL));
+        asking.spawn(async move { log.admit(asked, None).await.map(std::mem::forget) });
+    }
+    while u128::from(log.figures().queued) < ENDS {
+        tokio::task::yield_now().await;
+    }
+    writer.step(usize::MAX);
+    assert!(asking.join_all().await.iter().all(Result::is_ok));
+    (1..=ENDS).for_each(|request| writer.repeat(ending(request, 1, Some(7))));
+    let mut failing = 2;
+    writer.engine().connection().commit_hook(Some(move || {
+        let fails = failing > 0;
+        failing -= i32::from(fails);
+        fails
+    }));
+    log.close();
+    writer.run();
+    let log = Log::open(folder.path(), LogOptions::new(clock())).expect("the log opens");
+    assert_eq!(log.figures().open_holds, 0);
 }

@@ -43,6 +43,10 @@ impl Unattended {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(ends);
     }
 
+    pub(in crate::log) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Takes the oldest, at most `ends_max`.
     pub(in crate::log) fn take(&self, ends_max: usize) -> Vec<EndRequest> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
