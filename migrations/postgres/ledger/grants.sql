@@ -21,6 +21,8 @@ BEGIN
             RETURN;
     END;
 
+    -- Only a warning if the owner of the schema does not own the database.
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO ledgerway_gateway', current_database());
     REVOKE ALL ON SCHEMA ledger FROM ledgerway_gateway;
     REVOKE ALL ON ALL TABLES IN SCHEMA ledger FROM ledgerway_gateway;
     GRANT USAGE ON SCHEMA ledger TO ledgerway_gateway;

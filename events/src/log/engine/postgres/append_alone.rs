@@ -1,17 +1,19 @@
 //! Appends of commands that need the ledger for themselves: while no node runs on it, and on what they have read alone. A node
 //! that starts meanwhile waits, and finds what was appended.
 
+use std::time::Duration;
+
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::batch::Batch;
+use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
 use super::database::Database;
 use super::error::is_about_connection;
 use super::open::must_be_usable;
 use super::read::{tip, unsigned};
 use super::session::{LONG_MAX, Session};
-use super::turn::Place;
 use super::{running_nodes, side};
 use crate::ids::IdMaker;
 use crate::ledger::Emitted;
@@ -37,17 +39,19 @@ pub fn append_alone(
 ) -> Result<Appended, WrongLedger> {
     let wrong = |reason| WrongLedger::of(database, reason);
     // What was sealed is found by its key, whatever the database's statistics say.
-    let mut session = Session::new(database.by_index()).map_err(|error| wrong(error.into()))?;
+    let mut session = Session::new(database.for_writer()).map_err(|error| wrong(error.into()))?;
     let appended = session.run_for(LONG_MAX, async |connection| {
         must_be_usable(connection, database).await?;
         let (tip, head) = tip(connection).await?;
         if head.position != known_until {
             return Err(Unusable::Changed);
         }
+        // The time is the database's, or that of the last event, which may be long ago.
+        let limits = ClockLimits::with_behind_max(Duration::MAX);
         let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut *connection).await?;
         let draft = draft_of(change, head, now);
-        self.clock_limits.check(draft.recorded_at.timestamp_micros(), now)?;
-        let batch = Batch::new(&draft, None, (tip, ids.make(), node), Place::AgainstTurns, &Contexts::default())?;
+        limits.check(draft.recorded_at.timestamp_micros(), now)?;
+        let batch = Batch::new(&draft, None, (tip, ids.make(), node), false, &Contexts::default(), limits)?;
         write(connection, &batch, &draft.side).await?;
         Ok(Appended {
             first: unsigned(batch.tip.first),

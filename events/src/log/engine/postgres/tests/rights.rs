@@ -136,3 +136,14 @@ fn each_migration_grants_what_gateways_need() {
     user.is_given("ledgerway_gateway");
     assert!(user.refusal("DELETE FROM ledger.events").contains("permission denied"));
 }
+
+#[test]
+fn gateways_connect_where_the_public_may_not() {
+    let test = TestLedger::migrated();
+    let (gateway, other) = (User::new(&test), User::new(&test));
+    gateway.is_given("ledgerway_gateway");
+    test.execute(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", test.test.name()));
+    connect(&gateway.database(), "node", ids(), now()).expect("the ledger opens");
+    let refused = connect(&other.database(), "node", ids(), now()).err().expect("it is refused");
+    assert!(matches!(refused, Unusable::NotAllowed), "nor can it take a turn: {refused}");
+}
