@@ -1,7 +1,7 @@
 //! Reads of events that both the writer's session and the readers need.
 
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use crate::event::{Context, Event, Recorded, Stream, StreamKind};
@@ -18,7 +18,7 @@ pub(super) const IS_ADMINISTRATION: &str = "
     aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access' AND aggregate_type <> 'alert' ";
 
 /// Begins a transaction in which all reads see the same state of the ledger.
-pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The last batch of the log: where the next one begins, and the proof that it is still the same log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,18 @@ pub(super) struct Tip {
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) token: Uuid,
+}
+
+/// Runs reads that all see the same state of the ledger.
+pub(super) async fn in_snapshot<T>(
+    connection: &mut PgConnection,
+    reads: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LogError>,
+) -> Result<T, LogError> {
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
+    let read = reads(&mut snapshot).await?;
+    // Dropped, it would stay open until the connection is used again, and the server ends sessions that idle in one.
+    snapshot.commit().await?;
+    Ok(read)
 }
 
 /// The last batch, and the time of its events.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{Arguments, Connection, Postgres, QueryBuilder, Row};
+use sqlx::{Arguments, Postgres, QueryBuilder, Row};
 
 use super::connections::Connections;
 use super::database::Database;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, SNAPSHOT, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::schema;
 use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
@@ -246,8 +246,7 @@ impl Reader for PostgresReader {
     fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError> {
         // One snapshot, because the rows and the events after them belong together.
         self.read(async |connection| {
-            let mut snapshot = connection.begin_with(SNAPSHOT).await?;
-            let state = read_state(&mut snapshot, now).await?;
+            let state = in_snapshot(connection, async |snapshot| read_state(snapshot, now).await).await?;
             Ok((state.head, state.balances))
         })
     }

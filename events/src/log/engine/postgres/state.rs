@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection, Row};
+use sqlx::Row;
 
 use super::PostgresEngine;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, SNAPSHOT, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::statement::Statement;
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Recorded, Resource};
@@ -65,14 +65,14 @@ impl PostgresEngine {
     pub(super) fn read_head(&mut self, now: DateTime<Utc>, max: Duration) -> Result<State, LogError> {
         let known = self.tip.last;
         let (last_batch, state) = self.session.run_for(max, async |connection| {
-            let mut snapshot = connection.begin_with(SNAPSHOT).await?;
-            let (last_batch, _) = tip(&mut snapshot).await?;
-            if sqlx::query_scalar(NODE_KEY_REPLACED).bind(known).fetch_one(&mut *snapshot).await? {
-                return Err(LogError::NodeKeyReplaced);
-            }
-            let state = read_state(&mut snapshot, now).await?;
-            snapshot.commit().await?;
-            Ok::<_, LogError>((last_batch, state))
+            in_snapshot(connection, async |snapshot| {
+                let (last_batch, _) = tip(snapshot).await?;
+                if sqlx::query_scalar(NODE_KEY_REPLACED).bind(known).fetch_one(&mut *snapshot).await? {
+                    return Err(LogError::NodeKeyReplaced);
+                }
+                Ok((last_batch, read_state(snapshot, now).await?))
+            })
+            .await
         })?;
         self.tip = last_batch;
         Ok(state)

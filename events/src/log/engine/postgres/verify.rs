@@ -1,9 +1,9 @@
 //! The reads of the offline check: rows as they are stored, however damaged, and the entries of the indexes.
 
+use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection, Row};
 
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, SNAPSHOT, signed, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, signed, tip, unsigned};
 use super::reader::PostgresReader;
 use super::state::{SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::log::LogError;
@@ -28,9 +28,8 @@ const TABLES: [&str; 13] = [
 
 impl RawReader for PostgresReader {
     fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError> {
-        let (positions, [blocks, balances, holds]) = self.read(async |connection| {
-            let mut snapshot = connection.begin_with(SNAPSHOT).await?;
-            let head = tip(&mut snapshot).await?.1.position;
+        let (positions, [blocks, balances, holds]) = self.read_at_once(async |snapshot| {
+            let head = tip(snapshot).await?.1.position;
             let state_at = unsigned(sqlx::query_scalar(CHECKPOINT).fetch_one(&mut *snapshot).await?);
             let mut rows = [Vec::new(), Vec::new(), Vec::new()];
             for (rows, sql) in rows.iter_mut().zip([OWNER_BLOCKS, SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS]) {
@@ -71,9 +70,8 @@ impl RawReader for PostgresReader {
         take: &mut dyn FnMut(&str, &str, i64, i64),
     ) -> Result<Option<usize>, LogError> {
         let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
-        let rows = self.read(async |connection| {
-            let mut reading = connection.begin_with(SNAPSHOT).await?;
-            if !has_index(&mut reading, STREAMS).await? {
+        let rows = self.read_at_once(async |reading| {
+            if !has_index(reading, STREAMS).await? {
                 return Ok(None);
             }
             sqlx::raw_sql(BY_INDEX).execute(&mut *reading).await?;
@@ -99,9 +97,8 @@ impl RawReader for PostgresReader {
                      SELECT position FROM ledger.events WHERE {IS_ADMINISTRATION} AND position <= $1
                      ORDER BY {order} OFFSET 0) AS entries"
             );
-            let entries = self.read(async |connection| {
-                let mut reading = connection.begin_with(SNAPSHOT).await?;
-                if !has_index(&mut reading, index).await? {
+            let entries = self.read_at_once(async |reading| {
+                if !has_index(reading, index).await? {
                     return Err(LogError::Stored(format!("there is no index {index}")));
                 }
                 sqlx::raw_sql(BY_INDEX).execute(&mut *reading).await?;
@@ -136,6 +133,11 @@ impl RawReader for PostgresReader {
 }
 
 impl PostgresReader {
+    /// Runs statements that all see the same state of the ledger. They may be run twice.
+    fn read_at_once<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>) -> Result<T, LogError> {
+        self.read(async |connection| in_snapshot(connection, &work).await)
+    }
+
     /// What is wrong with the batches, if anything is: they must cover the events without a gap.
     fn broken_batch(&self) -> Option<String> {
         let broken = self.read(async |connection| Ok(sqlx::query_scalar(BROKEN_BATCH).fetch_one(connection).await?));
