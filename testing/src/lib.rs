@@ -11,5 +11,6 @@ pub mod postgres;
 pub mod proxy;
 pub mod random;
 pub mod request;
+pub mod silencing_proxy;
 pub mod upstream;
 pub mod wire;

@@ -23,6 +23,7 @@ mod released;
 mod revaluation;
 mod several_nodes;
 mod shared_reader;
+mod silent_connections;
 mod skip_hunt;
 mod stale;
 mod unrecordable;

@@ -28,7 +28,10 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may take to be opened.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long a connection may take to show that it still works.
-const PING_MAX: Duration = Duration::from_secs(1);
+const PING_MAX: Duration = Duration::from_millis(500);
+/// How long a connection may have been idle to be used again without a sign that it still works: a network can drop an idle one
+/// and tell neither end.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// Time between two looks at an interrupt.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(10);
 /// How long the database may go on with the statement of a client that is gone, an interrupted one among them.
@@ -47,22 +50,36 @@ pub(super) struct Connections {
 /// The connections for one purpose.
 struct Share {
     permits: Semaphore,
-    idle: Mutex<Vec<PgConnection>>,
+    /// Each with the time of its last use.
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
     /// How long one call may take.
     call_max: Duration,
+    /// How long a call may take on a connection that was kept, before it is tried on a new one.
+    kept_call_max: Duration,
 }
 
 impl Share {
     fn new(connections_max: usize, call_max: Duration) -> Self {
-        Self { permits: Semaphore::new(connections_max), idle: Mutex::default(), call_max }
+        Self { permits: Semaphore::new(connections_max), idle: Mutex::default(), call_max, kept_call_max: call_max }
     }
 
-    fn take_idle(&self) -> Option<PgConnection> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// For short calls, which take this long only if their connection was dropped.
+    fn with_kept_call_max(self, kept_call_max: Duration) -> Self {
+        Self { kept_call_max, ..self }
+    }
+
+    /// A connection that was kept and still works, as far as anybody knows.
+    async fn take_idle(&self) -> Option<PgConnection> {
+        loop {
+            let (mut kept, used_at) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if used_at.elapsed() < TRUSTED_FOR || is_alive(&mut kept).await {
+                return Some(kept);
+            }
+        }
     }
 
     fn keep(&self, connection: PgConnection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Instant::now()));
     }
 }
 
@@ -71,9 +88,9 @@ impl Connections {
     pub(super) fn of_node(database: Database) -> Result<Self, LogError> {
         Ok(Self {
             database,
-            deciding: Share::new(1, Duration::from_secs(5)),
-            // The tables of administration read all of it at the start.
-            following: Share::new(1, Duration::from_secs(60)),
+            deciding: Share::new(1, Duration::from_secs(5)).with_kept_call_max(Duration::from_secs(1)),
+            // The tables of administration read all of it at the start, over a new connection.
+            following: Share::new(1, Duration::from_secs(60)).with_kept_call_max(Duration::from_secs(2)),
             // A query is interrupted at its deadline, which is earlier.
             querying: Share::new(2, Duration::from_secs(15)),
             driver: Driver::start()?,
@@ -86,7 +103,7 @@ impl Connections {
         Ok(Self { database, deciding: one(), following: one(), querying: one(), driver: Driver::start()? })
     }
 
-    /// Runs `work` on a connection, and again on a new one if it turns out that the kept one was lost. Fails as interrupted
+    /// Runs `work` on a connection, and again on a new one if the kept one was lost or does not answer. Fails as interrupted
     /// once `interrupt` is due; the database then stops working on the statement. Blocking.
     pub(super) fn run<T>(
         &self,
@@ -115,17 +132,19 @@ impl Connections {
     ) -> Result<T, LogError> {
         let permit = tokio::time::timeout(WAIT_MAX, share.permits.acquire()).await;
         let _permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
-        let deadline = Instant::now() + share.call_max;
-        if let Some(mut kept) = share.take_idle() {
-            let done = within(deadline, work(&mut kept)).await?;
-            // The database may have been restarted since the last call. Reading again is harmless.
-            if done.is_ok() || is_alive(&mut kept).await {
+        if let Some(mut kept) = share.take_idle().await {
+            let done = within(Instant::now() + share.kept_call_max, work(&mut kept)).await;
+            // The database may have been restarted since the last call, or the network may have dropped the connection. Reading
+            // again is harmless.
+            if let Ok(done) = done
+                && (done.is_ok() || is_alive(&mut kept).await)
+            {
                 share.keep(kept);
                 return done;
             }
         }
         let mut opened = within(Instant::now() + CONNECT_MAX, self.options(share).connect()).await??;
-        let done = within(deadline, work(&mut opened)).await?;
+        let done = within(Instant::now() + share.call_max, work(&mut opened)).await?;
         if done.is_ok() || is_alive(&mut opened).await {
             share.keep(opened);
         }
