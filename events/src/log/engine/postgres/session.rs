@@ -14,7 +14,8 @@ use crate::log::{EngineError, EngineErrorKind, LogError};
 /// How long a connection may take to be opened.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long one piece of work may take: longer than the database's own limit on a statement, so that this one is reached only
-/// if the database or the network does not answer at all.
+/// if the database or the network does not answer at all; shorter than a batch is looked for whose answer was lost, so that it
+/// is looked for on another connection.
 const ANSWER_MAX: Duration = Duration::from_secs(6);
 /// After this long without use, a connection is opened anew: the database ends an idle session of a writer after two seconds.
 const UNUSED_MAX: Duration = Duration::from_secs(1);
