@@ -3,6 +3,7 @@
 mod append_alone;
 mod facts;
 mod gate;
+mod keepalives;
 mod lost_connections;
 mod rights;
 mod running_nodes;
