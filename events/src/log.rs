@@ -245,6 +245,11 @@ impl Log {
         self.inner.shared.as_ref().is_none_or(|clock| since_confirmed(clock) <= UNCONFIRMED_MAX)
     }
 
+    /// True if other processes append to the log as well.
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared.is_some()
+    }
+
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
     async fn submit<K: JobKind>(&self, kind: K) -> Result<K::Answer, K::Error> {
         let (job, answer) = queued(kind);

@@ -11,6 +11,7 @@
 
 mod backends;
 mod indexes;
+mod lag;
 mod offers;
 mod set_aside;
 mod shared_map;

@@ -76,6 +76,7 @@ mod shared_ledger;
 mod shared_reseal;
 mod short_budgets;
 mod shutdown;
+mod silent_connections;
 mod ssrf;
 mod structure;
 mod tenancy;

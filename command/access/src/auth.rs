@@ -18,6 +18,7 @@ mod tenant_header;
 mod verdict_cache;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::event::Chain;
 use events::ids::KeyId;
@@ -40,6 +41,10 @@ use verdict_cache::{Verdict, VerdictCache};
 pub const TENANT_HEADER: &str = "x-tenant-id";
 /// The header that can carry a key if there is no `Authorization`.
 pub const KEY_HEADER: &str = "x-api-key";
+
+/// How long the tables may lack a change that another node has recorded: together with the time in which this node hears of it, a
+/// second.
+const TABLES_LAG_MAX: Duration = Duration::from_millis(800);
 
 /// The parts of an [`Authenticator`]. Administration shares the hasher, so that one bound holds for both.
 pub struct AuthParts {
@@ -109,7 +114,7 @@ impl Authenticator {
 
     async fn caller_of_key(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
         let text = key_in(headers)?;
-        if !self.parts.log.is_current() {
+        if !self.is_current() {
             return Err(Denied::NotCurrent);
         }
         let digest = token::digest(text);
@@ -129,6 +134,12 @@ impl Authenticator {
         let tables = self.parts.tables.load();
         let caller = Caller::of_key(&tables, token.key_id, generation, self.parts.clock.now());
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
+    }
+
+    /// False if another node may have ended the key for a second.
+    fn is_current(&self) -> bool {
+        let AuthParts { log, tables, .. } = &self.parts;
+        log.is_current() && (!log.is_shared() || tables.lag() <= TABLES_LAG_MAX)
     }
 
     /// The generation of the key's secret in the token; `None` if the secret is not valid, or no longer.
@@ -165,7 +176,7 @@ impl Denied {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
             }
             Self::NotCurrent => {
-                let message = "this node has not reached the ledger's database for a second, so the key cannot be checked; try again";
+                let message = "this node has not read the ledger's database for a second, so the key cannot be checked; try again";
                 Refusal::new(ErrorCode::LedgerUnavailable, message).try_again()
             }
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")

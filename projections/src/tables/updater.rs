@@ -2,13 +2,14 @@
 //! other events cost it nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use events::log::{Log, LogError};
 use tokio::sync::watch;
 
 use super::Tables;
+use super::lag::Lag;
 use crate::BackgroundTask;
 
 /// Pause after the log could not be read.
@@ -20,6 +21,7 @@ pub struct TablesHandle {
     current: Arc<ArcSwap<Tables>>,
     position: watch::Receiver<u64>,
     administration: watch::Receiver<u64>,
+    lag: Arc<Lag>,
 }
 
 impl TablesHandle {
@@ -31,6 +33,11 @@ impl TablesHandle {
     /// Whether tables at this position have every recorded change of administration.
     pub fn are_current(&self, position: u64) -> bool {
         *self.administration.borrow() <= position
+    }
+
+    /// How long the tables have lacked a recorded change of administration; zero if they lack none.
+    pub fn lag(&self) -> Duration {
+        self.lag.now()
     }
 
     /// Waits until the tables have changed since the last call, or since this handle was cloned. Returns false once they no
@@ -64,8 +71,15 @@ pub async fn start(log: &Log) -> Result<(TablesHandle, BackgroundTask), LogError
     catch_up(log, &mut tables).await?;
     let current = Arc::new(ArcSwap::from_pointee(tables.clone()));
     let (position_changed, position) = watch::channel(tables.position);
-    let handle = TablesHandle { current: Arc::clone(&current), position, administration: administration.clone() };
-    let updater = TablesUpdater { log: log.clone(), tables, current, position_changed };
+    let lag = Arc::<Lag>::default();
+    let administration_known = administration.clone();
+    let handle = TablesHandle {
+        current: Arc::clone(&current),
+        position,
+        administration: administration_known,
+        lag: Arc::clone(&lag),
+    };
+    let updater = TablesUpdater { log: log.clone(), tables, current, position_changed, lag };
     Ok((handle, BackgroundTask::start(|stopped| updater.run(administration, stopped))))
 }
 
@@ -75,6 +89,7 @@ struct TablesUpdater {
     tables: Tables,
     current: Arc<ArcSwap<Tables>>,
     position_changed: watch::Sender<u64>,
+    lag: Arc<Lag>,
 }
 
 impl TablesUpdater {
@@ -85,8 +100,17 @@ impl TablesUpdater {
                 changed = behind => if changed.is_err() { return },
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
+            let began = Instant::now();
+            self.lag.begins(began);
             match catch_up(&self.log, &mut self.tables).await {
-                Ok(()) => self.publish(),
+                Ok(()) => {
+                    self.publish();
+                    self.lag.ends();
+                    // What they lack now was recorded after they were read.
+                    if *administration.borrow() > self.tables.position {
+                        self.lag.begins(began);
+                    }
+                }
                 // The tables lag meanwhile, which makes the node not ready.
                 Err(error) => {
                     tracing::error!(%error, "the tables cannot read the log: trying again");

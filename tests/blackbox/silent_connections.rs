@@ -1,0 +1,92 @@
+//! A node of a shared ledger of whose connections the network drops one without telling either end. The log has the rest in
+//! `events/tests/suite/silent_connections.rs`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+use testing::postgres::TestDatabase;
+use testing::silencing_proxy::SilencingProxy;
+use testing::upstream::MockUpstream;
+
+use crate::client::Client;
+use crate::configuration::said;
+use crate::gateway::Gateway;
+use crate::shared_ledger::{command, folders, node};
+use crate::tenant::{NATIVE, Tenant};
+
+/// What the connection of the tables asks for.
+const TABLES: &str = "statement_timeout=59s";
+/// A revoked key works on no node after this time; besides, this machine may be busy.
+const REVOKED_MAX: Duration = Duration::from_millis(1200);
+
+struct Nodes {
+    whole: Gateway,
+    silent: Gateway,
+    proxy: SilencingProxy,
+    _folders: [TempDir; 2],
+    // Declared last: it outlives the gateways.
+    _database: TestDatabase,
+}
+
+impl Nodes {
+    fn start() -> Self {
+        let database = TestDatabase::create();
+        let (code, words) = said(&mut command(&database.url(), &["migrate"]));
+        assert_eq!(code, Some(0), "{words}");
+        let folders = folders();
+        let [first, second] = &folders;
+        let proxy = SilencingProxy::start(database.socket());
+        let whole = node(&database.url(), first.path(), &[]);
+        let silent = node(&database.url_through(proxy.port), second.path(), &[]);
+        Self { whole, silent, proxy, _folders: folders, _database: database }
+    }
+}
+
+async fn until_status(client: &Client, path: &str, status: u16, max: Duration) -> Duration {
+    let began = Instant::now();
+    loop {
+        let reply = client.get(path).await;
+        if reply.status == status {
+            return began.elapsed();
+        }
+        assert!(began.elapsed() < max, "{path}: {} after {max:?}", reply.status);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Holds: bin.shared-ledger, admin.keys, event.fail-closed
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_is_refused_within_a_second_by_a_node_whose_tables_have_lost_their_connection() {
+    let (nodes, upstream) = (Nodes::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&nodes.whole, &upstream, &["ok"]).await;
+    let app = nodes.silent.client(Some(&tenant.secret));
+    for connects_again in [true, false] {
+        let (id, revoked) = tenant.new_key(&nodes.silent, json!({})).await;
+        until_status(&revoked, "/v1/me", 200, Duration::from_secs(10)).await;
+        app.post(NATIVE, &tenant.ask("ok")).await.must(200);
+        // An idle connection, as a firewall forgets it.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        if connects_again {
+            assert!(nodes.proxy.silence(TABLES) > 0);
+        } else {
+            nodes.proxy.silence_for_good(TABLES);
+        }
+        nodes.whole.operator().delete(&format!("/v1/admin/keys/{id}")).await.must(200);
+        let began = Instant::now();
+        while revoked.get("/v1/me").await.status == 200 {
+            assert!(began.elapsed() < REVOKED_MAX, "it works after {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if !connects_again {
+            // Nobody knows what else is not in its tables.
+            app.get("/v1/me").await.must_be(503, "LEDGER_UNAVAILABLE");
+            nodes.proxy.let_through();
+        }
+        let back = until_status(&revoked, "/v1/me", 401, Duration::from_secs(10)).await;
+        println!("its tables are current {back:?} later");
+        assert!(!connects_again || back < Duration::from_secs(2), "its tables were behind for {back:?}");
+        until_status(&app, "/v1/me", 200, Duration::from_secs(5)).await;
+        app.post(NATIVE, &tenant.ask("ok")).await.must(200);
+    }
+}
