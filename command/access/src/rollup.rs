@@ -1,7 +1,7 @@
 //! `access.denied` and `access.rate_limited`: the record of requests that the door refused, rolled up so that a flood of
 //! requests cannot flood the log. The first refusal of a (caller, reason, second) is recorded at once, the others of that
 //! second as one event with `count` when the second is over. Counting never waits; refusals that cannot be recorded yet are
-//! kept as numbers.
+//! kept as numbers, and none is recorded twice: if it is unknown whether they were recorded, they are given up.
 
 mod tally;
 
@@ -121,8 +121,14 @@ async fn write(log: Log, queue: Arc<RollupQueue>, closing: CancellationToken) {
             }
             wait_for_more(&queue, &closing).await;
         } else if let Err(error) = log.note(taken.notes()).await {
-            tracing::warn!(%error, "refusals at the door were not recorded; trying again");
-            queue.with_tally(|tally| tally.put_back(taken));
+            if error.may_be_recorded() {
+                // Recorded again, they would be counted twice.
+                let refusals = taken.refusals();
+                tracing::warn!(%error, refusals, "refusals at the door may not have been recorded");
+            } else {
+                tracing::warn!(%error, "refusals at the door were not recorded; trying again");
+                queue.with_tally(|tally| tally.put_back(taken));
+            }
             attempts_left = attempts_left.saturating_sub(u32::from(closed));
             if attempts_left == 0 {
                 return;

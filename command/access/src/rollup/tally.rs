@@ -62,12 +62,17 @@ pub(super) struct Tally {
     entries: HashMap<(RefusedCaller, Reason), Entry>,
 }
 
-/// Counts that are being recorded. If that fails, they are put back into the tally.
+/// Counts that are being recorded. If they certainly are not, they are put back into the tally.
 pub(super) struct PendingCounts(Vec<((RefusedCaller, Reason), Context, u64)>);
 
 impl PendingCounts {
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many refusals they stand for.
+    pub(super) fn refusals(&self) -> u64 {
+        self.0.iter().fold(0, |sum, (_, _, count)| sum.saturating_add(*count))
     }
 
     pub(super) fn notes(&self) -> Vec<Note> {

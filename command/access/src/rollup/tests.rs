@@ -1,6 +1,7 @@
+use chrono::DateTime;
 use events::event::{Access, Event};
-use events::log::LogOptions;
-use events::time::SystemClock;
+use events::log::{LogOptions, Stepped};
+use events::time::{ManualClock, SystemClock};
 
 use super::*;
 
@@ -29,4 +30,24 @@ async fn every_refusal_is_in_the_log_and_few_events_stand_for_many() {
     assert_eq!(counts.iter().sum::<u64>(), 500);
     assert!(counts.len() <= 4, "{counts:?}");
     assert_eq!(counts.first(), Some(&1));
+}
+
+/// A job that the writer has not taken when its caller gives up is recorded later all the same.
+#[tokio::test(start_paused = true)]
+async fn refusals_that_may_have_been_recorded_are_not_counted_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
+    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
+    let rollup = AccessRollup::new(log.clone(), clock);
+    rollup.denied(AccessRollup::anonymous(), ErrorCode::Unauthenticated);
+    // Longer than a caller waits for the writer.
+    sleep(Duration::from_secs(15)).await;
+    writer.step(usize::MAX);
+    sleep(Duration::from_secs(15)).await;
+    writer.step(usize::MAX);
+    assert_eq!(counts(&log).await, [1]);
+    rollup.denied(AccessRollup::anonymous(), ErrorCode::Forbidden);
+    sleep(Duration::from_secs(1)).await;
+    writer.step(usize::MAX);
+    assert_eq!(counts(&log).await, [1, 1], "later ones are recorded");
 }
