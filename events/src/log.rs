@@ -129,6 +129,16 @@ impl Head {
     }
 }
 
+/// What a process knows of a position that another one may have appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Recorded,
+    /// The log ended before it after the question was asked.
+    NotRecorded,
+    /// The process could not find out in time where the log ends.
+    Unknown,
+}
+
 /// Waits for the writer's answer, for a limited time: a disk that hangs must not block callers for ever.
 async fn wait_for_answer<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
     let answer = tokio::time::timeout(WRITE_WAIT_MAX, answer).await;
@@ -250,6 +260,11 @@ impl Log {
         self.inner.shared.is_some()
     }
 
+    /// See [`LogQueries::hear_of`].
+    pub async fn hear_of(&self, position: u64) -> Heard {
+        self.inner.hear_of(position).await
+    }
+
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
     async fn submit<K: JobKind>(&self, kind: K) -> Result<K::Answer, K::Error> {
         let (job, answer) = queued(kind);
@@ -337,6 +352,22 @@ impl Log {
 }
 
 impl LogInner {
+    async fn hear_of(&self, position: u64) -> Heard {
+        let looks_begun = self.figures.looks_begun();
+        let mut head = self.published.head.clone();
+        if self.shared.is_some() {
+            // What it has heard is compared below.
+            let _ = tokio::time::timeout(UNCONFIRMED_MAX, head.wait_for(|head| head.position >= position)).await;
+        }
+        // Before the head is read, which moves before a look ends.
+        let knows_all = self.shared.is_none() || self.figures.has_looked_after(looks_begun);
+        match head.borrow().position >= position {
+            true => Heard::Recorded,
+            false if knows_all => Heard::NotRecorded,
+            false => Heard::Unknown,
+        }
+    }
+
     fn stop(&self) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
             // The writer empties a full queue, so this wait ends.
@@ -374,12 +405,8 @@ impl LogQueries {
 
     /// Waits until this process knows of a position that another one may have appended, for as long as it may take to hear
     /// of one. In a log that only this process appends to, it knows of all.
-    pub async fn hear_of(&self, position: u64) {
-        if self.inner.shared.is_some() {
-            let mut head = self.watch_head();
-            // Whoever asks finds out what the head is.
-            let _ = tokio::time::timeout(UNCONFIRMED_MAX, head.wait_for(|head| head.position >= position)).await;
-        }
+    pub async fn hear_of(&self, position: u64) -> Heard {
+        self.inner.hear_of(position).await
     }
 
     /// Reads off the async threads. Interrupted at the permit's deadline, or soon after the caller stops waiting.

@@ -152,7 +152,6 @@ impl Form {
 }
 
 async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
-    state.log.hear_of(position).await;
     require_recorded(state.log.head(), position)?;
     if state.tables.wait_for(position, VIEW_WAIT_MAX).await {
         return Ok(());

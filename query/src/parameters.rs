@@ -9,7 +9,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use events::event::inference::Payer;
 use events::log::Head;
 use events::nearest_name::did_you_mean;
-use events::refusal::Refusal;
+use events::refusal::{ErrorCode, Refusal};
 use events::time::parse_rfc3339;
 use http::Uri;
 use projections::views::RequestFilter;
@@ -152,6 +152,14 @@ pub fn require_recorded(head: Head, min_position: u64) -> Result<(), Refusal> {
     }
     let reason = format!("{min_position} is beyond the newest event of the log, which is at {head}");
     Err(Refusal::invalid("min_position", reason).with("position", head))
+}
+
+/// The refusal of a `min_position` of which this node does not know whether it is recorded.
+pub fn not_heard_of(min_position: u64) -> Refusal {
+    let message = format!(
+        "this node has not read position {min_position} from the ledger's database yet, and cannot reach it now; try again"
+    );
+    Refusal::new(ErrorCode::ViewBehind, message).with("min_position", min_position).try_again()
 }
 
 /// `min_position` in a query string that may have other, foreign parameters of any form.

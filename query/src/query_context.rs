@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
-use events::log::{LogError, Reader};
+use events::log::{Heard, LogError, Reader};
 use events::refusal::{ErrorCode, Refusal};
 use http::request::Parts;
 use projections::caller::Caller;
@@ -14,7 +14,7 @@ use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::parameters::{Parameters, min_position_among_others, require_recorded};
+use crate::parameters::{Parameters, min_position_among_others, not_heard_of, require_recorded};
 
 /// A query that has no permit to read yet.
 pub struct QueryContext {
@@ -108,14 +108,16 @@ impl FromRequestParts<QueryState> for QueryContext {
     type Rejection = QueryError;
 
     /// Refuses a request without a caller: it did not come through the door. Waits for a `min_position` that another node
-    /// has told the client.
+    /// has told the client. Errors: 503 `VIEW_BEHIND` if this node cannot find out now whether it is recorded.
     async fn from_request_parts(parts: &mut Parts, state: &QueryState) -> Result<Self, QueryError> {
         let caller = parts.extensions.get::<Arc<Caller>>().map(Arc::clone);
         let caller = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key"))?;
         let query_string = parts.uri.query().unwrap_or_default().to_owned();
         // A wrong one is refused where the parameters are read.
-        if let Ok(Some(min_position)) = min_position_among_others(&query_string) {
-            state.log.hear_of(min_position).await;
+        if let Ok(Some(min_position)) = min_position_among_others(&query_string)
+            && state.log.hear_of(min_position).await == Heard::Unknown
+        {
+            return Err(not_heard_of(min_position).into());
         }
         Ok(Self::new(state.clone(), caller, query_string))
     }

@@ -9,13 +9,14 @@ use testing::postgres::TestDatabase;
 use testing::silencing_proxy::SilencingProxy;
 use testing::upstream::MockUpstream;
 
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::configuration::said;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{command, folders, node};
 use crate::tenant::{NATIVE, Tenant};
 
-/// What the connection of the tables asks for.
+/// What these connections of a node ask for.
+const WRITER: &str = "enable_seqscan=off";
 const TABLES: &str = "statement_timeout=59s";
 /// A revoked key works on no node after this time; besides, this machine may be busy.
 const REVOKED_MAX: Duration = Duration::from_millis(1200);
@@ -89,4 +90,40 @@ async fn a_revoked_key_is_refused_within_a_second_by_a_node_whose_tables_have_lo
         until_status(&app, "/v1/me", 200, Duration::from_secs(5)).await;
         app.post(NATIVE, &tenant.ask("ok")).await.must(200);
     }
+}
+
+/// Sends it as soon as the node has lost its writer's connection, again if the node was too slow to get it in time.
+async fn when_the_writer_is_silent(nodes: &Nodes, send: impl AsyncFn() -> Reply) -> Reply {
+    for _ in 0..5 {
+        until_status(nodes.silent.operator(), "/health/ready", 200, Duration::from_secs(15)).await;
+        nodes.proxy.silence(WRITER);
+        let reply = send().await;
+        if !reply.code().eq_ignore_ascii_case("LEDGER_UNAVAILABLE") {
+            return reply;
+        }
+    }
+    panic!("the node is never asked in time");
+}
+
+/// The node has heard of everything a moment ago, so it takes requests, but it cannot know yet what another one recorded since.
+///
+/// Holds: http.min-position
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_a_node_cannot_have_heard_of_is_no_mistake_of_the_client() {
+    let nodes = Nodes::start();
+    let [whole, silent] = [&nodes.whole, &nodes.silent].map(|node| node.operator());
+    for (path, code) in [("/v1/usage", "VIEW_BEHIND"), ("/v1/models", "view_behind")] {
+        let reply = when_the_writer_is_silent(&nodes, async || {
+            let partner = json!({ "name": nodes.whole.next_name() });
+            let position = whole.post("/v1/admin/partners", &partner).await.must(201).position();
+            silent.get(&format!("{path}?min_position={position}")).await
+        })
+        .await;
+        let reply = reply.must_be(503, code);
+        assert!(!reply.header("retry-after").is_empty(), "{path}");
+        let details = &reply.json()["error"]["details"];
+        assert!(details["min_position"].is_u64(), "{path}: {details}");
+    }
+    until_status(silent, "/health/ready", 200, Duration::from_secs(15)).await;
+    silent.get("/v1/usage?min_position=1000000").await.must_be(400, "INVALID_REQUEST");
 }

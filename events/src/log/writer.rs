@@ -34,6 +34,7 @@ use crate::event::Recorded;
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::Balances;
 
+use figures::Look;
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
 use turns::Turns;
@@ -388,9 +389,8 @@ impl<E: Engine> Writer<E> {
             if self.is_behind {
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
-            // The log ended at this position when the batch was written: after this moment.
-            let asked_at = self.options.clock.monotonic();
             self.balances.begin();
+            let look = self.begin_look();
             let written = self.decide(jobs, due, now).and_then(|draft| match draft {
                 Some(draft) => Ok((self.write(&draft, due)? == AppendOutcome::Committed).then_some(draft)),
                 None => Ok(None),
@@ -398,7 +398,7 @@ impl<E: Engine> Writer<E> {
             match written {
                 Ok(Some(draft)) => {
                     self.committed(&draft, due);
-                    self.figures.confirm_head(asked_at);
+                    self.figures.end_look(look);
                     return Ok(draft);
                 }
                 Ok(None) => {
@@ -497,6 +497,11 @@ impl<E: Engine> Writer<E> {
         self.balances.rows_are_written();
         self.owners.rows_are_written();
         self.events_since_state = 0;
+    }
+
+    /// Begins to find out where the log ends.
+    fn begin_look(&self) -> Look {
+        self.figures.begin_look(self.options.clock.monotonic())
     }
 
     /// Drops what has expired, a bounded part at a time; the rest after the next batches.

@@ -9,6 +9,7 @@ mod following;
 mod fuzz;
 mod golden;
 mod ground;
+mod heard;
 mod inference_keys;
 mod large_sums;
 mod ledger_model;

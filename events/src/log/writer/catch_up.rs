@@ -65,10 +65,10 @@ impl<E: Engine> Writer<E> {
     /// Folds and publishes the events after the last position, up to the end of the log.
     fn fold_new_events(&mut self) -> Result<Folded, LogError> {
         loop {
-            let asked_at = self.options.clock.monotonic();
+            let look = self.begin_look();
             let Page { events, is_checkpoint, is_last } = self.engine.since(self.position)?;
             let Some(last) = events.last() else {
-                self.figures.confirm_head(asked_at);
+                self.figures.end_look(look);
                 return Ok(Folded::Whole);
             };
             let (position, recorded_at) = (last.position, last.recorded_at);
@@ -91,7 +91,7 @@ impl<E: Engine> Writer<E> {
             self.needs_state = false;
             self.publisher.publish(events);
             if is_last {
-                self.figures.confirm_head(asked_at);
+                self.figures.end_look(look);
                 return Ok(Folded::Whole);
             }
         }
@@ -99,7 +99,7 @@ impl<E: Engine> Writer<E> {
 
     /// Reads the state of the ledger again. Followers read the events up to it from the database.
     fn read_state(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
-        let asked_at = self.options.clock.monotonic();
+        let look = self.begin_look();
         let mut state = self.engine.state(now)?;
         // Read after the state: what is recorded later is folded.
         let recorded = self.engine.last_sequences(self.balances.rolled_up_refusals().collect())?;
@@ -114,8 +114,8 @@ impl<E: Engine> Writer<E> {
             self.clock.recorded_by_others(recorded_at);
         }
         self.needs_state = false;
-        self.figures.confirm_head(asked_at);
         self.publisher.jump_to(state.head, state.last_administration);
+        self.figures.end_look(look);
         Ok(())
     }
 }

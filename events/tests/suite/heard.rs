@@ -1,0 +1,44 @@
+//! What a node knows of a position that another one may have recorded.
+
+use std::time::Duration;
+
+use events::event::StreamKind;
+use events::event::admin::Scope;
+use events::log::{Heard, LogOptions};
+use events::time::Period;
+use tokio::time::{sleep, timeout};
+
+use crate::facts::{append, budget, clock, id, opened};
+use crate::ground::Ground;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log() {
+    let ground = Ground::database();
+    let other = ground.open(&clock());
+    let (log, mut writer) = ground.stepped(LogOptions::new(clock()));
+    writer.step(1);
+    let event = opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total));
+    other.append(append(StreamKind::Budget, id(1), 0, event)).await.expect("it is recorded");
+    let recorded = other.head().position;
+    assert_eq!(log.hear_of(recorded).await, Heard::Unknown, "its writer hangs");
+    assert_eq!(other.hear_of(recorded).await, Heard::Recorded);
+
+    let asked = [recorded, recorded + 1].map(|position| {
+        let log = log.clone();
+        tokio::task::JoinSet::from_iter([async move { log.hear_of(position).await }])
+    });
+    sleep(Duration::from_millis(200)).await;
+    writer.step(1);
+    let mut heard = Vec::new();
+    for asked in asked {
+        heard.extend(timeout(Duration::from_secs(5), asked.join_all()).await.expect("in time"));
+    }
+    assert_eq!(heard, [Heard::Recorded, Heard::NotRecorded]);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_else_appends_to_knows_at_once() {
+    let ground = Ground::folder();
+    let log = ground.open(&clock());
+    assert_eq!((log.hear_of(0).await, log.hear_of(1).await), (Heard::Recorded, Heard::NotRecorded));
+}
