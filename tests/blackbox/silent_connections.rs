@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
@@ -126,4 +127,27 @@ async fn a_position_that_a_node_cannot_have_heard_of_is_no_mistake_of_the_client
     }
     until_status(silent, "/health/ready", 200, Duration::from_secs(15)).await;
     silent.get("/v1/usage?min_position=1000000").await.must_be(400, "INVALID_REQUEST");
+}
+
+/// Holds: admin.idempotency
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_answered_by_another_node_only_when_the_change_is_in_force_there() {
+    let nodes = Nodes::start();
+    let create = async |node: &Gateway, name: &str| {
+        let client = node.operator().clone().with("idempotency-key", name);
+        client.send(Method::POST, "/v1/admin/partners", json!({ "name": name }).to_string()).await.expect("an answer")
+    };
+    let mut first = None;
+    let reply = when_the_writer_is_silent(&nodes, async || {
+        let name = nodes.whole.next_name();
+        create(&nodes.whole, &name).await.must(201);
+        create(&nodes.silent, &name).await
+    })
+    .await;
+    reply.must_be(503, "VIEW_BEHIND");
+    until_status(nodes.silent.operator(), "/health/ready", 200, Duration::from_secs(15)).await;
+    for node in [&nodes.whole, &nodes.silent] {
+        let reply = create(node, "later").await.must(201).json();
+        assert_eq!(first.get_or_insert_with(|| reply.clone()), &reply);
+    }
 }
