@@ -45,6 +45,8 @@ const BATCH_JOBS_MAX: usize = 1024;
 const TRIES_MAX: usize = 5;
 /// The interval of sweeps, and the longest sleep of the writer.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
+/// The interval at which an idle node of a shared log checks that it could append.
+const CHECK_WRITABLE_EVERY: Duration = Duration::from_secs(2);
 /// Maximum number of holds that one sweep ends. The next sweep continues.
 const SWEPT_HOLDS_MAX: usize = 500;
 /// Events after which the state rows are written. A start folds at most this many, plus the last batch.
@@ -84,6 +86,8 @@ pub(super) struct Writer<E> {
     /// By the monotonic clock, like `tidied_at`.
     swept_at: Duration,
     tidied_at: Duration,
+    /// When it was last checked, besides appends, that a shared log can be written; `None` before the first time.
+    write_checked_at: Option<Duration>,
     /// Refusals that wait to be recorded in the next second. The ledger bounds their number.
     waiting: Vec<DeferredJob>,
 }
@@ -183,6 +187,7 @@ impl<E: Engine> Writer<E> {
             figures,
             swept_at: started,
             tidied_at: started,
+            write_checked_at: None,
             waiting: Vec::new(),
         }
     }
@@ -190,6 +195,10 @@ impl<E: Engine> Writer<E> {
     /// Runs until it is told to stop, and records everything that was queued before.
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
         self.turns.allow_several_batches();
+        if E::IS_SHARED {
+            // Whether this node can write is known before the first request.
+            self.run_once(Vec::new());
+        }
         loop {
             let mut fresh = Vec::new();
             let wait = if self.turns.has_one() { turns::PAUSE } else { SWEEP_EVERY };

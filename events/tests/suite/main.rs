@@ -28,3 +28,4 @@ mod silent_connections;
 mod skip_hunt;
 mod stale;
 mod unrecordable;
+mod write_checks;

@@ -10,17 +10,17 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Engine, Writer};
+use super::{CHECK_WRITABLE_EVERY, Engine, Writer};
 use crate::log::LogError;
 use crate::log::draft::Draft;
-use crate::log::engine::{AppendOutcome, Page};
+use crate::log::engine::Page;
 use crate::log::recent_changes::RecentChanges;
 use crate::log::state::{Folded, fold_page};
 
 impl<E: Engine> Writer<E> {
     /// Follows the log while there is nothing else to do.
     pub(super) fn follow(&mut self, now: DateTime<Utc>) {
-        match self.catch_up(now).and_then(|now| self.must_be_writable(now)) {
+        match self.catch_up(now).and_then(|now| self.check_writable(now)) {
             Ok(()) => self.figures.set_failing(false),
             Err(error) => {
                 self.is_behind = true;
@@ -33,15 +33,19 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// After a failure, that the log can be read does not show that it can be written.
-    fn must_be_writable(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
-        if !self.figures.is_failing() {
+    /// That the log can be read does not show that it can be written. Checked at the start, after a failure, and now and then, so
+    /// that health shows it before a request fails.
+    fn check_writable(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        let is_recent = self.write_checked_at.is_some_and(|at| self.elapsed(at) < CHECK_WRITABLE_EVERY);
+        if is_recent && !self.figures.is_failing() {
             return Ok(());
         }
-        self.engine.must_take_writes()?;
-        // If others have appended meanwhile, it can be written as well.
-        let (AppendOutcome::Committed | AppendOutcome::Moved) =
-            self.engine.append(&Draft::new(self.position, now), None)?;
+        if self.figures.is_failing() {
+            self.engine.must_take_writes()?;
+        }
+        // The engine compares the clocks before it says that the log has moved, which the next look finds out.
+        self.engine.append(&Draft::new(self.position, now), None)?;
+        self.write_checked_at = Some(self.options.clock.monotonic());
         Ok(())
     }
 
