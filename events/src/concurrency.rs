@@ -117,6 +117,7 @@ pub struct QueryPermit {
 }
 
 struct HeldPermits {
+    requester: Requester,
     shared: Arc<CommonBounds>,
     _own: Vec<QueueSlot>,
     _shared: OwnedSemaphorePermit,
@@ -131,6 +132,11 @@ impl QueryPermit {
     /// When work under this permit is interrupted.
     pub const fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// True if a tenant's key asks, which shares what there is with other tenants.
+    pub fn is_of_tenant(&self) -> bool {
+        self.held.requester.is_tenant()
     }
 
     /// Runs `work` on a query thread. The permit is kept until the work is over, even if nobody waits for it any more.
@@ -162,7 +168,8 @@ impl ConcurrencyLimiter {
         let own = acquire(&accounts, Work::Query).await?;
         let shared_permit = timeout(OTHERS_WAIT_MAX, self.shared.run_query(requester, &accounts)).await;
         let shared_permit = shared_permit.map_err(|_| NoRoom::Busy)??;
-        let held = HeldPermits { shared: Arc::clone(&self.shared), _own: own, _shared: shared_permit };
+        let shared = Arc::clone(&self.shared);
+        let held = HeldPermits { requester, shared, _own: own, _shared: shared_permit };
         Ok(QueryPermit { deadline: Instant::now() + QUERY_MAX, held: Arc::new(held) })
     }
 

@@ -24,8 +24,10 @@ pub(super) enum Purpose {
     Deciding,
     /// Followers, the tables of administration, and the views: pages of the log.
     Following,
-    /// Clients' queries.
-    Querying,
+    /// Queries of tenants.
+    TenantQueries,
+    /// Queries of callers that reach the whole platform.
+    PlatformQueries,
 }
 
 /// Opens one more reader of the database.
@@ -35,8 +37,9 @@ pub(super) struct Readers {
     open: OpenReader,
     pub(super) deciding: Pool,
     pub(super) administration: Pool,
-    /// Bounded by the permits of queries.
-    querying: Arc<Idle>,
+    /// Bounded by the permits of queries, like those of the platform.
+    tenant_queries: Arc<Idle>,
+    platform_queries: Arc<Idle>,
 }
 
 /// A bounded pool of connections for one purpose.
@@ -59,7 +62,8 @@ impl Readers {
         Self {
             deciding: pool(Purpose::Deciding, DECIDING_MAX),
             administration: pool(Purpose::Following, ADMINISTRATION_MAX),
-            querying: idle(Purpose::Querying),
+            tenant_queries: idle(Purpose::TenantQueries),
+            platform_queries: idle(Purpose::PlatformQueries),
             open,
         }
     }
@@ -75,7 +79,8 @@ impl Readers {
     ) -> Result<T, LogError> {
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _guard = interrupt.interrupt_on_drop();
-        let idle = Arc::clone(&self.querying);
+        let queries = if permit.is_of_tenant() { &self.tenant_queries } else { &self.platform_queries };
+        let idle = Arc::clone(queries);
         let read = permit.run(move || idle.read(&interrupt, work));
         // If the disk hangs, the read itself does not check its deadline.
         match tokio::time::timeout_at(permit.deadline(), read).await {

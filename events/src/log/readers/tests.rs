@@ -18,7 +18,7 @@ fn open(folder: &TempDir) -> Log {
 
 /// Connections to the same database.
 fn idle(log: &Log) -> Idle {
-    Idle { open: Arc::clone(&log.inner.readers.open), purpose: Purpose::Querying, readers: Mutex::default() }
+    Idle { open: Arc::clone(&log.inner.readers.open), purpose: Purpose::PlatformQueries, readers: Mutex::default() }
 }
 
 fn for_ever(reader: &dyn Reader) -> Result<u64, LogError> {

@@ -42,7 +42,8 @@ pub(super) struct Connections {
     database: Database,
     deciding: Share,
     following: Share,
-    querying: Share,
+    tenant_queries: Share,
+    platform_queries: Share,
     // Declared after the connections, so that it is dropped last.
     driver: Driver,
 }
@@ -91,8 +92,9 @@ impl Connections {
             deciding: Share::new(1, Duration::from_secs(5)).with_kept_call_max(Duration::from_secs(1)),
             // The tables of administration read all of it at the start, over a new connection.
             following: Share::new(1, Duration::from_secs(60)).with_kept_call_max(Duration::from_secs(2)),
-            // A query is interrupted at its deadline, which is earlier.
-            querying: Share::new(2, Duration::from_secs(15)),
+            // A query is interrupted at its deadline, which is earlier. The platform's never wait for those of tenants.
+            tenant_queries: Share::new(1, Duration::from_secs(15)),
+            platform_queries: Share::new(1, Duration::from_secs(15)),
             driver: Driver::start()?,
         })
     }
@@ -100,7 +102,8 @@ impl Connections {
     /// A connection for a command that reads the whole ledger.
     pub(super) fn of_command(database: Database) -> Result<Self, LogError> {
         let one = || Share::new(1, Duration::from_secs(900));
-        Ok(Self { database, deciding: one(), following: one(), querying: one(), driver: Driver::start()? })
+        let (deciding, following, tenant_queries, platform_queries) = (one(), one(), one(), one());
+        Ok(Self { database, deciding, following, tenant_queries, platform_queries, driver: Driver::start()? })
     }
 
     /// Runs `work` on a connection, and again on a new one if the kept one was lost or does not answer. Fails as interrupted
@@ -114,7 +117,8 @@ impl Connections {
         let share = match purpose {
             Purpose::Deciding => &self.deciding,
             Purpose::Following => &self.following,
-            Purpose::Querying => &self.querying,
+            Purpose::TenantQueries => &self.tenant_queries,
+            Purpose::PlatformQueries => &self.platform_queries,
         };
         self.driver.wait_for(async {
             tokio::select! {

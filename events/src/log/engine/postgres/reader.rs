@@ -43,7 +43,7 @@ pub(super) struct PostgresReader {
 /// Opens the ledger of a database for a command that reads all of it. Refuses a ledger with another schema. Blocking.
 pub fn open_shared_reader(database: &Database) -> Result<Box<dyn Reader>, LogError> {
     let connections = Arc::new(Connections::of_command(database.clone())?);
-    let reader = PostgresReader::new(connections, Purpose::Querying);
+    let reader = PostgresReader::new(connections, Purpose::PlatformQueries);
     reader.read(async |connection| schema::must_fit(connection).await)?;
     Ok(Box::new(reader))
 }

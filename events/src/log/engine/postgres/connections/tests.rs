@@ -35,7 +35,7 @@ fn reaches(test: &TestLedger, sql: &str, wanted: i64) {
 fn an_interrupted_statement_ends_at_the_server_too() {
     let test = TestLedger::migrated();
     let connections = of_node(&test);
-    let reader = reader(&connections, Purpose::Querying);
+    let reader = reader(&connections, Purpose::PlatformQueries);
     let interrupt = Interrupt::new(None);
     let guard = interrupt.interrupt_on_drop();
     let mut read = None;
@@ -58,7 +58,7 @@ fn an_interrupted_statement_ends_at_the_server_too() {
 fn work_of_many_short_statements_is_interrupted() {
     let test = TestLedger::migrated();
     let connections = of_node(&test);
-    let reader = reader(&connections, Purpose::Querying);
+    let reader = reader(&connections, Purpose::TenantQueries);
     let interrupt = Interrupt::new(Some(StdInstant::now() + Duration::from_millis(50)));
     reader.run_interruptible(&interrupt, &mut || while reader.head().is_ok() {});
     assert!(interrupt.is_late());
@@ -68,7 +68,7 @@ fn work_of_many_short_statements_is_interrupted() {
 fn any_number_of_readers_has_four_connections() {
     let test = TestLedger::migrated();
     let connections = of_node(&test);
-    let purposes = [Purpose::Deciding, Purpose::Following, Purpose::Querying];
+    let purposes = [Purpose::Deciding, Purpose::Following, Purpose::TenantQueries, Purpose::PlatformQueries];
     let kept: Vec<PostgresReader> =
         (0..6).flat_map(|_| purposes).map(|purpose| reader(&connections, purpose)).collect();
     std::thread::scope(|scope| {
@@ -82,28 +82,29 @@ fn any_number_of_readers_has_four_connections() {
 }
 
 #[test]
-fn decisions_and_followers_do_not_wait_for_queries() {
+fn neither_the_platforms_queries_nor_decisions_nor_followers_wait_for_queries_of_tenants() {
     let test = TestLedger::migrated();
     let connections = of_node(&test);
     let interrupt = Interrupt::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
-            let (reader, interrupt) = (reader(&connections, Purpose::Querying), interrupt.clone());
+        // As many as one tenant may run at a time, on a connection for one.
+        for _ in 0..3 {
+            let (reader, interrupt) = (reader(&connections, Purpose::TenantQueries), interrupt.clone());
             scope.spawn(move || reader.run_interruptible(&interrupt, &mut || drop(reader.read_for_ever())));
         }
         let guard = interrupt.interrupt_on_drop();
-        reaches(&test, RUNNING, 2);
-        for purpose in [Purpose::Deciding, Purpose::Following] {
+        reaches(&test, RUNNING, 1);
+        for purpose in [Purpose::Deciding, Purpose::Following, Purpose::PlatformQueries] {
             let began = StdInstant::now();
             reader(&connections, purpose).head().expect("a head");
             assert!(began.elapsed() < SOON / 5);
         }
         let late = Interrupt::new(Some(StdInstant::now() + Duration::from_millis(50)));
-        let third = reader(&connections, Purpose::Querying);
-        third.run_interruptible(&late, &mut || drop(third.head().expect_err("there is no connection left")));
+        let another = reader(&connections, Purpose::TenantQueries);
+        another.run_interruptible(&late, &mut || drop(another.head().expect_err("there is no connection left")));
         drop(guard);
     });
-    reader(&connections, Purpose::Querying).head().expect("they have ended");
+    reader(&connections, Purpose::TenantQueries).head().expect("they have ended");
 }
 
 #[test]
