@@ -3,10 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use events::event::Inference;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::admin::{Origin, Price};
+use events::event::inference::{InferenceEnded, Versions};
+use events::event::price_revalued::PriceRevalued;
+use events::event::{Actor, Change, Context, Event, Inference, Recorded, Resource, Stream, StreamKind};
+use events::ids::{PriceId, ProviderId, RequestId};
+use events::money::NanoUsd;
+use events::time::parse_rfc3339;
+use events::usage::Usage;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
-use super::super::admissions::OUTDATED_PLANS_MAX;
-use super::*;
+use super::samples::{BACKENDS, Call, admitted, failed_call, id, rates, served_by, used};
+use crate::revaluation::admissions::OUTDATED_PLANS_MAX;
+use crate::revaluation::price_history::{PastChange, PriceHistory};
+use crate::revaluation::scan::{ACTOR, Scan};
 
 /// In seconds; few and equal ones, so that prices begin and end together.
 const TIMES: [i64; 8] = [-30, 0, 0, 5, 10, 20, 25, 60];
@@ -138,20 +150,9 @@ impl Book {
         let request_id: RequestId = id(u128::from(self.head()) + 1);
         let target = |backend: usize| format!("{}/{}", id::<ProviderId>(1), BACKENDS[backend]);
         let prices = calls.iter().map(|(backend, _, version)| (target(*backend), *version)).collect();
-        let admitted = InferenceAdmitted {
-            model: "m".to_owned(),
-            dialect: "native".to_owned(),
-            streamed: false,
-            max_output_tokens: 100,
-            requested_max_output_tokens: None,
-            input_tokens_bound: 100,
-            body_sha256: "00".to_owned(),
-            metadata: BTreeMap::new(),
-            versions: Versions { prices, ..Versions::default() },
-            would_have_refused: Vec::new(),
-        };
         let context = Context::of(Actor::Key(id(1))).in_request(request_id);
-        let position = self.push(context, Event::Inference(Inference::Admitted(admitted.into())));
+        let position = self
+            .push(context, Event::Inference(Inference::Admitted(admitted(Versions { prices, ..Versions::default() }))));
         self.open.push((request_id, Request { position, at: self.now, calls }));
     }
 
