@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, ended, ending, id, start, verify};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const LIMIT: i64 = 1000;
 
@@ -35,14 +35,14 @@ struct House {
     clock: Arc<ManualClock>,
     asked: u128,
     // Declared last: it outlives the log in it.
-    ground: Ground,
+    test_log: TestLog,
 }
 
 impl House {
-    async fn watched_at(ground: Ground, fractions: &[&str]) -> Self {
+    async fn watched_at(test_log: TestLog, fractions: &[&str]) -> Self {
         let clock = clock();
-        let log = ground.open(&clock);
-        let house = Self { log, clock, asked: 0, ground };
+        let log = test_log.open(&clock);
+        let house = Self { log, clock, asked: 0, test_log };
         house.change(0, LIMIT, fractions).await;
         house
     }
@@ -86,18 +86,18 @@ impl House {
 
     /// Restarts, after a process that wrote no state rows at its end.
     fn dies(self) -> Self {
-        let Self { log, clock, asked, ground } = self;
-        let ground = ground.after_crash(log);
-        Self { log: ground.open(&clock), clock, asked, ground }
+        let Self { log, clock, asked, test_log } = self;
+        let test_log = test_log.after_crash(log);
+        Self { log: test_log.open(&clock), clock, asked, test_log }
     }
 
     fn restarts(&mut self) {
         self.log.close();
-        self.log = self.ground.open(&self.clock);
+        self.log = self.test_log.open(&self.clock);
     }
 
     fn folder(&self) -> &Path {
-        let Ground::Folder(folder) = &self.ground else { panic!("it is in a database") };
+        let TestLog::Folder(folder) = &self.test_log else { panic!("it is in a database") };
         folder.path()
     }
 
@@ -133,8 +133,8 @@ fn said(alerts: &[(u64, &str, i128)]) -> Vec<(u64, String, i128)> {
     alerts.iter().map(|(sequence, fraction, settled)| (*sequence, (*fraction).to_owned(), *settled)).collect()
 }
 
-async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.1", "0.5", "0.8", "1"]).await;
+async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.1", "0.5", "0.8", "1"]).await;
     house.spend(99).await;
     assert_eq!(house.alerts(), []);
     house.spend(1).await;
@@ -147,8 +147,8 @@ async fn every_fraction_is_announced_once_in_the_batch_that_crosses_it(ground: G
     assert_eq!(house.alerts().last(), Some(&(5, "0.1".to_owned(), 100)), "the next day begins anew");
 }
 
-async fn a_life_that_follows_knows_what_was_announced(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.1", "0.5"]).await;
+async fn a_life_that_follows_knows_what_was_announced(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.1", "0.5"]).await;
     house.spend(120).await;
     house = house.dies();
     house.spend(100).await;
@@ -159,8 +159,8 @@ async fn a_life_that_follows_knows_what_was_announced(ground: Ground) {
     assert_eq!(house.alerts(), said(&[(1, "0.1", 120), (2, "0.5", 520)]));
 }
 
-async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.1", "0.5"]).await;
+async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_does(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.1", "0.5"]).await;
     house.spend(600).await;
     house.change(1, 900, &["0.1", "0.5"]).await;
     house.spend(10).await;
@@ -173,8 +173,8 @@ async fn a_limit_that_is_raised_arms_what_is_no_longer_reached_and_nothing_else_
 }
 
 /// The window's row records announced alerts too: a process that reads only the row does not announce them again.
-async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.5"]).await;
+async fn what_a_raised_limit_arms_stays_armed_in_a_life_that_follows(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.5"]).await;
     house.spend(600).await;
     for (before, limit) in [(1, LIMIT), (2, 2 * LIMIT)] {
         house.restarts();
@@ -202,8 +202,8 @@ fn an_alert_names_nobody_below_the_level_of_its_budget() {
     }
 }
 
-async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.5", "0.8"]).await;
+async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correction_arms_nothing(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.5", "0.8"]).await;
     house.spend_late(600, 100).await;
     house.change(1, LIMIT, &["0.5", "0.8"]).await;
     house.spend(450).await;
@@ -213,8 +213,8 @@ async fn what_expires_and_what_is_corrected_is_announced_as_well_and_a_correctio
 }
 
 /// A new fraction is announced when money moves, and not before.
-async fn an_end_that_moves_no_money_announces_nothing(ground: Ground) {
-    let mut house = House::watched_at(ground, &["0.8"]).await;
+async fn an_end_that_moves_no_money_announces_nothing(test_log: TestLog) {
+    let mut house = House::watched_at(test_log, &["0.8"]).await;
     house.spend(600).await;
     let late = house.expired(10).await;
     house.change(1, LIMIT, &["0.5", "0.8"]).await;
@@ -228,7 +228,7 @@ async fn an_end_that_moves_no_money_announces_nothing(ground: Ground) {
 
 #[tokio::test]
 async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
-    let mut house = House::watched_at(Ground::folder(), &["0.5"]).await;
+    let mut house = House::watched_at(TestLog::in_folder(), &["0.5"]).await;
     house.spend(500).await;
     let head = house.log.head().position;
     house.log.close();
@@ -276,7 +276,7 @@ async fn verify_names_alerts_that_are_missing_doubled_or_wrong() {
 
 #[tokio::test]
 async fn verify_holds_the_rows_of_alerts_against_the_events() {
-    let mut house = House::watched_at(Ground::folder(), &["0.5"]).await;
+    let mut house = House::watched_at(TestLog::in_folder(), &["0.5"]).await;
     house.spend(500).await;
     house.log.close();
     let ledger = Connection::open(house.folder().join(LEDGER_FILE)).expect("the ledger opens");

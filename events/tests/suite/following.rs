@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::facts::{budget, clock, context, id, opened};
-use crate::ground::{Ground, Steps, on_both_engines};
+use crate::test_log::{TestLog, TestWriter, on_both_engines};
 
 const SOON: Duration = Duration::from_secs(20);
 /// More batches than the tail keeps for followers that lag.
@@ -24,18 +24,18 @@ on_both_engines! {
 
 struct World {
     log: Log,
-    writer: Steps,
+    writer: TestWriter,
     // Declared last: it outlives the log in it.
-    _ground: Ground,
+    _test_log: TestLog,
 }
 
 impl World {
-    fn new(ground: Ground) -> Self {
-        let (log, writer) = ground.stepped(LogOptions::new(clock()));
-        if let Steps::Folder(writer) = &writer {
+    fn new(test_log: TestLog) -> Self {
+        let (log, writer) = test_log.stepped(LogOptions::new(clock()));
+        if let TestWriter::Folder(writer) = &writer {
             writer.engine().connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         }
-        Self { log, writer, _ground: ground }
+        Self { log, writer, _test_log: test_log }
     }
 
     /// Records a batch of this many events.
@@ -70,8 +70,8 @@ fn must_be_page(followed: &Followed, wanted: RangeInclusive<u64>) {
     assert_eq!(positions(followed), wanted.collect::<Vec<_>>());
 }
 
-async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches(ground: Ground) {
-    let mut world = World::new(ground);
+async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches(test_log: TestLog) {
+    let mut world = World::new(test_log);
     world.record(7).await;
     let mut follower = world.log.follow(2, 3);
     let mut from_now = world.log.follow_from_now(3);
@@ -90,8 +90,8 @@ async fn what_was_recorded_comes_in_pages_and_what_is_recorded_in_its_batches(gr
     }
 }
 
-async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batches(ground: Ground) {
-    let mut world = World::new(ground);
+async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batches(test_log: TestLog) {
+    let mut world = World::new(test_log);
     let mut follower = world.log.follow_from_now(1_000);
     world.record(1).await;
     must_be_batch(&next(&mut follower).await, 1..=1);
@@ -107,8 +107,8 @@ async fn who_lags_reads_what_the_writer_has_forgotten_and_goes_on_with_its_batch
     must_be_batch(&next(&mut follower).await, 1_102..=1_104);
 }
 
-async fn whoever_goes_back_is_given_everything_again(ground: Ground) {
-    let mut world = World::new(ground);
+async fn whoever_goes_back_is_given_everything_again(test_log: TestLog) {
+    let mut world = World::new(test_log);
     let mut follower = world.log.follow_from_now(10);
     world.record(5).await;
     must_be_batch(&next(&mut follower).await, 1..=5);
@@ -119,8 +119,8 @@ async fn whoever_goes_back_is_given_everything_again(ground: Ground) {
     must_be_batch(&next(&mut follower).await, 6..=6);
 }
 
-async fn following_ends_with_the_log_once_everything_was_given(ground: Ground) {
-    let mut world = World::new(ground);
+async fn following_ends_with_the_log_once_everything_was_given(test_log: TestLog) {
+    let mut world = World::new(test_log);
     world.record(2).await;
     let mut follower = world.log.follow(0, 10);
     let World { log, writer, .. } = world;

@@ -9,11 +9,11 @@ use events::time::Period;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{append, budget, clock, id, opened};
-use crate::ground::Ground;
+use crate::test_log::TestLog;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log() {
-    let ground = Ground::database();
+    let ground = TestLog::database();
     let other = ground.open(&clock());
     let (log, mut writer) = ground.stepped(LogOptions::new(clock()));
     writer.step(1);
@@ -38,7 +38,7 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
 
 #[tokio::test]
 async fn a_log_that_nobody_else_appends_to_knows_at_once() {
-    let ground = Ground::folder();
+    let ground = TestLog::folder();
     let log = ground.open(&clock());
     assert_eq!((log.hear_of(0).await, log.hear_of(1).await), (Heard::Recorded, Heard::NotRecorded));
 }

@@ -19,7 +19,7 @@ use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use proptest::prelude::*;
 
 use crate::facts::{admission, append, budget, clock, ended, id, opened, verify};
-use crate::ground::{Ground, Steps, on_both_engines};
+use crate::test_log::{TestLog, TestWriter, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 const KEPT: TimeDelta = TimeDelta::days(30);
@@ -112,19 +112,19 @@ struct Known {
 struct World {
     open: Vec<OpenHold>,
     log: Log,
-    writer: Steps,
+    writer: TestWriter,
     clock: Arc<ManualClock>,
     model: BTreeMap<u8, Known>,
     requests: u128,
     // Declared last: it outlives the log in it.
-    ground: Ground,
+    test_log: TestLog,
 }
 
 impl World {
-    fn on(ground: Ground) -> Self {
+    fn on(test_log: TestLog) -> Self {
         let clock = clock();
-        let (log, writer) = opened_in(&ground, &clock);
-        Self { open: Vec::new(), log, writer, clock, model: BTreeMap::new(), requests: 0, ground }
+        let (log, writer) = opened_in(&test_log, &clock);
+        Self { open: Vec::new(), log, writer, clock, model: BTreeMap::new(), requests: 0, test_log }
     }
 
     async fn take(&mut self, step: Step) {
@@ -165,10 +165,10 @@ impl World {
             }
             Step::Crash => {
                 self.open.drain(..).for_each(std::mem::forget);
-                let (elsewhere, clock) = (Ground::folder(), clock());
+                let (elsewhere, clock) = (TestLog::in_folder(), clock());
                 // Drop the old one first, because it holds the lock of the folder.
                 (self.log, self.writer) = opened_in(&elsewhere, &clock);
-                (self.log, self.writer) = opened_in(&self.ground, &self.clock);
+                (self.log, self.writer) = opened_in(&self.test_log, &self.clock);
                 self.fates().for_each(|known| {
                     if let Fate::Open { is_lost, .. } = &mut known.fate {
                         *is_lost = true;
@@ -227,9 +227,9 @@ impl World {
     }
 }
 
-fn opened_in(ground: &Ground, clock: &Arc<ManualClock>) -> (Log, Steps) {
-    let opened = ground.stepped(LogOptions::new(clock.clone()));
-    if let Ground::Database(database) = ground {
+fn opened_in(test_log: &TestLog, clock: &Arc<ManualClock>) -> (Log, TestWriter) {
+    let opened = test_log.stepped(LogOptions::new(clock.clone()));
+    if let TestLog::Database(database) = test_log {
         // Nobody shows that a node which is moved by hand is there, or waits until the one before is taken for gone.
         database.execute(
             "UPDATE ledger.running_nodes SET seen_at = CASE
@@ -240,14 +240,14 @@ fn opened_in(ground: &Ground, clock: &Arc<ManualClock>) -> (Log, Steps) {
 }
 
 /// Takes the steps, each with the replies that the model predicts, and checks the log that they leave.
-fn play(ground: Ground, steps: Vec<Step>) {
+fn play(test_log: TestLog, steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut world = World::on(ground);
+        let mut world = World::on(test_log);
         for step in steps {
             world.take(step).await;
         }
-        verify(&*world.ground.reader()).expect("a sound log");
+        verify(&*world.test_log.reader()).expect("a sound log");
     });
 }
 
@@ -259,7 +259,7 @@ mod a_key_stands_for_one_request_that_is_charged_or_being_answered {
 
         #[test]
         fn sqlite(steps in steps()) {
-            play(Ground::folder(), steps);
+            play(TestLog::in_folder(), steps);
         }
     }
 
@@ -269,14 +269,14 @@ mod a_key_stands_for_one_request_that_is_charged_or_being_answered {
 
         #[test]
         fn postgres(steps in steps()) {
-            play(Ground::database(), steps);
+            play(TestLog::in_database(), steps);
         }
     }
 }
 
-async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(ground: Ground) {
+async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let ask = async |request: u128, key: Option<InferenceKey>| {
         reply_of(&log.admit(admission(request, 1, 1, TTL), key).await.expect("an answer"))
     };
@@ -289,9 +289,9 @@ async fn tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them(
     assert_eq!(ask(6, Some(key(1, "a", 1))).await, KeyedReply::Admitted);
 }
 
-async fn of_many_at_once_under_one_key_one_is_admitted(ground: Ground) {
+async fn of_many_at_once_under_one_key_one_is_admitted(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let mut asking = tokio::task::JoinSet::new();
     for request in 1..=200u128 {
         let log = log.clone();
@@ -306,11 +306,11 @@ async fn of_many_at_once_under_one_key_one_is_admitted(ground: Ground) {
 }
 
 /// Rows older than thirty days are dropped, a few at a time.
-async fn old_keys_and_replies_are_dropped_in_steps(ground: Ground) {
+async fn old_keys_and_replies_are_dropped_in_steps(test_log: TestLog) {
     const ROWS: u128 = 1200;
     const A_STEP: i64 = 500;
     let clock = clock();
-    let (log, mut writer) = opened_in(&ground, &clock);
+    let (log, mut writer) = opened_in(&test_log, &clock);
     let (mut asking, mut appending) = (Vec::new(), Vec::new());
     for request in 1..=ROWS {
         let key = key(1, &format!("key-{request}"), 1);
@@ -338,7 +338,7 @@ async fn old_keys_and_replies_are_dropped_in_steps(ground: Ground) {
     for appended in appending {
         appended.await.expect("it is appended");
     }
-    let rows = |table: &str| ground.number(&format!("SELECT count(*) FROM {table}"));
+    let rows = |table: &str| test_log.number(&format!("SELECT count(*) FROM {table}"));
     let everything = i64::try_from(ROWS).expect("a number");
     clock.advance(Duration::from_secs(29 * 86_400));
     writer.step(0);

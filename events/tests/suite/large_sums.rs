@@ -11,7 +11,7 @@ use events::money::{NanoUsd, NanoUsdSum};
 use events::time::Period;
 
 use crate::facts::{admission, append, budget, clock, ended, ending, id, opened, start, verify};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 /// One after the other, three of them are more than an amount can be.
@@ -78,9 +78,9 @@ fn a_hard_budget_that_was_overrun_so_far_refuses_and_can_be_raised_no_further() 
     assert!(matches!(decision, AdmitDecision::Refused(_)), "{decision:?}");
 }
 
-async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees(ground: Ground) {
+async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     log.append(append(StreamKind::Budget, id(1), 0, opened(observing()))).await.expect("a budget");
     for request in REQUESTS {
         let admitted = log.admit(dearest(request), None).await.expect("an answer");
@@ -91,7 +91,7 @@ async fn a_log_keeps_sums_of_more_than_64_bits_over_starts_and_its_check_agrees(
     log.close();
     // The first start reads what was written, the second what the first wrote again.
     for _ in 0..2 {
-        let log = ground.open(&clock);
+        let log = test_log.open(&clock);
         let reader = log.reader().expect("a reader");
         let (_, balances) = reader.balances(start()).expect("balances");
         assert_eq!(balances.amounts(&window()).settled, times_max(3));

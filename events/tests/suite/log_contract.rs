@@ -19,7 +19,7 @@ use events::time::{Clock, ManualClock, Period};
 use tempfile::TempDir;
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -89,9 +89,9 @@ fn names(events: &[Recorded]) -> Vec<&'static str> {
     events.iter().map(|recorded| recorded.event.name()).collect()
 }
 
-async fn a_request_leaves_four_events_that_read_back_the_same(ground: Ground) {
+async fn a_request_leaves_four_events_that_read_back_the_same(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let mut follower = log.follow_from_now(100);
     let held = hold(&log, 7, 40).await.expect("it fits");
@@ -113,9 +113,9 @@ async fn a_request_leaves_four_events_that_read_back_the_same(ground: Ground) {
     assert_eq!(published, events[1..], "the writer gives what the database gives");
 }
 
-async fn concurrent_requests_get_what_the_budget_holds_and_no_more(ground: Ground) {
+async fn concurrent_requests_get_what_the_budget_holds_and_no_more(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 100, Period::Total).await;
     let mut asking = tokio::task::JoinSet::new();
     for request in 0..200 {
@@ -130,9 +130,9 @@ async fn concurrent_requests_get_what_the_budget_holds_and_no_more(ground: Groun
     must_verify(&log, 10);
 }
 
-async fn a_hold_that_nobody_takes_releases_its_money(ground: Ground) {
+async fn a_hold_that_nobody_takes_releases_its_money(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     drop(hold(&log, 1, 10).await.expect("no budget binds"));
     let mut head = log.watch_head();
     tokio::time::timeout(Duration::from_secs(5), head.wait_for(|head| head.position == 4))
@@ -162,9 +162,9 @@ async fn a_writer_that_hangs_keeps_nobody_for_ever_and_releases_what_nobody_took
     assert_eq!(names(&everything(&log)), wanted);
 }
 
-async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction(ground: Ground) {
+async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     let held = hold(&log, 1, 40).await.expect("it fits");
     // The wall clock and the monotonic clock move together: a long wait, not a step.
@@ -188,9 +188,9 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction(ground
 }
 
 /// A process that opens the log for another purpose does not know the gateway's policy for expired holds.
-async fn who_leaves_the_holds_of_a_gateway_ends_none(ground: Ground) {
+async fn who_leaves_the_holds_of_a_gateway_ends_none(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     std::mem::forget(hold(&log, 1, 40).await.expect("it fits"));
     log.close();
@@ -199,7 +199,7 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none(ground: Ground) {
     }
     let opened_by = |expired_holds| {
         let options = LogOptions { expired_holds, ..LogOptions::new(clock.clone()) };
-        let (log, mut writer) = ground.stepped(options);
+        let (log, mut writer) = test_log.stepped(options);
         clock.advance(Duration::from_secs(1));
         writer.step(10);
         names(&everything(&log))
@@ -208,9 +208,9 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none(ground: Ground) {
     assert_eq!(opened_by(ExpiredHolds::End)[3..], ["inference.aborted", "budget.expired"]);
 }
 
-async fn side_rows_are_written_without_an_event_as_well(ground: Ground) {
+async fn side_rows_are_written_without_an_event_as_well(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let mut alone = append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
     alone.events.clear();
     alone.side = vec![SideRow::WrappedKey { scope: "a".to_owned(), wrapped: vec![7] }];
@@ -252,9 +252,9 @@ async fn nothing_is_left_of_a_row_that_was_deleted() {
 }
 
 /// Also those of a tenant that whoever ended the partner did not know, and of one whose key an earlier version wrapped.
-async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner(ground: Ground) {
+async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let tenant = |number: u128| id::<TenantId>(number).to_string();
     for (number, partner) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
         let created = Event::from(Change::created(Tenant::new(id(number), id(partner), "t")));
@@ -291,9 +291,9 @@ async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner
     }
 }
 
-async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone(ground: Ground) {
+async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let first = || append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total)));
     let mut appending = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -306,9 +306,9 @@ async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone(ground: Groun
     must_be_whole(&everything(&log));
 }
 
-async fn a_repeat_answers_the_same_and_other_content_is_refused(ground: Ground) {
+async fn a_repeat_answers_the_same_and_other_content_is_refused(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let change = |number: u128, fingerprint| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         let idempotency = Idempotency {
@@ -329,9 +329,9 @@ async fn a_repeat_answers_the_same_and_other_content_is_refused(ground: Ground) 
     assert_eq!(log.head().position, 1);
 }
 
-async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(ground: Ground) {
+async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let change = |number: u128, before| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         append(StreamKind::Budget, id(number), before, event)
@@ -355,9 +355,9 @@ async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(ground: Groun
     assert_eq!(log.head().position, 6);
 }
 
-async fn a_name_is_taken_until_its_owner_lets_go(ground: Ground) {
+async fn a_name_is_taken_until_its_owner_lets_go(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let claim = |number: u128, before, row| {
         let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
         events::log::Append { side: vec![row], ..append(StreamKind::Budget, id(number), before, event) }
@@ -372,16 +372,16 @@ async fn a_name_is_taken_until_its_owner_lets_go(ground: Ground) {
     log.append(claim(2, 0, name("two"))).await.expect("the name is free again");
 }
 
-async fn a_restart_finds_balances_and_open_holds_as_they_were(ground: Ground) {
+async fn a_restart_finds_balances_and_open_holds_as_they_were(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 100, Period::Day).await;
     settle(hold(&log, 1, 40).await.expect("it fits"), 30).await;
     // A killed process leaves its hold, which is neither ended nor dropped.
     std::mem::forget(hold(&log, 2, 50).await.expect("it fits"));
     log.close();
     assert!(matches!(log.admit(admission(9, 1, 1, TTL), None).await, Err(LogError::Closed)));
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     assert!(hold(&log, 3, 21).await.is_err(), "30 charged and 50 held leave 20 of 100");
     let small = hold(&log, 4, 20).await.expect("20 fit");
     settle(small, 0).await;
@@ -427,9 +427,9 @@ async fn one_process_at_a_time() {
     assert!(matches!(second, Err(events::log::OpenError::Folder(events::log::lock::FolderError::InUse { .. }))));
 }
 
-async fn readers_page_filter_and_see_streams(ground: Ground) {
+async fn readers_page_filter_and_see_streams(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, 1, 1000, Period::Total).await;
     for request in 1..=5 {
         settle(hold(&log, request, 10).await.expect("it fits"), 5).await;
@@ -485,9 +485,9 @@ async fn while_somebody_else_has_the_lock_nothing_is_recorded_and_then_all_is_we
     must_be_whole(&events);
 }
 
-async fn a_stepped_clock_stops_the_appends_until_it_agrees_again(ground: Ground) {
+async fn a_stepped_clock_stops_the_appends_until_it_agrees_again(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     clock.step_wall(TimeDelta::hours(25).num_microseconds().expect("microseconds"));
     assert!(matches!(log.admit(admission(1, 1, 1, TTL), None).await, Err(LogError::ClockStepped)));
     clock.step_wall(-TimeDelta::hours(25).num_microseconds().expect("microseconds"));
@@ -521,9 +521,9 @@ async fn a_closed_log_is_one_file_for_its_owner_alone() {
     assert_eq!(std::fs::metadata(&ledger).expect("its mode").permissions().mode() & 0o777, 0o600);
 }
 
-async fn the_time_of_what_comes_next_is_never_before_the_last_event(ground: Ground) {
+async fn the_time_of_what_comes_next_is_never_before_the_last_event(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let began = clock.now();
     assert_eq!(log.head().time_after(began), began);
     open_budget(&log, 1, 1000, Period::Day).await;

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::facts::{admission, append, budget, clock, context, ended, ending, id, opened, verify};
-use crate::ground::{Ground, Steps, on_both_engines};
+use crate::test_log::{TestLog, TestWriter, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -36,26 +36,26 @@ on_both_engines! {
 
 struct World {
     log: Log,
-    writer: Steps,
+    writer: TestWriter,
     clock: Arc<ManualClock>,
     // Declared last: it outlives the log in it.
-    ground: Ground,
+    test_log: TestLog,
 }
 
 impl World {
-    fn on(ground: Ground) -> Self {
+    fn on(test_log: TestLog) -> Self {
         let clock = clock();
-        let (log, writer) = ground.stepped(LogOptions::new(clock.clone()));
-        Self { log, writer, clock, ground }
+        let (log, writer) = test_log.stepped(LogOptions::new(clock.clone()));
+        Self { log, writer, clock, test_log }
     }
 
     fn folder(&self) -> &Path {
-        let Ground::Folder(folder) = &self.ground else { panic!("it is in a database") };
+        let TestLog::Folder(folder) = &self.test_log else { panic!("it is in a database") };
         folder.path()
     }
 
     fn connection(&self) -> &Connection {
-        let Steps::Folder(writer) = &self.writer else { panic!("it is in a database") };
+        let TestWriter::Folder(writer) = &self.writer else { panic!("it is in a database") };
         writer.engine().connection()
     }
 
@@ -133,8 +133,8 @@ fn under_key(number: u128, fingerprint: u8) -> Append {
     Append { idempotency: Some(idempotency), ..opening(number, 1) }
 }
 
-async fn changes_of_one_batch_see_those_before_them(ground: Ground) {
-    let mut world = World::on(ground);
+async fn changes_of_one_batch_see_those_before_them(test_log: TestLog) {
+    let mut world = World::on(test_log);
     let release = |owner: &str| SideRow::ReleaseNames { owner: owner.to_owned() };
     let answers = world
         .append(vec![
@@ -161,8 +161,8 @@ async fn changes_of_one_batch_see_those_before_them(ground: Ground) {
     assert!(matches!(answers[..], [Err(NameTaken { .. }), Err(Replayed(_))]), "{answers:?}");
 }
 
-async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them(ground: Ground) {
-    let mut world = World::on(ground);
+async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them(test_log: TestLog) {
+    let mut world = World::on(test_log);
     let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(1));
     let event = opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total));
     let note = Note { stream: stream.clone(), context: context(1), event: event.clone() };
@@ -176,8 +176,8 @@ async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow
     assert_eq!(sequences, [1, 2, 3, 4]);
 }
 
-async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(ground: Ground) {
-    let mut world = World::on(ground);
+async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(test_log: TestLog) {
+    let mut world = World::on(test_log);
     std::mem::forget(world.hold(1, 10).await);
     for charged in [7, 9] {
         world.writer.repeat(ending(1, 1, Some(charged)));
@@ -187,8 +187,8 @@ async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(ground: Ground) {
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 4, open_holds: 0 });
 }
 
-async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted(ground: Ground) {
-    let mut world = World::on(ground);
+async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted(test_log: TestLog) {
+    let mut world = World::on(test_log);
     let key = InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] };
     let (log, key) = (world.log.clone(), &key);
     let ask = |request| {
@@ -206,7 +206,7 @@ fn copy_of(world: &World) -> World {
     let folder = TempDir::new().expect("a folder");
     let backup = format!("VACUUM INTO '{}'", folder.path().join(LEDGER_FILE).display());
     world.connection().execute_batch(&backup).expect("a copy");
-    World::on(Ground::Folder(folder))
+    World::on(TestLog::Folder(folder))
 }
 
 /// Copies the other log's events after this position, like a process that ignores the lock.
@@ -222,7 +222,7 @@ fn copy_events(from: &Path, to: &Path, after: u64) {
 
 #[tokio::test]
 async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::in_folder());
     world.append(vec![opening(1, 100)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
     // A copy of the log goes on independently, and holds 80 of the 100.
@@ -248,8 +248,8 @@ async fn what_others_append_is_taken_in_and_the_batch_is_decided_anew() {
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), Sound { events: 6, open_holds: 2 });
 }
 
-async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end(ground: Ground) {
-    let mut world = World::on(ground);
+async fn a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end(test_log: TestLog) {
+    let mut world = World::on(test_log);
     std::mem::forget(world.hold(1, 10).await);
     let ended_before = world.hold(2, 10).await;
     world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
@@ -276,7 +276,7 @@ fn copy_rows(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn rows_and_times_of_others_are_taken_in_with_their_events() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::in_folder());
     world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
     let own = world.hold(1, 10).await;
     // A process whose clock is ahead settles, opens a budget, reserves a hold, and writes the state rows.
@@ -303,9 +303,9 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
     assert_eq!(first, Amounts { settled: NanoUsdSum::new(107), held: NanoUsdSum::new(6) });
     assert_eq!(second, Amounts { settled: NanoUsdSum::ZERO, held: NanoUsdSum::new(6) });
 
-    let World { ground, log, writer, .. } = world;
+    let World { test_log, log, writer, .. } = world;
     drop((log, writer));
-    let world = World::on(ground);
+    let world = World::on(test_log);
     assert_eq!(world.writer.balances().open_holds().len(), 2);
     assert_eq!(verify(&*world.log.reader().expect("a reader")).expect("sound"), sound);
 }
@@ -317,7 +317,7 @@ fn refusal(request: u128) -> RefusedRequest {
 
 #[tokio::test]
 async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::in_folder());
     for flood in 0..3 {
         let mut asking = JoinSet::new();
         for number in 0..45 {
@@ -349,7 +349,7 @@ async fn refusals_that_wait_when_the_disk_fails_leave_their_places_to_others() {
 /// Each job is tried alone then, at a time that was read before others appended.
 #[tokio::test]
 async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_others_appended() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::in_folder());
     let ended_before = world.hold(1, 10).await;
     world.batch([ended_before.end(Vec::new(), Outcome::Completed(ended(10)), Charge::Settle(NanoUsd::new(10)))]).await;
     world.writer.step(0);
@@ -371,7 +371,7 @@ async fn jobs_beside_one_that_cannot_be_recorded_are_not_recorded_before_what_ot
 
 #[tokio::test]
 async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::in_folder());
     world.append(vec![opening(1, 1000)]).await.remove(0).expect("a budget is opened");
     world.writer.step(usize::MAX);
     let mut other = copy_of(&world);
@@ -395,7 +395,7 @@ async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read(
 
 #[tokio::test]
 async fn refusals_whose_count_somebody_else_has_recorded_are_not_recorded_again() {
-    let mut world = World::on(Ground::folder());
+    let mut world = World::on(TestLog::folder());
     let refuse = |log: &Log, number| {
         let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
         let (log, request_id, model) = (log.clone(), id(number), "m".to_owned());

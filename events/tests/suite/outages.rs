@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::{admission, context, ended, id, verify};
-use crate::ground::{Ground, any_time, blocking};
+use crate::test_log::{TestLog, any_time, blocking};
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
 const TTL: Duration = Duration::from_secs(600);
@@ -399,8 +399,8 @@ async fn a_node_is_not_ready_while_the_database_takes_no_events() {
         ),
         ("REVOKE INSERT ON ledger.events FROM ledgerway_gateway", "GRANT INSERT ON ledger.events TO ledgerway_gateway"),
     ];
-    let ground = Ground::database();
-    let Ground::Database(database) = &ground else { panic!("it is in a database") };
+    let ground = TestLog::database();
+    let TestLog::Database(database) = &ground else { panic!("it is in a database") };
     let log = ground.open(&crate::facts::clock());
     for ((fault, remedy), number) in faults.into_iter().zip(1..) {
         blocking(|| database.execute(fault));

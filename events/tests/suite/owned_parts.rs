@@ -12,7 +12,7 @@ use events::time::ManualClock;
 use tempfile::TempDir;
 
 use crate::facts::{WHOLE_CONTEXT, admission, clock, id};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -73,13 +73,13 @@ fn must_read_as_if_alone(log: &Log) {
     }
 }
 
-async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them(ground: Ground) {
+async fn an_owner_reads_its_part_from_the_rows_and_from_what_came_after_them(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     ask(&log, 0..400).await;
     must_read_as_if_alone(&log);
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     ask(&log, 400..600).await;
     must_read_as_if_alone(&log);
     crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");

@@ -8,7 +8,7 @@ use events::log::{EventFilter, Log, Part, Reader};
 use events::time::Period;
 
 use crate::facts::{append, budget, clock, id, opened, start};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const STEP: Duration = Duration::from_secs(10);
 
@@ -19,9 +19,9 @@ on_both_engines! {
 }
 
 /// Six events, one every ten seconds.
-async fn log_of_six(ground: &Ground) -> Log {
+async fn log_of_six(test_log: &TestLog) -> Log {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     for number in 1..=6 {
         let event = opened(budget(number, Scope::Tenant(id(1)), 10, Period::Day));
         log.append(append(StreamKind::Budget, id(number), 0, event)).await.expect("a budget is opened");
@@ -41,8 +41,8 @@ fn two_parts(reader: &dyn Reader, filter: &EventFilter) -> (Vec<u64>, Vec<u64>, 
     (positions(&first), positions(&second), second)
 }
 
-async fn parts_follow_on_each_other_until_there_is_no_more(ground: Ground) {
-    let reader = log_of_six(&ground).await.reader().expect("a reader");
+async fn parts_follow_on_each_other_until_there_is_no_more(test_log: TestLog) {
+    let reader = log_of_six(&test_log).await.reader().expect("a reader");
     let (first, second, part) = two_parts(&*reader, &EventFilter::default());
     assert_eq!((first, second), (vec![1, 2], vec![3, 4]));
     assert!(part.has_more() && !part.is_over(), "{part:?}");
@@ -52,8 +52,8 @@ async fn parts_follow_on_each_other_until_there_is_no_more(ground: Ground) {
 }
 
 /// The time range begins at the second event and ends before the fifth.
-async fn a_time_begins_with_its_first_instant_and_ends_before_its_last(ground: Ground) {
-    let reader = log_of_six(&ground).await.reader().expect("a reader");
+async fn a_time_begins_with_its_first_instant_and_ends_before_its_last(test_log: TestLog) {
+    let reader = log_of_six(&test_log).await.reader().expect("a reader");
     let time = EventFilter { from: Some(start() + STEP), to: Some(start() + 4 * STEP), ..EventFilter::default() };
     let (first, second, part) = two_parts(&*reader, &time);
     assert_eq!((first, second), (vec![2, 3], vec![4]));
@@ -63,8 +63,8 @@ async fn a_time_begins_with_its_first_instant_and_ends_before_its_last(ground: G
     assert!(first.has_more() && first.is_over(), "{first:?}");
 }
 
-async fn of_any_time_exactly_what_was_recorded_in_it_is_found(ground: Ground) {
-    let reader = log_of_six(&ground).await.reader().expect("a reader");
+async fn of_any_time_exactly_what_was_recorded_in_it_is_found(test_log: TestLog) {
+    let reader = log_of_six(&test_log).await.reader().expect("a reader");
     // Every five seconds: on an event, between two, before all of them and after all of them.
     let time = |at: u32| start() - STEP + at * STEP / 2;
     for from in 0..16 {

@@ -12,7 +12,7 @@ use events::money::NanoUsd;
 use events::time::{ManualClock, Period};
 
 use crate::facts::{admission, append, budget, clock, context, ended, id, opened, verify};
-use crate::ground::{Ground, on_both_engines};
+use crate::test_log::{TestLog, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -70,9 +70,9 @@ fn settled(log: &Log, clock: &ManualClock) -> i128 {
     balances.windows().map(|(_, amounts)| amounts.settled.nanos()).sum()
 }
 
-async fn a_version_corrects_a_request_once_and_never_after_a_later_one(ground: Ground) {
+async fn a_version_corrects_a_request_once_and_never_after_a_later_one(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     open_budget(&log, budget(1, Scope::Tenant(id(1)), 100, Period::Total)).await;
     settle(&log, 1, 30).await;
     // Two tasks at once, each with both versions.
@@ -80,7 +80,7 @@ async fn a_version_corrects_a_request_once_and_never_after_a_later_one(ground: G
     let (one, other) = tokio::join!(log.revalue(both.clone()), log.revalue(both.clone()));
     one.and(other).expect("recorded");
     log.close();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     for again in [both, vec![correction(1, 6, 99)], vec![correction(1, 8, 20)]] {
         assert_eq!(log.revalue(again).await.expect("an answer").last, None, "nothing is left to correct");
     }
@@ -89,9 +89,9 @@ async fn a_version_corrects_a_request_once_and_never_after_a_later_one(ground: G
     verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
-async fn what_was_not_charged_by_its_use_is_left_alone(ground: Ground) {
+async fn what_was_not_charged_by_its_use_is_left_alone(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     drop(hold(&log, 1).await);
     let expires = hold(&log, 2).await;
     for _ in 0..70 {
@@ -108,9 +108,9 @@ async fn what_was_not_charged_by_its_use_is_left_alone(ground: Ground) {
 }
 
 /// A window that ended long ago is not in memory. Its row is read before it is corrected.
-async fn a_request_of_a_past_window_is_corrected_in_that_window(ground: Ground) {
+async fn a_request_of_a_past_window_is_corrected_in_that_window(test_log: TestLog) {
     let clock = clock();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     let watched =
         Budget { alert_at: vec!["0.5".parse().expect("a fraction")], ..budget(1, Scope::Key(id(1)), 100, Period::Day) };
     open_budget(&log, watched).await;
@@ -120,7 +120,7 @@ async fn a_request_of_a_past_window_is_corrected_in_that_window(ground: Ground) 
     for _ in 0..40 {
         clock.advance(DAY);
     }
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     settle(&log, 3, 1).await;
     log.revalue(vec![correction(1, 7, 60)]).await.expect("recorded");
     log.revalue(vec![correction(2, 7, 20)]).await.expect("recorded");
@@ -130,6 +130,6 @@ async fn a_request_of_a_past_window_is_corrected_in_that_window(ground: Ground) 
     assert_eq!(names[names.len() - 3..], ["budget.adjusted", "budget.threshold_reached", "budget.adjusted"]);
     verify(&*log.reader().expect("a reader")).expect("a sound log");
     log.close();
-    let log = ground.open(&clock);
+    let log = test_log.open(&clock);
     verify(&*log.reader().expect("a reader")).expect("sound after a start, too");
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::facts::{admission, append, budget, clock, ended, id, opened, start, verify};
-use crate::ground::Ground;
+use crate::test_log::TestLog;
 
 const TTL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
@@ -32,19 +32,19 @@ struct Cluster {
     nodes: Vec<Log>,
     clocks: Vec<Arc<ManualClock>>,
     // Declared last: it outlives the logs in it.
-    ground: Ground,
+    test_log: TestLog,
 }
 
 impl Cluster {
     /// Clocks of machines differ a little.
     fn new() -> Self {
-        let ground = Ground::database();
+        let test_log = TestLog::in_database();
         let clocks: Vec<_> = (0..NODES).map(|_| clock()).collect();
         for (lead, clock) in (0..).zip(&clocks) {
             clock.advance(Duration::from_millis(300) * lead);
         }
-        let nodes = clocks.iter().map(|clock| ground.open(clock)).collect();
-        Self { nodes, clocks, ground }
+        let nodes = clocks.iter().map(|clock| test_log.open(clock)).collect();
+        Self { nodes, clocks, test_log }
     }
 
     /// The node that serves this request.
@@ -269,7 +269,7 @@ async fn what_a_node_left_open_when_it_died_ends_once() {
     }
     let held = log.head().position;
     log.close();
-    cluster.nodes.push(cluster.ground.open(&cluster.clocks[0]));
+    cluster.nodes.push(cluster.test_log.open(&cluster.clocks[0]));
     for log in &cluster.nodes {
         until(log, held).await;
     }
@@ -288,38 +288,38 @@ async fn what_a_node_left_open_when_it_died_ends_once() {
 /// Holds: event.never-over
 #[tokio::test]
 async fn a_batch_is_decided_anew_on_what_another_node_appended() {
-    let (ground, clock) = (Ground::database(), clock());
-    let (one, mut one_steps) = ground.stepped(LogOptions::new(clock.clone()));
-    let (other, mut other_steps) = ground.stepped(LogOptions::new(clock.clone()));
+    let (test_log, clock) = (TestLog::in_database(), clock());
+    let (one, mut one_writer) = test_log.stepped(LogOptions::new(clock.clone()));
+    let (other, mut other_writer) = test_log.stepped(LogOptions::new(clock.clone()));
     let mut appending = JoinSet::new();
     let change = append(StreamKind::Budget, id(1), 0, opened(budget(1, Scope::Tenant(id(1)), 100, Period::Total)));
     let opening = one.clone();
     appending.spawn(async move { opening.append(change).await.map(|appended| appended.last) });
     tokio::task::yield_now().await;
-    one_steps.step(usize::MAX);
+    one_writer.step(usize::MAX);
     assert_eq!(appending.join_next().await.expect("a job").expect("no panic").expect("a budget"), 1);
 
     let mut told = Vec::new();
     for (request, held) in [(1, 80), (2, 30), (3, 20), (4, 1)] {
-        let (log, steps) = if request % 2 == 1 { (&other, &mut other_steps) } else { (&one, &mut one_steps) };
+        let (log, writer) = if request % 2 == 1 { (&other, &mut other_writer) } else { (&one, &mut one_writer) };
         let mut asking = JoinSet::new();
         let asked = log.clone();
         asking.spawn(async move { admit(&asked, request, held).await });
         tokio::task::yield_now().await;
-        steps.step(usize::MAX);
+        writer.step(usize::MAX);
         let answer = asking.join_next().await.expect("a job").expect("no panic");
         told.push(answer.map(|hold| (hold.admitted_position, std::mem::forget(hold))).map(|(position, ())| position));
     }
     assert_eq!(told, [Ok(2), Err(4), Ok(5), Err(7)], "80 of 100, then 30 do not fit, 20 do, and then nothing");
-    let sound = verify(&*ground.reader()).expect("a sound log");
+    let sound = verify(&*test_log.reader()).expect("a sound log");
     assert_eq!((sound.events, sound.open_holds), (7, 2));
 }
 
 #[tokio::test]
 async fn a_node_whose_clock_is_ahead_of_the_database_records_nothing() {
-    let ground = Ground::database();
+    let test_log = TestLog::in_database();
     let ahead = Arc::new(ManualClock::at(start() + TimeDelta::days(100 * 365)));
-    let (ahead, sound) = (ground.open(&ahead), ground.open(&clock()));
+    let (ahead, sound) = (test_log.open(&ahead), test_log.open(&clock()));
     let asked = ahead.admit(admission(1, 1, 1, TTL), None).await;
     assert!(asked.is_err(), "{asked:?}");
     let hold = admit(&sound, 2, 1).await.expect("its clock is right");
@@ -332,10 +332,10 @@ async fn a_node_whose_clock_is_ahead_of_the_database_records_nothing() {
 /// Holds: shared.fork
 #[tokio::test]
 async fn a_node_appends_nothing_to_a_log_that_has_lost_what_the_node_saw() {
-    let ground = Ground::database();
-    let (log, clock) = (ground.open(&clock()), clock());
+    let test_log = TestLog::in_database();
+    let (log, clock) = (test_log.open(&clock()), clock());
     settle(admit(&log, 1, 1).await.expect("no budget binds"), 1).await;
-    let Ground::Database(database) = &ground else { panic!("it is in a database") };
+    let TestLog::Database(database) = &test_log else { panic!("it is in a database") };
     database.execute(
         "ALTER TABLE ledger.events DISABLE TRIGGER USER; ALTER TABLE ledger.batches DISABLE TRIGGER USER;
          DELETE FROM ledger.events WHERE position > 2; DELETE FROM ledger.batches WHERE first > 2",
@@ -343,7 +343,7 @@ async fn a_node_appends_nothing_to_a_log_that_has_lost_what_the_node_saw() {
     let asked = log.admit(admission(2, 2, 1, TTL), None).await;
     assert!(asked.is_err(), "{asked:?}");
     assert!(!log.is_writable(), "health does not show it");
-    let other = ground.open(&clock);
+    let other = test_log.open(&clock);
     assert_eq!(other.head().position, 2);
     assert_eq!(admit(&other, 3, 1).await.map(|hold| hold.admitted_position), Ok(3), "whoever starts now goes on");
     // Also now that the log is as long again as it was.

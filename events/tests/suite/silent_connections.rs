@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::facts::admission;
-use crate::ground::blocking;
+use crate::test_log::blocking;
 
 const TTL: Duration = Duration::from_secs(600);
 /// What the connections of a node ask for, by what they are for.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::facts::{admission, clock, ending};
-use crate::ground::{Ground, Steps, on_both_engines};
+use crate::test_log::{TestLog, TestWriter, on_both_engines};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -17,7 +17,7 @@ on_both_engines! {
 }
 
 /// Queues all of these, and lets the writer take them as one batch.
-async fn admitted(log: &Log, writer: &mut Steps, requests: &[u128]) -> Vec<Result<Admitted, LogError>> {
+async fn admitted(log: &Log, writer: &mut TestWriter, requests: &[u128]) -> Vec<Result<Admitted, LogError>> {
     let mut asking = JoinSet::new();
     for (place, request) in requests.iter().enumerate() {
         let (log, asked) = (log.clone(), admission(*request, 1, 10, TTL));
@@ -31,9 +31,9 @@ async fn admitted(log: &Log, writer: &mut Steps, requests: &[u128]) -> Vec<Resul
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it(ground: Ground) {
+async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it(test_log: TestLog) {
     let clock = clock();
-    let (log, mut writer) = ground.stepped(LogOptions::new(clock));
+    let (log, mut writer) = test_log.stepped(LogOptions::new(clock));
     // Cancelled at once, and released.
     drop(admitted(&log, &mut writer, &[1]).await);
     writer.step(10);
@@ -47,7 +47,7 @@ async fn a_job_that_cannot_be_recorded_does_not_take_the_batch_with_it(ground: G
     crate::facts::verify(&*log.reader().expect("a reader")).expect("a sound log");
 }
 
-async fn a_sweep_that_cannot_be_recorded_does_not_take_a_lone_job_with_it(ground: Ground) {
+async fn a_sweep_that_cannot_be_recorded_does_not_take_a_lone_job_with_it(ground: TestLog) {
     let clock = clock();
     let (log, mut writer) = ground.stepped(LogOptions::new(clock.clone()));
     let mut answers = admitted(&log, &mut writer, &[1]).await;

@@ -10,7 +10,7 @@ use events::time::{Clock, SystemClock};
 use testing::postgres::{TestDatabase, TestServer};
 use tokio::time::sleep;
 
-use crate::ground::blocking;
+use crate::test_log::blocking;
 
 /// The machine's clock, ahead by this much.
 struct ClockAhead {

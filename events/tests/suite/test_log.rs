@@ -1,5 +1,5 @@
-//! Where the log of a test is: in a folder, or in a database that nodes share. A test of what every engine guarantees has one
-//! body, which is given its ground.
+//! The log of a test, in a folder or in a database that nodes share. A test of what every engine guarantees has one body, which
+//! is given its log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
 
-pub enum Ground {
+pub enum TestLog {
     Folder(TempDir),
     Database(Box<TestDatabase>),
 }
 
-/// Makes one test per engine of each body: `async fn(Ground)` in the module that lists it.
+/// Makes one test per engine of each body: `async fn(TestLog)` in the module that lists it.
 macro_rules! on_both_engines {
     ($($(#[$about:meta])* $body:ident,)+) => {$(
         $(#[$about])*
         mod $body {
             #[tokio::test]
             async fn sqlite() {
-                super::$body($crate::ground::Ground::folder()).await;
+                super::$body($crate::test_log::TestLog::in_folder()).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                super::$body($crate::ground::Ground::database()).await;
+                super::$body($crate::test_log::TestLog::in_database()).await;
             }
         }
     )+};
@@ -41,12 +41,12 @@ macro_rules! on_both_engines {
 
 pub(crate) use on_both_engines;
 
-impl Ground {
-    pub fn folder() -> Self {
+impl TestLog {
+    pub fn in_folder() -> Self {
         Self::Folder(TempDir::new().expect("a folder"))
     }
 
-    pub fn database() -> Self {
+    pub fn in_database() -> Self {
         let database = TestDatabase::create();
         let owner = database.url().parse().expect("an address");
         blocking(|| Log::migrate_shared(&owner).expect("an empty database"));
@@ -65,17 +65,17 @@ impl Ground {
     }
 
     /// Opens the log with a writer that the test moves.
-    pub fn stepped(&self, options: LogOptions) -> (Log, Steps) {
+    pub fn stepped(&self, options: LogOptions) -> (Log, TestWriter) {
         let options = any_time(options);
         blocking(|| match self {
             Self::Folder(folder) => {
                 let (log, writer) = Stepped::open(folder.path(), options).expect("the log opens");
-                (log, Steps::Folder(Box::new(writer)))
+                (log, TestWriter::Folder(Box::new(writer)))
             }
             Self::Database(database) => {
                 let opened = SteppedNode::open_shared(&address(database), &next_node(), options);
                 let (log, writer) = opened.expect("the log opens");
-                (log, Steps::Database(Some(Box::new(writer))))
+                (log, TestWriter::Database(Some(Box::new(writer))))
             }
         })
     }
@@ -135,13 +135,13 @@ impl Ground {
 }
 
 /// The writer of a log that the test moves.
-pub enum Steps {
+pub enum TestWriter {
     Folder(Box<Stepped>),
     /// Present until it is dropped.
     Database(Option<Box<SteppedNode>>),
 }
 
-impl Steps {
+impl TestWriter {
     /// See [`Stepped::step`].
     pub fn step(&mut self, jobs_max: usize) {
         blocking(|| match self {
@@ -166,7 +166,7 @@ impl Steps {
     }
 }
 
-impl Drop for Steps {
+impl Drop for TestWriter {
     fn drop(&mut self) {
         if let Self::Database(writer) = self {
             blocking(|| drop(writer.take()));
