@@ -1,11 +1,13 @@
-//! A connection to a server that can be disturbed: slow, silent, refused, or cut when an answer comes.
+//! A proxy between clients and a server, which can be slow, fall silent, refuse connections, and lose an answer.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
+
+use memchr::memmem;
 
 /// What a proxy does with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub enum ProxyMode {
     Open,
     /// Each piece is passed on late, in both directions.
     Slow(Duration),
-    /// Nothing is passed on, and nothing is lost: it arrives when the way is open again, also from a client that has gone.
+    /// Nothing is passed on, and nothing is lost: it arrives when the proxy is open again, also from a client that has gone.
     Silent,
     /// All connections are closed, and new ones at once.
     Refused,
@@ -22,114 +24,153 @@ pub enum ProxyMode {
 /// Passes bytes on between its clients and a server. Its threads end with their connections.
 pub struct Proxy {
     pub port: u16,
-    ways: Arc<Ways>,
+    relay: Arc<Relay>,
 }
 
-struct Ways {
-    way: Mutex<ProxyMode>,
-    changed: Condvar,
-    cuts_next_answer: AtomicBool,
-    /// Sent instead of an answer that is cut.
-    last_words: Mutex<Vec<u8>>,
-    open: Mutex<Vec<TcpStream>>,
+struct Relay {
+    mode: Mutex<ProxyMode>,
+    mode_changed: Condvar,
+    lost_answer: Mutex<Option<LostAnswer>>,
+    answers_cut: AtomicU64,
+    /// Those that are open, among others.
+    connections: Mutex<Vec<Weak<Connection>>>,
+}
+
+/// The answer that will be lost.
+struct LostAnswer {
+    /// In the next piece that has these bytes is its question.
+    question: Vec<u8>,
+    /// Passed on in its place, before the connection ends.
+    last_words: Vec<u8>,
+}
+
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    /// The last words in place of the next answer, if it is lost.
+    loses_answer: Mutex<Option<Vec<u8>>>,
 }
 
 impl Proxy {
     pub fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let ways = Arc::new(Ways {
-            way: Mutex::new(ProxyMode::Open),
-            changed: Condvar::new(),
-            cuts_next_answer: AtomicBool::new(false),
-            last_words: Mutex::default(),
-            open: Mutex::default(),
+        let relay = Arc::new(Relay {
+            mode: Mutex::new(ProxyMode::Open),
+            mode_changed: Condvar::new(),
+            lost_answer: Mutex::default(),
+            answers_cut: AtomicU64::new(0),
+            connections: Mutex::default(),
         });
-        let of_thread = Arc::clone(&ways);
+        let of_thread = Arc::clone(&relay);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                connect(&of_thread, server, client);
+                of_thread.connect(client, server);
             }
         });
-        Self { port, ways }
+        Self { port, relay }
     }
 
-    pub fn set(&self, way: ProxyMode) {
-        *lock(&self.ways.way) = way;
-        self.ways.changed.notify_all();
-        if way == ProxyMode::Refused {
-            lock(&self.ways.open).drain(..).for_each(close);
+    pub fn set(&self, mode: ProxyMode) {
+        *lock(&self.relay.mode) = mode;
+        self.relay.mode_changed.notify_all();
+        if mode == ProxyMode::Refused {
+            let mut connections = lock(&self.relay.connections);
+            connections.drain(..).filter_map(|open| open.upgrade()).for_each(|open| open.close());
         }
     }
 
-    /// Ends the connection of the next answer instead of passing it on.
-    pub fn cut_next_answer(&self) {
-        self.ways.cuts_next_answer.store(true, Ordering::SeqCst);
+    /// Loses one answer: the server gets the next piece with these bytes, and the connection ends when its answer comes.
+    pub fn cut_answer_to(&self, bytes: &[u8]) {
+        self.replace_answer_to(bytes, Vec::new());
     }
 
-    /// Passes these bytes on instead of the next answer, and ends its connection.
-    pub fn replace_next_answer(&self, last_words: Vec<u8>) {
-        *lock(&self.ways.last_words) = last_words;
-        self.cut_next_answer();
+    /// The same, with other bytes in the place of the answer.
+    pub fn replace_answer_to(&self, bytes: &[u8], last_words: Vec<u8>) {
+        *lock(&self.relay.lost_answer) = Some(LostAnswer { question: bytes.to_vec(), last_words });
     }
 
-    /// False once an answer was cut.
-    pub fn cuts_next_answer(&self) -> bool {
-        self.ways.cuts_next_answer.load(Ordering::SeqCst)
+    /// The number of answers that were lost.
+    pub fn answers_cut(&self) -> u64 {
+        self.relay.answers_cut.load(Ordering::SeqCst)
     }
 }
 
-fn connect(ways: &Arc<Ways>, server: SocketAddr, client: TcpStream) {
-    if *lock(&ways.way) == ProxyMode::Refused {
-        return close(client);
+impl Relay {
+    fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) {
+        // Locked until the connection is among them, so that none outlives a change to `Refused`.
+        let mut connections = lock(&self.connections);
+        if *lock(&self.mode) == ProxyMode::Refused {
+            return;
+        }
+        // The server may be away.
+        let Ok(server) = TcpStream::connect(server) else { return };
+        for side in [&client, &server] {
+            side.set_nodelay(true).expect("a socket");
+        }
+        let connection = Arc::new(Connection { client, server, loses_answer: Mutex::default() });
+        connections.retain(|open| open.strong_count() > 0);
+        connections.push(Arc::downgrade(&connection));
+        let (relay, asking) = (Arc::clone(self), Arc::clone(&connection));
+        thread::spawn(move || relay.pass_questions(&asking));
+        let relay = Arc::clone(self);
+        thread::spawn(move || relay.pass_answers(&connection));
     }
-    // The server may be away.
-    let Ok(server) = TcpStream::connect(server) else { return close(client) };
-    for side in [&client, &server] {
-        side.set_nodelay(true).expect("a socket");
-        lock(&ways.open).push(copy_of(side));
-    }
-    let (asking, asked, of_thread) = (copy_of(&client), copy_of(&server), Arc::clone(ways));
-    thread::spawn(move || of_thread.pass(asking, asked, false));
-    let ways = Arc::clone(ways);
-    thread::spawn(move || ways.pass(server, client, true));
-}
 
-impl Ways {
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
+    fn pass_questions(&self, connection: &Connection) {
+        self.pass(&connection.client, &connection.server, |bytes| {
+            let is_asked = |lost: &mut LostAnswer| memmem::find(bytes, &lost.question).is_some();
+            if let Some(lost) = lock(&self.lost_answer).take_if(is_asked) {
+                *lock(&connection.loses_answer) = Some(lost.last_words);
+            }
+            true
+        });
+    }
+
+    fn pass_answers(&self, connection: &Connection) {
+        self.pass(&connection.server, &connection.client, |_| {
+            let Some(last_words) = lock(&connection.loses_answer).take() else { return true };
+            self.answers_cut.fetch_add(1, Ordering::SeqCst);
+            // Whoever has asked may have gone.
+            let _ = (&connection.client).write_all(&last_words);
+            false
+        });
+    }
+
+    /// Passes pieces on until one side closes the connection, or one of them is not to be passed on.
+    fn pass(&self, mut from: &TcpStream, mut to: &TcpStream, is_passed: impl Fn(&[u8]) -> bool) {
         let mut bytes = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
-            self.wait();
-            if is_answer && self.cuts_next_answer.swap(false, Ordering::SeqCst) {
-                let last_words = std::mem::take(&mut *lock(&self.last_words));
-                // Whoever has asked may have gone.
-                let _ = to.write_all(&last_words);
+            let piece = &bytes[..read];
+            if self.wait() == ProxyMode::Refused || !is_passed(piece) || to.write_all(piece).is_err() {
                 close(from);
                 return close(to);
             }
-            if to.write_all(&bytes[..read]).is_err() {
-                return close(from);
-            }
         }
-        // Whoever has closed it may have gone while the way was silent: the other side must not know yet.
+        // The side that closed it may have gone while the proxy was silent: the other side must not know yet.
         self.wait();
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    fn wait(&self) {
-        let way = self.changed.wait_while(lock(&self.way), |way| *way == ProxyMode::Silent);
-        let way = *way.unwrap_or_else(PoisonError::into_inner);
-        if let ProxyMode::Slow(delay) = way {
+    /// Waits as long as the mode demands, which is returned.
+    fn wait(&self) -> ProxyMode {
+        let mode = self.mode_changed.wait_while(lock(&self.mode), |mode| *mode == ProxyMode::Silent);
+        let mode = *mode.unwrap_or_else(PoisonError::into_inner);
+        if let ProxyMode::Slow(delay) = mode {
             thread::sleep(delay);
         }
+        mode
     }
 }
 
-fn copy_of(stream: &TcpStream) -> TcpStream {
-    stream.try_clone().expect("a socket")
+impl Connection {
+    fn close(&self) {
+        close(&self.client);
+        close(&self.server);
+    }
 }
 
-fn close(stream: TcpStream) {
+fn close(stream: &TcpStream) {
     // It may be closed already.
     let _ = stream.shutdown(Shutdown::Both);
 }

@@ -4,7 +4,6 @@
 mod check;
 mod load;
 mod nodes;
-mod proxy;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::json;
 use testing::postgres::TestServer;
+use testing::proxy::ProxyMode;
 use testing::random::SplitMix64;
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
@@ -22,7 +22,6 @@ use crate::client::{Client, Lost, Reply};
 use crate::cluster::check::{must_be_at_their_positions, refusals_must_be_right};
 use crate::cluster::load::{Ask, Load, Outcome};
 use crate::cluster::nodes::Cluster;
-use crate::cluster::proxy::ProxyMode;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, text};
 
@@ -44,7 +43,7 @@ fn of_environment<T: FromStr>(name: &str, otherwise: T) -> T {
 /// Holds: bin.shared-ledger, event.never-over, event.recorded-first, event.order
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_share_a_budget_never_overrun_it_and_refuse_only_what_does_not_fit() {
-    let (mut cluster, upstream) = (Cluster::start(&[]).await, MockUpstream::start().await);
+    let (mut cluster, upstream) = (Cluster::start(&[]), MockUpstream::start().await);
     let tenant = Tenant::new(cluster.node(0), &upstream, &["ok"]).await;
     tenant.chat("ok").await.must(200);
     let price = cluster.node(0).books().await.balance(&tenant.budget).settled;
@@ -81,7 +80,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
     let mut random = SplitMix64::new(of_environment("CLUSTER_SEED", 7));
     let server = TestServer::start();
     let ttl = HOLD_TTL.as_secs().to_string();
-    let mut cluster = Cluster::start_on(&server, &[("LEDGERWAY_HOLD_TTL_SECONDS", &ttl)]).await;
+    let mut cluster = Cluster::start_on(&server, &[("LEDGERWAY_HOLD_TTL_SECONDS", &ttl)]);
     let upstream = MockUpstream::start().await;
     let models = ["slow-15", "paced-3"];
     let wide = Tenant::with(cluster.node(0), &upstream, &models, unlimited()).await;
@@ -98,7 +97,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
         let ask = Ask::new(connection, &cluster, tenant, &tenant.secret, model).labelled(connection);
         connections.spawn(Arc::clone(&load).run(ask));
     }
-    let cuts = cluster.cut_replies_now_and_then();
+    let cuts = cluster.cut_answers();
     let started = Instant::now();
     let after = |part: u64| Duration::from_secs(seconds * part / 12);
     // Between the kills, so that each start finds a database.
@@ -113,7 +112,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
     }
     assert!(restarts.next().is_none(), "the database was restarted twice");
     drop(cuts);
-    let cuts = cluster.replies_cut();
+    let cuts = cluster.answers_cut();
     load.stop();
     connections.join_all().await;
 
@@ -127,7 +126,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
     let lost = check::lost_holds_must_be_of_killed_nodes(&record, &log);
     println!(
         "{answered} answered, {refused} refused, {} times 503, {} lost with their node, of which {lost} left a hold, \
-         {} kills, {cuts} replies cut, {} events in {seconds} s",
+         {} kills, {cuts} answers cut, {} events in {seconds} s",
         record.count(|outcome| matches!(outcome, Outcome::Unavailable)),
         record.count(|outcome| matches!(outcome, Outcome::Lost)),
         cluster.kills(),
@@ -142,7 +141,7 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
 async fn a_key_that_is_revoked_on_one_node_is_refused_on_the_others_within_a_second() {
     const AT_ONCE: usize = 4;
     let revocations = of_environment("CLUSTER_REVOCATIONS", 100_usize);
-    let (cluster, upstream) = (Arc::new(Cluster::start(&[]).await), MockUpstream::start().await);
+    let (cluster, upstream) = (Arc::new(Cluster::start(&[])), MockUpstream::start().await);
     let tenant = Arc::new(Tenant::with(cluster.node(0), &upstream, &["ok"], unlimited()).await);
     cluster.wait_until_in_force(std::slice::from_ref(&tenant.secret)).await;
     let load = Load::until_stopped();
@@ -217,14 +216,14 @@ async fn revoke_one(cluster: &Cluster, tenant: &Tenant, number: usize) -> Vec<Du
 /// Holds: bin.shared-ledger, event.fail-closed, query.health, shared.cut-off
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itself() {
-    let (mut cluster, upstream) = (Cluster::start_behind_proxies(&[]).await, MockUpstream::start().await);
+    let (mut cluster, upstream) = (Cluster::start_behind_proxies(&[]), MockUpstream::start().await);
     let tenant = Tenant::new(cluster.node(0), &upstream, &["ok"]).await;
     cluster.wait_until_in_force(std::slice::from_ref(&tenant.secret)).await;
-    for way in [ProxyMode::Stalled, ProxyMode::Closed] {
+    for mode in [ProxyMode::Silent, ProxyMode::Refused] {
         let (cut_off, whole) = (cluster.node(1), cluster.node(2));
         let [app, elsewhere] = [cut_off, whole].map(|node| node.client(Some(&tenant.secret)));
         app.post(NATIVE, &tenant.ask("ok")).await.must(200);
-        cluster.proxy(1).set(way);
+        cluster.proxy(1).set(mode);
         tokio::time::sleep(CUT_OFF_MAX).await;
         let sent_before = upstream.seen().len();
         for _ in 0..3 {
@@ -240,10 +239,10 @@ async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itse
             health == 200 && app.post(NATIVE, &tenant.ask("ok")).await.status == 200
         };
         while !serves().await {
-            assert!(opened.elapsed() < Duration::from_secs(15), "{way:?}: it does not come back");
+            assert!(opened.elapsed() < Duration::from_secs(15), "{mode:?}: it does not come back");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        println!("{way:?}: it serves again {:?} after the database is back", opened.elapsed());
+        println!("{mode:?}: it serves again {:?} after the database is back", opened.elapsed());
     }
     let log = cluster.must_read_the_same().await;
     let books = Books::of(&log);

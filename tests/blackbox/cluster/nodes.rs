@@ -9,15 +9,17 @@ use bytes::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
 use testing::postgres::{TestDatabase, TestServer};
+use testing::proxy::Proxy;
 use tokio::task::JoinSet;
 
-use crate::cluster::proxy::Proxy;
 use crate::configuration::said;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{command, folders, node};
 
 pub const NODES: usize = 3;
 const CUT_EVERY: Duration = Duration::from_millis(400);
+/// What an append of an admission has, and nothing else that a node sends.
+const IN_AN_APPEND: &[u8] = b"budget.reserved";
 /// The largest page of the log.
 const PAGE: u16 = 1000;
 const SMALL_PAGE: u16 = 97;
@@ -25,11 +27,9 @@ const SMALL_PAGE: u16 = 97;
 pub struct Cluster {
     nodes: Vec<Gateway>,
     lives: Vec<Arc<NodeKills>>,
-    proxies: Vec<Proxy>,
-    /// Of the database itself.
-    url: String,
+    proxies: Vec<Arc<Proxy>>,
     _folders: [TempDir; NODES],
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 /// When a node was there.
@@ -53,35 +53,33 @@ impl NodeKills {
 }
 
 impl Cluster {
-    pub async fn start(env: &[(&'static str, &str)]) -> Self {
-        Self::of(TestDatabase::create(), false, env).await
+    pub fn start(env: &[(&'static str, &str)]) -> Self {
+        Self::of(TestDatabase::create(), false, env)
     }
 
     /// The same with a proxy before each node's database.
-    pub async fn start_behind_proxies(env: &[(&'static str, &str)]) -> Self {
-        Self::of(TestDatabase::create(), true, env).await
+    pub fn start_behind_proxies(env: &[(&'static str, &str)]) -> Self {
+        Self::of(TestDatabase::create(), true, env)
     }
 
     /// On a server of the test's own, behind proxies.
-    pub async fn start_on(server: &TestServer, env: &[(&'static str, &str)]) -> Self {
-        Self::of(server.create_database(), true, env).await
+    pub fn start_on(server: &TestServer, env: &[(&'static str, &str)]) -> Self {
+        Self::of(server.create_database(), true, env)
     }
 
-    async fn of(database: TestDatabase, proxied: bool, env: &[(&'static str, &str)]) -> Self {
-        let url = database.url();
-        let (code, words) = said(&mut command(&url, &["migrate"]));
+    fn of(database: TestDatabase, proxied: bool, env: &[(&'static str, &str)]) -> Self {
+        let (code, words) = said(&mut command(&database.url(), &["migrate"]));
         assert_eq!(code, Some(0), "{words}");
-        let (mut proxies, mut urls) = (Vec::new(), vec![url.clone(); NODES]);
+        let (mut proxies, mut urls) = (Vec::new(), vec![database.url(); NODES]);
         for url in urls.iter_mut().filter(|_| proxied) {
-            let port = port_of(url);
-            let proxy = Proxy::start(port).await;
-            *url = url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port()), 1);
-            proxies.push(proxy);
+            let proxy = Proxy::start(database.socket());
+            *url = database.url_through(proxy.port);
+            proxies.push(Arc::new(proxy));
         }
         let folders = folders::<NODES>();
         let nodes = folders.iter().zip(&urls).map(|(folder, url)| node(url, folder.path(), env)).collect();
         let lives = (0..NODES).map(|_| Arc::default()).collect();
-        Self { nodes, lives, proxies, url, _folders: folders, _database: database }
+        Self { nodes, lives, proxies, _folders: folders, database }
     }
 
     pub fn node(&self, number: usize) -> &Gateway {
@@ -110,21 +108,20 @@ impl Cluster {
         life.is_down.store(false, Ordering::SeqCst);
     }
 
-    /// Loses the reply to an append, now of one node and then of another.
-    pub fn cut_replies_now_and_then(&self) -> Cuts {
-        let cutters: Vec<_> = self.proxies.iter().map(Proxy::reply_cutter).collect();
-        let mut task = JoinSet::new();
+    /// Loses the answer to an append every now and then, of one node after the other.
+    pub fn cut_answers(&self) -> Cuts {
+        let (proxies, mut task) = (self.proxies.clone(), JoinSet::new());
         task.spawn(async move {
-            for cut in cutters.iter().cycle() {
+            for proxy in proxies.iter().cycle() {
                 tokio::time::sleep(CUT_EVERY).await;
-                cut();
+                proxy.cut_answer_to(IN_AN_APPEND);
             }
         });
         Cuts { _task: task }
     }
 
-    pub fn replies_cut(&self) -> u64 {
-        self.proxies.iter().map(Proxy::replies_cut).sum()
+    pub fn answers_cut(&self) -> u64 {
+        self.proxies.iter().map(|proxy| proxy.answers_cut()).sum()
     }
 
     /// Waits until these keys work on every node.
@@ -185,7 +182,7 @@ impl Cluster {
         }
         for node in &self.nodes {
             let data = node.data().display().to_string();
-            let (code, words) = said(&mut command(&self.url, &["verify", "--data", &data]));
+            let (code, words) = said(&mut command(&self.database.url(), &["verify", "--data", &data]));
             assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
         }
     }
@@ -212,10 +209,4 @@ async fn lines(node: &Gateway, after: impl IntoIterator<Item = u64>, limit: u16,
 
 fn event(line: &[u8]) -> Value {
     serde_json::from_slice(line).expect("an event a line")
-}
-
-/// Of an address of a database.
-fn port_of(url: &str) -> u16 {
-    let after_host = url.rsplit_once(':').expect("a port").1;
-    after_host.split('/').next().and_then(|port| port.parse().ok()).expect("a port")
 }
