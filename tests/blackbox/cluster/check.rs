@@ -76,7 +76,7 @@ pub fn lost_holds_must_be_of_killed_nodes(record: &Record, log: &[Value]) -> usi
         let told = told[labels[request]];
         let was_killed = match &told.outcome {
             Outcome::Lost => true,
-            Outcome::Unavailable => told.life.was_killed_after(told.at, KEPT_MAX),
+            Outcome::Unavailable => told.kills.any_soon_after(told.at, KEPT_MAX),
             _ => false,
         };
         let events: Vec<&Value> = log.iter().filter(|event| event["request_id"] == **request).collect();

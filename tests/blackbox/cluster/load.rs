@@ -22,7 +22,7 @@ pub struct Load {
 /// One connection's requests.
 pub struct Ask {
     app: Client,
-    life: Arc<NodeKills>,
+    kills: Arc<NodeKills>,
     body: Value,
     streams: bool,
     /// Each request has a name, which is in its events.
@@ -32,7 +32,7 @@ pub struct Ask {
 /// What became of one request as its client saw it.
 pub struct Told {
     pub label: String,
-    pub life: Arc<NodeKills>,
+    pub kills: Arc<NodeKills>,
     pub at: Instant,
     pub outcome: Outcome,
 }
@@ -94,8 +94,8 @@ impl Ask {
         let streams = model.starts_with("paced");
         let mut body = tenant.ask(model);
         body["stream"] = json!(streams);
-        let (app, life) = (cluster.node(node).client(Some(secret)), Arc::clone(cluster.life(node)));
-        Self { app, life, body, streams, label: None }
+        let (app, kills) = (cluster.node(node).client(Some(secret)), Arc::clone(cluster.kills_of(node)));
+        Self { app, kills, body, streams, label: None }
     }
 
     pub fn labelled(self, connection: usize) -> Self {
@@ -108,13 +108,13 @@ impl Ask {
             label = format!("{connection}-{number}");
             body["metadata"] = json!({ "label": label });
         }
-        let kills = self.life.kills();
+        let before = self.kills.count_if_running();
         let told = if self.streams { self.streamed(&body).await } else { self.whole(&body).await };
         let outcome = told.unwrap_or_else(|Lost| {
-            let was_killed = kills.is_none() || self.life.kills() != kills;
+            let was_killed = before.is_none() || self.kills.count_if_running() != before;
             if was_killed { Outcome::Lost } else { Outcome::Wrong("a connection of a living node ended".to_owned()) }
         });
-        Told { label, life: Arc::clone(&self.life), at: Instant::now(), outcome }
+        Told { label, kills: Arc::clone(&self.kills), at: Instant::now(), outcome }
     }
 
     async fn whole(&self, body: &Value) -> Result<Outcome, Lost> {

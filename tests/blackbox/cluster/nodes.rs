@@ -26,29 +26,32 @@ const SMALL_PAGE: u16 = 97;
 
 pub struct Cluster {
     nodes: Vec<Gateway>,
-    lives: Vec<Arc<NodeKills>>,
+    kills: Vec<Arc<NodeKills>>,
     proxies: Vec<Arc<Proxy>>,
     _folders: [TempDir; NODES],
     database: TestDatabase,
 }
 
-/// When a node was there.
+/// When a node was killed, and whether it runs.
 #[derive(Default)]
 pub struct NodeKills {
-    kills: Mutex<Vec<Instant>>,
+    times: Mutex<Vec<Instant>>,
     is_down: AtomicBool,
 }
 
 impl NodeKills {
-    /// How often it has been killed; `None` while it is not there.
-    pub fn kills(&self) -> Option<usize> {
-        let kills = self.kills.lock().expect("the kills").len();
-        (!self.is_down.load(Ordering::SeqCst)).then_some(kills)
+    /// How often the node has been killed; `None` while it does not run.
+    pub fn count_if_running(&self) -> Option<usize> {
+        (!self.is_down.load(Ordering::SeqCst)).then(|| self.count())
     }
 
-    /// If it was killed soon after that.
-    pub fn was_killed_after(&self, at: Instant, max: Duration) -> bool {
-        self.kills.lock().expect("the kills").iter().any(|kill| *kill >= at && *kill <= at + max)
+    fn count(&self) -> usize {
+        self.times.lock().expect("the times").len()
+    }
+
+    /// If the node was killed soon after that.
+    pub fn any_soon_after(&self, at: Instant, max: Duration) -> bool {
+        self.times.lock().expect("the times").iter().any(|kill| *kill >= at && *kill <= at + max)
     }
 }
 
@@ -78,16 +81,16 @@ impl Cluster {
         }
         let folders = folders::<NODES>();
         let nodes = folders.iter().zip(&urls).map(|(folder, url)| node(url, folder.path(), env)).collect();
-        let lives = (0..NODES).map(|_| Arc::default()).collect();
-        Self { nodes, lives, proxies, _folders: folders, database }
+        let kills = (0..NODES).map(|_| Arc::default()).collect();
+        Self { nodes, kills, proxies, _folders: folders, database }
     }
 
     pub fn node(&self, number: usize) -> &Gateway {
         &self.nodes[number]
     }
 
-    pub fn life(&self, number: usize) -> &Arc<NodeKills> {
-        &self.lives[number]
+    pub fn kills_of(&self, number: usize) -> &Arc<NodeKills> {
+        &self.kills[number]
     }
 
     pub fn proxy(&self, number: usize) -> &Proxy {
@@ -95,17 +98,17 @@ impl Cluster {
     }
 
     pub fn kills(&self) -> usize {
-        self.lives.iter().map(|life| life.kills.lock().expect("the kills").len()).sum()
+        self.kills.iter().map(|kills| kills.count()).sum()
     }
 
     /// `kill -9`. Blocking.
     pub fn kill_and_start_again(&mut self, number: usize) {
-        let life = &self.lives[number];
-        life.is_down.store(true, Ordering::SeqCst);
-        life.kills.lock().expect("the kills").push(Instant::now());
+        let kills = &self.kills[number];
+        kills.is_down.store(true, Ordering::SeqCst);
+        kills.times.lock().expect("the times").push(Instant::now());
         self.nodes[number].kill();
         tokio::task::block_in_place(|| self.nodes[number].start_again());
-        life.is_down.store(false, Ordering::SeqCst);
+        kills.is_down.store(false, Ordering::SeqCst);
     }
 
     /// Loses the answer to an append every now and then, of one node after the other.
