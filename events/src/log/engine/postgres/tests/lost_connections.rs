@@ -1,5 +1,6 @@
 //! Connections that end at any moment of an append.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use testing::proxy::Proxy;
@@ -8,40 +9,72 @@ use super::super::error::sqlstate;
 use super::*;
 use crate::log::{EngineErrorKind, Name, SideRow};
 
-const NODES: u128 = 2;
-const BATCHES: u128 = 100;
+const NODES: usize = 2;
+const BATCHES: u64 = 100;
 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+/// So often are connections killed before each node must have appended another batch. A connection takes longer to open than
+/// it lives if the processors are busy, and a batch that is in doubt for eight seconds is given up.
+const KILLS_IN_A_ROW: usize = 10;
+
+/// How many batches each node has appended.
+#[derive(Default)]
+struct Progress([AtomicU64; NODES]);
+
+impl Progress {
+    fn batches(&self) -> [u64; NODES] {
+        self.0.each_ref().map(|batches| batches.load(Ordering::SeqCst))
+    }
+
+    /// True if each node has appended a batch since then, or all of its batches.
+    fn is_made_since(&self, before: [u64; NODES]) -> bool {
+        self.batches().into_iter().zip(before).all(|(now, before)| now > before || now == BATCHES)
+    }
+}
 
 #[test]
 fn a_connection_that_is_killed_at_any_moment_loses_no_batch_and_doubles_none() {
     let test = TestLedger::migrated();
-    let is_over = AtomicBool::new(false);
+    let (is_over, progress) = (AtomicBool::new(false), Progress::default());
     std::thread::scope(|scope| {
         let end = EndsOnDrop(&is_over);
-        let killer = scope.spawn(|| {
-            let (mut session, ids, mut killed) = (test.session(), ids(), 0);
-            while !is_over.load(Ordering::SeqCst) {
-                let [pause] = ids.bytes::<1>();
-                std::thread::sleep(Duration::from_micros(2_000 + 200 * u64::from(pause)));
-                let kill = session.run(async |connection| sqlx::query(KILL).fetch_all(connection).await);
-                killed += kill.expect("killed").len();
-            }
-            killed
-        });
+        let killer = scope.spawn(|| kill_connections(&test, &progress, &is_over));
         let engines: Vec<_> = (0..NODES).map(|_| test.engine_in_spite_of_kills()).collect();
-        let nodes = engines.into_iter().zip(0..).map(|(mut engine, node)| {
-            scope.spawn(move || (0..BATCHES).for_each(|batch| append(&mut engine, 1 + node * BATCHES + batch)))
+        let nodes = engines.into_iter().zip(&progress.0).zip(0..).map(|((mut engine, appended), node)| {
+            scope.spawn(move || {
+                for batch in 0..BATCHES {
+                    append(&mut engine, 1 + u128::from(node * BATCHES + batch));
+                    appended.fetch_add(1, Ordering::SeqCst);
+                }
+            })
         });
         nodes.collect::<Vec<_>>().into_iter().for_each(|node| node.join().expect("no panic"));
         drop(end);
         assert!(killer.join().expect("no panic") > 10, "too few connections were killed");
     });
-    let all = i64::try_from(NODES * BATCHES).expect("a number");
+    let all = i64::try_from(NODES as u64 * BATCHES).expect("a number");
     assert_eq!(test.number("SELECT count(*) FROM ledger.events"), all);
     assert_eq!(test.number("SELECT count(DISTINCT aggregate_id) FROM ledger.events"), all);
     assert_eq!(test.number("SELECT max(position) FROM ledger.events"), all);
     assert_eq!(test.number("SELECT count(*) FROM ledger.names"), all / 2);
+}
+
+/// Kills all connections at random moments; how many there were.
+fn kill_connections(test: &TestLedger, progress: &Progress, is_over: &AtomicBool) -> usize {
+    let (mut session, ids, mut killed) = (test.session(), ids(), 0);
+    while !is_over.load(Ordering::SeqCst) {
+        let before = progress.batches();
+        for _ in 0..KILLS_IN_A_ROW {
+            let [pause] = ids.bytes::<1>();
+            std::thread::sleep(Duration::from_micros(2_000 + 200 * u64::from(pause)));
+            let kill = session.run(async |connection| sqlx::query(KILL).fetch_all(connection).await);
+            killed += kill.expect("killed").len();
+        }
+        while !is_over.load(Ordering::SeqCst) && !progress.is_made_since(before) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    killed
 }
 
 impl TestLedger {
