@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::postgres::TestDatabase;
+use testing::upstream::MockUpstream;
 
 use crate::configuration::said;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end};
+use crate::tenant::{NATIVE, PROVIDER_SECRET, Tenant, made, text};
 
 pub const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -214,7 +216,7 @@ async fn nodes_that_start_at_once_on_an_empty_database_have_one_tenancy_one_key_
     });
     let events = nodes[0].events().await;
     let setup: Vec<&str> = events.iter().take(3).filter_map(|event| event["type"].as_str()).collect();
-    assert_eq!(setup.len(), 3);
+    assert_eq!(setup, ["partner.created.v1", "tenant.created.v1", "user.created.v1"]);
     let count = |kind: &str| events.iter().filter(|event| event.to_string().contains(kind)).count();
     assert_eq!(["partner.created", "tenant.created", "user.created"].map(count), [1, 1, 1], "{events:?}");
     assert_eq!(database.number("SELECT count(*) FROM ledger.wrapped_keys"), 1);
@@ -226,16 +228,38 @@ async fn nodes_that_start_at_once_on_an_empty_database_have_one_tenancy_one_key_
         wait_until_in_force(node, &key).await;
         node.client(Some(&key)).post("/v1/chat/completions", &chat).await.must(200);
     }
-    // An API key that one node sealed opens on another.
-    let provider = json!({ "name": "away", "kind": "openai", "base_url": "http://127.0.0.1:9/v1",
-                           "allow_private_network": true, "api_key": "sk-away" });
-    nodes[1].operator().post("/v1/admin/providers", &provider).await.must(201);
     for node in &mut nodes {
         node.stop();
     }
     let (code, words) =
         said(&mut command(&database.url(), &["verify", "--data", &nodes[0].data().display().to_string()]));
     assert!(code == Some(0) && words.starts_with("sound: ") && words.contains("rows of views"), "{words}");
+}
+
+/// Holds: bin.shared-ledger, keys.one-cluster
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_that_one_node_sealed_opens_on_another() {
+    let (database, upstream) = (migrated(), MockUpstream::start().await);
+    let folders: [_; 2] = folders();
+    let [one, other] = folders.each_ref().map(|folder| node(&database.url(), folder.path(), &[]));
+    // Sealed with the platform's key, and then with the tenant's.
+    let tenant = Tenant::new(&one, &upstream, &["ok"]).await;
+    let own = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"), "tenant_id": tenant.id,
+                      "allow_private_network": true, "api_key": "sk-of-the-tenant" });
+    let own = made(one.operator(), "/providers", own).await;
+    let price = json!({ "provider_id": own, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
+    made(one.operator(), "/prices", price).await;
+    let target = json!({ "provider_id": own, "model": "ok", "default_max_output_tokens": 64 });
+    let model = json!({ "name": tenant.model("own"), "tenant_id": tenant.id, "targets": [target] });
+    made(one.operator(), "/models", model).await;
+    // Made last: where it is in force, the models are.
+    let key = json!({ "user_id": tenant.user, "name": "last" });
+    let key = text(&one.operator().post("/v1/admin/keys", &key).await.must(201).json()["secret"]);
+    wait_until_in_force(&other, &key).await;
+    for (model, api_key) in [("ok", PROVIDER_SECRET), ("own", "sk-of-the-tenant")] {
+        other.client(Some(&key)).post(NATIVE, &tenant.ask(model)).await.must(200);
+        assert_eq!(upstream.seen_with(api_key), 1, "{model}");
+    }
 }
 
 /// Holds: bin.shared-ledger-read, bin.verify-reads, bin.rebuild
