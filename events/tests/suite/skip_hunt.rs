@@ -23,7 +23,8 @@ fn no_reader_skips_an_event_or_sees_one_twice() {
         },
     );
     let HuntResult { events, kills, rollbacks, behind, first_waits, last_waits, took, errors } = found;
-    assert!(errors < events, "in {took:?}");
+    // Those whose connection was killed at a bad moment.
+    assert!(errors * 20 < events, "{errors} errors told in {took:?}");
     assert!(events >= 20_000 && kills > 0 && rollbacks > 0, "{events} events, {kills} killed, {rollbacks} rolled back");
     // The processors may be busy with other tests.
     assert!(behind.followers.max(behind.plain) < Duration::from_secs(5), "{behind:?}");
