@@ -2,7 +2,7 @@
 //! transactions that are rolled back at the place of the next batch, backends that are killed, and a session that idles in a
 //! transaction from the beginning to the end.
 
-// The suite of tests has this file by its path, from which these follow as well.
+// Two targets compile this file: the benchmark and `tests/suite/skip_hunt.rs`. The paths hold for both.
 #[path = "hunt/disturb.rs"]
 mod disturb;
 #[path = "hunt/follow.rs"]
@@ -21,7 +21,7 @@ use events::verify::{Depth, verify};
 use testing::postgres::TestDatabase;
 
 use disturb::Disturbances;
-use follow::{Behind, Seen, Watch};
+use follow::{Behind, ReaderProgress, Watch};
 use write::Written;
 
 /// How long the readers may take to the end of the log once nobody writes any more, and the nodes to end what is open.
@@ -54,8 +54,8 @@ pub struct HuntResult {
     pub last_waits: Vec<Duration>,
 }
 
-/// What all parts of a hunt see.
-pub(crate) struct Field {
+/// What the parts of a hunt tell each other.
+pub(crate) struct HuntState {
     database: Database,
     /// The last position that somebody was told of.
     acknowledged: AtomicU64,
@@ -77,54 +77,54 @@ pub fn hunt(database: &TestDatabase, hunt: Hunt) -> HuntResult {
     let ids = IdMaker::new(clock.clone(), Arc::new(SystemRandom));
     let open = |number| Log::open_shared(&address, &format!("node-{number}"), LogOptions::new(clock.clone()));
     let nodes: Vec<Log> = (0..hunt.nodes).map(|number| open(number).expect("the log opens")).collect();
-    let field = Field { database: address.clone(), acknowledged: 0.into(), end: 0.into(), is_over: false.into() };
+    let state = HuntState { database: address.clone(), acknowledged: 0.into(), end: 0.into(), is_over: false.into() };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let seen: Vec<_> = (0..hunt.nodes + hunt.plain_readers).map(|_| Seen::default()).collect();
+    let readers: Vec<_> = (0..hunt.nodes + hunt.plain_readers).map(|_| ReaderProgress::default()).collect();
     let disturbances = Disturbances::default();
     let (written, took, watched) = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let _guard = OverOnPanic(&field);
-            disturbances.idle_in_transaction(database, &field);
+            let _guard = OverOnPanic(&state);
+            disturbances.idle_in_transaction(database, &state);
         });
         scope.spawn(|| {
-            let _guard = OverOnPanic(&field);
-            disturbances.roll_back(database, &field);
+            let _guard = OverOnPanic(&state);
+            disturbances.roll_back(database, &state);
         });
         scope.spawn(|| {
-            let _guard = OverOnPanic(&field);
-            disturbances.kill(database, &field, hunt);
+            let _guard = OverOnPanic(&state);
+            disturbances.kill(database, &state, hunt);
         });
-        let (of_nodes, plain) = seen.split_at(hunt.nodes);
+        let (followers, plain) = readers.split_at(hunt.nodes);
         let mut reading = Vec::new();
-        for (log, seen) in nodes.iter().zip(of_nodes) {
-            let (runtime, field) = (&runtime, &field);
+        for (log, follower) in nodes.iter().zip(followers) {
+            let (runtime, state) = (&runtime, &state);
             reading.push(scope.spawn(move || {
-                let _guard = OverOnPanic(field);
-                runtime.block_on(seen.follow(log, field));
+                let _guard = OverOnPanic(state);
+                runtime.block_on(follower.follow(log, state));
             }));
         }
-        for seen in plain {
-            let field = &field;
+        for reader in plain {
+            let state = &state;
             reading.push(scope.spawn(move || {
-                let _guard = OverOnPanic(field);
-                seen.read(field);
+                let _guard = OverOnPanic(state);
+                reader.read(state);
             }));
         }
-        let _guard = OverOnPanic(&field);
-        let watching = scope.spawn(|| Watch::default().run((of_nodes, plain), &field, &disturbances));
+        let _guard = OverOnPanic(&state);
+        let watching = scope.spawn(|| Watch::default().run((followers, plain), &state, &disturbances));
         let began = Instant::now();
-        let written = runtime.block_on(write::all(&nodes, &ids, &field, hunt));
+        let written = runtime.block_on(write::all(&nodes, &ids, &state, hunt));
         let took = began.elapsed();
         disturbances.stop();
-        field.end.store(settled_head(&nodes), Ordering::SeqCst);
+        state.end.store(settled_head(&nodes), Ordering::SeqCst);
         reading.into_iter().for_each(|reading| reading.join().expect("a reader that saw all of it"));
         (written, took, watching.join().expect("no panic"))
     });
-    compare(&seen, &written);
+    compare(&readers, &written);
     let sound = verify(&*open_shared_reader(&address).expect("a reader"), Depth::Ledger, &mut |_, _| {});
     assert_eq!(sound.expect("a sound log").open_holds, 0);
-    let events = field.end.load(Ordering::SeqCst);
+    let events = state.end.load(Ordering::SeqCst);
     let (first_waits, last_waits) = write::tenths(&written, events);
     HuntResult {
         events,
@@ -153,10 +153,10 @@ fn settled_head(nodes: &[Log]) -> u64 {
 }
 
 /// All readers have seen one log, in which everything is where its writer was told it is.
-fn compare(seen: &[Seen], written: &[Written]) {
-    let chain = seen[0].chain();
-    assert!(seen.iter().all(|seen| seen.chain() == chain), "readers have seen different logs");
-    let log = seen[seen.len() - 1].events();
+fn compare(readers: &[ReaderProgress], written: &[Written]) {
+    let hash = readers[0].hash();
+    assert!(readers.iter().all(|reader| reader.hash() == hash), "readers have seen different logs");
+    let log = readers[readers.len() - 1].events();
     for (position, request, name) in written.iter().flat_map(|written| &written.acknowledged) {
         let at = &log[usize::try_from(*position).expect("a position") - 1];
         assert_eq!(at, &(Some(*request), *name), "what was acknowledged at {position}");
@@ -174,7 +174,7 @@ fn compare(seen: &[Seen], written: &[Written]) {
 }
 
 /// Ends the other threads of a hunt if this one finds something.
-struct OverOnPanic<'a>(&'a Field);
+struct OverOnPanic<'a>(&'a HuntState);
 
 impl Drop for OverOnPanic<'_> {
     fn drop(&mut self) {
@@ -184,7 +184,7 @@ impl Drop for OverOnPanic<'_> {
     }
 }
 
-impl Field {
+impl HuntState {
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }

@@ -9,7 +9,7 @@ use sqlx::{Connection, Executor};
 use testing::postgres::TestDatabase;
 use testing::random::SplitMix64;
 
-use super::{Field, Hunt};
+use super::{Hunt, HuntState};
 
 /// Its snapshot keeps the database from removing what is dead.
 const IDLE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ledger.batches; SELECT txid_current()";
@@ -39,20 +39,20 @@ pub(super) struct Disturbances {
 }
 
 impl Disturbances {
-    pub(super) fn idle_in_transaction(&self, database: &TestDatabase, field: &Field) {
+    pub(super) fn idle_in_transaction(&self, database: &TestDatabase, state: &HuntState) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut idle = PgConnection::connect(&database.url()).await.expect("a connection");
             idle.execute(sqlx::raw_sql(IDLE)).await.expect("a transaction");
-            while !self.is_over(field) {
+            while !self.is_over(state) {
                 tokio::time::sleep(LOOK).await;
             }
             idle.execute("SELECT 1").await.expect("it was idle throughout");
         });
     }
 
-    pub(super) fn roll_back(&self, database: &TestDatabase, field: &Field) {
-        while !self.is_over(field) {
+    pub(super) fn roll_back(&self, database: &TestDatabase, state: &HuntState) {
+        while !self.is_over(state) {
             database.execute(ROLL_BACK);
             self.rollbacks.fetch_add(1, Ordering::SeqCst);
             std::thread::sleep(BETWEEN_ROLLBACKS);
@@ -60,13 +60,13 @@ impl Disturbances {
     }
 
     /// Kills some of the connections of nodes and readers, at moments that follow from the seed.
-    pub(super) fn kill(&self, database: &TestDatabase, field: &Field, hunt: Hunt) {
+    pub(super) fn kill(&self, database: &TestDatabase, state: &HuntState, hunt: Hunt) {
         let mut dice = SplitMix64::new(hunt.seed);
         loop {
             let every = u64::try_from(hunt.disturbed_every.as_millis()).expect("a short time");
             let next = Instant::now() + Duration::from_millis(every + dice.next_u64() % every);
             while Instant::now() < next {
-                if self.is_over(field) {
+                if self.is_over(state) {
                     return;
                 }
                 std::thread::sleep(LOOK.min(next.saturating_duration_since(Instant::now())));
@@ -100,7 +100,7 @@ impl Disturbances {
         self.is_stopped.store(true, Ordering::SeqCst);
     }
 
-    fn is_over(&self, field: &Field) -> bool {
-        self.is_stopped.load(Ordering::SeqCst) || field.is_over()
+    fn is_over(&self, state: &HuntState) -> bool {
+        self.is_stopped.load(Ordering::SeqCst) || state.is_over()
     }
 }

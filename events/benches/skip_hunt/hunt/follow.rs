@@ -11,7 +11,7 @@ use events::ids::RequestId;
 use events::log::{Log, open_shared_reader};
 
 use super::disturb::Disturbances;
-use super::{END_MAX, Field};
+use super::{END_MAX, HuntState};
 
 /// Events that are read at a time.
 const PAGE: usize = 1000;
@@ -24,25 +24,25 @@ const CALM: Duration = Duration::from_secs(1);
 
 /// What one reader has seen.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ReaderProgress {
     position: AtomicU64,
-    log: Mutex<SeenLog>,
+    log: Mutex<LogRead>,
 }
 
 #[derive(Default)]
-struct SeenLog {
-    /// Of everything, in order.
-    chain: DefaultHasher,
+struct LogRead {
+    /// A hash of all events in their order.
+    hash: DefaultHasher,
     /// The request and the name of each event.
     events: Vec<(Option<RequestId>, &'static str)>,
 }
 
-impl Seen {
+impl ReaderProgress {
     /// Follows a node.
-    pub(super) async fn follow(&self, log: &Log, field: &Field) {
-        let (mut follower, mut patience) = (log.follow(0, PAGE), Patience::default());
-        while !self.is_done(field) && !field.is_over() {
-            patience.check(field);
+    pub(super) async fn follow(&self, log: &Log, state: &HuntState) {
+        let (mut follower, mut deadline) = (log.follow(0, PAGE), EndDeadline::default());
+        while !self.is_done(state) && !state.is_over() {
+            deadline.check(state);
             match tokio::time::timeout(POLL, follower.next()).await {
                 Ok(Ok(next)) => self.add(next.expect("the log is open").events().iter().map(|event| &**event)),
                 // The database is away; the next call tries again.
@@ -53,13 +53,13 @@ impl Seen {
     }
 
     /// Asks for what follows, on a connection of its own.
-    pub(super) fn read(&self, field: &Field) {
-        let (mut reader, mut patience) = (None, Patience::default());
-        while !self.is_done(field) && !field.is_over() {
-            patience.check(field);
-            let kept = reader.take().map_or_else(|| open_shared_reader(&field.database), Ok);
+    pub(super) fn read(&self, state: &HuntState) {
+        let (mut reader, mut deadline) = (None, EndDeadline::default());
+        while !self.is_done(state) && !state.is_over() {
+            deadline.check(state);
+            let kept = reader.take().map_or_else(|| open_shared_reader(&state.database), Ok);
             let page = kept.and_then(|kept| {
-                let page = kept.after(self.position.load(Ordering::SeqCst), PAGE);
+                let page = kept.after(self.position(), PAGE);
                 reader = Some(kept);
                 page
             });
@@ -70,23 +70,28 @@ impl Seen {
         }
     }
 
-    fn is_done(&self, field: &Field) -> bool {
-        field.end().is_some_and(|end| self.position.load(Ordering::SeqCst) >= end)
+    fn position(&self) -> u64 {
+        self.position.load(Ordering::SeqCst)
+    }
+
+    fn is_done(&self, state: &HuntState) -> bool {
+        state.end().is_some_and(|end| self.position() >= end)
     }
 
     fn add<'a>(&self, events: impl Iterator<Item = &'a Recorded>) {
         let mut log = self.log.lock().expect("no panic");
         for recorded in events {
-            let position = self.position.load(Ordering::SeqCst) + 1;
+            let position = self.position() + 1;
             assert_eq!(recorded.position, position, "a reader skipped events, or saw one twice");
-            recorded.hash_into(&mut log.chain);
+            hash(recorded, &mut log.hash);
             log.events.push((recorded.context.request_id, recorded.event.name()));
             self.position.store(position, Ordering::SeqCst);
         }
     }
 
-    pub(super) fn chain(&self) -> u64 {
-        self.log.lock().expect("no panic").chain.finish()
+    /// A hash of all events in their order.
+    pub(super) fn hash(&self) -> u64 {
+        self.log.lock().expect("no panic").hash.finish()
     }
 
     pub(super) fn events(&self) -> Vec<(Option<RequestId>, &'static str)> {
@@ -94,26 +99,22 @@ impl Seen {
     }
 }
 
-trait HashInto {
-    fn hash_into(&self, chain: &mut DefaultHasher);
+fn hash(recorded: &Recorded, hasher: &mut DefaultHasher) {
+    let Recorded { position, recorded_at, stream, sequence, event, .. } = recorded;
+    (position, recorded_at.timestamp_micros(), &*stream.id, stream.kind.as_str(), sequence, event.name()).hash(hasher);
 }
 
-impl HashInto for Recorded {
-    fn hash_into(&self, chain: &mut DefaultHasher) {
-        let Self { position, recorded_at, stream, sequence, event, .. } = self;
-        (position, recorded_at.timestamp_micros(), &*stream.id, stream.kind.as_str(), sequence, event.name())
-            .hash(chain);
-    }
-}
-
-/// How long a reader looks for the end of the log.
+/// The time by which a reader must have reached the end of the log.
 #[derive(Default)]
-struct Patience(Option<Instant>);
+struct EndDeadline {
+    writing_ended: Option<Instant>,
+}
 
-impl Patience {
-    fn check(&mut self, field: &Field) {
-        if field.end().is_some() {
-            assert!(self.0.get_or_insert_with(Instant::now).elapsed() < END_MAX, "a reader does not reach the end");
+impl EndDeadline {
+    fn check(&mut self, state: &HuntState) {
+        if state.end().is_some() {
+            let ended = *self.writing_ended.get_or_insert_with(Instant::now);
+            assert!(ended.elapsed() < END_MAX, "a reader does not reach the end");
         }
     }
 }
@@ -138,15 +139,15 @@ pub struct Behind {
 impl Watch {
     pub(super) fn run(
         mut self,
-        (followers, plain): (&[Seen], &[Seen]),
-        field: &Field,
+        (followers, plain): (&[ReaderProgress], &[ReaderProgress]),
+        state: &HuntState,
         disturbances: &Disturbances,
     ) -> Behind {
-        while field.end().is_none() && !field.is_over() {
+        while state.end().is_none() && !state.is_over() {
             let now = Instant::now();
-            self.heads.push_back((now, field.acknowledged.load(Ordering::SeqCst)));
-            let slowest = |seen: &[Seen]| seen.iter().map(|seen| seen.position.load(Ordering::SeqCst)).min();
-            let [followers, plain] = [followers, plain].map(|seen| slowest(seen).unwrap_or(0));
+            self.heads.push_back((now, state.acknowledged.load(Ordering::SeqCst)));
+            let slowest = |readers: &[ReaderProgress]| readers.iter().map(ReaderProgress::position).min();
+            let [followers, plain] = [followers, plain].map(|readers| slowest(readers).unwrap_or(0));
             while self.heads.front().is_some_and(|(_, head)| *head <= followers.min(plain)) {
                 self.heads.pop_front();
             }

@@ -11,7 +11,7 @@ use events::log::{Admitted, Log};
 use events::money::NanoUsd;
 use tokio::task::JoinSet;
 
-use super::{Acknowledged, Field, Hunt};
+use super::{Acknowledged, Hunt, HuntState};
 
 pub(super) const ADMITTED: &str = "inference.admitted";
 pub(super) const SETTLED: &str = "budget.settled";
@@ -30,7 +30,7 @@ pub(super) struct Written {
 }
 
 /// Writes until the log has all events of the hunt.
-pub(super) async fn all(nodes: &[Log], ids: &IdMaker, field: &Field, hunt: Hunt) -> Vec<Written> {
+pub(super) async fn all(nodes: &[Log], ids: &IdMaker, state: &HuntState, hunt: Hunt) -> Vec<Written> {
     let mut writing = JoinSet::new();
     for writer in 0..hunt.writers {
         writing.spawn(write(nodes[writer % nodes.len()].clone(), ids.clone(), hunt.events));
@@ -44,8 +44,8 @@ pub(super) async fn all(nodes: &[Log], ids: &IdMaker, field: &Field, hunt: Hunt)
             },
             _ = tick.tick() => {
                 // What a node publishes is durable.
-                nodes.iter().for_each(|log| field.acknowledge(log.head().position));
-                assert!(!field.is_over.load(Ordering::SeqCst), "somebody has found something");
+                nodes.iter().for_each(|log| state.acknowledge(log.head().position));
+                assert!(!state.is_over.load(Ordering::SeqCst), "somebody has found something");
             }
         }
     }
