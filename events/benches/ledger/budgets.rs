@@ -1,21 +1,16 @@
 //! The tenants of the benchmark, each with one budget, and their requests.
 
-use std::time::Duration;
-
 use events::event::admin::{Budget, Scope};
-use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::inference::{Backend, FinishReason, InferenceEnded};
 use events::event::{Actor, Chain, Change, Context, Stream, StreamKind};
 use events::ids::{BudgetId, IdMaker, PartnerId, ProviderId, TenantId};
-use events::ledger::{Admission, IfShort};
+use events::ledger::Admission;
 use events::log::{Append, Basis, Log, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
 use events::usage::{TokenClasses, Usage, UsageSource};
 
-const HELD: NanoUsd = NanoUsd::new(640_000);
-/// The cost of every request.
-pub const COST: NanoUsd = NanoUsd::new(180_000);
-const TTL: Duration = Duration::from_secs(900);
+use crate::request::{self, COST};
 
 /// The number of tenants.
 #[derive(Clone, Copy)]
@@ -47,27 +42,7 @@ impl Spenders {
 
     /// The next request, of each tenant in turn.
     pub fn admission(&self, number: usize) -> Admission {
-        let (chain, request_id) = (self.chains[number % self.chains.len()], self.ids.make());
-        Admission {
-            request_id,
-            context: Context::about(Actor::Operator, chain).in_request(request_id),
-            planned_at: u64::MAX,
-            held: HELD,
-            ttl: TTL,
-            if_short: IfShort::AskAgain,
-            admitted: Box::new(InferenceAdmitted {
-                model: "sim-small".into(),
-                dialect: "openai".into(),
-                streamed: false,
-                max_output_tokens: 4096,
-                requested_max_output_tokens: None,
-                input_tokens_bound: 1200,
-                body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
-                metadata: Default::default(),
-                versions: Versions::default(),
-                would_have_refused: Vec::new(),
-            }),
-        }
+        request::admission(self.ids.make(), self.chains[number % self.chains.len()])
     }
 
     pub fn ended(&self, hold: &OpenHold) -> Box<InferenceEnded> {

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use crate::budgets::{COST, Customers, Spenders};
+use crate::budgets::{Customers, Spenders};
+use crate::request::COST;
 
 const WRITER: &str = "ledger-writer";
 /// A page of the write-ahead log with its frame header.

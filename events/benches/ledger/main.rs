@@ -7,6 +7,7 @@
 mod budgets;
 mod load;
 mod postgres;
+mod request;
 
 use std::io::{self, Write};
 use std::path::Path;

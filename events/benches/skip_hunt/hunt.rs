@@ -7,6 +7,8 @@
 mod disturb;
 #[path = "hunt/follow.rs"]
 mod follow;
+#[path = "../ledger/request.rs"]
+mod request;
 #[path = "hunt/write.rs"]
 mod write;
 

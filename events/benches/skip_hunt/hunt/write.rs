@@ -3,21 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Context};
+use events::event::Chain;
+use events::event::inference::InferenceEnded;
 use events::ids::IdMaker;
-use events::ledger::{Admission, Charge, IfShort, Outcome};
+use events::ledger::{Charge, Outcome};
 use events::log::{Admitted, Log};
-use events::money::NanoUsd;
 use tokio::task::JoinSet;
 
+use super::request::{COST, admission};
 use super::{Acknowledged, Hunt, HuntState};
 
 pub(super) const ADMITTED: &str = "inference.admitted";
 pub(super) const SETTLED: &str = "budget.settled";
-const HELD: NanoUsd = NanoUsd::new(640_000);
-const COST: NanoUsd = NanoUsd::new(180_000);
-const TTL: Duration = Duration::from_secs(900);
 /// What a client waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -55,7 +52,7 @@ async fn write(log: Log, ids: IdMaker, events: u64) -> Written {
     let mut written = Written::default();
     while log.head().position < events {
         let sent = Instant::now();
-        let hold = match log.admit(admission(&ids), None).await {
+        let hold = match log.admit(admission(ids.make(), Chain::default()), None).await {
             Ok(Admitted::Hold(hold)) => hold,
             Ok(other) => panic!("no budget binds: {other:?}"),
             Err(_) => {
@@ -91,29 +88,4 @@ pub(super) fn tenths(written: &[Written], events: u64) -> (Vec<Duration>, Vec<Du
         all().filter(|((at, ..), _)| (from..=to).contains(at)).map(|(_, waited)| *waited).collect::<Vec<_>>()
     };
     (within(1, tenth), within(events - tenth, events))
-}
-
-fn admission(ids: &IdMaker) -> Admission {
-    let request_id = ids.make();
-    let chain = Chain::default();
-    Admission {
-        request_id,
-        context: Context::about(Actor::Operator, chain).in_request(request_id),
-        planned_at: u64::MAX,
-        held: HELD,
-        ttl: TTL,
-        if_short: IfShort::AskAgain,
-        admitted: Box::new(InferenceAdmitted {
-            model: "sim-small".to_owned(),
-            dialect: "openai".to_owned(),
-            streamed: false,
-            max_output_tokens: 4096,
-            requested_max_output_tokens: None,
-            input_tokens_bound: 1200,
-            body_sha256: "00".to_owned(),
-            metadata: Default::default(),
-            versions: Versions::default(),
-            would_have_refused: Vec::new(),
-        }),
-    }
 }
