@@ -29,10 +29,11 @@ use harness::admin::Price;
 use harness::disk::{Fsync, fdatasync};
 use harness::figures::mebibytes;
 use harness::gateway::Gateway;
-use harness::postgres::{SETTINGS, Server};
+use harness::postgres::{SETTINGS, Session};
 use harness::process::{Memory, Processes};
 use harness::verdict::exit_code;
 use harness::{descriptors, settings, table};
+use testing::postgres::{TestDatabase, TestServer};
 use testing::upstream::prepared::{BURST_TOKENS, PreparedUpstream, model};
 
 use nginx::Nginx;
@@ -41,7 +42,6 @@ use path::Path;
 const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
 /// The time after the start in which memory settles.
 const IDLE: Duration = Duration::from_secs(2);
-const DATABASE: &str = "overhead";
 /// How long the time of a commit is measured.
 const COMMITS: Duration = Duration::from_secs(1);
 const WHOLE_ENDS_WITH: &str = r#""completion_tokens":9,"total_tokens":21}}"#;
@@ -125,8 +125,7 @@ impl Bench {
         ];
         let other = settings.beside.as_deref().map(|binary| Gateway::start(binary, env!("CARGO_TARGET_TMPDIR")));
         let beside = other.as_ref().map(|other| gateway_path("beside", other, &upstream));
-        let shared =
-            settings.with_postgres.then(SharedGateway::start).transpose().map_err(|error| error.to_string())?;
+        let shared = settings.with_postgres.then(SharedGateway::start);
         let postgres = shared.as_ref().map(|shared| shared.path(&upstream));
         let paths = other_paths(&upstream, nginx.as_ref(), &ledgerway.secret);
         let paths = paths.chain([ledgerway]).chain(beside).chain(postgres).collect();
@@ -181,7 +180,7 @@ impl Bench {
     /// The median time of a commit of one row, which is told from the latency of a request at one connection.
     fn commit(&self, connections: usize) -> io::Result<Option<Duration>> {
         let Some(shared) = self.shared.as_ref().filter(|_| connections == 1) else { return Ok(None) };
-        let measure = || shared.server.session(DATABASE)?.commit(COMMITS);
+        let measure = || Session::open(&shared.database.url())?.commit(COMMITS);
         // On a thread of its own, because a session has a runtime, and this one is driving another.
         std::thread::scope(|scope| scope.spawn(measure).join().expect("no panic")).map(Some)
     }
@@ -225,18 +224,19 @@ impl Bench {
 
 /// A gateway whose log is in a PostgreSQL of this benchmark's own.
 struct SharedGateway {
-    // Declared before the server, so that it is stopped first.
+    // Declared in the order in which they end: each needs the next one.
     gateway: Gateway,
-    server: Server,
+    database: TestDatabase,
+    server: TestServer,
 }
 
 impl SharedGateway {
-    fn start() -> io::Result<Self> {
-        // The server's own user must be able to enter the folder.
-        let server = Server::start(&std::env::temp_dir())?;
-        let database = server.create_database(DATABASE)?;
-        let gateway = Gateway::start_shared(env!("CARGO_BIN_EXE_ledgerway"), &database, env!("CARGO_TARGET_TMPDIR"));
-        Ok(Self { gateway, server })
+    fn start() -> Self {
+        let server = TestServer::start_with(&SETTINGS);
+        let database = server.create_database();
+        let binary = env!("CARGO_BIN_EXE_ledgerway");
+        let gateway = Gateway::start_shared(binary, &database.url(), env!("CARGO_TARGET_TMPDIR"));
+        Self { gateway, database, server }
     }
 
     fn path(&self, upstream: &PreparedUpstream) -> Path {

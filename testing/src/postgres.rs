@@ -1,9 +1,10 @@
 //! Databases for tests, on the PostgreSQL that `tests/postgres` starts.
 
 use std::env;
+use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -106,7 +107,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// A server for one test, which may stop it or change its settings. Stopped with this value.
+/// A server for one test or benchmark, which may stop it or change its settings. Stopped with this value.
 pub struct TestServer {
     folder: PathBuf,
     options: PgConnectOptions,
@@ -119,12 +120,28 @@ impl TestServer {
     ///
     /// If PostgreSQL is not installed.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With settings such as `shared_buffers = 1GB`. Blocking.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL is not installed, or does not know a setting.
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = env::temp_dir().join(format!("ledgerway-{}", random_name()));
         // Its log must not keep the pipe of the address open.
-        let said = script(&folder, &["start"]).stderr(Stdio::inherit()).output().expect("tests/postgres");
+        let started = script("start", &folder).args(settings).stderr(Stdio::inherit()).output();
+        let said = started.expect("tests/postgres");
         assert!(said.status.success(), "tests/postgres start: {}", said.status);
         let address = String::from_utf8(said.stdout).expect("an address");
         Self { folder, options: address.trim().parse().expect("an address") }
+    }
+
+    /// The process of the server, whose children are its sessions.
+    pub fn id(&self) -> u32 {
+        let about = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a server that runs");
+        about.lines().next().and_then(|line| line.parse().ok()).expect("the number of its process")
     }
 
     /// Creates a database. It is gone with the server. Blocking.
@@ -134,7 +151,7 @@ impl TestServer {
 
     /// Stops the server, as `pg_ctl stop --mode` does, and starts it again. Blocking.
     pub fn restart(&self, mode: &str) {
-        let done = script(&self.folder, &["restart"]).arg(mode).status().expect("tests/postgres");
+        let done = script("restart", &self.folder).arg(mode).status().expect("tests/postgres");
         assert!(done.success(), "tests/postgres restart: {done}");
     }
 
@@ -151,13 +168,13 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         // It is left over if this fails, and says so.
-        let _ = script(&self.folder, &["stop"]).status();
+        let _ = script("stop", &self.folder).status();
     }
 }
 
-fn script(folder: &std::path::Path, arguments: &[&str]) -> Command {
+fn script(action: &str, folder: &Path) -> Command {
     let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/postgres"));
-    script.args(arguments).arg(folder);
+    script.arg(action).arg(folder);
     script
 }
 

@@ -8,13 +8,14 @@ pub mod node;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
-use events::log::{Database, Log};
+use events::log::Log;
 use harness::figures::{hundredths, per_mille};
-use harness::postgres::{SETTINGS, Server};
+use harness::postgres::{SETTINGS, Session};
+use harness::process::Processes;
 use harness::{disk, settings, table};
+use testing::postgres::{TestDatabase, TestServer};
 
 use self::node::{Node, Work};
 use crate::budgets::Customers;
@@ -35,25 +36,25 @@ const COLUMNS: [&str; 14] = [
 pub fn run() -> Result<(), String> {
     let time = settings::seconds("LEDGER_SECONDS", SECONDS)?;
     let idle = settings::seconds("LEDGER_IDLE_SECONDS", IDLE_SECONDS)?;
-    // The server's own user must be able to enter the folder.
+    // Where the server's data are as well.
     measure(&std::env::temp_dir(), time, idle).map_err(|error| error.to_string())
 }
 
 fn measure(root: &Path, time: Duration, idle: Duration) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let server = Server::start(root)?;
+    let server = TestServer::start_with(&SETTINGS);
     writeln!(out, "PostgreSQL with its own settings, except {}. {}.\n", SETTINGS.join(", "), disk::fdatasync(root)?)?;
     table::header(&mut out, &COLUMNS)?;
-    let one = create_ledger(&server, "one_node")?;
-    let mut nodes = [Node::start(&one, Customers::ONE)?];
+    let ledger = create_ledger(&server)?;
+    let mut nodes = [Node::start(&ledger.url(), Customers::ONE)?];
     let mut commits = Vec::new();
     for submitters in SUBMITTERS {
         let embedded = load::measure(root, Customers::ONE, submitters, time)?;
         row(&mut out, "SQLite", submitters, &embedded, None)?;
-        let before = server.session("one_node")?.commit(time / 3)?;
+        let before = Session::open(&ledger.url())?.commit(time / 3)?;
         let (shared, server_cpu) = together(&server, &mut nodes, submitters, time)?;
         row(&mut out, "PostgreSQL, one node", submitters, &shared, Some(server_cpu))?;
-        let after = server.session("one_node")?.commit(time / 3)?;
+        let after = Session::open(&ledger.url())?.commit(time / 3)?;
         commits.push(format!("{} and {} µs", before.as_micros(), after.as_micros()));
     }
     many_budgets(&mut out, &server, root, time)?;
@@ -61,41 +62,42 @@ fn measure(root: &Path, time: Duration, idle: Duration) -> io::Result<()> {
     bulk(&mut out, &server, &mut nodes, time)?;
     writeln!(out, "\nOne row in autocommit, p50 before and after each row of one node: {}", commits.join("; "))?;
     if !idle.is_zero() {
-        beside_idle_transaction(&mut out, &server, &mut nodes, idle)?;
+        beside_idle_transaction(&mut out, &server, (&ledger, &mut nodes), idle)?;
     }
     Ok(())
 }
 
-/// Creates a database with an empty ledger. Returns its address.
-fn create_ledger(server: &Server, name: &str) -> io::Result<String> {
-    let address = server.create_database(name)?;
-    let database = Database::from_str(&address).map_err(io::Error::other)?;
-    Log::migrate_shared(&database).map_err(io::Error::other)?;
-    Ok(address)
+/// Creates a database with an empty ledger.
+fn create_ledger(server: &TestServer) -> io::Result<TestDatabase> {
+    let database = server.create_database();
+    let address = database.url().parse().map_err(io::Error::other)?;
+    Log::migrate_shared(&address).map_err(io::Error::other)?;
+    Ok(database)
 }
 
-fn many_budgets(out: &mut impl Write, server: &Server, root: &Path, time: Duration) -> io::Result<()> {
+fn many_budgets(out: &mut impl Write, server: &TestServer, root: &Path, time: Duration) -> io::Result<()> {
     let embedded = load::measure(root, Customers::MANY, CROWD, time)?;
     row(out, "SQLite, a thousand budgets", CROWD, &embedded, None)?;
-    let mut nodes = [Node::start(&create_ledger(server, "many_budgets")?, Customers::MANY)?];
+    let ledger = create_ledger(server)?;
+    let mut nodes = [Node::start(&ledger.url(), Customers::MANY)?];
     let (shared, server_cpu) = together(server, &mut nodes, CROWD, time)?;
     row(out, "PostgreSQL, a thousand budgets", CROWD, &shared, Some(server_cpu))
 }
 
-fn several(out: &mut impl Write, server: &Server, time: Duration) -> io::Result<()> {
-    let address = create_ledger(server, "several_nodes")?;
+fn several(out: &mut impl Write, server: &TestServer, time: Duration) -> io::Result<()> {
+    let ledger = create_ledger(server)?;
     let mut nodes = Vec::new();
     for count in 1..=NODES {
-        nodes.push(Node::start(&address, Customers::ONE)?);
+        nodes.push(Node::start(&ledger.url(), Customers::ONE)?);
         let (shared, server_cpu) = together(server, &mut nodes, CROWD, time)?;
         row(out, &format!("PostgreSQL, nodes: {count}"), CROWD, &shared, Some(server_cpu))?;
     }
     Ok(())
 }
 
-fn bulk(out: &mut impl Write, server: &Server, nodes: &mut [Node; 1], time: Duration) -> io::Result<()> {
+fn bulk(out: &mut impl Write, server: &TestServer, nodes: &mut [Node; 1], time: Duration) -> io::Result<()> {
     let [node] = nodes;
-    let processes = server.processes();
+    let processes = Processes::with_children(server.id());
     let before = processes.cpu();
     node.begin(Work::Bulk, time)?;
     let measured = node.finish()?;
@@ -113,11 +115,11 @@ fn bulk(out: &mut impl Write, server: &Server, nodes: &mut [Node; 1], time: Dura
 
 fn beside_idle_transaction(
     out: &mut impl Write,
-    server: &Server,
-    nodes: &mut [Node; 1],
+    server: &TestServer,
+    (ledger, nodes): (&TestDatabase, &mut [Node; 1]),
     time: Duration,
 ) -> io::Result<()> {
-    let mut idle = server.session("one_node")?;
+    let mut idle = Session::open(&ledger.url())?;
     // It has a number and a snapshot, so that nothing which it might still see can be removed.
     idle.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()")?;
     let mut medians = Vec::new();
@@ -140,12 +142,12 @@ fn beside_idle_transaction(
 
 /// Submitters shared among nodes. Returns the sum of what these did, and the server's CPU time.
 fn together(
-    server: &Server,
+    server: &TestServer,
     nodes: &mut [Node],
     submitters: usize,
     time: Duration,
 ) -> io::Result<(Measured, Duration)> {
-    let processes = server.processes();
+    let processes = Processes::with_children(server.id());
     let before = processes.cpu();
     let count = nodes.len();
     for (at, node) in nodes.iter_mut().enumerate() {
