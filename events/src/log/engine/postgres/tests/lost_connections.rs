@@ -135,11 +135,12 @@ fn a_batch_in_whose_commit_the_server_crashes_is_looked_for() {
     let mut engine = connect(&proxied, "node", ids(), now()).expect("the ledger opens").0;
     (1..=5).for_each(|number| committed(&mut engine, |engine| one(engine, number)));
     for (number, sqlstate) in [(6, "58030"), (8, "53100"), (10, "XX000")] {
-        // Prepares the statement, so that the next answer is that of its commit.
+        // Prepares the statement, so that the answer is that of its commit.
         committed(&mut engine, |engine| one(engine, number));
-        proxy.replace_next_answer(panic(sqlstate));
+        let lost = proxy.answers_cut();
+        proxy.replace_answer_to(b"inference.admitted", panic(sqlstate));
         committed(&mut engine, |engine| one(engine, number + 1));
-        assert!(!proxy.cuts_next_answer(), "no answer was lost");
+        assert_eq!(proxy.answers_cut(), lost + 1);
     }
     assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 11);
 }
