@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod facts;
 mod filter;
+mod filtered_read;
 mod follow;
 mod hold_history;
 mod inference_keys;
@@ -34,6 +35,7 @@ mod recent_changes;
 mod side;
 pub(crate) mod state;
 mod stepped;
+mod stored;
 mod writer;
 mod wrong_ledger;
 

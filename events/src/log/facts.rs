@@ -7,6 +7,7 @@ use super::hold_history::HoldHistory;
 use super::side::ReplyKey;
 use super::state::StoredWindow;
 use super::{LogError, Name, SideRow, StoredReply};
+use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream, StreamKind};
 use crate::ids::{IdMap, IdSet, RequestId, TenantId};
 
@@ -79,6 +80,16 @@ impl Facts {
     /// `None` for a hold that is open or never existed.
     pub(super) fn hold(&self, request: RequestId) -> Option<&HoldHistory> {
         self.holds.get(&request)
+    }
+
+    /// The windows that ended holds may still move, and that may have been dropped from memory: those of an expired hold,
+    /// which an end that comes late corrects, and those of a settled one that is charged anew.
+    pub(super) fn movable_windows(&self, wanted: &Wanted) -> Vec<BudgetWindow> {
+        let expired =
+            self.holds.values().filter_map(|history| history.expired.as_ref()).flat_map(|ended| &ended.windows);
+        let charges = wanted.charges.iter().filter_map(|request| self.hold(*request)?.settled_in.as_ref()).flatten();
+        let windows: IdSet<_> = expired.chain(charges).copied().collect();
+        windows.into_iter().collect()
     }
 
     /// Takes in an event of the batch.

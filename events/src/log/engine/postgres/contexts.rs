@@ -7,9 +7,10 @@ use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use crate::compact_json;
-use crate::event::{Context, Recorded, StreamKind};
+use crate::event::{Context, Recorded};
 use crate::ids::IdMap;
 use crate::log::LogError;
+use crate::log::stored::is_of_its_request;
 
 /// The most contexts in memory. At this number all are forgotten, and sent again when they are needed.
 const KEPT_MAX: usize = 4096;
@@ -66,13 +67,6 @@ pub(super) fn name_of(text: &str) -> Uuid {
     let mut name = [0; 16];
     name.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
     Uuid::from_bytes(name)
-}
-
-/// True if the context's request is the event's stream.
-fn is_of_its_request(recorded: &Recorded) -> bool {
-    let Recorded { stream, context, .. } = recorded;
-    matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
-        && context.request_id.is_some_and(|request| request.is_written(&stream.id))
 }
 
 fn json(context: &Context) -> Result<String, LogError> {

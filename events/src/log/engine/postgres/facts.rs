@@ -10,15 +10,14 @@ use sqlx::postgres::PgRow;
 use super::PostgresEngine;
 use super::read::{SELECT_EVENTS, recorded, signed, stored, unsigned};
 use super::running_nodes::is_alive;
-use super::state::parsed;
 use super::statement::Statement;
-use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 use crate::ids::{IdMap, RequestId};
 use crate::log::facts::{Claim, ClaimedKey, Facts, StreamEnd, Wanted};
 use crate::log::hold_history::HoldHistory;
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
 use crate::log::side::ReplyKey;
+use crate::log::stored::parsed;
 use crate::log::{LogError, Name, StoredReply};
 
 /// The log's last position. All parts have its columns: those of an event, of which each part uses what it needs; what was
@@ -83,7 +82,7 @@ impl PostgresEngine {
         let statement = order.statement(now)?;
         let rows = self.session.run(async |connection| statement.rows(connection).await)?;
         let Some(mut facts) = order.read(&rows, position)? else { return Ok(None) };
-        let windows = moved_windows(wanted, &facts);
+        let windows = facts.movable_windows(wanted);
         if !windows.is_empty() {
             let Some(stored) = self.windows_as_before(position + 1, &windows)? else { return Ok(None) };
             facts.windows = stored;
@@ -214,14 +213,6 @@ impl<'a> Order<'a> {
         }
         Ok(Some(facts))
     }
-}
-
-/// The windows in which ended holds may still be corrected: those of an expired hold, and of one that is charged anew.
-fn moved_windows(wanted: &Wanted, facts: &Facts) -> Vec<BudgetWindow> {
-    let expired = facts.holds.values().filter_map(|history| history.expired.as_ref()).flat_map(|ended| &ended.windows);
-    let charges = wanted.charges.iter().filter_map(|request| facts.hold(*request)?.settled_in.as_ref()).flatten();
-    let windows: HashSet<_> = expired.chain(charges).copied().collect();
-    windows.into_iter().collect()
 }
 
 fn texts<'a, T>(wanted: &[&'a T], text: impl Fn(&'a T) -> &'a str) -> Vec<&'a str> {

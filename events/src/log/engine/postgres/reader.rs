@@ -17,8 +17,9 @@ use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
+use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::interrupt::Interrupt;
-use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
+use crate::log::owners::Owner;
 use crate::log::readers::{OpenReader, Purpose};
 use crate::log::{
     ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
@@ -30,8 +31,6 @@ const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
 const NTH_BLOCK: &str =
     "SELECT block FROM ledger.owner_blocks WHERE owner = $1 AND block >= $2 ORDER BY block LIMIT 1 OFFSET $3";
 const SELECT_SEALED: &str = "SELECT subject, key_scope, generation, sealed FROM ledger.sealed_secrets";
-/// Maximum number of positions that one filtered read examines.
-const POSITIONS_MAX: u64 = 65_536;
 
 pub(super) struct PostgresReader {
     connections: Arc<Connections>,
@@ -285,36 +284,29 @@ async fn filtered(
     limit: usize,
 ) -> Result<Part, LogError> {
     const CHECKPOINT: &str = "SELECT position FROM ledger.ledger_checkpoint";
-    // Read first: events appended meanwhile have later positions.
     let head = tip(connection).await?.1.position;
-    let written_until = unsigned(sqlx::query_scalar(CHECKPOINT).fetch_one(&mut *connection).await?);
-    let owner = Owner::of_filter(filter);
-    let after = match filter.from {
-        Some(from) => after.max(first_until(connection, from, head).await? - 1),
-        None => after,
-    };
-    let end = match filter.to {
-        Some(to) => first_until(connection, to, head).await? - 1,
-        None => head,
-    };
-    let (events, until) = match owner {
-        _ if filter.is_of_administration() => (scan(connection, filter, (after, end), limit).await?, end),
-        None => {
-            let until = after.saturating_add(POSITIONS_MAX).min(end);
-            (scan(connection, filter, (after, until), limit).await?, until)
+    let blocks_until = unsigned(sqlx::query_scalar(CHECKPOINT).fetch_one(&mut *connection).await?);
+    let mut log = LogAtRead { head, blocks_until, from: None, to: None };
+    for (position, at) in [(&mut log.from, filter.from), (&mut log.to, filter.to)] {
+        if let Some(at) = at {
+            *position = Some(first_until(connection, at, head).await?);
         }
-        Some(owner) => {
-            let until = blocks_end(connection, owner, after).await?.unwrap_or(end).min(end);
-            let mut found = in_blocks(connection, owner, filter, (after, written_until.min(until)), limit).await?;
-            if found.len() < limit {
-                let rest = (after.max(written_until), until);
-                found.extend(scan(connection, filter, rest, limit - found.len()).await?);
-            }
-            (found, until)
-        }
-    };
-    let last = events.last().map(|last| last.position).filter(|_| events.len() == limit);
-    Ok(Part { events, until: last.unwrap_or(until).max(after), head, end })
+    }
+    let read = FilteredRead::new(filter, after, log);
+    let until = read.until(match read.last_block() {
+        Some(block) => find_block(connection, block).await?,
+        None => None,
+    });
+    let mut found = Vec::new();
+    for range in read.ranges(until) {
+        let rest = limit - found.len();
+        found.extend(match range {
+            _ if rest == 0 => break,
+            Range::Blocks(owner, positions) => in_blocks(connection, owner, filter, positions, rest).await?,
+            Range::All(positions) => scan(connection, filter, positions, rest).await?,
+        });
+    }
+    Ok(read.part(found, until, limit))
 }
 
 /// The matching events after the first position, up to the second; of administration alone if no other can match.
@@ -334,11 +326,13 @@ async fn scan(
     all(query.build().fetch_all(connection).await?, recorded)
 }
 
-/// The last position of the blocks that one read examines; `None` if the owner has fewer blocks left.
-async fn blocks_end(connection: &mut PgConnection, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
-    let query = sqlx::query_scalar(NTH_BLOCK).bind(owner.to_string()).bind(signed(block_of(after)));
-    let block: Option<i64> = query.bind(signed(POSITIONS_MAX / BLOCK_POSITIONS - 1)).fetch_optional(connection).await?;
-    Ok(block.map(|block| unsigned(block) * BLOCK_POSITIONS + BLOCK_POSITIONS - 1))
+/// `None` if the owner has fewer blocks.
+async fn find_block(
+    connection: &mut PgConnection,
+    LastBlock { owner, from, nth }: LastBlock,
+) -> Result<Option<u64>, LogError> {
+    let query = sqlx::query_scalar(NTH_BLOCK).bind(owner.to_string()).bind(signed(from)).bind(signed(nth));
+    Ok(query.fetch_optional(connection).await?.map(unsigned))
 }
 
 /// The matching events in the owner's blocks, after the first position, up to the second.

@@ -12,13 +12,13 @@ use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, recorded, signe
 use super::statement::Statement;
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Recorded, Resource};
-use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS};
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
 use crate::log::state::{Folded, State, StoredWindow, fold_page, touched_windows};
+use crate::log::stored::{parsed, read_announced, read_window_start, stored_announced, stored_window_start};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::time::from_micros;
 
@@ -254,29 +254,4 @@ fn add_open_holds(statement: &mut Statement, balances: &Balances) -> Result<(), 
     statement.bind(held)?;
     statement.bind(expires_at)?;
     statement.bind(json)
-}
-
-/// The announced fractions of a window as one text, such as `0.5,0.8`.
-fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
-    balances.announced(window).map(|fraction| fraction.to_string()).collect::<Vec<_>>().join(",")
-}
-
-/// The inverse of [`stored_announced`].
-fn read_announced(text: &str) -> Result<BTreeSet<Fraction>, LogError> {
-    text.split(',').filter(|fraction| !fraction.is_empty()).map(parsed).collect()
-}
-
-/// -1 stands for the window of the period `total`, which has no start: no window begins before 1970.
-fn stored_window_start(window: &BudgetWindow) -> i64 {
-    window.window_start.map_or(-1, |start| start.timestamp_micros())
-}
-
-/// The inverse of [`stored_window_start`].
-fn read_window_start(stored: i64) -> Option<DateTime<Utc>> {
-    (stored >= 0).then(|| from_micros(stored))
-}
-
-/// Parses a stored id, number or fraction.
-pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
-    text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
 }

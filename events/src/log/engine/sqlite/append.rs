@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::contexts::{Contexts, is_of_its_request, text};
+use super::contexts::{Contexts, text};
 use super::{read, side, state};
 use crate::event::{Context, Recorded};
 use crate::log::draft::{Draft, StateRows};
@@ -11,6 +11,7 @@ use crate::log::engine::AppendOutcome;
 use crate::log::facts::{Claim, ClaimedKey};
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
 use crate::log::side::ReplyKey;
+use crate::log::stored::is_of_its_request;
 use crate::log::{LogError, StoredReply};
 
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::compact_json;
-use crate::event::{Context, Recorded, StreamKind};
+use crate::event::Context;
 use crate::ids::IdMap;
 use crate::log::LogError;
 
@@ -59,13 +59,6 @@ impl Contexts {
     pub(super) fn forget(&mut self) {
         self.numbers.clear();
     }
-}
-
-/// True if the context's request is the event's stream.
-pub(super) fn is_of_its_request(recorded: &Recorded) -> bool {
-    let Recorded { stream, context, .. } = recorded;
-    matches!(stream.kind, StreamKind::Inference | StreamKind::Hold)
-        && context.request_id.is_some_and(|request| request.is_written(&stream.id))
 }
 
 pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {

@@ -10,6 +10,7 @@ use crate::ids::RequestId;
 use crate::log::facts::{Claim, ClaimedKey, Facts, StreamEnd, Wanted};
 use crate::log::hold_history::HoldHistory;
 use crate::log::inference_keys::IDEMPOTENCY_KEPT;
+use crate::log::stored::parsed;
 use crate::log::{LogError, Name};
 
 const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
@@ -36,15 +37,10 @@ pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>)
         }
         facts.claims.insert(key.clone(), claim);
     }
-    for request in &wanted.holds {
+    for request in wanted.holds.union(&wanted.charges) {
         find_hold(connection, *request, &mut facts)?;
     }
-    for request in &wanted.charges {
-        find_hold(connection, *request, &mut facts)?;
-        if let Some(settled_in) = facts.hold(*request).and_then(|history| history.settled_in.as_deref()) {
-            facts.windows.extend(state::windows(connection, settled_in)?);
-        }
-    }
+    facts.windows = state::windows(connection, &facts.movable_windows(wanted))?;
     Ok(facts)
 }
 
@@ -62,9 +58,7 @@ fn owner(connection: &Connection, Name { kind, scope, name }: &Name) -> Result<O
 
 fn claim(connection: &Connection, key: &ClaimedKey, now: DateTime<Utc>) -> Result<Option<Claim>, LogError> {
     let values = params![key.tenant.to_string(), key.key, (now - IDEMPOTENCY_KEPT).timestamp_micros()];
-    one(connection, CLAIM, values, |row| {
-        Ok(Claim { fingerprint: row.get(0)?, request_id: state::parsed(text(row, 1)?)? })
-    })
+    one(connection, CLAIM, values, |row| Ok(Claim { fingerprint: row.get(0)?, request_id: parsed(text(row, 1)?)? }))
 }
 
 /// Adds the history of a hold, unless it is open or never existed.
@@ -75,9 +69,6 @@ fn find_hold(connection: &Connection, request: RequestId, facts: &mut Facts) -> 
     }
     let mut history = HoldHistory::default();
     events.iter().for_each(|recorded| history.apply(recorded));
-    if let Some(expired) = &history.expired {
-        facts.windows.extend(state::windows(connection, &expired.windows)?);
-    }
     facts.holds.insert(request, history);
     Ok(())
 }

@@ -14,7 +14,8 @@ use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
-use crate::log::owners::{BLOCK_POSITIONS, Owner, block_of};
+use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
+use crate::log::owners::Owner;
 use crate::log::{
     ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
     StoredReply, TenantKey,
@@ -24,8 +25,6 @@ const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
 const SELECT_LAST_OF_TYPE: &str = include_str!("sql/select_last_of_type.sql");
 const SELECT_SEALED: &str = "SELECT subject, key_scope, generation, sealed FROM sealed_secrets";
 const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
-/// Maximum number of positions that one filtered read examines.
-const POSITIONS_MAX: u64 = 65_536;
 
 pub(super) struct SqliteReader {
     pub(super) connection: Connection,
@@ -59,15 +58,9 @@ impl SqliteReader {
         self.page(sql, values, filter, ("position", limit))
     }
 
-    /// The last position of the blocks that one read examines; `None` if the owner has fewer blocks left.
-    fn blocks_end(&self, owner: Owner, after: u64) -> Result<Option<u64>, LogError> {
-        let values = params![owner.to_string(), block_of(after), POSITIONS_MAX / BLOCK_POSITIONS - 1];
-        one(
-            &self.connection,
-            NTH_BLOCK,
-            values,
-            |row| Ok(row.get::<_, u64>(0)? * BLOCK_POSITIONS + BLOCK_POSITIONS - 1),
-        )
+    /// `None` if the owner has fewer blocks.
+    fn find_block(&self, LastBlock { owner, from, nth }: LastBlock) -> Result<Option<u64>, LogError> {
+        one(&self.connection, NTH_BLOCK, params![owner.to_string(), from, nth], |row| Ok(row.get(0)?))
     }
 
     /// The matching events in the owner's blocks, after the first position, up to the second.
@@ -142,35 +135,21 @@ impl Reader for SqliteReader {
     }
 
     fn filtered(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<Part, LogError> {
-        // Read first: events appended meanwhile have later positions.
         let head = self.head()?.position;
-        let written_until = checkpoint(&self.connection)?;
-        let owner = Owner::of_filter(filter);
-        let after = match filter.from {
-            Some(from) => after.max(self.first_until(from, head)? - 1),
-            None => after,
-        };
-        let end = match filter.to {
-            Some(to) => self.first_until(to, head)? - 1,
-            None => head,
-        };
-        let (events, until) = match owner {
-            _ if filter.is_of_administration() => (self.scan(filter, (after, end), limit)?, end),
-            None => {
-                let until = after.saturating_add(POSITIONS_MAX).min(end);
-                (self.scan(filter, (after, until), limit)?, until)
-            }
-            Some(owner) => {
-                let until = self.blocks_end(owner, after)?.unwrap_or(end).min(end);
-                let mut found = self.in_blocks(owner, filter, (after, written_until.min(until)), limit)?;
-                if found.len() < limit {
-                    found.extend(self.scan(filter, (after.max(written_until), until), limit - found.len())?);
-                }
-                (found, until)
-            }
-        };
-        let last = events.last().map(|last| last.position).filter(|_| events.len() == limit);
-        Ok(Part { events, until: last.unwrap_or(until).max(after), head, end })
+        let first = |at: Option<DateTime<Utc>>| at.map(|at| self.first_until(at, head)).transpose();
+        let (blocks_until, from, to) = (checkpoint(&self.connection)?, first(filter.from)?, first(filter.to)?);
+        let read = FilteredRead::new(filter, after, LogAtRead { head, blocks_until, from, to });
+        let until = read.until(read.last_block().map(|block| self.find_block(block)).transpose()?.flatten());
+        let mut found = Vec::new();
+        for range in read.ranges(until) {
+            let rest = limit - found.len();
+            found.extend(match range {
+                _ if rest == 0 => break,
+                Range::Blocks(owner, positions) => self.in_blocks(owner, filter, positions, rest)?,
+                Range::All(positions) => self.scan(filter, positions, rest)?,
+            });
+        }
+        Ok(read.part(found, until, limit))
     }
 
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError> {

@@ -1,7 +1,5 @@
 //! The stored rows of the ledger's state: read at the start, written every few thousand events.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
@@ -10,7 +8,6 @@ use super::read::text;
 use super::{PAGE, read};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Resource};
-use crate::fraction::Fraction;
 use crate::ids::RequestId;
 use crate::ledger::{Amounts, Balances, Hold, PAST_WINDOWS_KEPT_DAYS};
 use crate::log::LogError;
@@ -18,6 +15,7 @@ use crate::log::draft::{Draft, StateRows};
 use crate::log::owners::{Owner, OwnerBlocks, block_of};
 use crate::log::state::StoredWindow;
 use crate::log::state::{State, fold_page};
+use crate::log::stored::{parsed, read_announced, read_window_start, stored_announced, stored_window_start};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::time::from_micros;
 
@@ -147,30 +145,4 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
         }
     }
     Ok(())
-}
-
-/// The announced fractions of a window as one text, such as `0.5,0.8`.
-fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
-    balances.announced(window).map(|fraction| fraction.to_string()).collect::<Vec<_>>().join(",")
-}
-
-/// The inverse of [`stored_announced`].
-pub(super) fn read_announced(text: &str) -> Result<BTreeSet<Fraction>, LogError> {
-    let fractions = text.split(',').filter(|fraction| !fraction.is_empty());
-    fractions.map(parsed).collect()
-}
-
-/// -1 stands for the window of the period `total`, which has no start: no window begins before 1970.
-pub(super) fn stored_window_start(window: &BudgetWindow) -> i64 {
-    window.window_start.map_or(-1, |start| start.timestamp_micros())
-}
-
-/// The inverse of [`stored_window_start`].
-pub(super) fn read_window_start(stored: i64) -> Option<DateTime<Utc>> {
-    (stored >= 0).then(|| from_micros(stored))
-}
-
-/// Parses a stored id or fraction.
-pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
-    text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
 }
