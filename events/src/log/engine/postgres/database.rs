@@ -3,7 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use url::Url;
+
+/// The parameters by which an address says how its connections are encrypted, and the variable that says so for addresses
+/// without one.
+const SSL_MODE: [&str; 2] = ["sslmode", "ssl-mode"];
+const SSL_MODE_VARIABLE: &str = "PGSSLMODE";
 
 /// Settings of every session: a commit is on the disk when it returns, and no statement or lock is waited for without limit. The
 /// server's signs of life keep idle connections known to the network, and end a session whose node is gone, with its locks, after
@@ -90,32 +97,45 @@ impl Database {
         Self { options: self.options.clone().options(OF_WRITER) }
     }
 
-    /// A node of a cluster needs its database's identity proved, except on its own machine.
-    fn is_local(options: &PgConnectOptions) -> bool {
-        // Without a host, it is the folder of a socket if there is one.
-        let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
-        is_socket || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
+    /// The database at an address, with the value of `PGSSLMODE`.
+    fn at(url: &str, ssl_mode: Option<&str>) -> Result<Self, WrongDatabase> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(WrongDatabase::Scheme);
+        }
+        check_form(url)?;
+        let url = Url::parse(url).map_err(|error| WrongDatabase::Unreadable(error.to_string()))?;
+        let unreadable = |error: sqlx::Error| WrongDatabase::Unreadable(error.to_string());
+        let mut options = PgConnectOptions::from_url(&url).map_err(unreadable)?;
+        if options.get_database().is_none_or(str::is_empty) {
+            return Err(WrongDatabase::NoDatabase);
+        }
+        if !url.query_pairs().any(|(name, _)| SSL_MODE.contains(&name.as_ref())) {
+            let mode = match ssl_mode {
+                Some(mode) => mode.parse().map_err(unreadable)?,
+                None if is_local(&options) => PgSslMode::Prefer,
+                // A node of a cluster needs its database's identity proved.
+                None => PgSslMode::VerifyFull,
+            };
+            options = options.ssl_mode(mode);
+        }
+        Ok(Self { options: options.options(SESSION) })
     }
+}
+
+/// True if connections do not leave this machine. A host that begins with a slash is the folder of a socket.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]")
 }
 
 impl FromStr for Database {
     type Err = WrongDatabase;
 
     fn from_str(url: &str) -> Result<Self, WrongDatabase> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(WrongDatabase::Scheme);
-        }
-        check_form(url)?;
-        let mut options =
-            PgConnectOptions::from_str(url).map_err(|error| WrongDatabase::Unreadable(error.to_string()))?;
-        if options.get_database().is_none_or(str::is_empty) {
-            return Err(WrongDatabase::NoDatabase);
-        }
-        if !url.contains("sslmode=") {
-            let mode = if Self::is_local(&options) { PgSslMode::Prefer } else { PgSslMode::VerifyFull };
-            options = options.ssl_mode(mode);
-        }
-        Ok(Self { options: options.options(SESSION) })
+        let ssl_mode = std::env::var(SSL_MODE_VARIABLE).ok().filter(|mode| !mode.is_empty());
+        Self::at(url, ssl_mode.as_deref())
     }
 }
 
@@ -192,20 +212,61 @@ mod tests {
         database("postgres://u@db/ledgerway?");
     }
 
+    /// The mode of its connections; `None` if the address is refused.
+    fn ssl_mode(url: &str, variable: Option<&str>) -> Option<String> {
+        Database::at(url, variable).ok().map(|database| format!("{:?}", database.options.get_ssl_mode()))
+    }
+
     #[test]
-    fn a_local_socket_needs_no_proof_of_identity() {
-        let mode = |url: &str| database(url).options.get_ssl_mode();
-        for local in [
-            "postgres:///ledgerway?host=/run/postgresql",
-            "postgres://%2Frun%2Fpostgresql/ledgerway",
-            "postgres://localhost/ledgerway",
-            "postgres:///ledgerway",
+    fn tls_is_as_it_was_asked_for() {
+        for (query, variable, wanted) in [
+            ("?sslmode=require", None, "Require"),
+            ("?ssl-mode=require", None, "Require"),
+            ("?application_name=a&sslmode=verify-ca", None, "VerifyCa"),
+            ("?sslmode=disable", None, "Disable"),
+            ("", Some("require"), "Require"),
+            ("?sslmode=verify-full", Some("disable"), "VerifyFull"),
+            ("?ssl-mode=verify-full", Some("disable"), "VerifyFull"),
         ] {
-            assert!(matches!(mode(local), PgSslMode::Prefer), "{local}");
+            for host in ["db.example.com", "localhost"] {
+                let url = format!("postgres://u:p@{host}/ledger{query}");
+                assert_eq!(ssl_mode(&url, variable).as_deref(), Some(wanted), "{url} {variable:?}");
+            }
         }
-        assert!(matches!(mode("postgres://db.internal/ledgerway"), PgSslMode::VerifyFull));
-        // As it is if the server's socket is in a usual folder.
-        let found = PgConnectOptions::new_without_pgpass().host("/run/postgresql");
-        assert!(Database::is_local(&found));
+        assert_eq!(ssl_mode("postgres://u@db.example.com/ledger", Some("on")), None);
+        assert_eq!(ssl_mode("postgres://u@db.example.com/ledger?sslmode=on", None), None);
+    }
+
+    #[test]
+    fn a_remote_server_proves_its_identity_unless_something_else_was_asked_for() {
+        for url in [
+            "postgres://u@db.example.com/ledger",
+            "postgresql://u:p@db.example.com:5433/ledger?application_name=sslmode",
+            // Nothing but a parameter asks for anything.
+            "postgres://u:sslmode=disable@db.example.com/ledger",
+            "postgres://sslmode=disable:p@db.example.com/ledger",
+            "postgres://u@db.example.com/sslmode=disable",
+            "postgres://u@db.example.com/ledger?options=sslmode=disable",
+            "postgres://u@db.example.com/ledger#sslmode=disable",
+            // These hosts only look like this machine.
+            "postgres://u@localhost.example.com/ledger",
+            "postgres://u@localhost/ledger?host=db.example.com",
+            "postgres://localhost@db.example.com/ledger",
+        ] {
+            assert_eq!(ssl_mode(url, None).as_deref(), Some("VerifyFull"), "{url}");
+        }
+    }
+
+    #[test]
+    fn this_machine_needs_no_proof() {
+        for url in [
+            "postgres://u@localhost/ledger",
+            "postgres://u:p@127.0.0.1:5433/ledger",
+            "postgres://u@[::1]/ledger",
+            "postgres://u@%2Frun%2Fpostgresql/ledger",
+            "postgres:///ledger?host=/run/postgresql",
+        ] {
+            assert_eq!(ssl_mode(url, None).as_deref(), Some("Prefer"), "{url}");
+        }
     }
 }
