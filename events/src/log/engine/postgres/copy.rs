@@ -1,7 +1,7 @@
 //! Copies an embedded ledger into an empty shared one, row by row and as it is stored: events keep their position, time and
 //! text, and everything next to them is copied too. All in one transaction: a shared ledger has all of it or nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,89 +27,34 @@ const STATEMENT_MAX: Duration = Duration::from_secs(60);
 /// Who appended the batches.
 const NODE: &str = "moved";
 
-/// A table that is copied as it is: its name, and its columns with their types in the shared ledger.
+/// Tables of the embedded ledger that are not copied row by row: the events go in batches, and each of the others has one row,
+/// which the shared ledger has as well. All other tables are copied, also those that a later version adds.
+const COPIED_OTHERWISE: [&str; 3] = ["events", "ledger_checkpoint", "revaluation_begins"];
+/// The number of a context, instead of which the shared ledger has a name.
+const NUMBER: (&str, &str) = ("contexts", "number");
+
+/// The tables of the embedded ledger with their columns.
+const EMBEDDED_COLUMNS: &str = "
+    SELECT tables.name, columns.name FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns
+    WHERE tables.type = 'table' AND tables.name NOT GLOB 'sqlite_*' ORDER BY tables.name, columns.cid";
+const SHARED_COLUMNS: &str = "
+    SELECT table_name::text, column_name::text, data_type::text FROM information_schema.columns
+    WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position";
+
+/// The tables of the shared ledger, by name.
+type Tables = BTreeMap<String, Table>;
+
+/// A table of the shared ledger.
 struct Table {
-    name: &'static str,
-    columns: &'static [(&'static str, &'static str)],
+    name: String,
+    columns: Vec<Column>,
 }
 
-/// Everything next to the events. `contexts` and the batches are made from the events' own rows.
-const TABLES: [Table; 14] = [
-    Table {
-        name: "balances",
-        columns: &[
-            ("budget_id", "text"),
-            ("window_start", "bigint"),
-            ("limit_nanos", "bigint"),
-            ("settled", "numeric"),
-            ("held", "numeric"),
-            ("announced", "text"),
-            ("position", "bigint"),
-        ],
-    },
-    Table {
-        name: "open_holds",
-        columns: &[("request_id", "text"), ("held", "bigint"), ("expires_at", "bigint"), ("hold", "text")],
-    },
-    Table { name: "owner_blocks", columns: &[("owner", "text"), ("block", "bigint")] },
-    Table {
-        name: "idempotency",
-        columns: &[
-            ("scope", "text"),
-            ("key", "text"),
-            ("fingerprint", "bytea"),
-            ("status", "bigint"),
-            ("body", "text"),
-            ("position", "bigint"),
-            ("recorded_at", "bigint"),
-        ],
-    },
-    Table {
-        name: "inference_keys",
-        columns: &[
-            ("tenant", "text"),
-            ("key", "text"),
-            ("fingerprint", "bytea"),
-            ("request_id", "text"),
-            ("recorded_at", "bigint"),
-        ],
-    },
-    Table { name: "names", columns: &[("kind", "text"), ("scope", "text"), ("name", "text"), ("owner", "text")] },
-    Table {
-        name: "personal_data",
-        columns: &[("subject", "text"), ("name", "text"), ("email", "text"), ("salt", "bytea")],
-    },
-    Table { name: "client_addresses", columns: &[("request_id", "text"), ("ip", "text"), ("user_agent", "text")] },
-    Table {
-        name: "key_secrets",
-        columns: &[("key_id", "text"), ("generation", "bigint"), ("salt", "bytea"), ("hash", "bytea")],
-    },
-    Table {
-        name: "sealed_secrets",
-        columns: &[("subject", "text"), ("generation", "bigint"), ("key_scope", "text"), ("sealed", "bytea")],
-    },
-    Table { name: "wrapped_keys", columns: &[("scope", "text"), ("wrapped", "bytea")] },
-    Table { name: "nodes", columns: &[("node", "text"), ("recipient", "text"), ("serves", "text"), ("tag", "bytea")] },
-    Table { name: "tenant_keys", columns: &[("tenant", "text"), ("node", "text"), ("wrapped", "bytea")] },
-    Table { name: "contexts", columns: &[("id", "uuid"), ("context", "text")] },
-];
-
-/// The columns of an event.
-const EVENTS: Table = Table {
-    name: "events",
-    columns: &[
-        ("position", "bigint"),
-        ("recorded_at", "bigint"),
-        ("aggregate_type", "text"),
-        ("aggregate_id", "text"),
-        ("sequence", "bigint"),
-        ("event_type", "text"),
-        ("event_version", "text"),
-        ("payload", "text"),
-        ("metadata", "text"),
-        ("context", "uuid"),
-    ],
-};
+struct Column {
+    name: String,
+    /// The type in the shared ledger.
+    data_type: String,
+}
 
 /// Copies the ledger of a file, which nobody must serve meanwhile, into a shared ledger without events. Calls `progress` with
 /// the position that is written and the last one. Returns the last position. Blocking, and not for threads of async tasks.
@@ -154,8 +99,10 @@ async fn copy_all(
     let head = position("SELECT coalesce(max(position), 0) FROM events")?;
     let state_at = position("SELECT position FROM ledger_checkpoint")?;
     let revaluation_after = position("SELECT after FROM revaluation_begins")?;
-    copy_events(ledger, copy, (state_at, head), progress).await?;
-    for table in &TABLES {
+    let tables = shared_tables(copy).await?;
+    let copied = copied_tables(ledger, &tables)?;
+    copy_events(ledger, copy, table(&tables, "events")?, (state_at, head), progress).await?;
+    for table in copied {
         copy_table(ledger, copy, table).await?;
     }
     for (sql, value) in [
@@ -167,32 +114,67 @@ async fn copy_all(
     u64::try_from(head).map_err(stored)
 }
 
+async fn shared_tables(copy: &mut PgConnection) -> Result<Tables, LogError> {
+    let mut tables = Tables::new();
+    let columns: Vec<(String, String, String)> = sqlx::query_as(SHARED_COLUMNS).fetch_all(copy).await?;
+    for (table, name, data_type) in columns {
+        let table = tables.entry(table.clone()).or_insert_with(|| Table { name: table, columns: Vec::new() });
+        table.columns.push(Column { name, data_type });
+    }
+    Ok(tables)
+}
+
+/// The tables that are copied row by row. Refuses a ledger with a table or column that the shared one does not have: it would be
+/// lost.
+fn copied_tables<'a>(ledger: &Ledger, tables: &'a Tables) -> Result<Vec<&'a Table>, LogError> {
+    let mut copied: Vec<&Table> = Vec::new();
+    let mut select = ledger.prepare(EMBEDDED_COLUMNS)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, column): (String, String) = (row.get(0)?, row.get(1)?);
+        let shared = table(tables, &name)?;
+        let is_shared = shared.columns.iter().any(|shared| shared.name == column);
+        if !is_shared && (name.as_str(), column.as_str()) != NUMBER {
+            return Err(refused(format!("the shared ledger has no column {column} in the table {name}")).into());
+        }
+        if !COPIED_OTHERWISE.contains(&name.as_str()) && copied.last().is_none_or(|last| last.name != name) {
+            copied.push(shared);
+        }
+    }
+    Ok(copied)
+}
+
+fn table<'a>(tables: &'a Tables, name: &str) -> Result<&'a Table, LogError> {
+    Ok(tables.get(name).ok_or_else(|| refused(format!("the shared ledger has no table {name}")))?)
+}
+
 /// Copies the events in batches, one of which ends where the rows of the state do.
 async fn copy_events(
     ledger: &Ledger,
     copy: &mut PgConnection,
+    events: &Table,
     (state_at, head): (i64, i64),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), LogError> {
-    const SELECT: &str = "
-        SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
-               CASE WHEN number IS NULL THEN metadata END, number
-        FROM events LEFT JOIN contexts ON number = metadata AND CAST(number AS TEXT) = metadata
-        WHERE position > ?1 AND position <= ?2 ORDER BY position";
     const INSERT_BATCH: &str = "
         INSERT INTO ledger.batches (first, last, recorded_at, node, token, is_checkpoint)
         SELECT $1, $2, recorded_at, $3, gen_random_uuid(), $2 = $4 FROM ledger.events WHERE position = $2";
     let names = context_names(ledger)?;
-    let mut select = ledger.prepare(SELECT)?;
+    let select: Vec<&str> = events.columns.iter().map(|column| embedded_in_event(&column.name)).collect();
+    let mut select = ledger.prepare(&format!(
+        "SELECT {} FROM events LEFT JOIN contexts ON number = metadata AND CAST(number AS TEXT) = metadata
+         WHERE position > ?1 AND position <= ?2 ORDER BY position",
+        select.join(", ")
+    ))?;
     let mut written = 0;
     while written < head {
         let until = (written + ROWS as i64).min(head);
         let until = if written < state_at { until.min(state_at) } else { until };
         let mut rows = select.query([written, until])?;
-        let mut columns = Columns::of(&EVENTS);
+        let mut columns = Columns::of(events);
         while let Some(row) = rows.next()? {
-            columns.push(|column| match (column, row.get_ref(column)?) {
-                (9, ValueRef::Integer(number)) => Ok(Value::Uuid(names.get(&number).copied())),
+            columns.push(|nth, Column { data_type, .. }| match (data_type.as_str(), row.get_ref(nth)?) {
+                ("uuid", ValueRef::Integer(number)) => Ok(Value::Uuid(names.get(&number).copied())),
                 (_, value) => Ok(Value::Stored(value)),
             })?;
         }
@@ -221,9 +203,9 @@ async fn copy_table(ledger: &Ledger, copy: &mut PgConnection, table: &Table) -> 
     let mut rows = select.query([])?;
     let mut columns = Columns::of(table);
     while let Some(row) = rows.next()? {
-        columns.push(|column| match table.columns.get(column) {
-            Some((_, "uuid")) => Ok(Value::Uuid(Some(name_of(row.get_ref(column)?.as_str().map_err(stored)?)))),
-            _ => Ok(Value::Stored(row.get_ref(column)?)),
+        columns.push(|nth, Column { data_type, .. }| match data_type.as_str() {
+            "uuid" => Ok(Value::Uuid(Some(name_of(row.get_ref(nth)?.as_str().map_err(stored)?)))),
+            _ => Ok(Value::Stored(row.get_ref(nth)?)),
         })?;
         if columns.rows == ROWS {
             std::mem::replace(&mut columns, Columns::of(table)).insert(copy).await?;
@@ -233,13 +215,22 @@ async fn copy_table(ledger: &Ledger, copy: &mut PgConnection, table: &Table) -> 
 }
 
 /// The expression of a column in the embedded ledger.
-fn embedded((column, kind): &(&str, &str)) -> String {
-    match *kind {
+fn embedded(Column { name, data_type }: &Column) -> String {
+    match data_type.as_str() {
         // The name of a context is made from it.
         "uuid" => "context".to_owned(),
         // Up to 127 bits: sent as digits.
-        "numeric" => format!("CAST({column} AS TEXT)"),
-        _ => (*column).to_owned(),
+        "numeric" => format!("CAST({name} AS TEXT)"),
+        _ => name.clone(),
+    }
+}
+
+/// The expression of an event's column in the embedded ledger, whose metadata is a context or the number of one.
+fn embedded_in_event(name: &str) -> &str {
+    match name {
+        "metadata" => "CASE WHEN number IS NULL THEN metadata END",
+        "context" => "number",
+        name => name,
     }
 }
 
@@ -266,8 +257,8 @@ enum Array {
 
 impl<'a> Columns<'a> {
     fn of(table: &'a Table) -> Self {
-        let array = |(_, kind): &(&str, &str)| match *kind {
-            "bigint" => Array::Integer(Vec::new()),
+        let array = |column: &Column| match column.data_type.as_str() {
+            "bigint" | "integer" => Array::Integer(Vec::new()),
             "bytea" => Array::Bytes(Vec::new()),
             "uuid" => Array::Uuid(Vec::new()),
             _ => Array::Text(Vec::new()),
@@ -276,9 +267,9 @@ impl<'a> Columns<'a> {
     }
 
     /// Adds a row, whose columns `value` reads.
-    fn push<'row>(&mut self, value: impl Fn(usize) -> Result<Value<'row>, LogError>) -> Result<(), LogError> {
-        for (column, values) in self.values.iter_mut().enumerate() {
-            match (values, value(column)?) {
+    fn push<'row>(&mut self, value: impl Fn(usize, &Column) -> Result<Value<'row>, LogError>) -> Result<(), LogError> {
+        for (number, (column, values)) in self.table.columns.iter().zip(&mut self.values).enumerate() {
+            match (values, value(number, column)?) {
                 (Array::Uuid(values), Value::Uuid(name)) => values.push(name),
                 (Array::Uuid(values), Value::Stored(ValueRef::Null)) => values.push(None),
                 (Array::Text(values), Value::Stored(value)) => {
@@ -305,9 +296,10 @@ impl<'a> Columns<'a> {
             return Ok(());
         }
         let Table { name, columns } = self.table;
-        let names: Vec<&str> = columns.iter().map(|(column, _)| *column).collect();
-        let values: Vec<String> = columns.iter().map(|(column, kind)| format!("{column}::{kind}")).collect();
-        let arrays = (1..).zip(*columns).map(|(number, (_, kind))| format!("${number}::{}[]", sent_as(kind)));
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let values: Vec<String> =
+            columns.iter().map(|Column { name, data_type }| format!("{name}::{data_type}")).collect();
+        let arrays = (1..).zip(columns).map(|(number, column)| format!("${number}::{}[]", sent_as(&column.data_type)));
         let arrays: Vec<String> = arrays.collect();
         let (names, values, arrays) = (names.join(", "), values.join(", "), arrays.join(", "));
         let sql =
@@ -319,8 +311,12 @@ impl<'a> Columns<'a> {
 }
 
 /// The type in which a value of this type is sent.
-fn sent_as(kind: &str) -> &str {
-    if kind == "numeric" { "text" } else { kind }
+fn sent_as(data_type: &str) -> &str {
+    match data_type {
+        "numeric" => "text",
+        "integer" => "bigint",
+        data_type => data_type,
+    }
 }
 
 impl Array {
@@ -337,3 +333,6 @@ impl Array {
 fn refused(message: String) -> EngineError {
     EngineError { kind: EngineErrorKind::Data, message }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,25 @@ fn damage(connection: &Connection, table: &str) -> Option<String> {
         Err(error) => Some(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::open_without_threads;
+    use super::*;
+    use crate::time::from_micros;
+
+    /// A table that the check forgets could be damaged without being noticed.
+    #[test]
+    fn the_check_reads_every_table() {
+        const ALL: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*'";
+        // Read as events and as the ledger's state.
+        let others = ["events", "balances", "open_holds", "owner_blocks", "ledger_checkpoint"];
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = open_without_threads(folder.path(), from_micros(0)).expect("a ledger").engine;
+        let found = all(engine.connection(), ALL, [], |row| Ok(text(row, 0)?.to_owned())).expect("tables");
+        let checked: BTreeSet<_> = TABLES.into_iter().chain(others).map(str::to_owned).collect();
+        assert_eq!(BTreeSet::from_iter(found), checked);
+    }
+}

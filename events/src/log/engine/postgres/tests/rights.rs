@@ -120,6 +120,29 @@ fn whoever_has_no_rights_is_told_which() {
     connect(&user.database(), "node", ids(), now()).expect("the ledger opens");
 }
 
+/// A new table belongs into `grants.sql`, unless gateways only read it.
+#[test]
+fn gateways_can_write_every_table_but_these() {
+    let test = TestLedger::migrated();
+    let without = |right: &str| {
+        let sql = format!(
+            "SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
+             WHERE relnamespace = 'ledger'::regnamespace AND relkind = 'r'
+               AND NOT has_table_privilege('ledgerway_gateway', oid, '{right}')"
+        );
+        let found = test.session().run(async |connection| sqlx::query_scalar(&sql).fetch_one(connection).await);
+        found.unwrap_or_else(|error: sqlx::Error| panic!("{right}: {error}"))
+    };
+    let none: String = without("SELECT");
+    assert_eq!(none, "");
+    assert_eq!(without("INSERT"), "ledger_checkpoint revaluation_begins schema_version");
+    assert_eq!(without("UPDATE"), "batches contexts events owner_blocks revaluation_begins schema_version");
+    assert_eq!(
+        without("DELETE"),
+        "balances batches client_addresses contexts events ledger_checkpoint owner_blocks revaluation_begins schema_version"
+    );
+}
+
 /// Rights that were lost, or that a new table lacks.
 #[test]
 fn each_migration_grants_what_gateways_need() {

@@ -1,5 +1,7 @@
 //! Which ledgers are opened, and what is said of the others.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::log::{Migrated, OpenError, OtherSchema, Unusable};
 
@@ -47,6 +49,21 @@ fn a_database_that_cannot_be_written_is_refused() {
     let mut engine = PostgresEngine { session: test.session(), ..engine };
     let error = engine.append(&Draft::new(0, at()), None).expect_err("it can only be read");
     assert!(!error.may_be_recorded(), "{error}");
+}
+
+/// A table that the check forgets could be damaged without being noticed.
+#[test]
+fn the_check_reads_every_table() {
+    const TABLES: &str =
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'ledger'::regnamespace AND relkind = 'r'";
+    // Read as events and as the ledger's state; or checked at each start, and gone with its processes.
+    let others =
+        ["events", "balances", "open_holds", "owner_blocks", "ledger_checkpoint", "schema_version", "running_nodes"];
+    let test = TestLedger::migrated();
+    let found = test.session().run(async |connection| sqlx::query_scalar(TABLES).fetch_all(connection).await);
+    let found: BTreeSet<String> = found.expect("tables").into_iter().collect();
+    let checked: BTreeSet<_> = super::super::verify::TABLES.into_iter().chain(others).map(str::to_owned).collect();
+    assert_eq!(found, checked);
 }
 
 /// The session asks for them; a user's or a server's other settings do not count.

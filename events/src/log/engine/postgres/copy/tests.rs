@@ -1,0 +1,69 @@
+use std::collections::BTreeSet;
+
+use tempfile::TempDir;
+
+use super::super::tests::TestLedger;
+use super::*;
+use crate::log::LEDGER_FILE;
+use crate::time::from_micros;
+
+/// An embedded ledger without events, after these statements.
+fn embedded(sql: &str) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    drop(sqlite::open_without_threads(folder.path(), from_micros(0)).expect("an embedded log"));
+    Ledger::open(folder.path().join(LEDGER_FILE)).expect("the ledger").execute_batch(sql).expect(sql);
+    folder
+}
+
+fn copied(folder: &TempDir, shared: &TestLedger) -> Result<u64, LogError> {
+    copy_to_shared(&folder.path().join(LEDGER_FILE), &shared.database, &mut |_, _| {})
+}
+
+/// Otherwise `move` would lose it.
+#[test]
+fn what_the_shared_ledger_has_no_place_for_is_refused() {
+    for (sql, said) in [
+        ("CREATE TABLE later (a TEXT)", "the shared ledger has no table later"),
+        ("ALTER TABLE names ADD COLUMN later TEXT", "the shared ledger has no column later in the table names"),
+        ("ALTER TABLE events ADD COLUMN later TEXT", "the shared ledger has no column later in the table events"),
+    ] {
+        let error = copied(&embedded(sql), &TestLedger::migrated()).expect_err(sql).to_string();
+        assert!(error.ends_with(said), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn a_table_of_a_later_version_is_copied() {
+    let folder =
+        embedded("CREATE TABLE later (number INTEGER, text TEXT); INSERT INTO later VALUES (7, 'a'), (8, NULL)");
+    let shared = TestLedger::migrated();
+    shared.execute("CREATE TABLE ledger.later (text text, number integer)");
+    assert_eq!(copied(&folder, &shared).expect("a copy"), 0);
+    assert_eq!(shared.number("SELECT sum(number * (1 + coalesce(length(text), 0))) FROM ledger.later"), 7 * 2 + 8);
+}
+
+/// Each difference between the schemas is meant.
+#[test]
+fn both_engines_have_the_same_tables() {
+    let shared = TestLedger::migrated();
+    let mut session = super::super::session::Session::new(shared.database.clone()).expect("a session");
+    let columns = session.run(async |connection| sqlx::query_as(SHARED_COLUMNS).fetch_all(connection).await);
+    let columns: Vec<(String, String, String)> = columns.expect("columns");
+    let shared: BTreeSet<_> = columns.into_iter().map(|(table, column, _)| (table, column)).collect();
+    let folder = embedded("");
+    let ledger = Ledger::open(folder.path().join(LEDGER_FILE)).expect("the ledger");
+    let mut select = ledger.prepare(EMBEDDED_COLUMNS).expect("a statement");
+    let columns = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("columns");
+    let embedded: BTreeSet<(String, String)> = columns.collect::<Result<_, _>>().expect("columns");
+
+    let only_embedded: Vec<_> =
+        embedded.difference(&shared).map(|(table, column)| format!("{table}.{column}")).collect();
+    assert_eq!(only_embedded, ["contexts.number"]);
+    let (other_tables, other_columns): (Vec<_>, Vec<_>) = shared
+        .difference(&embedded)
+        .partition(|(table, _)| !embedded.iter().any(|(of_embedded, _)| of_embedded == table));
+    let other_tables: BTreeSet<_> = other_tables.into_iter().map(|(table, _)| table.as_str()).collect();
+    assert_eq!(Vec::from_iter(other_tables), ["aggregate_events", "batches", "running_nodes", "schema_version"]);
+    let other_columns: Vec<_> = other_columns.into_iter().map(|(table, column)| format!("{table}.{column}")).collect();
+    assert_eq!(other_columns, ["contexts.id", "events.context", "revaluation_begins.only_row"]);
+}
