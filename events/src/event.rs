@@ -105,6 +105,11 @@ impl Event {
         }
     }
 
+    /// The event set of its type (ADR-0019).
+    pub const fn event_set(&self) -> u32 {
+        of_family!(self, fact => fact.event_set())
+    }
+
     /// The sequences that it may have on its stream.
     pub const fn sequence_rule(&self) -> SequenceRule {
         self.event_type().sequence_rule

@@ -11,9 +11,9 @@ family! {
     /// Events of requests that were refused before they were routed.
     Access {
         /// Bad keys and missing permissions, rolled up.
-        Denied(AccessDenied) "access.denied" v 1 at Anywhere;
+        Denied(AccessDenied) "access.denied" v 1 in set 1 at Anywhere;
         /// Requests above a rate limit, rolled up.
-        RateLimited(AccessRateLimited) "access.rate_limited" v 1 at Anywhere;
+        RateLimited(AccessRateLimited) "access.rate_limited" v 1 in set 1 at Anywhere;
     }
 }
 

@@ -14,7 +14,7 @@ family! {
     /// Events about how far a budget is spent.
     Alert {
         /// A budget is spent up to one of its alert fractions.
-        BudgetThresholdReached(BudgetThresholdReached) "budget.threshold_reached" v 1 at Anywhere;
+        BudgetThresholdReached(BudgetThresholdReached) "budget.threshold_reached" v 1 in set 1 at Anywhere;
     }
 }
 

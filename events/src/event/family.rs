@@ -28,11 +28,12 @@ pub struct EventType {
     pub sequence_rule: SequenceRule,
 }
 
-/// Defines the enum of a family, with the names and versions of its types.
+/// Defines the enum of a family, with the names, versions and event sets of its types.
 macro_rules! family {
     (
         $(#[$doc:meta])* $family:ident {
-            $($(#[$fact_doc:meta])* $variant:ident($data:ty) $name:literal v $version:literal at $place:ident;)*
+            $($(#[$fact_doc:meta])*
+              $variant:ident($data:ty) $name:literal v $version:literal in set $set:literal at $place:ident;)*
         }
     ) => {
         $(#[$doc])*
@@ -44,6 +45,13 @@ macro_rules! family {
         impl $family {
             /// The name and version of every type.
             pub const TYPES: &'static [(&'static str, u32)] = &[$(($name, $version),)*];
+            /// The event set of every type.
+            #[cfg(test)]
+            pub(super) const EVENT_SETS: &'static [u32] = &[$($set,)*];
+
+            pub(super) const fn event_set(&self) -> u32 {
+                match self { $(Self::$variant(_) => $set,)* }
+            }
 
             pub(super) const fn event_type(&self) -> $crate::event::EventType {
                 let (name, version, sequence_rule) = match self {

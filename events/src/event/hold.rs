@@ -14,11 +14,11 @@ use crate::time::wire;
 family! {
     /// Events of one hold on money.
     Hold {
-        Reserved(BudgetReserved) "budget.reserved" v 1 at First;
-        Settled(BudgetSettled) "budget.settled" v 1 at Later;
-        Released(BudgetReleased) "budget.released" v 1 at Later;
-        Expired(BudgetExpired) "budget.expired" v 1 at Later;
-        Adjusted(BudgetAdjusted) "budget.adjusted" v 1 at Later;
+        Reserved(BudgetReserved) "budget.reserved" v 1 in set 1 at First;
+        Settled(BudgetSettled) "budget.settled" v 1 in set 1 at Later;
+        Released(BudgetReleased) "budget.released" v 1 in set 1 at Later;
+        Expired(BudgetExpired) "budget.expired" v 1 in set 1 at Later;
+        Adjusted(BudgetAdjusted) "budget.adjusted" v 1 in set 1 at Later;
     }
 }
 

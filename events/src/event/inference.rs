@@ -20,17 +20,17 @@ family! {
     /// Events of one request.
     Inference {
         /// A request was admitted: its hold follows in the same batch.
-        Admitted(InferenceAdmitted) "inference.admitted" v 1 at First;
+        Admitted(InferenceAdmitted) "inference.admitted" v 1 in set 1 at First;
         /// A request was refused (or several, see `count`).
-        Refused(InferenceRefused) "inference.refused" v 1 at First;
+        Refused(InferenceRefused) "inference.refused" v 1 in set 1 at First;
         /// The upstream's answer is complete.
-        Completed(InferenceEnded) "inference.completed" v 1 at Later;
+        Completed(InferenceEnded) "inference.completed" v 1 in set 1 at Later;
         /// The upstream failed.
-        Failed(InferenceEnded) "inference.failed" v 1 at Later;
+        Failed(InferenceEnded) "inference.failed" v 1 in set 1 at Later;
         /// The client, the gateway or its process gave up.
-        Aborted(InferenceEnded) "inference.aborted" v 1 at Later;
+        Aborted(InferenceEnded) "inference.aborted" v 1 in set 1 at Later;
         /// One call failed; the request went on.
-        AttemptFailed(AttemptFailed) "inference.attempt_failed" v 1 at Later;
+        AttemptFailed(AttemptFailed) "inference.attempt_failed" v 1 in set 1 at Later;
     }
 }
 

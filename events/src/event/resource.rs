@@ -134,19 +134,21 @@ impl From<Resource> for Event {
     }
 }
 
-/// Defines the family. Each kind has one row: the type and the field of its id, then the names of its events in the order of
-/// `/openapi.json`: created, changed, any others, ended. `others` are on streams that belong to no resource.
+/// Defines the family. Each kind has one row: the type and the field of its id, the event set of its changes, then the names of
+/// its events in the order of `/openapi.json`: created, changed, any others, ended. `others` are on streams that belong to no
+/// resource.
 macro_rules! resources {
     (
         kinds {
-            $($kind:ident by $id:ty, $id_field:ident:
+            $($kind:ident by $id:ty, $id_field:ident in set $set:literal:
                 $created:literal v $created_v:literal, $changed:literal v $changed_v:literal,
-                $($(#[$fact_doc:meta])* $fact:ident($data:ty) $name:literal v $version:literal at $place:ident,)*
+                $($(#[$fact_doc:meta])*
+                  $fact:ident($data:ty) $name:literal v $version:literal in set $fact_set:literal at $place:ident,)*
                 $ended:literal v $ended_v:literal;)*
         }
         others {
             $($(#[$other_doc:meta])* $other:ident($other_data:ty) on $other_kind:ident by $other_id:ident
-                $other_name:literal v $other_v:literal at $other_place:ident;)*
+                $other_name:literal v $other_v:literal in set $other_set:literal at $other_place:ident;)*
         }
     ) => {
         /// Events of administration.
@@ -162,6 +164,19 @@ macro_rules! resources {
                 $(($created, $created_v), ($changed, $changed_v), $(($name, $version),)* ($ended, $ended_v),)*
                 $(($other_name, $other_v),)*
             ];
+            /// The event set of every type.
+            #[cfg(test)]
+            pub(super) const EVENT_SETS: &'static [u32] = &[
+                $($set, $set, $($fact_set,)* $set,)*
+                $($other_set,)*
+            ];
+
+            pub(super) const fn event_set(&self) -> u32 {
+                match self {
+                    $(Self::$kind(_) => $set, $(Self::$fact(_) => $fact_set,)*)*
+                    $(Self::$other(_) => $other_set,)*
+                }
+            }
 
             /// The names of the types on streams of this kind.
             pub const fn names_on(kind: StreamKind) -> &'static [&'static str] {
@@ -254,32 +269,32 @@ macro_rules! resources {
 
 resources! {
     kinds {
-        Partner by PartnerId, partner_id: "partner.created" v 1, "partner.changed" v 1, "partner.ended" v 1;
-        Tenant by TenantId, tenant_id: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
-        User by UserId, user_id: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
-        Key by KeyId, key_id: "key.created" v 1, "key.changed" v 1,
+        Partner by PartnerId, partner_id in set 1: "partner.created" v 1, "partner.changed" v 1, "partner.ended" v 1;
+        Tenant by TenantId, tenant_id in set 1: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
+        User by UserId, user_id in set 1: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
+        Key by KeyId, key_id in set 1: "key.created" v 1, "key.changed" v 1,
             /// The key has a new secret; the previous one works until `previous_until`.
-            KeyRotated(KeyRotated) "key.rotated" v 1 at Later,
+            KeyRotated(KeyRotated) "key.rotated" v 1 in set 1 at Later,
             "key.revoked" v 1;
-        Provider by ProviderId, provider_id: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
-        ProviderKey by ProviderKeyId, provider_key_id: "provider_key.created" v 1, "provider_key.changed" v 1,
+        Provider by ProviderId, provider_id in set 1: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
+        ProviderKey by ProviderKeyId, provider_key_id in set 1: "provider_key.created" v 1, "provider_key.changed" v 1,
             /// The provider does not accept the key. Also of a provider's own key, whose stream has no other events.
-            ProviderKeySetAside(ProviderKeySetAside) "provider_key.set_aside" v 1 at Anywhere,
+            ProviderKeySetAside(ProviderKeySetAside) "provider_key.set_aside" v 1 in set 1 at Anywhere,
             /// The provider has accepted the key again.
-            ProviderKeyRestored(ProviderKeyRestored) "provider_key.restored" v 1 at Later,
+            ProviderKeyRestored(ProviderKeyRestored) "provider_key.restored" v 1 in set 1 at Later,
             "provider_key.ended" v 1;
-        Model by ModelId, model_id: "model.created" v 1, "model.changed" v 1, "model.ended" v 1;
-        Price by PriceId, price_id: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
-        Budget by BudgetId, budget_id: "budget.opened" v 1, "budget.changed" v 1, "budget.closed" v 1;
-        RateLimit by LimitId, limit_id: "rate_limit.created" v 1, "rate_limit.changed" v 1, "rate_limit.ended" v 1;
+        Model by ModelId, model_id in set 1: "model.created" v 1, "model.changed" v 1, "model.ended" v 1;
+        Price by PriceId, price_id in set 1: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
+        Budget by BudgetId, budget_id in set 1: "budget.opened" v 1, "budget.changed" v 1, "budget.closed" v 1;
+        RateLimit by LimitId, limit_id in set 1: "rate_limit.created" v 1, "rate_limit.changed" v 1, "rate_limit.ended" v 1;
     }
     others {
         /// Secrets at rest are sealed under another node's key from here on. A key that was used before can be used again.
-        NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 at Anywhere;
+        NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 in set 1 at Anywhere;
         /// The requests that a change of a price concerns have its value.
-        PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 at Anywhere;
+        PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 in set 1 at Anywhere;
         /// Another catalogue was taken while the gateway ran.
-        CatalogueImported(CatalogueImported) on Import by import "catalogue.imported" v 1 at First;
+        CatalogueImported(CatalogueImported) on Import by import "catalogue.imported" v 1 in set 1 at First;
     }
 }
 

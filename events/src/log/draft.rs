@@ -109,6 +109,15 @@ impl Draft {
         self.claims.push((key.claimed(), claim));
     }
 
+    /// Refuses an event of a set above this one, which nodes of the version before could not read. Costs nothing while there is
+    /// none: the compiler knows that all sets are written.
+    pub(super) fn must_be_written_from(&self, newest_set: u32) -> Result<(), LogError> {
+        match self.events.iter().map(|recorded| &recorded.event).find(|event| event.event_set() > newest_set) {
+            Some(event) => Err(LogError::NotWrittenYet { name: event.name(), version: event.version() }),
+            None => Ok(()),
+        }
+    }
+
     /// The streams whose last sequence is needed before the draft can be written.
     pub(super) fn unnumbered_streams(&self) -> HashSet<Stream> {
         let unnumbered = self.events.iter().filter(|recorded| recorded.sequence == UNNUMBERED);
@@ -146,13 +155,27 @@ mod tests {
     use crate::event::{Access, Actor, Context};
     use crate::refusal::ErrorCode;
 
+    fn denied() -> Emitted {
+        let denied = crate::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
+        let event = Event::Access(Access::Denied(Box::new(denied)));
+        let stream = Stream::new(crate::event::StreamKind::Access, "anonymous");
+        Emitted { stream, context: Context::of(Actor::Operator), event }
+    }
+
+    #[test]
+    fn an_event_of_a_set_that_is_not_written_yet_is_refused() {
+        let mut draft = Draft::new(0, DateTime::UNIX_EPOCH);
+        draft.must_be_written_from(0).expect("it has no event");
+        draft.record_next(&mut Facts::default(), denied());
+        draft.must_be_written_from(1).expect("all are of set 1");
+        let error = draft.must_be_written_from(0).expect_err("one is above set 0");
+        assert!(error.to_string().contains("access.denied.v1") && !error.may_be_recorded(), "{error}");
+    }
+
     #[test]
     fn an_event_whose_stream_was_not_looked_up_is_not_numbered_by_guess() {
         let mut draft = Draft::new(0, DateTime::UNIX_EPOCH);
-        let denied = crate::event::access::AccessDenied { code: ErrorCode::Forbidden, count: 1 };
-        let stream = Stream::new(crate::event::StreamKind::Access, "anonymous");
-        let event = Event::Access(Access::Denied(Box::new(denied)));
-        let emitted = Emitted { stream: stream.clone(), context: Context::of(Actor::Operator), event };
+        let (emitted, stream) = (denied(), denied().stream);
         draft.record_next(&mut Facts::default(), emitted);
         assert!(draft.number(HashMap::new()).is_err());
         draft.number(HashMap::from([(stream, 4)])).expect("it is known");

@@ -48,6 +48,9 @@ pub enum LogError {
     OtherSchema(#[from] OtherSchema),
     #[error("a stored value cannot be read: {0}")]
     Stored(String),
+    /// The event is of a set that nodes of the version before cannot read (ADR-0019).
+    #[error("this version of ledgerway reads {name}.v{version} and does not write it: the next one does")]
+    NotWrittenYet { name: &'static str, version: u32 },
     #[error("an amount that cannot be counted")]
     Overflow(#[from] Overflow),
     /// The write may still be recorded later. A hold that nobody receives is then released.
@@ -101,6 +104,7 @@ impl LogError {
             | Self::Decode(_)
             | Self::OtherSchema(_)
             | Self::Stored(_)
+            | Self::NotWrittenYet { .. }
             | Self::Overflow(_)
             | Self::QueryTookTooLong(_) => false,
         }

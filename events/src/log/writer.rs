@@ -30,7 +30,7 @@ use super::owners::OwnerBlocks;
 use super::recent_changes::RecentChanges;
 use super::state::State;
 use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
-use crate::event::Recorded;
+use crate::event::{EVENT_SET_WRITTEN, Recorded};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::Balances;
 
@@ -129,6 +129,7 @@ impl FailedStep {
             LogError::Engine(EngineError { kind: EngineErrorKind::Data, .. })
             | LogError::Stored(_)
             | LogError::Decode(_)
+            | LogError::NotWrittenYet { .. }
             | LogError::Overflow(_) => Self::Job,
             LogError::Engine(EngineError { kind: EngineErrorKind::Damaged | EngineErrorKind::Unavailable, .. })
             | LogError::QueueFull
@@ -450,6 +451,7 @@ impl<E: Engine> Writer<E> {
         if draft.has_unnumbered {
             draft.number(self.engine.last_sequences(draft.unnumbered_streams())?)?;
         }
+        draft.must_be_written_from(EVENT_SET_WRITTEN)?;
         Ok(Some(draft))
     }
 
