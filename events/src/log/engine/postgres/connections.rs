@@ -19,14 +19,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::database::Database;
+use super::error::unavailable;
+use super::session::{CONNECT_MAX, within};
+use crate::log::LogError;
 use crate::log::interrupt::Interrupt;
 use crate::log::readers::Purpose;
-use crate::log::{EngineError, EngineErrorKind, LogError};
 
 /// How long a read waits for others of its purpose.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long a connection may take to be opened.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long a connection may take to show that it still works.
 const PING_MAX: Duration = Duration::from_millis(500);
 /// How long a connection may have been idle to be used again without a sign that it still works: a network can drop an idle one
@@ -179,16 +179,6 @@ async fn due(interrupt: Option<&Interrupt>) {
     }
 }
 
-/// Waits until the deadline. What is late may have left a connection in any state.
-async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, EngineError> {
-    let done = tokio::time::timeout_at(deadline, work).await;
-    done.map_err(|_| unavailable("the database did not answer in time"))
-}
-
-fn unavailable(message: &str) -> EngineError {
-    EngineError { kind: EngineErrorKind::Unavailable, message: message.to_owned() }
-}
-
 /// A thread that waits for the network, for callers on any thread. `Runtime::block_on` would panic on a thread of async tasks,
 /// and so would dropping a runtime there.
 struct Driver {
@@ -204,7 +194,7 @@ impl Driver {
             .enable_io()
             .enable_time()
             .build();
-        let runtime = runtime.map_err(|error| unavailable(&format!("cannot start the readers' thread: {error}")))?;
+        let runtime = runtime.map_err(|error| unavailable(format!("cannot start the readers' thread: {error}")))?;
         Ok(Self { runtime: Some(runtime) })
     }
 

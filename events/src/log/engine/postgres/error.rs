@@ -23,6 +23,11 @@ impl From<sqlx::Error> for EngineError {
     }
 }
 
+/// The error of a database that cannot be used now.
+pub(super) fn unavailable(message: impl Into<String>) -> EngineError {
+    EngineError { kind: EngineErrorKind::Unavailable, message: message.into() }
+}
+
 /// The five characters of the database's own error, if it sent one.
 pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())

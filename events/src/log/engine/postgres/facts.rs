@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresEngine;
 use super::read::{SELECT_EVENTS, recorded, signed, stored, unsigned};
-use super::running_nodes::is_alive;
+use super::running_nodes::was_seen_lately;
 use super::statement::Statement;
 use crate::event::{Recorded, Stream};
 use crate::ids::{IdMap, RequestId};
@@ -56,7 +56,7 @@ const CLAIMS_AND_HOLDS: [&str; 2] = [
             WHERE tenant = w.tenant AND key = w.key AND recorded_at > ? LIMIT 1) AS k)
     SELECT NULL, NULL, NULL, request_id, (
         SELECT (NOT EXISTS (SELECT FROM ledger.running_nodes AS running WHERE running.node = admitted.node AND ",
-        is_alive!(),
+        was_seen_lately!(),
         "))::integer::bigint
         FROM ledger.events AS hold CROSS JOIN LATERAL (
             SELECT node FROM ledger.batches WHERE first <= hold.position ORDER BY first DESC LIMIT 1) AS admitted

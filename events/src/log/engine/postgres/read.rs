@@ -49,6 +49,12 @@ pub(super) async fn tip(connection: &mut PgConnection) -> Result<(Tip, Head), sq
     Ok((tip, Head { position: unsigned(tip.last), recorded_at }))
 }
 
+/// The position as of which the rows of the ledger's state are.
+pub(super) async fn checkpoint(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    const SQL: &str = "SELECT position FROM ledger.ledger_checkpoint";
+    sqlx::query_scalar(SQL).fetch_one(connection).await.map(unsigned)
+}
+
 /// The event in a row of [`SELECT_EVENTS`].
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
     let kind: &str = row.try_get(2)?;

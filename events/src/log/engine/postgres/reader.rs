@@ -11,7 +11,7 @@ use sqlx::{Arguments, Postgres, QueryBuilder, Row};
 
 use super::connections::Connections;
 use super::database::Database;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::schema;
 use super::state::read_state;
 use crate::event::{Recorded, Resource, Stream};
@@ -283,10 +283,8 @@ async fn filtered(
     after: u64,
     limit: usize,
 ) -> Result<Part, LogError> {
-    const CHECKPOINT: &str = "SELECT position FROM ledger.ledger_checkpoint";
     let head = tip(connection).await?.1.position;
-    let blocks_until = unsigned(sqlx::query_scalar(CHECKPOINT).fetch_one(&mut *connection).await?);
-    let mut log = LogAtRead { head, blocks_until, from: None, to: None };
+    let mut log = LogAtRead { head, blocks_until: checkpoint(connection).await?, from: None, to: None };
     for (position, at) in [(&mut log.from, filter.from), (&mut log.to, filter.to)] {
         if let Some(at) = at {
             *position = Some(first_until(connection, at, head).await?);

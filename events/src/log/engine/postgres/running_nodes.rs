@@ -12,12 +12,12 @@ use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 use crate::log::Unusable;
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
-macro_rules! is_alive {
+macro_rules! was_seen_lately {
     () => {
         "running.seen_at > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 10000000"
     };
 }
-pub(super) use is_alive;
+pub(super) use was_seen_lately;
 
 /// The advisory lock of registrations, in the database's numbers of two parts: `LEDG`, `NODE`.
 const LOCK: (i32, i32) = (0x4C45_4447, 0x4E4F_4445);
@@ -25,7 +25,7 @@ const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 const MISFIT: &str = concat!(
     "SELECT node, address, events_read < $3 FROM ledger.running_nodes AS running
      WHERE node <> $1 AND (events_written > $2 OR events_read < $3) AND ",
-    is_alive!(),
+    was_seen_lately!(),
     " ORDER BY started_at LIMIT 1"
 );
 const RUNNING: &str = concat!(

@@ -1,18 +1,19 @@
-//! A connection to the database, driven by the thread that uses it: the writer and each reader have one. A shared pool would
-//! cost two changes of threads per statement.
+//! The writer's connection, driven by the writer's own thread: a shared pool would cost two changes of threads per statement.
+//! Readers share [`Connections`](super::connections::Connections).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use super::database::Database;
-use super::error::is_about_connection;
-use crate::log::{EngineError, EngineErrorKind, LogError};
+use super::error::{is_about_connection, unavailable};
+use crate::log::LogError;
 
 /// How long a connection may take to be opened.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long one piece of work may take: longer than the database's own limit on a statement, so that this one is reached only
 /// if the database or the network does not answer at all; shorter than a batch is looked for whose answer was lost, so that it
 /// is looked for on another connection.
@@ -38,8 +39,7 @@ impl Session {
     /// A session whose connection is opened when it is first used.
     pub(super) fn new(database: Database) -> Result<Self, LogError> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build();
-        let runtime =
-            runtime.map_err(|error| LogError::from(unavailable(format!("cannot start a runtime: {error}"))))?;
+        let runtime = runtime.map_err(|error| unavailable(format!("cannot start a runtime: {error}")))?;
         Ok(Self { connection: None, runtime, database })
     }
 
@@ -50,7 +50,8 @@ impl Session {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut used = self.open()?;
-        let done = self.runtime.block_on(within(ANSWER_MAX, work(&mut used)));
+        let done =
+            self.runtime.block_on(async { within(Instant::now() + ANSWER_MAX, work(&mut used)).await.flatten() });
         match &done {
             Err(error) if is_about_connection(error) => {}
             _ => self.keep(used),
@@ -65,8 +66,7 @@ impl Session {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut used = self.open()?;
-        let done = self.runtime.block_on(async { tokio::time::timeout(max, work(&mut used)).await });
-        let done = done.map_err(|_| unanswered(max))??;
+        let done = self.runtime.block_on(async { within(Instant::now() + max, work(&mut used)).await })??;
         self.keep(used);
         Ok(done)
     }
@@ -77,7 +77,8 @@ impl Session {
             Some(Opened { connection, used_at }) if used_at.elapsed() < UNUSED_MAX => Ok(connection),
             _ => {
                 let Self { runtime, database, .. } = self;
-                runtime.block_on(within(CONNECT_MAX, database.options().connect()))
+                let open = async { within(Instant::now() + CONNECT_MAX, database.options().connect()).await.flatten() };
+                runtime.block_on(open)
             }
         }
     }
@@ -90,24 +91,13 @@ impl Session {
     pub(super) fn close(self) {
         let Self { connection, runtime, .. } = self;
         if let Some(Opened { connection, .. }) = connection {
-            let _ = runtime.block_on(within(CONNECT_MAX, connection.close()));
+            let _ = runtime.block_on(async { within(Instant::now() + CONNECT_MAX, connection.close()).await });
         }
     }
 }
 
-/// Waits for a limited time.
-async fn within<T>(max: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(max, work).await {
-        Ok(done) => done,
-        Err(_) => Err(unanswered(max)),
-    }
-}
-
-fn unanswered(max: Duration) -> sqlx::Error {
-    let text = format!("the database did not answer within {} s", max.as_secs());
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
-}
-
-fn unavailable(message: String) -> EngineError {
-    EngineError { kind: EngineErrorKind::Unavailable, message }
+/// Waits until the deadline. What is late may have left a connection in any state.
+pub(super) async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, sqlx::Error> {
+    let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time");
+    tokio::time::timeout_at(deadline, work).await.map_err(|error| sqlx::Error::Io(late(error)))
 }

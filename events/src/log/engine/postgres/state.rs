@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::Row;
 
 use super::PostgresEngine;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::statement::Statement;
 use crate::event::hold::BudgetWindow;
 use crate::event::{Event, Recorded, Resource};
@@ -25,7 +25,6 @@ use crate::time::from_micros;
 /// Events that are folded at a time.
 const PAGE: i64 = 1000;
 
-const SELECT_CHECKPOINT: &str = "SELECT position FROM ledger.ledger_checkpoint";
 /// The columns that [`balance`] reads, and the position as of which the row was written.
 pub(super) const SELECT_ALL_BALANCES: &str =
     "SELECT budget_id, window_start, settled::text, held::text, announced, position FROM ledger.balances";
@@ -99,7 +98,7 @@ impl PostgresEngine {
 /// The state at the head: its rows, and the fold of the events after them. The transaction must see one snapshot.
 pub(super) async fn read_state(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<State, LogError> {
     let (_, head) = tip(connection).await?;
-    let mut position: i64 = sqlx::query_scalar(SELECT_CHECKPOINT).fetch_one(&mut *connection).await?;
+    let mut position = signed(checkpoint(connection).await?);
     let mut state = State {
         last_administration: last_administration(connection).await?,
         balances: written_balances(connection, position, head.time_after(now)).await?,

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, in_snapshot, signed, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, signed, tip, unsigned};
 use super::reader::PostgresReader;
 use super::state::{SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::log::LogError;
@@ -11,7 +11,6 @@ use crate::log::interrupt::Interrupt;
 use crate::log::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StreamEntry};
 
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM ledger.owner_blocks ORDER BY owner, block";
-const CHECKPOINT: &str = "SELECT position FROM ledger.ledger_checkpoint";
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
 const BROKEN_BATCH: &str = include_str!("sql/broken_batch.sql");
 /// The index that makes streams unique.
@@ -30,7 +29,7 @@ impl RawReader for PostgresReader {
     fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError> {
         let (positions, [blocks, balances, holds]) = self.read_at_once(async |snapshot| {
             let head = tip(snapshot).await?.1.position;
-            let state_at = unsigned(sqlx::query_scalar(CHECKPOINT).fetch_one(&mut *snapshot).await?);
+            let state_at = checkpoint(snapshot).await?;
             let mut rows = [Vec::new(), Vec::new(), Vec::new()];
             for (rows, sql) in rows.iter_mut().zip([OWNER_BLOCKS, SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS]) {
                 *rows = sqlx::query(sql).fetch_all(&mut *snapshot).await?;
