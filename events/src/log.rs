@@ -37,7 +37,6 @@ pub(crate) mod state;
 mod stepped;
 mod stored;
 mod writer;
-mod wrong_ledger;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SendError, SyncSender, TrySendError};
@@ -53,11 +52,12 @@ use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use crate::time::Clock;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
-pub use engine::postgres::{Database, WrongDatabase, append_alone, copy_to_shared, open_shared_reader};
+pub use engine::postgres::{Database, Unusable, WrongDatabase, WrongLedger, append_alone, copy_to_shared, open_shared_reader};
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::interrupt::interruptible;
-pub use engine::sqlite::{LEDGER_FILE, Migrated, OpenError, open_reader, open_reader_offline};
+pub use engine::sqlite::{LEDGER_FILE, open_reader, open_reader_offline};
 pub use engine::sqlite::{offline, wal};
+pub use engine::{Migrated, OpenError};
 pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema};
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
@@ -71,7 +71,6 @@ pub use side::{
 };
 pub use stepped::{Stepped, SteppedNode};
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
-pub use wrong_ledger::{Unusable, WrongLedger};
 
 /// Maximum number of jobs in the writer's queue. A full queue refuses jobs.
 const QUEUE_LEN_MAX: usize = 8192;

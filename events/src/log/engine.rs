@@ -14,17 +14,18 @@ pub(super) mod postgres;
 pub(super) mod sqlite;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::LogError;
 use super::draft::{Draft, StateRows};
 use super::facts::{Facts, Wanted};
-use super::lock::FolderLock;
+use super::lock::{FolderError, FolderLock};
 use super::readers::OpenReader;
 use super::state::{State, StoredWindow};
+use super::{EngineError, LogError, OtherSchema, WrongLedger, wal};
 use crate::event::hold::BudgetWindow;
 use crate::event::{Recorded, Stream};
 
@@ -65,6 +66,37 @@ pub(super) struct Opened<E> {
     pub(super) open_reader: OpenReader,
     /// Keeps other processes away from a database that one process has to itself.
     pub(super) lock: Option<FolderLock>,
+}
+
+/// A ledger cannot be opened or migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("{} was {source}", path.display())]
+    OtherSchema { path: PathBuf, source: OtherSchema },
+    /// SQLite would open it, and every request would then be refused.
+    #[error("{} cannot be written by this user", path.display())]
+    ReadOnly { path: PathBuf },
+    /// SQLite would silently continue without the transactions that cannot be read.
+    #[error("{}-wal: {damage}", path.display())]
+    Damaged { path: PathBuf, damage: wal::DamagedWal },
+    #[error("cannot open {}: {source}", path.display())]
+    Database { path: PathBuf, source: EngineError },
+    #[error(transparent)]
+    Shared(#[from] WrongLedger),
+    #[error("cannot load the ledger: {0}")]
+    Load(#[from] LogError),
+    #[error("cannot start a thread of the writer: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The ledger that was migrated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    Existing,
+    /// There was no ledger; an empty one was created.
+    New,
 }
 
 pub(super) trait Engine {

@@ -25,6 +25,7 @@ mod state;
 mod statement;
 mod tidy;
 mod turn;
+mod unusable;
 mod verify;
 
 use std::collections::{HashMap, HashSet};
@@ -53,6 +54,7 @@ pub(in crate::log) use listen::{Announcements, Listener};
 pub(in crate::log) use migrate::migrate;
 pub(in crate::log) use open::open;
 pub use reader::open_shared_reader;
+pub use unusable::{Unusable, WrongLedger};
 
 /// How long a process that serves may read the state: a database that does not answer must not stop its writer for ever.
 const STATE_MAX: Duration = Duration::from_secs(60);

@@ -36,7 +36,6 @@ use checkpoint::Checkpointer;
 use contexts::Contexts;
 use reader::SqliteReader;
 
-pub use open::{Migrated, OpenError};
 pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
 
 /// The file of the log, the system of record.

@@ -14,12 +14,13 @@ use super::error::is_about_connection;
 use super::open::must_be_usable;
 use super::read::{tip, unsigned};
 use super::session::{LONG_MAX, Session};
+use super::unusable::{Unusable, WrongLedger};
 use super::{running_nodes, side};
 use crate::ids::IdMaker;
 use crate::ledger::Emitted;
 use crate::log::draft::Draft;
 use crate::log::facts::Facts;
-use crate::log::{Append, Appended, Head, LogError, SideRow, Unusable, WrongLedger};
+use crate::log::{Append, Appended, Head, LogError, SideRow};
 use crate::time::from_micros;
 
 /// The database's clock: the command may run on any machine.

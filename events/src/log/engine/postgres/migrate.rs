@@ -8,7 +8,8 @@ use super::database::Database;
 use super::open::check_server;
 use super::schema::{self, NEWEST};
 use super::session::{LONG_MAX, Session};
-use crate::log::{Migrated, OpenError, Unusable, WrongLedger};
+use super::unusable::{Unusable, WrongLedger};
+use crate::log::{Migrated, OpenError};
 
 /// A change of the schema.
 struct Migration {

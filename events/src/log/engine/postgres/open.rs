@@ -9,16 +9,16 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
 use super::database::Database;
-use super::error::sqlstate;
 use super::listen::Announcements;
 use super::read::tip;
 use super::session::{LONG_MAX, Session};
 use super::turn::Turns;
+use super::unusable::{Unusable, WrongLedger};
 use super::{PostgresEngine, reader, running_nodes, schema};
 use crate::ids::IdMaker;
 use crate::log::engine::Opened;
 use crate::log::state::State;
-use crate::log::{LogOptions, OpenError, Unusable, WrongLedger};
+use crate::log::{LogOptions, OpenError};
 
 /// The oldest server whose behaviour is known, as `server_version_num`.
 const OLDEST_SERVER: i32 = 150_000;
@@ -31,35 +31,7 @@ const MAY_APPEND: &str = "
     SELECT coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'INSERT')), true)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = 'ledger' AND c.relname = 'batches'";
-/// SQLSTATE `insufficient_privilege`.
-const NOT_ALLOWED: &str = "42501";
 const SESSION_OF_SERVER: &str = "SELECT pg_backend_pid()";
-
-impl WrongLedger {
-    pub(super) fn of(database: &Database, reason: Unusable) -> Self {
-        Self { database: database.to_string(), reason }
-    }
-}
-
-impl From<sqlx::Error> for Unusable {
-    fn from(error: sqlx::Error) -> Self {
-        match sqlstate(&error).as_deref() {
-            Some(NOT_ALLOWED) => Self::NotAllowed,
-            _ if is_of_pooler(&error) => Self::Pooled,
-            _ => Self::Log(error.into()),
-        }
-    }
-}
-
-/// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
-/// statements.
-fn is_of_pooler(error: &sqlx::Error) -> bool {
-    match sqlstate(error).as_deref() {
-        Some("08P01") => error.to_string().contains("startup parameter"),
-        Some("26000" | "42P05") => true,
-        _ => false,
-    }
-}
 
 /// Opens the ledger of a database as one of its nodes.
 pub(in crate::log) fn open(

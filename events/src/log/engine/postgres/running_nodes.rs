@@ -8,8 +8,8 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
+use super::unusable::Unusable;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
-use crate::log::Unusable;
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
 macro_rules! was_seen_lately {

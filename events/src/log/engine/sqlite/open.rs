@@ -1,6 +1,6 @@
 //! Opening a data folder: lock it, check the write-ahead log, migrate the ledger, load its state.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,46 +11,15 @@ use super::checkpoint::{self, Checkpointer};
 use super::contexts::Contexts;
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
-use super::wal::{self, DamagedWal};
+use super::wal;
 use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
 use crate::log::lock::{FolderError, FolderLock};
-use crate::log::{EngineError, LogError, OtherSchema, WrongLedger};
+use crate::log::{EngineError, Migrated, OpenError};
 use crate::private;
 
 /// How long the writer waits for another process's lock on the database before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
-
-/// A data folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error("{} was {source}", path.display())]
-    OtherSchema { path: PathBuf, source: OtherSchema },
-    /// SQLite would open it, and every request would then be refused.
-    #[error("{} cannot be written by this user", path.display())]
-    ReadOnly { path: PathBuf },
-    /// SQLite would silently continue without the transactions that cannot be read.
-    #[error("{}-wal: {damage}", path.display())]
-    Damaged { path: PathBuf, damage: DamagedWal },
-    #[error("cannot open {}: {source}", path.display())]
-    Database { path: PathBuf, source: EngineError },
-    #[error(transparent)]
-    Shared(#[from] WrongLedger),
-    #[error("cannot load the ledger: {0}")]
-    Load(#[from] LogError),
-    #[error("cannot start a thread of the writer: {0}")]
-    Thread(std::io::Error),
-}
-
-/// The ledger that was migrated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Migrated {
-    Existing,
-    /// There was no ledger; an empty one was created.
-    New,
-}
 
 /// Opens or creates the ledger of a folder.
 pub(in crate::log) fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {

@@ -1,6 +1,11 @@
 //! Why a ledger that several nodes share cannot be used.
 
-use super::{LogError, OtherSchema};
+use super::database::Database;
+use super::error::sqlstate;
+use crate::log::{LogError, OtherSchema};
+
+/// SQLSTATE `insufficient_privilege`.
+const NOT_ALLOWED: &str = "42501";
 
 /// A shared ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +14,12 @@ pub struct WrongLedger {
     /// Without the password.
     pub database: String,
     pub reason: Unusable,
+}
+
+impl WrongLedger {
+    pub(super) fn of(database: &Database, reason: Unusable) -> Self {
+        Self { database: database.to_string(), reason }
+    }
 }
 
 /// Why a shared ledger cannot be used.
@@ -67,5 +78,25 @@ impl From<LogError> for Unusable {
             LogError::OtherSchema(OtherSchema::Older { found: 0, .. }) => Self::Missing,
             error => Self::Log(error),
         }
+    }
+}
+
+impl From<sqlx::Error> for Unusable {
+    fn from(error: sqlx::Error) -> Self {
+        match sqlstate(&error).as_deref() {
+            Some(NOT_ALLOWED) => Self::NotAllowed,
+            _ if is_of_pooler(&error) => Self::Pooled,
+            _ => Self::Log(error.into()),
+        }
+    }
+}
+
+/// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
+/// statements.
+fn is_of_pooler(error: &sqlx::Error) -> bool {
+    match sqlstate(error).as_deref() {
+        Some("08P01") => error.to_string().contains("startup parameter"),
+        Some("26000" | "42P05") => true,
+        _ => false,
     }
 }
