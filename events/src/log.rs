@@ -78,7 +78,7 @@ const QUEUE_LEN_MAX: usize = 8192;
 const TAIL_BATCHES_MAX: usize = 1024;
 /// How long a caller waits for the writer: longer than a hiccup of the disk, shorter than the callers' own timeouts.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long a process of a shared log may not have heard where the log ends before it cannot know any more what is in force.
+/// How long a node of a shared log trusts its tables without having confirmed where the log ends.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of a log.

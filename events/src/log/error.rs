@@ -15,7 +15,7 @@ pub enum LogError {
     Closed,
     #[error("the wall clock was stepped")]
     ClockStepped,
-    /// Of the time of a batch and the shared database's clock.
+    /// The time of a batch is ahead of the shared database's clock.
     #[error(
         "the time of this node is {} s ahead of the clock of the database: let a time server set both",
         by.as_secs()

@@ -1,6 +1,6 @@
-//! The last changes of administration, by which an admission is found out that was planned on older tables than the log has.
-//! Only what can change a plan counts: whoever creates tenants or changes models of their own all day long must not make the
-//! requests of others be planned again.
+//! The last changes of administration. They show which admissions were planned on tables older than the log. Only changes that
+//! can change a plan count: the requests of others must not be planned again because somebody creates tenants, or changes models
+//! of their own, all day long.
 
 use std::collections::VecDeque;
 

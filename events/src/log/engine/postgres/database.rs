@@ -30,9 +30,9 @@ const SESSION: [(&str, &str); 11] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// Further settings of the writer's session, which looks up everything by an index. The database keeps the plan that it made for the
-/// first few of a statement, and these find nearly empty tables: it would go on to read them as a whole while they grow, until
-/// it has counted their rows again a minute later.
+/// Further settings of the writer's session, which looks up everything by an index. PostgreSQL keeps the generic plan of a prepared
+/// statement from its first executions, when the tables are nearly empty, and would go on reading whole tables until they are
+/// analyzed, about a minute later.
 const OF_WRITER: [(&str, &str); 8] = [
     // It asks five times a second for what others have appended. A process that is stopped in its turn must not keep the others
     // from appending.
@@ -44,7 +44,7 @@ const OF_WRITER: [(&str, &str); 8] = [
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_material", "off"),
-    // What was switched off counts as very expensive where there is no other way, which would be compiled.
+    // A plan node that is switched off but needed has a huge cost, which would start JIT compilation.
     ("jit", "off"),
 ];
 

@@ -35,7 +35,7 @@ const SELECT_SEALED: &str = "SELECT subject, key_scope, generation, sealed FROM 
 pub(super) struct PostgresReader {
     connections: Arc<Connections>,
     purpose: Purpose,
-    /// Of the work that is running, if it can be interrupted.
+    /// Ends the work that is running, if it can be interrupted.
     interrupt: RefCell<Option<Interrupt>>,
 }
 
