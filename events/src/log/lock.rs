@@ -33,6 +33,12 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
+    /// Creates the folder if it is missing, and takes its lock.
+    pub fn create_and_take(dir: &Path) -> Result<Self, FolderError> {
+        private::create_folder(dir).map_err(|source| FolderError::Unusable { path: dir.to_owned(), source })?;
+        Self::take(dir)
+    }
+
     pub fn take(dir: &Path) -> Result<Self, FolderError> {
         let folder = |source| FolderError::Unusable { path: dir.to_owned(), source };
         let file = private::open_or_create(&dir.join(LOCK_FILE)).map_err(folder)?;

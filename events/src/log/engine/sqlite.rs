@@ -27,10 +27,9 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::{AppendOutcome, Engine, Page, Turn};
 use crate::event::Stream;
-use crate::event::hold::BudgetWindow;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
-use crate::log::state::{State, StoredWindow};
+use crate::log::state::State;
 use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
 use checkpoint::Checkpointer;
 use contexts::Contexts;
@@ -109,15 +108,6 @@ impl Engine for SqliteEngine {
     fn since(&mut self, position: u64) -> Result<Page, LogError> {
         let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
         Ok(Page { events, is_checkpoint: false, is_last: false })
-    }
-
-    fn windows_before(
-        &mut self,
-        _position: u64,
-        _windows: &[BudgetWindow],
-    ) -> Result<Option<Vec<StoredWindow>>, LogError> {
-        // Another process may have written rows together with its events.
-        Ok(None)
     }
 
     fn ask_for_turn(&mut self) {}

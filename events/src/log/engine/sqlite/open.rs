@@ -14,7 +14,7 @@ use super::state::read_state;
 use super::wal;
 use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
-use crate::log::lock::{FolderError, FolderLock};
+use crate::log::lock::FolderLock;
 use crate::log::{EngineError, Migrated, OpenError};
 use crate::private;
 
@@ -36,8 +36,7 @@ fn opened(
     now: DateTime<Utc>,
     checkpointer: impl FnOnce(&Path) -> std::io::Result<Checkpointer>,
 ) -> Result<Opened<SqliteEngine>, OpenError> {
-    create_folder(dir)?;
-    let lock = FolderLock::take(dir)?;
+    let lock = FolderLock::create_and_take(dir)?;
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
@@ -52,15 +51,10 @@ fn opened(
 
 /// Migrates a folder's ledger to this version.
 pub(in crate::log) fn bring_up_to_date(dir: &Path) -> Result<Migrated, OpenError> {
-    create_folder(dir)?;
-    let _lock = FolderLock::take(dir)?;
+    let _lock = FolderLock::create_and_take(dir)?;
     let path = dir.join(LEDGER_FILE);
     let migrated = if path.exists() { Migrated::Existing } else { Migrated::New };
     connect(&path).map(|_| migrated)
-}
-
-fn create_folder(dir: &Path) -> Result<(), OpenError> {
-    private::create_folder(dir).map_err(|source| FolderError::Unusable { path: dir.to_owned(), source }.into())
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
