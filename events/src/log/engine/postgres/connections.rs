@@ -5,13 +5,15 @@
 //! A reader can be called and dropped on any thread, also on one that runs async tasks: the connections are driven by a thread
 //! of their own. The two changes of threads that a statement then costs are paid by readers, not by the writer, which has a
 //! [`Session`](super::session::Session).
+//!
+//! Rejected: `sqlx::PgPool`. It asks a connection whether it still works before each call, or else hands out one that was lost.
+//! It also keeps the connection of an interrupted call, and waits until its statement has ended; here, such a connection is
+//! closed, and the database ends the statement.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_executor::block_on;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::{Builder, Runtime};
@@ -201,16 +203,8 @@ impl Driver {
     /// Polls the work on the caller's thread.
     fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
         let _entered = self.runtime.as_ref().map(Runtime::enter);
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
         // On a thread of async tasks, the budget of the task would otherwise end, and with it all progress.
-        let mut work = pin!(tokio::task::unconstrained(work));
-        loop {
-            if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-                return done;
-            }
-            std::thread::park();
-        }
+        block_on(tokio::task::unconstrained(work))
     }
 }
 
@@ -219,15 +213,6 @@ impl Drop for Driver {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Wakes the thread that polls.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use super::super::reader::PostgresReader;
