@@ -19,12 +19,12 @@ pub struct EndedAt {
 /// The end of a request.
 pub(in crate::log) struct EndRequest {
     pub(in crate::log) ending: Box<Ending>,
-    pub(in crate::log) admission: AdmissionIs,
+    pub(in crate::log) admission: AdmissionStatus,
 }
 
 /// What is known of the admission of a request that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) enum AdmissionIs {
+pub(in crate::log) enum AdmissionStatus {
     Recorded,
     /// The commit failed, and nobody knows what became of it. If it was recorded, its hold is released; its client was told
     /// that there is none. A shared database may still receive the statement until the log has passed this position.
@@ -35,7 +35,7 @@ pub(in crate::log) enum AdmissionIs {
 
 /// What the log says of a request that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) enum DecidedAt {
+pub(in crate::log) enum EndDecision {
     /// The position of its end.
     Ended(u64),
     NeverAdmitted,
@@ -45,12 +45,12 @@ pub(in crate::log) enum DecidedAt {
 
 impl EndRequest {
     pub(in crate::log) fn of(ending: Ending) -> Self {
-        Self { ending: Box::new(ending), admission: AdmissionIs::Recorded }
+        Self { ending: Box::new(ending), admission: AdmissionStatus::Recorded }
     }
 }
 
 impl JobKind for EndRequest {
-    type Decided = DecidedAt;
+    type Decided = EndDecision;
     type Answer = EndedAt;
     type Error = LogError;
 
@@ -60,27 +60,27 @@ impl JobKind for EndRequest {
         }
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DecidedAt, LogError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<EndDecision, LogError> {
         let after = batch.draft.after;
         let position = match batch.balances.end(&self.ending) {
             Some(ended) => Some(record_end(batch, ended)?),
             None => end_late(batch, &self.ending)?,
         };
         match (position, self.admission) {
-            (Some(position), _) => Ok(DecidedAt::Ended(position)),
-            (None, AdmissionIs::Recorded) => Err(never_admitted()),
-            (None, AdmissionIs::Unknown { position }) if batch.is_shared && after < position => {
-                Ok(DecidedAt::Undecided)
+            (Some(position), _) => Ok(EndDecision::Ended(position)),
+            (None, AdmissionStatus::Recorded) => Err(never_admitted()),
+            (None, AdmissionStatus::Unknown { position }) if batch.is_shared && after < position => {
+                Ok(EndDecision::Undecided)
             }
-            (None, AdmissionIs::Unknown { .. }) => Ok(DecidedAt::NeverAdmitted),
+            (None, AdmissionStatus::Unknown { .. }) => Ok(EndDecision::NeverAdmitted),
         }
     }
 
-    fn answer(self, decided: DecidedAt, batch: &RecordedBatch<'_>) -> Reply<Self> {
+    fn answer(self, decided: EndDecision, batch: &RecordedBatch<'_>) -> Reply<Self> {
         Reply::Now(match decided {
-            DecidedAt::Ended(position) => Ok(EndedAt { position, recorded_at: batch.recorded_at }),
-            DecidedAt::NeverAdmitted => Err(never_admitted()),
-            DecidedAt::Undecided => {
+            EndDecision::Ended(position) => Ok(EndedAt { position, recorded_at: batch.recorded_at }),
+            EndDecision::NeverAdmitted => Err(never_admitted()),
+            EndDecision::Undecided => {
                 // Nobody waits for it. It is decided again with the next batch, or when the writer wakes up.
                 batch.ender.unattended.extend([self]);
                 Err(never_admitted())
@@ -94,7 +94,7 @@ impl JobKind for EndRequest {
     }
 
     /// The hold is still open and its figures are known, so the end is tried again.
-    fn to_retry(self, _decided: Option<DecidedAt>, _error: &LogError) -> Option<EndRequest> {
+    fn to_retry(self, _decided: Option<EndDecision>, _error: &LogError) -> Option<EndRequest> {
         Some(Self { ending: Box::new(as_unconfirmed(*self.ending)), ..self })
     }
 }

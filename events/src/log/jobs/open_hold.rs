@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::end::AdmissionIs;
+use super::end::AdmissionStatus;
 use super::{EndRequest, EndedAt, Message, queued};
 use crate::event::Context;
 use crate::event::inference::{AttemptFailed, FinishReason, InferenceEnded};
@@ -132,7 +132,7 @@ pub(super) fn end_of_unknown(admission: Admission, admitted_at: DateTime<Utc>, p
     let (outcome, charge) = not_sent(&admission.admitted.model, admitted_at, UNCONFIRMED);
     let Admission { request_id, context, .. } = admission;
     let ending = Ending { request_id, context, attempts: Vec::new(), outcome, charge };
-    EndRequest { ending: Box::new(ending), admission: AdmissionIs::Unknown { position } }
+    EndRequest { ending: Box::new(ending), admission: AdmissionStatus::Unknown { position } }
 }
 
 /// The outcome of an admitted request that was sent to no upstream.

@@ -1,6 +1,6 @@
 //! The connections of a node's readers: four in all, shared by however many readers there are. A reader has one only during a
 //! call, so that a follower or a view that keeps its reader for good keeps no connection, and nobody who waits for one has
-//! another: there can be no deadlock. Each purpose has its own share, so that clients' queries never delay decisions.
+//! another: there can be no deadlock. Each purpose has its own pool, so that clients' queries never delay decisions.
 //!
 //! A reader can be called and dropped on any thread, also on one that runs async tasks: the connections are driven by a thread
 //! of their own. The two changes of threads that a statement then costs are paid by readers, not by the writer, which has a
@@ -42,16 +42,16 @@ const CLIENT_CHECK: &str = "100ms";
 /// The connections to a database, by purpose.
 pub(super) struct Connections {
     database: Database,
-    deciding: Share,
-    following: Share,
-    tenant_queries: Share,
-    platform_queries: Share,
+    deciding: PurposePool,
+    following: PurposePool,
+    tenant_queries: PurposePool,
+    platform_queries: PurposePool,
     // Declared after the connections, so that it is dropped last.
-    driver: Driver,
+    runtime: ReaderRuntime,
 }
 
 /// The connections for one purpose.
-struct Share {
+struct PurposePool {
     permits: Semaphore,
     /// Each with the time of its last use.
     idle: Mutex<Vec<(PgConnection, Instant)>>,
@@ -61,7 +61,7 @@ struct Share {
     kept_call_max: Duration,
 }
 
-impl Share {
+impl PurposePool {
     fn new(connections_max: usize, call_max: Duration) -> Self {
         Self { permits: Semaphore::new(connections_max), idle: Mutex::default(), call_max, kept_call_max: call_max }
     }
@@ -91,21 +91,21 @@ impl Connections {
     pub(super) fn of_node(database: Database) -> Result<Self, LogError> {
         Ok(Self {
             database,
-            deciding: Share::new(1, Duration::from_secs(5)).with_kept_call_max(Duration::from_secs(1)),
+            deciding: PurposePool::new(1, Duration::from_secs(5)).with_kept_call_max(Duration::from_secs(1)),
             // The tables of administration read all of it at the start, over a new connection.
-            following: Share::new(1, Duration::from_secs(60)).with_kept_call_max(Duration::from_secs(2)),
+            following: PurposePool::new(1, Duration::from_secs(60)).with_kept_call_max(Duration::from_secs(2)),
             // A query is interrupted at its deadline, which is earlier. The platform's never wait for those of tenants.
-            tenant_queries: Share::new(1, Duration::from_secs(15)),
-            platform_queries: Share::new(1, Duration::from_secs(15)),
-            driver: Driver::start()?,
+            tenant_queries: PurposePool::new(1, Duration::from_secs(15)),
+            platform_queries: PurposePool::new(1, Duration::from_secs(15)),
+            runtime: ReaderRuntime::start()?,
         })
     }
 
     /// A connection for a command that reads the whole ledger.
     pub(super) fn of_command(database: Database) -> Result<Self, LogError> {
-        let one = || Share::new(1, Duration::from_secs(900));
+        let one = || PurposePool::new(1, Duration::from_secs(900));
         let (deciding, following, tenant_queries, platform_queries) = (one(), one(), one(), one());
-        Ok(Self { database, deciding, following, tenant_queries, platform_queries, driver: Driver::start()? })
+        Ok(Self { database, deciding, following, tenant_queries, platform_queries, runtime: ReaderRuntime::start()? })
     }
 
     /// Runs `work` on a connection, and again on a new one if the kept one was lost or does not answer. Fails as interrupted
@@ -116,50 +116,50 @@ impl Connections {
         interrupt: Option<&Interrupt>,
         work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
-        let share = match purpose {
+        let pool = match purpose {
             Purpose::Deciding => &self.deciding,
             Purpose::Following => &self.following,
             Purpose::TenantQueries => &self.tenant_queries,
             Purpose::PlatformQueries => &self.platform_queries,
         };
-        self.driver.wait_for(async {
+        self.runtime.wait_for(async {
             tokio::select! {
                 biased;
                 () = due(interrupt) => Err(unavailable("interrupted").into()),
-                done = self.run_in(share, work) => done,
+                done = self.run_in(pool, work) => done,
             }
         })
     }
 
     async fn run_in<T>(
         &self,
-        share: &Share,
+        pool: &PurposePool,
         work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
-        let permit = tokio::time::timeout(WAIT_MAX, share.permits.acquire()).await;
+        let permit = tokio::time::timeout(WAIT_MAX, pool.permits.acquire()).await;
         let _permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
-        if let Some(mut kept) = share.take_idle().await {
-            let done = within(Instant::now() + share.kept_call_max, work(&mut kept)).await;
+        if let Some(mut kept) = pool.take_idle().await {
+            let done = within(Instant::now() + pool.kept_call_max, work(&mut kept)).await;
             // The database may have been restarted since the last call, or the network may have dropped the connection. Reading
             // again is harmless.
             if let Ok(done) = done
                 && (done.is_ok() || is_alive(&mut kept).await)
             {
-                share.keep(kept);
+                pool.keep(kept);
                 return done;
             }
         }
-        let mut opened = within(Instant::now() + CONNECT_MAX, self.options(share).connect()).await??;
-        let done = within(Instant::now() + share.call_max, work(&mut opened)).await?;
+        let mut opened = within(Instant::now() + CONNECT_MAX, self.options(pool).connect()).await??;
+        let done = within(Instant::now() + pool.call_max, work(&mut opened)).await?;
         if done.is_ok() || is_alive(&mut opened).await {
-            share.keep(opened);
+            pool.keep(opened);
         }
         done
     }
 
-    fn options(&self, share: &Share) -> PgConnectOptions {
+    fn options(&self, pool: &PurposePool) -> PgConnectOptions {
         // Before a call is given up, which loses its connection.
-        let statement_max = format!("{}s", share.call_max.as_secs() - 1);
+        let statement_max = format!("{}s", pool.call_max.as_secs() - 1);
         self.database.options().clone().options([
             ("default_transaction_read_only", "on"),
             ("client_connection_check_interval", CLIENT_CHECK),
@@ -183,12 +183,12 @@ async fn due(interrupt: Option<&Interrupt>) {
 
 /// A thread that waits for the network, for callers on any thread. `Runtime::block_on` would panic on a thread of async tasks,
 /// and so would dropping a runtime there.
-struct Driver {
+struct ReaderRuntime {
     /// Present until it is dropped.
     runtime: Option<Runtime>,
 }
 
-impl Driver {
+impl ReaderRuntime {
     fn start() -> Result<Self, LogError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -208,7 +208,7 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
+impl Drop for ReaderRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

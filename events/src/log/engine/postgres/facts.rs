@@ -78,10 +78,10 @@ impl PostgresEngine {
         wanted: &Wanted,
         now: DateTime<Utc>,
     ) -> Result<Option<Facts>, LogError> {
-        let order = Order::of(wanted);
-        let statement = order.statement(now)?;
+        let query = FactQuery::of(wanted);
+        let statement = query.statement(now)?;
         let rows = self.session.run(async |connection| statement.rows(connection).await)?;
-        let Some(mut facts) = order.read(&rows, position)? else { return Ok(None) };
+        let Some(mut facts) = query.read(&rows, position)? else { return Ok(None) };
         let windows = facts.movable_windows(wanted);
         if !windows.is_empty() {
             let Some(stored) = self.windows_as_before(position + 1, &windows)? else { return Ok(None) };
@@ -93,24 +93,24 @@ impl PostgresEngine {
     /// The last sequence of each stream.
     pub(super) fn find_last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError> {
         let wanted = Wanted { streams, ..Wanted::default() };
-        let order = Order::of(&wanted);
+        let query = FactQuery::of(&wanted);
         let mut statement = Statement::default();
         statement.add(HEAD);
-        order.add_streams(&mut statement)?;
+        query.add_streams(&mut statement)?;
         let rows = self.session.run(async |connection| statement.rows(connection).await)?;
         let mut last: HashMap<Stream, u64> = wanted.streams.iter().map(|stream| (stream.clone(), 0)).collect();
         for row in &rows {
             if row.try_get::<&str, _>(10)? != "stream" {
                 continue;
             }
-            last.insert(nth(&order.streams, row)?.clone(), unsigned(row.try_get(4)?));
+            last.insert(nth(&query.streams, row)?.clone(), unsigned(row.try_get(4)?));
         }
         Ok(last)
     }
 }
 
-/// The wanted facts in the order in which they are sent.
-struct Order<'a> {
+/// The statement of the wanted facts, and their order in it.
+struct FactQuery<'a> {
     streams: Vec<&'a Stream>,
     names: Vec<&'a Name>,
     replies: Vec<&'a ReplyKey>,
@@ -118,7 +118,7 @@ struct Order<'a> {
     holds: Vec<String>,
 }
 
-impl<'a> Order<'a> {
+impl<'a> FactQuery<'a> {
     fn of(wanted: &'a Wanted) -> Self {
         Self {
             streams: wanted.streams.iter().collect(),
