@@ -50,6 +50,7 @@ use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use crate::time::Clock;
+use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
 pub use engine::postgres::{Database, Unusable, WrongDatabase, WrongLedger, append_alone, copy_to_shared, open_shared_reader};
@@ -159,10 +160,18 @@ struct LogInner {
     published: writer::Published,
     readers: Arc<readers::Readers>,
     figures: Arc<writer::Figures>,
-    /// The clock by which others' events must be heard of; `None` if nobody else appends.
-    shared: Option<Arc<dyn Clock>>,
+    /// `None` if nobody else appends.
+    shared: Option<Shared>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// What a process knows of its part in a log that others append to as well.
+struct Shared {
+    /// The clock by which others' events must be heard of.
+    clock: Arc<dyn Clock>,
+    /// The name of this process.
+    node: Arc<str>,
 }
 
 /// The queue of the writer's jobs, which counts them.
@@ -226,7 +235,7 @@ impl Log {
 
     /// A receiver of all later batches. Each is published when it is durable, before the head moves. A receiver that lags must
     /// read the database.
-    fn tail(&self) -> broadcast::Receiver<Arc<[Arc<Recorded>]>> {
+    fn tail(&self) -> broadcast::Receiver<TailBatch> {
         match self.inner.published.tail.upgrade() {
             Some(sender) => sender.subscribe(),
             // The writer is gone: a receiver without a sender reports that.
@@ -252,8 +261,8 @@ impl Log {
     /// False if other processes may have appended what this one should know by now: nothing is decided by tables that old.
     pub fn is_current(&self) -> bool {
         let since_confirmed =
-            |clock: &Arc<dyn Clock>| clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
-        self.inner.shared.as_ref().is_none_or(|clock| since_confirmed(clock) <= UNCONFIRMED_MAX)
+            |shared: &Shared| shared.clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
+        self.inner.shared.as_ref().is_none_or(|shared| since_confirmed(shared) <= UNCONFIRMED_MAX)
     }
 
     /// True if other processes append to the log as well.
@@ -331,14 +340,19 @@ impl Log {
 
     /// Follows the log from after `position`: first the recorded events, in pages of `page`, then new ones as they come.
     pub fn follow(&self, position: u64, page: usize) -> Follower {
-        Follower::new(self.tail(), Arc::clone(&self.inner.readers), position, page, true)
+        self.follower(self.tail(), position, page, true)
     }
 
     /// Follows the log from its head: new events only.
     pub fn follow_from_now(&self, page: usize) -> Follower {
         // Subscribe before reading the head, so that no event after it is missed.
         let tail = self.tail();
-        Follower::new(tail, Arc::clone(&self.inner.readers), self.head().position, page, false)
+        self.follower(tail, self.head().position, page, false)
+    }
+
+    fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
+        let node = self.inner.shared.as_ref().map(|shared| Arc::clone(&shared.node));
+        Follower::new(tail, (Arc::clone(&self.inner.readers), node), position, page, is_behind)
     }
 
     /// The log as clients' queries may read it.

@@ -10,6 +10,7 @@ use testing::upstream::{MockUpstream, TEXT};
 
 use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
+use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 use exposition::Exposition;
 
@@ -36,6 +37,47 @@ fn names_on_the_page() -> BTreeSet<&'static str> {
     let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
     let names = rows.filter_map(|row| row.split('`').next());
     names.filter(|name| name.starts_with("ledgerway_") || name.starts_with("process_")).collect()
+}
+
+/// Holds: query.metrics-of-nodes
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_counts_what_it_recorded_itself_and_all_nodes_together_count_everything() {
+    const OWN: [&str; 7] = [
+        "ledgerway_requests_total",
+        "ledgerway_tokens_total",
+        "ledgerway_cost_usd_total",
+        "ledgerway_held_usd_total",
+        "ledgerway_settled_usd_total",
+        "ledgerway_log_batch_events_count",
+        "ledgerway_log_events_total",
+    ];
+    let (database, upstream) = (migrated(), MockUpstream::start().await);
+    let [one, two] = folders();
+    let (first, second) = (node(&database.url(), one.path(), &[]), node(&database.url(), two.path(), &[]));
+    let tenant = Tenant::new(&first, &upstream, &["ok"]).await;
+    let sum = |metrics: &Exposition, name: &str| -> f64 {
+        metrics.all(name).map(|value| value.parse::<f64>().expect("a number")).sum()
+    };
+    let wait = async |position| {
+        while second.head().await < position {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    wait(first.head().await).await;
+    let before = metrics_of(&second).await;
+    for _ in 0..3 {
+        tenant.openai("ok").await.must(200);
+    }
+    wait(first.head().await).await;
+    let (of_first, of_second) = (metrics_of(&first).await, metrics_of(&second).await);
+    for name in OWN {
+        assert!(sum(&of_first, name) > 0.0, "{name}");
+        assert_eq!(sum(&of_second, name), sum(&before, name), "{name}");
+    }
+    assert_eq!(sum(&of_first, "ledgerway_requests_total"), 3.0);
+    assert_eq!(sum(&of_second, "ledgerway_requests_total"), 0.0);
+    assert_eq!(sum(&of_second, "ledgerway_settled_usd_total"), 0.0);
+    assert!(sum(&of_second, "ledgerway_log_head_position") >= sum(&of_first, "ledgerway_log_head_position"));
 }
 
 /// Holds: query.metrics

@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 
 use super::draft::{Draft, StateRows};
 use super::facts::{Facts, Wanted};
+use super::follow::AppendedBy;
 use super::lock::{FolderError, FolderLock};
 use super::readers::OpenReader;
 use super::state::{State, StoredWindow};
@@ -57,6 +58,8 @@ pub(super) struct Page {
     pub(super) is_checkpoint: bool,
     /// The log ended there when it was read.
     pub(super) is_last: bool,
+    /// Who appended all of them.
+    pub(super) appended_by: AppendedBy,
 }
 
 /// An opened database, and the state that it holds.
@@ -102,6 +105,9 @@ pub enum Migrated {
 pub(super) trait Engine {
     /// True if other processes append to the same log at the same time.
     const IS_SHARED: bool;
+
+    /// The name of this process among those that append; `None` if there are no others.
+    fn node(&self) -> Option<&str>;
 
     /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent. `None`
     /// if the log no longer ends at `position`: windows of a later state must not get into the balances.

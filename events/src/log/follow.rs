@@ -1,6 +1,7 @@
 //! Followers of the log: every event after a position, in order, each exactly once. New events come from the writer's tail,
 //! older ones from the database. The gaps and overlaps between the two are handled here, so that callers see one sequence.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -11,14 +12,31 @@ use super::readers::Readers;
 use super::{LogError, Reader};
 use crate::event::Recorded;
 
-/// The events of one batch, as the writer publishes them; none if the events up to the head must be read from the database.
+/// Events that follow each other, whole batches of them.
 pub(super) type EventBatch = Arc<[Arc<Recorded>]>;
+
+/// Who appended a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum AppendedBy {
+    ThisProcess,
+    #[default]
+    Others,
+}
+
+/// What the writer publishes: without events, those up to the head must be read from the database.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TailBatch {
+    pub(super) events: EventBatch,
+    pub(super) appended_by: AppendedBy,
+}
 
 /// The next events of a follower.
 #[derive(Clone, Debug)]
 pub enum Followed {
-    /// A batch, just recorded.
+    /// A batch that this process has just recorded.
     Batch(EventBatch),
+    /// What other processes have appended, just read.
+    Others(EventBatch),
     /// A page read from the database; there may be more.
     Page(EventBatch),
     /// The database has no more events: the next ones come from the tail.
@@ -28,16 +46,23 @@ pub enum Followed {
 impl Followed {
     pub fn events(&self) -> &[Arc<Recorded>] {
         match self {
-            Self::Batch(events) | Self::Page(events) => events,
+            Self::Batch(events) | Self::Others(events) | Self::Page(events) => events,
             Self::CaughtUp => &[],
         }
+    }
+
+    /// True for events that were published when they were recorded or read, and not read again from the database.
+    pub const fn is_new(&self) -> bool {
+        matches!(self, Self::Batch(_) | Self::Others(_))
     }
 }
 
 /// A cursor over the log. It does not keep the log open.
 pub struct Follower {
-    tail: broadcast::Receiver<EventBatch>,
+    tail: broadcast::Receiver<TailBatch>,
     readers: Arc<Readers>,
+    /// The name of this process in a log that others append to as well.
+    node: Option<Arc<str>>,
     /// The position of the last event that was returned.
     position: u64,
     /// Maximum number of events in a page.
@@ -53,14 +78,14 @@ pub struct Follower {
 type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError>>;
 
 impl Follower {
-    pub(super) const fn new(
-        tail: broadcast::Receiver<EventBatch>,
-        readers: Arc<Readers>,
+    pub(super) fn new(
+        tail: broadcast::Receiver<TailBatch>,
+        (readers, node): (Arc<Readers>, Option<Arc<str>>),
         position: u64,
         page: usize,
         is_behind: bool,
     ) -> Self {
-        Self { tail, readers, position, page, is_behind, reading: None, reader: None }
+        Self { tail, readers, node, position, page, is_behind, reading: None, reader: None }
     }
 
     /// The position of the last event that was returned.
@@ -120,8 +145,9 @@ impl Follower {
 
     /// Takes a batch of the tail, unless all of it was returned before. If events before it are missing, part of it was
     /// returned, or it has none, the database must be read.
-    fn take(&mut self, batch: EventBatch) -> Option<Followed> {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+    fn take(&mut self, batch: TailBatch) -> Option<Followed> {
+        let TailBatch { events, appended_by } = batch;
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
             self.is_behind = true;
             return None;
         };
@@ -134,7 +160,20 @@ impl Follower {
             return None;
         }
         self.position = last;
-        Some(Followed::Batch(batch))
+        Some(match appended_by {
+            AppendedBy::ThisProcess => Followed::Batch(events),
+            AppendedBy::Others => Followed::Others(events),
+        })
+    }
+
+    /// Which positions of a page are of events that this process appended.
+    pub async fn own_positions(&mut self, page: &[Arc<Recorded>]) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(Vec::new()) };
+        let positions = first.position..=last.position;
+        let Some(node) = self.node.clone() else { return Ok(vec![positions]) };
+        let readers = Arc::clone(&self.readers);
+        let read = tokio::task::spawn_blocking(move || readers.open()?.appended_by(&node, positions));
+        read.await.map_err(|_| LogError::Closed)?
     }
 
     /// The next page of the database; `None` if there are no more events.

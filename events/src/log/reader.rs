@@ -2,6 +2,7 @@
 //! no engine.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 
@@ -35,6 +36,9 @@ pub trait Reader: RawReader + Send {
 
     /// The events at these positions. Positions that the log does not have are absent.
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError>;
+
+    /// Which of these positions are of events that a process of this name appended.
+    fn appended_by(&self, node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError>;
 
     /// All events of a stream.
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError>;

@@ -25,6 +25,7 @@ use super::clock::BatchClock;
 use super::draft::{Draft, StateRows};
 use super::engine::{AppendOutcome, Engine};
 use super::facts::{Facts, Wanted};
+use super::follow::AppendedBy;
 use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
 use super::recent_changes::RecentChanges;
@@ -368,7 +369,7 @@ impl<E: Engine> Writer<E> {
         let count = events.len();
         self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
-        self.publisher.publish(events);
+        self.publisher.publish(events, AppendedBy::ThisProcess);
         let mut batch = RecordedBatch { recorded_at, ender: &self.ender, answers: Answers::default() };
         for job in jobs {
             if let Some(job) = job.answer(&mut batch) {

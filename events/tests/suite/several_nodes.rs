@@ -9,7 +9,9 @@ use events::event::admin::Scope;
 use events::event::{Event, Hold, Inference, Recorded, Stream, StreamKind};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
-use events::log::{Admitted, Append, AppendError, Follower, InferenceKey, Log, LogOptions, Name, OpenHold, SideRow};
+use events::log::{
+    Admitted, Append, AppendError, Followed, Follower, InferenceKey, Log, LogOptions, Name, OpenHold, SideRow,
+};
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::{ManualClock, Period};
@@ -205,6 +207,48 @@ async fn together_nodes_give_out_what_a_budget_holds_and_no_more() {
     let head = u64::try_from(all.len()).expect("few");
     for follower in followers {
         assert_eq!(followed(follower, head).await, all, "whoever follows any of them sees the log");
+    }
+}
+
+async fn next(follower: &mut Follower) -> Followed {
+    timeout(SOON, follower.next()).await.expect("in time").expect("it reads").expect("the log is open")
+}
+
+#[tokio::test]
+async fn followers_tell_what_their_process_appended_from_what_others_did() {
+    let cluster = Cluster::new();
+    let [mut of_first, mut of_second] = [0, 1].map(|node: usize| cluster.nodes[node].follow_from_now(100));
+    cluster.open_budget(LIMIT).await;
+    assert!(matches!(next(&mut of_first).await, Followed::Batch(_)));
+    assert!(matches!(next(&mut of_second).await, Followed::Others(_)));
+    // One by one, so that each is a batch.
+    for request in 2..=7 {
+        for log in &cluster.nodes {
+            until(log, cluster.nodes.iter().map(|log| log.head().position).max().expect("nodes")).await;
+        }
+        ask(cluster.nodes[usize::from(request % 2 == 0)].clone(), request).await;
+    }
+    let all = cluster.everything().await;
+    let page: Vec<_> = all.into_iter().map(Arc::new).collect();
+    let mut is_own = Vec::new();
+    for follower in [&mut of_first, &mut of_second] {
+        let own = follower.own_positions(&page).await.expect("it reads");
+        is_own.push(page.iter().map(|event| own.iter().any(|of| of.contains(&event.position))).collect::<Vec<_>>());
+    }
+    assert!(is_own[0].iter().zip(&is_own[1]).all(|(first, second)| first != second), "{is_own:?}");
+    for (event, of_first) in page.iter().zip(&is_own[0]) {
+        let asked_first = event.context.request_id.is_none_or(|asked| (2..=7).step_by(2).all(|even| asked != id(even)));
+        assert_eq!(*of_first, asked_first, "{event:?}");
+    }
+    // The tail says the same.
+    for (mut follower, is_own) in [of_first, of_second].into_iter().zip(is_own) {
+        while follower.position() < u64::try_from(page.len()).expect("few") {
+            let followed = next(&mut follower).await;
+            let of_tail = matches!(followed, Followed::Batch(_));
+            for event in followed.events() {
+                assert_eq!(of_tail, is_own[usize::try_from(event.position).expect("few") - 1], "{event:?}");
+            }
+        }
     }
 }
 

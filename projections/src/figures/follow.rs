@@ -1,8 +1,11 @@
-//! The loop that counts: it follows the log a few times a second, and at once when the figures are read.
+//! The loop that counts what this process appended: it follows the log a few times a second, and at once when the figures are
+//! read. In a log that others append to as well, each process counts its own part, so that the sum over all of them is the whole.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::event::Recorded;
 use events::log::{Followed, Follower};
 use tokio::sync::{Notify, watch};
 
@@ -40,17 +43,17 @@ impl FiguresCounter {
             match self.log.next().await {
                 Ok(None) => return,
                 Ok(Some(first)) => {
-                    if matches!(first, Followed::Batch(_)) {
+                    if first.is_new() {
                         tokio::select! {
                             () = tokio::time::sleep(BATCH_INTERVAL) => {}
                             () = self.count_requested.notified() => {}
                         }
                     }
-                    self.count(&first);
+                    self.count(&first).await;
                     while let Some(next) = self.log.try_next() {
                         // Other tasks of this runtime have their turn.
                         tokio::task::yield_now().await;
-                        self.count(&next);
+                        self.count(&next).await;
                     }
                 }
                 Err(error) => {
@@ -61,13 +64,40 @@ impl FiguresCounter {
         }
     }
 
-    fn count(&mut self, followed: &Followed) {
-        let tables = self.tables.load();
-        followed.events().iter().for_each(|recorded| self.series.count(recorded, &tables));
-        if let Followed::Batch(events) = followed {
-            self.series.count_batch(events.len());
+    async fn count(&mut self, followed: &Followed) {
+        match followed {
+            Followed::Batch(events) => {
+                let tables = self.tables.load();
+                events.iter().for_each(|recorded| self.series.count(recorded, &tables));
+                self.series.count_batch(events.len());
+            }
+            Followed::Others(events) => events.iter().for_each(|recorded| self.series.count_of_others(recorded)),
+            Followed::Page(events) => {
+                let own = self.own_positions(events).await;
+                let tables = self.tables.load();
+                for recorded in events.iter() {
+                    match own.iter().any(|positions| positions.contains(&recorded.position)) {
+                        true => self.series.count(recorded, &tables),
+                        false => self.series.count_of_others(recorded),
+                    }
+                }
+            }
+            Followed::CaughtUp => {}
         }
         // After each batch, so that readers of the figures do not wait until no more batches come.
         self.position_changed.send_replace(self.log.position());
+    }
+
+    /// Asks until it is known: what was not counted would be missing for ever.
+    async fn own_positions(&mut self, page: &[Arc<Recorded>]) -> Vec<RangeInclusive<u64>> {
+        loop {
+            match self.log.own_positions(page).await {
+                Ok(own) => return own,
+                Err(error) => {
+                    tracing::warn!(%error, "the figures cannot read who appended what: trying again");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
     }
 }

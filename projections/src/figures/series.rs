@@ -145,6 +145,15 @@ impl Series {
         }
     }
 
+    /// An event that another process appended: it counts it itself. If it ended a request of this one, that is not open any more.
+    pub fn count_of_others(&mut self, recorded: &Recorded) {
+        if let Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) = &recorded.event
+            && let Some(id) = recorded.context.request_id
+        {
+            self.open.remove(&id);
+        }
+    }
+
     fn admitted(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted, tables: &Tables) {
         let model = self.model(recorded, &admitted.model, tables);
         let series = self.series(&admitted.dialect, model);

@@ -121,7 +121,7 @@ impl ViewWriter {
                 }
             };
             // A page means that there is more: waiting would only add to it.
-            if matches!(first, Followed::Batch(_)) {
+            if first.is_new() {
                 tokio::select! {
                     () = tokio::time::sleep_until(next_at) => {}
                     () = self.catch_up_requested.notified() => {}

@@ -76,6 +76,10 @@ pub struct PostgresEngine {
 impl Engine for PostgresEngine {
     const IS_SHARED: bool = true;
 
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
+
     fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         self.find_facts(position, wanted, now)
     }

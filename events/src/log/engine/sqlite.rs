@@ -88,6 +88,10 @@ impl SqliteEngine {
 impl Engine for SqliteEngine {
     const IS_SHARED: bool = false;
 
+    fn node(&self) -> Option<&str> {
+        None
+    }
+
     fn facts(&mut self, _position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         facts::find(&self.connection, wanted, now).map(Some)
     }
@@ -107,7 +111,7 @@ impl Engine for SqliteEngine {
 
     fn since(&mut self, position: u64) -> Result<Page, LogError> {
         let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
-        Ok(Page { events, is_checkpoint: false, is_last: false })
+        Ok(Page { events, ..Page::default() })
     }
 
     fn ask_for_turn(&mut self) {}

@@ -70,7 +70,7 @@ impl<E: Engine> Writer<E> {
     fn fold_new_events(&mut self) -> Result<Folded, LogError> {
         loop {
             let look = self.begin_look();
-            let Page { events, is_checkpoint, is_last } = self.engine.since(self.position)?;
+            let Page { events, is_checkpoint, is_last, appended_by } = self.engine.since(self.position)?;
             let Some(last) = events.last() else {
                 self.figures.end_look(look);
                 return Ok(Folded::Whole);
@@ -93,7 +93,7 @@ impl<E: Engine> Writer<E> {
                 self.rows_are_written();
             }
             self.needs_state = false;
-            self.publisher.publish(events);
+            self.publisher.publish(events, appended_by);
             if is_last {
                 self.figures.end_look(look);
                 return Ok(Folded::Whole);

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 
+use super::super::follow::{AppendedBy, TailBatch};
 use super::super::{Head, TAIL_BATCHES_MAX};
 use crate::event::Recorded;
 
 /// The senders, held by the writer.
 pub(in crate::log) struct Publisher {
-    tail: broadcast::Sender<Arc<[Arc<Recorded>]>>,
+    tail: broadcast::Sender<TailBatch>,
     head: watch::Sender<Head>,
     administration: watch::Sender<u64>,
 }
 
 /// The receivers, held by the log. The tail is weak, so that followers notice when the writer is gone.
 pub(in crate::log) struct Published {
-    pub tail: broadcast::WeakSender<Arc<[Arc<Recorded>]>>,
+    pub tail: broadcast::WeakSender<TailBatch>,
     pub head: watch::Receiver<Head>,
     /// Position of the last administrative event; 0 before the first.
     pub administration: watch::Receiver<u64>,
@@ -35,18 +36,18 @@ impl Publisher {
     /// Sets where the log stands, without events. Followers read from the database what they do not have yet.
     pub(super) fn jump_to(&self, head: Head, administration: u64) {
         self.administration.send_replace(administration);
-        let _ = self.tail.send(Arc::default());
+        let _ = self.tail.send(TailBatch::default());
         self.head.send_replace(head);
     }
 
     /// Publishes a batch. The head moves last: whoever sees it move finds the batch in the tail.
-    pub(super) fn publish(&self, recorded: Vec<Arc<Recorded>>) {
+    pub(super) fn publish(&self, recorded: Vec<Arc<Recorded>>, appended_by: AppendedBy) {
         let Some(last) = recorded.last() else { return };
         let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };
         if let Some(changed) = recorded.iter().rfind(|recorded| recorded.stream.kind.is_administration()) {
             self.administration.send_replace(changed.position);
         }
-        let _ = self.tail.send(recorded.into());
+        let _ = self.tail.send(TailBatch { events: recorded.into(), appended_by });
         self.head.send_replace(head);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -107,6 +108,17 @@ impl Reader for PostgresReader {
         self.read(async |connection| {
             let rows = sqlx::query(&sql).bind(&wanted).fetch_all(connection).await?;
             rows.iter().map(|row| recorded(row).map(|event| (event.position, event))).collect()
+        })
+    }
+
+    fn appended_by(&self, node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+        const SQL: &str = "SELECT first, last FROM ledger.batches
+            WHERE first >= (SELECT max(first) FROM ledger.batches WHERE first <= $1) AND first <= $2 AND node = $3
+            ORDER BY first";
+        self.read(async |connection| {
+            let query = sqlx::query(SQL).bind(signed(*positions.start())).bind(signed(*positions.end())).bind(node);
+            let range = |row: &PgRow| Ok(unsigned(row.try_get(0)?)..=unsigned(row.try_get(1)?));
+            all(query.fetch_all(connection).await?, range)
         })
     }
 

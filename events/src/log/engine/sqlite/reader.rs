@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::{ToSql, Value as SqlValue};
@@ -155,6 +156,11 @@ impl Reader for SqliteReader {
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError> {
         let sql = format!("{SELECT_EVENTS} WHERE position = ?1");
         self.by_key(&sql, positions, |position| *position, |_, row| recorded(row))
+    }
+
+    /// One process appends all.
+    fn appended_by(&self, _node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+        Ok(vec![positions])
     }
 
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
