@@ -93,7 +93,7 @@ impl Config {
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
         let listen = flags.check(LISTEN, listen(&args.listen))?;
         Ok(Self {
-            providers: providers(args, flags, listen.port(), &variable)?,
+            providers: providers(args, flags, listen.port(), database.as_ref(), &variable)?,
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
@@ -220,6 +220,7 @@ fn providers(
     args: &ServeArgs,
     flags: &Flags,
     own_port: u16,
+    database: Option<&Database>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
     // Empty is as unset: on.
@@ -234,7 +235,9 @@ fn providers(
         own_port: Some(own_port).filter(|port| *port != 0),
         resolve: Some(address::resolve_now),
     };
-    let named = NamedProviders::detect(catalogue(&args.data.dir), settings, variable);
+    // What was imported into a database is read once that is open.
+    let catalogue = database.map_or_else(|| catalogue(&args.data.dir), |_| InForce::shipped());
+    let named = NamedProviders::detect(catalogue, settings, variable);
     named.map(|named| Some(Arc::new(named))).map_err(|EnvironmentFault { variable, problem, example }| {
         let advice = Advice::Example(format!("{variable}={example}"));
         WrongConfig { name: variable, problem, advice }

@@ -23,13 +23,14 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request, State};
 use catalogue::Catalogue;
 use events::event::admin::{Permission, Provider};
+use events::log::Log;
 use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::{Answer, Api, Entrance, Json, Operation, schema};
 use tokio::sync::Semaphore;
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
-use crate::environment::{NamedProviders, catalogue_of_folder};
+use crate::environment::{self, NamedProviders};
 use crate::inference::Gateway;
 use report::{CheckedProvider, Report};
 use schedule::Schedule;
@@ -41,7 +42,7 @@ pub struct Doctor {
     gateway: Arc<Gateway>,
     /// `None` if nothing is to appear by itself.
     named: Option<Arc<NamedProviders>>,
-    /// The data folder, which has another catalogue if one was taken.
+    /// The data folder, which has another catalogue if one was taken without a database.
     data: PathBuf,
     /// One check at a time, whoever asks.
     turn: Semaphore,
@@ -88,19 +89,20 @@ async fn check(State(doctor): State<Arc<Doctor>>, request: Request) -> Result<Js
     cx.require_platform("only the platform may check providers, because their keys are used for that")?;
     request.fields()?.finish()?;
     let _turn = doctor.turn.try_acquire().map_err(|_| CommandError::CheckRunning)?;
-    let catalogue = catalogue_in_force(doctor.named.as_deref(), &doctor.data).await?;
+    let catalogue = catalogue_in_force(doctor.named.as_deref(), &doctor.admin.log, &doctor.data).await?;
     Ok(Json(run(&doctor, &catalogue).await))
 }
 
 /// The catalogue in force. It is read anew for each check if nothing else in the gateway needs it.
 async fn catalogue_in_force(
     named: Option<&NamedProviders>,
+    log: &Log,
     data: &Path,
 ) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
     if let Some(named) = named {
         return Ok(named.catalogue());
     }
-    let in_force = catalogue_of_folder(data.to_owned()).await?;
+    let in_force = environment::catalogue_in_force(log, data.to_owned()).await?;
     if let Some(warning) = in_force.warning() {
         tracing::warn!("{warning}");
     }
@@ -134,13 +136,17 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
+    use events::log::LogOptions;
+    use events::time::SystemClock;
+
     use super::*;
 
     #[tokio::test]
     async fn without_providers_from_the_environment_the_catalogue_of_the_folder_is_in_force() {
         let folder = tempfile::tempdir().expect("a folder");
+        let log = Log::open(folder.path(), LogOptions::new(Arc::new(SystemClock::new()))).expect("a log");
         let shipped = Catalogue::shipped().version();
-        let version = async || catalogue_in_force(None, folder.path()).await.expect("a catalogue").version();
+        let version = async || catalogue_in_force(None, &log, folder.path()).await.expect("a catalogue").version();
         assert_eq!(version().await, shipped);
         let newer = r#"{"schema":1,"version":"2999-01-01","sources":[],"providers":[],"models":[],"aliases":{}}"#;
         for (text, wanted) in [(newer, "2999-01-01"), ("{", &*shipped.to_string())] {

@@ -21,6 +21,7 @@ mod offer;
 mod orphans;
 mod reconciliation;
 mod registered;
+mod shared;
 mod sources;
 mod watch;
 
@@ -33,21 +34,21 @@ use events::log::Log;
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use secrets::Vault;
-use tokio::time::Instant;
 use upstream::UpstreamClients;
 
 use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use reconciliation::{Plan, Source, reconcile};
+use shared::{Looks, SharedState};
 use watch::Watch;
 
 pub use availability::{Availability, availability};
 pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DEPLOYMENTS_VARIABLE, DetectionSettings, EnvironmentFault};
-pub(crate) use imports::catalogue_of_folder;
 pub use named_providers::NamedProviders;
 pub use registered::RegisteredProvider;
+pub(crate) use shared::catalogue_in_force;
 
 /// How often local servers are asked for their models.
 const ASK_EVERY: Duration = Duration::from_secs(60);
@@ -63,7 +64,7 @@ pub struct EnvironmentParts {
     pub clock: Arc<dyn Clock>,
     pub vault: Arc<Vault>,
     pub upstreams: Arc<UpstreamClients>,
-    /// The data folder, which has another catalogue if one was taken.
+    /// The data folder, which has another catalogue if one was taken; that of nodes that share a ledger is in the database.
     pub data: PathBuf,
 }
 
@@ -73,17 +74,24 @@ pub struct Environment {
     /// `None` if nothing is to appear by itself.
     named: Option<Arc<NamedProviders>>,
     watch: Mutex<Watch>,
+    shared: Mutex<SharedState>,
 }
 
 impl Environment {
     pub fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
-        Self { parts, named, watch: Mutex::default() }
+        Self { parts, named, watch: Mutex::default(), shared: Mutex::default() }
     }
 
-    /// Asks local servers for their models, and records what has changed since it was last recorded.
+    /// Asks local servers for their models, and records what has changed since it was last recorded. Of nodes that share a ledger,
+    /// one does this.
     ///
     /// Errors: something could not be recorded. What is missing is recorded by the next call.
     pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
+        self.take_imported_catalogue().await?;
+        if self.is_recorder().await? { self.record_all().await } else { Ok(()) }
+    }
+
+    async fn record_all(&self) -> Result<(), CommandError> {
         let Some(named) = &self.named else { return self.record_offers(&[]).await };
         self.record_offers(&self.sources(named).await).await
     }
@@ -107,15 +115,16 @@ impl Environment {
     /// Keeps the models of local servers up to date, and takes the catalogues that are imported, until it is dropped. One
     /// after the other: two that record what they find at the same time would record it twice.
     pub async fn follow(self, mut imports: ImportQueue) {
-        let mut asked_at = Instant::now();
+        let mut looks = Looks::since_now();
+        // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
+        let looks_again = self.is_on() || self.parts.log.is_shared();
         loop {
             tokio::select! {
                 Some(import) = imports.next() => self.answer(import).await,
-                () = tokio::time::sleep_until(asked_at + ASK_EVERY), if self.is_on() => {
-                    if let Err(error) = self.bring_up_to_date().await {
+                () = tokio::time::sleep_until(self.next_check(&looks)), if looks_again => {
+                    if let Err(error) = self.look_if_due(&mut looks).await {
                         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
                     }
-                    asked_at = Instant::now();
                 }
                 else => return,
             }

@@ -67,8 +67,8 @@ pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Reval
 pub use lock::LOCK_FILE;
 pub use reader::Reader;
 pub use side::{
-    ClientAddress, Idempotency, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret, SideRow, StoredReply,
-    TenantKey,
+    ClientAddress, Idempotency, ImportedCatalogue, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret,
+    SideRow, StoredReply, TenantKey,
 };
 pub use stepped::{Stepped, SteppedNode};
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
@@ -273,6 +273,13 @@ impl Log {
     /// See [`LogQueries::hear_of`].
     pub async fn hear_of(&self, position: u64) -> Heard {
         self.inner.hear_of(position).await
+    }
+
+    /// True if no other process that uses the log has run longer than this one: only one process finds that.
+    pub async fn has_run_longest(&self) -> Result<bool, LogError> {
+        let Some(shared) = &self.inner.shared else { return Ok(true) };
+        let longest = self.read(|reader| reader.longest_running_node()).await?;
+        Ok(longest.as_deref() == Some(&*shared.node))
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.

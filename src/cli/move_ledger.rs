@@ -47,8 +47,12 @@ fn move_ledger(args: &MoveArgs) -> Result<Vec<String>, Failure> {
     check_key(&ledger)?;
     check_database(&database)?;
     check_source(from, &ledger)?;
+    let catalogue = catalogue::read_folder(from).map_err(|error| {
+        Failure::NotBegun(format!("{error}: replace it with `ledgerway catalogue update`, or delete it"))
+    })?;
+    let catalogue = catalogue.map(|(_, document)| document);
     let mut progress = Progress::new("copying", WithoutTerminal::Lines);
-    let copied = copy_to_shared(&ledger, &database, &mut |position, last| progress.at(position, last));
+    let copied = copy_to_shared(&ledger, catalogue, &database, &mut |position, last| progress.at(position, last));
     let copied = copied.map_err(|error| {
         let may_be_there =
             matches!(error, LogError::Commit(_)).then(|| format!("; it may be there all the same, {HELP}"));

@@ -7,6 +7,7 @@ mod imports;
 mod local_server;
 mod models_of_another_api;
 mod moved_servers;
+mod several_nodes;
 
 use std::collections::BTreeSet;
 use std::fs;

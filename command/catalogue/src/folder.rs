@@ -27,18 +27,35 @@ pub enum UnreadableCatalogue {
     NotText { path: PathBuf },
     #[error("{path} {source}", path = .path.display())]
     Invalid { path: PathBuf, source: InvalidCatalogue },
+    #[error("the catalogue in the database {0}")]
+    InDatabase(InvalidCatalogue),
 }
 
-/// The catalogue that is used with a data folder.
+/// The catalogue that is used with a data folder or a database.
 #[derive(Debug)]
 pub struct InForce {
     pub catalogue: Cow<'static, Catalogue>,
-    /// Why the file in the folder is not used, if it cannot be. The shipped one takes its place: a price that is not the
+    /// Why the other document is not used, if it cannot be. The shipped one takes its place: a price that is not the
     /// newest is better than none, and better than one that may be wrong.
     pub unusable: Option<UnreadableCatalogue>,
 }
 
 impl InForce {
+    /// The catalogue of this version of the gateway.
+    pub fn shipped() -> Self {
+        Self { catalogue: Cow::Borrowed(Catalogue::shipped()), unusable: None }
+    }
+
+    /// The models, prices and aliases of another catalogue, unless the shipped one is newer. Providers are always those of the
+    /// shipped one.
+    fn unless_older(other: Catalogue) -> Self {
+        let shipped = Catalogue::shipped();
+        if other.version() < shipped.version() {
+            return Self::shipped();
+        }
+        Self { catalogue: Cow::Owned(other.with_providers_of(shipped)), unusable: None }
+    }
+
     /// A sentence on the file that is not used, and on what is, for whoever looks after the gateway.
     pub fn warning(&self) -> Option<String> {
         let unusable = self.unusable.as_ref()?;
@@ -50,16 +67,28 @@ impl InForce {
 /// The catalogue of a data folder: the models, prices and aliases of the file in it, unless the shipped one is newer, or else
 /// the shipped one. Providers are always those of the shipped one.
 pub fn in_force(dir: &Path) -> InForce {
-    let shipped = Catalogue::shipped();
-    let usual = InForce { catalogue: Cow::Borrowed(shipped), unusable: None };
+    match read_folder(dir) {
+        Ok(Some((catalogue, _))) => InForce::unless_older(catalogue),
+        Ok(None) => InForce::shipped(),
+        Err(error) => InForce { unusable: Some(error), ..InForce::shipped() },
+    }
+}
+
+/// The catalogue of nodes that share this document: its models, prices and aliases, unless the shipped one is newer.
+pub fn in_force_of_document(text: &str) -> InForce {
+    match Catalogue::parse(text) {
+        Ok(catalogue) => InForce::unless_older(catalogue),
+        Err(error) => InForce { unusable: Some(UnreadableCatalogue::InDatabase(error)), ..InForce::shipped() },
+    }
+}
+
+/// The catalogue in a data folder, and its text; `None` if there is no such file.
+pub fn read_folder(dir: &Path) -> Result<Option<(Catalogue, String)>, UnreadableCatalogue> {
     let path = dir.join(CATALOGUE_FILE);
     match check_file(&path).and_then(|()| read_file(&path)) {
-        Ok((catalogue, _)) if catalogue.version() >= shipped.version() => {
-            InForce { catalogue: Cow::Owned(catalogue.with_providers_of(shipped)), unusable: None }
-        }
-        Ok(_) => usual,
-        Err(UnreadableCatalogue::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => usual,
-        Err(error) => InForce { unusable: Some(error), ..usual },
+        Ok(read) => Ok(Some(read)),
+        Err(UnreadableCatalogue::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -23,7 +23,10 @@ mod unique_map;
 
 pub use catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
 pub use difference::Difference;
-pub use folder::{CATALOGUE_FILE, InForce, Older, UnreadableCatalogue, check_age, in_force, read_file, write};
+pub use folder::{
+    CATALOGUE_FILE, InForce, Older, UnreadableCatalogue, check_age, in_force, in_force_of_document, read_file,
+    read_folder, write,
+};
 pub use format_characters::is_format;
 pub use model::{Capability, Mode, Model};
 pub use model_name::{MODEL_NAME_CHARS_MAX, is_model_name};

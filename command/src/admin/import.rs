@@ -13,7 +13,7 @@ use catalogue::Catalogue;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
 use events::hex;
-use events::log::{Append, AppendError};
+use events::log::{Append, AppendError, SideRow};
 use http::{StatusCode, Uri};
 use openapi::Json;
 use projections::caller::AtPosition;
@@ -151,6 +151,21 @@ impl Import {
         let Followed { prices, models } = recorded;
         let (from_version, to_version) = (from.version(), to.version());
         CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
+    }
+
+    /// Stores the document for all nodes that share the ledger.
+    pub async fn store(&self, author: &Author, document: String) -> Result<(), AppendError> {
+        let Author { context, basis } = author.clone();
+        let append = Append {
+            stream: Stream::new(StreamKind::Import, self.request.request_id),
+            expected_sequence: 0,
+            events: Vec::new(),
+            context,
+            side: vec![SideRow::Catalogue { document }],
+            idempotency: None,
+            basis,
+        };
+        self.admin.log.append(append).await.map(drop)
     }
 
     /// Records the import, with the reply for retries and the client's address. Returns its position, which has everything before.

@@ -1,14 +1,14 @@
 //! Imports of catalogues while the gateway runs.
 //!
-//! The document is written to the data folder first, in one step, and what follows from it is recorded then. A crash in between
-//! loses nothing: the next start reads the new document and records the rest. The other order was rejected: a crash would leave
-//! prices of a document that is not in force, and the next start would take them back.
+//! The document is written first, in one step, to the data folder or to the database of a shared ledger, and what follows from it is
+//! recorded then. A crash in between loses nothing: the next start reads the new document and records the rest, or the node that
+//! records does. The other order was rejected: a crash would leave prices of a document that is not in force, and they would be taken
+//! back.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use catalogue::{Catalogue, InForce, Older};
+use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -16,6 +16,7 @@ use events::log::AppendError;
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
+use super::shared::catalogue_in_force;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
 use crate::admin::import::{Document, Followed, Import, Imported, difference, providers_not_used};
@@ -57,7 +58,7 @@ impl Environment {
         }
         // The check that counts: from here on, the new document is in force.
         import.context()?;
-        self.write(text).await?;
+        self.write(import, text).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
@@ -65,7 +66,7 @@ impl Environment {
         let taken = import.taken(&current, &newer, sha256, followed);
         let position =
             self.record_import(import, &newer, &taken, body.clone().into()).await.map_err(|error| match error {
-                CommandError::NotPermitted(_) => error,
+                CommandError::NotPermitted(_) | CommandError::Import(ImportError::Unfinished(_)) => error,
                 error => ImportError::Unfinished(error.to_string()).into(),
             })?;
         tracing::info!(%from, %to, position, "took another catalogue");
@@ -75,19 +76,24 @@ impl Environment {
         }
     }
 
-    /// The catalogue in the data folder, or the gateway's own; if the file in the folder is damaged, the one that is in use.
+    /// The catalogue that was taken before, or the gateway's own; if that one is damaged, the one that is in use.
     async fn current(&self) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
-        let in_force = catalogue_of_folder(self.parts.data.clone()).await?;
+        let in_force = catalogue_in_force(&self.parts.log, self.parts.data.clone()).await?;
         match (&in_force.unusable, &self.named) {
             (Some(error), Some(named)) => {
-                tracing::warn!(%error, "the catalogue in the data folder cannot be used: an import replaces it");
+                tracing::warn!(%error, "the catalogue that was taken before cannot be used: an import replaces it");
                 Ok(named.catalogue())
             }
             _ => Ok(Arc::new(in_force.catalogue)),
         }
     }
 
-    async fn write(&self, text: String) -> Result<(), CommandError> {
+    /// Puts the document in force.
+    async fn write(&self, import: &Import, text: String) -> Result<(), CommandError> {
+        if self.parts.log.is_shared() {
+            let stored = import.store(&import.author(&import.context()?), text).await;
+            return stored.map_err(|error| CommandError::of_append(Price::KIND, error));
+        }
         let folder = self.parts.data.clone();
         let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &text)).await;
         let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
@@ -95,7 +101,7 @@ impl Environment {
     }
 
     /// What a catalogue changes now.
-    async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
+    pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
         let Some(named) = &self.named else { return Ok(Plan::default()) };
         let parts = &self.parts;
         if !parts.tables.catch_up(IN_FORCE_WITHIN).await {
@@ -105,8 +111,8 @@ impl Environment {
         Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
     }
 
-    /// Records what follows from the catalogue, by the right of the import's caller, and then the import with its reply. Returns the
-    /// position that has all of it.
+    /// Has it recorded what follows from the catalogue, by the right of the import's caller if this node records it, and then records
+    /// the import with its reply. Returns the position that has all of it.
     async fn record_import(
         &self,
         import: &Import,
@@ -115,10 +121,9 @@ impl Environment {
         body: Value,
     ) -> Result<u64, CommandError> {
         for _ in 0..ATTEMPTS_MAX {
-            let plan = self.plan(catalogue).await?;
             let author = import.author(&import.context()?);
-            match self.record(plan, &author).await {
-                Ok(_) => {}
+            match self.have_recorded(catalogue, &author).await {
+                Ok(()) => {}
                 Err(CommandError::Contended { .. }) => continue,
                 Err(error) => return Err(error),
             }
@@ -130,12 +135,6 @@ impl Environment {
         }
         Err(CommandError::Contended { kind: Price::KIND })
     }
-}
-
-/// The catalogue that is used with a data folder.
-pub async fn catalogue_of_folder(folder: PathBuf) -> Result<InForce, CommandError> {
-    let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
-    read.map_err(|error| CommandError::Defect(error.to_string()))
 }
 
 fn followed(plan: &Plan) -> Followed {

@@ -34,7 +34,7 @@ impl Environment {
     /// The same with another catalogue, and with local servers as they were when they last answered.
     pub(super) fn sources_with(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Vec<Source> {
         let (mut sources, _) = self.known_sources(named, catalogue, tables);
-        let unnamed = catalogued::unnamed_local(catalogue, &named.detected);
+        let unnamed = self.unnamed(named, catalogue);
         let is_live =
             |found: &FoundProvider| tables.providers().any(|entry| entry.is_live() && found.made_here(&entry.value));
         sources.extend(
@@ -101,7 +101,7 @@ impl Environment {
     /// The Ollama on this machine, if no variable names one: it is a source once it has answered, and for a while in which it
     /// does not. One that a variable named until now, at another address, is none.
     async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
-        let found = catalogued::unnamed_local(catalogue, &named.detected)?;
+        let found = self.unnamed(named, catalogue)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
         let live: Vec<_> = tables.providers().filter(|entry| entry.is_live()).collect();
         // Whoever has added this server decides who may use it, also under another name of this machine.
@@ -123,6 +123,12 @@ impl Environment {
             None => return None,
         };
         Some(Source { provider, offers })
+    }
+
+    /// The local server at its usual address. Nodes that share a ledger have machines of their own, of which the others cannot reach
+    /// it: none is a source of theirs unless a variable names it.
+    fn unnamed(&self, named: &NamedProviders, catalogue: &Catalogue) -> Option<FoundProvider> {
+        if self.parts.log.is_shared() { None } else { catalogued::unnamed_local(catalogue, &named.detected) }
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {

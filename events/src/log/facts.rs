@@ -139,7 +139,8 @@ impl Facts {
             | SideRow::DropTenantKey { .. }
             | SideRow::DropTenantSecrets(_)
             | SideRow::DropPartnerSecrets(_)
-            | SideRow::ClientAddress(_) => {}
+            | SideRow::ClientAddress(_)
+            | SideRow::Catalogue { .. } => {}
         }
     }
 }

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 
 use super::raw::RawReader;
 use super::{
-    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, RegisteredNode, SealedSecret,
-    StoredReply, TenantKey,
+    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, RegisteredNode,
+    SealedSecret, StoredReply, TenantKey,
 };
 use crate::event::{Recorded, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
@@ -84,6 +84,12 @@ pub trait Reader: RawReader + Send {
 
     /// The data of those subjects that have not been erased.
     fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError>;
+
+    /// The catalogue that was imported last into a shared ledger, unless it has the revision that the caller knows; 0 is none.
+    fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError>;
+
+    /// The process that has run longest of those that use a shared log; `None` if there is none, or the log is not shared.
+    fn longest_running_node(&self) -> Result<Option<String>, LogError>;
 
     /// At most `limit` users with this name who have not been erased.
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError>;

@@ -52,6 +52,10 @@ pub enum SideRow {
     /// The same of all tenants of the partner, also of those that its author does not know yet.
     DropPartnerSecrets(PartnerId),
     ClientAddress(ClientAddress),
+    /// The document of a catalogue that all nodes of a shared ledger use from now on.
+    Catalogue {
+        document: String,
+    },
 }
 
 /// A name that is unique in its scope.
@@ -132,6 +136,14 @@ pub struct ClientAddress {
     pub request_id: RequestId,
     pub ip: String,
     pub user_agent: Option<String>,
+}
+
+/// The catalogue that was imported last into a shared ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedCatalogue {
+    /// Another one after each import.
+    pub revision: u64,
+    pub document: String,
 }
 
 /// An administrative idempotency key, without the request's fingerprint.

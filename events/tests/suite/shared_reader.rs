@@ -109,7 +109,7 @@ fn copied(folder: &Path) -> TestDatabase {
     std::thread::scope(|scope| {
         let copied = scope.spawn(|| {
             Log::migrate_shared(&address).expect("an empty database");
-            copy_to_shared(&ledger, &address, &mut |at, _| last = at)
+            copy_to_shared(&ledger, None, &address, &mut |at, _| last = at)
         });
         let head = copied.join().expect("no panic").expect("a copy");
         assert_eq!(head, embedded(folder).head().expect("a head").position);
@@ -259,7 +259,7 @@ async fn a_ledger_with_events_is_not_copied_into() {
     let story = story().await;
     let test = copied(story.folder.path());
     let (ledger, address) = (story.folder.path().join(LEDGER_FILE), database(&test));
-    let again = std::thread::spawn(move || copy_to_shared(&ledger, &address, &mut |_, _| {}));
+    let again = std::thread::spawn(move || copy_to_shared(&ledger, None, &address, &mut |_, _| {}));
     let error = again.join().expect("no panic").expect_err("it has events").to_string();
     assert!(error.contains("has events already"), "{error}");
 }

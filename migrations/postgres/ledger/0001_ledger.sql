@@ -172,6 +172,13 @@ CREATE TABLE ledger.tenant_keys (
     PRIMARY KEY (tenant, node)
 );
 
+-- The catalogue that was imported last, on whichever node: what an embedded ledger has in its data folder.
+CREATE TABLE ledger.catalogue (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    revision bigint NOT NULL,                      -- another one after each import
+    document text   NOT NULL                       -- JSON, as it was sent
+);
+
 -- The processes that use the ledger. One that was not seen for ten seconds is gone.
 CREATE TABLE ledger.running_nodes (
     node           text   COLLATE "C" PRIMARY KEY, -- as in the rows of its batches

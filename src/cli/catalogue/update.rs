@@ -8,9 +8,11 @@ use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 use events::log::lock::{LockHolder, lock_holder};
 use serde_json::Value;
 
-use super::super::{Failure, gateway_access, single_threaded_runtime};
+use super::super::{Failure, gateway_access, single_threaded_runtime, variable};
 use super::prices::dollars;
 use crate::config::arguments::UpdateArgs;
+use crate::config::database;
+use crate::config::setting::DATABASE_URL;
 
 /// The most models that are shown of each kind of change.
 const SHOWN_MAX: usize = 50;
@@ -43,28 +45,35 @@ pub fn update(args: &UpdateArgs) -> Result<String, Failure> {
     Ok(shown.join("\n"))
 }
 
-/// Writes the catalogue, or gives it to the gateway that serves the folder, which then writes it and records what follows from
+/// Writes the catalogue, or gives it to the gateway that serves the folder, which then keeps it and records what follows from
 /// it. Returns what was done.
 fn take(dir: &Path, text: String, force: bool) -> Result<String, Failure> {
     let served =
         lock_holder(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?;
     let file = dir.join(CATALOGUE_FILE);
-    let wrote = format!("wrote {}", file.display());
     match served {
         LockHolder::At(url) => {
             let gateway = gateway_access::of_operator(&url, dir)?.waiting(IMPORT_TIMEOUT);
             let path = format!("/v1/admin/prices/import?force={force}");
             let taken = single_threaded_runtime()?.block_on(gateway.post_document(&path, text));
-            Ok(format!("{wrote}; {}", in_gateway(&url, &taken.map_err(Failure::failed)?)))
+            Ok(in_gateway(&url, &taken.map_err(Failure::failed)?))
         }
         LockHolder::WithoutAddress => Err(Failure::NotBegun(
             "another process uses the folder and has not published its address yet; try again when it is ready"
                 .to_owned(),
         )),
         LockHolder::Nobody => {
+            if database(variable)?.is_some() {
+                return Err(Failure::NotBegun(format!(
+                    "{} is set, so nodes have their catalogue in the database, and no node that could take it runs on {}: give the \
+                     folder of one that runs with --data DIR",
+                    DATABASE_URL.variable,
+                    dir.display()
+                )));
+            }
             catalogue::write(dir, &text)
                 .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))?;
-            Ok(wrote)
+            Ok(format!("wrote {}", file.display()))
         }
     }
 }

@@ -15,15 +15,15 @@ use crate::families::key;
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{OPENAI, made, text};
 
-const IMPORT: &str = "/v1/admin/prices/import";
+pub const IMPORT: &str = "/v1/admin/prices/import";
 
-fn shipped() -> Value {
+pub fn shipped() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/catalogue/data/catalogue.json");
     serde_json::from_slice(&fs::read(path).expect("the document")).expect("JSON")
 }
 
 /// The shipped catalogue as of so many days later, with these two prices for `gpt-4o-mini` at OpenAI.
-fn document(days: i64, input: &str, output: &str) -> Value {
+pub fn document(days: i64, input: &str, output: &str) -> Value {
     let mut document = shipped();
     let version = text(&document["version"]).parse::<NaiveDate>().expect("a day");
     document["version"] = json!((version + TimeDelta::days(days)).to_string());
@@ -46,7 +46,7 @@ fn cost(reply: &crate::client::Reply, input: u64, output: u64) -> String {
 }
 
 /// The recorded price of `gpt-4o-mini`.
-async fn recorded(gateway: &Gateway) -> Value {
+pub async fn recorded(gateway: &Gateway) -> Value {
     let prices = automatic(gateway, "prices").await;
     let of_model: Vec<_> = prices.into_iter().filter(|price| price["model"] == "gpt-4o-mini").collect();
     assert_eq!(of_model.len(), 1, "{of_model:?}");

@@ -15,9 +15,9 @@ pub fn described() -> Operation {
         "true goes back to an older catalogue than the one in force, but never to one older than the gateway's own";
     command("import_prices", "Takes a newer catalogue of models and list prices")
         .says(
-            "The document is written to the data folder and used from now on. Prices and models that the gateway made from \
-             its catalogue follow it at once; those that commands created are not touched. The caller must reach the whole \
-             platform. An older document than the one in force is a 409.",
+            "The document is kept, for all nodes that share the ledger, and used from now on. Prices and models that the \
+             gateway made from its catalogue follow it at once; those that commands created are not touched. The caller must \
+             reach the whole platform. An older document than the one in force is a 409.",
         )
         .query("dry_run", schema::boolean(), "true answers what it would change, and changes nothing")
         .query("force", schema::boolean(), force)

@@ -16,9 +16,9 @@ use uuid::Uuid;
 use super::contexts::name_of;
 use super::database::Database;
 use super::read::stored;
-use super::schema;
+use super::{schema, side};
 use crate::log::engine::sqlite;
-use crate::log::{EngineError, EngineErrorKind, LogError};
+use crate::log::{EngineError, EngineErrorKind, LogError, SideRow};
 
 /// Events in one batch of the shared ledger, and rows in one statement.
 const ROWS: usize = 1_000;
@@ -59,8 +59,15 @@ struct Column {
 /// Copies the ledger of a file, which nobody must serve meanwhile, into a shared ledger without events. Calls `progress` with
 /// the position that is written and the last one. Returns the last position. Blocking, and not for threads of async tasks.
 ///
+/// `catalogue` is the document that nodes use if the folder of the ledger had one.
+///
 /// Errors: nothing is copied. [`LogError::OtherSchema`] if one of the two was not migrated to this version.
-pub fn copy_to_shared(ledger: &Path, database: &Database, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, LogError> {
+pub fn copy_to_shared(
+    ledger: &Path,
+    catalogue: Option<String>,
+    database: &Database,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, LogError> {
     let mut ledger = sqlite::open_rows(ledger)?;
     let ledger = ledger.transaction()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
@@ -74,6 +81,9 @@ pub fn copy_to_shared(ledger: &Path, database: &Database, progress: &mut dyn FnM
         let mut copy = connection.begin().await?;
         must_be_empty(&mut copy).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
+        if let Some(document) = catalogue {
+            side::write(&SideRow::Catalogue { document }, &mut copy).await?;
+        }
         copy.commit().await.map_err(|error| LogError::Commit(error.to_string()))?;
         Ok(head)
     })

@@ -13,8 +13,8 @@ use sqlx::{Arguments, Postgres, QueryBuilder, Row};
 use super::connections::Connections;
 use super::database::Database;
 use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
-use super::schema;
 use super::state::read_state;
+use super::{running_nodes, schema};
 use crate::event::{Recorded, Resource, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
@@ -23,8 +23,8 @@ use crate::log::interrupt::Interrupt;
 use crate::log::owners::Owner;
 use crate::log::readers::{OpenReader, Purpose};
 use crate::log::{
-    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
-    StoredReply, TenantKey,
+    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
+    RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 
 const FIRST_SINCE: &str = include_str!("sql/first_since.sql");
@@ -236,6 +236,19 @@ impl Reader for PostgresReader {
         self.by_id(SQL, subjects, |subject, row| {
             Ok(PersonalData { subject, name: row.try_get(1)?, email: row.try_get(2)?, salt: row.try_get(3)? })
         })
+    }
+
+    fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError> {
+        const SQL: &str = "SELECT revision, document FROM ledger.catalogue WHERE revision <> $1";
+        self.read(async |connection| {
+            let row = sqlx::query(SQL).bind(signed(known)).fetch_optional(connection).await?;
+            row.map(|row| Ok(ImportedCatalogue { revision: unsigned(row.try_get(0)?), document: row.try_get(1)? }))
+                .transpose()
+        })
+    }
+
+    fn longest_running_node(&self) -> Result<Option<String>, LogError> {
+        self.read(async |connection| Ok(running_nodes::longest_running(connection).await?))
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

@@ -1,5 +1,6 @@
 //! The register of the processes that use the ledger, by the database's clock. It tells whether an old and a new version can
-//! run together (ADR-0019), and whether the process that admitted a request is still there.
+//! run together (ADR-0019), whether the process that admitted a request is still there, and which of several does what only one
+//! may do.
 //!
 //! A command that needs the ledger for itself keeps others from registering until its transaction ends.
 //!
@@ -41,6 +42,11 @@ const REGISTER: &str = "
     SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local')
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
     ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at";
+const LONGEST: &str = concat!(
+    "SELECT node FROM ledger.running_nodes AS running WHERE ",
+    is_alive!(),
+    " ORDER BY started_at, node LIMIT 1"
+);
 const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 
 /// Registers a process that starts, unless one that runs cannot read what it writes, or the other way round.
@@ -81,6 +87,11 @@ pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), U
 pub(super) async fn show(connection: &mut PgConnection, node: &str) -> Result<(), sqlx::Error> {
     let register = sqlx::query(REGISTER).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
     register.execute(connection).await.map(drop)
+}
+
+/// The process that has run longest.
+pub(super) async fn longest_running(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(LONGEST).fetch_optional(connection).await
 }
 
 /// Removes a process that ends.

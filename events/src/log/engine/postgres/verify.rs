@@ -20,9 +20,9 @@ const HAS_INDEX: &str = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = 
 /// Makes the database read an index in its order instead of the table.
 const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 /// The tables whose rows cannot be computed from events.
-pub(super) const TABLES: [&str; 13] = [
+pub(super) const TABLES: [&str; 14] = [
     "batches", "idempotency", "inference_keys", "names", "personal_data", "client_addresses", "key_secrets",
-    "sealed_secrets", "wrapped_keys", "tenant_keys", "nodes", "contexts", "revaluation_begins",
+    "sealed_secrets", "wrapped_keys", "tenant_keys", "nodes", "contexts", "revaluation_begins", "catalogue",
 ];
 
 impl RawReader for PostgresReader {

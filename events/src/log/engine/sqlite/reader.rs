@@ -18,8 +18,8 @@ use crate::ledger::Balances;
 use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::owners::Owner;
 use crate::log::{
-    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
-    StoredReply, TenantKey,
+    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
+    RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
@@ -256,6 +256,14 @@ impl Reader for SqliteReader {
         self.by_key(SQL, subjects, UserId::to_string, |subject, row| {
             Ok(PersonalData { subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
         })
+    }
+
+    fn imported_catalogue(&self, _known: u64) -> Result<Option<ImportedCatalogue>, LogError> {
+        Ok(None)
+    }
+
+    fn longest_running_node(&self) -> Result<Option<String>, LogError> {
+        Ok(None)
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 use crate::log::Unusable;
-use crate::log::engine::postgres::{Announcements, Listener};
+use crate::log::engine::postgres::{Announcements, Listener, open_shared_reader};
 
 const RUNNING: &str = "SELECT count(*) FROM ledger.running_nodes";
 const SOON: Duration = Duration::from_secs(10);
@@ -79,4 +79,27 @@ fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
     reaches(&test, RUNNING, 1);
     drop(listener);
     assert_eq!(test.number(RUNNING), 0);
+}
+
+#[test]
+fn one_process_has_run_longest_of_those_that_were_seen_lately() {
+    let test = TestLedger::migrated();
+    let reader = open_shared_reader(&test.database).expect("a reader");
+    let longest = || reader.longest_running_node().expect("an answer");
+    assert_eq!(longest(), None);
+    let runs = |node: &str, started_at: u32, seen_ago: u32| {
+        test.execute(&format!(
+            "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
+             SELECT '{node}', {started_at}, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - {seen_ago}::bigint * 1000000,
+                    1, 1, 'local'"
+        ));
+    };
+    runs("gone", 1, 11);
+    assert_eq!(longest(), None);
+    runs("b", 3, 9);
+    runs("c", 2, 9);
+    runs("a", 3, 0);
+    assert_eq!(longest().as_deref(), Some("c"));
+    test.execute("DELETE FROM ledger.running_nodes WHERE node = 'c'");
+    assert_eq!(longest().as_deref(), Some("a"), "of those that started at once, the first by name");
 }

@@ -1,0 +1,140 @@
+//! What nodes that share a ledger do together: one of them records what the environment, the catalogue and local servers offer, and
+//! all of them use the catalogue that was imported last.
+//!
+//! The one is the node that has run longest. If each node recorded its own view, nodes with other variables or of another version
+//! would take back what the others recorded, at every look. This way a rolling change takes effect once, when the last of the
+//! earlier nodes leaves.
+//!
+//! Rejected: a lock in the database that one node holds. A node that is cut off would keep it until the database noticed, which may
+//! take hours; the register of running nodes forgets it after ten seconds.
+
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use catalogue::{Catalogue, InForce};
+use events::log::Log;
+use tokio::time::Instant;
+
+use super::{ASK_EVERY, Environment};
+use crate::admin::CommandError;
+use crate::admin::import_error::ImportError;
+use crate::admin::recording::Author;
+
+/// How often a node looks whether another catalogue was imported, and whether it has become the one that records.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+/// How long an import waits for the node that records: for its next check, and for its look at local servers.
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+/// The pause before it is looked again whether it has recorded everything.
+const RECORDED_CHECK: Duration = Duration::from_millis(200);
+
+/// What a node knows of the others.
+#[derive(Debug, Default)]
+pub struct SharedState {
+    /// The revision of the imported catalogue that this node uses; 0 if none was imported.
+    revision: u64,
+    /// This node was the one that records when it last asked.
+    is_recorder: bool,
+}
+
+/// When the sources were last looked at, and when it was last asked whether they must be.
+pub struct Looks {
+    looked_at: Instant,
+    checked_at: Instant,
+    /// They must be looked at whatever the time is.
+    is_due: bool,
+}
+
+impl Looks {
+    pub fn since_now() -> Self {
+        Self { looked_at: Instant::now(), checked_at: Instant::now(), is_due: false }
+    }
+}
+
+impl Environment {
+    /// True if this node is the one that records what is offered now, and looks at the sources. An embedded ledger has only one.
+    pub(super) async fn is_recorder(&self) -> Result<bool, CommandError> {
+        let is_recorder = self.parts.log.has_run_longest().await?;
+        self.shared().is_recorder = is_recorder;
+        Ok(is_recorder)
+    }
+
+    /// Uses the catalogue that was imported last. Returns true if it is another one than before.
+    pub(super) async fn take_imported_catalogue(&self) -> Result<bool, CommandError> {
+        let log = &self.parts.log;
+        if !log.is_shared() {
+            return Ok(false);
+        }
+        let known = self.shared().revision;
+        let Some(imported) = log.read(move |reader| reader.imported_catalogue(known)).await? else { return Ok(false) };
+        let in_force = parsed(imported.document).await?;
+        if let Some(warning) = in_force.warning() {
+            tracing::warn!("{warning}");
+        }
+        if let Some(named) = &self.named {
+            named.take(Arc::new(in_force.catalogue));
+        }
+        self.shared().revision = imported.revision;
+        Ok(true)
+    }
+
+    /// When to check next.
+    pub(super) fn next_check(&self, looks: &Looks) -> Instant {
+        looks.checked_at + if self.parts.log.is_shared() { CHECK_EVERY } else { ASK_EVERY }
+    }
+
+    /// Looks at the sources if that is due, or if something else than the time makes it necessary.
+    pub(super) async fn look_if_due(&self, looks: &mut Looks) -> Result<(), CommandError> {
+        looks.checked_at = Instant::now();
+        looks.is_due |= !self.shared().is_recorder;
+        looks.is_due |= self.take_imported_catalogue().await?;
+        if !self.is_recorder().await? || (!looks.is_due && looks.looked_at.elapsed() < ASK_EVERY) {
+            return Ok(());
+        }
+        let recorded = self.record_all().await;
+        (looks.looked_at, looks.is_due) = (Instant::now(), false);
+        recorded
+    }
+
+    /// Has it recorded what follows from the catalogue in force: by this node for the author, if it is the one that records.
+    /// Otherwise waits until that one has done so. A node with other variables does not know what the other one has to record, and
+    /// waits for nothing.
+    pub(super) async fn have_recorded(&self, catalogue: &Catalogue, author: &Author) -> Result<(), CommandError> {
+        let began = Instant::now();
+        loop {
+            let plan = self.plan(catalogue).await?;
+            if self.parts.log.has_run_longest().await? {
+                return self.record(plan, author).await.map(drop);
+            }
+            if plan.is_empty() || !plan.providers.is_empty() {
+                return Ok(());
+            }
+            if began.elapsed() >= RECORDED_WITHIN {
+                let why = "the node that records what the environment offers has not recorded it yet".to_owned();
+                return Err(ImportError::Unfinished(why).into());
+            }
+            tokio::time::sleep(RECORDED_CHECK).await;
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, SharedState> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The catalogue that is used: of the database if nodes share a ledger, and otherwise of the data folder.
+pub async fn catalogue_in_force(log: &Log, folder: PathBuf) -> Result<InForce, CommandError> {
+    if log.is_shared() {
+        return match log.read(|reader| reader.imported_catalogue(0)).await? {
+            Some(imported) => parsed(imported.document).await,
+            None => Ok(InForce::shipped()),
+        };
+    }
+    let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
+    read.map_err(|error| CommandError::Defect(error.to_string()))
+}
+
+async fn parsed(document: String) -> Result<InForce, CommandError> {
+    let parsed = tokio::task::spawn_blocking(move || catalogue::in_force_of_document(&document)).await;
+    parsed.map_err(|error| CommandError::Defect(error.to_string()))
+}
