@@ -22,7 +22,7 @@ use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
-use events::log::{Database, LEDGER_FILE};
+use events::log::{DatabaseAddress, LEDGER_FILE};
 use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::CorsOrigins;
@@ -49,7 +49,7 @@ pub struct Config {
     pub metrics_listen: Option<ListenAddress>,
     pub data: PathBuf,
     /// The database that has the ledger, for several nodes; `None` if the ledger is in the data folder.
-    pub database: Option<Database>,
+    pub database: Option<DatabaseAddress>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -136,7 +136,7 @@ impl Config {
     }
 
     /// The error for a data folder whose ledger would be left unused.
-    pub fn two_ledgers(&self, database: &Database) -> WrongConfig {
+    pub fn two_ledgers(&self, database: &DatabaseAddress) -> WrongConfig {
         two_ledgers(&self.data, database, &self.flags)
     }
 
@@ -158,10 +158,10 @@ impl Config {
 }
 
 /// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset or empty.
-pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Database>, WrongConfig> {
+pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
     let given = variable(setting::DATABASE_URL.variable).filter(|url| !url.trim().is_empty());
     // The address may have a password in it: it is not repeated.
-    let read = given.map(|url| url.trim().parse::<Database>()).transpose();
+    let read = given.map(|url| url.trim().parse::<DatabaseAddress>()).transpose();
     read.map_err(|error| setting::DATABASE_URL.wrong_as_variable(format!("is not the address of a database: {error}")))
 }
 
@@ -187,7 +187,7 @@ pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> 
 }
 
 /// The error for a folder with a ledger of its own beside a database: one of them would silently be left out.
-pub fn two_ledgers(data: &Path, database: &Database, flags: &Flags) -> WrongConfig {
+pub fn two_ledgers(data: &Path, database: &DatabaseAddress, flags: &Flags) -> WrongConfig {
     let ledger = data.join(LEDGER_FILE);
     let variable = setting::DATABASE_URL.variable;
     let problem = format!(
@@ -220,7 +220,7 @@ fn providers(
     args: &ServeArgs,
     flags: &Flags,
     own_port: u16,
-    database: Option<&Database>,
+    database: Option<&DatabaseAddress>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
     // Empty is as unset: on.

@@ -53,7 +53,9 @@ use crate::time::Clock;
 use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
-pub use engine::postgres::{Database, Unusable, WrongDatabase, WrongLedger, append_alone, copy_to_shared, open_shared_reader};
+pub use engine::postgres::{
+    DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared, open_shared_reader,
+};
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, open_reader, open_reader_offline};
@@ -263,11 +265,6 @@ impl Log {
         let since_confirmed =
             |shared: &Shared| shared.clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
         self.inner.shared.as_ref().is_none_or(|shared| since_confirmed(shared) <= UNCONFIRMED_MAX)
-    }
-
-    /// True if other processes append to the log as well.
-    pub fn is_shared(&self) -> bool {
-        self.inner.shared.is_some()
     }
 
     /// See [`LogQueries::hear_of`].

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use events::log::{Database, LEDGER_FILE, LogError, Reader, open_reader_offline, open_shared_reader};
+use events::log::{DatabaseAddress, LEDGER_FILE, LogError, Reader, open_reader_offline, open_shared_reader};
 
 use super::{Failure, find_ledger, variable};
 use crate::config::arguments::{DataArgs, DatabaseArg};
@@ -13,7 +13,7 @@ use crate::config::{Flags, database, two_ledgers};
 pub enum LedgerPlace {
     /// The file in a data folder.
     File(PathBuf),
-    Database(Box<Database>),
+    Database(Box<DatabaseAddress>),
 }
 
 impl LedgerPlace {
@@ -69,7 +69,7 @@ impl fmt::Display for LedgerPlace {
 }
 
 /// The database that an argument or the variable names, if one does.
-pub fn named_database(argument: Option<&str>) -> Result<Option<Database>, Failure> {
+pub fn named_database(argument: Option<&str>) -> Result<Option<DatabaseAddress>, Failure> {
     match argument {
         // The address may have a password in it: it is not repeated.
         Some(url) => url.parse().map(Some).map_err(|error| {
@@ -83,6 +83,6 @@ pub fn named_database(argument: Option<&str>) -> Result<Option<Database>, Failur
 }
 
 /// Checks that a folder beside a database has no ledger of its own.
-fn check_folder(dir: &Path, database: &Database, flags: &Flags) -> Result<(), Failure> {
+fn check_folder(dir: &Path, database: &DatabaseAddress, flags: &Flags) -> Result<(), Failure> {
     if dir.join(LEDGER_FILE).exists() { Err(two_ledgers(dir, database, flags).into()) } else { Ok(()) }
 }

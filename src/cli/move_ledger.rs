@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use events::log::lock::FolderLock;
-use events::log::{Database, LEDGER_FILE, LogError, copy_to_shared, open_reader, open_shared_reader};
+use events::log::{DatabaseAddress, LEDGER_FILE, LogError, copy_to_shared, open_reader, open_shared_reader};
 use secrets::node_key;
 
 use super::ledger_place::{LedgerPlace, named_database};
@@ -70,7 +70,7 @@ fn move_ledger(args: &MoveArgs) -> Result<Vec<String>, Failure> {
 }
 
 /// Refuses a database with events before the ledger is verified, which takes its time. The copy looks again.
-fn check_database(database: &Database) -> Result<(), Failure> {
+fn check_database(database: &DatabaseAddress) -> Result<(), Failure> {
     let head = open_shared_reader(database).and_then(|reader| reader.head());
     let why = match head {
         Ok(head) if head.position == 0 => return Ok(()),
@@ -98,7 +98,7 @@ fn check_source(from: &Path, ledger: &Path) -> Result<(), Failure> {
 }
 
 /// Checks the copy as `verify` does.
-fn check_copy(from: &Path, database: Database, copied: u64) -> Result<(), Failure> {
+fn check_copy(from: &Path, database: DatabaseAddress, copied: u64) -> Result<(), Failure> {
     let copy = LedgerPlace::Database(Box::new(database));
     let why = match check_ledger(&copy, "verifying the copy") {
         Ok(sound) if sound.events == copied => return Ok(()),
@@ -131,7 +131,7 @@ fn check_key(ledger: &Path) -> Result<(), Failure> {
     Err(Failure::NotBegun(why.to_owned()))
 }
 
-fn said(from: &Path, database: &Database, events: u64) -> Vec<String> {
+fn said(from: &Path, database: &DatabaseAddress, events: u64) -> Vec<String> {
     let (dir, key) = (from.display(), from.join(node_key::FILE));
     let mut lines = vec![format!("moved {events} events to {database}, where they are sound")];
     if key.is_file() {

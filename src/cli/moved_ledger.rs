@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use events::log::Database;
+use events::log::DatabaseAddress;
 use events::private;
 
 /// The marker, whose content is the address of the database without a password.
@@ -17,7 +17,7 @@ pub fn marker(dir: &Path) -> PathBuf {
 }
 
 /// Marks the folder, also if it is marked already.
-pub fn mark(dir: &Path, database: &Database) -> io::Result<()> {
+pub fn mark(dir: &Path, database: &DatabaseAddress) -> io::Result<()> {
     let mut file = private::open_or_create(&marker(dir))?;
     file.set_len(0)?;
     writeln!(file, "{database}")?;

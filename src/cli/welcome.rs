@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use command::environment::RegisteredProvider;
-use events::log::Database;
+use events::log::DatabaseAddress;
 use secrets::{node_key, operator_key};
 
 use super::printable;
@@ -21,7 +21,7 @@ pub struct Welcome<'a> {
     pub reachable: SocketAddr,
     pub data: &'a Path,
     /// The database that has the ledger, if it is not in the data folder.
-    pub database: Option<&'a Database>,
+    pub database: Option<&'a DatabaseAddress>,
     /// True if the operator's key came from its variable, not from its file.
     pub operator_key_in_variable: bool,
     /// True if the data folder has an app key for developers.

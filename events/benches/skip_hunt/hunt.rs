@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use events::ids::{IdMaker, RequestId, SystemRandom};
-use events::log::{Database, Log, LogOptions, open_shared_reader};
+use events::log::{DatabaseAddress, Log, LogOptions, open_shared_reader};
 use events::time::SystemClock;
 use events::verify::{Depth, verify};
 use testing::postgres::TestDatabase;
@@ -58,7 +58,7 @@ pub struct HuntResult {
 
 /// What the parts of a hunt tell each other.
 pub(crate) struct HuntState {
-    database: Database,
+    database: DatabaseAddress,
     /// The last position that somebody was told of.
     acknowledged: AtomicU64,
     /// Where the log ends; 0 until nobody writes any more.
@@ -73,7 +73,7 @@ pub(crate) struct HuntState {
 ///
 /// If an event was skipped, doubled or moved, a reader does not reach the end, or the log is not sound.
 pub fn hunt(database: &TestDatabase, hunt: Hunt) -> HuntResult {
-    let address: Database = database.url().parse().expect("an address");
+    let address: DatabaseAddress = database.url().parse().expect("an address");
     Log::migrate_shared(&address).expect("an empty database");
     let clock = Arc::new(SystemClock::new());
     let ids = IdMaker::new(clock.clone(), Arc::new(SystemRandom));

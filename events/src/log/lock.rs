@@ -18,7 +18,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("cannot use the data folder {}: {source}", path.display())]
-    Unusable { path: PathBuf, source: std::io::Error },
+    UnusableReason { path: PathBuf, source: std::io::Error },
     #[error("another process is using the data folder {}{}", path.display(), what_to_do(url.as_deref()))]
     InUse {
         path: PathBuf,
@@ -35,12 +35,12 @@ pub struct FolderLock {
 impl FolderLock {
     /// Creates the folder if it is missing, and takes its lock.
     pub fn create_and_take(dir: &Path) -> Result<Self, FolderError> {
-        private::create_folder(dir).map_err(|source| FolderError::Unusable { path: dir.to_owned(), source })?;
+        private::create_folder(dir).map_err(|source| FolderError::UnusableReason { path: dir.to_owned(), source })?;
         Self::take(dir)
     }
 
     pub fn take(dir: &Path) -> Result<Self, FolderError> {
-        let folder = |source| FolderError::Unusable { path: dir.to_owned(), source };
+        let folder = |source| FolderError::UnusableReason { path: dir.to_owned(), source };
         let file = private::open_or_create(&dir.join(LOCK_FILE)).map_err(folder)?;
         for tried in 1.. {
             match file.try_lock() {

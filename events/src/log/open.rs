@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
-use super::engine::postgres::{self, Announcements, Database, Listener};
+use super::engine::postgres::{self, Announcements, DatabaseAddress, Listener};
 use super::engine::{Engine, Opened, sqlite};
 use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
@@ -29,7 +29,7 @@ impl Log {
     ///
     /// Errors: among others, the ledger has another schema: it is migrated with [`Log::migrate_shared`] alone, because other
     /// nodes may be using it.
-    pub fn open_shared(database: &Database, node: &str, options: LogOptions) -> Result<Self, OpenError> {
+    pub fn open_shared(database: &DatabaseAddress, node: &str, options: LogOptions) -> Result<Self, OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
         let announcements = Announcements::default();
         let opened = postgres::open(database, node, ids, announcements.clone(), &options)?;
@@ -39,7 +39,7 @@ impl Log {
     }
 
     /// Creates a shared ledger, or migrates it to this version. Blocking.
-    pub fn migrate_shared(database: &Database) -> Result<Migrated, OpenError> {
+    pub fn migrate_shared(database: &DatabaseAddress) -> Result<Migrated, OpenError> {
         postgres::migrate(database)
     }
 

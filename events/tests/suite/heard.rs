@@ -13,7 +13,7 @@ use crate::test_log::TestLog;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log() {
-    let ground = TestLog::database();
+    let ground = TestLog::in_database();
     let other = ground.open(&clock());
     let (log, mut writer) = ground.stepped(LogOptions::new(clock()));
     writer.step(1);
@@ -38,7 +38,7 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
 
 #[tokio::test]
 async fn a_log_that_nobody_else_appends_to_knows_at_once() {
-    let ground = TestLog::folder();
+    let ground = TestLog::in_folder();
     let log = ground.open(&clock());
     assert_eq!((log.hear_of(0).await, log.hear_of(1).await), (Heard::Recorded, Heard::NotRecorded));
 }

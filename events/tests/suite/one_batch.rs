@@ -395,7 +395,7 @@ async fn followers_learn_where_the_log_stands_also_if_not_all_of_it_can_be_read(
 
 #[tokio::test]
 async fn refusals_whose_count_somebody_else_has_recorded_are_not_recorded_again() {
-    let mut world = World::on(TestLog::folder());
+    let mut world = World::on(TestLog::in_folder());
     let refuse = |log: &Log, number| {
         let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
         let (log, request_id, model) = (log.clone(), id(number), "m".to_owned());

@@ -12,7 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::event::{Event, Hold, Recorded};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome, RefusedRequest};
-use events::log::{Admitted, Database, EndedAt, Log, LogError, LogOptions, OpenHold, SteppedNode, open_shared_reader};
+use events::log::{
+    Admitted, DatabaseAddress, EndedAt, Log, LogError, LogOptions, OpenHold, SteppedNode, open_shared_reader,
+};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, SystemClock};
@@ -75,7 +77,7 @@ impl Outage {
         blocking(|| Log::migrate_shared(&database.url().parse().expect("an address")).expect("an empty database"));
         let proxies: Vec<_> = clocks.iter().map(|_| Proxy::start(socket)).collect();
         let open = |(proxy, clock): (&Proxy, &Arc<dyn Clock>)| {
-            let through: Database = database.url_through(proxy.port).parse().expect("an address");
+            let through: DatabaseAddress = database.url_through(proxy.port).parse().expect("an address");
             let options = LogOptions { hold_ttl: TTL, ..LogOptions::new(Arc::clone(clock)) };
             blocking(|| Log::open_shared(&through, &proxy.port.to_string(), options).expect("the log opens"))
         };
@@ -108,7 +110,7 @@ impl Outage {
         for log in &self.nodes {
             eventually("a hold is still open", || log.figures().open_holds == 0).await;
         }
-        let database: Database = self.database.url().parse().expect("an address");
+        let database: DatabaseAddress = self.database.url().parse().expect("an address");
         let log = blocking(|| {
             let reader = open_shared_reader(&database).expect("a reader");
             let sound = verify(&*reader).expect("a sound log");
@@ -314,7 +316,7 @@ async fn a_count_of_refusals_whose_commit_is_unknown_is_recorded_once() {
     let database = TestDatabase::create();
     blocking(|| Log::migrate_shared(&database.url().parse().expect("an address")).expect("an empty database"));
     let proxy = Proxy::start(database.socket());
-    let through: Database = database.url_through(proxy.port).parse().expect("an address");
+    let through: DatabaseAddress = database.url_through(proxy.port).parse().expect("an address");
     let clock = crate::facts::clock();
     let opened = blocking(|| SteppedNode::open_shared(&through, "node", any_time(LogOptions::new(clock.clone()))));
     let (log, mut writer) = opened.expect("the log opens");
@@ -402,7 +404,7 @@ async fn a_node_is_not_ready_while_the_database_takes_no_events() {
         ),
         ("REVOKE INSERT ON ledger.events FROM ledgerway_gateway", "GRANT INSERT ON ledger.events TO ledgerway_gateway"),
     ];
-    let ground = TestLog::database();
+    let ground = TestLog::in_database();
     let TestLog::Database(database) = &ground else { panic!("it is in a database") };
     let log = ground.open(&crate::facts::clock());
     for ((fault, remedy), number) in faults.into_iter().zip(1..) {

@@ -12,9 +12,9 @@ use events::event::admin::Scope;
 use events::event::{Access, Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, PriceId, RequestId, TenantId, UserId};
 use events::log::{
-    Append, ClientAddress, Database, EventFilter, Idempotency, KeySecret, LEDGER_FILE, Log, LogError, LogOptions, Name,
-    Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey, copy_to_shared, open_reader,
-    open_shared_reader,
+    Append, ClientAddress, DatabaseAddress, EventFilter, Idempotency, KeySecret, LEDGER_FILE, Log, LogError,
+    LogOptions, Name, Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey, copy_to_shared,
+    open_reader, open_shared_reader,
 };
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period};
@@ -25,7 +25,7 @@ use testing::postgres::TestDatabase;
 use crate::damage::story::SampleLog;
 use crate::facts::{append, budget, clock, id, opened, start};
 
-fn database(test: &TestDatabase) -> Database {
+fn database(test: &TestDatabase) -> DatabaseAddress {
     test.url().parse().expect("an address")
 }
 

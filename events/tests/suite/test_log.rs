@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use events::ledger::{Balances, Ending};
 use events::log::{
-    Database, LEDGER_FILE, Log, LogOptions, Reader, Stepped, SteppedNode, open_reader, open_shared_reader,
+    DatabaseAddress, LEDGER_FILE, Log, LogOptions, Reader, Stepped, SteppedNode, open_reader, open_shared_reader,
 };
 use events::time::ManualClock;
 use rusqlite::Connection;
@@ -183,7 +183,7 @@ pub fn blocking<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Nodes have the rights of gateways alone.
-fn address(database: &TestDatabase) -> Database {
+fn address(database: &TestDatabase) -> DatabaseAddress {
     database.gateway_url().parse().expect("an address")
 }
 

@@ -3,7 +3,7 @@
 
 use events::hex;
 use events::ids::IdMaker;
-use events::log::{Database, Unusable, WrongLedger, append_alone, open_shared_reader};
+use events::log::{DatabaseAddress, UnusableReason, WrongLedger, append_alone, open_shared_reader};
 use secrets::node_key::VARIABLE;
 use secrets::reseal::{PreviousKey, Replacement, Resealed, StoredSecrets};
 
@@ -11,7 +11,7 @@ use super::keys::{Keys, SealedLedger};
 use super::summary;
 use crate::cli::Failure;
 
-pub fn replace(database: &Database, keys: &Keys, ids: &IdMaker) -> Result<Vec<String>, Failure> {
+pub fn replace(database: &DatabaseAddress, keys: &Keys, ids: &IdMaker) -> Result<Vec<String>, Failure> {
     let reader = open_shared_reader(database)
         .map_err(|error| Failure::NotBegun(format!("cannot read the ledger in {database}: {error}")))?;
     // Before the secrets are read: whatever is recorded later refuses the replacement.
@@ -37,7 +37,7 @@ pub fn replace(database: &Database, keys: &Keys, ids: &IdMaker) -> Result<Vec<St
 
 fn not_appended(error: WrongLedger) -> Failure {
     match error.reason {
-        Unusable::Log(_) => Failure::Failed(format!(
+        UnusableReason::Log(_) => Failure::Failed(format!(
             "{error}; run it again: it finds out which key is in force and continues from there"
         )),
         _ => Failure::not_begun(error),

@@ -128,7 +128,7 @@ pub async fn stop_engines(engines: Engines) {
 
 /// Creates the folder if it is missing, and keeps other processes out of it.
 fn lock_folder(data: &Path) -> Result<FolderLock, OpenError> {
-    create_folder(data).map_err(|source| FolderError::Unusable { path: data.to_owned(), source })?;
+    create_folder(data).map_err(|source| FolderError::UnusableReason { path: data.to_owned(), source })?;
     Ok(FolderLock::take(data)?)
 }
 
@@ -136,7 +136,9 @@ fn lock_folder(data: &Path) -> Result<FolderLock, OpenError> {
 /// is not.
 fn open_failure(config: &Config, error: ServeError) -> ServeError {
     match error.downcast_ref() {
-        Some(OpenError::Folder(FolderError::Unusable { path, source })) => config.data_unusable(path, source).into(),
+        Some(OpenError::Folder(FolderError::UnusableReason { path, source })) => {
+            config.data_unusable(path, source).into()
+        }
         _ => error,
     }
 }

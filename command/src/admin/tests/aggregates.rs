@@ -8,7 +8,7 @@ use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventStore;
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
 use events::event::{Actor, Chain, Context, Event, Resource};
-use events::log::{Database, Log, LogOptions};
+use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
 use postgres_es::{PostgresEventRepository, default_postgress_pool};
 use serde_json::Value;
@@ -26,7 +26,7 @@ struct Ledger {
 impl Ledger {
     fn new() -> Self {
         let database = TestDatabase::create();
-        let address: Database = database.url().parse().unwrap();
+        let address: DatabaseAddress = database.url().parse().unwrap();
         let options = LogOptions::new(Arc::new(SystemClock::new()));
         // Opening waits for the database, which no thread of async tasks may.
         let log = std::thread::scope(|scope| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use events::event::access::AccessDenied;
 use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Database, Log, LogOptions, Note};
+use events::log::{DatabaseAddress, Log, LogOptions, Note};
 use events::refusal::ErrorCode;
 use events::time::SystemClock;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ impl Drop for Node {
 pub fn run(address: &str, customers: Customers) -> io::Result<()> {
     let clock = Arc::new(SystemClock::new());
     let ids = IdMaker::new(clock.clone(), Arc::new(SystemRandom));
-    let database = Database::from_str(address).map_err(io::Error::other)?;
+    let database = DatabaseAddress::from_str(address).map_err(io::Error::other)?;
     let node = format!("bench-{}", std::process::id());
     let log = Log::open_shared(&database, &node, LogOptions::new(clock)).map_err(io::Error::other)?;
     let runtime = load::runtime()?;

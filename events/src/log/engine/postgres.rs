@@ -49,12 +49,12 @@ use turn::Turns;
 
 pub use append_alone::append_alone;
 pub use copy::copy_to_shared;
-pub use database::{Database, WrongDatabase};
+pub use database::{DatabaseAddress, WrongAddress};
 pub(in crate::log) use listen::{Announcements, Listener};
 pub(in crate::log) use migrate::migrate;
 pub(in crate::log) use open::open;
 pub use reader::open_shared_reader;
-pub use unusable::{Unusable, WrongLedger};
+pub use unusable::{UnusableReason, WrongLedger};
 
 /// How long a process that serves may read the state: a database that does not answer must not stop its writer for ever.
 const STATE_MAX: Duration = Duration::from_secs(60);

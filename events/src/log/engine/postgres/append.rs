@@ -85,7 +85,14 @@ impl PostgresEngine {
         let mut in_doubt: Option<Instant> = None;
         let mut is_repeated = false;
         loop {
-            let batch = Batch::new(draft, rows, (before, token, &self.node), respects_turns, &self.contexts, self.clock_limits)?;
+            let batch = Batch::new(
+                draft,
+                rows,
+                (before, token, &self.node),
+                respects_turns,
+                &self.contexts,
+                self.clock_limits,
+            )?;
             let mut sent = None;
             let done = self.session.run(async |connection| {
                 sent = Some(Instant::now());

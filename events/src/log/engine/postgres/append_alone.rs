@@ -9,12 +9,12 @@ use sqlx::postgres::PgConnection;
 use super::batch::Batch;
 use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::error::is_about_connection;
 use super::open::must_be_usable;
 use super::read::{tip, unsigned};
 use super::session::{LONG_MAX, Session};
-use super::unusable::{Unusable, WrongLedger};
+use super::unusable::{UnusableReason, WrongLedger};
 use super::{running_nodes, side};
 use crate::ids::IdMaker;
 use crate::ledger::Emitted;
@@ -29,10 +29,10 @@ const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::big
 /// Appends a change to a shared ledger that no node uses, and whose last position is still `known_until`: the change may depend
 /// on everything in it, so it needs no basis. All or nothing, and blocking. `node` names this process in the log.
 ///
-/// Errors: nothing is recorded, except that with [`LogError::Commit`] this is unknown. [`Unusable::InUse`] if a node runs, and
-/// [`Unusable::Changed`] if the log has grown.
+/// Errors: nothing is recorded, except that with [`LogError::Commit`] this is unknown. [`UnusableReason::InUse`] if a node runs, and
+/// [`UnusableReason::Changed`] if the log has grown.
 pub fn append_alone(
-    database: &Database,
+    database: &DatabaseAddress,
     node: &str,
     ids: &IdMaker,
     change: Append,
@@ -45,7 +45,7 @@ pub fn append_alone(
         must_be_usable(connection, database).await?;
         let (tip, head) = tip(connection).await?;
         if head.position != known_until {
-            return Err(Unusable::Changed);
+            return Err(UnusableReason::Changed);
         }
         // The time is the database's, or that of the last event, which may be long ago.
         let limits = ClockLimits::with_behind_max(Duration::MAX);
@@ -75,11 +75,11 @@ fn draft_of(change: Append, head: Head, now: i64) -> Draft {
     draft
 }
 
-async fn write(connection: &mut PgConnection, batch: &Batch, side: &[SideRow]) -> Result<(), Unusable> {
+async fn write(connection: &mut PgConnection, batch: &Batch, side: &[SideRow]) -> Result<(), UnusableReason> {
     let mut transaction = connection.begin().await?;
     running_nodes::must_be_none(&mut transaction).await?;
     if batch.statement.rows(&mut transaction).await?.is_empty() {
-        return Err(Unusable::Changed);
+        return Err(UnusableReason::Changed);
     }
     for row in side {
         side::write(row, &mut transaction).await?;

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::error::unavailable;
 use super::session::{CONNECT_MAX, within};
 use crate::log::LogError;
@@ -41,7 +41,7 @@ const CLIENT_CHECK: &str = "100ms";
 
 /// The connections to a database, by purpose.
 pub(super) struct Connections {
-    database: Database,
+    database: DatabaseAddress,
     deciding: PurposePool,
     following: PurposePool,
     tenant_queries: PurposePool,
@@ -88,7 +88,7 @@ impl PurposePool {
 
 impl Connections {
     /// The four connections of a node's readers. Each is opened when it is first needed.
-    pub(super) fn of_node(database: Database) -> Result<Self, LogError> {
+    pub(super) fn of_node(database: DatabaseAddress) -> Result<Self, LogError> {
         Ok(Self {
             database,
             deciding: PurposePool::new(1, Duration::from_secs(5)).with_kept_call_max(Duration::from_secs(1)),
@@ -102,7 +102,7 @@ impl Connections {
     }
 
     /// A connection for a command that reads the whole ledger.
-    pub(super) fn of_command(database: Database) -> Result<Self, LogError> {
+    pub(super) fn of_command(database: DatabaseAddress) -> Result<Self, LogError> {
         let one = || PurposePool::new(1, Duration::from_secs(900));
         let (deciding, following, tenant_queries, platform_queries) = (one(), one(), one(), one());
         Ok(Self { database, deciding, following, tenant_queries, platform_queries, runtime: ReaderRuntime::start()? })

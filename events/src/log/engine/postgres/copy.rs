@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use uuid::Uuid;
 
 use super::contexts::name_of;
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::read::stored;
 use super::{schema, side};
 use crate::log::engine::sqlite;
@@ -65,7 +65,7 @@ struct Column {
 pub fn copy_to_shared(
     ledger: &Path,
     catalogue: Option<String>,
-    database: &Database,
+    database: &DatabaseAddress,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, LogError> {
     let mut ledger = sqlite::open_rows(ledger)?;

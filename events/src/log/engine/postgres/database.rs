@@ -50,13 +50,13 @@ const OF_WRITER: [(&str, &str); 8] = [
 
 /// The address of a shared database, with its credentials. Shown without the password.
 #[derive(Clone)]
-pub struct Database {
+pub struct DatabaseAddress {
     options: PgConnectOptions,
 }
 
 /// Not the address of a PostgreSQL database.
 #[derive(Debug, thiserror::Error)]
-pub enum WrongDatabase {
+pub enum WrongAddress {
     #[error("it must begin with postgres:// or postgresql://")]
     Scheme,
     /// Without the address, which may have a password in it.
@@ -87,7 +87,7 @@ fn shown(name: &str) -> String {
     if is_name { format!(": {name}") } else { String::new() }
 }
 
-impl Database {
+impl DatabaseAddress {
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
@@ -98,16 +98,16 @@ impl Database {
     }
 
     /// The database at an address, with the value of `PGSSLMODE`.
-    fn at(url: &str, ssl_mode: Option<&str>) -> Result<Self, WrongDatabase> {
+    fn at(url: &str, ssl_mode: Option<&str>) -> Result<Self, WrongAddress> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(WrongDatabase::Scheme);
+            return Err(WrongAddress::Scheme);
         }
         check_form(url)?;
-        let url = Url::parse(url).map_err(|error| WrongDatabase::Unreadable(error.to_string()))?;
-        let unreadable = |error: sqlx::Error| WrongDatabase::Unreadable(error.to_string());
+        let url = Url::parse(url).map_err(|error| WrongAddress::Unreadable(error.to_string()))?;
+        let unreadable = |error: sqlx::Error| WrongAddress::Unreadable(error.to_string());
         let mut options = PgConnectOptions::from_url(&url).map_err(unreadable)?;
         if options.get_database().is_none_or(str::is_empty) {
-            return Err(WrongDatabase::NoDatabase);
+            return Err(WrongAddress::NoDatabase);
         }
         if !url.query_pairs().any(|(name, _)| SSL_MODE.contains(&name.as_ref())) {
             let mode = match ssl_mode {
@@ -130,10 +130,10 @@ fn is_local(options: &PgConnectOptions) -> bool {
         || matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]")
 }
 
-impl FromStr for Database {
-    type Err = WrongDatabase;
+impl FromStr for DatabaseAddress {
+    type Err = WrongAddress;
 
-    fn from_str(url: &str) -> Result<Self, WrongDatabase> {
+    fn from_str(url: &str) -> Result<Self, WrongAddress> {
         let ssl_mode = std::env::var(SSL_MODE_VARIABLE).ok().filter(|mode| !mode.is_empty());
         Self::at(url, ssl_mode.as_deref())
     }
@@ -141,24 +141,24 @@ impl FromStr for Database {
 
 /// Refuses what would be taken for something else, or for nothing: a password that is not encoded ends early, and its rest is
 /// then the host and the name of the database, which are shown; a parameter that is not known is ignored.
-fn check_form(url: &str) -> Result<(), WrongDatabase> {
+fn check_form(url: &str) -> Result<(), WrongAddress> {
     let (_, address) = url.split_once("://").unwrap_or_default();
     let (_, after_host) = address.split_at(address.find(['/', '?', '#']).unwrap_or(address.len()));
     let (path, query) = after_host.split_once('?').unwrap_or((after_host, ""));
     if after_host.contains('@') || path.trim_start_matches('/').contains('/') {
-        return Err(WrongDatabase::NotEncoded);
+        return Err(WrongAddress::NotEncoded);
     }
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
         let is_option = name.starts_with("options[") && name.ends_with(']');
         if !PARAMETERS.contains(&name) && !is_option {
-            return Err(WrongDatabase::Parameter(name.to_owned()));
+            return Err(WrongAddress::Parameter(name.to_owned()));
         }
     }
     Ok(())
 }
 
-impl fmt::Display for Database {
+impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { options } = self;
         let database = options.get_database().unwrap_or_default();
@@ -166,7 +166,7 @@ impl fmt::Display for Database {
     }
 }
 
-impl fmt::Debug for Database {
+impl fmt::Debug for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -176,12 +176,12 @@ impl fmt::Debug for Database {
 mod tests {
     use super::*;
 
-    fn database(url: &str) -> Database {
+    fn database(url: &str) -> DatabaseAddress {
         url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     fn refused(url: &str) -> String {
-        url.parse::<Database>().err().unwrap_or_else(|| panic!("{url} is taken")).to_string()
+        url.parse::<DatabaseAddress>().err().unwrap_or_else(|| panic!("{url} is taken")).to_string()
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
 
     /// The mode of its connections; `None` if the address is refused.
     fn ssl_mode(url: &str, variable: Option<&str>) -> Option<String> {
-        Database::at(url, variable).ok().map(|database| format!("{:?}", database.options.get_ssl_mode()))
+        DatabaseAddress::at(url, variable).ok().map(|database| format!("{:?}", database.options.get_ssl_mode()))
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::running_nodes;
 
 const CHANNEL: &str = "ledgerway";
@@ -48,7 +48,7 @@ pub(in crate::log) struct Listener {
 impl Listener {
     /// `wake` is called when another node has appended, and after every time in which that could have been missed.
     pub(in crate::log) fn start(
-        database: &Database,
+        database: &DatabaseAddress,
         node: &str,
         announcements: Announcements,
         wake: impl Fn() + Send + 'static,
@@ -81,7 +81,7 @@ impl Drop for Listener {
     }
 }
 
-async fn listen_for_ever(database: &Database, node: &str, announcements: &Notify, wake: &impl Fn()) {
+async fn listen_for_ever(database: &DatabaseAddress, node: &str, announcements: &Notify, wake: &impl Fn()) {
     loop {
         if let Err(error) = listen(database, node, announcements, wake).await {
             tracing::debug!(%error, "no notifications of other nodes: polling");
@@ -92,7 +92,7 @@ async fn listen_for_ever(database: &Database, node: &str, announcements: &Notify
 
 /// Listens and announces until the connection fails.
 async fn listen(
-    database: &Database,
+    database: &DatabaseAddress,
     node: &str,
     announcements: &Notify,
     wake: &impl Fn(),
@@ -128,7 +128,7 @@ async fn listen(
 }
 
 /// Over a connection of its own: the other may be in any state.
-async fn leave(database: &Database, node: &str) -> Result<(), sqlx::Error> {
+async fn leave(database: &DatabaseAddress, node: &str) -> Result<(), sqlx::Error> {
     let mut connection = database.options().connect().await?;
     running_nodes::leave(&mut connection, node).await?;
     connection.close().await

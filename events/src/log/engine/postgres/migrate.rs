@@ -4,11 +4,11 @@
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::open::check_server;
 use super::schema::{self, NEWEST};
 use super::session::{LONG_MAX, Session};
-use super::unusable::{Unusable, WrongLedger};
+use super::unusable::{UnusableReason, WrongLedger};
 use crate::log::{Migrated, OpenError};
 
 /// A change of the schema.
@@ -41,7 +41,7 @@ const SET_VERSION: &str = "INSERT INTO ledger.schema_version (version, oldest_re
 
 /// Creates the ledger, or migrates it to this version, and grants the gateways what they need. Refuses a newer one that this
 /// version cannot use.
-pub(in crate::log) fn migrate(database: &Database) -> Result<Migrated, OpenError> {
+pub(in crate::log) fn migrate(database: &DatabaseAddress) -> Result<Migrated, OpenError> {
     let mut session = Session::new(database.clone())?;
     let migrated = session.run_for(LONG_MAX, async |connection| {
         check_server(connection).await?;
@@ -63,7 +63,7 @@ pub(in crate::log) fn migrate(database: &Database) -> Result<Migrated, OpenError
         Ok(if is_new { Migrated::New } else { Migrated::Existing })
     });
     session.close();
-    migrated.map_err(|reason: Unusable| WrongLedger::of(database, reason).into())
+    migrated.map_err(|reason: UnusableReason| WrongLedger::of(database, reason).into())
 }
 
 async fn apply(migration: &Migration, change: &mut PgConnection) -> Result<(), sqlx::Error> {

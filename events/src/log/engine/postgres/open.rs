@@ -8,12 +8,12 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::listen::Announcements;
 use super::read::tip;
 use super::session::{LONG_MAX, Session};
 use super::turn::Turns;
-use super::unusable::{Unusable, WrongLedger};
+use super::unusable::{UnusableReason, WrongLedger};
 use super::{PostgresEngine, reader, running_nodes, schema};
 use crate::ids::IdMaker;
 use crate::log::engine::Opened;
@@ -35,7 +35,7 @@ const SESSION_OF_SERVER: &str = "SELECT pg_backend_pid()";
 
 /// Opens the ledger of a database as one of its nodes.
 pub(in crate::log) fn open(
-    database: &Database,
+    database: &DatabaseAddress,
     node: &str,
     ids: IdMaker,
     announcements: Announcements,
@@ -49,16 +49,16 @@ pub(in crate::log) fn open(
 }
 
 pub(super) fn connect(
-    database: &Database,
+    database: &DatabaseAddress,
     node: &str,
     ids: IdMaker,
     now: DateTime<Utc>,
-) -> Result<(PostgresEngine, State), Unusable> {
+) -> Result<(PostgresEngine, State), UnusableReason> {
     let mut session = Session::new(database.for_writer())?;
     let tip = session.run_for(LONG_MAX, async |connection| {
         must_be_usable(connection, database).await?;
         running_nodes::join(connection, node).await?;
-        Ok::<_, Unusable>(tip(connection).await?.0)
+        Ok::<_, UnusableReason>(tip(connection).await?.0)
     })?;
     let mut engine = PostgresEngine {
         session,
@@ -75,25 +75,28 @@ pub(super) fn connect(
 }
 
 /// The ledger is one that this version can append to, as this user.
-pub(super) async fn must_be_usable(connection: &mut PgConnection, database: &Database) -> Result<(), Unusable> {
+pub(super) async fn must_be_usable(
+    connection: &mut PgConnection,
+    database: &DatabaseAddress,
+) -> Result<(), UnusableReason> {
     check_session(connection, database).await?;
     check_server(connection).await?;
     if !sqlx::query_scalar::<_, bool>(MAY_APPEND).fetch_one(&mut *connection).await? {
-        return Err(Unusable::NotAllowed);
+        return Err(UnusableReason::NotAllowed);
     }
     Ok(schema::must_fit(connection).await?)
 }
 
 /// The connection has a session of the server for itself. A pooler that gives each transaction another one is found out by
 /// a second connection, which gets the session of the first or takes it away.
-async fn check_session(connection: &mut PgConnection, database: &Database) -> Result<(), Unusable> {
+async fn check_session(connection: &mut PgConnection, database: &DatabaseAddress) -> Result<(), UnusableReason> {
     let first = session_of(connection).await?;
     let mut other = database.options().connect().await?;
     sqlx::raw_sql("BEGIN").execute(&mut other).await?;
     let second = session_of(&mut other).await?;
     let again = session_of(connection).await?;
     other.close().await?;
-    if first == again && first != second { Ok(()) } else { Err(Unusable::Pooled) }
+    if first == again && first != second { Ok(()) } else { Err(UnusableReason::Pooled) }
 }
 
 async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
@@ -101,22 +104,22 @@ async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 }
 
 /// The server is one that a ledger can be on.
-pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), Unusable> {
+pub(super) async fn check_server(connection: &mut PgConnection) -> Result<(), UnusableReason> {
     let row = sqlx::query(SERVER).fetch_one(connection).await?;
     let (synchronous_commit, search_path): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
     if (synchronous_commit, search_path) != ("on", "ledger") {
         // What this session asked for did not arrive.
-        return Err(Unusable::Pooled);
+        return Err(UnusableReason::Pooled);
     }
     if row.try_get::<i32, _>(0)? < OLDEST_SERVER {
-        return Err(Unusable::OldServer);
+        return Err(UnusableReason::OldServer);
     }
     if !row.try_get::<bool, _>(1)? {
-        return Err(Unusable::NotDurable);
+        return Err(UnusableReason::NotDurable);
     }
     match row.try_get(4)? {
         "UTF8" => {}
-        other => return Err(Unusable::Encoding(other.to_owned())),
+        other => return Err(UnusableReason::Encoding(other.to_owned())),
     }
-    if row.try_get(5)? { Err(Unusable::ReadOnly) } else { Ok(()) }
+    if row.try_get(5)? { Err(UnusableReason::ReadOnly) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{Arguments, Postgres, QueryBuilder, Row};
 
 use super::connections::Connections;
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::state::read_state;
 use super::{running_nodes, schema};
@@ -41,7 +41,7 @@ pub(super) struct PostgresReader {
 }
 
 /// Opens the ledger of a database for a command that reads all of it. Refuses a ledger with another schema. Blocking.
-pub fn open_shared_reader(database: &Database) -> Result<Box<dyn Reader>, LogError> {
+pub fn open_shared_reader(database: &DatabaseAddress) -> Result<Box<dyn Reader>, LogError> {
     let connections = Arc::new(Connections::of_command(database.clone())?);
     let reader = PostgresReader::new(connections, Purpose::PlatformQueries);
     reader.read(async |connection| schema::must_fit(connection).await)?;
@@ -49,7 +49,7 @@ pub fn open_shared_reader(database: &Database) -> Result<Box<dyn Reader>, LogErr
 }
 
 /// The readers of a node, which share its four connections for readers.
-pub(in crate::log) fn readers(database: Database) -> Result<OpenReader, LogError> {
+pub(in crate::log) fn readers(database: DatabaseAddress) -> Result<OpenReader, LogError> {
     let connections = Arc::new(Connections::of_node(database)?);
     Ok(Arc::new(move |purpose| Ok(Box::new(PostgresReader::new(Arc::clone(&connections), purpose)))))
 }

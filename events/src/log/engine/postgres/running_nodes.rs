@@ -9,7 +9,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::unusable::Unusable;
+use super::unusable::UnusableReason;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
@@ -31,7 +31,7 @@ const MISFIT: &str = concat!(
 );
 const RUNNING: &str = concat!(
     "SELECT node, address FROM ledger.running_nodes AS running WHERE ",
-    is_alive!(),
+    was_seen_lately!(),
     " ORDER BY started_at LIMIT 1"
 );
 /// Rows of processes that could not say that they end are kept for a day, for whoever looks for them.
@@ -44,13 +44,13 @@ const REGISTER: &str = "
     ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at";
 const LONGEST: &str = concat!(
     "SELECT node FROM ledger.running_nodes AS running WHERE ",
-    is_alive!(),
+    was_seen_lately!(),
     " ORDER BY started_at, node LIMIT 1"
 );
 const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 
 /// Registers a process that starts, unless one that runs cannot read what it writes, or the other way round.
-pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<(), Unusable> {
+pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<(), UnusableReason> {
     let mut change = connection.begin().await?;
     // Of two that start at once, the second sees the first.
     keep_others_from_joining(&mut change).await?;
@@ -58,9 +58,9 @@ pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<()
     if let Some(row) = misfit.fetch_optional(&mut *change).await? {
         let (node, address) = (row.try_get(0)?, row.try_get(1)?);
         return Err(if row.try_get(2)? {
-            Unusable::OlderNode { node, address }
+            UnusableReason::OlderNode { node, address }
         } else {
-            Unusable::NewerNode { node, address }
+            UnusableReason::NewerNode { node, address }
         });
     }
     sqlx::query(FORGET).execute(&mut *change).await?;
@@ -75,10 +75,10 @@ async fn keep_others_from_joining(transaction: &mut PgConnection) -> Result<(), 
 }
 
 /// Fails if a process uses the ledger. Otherwise, none does until the transaction ends.
-pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), Unusable> {
+pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), UnusableReason> {
     keep_others_from_joining(transaction).await?;
     match sqlx::query(RUNNING).fetch_optional(transaction).await? {
-        Some(row) => Err(Unusable::InUse { node: row.try_get(0)?, address: row.try_get(1)? }),
+        Some(row) => Err(UnusableReason::InUse { node: row.try_get(0)?, address: row.try_get(1)? }),
         None => Ok(()),
     }
 }

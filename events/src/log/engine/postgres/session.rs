@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::error::{is_about_connection, unavailable};
 use crate::log::LogError;
 
@@ -27,7 +27,7 @@ pub(super) struct Session {
     // Declared before the runtime, so that it is dropped first.
     connection: Option<Opened>,
     runtime: Runtime,
-    database: Database,
+    database: DatabaseAddress,
 }
 
 struct Opened {
@@ -37,7 +37,7 @@ struct Opened {
 
 impl Session {
     /// A session whose connection is opened when it is first used.
-    pub(super) fn new(database: Database) -> Result<Self, LogError> {
+    pub(super) fn new(database: DatabaseAddress) -> Result<Self, LogError> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|error| unavailable(format!("cannot start a runtime: {error}")))?;
         Ok(Self { connection: None, runtime, database })

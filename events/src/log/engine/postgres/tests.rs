@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::clock_limits::ClockLimits;
 use super::open::connect;
 use super::session::Session;
-use super::{Database, PostgresEngine, migrate};
+use super::{DatabaseAddress, PostgresEngine, migrate};
 use crate::event::hold::{BudgetReserved, BudgetSettled, BudgetWindow};
 use crate::event::inference::{InferenceAdmitted, Versions};
 use crate::event::{Actor, Chain, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
@@ -35,7 +35,7 @@ use crate::time::{Clock, SystemClock, from_micros};
 
 /// A database for one test, dropped with it.
 pub(super) struct TestLedger {
-    pub(super) database: Database,
+    pub(super) database: DatabaseAddress,
     pub(super) test: TestDatabase,
 }
 

@@ -8,7 +8,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::error::sqlstate;
 use super::session::Session;
 use crate::log::engine::Turn;
@@ -26,7 +26,7 @@ const IGNORED: Duration = Duration::from_secs(30);
 
 /// The turns of this process, as its writer sees them.
 pub(super) struct Turns {
-    database: Database,
+    database: DatabaseAddress,
     /// Started when it is first needed.
     waiter: Option<Waiter>,
     turn: Turn,
@@ -53,7 +53,7 @@ struct Answer {
 
 impl Turns {
     /// None yet, in this database.
-    pub(super) const fn new(database: Database) -> Self {
+    pub(super) const fn new(database: DatabaseAddress) -> Self {
         Self { database, waiter: None, turn: Turn::None, number: 0, ignored_since: None }
     }
 
@@ -117,7 +117,7 @@ impl Turns {
 }
 
 impl Waiter {
-    fn start(database: Database) -> std::io::Result<Self> {
+    fn start(database: DatabaseAddress) -> std::io::Result<Self> {
         let ((orders, received), (sent, answers)) = (channel(), channel());
         std::thread::Builder::new()
             .name("ledger-turns".to_owned())
@@ -126,7 +126,7 @@ impl Waiter {
     }
 }
 
-fn carry_out(database: Database, orders: &Receiver<Order>, answers: &Sender<Answer>) {
+fn carry_out(database: DatabaseAddress, orders: &Receiver<Order>, answers: &Sender<Answer>) {
     let Ok(mut session) = Session::new(database) else { return };
     while let Ok(order) = orders.recv() {
         match order {

@@ -1,6 +1,6 @@
 //! Why a ledger that several nodes share cannot be used.
 
-use super::database::Database;
+use super::database::DatabaseAddress;
 use super::error::sqlstate;
 use crate::log::{LogError, OtherSchema};
 
@@ -13,18 +13,18 @@ const NOT_ALLOWED: &str = "42501";
 pub struct WrongLedger {
     /// Without the password.
     pub database: String,
-    pub reason: Unusable,
+    pub reason: UnusableReason,
 }
 
 impl WrongLedger {
-    pub(super) fn of(database: &Database, reason: Unusable) -> Self {
+    pub(super) fn of(database: &DatabaseAddress, reason: UnusableReason) -> Self {
         Self { database: database.to_string(), reason }
     }
 }
 
 /// Why a shared ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableReason {
     #[error("there is none yet: run `ledgerway migrate`")]
     Missing,
     #[error("its server is older than PostgreSQL 15")]
@@ -72,7 +72,7 @@ pub enum Unusable {
     Log(LogError),
 }
 
-impl From<LogError> for Unusable {
+impl From<LogError> for UnusableReason {
     fn from(error: LogError) -> Self {
         match error {
             LogError::OtherSchema(OtherSchema::Older { found: 0, .. }) => Self::Missing,
@@ -81,7 +81,7 @@ impl From<LogError> for Unusable {
     }
 }
 
-impl From<sqlx::Error> for Unusable {
+impl From<sqlx::Error> for UnusableReason {
     fn from(error: sqlx::Error) -> Self {
         match sqlstate(&error).as_deref() {
             Some(NOT_ALLOWED) => Self::NotAllowed,

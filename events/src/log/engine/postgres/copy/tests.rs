@@ -16,7 +16,7 @@ fn embedded(sql: &str) -> TempDir {
 }
 
 fn copied(folder: &TempDir, shared: &TestLedger) -> Result<u64, LogError> {
-    copy_to_shared(&folder.path().join(LEDGER_FILE), &shared.database, &mut |_, _| {})
+    copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, &mut |_, _| {})
 }
 
 /// Otherwise `move` would lose it.

@@ -4,7 +4,7 @@ use super::*;
 use crate::event::Resource;
 use crate::event::node_key::NodeKeyReplaced;
 use crate::log::engine::postgres::append_alone;
-use crate::log::{Append, Appended, Basis, SideRow, Unusable, WrongLedger};
+use crate::log::{Append, Appended, Basis, SideRow, UnusableReason, WrongLedger};
 
 fn replace_node_key(test: &TestLedger, known_until: u64) -> Result<Appended, WrongLedger> {
     let replaced = NodeKeyReplaced { node_key: "new".to_owned(), previous: None, resealed: 0, discarded: 0 };
@@ -31,12 +31,12 @@ fn a_change_alone_is_recorded_while_no_node_runs_and_nothing_else_was() {
     let test = TestLedger::migrated();
     let mut engine = test.engine();
     let wrong = replace_node_key(&test, 0).expect_err("a node runs").reason;
-    assert!(matches!(&wrong, Unusable::InUse { node, .. } if node == "node"), "{wrong}");
+    assert!(matches!(&wrong, UnusableReason::InUse { node, .. } if node == "node"), "{wrong}");
     forget_nodes(&test);
     let event = one(&engine, 1);
     assert_eq!(engine.append(&event, None).expect("appended"), AppendOutcome::Committed);
     let wrong = replace_node_key(&test, 0).expect_err("there is an event").reason;
-    assert!(matches!(wrong, Unusable::Changed), "{wrong}");
+    assert!(matches!(wrong, UnusableReason::Changed), "{wrong}");
     assert_eq!(test.number("SELECT count(*) FROM wrapped_keys"), 0);
     let appended = replace_node_key(&test, 1).expect("appended");
     assert_eq!((appended.first, appended.last), (2, 2));

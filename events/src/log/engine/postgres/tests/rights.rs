@@ -2,7 +2,7 @@
 
 use super::super::error::sqlstate;
 use super::*;
-use crate::log::{Migrated, OpenError, Unusable};
+use crate::log::{Migrated, OpenError, UnusableReason};
 
 /// Statements that change what was recorded.
 const CHANGES: [&str; 9] = [
@@ -42,7 +42,7 @@ impl<'a> User<'a> {
         Self { test, name }
     }
 
-    fn database(&self) -> Database {
+    fn database(&self) -> DatabaseAddress {
         let url = std::env::var("LEDGERWAY_TEST_POSTGRES").expect("LEDGERWAY_TEST_POSTGRES");
         let (_, server) = url.rsplit_once('@').expect("an address with a user");
         let (server, _) = server.rsplit_once('/').expect("an address with a database");
@@ -88,7 +88,10 @@ fn gateways_cannot_change_what_was_recorded_and_not_the_schema() {
         assert!(said.contains("permission denied") || said.contains("must be owner"), "{sql}: {said}");
     }
     let error = migrate(&user.database()).expect_err("only the owner migrates");
-    assert!(matches!(&error, OpenError::Shared(wrong) if matches!(wrong.reason, Unusable::NotAllowed)), "{error}");
+    assert!(
+        matches!(&error, OpenError::Shared(wrong) if matches!(wrong.reason, UnusableReason::NotAllowed)),
+        "{error}"
+    );
 }
 
 #[test]
@@ -111,10 +114,10 @@ fn whoever_has_no_rights_is_told_which() {
     let test = TestLedger::migrated();
     let user = User::new(&test);
     let refused = || connect(&user.database(), "node", ids(), now()).err().expect("it is refused");
-    assert!(matches!(refused(), Unusable::NotAllowed));
+    assert!(matches!(refused(), UnusableReason::NotAllowed));
     user.is_given("USAGE ON SCHEMA ledger").is_given("SELECT ON ALL TABLES IN SCHEMA ledger");
     let reason = refused();
-    assert!(matches!(reason, Unusable::NotAllowed));
+    assert!(matches!(reason, UnusableReason::NotAllowed));
     assert!(reason.to_string().contains("GRANT ledgerway_gateway TO"), "{reason}");
     user.is_given("ledgerway_gateway");
     connect(&user.database(), "node", ids(), now()).expect("the ledger opens");
@@ -168,5 +171,5 @@ fn gateways_connect_where_the_public_may_not() {
     test.execute(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", test.test.name()));
     connect(&gateway.database(), "node", ids(), now()).expect("the ledger opens");
     let refused = connect(&other.database(), "node", ids(), now()).err().expect("it is refused");
-    assert!(matches!(refused, Unusable::NotAllowed), "nor can it take a turn: {refused}");
+    assert!(matches!(refused, UnusableReason::NotAllowed), "nor can it take a turn: {refused}");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
-use crate::log::Unusable;
+use crate::log::UnusableReason;
 use crate::log::engine::postgres::{Announcements, Listener, open_shared_reader};
 
 const RUNNING: &str = "SELECT count(*) FROM ledger.running_nodes";
@@ -25,7 +25,7 @@ fn other(test: &TestLedger, read: u32, written: u32, seen_ago: u32) {
     ));
 }
 
-fn joins(test: &TestLedger) -> Result<(), Unusable> {
+fn joins(test: &TestLedger) -> Result<(), UnusableReason> {
     connect(&test.database, "node", ids(), now()).map(drop)
 }
 
@@ -45,8 +45,12 @@ fn a_version_runs_beside_those_that_read_what_it_writes_and_write_what_it_reads(
         assert_eq!(joined.is_ok(), is_fine, "{other_read}, {other_written}: {joined:?}");
         if let Err(reason) = joined {
             let is_named = match &reason {
-                Unusable::OlderNode { node, address } => other_read < read && node == "other" && address == "10.0.0.7",
-                Unusable::NewerNode { node, address } => other_read > read && node == "other" && address == "10.0.0.7",
+                UnusableReason::OlderNode { node, address } => {
+                    other_read < read && node == "other" && address == "10.0.0.7"
+                }
+                UnusableReason::NewerNode { node, address } => {
+                    other_read > read && node == "other" && address == "10.0.0.7"
+                }
                 _ => false,
             };
             assert!(is_named, "{reason}");

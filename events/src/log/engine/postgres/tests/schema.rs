@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::log::{Migrated, OpenError, OtherSchema, Unusable};
+use crate::log::{Migrated, OpenError, OtherSchema, UnusableReason};
 
-fn refused(test: &TestLedger) -> Unusable {
+fn refused(test: &TestLedger) -> UnusableReason {
     connect(&test.database, "node", ids(), now()).err().expect("it is refused")
 }
 
 #[test]
 fn a_ledger_is_created_once_and_only_by_a_migration() {
     let test = TestLedger::empty();
-    assert!(matches!(refused(&test), Unusable::Missing));
+    assert!(matches!(refused(&test), UnusableReason::Missing));
     let migrated: Vec<_> = std::thread::scope(|scope| {
         let migrations: Vec<_> = (0..4).map(|_| scope.spawn(|| migrate(&test.database).expect("migrated"))).collect();
         migrations.into_iter().map(|migration| migration.join().expect("no panic")).collect()
@@ -29,8 +29,8 @@ fn a_newer_ledger_is_used_only_if_it_says_that_this_version_can() {
     test.engine();
     assert_eq!(migrate(&test.database).expect("nothing to do"), Migrated::Existing);
     test.execute("UPDATE ledger.schema_version SET oldest_reader = 1000");
-    let is_newer = |reason: &Unusable| {
-        matches!(reason, Unusable::Log(LogError::OtherSchema(OtherSchema::Newer { found: 1000, .. })))
+    let is_newer = |reason: &UnusableReason| {
+        matches!(reason, UnusableReason::Log(LogError::OtherSchema(OtherSchema::Newer { found: 1000, .. })))
     };
     let reason = refused(&test);
     assert!(is_newer(&reason), "{reason}");
@@ -44,7 +44,7 @@ fn a_database_that_cannot_be_written_is_refused() {
     let test = TestLedger::migrated();
     let mut engine = test.engine();
     test.execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", test.test.name()));
-    assert!(matches!(refused(&test), Unusable::ReadOnly));
+    assert!(matches!(refused(&test), UnusableReason::ReadOnly));
     engine.append(&Draft::new(0, at()), None).expect("its session is from before");
     let mut engine = PostgresEngine { session: test.session(), ..engine };
     let error = engine.append(&Draft::new(0, at()), None).expect_err("it can only be read");

@@ -27,19 +27,18 @@ fn in_the_turn_of_another_nobody_appends() {
 #[test]
 fn turns_come_in_the_order_in_which_they_were_asked_for() {
     let test = TestLedger::migrated();
-    let mut engines = [test.engine(), test.engine(), test.engine()];
-    assert_eq!(turn_of(&mut engines[0]), Turn::Held);
-    for waiting in 1..=2 {
-        engines[waiting].ask_for_turn();
-        while test.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") < waiting as i64
-        {
-        }
+    let [mut holder, mut first, mut second] = [test.engine(), test.engine(), test.engine()];
+    assert_eq!(turn_of(&mut holder), Turn::Held);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    for (engine, count) in [&mut first, &mut second].into_iter().zip(1..) {
+        engine.ask_for_turn();
+        while test.number(waiting) < count {}
     }
-    engines[0].end_turn();
-    assert_eq!(engines[1].wait_for_turn(WAIT), Turn::Held);
-    assert_eq!(engines[2].wait_for_turn(Duration::from_millis(50)), Turn::Awaited);
-    engines[1].end_turn();
-    assert_eq!(engines[2].wait_for_turn(WAIT), Turn::Held);
+    holder.end_turn();
+    assert_eq!(first.wait_for_turn(WAIT), Turn::Held);
+    assert_eq!(second.wait_for_turn(Duration::from_millis(50)), Turn::Awaited);
+    first.end_turn();
+    assert_eq!(second.wait_for_turn(WAIT), Turn::Held);
 }
 
 #[test]
