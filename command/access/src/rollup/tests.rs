@@ -36,13 +36,15 @@ async fn every_refusal_is_in_the_log_and_few_events_stand_for_many() {
 #[tokio::test(start_paused = true)]
 async fn refusals_that_may_have_been_recorded_are_not_counted_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
-    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
-    let rollup = AccessRollup::new(log.clone(), clock);
+    let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
+    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("a log");
+    let rollup = AccessRollup::new(log.clone(), clock.clone());
     rollup.denied(AccessRollup::anonymous(), ErrorCode::Unauthenticated);
     // Longer than a caller waits for the writer.
     sleep(Duration::from_secs(15)).await;
     writer.step(usize::MAX);
+    // What was put back would be due now.
+    clock.advance(Duration::from_secs(1));
     sleep(Duration::from_secs(15)).await;
     writer.step(usize::MAX);
     assert_eq!(counts(&log).await, [1]);

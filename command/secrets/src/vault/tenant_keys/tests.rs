@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use events::ids::{IdMaker, ProviderId, SystemRandom};
-use events::log::{Database, Log, LogOptions};
+use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
@@ -105,7 +105,7 @@ async fn a_node_without_the_grant_opens_nothing_with_the_whole_database_and_its_
 
 /// Opens the log of a database as one of its nodes. Opening waits, which no thread of async tasks may.
 fn shared_log(database: &TestDatabase, node: &str) -> Log {
-    let address: Database = database.url().parse().unwrap();
+    let address: DatabaseAddress = database.url().parse().unwrap();
     let options = LogOptions::new(Arc::new(SystemClock::new()));
     std::thread::scope(|scope| {
         let opening = scope.spawn(|| {
