@@ -65,11 +65,15 @@ impl Command {
         match self {
             Self::Serve(args) => Some(&args.data),
             Self::Rebuild(args) => Some(&args.data),
-            Self::Reseal(args) => Some(&args.data),
             Self::Catalogue(args) => Some(args.command.data()),
             Self::Models(args) => Some(&args.command.gateway().data),
             Self::Doctor(args) => Some(&args.gateway.data),
-            Self::Migrate(_) | Self::Move(_) | Self::Verify(_) | Self::Status(_) | Self::Completions(_) => None,
+            Self::Migrate(_)
+            | Self::Move(_)
+            | Self::Reseal(_)
+            | Self::Verify(_)
+            | Self::Status(_)
+            | Self::Completions(_) => None,
         }
     }
 }

@@ -42,13 +42,15 @@ struct LostAnswer {
     question: Vec<u8>,
     /// Passed on in its place, before the connection ends.
     last_words: Vec<u8>,
+    /// No connection is made after it.
+    is_last: bool,
 }
 
 struct Connection {
     client: TcpStream,
     server: TcpStream,
-    /// The last words in place of the next answer, if it is lost.
-    loses_answer: Mutex<Option<Vec<u8>>>,
+    /// The next answer, if it is lost.
+    loses_answer: Mutex<Option<LostAnswer>>,
 }
 
 impl Proxy {
@@ -87,7 +89,13 @@ impl Proxy {
 
     /// The same, with other bytes in the place of the answer.
     pub fn replace_answer_to(&self, bytes: &[u8], last_words: Vec<u8>) {
-        *lock(&self.relay.lost_answer) = Some(LostAnswer { question: bytes.to_vec(), last_words });
+        *lock(&self.relay.lost_answer) = Some(LostAnswer { question: bytes.to_vec(), last_words, is_last: false });
+    }
+
+    /// Loses the answer, and is then in [`ProxyMode::Refused`], so that nobody can ask again.
+    pub fn cut_off_after_answer_to(&self, bytes: &[u8]) {
+        let lost = LostAnswer { question: bytes.to_vec(), last_words: Vec::new(), is_last: true };
+        *lock(&self.relay.lost_answer) = Some(lost);
     }
 
     /// The number of answers that were lost.
@@ -121,7 +129,7 @@ impl Relay {
         self.pass(&connection.client, &connection.server, |bytes| {
             let is_asked = |lost: &mut LostAnswer| memmem::find(bytes, &lost.question).is_some();
             if let Some(lost) = lock(&self.lost_answer).take_if(is_asked) {
-                *lock(&connection.loses_answer) = Some(lost.last_words);
+                *lock(&connection.loses_answer) = Some(lost);
             }
             true
         });
@@ -129,7 +137,12 @@ impl Relay {
 
     fn pass_answers(&self, connection: &Connection) {
         self.pass(&connection.server, &connection.client, |_| {
-            let Some(last_words) = lock(&connection.loses_answer).take() else { return true };
+            let Some(LostAnswer { last_words, is_last, .. }) = lock(&connection.loses_answer).take() else {
+                return true;
+            };
+            if is_last {
+                *lock(&self.mode) = ProxyMode::Refused;
+            }
             self.answers_cut.fetch_add(1, Ordering::SeqCst);
             // Whoever has asked may have gone.
             let _ = (&connection.client).write_all(&last_words);

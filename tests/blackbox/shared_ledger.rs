@@ -148,7 +148,6 @@ fn an_address_in_place_of_a_folder_or_a_view_is_refused_without_its_password() {
     for arguments in [
         ["serve"].as_slice(),
         &["rebuild"],
-        &["reseal"],
         &["catalogue", "list"],
         &["catalogue", "search", "gpt"],
         &["catalogue", "show", "gpt"],

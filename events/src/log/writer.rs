@@ -391,7 +391,7 @@ impl<E: Engine> Writer<E> {
     /// Decides and records the batch, again if the log has moved meanwhile. Whoever has lost one race takes its turn, so that
     /// it does not lose them all.
     fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
-        let mut now = self.clock.not_before_last(now);
+        let mut now = now;
         for lost in 0..TRIES_MAX {
             if lost > 0 || self.turns.are_due() {
                 // Never the fault of a job, so this must not count as `FailedStep::Job`, nor what follows.
@@ -400,6 +400,8 @@ impl<E: Engine> Writer<E> {
             if self.is_behind {
                 now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
+            // Whatever was read meanwhile was recorded before.
+            now = self.clock.not_before_last(now);
             self.balances.begin();
             let look = self.begin_look();
             let written = self.decide(jobs, due, now).and_then(|draft| match draft {

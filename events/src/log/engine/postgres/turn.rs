@@ -21,7 +21,7 @@ const TAKE: &str = "SELECT set_config('lock_timeout', '3s', true), pg_advisory_l
 const END: &str = "SELECT pg_advisory_unlock($1, $2)";
 /// SQLSTATE `lock_not_available`.
 const NOT_AVAILABLE: &str = "55P03";
-/// How long turns do not count once one took too long, or could not be asked for.
+/// How long turns do not count once one took too long, or there is no thread to wait for them.
 const IGNORED: Duration = Duration::from_secs(30);
 
 /// The turns of this process, as its writer sees them.
@@ -48,7 +48,15 @@ enum Order {
 
 struct Answer {
     number: u64,
-    is_taken: bool,
+    taken: Taken,
+}
+
+enum Taken {
+    Yes,
+    /// Another process does not give it up.
+    TooLate,
+    /// The connection is lost, and can be opened again.
+    Failed,
 }
 
 impl Turns {
@@ -81,8 +89,9 @@ impl Turns {
             match waiter.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 // Of a turn that was given up before it was taken.
                 Ok(Answer { number, .. }) if number != self.number => {}
-                Ok(Answer { is_taken: true, .. }) => self.turn = Turn::Held,
-                Ok(Answer { is_taken: false, .. }) => {
+                Ok(Answer { taken: Taken::Yes, .. }) => self.turn = Turn::Held,
+                Ok(Answer { taken: Taken::Failed, .. }) => self.turn = Turn::None,
+                Ok(Answer { taken: Taken::TooLate, .. }) => {
                     self.turn = Turn::None;
                     self.ignore();
                 }
@@ -131,8 +140,8 @@ fn carry_out(database: DatabaseAddress, orders: &Receiver<Order>, answers: &Send
     while let Ok(order) = orders.recv() {
         match order {
             Order::Take(number) => {
-                let is_taken = take(&mut session);
-                if answers.send(Answer { number, is_taken }).is_err() {
+                let taken = take(&mut session);
+                if answers.send(Answer { number, taken }).is_err() {
                     break;
                 }
             }
@@ -142,18 +151,21 @@ fn carry_out(database: DatabaseAddress, orders: &Receiver<Order>, answers: &Send
     session.close();
 }
 
-fn take(session: &mut Session) -> bool {
+fn take(session: &mut Session) -> Taken {
     let (first, second) = LOCK;
     let taken =
         session.run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
     match taken {
-        Ok(()) => return true,
+        Ok(()) => Taken::Yes,
         Err(error) if sqlstate(&error).as_deref() == Some(NOT_AVAILABLE) => {
             tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
+            Taken::TooLate
         }
-        Err(error) => tracing::debug!(%error, "no turn: going on without turns"),
+        Err(error) => {
+            tracing::debug!(%error, "no turn");
+            Taken::Failed
+        }
     }
-    false
 }
 
 /// If it fails, the connection is not kept, and the turn ends with it.

@@ -58,6 +58,7 @@ fn a_node_that_was_gone_when_the_node_key_was_replaced_appends_nothing_afterward
     }
     // One that starts after it may have the new key.
     let mut started = test.engine();
-    let next = one(&started, 1);
+    let mut next = one(&started, 1);
+    next.recorded_at = now();
     assert_eq!(started.append(&next, None).expect("appended"), AppendOutcome::Committed);
 }

@@ -29,7 +29,8 @@ fn turns_come_in_the_order_in_which_they_were_asked_for() {
     let test = TestLedger::migrated();
     let [mut holder, mut first, mut second] = [test.engine(), test.engine(), test.engine()];
     assert_eq!(turn_of(&mut holder), Turn::Held);
-    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+                   WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
     for (engine, count) in [&mut first, &mut second].into_iter().zip(1..) {
         engine.ask_for_turn();
         while test.number(waiting) < count {}
@@ -60,7 +61,10 @@ fn a_turn_is_lost_with_its_connection_and_the_batch_goes_on_without() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
     assert_eq!(turn_of(&mut holder), Turn::Held);
-    test.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted");
+    test.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+         WHERE datname = current_database() AND locktype = 'advisory' AND granted",
+    );
     assert_eq!(turn_of(&mut other), Turn::Held);
     committed(&mut holder, |engine| one(engine, 1));
     catch_up(&mut other).expect("readable");
