@@ -40,7 +40,7 @@ use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use reconciliation::{Plan, Source, reconcile};
-use shared::{Looks, SharedState};
+use shared::{CheckTimes, SharedState};
 use watch::Watch;
 
 pub use availability::{Availability, availability};
@@ -115,7 +115,7 @@ impl Environment {
     /// Keeps the models of local servers up to date, and takes the catalogues that are imported, until it is dropped. One
     /// after the other: two that record what they find at the same time would record it twice.
     pub async fn follow(self, mut imports: ImportQueue) {
-        let mut looks = Looks::since_now();
+        let mut looks = CheckTimes::since_now();
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();
         loop {

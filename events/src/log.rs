@@ -135,7 +135,7 @@ impl Head {
 
 /// What a process knows of a position that another one may have appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum PositionStatus {
     Recorded,
     /// The log ended before it after the question was asked.
     NotRecorded,
@@ -163,17 +163,16 @@ struct LogInner {
     readers: Arc<readers::Readers>,
     figures: Arc<writer::Figures>,
     /// `None` if nobody else appends.
-    shared: Option<Shared>,
+    local_node: Option<LocalNode>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-/// What a process knows of its part in a log that others append to as well.
-struct Shared {
+/// This process in a log that others append to as well.
+struct LocalNode {
     /// The clock by which others' events must be heard of.
     clock: Arc<dyn Clock>,
-    /// The name of this process.
-    node: Arc<str>,
+    name: Arc<str>,
 }
 
 /// The queue of the writer's jobs, which counts them.
@@ -257,26 +256,26 @@ impl Log {
 
     /// True if other processes may append to the log.
     pub fn is_shared(&self) -> bool {
-        self.inner.shared.is_some()
+        self.inner.local_node.is_some()
     }
 
     /// False if other processes may have appended what this one should know by now: nothing is decided by tables that old.
     pub fn is_current(&self) -> bool {
         let since_confirmed =
-            |shared: &Shared| shared.clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
-        self.inner.shared.as_ref().is_none_or(|shared| since_confirmed(shared) <= UNCONFIRMED_MAX)
+            |node: &LocalNode| node.clock.monotonic().saturating_sub(self.inner.figures.head_confirmed_at());
+        self.inner.local_node.as_ref().is_none_or(|node| since_confirmed(node) <= UNCONFIRMED_MAX)
     }
 
-    /// See [`LogQueries::hear_of`].
-    pub async fn hear_of(&self, position: u64) -> Heard {
-        self.inner.hear_of(position).await
+    /// See [`LogQueries::wait_until_known`].
+    pub async fn wait_until_known(&self, position: u64) -> PositionStatus {
+        self.inner.wait_until_known(position).await
     }
 
     /// True if no other process that uses the log has run longer than this one: only one process finds that.
     pub async fn has_run_longest(&self) -> Result<bool, LogError> {
-        let Some(shared) = &self.inner.shared else { return Ok(true) };
+        let Some(node) = &self.inner.local_node else { return Ok(true) };
         let longest = self.read(|reader| reader.longest_running_node()).await?;
-        Ok(longest.as_deref() == Some(&*shared.node))
+        Ok(longest.as_deref() == Some(&*node.name))
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
@@ -355,7 +354,7 @@ impl Log {
     }
 
     fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
-        let node = self.inner.shared.as_ref().map(|shared| Arc::clone(&shared.node));
+        let node = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.name));
         Follower::new(tail, (Arc::clone(&self.inner.readers), node), position, page, is_behind)
     }
 
@@ -371,19 +370,19 @@ impl Log {
 }
 
 impl LogInner {
-    async fn hear_of(&self, position: u64) -> Heard {
-        let looks_begun = self.figures.looks_begun();
+    async fn wait_until_known(&self, position: u64) -> PositionStatus {
+        let head_checks_begun = self.figures.head_checks_begun();
         let mut head = self.published.head.clone();
-        if self.shared.is_some() {
+        if self.local_node.is_some() {
             // What it has heard is compared below.
             let _ = tokio::time::timeout(UNCONFIRMED_MAX, head.wait_for(|head| head.position >= position)).await;
         }
         // Before the head is read, which moves before a look ends.
-        let knows_all = self.shared.is_none() || self.figures.has_looked_after(looks_begun);
+        let knows_all = self.local_node.is_none() || self.figures.has_checked_head_after(head_checks_begun);
         match head.borrow().position >= position {
-            true => Heard::Recorded,
-            false if knows_all => Heard::NotRecorded,
-            false => Heard::Unknown,
+            true => PositionStatus::Recorded,
+            false if knows_all => PositionStatus::NotRecorded,
+            false => PositionStatus::Unknown,
         }
     }
 
@@ -424,8 +423,8 @@ impl LogQueries {
 
     /// Waits until this process knows of a position that another one may have appended, for as long as it may take to hear
     /// of one. In a log that only this process appends to, it knows of all.
-    pub async fn hear_of(&self, position: u64) -> Heard {
-        self.inner.hear_of(position).await
+    pub async fn wait_until_known(&self, position: u64) -> PositionStatus {
+        self.inner.wait_until_known(position).await
     }
 
     /// Reads off the async threads. Interrupted at the permit's deadline, or soon after the caller stops waiting.

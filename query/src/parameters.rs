@@ -155,7 +155,7 @@ pub fn require_recorded(head: Head, min_position: u64) -> Result<(), Refusal> {
 }
 
 /// The refusal of a `min_position` of which this node does not know whether it is recorded.
-pub fn not_heard_of(min_position: u64) -> Refusal {
+pub fn not_known_yet(min_position: u64) -> Refusal {
     let message = format!(
         "this node has not read position {min_position} from the ledger's database yet, and cannot reach it now; try again"
     );

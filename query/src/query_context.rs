@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use events::concurrency::QueryPermit;
 use events::event::admin::Permission;
-use events::log::{Heard, LogError, Reader};
+use events::log::{LogError, PositionStatus, Reader};
 use events::refusal::{ErrorCode, Refusal};
 use http::request::Parts;
 use projections::caller::Caller;
@@ -14,7 +14,7 @@ use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::error::QueryError;
-use crate::parameters::{Parameters, min_position_among_others, not_heard_of, require_recorded};
+use crate::parameters::{Parameters, min_position_among_others, not_known_yet, require_recorded};
 
 /// A query that has no permit to read yet.
 pub struct QueryContext {
@@ -115,9 +115,9 @@ impl FromRequestParts<QueryState> for QueryContext {
         let query_string = parts.uri.query().unwrap_or_default().to_owned();
         // A wrong one is refused where the parameters are read.
         if let Ok(Some(min_position)) = min_position_among_others(&query_string)
-            && state.log.hear_of(min_position).await == Heard::Unknown
+            && state.log.wait_until_known(min_position).await == PositionStatus::Unknown
         {
-            return Err(not_heard_of(min_position).into());
+            return Err(not_known_yet(min_position).into());
         }
         Ok(Self::new(state.clone(), caller, query_string))
     }

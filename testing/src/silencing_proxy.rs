@@ -9,6 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+/// Settings that only one kind of a node's connections asks for: the writer's and that of its turns, the listener's, those of
+/// followers and tables, of look-ups for decisions, and of clients' queries.
+pub const WRITER: &str = "enable_seqscan=off";
+pub const LISTENER: &str = "synchronous_commit=off";
+pub const FOLLOWING: &str = "statement_timeout=59s";
+pub const DECIDING: &str = "statement_timeout=4s";
+pub const QUERIES: &str = "statement_timeout=14s";
 /// The part of a connection's beginning in which the settings are. Nothing else that a client sends then is as long.
 const FIRST_BYTES_MAX: usize = 4096;
 

@@ -26,14 +26,14 @@ pub struct Client {
     http: HyperClient<HttpConnector, Full<Bytes>>,
     port: Arc<AtomicU16>,
     headers: HeaderMap,
-    heard: Heard,
+    heard: PositionStatus,
 }
 
 /// Every answer that a gateway gave to its clients, heads and bodies, where somebody asked for it to be kept.
 #[derive(Clone, Default)]
-pub struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+pub struct PositionStatus(Arc<Mutex<Option<Vec<u8>>>>);
 
-impl Heard {
+impl PositionStatus {
     /// Keeps what is heard from now on.
     pub fn begin(&self) {
         *self.0.lock().expect("what was heard") = Some(Vec::new());
@@ -77,7 +77,7 @@ impl Sse {
 }
 
 impl Client {
-    pub fn new(port: Arc<AtomicU16>, heard: Heard, key: Option<&str>) -> Self {
+    pub fn new(port: Arc<AtomicU16>, heard: PositionStatus, key: Option<&str>) -> Self {
         let http = HyperClient::builder(TokioExecutor::new()).build(HttpConnector::new());
         let client = Self { http, port, headers: HeaderMap::new(), heard }.with("content-type", "application/json");
         match key {
@@ -197,7 +197,7 @@ pub struct Stream {
     pub headers: HeaderMap,
     body: Incoming,
     pending: BytesMut,
-    heard: Heard,
+    heard: PositionStatus,
 }
 
 impl Stream {

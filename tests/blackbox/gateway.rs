@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testing::wire::Wire;
 
 use crate::books::Books;
-use crate::client::{Client, Heard};
+use crate::client::{Client, PositionStatus};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
@@ -31,7 +31,7 @@ pub struct Gateway {
     process: Child,
     port: Arc<AtomicU16>,
     stdout: Arc<Mutex<String>>,
-    heard: Heard,
+    heard: PositionStatus,
     operator: Client,
     names: AtomicU64,
 }
@@ -59,7 +59,7 @@ impl Gateway {
         let env: Vec<_> = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let (port, stdout) = (Arc::new(AtomicU16::new(0)), Arc::<Mutex<String>>::default());
         let process = spawn(folder, &env, &port, &stdout);
-        let heard = Heard::default();
+        let heard = PositionStatus::default();
         let operator = Client::new(Arc::clone(&port), heard.clone(), Some(OPERATOR_KEY));
         let folder = folder.to_owned();
         Self { folder, _owned: None, env, process, port, stdout, heard, operator, names: AtomicU64::new(1) }
@@ -80,7 +80,7 @@ impl Gateway {
     }
 
     /// What its clients were answered.
-    pub fn heard(&self) -> &Heard {
+    pub fn heard(&self) -> &PositionStatus {
         &self.heard
     }
 

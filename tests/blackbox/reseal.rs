@@ -57,14 +57,14 @@ fn sealed(data: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A gateway that has served a tenant whose provider has an API key, stopped.
-struct Used {
+struct SealedSetup {
     gateway: Gateway,
     upstream: MockUpstream,
     tenant: Tenant,
     old: String,
 }
 
-impl Used {
+impl SealedSetup {
     async fn new(folder: &Path) -> Self {
         let (mut gateway, upstream) = (Gateway::start_in(folder, &[]), MockUpstream::start().await);
         let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
@@ -94,7 +94,7 @@ impl Used {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_key_takes_the_old_ones_place_and_every_key_goes_on_working() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let (data, old) = (used.data(), used.old.clone());
     let before = sealed(&data);
     assert!(before.len() >= 3, "the check key, a data key and a secret: {}", before.len());
@@ -138,7 +138,7 @@ async fn a_new_node_key_takes_the_old_ones_place_and_every_key_goes_on_working()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_the_variable_alone_and_a_file_that_was_replaced_by_hand_do_as_well() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     // By hand: the new key stands in the file already.
     fs::write(data.join("node.key"), format!("{NEW}\n")).expect("the new key");
@@ -159,7 +159,7 @@ async fn a_key_in_the_variable_alone_and_a_file_that_was_replaced_by_hand_do_as_
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_it_is_interrupted_one_key_opens_everything_and_the_message_says_which() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     let (file, next) = (data.join("node.key"), data.join("node-next.key"));
     // Before it was recorded: the new key opens nothing, and is in nobody's way.
@@ -191,7 +191,7 @@ async fn wherever_it_is_interrupted_one_key_opens_everything_and_the_message_say
 async fn killed_at_any_instant_it_is_finished_by_asking_again() {
     const ROUNDS: u32 = 24;
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     let (mut old, mut new) = (used.old.clone(), NEW.to_owned());
     // How long one takes from its beginning to its end.
@@ -222,7 +222,7 @@ async fn killed_at_any_instant_it_is_finished_by_asking_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let (data, old) = (used.data(), used.old.clone());
     let before = sealed(&data);
     let (previous, given) = ("LEDGERWAY_NODE_KEY_PREVIOUS", "LEDGERWAY_NODE_KEY");
@@ -258,7 +258,7 @@ async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_in_the_wrong_variables_replace_nothing_and_are_no_success() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let (data, old) = (used.data(), used.old.clone());
     let before = sealed(&data);
     let (previous, given) = ("LEDGERWAY_NODE_KEY_PREVIOUS", "LEDGERWAY_NODE_KEY");
@@ -297,7 +297,7 @@ async fn keys_in_the_wrong_variables_replace_nothing_and_are_no_success() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_not_served_with_a_wrong_key_and_the_right_one_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let used = Used::new(folder.path()).await;
+    let used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     let given = |name: &'static str, key: &str| (name, key.to_owned());
     let words = refused(&data, &[given("LEDGERWAY_NODE_KEY", OTHER)]);
@@ -331,7 +331,7 @@ async fn a_wrong_key_is_noticed_also_where_no_provider_has_a_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_old_key_all_but_what_was_sealed_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     fs::remove_file(data.join("node.key")).expect("it is lost");
     fs::write(data.join("node.key"), NEW).expect("a new key");
@@ -391,7 +391,7 @@ async fn without_the_old_key_all_but_what_was_sealed_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_before_keeps_its_keys_and_keeps_them_when_it_is_resealed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut used = Used::new(folder.path()).await;
+    let mut used = SealedSetup::new(folder.path()).await;
     let data = used.data();
     let kept = || {
         let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");

@@ -80,7 +80,7 @@ fn end_of(child: Child) -> (Option<i32>, String) {
 }
 
 /// A cluster that has sealed API keys of a shared provider, of a provider key and of a tenant's own provider, stopped.
-struct Used {
+struct SealedSetup {
     url: String,
     upstream: MockUpstream,
     /// Its provider, which all tenants share, has an API key.
@@ -94,7 +94,7 @@ struct Used {
     database: TestDatabase,
 }
 
-impl Used {
+impl SealedSetup {
     async fn new() -> Self {
         let (database, [folder], upstream) = (migrated(), folders(), MockUpstream::start().await);
         let url = database.url();
@@ -147,7 +147,7 @@ impl Used {
 /// Holds: bin.reseal-shared, keys.one-cluster
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_key_takes_the_place_of_the_old_one_on_all_nodes() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     used.database.execute(&format!("CREATE TABLE public.before AS {BLOBS}"));
     assert!(used.number("SELECT count(*) FROM public.before") >= 7, "the keys, the secrets and the node");
     // With the rights of a gateway.
@@ -173,7 +173,7 @@ async fn a_new_node_key_takes_the_place_of_the_old_one_on_all_nodes() {
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_can_be_an_argument_and_what_is_done_can_be_asked_for_again() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let mut given = of_keys("", OLD, NEW);
     let (code, words) = said(given.arg(&used.url));
     assert_eq!(code, Some(0), "{words}");
@@ -188,7 +188,7 @@ async fn the_database_can_be_an_argument_and_what_is_done_can_be_asked_for_again
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_changes_nothing() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let mut without = ledgerway();
     without.arg("reseal").env("LEDGERWAY_DATABASE_URL", &used.url).env(GIVEN, NEW);
     let mut nothing = ledgerway();
@@ -223,7 +223,7 @@ async fn what_cannot_be_done_changes_nothing() {
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_runs_refuses_it_and_so_does_one_that_was_killed_until_it_counts_as_gone() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let mut gateway = used.node(OLD);
     let running = || {
         let (code, words) = reseal(&used.url, OLD, NEW);
@@ -243,7 +243,7 @@ async fn a_node_that_runs_refuses_it_and_so_does_one_that_was_killed_until_it_co
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_meanwhile_waits_and_is_refused() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     hold_up(&used.database, 1);
     let resealing = in_the_background(&mut of_keys(&used.url, OLD, NEW));
     waits_until(|| used.number(HELD_UP) == 1);
@@ -256,7 +256,7 @@ async fn a_node_that_starts_meanwhile_waits_and_is_refused() {
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_at_once_one_is_done_and_the_other_changes_nothing() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     hold_up(&used.database, 1);
     let both = [NEW, OTHER].map(|new| (new, in_the_background(&mut of_keys(&used.url, OLD, new))));
     let ends = both.map(|(new, child)| (new, end_of(child)));
@@ -273,7 +273,7 @@ async fn of_two_at_once_one_is_done_and_the_other_changes_nothing() {
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_it_has_changed_nothing() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     hold_up(&used.database, 2);
     let mut resealing = in_the_background(&mut of_keys(&used.url, OLD, NEW));
     waits_until(|| used.number(HELD_UP) == 1);
@@ -290,7 +290,7 @@ async fn killed_in_the_middle_it_has_changed_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_instant_it_is_finished_by_asking_again() {
     const ROUNDS: u32 = 24;
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let (mut old, mut new) = (OLD, NEW);
     let began = Instant::now();
     replace(&used.url, old, new);
@@ -314,7 +314,7 @@ async fn killed_at_any_instant_it_is_finished_by_asking_again() {
 /// Holds: bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_the_old_key_that_comes_back_appends_nothing() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let gateway = used.node(OLD);
     let signal = |name: &str| {
         let done = Command::new("kill").args([name, &gateway.pid().to_string()]).status().expect("a shell");
@@ -351,7 +351,7 @@ async fn waits_until_refused(app: &crate::client::Client, tenant: &Tenant) {
 /// Holds: bin.reseal-lost, bin.reseal-shared
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_old_key_a_cluster_goes_on_without_what_was_sealed() {
-    let used = Used::new().await;
+    let used = SealedSetup::new().await;
     let mut lost = ledgerway();
     lost.args(["reseal", "--previous-key-lost"]).env("LEDGERWAY_DATABASE_URL", &used.url).env(GIVEN, NEW);
     let (code, words) = said(&mut lost);

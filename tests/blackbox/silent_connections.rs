@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
-use testing::silencing_proxy::SilencingProxy;
+use testing::silencing_proxy::{FOLLOWING, SilencingProxy, WRITER};
 use testing::upstream::MockUpstream;
 
 use crate::client::{Client, Reply};
@@ -16,9 +16,6 @@ use crate::gateway::Gateway;
 use crate::shared_ledger::{command, folders, node};
 use crate::tenant::{NATIVE, Tenant};
 
-/// What these connections of a node ask for.
-const WRITER: &str = "enable_seqscan=off";
-const TABLES: &str = "statement_timeout=59s";
 /// A revoked key works on no node after this time; besides, this machine may be busy.
 const REVOKED_MAX: Duration = Duration::from_millis(1200);
 
@@ -70,9 +67,9 @@ async fn a_revoked_key_is_refused_within_a_second_by_a_node_whose_tables_have_lo
         // An idle connection, as a firewall forgets it.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         if connects_again {
-            assert!(nodes.proxy.silence(TABLES) > 0);
+            assert!(nodes.proxy.silence(FOLLOWING) > 0);
         } else {
-            nodes.proxy.silence_for_good(TABLES);
+            nodes.proxy.silence_for_good(FOLLOWING);
         }
         nodes.whole.operator().delete(&format!("/v1/admin/keys/{id}")).await.must(200);
         let began = Instant::now();

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context, Stream};
 use events::ids::UserId;
-use events::log::{Append, AppendError, Heard, SideRow, StoredReply};
+use events::log::{Append, AppendError, PositionStatus, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
@@ -349,7 +349,9 @@ fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value
 /// Waits until this node's tables have the change, so that the next request is decided by it. Another node may have recorded it.
 pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
     // The tables wait only for what this node has heard of.
-    if admin.log.hear_of(position).await == Heard::Recorded && admin.tables.wait_for(position, IN_FORCE_WITHIN).await {
+    if admin.log.wait_until_known(position).await == PositionStatus::Recorded
+        && admin.tables.wait_for(position, IN_FORCE_WITHIN).await
+    {
         return Ok(());
     }
     Err(CommandError::NotYetInForce { position })

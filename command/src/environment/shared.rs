@@ -38,14 +38,14 @@ pub struct SharedState {
 }
 
 /// When the sources were last looked at, and when it was last asked whether they must be.
-pub struct Looks {
+pub struct CheckTimes {
     looked_at: Instant,
     checked_at: Instant,
     /// They must be looked at whatever the time is.
     is_due: bool,
 }
 
-impl Looks {
+impl CheckTimes {
     pub fn since_now() -> Self {
         Self { looked_at: Instant::now(), checked_at: Instant::now(), is_due: false }
     }
@@ -79,12 +79,12 @@ impl Environment {
     }
 
     /// When to check next.
-    pub(super) fn next_check(&self, looks: &Looks) -> Instant {
+    pub(super) fn next_check(&self, looks: &CheckTimes) -> Instant {
         looks.checked_at + if self.parts.log.is_shared() { CHECK_EVERY } else { ASK_EVERY }
     }
 
     /// Looks at the sources if that is due, or if something else than the time makes it necessary.
-    pub(super) async fn look_if_due(&self, looks: &mut Looks) -> Result<(), CommandError> {
+    pub(super) async fn look_if_due(&self, looks: &mut CheckTimes) -> Result<(), CommandError> {
         looks.checked_at = Instant::now();
         looks.is_due |= !self.shared().is_recorder;
         looks.is_due |= self.take_imported_catalogue().await?;

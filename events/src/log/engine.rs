@@ -39,14 +39,14 @@ pub(super) enum AppendOutcome {
     Moved,
 }
 
-/// The exclusive right to append next.
+/// How this process stands to a turn, the exclusive right to append next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum TurnState {
     Held,
     /// Another process has it, or waited for it before.
     Awaited,
     /// It was not asked for, was lost, or another process does not give it up: one goes on without it.
-    None,
+    NotHeld,
 }
 
 /// The next events of a log, whole batches of them.
@@ -145,7 +145,7 @@ pub(super) trait Engine {
     fn ask_for_turn(&mut self);
 
     /// Waits for it, for a limited time.
-    fn wait_for_turn(&mut self, max: Duration) -> Turn;
+    fn wait_for_turn(&mut self, max: Duration) -> TurnState;
 
     /// Ends the turn, also one that is still waited for.
     fn end_turn(&mut self);

@@ -10,7 +10,7 @@ use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
 use super::readers::Readers;
 use super::writer::{Figures, Writer, channels};
-use super::{Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue, Shared};
+use super::{LocalNode, Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue};
 use crate::ids::{IdMaker, SystemRandom};
 
 impl Log {
@@ -79,7 +79,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
     let figures = Arc::new(Figures::default());
     let jobs = Queue { jobs, figures: Arc::clone(&figures), has_wake: Arc::default() };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
-    let shared = engine.node().map(|node| Shared { clock: Arc::clone(&options.clock), node: node.into() });
+    let local_node = engine.node().map(|name| LocalNode { clock: Arc::clone(&options.clock), name: name.into() });
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
     let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
     let inner = LogInner {
@@ -89,7 +89,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
         published,
         readers: Arc::new(Readers::new(open_reader)),
         figures,
-        shared,
+        local_node,
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),
     };

@@ -35,10 +35,10 @@ use crate::event::{EVENT_SET_WRITTEN, Recorded};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::Balances;
 
-use figures::Look;
+use figures::HeadCheck;
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
-use turns::Turns;
+use turns::TurnPolicy;
 
 /// Maximum number of jobs in a batch. A larger batch would hardly save fsyncs and only make callers wait.
 const BATCH_JOBS_MAX: usize = 1024;
@@ -75,7 +75,7 @@ pub(super) struct Writer<E> {
     events_since_state: usize,
     /// True if the log may have events after `position`, for example after a commit that failed.
     is_behind: bool,
-    turns: Turns,
+    turns: TurnPolicy,
     /// True if the balances may be of no position, because a fold has failed half-way.
     needs_state: bool,
     /// Requests whose holds were open at the start and whose processes are gone. Some may have ended since. None if other
@@ -182,7 +182,7 @@ impl<E: Engine> Writer<E> {
             changes: RecentChanges::after(state.last_administration),
             events_since_state: state.events_folded,
             is_behind: false,
-            turns: Turns::of_one_batch(),
+            turns: TurnPolicy::of_one_batch(),
             needs_state: false,
             ender,
             publisher,
@@ -403,7 +403,7 @@ impl<E: Engine> Writer<E> {
             // Whatever was read meanwhile was recorded before.
             now = self.clock.not_before_last(now);
             self.balances.begin();
-            let look = self.begin_look();
+            let check = self.begin_head_check();
             let written = self.decide(jobs, due, now).and_then(|draft| match draft {
                 Some(draft) => Ok((self.write(&draft, due)? == AppendOutcome::Committed).then_some(draft)),
                 None => Ok(None),
@@ -411,7 +411,7 @@ impl<E: Engine> Writer<E> {
             match written {
                 Ok(Some(draft)) => {
                     self.committed(&draft, due);
-                    self.figures.end_look(look);
+                    self.figures.end_head_check(check);
                     return Ok(draft);
                 }
                 Ok(None) => {
@@ -514,8 +514,8 @@ impl<E: Engine> Writer<E> {
     }
 
     /// Begins to find out where the log ends.
-    fn begin_look(&self) -> Look {
-        self.figures.begin_look(self.options.clock.monotonic())
+    fn begin_head_check(&self) -> HeadCheck {
+        self.figures.begin_head_check(self.options.clock.monotonic())
     }
 
     /// Drops what has expired, a bounded part at a time; the rest after the next batches.

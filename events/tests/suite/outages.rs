@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
 use events::event::{Event, Hold, Recorded};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome, RefusedRequest};
@@ -25,8 +24,10 @@ use testing::proxy::{Proxy, ProxyMode};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::eventually::eventually;
 use crate::facts::{admission, context, ended, id, verify};
 use crate::test_log::{TestLog, any_time, blocking};
+use crate::wrong_clock::WrongClock;
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
 const TTL: Duration = Duration::from_secs(600);
@@ -98,8 +99,8 @@ impl Outage {
     /// Waits until all nodes work, stops the load, and checks what everybody was told.
     async fn end(mut self) -> Told {
         for log in &self.nodes {
-            eventually("a node cannot write", || log.is_writable()).await;
-            eventually("a node does not know where the log ends", || log.is_current()).await;
+            eventually("a node cannot write", SOON, || log.is_writable()).await;
+            eventually("a node does not know where the log ends", SOON, || log.is_current()).await;
         }
         sleep(Duration::from_millis(300)).await;
         self.is_over.store(true, Ordering::SeqCst);
@@ -108,7 +109,7 @@ impl Outage {
         calls.append(&mut self.calls);
         // What nobody heard of ends by itself.
         for log in &self.nodes {
-            eventually("a hold is still open", || log.figures().open_holds == 0).await;
+            eventually("a hold is still open", SOON, || log.figures().open_holds == 0).await;
         }
         let database: DatabaseAddress = self.database.url().parse().expect("an address");
         let log = blocking(|| {
@@ -129,7 +130,7 @@ impl Outage {
     /// Callers are told so at once, and the nodes go on trying.
     async fn fails_for_callers(&self) {
         for log in &self.nodes {
-            eventually("a node can write", || !log.is_writable()).await;
+            eventually("a node can write", SOON, || !log.is_writable()).await;
         }
         sleep(Duration::from_secs(1)).await;
     }
@@ -234,30 +235,6 @@ impl Call {
     }
 }
 
-/// The machine's clock, ahead by this much, or behind.
-struct WrongClock {
-    clock: SystemClock,
-    micros: AtomicI64,
-}
-
-impl Clock for WrongClock {
-    fn now(&self) -> DateTime<Utc> {
-        self.clock.now() + TimeDelta::microseconds(self.micros.load(Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.clock.monotonic()
-    }
-}
-
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < SOON, "{what} after {SOON:?}");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
 /// Holds: shared.acknowledged, shared.turns
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_database_loses_and_doubles_nothing() {
@@ -301,7 +278,7 @@ async fn a_database_that_is_out_of_reach_for_longer_than_callers_wait_leaves_not
     assert!(!outage.nodes[0].is_current(), "it cannot know what is in force");
     // It may hang in its turn, for which nobody waits longer than three seconds.
     let whole = &outage.nodes[1];
-    eventually("the other one does not work", || whole.is_writable() && whole.is_current()).await;
+    eventually("the other one does not work", SOON, || whole.is_writable() && whole.is_current()).await;
     // Now nobody passes the place of the last batch.
     outage.proxies[1].set(ProxyMode::Refused);
     sleep(Duration::from_secs(10)).await;
@@ -363,7 +340,7 @@ async fn a_batch_whose_answer_is_lost_is_acknowledged_where_it_is() {
     for cut in 1..=20 {
         outage.works_for(Duration::from_millis(50)).await;
         outage.proxies[0].cut_answer_to(IN_AN_ADMISSION);
-        eventually("every answer is passed on", || outage.proxies[0].answers_cut() == cut).await;
+        eventually("every answer is passed on", SOON, || outage.proxies[0].answers_cut() == cut).await;
     }
     let told = outage.end().await;
     assert_eq!(told.failed(), 0, "nobody is told of an error");
@@ -416,7 +393,7 @@ async fn a_node_is_not_ready_while_the_database_takes_no_events() {
             sleep(Duration::from_millis(10)).await;
         }
         blocking(|| database.execute(remedy));
-        eventually("it cannot write", || log.is_writable()).await;
+        eventually("it cannot write", SOON, || log.is_writable()).await;
     }
     assert_eq!(database.number("SELECT count(*) FROM ledger.events"), 0);
     let served = call(&log, 3).await;
@@ -478,7 +455,7 @@ async fn a_node_whose_clock_is_twenty_minutes_behind_records_nothing_until_it_is
 }
 
 async fn records_nothing_until_it_is_set(wrong_by: i64) {
-    let wrong_clock = Arc::new(WrongClock { clock: SystemClock::new(), micros: wrong_by.into() });
+    let wrong_clock = Arc::new(WrongClock::wrong_by(wrong_by));
     let clocks: [Arc<dyn Clock>; 2] = [wrong_clock.clone(), Arc::new(SystemClock::new())];
     let mut outage = Outage::begin_with(TestDatabase::create(), &clocks);
     let wrong = outage.nodes[0].clone();
@@ -490,8 +467,8 @@ async fn records_nothing_until_it_is_set(wrong_by: i64) {
     }
     let served = call(&outage.nodes[1], 2).await;
     assert!(matches!((&served.admitted, &served.ended), (Ok(1), Some(Ok(_)))), "the other node works");
-    wrong_clock.micros.store(0, Ordering::SeqCst);
-    eventually("it cannot write", || wrong.is_writable()).await;
+    wrong_clock.set(0);
+    eventually("it cannot write", SOON, || wrong.is_writable()).await;
     let later = call(&wrong, 3).await;
     assert!(later.admitted.is_ok(), "its clock is right now");
     outage.calls.extend([refused, served, later]);

@@ -7,20 +7,15 @@ use events::concurrency::{ConcurrencyLimiter, Requester};
 use events::log::{Admitted, Log, LogError, LogOptions};
 use events::time::SystemClock;
 use testing::postgres::TestDatabase;
-use testing::silencing_proxy::SilencingProxy;
+use testing::silencing_proxy::{DECIDING, FOLLOWING, LISTENER, QUERIES, SilencingProxy, WRITER};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::eventually::eventually;
 use crate::facts::admission;
 use crate::test_log::blocking;
 
 const TTL: Duration = Duration::from_secs(600);
-/// What the connections of a node ask for, by what they are for.
-const WRITER: &str = "enable_seqscan=off";
-const LISTENER: &str = "synchronous_commit=off";
-const FOLLOWING: &str = "statement_timeout=59s";
-const DECIDING: &str = "statement_timeout=4s";
-const QUERIES: &str = "statement_timeout=14s";
 /// Longer than a connection is used again without a question whether it still works.
 const IDLE: Duration = Duration::from_millis(1500);
 
@@ -68,15 +63,6 @@ async fn admit(log: &Log, number: u128) -> Result<(), LogError> {
         other => panic!("no budget binds: {other:?}"),
     }
     Ok(())
-}
-
-async fn eventually(what: &str, max: Duration, is_so: impl Fn() -> bool) -> Duration {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < max, "{what} after {max:?}");
-        sleep(Duration::from_millis(10)).await;
-    }
-    began.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Written by the task that updates the tables, and read by every request.
-pub(super) struct Lag {
+pub(super) struct TablesLag {
     started: Instant,
     /// In microseconds after `started`; 0 if the tables lack nothing.
     since: AtomicU64,
 }
 
-impl Default for Lag {
+impl Default for TablesLag {
     fn default() -> Self {
         Self { started: Instant::now(), since: AtomicU64::new(0) }
     }
 }
 
-impl Lag {
+impl TablesLag {
     /// Notes since when the tables have lacked something, unless they have lacked something for longer.
     pub(super) fn begins(&self, at: Instant) {
         let since = self.micros(at).max(1);
@@ -46,10 +46,13 @@ mod tests {
 
     #[test]
     fn a_lag_lasts_from_its_first_moment_until_it_ends() {
-        let lag = Lag::default();
+        let lag = TablesLag::default();
         assert_eq!(lag.now(), Duration::ZERO);
         let minute = Duration::from_secs(60);
-        let earlier = Lag { started: lag.started.checked_sub(minute * 2).expect("an earlier time"), ..Lag::default() };
+        let earlier = TablesLag {
+            started: lag.started.checked_sub(minute * 2).expect("an earlier time"),
+            ..TablesLag::default()
+        };
         earlier.begins(lag.started - minute);
         earlier.begins(lag.started);
         assert!(earlier.now() >= minute && earlier.now() < minute * 2, "{:?}", earlier.now());

@@ -9,7 +9,7 @@ use events::log::{Log, LogError};
 use tokio::sync::watch;
 
 use super::Tables;
-use super::lag::Lag;
+use super::lag::TablesLag;
 use crate::BackgroundTask;
 
 /// Pause after the log could not be read.
@@ -21,7 +21,7 @@ pub struct TablesHandle {
     current: Arc<ArcSwap<Tables>>,
     position: watch::Receiver<u64>,
     administration: watch::Receiver<u64>,
-    lag: Arc<Lag>,
+    lag: Arc<TablesLag>,
 }
 
 impl TablesHandle {
@@ -71,7 +71,7 @@ pub async fn start(log: &Log) -> Result<(TablesHandle, BackgroundTask), LogError
     catch_up(log, &mut tables).await?;
     let current = Arc::new(ArcSwap::from_pointee(tables.clone()));
     let (position_changed, position) = watch::channel(tables.position);
-    let lag = Arc::<Lag>::default();
+    let lag = Arc::<TablesLag>::default();
     let administration_known = administration.clone();
     let handle = TablesHandle {
         current: Arc::clone(&current),
@@ -89,7 +89,7 @@ struct TablesUpdater {
     tables: Tables,
     current: Arc<ArcSwap<Tables>>,
     position_changed: watch::Sender<u64>,
-    lag: Arc<Lag>,
+    lag: Arc<TablesLag>,
 }
 
 impl TablesUpdater {

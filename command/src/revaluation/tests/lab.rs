@@ -24,13 +24,13 @@ use crate::revaluation::{Revaluer, follow};
 const CHECK_OFTEN: Duration = Duration::from_millis(5);
 
 /// A request that was admitted.
-pub(super) struct Asked {
+pub(super) struct AdmittedRequest {
     hold: OpenHold,
     /// The call that answers it, then the one that fails before, if any.
     calls: Vec<Call>,
 }
 
-impl Asked {
+impl AdmittedRequest {
     pub(super) async fn answer(self) {
         let Self { hold, calls } = self;
         let (own, failed) = calls.split_first().unwrap();
@@ -57,7 +57,7 @@ pub(super) struct Lab {
     model_version: u64,
     key_version: u64,
     pub(super) model: ReferenceModel,
-    pub(super) open: Vec<Asked>,
+    pub(super) open: Vec<AdmittedRequest>,
 }
 
 impl Lab {
@@ -169,7 +169,7 @@ impl Lab {
     }
 
     /// Admits a request, which enters the model at the prices that are in force. `None` if its backend has none.
-    async fn ask(&mut self, backend: usize, tokens: u64, failed: Option<u64>) -> Option<Asked> {
+    async fn ask(&mut self, backend: usize, tokens: u64, failed: Option<u64>) -> Option<AdmittedRequest> {
         self.ask_at(self.prices(), backend, tokens, failed).await
     }
 
@@ -179,7 +179,7 @@ impl Lab {
         backend: usize,
         tokens: u64,
         failed: Option<u64>,
-    ) -> Option<Asked> {
+    ) -> Option<AdmittedRequest> {
         let calls: Vec<Call> = [(Some(tokens), backend), (failed, 1 - backend)]
             .into_iter()
             .filter_map(|(tokens, backend)| {
@@ -195,7 +195,7 @@ impl Lab {
         let of_model = calls.iter().map(|call| (call.backend, call.tokens)).collect();
         let number = self.model.requests.len() as u128 + 1;
         self.model.requests.push(ModelRequest { number, at: hold.admitted_at, calls: of_model, value });
-        Some(Asked { hold, calls })
+        Some(AdmittedRequest { hold, calls })
     }
 
     async fn admit(&self, prices: [Option<u64>; 2]) -> OpenHold {

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{AppendOutcome, Engine, Page, Turn};
+use super::{AppendOutcome, Engine, Page, TurnState};
 use crate::event::Stream;
 use crate::event::hold::BudgetWindow;
 use crate::ids::IdMaker;
@@ -45,7 +45,7 @@ use clock_limits::ClockLimits;
 use contexts::Contexts;
 use read::Tip;
 use session::Session;
-use turn::Turns;
+use turn::TurnLock;
 
 pub use append_alone::append_alone;
 pub use copy::copy_to_shared;
@@ -69,7 +69,7 @@ pub struct PostgresEngine {
     tip: Tip,
     contexts: Contexts,
     clock_limits: ClockLimits,
-    turns: Turns,
+    turns: TurnLock,
     announcements: Announcements,
 }
 
@@ -112,7 +112,7 @@ impl Engine for PostgresEngine {
         self.turns.ask();
     }
 
-    fn wait_for_turn(&mut self, max: Duration) -> Turn {
+    fn wait_for_turn(&mut self, max: Duration) -> TurnState {
         self.turns.wait(max)
     }
 

@@ -25,7 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 
-use super::{AppendOutcome, Engine, Page, Turn};
+use super::{AppendOutcome, Engine, Page, TurnState};
 use crate::event::Stream;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
@@ -117,8 +117,8 @@ impl Engine for SqliteEngine {
     fn ask_for_turn(&mut self) {}
 
     /// Nobody else appends.
-    fn wait_for_turn(&mut self, _max: Duration) -> Turn {
-        Turn::None
+    fn wait_for_turn(&mut self, _max: Duration) -> TurnState {
+        TurnState::NotHeld
     }
 
     fn end_turn(&mut self) {}

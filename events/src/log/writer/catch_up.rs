@@ -69,10 +69,10 @@ impl<E: Engine> Writer<E> {
     /// Folds and publishes the events after the last position, up to the end of the log.
     fn fold_new_events(&mut self) -> Result<Folded, LogError> {
         loop {
-            let look = self.begin_look();
+            let check = self.begin_head_check();
             let Page { events, is_checkpoint, is_last, appended_by } = self.engine.since(self.position)?;
             let Some(last) = events.last() else {
-                self.figures.end_look(look);
+                self.figures.end_head_check(check);
                 return Ok(Folded::Whole);
             };
             let (position, recorded_at) = (last.position, last.recorded_at);
@@ -95,7 +95,7 @@ impl<E: Engine> Writer<E> {
             self.needs_state = false;
             self.publisher.publish(events, appended_by);
             if is_last {
-                self.figures.end_look(look);
+                self.figures.end_head_check(check);
                 return Ok(Folded::Whole);
             }
         }
@@ -103,7 +103,7 @@ impl<E: Engine> Writer<E> {
 
     /// Reads the state of the ledger again. Followers read the events up to it from the database.
     fn read_state(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
-        let look = self.begin_look();
+        let check = self.begin_head_check();
         let mut state = self.engine.state(now)?;
         // Read after the state: what is recorded later is folded.
         let recorded = self.engine.last_sequences(self.balances.rolled_up_refusals().collect())?;
@@ -119,7 +119,7 @@ impl<E: Engine> Writer<E> {
         }
         self.needs_state = false;
         self.publisher.jump_to(state.head, state.last_administration);
-        self.figures.end_look(look);
+        self.figures.end_head_check(check);
         Ok(())
     }
 }

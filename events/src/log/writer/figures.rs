@@ -54,14 +54,14 @@ pub struct Figures {
     /// When the writer last knew where the log ends, by the monotonic clock.
     head_confirmed_micros: AtomicU64,
     /// How often the writer has begun to find out where the log ends.
-    looks_begun: AtomicU64,
+    head_checks_begun: AtomicU64,
     /// The number of the last of these that succeeded.
-    looks_ended: AtomicU64,
+    head_checks_ended: AtomicU64,
 }
 
 /// One time that the writer finds out where the log ends.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct HeadCheck {
     number: u64,
     /// By the monotonic clock. The log ended where it was found to end at this time or later, however late the answer came.
     began: Duration,
@@ -82,24 +82,24 @@ impl Figures {
         self.head_confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    pub(super) fn begin_look(&self, now: Duration) -> Look {
-        Look { number: self.looks_begun.fetch_add(1, SeqCst) + 1, began: now }
+    pub(super) fn begin_head_check(&self, now: Duration) -> HeadCheck {
+        HeadCheck { number: self.head_checks_begun.fetch_add(1, SeqCst) + 1, began: now }
     }
 
     /// Notes that it has succeeded.
-    pub(super) fn end_look(&self, look: Look) {
-        self.looks_ended.store(look.number, SeqCst);
-        self.confirm_head(look.began);
+    pub(super) fn end_head_check(&self, check: HeadCheck) {
+        self.head_checks_ended.store(check.number, SeqCst);
+        self.confirm_head(check.began);
     }
 
     /// How many looks have begun.
-    pub(in crate::log) fn looks_begun(&self) -> u64 {
-        self.looks_begun.load(SeqCst)
+    pub(in crate::log) fn head_checks_begun(&self) -> u64 {
+        self.head_checks_begun.load(SeqCst)
     }
 
     /// True if a look that began after so many others has ended.
-    pub(in crate::log) fn has_looked_after(&self, begun: u64) -> bool {
-        self.looks_ended.load(SeqCst) > begun
+    pub(in crate::log) fn has_checked_head_after(&self, begun: u64) -> bool {
+        self.head_checks_ended.load(SeqCst) > begun
     }
 
     pub(in crate::log) fn head_confirmed_at(&self) -> Duration {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Engine, Writer};
 use crate::log::LogError;
-use crate::log::engine::Turn;
+use crate::log::engine::TurnState;
 
 /// The batches before which a process takes its turn, after it has lost a race or met the batches of others in its turn.
 const BATCHES_AFTER_RACE: u32 = 16;
@@ -21,7 +21,7 @@ const READ_EVERY: Duration = Duration::from_millis(2);
 /// A process that knew the end of the log this long ago may have much to read, which it does before its turn.
 const FRESH_MAX: Duration = Duration::from_millis(500);
 
-pub(super) struct Turns {
+pub(super) struct TurnPolicy {
     /// Maximum number of batches in one turn.
     batches_max: u32,
     /// Batches before which this process takes its turn.
@@ -32,7 +32,7 @@ pub(super) struct Turns {
     is_used: bool,
 }
 
-impl Turns {
+impl TurnPolicy {
     /// Turns of one batch each.
     pub(super) const fn of_one_batch() -> Self {
         Self { batches_max: 1, due: 0, left: None, is_used: false }
@@ -77,11 +77,11 @@ impl<E: Engine> Writer<E> {
         self.engine.ask_for_turn();
         let turn = loop {
             match self.engine.wait_for_turn(READ_EVERY) {
-                Turn::Awaited => self.read_before_turn().inspect_err(|_| self.engine.end_turn())?,
+                TurnState::Awaited => self.read_before_turn().inspect_err(|_| self.engine.end_turn())?,
                 turn => break turn,
             }
         };
-        self.turns.left = (turn == Turn::Held).then_some(self.turns.batches_max);
+        self.turns.left = (turn == TurnState::Held).then_some(self.turns.batches_max);
         self.is_behind = true;
         Ok(())
     }

@@ -38,14 +38,14 @@ const TIP: &str = "
     FROM ledger.batches ORDER BY first DESC LIMIT 1";
 
 /// What became of one copy of a statement.
-enum Sent {
+enum SendResult {
     /// The gate was open, and everything is durable.
     Written,
-    NotWritten(Standing),
+    GateClosed(GateState),
 }
 
 /// What is in the place of a batch, and before it.
-struct Standing {
+struct GateState {
     at_place: Option<Uuid>,
     before: Option<Uuid>,
     /// The log's last position.
@@ -54,8 +54,8 @@ struct Standing {
     now: i64,
 }
 
-/// What a standing means for a batch that was not written.
-enum Verdict {
+/// What a state means for a batch that was not written.
+enum NotWritten {
     Decided(AppendOutcome),
     /// Another node has its turn, or a competitor was at its place, and then was not.
     Closed,
@@ -99,13 +99,13 @@ impl PostgresEngine {
                 attempt(connection, &batch, before, side).await
             });
             let reason = match done {
-                Ok(Sent::Written) => return Ok(Some(batch)),
-                Ok(Sent::NotWritten(standing)) => match standing.verdict(&batch, before) {
-                    Ok(Verdict::Decided(AppendOutcome::Committed)) => return Ok(Some(batch)),
-                    Ok(Verdict::Decided(AppendOutcome::Moved)) => return Ok(None),
+                Ok(SendResult::Written) => return Ok(Some(batch)),
+                Ok(SendResult::GateClosed(state)) => match state.verdict(&batch, before) {
+                    Ok(NotWritten::Decided(AppendOutcome::Committed)) => return Ok(Some(batch)),
+                    Ok(NotWritten::Decided(AppendOutcome::Moved)) => return Ok(None),
                     // An earlier copy may still be written.
-                    Ok(Verdict::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
-                    Ok(Verdict::Closed) => return Ok(None),
+                    Ok(NotWritten::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
+                    Ok(NotWritten::Closed) => return Ok(None),
                     // The clock of the database moves on, and with it the earlier copy may pass, or has passed.
                     Err(error @ (LogError::ClockAhead { .. } | LogError::ClockBehind { .. })) if in_doubt.is_some() => {
                         error.to_string()
@@ -198,19 +198,19 @@ async fn attempt(
     batch: &Batch,
     before: Tip,
     side: &[SideRow],
-) -> Result<Sent, sqlx::Error> {
+) -> Result<SendResult, sqlx::Error> {
     let is_written = if side.is_empty() {
         !batch.statement.rows(&mut *connection).await?.is_empty()
     } else {
         write_with(&mut *connection, &batch.statement, side, None).await?
     };
     if is_written {
-        return Ok(Sent::Written);
+        return Ok(SendResult::Written);
     }
     let select = sqlx::query(STANDING).bind(batch.tip.first).bind(before.first).bind(before.last);
     let row = select.fetch_one(connection).await?;
     let (at_place, before) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(Sent::NotWritten(Standing { at_place, before, head: row.try_get(2)?, now: row.try_get(3)? }))
+    Ok(SendResult::GateClosed(GateState { at_place, before, head: row.try_get(2)?, now: row.try_get(3)? }))
 }
 
 async fn write_locked(
@@ -243,15 +243,15 @@ async fn write_with(
     Ok(true)
 }
 
-impl Standing {
-    fn verdict(&self, batch: &Batch, before: Tip) -> Result<Verdict, LogError> {
+impl GateState {
+    fn verdict(&self, batch: &Batch, before: Tip) -> Result<NotWritten, LogError> {
         match self.at_place {
             _ if self.before != Some(before.token) => {
                 Err(LogError::Forked { ours: unsigned(before.last), theirs: unsigned(self.head) })
             }
-            Some(token) if token == batch.tip.token => Ok(Verdict::Decided(AppendOutcome::Committed)),
-            Some(_) => Ok(Verdict::Decided(AppendOutcome::Moved)),
-            None => batch.clock_limits.check(batch.recorded_at, self.now).map(|()| Verdict::Closed),
+            Some(token) if token == batch.tip.token => Ok(NotWritten::Decided(AppendOutcome::Committed)),
+            Some(_) => Ok(NotWritten::Decided(AppendOutcome::Moved)),
+            None => batch.clock_limits.check(batch.recorded_at, self.now).map(|()| NotWritten::Closed),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::database::DatabaseAddress;
 use super::listen::Announcements;
 use super::read::tip;
 use super::session::{LONG_MAX, Session};
-use super::turn::Turns;
+use super::turn::TurnLock;
 use super::unusable::{UnusableReason, WrongLedger};
 use super::{PostgresEngine, reader, running_nodes, schema};
 use crate::ids::IdMaker;
@@ -67,7 +67,7 @@ pub(super) fn connect(
         tip,
         contexts: Contexts::default(),
         clock_limits: ClockLimits::with_behind_max(Duration::MAX),
-        turns: Turns::new(database.for_writer()),
+        turns: TurnLock::new(database.for_writer()),
         announcements: Announcements::default(),
     };
     let state = engine.read_head(now, LONG_MAX)?;

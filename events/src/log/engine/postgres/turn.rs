@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::database::DatabaseAddress;
 use super::error::sqlstate;
 use super::session::Session;
-use crate::log::engine::Turn;
+use crate::log::engine::TurnState;
 
 /// The advisory lock of turns, in the database's numbers of two parts: `LEDG`, `TURN`.
 pub(super) const LOCK: (i32, i32) = (0x4C45_4447, 0x5455_524E);
@@ -25,74 +25,74 @@ const NOT_AVAILABLE: &str = "55P03";
 const IGNORED: Duration = Duration::from_secs(30);
 
 /// The turns of this process, as its writer sees them.
-pub(super) struct Turns {
+pub(super) struct TurnLock {
     database: DatabaseAddress,
     /// Started when it is first needed.
-    waiter: Option<Waiter>,
-    turn: Turn,
+    thread: Option<LockThread>,
+    turn: TurnState,
     /// Of the turn that was asked for last.
     number: u64,
     ignored_since: Option<Instant>,
 }
 
 /// The thread with the session of the lock. It ends when its orders do.
-struct Waiter {
-    orders: Sender<Order>,
-    answers: Receiver<Answer>,
+struct LockThread {
+    orders: Sender<LockOrder>,
+    answers: Receiver<LockAnswer>,
 }
 
-enum Order {
+enum LockOrder {
     Take(u64),
     End,
 }
 
-struct Answer {
+struct LockAnswer {
     number: u64,
-    taken: Taken,
+    outcome: LockOutcome,
 }
 
-enum Taken {
-    Yes,
+enum LockOutcome {
+    Taken,
     /// Another process does not give it up.
-    TooLate,
+    TimedOut,
     /// The connection is lost, and can be opened again.
     Failed,
 }
 
-impl Turns {
+impl TurnLock {
     /// None yet, in this database.
     pub(super) const fn new(database: DatabaseAddress) -> Self {
-        Self { database, waiter: None, turn: Turn::None, number: 0, ignored_since: None }
+        Self { database, thread: None, turn: TurnState::NotHeld, number: 0, ignored_since: None }
     }
 
     /// True if an append must not be written while another node has its turn, or waits for it.
     pub(super) fn must_be_respected(&self) -> bool {
-        self.turn != Turn::Held && !self.are_ignored()
+        self.turn != TurnState::Held && !self.are_ignored()
     }
 
     pub(super) fn ask(&mut self) {
-        if self.turn != Turn::None || self.are_ignored() {
+        if self.turn != TurnState::NotHeld || self.are_ignored() {
             return;
         }
         self.number += 1;
-        if self.order(Order::Take(self.number)) {
-            self.turn = Turn::Awaited;
+        if self.order(LockOrder::Take(self.number)) {
+            self.turn = TurnState::Awaited;
         } else {
             self.ignore();
         }
     }
 
-    pub(super) fn wait(&mut self, max: Duration) -> Turn {
+    pub(super) fn wait(&mut self, max: Duration) -> TurnState {
         let until = Instant::now() + max;
-        while self.turn == Turn::Awaited {
-            let Some(waiter) = &self.waiter else { break };
-            match waiter.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while self.turn == TurnState::Awaited {
+            let Some(thread) = &self.thread else { break };
+            match thread.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 // Of a turn that was given up before it was taken.
-                Ok(Answer { number, .. }) if number != self.number => {}
-                Ok(Answer { taken: Taken::Yes, .. }) => self.turn = Turn::Held,
-                Ok(Answer { taken: Taken::Failed, .. }) => self.turn = Turn::None,
-                Ok(Answer { taken: Taken::TooLate, .. }) => {
-                    self.turn = Turn::None;
+                Ok(LockAnswer { number, .. }) if number != self.number => {}
+                Ok(LockAnswer { outcome: LockOutcome::Taken, .. }) => self.turn = TurnState::Held,
+                Ok(LockAnswer { outcome: LockOutcome::Failed, .. }) => self.turn = TurnState::NotHeld,
+                Ok(LockAnswer { outcome: LockOutcome::TimedOut, .. }) => {
+                    self.turn = TurnState::NotHeld;
                     self.ignore();
                 }
                 Err(_) => break,
@@ -103,17 +103,17 @@ impl Turns {
 
     /// Ends the turn, also one that is still waited for.
     pub(super) fn end(&mut self) {
-        if std::mem::replace(&mut self.turn, Turn::None) != Turn::None {
-            self.order(Order::End);
+        if std::mem::replace(&mut self.turn, TurnState::NotHeld) != TurnState::NotHeld {
+            self.order(LockOrder::End);
         }
     }
 
-    fn order(&mut self, order: Order) -> bool {
-        if self.waiter.is_none() {
-            self.waiter =
-                Waiter::start(self.database.clone()).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
+    fn order(&mut self, order: LockOrder) -> bool {
+        if self.thread.is_none() {
+            self.thread =
+                LockThread::start(self.database.clone()).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
         }
-        self.waiter.as_ref().is_some_and(|waiter| waiter.orders.send(order).is_ok())
+        self.thread.as_ref().is_some_and(|thread| thread.orders.send(order).is_ok())
     }
 
     fn ignore(&mut self) {
@@ -125,7 +125,7 @@ impl Turns {
     }
 }
 
-impl Waiter {
+impl LockThread {
     fn start(database: DatabaseAddress) -> std::io::Result<Self> {
         let ((orders, received), (sent, answers)) = (channel(), channel());
         std::thread::Builder::new()
@@ -135,35 +135,35 @@ impl Waiter {
     }
 }
 
-fn carry_out(database: DatabaseAddress, orders: &Receiver<Order>, answers: &Sender<Answer>) {
+fn carry_out(database: DatabaseAddress, orders: &Receiver<LockOrder>, answers: &Sender<LockAnswer>) {
     let Ok(mut session) = Session::new(database) else { return };
     while let Ok(order) = orders.recv() {
         match order {
-            Order::Take(number) => {
-                let taken = take(&mut session);
-                if answers.send(Answer { number, taken }).is_err() {
+            LockOrder::Take(number) => {
+                let outcome = take(&mut session);
+                if answers.send(LockAnswer { number, outcome }).is_err() {
                     break;
                 }
             }
-            Order::End => end(&mut session),
+            LockOrder::End => end(&mut session),
         }
     }
     session.close();
 }
 
-fn take(session: &mut Session) -> Taken {
+fn take(session: &mut Session) -> LockOutcome {
     let (first, second) = LOCK;
     let taken =
         session.run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
     match taken {
-        Ok(()) => Taken::Yes,
+        Ok(()) => LockOutcome::Taken,
         Err(error) if sqlstate(&error).as_deref() == Some(NOT_AVAILABLE) => {
             tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
-            Taken::TooLate
+            LockOutcome::TimedOut
         }
         Err(error) => {
             tracing::debug!(%error, "no turn");
-            Taken::Failed
+            LockOutcome::Failed
         }
     }
 }

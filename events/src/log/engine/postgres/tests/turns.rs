@@ -1,7 +1,7 @@
 //! Turns: who may append while somebody who has lost a race is at it.
 
 use super::*;
-use crate::log::engine::Turn;
+use crate::log::engine::TurnState;
 use crate::log::engine::postgres::turn::LOCK;
 
 /// Longer than a node waits for the turn of another.
@@ -11,7 +11,7 @@ const WAIT: Duration = Duration::from_secs(6);
 fn in_the_turn_of_another_nobody_appends() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     for number in 1..=2 {
         catch_up(&mut other).expect("readable");
         assert_eq!(other.append(&one(&other, 9), None).expect("decided"), AppendOutcome::Moved);
@@ -28,7 +28,7 @@ fn in_the_turn_of_another_nobody_appends() {
 fn turns_come_in_the_order_in_which_they_were_asked_for() {
     let test = TestLedger::migrated();
     let [mut holder, mut first, mut second] = [test.engine(), test.engine(), test.engine()];
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
                    WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
     for (engine, count) in [&mut first, &mut second].into_iter().zip(1..) {
@@ -36,23 +36,23 @@ fn turns_come_in_the_order_in_which_they_were_asked_for() {
         while test.number(waiting) < count {}
     }
     holder.end_turn();
-    assert_eq!(first.wait_for_turn(WAIT), Turn::Held);
-    assert_eq!(second.wait_for_turn(Duration::from_millis(50)), Turn::Awaited);
+    assert_eq!(first.wait_for_turn(WAIT), TurnState::Held);
+    assert_eq!(second.wait_for_turn(Duration::from_millis(50)), TurnState::Awaited);
     first.end_turn();
-    assert_eq!(second.wait_for_turn(WAIT), Turn::Held);
+    assert_eq!(second.wait_for_turn(WAIT), TurnState::Held);
 }
 
 #[test]
 fn a_turn_that_is_given_up_while_it_is_waited_for_is_nobodys() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     other.ask_for_turn();
     other.end_turn();
     holder.end_turn();
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     holder.end_turn();
-    assert_eq!(turn_of(&mut other), Turn::Held);
+    assert_eq!(turn_of(&mut other), TurnState::Held);
     committed(&mut other, |engine| one(engine, 1));
 }
 
@@ -60,12 +60,12 @@ fn a_turn_that_is_given_up_while_it_is_waited_for_is_nobodys() {
 fn a_turn_is_lost_with_its_connection_and_the_batch_goes_on_without() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     test.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
          WHERE datname = current_database() AND locktype = 'advisory' AND granted",
     );
-    assert_eq!(turn_of(&mut other), Turn::Held);
+    assert_eq!(turn_of(&mut other), TurnState::Held);
     committed(&mut holder, |engine| one(engine, 1));
     catch_up(&mut other).expect("readable");
     committed(&mut other, |engine| one(engine, 2));
@@ -75,9 +75,9 @@ fn a_turn_is_lost_with_its_connection_and_the_batch_goes_on_without() {
 fn a_node_that_hangs_in_its_turn_loses_it() {
     let test = TestLedger::migrated();
     let (mut holder, mut other) = (test.engine(), test.engine());
-    assert_eq!(turn_of(&mut holder), Turn::Held);
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
     // The database ends the session in which nothing happens.
-    assert_eq!(turn_of(&mut other), Turn::Held);
+    assert_eq!(turn_of(&mut other), TurnState::Held);
     committed(&mut other, |engine| one(engine, 1));
     assert_eq!(holder.append(&one(&holder, 2), None).expect("decided"), AppendOutcome::Moved);
 }
@@ -89,12 +89,12 @@ fn a_lock_that_nobody_gives_up_does_not_stop_the_nodes() {
     let (first, second) = LOCK;
     let lock = format!("SELECT pg_advisory_lock({first}, {second})");
     stranger.run(async |connection| sqlx::query(&lock).execute(connection).await).expect("the lock");
-    assert_eq!(turn_of(&mut node), Turn::None);
+    assert_eq!(turn_of(&mut node), TurnState::NotHeld);
     committed(&mut node, |engine| one(engine, 1));
     committed(&mut node, |engine| one(engine, 2));
 }
 
-fn turn_of(engine: &mut PostgresEngine) -> Turn {
+fn turn_of(engine: &mut PostgresEngine) -> TurnState {
     engine.ask_for_turn();
     engine.wait_for_turn(WAIT)
 }

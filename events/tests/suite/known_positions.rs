@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::event::StreamKind;
 use events::event::admin::Scope;
-use events::log::{Heard, LogOptions};
+use events::log::{LogOptions, PositionStatus};
 use events::time::Period;
 use tokio::time::{sleep, timeout};
 
@@ -20,12 +20,12 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
     let event = opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total));
     other.append(append(StreamKind::Budget, id(1), 0, event)).await.expect("it is recorded");
     let recorded = other.head().position;
-    assert_eq!(log.hear_of(recorded).await, Heard::Unknown, "its writer hangs");
-    assert_eq!(other.hear_of(recorded).await, Heard::Recorded);
+    assert_eq!(log.wait_until_known(recorded).await, PositionStatus::Unknown, "its writer hangs");
+    assert_eq!(other.wait_until_known(recorded).await, PositionStatus::Recorded);
 
     let asked = [recorded, recorded + 1].map(|position| {
         let log = log.clone();
-        tokio::task::JoinSet::from_iter([async move { log.hear_of(position).await }])
+        tokio::task::JoinSet::from_iter([async move { log.wait_until_known(position).await }])
     });
     sleep(Duration::from_millis(200)).await;
     writer.step(1);
@@ -33,12 +33,15 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
     for asked in asked {
         heard.extend(timeout(Duration::from_secs(5), asked.join_all()).await.expect("in time"));
     }
-    assert_eq!(heard, [Heard::Recorded, Heard::NotRecorded]);
+    assert_eq!(heard, [PositionStatus::Recorded, PositionStatus::NotRecorded]);
 }
 
 #[tokio::test]
 async fn a_log_that_nobody_else_appends_to_knows_at_once() {
     let ground = TestLog::in_folder();
     let log = ground.open(&clock());
-    assert_eq!((log.hear_of(0).await, log.hear_of(1).await), (Heard::Recorded, Heard::NotRecorded));
+    assert_eq!(
+        (log.wait_until_known(0).await, log.wait_until_known(1).await),
+        (PositionStatus::Recorded, PositionStatus::NotRecorded)
+    );
 }
