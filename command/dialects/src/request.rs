@@ -58,9 +58,9 @@ impl ClientRequest {
         Ok(Self { surface, body, facts, headers: RequestHeaders::default(), request })
     }
 
-    /// The request with the headers that its surface has read.
-    pub fn with_headers(self, headers: RequestHeaders) -> Self {
-        Self { headers, ..self }
+    /// Adds the headers that its surface has read.
+    pub fn set_headers(&mut self, headers: RequestHeaders) {
+        self.headers = headers;
     }
 
     /// The client's headers that go on to upstreams of its own dialect.

@@ -48,8 +48,8 @@ enum TargetAnswer {
 
 /// The client's request, and the plan by which its body is written for each target.
 struct RequestSource {
-    request: ClientRequest,
-    plan: Plan,
+    request: Box<ClientRequest>,
+    plan: Box<Plan>,
     /// Of the body as received.
     body_bytes: usize,
     /// The body for the first target, until it is sent.
@@ -157,7 +157,8 @@ async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id:
     }
 }
 
-/// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not. The source is dropped as soon as no further call can need it.
+/// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not.
+/// The source is dropped as soon as no further call can need it.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,

@@ -39,8 +39,9 @@ pub struct Prepared {
     pub caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
     pub planned_at: u64,
-    pub request: ClientRequest,
-    pub plan: Plan,
+    /// Boxed, as the plan: both are large, and handed on many times.
+    pub request: Box<ClientRequest>,
+    pub plan: Box<Plan>,
     /// The size of the body as received.
     pub body_bytes: usize,
     /// The body for the first target; `None` if the cap was lowered after it was written.
@@ -74,8 +75,8 @@ pub async fn prepare(
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
-    let (request, body_sha256) = parsed?;
-    let request = request.with_headers(headers);
+    let (mut request, body_sha256) = parsed?;
+    request.set_headers(headers);
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -112,8 +113,8 @@ struct Planned {
     caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
     at: u64,
-    plan: Plan,
-    request: ClientRequest,
+    plan: Box<Plan>,
+    request: Box<ClientRequest>,
     first_body: WrittenBody,
     hold: OpenHold,
 }
@@ -124,19 +125,19 @@ async fn plan_and_admit(
     mut tables: Arc<Tables>,
     mut caller: Arc<Caller>,
     received: &Received<'_>,
-    mut request: ClientRequest,
+    mut request: Box<ClientRequest>,
     unheld: &mut UnheldRequest,
 ) -> Result<Planned, Refusal> {
     let mut plans_left = PLANS_MAX;
     // The last plan, which was stale, with its body.
-    let mut stale: Option<(Plan, WrittenBody)> = None;
+    let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
         let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now());
         drop(tables);
         let plan = match planned {
-            Ok(plan) => plan,
+            Ok(plan) => Box::new(plan),
             Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
             Err(refusal) => {
                 return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
@@ -191,7 +192,7 @@ async fn read(
     permit: &Arc<BodyPermit>,
     surface: Surface,
     body: Bytes,
-) -> Result<(ClientRequest, Digest), Refusal> {
+) -> Result<(Box<ClientRequest>, Digest), Refusal> {
     work_on(large_bodies, permit, body.len(), move || parse(surface, body)).await
 }
 
@@ -218,14 +219,17 @@ fn behind() -> Refusal {
 }
 
 /// The plan and the request, and the body for the first target.
-fn with_first_body(mut plan: Plan, request: ClientRequest) -> Result<(Plan, ClientRequest, WrittenBody), Refusal> {
+fn with_first_body(
+    mut plan: Box<Plan>,
+    request: Box<ClientRequest>,
+) -> Result<(Box<Plan>, Box<ClientRequest>, WrittenBody), Refusal> {
     let body = plan.first_body(&request)?;
     Ok((plan, request, body))
 }
 
 /// The request, and the SHA-256 of its body.
-fn parse(surface: Surface, body: Bytes) -> Result<(ClientRequest, Digest), Refusal> {
-    let request = ClientRequest::parse(surface, body)?;
+fn parse(surface: Surface, body: Bytes) -> Result<(Box<ClientRequest>, Digest), Refusal> {
+    let request = Box::new(ClientRequest::parse(surface, body)?);
     let body_sha256 = digest(&SHA256, request.body());
     Ok((request, body_sha256))
 }

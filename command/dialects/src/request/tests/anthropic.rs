@@ -92,13 +92,16 @@ fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
     headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
     headers.insert("anthropic-beta", HeaderValue::from_static("context-1m-2025-08-07"));
     let read = (Surface::Anthropic.spec().read_headers)(&headers).ok().unwrap();
-    let request = anthropic("").ok().unwrap().with_headers(read);
+    let mut request = anthropic("").ok().unwrap();
+    request.set_headers(read);
     assert_eq!(request.headers_for(ProviderKind::Anthropic).len(), 2);
     assert!(request.headers_for(ProviderKind::Openai).is_empty());
     assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some());
     assert!(request.unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none());
     let others = (Surface::OpenAi.spec().read_headers)(&headers).ok().unwrap();
-    assert!(openai("").ok().unwrap().with_headers(others).forwarded_headers().is_empty());
+    let mut request = openai("").ok().unwrap();
+    request.set_headers(others);
+    assert!(request.forwarded_headers().is_empty());
 }
 
 /// Holds: inf.anthropic-passed-on

@@ -45,11 +45,12 @@ fn what_is_left_out_has_the_clients_names() {
     let mut headers = http::HeaderMap::new();
     headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     let read = |headers: &http::HeaderMap| (Surface::Anthropic.spec().read_headers)(headers).expect("headers");
-    let versioned = asked(Surface::Anthropic, &plain).with_headers(read(&headers));
-    assert_eq!(ignored(&versioned, ProviderKind::Openai), None);
+    let mut request = asked(Surface::Anthropic, &plain);
+    request.set_headers(read(&headers));
+    assert_eq!(ignored(&request, ProviderKind::Openai), None);
     headers.insert("anthropic-beta", HeaderValue::from_static("context-1m-2025-08-07"));
-    let beta = asked(Surface::Anthropic, &plain).with_headers(read(&headers));
-    assert_eq!(ignored(&beta, ProviderKind::Openai).as_deref(), Some("anthropic-beta"));
+    request.set_headers(read(&headers));
+    assert_eq!(ignored(&request, ProviderKind::Openai).as_deref(), Some("anthropic-beta"));
 }
 
 #[test]
