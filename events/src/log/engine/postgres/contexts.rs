@@ -12,13 +12,14 @@ use crate::ids::IdMap;
 use crate::log::LogError;
 use crate::log::stored::is_of_its_request;
 
-/// The most contexts in memory. At this number all are forgotten, and sent again when they are needed.
-const KEPT_MAX: usize = 4096;
+/// At this number of contexts in memory all are forgotten, and sent or read again when they are needed.
+pub(super) const KEPT_MAX: usize = 4096;
 
-/// The contexts that are known to be stored, with their names.
+/// The contexts that are known to be stored.
 #[derive(Default)]
 pub(super) struct Contexts {
-    stored: IdMap<Context, Uuid>,
+    names: IdMap<Context, Uuid>,
+    by_name: HashMap<Uuid, Context>,
 }
 
 /// The contexts of a batch that are not known to be stored.
@@ -43,7 +44,7 @@ impl Contexts {
             return json(&recorded.context).map(StoredContext::Whole);
         }
         let context = Context { request_id: None, ..recorded.context.clone() };
-        if let Some(name) = self.stored.get(&context).or_else(|| new.names.get(&context)) {
+        if let Some(name) = self.names.get(&context).or_else(|| new.names.get(&context)) {
             return Ok(StoredContext::Named(*name));
         }
         let text = json(&context)?;
@@ -53,12 +54,34 @@ impl Contexts {
         Ok(StoredContext::Named(name))
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The context of this name, without its request.
+    pub(super) fn named(&self, name: Uuid) -> Option<&Context> {
+        self.by_name.get(&name)
+    }
+
     /// Notes that the contexts of a batch are stored.
     pub(super) fn are_stored(&mut self, new: NewContexts) {
-        if self.stored.len() + new.names.len() > KEPT_MAX {
-            self.stored.clear();
+        self.forget_if_full();
+        for (context, name) in new.names {
+            self.is_stored(name, context);
         }
-        self.stored.extend(new.names);
+    }
+
+    /// Notes a context that is stored.
+    pub(super) fn is_stored(&mut self, name: Uuid, context: Context) {
+        self.by_name.insert(name, context.clone());
+        self.names.insert(context, name);
+    }
+
+    pub(super) fn forget_if_full(&mut self) {
+        if self.names.len() >= KEPT_MAX {
+            *self = Self::default();
+        }
     }
 }
 

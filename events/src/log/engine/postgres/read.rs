@@ -57,16 +57,35 @@ pub(super) async fn checkpoint(connection: &mut PgConnection) -> Result<u64, sql
 
 /// The event in a row of [`SELECT_EVENTS`].
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
+    match row.try_get::<Option<&str>, _>(9)? {
+        Some(shared) => of_its_request(row, read_context(shared)?),
+        None => with_its_context(row),
+    }
+}
+
+/// The event in a row whose context is stored once for many requests, and is this one.
+pub(super) fn of_its_request(row: &PgRow, shared: Context) -> Result<Recorded, LogError> {
+    let stream = stream(row)?;
+    let context = shared.in_request(stream.id.parse().map_err(stored)?);
+    in_context(row, stream, context)
+}
+
+/// The event in a row with its whole context.
+pub(super) fn with_its_context(row: &PgRow) -> Result<Recorded, LogError> {
+    let whole: Option<&str> = row.try_get(8)?;
+    let context = read_context(whole.ok_or_else(|| stored("an event without its context"))?)?;
+    in_context(row, stream(row)?, context)
+}
+
+fn stream(row: &PgRow) -> Result<Stream, LogError> {
     let kind: &str = row.try_get(2)?;
     let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
+    Ok(Stream { kind, id: row.try_get(3)? })
+}
+
+fn in_context(row: &PgRow, stream: Stream, context: Context) -> Result<Recorded, LogError> {
     let version: &str = row.try_get(6)?;
     let version = version.parse().map_err(|_| LogError::Stored(format!("event version {version:?}")))?;
-    let stream = Stream { kind, id: row.try_get(3)? };
-    let context = match (row.try_get::<Option<&str>, _>(9)?, row.try_get::<Option<&str>, _>(8)?) {
-        (Some(shared), _) => read_context(shared)?.in_request(stream.id.parse().map_err(stored)?),
-        (None, Some(whole)) => read_context(whole)?,
-        (None, None) => return Err(stored("an event without its context")),
-    };
     Ok(Recorded {
         position: unsigned(row.try_get(0)?),
         recorded_at: from_micros(row.try_get(1)?),
@@ -77,7 +96,7 @@ pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
     })
 }
 
-fn read_context(json: &str) -> Result<Context, LogError> {
+pub(super) fn read_context(json: &str) -> Result<Context, LogError> {
     serde_json::from_str(json).map_err(stored)
 }
 

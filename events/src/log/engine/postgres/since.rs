@@ -1,12 +1,14 @@
-//! The batches that follow the last one that was read.
+//! The batches that follow the last one that was read. Whoever shares a log reads all that the others append, so that this is
+//! on the way of every request: one statement, without a join or a sort, and each context is read once.
 
 use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use super::PostgresEngine;
-use super::read::{SELECT_EVENTS, Tip, recorded, tip, unsigned};
+use super::read::{self, Tip, stored, tip, unsigned};
 use crate::event::{Event, Recorded, Resource};
 use crate::log::LogError;
 use crate::log::engine::Page;
@@ -14,6 +16,26 @@ use crate::log::follow::AppendedBy;
 
 /// The positions within which the batches of a page begin.
 const PAGE_POSITIONS: i64 = 1000;
+/// The batches, in order, and then their events, in order. Rows of batches have no kind of a stream.
+const SELECT_PAGE: &str = "
+    WITH page AS MATERIALIZED (
+        SELECT first, last, token, is_checkpoint, node = $3 AS is_own
+        FROM ledger.batches WHERE first BETWEEN $1 AND $2 ORDER BY first)
+    SELECT first, last, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL, token, is_checkpoint, is_own FROM page
+    UNION ALL
+    (SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+            context, NULL, NULL
+     FROM ledger.events
+     WHERE position > (SELECT min(last) FROM page) AND position <= (SELECT max(last) FROM page) ORDER BY position)";
+const SELECT_CONTEXTS: &str = "SELECT id, context FROM ledger.contexts WHERE id = ANY($1)";
+
+/// A batch that is in the log.
+struct StoredBatch {
+    tip: Tip,
+    /// The rows of the state were written with it.
+    is_checkpoint: bool,
+    appended_by: AppendedBy,
+}
 
 impl PostgresEngine {
     /// The next whole batches, up to one with which the rows of the state were written, either of this node or of others. The
@@ -21,45 +43,79 @@ impl PostgresEngine {
     pub(super) fn next_page(&mut self, position: u64) -> Result<Page, LogError> {
         self.must_be_at(position)?;
         let before = self.tip;
-        let sql = format!(
-            "WITH page AS MATERIALIZED (
-                 SELECT first, last, token, is_checkpoint, node = $3 AS is_own
-                 FROM ledger.batches WHERE first BETWEEN $1 AND $2)
-             SELECT e.*, page.first, page.last, page.token, page.is_checkpoint, page.is_own
-             FROM page LEFT JOIN LATERAL (
-                 {SELECT_EVENTS} WHERE position BETWEEN page.first AND page.last AND page.first > $1) AS e ON true
-             ORDER BY page.first, e.position"
-        );
         let node = &self.node;
         let rows = self.session.run(async |connection| {
-            let select = sqlx::query(&sql).bind(before.first).bind(before.last + PAGE_POSITIONS).bind(node);
+            let select = sqlx::query(SELECT_PAGE).bind(before.first).bind(before.last + PAGE_POSITIONS).bind(node);
             select.fetch_all(connection).await
         })?;
-        let mut rows = rows.iter();
-        match rows.next().map(batch_of).transpose()? {
-            Some((first, ..)) if first == before => {}
-            _ => return Err(self.forked()?),
+        let mut batches = Vec::new();
+        let mut rows = rows.iter().peekable();
+        while let Some(batch) = rows.next_if(|row| is_of_batch(row)).map(batch_of).transpose()? {
+            batches.push(batch);
         }
+        let mut batches = batches.into_iter();
+        if batches.next().is_none_or(|first| first.tip != before) {
+            return Err(self.forked()?);
+        }
+        let events: Vec<&PgRow> = rows.collect();
+        self.read_contexts(&events)?;
+        let mut events = events.into_iter();
         let (mut page, mut last) = (Page { is_last: true, ..Page::default() }, before);
-        for row in rows {
-            let (batch, is_checkpoint, appended_by) = batch_of(row)?;
+        for StoredBatch { tip, is_checkpoint, appended_by } in batches {
             let is_of_same = page.events.is_empty() || page.appended_by == appended_by;
-            if batch != last && (page.is_checkpoint || !is_of_same) {
+            if page.is_checkpoint || !is_of_same {
                 page.is_last = false;
                 break;
             }
-            let recorded = recorded(row)?;
-            if replaces_node_key(&recorded) {
-                return Err(LogError::NodeKeyReplaced);
+            for position in last.last + 1..=tip.last {
+                let recorded = self.recorded(events.next().ok_or_else(|| missing(position))?)?;
+                if recorded.position != unsigned(position) {
+                    return Err(missing(position));
+                }
+                if replaces_node_key(&recorded) {
+                    return Err(LogError::NodeKeyReplaced);
+                }
+                page.events.push(Arc::new(recorded));
             }
-            page.events.push(Arc::new(recorded));
             (page.is_checkpoint, page.appended_by) = (is_checkpoint, appended_by);
-            last = batch;
+            last = tip;
         }
         // A batch that begins after these positions was not looked for.
         page.is_last &= last.last < before.last + PAGE_POSITIONS;
         self.tip = last;
         Ok(page)
+    }
+
+    /// Reads the contexts of these events that are not known yet.
+    fn read_contexts(&mut self, events: &[&PgRow]) -> Result<(), LogError> {
+        self.contexts.forget_if_full();
+        let mut unknown = Vec::new();
+        for row in events {
+            let name: Option<Uuid> = row.try_get(9)?;
+            unknown.extend(name.filter(|name| self.contexts.named(*name).is_none()));
+        }
+        unknown.sort_unstable();
+        unknown.dedup();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let rows = self.session.run(async |connection| {
+            sqlx::query_as::<_, (Uuid, String)>(SELECT_CONTEXTS).bind(unknown).fetch_all(connection).await
+        })?;
+        for (name, json) in rows {
+            self.contexts.is_stored(name, read::read_context(&json)?);
+        }
+        Ok(())
+    }
+
+    fn recorded(&self, row: &PgRow) -> Result<Recorded, LogError> {
+        match row.try_get::<Option<Uuid>, _>(9)? {
+            None => read::with_its_context(row),
+            Some(name) => {
+                let shared = self.contexts.named(name).ok_or_else(|| stored(format!("there is no context {name}")))?;
+                read::of_its_request(row, shared.clone())
+            }
+        }
     }
 
     fn forked(&mut self) -> Result<LogError, LogError> {
@@ -73,9 +129,16 @@ fn replaces_node_key(recorded: &Recorded) -> bool {
     matches!(&recorded.event, Event::Resource(Resource::NodeKeyReplaced(_)))
 }
 
-/// The batch of a row, whether the rows of the state were written with it, and who appended it.
-fn batch_of(row: &PgRow) -> Result<(Tip, bool, AppendedBy), LogError> {
-    let batch = Tip { first: row.try_get(10)?, last: row.try_get(11)?, token: row.try_get(12)? };
-    let appended_by = if row.try_get(14)? { AppendedBy::ThisProcess } else { AppendedBy::Others };
-    Ok((batch, row.try_get(13)?, appended_by))
+fn is_of_batch(row: &PgRow) -> bool {
+    matches!(row.try_get::<Option<&str>, _>(2), Ok(None))
+}
+
+fn batch_of(row: &PgRow) -> Result<StoredBatch, LogError> {
+    let tip = Tip { first: row.try_get(0)?, last: row.try_get(1)?, token: row.try_get(9)? };
+    let appended_by = if row.try_get(11)? { AppendedBy::ThisProcess } else { AppendedBy::Others };
+    Ok(StoredBatch { tip, is_checkpoint: row.try_get(10)?, appended_by })
+}
+
+fn missing(position: i64) -> LogError {
+    stored(format!("the event at position {position} is missing"))
 }

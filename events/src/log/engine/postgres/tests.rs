@@ -8,6 +8,7 @@ mod lost_connections;
 mod rights;
 mod running_nodes;
 mod schema;
+mod since;
 mod state;
 mod turns;
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::log::{EngineErrorKind, Name, SideRow};
 
 const NODES: usize = 2;
-const BATCHES: u64 = 100;
+const BATCHES: u64 = 300;
 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 /// So often are connections killed before each node must have appended another batch. A connection takes longer to open than
