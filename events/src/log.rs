@@ -266,6 +266,13 @@ impl Log {
         self.inner.local_node.as_ref().is_none_or(|node| since_confirmed(node) <= UNCONFIRMED_MAX)
     }
 
+    /// How long ago the last change of administration that this process knows of can have been recorded at most: it was when
+    /// the log was last known to end before it. Zero if nobody else appends.
+    pub fn last_change_age(&self) -> Duration {
+        let age = |node: &LocalNode| node.clock.monotonic().saturating_sub(self.inner.figures.last_change_unknown_at());
+        self.inner.local_node.as_ref().map(age).unwrap_or_default()
+    }
+
     /// See [`LogQueries::wait_until_known`].
     pub async fn wait_until_known(&self, position: u64) -> PositionStatus {
         self.inner.wait_until_known(position).await

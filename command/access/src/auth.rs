@@ -42,9 +42,8 @@ pub const TENANT_HEADER: &str = "x-tenant-id";
 /// The header that can carry a key if there is no `Authorization`.
 pub const KEY_HEADER: &str = "x-api-key";
 
-/// How long the tables may lack a change that another node has recorded: together with the time in which this node hears of it, a
-/// second.
-const TABLES_LAG_MAX: Duration = Duration::from_millis(800);
+/// How long the tables may lack a change that another node has recorded, from when it was recorded.
+const TABLES_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// The parts of an [`Authenticator`]. Administration shares the hasher, so that one bound holds for both.
 pub struct AuthParts {

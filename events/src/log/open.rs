@@ -75,8 +75,8 @@ pub(super) struct Parts<E> {
 pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
     let Opened { engine, state, open_reader, lock } = opened;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
-    let (publisher, published) = channels();
     let figures = Arc::new(Figures::default());
+    let (publisher, published) = channels(Arc::clone(&figures));
     let jobs = Queue { jobs, figures: Arc::clone(&figures), has_wake: Arc::default() };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let local_node = engine.node().map(|name| LocalNode { clock: Arc::clone(&options.clock), name: name.into() });

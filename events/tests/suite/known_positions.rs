@@ -36,6 +36,27 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
     assert_eq!(heard, [PositionStatus::Recorded, PositionStatus::NotRecorded]);
 }
 
+/// Holds: shared.revoked
+#[tokio::test]
+async fn a_change_is_as_old_as_the_last_look_that_did_not_find_it() {
+    let ground = TestLog::in_database();
+    let other = ground.open(&clock());
+    let of_node = clock();
+    let (log, mut writer) = ground.stepped(LogOptions::new(of_node.clone()));
+    writer.step(1);
+    of_node.advance(Duration::from_millis(300));
+    writer.step(1);
+    of_node.advance(Duration::from_millis(700));
+    let event = opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total));
+    other.append(append(StreamKind::Budget, id(1), 0, event)).await.expect("it is recorded");
+    writer.step(1);
+    assert_eq!(log.head().position, other.head().position);
+    assert_eq!(log.last_change_age(), Duration::from_millis(700));
+    writer.step(1);
+    of_node.advance(Duration::from_millis(50));
+    assert_eq!(log.last_change_age(), Duration::from_millis(750), "later looks find nothing new");
+}
+
 #[tokio::test]
 async fn a_log_that_nobody_else_appends_to_knows_at_once() {
     let ground = TestLog::in_folder();

@@ -35,7 +35,8 @@ impl TablesHandle {
         *self.administration.borrow() <= position
     }
 
-    /// How long the tables have lacked a recorded change of administration; zero if they lack none.
+    /// How long the tables can have lacked a change of administration that is in the log; zero if they lack none that this
+    /// process knows of.
     pub fn lag(&self) -> Duration {
         self.lag.now()
     }
@@ -101,7 +102,8 @@ impl TablesUpdater {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
             let began = Instant::now();
-            self.lag.begins(began);
+            let recorded = began.checked_sub(self.log.last_change_age());
+            self.lag.begins(recorded.unwrap_or(began));
             match catch_up(&self.log, &mut self.tables).await {
                 Ok(()) => {
                     self.publish();

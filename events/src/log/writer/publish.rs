@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::follow::{AppendedBy, TailBatch};
 use super::super::{Head, TAIL_BATCHES_MAX};
+use super::Figures;
 use crate::event::Recorded;
 
 /// The senders, held by the writer.
@@ -14,6 +15,7 @@ pub(in crate::log) struct Publisher {
     tail: broadcast::Sender<TailBatch>,
     head: watch::Sender<Head>,
     administration: watch::Sender<u64>,
+    figures: Arc<Figures>,
 }
 
 /// The receivers, held by the log. The tail is weak, so that followers notice when the writer is gone.
@@ -24,18 +26,18 @@ pub(in crate::log) struct Published {
     pub administration: watch::Receiver<u64>,
 }
 
-pub(in crate::log) fn channels() -> (Publisher, Published) {
+pub(in crate::log) fn channels(figures: Arc<Figures>) -> (Publisher, Published) {
     let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
     let (head_in, head) = watch::channel(Head::default());
     let (administration_in, administration) = watch::channel(0);
     let published = Published { tail: tail.downgrade(), head, administration };
-    (Publisher { tail, head: head_in, administration: administration_in }, published)
+    (Publisher { tail, head: head_in, administration: administration_in, figures }, published)
 }
 
 impl Publisher {
     /// Sets where the log stands, without events. Followers read from the database what they do not have yet.
     pub(super) fn jump_to(&self, head: Head, administration: u64) {
-        self.administration.send_replace(administration);
+        self.change(administration);
         let _ = self.tail.send(TailBatch::default());
         self.head.send_replace(head);
     }
@@ -45,9 +47,14 @@ impl Publisher {
         let Some(last) = recorded.last() else { return };
         let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };
         if let Some(changed) = recorded.iter().rfind(|recorded| recorded.stream.kind.is_administration()) {
-            self.administration.send_replace(changed.position);
+            self.change(changed.position);
         }
         let _ = self.tail.send(TailBatch { events: recorded.into(), appended_by });
         self.head.send_replace(head);
+    }
+
+    fn change(&self, position: u64) {
+        self.figures.note_change();
+        self.administration.send_replace(position);
     }
 }
