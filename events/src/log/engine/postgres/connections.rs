@@ -126,7 +126,7 @@ impl Connections {
             tokio::select! {
                 biased;
                 () = due(interrupt) => Err(unavailable("interrupted").into()),
-                done = self.run_in(pool, work) => done,
+                done = self.run_in(pool, purpose, work) => done,
             }
         })
     }
@@ -134,10 +134,11 @@ impl Connections {
     async fn run_in<T>(
         &self,
         pool: &PurposePool,
+        purpose: Purpose,
         work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
         let permit = tokio::time::timeout(WAIT_MAX, pool.permits.acquire()).await;
-        let _permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
+        let _permit = permit.map_err(|_| waited_in_vain(purpose))?.map_err(|_| LogError::Closed)?;
         if let Some(mut kept) = pool.take_idle().await {
             let done = within(Instant::now() + pool.kept_call_max, work(&mut kept)).await;
             // The database may have been restarted since the last call, or the network may have dropped the connection. Reading
@@ -165,6 +166,14 @@ impl Connections {
             ("client_connection_check_interval", CLIENT_CHECK),
             ("statement_timeout", &statement_max),
         ])
+    }
+}
+
+/// Queries wait for those of others; whatever else waits does so for a database that hangs.
+fn waited_in_vain(purpose: Purpose) -> LogError {
+    match purpose {
+        Purpose::TenantQueries | Purpose::PlatformQueries => LogError::QueryTookTooLong(WAIT_MAX),
+        Purpose::Deciding | Purpose::Following => LogError::TimedOut(WAIT_MAX),
     }
 }
 

@@ -108,6 +108,22 @@ fn neither_the_platforms_queries_nor_decisions_nor_followers_wait_for_queries_of
     reader(&connections, Purpose::TenantQueries).head().expect("they have ended");
 }
 
+/// Holds: query.ended
+#[test]
+fn a_query_that_waits_for_those_of_others_until_its_time_is_over_took_too_long() {
+    let test = TestLedger::migrated();
+    let connections = of_node(&test);
+    let interrupt = Interrupt::new(None);
+    std::thread::scope(|scope| {
+        let (running, of_other) = (reader(&connections, Purpose::TenantQueries), interrupt.clone());
+        scope.spawn(move || running.run_interruptible(&of_other, &mut || drop(running.read_for_ever())));
+        let _guard = interrupt.interrupt_on_drop();
+        reaches(&test, RUNNING, 1);
+        let waited = reader(&connections, Purpose::TenantQueries).head();
+        assert!(matches!(waited, Err(LogError::QueryTookTooLong(WAIT_MAX))), "{waited:?}");
+    });
+}
+
 #[test]
 fn a_read_after_the_database_has_dropped_the_connection_succeeds() {
     let test = TestLedger::migrated();
