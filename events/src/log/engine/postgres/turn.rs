@@ -5,12 +5,13 @@
 //! a turn takes the lock only if nobody has it or waits for it, together with others who do so: otherwise its gate stays
 //! closed, and it takes its turn as well. The order of the log never depends on turns.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::database::DatabaseAddress;
-use super::error::sqlstate;
+use super::error::{sqlstate, unavailable};
 use super::session::Session;
+use crate::log::LogError;
 use crate::log::engine::TurnState;
 
 /// The advisory lock of turns, in the database's numbers of two parts: `LEDG`, `TURN`.
@@ -23,6 +24,10 @@ const END: &str = "SELECT pg_advisory_unlock($1, $2)";
 const NOT_AVAILABLE: &str = "55P03";
 /// How long turns do not count once one took too long, or there is no thread to wait for them.
 const IGNORED: Duration = Duration::from_secs(30);
+/// How long they do not count once the connection of turns has failed: each try may take as long as a connection that hangs.
+const IGNORED_WITHOUT_CONNECTION: Duration = Duration::from_secs(10);
+/// The failures in a row after which they do not count. A connection that was lost and can be opened again still takes its turn.
+const FAILURES_MAX: u32 = 2;
 
 /// The turns of this process, as its writer sees them.
 pub(super) struct TurnLock {
@@ -32,7 +37,9 @@ pub(super) struct TurnLock {
     turn: TurnState,
     /// Of the turn that was asked for last.
     number: u64,
-    ignored_since: Option<Instant>,
+    /// Failures since a turn was last taken.
+    failures: u32,
+    ignored_until: Option<Instant>,
 }
 
 /// The thread with the session of the lock. It ends when its orders do.
@@ -55,14 +62,14 @@ enum LockOutcome {
     Taken,
     /// Another process does not give it up.
     TimedOut,
-    /// The connection is lost, and can be opened again.
-    Failed,
+    /// The connection was lost, or could not be opened.
+    Failed(sqlx::Error),
 }
 
 impl TurnLock {
     /// None yet, in this database.
     pub(super) const fn new(database: DatabaseAddress) -> Self {
-        Self { database, thread: None, turn: TurnState::NotHeld, number: 0, ignored_since: None }
+        Self { database, thread: None, turn: TurnState::NotHeld, number: 0, failures: 0, ignored_until: None }
     }
 
     /// True if an append must not be written while another node has its turn, or waits for it.
@@ -78,7 +85,7 @@ impl TurnLock {
         if self.order(LockOrder::Take(self.number)) {
             self.turn = TurnState::Awaited;
         } else {
-            self.ignore();
+            self.ignore(IGNORED);
         }
     }
 
@@ -89,16 +96,35 @@ impl TurnLock {
             match thread.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 // Of a turn that was given up before it was taken.
                 Ok(LockAnswer { number, .. }) if number != self.number => {}
-                Ok(LockAnswer { outcome: LockOutcome::Taken, .. }) => self.turn = TurnState::Held,
-                Ok(LockAnswer { outcome: LockOutcome::Failed, .. }) => self.turn = TurnState::NotHeld,
-                Ok(LockAnswer { outcome: LockOutcome::TimedOut, .. }) => {
+                Ok(LockAnswer { outcome, .. }) => self.note(outcome),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    tracing::warn!("the thread of turns has ended; going on without turns");
+                    self.thread = None;
                     self.turn = TurnState::NotHeld;
-                    self.ignore();
+                    self.ignore(IGNORED);
                 }
-                Err(_) => break,
             }
         }
         self.turn
+    }
+
+    fn note(&mut self, outcome: LockOutcome) {
+        self.turn = TurnState::NotHeld;
+        match outcome {
+            LockOutcome::Taken => {
+                self.turn = TurnState::Held;
+                self.failures = 0;
+            }
+            LockOutcome::TimedOut => self.ignore(IGNORED),
+            LockOutcome::Failed(error) => {
+                self.failures += 1;
+                if self.failures >= FAILURES_MAX {
+                    tracing::warn!(%error, "the connection of turns failed again; going on without turns");
+                    self.ignore(IGNORED_WITHOUT_CONNECTION);
+                }
+            }
+        }
     }
 
     /// Ends the turn, also one that is still waited for.
@@ -111,32 +137,37 @@ impl TurnLock {
     fn order(&mut self, order: LockOrder) -> bool {
         if self.thread.is_none() {
             self.thread =
-                LockThread::start(self.database.clone()).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
+                LockThread::start(&self.database).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
         }
-        self.thread.as_ref().is_some_and(|thread| thread.orders.send(order).is_ok())
+        let is_sent = self.thread.as_ref().is_some_and(|thread| thread.orders.send(order).is_ok());
+        if !is_sent {
+            self.thread = None;
+        }
+        is_sent
     }
 
-    fn ignore(&mut self) {
-        self.ignored_since = Some(Instant::now());
+    fn ignore(&mut self, time: Duration) {
+        self.ignored_until = Some(Instant::now() + time);
     }
 
     fn are_ignored(&self) -> bool {
-        self.ignored_since.is_some_and(|since| since.elapsed() < IGNORED)
+        self.ignored_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
 impl LockThread {
-    fn start(database: DatabaseAddress) -> std::io::Result<Self> {
+    fn start(database: &DatabaseAddress) -> Result<Self, LogError> {
+        let session = Session::new(database.clone())?;
         let ((orders, received), (sent, answers)) = (channel(), channel());
         std::thread::Builder::new()
             .name("ledger-turns".to_owned())
-            .spawn(move || carry_out(database, &received, &sent))?;
+            .spawn(move || carry_out(session, &received, &sent))
+            .map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
         Ok(Self { orders, answers })
     }
 }
 
-fn carry_out(database: DatabaseAddress, orders: &Receiver<LockOrder>, answers: &Sender<LockAnswer>) {
-    let Ok(mut session) = Session::new(database) else { return };
+fn carry_out(mut session: Session, orders: &Receiver<LockOrder>, answers: &Sender<LockAnswer>) {
     while let Ok(order) = orders.recv() {
         match order {
             LockOrder::Take(number) => {
@@ -161,10 +192,7 @@ fn take(session: &mut Session) -> LockOutcome {
             tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
             LockOutcome::TimedOut
         }
-        Err(error) => {
-            tracing::debug!(%error, "no turn");
-            LockOutcome::Failed
-        }
+        Err(error) => LockOutcome::Failed(error),
     }
 }
 
@@ -174,5 +202,22 @@ fn end(session: &mut Session) {
     let ended = session.run(async |connection| sqlx::query(END).bind(first).bind(second).execute(connection).await);
     if let Err(error) = ended {
         tracing::debug!(%error, "a turn ended with its connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_whose_thread_has_ended_is_not_waited_for() {
+        let mut turns = TurnLock::new("postgres://localhost/ledger".parse().expect("an address"));
+        let ((orders, _received), (_, answers)) = (channel(), channel());
+        turns.thread = Some(LockThread { orders, answers });
+        turns.ask();
+        assert_eq!(turns.wait(Duration::from_secs(1)), TurnState::NotHeld);
+        assert!(!turns.must_be_respected(), "nobody could take it");
+        turns.ask();
+        assert_eq!(turns.wait(Duration::from_secs(1)), TurnState::NotHeld);
     }
 }

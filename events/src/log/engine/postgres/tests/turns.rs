@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::engine::TurnState;
-use crate::log::engine::postgres::turn::LOCK;
+use crate::log::engine::postgres::turn::{LOCK, TurnLock};
 
 /// Longer than a node waits for the turn of another.
 const WAIT: Duration = Duration::from_secs(6);
@@ -91,6 +91,21 @@ fn a_lock_that_nobody_gives_up_does_not_stop_the_nodes() {
     stranger.run(async |connection| sqlx::query(&lock).execute(connection).await).expect("the lock");
     assert_eq!(turn_of(&mut node), TurnState::NotHeld);
     committed(&mut node, |engine| one(engine, 1));
+    committed(&mut node, |engine| one(engine, 2));
+}
+
+#[test]
+fn a_node_that_cannot_open_the_connection_of_turns_goes_on_without() {
+    let test = TestLedger::migrated();
+    let (mut holder, mut node) = (test.engine(), test.engine());
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
+    let no_such_user = test.test.url().replace("//postgres@", "//nobody@").parse().expect("an address");
+    node.turns = TurnLock::new(no_such_user);
+    assert_eq!(turn_of(&mut node), TurnState::NotHeld);
+    assert_eq!(node.append(&one(&node, 1), None).expect("decided"), AppendOutcome::Moved, "it tries once more");
+    assert_eq!(turn_of(&mut node), TurnState::NotHeld);
+    committed(&mut node, |engine| one(engine, 1));
+    assert_eq!(turn_of(&mut node), TurnState::NotHeld);
     committed(&mut node, |engine| one(engine, 2));
 }
 
