@@ -83,6 +83,9 @@ const TAIL_BATCHES_MAX: usize = 1024;
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a node of a shared log trusts its tables without having confirmed where the log ends.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
+/// The limits of [`LogOptions::clock_behind_max`].
+const CLOCK_BEHIND_MIN: Duration = Duration::from_secs(1);
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 
 /// Settings of a log.
 #[derive(Clone)]
@@ -110,11 +113,18 @@ impl LogOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            clock_behind_max: Duration::from_secs(60),
+            clock_behind_max: CLOCK_BEHIND_MAX,
             hold_ttl: Duration::from_secs(900),
             unknown_usage: UnknownUsage::default(),
             expired_holds: ExpiredHolds::End,
         }
+    }
+
+    /// With holds of this lifetime. A request may run for four fifths of it. Half of the rest is left to a node whose clock is
+    /// behind, and half to the one that sweeps, whose clock may be ahead.
+    pub fn with_hold_ttl(self, hold_ttl: Duration) -> Self {
+        let clock_behind_max = (hold_ttl / 10).clamp(CLOCK_BEHIND_MIN, CLOCK_BEHIND_MAX);
+        Self { clock_behind_max, hold_ttl, ..self }
     }
 }
 

@@ -15,8 +15,9 @@ pub(super) struct ClockLimits {
 }
 
 impl ClockLimits {
+    /// Holds that live too briefly for a clock behind by a few seconds leave as little room for a sweep by one that is ahead.
     pub(super) fn with_behind_max(behind_max: Duration) -> Self {
-        Self { ahead_max: micros(AHEAD_MAX), behind_max: micros(behind_max) }
+        Self { ahead_max: micros(AHEAD_MAX.min(behind_max)), behind_max: micros(behind_max) }
     }
 
     /// Compares the time of a batch with the database's.
@@ -35,4 +36,32 @@ impl ClockLimits {
 
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogOptions;
+    use crate::time::SystemClock;
+
+    /// The sum of both clocks' errors by which a hold may end too early.
+    fn too_early_by(hold_ttl: Duration) -> Duration {
+        let options = LogOptions::new(std::sync::Arc::new(SystemClock::new())).with_hold_ttl(hold_ttl);
+        let ClockLimits { ahead_max, behind_max } = ClockLimits::with_behind_max(options.clock_behind_max);
+        Duration::from_micros((ahead_max + behind_max).unsigned_abs())
+    }
+
+    #[test]
+    fn two_wrong_clocks_end_no_hold_while_its_request_may_run() {
+        for seconds in [10, 30, 49, 50, 120, 599, 600, 900, 86_400] {
+            let hold_ttl = Duration::from_secs(seconds);
+            assert!(too_early_by(hold_ttl) <= hold_ttl / 5, "{hold_ttl:?}");
+        }
+        assert_eq!(too_early_by(Duration::from_secs(900)), Duration::from_secs(65));
+        assert_eq!(
+            too_early_by(Duration::from_secs(1)),
+            Duration::from_secs(2),
+            "no clock is held to less than a second"
+        );
+    }
 }
