@@ -13,7 +13,9 @@ pub enum LogError {
     QueueFull,
     #[error("the log is closed")]
     Closed,
-    #[error("the wall clock was stepped")]
+    #[error(
+        "the wall clock of this node was stepped, or is over a minute behind the last event: let a time server set it"
+    )]
     ClockStepped,
     /// The time of a batch is ahead of the shared database's clock.
     #[error(
@@ -26,7 +28,7 @@ pub enum LogError {
     /// The shared database was restored from an older copy, or another server has taken over without the last batches.
     #[error(
         "the database does not have the log that this node follows: its batch that ends at position {ours} is not there, the log \
-         ends at {theirs}; if it was restored or failed over, and lost what it had acknowledged, restart all nodes"
+         ends at {theirs}; if it was restored or failed over, and lost what it had acknowledged, restart this node and all others"
     )]
     Forked { ours: u64, theirs: u64 },
     /// This node must have been unseen for a while: a replacement waits until no node runs.

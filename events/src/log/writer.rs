@@ -10,6 +10,7 @@
 //! ends are kept: their holds are open and their figures are known.
 
 mod catch_up;
+mod failure_log;
 mod figures;
 mod publish;
 mod turns;
@@ -35,6 +36,7 @@ use crate::event::{EVENT_SET_WRITTEN, Recorded};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::Balances;
 
+use failure_log::FailureLog;
 use figures::HeadCheck;
 pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
 pub(super) use publish::{Published, Publisher, channels};
@@ -84,6 +86,7 @@ pub(super) struct Writer<E> {
     pub(super) ender: Ender,
     publisher: Publisher,
     figures: Arc<Figures>,
+    failures: FailureLog,
     /// By the monotonic clock, like `tidied_at`.
     swept_at: Duration,
     tidied_at: Duration,
@@ -187,6 +190,7 @@ impl<E: Engine> Writer<E> {
             ender,
             publisher,
             figures,
+            failures: FailureLog::default(),
             swept_at: started,
             tidied_at: started,
             write_checked_at: None,
@@ -275,7 +279,10 @@ impl<E: Engine> Writer<E> {
     fn process(&mut self, jobs: Vec<Box<dyn Job>>, is_idle: bool) {
         let now = match self.clock.tick() {
             Ok(now) => now,
-            Err(_) => {
+            Err(error) => {
+                if self.is_news(&error) {
+                    tracing::error!(%error, "nothing can be appended");
+                }
                 self.figures.set_failing(true);
                 return self.fail(jobs, || LogError::ClockStepped);
             }
@@ -294,8 +301,7 @@ impl<E: Engine> Writer<E> {
             return self.follow(now);
         }
         if !has_work && !self.is_behind {
-            self.figures.set_failing(false);
-            return;
+            return self.note_success();
         }
         if sweeps {
             // Even if the batch fails: a sweep decides up to hundreds of holds, and must not repeat with every batch.
@@ -357,7 +363,9 @@ impl<E: Engine> Writer<E> {
                 let step = FailedStep::of(&error);
                 self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
-                tracing::error!(%error, jobs = jobs.len(), "cannot append a batch");
+                if step == FailedStep::Job || self.is_news(&error) {
+                    tracing::error!(%error, jobs = jobs.len(), "cannot append a batch");
+                }
                 let error = match error {
                     LogError::Append(text) | LogError::Commit(text) => text,
                     other => other.to_string(),
@@ -365,7 +373,7 @@ impl<E: Engine> Writer<E> {
                 return Err(Failed { jobs, error, step });
             }
         };
-        self.figures.set_failing(false);
+        self.note_success();
         let count = events.len();
         self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
@@ -380,6 +388,18 @@ impl<E: Engine> Writer<E> {
         self.tidy_if_due(recorded_at);
         self.engine.after_batch(count);
         Ok(())
+    }
+
+    /// True if the log of the process should name this failure of the writer, which repeats it several times a second.
+    fn is_news(&mut self, error: &LogError) -> bool {
+        self.failures.is_news(error, self.options.clock.monotonic())
+    }
+
+    fn note_success(&mut self) {
+        self.figures.set_failing(false);
+        if self.failures.has_passed(self.options.clock.monotonic()) {
+            tracing::info!("the log can be read and written again");
+        }
     }
 
     fn note_wrong_clock(&mut self, error: &LogError) {

@@ -21,11 +21,11 @@ impl<E: Engine> Writer<E> {
     /// Follows the log while there is nothing else to do.
     pub(super) fn follow(&mut self, now: DateTime<Utc>) {
         match self.catch_up(now).and_then(|now| self.check_writable(now)) {
-            Ok(()) => self.figures.set_failing(false),
+            Ok(()) => self.note_success(),
             Err(error) => {
                 self.is_behind = true;
                 self.note_wrong_clock(&error);
-                if !self.figures.is_failing() {
+                if self.is_news(&error) {
                     tracing::error!(%error, "cannot follow the log");
                 }
                 self.figures.set_failing(true);
