@@ -20,6 +20,15 @@ fn open(database: &TestDatabase, clock: Arc<dyn Clock>) -> Log {
     })
 }
 
+/// A node with the rights of a gateway alone.
+fn open_as_gateway(database: &TestDatabase) -> Log {
+    blocking(|| {
+        Log::migrate_shared(&database.url().parse().expect("an address")).expect("a ledger");
+        let gateway = database.gateway_url().parse().expect("an address");
+        Log::open_shared(&gateway, "node", LogOptions::new(Arc::new(SystemClock::new()))).expect("the log opens")
+    })
+}
+
 /// Longer than it takes until a node checks again.
 async fn stays(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
@@ -52,5 +61,18 @@ async fn an_idle_node_notices_that_its_database_became_read_only() {
     blocking(|| server.set("default_transaction_read_only", "on"));
     eventually("it can write", Duration::from_secs(4), || !log.is_writable()).await;
     blocking(|| server.set("default_transaction_read_only", "off"));
+    eventually("it cannot write", Duration::from_secs(4), || log.is_writable()).await;
+}
+
+/// Holds: shared.outages
+#[tokio::test]
+async fn an_idle_node_whose_user_may_not_insert_any_more_is_not_writable() {
+    let database = TestDatabase::create();
+    let log = open_as_gateway(&database);
+    eventually("it cannot write", Duration::from_secs(3), || log.is_writable()).await;
+    blocking(|| database.execute("REVOKE INSERT ON ledger.contexts FROM ledgerway_gateway"));
+    eventually("it can write", Duration::from_secs(4), || !log.is_writable()).await;
+    stays("it can write", || !log.is_writable()).await;
+    blocking(|| database.execute("GRANT INSERT ON ledger.contexts TO ledgerway_gateway"));
     eventually("it cannot write", Duration::from_secs(4), || log.is_writable()).await;
 }

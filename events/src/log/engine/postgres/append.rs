@@ -11,7 +11,7 @@ use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use super::batch::{Batch, without_events};
-use super::error::is_about_connection;
+use super::error::{is_about_connection, unavailable};
 use super::read::{Tip, signed, unsigned};
 use super::statement::Statement;
 use super::{PostgresEngine, side};
@@ -34,7 +34,10 @@ const STANDING: &str = "
 const TIP: &str = "
     SELECT first, last, token, EXISTS (SELECT FROM ledger.batches WHERE first = $1 AND last = $2 AND token = $3),
            pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+           (SELECT string_agg(name, ', ') FROM unnest(ARRAY[
+                'ledger.batches', 'ledger.events', 'ledger.contexts', 'ledger.inference_keys', 'ledger.idempotency'
+            ]) AS name WHERE NOT has_table_privilege(name, 'INSERT'))
     FROM ledger.batches ORDER BY first DESC LIMIT 1";
 
 /// What became of one copy of a statement.
@@ -162,21 +165,24 @@ impl PostgresEngine {
         self.compare_tip(draft.recorded_at.timestamp_micros())
     }
 
-    /// Compares the log's last batch with the tip, and checks that the database would take a batch of this time.
+    /// Compares the log's last batch with the tip, and checks that the database would take a batch of this time from this user.
     fn compare_tip(&mut self, recorded_at: i64) -> Result<AppendOutcome, LogError> {
         let ours = self.tip;
-        let (last, is_ours, is_read_only, now): (_, bool, bool, i64) = self.session.run(async |connection| {
+        let row = self.session.run(async |connection| {
             let select = sqlx::query(TIP).bind(ours.first).bind(ours.last).bind(ours.token);
-            let row = select.fetch_one(connection).await?;
-            let last = Tip { first: row.try_get(0)?, last: row.try_get(1)?, token: row.try_get(2)? };
-            Ok((last, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?))
+            select.fetch_one(connection).await
         })?;
+        let last = Tip { first: row.try_get(0)?, last: row.try_get(1)?, token: row.try_get(2)? };
+        let (is_ours, is_read_only, now): (bool, bool, i64) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let not_insertable: Option<String> = row.try_get(6)?;
         if !is_ours {
             return Err(LogError::Forked { ours: unsigned(ours.last), theirs: unsigned(last.last) });
         }
         if is_read_only {
-            let message = "the database can only be read: it is a standby, or was set so".to_owned();
-            return Err(EngineError { kind: EngineErrorKind::Unavailable, message }.into());
+            return Err(unavailable("the database can only be read: it is a standby, or was set so").into());
+        }
+        if let Some(tables) = not_insertable {
+            return Err(unavailable(format!("this user may not insert into {tables}")).into());
         }
         self.clock_limits.check(recorded_at, now)?;
         Ok(if last == ours { AppendOutcome::Committed } else { AppendOutcome::Moved })

@@ -146,6 +146,22 @@ fn gateways_can_write_every_table_but_these() {
     );
 }
 
+/// What an idle node finds out: it appends nothing.
+#[test]
+fn a_right_to_insert_that_was_taken_away_is_noticed_without_an_event() {
+    let test = TestLedger::migrated();
+    let user = User::new(&test);
+    user.is_given("ledgerway_gateway");
+    let mut engine = connect(&user.database(), "node", ids(), now()).expect("the ledger opens").0;
+    for table in ["batches", "events", "contexts", "inference_keys", "idempotency"] {
+        committed(&mut engine, |engine| draft(engine, Vec::new()));
+        test.execute(&format!("REVOKE INSERT ON ledger.{table} FROM ledgerway_gateway"));
+        let refused = engine.append(&draft(&engine, Vec::new()), None).expect_err("it could not append");
+        assert_eq!(refused.to_string(), format!("database: this user may not insert into ledger.{table}"));
+        test.execute(&format!("GRANT INSERT ON ledger.{table} TO ledgerway_gateway"));
+    }
+}
+
 /// Rights that were lost, or that a new table lacks.
 #[test]
 fn each_migration_grants_what_gateways_need() {
