@@ -52,10 +52,12 @@ impl BatchClock {
         self.agreed = None;
     }
 
-    /// Notes that another process has recorded a batch of this time. A wall clock far behind it is wrong.
+    /// Notes that another process has recorded a batch of this time. A wall clock that was far behind it when it was last read
+    /// was wrong, also if it has been set since.
     pub(super) fn recorded_by_others(&mut self, at: DateTime<Utc>) {
         self.recorded(at);
-        if is_behind(self.clock.now(), self.last) {
+        let monotonic = self.clock.monotonic();
+        if self.agreed.is_some_and(|(wall, at)| is_behind(wall + monotonic.saturating_sub(at), self.last)) {
             self.is_wrong();
         }
     }
@@ -128,6 +130,17 @@ mod tests {
         batches.recorded_by_others(start + Duration::from_secs(1200));
         assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
         clock.step_wall(1_200_000_000);
+        assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(1200)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_before_what_others_recorded_is_read_was_wrong_all_the_same() {
+        let start = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time");
+        let clock = Arc::new(ManualClock::at(start));
+        let mut batches = BatchClock::new(clock.clone(), None);
+        assert_eq!(batches.tick().ok(), Some(start));
+        clock.step_wall(1_200_000_000);
+        batches.recorded_by_others(start + Duration::from_secs(1200));
         assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(1200)));
     }
 
