@@ -67,13 +67,15 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     }
     // A disk that hangs must not keep the process alive; what is durable by then stays durable.
     let mut stopping = std::pin::pin!(stop_engines(engines));
-    let has_stopped = tokio::select! {
-        () = &mut stopping => true,
-        () = tokio::time::sleep(if got_second_signal { STOP_AT_ONCE_MAX } else { STOP_MAX }) => false,
-        () = signals.next() => false,
+    let given_up = tokio::select! {
+        () = &mut stopping => None,
+        () = tokio::time::sleep(if got_second_signal { STOP_AT_ONCE_MAX } else { STOP_MAX }) => {
+            Some("the engines did not stop in time")
+        }
+        () = signals.next() => Some("second signal: stopped at once"),
     };
-    if !has_stopped {
-        tracing::error!("the engines did not stop in time; the next start recovers the log as far as it is durable");
+    if let Some(reason) = given_up {
+        tracing::error!("{reason}; the next start recovers the log as far as it is durable");
         // Dropping the log would wait for its writer, which hangs.
         std::process::exit(1);
     }
