@@ -11,11 +11,13 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::contexts::name_of;
 use super::database::DatabaseAddress;
 use super::read::stored;
+use super::session::{CONNECT_MAX, within};
 use super::{schema, side};
 use crate::log::engine::sqlite;
 use crate::log::{EngineError, EngineErrorKind, LogError, SideRow};
@@ -24,6 +26,9 @@ use crate::log::{EngineError, EngineErrorKind, LogError, SideRow};
 const ROWS: usize = 1_000;
 /// How long one statement may take, and the time between two.
 const STATEMENT_MAX: Duration = Duration::from_secs(60);
+/// How long one statement is waited for: longer than the database's own limit, so that this one is reached only if the database or
+/// the network does not answer at all.
+const ANSWER_MAX: Duration = Duration::from_secs(70);
 /// Who appended the batches.
 const NODE: &str = "moved";
 
@@ -68,6 +73,16 @@ pub fn copy_to_shared(
     database: &DatabaseAddress,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, LogError> {
+    copy_within(ANSWER_MAX, ledger, catalogue, database, progress)
+}
+
+fn copy_within(
+    answer_max: Duration,
+    ledger: &Path,
+    catalogue: Option<String>,
+    database: &DatabaseAddress,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, LogError> {
     let mut ledger = sqlite::open_rows(ledger)?;
     let ledger = ledger.transaction()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
@@ -76,17 +91,39 @@ pub fn copy_to_shared(
     let limits = ["statement_timeout", "idle_in_transaction_session_timeout"].map(|name| (name, &statement_max));
     let options = database.options().clone().options(limits);
     runtime.block_on(async {
-        let mut connection = options.connect().await?;
-        schema::must_fit(&mut connection).await?;
-        let mut copy = connection.begin().await?;
-        must_be_empty(&mut copy).await?;
+        let mut connection = within(Instant::now() + CONNECT_MAX, options.connect()).await??;
+        within(Instant::now() + answer_max, schema::must_fit(&mut connection)).await??;
+        let mut transaction = within(Instant::now() + answer_max, connection.begin()).await??;
+        let mut copy = Copy { transaction: &mut transaction, answer_max };
+        copy.run(must_be_empty).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
         if let Some(document) = catalogue {
-            side::write(&SideRow::Catalogue { document }, &mut copy).await?;
+            copy.run(async |transaction| side::write(&SideRow::Catalogue { document }, transaction).await).await?;
         }
-        copy.commit().await.map_err(|error| LogError::Commit(error.to_string()))?;
+        let committed = within(Instant::now() + answer_max, transaction.commit()).await.flatten();
+        committed.map_err(|error| LogError::Commit(error.to_string()))?;
         Ok(head)
     })
+}
+
+/// The transaction that a ledger is copied in.
+struct Copy<'a> {
+    transaction: &'a mut PgConnection,
+    answer_max: Duration,
+}
+
+impl Copy<'_> {
+    /// Runs a statement or two, and fails if the database does not answer.
+    async fn run<T, E: From<sqlx::Error>>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        within(Instant::now() + self.answer_max, work(self.transaction)).await?
+    }
+
+    async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<(), LogError> {
+        self.run(async |transaction| Ok(query.execute(transaction).await.map(drop)?)).await
+    }
 }
 
 /// Keeps others from appending until the transaction ends, and refuses a ledger that has events.
@@ -95,21 +132,17 @@ async fn must_be_empty(copy: &mut PgConnection) -> Result<(), LogError> {
     const HAS_EVENTS: &str = "SELECT EXISTS (SELECT FROM ledger.batches WHERE first > 0)";
     sqlx::query(LOCK).execute(&mut *copy).await?;
     if sqlx::query_scalar(HAS_EVENTS).fetch_one(copy).await? {
-        return Err(refused("the shared ledger has events already".to_owned()).into());
+        return Err(refused("the shared ledger has events already".to_owned()));
     }
     Ok(())
 }
 
-async fn copy_all(
-    ledger: &Ledger,
-    copy: &mut PgConnection,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<u64, LogError> {
+async fn copy_all(ledger: &Ledger, copy: &mut Copy<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, LogError> {
     let position = |sql| ledger.query_row(sql, [], |row| row.get::<_, i64>(0));
     let head = position("SELECT coalesce(max(position), 0) FROM events")?;
     let state_at = position("SELECT position FROM ledger_checkpoint")?;
     let revaluation_after = position("SELECT after FROM revaluation_begins")?;
-    let tables = shared_tables(copy).await?;
+    let tables = copy.run(shared_tables).await?;
     let copied = copied_tables(ledger, &tables)?;
     copy_events(ledger, copy, table(&tables, "events")?, (state_at, head), progress).await?;
     for table in copied {
@@ -119,7 +152,7 @@ async fn copy_all(
         ("UPDATE ledger.ledger_checkpoint SET position = $1", state_at),
         ("UPDATE ledger.revaluation_begins SET after = $1", revaluation_after),
     ] {
-        sqlx::query(sql).bind(value).execute(&mut *copy).await?;
+        copy.execute(sqlx::query(sql).bind(value)).await?;
     }
     u64::try_from(head).map_err(stored)
 }
@@ -145,7 +178,7 @@ fn copied_tables<'a>(ledger: &Ledger, tables: &'a Tables) -> Result<Vec<&'a Tabl
         let shared = table(tables, &name)?;
         let is_shared = shared.columns.iter().any(|shared| shared.name == column);
         if !is_shared && (name.as_str(), column.as_str()) != NUMBER {
-            return Err(refused(format!("the shared ledger has no column {column} in the table {name}")).into());
+            return Err(refused(format!("the shared ledger has no column {column} in the table {name}")));
         }
         if !COPIED_OTHERWISE.contains(&name.as_str()) && copied.last().is_none_or(|last| last.name != name) {
             copied.push(shared);
@@ -155,13 +188,13 @@ fn copied_tables<'a>(ledger: &Ledger, tables: &'a Tables) -> Result<Vec<&'a Tabl
 }
 
 fn table<'a>(tables: &'a Tables, name: &str) -> Result<&'a Table, LogError> {
-    Ok(tables.get(name).ok_or_else(|| refused(format!("the shared ledger has no table {name}")))?)
+    tables.get(name).ok_or_else(|| refused(format!("the shared ledger has no table {name}")))
 }
 
 /// Copies the events in batches, one of which ends where the rows of the state do.
 async fn copy_events(
     ledger: &Ledger,
-    copy: &mut PgConnection,
+    copy: &mut Copy<'_>,
     events: &Table,
     (state_at, head): (i64, i64),
     progress: &mut dyn FnMut(u64, u64),
@@ -192,8 +225,7 @@ async fn copy_events(
             return Err(stored(format!("positions are missing after {written}: run `ledgerway verify`")));
         }
         columns.insert(copy).await?;
-        let batch = sqlx::query(INSERT_BATCH).bind(written + 1).bind(until).bind(NODE).bind(state_at);
-        batch.execute(&mut *copy).await?;
+        copy.execute(sqlx::query(INSERT_BATCH).bind(written + 1).bind(until).bind(NODE).bind(state_at)).await?;
         written = until;
         progress(written.unsigned_abs(), head.unsigned_abs());
     }
@@ -207,7 +239,7 @@ fn context_names(ledger: &Ledger) -> Result<HashMap<i64, Uuid>, LogError> {
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-async fn copy_table(ledger: &Ledger, copy: &mut PgConnection, table: &Table) -> Result<(), LogError> {
+async fn copy_table(ledger: &Ledger, copy: &mut Copy<'_>, table: &Table) -> Result<(), LogError> {
     let select: Vec<String> = table.columns.iter().map(embedded).collect();
     let mut select = ledger.prepare(&format!("SELECT {} FROM {}", select.join(", "), table.name))?;
     let mut rows = select.query([])?;
@@ -301,7 +333,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Writes the rows, if there are any.
-    async fn insert(self, copy: &mut PgConnection) -> Result<(), LogError> {
+    async fn insert(self, copy: &mut Copy<'_>) -> Result<(), LogError> {
         if self.rows == 0 {
             return Ok(());
         }
@@ -314,9 +346,7 @@ impl<'a> Columns<'a> {
         let (names, values, arrays) = (names.join(", "), values.join(", "), arrays.join(", "));
         let sql =
             format!("INSERT INTO ledger.{name} ({names}) SELECT {values} FROM UNNEST({arrays}) AS copied ({names})");
-        let query = self.values.into_iter().fold(sqlx::query(&sql), Array::bind);
-        query.execute(copy).await?;
-        Ok(())
+        copy.execute(self.values.into_iter().fold(sqlx::query(&sql), Array::bind)).await
     }
 }
 
@@ -340,8 +370,8 @@ impl Array {
     }
 }
 
-fn refused(message: String) -> EngineError {
-    EngineError { kind: EngineErrorKind::Data, message }
+fn refused(message: String) -> LogError {
+    EngineError { kind: EngineErrorKind::Data, message }.into()
 }
 
 #[cfg(test)]

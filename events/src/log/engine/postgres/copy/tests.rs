@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use tempfile::TempDir;
+use testing::silencing_proxy::SilencingProxy;
 
 use super::super::tests::TestLedger;
 use super::*;
@@ -40,6 +41,22 @@ fn a_table_of_a_later_version_is_copied() {
     shared.execute("CREATE TABLE ledger.later (text text, number integer)");
     assert_eq!(copied(&folder, &shared).expect("a copy"), 0);
     assert_eq!(shared.number("SELECT sum(number * (1 + coalesce(length(text), 0))) FROM ledger.later"), 7 * 2 + 8);
+}
+
+#[test]
+fn a_connection_that_goes_silent_ends_the_copy() {
+    const ANSWER_MAX: Duration = Duration::from_millis(500);
+    let folder = embedded(
+        "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                             metadata)
+         VALUES (1, 0, 'partner', 'par_1', 1, 'partner.created', '1', '{}', '{}')",
+    );
+    let shared = TestLedger::migrated();
+    let proxy = SilencingProxy::start(shared.test.socket());
+    let address = shared.test.url_through(proxy.port).parse().expect("an address");
+    let silence = || assert_eq!(proxy.silence("statement_timeout=60s"), 1);
+    let lost = copy_within(ANSWER_MAX, &folder.path().join(LEDGER_FILE), None, &address, &mut |_, _| silence());
+    assert!(matches!(lost, Err(LogError::Engine(_))), "{lost:?}");
 }
 
 /// Each difference between the schemas is meant.
