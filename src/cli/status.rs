@@ -24,7 +24,7 @@ use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
 use super::ledger_place::LedgerPlace;
-use super::{Failure, exit, print_line};
+use super::{Failure, exit, moved_ledger, print_line};
 use crate::config::arguments::StatusArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -41,6 +41,8 @@ const VIEW_READ_INTERVAL: Duration = Duration::from_millis(25);
 struct Status {
     /// The data folder, and who serves it; `None` if only a database was named.
     folder: Option<(PathBuf, LockHolder)>,
+    /// The database that the folder's ledger was moved to: `serve` refuses the folder.
+    moved_to: Option<String>,
     head: Head,
     now: DateTime<Utc>,
     /// The database with the ledger, if it is not in the folder.
@@ -86,6 +88,9 @@ fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
 fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |what: &dyn Display, error: &dyn Display| format!("cannot read {what}: {error}");
     let served = folder.map(|dir| lock_holder(dir).map_err(|error| unreadable(&dir.display(), &error))).transpose()?;
+    let moved_to = folder.filter(|_| ledger.file().is_some()).map(|dir| {
+        moved_ledger::moved_to(dir).map_err(|error| unreadable(&moved_ledger::marker(dir).display(), &error))
+    });
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
@@ -125,6 +130,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let set_aside = set_aside::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     Ok(Status {
         folder: folder.map(Path::to_owned).zip(served),
+        moved_to: moved_to.transpose()?.flatten(),
         head,
         now,
         database: ledger.file().is_none().then(|| ledger.to_string()),
@@ -175,6 +181,7 @@ impl Status {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "data": data,
+            "moved_to": self.moved_to,
             "database": self.database,
             "running": served.map(|served| *served != LockHolder::Nobody),
             "listening": listening,

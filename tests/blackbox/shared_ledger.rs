@@ -355,6 +355,14 @@ async fn a_folder_whose_ledger_was_moved_is_read_but_not_served_until_somebody_d
     assert!(!words.contains(PASSWORD), "{words}");
     let (code, words) = said(&mut command("", &["verify", "--data", &data]));
     assert!(code == Some(0) && words.contains("rows of views"), "{words}");
+    for (arguments, sentence) in [
+        (["status", "--data", &data].as_slice(), "\nmoved to    postgres://"),
+        (&["status", "--json", "--data", &data], "\"moved_to\":\"postgres://"),
+        (&["rebuild", "budgets", "--data", &data], "the ledger was moved to postgres://"),
+    ] {
+        let (code, words) = said(&mut command("", arguments));
+        assert!(code == Some(0) && words.contains(sentence) && !words.contains(PASSWORD), "{arguments:?}: {words}");
+    }
     // Where the gateway was started: its folder is the default one, which nobody names.
     std::os::unix::fs::symlink(&data, folder.path().join("ledgerway-data")).expect("a link");
     for mut verify in [command("", &["verify", &to]), command(&to, &["verify"])] {

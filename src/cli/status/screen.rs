@@ -21,6 +21,9 @@ pub fn render(status: &Status) -> String {
     if let Some(database) = &status.database {
         line("database", database.clone());
     }
+    if let Some(moved_to) = &status.moved_to {
+        line("moved to", format!("{moved_to}; what was recorded there since is not shown"));
+    }
     if let Some((_, served)) = &status.folder {
         line("gateway", running(served));
     }
