@@ -144,8 +144,9 @@ impl Config {
     pub fn moved_ledger(&self, moved_to: &str, marker: &Path) -> WrongConfig {
         let (variable, marker) = (setting::DATABASE_URL.variable, marker.display());
         let problem = format!(
-            "is a folder whose ledger was moved to {moved_to}: start nodes of that database ({variable}), with other folders; to \
-             serve this one all the same, without what was recorded in the database, delete {marker}"
+            "is a folder whose ledger was moved to {moved_to}: start nodes of that database ({variable}), with other folders; if the \
+             move was interrupted, run it again; to serve this one all the same, without what was recorded in the database, delete \
+             {marker}"
         );
         self.flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
     }

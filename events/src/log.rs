@@ -54,7 +54,8 @@ use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
 pub use engine::postgres::{
-    DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared, open_shared_reader,
+    CopySteps, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
+    open_shared_reader,
 };
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::interrupt::interruptible;

@@ -1,5 +1,6 @@
-//! The marker that `move` leaves in a folder whose ledger it has copied into a database. Two ledgers with the same keys and the
-//! same budgets would each spend them, so `serve` refuses such a folder until somebody deletes the marker on purpose.
+//! The marker that `move` leaves in a folder whose ledger it copies into a database. Two ledgers with the same keys and the same
+//! budgets would each spend them, so `serve` refuses such a folder until somebody deletes the marker on purpose. It is there before
+//! the copy is committed, so that no copy is without one.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -25,8 +26,12 @@ pub fn mark(dir: &Path, database: &DatabaseAddress) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Removes the marker, if there is one.
 pub fn unmark(dir: &Path) -> io::Result<()> {
-    std::fs::remove_file(marker(dir))
+    match std::fs::remove_file(marker(dir)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Where the folder's ledger was moved to; `None` without a marker.

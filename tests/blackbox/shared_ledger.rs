@@ -319,8 +319,7 @@ async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_mon
     assert_eq!(code, Some(0), "{words}");
     assert!(words.contains(&format!("moved {} events to postgres://", events.len())), "{words}");
     assert!(words.contains(&format!("LEDGERWAY_NODE_KEY=\"$(cat {data}/node.key)\"")), "{words}");
-    let (code, words) = move_it();
-    assert!(code == Some(1) && words.contains("has events already"), "{words}");
+    assert!(words.contains("LEDGERWAY_DATABASE_URL") && words.contains("LEDGERWAY_ADMIN_KEY: the same"), "{words}");
     // With another key than that of the folder.
     let (code, words) = serve_to_its_end(after.path(), &of(&database.url()));
     assert!(code == Some(2) && words.contains("LEDGERWAY_NODE_KEY is not the key"), "{words}");
@@ -334,6 +333,70 @@ async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_mon
     moved.stop();
     let (code, words) = said(&mut command(&database.url(), &["verify", "--data", &moved.data().display().to_string()]));
     assert!(code == Some(0) && words.starts_with("sound: "), "{words}");
+    let (code, words) = move_it();
+    assert!(code == Some(0) && words.contains(&format!("has the {} events already", events.len())), "{words}");
+    // Of a copy that nodes have used, nobody is told to remove it, and the folder is not to be served beside it.
+    database
+        .execute("SET session_replication_role = replica; UPDATE ledger.events SET payload = '{}' WHERE position = 3");
+    let (code, words) = move_it();
+    assert!(code == Some(1) && words.contains("is not sound: position 3: "), "{words}");
+    assert!(words.contains("nodes may have used it") && !words.contains("remove"), "{words}");
+    assert!(gateway.data().join("moved-to").exists());
+}
+
+/// Holds: bin.move, bin.moved-folder
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_interrupted_is_finished_by_the_next_one_and_has_marked_the_folder_before_the_copy_is_there() {
+    let (database, other) = (migrated(), migrated());
+    let [folder] = folders();
+    let mut gateway = Gateway::start_in(folder.path(), &[]);
+    gateway.stop();
+    let data = gateway.data().display().to_string();
+    let marker = gateway.data().join("moved-to");
+    let move_to = |database: &TestDatabase| said(&mut command("", &["move", "--from", &data, "--to", &database.url()]));
+    let events_in = |database: &TestDatabase| database.number("SELECT count(*) FROM events");
+    let at_commit = |body: &str| {
+        database.execute(&format!(
+            "CREATE OR REPLACE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$;
+             DROP TRIGGER IF EXISTS at_commit ON ledger.events;
+             CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON ledger.events DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW WHEN (NEW.position = 1) EXECUTE FUNCTION at_commit()"
+        ));
+    };
+    at_commit("RAISE EXCEPTION 'not today'");
+    let (code, words) = move_to(&database);
+    assert!(code == Some(1) && words.contains("not today"), "{words}");
+    assert!(!marker.exists(), "it is certain that there is no copy");
+    at_commit("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5)");
+    let (code, words) = move_to(&database);
+    assert!(
+        code == Some(1) && words.contains("not known whether the copy is in") && words.contains("run this again"),
+        "{words}"
+    );
+    assert!(marker.exists() && events_in(&database) == 0, "nobody can know that");
+    let (code, words) = serve_to_its_end(&gateway.data(), &[]);
+    assert!(code == Some(2) && words.contains("was moved to"), "{words}");
+    database.execute("DROP TRIGGER at_commit ON ledger.events");
+    // The budgets are spent in one place.
+    let (code, words) = move_to(&other);
+    assert!(code == Some(2) && words.contains("was moved to") && words.contains(database.name()), "{words}");
+    assert_eq!(events_in(&other), 0);
+    let (code, words) = move_to(&database);
+    assert!(code == Some(0) && words.contains("moved "), "{words}");
+    // As after a move by a version that marked the folder later, and was killed before that.
+    fs::remove_file(&marker).expect("the marker");
+    let (code, words) = move_to(&database);
+    assert!(code == Some(0) && words.contains("events already, and they are sound"), "{words}");
+    assert!(marker.exists());
+    // What is recorded in the folder now is not in the database.
+    fs::remove_file(&marker).expect("the marker");
+    let name = json!({ "name": "North" });
+    gateway.start_again();
+    gateway.operator().post("/v1/admin/partners", &name).await.must(201);
+    gateway.stop();
+    let (code, words) = move_to(&database);
+    assert!(code == Some(1) && words.contains("not a copy") && words.contains("DROP SCHEMA ledger CASCADE"), "{words}");
+    assert!(!marker.exists());
 }
 
 /// Holds: bin.move, bin.moved-folder, bin.verify-reads
@@ -411,13 +474,19 @@ async fn a_ledger_that_is_not_sound_is_not_moved_and_a_copy_that_is_not_sound_is
     assert!(words.contains("docs/operations.md#moving-a-ledger"), "{words}");
     assert!(!gateway.data().join("moved-to").exists(), "it is still the only one");
     let (code, words) = move_from(&data);
-    assert!(code == Some(1) && words.contains("has events already") && words.contains("verify"), "{words}");
+    assert!(
+        code == Some(1) && words.contains("is not sound, do not use it: position 3: "),
+        "it is found again: {words}"
+    );
+    assert!(!gateway.data().join("moved-to").exists(), "it is still the only one");
     // What the documentation says.
     database.execute("DROP SCHEMA ledger CASCADE");
     let (code, words) = said(&mut command(&database.url(), &["migrate"]));
     assert_eq!(code, Some(0), "{words}");
+    fs::write(gateway.data().join("admin.key"), OPERATOR_KEY).expect("a key");
     let (code, words) = move_from(&data);
     assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains(&format!("LEDGERWAY_ADMIN_KEY=\"$(cat {data}/admin.key)\"")), "{words}");
     let node_key = fs::read_to_string(gateway.data().join("node.key")).expect("a key").trim().to_owned();
     node(&database.url(), after.path(), &[("LEDGERWAY_NODE_KEY", &node_key)]).stop();
 }

@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 use super::contexts::name_of;
 use super::database::DatabaseAddress;
+use super::error::is_about_connection;
 use super::read::stored;
 use super::session::{CONNECT_MAX, within};
-use super::{schema, side};
+use super::unusable::UnusableReason;
+use super::{running_nodes, schema, side};
 use crate::log::engine::sqlite;
 use crate::log::{EngineError, EngineErrorKind, LogError, SideRow};
 
@@ -61,19 +63,28 @@ struct Column {
     data_type: String,
 }
 
-/// Copies the ledger of a file, which nobody must serve meanwhile, into a shared ledger without events. Calls `progress` with
-/// the position that is written and the last one. Returns the last position. Blocking, and not for threads of async tasks.
+/// What the caller does while a ledger is copied.
+pub struct CopySteps<'a> {
+    /// Gets the position that is written and the last one.
+    pub progress: &'a mut dyn FnMut(u64, u64),
+    /// Called when everything is written, and before it is committed. If it fails, nothing is copied.
+    pub before_commit: &'a mut dyn FnMut() -> Result<(), String>,
+}
+
+/// Copies the ledger of a file, which nobody must serve meanwhile, into a shared ledger without events, on which no node may run
+/// or start meanwhile. Returns the last position. Blocking, and not for threads of async tasks.
 ///
 /// `catalogue` is the document that nodes use if the folder of the ledger had one.
 ///
-/// Errors: nothing is copied. [`LogError::OtherSchema`] if one of the two was not migrated to this version.
+/// Errors: nothing is copied, except that with [`LogError::Commit`] this is unknown. [`LogError::OtherSchema`] if one of the two
+/// was not migrated to this version, [`UnusableReason::InUse`] if a node runs.
 pub fn copy_to_shared(
     ledger: &Path,
     catalogue: Option<String>,
     database: &DatabaseAddress,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<u64, LogError> {
-    copy_within(ANSWER_MAX, ledger, catalogue, database, progress)
+    steps: CopySteps<'_>,
+) -> Result<u64, UnusableReason> {
+    copy_within(ANSWER_MAX, ledger, catalogue, database, steps)
 }
 
 fn copy_within(
@@ -81,10 +92,10 @@ fn copy_within(
     ledger: &Path,
     catalogue: Option<String>,
     database: &DatabaseAddress,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<u64, LogError> {
+    CopySteps { progress, before_commit }: CopySteps<'_>,
+) -> Result<u64, UnusableReason> {
     let mut ledger = sqlite::open_rows(ledger)?;
-    let ledger = ledger.transaction()?;
+    let ledger = ledger.transaction().map_err(LogError::from)?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| refused(format!("cannot start a runtime: {error}")))?;
     let statement_max = format!("{}s", STATEMENT_MAX.as_secs());
@@ -95,13 +106,18 @@ fn copy_within(
         within(Instant::now() + answer_max, schema::must_fit(&mut connection)).await??;
         let mut transaction = within(Instant::now() + answer_max, connection.begin()).await??;
         let mut copy = Copy { transaction: &mut transaction, answer_max };
+        copy.run(running_nodes::must_be_none).await?;
         copy.run(must_be_empty).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
         if let Some(document) = catalogue {
             copy.run(async |transaction| side::write(&SideRow::Catalogue { document }, transaction).await).await?;
         }
+        before_commit().map_err(refused)?;
         let committed = within(Instant::now() + answer_max, transaction.commit()).await.flatten();
-        committed.map_err(|error| LogError::Commit(error.to_string()))?;
+        committed.map_err(|error| match is_about_connection(&error) {
+            true => LogError::Commit(error.to_string()),
+            false => error.into(),
+        })?;
         Ok(head)
     })
 }
@@ -126,7 +142,8 @@ impl Copy<'_> {
     }
 }
 
-/// Keeps others from appending until the transaction ends, and refuses a ledger that has events.
+/// Keeps others from appending until the transaction ends, and refuses a ledger that has events. A node that was not seen for a
+/// while is not registered, but it may still append.
 async fn must_be_empty(copy: &mut PgConnection) -> Result<(), LogError> {
     const LOCK: &str = "LOCK TABLE ledger.batches IN SHARE ROW EXCLUSIVE MODE";
     const HAS_EVENTS: &str = "SELECT EXISTS (SELECT FROM ledger.batches WHERE first > 0)";

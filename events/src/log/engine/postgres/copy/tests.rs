@@ -16,8 +16,17 @@ fn embedded(sql: &str) -> TempDir {
     folder
 }
 
-fn copied(folder: &TempDir, shared: &TestLedger) -> Result<u64, LogError> {
-    copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, &mut |_, _| {})
+fn copied(folder: &TempDir, shared: &TestLedger) -> Result<u64, UnusableReason> {
+    copied_until(folder, shared, &mut || Ok(()))
+}
+
+fn copied_until(
+    folder: &TempDir,
+    shared: &TestLedger,
+    before_commit: &mut dyn FnMut() -> Result<(), String>,
+) -> Result<u64, UnusableReason> {
+    let steps = CopySteps { progress: &mut |_, _| {}, before_commit };
+    copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, steps)
 }
 
 /// Otherwise `move` would lose it.
@@ -43,8 +52,44 @@ fn a_table_of_a_later_version_is_copied() {
     assert_eq!(shared.number("SELECT sum(number * (1 + coalesce(length(text), 0))) FROM ledger.later"), 7 * 2 + 8);
 }
 
+/// Otherwise it would record something in the copy before the copy was verified, or wait for it and fail.
 #[test]
-fn a_connection_that_goes_silent_ends_the_copy() {
+fn nothing_is_copied_beside_a_node_that_runs_and_none_starts_before_the_copy_ends() {
+    let (folder, shared) = (embedded(""), TestLedger::migrated());
+    shared.execute(
+        "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
+         SELECT 'other', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 1, 1, '10.0.0.7'",
+    );
+    let refused = copied_until(&folder, &shared, &mut || panic!("it must not get this far"));
+    assert!(matches!(&refused, Err(UnusableReason::InUse { node, .. }) if node == "other"), "{refused:?}");
+    shared.execute("DELETE FROM ledger.running_nodes");
+    let free = "SELECT pg_try_advisory_xact_lock(x'4C454447'::integer, x'4E4F4445'::integer)::integer::bigint";
+    assert_eq!(shared.number(free), 1);
+    let copied = copied_until(&folder, &shared, &mut || {
+        assert_eq!(shared.number(free), 0, "a node could register");
+        Ok(())
+    });
+    assert_eq!(copied.expect("a copy"), 0);
+}
+
+#[test]
+fn nothing_is_there_until_the_caller_agrees_to_the_commit() {
+    let folder = embedded("CREATE TABLE later (number INTEGER); INSERT INTO later VALUES (7)");
+    let shared = TestLedger::migrated();
+    shared.execute("CREATE TABLE ledger.later (number integer)");
+    let count = || shared.number("SELECT count(*) FROM ledger.later");
+    let refused = copied_until(&folder, &shared, &mut || Err("no room for the marker".to_owned()));
+    assert!(refused.is_err_and(|error| error.to_string().ends_with("no room for the marker")));
+    let mut seen_before = None;
+    let copied = copied_until(&folder, &shared, &mut || {
+        seen_before = Some(count());
+        Ok(())
+    });
+    assert_eq!((copied.expect("a copy"), seen_before, count()), (0, Some(0), 1));
+}
+
+#[test]
+fn a_connection_that_goes_silent_ends_the_copy_and_only_its_commit_may_have_arrived() {
     const ANSWER_MAX: Duration = Duration::from_millis(500);
     let folder = embedded(
         "INSERT INTO events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
@@ -54,9 +99,18 @@ fn a_connection_that_goes_silent_ends_the_copy() {
     let shared = TestLedger::migrated();
     let proxy = SilencingProxy::start(shared.test.socket());
     let address = shared.test.url_through(proxy.port).parse().expect("an address");
+    let copy_through =
+        |steps: CopySteps<'_>| copy_within(ANSWER_MAX, &folder.path().join(LEDGER_FILE), None, &address, steps);
     let silence = || assert_eq!(proxy.silence("statement_timeout=60s"), 1);
-    let lost = copy_within(ANSWER_MAX, &folder.path().join(LEDGER_FILE), None, &address, &mut |_, _| silence());
-    assert!(matches!(lost, Err(LogError::Engine(_))), "{lost:?}");
+    let lost = copy_through(CopySteps { progress: &mut |_, _| silence(), before_commit: &mut || Ok(()) });
+    assert!(matches!(lost, Err(UnusableReason::Log(LogError::Engine(_)))), "{lost:?}");
+    shared.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    let before_commit = &mut || {
+        silence();
+        Ok(())
+    };
+    let lost = copy_through(CopySteps { progress: &mut |_, _| {}, before_commit });
+    assert!(matches!(lost, Err(UnusableReason::Log(LogError::Commit(_)))), "{lost:?}");
 }
 
 /// Each difference between the schemas is meant.
