@@ -23,6 +23,7 @@ mod reconciliation;
 mod registered;
 mod shared;
 mod sources;
+mod succession;
 mod watch;
 
 use std::path::PathBuf;
@@ -92,8 +93,10 @@ impl Environment {
     }
 
     async fn record_all(&self) -> Result<(), CommandError> {
-        let Some(named) = &self.named else { return self.record_offers(&[]).await };
-        self.record_offers(&self.sources(named).await).await
+        let sources = if let Some(named) = &self.named { self.sources(named).await } else { Vec::new() };
+        let recorded = self.record_offers(&sources).await;
+        self.shared().is_due = recorded.is_err();
+        recorded
     }
 
     /// Records what these sources change.
@@ -118,13 +121,17 @@ impl Environment {
         let mut looks = CheckTimes::since_now();
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();
+        let mut is_failing = false;
         loop {
             tokio::select! {
                 Some(import) = imports.next() => self.answer(import).await,
                 () = tokio::time::sleep_until(self.next_check(&looks)), if looks_again => {
-                    if let Err(error) = self.look_if_due(&mut looks).await {
+                    let looked = self.look_if_due(&mut looks).await;
+                    // Once for each outage.
+                    if let Err(error) = &looked && !is_failing {
                         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
                     }
+                    is_failing = looked.is_err();
                 }
                 else => return,
             }

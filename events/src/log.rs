@@ -68,7 +68,7 @@ pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lock::LOCK_FILE;
-pub use reader::Reader;
+pub use reader::{EarlierNode, Reader};
 pub use side::{
     ClientAddress, Idempotency, ImportedCatalogue, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret,
     SideRow, StoredReply, TenantKey,
@@ -289,11 +289,12 @@ impl Log {
         self.inner.wait_until_known(position).await
     }
 
-    /// True if no other process that uses the log has run longer than this one: only one process finds that.
-    pub async fn has_run_longest(&self) -> Result<bool, LogError> {
-        let Some(node) = &self.inner.local_node else { return Ok(true) };
-        let longest = self.read(|reader| reader.longest_running_node()).await?;
-        Ok(longest.as_deref() == Some(&*node.name))
+    /// The processes that have run longer than this one, and have not said that they end. `None` if this one was not seen lately
+    /// itself: others may take it for gone.
+    pub async fn earlier_nodes(&self) -> Result<Option<Vec<EarlierNode>>, LogError> {
+        let Some(LocalNode { name, .. }) = &self.inner.local_node else { return Ok(Some(Vec::new())) };
+        let name = Arc::clone(name);
+        self.read(move |reader| reader.earlier_nodes(&name)).await
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.

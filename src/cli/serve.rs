@@ -84,7 +84,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         config.providers.clone(),
     );
     if let Err(error) = environment.bring_up_to_date().await {
-        tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again in a minute");
+        tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
     }
     let worker_threads =
         WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;

@@ -5,8 +5,12 @@
 //! would take back what the others recorded, at every look. This way a rolling change takes effect once, when the last of the
 //! earlier nodes leaves.
 //!
+//! A node that says that it ends is followed at once. One that does not show itself any more is followed after the next one has
+//! seen the database without a gap for a while, and not that node (`succession.rs`): after an outage of the database, all nodes are
+//! unseen until they connect again, each at a moment of its own.
+//!
 //! Rejected: a lock in the database that one node holds. A node that is cut off would keep it until the database noticed, which may
-//! take hours; the register of running nodes forgets it after ten seconds.
+//! take hours; the register of running nodes says for ten seconds only that a node is there.
 
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -16,6 +20,7 @@ use catalogue::{Catalogue, InForce};
 use events::log::Log;
 use tokio::time::Instant;
 
+use super::succession::Succession;
 use super::{ASK_EVERY, Environment};
 use crate::admin::CommandError;
 use crate::admin::import_error::ImportError;
@@ -33,29 +38,39 @@ const RECORDED_CHECK: Duration = Duration::from_millis(200);
 pub struct SharedState {
     /// The revision of the imported catalogue that this node uses; 0 if none was imported.
     revision: u64,
-    /// This node was the one that records when it last asked.
-    is_recorder: bool,
+    succession: Succession,
+    /// The sources must be looked at whatever the time is, once this node is the one that records: somebody else may have recorded
+    /// something since it last did, or it could not record everything.
+    pub is_due: bool,
 }
 
 /// When the sources were last looked at, and when it was last asked whether they must be.
 pub struct CheckTimes {
     looked_at: Instant,
     checked_at: Instant,
-    /// They must be looked at whatever the time is.
-    is_due: bool,
+    /// The looks since the last one that recorded everything.
+    failed_looks: u32,
 }
 
 impl CheckTimes {
     pub fn since_now() -> Self {
-        Self { looked_at: Instant::now(), checked_at: Instant::now(), is_due: false }
+        Self { looked_at: Instant::now(), checked_at: Instant::now(), failed_looks: 0 }
+    }
+
+    /// The time between the last look and one that is due: longer after each that fails.
+    fn pause(&self) -> Duration {
+        (CHECK_EVERY * (2_u32.pow(self.failed_looks.min(5)) - 1)).min(ASK_EVERY)
     }
 }
 
 impl Environment {
     /// True if this node is the one that records what is offered now, and looks at the sources. An embedded ledger has only one.
     pub(super) async fn is_recorder(&self) -> Result<bool, CommandError> {
-        let is_recorder = self.parts.log.has_run_longest().await?;
-        self.shared().is_recorder = is_recorder;
+        let earlier = self.parts.log.earlier_nodes().await;
+        let mut shared = self.shared();
+        let is_recorder = shared.succession.is_next(earlier.as_ref().ok().and_then(Option::as_deref), Instant::now());
+        shared.is_due |= !is_recorder;
+        earlier?;
         Ok(is_recorder)
     }
 
@@ -80,19 +95,26 @@ impl Environment {
 
     /// When to check next.
     pub(super) fn next_check(&self, looks: &CheckTimes) -> Instant {
-        looks.checked_at + if self.parts.log.is_shared() { CHECK_EVERY } else { ASK_EVERY }
+        let is_soon = self.parts.log.is_shared() || self.shared().is_due;
+        looks.checked_at + if is_soon { CHECK_EVERY } else { ASK_EVERY }
     }
 
     /// Looks at the sources if that is due, or if something else than the time makes it necessary.
     pub(super) async fn look_if_due(&self, looks: &mut CheckTimes) -> Result<(), CommandError> {
         looks.checked_at = Instant::now();
-        looks.is_due |= !self.shared().is_recorder;
-        looks.is_due |= self.take_imported_catalogue().await?;
-        if !self.is_recorder().await? || (!looks.is_due && looks.looked_at.elapsed() < ASK_EVERY) {
+        let is_recorder = self.is_recorder().await?;
+        let has_other_catalogue = self.take_imported_catalogue().await?;
+        let is_due = {
+            let mut shared = self.shared();
+            shared.is_due |= has_other_catalogue;
+            shared.is_due
+        };
+        if !is_recorder || looks.looked_at.elapsed() < if is_due { looks.pause() } else { ASK_EVERY } {
             return Ok(());
         }
         let recorded = self.record_all().await;
-        (looks.looked_at, looks.is_due) = (Instant::now(), false);
+        looks.looked_at = Instant::now();
+        looks.failed_looks = if recorded.is_ok() { 0 } else { looks.failed_looks.saturating_add(1) };
         recorded
     }
 
@@ -103,7 +125,7 @@ impl Environment {
         let began = Instant::now();
         loop {
             let plan = self.plan(catalogue).await?;
-            if self.parts.log.has_run_longest().await? {
+            if self.is_recorder().await? {
                 return self.record(plan, author).await.map(drop);
             }
             if plan.is_empty() || !plan.providers.is_empty() {
@@ -117,7 +139,7 @@ impl Environment {
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, SharedState> {
+    pub(super) fn shared(&self) -> MutexGuard<'_, SharedState> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,6 +15,14 @@ use crate::event::{Recorded, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
 
+/// A process of a shared log that has run longer than another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierNode {
+    pub node: String,
+    /// In the last ten seconds.
+    pub was_seen_lately: bool,
+}
+
 /// A read-only connection to a log. Blocking. It returns events in order, and never one that is not durable.
 pub trait Reader: RawReader + Send {
     fn head(&self) -> Result<Head, LogError>;
@@ -88,8 +96,9 @@ pub trait Reader: RawReader + Send {
     /// The catalogue that was imported last into a shared ledger, unless it has the revision that the caller knows; 0 is none.
     fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError>;
 
-    /// The process that has run longest of those that use a shared log; `None` if there is none, or the log is not shared.
-    fn longest_running_node(&self) -> Result<Option<String>, LogError>;
+    /// The processes of a shared log that registered before the one of this name, and have not said that they end. `None` if that
+    /// one was not seen lately itself: others may take it for gone.
+    fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
 
     /// At most `limit` users with this name who have not been erased.
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError>;

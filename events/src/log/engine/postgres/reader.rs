@@ -23,7 +23,7 @@ use crate::log::interrupt::Interrupt;
 use crate::log::owners::Owner;
 use crate::log::readers::{OpenReader, Purpose};
 use crate::log::{
-    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
+    ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
     RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 
@@ -247,8 +247,8 @@ impl Reader for PostgresReader {
         })
     }
 
-    fn longest_running_node(&self) -> Result<Option<String>, LogError> {
-        self.read(async |connection| Ok(running_nodes::longest_running(connection).await?))
+    fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
+        self.read(async |connection| Ok(running_nodes::earlier(connection, node).await?))
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

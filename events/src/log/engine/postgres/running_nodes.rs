@@ -6,11 +6,12 @@
 //!
 //! It is not what keeps the money right: whoever cannot read the last batch cannot append to it, registered or not.
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 
 use super::unusable::UnusableReason;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
+use crate::log::EarlierNode;
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
 macro_rules! was_seen_lately {
@@ -42,10 +43,13 @@ const REGISTER: &str = "
     SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local')
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
     ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at";
-const LONGEST: &str = concat!(
-    "SELECT node FROM ledger.running_nodes AS running WHERE ",
+/// The processes that registered no later than this one, in this order, and which were seen lately.
+const NOT_LATER: &str = concat!(
+    "SELECT node, ",
     was_seen_lately!(),
-    " ORDER BY started_at, node LIMIT 1"
+    " FROM ledger.running_nodes AS running
+     WHERE (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
+     ORDER BY started_at, node"
 );
 const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 
@@ -89,9 +93,17 @@ pub(super) async fn show(connection: &mut PgConnection, node: &str) -> Result<()
     register.execute(connection).await.map(drop)
 }
 
-/// The process that has run longest.
-pub(super) async fn longest_running(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar(LONGEST).fetch_optional(connection).await
+/// The processes that registered before this one; `None` if this one was not seen lately.
+pub(super) async fn earlier(
+    connection: &mut PgConnection,
+    node: &str,
+) -> Result<Option<Vec<EarlierNode>>, sqlx::Error> {
+    let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
+    let read = |row: &PgRow| Ok(EarlierNode { node: row.try_get(0)?, was_seen_lately: row.try_get(1)? });
+    let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    // The last one is this one.
+    let was_seen_itself = nodes.pop().is_some_and(|own| own.was_seen_lately);
+    Ok(was_seen_itself.then_some(nodes))
 }
 
 /// Removes a process that ends.

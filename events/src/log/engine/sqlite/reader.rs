@@ -18,7 +18,7 @@ use crate::ledger::Balances;
 use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::owners::Owner;
 use crate::log::{
-    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
+    ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
     RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 
@@ -262,8 +262,8 @@ impl Reader for SqliteReader {
         Ok(None)
     }
 
-    fn longest_running_node(&self) -> Result<Option<String>, LogError> {
-        Ok(None)
+    fn earlier_nodes(&self, _node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
+        Ok(Some(Vec::new()))
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

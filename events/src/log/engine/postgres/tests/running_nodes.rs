@@ -86,11 +86,14 @@ fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
 }
 
 #[test]
-fn one_process_has_run_longest_of_those_that_were_seen_lately() {
+fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end() {
     let test = TestLedger::migrated();
     let reader = open_shared_reader(&test.database).expect("a reader");
-    let longest = || reader.longest_running_node().expect("an answer");
-    assert_eq!(longest(), None);
+    let before = |node: &str| -> Option<Vec<(String, bool)>> {
+        let earlier = reader.earlier_nodes(node).expect("an answer");
+        earlier.map(|nodes| nodes.into_iter().map(|earlier| (earlier.node, earlier.was_seen_lately)).collect())
+    };
+    assert_eq!(before("a"), None, "it is not registered");
     let runs = |node: &str, started_at: u32, seen_ago: u32| {
         test.execute(&format!(
             "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
@@ -98,12 +101,15 @@ fn one_process_has_run_longest_of_those_that_were_seen_lately() {
                     1, 1, 'local'"
         ));
     };
-    runs("gone", 1, 11);
-    assert_eq!(longest(), None);
+    runs("gone", 1, 3_600);
     runs("b", 3, 9);
     runs("c", 2, 9);
     runs("a", 3, 0);
-    assert_eq!(longest().as_deref(), Some("c"));
-    test.execute("DELETE FROM ledger.running_nodes WHERE node = 'c'");
-    assert_eq!(longest().as_deref(), Some("a"), "of those that started at once, the first by name");
+    let (gone, c) = (("gone".to_owned(), false), ("c".to_owned(), true));
+    assert_eq!(before("gone"), None, "others may take it for gone");
+    assert_eq!(before("c"), Some(vec![gone.clone()]));
+    assert_eq!(before("a"), Some(vec![gone.clone(), c.clone()]), "of those that started at once, the first by name");
+    assert_eq!(before("b"), Some(vec![gone, c, ("a".to_owned(), true)]));
+    test.execute("DELETE FROM ledger.running_nodes WHERE node <> 'a'");
+    assert_eq!(before("a"), Some(Vec::new()));
 }

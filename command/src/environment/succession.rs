@@ -1,0 +1,76 @@
+//! Which of several nodes is the one that records: the first of those that have registered and are still there.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use events::log::EarlierNode;
+use tokio::time::Instant;
+
+/// How long a node that has not said that it ends must be unseen, by a node that sees the database all the time, until that one
+/// takes its place. Longer than a node needs to connect again after an outage.
+const UNSEEN_MIN: Duration = Duration::from_secs(15);
+
+/// What a node has seen of those before it.
+#[derive(Debug, Default)]
+pub struct Succession {
+    /// The earlier nodes that are not seen any more, and since when this node has found that at every check.
+    unseen: HashMap<String, Instant>,
+}
+
+impl Succession {
+    /// True if this node is the next one, by what a check has found; `None` if it has found nothing, or if this node was not seen
+    /// itself: then everything counts anew.
+    pub fn is_next(&mut self, earlier: Option<&[EarlierNode]>, now: Instant) -> bool {
+        let Some(earlier) = earlier else {
+            self.unseen.clear();
+            return false;
+        };
+        let is_unseen = |node: &str| earlier.iter().any(|earlier| earlier.node == node && !earlier.was_seen_lately);
+        self.unseen.retain(|node, _| is_unseen(node));
+        earlier.iter().filter(|earlier| !earlier.was_seen_lately).for_each(|earlier| {
+            self.unseen.entry(earlier.node.clone()).or_insert(now);
+        });
+        let is_gone = |earlier: &EarlierNode| {
+            self.unseen.get(&earlier.node).is_some_and(|since| now.duration_since(*since) >= UNSEEN_MIN)
+        };
+        earlier.iter().all(is_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, was_seen_lately: bool) -> EarlierNode {
+        EarlierNode { node: name.to_owned(), was_seen_lately }
+    }
+
+    /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the next one.
+    fn checks_until_next(succession: &mut Succession, began: Instant, earlier: &[EarlierNode]) -> Option<u32> {
+        (0..20).find(|check| succession.is_next(Some(earlier), began + Duration::from_secs(2) * *check))
+    }
+
+    #[test]
+    fn a_node_with_none_before_it_and_one_whose_predecessors_have_left_are_next_at_once() {
+        let (mut succession, now) = (Succession::default(), Instant::now());
+        assert!(succession.is_next(Some(&[]), now));
+        let gone = node("gone", false);
+        for seconds in [0, 20] {
+            let found = [gone.clone(), node("first", true)];
+            assert!(!succession.is_next(Some(&found), now + Duration::from_secs(seconds)));
+        }
+        assert!(succession.is_next(Some(&[gone]), now + Duration::from_secs(20)), "it was gone all the time");
+    }
+
+    #[test]
+    fn a_node_that_is_unseen_keeps_its_place_until_fifteen_seconds_have_passed_without_a_gap() {
+        let (mut succession, now) = (Succession::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let unseen = [node("first", false)];
+        assert_eq!(checks_until_next(&mut succession, now, &unseen), Some(8), "16 seconds");
+        assert!(!succession.is_next(None, after(30)), "the database could not be asked");
+        assert!(!succession.is_next(Some(&unseen), after(32)));
+        assert!(!succession.is_next(Some(&[node("first", true)]), after(46)), "it is there again");
+        assert_eq!(checks_until_next(&mut succession, after(48), &unseen), Some(8), "a second time");
+    }
+}
