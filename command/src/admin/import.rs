@@ -13,7 +13,7 @@ use catalogue::Catalogue;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
 use events::hex;
-use events::log::{Append, AppendError, SideRow};
+use events::log::{Append, AppendError, Basis, SideRow};
 use http::{StatusCode, Uri};
 use openapi::Json;
 use projections::caller::AtPosition;
@@ -140,48 +140,46 @@ impl Import {
         Ok(Some(Imported { body, position: Some(stored.position) }))
     }
 
-    /// What is recorded of it, once all that follows from the document is.
+    /// What is recorded of it.
     pub fn taken(
         &self,
         from: &Catalogue,
         to: &Catalogue,
         document_sha256: String,
-        recorded: Followed,
+        expected: Followed,
     ) -> CatalogueImported {
-        let Followed { prices, models } = recorded;
+        let Followed { prices, models } = expected;
         let (from_version, to_version) = (from.version(), to.version());
         CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
     }
 
-    /// Stores the document for all nodes that share the ledger.
-    pub async fn store(&self, author: &Author, document: String) -> Result<(), AppendError> {
-        let Author { context, basis } = author.clone();
-        let append = Append {
-            stream: Stream::new(StreamKind::Import, self.request.request_id),
-            expected_sequence: 0,
-            events: Vec::new(),
-            context,
-            side: vec![SideRow::Catalogue { document }],
-            idempotency: None,
-            basis,
-        };
-        self.admin.log.append(append).await.map(drop)
+    /// Records the import and the client's address; with a shared ledger together with the document. Returns its position.
+    pub async fn record(
+        &self,
+        author: Author,
+        taken: CatalogueImported,
+        document: Option<SideRow>,
+    ) -> Result<u64, AppendError> {
+        let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(taken)))];
+        let side = std::iter::once(self.request.client_address()).chain(document).collect();
+        let append = Append { events, side, ..self.append(author, 0) };
+        Ok(self.admin.log.append(append).await?.last)
     }
 
-    /// Records the import, with the reply for retries and the client's address. Returns its position, which has everything before.
-    pub async fn remember(&self, author: &Author, taken: &CatalogueImported, body: &Value) -> Result<u64, AppendError> {
-        let Author { context, basis } = author.clone();
-        let key = self.request.idempotency_key.clone();
-        let append = Append {
-            stream: Stream::new(StreamKind::Import, taken.import),
-            expected_sequence: 0,
-            events: vec![Event::Resource(Resource::CatalogueImported(Box::new(taken.clone())))],
-            context,
-            side: vec![self.request.client_address()],
-            idempotency: key.map(|key| key.with_reply(StatusCode::OK, body.to_string())),
-            basis,
-        };
-        Ok(self.admin.log.append(append).await?.last)
+    /// Keeps the reply for retries, once all that follows from the document is recorded. Returns the position that it is kept with,
+    /// which has everything before; `None` if it has no idempotency key.
+    pub async fn remember(&self, author: Author, body: &Value) -> Result<Option<u64>, AppendError> {
+        let Some(key) = self.request.idempotency_key.clone() else { return Ok(None) };
+        let idempotency = Some(key.with_reply(StatusCode::OK, body.to_string()));
+        let append = Append { idempotency, basis: Basis::default(), ..self.append(author, 1) };
+        Ok(Some(self.admin.log.append(append).await?.last))
+    }
+
+    /// An append to the stream of this import, without anything to append.
+    fn append(&self, Author { context, basis }: Author, expected_sequence: u64) -> Append {
+        let stream = Stream::new(StreamKind::Import, self.request.request_id);
+        let (events, side, idempotency) = (Vec::new(), Vec::new(), None);
+        Append { stream, expected_sequence, events, context, side, idempotency, basis }
     }
 
     /// Answers the client, if it still waits.

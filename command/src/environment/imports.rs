@@ -4,6 +4,9 @@
 //! recorded then. A crash in between loses nothing: the next start reads the new document and records the rest, or the node that
 //! records does. The other order was rejected: a crash would leave prices of a document that is not in force, and they would be taken
 //! back.
+//!
+//! The import itself, which names its author, is recorded before what follows from it: in the step that writes the document to the
+//! database, and right after it was written to a data folder.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,16 +15,16 @@ use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events::log::AppendError;
+use events::log::{Basis, SideRow};
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
-use super::shared::catalogue_in_force;
+use super::shared::with_revision;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
 use crate::admin::import::{Document, Followed, Import, Imported, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
-use crate::admin::recording::Step;
+use crate::admin::recording::{Author, Step};
 
 /// How often it is decided what to record, if the caller's rights or the resources change meanwhile.
 const ATTEMPTS_MAX: usize = 10;
@@ -38,15 +41,28 @@ impl Environment {
         if let Some(reply) = import.earlier_reply().await? {
             return Ok(reply);
         }
-        let Document { catalogue: newer, text, sha256 } = import.document().await?;
-        let current = self.current().await?;
-        match catalogue::check_age(&newer, &current) {
+        let document = import.document().await?;
+        for _ in 0..ATTEMPTS_MAX {
+            match self.import_document(import, &document).await {
+                // On another node, another import came first.
+                Err(CommandError::Contended { .. }) => {}
+                answer => return answer,
+            }
+        }
+        Err(CommandError::Contended { kind: Price::KIND })
+    }
+
+    /// Imports a document, if it may follow the one that is in force.
+    async fn import_document(&self, import: &Import, document: &Document) -> Result<Imported, CommandError> {
+        let Document { catalogue: newer, text, sha256 } = document;
+        let (current, revision) = self.current().await?;
+        match catalogue::check_age(newer, &current) {
             Ok(()) => {}
             Err(Older::ThanInForce { .. }) if import.options.force => {}
             Err(older) => return Err(ImportError::Older(older).into()),
         }
-        let not_used = providers_not_used(&newer);
-        let newer = newer.with_providers_of(Catalogue::shipped());
+        let not_used = providers_not_used(newer);
+        let newer = newer.clone().with_providers_of(Catalogue::shipped());
         let mut body = difference(&current, &newer, self.parts.clock.now().date_naive());
         body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
@@ -56,48 +72,65 @@ impl Environment {
         if import.options.dry_run {
             return Ok(Imported { body: body.into(), position: None });
         }
-        // The check that counts: from here on, the new document is in force.
-        import.context()?;
-        self.write(import, text).await?;
+        let (from, to) = (current.version(), newer.version());
+        let taken = import.taken(&current, &newer, sha256.clone(), followed);
+        let position = self.put_in_force(import, text.clone(), revision, taken).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
-        let (from, to) = (current.version(), newer.version());
-        let taken = import.taken(&current, &newer, sha256, followed);
-        let position =
-            self.record_import(import, &newer, &taken, body.clone().into()).await.map_err(|error| match error {
-                CommandError::NotPermitted(_) | CommandError::Import(ImportError::Unfinished(_)) => error,
-                error => ImportError::Unfinished(error.to_string()).into(),
-            })?;
         tracing::info!(%from, %to, position, "took another catalogue");
+        let position = match self.finish(import, &newer, &body.clone().into()).await {
+            Ok(finished) => finished.max(position),
+            Err(error) => {
+                self.shared().is_due = true;
+                return Err(match error {
+                    CommandError::NotPermitted(_) | CommandError::Import(ImportError::Unfinished(_)) => error,
+                    error => unfinished(&error),
+                });
+            }
+        };
         match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
             true => Ok(Imported { body: body.into(), position: Some(position) }),
             false => Err(CommandError::NotYetInForce { position }),
         }
     }
 
-    /// The catalogue that was taken before, or the gateway's own; if that one is damaged, the one that is in use.
-    async fn current(&self) -> Result<Arc<Cow<'static, Catalogue>>, CommandError> {
-        let in_force = catalogue_in_force(&self.parts.log, self.parts.data.clone()).await?;
+    /// The catalogue that was taken before, or the gateway's own; if that one is damaged, the one that is in use. With the revision
+    /// that it has in a shared ledger.
+    async fn current(&self) -> Result<(Arc<Cow<'static, Catalogue>>, u64), CommandError> {
+        let (in_force, revision) = with_revision(&self.parts.log, self.parts.data.clone()).await?;
         match (&in_force.unusable, &self.named) {
             (Some(error), Some(named)) => {
                 tracing::warn!(%error, "the catalogue that was taken before cannot be used: an import replaces it");
-                Ok(named.catalogue())
+                Ok((named.catalogue(), revision))
             }
-            _ => Ok(Arc::new(in_force.catalogue)),
+            _ => Ok((Arc::new(in_force.catalogue), revision)),
         }
     }
 
-    /// Puts the document in force.
-    async fn write(&self, import: &Import, text: String) -> Result<(), CommandError> {
+    /// Puts the document in force and records its import. Returns the position of this event.
+    ///
+    /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force.
+    async fn put_in_force(
+        &self,
+        import: &Import,
+        document: String,
+        replaces: u64,
+        taken: CatalogueImported,
+    ) -> Result<u64, CommandError> {
+        // The check that counts: from here on, the new document is in force.
+        let author = import.author(&import.context()?);
         if self.parts.log.is_shared() {
-            let stored = import.store(&import.author(&import.context()?), text).await;
-            return stored.map_err(|error| CommandError::of_append(Price::KIND, error));
+            let recorded = import.record(author, taken, Some(SideRow::Catalogue { document, replaces })).await;
+            return recorded.map_err(|error| CommandError::of_append(Price::KIND, error));
         }
         let folder = self.parts.data.clone();
-        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &text)).await;
+        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &document)).await;
         let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
-        written.map_err(|error| ImportError::NotWritten(error).into())
+        written.map_err(ImportError::NotWritten)?;
+        // It is in force, whatever becomes of its author's right.
+        let recorded = import.record(Author { basis: Basis::default(), ..author }, taken, None).await;
+        recorded.map_err(|error| unfinished(&CommandError::of_append(Price::KIND, error)))
     }
 
     /// What a catalogue changes now.
@@ -111,30 +144,28 @@ impl Environment {
         Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
     }
 
-    /// Has it recorded what follows from the catalogue, by the right of the import's caller if this node records it, and then records
-    /// the import with its reply. Returns the position that has all of it.
-    async fn record_import(
-        &self,
-        import: &Import,
-        catalogue: &Catalogue,
-        taken: &CatalogueImported,
-        body: Value,
-    ) -> Result<u64, CommandError> {
+    /// Has it recorded what follows from the catalogue, by the right of the import's caller if this node records it, and then keeps the
+    /// reply. Returns the position that has all of it.
+    async fn finish(&self, import: &Import, catalogue: &Catalogue, body: &Value) -> Result<u64, CommandError> {
         for _ in 0..ATTEMPTS_MAX {
             let author = import.author(&import.context()?);
             match self.have_recorded(catalogue, &author).await {
-                Ok(()) => {}
-                Err(CommandError::Contended { .. }) => continue,
+                Ok(position) => {
+                    let kept = import.remember(author, body).await;
+                    let kept = kept.map_err(|error| CommandError::of_append(Price::KIND, error))?;
+                    return Ok(kept.unwrap_or(position));
+                }
+                Err(CommandError::Contended { .. }) => {}
                 Err(error) => return Err(error),
-            }
-            match import.remember(&author, taken, &body).await {
-                Ok(position) => return Ok(position),
-                Err(AppendError::Outdated { .. }) => {}
-                Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
             }
         }
         Err(CommandError::Contended { kind: Price::KIND })
     }
+}
+
+/// The document is in force, and something is still to be recorded.
+fn unfinished(why: &CommandError) -> CommandError {
+    ImportError::Unfinished(why.to_string()).into()
 }
 
 fn followed(plan: &Plan) -> Followed {

@@ -120,16 +120,16 @@ impl Environment {
 
     /// Has it recorded what follows from the catalogue in force: by this node for the author, if it is the one that records.
     /// Otherwise waits until that one has done so. A node with other variables does not know what the other one has to record, and
-    /// waits for nothing.
-    pub(super) async fn have_recorded(&self, catalogue: &Catalogue, author: &Author) -> Result<(), CommandError> {
+    /// waits for nothing. Returns the position that has it.
+    pub(super) async fn have_recorded(&self, catalogue: &Catalogue, author: &Author) -> Result<u64, CommandError> {
         let began = Instant::now();
         loop {
             let plan = self.plan(catalogue).await?;
             if self.is_recorder().await? {
-                return self.record(plan, author).await.map(drop);
+                return self.record(plan, author).await;
             }
             if plan.is_empty() || !plan.providers.is_empty() {
-                return Ok(());
+                return Ok(self.parts.log.head().position);
             }
             if began.elapsed() >= RECORDED_WITHIN {
                 let why = "the node that records what the environment offers has not recorded it yet".to_owned();
@@ -146,14 +146,19 @@ impl Environment {
 
 /// The catalogue that is used: of the database if nodes share a ledger, and otherwise of the data folder.
 pub async fn catalogue_in_force(log: &Log, folder: PathBuf) -> Result<InForce, CommandError> {
+    with_revision(log, folder).await.map(|(in_force, _)| in_force)
+}
+
+/// The same, with the revision of the catalogue in the database; 0 if it has none.
+pub async fn with_revision(log: &Log, folder: PathBuf) -> Result<(InForce, u64), CommandError> {
     if log.is_shared() {
         return match log.read(|reader| reader.imported_catalogue(0)).await? {
-            Some(imported) => parsed(imported.document).await,
-            None => Ok(InForce::shipped()),
+            Some(imported) => Ok((parsed(imported.document).await?, imported.revision)),
+            None => Ok((InForce::shipped(), 0)),
         };
     }
     let read = tokio::task::spawn_blocking(move || catalogue::in_force(&folder)).await;
-    read.map_err(|error| CommandError::Defect(error.to_string()))
+    read.map(|in_force| (in_force, 0)).map_err(|error| CommandError::Defect(error.to_string()))
 }
 
 async fn parsed(document: String) -> Result<InForce, CommandError> {

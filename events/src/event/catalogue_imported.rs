@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::RequestId;
 
-/// The catalogue is in force, and what follows from it is recorded.
+/// The catalogue is in force. What follows from it is recorded after it.
 ///
 /// - `document_sha256`: of the document as it was received.
-/// - `prices`, `models`: what followed for the resources that the gateway made from its environment, as the import was answered.
+/// - `prices`, `models`: what followed for the resources that the gateway made from its environment, as the node that took the import expected it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogueImported {
     pub import: RequestId,

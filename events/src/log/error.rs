@@ -116,6 +116,7 @@ impl LogError {
 /// An administrative change could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
+    /// The stream has a newer event, or another catalogue is in force.
     #[error("the stream has a newer event than the change expects")]
     OptimisticLock,
     /// A stream of the basis has changed since the decision, by the event at this position.

@@ -37,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) holds: IdSet<RequestId>,
     /// Holds, each with its windows however it ended.
     pub(super) charges: IdSet<RequestId>,
+    /// The revision of the imported catalogue.
+    pub(super) catalogue: bool,
 }
 
 /// The last event of a stream; zeros for an empty one.
@@ -58,6 +60,8 @@ pub(super) struct Facts {
     pub(super) holds: IdMap<RequestId, HoldHistory>,
     /// Windows that may have been dropped from memory.
     pub(super) windows: Vec<StoredWindow>,
+    /// The revision of the imported catalogue; 0 if none was imported.
+    pub(super) catalogue: Option<u64>,
 }
 
 impl Facts {
@@ -75,6 +79,10 @@ impl Facts {
 
     pub(super) fn claim(&self, key: &ClaimedKey) -> Result<Option<&Claim>, LogError> {
         Ok(self.claims.get(key).ok_or_else(|| not_looked_up("an idempotency key"))?.as_ref())
+    }
+
+    pub(super) fn catalogue(&self) -> Result<u64, LogError> {
+        self.catalogue.ok_or_else(|| not_looked_up("a catalogue"))
     }
 
     /// `None` for a hold that is open or never existed.
@@ -125,6 +133,7 @@ impl Facts {
                     *holder = None;
                 }
             }
+            SideRow::Catalogue { replaces, .. } => self.catalogue = Some(replaces + 1),
             SideRow::PersonalData(_)
             | SideRow::ErasePersonalData(_)
             | SideRow::KeySecret(_)
@@ -139,8 +148,7 @@ impl Facts {
             | SideRow::DropTenantKey { .. }
             | SideRow::DropTenantSecrets(_)
             | SideRow::DropPartnerSecrets(_)
-            | SideRow::ClientAddress(_)
-            | SideRow::Catalogue { .. } => {}
+            | SideRow::ClientAddress(_) => {}
         }
     }
 }
@@ -168,6 +176,7 @@ mod tests {
             nothing.owner(&name).err(),
             nothing.reply(&reply).err(),
             nothing.claim(&claim).err(),
+            nothing.catalogue().err(),
         ] {
             let error = error.expect("nothing was looked up");
             assert!(

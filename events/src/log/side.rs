@@ -52,9 +52,11 @@ pub enum SideRow {
     /// The same of all tenants of the partner, also of those that its author does not know yet.
     DropPartnerSecrets(PartnerId),
     ClientAddress(ClientAddress),
-    /// The document of a catalogue that all nodes of a shared ledger use from now on.
+    /// The document of a catalogue that all nodes of a shared ledger use from now on. Refused if another one than that of the
+    /// revision `replaces` is in force; 0 is none.
     Catalogue {
         document: String,
+        replaces: u64,
     },
 }
 

@@ -302,6 +302,27 @@ async fn one_of_those_who_claim_a_name_or_a_place_on_a_stream_gets_it() {
     assert_eq!(cluster.everything().await.len(), 2);
 }
 
+/// Holds: shared.changes
+#[tokio::test]
+async fn of_those_who_replace_one_catalogue_one_does() {
+    let cluster = Cluster::new();
+    let replace = |number: u128, replaces: u64| {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+        let side = vec![SideRow::Catalogue { document: number.to_string(), replaces }];
+        let (log, change) = (cluster.node(number), Append { side, ..append(StreamKind::Budget, id(number), 0, event) });
+        async move { log.append(change).await }
+    };
+    let imported = || cluster.nodes[0].reader().expect("a reader").imported_catalogue(0).expect("an answer");
+    let answers = (1..=6).map(|number| replace(number, 0)).collect::<JoinSet<_>>().join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(AppendError::OptimisticLock))), "{answers:?}");
+    assert_eq!(imported().expect("a catalogue").revision, 1);
+    replace(7, 1).await.expect("it knows the catalogue in force");
+    let now = imported().expect("a catalogue");
+    assert_eq!((now.revision, now.document.as_str()), (2, "7"));
+    assert_eq!(cluster.everything().await.len(), 2);
+}
+
 /// Holds: bin.sweeper, event.one-end
 #[tokio::test]
 async fn what_a_node_left_open_when_it_died_ends_once() {

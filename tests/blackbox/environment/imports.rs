@@ -112,7 +112,7 @@ async fn an_import_shows_what_it_changes_and_prices_follow_it_at_once() {
     let of_import = events.iter().filter(|event| event["request_id"] == json!(sent.request_id()));
     let of_import: Vec<_> = of_import.map(|event| (text(&event["actor"]), text(&event["type"]))).collect();
     assert_eq!(of_import.len(), 6, "{of_import:?}");
-    assert_eq!(of_import.last().map(|(_, name)| name.as_str()), Some("catalogue.imported.v1"));
+    assert_eq!(of_import.first().map(|(_, name)| name.as_str()), Some("catalogue.imported.v1"));
     assert!(of_import.iter().all(|(actor, _)| actor == "operator"), "{of_import:?}");
 
     let again = operator.clone().with("idempotency-key", "newer").post(IMPORT, &newer).await.must(200);

@@ -175,6 +175,16 @@ async fn an_import_on_any_node_is_the_catalogue_of_all_of_them() {
     must_stay_as_it_is(&third).await;
     let again = third.operator().post(IMPORT, &document(4, "7", "8")).await.must(200).json();
     assert_eq!(again["recorded"]["prices"], json!({ "created": 0, "changed": 0, "ended": 0 }), "it has it already");
+    // Of two at once, the older one is the first or none.
+    let [newer, older] =
+        [(&third, document(7, "7", "6.0")), (&second, document(6, "7", "5.0"))].map(|(node, document)| {
+            let client = node.operator().clone();
+            async move { client.post(IMPORT, &document).await }
+        });
+    let (newer, older) = tokio::join!(newer, older);
+    newer.must(200);
+    assert!([200, 409].contains(&older.status), "{}", older.status);
+    assert_eq!(output(&third).await, "6.000000000");
     third.books().await;
 }
 
@@ -205,10 +215,16 @@ async fn a_node_that_dies_during_an_import_leaves_the_old_catalogue_or_the_new_o
             second.kill();
         };
         let _ = tokio::join!(client.try_post(IMPORT, &newer), crash);
+        // The database may still carry out what it was sent before.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let after = in_force().await;
         assert!([&before, &newer["version"]].contains(&&after), "{after}");
         if after == newer["version"] {
             taken += 1;
+            let events = first.events().await;
+            let imports = events.iter().filter(|event| type_of(event) == "catalogue.imported.v1");
+            let last = imports.last().expect("it is recorded with the document, whatever followed");
+            assert_eq!((&last["actor"], &last["data"]["to_version"]), (&json!("operator"), &after));
             let began = Instant::now();
             loop {
                 catch_up(&first).await;

@@ -51,6 +51,7 @@ impl JobKind for AppendChange {
         wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
         wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
         wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
+        wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
     }
 
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<(u64, u64), AppendError> {
@@ -101,6 +102,11 @@ fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
             return Err(AppendError::Outdated { position });
         }
     }
+    for replaces in append.side.iter().filter_map(replaced_catalogue) {
+        if facts.catalogue()? != replaces {
+            return Err(AppendError::OptimisticLock);
+        }
+    }
     append.side.iter().filter_map(claimed_name).try_for_each(|(name, owner)| match facts.owner(name)? {
         Some(other) if other != owner => Err(AppendError::NameTaken { kind: name.kind, name: name.name.clone() }),
         _ => Ok(()),
@@ -110,4 +116,9 @@ fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
 /// The name that a row claims, and its owner.
 const fn claimed_name(row: &SideRow) -> Option<(&Name, &String)> {
     if let SideRow::ClaimName { name, owner } = row { Some((name, owner)) } else { None }
+}
+
+/// The revision of the catalogue that a row replaces.
+const fn replaced_catalogue(row: &SideRow) -> Option<u64> {
+    if let SideRow::Catalogue { replaces, .. } = row { Some(*replaces) } else { None }
 }

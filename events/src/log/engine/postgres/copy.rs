@@ -110,7 +110,8 @@ fn copy_within(
         copy.run(must_be_empty).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
         if let Some(document) = catalogue {
-            copy.run(async |transaction| side::write(&SideRow::Catalogue { document }, transaction).await).await?;
+            let row = SideRow::Catalogue { document, replaces: 0 };
+            copy.run(async |transaction| side::write(&row, transaction).await).await?;
         }
         before_commit().map_err(refused)?;
         let committed = within(Instant::now() + answer_max, transaction.commit()).await.flatten();

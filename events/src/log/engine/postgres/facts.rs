@@ -43,6 +43,9 @@ const REPLIES: &str = "
     FROM UNNEST(?::text[], ?::text[]) WITH ORDINALITY AS w (scope, key, nth) CROSS JOIN LATERAL (
         SELECT position, status, body, fingerprint FROM ledger.idempotency
         WHERE scope = w.scope AND key = w.key LIMIT 1) AS r";
+const CATALOGUE: &str = "
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, revision, NULL, NULL, NULL, NULL, NULL, 'catalogue', 0, NULL FROM ledger.catalogue";
 /// The claims, each with 1 if the process that admitted its request is gone; and the events on the streams of holds: those of
 /// the claims, and others.
 const CLAIMS_AND_HOLDS: [&str; 2] = [
@@ -116,6 +119,7 @@ struct FactQuery<'a> {
     replies: Vec<&'a ReplyKey>,
     claims: Vec<&'a ClaimedKey>,
     holds: Vec<String>,
+    catalogue: bool,
 }
 
 impl<'a> FactQuery<'a> {
@@ -126,6 +130,7 @@ impl<'a> FactQuery<'a> {
             replies: wanted.replies.iter().collect(),
             claims: wanted.claims.iter().collect(),
             holds: wanted.holds.union(&wanted.charges).map(RequestId::to_string).collect(),
+            catalogue: wanted.catalogue,
         }
     }
 
@@ -145,6 +150,9 @@ impl<'a> FactQuery<'a> {
             statement.add(REPLIES);
             statement.bind(texts(&self.replies, |reply| &reply.scope))?;
             statement.bind(texts(&self.replies, |reply| &reply.key))?;
+        }
+        if self.catalogue {
+            statement.add(CATALOGUE);
         }
         if !(self.claims.is_empty() && self.holds.is_empty()) {
             let [before, after] = CLAIMS_AND_HOLDS;
@@ -172,6 +180,7 @@ impl<'a> FactQuery<'a> {
             names: absent(&self.names),
             replies: absent(&self.replies),
             claims: absent(&self.claims),
+            catalogue: self.catalogue.then_some(0),
             ..Facts::default()
         };
         let mut holds: IdMap<RequestId, Vec<Recorded>> = IdMap::default();
@@ -189,6 +198,7 @@ impl<'a> FactQuery<'a> {
                 "reply" => {
                     facts.replies.insert(nth(&self.replies, row)?.clone(), Some(reply(row)?));
                 }
+                "catalogue" => facts.catalogue = Some(unsigned(row.try_get(4)?)),
                 "claim" => {
                     let claim = Claim { fingerprint: fingerprint(row)?, request_id: parsed(row.try_get(3)?)? };
                     if row.try_get::<Option<i64>, _>(4)? == Some(1) {

@@ -4,6 +4,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{Postgres, query};
 
+use super::read::signed;
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT INTO ledger.names (kind, scope, name, owner) VALUES ($1, $2, $3, $4)
@@ -33,8 +34,8 @@ const WITH_SECRETS_OF_PARTNER: &str = "
                   AND payload::json ->> 'partner_id' = $1)";
 const PUT_ADDRESS: &str = "INSERT INTO ledger.client_addresses (request_id, ip, user_agent) VALUES ($1, $2, $3)
     ON CONFLICT (request_id) DO UPDATE SET ip = excluded.ip, user_agent = excluded.user_agent";
-const PUT_CATALOGUE: &str = "INSERT INTO ledger.catalogue AS known (revision, document) VALUES (1, $1)
-    ON CONFLICT (only_row) DO UPDATE SET revision = known.revision + 1, document = excluded.document";
+const PUT_CATALOGUE: &str = "INSERT INTO ledger.catalogue (revision, document) VALUES ($1 + 1, $2)
+    ON CONFLICT (only_row) DO UPDATE SET revision = excluded.revision, document = excluded.document";
 const DROP_OF_TENANTS: [&str; 3] = [
     "DELETE FROM ledger.sealed_secrets WHERE key_scope = ANY($1)",
     "DELETE FROM ledger.tenant_keys WHERE tenant = ANY($1)",
@@ -93,7 +94,7 @@ pub(super) async fn write(row: &SideRow, connection: &mut PgConnection) -> Resul
         SideRow::ClientAddress(address) => {
             query(PUT_ADDRESS).bind(address.request_id.to_string()).bind(&address.ip).bind(&address.user_agent)
         }
-        SideRow::Catalogue { document } => query(PUT_CATALOGUE).bind(document),
+        SideRow::Catalogue { document, replaces } => query(PUT_CATALOGUE).bind(signed(*replaces)).bind(document),
     };
     run(statement, connection).await
 }

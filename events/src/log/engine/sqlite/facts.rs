@@ -40,6 +40,8 @@ pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>)
     for request in wanted.holds.union(&wanted.charges) {
         find_hold(connection, *request, &mut facts)?;
     }
+    // A data folder has its catalogue in a file.
+    facts.catalogue = wanted.catalogue.then_some(0);
     facts.windows = state::windows(connection, &facts.movable_windows(wanted))?;
     Ok(facts)
 }

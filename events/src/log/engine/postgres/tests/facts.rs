@@ -56,10 +56,11 @@ fn sorted<K: Debug, V: Debug>(facts: impl IntoIterator<Item = (K, V)>) -> BTreeM
 }
 
 fn shown(facts: Facts) -> Vec<BTreeMap<String, String>> {
-    let Facts { streams, names, replies, claims, orphaned, holds, windows } = facts;
+    let Facts { streams, names, replies, claims, orphaned, holds, windows, catalogue } = facts;
     assert!(orphaned.is_empty(), "the process that wrote the story runs");
     let windows = windows.into_iter().map(|row| (row.window, (row.amounts, row.announced)));
-    vec![sorted(streams), sorted(names), sorted(replies), sorted(claims), sorted(holds), sorted(windows)]
+    let catalogue = sorted(catalogue.map(|revision| ("revision", revision)));
+    vec![sorted(streams), sorted(names), sorted(replies), sorted(claims), sorted(holds), sorted(windows), catalogue]
 }
 
 #[test]
@@ -82,6 +83,7 @@ fn facts_are_those_of_the_embedded_engine() {
         claims: HashSet::from([claimed(1), claimed(2), claimed(3), claimed(4)]),
         holds: [request(1), request(2), request(8)].into_iter().collect(),
         charges: [request(1), request(3)].into_iter().collect(),
+        catalogue: true,
     };
     let parts = [
         Wanted { streams: everything.streams.clone(), ..Wanted::default() },
@@ -90,6 +92,7 @@ fn facts_are_those_of_the_embedded_engine() {
         Wanted { claims: everything.claims.clone(), ..Wanted::default() },
         Wanted { holds: everything.holds.clone(), ..Wanted::default() },
         Wanted { charges: everything.charges.clone(), ..Wanted::default() },
+        Wanted { catalogue: true, ..Wanted::default() },
     ];
     for wanted in parts.iter().chain([&everything]) {
         for now in [at(), at() + IDEMPOTENCY_KEPT - chrono::TimeDelta::microseconds(1), at() + IDEMPOTENCY_KEPT] {
