@@ -145,13 +145,24 @@ impl Environment {
 
     /// Records a plan; returns the position of its last event.
     async fn record(&self, plan: Plan, author: &Author) -> Result<u64, CommandError> {
+        let ended = plan.ended_providers();
         let Plan { providers, prices, models } = plan;
-        let (ending_prices, prices) = prices.into_iter().partition(Step::is_end);
-        let (ending_models, models) = models.into_iter().partition(Step::is_end);
+        let (ending_prices, prices): (Vec<_>, Vec<_>) = prices.into_iter().partition(Step::is_end);
+        let (ending_models, models): (Vec<_>, Vec<_>) = models.into_iter().partition(Step::is_end);
+        let (prices_ended, models_ended) = (ending_prices.len(), ending_models.len());
         let log = &self.parts.log;
         let mut position = recording::record(log, author, ending_models).await?;
         position = position.max(recording::record(log, author, ending_prices).await?);
         position = position.max(recording::record(log, author, providers).await?);
+        if !ended.is_empty() {
+            let providers = ended.join(", ");
+            tracing::warn!(
+                providers,
+                prices_ended,
+                models_ended,
+                "ended providers that this node's environment does not name, with their prices and models"
+            );
+        }
         position = position.max(recording::record(log, author, prices).await?);
         Ok(position.max(recording::record(log, author, models).await?))
     }

@@ -60,6 +60,17 @@ impl Plan {
     pub fn len(&self) -> usize {
         self.providers.len() + self.prices.len() + self.models.len()
     }
+
+    /// The names of the providers that it ends, each with its variable.
+    pub fn ended_providers(&self) -> Vec<String> {
+        let ended =
+            self.providers.iter().filter_map(|step| if let Step::End(ended) = step { Some(ended) } else { None });
+        let name = |ended: &Provider| match &ended.key_variable {
+            Some(variable) => format!("{} ({variable})", ended.name),
+            None => ended.name.clone(),
+        };
+        ended.map(name).collect()
+    }
 }
 
 /// A source's provider as it is to be, and its offers.

@@ -52,12 +52,33 @@ impl Environment {
 
     /// What seems to be meant and has no effect; a sentence each.
     pub fn notes(&self) -> Vec<String> {
-        let Some(named) = &self.named else { return Vec::new() };
-        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
         let tables = self.parts.tables.load();
+        let lacking = self.without_variable(&tables);
+        let Some(named) = &self.named else { return lacking };
+        let unknown = named.detected.providers.iter().flat_map(|found| self.offers_of(&named.catalogue(), found).1);
         let unpriced = named.detected.providers.iter().filter_map(|found| self.without_prices(named, found, &tables));
         let notes = named.detected.notes.iter().cloned().chain(unknown).chain(unpriced);
-        notes.chain(orphans::notes(&tables)).collect()
+        notes.chain(orphans::notes(&tables)).chain(lacking).collect()
+    }
+
+    /// A sentence for each provider that another node made from a variable that this one does not have.
+    fn without_variable(&self, tables: &Tables) -> Vec<String> {
+        let has_key = |provider: &Provider| {
+            let named = self.named.as_ref();
+            named.is_some_and(|named| named.detected.providers.iter().any(|found| found.made_here(provider)))
+        };
+        let made = tables.providers().filter(|entry| entry.is_live() && !has_key(&entry.value));
+        let lacking = made.filter_map(|entry| {
+            let variable = entry.value.key_variable.as_ref()?;
+            Some(format!(
+                "{variable} is not set for this node, or for another address: its requests for the provider {} fail. Start every \
+                 node that shares the ledger with the same variables",
+                entry.value.name
+            ))
+        });
+        let mut lacking: Vec<_> = lacking.collect();
+        lacking.sort();
+        lacking
     }
 
     /// A sentence about a provider of which the catalogue has no prices, and the operator neither.

@@ -8,6 +8,7 @@ use dialects::upstreams::{KeyBlame, KeyFault};
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
+use secrets::VaultError;
 use upstream::SendError;
 
 use super::access_tokens::TokenError;
@@ -38,6 +39,8 @@ pub enum Cause {
     Untranslatable,
     /// The provider's key cannot be opened.
     NoCredentials,
+    /// The provider was made from a variable that this process does not have.
+    NoVariable,
     /// The provider's key cannot authenticate a request: it was set before administration checked such keys, or the region
     /// that it signs for was taken away.
     WrongKey(KeyFault),
@@ -76,6 +79,7 @@ impl CallFailure {
     /// The failure for a provider without a key that it can be called with.
     pub const fn without_key(error: &CredentialsError) -> Self {
         Self::of(match error {
+            CredentialsError::Vault(VaultError::NotInEnvironment { .. }) => Cause::NoVariable,
             CredentialsError::Vault(_) | CredentialsError::NoKey => Cause::NoCredentials,
             CredentialsError::Withdrawn => Cause::Withdrawn,
             CredentialsError::KeysAtLimit(wait) => Cause::KeysAtLimit(*wait),
@@ -122,7 +126,7 @@ impl CallFailure {
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             Cause::Untranslatable => "untranslatable",
-            Cause::NoCredentials | Cause::WrongKey(_) | Cause::NoToken(_) => "credentials",
+            Cause::NoCredentials | Cause::NoVariable | Cause::WrongKey(_) | Cause::NoToken(_) => "credentials",
             Cause::KeysAtLimit(_) => "key_limits",
             Cause::WrongSettings => "wrong_settings",
             Cause::Withdrawn => "provider_changed",
@@ -200,6 +204,7 @@ impl CallFailure {
             )
             | Cause::Untranslatable
             | Cause::NoCredentials
+            | Cause::NoVariable
             | Cause::KeysAtLimit(_)
             | Cause::WrongSettings
             | Cause::Withdrawn
@@ -256,6 +261,10 @@ impl CallFailure {
             Cause::Untranslatable => "this request cannot be expressed in the upstream's dialect",
             Cause::Withdrawn => "the provider was deleted or changed while the request was on its way: try again",
             Cause::NoCredentials => "the upstream's API key cannot be decrypted: give the provider a new api_key",
+            Cause::NoVariable => {
+                "this node lacks the environment variable that the upstream's API key is in, or has it for another address: \
+                 start every node with the same variables"
+            }
             Cause::WrongKey(KeyFault::NotAHeader) => {
                 "the upstream's API key cannot be sent: give the provider a new api_key"
             }

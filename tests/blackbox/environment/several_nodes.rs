@@ -72,6 +72,11 @@ async fn nodes_with_other_variables_take_nothing_back_until_the_one_that_has_run
     must_stay_as_it_is(&second).await;
     catch_up(&second).await;
     assert_eq!(providers(&second).await, ["openai".to_owned()].into());
+    let note = "note: OPENAI_API_KEY is not set for this node, or for another address: its requests for the provider openai fail";
+    assert!(second.stdout().contains(note) && !first.stdout().contains("note:"), "{}", second.stdout());
+    let failed = answered(async || second.operator().post(OPENAI, &chat("gpt-4o-mini")).await).await;
+    let message = text(&failed.must(502).json()["error"]["message"]);
+    assert!(message.contains("this node lacks the environment variable"), "{message}");
 
     first.kill();
     let began = Instant::now();
@@ -79,6 +84,9 @@ async fn nodes_with_other_variables_take_nothing_back_until_the_one_that_has_run
         assert!(began.elapsed() < TAKES_OVER_WITHIN, "{:?}", providers(&second).await);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let log = second.stderr();
+    let line = log.lines().find(|line| line.contains("ended providers")).expect("a line");
+    assert!(line.contains("WARN") && line.contains("openai (OPENAI_API_KEY)"), "{line}");
     first.start_again();
     must_stay_as_it_is(&first).await;
     catch_up(&first).await;
