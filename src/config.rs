@@ -158,12 +158,20 @@ impl Config {
     }
 }
 
-/// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset or empty.
+/// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset.
+///
+/// Errors: it is empty, as a secret that was not filled in: without the database, a node would serve an empty ledger of its own.
 pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
-    let given = variable(setting::DATABASE_URL.variable).filter(|url| !url.trim().is_empty());
+    let Some(url) = variable(setting::DATABASE_URL.variable) else { return Ok(None) };
+    let wrong = |problem: String| setting::DATABASE_URL.wrong_as_variable(problem);
+    let url = url.trim();
+    if url.is_empty() {
+        return Err(wrong(
+            "is empty: give the address of the database, or unset it to use the ledger in the data folder".into(),
+        ));
+    }
     // The address may have a password in it: it is not repeated.
-    let read = given.map(|url| url.trim().parse::<DatabaseAddress>()).transpose();
-    read.map_err(|error| setting::DATABASE_URL.wrong_as_variable(format!("is not the address of a database: {error}")))
+    url.parse().map(Some).map_err(|error| wrong(format!("is not the address of a database: {error}")))
 }
 
 /// Nodes of one database have the same keys, so no node may make some of its own.
@@ -308,9 +316,12 @@ fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
     CorsOrigins::parse(text).map(Some).map_err(wrong)
 }
 
-/// The beginning of a wrong value, enough to find it.
+/// The beginning of a wrong value, enough to find it. Of an address that may have a password in it, only the scheme.
 fn truncated(text: &str) -> String {
-    text.chars().take(64).collect()
+    match text.split_once("://") {
+        Some((scheme, rest)) if scheme.starts_with("postgres") || rest.contains('@') => format!("{scheme}://…"),
+        _ => text.chars().take(64).collect(),
+    }
 }
 
 #[cfg(test)]

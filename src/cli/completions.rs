@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::print_line;
@@ -10,13 +10,24 @@ use crate::config::arguments::{Cli, CompletionsArgs};
 
 pub fn run(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ledgerway", &mut script);
+    clap_complete::generate(args.shell, &mut with_plain_switches(Cli::command()), "ledgerway", &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if args.shell == Shell::Fish {
         script.extend(Cli::command().get_subcommands().filter_map(values_for_fish));
     }
     print_line(script.trim_end());
     ExitCode::SUCCESS
+}
+
+/// A switch takes a value only after `=`, but shells would offer its values as the next argument.
+fn with_plain_switches(command: Command) -> Command {
+    let plain = |switch: Arg| {
+        let switch = switch.require_equals(false).num_args(0);
+        switch.action(ArgAction::SetTrue).value_parser(clap::value_parser!(bool))
+    };
+    command
+        .mut_subcommands(with_plain_switches)
+        .mut_args(|argument| if argument.is_require_equals_set() { plain(argument) } else { argument })
 }
 
 /// Completions for the values of positional arguments, such as the views to rebuild: clap_complete leaves them out for fish.

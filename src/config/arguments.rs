@@ -97,7 +97,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
-    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub dev: String,
     /// Parts to run in this process; this version always runs all of them
@@ -105,11 +105,11 @@ pub struct ServeArgs {
     pub mode: String,
     /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made
     /// earlier
-    #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+    #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         default_value = "true", value_parser = OneOf::new(BOOLEANS))]
     pub providers_from_env: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
-    #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub bedrock: String,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
@@ -221,11 +221,11 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Print one JSON object: sound, events, open_holds, views, broken
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
     /// Check only the log and the ledger, which is faster
-    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub log_only: String,
 }
@@ -246,7 +246,7 @@ pub struct ResealArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working
-    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub previous_key_lost: String,
 }
@@ -258,7 +258,7 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }
@@ -303,7 +303,7 @@ pub struct ListArgs {
     #[arg(long, value_parser = OneOf::new(Mode::words()))]
     pub mode: Option<String>,
     /// Print a JSON array of models
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }
@@ -403,7 +403,7 @@ pub struct TryArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }
@@ -416,7 +416,7 @@ pub struct ListModelsArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }
@@ -427,7 +427,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = OneOf::new(BOOLEANS))]
     pub json: String,
 }

@@ -141,7 +141,9 @@ impl Flags {
     /// The error for a wrong value, with another example.
     pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
         let name = self.name_of(setting);
-        let between = if name == setting.variable { '=' } else { ' ' };
+        // A flag that needs no value takes one only after `=`.
+        let is_switch = ["true", "on", "off"].contains(&example);
+        let between = if name == setting.variable || is_switch { '=' } else { ' ' };
         let advice = Advice::Example(format!("{name}{between}{example}"));
         WrongConfig { problem: problem.into(), advice, name }
     }

@@ -163,7 +163,8 @@ fn a_shell_knows_the_values_that_there_are() {
     assert_eq!(offered(&["ledgerway", "serve", "--unknown-usage", ""]), ["charge_hold", "release"]);
     assert_eq!(offered(&["ledgerway", "serve", "--mode", ""]), ["all"]);
     for [command, flag] in [["serve", "--dev"], ["verify", "--json"], ["verify", "--log-only"], ["status", "--json"]] {
-        assert_eq!(offered(&["ledgerway", command, flag, ""]), ["false", "true"], "{command} {flag}");
+        let next = offered(&["ledgerway", command, flag, "--da"]);
+        assert_eq!(next, ["--data"], "a switch takes no value from the next argument: {command} {flag}");
     }
     assert!(offered(&["ledgerway", "completions", ""]).contains(&"zsh".to_owned()));
     assert!(offered(&["ledgerway", "serve", "--li"]).contains(&"--listen".to_owned()));

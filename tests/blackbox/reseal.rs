@@ -235,7 +235,7 @@ async fn what_cannot_be_done_is_said_in_a_sentence_and_changes_nothing() {
         (&[(previous, "0f"), (given, NEW)], &[], previous),
         (&[(previous, &old), (given, "0f")], &[], given),
         (&[(given, NEW)], &["--previous-key-lost"], "is not lost"),
-        (&[(given, NEW)], &["--previous-key-lost", "perhaps"], "perhaps"),
+        (&[(given, NEW)], &["--previous-key-lost=perhaps"], "perhaps"),
     ];
     for (env, arguments, said) in table {
         let (code, words) = reseal(&data, env, arguments);

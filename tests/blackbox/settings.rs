@@ -134,12 +134,18 @@ fn a_mistake_is_named_as_it_was_made() {
         ("--mode", "LEDGERWAY_MODE", "banana"),
         ("--serves-tenants", "LEDGERWAY_SERVES_TENANTS", "Acme Corp"),
     ] {
-        let by_flag = wrong(&[base.as_slice(), &[flag, value]].concat(), &[]);
+        // A switch takes its value after `=`.
+        let between = if flag == "--dev" { "=" } else { " " };
+        let given = format!("{flag}={value}");
+        let by_flag = wrong(&[base.as_slice(), &[&given]].concat(), &[]);
         assert!(
             by_flag.starts_with(&format!("{flag} is ")) || by_flag.starts_with(&format!("{flag} has ")),
             "{by_flag}"
         );
-        assert!(by_flag.contains(&format!("for example {flag} ")) && !by_flag.contains("LEDGERWAY_"), "{by_flag}");
+        assert!(
+            by_flag.contains(&format!("for example {flag}{between}")) && !by_flag.contains("LEDGERWAY_"),
+            "{by_flag}"
+        );
         let by_variable = wrong(&base, &[(variable, value)]);
         assert!(by_variable.starts_with(&format!("{variable} ")), "{by_variable}");
         assert!(
@@ -147,7 +153,7 @@ fn a_mistake_is_named_as_it_was_made() {
             "{by_variable}"
         );
         // A flag is heard instead of its variable.
-        let both = wrong(&[base.as_slice(), &[flag, value]].concat(), &[(variable, value)]);
+        let both = wrong(&[base.as_slice(), &[&given]].concat(), &[(variable, value)]);
         assert!(both.starts_with(flag), "{both}");
     }
     // Something may listen where it would by itself.

@@ -22,11 +22,14 @@ fn of(url: &str) -> Vec<(&'static str, String)> {
     vec![("LEDGERWAY_DATABASE_URL", url.to_owned()), ("LEDGERWAY_NODE_KEY", NODE_KEY.to_owned())]
 }
 
-/// A command with the database in its environment.
+/// A command with the database in its environment; with none if the address is empty.
 pub fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = ledgerway();
     command.args(arguments).envs(of(url)).env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY);
     command.env("LEDGERWAY_LISTEN", "127.0.0.1:0");
+    if url.is_empty() {
+        command.env_remove("LEDGERWAY_DATABASE_URL");
+    }
     command
 }
 
@@ -103,6 +106,22 @@ fn the_keys_of_a_cluster_are_required_and_a_folder_with_a_ledger_is_refused() {
     assert!(code == Some(2) && words.contains("LEDGERWAY_DATABASE_URL"), "{words}");
 }
 
+/// A secret that was not filled in: the node would serve an empty ledger of its own.
+/// Holds: bin.shared-ledger, bin.wrong-configuration
+#[test]
+fn an_empty_address_is_refused_instead_of_making_a_ledger_in_the_folder() {
+    let [folder] = folders();
+    let data = folder.path().join("data").display().to_string();
+    for empty in ["", " "] {
+        for arguments in ["serve", "migrate", "verify", "status", "rebuild", "reseal"] {
+            let mut command = command("", &[arguments, "--data", &data]);
+            let (code, words) = said(command.env("LEDGERWAY_DATABASE_URL", empty));
+            assert!(code == Some(2) && words.starts_with("ledgerway: LEDGERWAY_DATABASE_URL is empty"), "{words}");
+        }
+    }
+    assert!(!Path::new(&data).exists(), "nothing was made");
+}
+
 /// Holds: bin.database-password, bin.wrong-configuration
 #[test]
 fn a_password_is_shown_nowhere_whatever_else_is_wrong() {
@@ -160,6 +179,17 @@ fn an_address_in_place_of_a_folder_or_a_view_is_refused_without_its_password() {
         must_be_refused(command("", arguments).env("LEDGERWAY_DATA", &url), "LEDGERWAY_DATA must be a folder");
     }
     must_be_refused(&mut command("", &["rebuild", &url]), "with --data DIR");
+    // A switch takes no value but one after `=`, so that the address stays the argument that it is.
+    for arguments in
+        [["verify", "--log-only"], ["verify", "--json"], ["status", "--json"], ["reseal", "--previous-key-lost"]]
+    {
+        let mut at_the_end = command("", &arguments);
+        must_be_refused(at_the_end.arg(&url).env("LEDGERWAY_NODE_KEY", NODE_KEY), "127.0.0.1:1");
+        let flag = format!("{}={url}", arguments[1]);
+        must_be_refused(&mut command("", &[arguments[0], &flag]), "is \"postgres://…\", but must be true or false");
+    }
+    must_be_refused(command("", &["verify"]).env("LEDGERWAY_JSON", &url), "LEDGERWAY_JSON is \"postgres://…\"");
+    must_be_refused(&mut command("", &["serve", "--listen", &url]), "--listen is \"postgres://…\"");
     must_be_refused(&mut command("", &["move", "--from", &url, "--to", &url]), "--from must be a data folder");
     must_be_refused(&mut command("", &["serve", &url]), "unexpected argument");
     must_be_refused(&mut command("", &[&url]), "unrecognized subcommand");
