@@ -76,7 +76,7 @@ pub(super) struct Opened<E> {
 pub enum OpenError {
     #[error(transparent)]
     Folder(#[from] FolderError),
-    #[error("{} was {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     OtherSchema { path: PathBuf, source: OtherSchema },
     /// SQLite would open it, and every request would then be refused.
     #[error("{} cannot be written by this user", path.display())]

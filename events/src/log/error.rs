@@ -46,7 +46,7 @@ pub enum LogError {
     Commit(String),
     #[error(transparent)]
     Decode(#[from] crate::event::DecodeError),
-    #[error("it was {0}")]
+    #[error(transparent)]
     OtherSchema(#[from] OtherSchema),
     #[error("a stored value cannot be read: {0}")]
     Stored(String),
@@ -65,9 +65,17 @@ pub enum LogError {
 /// The schema of the ledger is not the version that this program reads.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherSchema {
-    #[error("written by an older version of ledgerway (schema {found}, this is {newest}): run `ledgerway migrate`")]
+    /// Of a shared ledger: nothing was migrated yet.
+    #[error("there is no ledger in it yet: run `ledgerway migrate`")]
+    Missing,
+    /// A shared database has something else under the name of the ledger's schema.
+    #[error("the schema `ledger` in it is not one that ledgerway made: use another database")]
+    Foreign,
+    #[error(
+        "it was written by an older version of ledgerway (schema {found}, this is {newest}): run `ledgerway migrate`"
+    )]
     Older { found: i64, newest: i64 },
-    #[error("written by a newer version of ledgerway (schema {found}, this is {newest}): start that version")]
+    #[error("it was written by a newer version of ledgerway (schema {found}, this is {newest}): start that version")]
     Newer { found: i64, newest: i64 },
 }
 

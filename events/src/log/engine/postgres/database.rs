@@ -1,6 +1,7 @@
 //! Where the database is, and how its sessions are set up.
 
 use std::fmt;
+use std::fs::File;
 use std::str::FromStr;
 
 use sqlx::ConnectOptions;
@@ -66,12 +67,15 @@ pub enum WrongAddress {
     NoDatabase,
     /// Without the place, which may be in a password.
     #[error(
-        "it has an @ or a / where none can be: in a user, a password or the name of a database, write %40 or %2F for it"
+        "it has an @ or a / where none can be: in a user, a password or the name of a database, write %40 or %2F for it, and %25 \
+         for a %"
     )]
     NotEncoded,
     /// Without the name if that may be a part of a password.
     #[error("it has a parameter that has no effect{}", shown(.0))]
     Parameter(String),
+    #[error("its {parameter} {path:?} cannot be read: {source}")]
+    File { parameter: String, path: String, source: std::io::Error },
 }
 
 /// What follows the address of the server and takes effect.
@@ -80,6 +84,9 @@ const PARAMETERS: [&str; 18] = [
     "statement-cache-capacity", "host", "hostaddr", "port", "dbname", "user", "password", "application_name",
     "options",
 ];
+
+/// The parameters that name a file.
+const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// The name of a parameter, if it looks like one.
 fn shown(name: &str) -> String {
@@ -104,6 +111,7 @@ impl DatabaseAddress {
         }
         check_form(url)?;
         let url = Url::parse(url).map_err(|error| WrongAddress::Unreadable(error.to_string()))?;
+        check_files(&url)?;
         let unreadable = |error: sqlx::Error| WrongAddress::Unreadable(error.to_string());
         let mut options = PgConnectOptions::from_url(&url).map_err(unreadable)?;
         if options.get_database().is_none_or(str::is_empty) {
@@ -158,6 +166,18 @@ fn check_form(url: &str) -> Result<(), WrongAddress> {
     Ok(())
 }
 
+/// A file that is not there would later be an error without its name.
+fn check_files(url: &Url) -> Result<(), WrongAddress> {
+    for (parameter, path) in url.query_pairs().filter(|(name, _)| FILES.contains(&name.as_ref())) {
+        File::open(&*path).map_err(|source| WrongAddress::File {
+            parameter: parameter.into_owned(),
+            path: path.into_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { options } = self;
@@ -207,9 +227,17 @@ mod tests {
             assert_eq!(words, format!("it has a parameter that has no effect: {name}"));
         }
         assert_eq!(refused("postgres://u@db/ledgerway?Secret1"), "it has a parameter that has no effect");
-        let known = "sslmode=verify-ca&sslrootcert=/ca.pem&port=6432&options=-c%20geqo%3Doff&options[jit]=off";
+        let known = "sslmode=verify-ca&sslrootcert=/dev/null&port=6432&options=-c%20geqo%3Doff&options[jit]=off";
         assert_eq!(database(&format!("postgres://u@db/ledgerway?{known}")).options.get_port(), 6432);
         database("postgres://u@db/ledgerway?");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        for name in FILES {
+            let words = refused(&format!("postgres://u:q7@db/ledgerway?{name}=/none/ca.pem"));
+            assert!(words.starts_with(&format!("its {name} \"/none/ca.pem\" cannot be read: ")), "{words}");
+        }
     }
 
     /// The mode of its connections; `None` if the address is refused.

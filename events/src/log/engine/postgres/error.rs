@@ -4,6 +4,19 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::log::{EngineError, EngineErrorKind, LogError};
 
+/// SQLSTATE `insufficient_privilege`.
+pub(super) const NOT_ALLOWED: &str = "42501";
+/// Who may use a ledger.
+pub(super) const RIGHTS: &str = "gateways connect as the owner of the schema `ledger` or as a user who was given the role of gateways \
+     with GRANT ledgerway_gateway TO …; the owner runs `ledgerway migrate`, which creates that role if the owner may create roles";
+pub(super) const POOLED: &str = "it is reached through a pooler, such as PgBouncer, that shares sessions between clients or does not \
+     pass on the settings of a session: connect to the server itself";
+const PASSWORD: &str =
+    "the password is the one in the address, or else in PGPASSWORD, or else in ~/.pgpass (or the file in PGPASSFILE)";
+const NO_TLS: &str = "to connect to it without encryption, add sslmode=disable to the address";
+const UNKNOWN_ISSUER: &str = "name a file with the certificate of its issuer in the address, as sslrootcert=FILE; the machine trusts no such issuer";
+const OTHER_NAME: &str = "use a host that is in the certificate";
+
 impl From<sqlx::Error> for LogError {
     fn from(error: sqlx::Error) -> Self {
         Self::Engine(error.into())
@@ -19,7 +32,11 @@ impl From<sqlx::Error> for EngineError {
             (_, Some(state)) if state.starts_with("XX") => EngineErrorKind::Damaged,
             _ => EngineErrorKind::Unavailable,
         };
-        Self { kind, message: error.to_string() }
+        let message = match advice(&error) {
+            Some(advice) => format!("{error}: {advice}"),
+            None => error.to_string(),
+        };
+        Self { kind, message }
     }
 }
 
@@ -55,4 +72,34 @@ pub(super) fn is_about_connection(error: &sqlx::Error) -> bool {
 fn ends_session(error: &sqlx::Error) -> bool {
     let answer = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     answer.is_some_and(|answer| matches!(answer.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+/// What to do about a database that refuses this user or this kind of connection.
+fn advice(error: &sqlx::Error) -> Option<&'static str> {
+    match sqlstate(error).as_deref() {
+        Some(NOT_ALLOWED) => Some(RIGHTS),
+        Some("28P01") => Some(PASSWORD),
+        Some(_) if is_of_pooler(error) => Some(POOLED),
+        Some(_) => None,
+        // TLS has no codes, and its errors are in those of the connection.
+        None => {
+            let words = error.to_string();
+            let said = [
+                ("does not support TLS", NO_TLS),
+                ("UnknownIssuer", UNKNOWN_ISSUER),
+                ("not valid for name", OTHER_NAME),
+            ];
+            said.into_iter().find(|(part, _)| words.contains(part)).map(|(_, advice)| advice)
+        }
+    }
+}
+
+/// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
+/// statements.
+pub(super) fn is_of_pooler(error: &sqlx::Error) -> bool {
+    match sqlstate(error).as_deref() {
+        Some("08P01") => error.to_string().contains("startup parameter"),
+        Some("26000" | "42P05") => true,
+        _ => false,
+    }
 }

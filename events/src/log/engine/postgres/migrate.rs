@@ -34,8 +34,6 @@ const LOCK: (i32, i32) = (0x4C45_4447, 0x4D49_4752);
 const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 /// A migration may read a whole table. It is bounded by the session.
 const NO_STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
-const IS_NEW: &str = "SELECT to_regclass('ledger.schema_version') IS NULL";
-const VERSION: &str = "SELECT version FROM ledger.schema_version";
 const SET_VERSION: &str = "INSERT INTO ledger.schema_version (version, oldest_reader) VALUES ($1, $2)
     ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, oldest_reader = excluded.oldest_reader";
 
@@ -49,8 +47,8 @@ pub(in crate::log) fn migrate(database: &DatabaseAddress) -> Result<Migrated, Op
         let (first, second) = LOCK;
         sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
         sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
-        let is_new = sqlx::query_scalar(IS_NEW).fetch_one(&mut *change).await?;
-        let had: i64 = if is_new { 0 } else { sqlx::query_scalar(VERSION).fetch_one(&mut *change).await? };
+        let found = schema::version(&mut change).await?;
+        let had = found.map_or(0, |(version, _)| version);
         for migration in MIGRATIONS.iter().filter(|migration| migration.version > had) {
             apply(migration, &mut change).await?;
         }
@@ -60,7 +58,7 @@ pub(in crate::log) fn migrate(database: &DatabaseAddress) -> Result<Migrated, Op
             sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
         }
         change.commit().await?;
-        Ok(if is_new { Migrated::New } else { Migrated::Existing })
+        Ok(if found.is_none() { Migrated::New } else { Migrated::Existing })
     });
     session.close();
     migrated.map_err(|reason: UnusableReason| WrongLedger::of(database, reason).into())

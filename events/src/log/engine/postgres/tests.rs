@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::clock_limits::ClockLimits;
 use super::open::connect;
 use super::session::Session;
-use super::{DatabaseAddress, PostgresEngine, migrate};
+use super::{DatabaseAddress, PostgresEngine, migrate, open_shared_reader};
 use crate::event::hold::{BudgetReserved, BudgetSettled, BudgetWindow};
 use crate::event::inference::{InferenceAdmitted, Versions};
 use crate::event::{Actor, Chain, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};

@@ -1,11 +1,8 @@
 //! Why a ledger that several nodes share cannot be used.
 
 use super::database::DatabaseAddress;
-use super::error::sqlstate;
+use super::error::{NOT_ALLOWED, POOLED, RIGHTS, is_of_pooler, sqlstate};
 use crate::log::{LogError, OtherSchema};
-
-/// SQLSTATE `insufficient_privilege`.
-const NOT_ALLOWED: &str = "42501";
 
 /// A shared ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +34,10 @@ pub enum UnusableReason {
     #[error("its encoding is {0}; it must be UTF8")]
     Encoding(String),
     /// The user of the address is neither the owner nor in the gateways' role, or migrates without being the owner.
-    #[error(
-        "its user has no right to do that: gateways connect as the owner of the schema `ledger` or as a user who was given the \
-         role of gateways with GRANT ledgerway_gateway TO …; the owner runs `ledgerway migrate`, which creates that role if \
-         the owner may create roles"
-    )]
+    #[error("its user has no right to do that: {RIGHTS}")]
     NotAllowed,
     /// Locks, prepared statements and settings of a session would come and go.
-    #[error(
-        "it is reached through a pooler, such as PgBouncer, that shares sessions between clients or does not pass on the settings \
-         of a session: connect to the server itself"
-    )]
+    #[error("{POOLED}")]
     Pooled,
     #[error(
         "node {node} runs on it, connected from {address}, and is too old to read events that this version writes: run the \
@@ -75,7 +65,7 @@ pub enum UnusableReason {
 impl From<LogError> for UnusableReason {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::OtherSchema(OtherSchema::Older { found: 0, .. }) => Self::Missing,
+            LogError::OtherSchema(OtherSchema::Missing) => Self::Missing,
             error => Self::Log(error),
         }
     }
@@ -88,15 +78,5 @@ impl From<sqlx::Error> for UnusableReason {
             _ if is_of_pooler(&error) => Self::Pooled,
             _ => Self::Log(error.into()),
         }
-    }
-}
-
-/// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
-/// statements.
-fn is_of_pooler(error: &sqlx::Error) -> bool {
-    match sqlstate(error).as_deref() {
-        Some("08P01") => error.to_string().contains("startup parameter"),
-        Some("26000" | "42P05") => true,
-        _ => false,
     }
 }

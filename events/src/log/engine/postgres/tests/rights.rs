@@ -115,7 +115,20 @@ fn whoever_has_no_rights_is_told_which() {
     let user = User::new(&test);
     let refused = || connect(&user.database(), "node", ids(), now()).err().expect("it is refused");
     assert!(matches!(refused(), UnusableReason::NotAllowed));
-    user.is_given("USAGE ON SCHEMA ledger").is_given("SELECT ON ALL TABLES IN SCHEMA ledger");
+    // Who reads is told the same as who serves.
+    let unread = || open_shared_reader(&user.database()).and_then(|reader| reader.head()).expect_err("it is refused");
+    let unreadable = unread().to_string();
+    assert!(
+        unreadable.contains("schema ledger: ") && unreadable.contains("GRANT ledgerway_gateway TO"),
+        "{unreadable}"
+    );
+    user.is_given("USAGE ON SCHEMA ledger").is_given("SELECT ON ledger.schema_version");
+    let unreadable = unread().to_string();
+    assert!(
+        unreadable.contains("table batches: ") && unreadable.contains("GRANT ledgerway_gateway TO"),
+        "{unreadable}"
+    );
+    user.is_given("SELECT ON ALL TABLES IN SCHEMA ledger");
     let reason = refused();
     assert!(matches!(reason, UnusableReason::NotAllowed));
     assert!(reason.to_string().contains("GRANT ledgerway_gateway TO"), "{reason}");

@@ -22,6 +22,23 @@ fn a_ledger_is_created_once_and_only_by_a_migration() {
     test.engine();
 }
 
+/// Neither is it taken for an old ledger, nor is anything made in it.
+#[test]
+fn a_schema_of_another_program_is_no_ledger() {
+    for of_other in ["CREATE TABLE ledger.accounts (id int)", "CREATE TABLE ledger.schema_version (number int)"] {
+        let test = TestLedger::empty();
+        test.execute(&format!("CREATE SCHEMA ledger; {of_other}"));
+        let is_foreign = |reason: &UnusableReason| {
+            matches!(reason, UnusableReason::Log(LogError::OtherSchema(OtherSchema::Foreign)))
+        };
+        assert!(is_foreign(&refused(&test)), "{of_other}");
+        let error = migrate(&test.database).expect_err("it is not ours");
+        assert!(matches!(&error, OpenError::Shared(wrong) if is_foreign(&wrong.reason)), "{of_other}");
+        let read = open_shared_reader(&test.database).err().map(|error| error.to_string());
+        assert!(read.is_some_and(|words| words.contains("not one that ledgerway made")), "{of_other}");
+    }
+}
+
 #[test]
 fn a_newer_ledger_is_used_only_if_it_says_that_this_version_can() {
     let test = TestLedger::migrated();
