@@ -23,6 +23,7 @@ use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::{DatabaseAddress, LEDGER_FILE};
+use projections::views::VIEWS_FILE;
 use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::CorsOrigins;
@@ -149,6 +150,18 @@ impl Config {
              {marker}"
         );
         self.flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
+    }
+
+    /// The error for a data folder in which a ledger is missed: of a node whose database was not given, or of a ledger that is lost.
+    pub fn views_without_ledger(&self) -> WrongConfig {
+        let (variable, data) = (setting::DATABASE_URL.variable, &self.data);
+        let problem = format!(
+            "is a folder with the views of a ledger, and without that ledger: if it is in a database, set {variable}; if there was a \
+             {}, restore it from a backup; for a new ledger, delete {} or give another folder",
+            data.join(LEDGER_FILE).display(),
+            data.join(VIEWS_FILE).display()
+        );
+        self.flags.wrong_with(setting::DATA, problem, "./ledgerway-new")
     }
 
     /// The error for a data folder that cannot be created or written. `path` is where it failed.

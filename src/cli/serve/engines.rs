@@ -14,7 +14,7 @@ use events::time::Clock;
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
-use projections::views::{self, ViewsHandle, ViewsThread};
+use projections::views::{self, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
@@ -54,6 +54,11 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         && let Some(moved_to) = moved_ledger::moved_to(&data).map_err(|error| config.data_unusable(&data, &error))?
     {
         return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(&data)).into());
+    }
+    if database.is_some() {
+        tracing::info!(node, "the id of this node among those that share the database");
+    } else if data.join(VIEWS_FILE).exists() && !data.join(LEDGER_FILE).exists() {
+        return Err(config.views_without_ledger().into());
     }
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
