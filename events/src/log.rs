@@ -68,7 +68,7 @@ pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lock::LOCK_FILE;
-pub use reader::{EarlierNode, Reader};
+pub use reader::{EarlierNode, Reader, RunningNode};
 pub use side::{
     ClientAddress, Idempotency, ImportedCatalogue, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret,
     SideRow, StoredReply, TenantKey,

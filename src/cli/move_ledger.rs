@@ -189,7 +189,7 @@ fn check_copy(from: &Path, database: DatabaseAddress, copied: u64) -> Result<(),
 fn may_be_in_use(copy: &LedgerPlace, copied: u64) -> bool {
     let used = || {
         let reader = copy.open_reader()?;
-        Ok::<_, LogError>(reader.head()?.position != copied || reader.longest_running_node()?.is_some())
+        Ok::<_, LogError>(reader.head()?.position != copied || !reader.running_nodes()?.is_empty())
     };
     used().unwrap_or(true)
 }

@@ -69,7 +69,7 @@ fn rebuild(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<String, F
             return Err(Failure::NotBegun(why.to_owned()));
         }
     };
-    Ok(format!("rebuilt {} as of position {position}", names(views)))
+    Ok(format!("rebuilt {} as of position {position}, in {}", names(views), dir.display()))
 }
 
 fn rebuild_here(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<u64, Failure> {

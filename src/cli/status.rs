@@ -15,7 +15,7 @@ use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
 use events::log::lock::{LockHolder, lock_holder};
-use events::log::{Head, offline};
+use events::log::{Head, RunningNode, offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -39,7 +39,7 @@ const VIEW_READ_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Everything that is shown.
 struct Status {
-    /// The data folder, and who serves it; `None` if only a database was named.
+    /// The data folder, and who serves it; `None` if only a database was named, or no node of it has the folder.
     folder: Option<(PathBuf, LockHolder)>,
     /// The database that the folder's ledger was moved to: `serve` refuses the folder.
     moved_to: Option<String>,
@@ -47,9 +47,13 @@ struct Status {
     now: DateTime<Utc>,
     /// The database with the ledger, if it is not in the folder.
     database: Option<String>,
+    /// The processes that serve the database.
+    nodes: Vec<RunningNode>,
     /// `None` if it is in a database.
     ledger_bytes: Option<u64>,
     views_bytes: u64,
+    /// The folder whose views are of another log, and are not shown.
+    foreign_views: Option<PathBuf>,
     holds: OpenHolds,
     near: Vec<NearLimit>,
     views_summary: Option<ViewsSummary>,
@@ -94,12 +98,17 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let read_views = |named: &[(StreamKind, String)]| match folder {
+    let read_views = |of: Option<&Path>, named: &[(StreamKind, String)]| match of {
         Some(dir) => summarize(dir, midnight, SHOWN_MAX, named)
             .map_err(|error| unreadable(&dir.join(VIEWS_FILE).display(), &error)),
         None => Ok(None),
     };
-    let mut views_summary = read_views(&[])?;
+    let found = read_views(folder, &[])?;
+    let is_of_ledger = found.as_ref().map_or(Ok(true), |found| found.is_of(&*reader));
+    // Their money is not that of this ledger.
+    let foreign_views = if is_of_ledger.map_err(|error| unreadable(ledger, &error))? { None } else { folder };
+    let views_folder = folder.filter(|_| foreign_views.is_none());
+    let mut views_summary = found.filter(|_| foreign_views.is_none());
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
         if matches!(served, None | Some(LockHolder::Nobody))
@@ -108,7 +117,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
             break;
         }
         std::thread::sleep(VIEW_READ_INTERVAL);
-        views_summary = read_views(&[])?;
+        views_summary = read_views(views_folder, &[])?;
     }
     let refusals = known_refusals(views_summary.as_ref()).unwrap_or_default();
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
@@ -116,7 +125,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let owners: Vec<(StreamKind, String)> =
         near.iter().map(|budget| (budget.scope.kind(), budget.scope.to_string())).collect();
     // Again, for the names of these owners, who are only known now.
-    views_summary = read_views(&owners)?;
+    views_summary = read_views(views_folder, &owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
@@ -128,14 +137,19 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     }
     let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     let set_aside = set_aside::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
+    // A folder beside a database may be of a node of another one, or of none.
+    let is_of_node = views_summary.is_some() || !matches!(served, None | Some(LockHolder::Nobody));
+    let is_shown = ledger.file().is_some() || foreign_views.is_none() && is_of_node;
     Ok(Status {
-        folder: folder.map(Path::to_owned).zip(served),
+        folder: if is_shown { folder.map(Path::to_owned).zip(served) } else { None },
         moved_to: moved_to.transpose()?.flatten(),
         head,
         now,
+        nodes: reader.running_nodes().map_err(|error| unreadable(ledger, &error))?,
         database: ledger.file().is_none().then(|| ledger.to_string()),
         ledger_bytes: ledger.file().map(bytes_of),
-        views_bytes: folder.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
+        views_bytes: views_folder.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
+        foreign_views: foreign_views.map(Path::to_owned),
         holds: OpenHolds::of(&balances),
         near,
         views_summary,
@@ -178,6 +192,10 @@ impl Status {
             Some(LockHolder::At(url)) => Some(url.as_str()),
             Some(LockHolder::Nobody | LockHolder::WithoutAddress) | None => None,
         };
+        let nodes = self.nodes.iter().map(|running| {
+            let RunningNode { node, address, started_at, seen_at } = running;
+            json!({ "node": node, "address": address, "started_at": rfc3339(*started_at), "seen_at": rfc3339(*seen_at) })
+        });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "data": data,
@@ -185,6 +203,7 @@ impl Status {
             "database": self.database,
             "running": served.map(|served| *served != LockHolder::Nobody),
             "listening": listening,
+            "nodes": nodes.collect::<Vec<_>>(),
             "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },
             "ledger_bytes": self.ledger_bytes,
             "views_bytes": self.views_bytes,

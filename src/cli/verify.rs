@@ -49,7 +49,7 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
         _ => verify(folder, &ledger, log_only),
     };
     let (line, checked) = match verified {
-        Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified) }, Ok(())),
+        Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified, folder) }, Ok(())),
         Err(Fault::Broken { position, reason, sentence }) => {
             let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
             (if json { object.to_string() } else { format!("broken: {sentence}") }, Err(Failure::Printed))
@@ -88,7 +88,14 @@ fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result
     if compared.is_ok() {
         progress.done();
     }
-    Ok((sound, Some(compared.map_err(|error| views_fault(ledger, error))?)))
+    match compared.map_err(|error| views_fault(ledger, error))? {
+        // In one folder, views that are ahead show that the ledger has lost events. Nobody ties a folder to a database.
+        Comparison::OtherLog { view, position } if ledger.file().is_some() => {
+            let reason = format!("{} has applied an event that the log does not have", view.as_str());
+            Err(views_fault(ledger, CompareError::Different { position, reason }))
+        }
+        compared => Ok((sound, Some(compared))),
+    }
 }
 
 /// Checks the log and the ledger. Returns the reader as well.
@@ -153,12 +160,16 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 }
 
 /// One line for people.
-fn summary((Sound { events, open_holds }, views): &Verified) -> String {
+fn summary((Sound { events, open_holds }, views): &Verified, folder: Option<&Path>) -> String {
     let views = match views {
         None => "views not checked".to_owned(),
         Some(Comparison::Same { rows }) => format!("{rows} rows of views"),
         Some(Comparison::Absent) => "no views to compare".to_owned(),
         Some(Comparison::OtherVersion) => "views are of another version, not compared".to_owned(),
+        Some(Comparison::OtherLog { position, .. }) => {
+            let dir = folder.map(|dir| format!(" in {}", dir.display())).unwrap_or_default();
+            format!("the views{dir} are of another log, which has another event at position {position}: not compared")
+        }
     };
     format!("sound: {events} events, {open_holds} open holds, {views}")
 }
@@ -169,6 +180,7 @@ fn as_json((sound, views): &Verified) -> serde_json::Value {
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
         Some(Comparison::Absent) => json!("absent"),
         Some(Comparison::OtherVersion) => json!("of_another_version"),
+        Some(Comparison::OtherLog { .. }) => json!("of_another_log"),
     };
     json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views })
 }

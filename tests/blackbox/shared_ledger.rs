@@ -330,6 +330,62 @@ async fn verify_status_and_rebuild_read_the_ledger_in_the_database() {
     assert!(words.contains("database    postgres://"), "{words}");
 }
 
+/// Nobody ties a folder to an address: the folder of another node may just be the one that commands look in.
+/// Holds: bin.shared-ledger-read, bin.verify-reads
+#[tokio::test(flavor = "multi_thread")]
+async fn views_of_another_ledger_are_neither_compared_nor_shown() {
+    let (first, second, [folder, other]) = (migrated(), migrated(), folders());
+    let mut gateway = node(&first.url(), folder.path(), &[("LEDGERWAY_DEV", "true")]);
+    let data = gateway.data();
+    let key = fs::read_to_string(data.join("dev.key")).expect("a key").trim().to_owned();
+    let chat = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "hello" }] });
+    gateway.client(Some(&key)).post("/v1/chat/completions", &chat).await.must(200);
+    crate::views::caught_up(&gateway).await;
+    gateway.stop();
+    // Its log ends before these views do.
+    let mut gateway = node(&second.url(), other.path(), &[]);
+    let words_of = |arguments: &[&str]| {
+        let (code, words) = said(command(&second.url(), arguments).env("LEDGERWAY_DATA", &data));
+        assert_eq!(code, Some(0), "{arguments:?}: {words}");
+        words
+    };
+    let words = words_of(&["verify"]);
+    let of_another = format!("the views in {} are of another log", data.display());
+    assert!(words.starts_with("sound: ") && words.contains(&of_another), "{words}");
+    let verified: Value = serde_json::from_str(&words_of(&["verify", "--json"])).expect("one object");
+    assert_eq!((&verified["sound"], &verified["views"]), (&json!(true), &json!("of_another_log")));
+    let screen = words_of(&["status"]);
+    assert!(
+        screen.contains("are of another log: not shown") && screen.contains("unknown: there are no views"),
+        "{screen}"
+    );
+    assert!(!screen.contains("\ngateway ") && !screen.contains("requests"), "{screen}");
+    let status: Value = serde_json::from_str(&words_of(&["status", "--json"])).expect("one object");
+    assert_eq!((&status["data"], &status["today"], &status["views"]), (&Value::Null, &Value::Null, &json!([])));
+    // The nodes are those of the database, wherever the command runs.
+    let [running] = status["nodes"].as_array().expect("a list").as_slice() else { panic!("one node: {status}") };
+    let id = text(&running["node"]);
+    assert!(screen.contains(&format!("\nnodes       {id} from ")), "{screen}");
+    gateway.stop();
+    assert!(gateway.stderr().contains(&id), "a node says its own id");
+    assert!(words_of(&["status"]).contains("\nnodes       none running"));
+    // A rebuild makes the folder one of this database, and says which.
+    assert!(words_of(&["rebuild"]).contains(&format!(", in {}", data.display())));
+    assert!(words_of(&["verify"]).contains("rows of views"));
+}
+
+/// Views are there and their ledger is not: the variable may be missing, or the ledger lost.
+/// Holds: bin.shared-ledger, bin.wrong-configuration
+#[test]
+fn a_folder_of_a_node_is_not_served_without_its_database() {
+    let (database, [folder]) = (migrated(), folders());
+    let mut gateway = node(&database.url(), folder.path(), &[]);
+    gateway.stop();
+    let (code, words) = serve_to_its_end(&gateway.data(), &[("LEDGERWAY_NODE_KEY", NODE_KEY.to_owned())]);
+    assert!(code == Some(2) && words.contains("if it is in a database, set LEDGERWAY_DATABASE_URL"), "{words}");
+    assert!(!gateway.data().join("ledger.db").exists(), "no other ledger was begun");
+}
+
 /// Holds: bin.move, bin.shared-ledger
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folders_ledger_moves_into_an_empty_database_with_its_keys_and_its_money() {

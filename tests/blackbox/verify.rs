@@ -97,6 +97,12 @@ async fn verify_says_as_json_what_is_sound_and_what_is_not() {
     assert!(broken["broken"]["reason"].as_str().is_some_and(|why| why.contains("usage_by_hour")), "{broken}");
     assert_eq!(verify(folder.path(), &["--log-only"]).0, Some(0), "the log itself is sound");
 
+    // The events that they have applied were lost.
+    change("views.db", "UPDATE projections SET position = position + 1");
+    let (code, broken) = verify(folder.path(), &[]);
+    assert_eq!(code, Some(1), "{broken}");
+    assert!(broken["broken"]["reason"].as_str().is_some_and(|why| why.contains("the log does not have")), "{broken}");
+
     let head = sound["events"].as_u64().expect("a number");
     change(
         LEDGER_FILE,

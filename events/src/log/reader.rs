@@ -100,6 +100,9 @@ pub trait Reader: RawReader + Send {
     /// one was not seen lately itself: others may take it for gone.
     fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
 
+    /// The processes that serve a shared log, in the order of their starts; none if the log is not shared.
+    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError>;
+
     /// At most `limit` users with this name who have not been erased.
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError>;
 
@@ -108,4 +111,15 @@ pub trait Reader: RawReader + Send {
 
     /// The balances and the head that they are as of. For display, not for decisions.
     fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError>;
+}
+
+/// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningNode {
+    /// As in its log lines, and in the batches of the log.
+    pub node: String,
+    /// From which it is connected, as the database sees it; `local` for a socket.
+    pub address: String,
+    pub started_at: DateTime<Utc>,
+    pub seen_at: DateTime<Utc>,
 }

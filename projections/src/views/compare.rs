@@ -49,6 +49,9 @@ pub enum Comparison {
     Absent,
     /// Another version wrote the file: the next start rebuilds it.
     OtherVersion,
+    /// The view has applied an event, at this position, that the log does not have: it is of another log, or the log has lost the
+    /// event. The next start recreates the file.
+    OtherLog { view: View, position: u64 },
 }
 
 /// The views differ from the log, or could not be read.
@@ -73,7 +76,10 @@ pub fn compare(dir: &Path, log: &dyn Reader, watch: &mut dyn FnMut(u64, u64)) ->
     // One snapshot: rows and checkpoints belong together.
     stored.execute_batch("BEGIN")?;
     let mut projectors = View::projectors(View::ALL);
-    let Some(positions) = positions(&stored, &projectors, log)? else { return Ok(Comparison::OtherVersion) };
+    let positions = match positions(&stored, &projectors, log)? {
+        Ok(positions) => positions,
+        Err(not_compared) => return Ok(not_compared),
+    };
     let fresh = build(&mut projectors, &positions, log, watch)?;
     let position = positions.iter().copied().max().unwrap_or(0);
     let mut rows = 0;
@@ -83,30 +89,29 @@ pub fn compare(dir: &Path, log: &dyn Reader, watch: &mut dyn FnMut(u64, u64)) ->
     Ok(Comparison::Same { rows })
 }
 
-/// The position of each view; `None` for a file of another version.
+/// The position of each view, or why the file is not compared.
 fn positions(
     stored: &Connection,
     projectors: &[Box<dyn Projector>],
     log: &dyn Reader,
-) -> Result<Option<Vec<u64>>, CompareError> {
+) -> Result<Result<Vec<u64>, Comparison>, CompareError> {
     if !has_schema_of(stored, projectors)? {
-        return Ok(None);
+        return Ok(Err(Comparison::OtherVersion));
     }
     let mut positions = Vec::with_capacity(projectors.len());
     for projector in projectors {
         let view = projector.view();
-        let Some(checkpoint) = read_checkpoint(stored, view)? else { return Ok(None) };
+        let Some(checkpoint) = read_checkpoint(stored, view)? else { return Ok(Err(Comparison::OtherVersion)) };
         if checkpoint.version != projector.version() {
-            return Ok(None);
+            return Ok(Err(Comparison::OtherVersion));
         }
         let position = checkpoint.position;
         if !checkpoint.is_of(log)? {
-            let reason = format!("{} has applied an event that the log does not have", view.as_str());
-            return Err(CompareError::Different { position, reason });
+            return Ok(Err(Comparison::OtherLog { view, position }));
         }
         positions.push(position);
     }
-    Ok(Some(positions))
+    Ok(Ok(positions))
 }
 
 /// Builds the rows again, each view up to its position.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use events::event::StreamKind;
-use events::log::offline;
+use events::log::{LogError, Reader, offline};
 use events::money::NanoUsdSum;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -41,6 +41,14 @@ pub struct TenantSpending {
     pub name: Option<String>,
     pub requests: u64,
     pub cost: NanoUsdSum,
+}
+
+impl ViewsSummary {
+    /// Whether the log has the events up to which the views are.
+    pub fn is_of(&self, log: &dyn Reader) -> Result<bool, LogError> {
+        let mut checkpoints = self.views.iter().filter_map(|(_, checkpoint)| checkpoint.as_ref());
+        checkpoints.try_fold(true, |is_of, checkpoint| Ok(is_of && checkpoint.is_of(log)?))
+    }
 }
 
 /// Reads the summary; `None` if there is no file. Costs and refusals count from `since` on, the start of an hour in seconds

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use events::log::RunningNode;
 use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
@@ -27,8 +28,13 @@ pub fn render(status: &Status) -> String {
     if let Some((_, served)) = &status.folder {
         line("gateway", running(served));
     }
+    for (index, text) in nodes(status).into_iter().enumerate() {
+        line(if index == 0 { "nodes" } else { "" }, text);
+    }
     line("log", head(status));
-    if status.folder.is_some() {
+    if let Some(dir) = &status.foreign_views {
+        line("views", format!("those in {} are of another log: not shown", dir.display()));
+    } else if status.folder.is_some() {
         line("views", views(status));
     }
     line("holds", holds(status));
@@ -54,6 +60,18 @@ fn running(served: &LockHolder) -> String {
         LockHolder::WithoutAddress => "running, address unknown".to_owned(),
         LockHolder::At(url) => format!("running at {url}"),
     }
+}
+
+/// The nodes of a database, one a line.
+fn nodes(status: &Status) -> Vec<String> {
+    if status.database.is_some() && status.nodes.is_empty() {
+        return vec!["none running".to_owned()];
+    }
+    let node = status.nodes.iter().map(|running| {
+        let RunningNode { node, address, started_at, seen_at } = running;
+        format!("{node} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
+    });
+    node.collect()
 }
 
 fn head(status: &Status) -> String {

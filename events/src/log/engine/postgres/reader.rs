@@ -24,7 +24,7 @@ use crate::log::owners::Owner;
 use crate::log::readers::{OpenReader, Purpose};
 use crate::log::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
-    RegisteredNode, SealedSecret, StoredReply, TenantKey,
+    RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
 };
 
 const FIRST_SINCE: &str = include_str!("sql/first_since.sql");
@@ -249,6 +249,10 @@ impl Reader for PostgresReader {
 
     fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
         self.read(async |connection| Ok(running_nodes::earlier(connection, node).await?))
+    }
+
+    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
+        self.read(async |connection| Ok(running_nodes::all(connection).await?))
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

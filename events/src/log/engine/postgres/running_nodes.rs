@@ -11,7 +11,8 @@ use sqlx::{Connection, Row};
 
 use super::unusable::UnusableReason;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
-use crate::log::EarlierNode;
+use crate::log::{EarlierNode, RunningNode};
+use crate::time::from_micros;
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
 macro_rules! was_seen_lately {
@@ -50,6 +51,11 @@ const NOT_LATER: &str = concat!(
     " FROM ledger.running_nodes AS running
      WHERE (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
      ORDER BY started_at, node"
+);
+const ALL: &str = concat!(
+    "SELECT node, address, started_at, seen_at FROM ledger.running_nodes AS running WHERE ",
+    was_seen_lately!(),
+    " ORDER BY started_at, node"
 );
 const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 
@@ -104,6 +110,20 @@ pub(super) async fn earlier(
     // The last one is this one.
     let was_seen_itself = nodes.pop().is_some_and(|own| own.was_seen_lately);
     Ok(was_seen_itself.then_some(nodes))
+}
+
+/// The processes that run, in the order of their starts.
+pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<RunningNode>, sqlx::Error> {
+    let rows = sqlx::query(ALL).fetch_all(connection).await?;
+    let running = rows.iter().map(|row| {
+        Ok(RunningNode {
+            node: row.try_get(0)?,
+            address: row.try_get(1)?,
+            started_at: from_micros(row.try_get(2)?),
+            seen_at: from_micros(row.try_get(3)?),
+        })
+    });
+    running.collect()
 }
 
 /// Removes a process that ends.

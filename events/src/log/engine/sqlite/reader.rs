@@ -19,7 +19,7 @@ use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::owners::Owner;
 use crate::log::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
-    RegisteredNode, SealedSecret, StoredReply, TenantKey,
+    RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
 };
 
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
@@ -264,6 +264,10 @@ impl Reader for SqliteReader {
 
     fn earlier_nodes(&self, _node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
         Ok(Some(Vec::new()))
+    }
+
+    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
+        Ok(Vec::new())
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

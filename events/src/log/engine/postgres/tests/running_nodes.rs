@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 use crate::log::UnusableReason;
-use crate::log::engine::postgres::{Announcements, Listener, open_shared_reader};
+use crate::log::engine::postgres::{Announcements, Listener};
 
 const RUNNING: &str = "SELECT count(*) FROM ledger.running_nodes";
 const SOON: Duration = Duration::from_secs(10);
@@ -112,4 +112,8 @@ fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end
     assert_eq!(before("b"), Some(vec![gone, c, ("a".to_owned(), true)]));
     test.execute("DELETE FROM ledger.running_nodes WHERE node <> 'a'");
     assert_eq!(before("a"), Some(Vec::new()));
+    runs("late", 4, 0);
+    let running = reader.running_nodes().expect("an answer");
+    assert_eq!(running.iter().map(|running| running.node.as_str()).collect::<Vec<_>>(), ["a", "late"]);
+    assert_eq!((running[1].started_at, running[1].address.as_str()), (from_micros(4), "local"));
 }
