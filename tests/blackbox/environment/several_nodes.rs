@@ -230,8 +230,8 @@ async fn a_node_that_dies_during_an_import_leaves_the_old_catalogue_or_the_new_o
         if after == newer["version"] {
             taken += 1;
             let events = first.events().await;
-            let imports = events.iter().filter(|event| type_of(event) == "catalogue.imported.v1");
-            let last = imports.last().expect("it is recorded with the document, whatever followed");
+            let mut imports = events.iter().filter(|event| type_of(event) == "catalogue.imported.v1");
+            let last = imports.next_back().expect("it is recorded with the document, whatever followed");
             assert_eq!((&last["actor"], &last["data"]["to_version"]), (&json!("operator"), &after));
             let began = Instant::now();
             loop {
