@@ -92,7 +92,9 @@ fn several(out: &mut impl Write, server: &TestServer, time: Duration) -> io::Res
         let (shared, server_cpu) = together(server, &mut nodes, CROWD, time)?;
         row(out, &format!("PostgreSQL, nodes: {count}"), CROWD, &shared, Some(server_cpu))?;
     }
-    Ok(())
+    // As many for each node as the one had.
+    let (shared, server_cpu) = together(server, &mut nodes, NODES * CROWD, time)?;
+    row(out, &format!("PostgreSQL, nodes: {NODES}"), NODES * CROWD, &shared, Some(server_cpu))
 }
 
 fn bulk(out: &mut impl Write, server: &TestServer, nodes: &mut [Node; 1], time: Duration) -> io::Result<()> {

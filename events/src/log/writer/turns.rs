@@ -12,8 +12,8 @@ use crate::log::engine::TurnState;
 
 /// The batches before which a process takes its turn, after it has lost a race or met the batches of others in its turn.
 const BATCHES_AFTER_RACE: u32 = 16;
-/// Maximum number of batches in one turn.
-const BATCHES_A_TURN: u32 = 4;
+/// Maximum number of batches in one turn. With more, a change of turns costs less of the time, and the others wait longer.
+const BATCHES_A_TURN: u32 = 8;
 /// How long a process in its turn waits for the next job: about as long as the callers of its last batch need to ask for more.
 pub(super) const PAUSE: Duration = Duration::from_micros(200);
 /// How often a process that waits for its turn reads what others have appended.
