@@ -86,7 +86,7 @@ fn models_are_listed_searched_and_shown_without_a_data_folder_and_offline() {
     assert!(refused(&["search", "no such model"], nowhere, 1).starts_with("no model contains"));
     assert!(refused(&["list", "--provider", "opnai"], nowhere, 2).ends_with("; did you mean openai?"));
     assert!(refused(&["list", "--mode", "talk"], nowhere, 2).starts_with("--mode is \"talk\""));
-    assert!(refused(&["list", "--json", "perhaps"], nowhere, 2).starts_with("--json is \"perhaps\""));
+    assert!(refused(&["list", "--json=perhaps"], nowhere, 2).starts_with("--json is \"perhaps\""));
 }
 
 /// Holds: bin.catalogue-update
