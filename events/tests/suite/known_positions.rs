@@ -38,7 +38,7 @@ async fn a_node_that_cannot_look_does_not_say_that_a_position_is_beyond_the_log(
 
 /// Holds: shared.revoked
 #[tokio::test]
-async fn a_change_is_as_old_as_the_last_look_that_did_not_find_it() {
+async fn a_change_is_as_old_as_the_last_check_that_did_not_find_it() {
     let ground = TestLog::in_database();
     let other = ground.open(&clock());
     let of_node = clock();
@@ -54,7 +54,7 @@ async fn a_change_is_as_old_as_the_last_look_that_did_not_find_it() {
     assert_eq!(log.last_change_age(), Duration::from_millis(700));
     writer.step(1);
     of_node.advance(Duration::from_millis(50));
-    assert_eq!(log.last_change_age(), Duration::from_millis(750), "later looks find nothing new");
+    assert_eq!(log.last_change_age(), Duration::from_millis(750), "later checks find nothing new");
 }
 
 #[tokio::test]

@@ -94,12 +94,12 @@ impl Figures {
         self.confirm_head(check.began);
     }
 
-    /// How many looks have begun.
+    /// How many checks have begun.
     pub(in crate::log) fn head_checks_begun(&self) -> u64 {
         self.head_checks_begun.load(SeqCst)
     }
 
-    /// True if a look that began after so many others has ended.
+    /// True if a check that began after so many others has ended.
     pub(in crate::log) fn has_checked_head_after(&self, begun: u64) -> bool {
         self.head_checks_ended.load(SeqCst) > begun
     }

@@ -31,11 +31,6 @@ const MISFIT: &str = concat!(
     was_seen_lately!(),
     " ORDER BY started_at LIMIT 1"
 );
-const RUNNING: &str = concat!(
-    "SELECT node, address FROM ledger.running_nodes AS running WHERE ",
-    was_seen_lately!(),
-    " ORDER BY started_at LIMIT 1"
-);
 /// Rows of processes that could not say that they end are kept for a day, for whoever looks for them.
 const FORGET: &str = "DELETE FROM ledger.running_nodes
     WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
@@ -87,8 +82,8 @@ async fn keep_others_from_joining(transaction: &mut PgConnection) -> Result<(), 
 /// Fails if a process uses the ledger. Otherwise, none does until the transaction ends.
 pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), UnusableReason> {
     keep_others_from_joining(transaction).await?;
-    match sqlx::query(RUNNING).fetch_optional(transaction).await? {
-        Some(row) => Err(UnusableReason::InUse { node: row.try_get(0)?, address: row.try_get(1)? }),
+    match all(transaction).await?.into_iter().next() {
+        Some(RunningNode { node, address, .. }) => Err(UnusableReason::InUse { node, address }),
         None => Ok(()),
     }
 }
