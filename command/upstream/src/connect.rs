@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use super::SendError;
 use super::guard::is_forbidden;
+use super::moving_socket::MovingSocket;
 
 /// The deadline for resolving, connecting and TLS together.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 6;
 
-pub(super) type TransportStream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type TransportStream = MaybeHttpsStream<TokioIo<MovingSocket>>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send>>;
 
 /// Opens TCP connections and, for `https`, TLS, which negotiates HTTP/1.1 or HTTP/2.
@@ -59,9 +60,9 @@ struct GuardedTcp {
 }
 
 impl Service<Uri> for GuardedTcp {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<MovingSocket>;
     type Error = SendError;
-    type Future = Connecting<TokioIo<TcpStream>>;
+    type Future = Connecting<TokioIo<MovingSocket>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         Poll::Ready(Ok(()))
@@ -71,7 +72,7 @@ impl Service<Uri> for GuardedTcp {
         let allow_private_network = self.allow_private_network;
         Box::pin(async move {
             let addresses = AllowedAddresses::of(resolve(&uri).await?, allow_private_network)?;
-            connect(&addresses).await.map(TokioIo::new)
+            connect(&addresses).await.map(|stream| TokioIo::new(MovingSocket::new(stream)))
         })
     }
 }

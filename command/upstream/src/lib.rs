@@ -5,6 +5,7 @@
 mod connect;
 pub mod guard;
 mod loop_mark;
+mod moving_socket;
 mod pool;
 mod probe;
 mod request_body;

@@ -31,7 +31,7 @@ const CHECK_TURNS_MAX: usize = 8;
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: Driver,
-    /// The runtime that watches its socket.
+    /// The runtime that watches its socket: that of its last request.
     runtime: runtime::Id,
 }
 
@@ -67,6 +67,7 @@ impl Http1Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.runtime = Handle::current().id();
         let mut response = pin!(self.sender.try_send_request(request));
         poll_fn(|context| self.driver.poll_with(context, |context| response.as_mut().poll(context))).await
     }

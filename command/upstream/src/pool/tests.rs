@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -347,42 +347,47 @@ async fn http1_connections_are_reused_and_a_closed_one_is_replaced() {
 async fn a_request_is_given_a_connection_of_its_own_runtime_and_another_one_if_there_is_none() {
     let (origin, _server) = serve(OK).await;
     let client = client(&origin);
+    // Two at a time, each on a connection of its own.
+    let two_at_a_time = async |client: &UpstreamClient| {
+        let (first, second) = tokio::join!(ask(client, None, "/ok"), ask(client, None, "/ok"));
+        body_of(first).await;
+        body_of(second).await;
+    };
+    let there = on_another_runtime(&client, two_at_a_time).await;
     must_be_served(&client, None).await;
     let here = Handle::current().id();
-    // Two at a time: the first takes the idle connection of this runtime, the second opens one.
-    let there = tokio::task::spawn_blocking({
-        let client = Arc::clone(&client);
-        move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let (first, second) = tokio::join!(ask(&client, None, "/ok"), ask(&client, None, "/ok"));
-                // At the same time until here: both connections are in use.
-                body_of(first).await;
-                body_of(second).await;
-            });
-            runtime
-        }
-    });
-    let there = there.await.expect("both are answered");
-    let taken = pool(&client).take(None);
-    let runtime = match &taken {
-        Some(Lease::Http1 { connection, .. }) => Some(connection.runtime()),
-        Some(Lease::Http2(_)) | None => None,
-    };
-    assert_eq!(runtime, Some(here), "although the other one was used later");
-    if let Some(Lease::Http1 { pool, connection }) = taken {
-        pool.give_back(connection);
-    }
     let mut state = pool(&client).lock();
-    let second = state.idle.take_at(1).expect("two are idle");
-    assert_eq!(second.connection.runtime(), there.handle().id());
-    state.idle.put_back(second);
     let mut next_of = |runtime| state.idle.take(Some(runtime)).map(|connection| connection.runtime());
-    assert_eq!(next_of(here), Some(here));
+    assert_eq!(next_of(here), Some(here), "the one that was used here last");
     assert_eq!(next_of(here), Some(there.handle().id()));
     assert_eq!(next_of(here), None);
     drop(state);
     there.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_connection_is_watched_by_the_runtime_of_its_request() {
+    let (origin, _server) = serve(OK).await;
+    let client = client(&origin);
+    let there = on_another_runtime(&client, async |client| must_be_served(client, None).await).await;
+    // Nothing runs there any more: what arrives is noticed only here.
+    must_be_served(&client, None).await;
+    assert_eq!(pool(&client).lock().idle.len(), 1, "the same connection");
+    there.shutdown_background();
+}
+
+/// Runs something on a runtime of its own, which then stands still.
+async fn on_another_runtime(
+    client: &Arc<UpstreamClient>,
+    what: impl AsyncFnOnce(&UpstreamClient) + Send + 'static,
+) -> Runtime {
+    let client = Arc::clone(client);
+    let ran = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(what(&client));
+        runtime
+    });
+    ran.await.expect("no panic")
 }
 
 /// More connections than a task may look at in one turn.
