@@ -36,27 +36,28 @@ const GATE_WITHOUT_EVENTS: &str = "
 WITH gate AS (
     SELECT tip.first, tip.last, ?::bigint AS recorded_at FROM ledger.batches AS tip
     WHERE tip.first = ? AND tip.token = ? AND NOT EXISTS (SELECT FROM ledger.batches AS later WHERE later.first > tip.first))";
+/// Arrays are unnested where columns are selected, side by side: as tables of `FROM`, each is copied into a store of its own
+/// first, which took a third of the time of a small batch.
 const EVENTS: &str = ", new_events AS (
     INSERT INTO ledger.events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version,
                                payload, metadata, context)
-    SELECT gate.first + e.nth - 1, gate.recorded_at, e.kind, e.id, e.sequence, e.name, e.version, e.payload, e.metadata, e.context
-    FROM gate, UNNEST(?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[], ?::uuid[])
-               WITH ORDINALITY AS e (kind, id, sequence, name, version, payload, metadata, context, nth))";
+    SELECT generate_series(first, last), recorded_at, unnest(?::text[]), unnest(?::text[]), unnest(?::bigint[]),
+           unnest(?::text[]), unnest(?::text[]), unnest(?::text[]), unnest(?::text[]), unnest(?::uuid[])
+    FROM gate)";
 const CONTEXTS: &str = ", new_contexts AS (
     INSERT INTO ledger.contexts (id, context)
-    SELECT c.id, c.context FROM gate, UNNEST(?::uuid[], ?::text[]) AS c (id, context)
+    SELECT unnest(?::uuid[]), unnest(?::text[]) FROM gate
     ON CONFLICT (id) DO NOTHING)";
 const CLAIMS: &str = ", new_claims AS (
     INSERT INTO ledger.inference_keys (tenant, key, fingerprint, request_id, recorded_at)
-    SELECT c.tenant, c.key, c.fingerprint, c.request_id, gate.recorded_at
-    FROM gate, UNNEST(?::text[], ?::text[], ?::bytea[], ?::text[]) AS c (tenant, key, fingerprint, request_id)
+    SELECT unnest(?::text[]), unnest(?::text[]), unnest(?::bytea[]), unnest(?::text[]), recorded_at FROM gate
     ON CONFLICT (tenant, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, request_id = excluded.request_id, recorded_at = excluded.recorded_at)";
 const REPLIES: &str = ", new_replies AS (
     INSERT INTO ledger.idempotency (scope, key, fingerprint, status, body, position, recorded_at)
-    SELECT r.scope, r.key, r.fingerprint, r.status, r.body, r.position, gate.recorded_at
-    FROM gate, UNNEST(?::text[], ?::text[], ?::bytea[], ?::integer[], ?::text[], ?::bigint[])
-               AS r (scope, key, fingerprint, status, body, position))";
+    SELECT unnest(?::text[]), unnest(?::text[]), unnest(?::bytea[]), unnest(?::integer[]), unnest(?::text[]),
+           unnest(?::bigint[]), recorded_at
+    FROM gate)";
 /// One row if the gate was open.
 const OUTCOME: &str = " SELECT first FROM gate";
 /// A batch that is about to be written, as often as it takes to know what became of it.
