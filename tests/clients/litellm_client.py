@@ -1,4 +1,5 @@
 """LiteLLM as it is installed, used as a client of a gateway, in OpenAI's dialect or in Anthropic's."""
+import gc
 import json
 import os
 
@@ -6,6 +7,10 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network 
 import litellm
 from asked import (BACKENDS, BASE_URL, CALL, CITY, DIALECT, HELLO, INPUTS, LONG, ORIGIN, RESULT, SHORT, SLOW, STRUCTURED, TEST, THINK,
                    TOOL, embedded, per_backend, refused, report, same, same_vectors, saw, seen)
+
+# LiteLLM does not read Anthropic's streams to their ends, and httpcore closes one when it is collected. If that happens while
+# the pool's lock is held, the process waits for itself forever.
+gc.disable()
 
 TOOLS = [{"type": "function", "function": {"name": TOOL, "description": "The weather", "parameters": CITY}}]
 
