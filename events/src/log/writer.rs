@@ -280,7 +280,7 @@ impl<E: Engine> Writer<E> {
         let now = match self.clock.tick() {
             Ok(now) => now,
             Err(error) => {
-                if self.is_news(&error) {
+                if self.take_news(&error) {
                     tracing::error!(%error, "nothing can be appended");
                 }
                 self.figures.set_failing(true);
@@ -363,7 +363,7 @@ impl<E: Engine> Writer<E> {
                 let step = FailedStep::of(&error);
                 self.figures.set_failing(step != FailedStep::Job);
                 self.figures.count_failed();
-                if step == FailedStep::Job || self.is_news(&error) {
+                if step == FailedStep::Job || self.take_news(&error) {
                     tracing::error!(%error, jobs = jobs.len(), "cannot append a batch");
                 }
                 let error = match error {
@@ -391,13 +391,13 @@ impl<E: Engine> Writer<E> {
     }
 
     /// True if the log of the process should name this failure of the writer, which repeats it several times a second.
-    fn is_news(&mut self, error: &LogError) -> bool {
-        self.failures.is_news(error, self.options.clock.monotonic())
+    fn take_news(&mut self, error: &LogError) -> bool {
+        self.failures.take_news(error, self.options.clock.monotonic())
     }
 
     fn note_success(&mut self) {
         self.figures.set_failing(false);
-        if self.failures.has_passed(self.options.clock.monotonic()) {
+        if self.failures.take_end() {
             tracing::info!("the log can be read and written again");
         }
     }

@@ -25,7 +25,7 @@ impl<E: Engine> Writer<E> {
             Err(error) => {
                 self.is_behind = true;
                 self.note_wrong_clock(&error);
-                if self.is_news(&error) {
+                if self.take_news(&error) {
                     tracing::error!(%error, "cannot follow the log");
                 }
                 self.figures.set_failing(true);

@@ -6,7 +6,7 @@ use crate::log::LogError;
 
 /// How often a cause is named that stays.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
-/// How soon a cause is named again that had passed.
+/// How soon a cause is named again that had passed: a failure that comes and goes with every attempt must not be named with each.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Maximum number of causes that are named in `REPEAT_EVERY`.
 const CAUSES_MAX: usize = 8;
@@ -25,9 +25,10 @@ struct NamedCause {
 }
 
 impl FailureLog {
-    /// True if a line should name this failure: its cause has changed, or was last named a while ago.
-    pub(super) fn is_news(&mut self, error: &LogError, now: Duration) -> bool {
-        self.named.retain(|named| now.saturating_sub(named.at) < REPEAT_EVERY);
+    /// Notes a failure. True if a line should name it: its cause has changed, or was last named a while ago.
+    pub(super) fn take_news(&mut self, error: &LogError, now: Duration) -> bool {
+        let kept = if self.is_open { REPEAT_EVERY } else { AGAIN_AFTER };
+        self.named.retain(|named| now.saturating_sub(named.at) < kept);
         let cause = cause(error);
         if self.named.len() >= CAUSES_MAX || self.named.iter().any(|named| named.cause == cause) {
             return false;
@@ -38,9 +39,7 @@ impl FailureLog {
     }
 
     /// Notes that the writer works. True if a line should say so, because the last one named a failure.
-    pub(super) fn has_passed(&mut self, now: Duration) -> bool {
-        // A failure that comes and goes with every attempt must not be named with each.
-        self.named.retain(|named| now.saturating_sub(named.at) < AGAIN_AFTER);
+    pub(super) fn take_end(&mut self) -> bool {
         std::mem::take(&mut self.is_open)
     }
 }
@@ -72,43 +71,54 @@ mod tests {
             let now = Duration::from_millis(tenths * 100);
             // The first ends, and the second stays.
             let error = if tenths < 10 { &engine("the session was ended") } else { &forked };
-            if log.is_news(error, now) {
+            if log.take_news(error, now) {
                 named.push(tenths);
             }
         }
         assert_eq!(named, [0, 10]);
-        assert!(!log.is_news(&forked, Duration::from_secs(60)));
-        assert!(log.is_news(&forked, Duration::from_secs(61)));
+        assert!(!log.take_news(&forked, Duration::from_secs(60)));
+        assert!(log.take_news(&forked, Duration::from_secs(61)));
     }
 
     #[test]
     fn a_number_that_changes_is_no_other_cause() {
         let mut log = FailureLog::default();
-        assert!(log.is_news(&behind(99), Duration::ZERO));
-        assert!((1..1000).all(|tenths| !log.is_news(&behind(100 + tenths), Duration::from_millis(tenths))));
+        assert!(log.take_news(&behind(99), Duration::ZERO));
+        assert!((1..1000).all(|tenths| !log.take_news(&behind(100 + tenths), Duration::from_millis(tenths))));
     }
 
     #[test]
     fn the_end_of_a_named_failure_is_said_once() {
         let mut log = FailureLog::default();
-        assert!(!log.has_passed(Duration::ZERO), "nothing had failed");
-        assert!(log.is_news(&engine("gone"), Duration::ZERO));
-        assert!(log.has_passed(Duration::from_secs(7)));
-        assert!(!log.has_passed(Duration::from_secs(8)));
-        assert!(log.is_news(&engine("gone"), Duration::from_secs(9)), "another outage");
+        assert!(!log.take_end(), "nothing had failed");
+        assert!(log.take_news(&engine("gone"), Duration::ZERO));
+        assert!(log.take_end());
+        assert!(!log.take_end());
+        assert!(log.take_news(&engine("gone"), Duration::from_secs(9)), "another outage");
+    }
+
+    /// Its last line would otherwise say for a minute that all is well.
+    #[test]
+    fn an_outage_that_begins_soon_after_another_of_its_cause_is_named_within_seconds() {
+        let mut log = FailureLog::default();
+        assert!(log.take_news(&engine("gone"), Duration::ZERO));
+        assert!(log.take_end());
+        let failing = (30..300).step_by(2).map(|tenths| Duration::from_millis(tenths * 100));
+        let named: Vec<_> = failing.filter(|now| log.take_news(&engine("gone"), *now)).collect();
+        assert_eq!(named, [Duration::from_secs(5)]);
     }
 
     #[test]
     fn neither_many_causes_nor_one_that_comes_and_goes_fill_the_log() {
         let mut log = FailureLog::default();
         let letters = || ('a'..='z').map(|letter| engine(String::from(letter)));
-        assert_eq!(letters().filter(|error| log.is_news(error, Duration::ZERO)).count(), CAUSES_MAX);
+        assert_eq!(letters().filter(|error| log.take_news(error, Duration::ZERO)).count(), CAUSES_MAX);
         let mut log = FailureLog::default();
         let mut lines = 0;
         for tenths in (0..600).step_by(2) {
             let now = Duration::from_millis(tenths * 100);
-            lines += u32::from(log.is_news(&engine("gone"), now)) + u32::from(log.has_passed(now));
+            lines += u32::from(log.take_news(&engine("gone"), now)) + u32::from(log.take_end());
         }
-        assert!((2..=26).contains(&lines), "{lines} lines in a minute");
+        assert_eq!(lines, 24, "it begins and ends once in five seconds");
     }
 }
