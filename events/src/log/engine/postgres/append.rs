@@ -76,7 +76,7 @@ impl PostgresEngine {
         }
         let Some(written) = self.send(draft, rows)? else { return Ok(AppendOutcome::Moved) };
         self.tip = written.tip;
-        self.contexts.are_stored(written.contexts);
+        self.contexts.note_all_stored(written.contexts);
         Ok(AppendOutcome::Committed)
     }
 

@@ -65,15 +65,15 @@ impl Contexts {
     }
 
     /// Notes that the contexts of a batch are stored.
-    pub(super) fn are_stored(&mut self, new: NewContexts) {
+    pub(super) fn note_all_stored(&mut self, new: NewContexts) {
         self.forget_if_full();
         for (context, name) in new.names {
-            self.is_stored(name, context);
+            self.note_stored(name, context);
         }
     }
 
     /// Notes a context that is stored.
-    pub(super) fn is_stored(&mut self, name: Uuid, context: Context) {
+    pub(super) fn note_stored(&mut self, name: Uuid, context: Context) {
         self.by_name.insert(name, context.clone());
         self.names.insert(context, name);
     }

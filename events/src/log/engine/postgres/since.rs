@@ -103,7 +103,7 @@ impl PostgresEngine {
             sqlx::query_as::<_, (Uuid, String)>(SELECT_CONTEXTS).bind(unknown).fetch_all(connection).await
         })?;
         for (name, json) in rows {
-            self.contexts.is_stored(name, read::read_context(&json)?);
+            self.contexts.note_stored(name, read::read_context(&json)?);
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ fn a_page_is_read_also_when_its_contexts_are_more_than_fit_in_memory_beside_othe
     // All but one place is taken by contexts of nobody.
     for number in reader.contexts.len()..KEPT_MAX - 1 {
         let chain = Chain { user: Some(Uuid::from_u128(number as u128).into()), ..Chain::default() };
-        reader.contexts.is_stored(Uuid::from_u128(number as u128), Context::about(Actor::Operator, chain));
+        reader.contexts.note_stored(Uuid::from_u128(number as u128), Context::about(Actor::Operator, chain));
     }
     committed(&mut ledger.engine(), |engine| {
         let with_other_actor = |recorded: &Arc<Recorded>| {
