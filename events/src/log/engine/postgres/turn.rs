@@ -136,8 +136,9 @@ impl TurnLock {
 
     fn order(&mut self, order: LockOrder) -> bool {
         if self.thread.is_none() {
-            self.thread =
-                LockThread::start(&self.database).inspect_err(|error| tracing::warn!(%error, "no turns")).ok();
+            let started = LockThread::start(&self.database);
+            let warn = |error: &_| tracing::warn!(%error, "cannot start the thread of turns; going on without turns");
+            self.thread = started.inspect_err(warn).ok();
         }
         let is_sent = self.thread.as_ref().is_some_and(|thread| thread.orders.send(order).is_ok());
         if !is_sent {
