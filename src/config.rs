@@ -152,7 +152,7 @@ impl Config {
         self.flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
     }
 
-    /// The error for a data folder in which a ledger is missed: of a node whose database was not given, or of a ledger that is lost.
+    /// The error for a data folder with views whose ledger is missing: its database was not given, or it was lost.
     pub fn views_without_ledger(&self) -> WrongConfig {
         let (variable, data) = (setting::DATABASE_URL.variable, &self.data);
         let problem = format!(

@@ -15,7 +15,7 @@ pub(super) struct ClockLimits {
 }
 
 impl ClockLimits {
-    /// Holds that live too briefly for a clock behind by a few seconds leave as little room for a sweep by one that is ahead.
+    /// If a clock may be less than five seconds behind, one that is ahead gets no more.
     pub(super) fn with_behind_max(behind_max: Duration) -> Self {
         Self { ahead_max: micros(AHEAD_MAX.min(behind_max)), behind_max: micros(behind_max) }
     }

@@ -63,7 +63,7 @@ pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
     }
 }
 
-/// The event in a row whose context is stored once for many requests, and is this one.
+/// The event in a row whose context, `shared`, is stored once for many requests.
 pub(super) fn of_its_request(row: &PgRow, shared: Context) -> Result<Recorded, LogError> {
     let stream = stream(row)?;
     let context = shared.in_request(stream.id.parse().map_err(stored)?);

@@ -1,5 +1,5 @@
-//! The batches that follow the last one that was read. Whoever shares a log reads all that the others append, so that this is
-//! on the way of every request: one statement, without a join or a sort, and each context is read once.
+//! The batches that follow the last one that was read. Each node reads everything that the others append, on the path of its own
+//! requests: one statement in the order of the indexes, and a second one for contexts that it does not know.
 
 use std::sync::Arc;
 
@@ -16,7 +16,12 @@ use crate::log::follow::AppendedBy;
 
 /// The positions within which the batches of a page begin.
 const PAGE_POSITIONS: i64 = 1000;
-/// The batches, in order, and then their events, in order. Rows of batches have no kind of a stream.
+/// The batches, in order, and then their events, in order. Rows of batches have no kind of a stream. The columns of events have the
+/// places at which `read.rs` reads them, by number.
+///
+/// SQL does not promise that the rows of a `UNION ALL` come in the order of its parts; PostgreSQL runs one part after the other. If
+/// the first row were not the batch that was read last, the node would take the log for another one ([`LogError::Forked`]), and
+/// stay out until it is started again.
 const SELECT_PAGE: &str = "
     WITH page AS MATERIALIZED (
         SELECT first, last, token, is_checkpoint, node = $3 AS is_own
