@@ -252,7 +252,7 @@ impl Reader for PostgresReader {
     }
 
     fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
-        self.read(async |connection| Ok(running_nodes::all(connection).await?))
+        self.read(async |connection| Ok(running_nodes::running(connection).await?))
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

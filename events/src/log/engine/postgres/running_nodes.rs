@@ -23,7 +23,7 @@ macro_rules! was_seen_lately {
 pub(super) use was_seen_lately;
 
 /// The advisory lock of registrations, in the database's numbers of two parts: `LEDG`, `NODE`.
-const LOCK: (i32, i32) = (0x4C45_4447, 0x4E4F_4445);
+pub(super) const LOCK: (i32, i32) = (0x4C45_4447, 0x4E4F_4445);
 const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 const MISFIT: &str = concat!(
     "SELECT node, address, events_read < $3 FROM ledger.running_nodes AS running
@@ -47,7 +47,7 @@ const NOT_LATER: &str = concat!(
      WHERE (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
      ORDER BY started_at, node"
 );
-const ALL: &str = concat!(
+const RUNNING: &str = concat!(
     "SELECT node, address, started_at, seen_at FROM ledger.running_nodes AS running WHERE ",
     was_seen_lately!(),
     " ORDER BY started_at, node"
@@ -82,7 +82,7 @@ async fn keep_others_from_joining(transaction: &mut PgConnection) -> Result<(), 
 /// Fails if a process uses the ledger. Otherwise, none does until the transaction ends.
 pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), UnusableReason> {
     keep_others_from_joining(transaction).await?;
-    match all(transaction).await?.into_iter().next() {
+    match running(transaction).await?.into_iter().next() {
         Some(RunningNode { node, address, .. }) => Err(UnusableReason::InUse { node, address }),
         None => Ok(()),
     }
@@ -108,9 +108,9 @@ pub(super) async fn earlier(
 }
 
 /// The processes that run, in the order of their starts.
-pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<RunningNode>, sqlx::Error> {
-    let rows = sqlx::query(ALL).fetch_all(connection).await?;
-    let running = rows.iter().map(|row| {
+pub(super) async fn running(connection: &mut PgConnection) -> Result<Vec<RunningNode>, sqlx::Error> {
+    let rows = sqlx::query(RUNNING).fetch_all(connection).await?;
+    let nodes = rows.iter().map(|row| {
         Ok(RunningNode {
             node: row.try_get(0)?,
             address: row.try_get(1)?,
@@ -118,7 +118,7 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<RunningNode
             seen_at: from_micros(row.try_get(3)?),
         })
     });
-    running.collect()
+    nodes.collect()
 }
 
 /// Removes a process that ends.

@@ -63,10 +63,11 @@ fn nothing_is_copied_beside_a_node_that_runs_and_none_starts_before_the_copy_end
     let refused = copied_until(&folder, &shared, &mut || panic!("it must not get this far"));
     assert!(matches!(&refused, Err(UnusableReason::InUse { node, .. }) if node == "other"), "{refused:?}");
     shared.execute("DELETE FROM ledger.running_nodes");
-    let free = "SELECT pg_try_advisory_xact_lock(x'4C454447'::integer, x'4E4F4445'::integer)::integer::bigint";
-    assert_eq!(shared.number(free), 1);
+    let (first, second) = running_nodes::LOCK;
+    let free = format!("SELECT pg_try_advisory_xact_lock({first}, {second})::integer::bigint");
+    assert_eq!(shared.number(&free), 1);
     let copied = copied_until(&folder, &shared, &mut || {
-        assert_eq!(shared.number(free), 0, "a node could register");
+        assert_eq!(shared.number(&free), 0, "a node could register");
         Ok(())
     });
     assert_eq!(copied.expect("a copy"), 0);

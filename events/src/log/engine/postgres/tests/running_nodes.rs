@@ -5,7 +5,7 @@ use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 use crate::log::UnusableReason;
 use crate::log::engine::postgres::{Announcements, Listener};
 
-const RUNNING: &str = "SELECT count(*) FROM ledger.running_nodes";
+const ROWS: &str = "SELECT count(*) FROM ledger.running_nodes";
 const SOON: Duration = Duration::from_secs(10);
 
 fn reaches(test: &TestLedger, sql: &str, wanted: i64) {
@@ -54,7 +54,7 @@ fn a_version_runs_beside_those_that_read_what_it_writes_and_write_what_it_reads(
                 _ => false,
             };
             assert!(is_named, "{reason}");
-            assert_eq!(test.number(RUNNING), 1, "it is not registered");
+            assert_eq!(test.number(ROWS), 1, "it is not registered");
         }
         test.execute("DELETE FROM ledger.running_nodes");
     }
@@ -65,24 +65,24 @@ fn a_node_that_was_not_seen_for_ten_seconds_hinders_nobody_and_is_forgotten_afte
     let test = TestLedger::migrated();
     other(&test, 0, 0, 11);
     joins(&test).expect("the other is gone");
-    assert_eq!(test.number(RUNNING), 2);
+    assert_eq!(test.number(ROWS), 2);
     test.execute("DELETE FROM ledger.running_nodes");
     other(&test, 0, 0, 90_000);
     joins(&test).expect("the other is gone");
-    assert_eq!(test.number(RUNNING), 1);
+    assert_eq!(test.number(ROWS), 1);
 }
 
 #[test]
 fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
     let test = TestLedger::migrated();
     let listener = Listener::start(&test.database, "node", Announcements::default(), || {}).expect("a thread");
-    reaches(&test, RUNNING, 1);
+    reaches(&test, ROWS, 1);
     reaches(&test, "SELECT count(*) FROM ledger.running_nodes WHERE seen_at > started_at + 1500000", 1);
     // Another node that had not seen it for long has forgotten it.
     test.execute("DELETE FROM ledger.running_nodes");
-    reaches(&test, RUNNING, 1);
+    reaches(&test, ROWS, 1);
     drop(listener);
-    assert_eq!(test.number(RUNNING), 0);
+    assert_eq!(test.number(ROWS), 0);
 }
 
 #[test]
