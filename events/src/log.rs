@@ -183,7 +183,8 @@ struct LogInner {
 struct LocalNode {
     /// The clock by which others' events must be heard of.
     clock: Arc<dyn Clock>,
-    name: Arc<str>,
+    /// As in the log lines of the process, and in its batches.
+    node_id: Arc<str>,
 }
 
 /// The queue of the writer's jobs, which counts them.
@@ -292,9 +293,9 @@ impl Log {
     /// The processes that have run longer than this one, and have not said that they end. `None` if this one was not seen lately
     /// itself: others may take it for gone.
     pub async fn earlier_nodes(&self) -> Result<Option<Vec<EarlierNode>>, LogError> {
-        let Some(LocalNode { name, .. }) = &self.inner.local_node else { return Ok(Some(Vec::new())) };
-        let name = Arc::clone(name);
-        self.read(move |reader| reader.earlier_nodes(&name)).await
+        let Some(LocalNode { node_id, .. }) = &self.inner.local_node else { return Ok(Some(Vec::new())) };
+        let node_id = Arc::clone(node_id);
+        self.read(move |reader| reader.earlier_nodes(&node_id)).await
     }
 
     /// Queues a job and waits for its answer. A full queue refuses the job: back-pressure, not memory.
@@ -373,8 +374,8 @@ impl Log {
     }
 
     fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
-        let node = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.name));
-        Follower::new(tail, (Arc::clone(&self.inner.readers), node), position, page, is_behind)
+        let node_id = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.node_id));
+        Follower::new(tail, (Arc::clone(&self.inner.readers), node_id), position, page, is_behind)
     }
 
     /// The log as clients' queries may read it.

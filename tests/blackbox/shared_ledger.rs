@@ -364,7 +364,7 @@ async fn views_of_another_ledger_are_neither_compared_nor_shown() {
     assert_eq!((&status["data"], &status["today"], &status["views"]), (&Value::Null, &Value::Null, &json!([])));
     // The nodes are those of the database, wherever the command runs.
     let [running] = status["nodes"].as_array().expect("a list").as_slice() else { panic!("one node: {status}") };
-    let id = text(&running["node"]);
+    let id = text(&running["node_id"]);
     assert!(screen.contains(&format!("\nnodes       {id} from ")), "{screen}");
     gateway.stop();
     assert!(gateway.stderr().contains(&id), "a node says its own id");

@@ -25,13 +25,13 @@ impl Succession {
             self.unseen.clear();
             return false;
         };
-        let is_unseen = |node: &str| earlier.iter().any(|earlier| earlier.node == node && !earlier.was_seen_lately);
+        let is_unseen = |node: &str| earlier.iter().any(|earlier| earlier.node_id == node && !earlier.was_seen_lately);
         self.unseen.retain(|node, _| is_unseen(node));
         earlier.iter().filter(|earlier| !earlier.was_seen_lately).for_each(|earlier| {
-            self.unseen.entry(earlier.node.clone()).or_insert(now);
+            self.unseen.entry(earlier.node_id.clone()).or_insert(now);
         });
         let is_gone = |earlier: &EarlierNode| {
-            self.unseen.get(&earlier.node).is_some_and(|since| now.duration_since(*since) >= UNSEEN_MIN)
+            self.unseen.get(&earlier.node_id).is_some_and(|since| now.duration_since(*since) >= UNSEEN_MIN)
         };
         earlier.iter().all(is_gone)
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn node(name: &str, was_seen_lately: bool) -> EarlierNode {
-        EarlierNode { node: name.to_owned(), was_seen_lately }
+        EarlierNode { node_id: name.to_owned(), was_seen_lately }
     }
 
     /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the next one.

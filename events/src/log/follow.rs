@@ -61,8 +61,8 @@ impl Followed {
 pub struct Follower {
     tail: broadcast::Receiver<TailBatch>,
     readers: Arc<Readers>,
-    /// The name of this process in a log that others append to as well.
-    node: Option<Arc<str>>,
+    /// The id of this process in a log that others append to as well.
+    node_id: Option<Arc<str>>,
     /// The position of the last event that was returned.
     position: u64,
     /// Maximum number of events in a page.
@@ -80,12 +80,12 @@ type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError
 impl Follower {
     pub(super) fn new(
         tail: broadcast::Receiver<TailBatch>,
-        (readers, node): (Arc<Readers>, Option<Arc<str>>),
+        (readers, node_id): (Arc<Readers>, Option<Arc<str>>),
         position: u64,
         page: usize,
         is_behind: bool,
     ) -> Self {
-        Self { tail, readers, node, position, page, is_behind, reading: None, reader: None }
+        Self { tail, readers, node_id, position, page, is_behind, reading: None, reader: None }
     }
 
     /// The position of the last event that was returned.
@@ -170,9 +170,9 @@ impl Follower {
     pub async fn own_positions(&mut self, page: &[Arc<Recorded>]) -> Result<Vec<RangeInclusive<u64>>, LogError> {
         let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(Vec::new()) };
         let positions = first.position..=last.position;
-        let Some(node) = self.node.clone() else { return Ok(vec![positions]) };
+        let Some(node_id) = self.node_id.clone() else { return Ok(vec![positions]) };
         let readers = Arc::clone(&self.readers);
-        let read = tokio::task::spawn_blocking(move || readers.open()?.appended_by(&node, positions));
+        let read = tokio::task::spawn_blocking(move || readers.open()?.appended_by(&node_id, positions));
         read.await.map_err(|_| LogError::Closed)?
     }
 

@@ -79,7 +79,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
     let (publisher, published) = channels(Arc::clone(&figures));
     let jobs = Queue { jobs, figures: Arc::clone(&figures), has_wake: Arc::default() };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
-    let local_node = engine.node().map(|name| LocalNode { clock: Arc::clone(&options.clock), name: name.into() });
+    let local_node = engine.node().map(|id| LocalNode { clock: Arc::clone(&options.clock), node_id: id.into() });
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
     let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
     let inner = LogInner {

@@ -18,9 +18,21 @@ use crate::ledger::Balances;
 /// A process of a shared log that has run longer than another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierNode {
-    pub node: String,
+    /// As in [`RunningNode`].
+    pub node_id: String,
     /// In the last ten seconds.
     pub was_seen_lately: bool,
+}
+
+/// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningNode {
+    /// As in its log lines, and in the batches of the log.
+    pub node_id: String,
+    /// From which it is connected, as the database sees it; `local` for a socket.
+    pub address: String,
+    pub started_at: DateTime<Utc>,
+    pub seen_at: DateTime<Utc>,
 }
 
 /// A read-only connection to a log. Blocking. It returns events in order, and never one that is not durable.
@@ -45,8 +57,8 @@ pub trait Reader: RawReader + Send {
     /// The events at these positions. Positions that the log does not have are absent.
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError>;
 
-    /// Which of these positions are of events that a process of this name appended.
-    fn appended_by(&self, node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError>;
+    /// Which of these positions are of events that this process appended.
+    fn appended_by(&self, node_id: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError>;
 
     /// All events of a stream.
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError>;
@@ -96,9 +108,9 @@ pub trait Reader: RawReader + Send {
     /// The catalogue that was imported last into a shared ledger, unless it has the revision that the caller knows; 0 is none.
     fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError>;
 
-    /// The processes of a shared log that registered before the one of this name, and have not said that they end. `None` if that
-    /// one was not seen lately itself: others may take it for gone.
-    fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
+    /// The processes of a shared log that registered before this one, and have not said that they end. `None` if this one was not
+    /// seen lately itself: others may take it for gone.
+    fn earlier_nodes(&self, node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
 
     /// The processes that serve a shared log, in the order of their starts; none if the log is not shared.
     fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError>;
@@ -111,15 +123,4 @@ pub trait Reader: RawReader + Send {
 
     /// The balances and the head that they are as of. For display, not for decisions.
     fn balances(&self, now: DateTime<Utc>) -> Result<(Head, Balances), LogError>;
-}
-
-/// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunningNode {
-    /// As in its log lines, and in the batches of the log.
-    pub node: String,
-    /// From which it is connected, as the database sees it; `local` for a socket.
-    pub address: String,
-    pub started_at: DateTime<Utc>,
-    pub seen_at: DateTime<Utc>,
 }

@@ -56,7 +56,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(&data)).into());
     }
     if database.is_some() {
-        tracing::info!(node, "the id of this node among those that share the database");
+        tracing::info!(node_id = node, "the id of this node among those that share the database");
     } else if data.join(VIEWS_FILE).exists() && !data.join(LEDGER_FILE).exists() {
         return Err(config.views_without_ledger().into());
     }

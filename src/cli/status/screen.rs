@@ -67,11 +67,11 @@ fn nodes(status: &Status) -> Vec<String> {
     if status.database.is_some() && status.nodes.is_empty() {
         return vec!["none running".to_owned()];
     }
-    let node = status.nodes.iter().map(|running| {
-        let RunningNode { node, address, started_at, seen_at } = running;
-        format!("{node} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
+    let nodes = status.nodes.iter().map(|running| {
+        let RunningNode { node_id, address, started_at, seen_at } = running;
+        format!("{node_id} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
     });
-    node.collect()
+    nodes.collect()
 }
 
 fn head(status: &Status) -> String {

@@ -111,12 +111,12 @@ impl Reader for PostgresReader {
         })
     }
 
-    fn appended_by(&self, node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+    fn appended_by(&self, node_id: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError> {
         const SQL: &str = "SELECT first, last FROM ledger.batches
             WHERE first >= (SELECT max(first) FROM ledger.batches WHERE first <= $1) AND first <= $2 AND node = $3
             ORDER BY first";
         self.read(async |connection| {
-            let query = sqlx::query(SQL).bind(signed(*positions.start())).bind(signed(*positions.end())).bind(node);
+            let query = sqlx::query(SQL).bind(signed(*positions.start())).bind(signed(*positions.end())).bind(node_id);
             let range = |row: &PgRow| Ok(unsigned(row.try_get(0)?)..=unsigned(row.try_get(1)?));
             all(query.fetch_all(connection).await?, range)
         })
@@ -247,8 +247,8 @@ impl Reader for PostgresReader {
         })
     }
 
-    fn earlier_nodes(&self, node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
-        self.read(async |connection| Ok(running_nodes::earlier(connection, node).await?))
+    fn earlier_nodes(&self, node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
+        self.read(async |connection| Ok(running_nodes::earlier(connection, node_id).await?))
     }
 
     fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {

@@ -83,7 +83,7 @@ async fn keep_others_from_joining(transaction: &mut PgConnection) -> Result<(), 
 pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), UnusableReason> {
     keep_others_from_joining(transaction).await?;
     match running(transaction).await?.into_iter().next() {
-        Some(RunningNode { node, address, .. }) => Err(UnusableReason::InUse { node, address }),
+        Some(RunningNode { node_id: node, address, .. }) => Err(UnusableReason::InUse { node, address }),
         None => Ok(()),
     }
 }
@@ -100,7 +100,7 @@ pub(super) async fn earlier(
     node: &str,
 ) -> Result<Option<Vec<EarlierNode>>, sqlx::Error> {
     let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
-    let read = |row: &PgRow| Ok(EarlierNode { node: row.try_get(0)?, was_seen_lately: row.try_get(1)? });
+    let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, was_seen_lately: row.try_get(1)? });
     let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
     // The last one is this one.
     let was_seen_itself = nodes.pop().is_some_and(|own| own.was_seen_lately);
@@ -112,7 +112,7 @@ pub(super) async fn running(connection: &mut PgConnection) -> Result<Vec<Running
     let rows = sqlx::query(RUNNING).fetch_all(connection).await?;
     let nodes = rows.iter().map(|row| {
         Ok(RunningNode {
-            node: row.try_get(0)?,
+            node_id: row.try_get(0)?,
             address: row.try_get(1)?,
             started_at: from_micros(row.try_get(2)?),
             seen_at: from_micros(row.try_get(3)?),

@@ -159,7 +159,11 @@ impl Reader for SqliteReader {
     }
 
     /// One process appends all.
-    fn appended_by(&self, _node: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+    fn appended_by(
+        &self,
+        _node_id: &str,
+        positions: RangeInclusive<u64>,
+    ) -> Result<Vec<RangeInclusive<u64>>, LogError> {
         Ok(vec![positions])
     }
 
@@ -262,7 +266,7 @@ impl Reader for SqliteReader {
         Ok(None)
     }
 
-    fn earlier_nodes(&self, _node: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
+    fn earlier_nodes(&self, _node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
         Ok(Some(Vec::new()))
     }
 

@@ -91,7 +91,7 @@ fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end
     let reader = open_shared_reader(&test.database).expect("a reader");
     let before = |node: &str| -> Option<Vec<(String, bool)>> {
         let earlier = reader.earlier_nodes(node).expect("an answer");
-        earlier.map(|nodes| nodes.into_iter().map(|earlier| (earlier.node, earlier.was_seen_lately)).collect())
+        earlier.map(|nodes| nodes.into_iter().map(|earlier| (earlier.node_id, earlier.was_seen_lately)).collect())
     };
     assert_eq!(before("a"), None, "it is not registered");
     let runs = |node: &str, started_at: u32, seen_ago: u32| {
@@ -114,6 +114,6 @@ fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end
     assert_eq!(before("a"), Some(Vec::new()));
     runs("late", 4, 0);
     let running = reader.running_nodes().expect("an answer");
-    assert_eq!(running.iter().map(|running| running.node.as_str()).collect::<Vec<_>>(), ["a", "late"]);
+    assert_eq!(running.iter().map(|running| running.node_id.as_str()).collect::<Vec<_>>(), ["a", "late"]);
     assert_eq!((running[1].started_at, running[1].address.as_str()), (from_micros(4), "local"));
 }
