@@ -278,10 +278,10 @@ impl Log {
         self.inner.local_node.as_ref().is_none_or(|node| since_confirmed(node) <= UNCONFIRMED_MAX)
     }
 
-    /// How long ago the last change of administration that this process knows of can have been recorded at most: it was when
-    /// the log was last known to end before it. Zero if nobody else appends.
+    /// Upper bound of the age of the newest change of administration that this process knows of: the time since the last check
+    /// that did not find it. Zero if nobody else appends.
     pub fn last_change_age(&self) -> Duration {
-        let age = |node: &LocalNode| node.clock.monotonic().saturating_sub(self.inner.figures.last_change_unknown_at());
+        let age = |node: &LocalNode| node.clock.monotonic().saturating_sub(self.inner.figures.last_change_not_before());
         self.inner.local_node.as_ref().map(age).unwrap_or_default()
     }
 

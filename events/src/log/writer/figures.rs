@@ -53,8 +53,9 @@ pub struct Figures {
     is_failing: AtomicBool,
     /// When the writer last knew where the log ends, by the monotonic clock.
     head_confirmed_micros: AtomicU64,
-    /// When the writer last knew that the log lacks the last change of administration, by the monotonic clock.
-    last_change_unknown_micros: AtomicU64,
+    /// The last change of administration was recorded at this time or later, by the monotonic clock: the last check before that did
+    /// not find it.
+    last_change_not_before_micros: AtomicU64,
     /// How often the writer has begun to find out where the log ends.
     head_checks_begun: AtomicU64,
     /// The number of the last of these that succeeded.
@@ -110,12 +111,12 @@ impl Figures {
 
     /// Notes that the writer has just found a change of administration, or recorded one.
     pub(super) fn note_change(&self) {
-        self.last_change_unknown_micros.store(self.head_confirmed_micros.load(Relaxed), Relaxed);
+        self.last_change_not_before_micros.store(self.head_confirmed_micros.load(Relaxed), Relaxed);
     }
 
-    /// The last change of administration was recorded at this time or later.
-    pub(in crate::log) fn last_change_unknown_at(&self) -> Duration {
-        Duration::from_micros(self.last_change_unknown_micros.load(Relaxed))
+    /// The last change of administration was recorded at this time or later, by the monotonic clock.
+    pub(in crate::log) fn last_change_not_before(&self) -> Duration {
+        Duration::from_micros(self.last_change_not_before_micros.load(Relaxed))
     }
 
     /// Counts a job that was queued.
