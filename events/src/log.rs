@@ -54,7 +54,7 @@ use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 
 pub use engine::postgres::{
-    CopySteps, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
+    CopyCallbacks, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
     open_shared_reader,
 };
 pub use engine::sqlite::exact::Exact;

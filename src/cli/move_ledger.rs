@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use events::log::lock::FolderLock;
 use events::log::{
-    CopySteps, DatabaseAddress, LEDGER_FILE, LogError, UnusableReason, copy_to_shared, open_reader, open_shared_reader,
+    CopyCallbacks, DatabaseAddress, LEDGER_FILE, LogError, UnusableReason, copy_to_shared, open_reader,
+    open_shared_reader,
 };
 use secrets::{node_key, operator_key};
 
@@ -111,14 +112,14 @@ fn copy_ledger(from: &Path, ledger: &Path, database: &DatabaseAddress) -> Result
     let catalogue = catalogue.map(|(_, document)| document);
     let mut progress = Progress::new("copying", WithoutTerminal::Lines);
     let mut is_marked = false;
-    let steps = CopySteps {
+    let callbacks = CopyCallbacks {
         progress: &mut |position, last| progress.at(position, last),
         before_commit: &mut || {
             is_marked = true;
             moved_ledger::mark(from, database).map_err(|error| not_marked(from, &error))
         },
     };
-    let why = match copy_to_shared(ledger, catalogue, database, steps) {
+    let why = match copy_to_shared(ledger, catalogue, database, callbacks) {
         Ok(copied) => {
             progress.done();
             return Ok(copied);

@@ -12,9 +12,9 @@ use events::event::admin::Scope;
 use events::event::{Access, Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, PartnerId, PriceId, RequestId, TenantId, UserId};
 use events::log::{
-    Append, ClientAddress, CopySteps, DatabaseAddress, EventFilter, Idempotency, KeySecret, LEDGER_FILE, Log, LogError,
-    LogOptions, Name, Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey, copy_to_shared,
-    open_reader, open_shared_reader,
+    Append, ClientAddress, CopyCallbacks, DatabaseAddress, EventFilter, Idempotency, KeySecret, LEDGER_FILE, Log,
+    LogError, LogOptions, Name, Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey,
+    copy_to_shared, open_reader, open_shared_reader,
 };
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period};
@@ -109,8 +109,8 @@ fn copied(folder: &Path) -> TestDatabase {
     std::thread::scope(|scope| {
         let copied = scope.spawn(|| {
             Log::migrate_shared(&address).expect("an empty database");
-            let steps = CopySteps { progress: &mut |at, _| last = at, before_commit: &mut || Ok(()) };
-            copy_to_shared(&ledger, None, &address, steps)
+            let callbacks = CopyCallbacks { progress: &mut |at, _| last = at, before_commit: &mut || Ok(()) };
+            copy_to_shared(&ledger, None, &address, callbacks)
         });
         let head = copied.join().expect("no panic").expect("a copy");
         assert_eq!(head, embedded(folder).head().expect("a head").position);
@@ -261,8 +261,9 @@ async fn a_ledger_with_events_is_not_copied_into() {
     let test = copied(story.folder.path());
     let (ledger, address) = (story.folder.path().join(LEDGER_FILE), database(&test));
     let again = std::thread::spawn(move || {
-        let steps = CopySteps { progress: &mut |_, _| {}, before_commit: &mut || panic!("it must not get this far") };
-        copy_to_shared(&ledger, None, &address, steps)
+        let callbacks =
+            CopyCallbacks { progress: &mut |_, _| {}, before_commit: &mut || panic!("it must not get this far") };
+        copy_to_shared(&ledger, None, &address, callbacks)
     });
     let error = again.join().expect("no panic").expect_err("it has events").to_string();
     assert!(error.contains("has events already"), "{error}");

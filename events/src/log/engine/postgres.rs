@@ -48,7 +48,7 @@ use session::Session;
 use turn::TurnLock;
 
 pub use append_alone::append_alone;
-pub use copy::{CopySteps, copy_to_shared};
+pub use copy::{CopyCallbacks, copy_to_shared};
 pub use database::{DatabaseAddress, WrongAddress};
 pub(in crate::log) use listen::{Announcements, Listener};
 pub(in crate::log) use migrate::migrate;

@@ -64,7 +64,7 @@ struct Column {
 }
 
 /// What the caller does while a ledger is copied.
-pub struct CopySteps<'a> {
+pub struct CopyCallbacks<'a> {
     /// Gets the position that is written and the last one.
     pub progress: &'a mut dyn FnMut(u64, u64),
     /// Called when everything is written, and before it is committed. If it fails, nothing is copied.
@@ -82,9 +82,9 @@ pub fn copy_to_shared(
     ledger: &Path,
     catalogue: Option<String>,
     database: &DatabaseAddress,
-    steps: CopySteps<'_>,
+    callbacks: CopyCallbacks<'_>,
 ) -> Result<u64, UnusableReason> {
-    copy_within(ANSWER_MAX, ledger, catalogue, database, steps)
+    copy_within(ANSWER_MAX, ledger, catalogue, database, callbacks)
 }
 
 fn copy_within(
@@ -92,7 +92,7 @@ fn copy_within(
     ledger: &Path,
     catalogue: Option<String>,
     database: &DatabaseAddress,
-    CopySteps { progress, before_commit }: CopySteps<'_>,
+    CopyCallbacks { progress, before_commit }: CopyCallbacks<'_>,
 ) -> Result<u64, UnusableReason> {
     let mut ledger = sqlite::open_rows(ledger)?;
     let ledger = ledger.transaction().map_err(LogError::from)?;
@@ -105,7 +105,7 @@ fn copy_within(
         let mut connection = within(Instant::now() + CONNECT_MAX, options.connect()).await??;
         within(Instant::now() + answer_max, schema::must_fit(&mut connection)).await??;
         let mut transaction = within(Instant::now() + answer_max, connection.begin()).await??;
-        let mut copy = Copy { transaction: &mut transaction, answer_max };
+        let mut copy = CopyTransaction { transaction: &mut transaction, answer_max };
         copy.run(running_nodes::must_be_none).await?;
         copy.run(must_be_empty).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
@@ -124,12 +124,12 @@ fn copy_within(
 }
 
 /// The transaction that a ledger is copied in.
-struct Copy<'a> {
+struct CopyTransaction<'a> {
     transaction: &'a mut PgConnection,
     answer_max: Duration,
 }
 
-impl Copy<'_> {
+impl CopyTransaction<'_> {
     /// Runs a statement or two, and fails if the database does not answer.
     async fn run<T, E: From<sqlx::Error>>(
         &mut self,
@@ -143,8 +143,8 @@ impl Copy<'_> {
     }
 }
 
-/// Keeps others from appending until the transaction ends, and refuses a ledger that has events. A node that was not seen for a
-/// while is not registered, but it may still append.
+/// Keeps others from appending until the transaction ends, and refuses a ledger that has events. A node that was not seen lately
+/// does not count as running, but may still append.
 async fn must_be_empty(copy: &mut PgConnection) -> Result<(), LogError> {
     const LOCK: &str = "LOCK TABLE ledger.batches IN SHARE ROW EXCLUSIVE MODE";
     const HAS_EVENTS: &str = "SELECT EXISTS (SELECT FROM ledger.batches WHERE first > 0)";
@@ -155,7 +155,11 @@ async fn must_be_empty(copy: &mut PgConnection) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn copy_all(ledger: &Ledger, copy: &mut Copy<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, LogError> {
+async fn copy_all(
+    ledger: &Ledger,
+    copy: &mut CopyTransaction<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, LogError> {
     let position = |sql| ledger.query_row(sql, [], |row| row.get::<_, i64>(0));
     let head = position("SELECT coalesce(max(position), 0) FROM events")?;
     let state_at = position("SELECT position FROM ledger_checkpoint")?;
@@ -212,7 +216,7 @@ fn table<'a>(tables: &'a Tables, name: &str) -> Result<&'a Table, LogError> {
 /// Copies the events in batches, one of which ends where the rows of the state do.
 async fn copy_events(
     ledger: &Ledger,
-    copy: &mut Copy<'_>,
+    copy: &mut CopyTransaction<'_>,
     events: &Table,
     (state_at, head): (i64, i64),
     progress: &mut dyn FnMut(u64, u64),
@@ -257,7 +261,7 @@ fn context_names(ledger: &Ledger) -> Result<HashMap<i64, Uuid>, LogError> {
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-async fn copy_table(ledger: &Ledger, copy: &mut Copy<'_>, table: &Table) -> Result<(), LogError> {
+async fn copy_table(ledger: &Ledger, copy: &mut CopyTransaction<'_>, table: &Table) -> Result<(), LogError> {
     let select: Vec<String> = table.columns.iter().map(embedded).collect();
     let mut select = ledger.prepare(&format!("SELECT {} FROM {}", select.join(", "), table.name))?;
     let mut rows = select.query([])?;
@@ -351,7 +355,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Writes the rows, if there are any.
-    async fn insert(self, copy: &mut Copy<'_>) -> Result<(), LogError> {
+    async fn insert(self, copy: &mut CopyTransaction<'_>) -> Result<(), LogError> {
         if self.rows == 0 {
             return Ok(());
         }

@@ -25,8 +25,8 @@ fn copied_until(
     shared: &TestLedger,
     before_commit: &mut dyn FnMut() -> Result<(), String>,
 ) -> Result<u64, UnusableReason> {
-    let steps = CopySteps { progress: &mut |_, _| {}, before_commit };
-    copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, steps)
+    let callbacks = CopyCallbacks { progress: &mut |_, _| {}, before_commit };
+    copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, callbacks)
 }
 
 /// Otherwise `move` would lose it.
@@ -100,17 +100,18 @@ fn a_connection_that_goes_silent_ends_the_copy_and_only_its_commit_may_have_arri
     let shared = TestLedger::migrated();
     let proxy = SilencingProxy::start(shared.test.socket());
     let address = shared.test.url_through(proxy.port).parse().expect("an address");
-    let copy_through =
-        |steps: CopySteps<'_>| copy_within(ANSWER_MAX, &folder.path().join(LEDGER_FILE), None, &address, steps);
+    let copy_through = |callbacks: CopyCallbacks<'_>| {
+        copy_within(ANSWER_MAX, &folder.path().join(LEDGER_FILE), None, &address, callbacks)
+    };
     let silence = || assert_eq!(proxy.silence("statement_timeout=60s"), 1);
-    let lost = copy_through(CopySteps { progress: &mut |_, _| silence(), before_commit: &mut || Ok(()) });
+    let lost = copy_through(CopyCallbacks { progress: &mut |_, _| silence(), before_commit: &mut || Ok(()) });
     assert!(matches!(lost, Err(UnusableReason::Log(LogError::Engine(_)))), "{lost:?}");
     shared.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
     let before_commit = &mut || {
         silence();
         Ok(())
     };
-    let lost = copy_through(CopySteps { progress: &mut |_, _| {}, before_commit });
+    let lost = copy_through(CopyCallbacks { progress: &mut |_, _| {}, before_commit });
     assert!(matches!(lost, Err(UnusableReason::Log(LogError::Commit(_)))), "{lost:?}");
 }
 
