@@ -116,7 +116,7 @@ fn copy_ledger(from: &Path, ledger: &Path, database: &DatabaseAddress) -> Result
         progress: &mut |position, last| progress.at(position, last),
         before_commit: &mut || {
             is_marked = true;
-            moved_ledger::mark(from, database).map_err(|error| not_marked(from, &error))
+            moved_ledger::mark(from, database).map_err(|error| UnusableReason::Local(not_marked(from, &error)))
         },
     };
     let why = match copy_to_shared(ledger, catalogue, database, callbacks) {

@@ -68,7 +68,7 @@ pub struct CopyCallbacks<'a> {
     /// Gets the position that is written and the last one.
     pub progress: &'a mut dyn FnMut(u64, u64),
     /// Called when everything is written, and before it is committed. If it fails, nothing is copied.
-    pub before_commit: &'a mut dyn FnMut() -> Result<(), String>,
+    pub before_commit: &'a mut dyn FnMut() -> Result<(), UnusableReason>,
 }
 
 /// Copies the ledger of a file, which nobody must serve meanwhile, into a shared ledger without events, on which no node may run
@@ -97,7 +97,7 @@ fn copy_within(
     let mut ledger = sqlite::open_rows(ledger)?;
     let ledger = ledger.transaction().map_err(LogError::from)?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| refused(format!("cannot start a runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| UnusableReason::Local(format!("cannot start a runtime: {error}")))?;
     let statement_max = format!("{}s", STATEMENT_MAX.as_secs());
     let limits = ["statement_timeout", "idle_in_transaction_session_timeout"].map(|name| (name, &statement_max));
     let options = database.options().clone().options(limits);
@@ -113,7 +113,7 @@ fn copy_within(
             let row = SideRow::Catalogue { document, replaces: 0 };
             copy.run(async |transaction| side::write(&row, transaction).await).await?;
         }
-        before_commit().map_err(refused)?;
+        before_commit()?;
         let committed = within(Instant::now() + answer_max, transaction.commit()).await.flatten();
         committed.map_err(|error| match is_about_connection(&error) {
             true => LogError::Commit(error.to_string()),

@@ -58,6 +58,9 @@ pub enum UnusableReason {
     /// The same.
     #[error("something was recorded in it at the same time, so nothing was changed: run this again")]
     Changed,
+    /// Not the database: this machine cannot start or write something.
+    #[error("{0}")]
+    Local(String),
     #[error(transparent)]
     Log(LogError),
 }

@@ -23,7 +23,7 @@ fn copied(folder: &TempDir, shared: &TestLedger) -> Result<u64, UnusableReason> 
 fn copied_until(
     folder: &TempDir,
     shared: &TestLedger,
-    before_commit: &mut dyn FnMut() -> Result<(), String>,
+    before_commit: &mut dyn FnMut() -> Result<(), UnusableReason>,
 ) -> Result<u64, UnusableReason> {
     let callbacks = CopyCallbacks { progress: &mut |_, _| {}, before_commit };
     copy_to_shared(&folder.path().join(LEDGER_FILE), None, &shared.database, callbacks)
@@ -79,8 +79,8 @@ fn nothing_is_there_until_the_caller_agrees_to_the_commit() {
     let shared = TestLedger::migrated();
     shared.execute("CREATE TABLE ledger.later (number integer)");
     let count = || shared.number("SELECT count(*) FROM ledger.later");
-    let refused = copied_until(&folder, &shared, &mut || Err("no room for the marker".to_owned()));
-    assert!(refused.is_err_and(|error| error.to_string().ends_with("no room for the marker")));
+    let refused = copied_until(&folder, &shared, &mut || Err(UnusableReason::Local("no room".to_owned())));
+    assert!(refused.is_err_and(|error| error.to_string() == "no room"), "it is not the database's error");
     let mut seen_before = None;
     let copied = copied_until(&folder, &shared, &mut || {
         seen_before = Some(count());
