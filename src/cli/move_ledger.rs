@@ -84,9 +84,7 @@ fn check_marker(from: &Path, database: &DatabaseAddress) -> Result<(), Failure> 
 /// The number of the ledger's events, if the database has them: an earlier move copied them. `None` if the database has no events.
 /// This is before the ledger is verified, which takes its time; the copy looks again.
 fn find_copy(ledger: &Path, database: &DatabaseAddress) -> Result<Option<u64>, Failure> {
-    let cannot_move = |error: LogError| {
-        Failure::Failed(format!("cannot move the ledger to {database}: {}", UnusableReason::from(error)))
-    };
+    let cannot_move = |error: LogError| Failure::Failed(format!("cannot move the ledger to {database}: {error}"));
     let shared = open_shared_reader(database).map_err(cannot_move)?;
     if shared.head().map_err(cannot_move)?.position == 0 {
         return Ok(None);

@@ -62,7 +62,7 @@ pub enum LogError {
     QueryTookTooLong(Duration),
 }
 
-/// The schema of the ledger is not the version that this program reads.
+/// The database has no ledger that this program can use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherSchema {
     /// Of a shared ledger: nothing was migrated yet.
@@ -124,8 +124,8 @@ impl LogError {
 /// An administrative change could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The stream has a newer event, or another catalogue is in force.
-    #[error("the stream has a newer event than the change expects")]
+    /// The stream has a newer event, or another catalogue was imported than the one that the change replaces.
+    #[error("the stream has a newer event than the change expects, or another catalogue was imported")]
     OptimisticLock,
     /// A stream of the basis has changed since the decision, by the event at this position.
     #[error("a resource that the change depends on has changed at position {position}")]

@@ -2,7 +2,7 @@
 
 use super::database::DatabaseAddress;
 use super::error::{NOT_ALLOWED, POOLED, RIGHTS, is_of_pooler, sqlstate};
-use crate::log::{LogError, OtherSchema};
+use crate::log::LogError;
 
 /// A shared ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,6 @@ impl WrongLedger {
 /// Why a shared ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableReason {
-    #[error("there is none yet: run `ledgerway migrate`")]
-    Missing,
     #[error("its server is older than PostgreSQL 15")]
     OldServer,
     /// A crash of the machine would lose what was acknowledged, and could damage the rest.
@@ -62,16 +60,7 @@ pub enum UnusableReason {
     #[error("{0}")]
     Local(String),
     #[error(transparent)]
-    Log(LogError),
-}
-
-impl From<LogError> for UnusableReason {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::OtherSchema(OtherSchema::Missing) => Self::Missing,
-            error => Self::Log(error),
-        }
-    }
+    Log(#[from] LogError),
 }
 
 impl From<sqlx::Error> for UnusableReason {

@@ -12,7 +12,7 @@ fn refused(test: &TestLedger) -> UnusableReason {
 #[test]
 fn a_ledger_is_created_once_and_only_by_a_migration() {
     let test = TestLedger::empty();
-    assert!(matches!(refused(&test), UnusableReason::Missing));
+    assert!(matches!(refused(&test), UnusableReason::Log(LogError::OtherSchema(OtherSchema::Missing))));
     let migrated: Vec<_> = std::thread::scope(|scope| {
         let migrations: Vec<_> = (0..4).map(|_| scope.spawn(|| migrate(&test.database).expect("migrated"))).collect();
         migrations.into_iter().map(|migration| migration.join().expect("no panic")).collect()
