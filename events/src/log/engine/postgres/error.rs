@@ -5,7 +5,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use crate::log::{EngineError, EngineErrorKind, LogError};
 
 /// SQLSTATE `insufficient_privilege`.
-pub(super) const NOT_ALLOWED: &str = "42501";
+const NOT_ALLOWED: &str = "42501";
 /// Who may use a ledger.
 pub(super) const RIGHTS: &str = "gateways connect as the owner of the schema `ledger` or as a user who was given the role of gateways \
      with GRANT ledgerway_gateway TO …; the owner runs `ledgerway migrate`, which creates that role if the owner may create roles";
@@ -96,7 +96,7 @@ fn advice(error: &sqlx::Error) -> Option<&'static str> {
 
 /// True for the errors that only a pooler gives: it refuses the settings of a session, or has lost or mixed up the prepared
 /// statements.
-pub(super) fn is_of_pooler(error: &sqlx::Error) -> bool {
+fn is_of_pooler(error: &sqlx::Error) -> bool {
     match sqlstate(error).as_deref() {
         Some("08P01") => error.to_string().contains("startup parameter"),
         Some("26000" | "42P05") => true,

@@ -1,7 +1,7 @@
 //! Why a ledger that several nodes share cannot be used.
 
 use super::database::DatabaseAddress;
-use super::error::{NOT_ALLOWED, POOLED, RIGHTS, is_of_pooler, sqlstate};
+use super::error::{POOLED, RIGHTS};
 use crate::log::LogError;
 
 /// A shared ledger cannot be used.
@@ -31,8 +31,8 @@ pub enum UnusableReason {
     ReadOnly,
     #[error("its encoding is {0}; it must be UTF8")]
     Encoding(String),
-    /// The user of the address is neither the owner nor in the gateways' role, or migrates without being the owner.
-    #[error("its user has no right to do that: {RIGHTS}")]
+    /// The user of the address is neither the owner nor in the gateways' role.
+    #[error("its user may not append to it: {RIGHTS}")]
     NotAllowed,
     /// Locks, prepared statements and settings of a session would come and go.
     #[error("{POOLED}")]
@@ -65,10 +65,6 @@ pub enum UnusableReason {
 
 impl From<sqlx::Error> for UnusableReason {
     fn from(error: sqlx::Error) -> Self {
-        match sqlstate(&error).as_deref() {
-            Some(NOT_ALLOWED) => Self::NotAllowed,
-            _ if is_of_pooler(&error) => Self::Pooled,
-            _ => Self::Log(error.into()),
-        }
+        Self::Log(error.into())
     }
 }
