@@ -10,6 +10,7 @@ pub mod http1;
 pub mod postgres;
 pub mod proxy;
 pub mod random;
+pub mod refusing_postgres;
 pub mod request;
 pub mod silencing_proxy;
 pub mod upstream;

@@ -10,7 +10,7 @@
 //! The second and the third read requests with [`http1`](crate::http1), as the clients read responses.
 
 mod by_hand;
-mod mock;
+pub(crate) mod mock;
 pub mod prepared;
 mod samples;
 

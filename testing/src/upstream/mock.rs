@@ -32,7 +32,7 @@ pub mod google;
 mod keys;
 mod rejection;
 mod responses;
-mod tls;
+pub(crate) mod tls;
 
 use std::future::Future;
 use std::io;

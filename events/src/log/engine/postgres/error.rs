@@ -14,8 +14,9 @@ pub(super) const POOLED: &str = "it is reached through a pooler, such as PgBounc
 const PASSWORD: &str =
     "the password is the one in the address, or else in PGPASSWORD, or else in ~/.pgpass (or the file in PGPASSFILE)";
 const NO_TLS: &str = "to connect to it without encryption, add sslmode=disable to the address";
-const UNKNOWN_ISSUER: &str = "name a file with the certificate of its issuer in the address, as sslrootcert=FILE; the machine trusts no such issuer";
-const OTHER_NAME: &str = "use a host that is in the certificate";
+const UNKNOWN_ISSUER: &str = "the machine does not trust the certificate's issuer: name a file with that issuer's certificate in the \
+     address, as sslrootcert=FILE";
+const OTHER_NAME: &str = "the certificate is for another name: use a host that is in it";
 
 impl From<sqlx::Error> for LogError {
     fn from(error: sqlx::Error) -> Self {
@@ -101,5 +102,54 @@ fn is_of_pooler(error: &sqlx::Error) -> bool {
         Some("08P01") => error.to_string().contains("startup parameter"),
         Some("26000" | "42P05") => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use testing::refusing_postgres::{self, Refusal};
+    use testing::upstream::CERTIFICATE;
+
+    use super::super::session::Session;
+    use super::*;
+
+    /// What is said of a database that refuses its clients like this.
+    fn said(host: Ipv4Addr, refusal: Refusal, parameters: &str) -> String {
+        let port = refusing_postgres::start(host, refusal);
+        let address = format!("postgres://u:secret@{host}:{port}/ledger?{parameters}");
+        let mut session = Session::new(address.parse().expect("an address")).expect("a session");
+        LogError::from(session.run(async |_| Ok(())).expect_err(parameters)).to_string()
+    }
+
+    /// TLS and its library have only words for their errors, which may change with every version.
+    #[test]
+    fn whoever_cannot_connect_is_told_what_to_do_about_encryption() {
+        let of_mocks = format!("sslmode=verify-full&sslrootcert={CERTIFICATE}");
+        for (host, refusal, parameters, advice) in [
+            (Ipv4Addr::LOCALHOST, Refusal::NoTls, "sslmode=require", NO_TLS),
+            (Ipv4Addr::LOCALHOST, Refusal::Certificate, "sslmode=verify-full", UNKNOWN_ISSUER),
+            (Ipv4Addr::new(127, 0, 0, 2), Refusal::Certificate, &of_mocks, OTHER_NAME),
+        ] {
+            let said = said(host, refusal, parameters);
+            assert!(said.ends_with(&format!(": {advice}")), "{parameters}: {said}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_refused_by_the_server_is_told_what_to_do_if_that_is_known() {
+        for (sqlstate, message, advice) in [
+            ("28P01", "password authentication failed for user \"u\"", Some(PASSWORD)),
+            ("42501", "permission denied for database \"ledger\"", Some(RIGHTS)),
+            ("08P01", "unsupported startup parameter in options: search_path", Some(POOLED)),
+            ("26000", "prepared statement \"sqlx_s_1\" does not exist", Some(POOLED)),
+            ("08P01", "no PostgreSQL user name specified in startup packet", None),
+            ("53300", "sorry, too many clients already", None),
+        ] {
+            let said = said(Ipv4Addr::LOCALHOST, Refusal::Error { sqlstate, message }, "sslmode=disable");
+            let expected = advice.map_or_else(|| message.to_owned(), |advice| format!("{message}: {advice}"));
+            assert!(said.ends_with(&expected), "{sqlstate}: {said}");
+        }
     }
 }
