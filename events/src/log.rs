@@ -91,14 +91,14 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 /// Settings of a log.
 #[derive(Clone)]
 pub struct LogOptions {
-    pub clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     /// How far the time of an event may be behind the clock of a shared database. A hold that is admitted by a clock that is
     /// behind expires that much too early for the other nodes.
-    pub clock_behind_max: Duration,
+    clock_behind_max: Duration,
     /// The lifetime of a hold, after which the sweeper ends it.
-    pub hold_ttl: Duration,
-    pub unknown_usage: UnknownUsage,
-    pub expired_holds: ExpiredHolds,
+    hold_ttl: Duration,
+    unknown_usage: UnknownUsage,
+    expired_holds: ExpiredHolds,
 }
 
 /// What the sweeper does with expired holds.
@@ -121,12 +121,30 @@ impl LogOptions {
         }
     }
 
-    /// With holds of this lifetime. A request may run for four fifths of it. Half of the rest is left to a node whose clock is
+    /// With holds of this lifetime. Of what a request leaves of it ([`Log::request_time_max`]), half is left to a node whose clock is
     /// behind, and half to the one that sweeps, whose clock may be ahead.
     pub fn with_hold_ttl(self, hold_ttl: Duration) -> Self {
-        let clock_behind_max = (hold_ttl / 10).clamp(CLOCK_BEHIND_MIN, CLOCK_BEHIND_MAX);
-        Self { clock_behind_max, hold_ttl, ..self }
+        let left = hold_ttl - request_time_max(hold_ttl);
+        Self { clock_behind_max: (left / 2).clamp(CLOCK_BEHIND_MIN, CLOCK_BEHIND_MAX), hold_ttl, ..self }
     }
+
+    pub fn with_unknown_usage(self, unknown_usage: UnknownUsage) -> Self {
+        Self { unknown_usage, ..self }
+    }
+
+    pub fn with_expired_holds(self, expired_holds: ExpiredHolds) -> Self {
+        Self { expired_holds, ..self }
+    }
+
+    /// For clocks that stand long before the database's, as those of tests do.
+    pub fn with_any_clock(self) -> Self {
+        Self { clock_behind_max: Duration::MAX, ..self }
+    }
+}
+
+/// The longest that a request may run whose hold has this lifetime.
+fn request_time_max(hold_ttl: Duration) -> Duration {
+    hold_ttl * 4 / 5
 }
 
 /// The last durable event.
@@ -223,6 +241,11 @@ impl Log {
     /// The lifetime of a hold.
     pub fn hold_ttl(&self) -> Duration {
         self.inner.hold_ttl
+    }
+
+    /// The longest that a request may run: always less than its hold's lifetime, by what clocks may differ.
+    pub fn request_time_max(&self) -> Duration {
+        request_time_max(self.inner.hold_ttl)
     }
 
     /// The policy for expired holds, whose real usage is unknown.

@@ -58,11 +58,6 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The longest that a request may take: always less than its hold's lifetime.
-    pub(super) fn deadline(&self) -> Duration {
-        self.log.hold_ttl() * 4 / 5
-    }
-
     /// Errors: another node serves the caller's tenant.
     pub(super) fn require_served(&self, caller: &Caller) -> Result<(), Refusal> {
         if caller.chain.tenant.is_none_or(|tenant| self.served.contain(tenant)) {

@@ -143,7 +143,7 @@ impl Running {
             hold: Some(hold),
             permit: unheld.permit,
             started: now,
-            deadline: tokio::time::Instant::now() + gateway.deadline(),
+            deadline: tokio::time::Instant::now() + gateway.log.request_time_max(),
             meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
             api: request.api(),
             streamed: request.facts.streamed,

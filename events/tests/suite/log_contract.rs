@@ -198,7 +198,7 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none(test_log: TestLog) {
         clock.advance(Duration::from_secs(1));
     }
     let opened_by = |expired_holds| {
-        let options = LogOptions { expired_holds, ..LogOptions::new(clock.clone()) };
+        let options = LogOptions::new(clock.clone()).with_expired_holds(expired_holds);
         let (log, mut writer) = test_log.stepped(options);
         clock.advance(Duration::from_secs(1));
         writer.step(10);

@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::eventually::eventually;
 use crate::facts::{admission, context, ended, id, verify};
-use crate::test_log::{TestLog, any_time, blocking};
+use crate::test_log::{TestLog, blocking};
 use crate::wrong_clock::WrongClock;
 
 /// Longer than any outage here, so that a hold that expired was forgotten.
@@ -79,7 +79,7 @@ impl Outage {
         let proxies: Vec<_> = clocks.iter().map(|_| Proxy::start(socket)).collect();
         let open = |(proxy, clock): (&Proxy, &Arc<dyn Clock>)| {
             let through: DatabaseAddress = database.url_through(proxy.port).parse().expect("an address");
-            let options = LogOptions { hold_ttl: TTL, ..LogOptions::new(Arc::clone(clock)) };
+            let options = LogOptions::new(Arc::clone(clock)).with_hold_ttl(TTL);
             blocking(|| Log::open_shared(&through, &proxy.port.to_string(), options).expect("the log opens"))
         };
         let nodes = proxies.iter().zip(clocks).map(open).collect();
@@ -295,7 +295,8 @@ async fn a_count_of_refusals_whose_commit_is_unknown_is_recorded_once() {
     let proxy = Proxy::start(database.socket());
     let through: DatabaseAddress = database.url_through(proxy.port).parse().expect("an address");
     let clock = crate::facts::clock();
-    let opened = blocking(|| SteppedNode::open_shared(&through, "node", any_time(LogOptions::new(clock.clone()))));
+    let opened =
+        blocking(|| SteppedNode::open_shared(&through, "node", LogOptions::new(clock.clone()).with_any_clock()));
     let (log, mut writer) = opened.expect("the log opens");
     let mut refusing = JoinSet::new();
     let mut refuse = |numbers: std::ops::RangeInclusive<u128>| {

@@ -34,7 +34,7 @@ impl Nodes {
         blocking(|| Log::migrate_shared(&database.url().parse().expect("an address")).expect("an empty database"));
         let proxy = SilencingProxy::start(database.socket());
         let open = |url: String, name: &str| {
-            let options = LogOptions { hold_ttl: TTL, ..LogOptions::new(Arc::new(SystemClock::new())) };
+            let options = LogOptions::new(Arc::new(SystemClock::new())).with_hold_ttl(TTL);
             blocking(|| Log::open_shared(&url.parse().expect("an address"), name, options).expect("the log opens"))
         };
         let (silent, other) = (open(database.url_through(proxy.port), "silent"), open(database.url(), "other"));

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use events::ledger::{Balances, Ending};
 use events::log::{
@@ -55,7 +54,7 @@ impl TestLog {
 
     /// Opens the log. In a database, this is another node each time.
     pub fn open(&self, clock: &Arc<ManualClock>) -> Log {
-        let options = any_time(LogOptions::new(clock.clone()));
+        let options = LogOptions::new(clock.clone()).with_any_clock();
         blocking(|| match self {
             Self::Folder(folder) => Log::open(folder.path(), options).expect("the log opens"),
             Self::Database(database) => {
@@ -66,7 +65,7 @@ impl TestLog {
 
     /// Opens the log with a writer that the test moves.
     pub fn stepped(&self, options: LogOptions) -> (Log, TestWriter) {
-        let options = any_time(options);
+        let options = options.with_any_clock();
         blocking(|| match self {
             Self::Folder(folder) => {
                 let (log, writer) = Stepped::open(folder.path(), options).expect("the log opens");
@@ -185,11 +184,6 @@ pub fn blocking<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 /// Nodes have the rights of gateways alone.
 fn address(database: &TestDatabase) -> DatabaseAddress {
     database.gateway_url().parse().expect("an address")
-}
-
-/// The clocks of tests stand long before the database's.
-pub fn any_time(options: LogOptions) -> LogOptions {
-    LogOptions { clock_behind_max: Duration::MAX, ..options }
 }
 
 fn next_node() -> String {

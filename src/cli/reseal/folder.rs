@@ -18,8 +18,8 @@ use crate::cli::{Failure, single_threaded_runtime};
 pub fn replace(dir: &Path, keys: &Keys, ids: &IdMaker, clock: Arc<dyn Clock>) -> Result<Vec<String>, Failure> {
     let runtime = single_threaded_runtime()?;
     // Takes the folder's lock. Holds left by a gateway stay open: the gateway ends them.
-    let log = Log::open(dir, LogOptions { expired_holds: ExpiredHolds::Leave, ..LogOptions::new(clock) })
-        .map_err(Failure::not_begun)?;
+    let log =
+        Log::open(dir, LogOptions::new(clock).with_expired_holds(ExpiredHolds::Leave)).map_err(Failure::not_begun)?;
     let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, ids));
     // Checkpoints the write-ahead log, so that nothing sealed with the old key is left in it.
     log.close();

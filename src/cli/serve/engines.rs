@@ -44,8 +44,8 @@ pub struct Engines {
 
 pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
-    let options = LogOptions { unknown_usage: config.unknown_usage, ..LogOptions::new(Arc::clone(clock)) }
-        .with_hold_ttl(config.hold_ttl);
+    let options =
+        LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
     let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
     if let Some(database) = config.database.as_ref().filter(|_| data.join(LEDGER_FILE).exists()) {
         return Err(config.two_ledgers(database).into());

@@ -65,7 +65,7 @@ impl Process {
         unknown_usage: UnknownUsage,
         has_views: bool,
     ) -> Self {
-        let options = LogOptions { unknown_usage, ..LogOptions::new(Arc::clone(clock) as Arc<dyn Clock>) };
+        let options = LogOptions::new(Arc::clone(clock) as Arc<dyn Clock>).with_unknown_usage(unknown_usage);
         let (log, stepped) = Stepped::open(&folder, options).expect("the log opens");
         let faults = Arc::new(Faults::default());
         let connection = stepped.engine().connection();
