@@ -68,7 +68,7 @@ impl Environment {
     pub(super) async fn is_recorder(&self) -> Result<bool, CommandError> {
         let earlier = self.parts.log.earlier_nodes().await;
         let mut shared = self.shared();
-        let is_recorder = shared.succession.is_next(earlier.as_ref().ok().and_then(Option::as_deref), Instant::now());
+        let is_recorder = shared.succession.is_first(earlier.as_ref().ok().and_then(Option::as_deref), Instant::now());
         shared.is_due |= !is_recorder;
         earlier?;
         Ok(is_recorder)

@@ -18,20 +18,20 @@ pub struct Succession {
 }
 
 impl Succession {
-    /// True if this node is the next one, by what a check has found; `None` if it has found nothing, or if this node was not seen
-    /// itself: then everything counts anew.
-    pub fn is_next(&mut self, earlier: Option<&[EarlierNode]>, now: Instant) -> bool {
+    /// True if this node is the first of those that are there, by what a check has found; `None` if it has found nothing, or if this
+    /// node was not seen itself: then everything counts anew.
+    pub fn is_first(&mut self, earlier: Option<&[EarlierNode]>, now: Instant) -> bool {
         let Some(earlier) = earlier else {
             self.unseen.clear();
             return false;
         };
-        let is_unseen = |node: &str| earlier.iter().any(|earlier| earlier.node_id == node && !earlier.was_seen_lately);
-        self.unseen.retain(|node, _| is_unseen(node));
-        earlier.iter().filter(|earlier| !earlier.was_seen_lately).for_each(|earlier| {
-            self.unseen.entry(earlier.node_id.clone()).or_insert(now);
-        });
-        let is_gone = |earlier: &EarlierNode| {
-            self.unseen.get(&earlier.node_id).is_some_and(|since| now.duration_since(*since) >= UNSEEN_MIN)
+        self.unseen = earlier
+            .iter()
+            .filter(|node| !node.was_seen_lately)
+            .map(|node| (node.node_id.clone(), self.unseen.get(&node.node_id).copied().unwrap_or(now)))
+            .collect();
+        let is_gone = |node: &EarlierNode| {
+            self.unseen.get(&node.node_id).is_some_and(|since| now.duration_since(*since) >= UNSEEN_MIN)
         };
         earlier.iter().all(is_gone)
     }
@@ -45,21 +45,21 @@ mod tests {
         EarlierNode { node_id: name.to_owned(), was_seen_lately }
     }
 
-    /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the next one.
-    fn checks_until_next(succession: &mut Succession, began: Instant, earlier: &[EarlierNode]) -> Option<u32> {
-        (0..20).find(|check| succession.is_next(Some(earlier), began + Duration::from_secs(2) * *check))
+    /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the first one.
+    fn checks_until_first(succession: &mut Succession, began: Instant, earlier: &[EarlierNode]) -> Option<u32> {
+        (0..20).find(|check| succession.is_first(Some(earlier), began + Duration::from_secs(2) * *check))
     }
 
     #[test]
-    fn a_node_with_none_before_it_and_one_whose_predecessors_have_left_are_next_at_once() {
+    fn a_node_with_none_before_it_and_one_whose_predecessors_have_left_are_first_at_once() {
         let (mut succession, now) = (Succession::default(), Instant::now());
-        assert!(succession.is_next(Some(&[]), now));
+        assert!(succession.is_first(Some(&[]), now));
         let gone = node("gone", false);
         for seconds in [0, 20] {
             let found = [gone.clone(), node("first", true)];
-            assert!(!succession.is_next(Some(&found), now + Duration::from_secs(seconds)));
+            assert!(!succession.is_first(Some(&found), now + Duration::from_secs(seconds)));
         }
-        assert!(succession.is_next(Some(&[gone]), now + Duration::from_secs(20)), "it was gone all the time");
+        assert!(succession.is_first(Some(&[gone]), now + Duration::from_secs(20)), "it was gone all the time");
     }
 
     #[test]
@@ -67,10 +67,10 @@ mod tests {
         let (mut succession, now) = (Succession::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         let unseen = [node("first", false)];
-        assert_eq!(checks_until_next(&mut succession, now, &unseen), Some(8), "16 seconds");
-        assert!(!succession.is_next(None, after(30)), "the database could not be asked");
-        assert!(!succession.is_next(Some(&unseen), after(32)));
-        assert!(!succession.is_next(Some(&[node("first", true)]), after(46)), "it is there again");
-        assert_eq!(checks_until_next(&mut succession, after(48), &unseen), Some(8), "a second time");
+        assert_eq!(checks_until_first(&mut succession, now, &unseen), Some(8), "16 seconds");
+        assert!(!succession.is_first(None, after(30)), "the database could not be asked");
+        assert!(!succession.is_first(Some(&unseen), after(32)));
+        assert!(!succession.is_first(Some(&[node("first", true)]), after(46)), "it is there again");
+        assert_eq!(checks_until_first(&mut succession, after(48), &unseen), Some(8), "a second time");
     }
 }
