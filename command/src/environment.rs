@@ -10,6 +10,7 @@
 mod addresses;
 mod availability;
 mod catalogued;
+mod check_times;
 mod deployments;
 mod detection;
 mod discovery;
@@ -20,6 +21,7 @@ mod named_providers;
 mod offer;
 mod orphans;
 mod reconciliation;
+mod recording_state;
 mod registered;
 mod shared;
 mod sources;
@@ -27,6 +29,7 @@ mod succession;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,8 +43,9 @@ use upstream::UpstreamClients;
 use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
+use check_times::CheckTimes;
 use reconciliation::{Plan, Source, reconcile};
-use shared::{CheckTimes, SharedState};
+use recording_state::RecordingState;
 use watch::Watch;
 
 pub use availability::{Availability, availability};
@@ -75,12 +79,15 @@ pub struct Environment {
     /// `None` if nothing is to appear by itself.
     named: Option<Arc<NamedProviders>>,
     watch: Mutex<Watch>,
-    shared: Mutex<SharedState>,
+    recording: Mutex<RecordingState>,
+    /// The revision of the imported catalogue of a shared ledger that this node uses; 0 if none was imported.
+    catalogue_revision: AtomicU64,
 }
 
 impl Environment {
     pub fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
-        Self { parts, named, watch: Mutex::default(), shared: Mutex::default() }
+        let (watch, recording, catalogue_revision) = (Mutex::default(), Mutex::default(), AtomicU64::default());
+        Self { parts, named, watch, recording, catalogue_revision }
     }
 
     /// Asks local servers for their models, and records what has changed since it was last recorded. Of nodes that share a ledger,
@@ -89,13 +96,16 @@ impl Environment {
     /// Errors: something could not be recorded. What is missing is recorded by the next call.
     pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
         self.take_imported_catalogue().await?;
-        if self.is_recorder().await? { self.record_all().await } else { Ok(()) }
+        if self.check_succession().await? { self.record_all().await } else { Ok(()) }
     }
 
     async fn record_all(&self) -> Result<(), CommandError> {
         let sources = if let Some(named) = &self.named { self.sources(named).await } else { Vec::new() };
         let recorded = self.record_offers(&sources).await;
-        self.shared().is_due = recorded.is_err();
+        match recorded {
+            Ok(()) => self.recording().note_recorded(),
+            Err(_) => self.recording().note_unfinished(),
+        }
         recorded
     }
 
@@ -121,17 +131,14 @@ impl Environment {
         let mut looks = CheckTimes::since_now();
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();
-        let mut is_failing = false;
         loop {
             tokio::select! {
                 Some(import) = imports.next() => self.answer(import).await,
                 () = tokio::time::sleep_until(self.next_check(&looks)), if looks_again => {
-                    let looked = self.look_if_due(&mut looks).await;
-                    // Once for each outage.
-                    if let Err(error) = &looked && !is_failing {
+                    let checked = self.look_if_due(&mut looks).await;
+                    if let Some(error) = looks.new_outage(checked) {
                         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
                     }
-                    is_failing = looked.is_err();
                 }
                 else => return,
             }

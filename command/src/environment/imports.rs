@@ -82,7 +82,7 @@ impl Environment {
         let position = match self.finish(import, &newer, &body.clone().into()).await {
             Ok(finished) => finished.max(position),
             Err(error) => {
-                self.shared().is_due = true;
+                self.recording().note_unfinished();
                 return Err(match error {
                     CommandError::NotPermitted(_) | CommandError::Import(ImportError::Unfinished(_)) => error,
                     error => unfinished(&error),

@@ -13,6 +13,7 @@
 //! take hours; the register of running nodes says for ten seconds only that a node is there.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,56 +21,25 @@ use catalogue::{Catalogue, InForce};
 use events::log::Log;
 use tokio::time::Instant;
 
-use super::succession::Succession;
+use super::check_times::{CHECK_EVERY, CheckTimes};
+use super::recording_state::RecordingState;
 use super::{ASK_EVERY, Environment};
 use crate::admin::CommandError;
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Author;
 
-/// How often a node looks whether another catalogue was imported, and whether it has become the one that records.
-const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// How long an import waits for the node that records: for its next check, and for its look at local servers.
 const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 /// The pause before it is looked again whether it has recorded everything.
 const RECORDED_CHECK: Duration = Duration::from_millis(200);
 
-/// What a node knows of the others.
-#[derive(Debug, Default)]
-pub struct SharedState {
-    /// The revision of the imported catalogue that this node uses; 0 if none was imported.
-    revision: u64,
-    succession: Succession,
-    /// The sources must be looked at whatever the time is, once this node is the one that records: somebody else may have recorded
-    /// something since it last did, or it could not record everything.
-    pub is_due: bool,
-}
-
-/// When the sources were last looked at, and when it was last asked whether they must be.
-pub struct CheckTimes {
-    looked_at: Instant,
-    checked_at: Instant,
-    /// The looks since the last one that recorded everything.
-    failed_looks: u32,
-}
-
-impl CheckTimes {
-    pub fn since_now() -> Self {
-        Self { looked_at: Instant::now(), checked_at: Instant::now(), failed_looks: 0 }
-    }
-
-    /// The time between the last look and one that is due: longer after each that fails.
-    fn pause(&self) -> Duration {
-        (CHECK_EVERY * (2_u32.pow(self.failed_looks.min(5)) - 1)).min(ASK_EVERY)
-    }
-}
-
 impl Environment {
-    /// True if this node is the one that records what is offered now, and looks at the sources. An embedded ledger has only one.
-    pub(super) async fn is_recorder(&self) -> Result<bool, CommandError> {
+    /// Asks which nodes are before this one. True if it is the one that records what is offered now, and looks at the sources; so is
+    /// the only node of an embedded ledger.
+    pub(super) async fn check_succession(&self) -> Result<bool, CommandError> {
         let earlier = self.parts.log.earlier_nodes().await;
-        let mut shared = self.shared();
-        let is_recorder = shared.succession.is_first(earlier.as_ref().ok().and_then(Option::as_deref), Instant::now());
-        shared.is_due |= !is_recorder;
+        let found = earlier.as_ref().ok().and_then(Option::as_deref);
+        let is_recorder = self.recording().check_succession(found, Instant::now());
         earlier?;
         Ok(is_recorder)
     }
@@ -80,7 +50,7 @@ impl Environment {
         if !log.is_shared() {
             return Ok(false);
         }
-        let known = self.shared().revision;
+        let known = self.catalogue_revision.load(Ordering::Relaxed);
         let Some(imported) = log.read(move |reader| reader.imported_catalogue(known)).await? else { return Ok(false) };
         let in_force = parsed(imported.document).await?;
         if let Some(warning) = in_force.warning() {
@@ -89,43 +59,44 @@ impl Environment {
         if let Some(named) = &self.named {
             named.take(Arc::new(in_force.catalogue));
         }
-        self.shared().revision = imported.revision;
+        self.catalogue_revision.store(imported.revision, Ordering::Relaxed);
         Ok(true)
     }
 
     /// When to check next.
     pub(super) fn next_check(&self, looks: &CheckTimes) -> Instant {
-        let is_soon = self.parts.log.is_shared() || self.shared().is_due;
-        looks.checked_at + if is_soon { CHECK_EVERY } else { ASK_EVERY }
+        let is_soon = self.parts.log.is_shared() || self.recording().is_due();
+        looks.checked_at() + if is_soon { CHECK_EVERY } else { ASK_EVERY }
     }
 
     /// Looks at the sources if that is due, or if something else than the time makes it necessary.
     pub(super) async fn look_if_due(&self, looks: &mut CheckTimes) -> Result<(), CommandError> {
-        looks.checked_at = Instant::now();
-        let is_recorder = self.is_recorder().await?;
-        let has_other_catalogue = self.take_imported_catalogue().await?;
-        let is_due = {
-            let mut shared = self.shared();
-            shared.is_due |= has_other_catalogue;
-            shared.is_due
-        };
-        if !is_recorder || looks.looked_at.elapsed() < if is_due { looks.pause() } else { ASK_EVERY } {
+        looks.note_check();
+        let is_recorder = self.check_succession().await?;
+        if self.take_imported_catalogue().await? {
+            self.recording().note_other_catalogue();
+        }
+        if !is_recorder {
+            looks.note_other_recorder();
+            return Ok(());
+        }
+        let is_early = self.recording().is_due() && looks.may_look_early();
+        if !is_early && !looks.must_look() {
             return Ok(());
         }
         let recorded = self.record_all().await;
-        looks.looked_at = Instant::now();
-        looks.failed_looks = if recorded.is_ok() { 0 } else { looks.failed_looks.saturating_add(1) };
+        looks.note_look(&recorded);
         recorded
     }
 
-    /// Has it recorded what follows from the catalogue in force: by this node for the author, if it is the one that records.
-    /// Otherwise waits until that one has done so. A node with other variables does not know what the other one has to record, and
-    /// waits for nothing. Returns the position that has it.
+    /// Records what follows from the catalogue in force, by the right of the author, if this node is the one that records; otherwise
+    /// waits until that one has. A node with other variables does not know what the other one has to record, and waits for nothing.
+    /// Returns the position that has it.
     pub(super) async fn have_recorded(&self, catalogue: &Catalogue, author: &Author) -> Result<u64, CommandError> {
         let began = Instant::now();
         loop {
             let plan = self.plan(catalogue).await?;
-            if self.is_recorder().await? {
+            if self.check_succession().await? {
                 return self.record(plan, author).await;
             }
             if plan.is_empty() || !plan.providers.is_empty() {
@@ -139,8 +110,8 @@ impl Environment {
         }
     }
 
-    pub(super) fn shared(&self) -> MutexGuard<'_, SharedState> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn recording(&self) -> MutexGuard<'_, RecordingState> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +120,7 @@ pub async fn catalogue_in_force(log: &Log, folder: PathBuf) -> Result<InForce, C
     with_revision(log, folder).await.map(|(in_force, _)| in_force)
 }
 
-/// The same, with the revision of the catalogue in the database; 0 if it has none.
+/// The same, with the revision of the catalogue that the database has; 0 if it has none.
 pub async fn with_revision(log: &Log, folder: PathBuf) -> Result<(InForce, u64), CommandError> {
     if log.is_shared() {
         return match log.read(|reader| reader.imported_catalogue(0)).await? {

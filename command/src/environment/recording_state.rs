@@ -1,0 +1,43 @@
+//! Whether this node is the one that records, and whether it has something to record.
+
+use events::log::EarlierNode;
+use tokio::time::Instant;
+
+use super::succession::Succession;
+
+/// What a node knows of what is to be recorded.
+#[derive(Debug, Default)]
+pub struct RecordingState {
+    succession: Succession,
+    /// The sources must be looked at whatever the time is, once this node is the one that records.
+    is_due: bool,
+}
+
+impl RecordingState {
+    /// True if this node is the one that records, by what was found of those before it, as [`Succession::is_first`] takes it.
+    pub fn check_succession(&mut self, earlier: Option<&[EarlierNode]>, now: Instant) -> bool {
+        let is_first = self.succession.is_first(earlier, now);
+        // The one that records may record something else than this node would.
+        self.is_due |= !is_first;
+        is_first
+    }
+
+    pub const fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// All that the sources offer is recorded.
+    pub const fn note_recorded(&mut self) {
+        self.is_due = false;
+    }
+
+    /// Something could not be recorded.
+    pub const fn note_unfinished(&mut self) {
+        self.is_due = true;
+    }
+
+    /// The catalogue is another one than that by which this node recorded last.
+    pub const fn note_other_catalogue(&mut self) {
+        self.is_due = true;
+    }
+}
