@@ -156,17 +156,15 @@ impl Environment {
         let Plan { providers, prices, models } = plan;
         let (ending_prices, prices): (Vec<_>, Vec<_>) = prices.into_iter().partition(Step::is_end);
         let (ending_models, models): (Vec<_>, Vec<_>) = models.into_iter().partition(Step::is_end);
-        let (prices_ended, models_ended) = (ending_prices.len(), ending_models.len());
         let log = &self.parts.log;
         let mut position = recording::record(log, author, ending_models).await?;
         position = position.max(recording::record(log, author, ending_prices).await?);
         position = position.max(recording::record(log, author, providers).await?);
-        if !ended.is_empty() {
-            let providers = ended.join(", ");
+        if !ended.names.is_empty() {
             tracing::warn!(
-                providers,
-                prices_ended,
-                models_ended,
+                providers = ended.names.join(", "),
+                prices_ended = ended.prices,
+                models_ended = ended.models,
                 "ended providers that this node's environment does not name, with their prices and models"
             );
         }

@@ -61,16 +61,35 @@ impl Plan {
         self.providers.len() + self.prices.len() + self.models.len()
     }
 
-    /// The names of the providers that it ends, each with its variable.
-    pub fn ended_providers(&self) -> Vec<String> {
-        let ended =
-            self.providers.iter().filter_map(|step| if let Step::End(ended) = step { Some(ended) } else { None });
-        let name = |ended: &Provider| match &ended.key_variable {
-            Some(variable) => format!("{} ({variable})", ended.name),
-            None => ended.name.clone(),
+    /// The providers that it ends, and what ends with them.
+    pub fn ended_providers(&self) -> EndedProviders {
+        let providers: HashSet<ProviderId> = ended(&self.providers).map(|provider| provider.provider_id).collect();
+        let has_ended = |target: &Target| providers.contains(&target.provider_id);
+        let name = |provider: &Provider| match &provider.key_variable {
+            Some(variable) => format!("{} ({variable})", provider.name),
+            None => provider.name.clone(),
         };
-        ended.map(name).collect()
+        EndedProviders {
+            names: ended(&self.providers).map(name).collect(),
+            prices: ended(&self.prices).filter(|price| providers.contains(&price.provider_id)).count(),
+            models: ended(&self.models).filter(|model| model.targets.iter().any(has_ended)).count(),
+        }
     }
+}
+
+/// The providers that a plan ends. It may end prices and models of providers that stay, too.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EndedProviders {
+    /// Each with its variable.
+    pub names: Vec<String>,
+    /// The number of their prices.
+    pub prices: usize,
+    /// The number of the models that end and had a target at one of them.
+    pub models: usize,
+}
+
+fn ended<R>(steps: &[Step<R>]) -> impl Iterator<Item = &R> {
+    steps.iter().filter_map(|step| if let Step::End(ended) = step { Some(ended) } else { None })
 }
 
 /// A source's provider as it is to be, and its offers.

@@ -173,6 +173,20 @@ fn what_is_gone_is_ended_and_what_remains_is_changed() {
 }
 
 #[test]
+fn what_ends_at_a_provider_that_stays_does_not_count_as_ended_with_another() {
+    let mut lab = Lab::default();
+    let of_openai = || source(0, vec![offer("a", &["a"], 5)]);
+    lab.reconcile(&[of_openai(), source(1, vec![offer("b", &["b"], 5), offer("retired", &["retired"], 5)])]);
+    let stays = source(1, vec![offer("b", &["b"], 5)]);
+    let plan = reconcile(&[stays], &lab.tables, &ids(), lab.now());
+    assert_eq!((plan.prices.len(), plan.models.len()), (2, 4), "the model that has retired ends, too");
+    let names = vec!["openai (OPENAI_API_KEY)".to_owned()];
+    assert_eq!(plan.ended_providers(), EndedProviders { names, prices: 1, models: 2 });
+    let retired = reconcile(&[of_openai(), source(1, vec![])], &lab.tables, &ids(), lab.now());
+    assert_eq!(retired.ended_providers(), EndedProviders { names: vec![], prices: 0, models: 0 });
+}
+
+#[test]
 fn another_address_changes_the_provider_and_another_key_changes_nothing() {
     let mut lab = Lab::default();
     lab.reconcile(&[source(0, vec![])]);
