@@ -80,11 +80,18 @@ pub struct Document {
     pub sha256: String,
 }
 
-/// What follows from an import for the resources that the gateway made itself.
+/// What an import changes of the resources that the gateway made itself.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Followed {
+pub struct ImportEffects {
     pub prices: ImportedResources,
     pub models: ImportedResources,
+}
+
+/// The catalogue of a shared ledger, as an import replaces it.
+pub struct ReplacedCatalogue {
+    pub document: String,
+    /// The revision of the one that was in force.
+    pub replaces: u64,
 }
 
 /// What an import answers.
@@ -141,34 +148,36 @@ impl Import {
     }
 
     /// What is recorded of it.
-    pub fn taken(
+    pub fn event(
         &self,
         from: &Catalogue,
         to: &Catalogue,
         document_sha256: String,
-        expected: Followed,
+        expected: ImportEffects,
     ) -> CatalogueImported {
-        let Followed { prices, models } = expected;
+        let ImportEffects { prices, models } = expected;
         let (from_version, to_version) = (from.version(), to.version());
         CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
     }
 
-    /// Records the import and the client's address; with a shared ledger together with the document. Returns its position.
+    /// Records the import and the client's address; with a shared ledger together with the catalogue. Returns its position.
     pub async fn record(
         &self,
         author: Author,
-        taken: CatalogueImported,
-        document: Option<SideRow>,
+        event: CatalogueImported,
+        catalogue: Option<ReplacedCatalogue>,
     ) -> Result<u64, AppendError> {
-        let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(taken)))];
-        let side = std::iter::once(self.request.client_address()).chain(document).collect();
+        let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(event)))];
+        let catalogue =
+            catalogue.map(|ReplacedCatalogue { document, replaces }| SideRow::Catalogue { document, replaces });
+        let side = std::iter::once(self.request.client_address()).chain(catalogue).collect();
         let append = Append { events, side, ..self.append(author, 0) };
         Ok(self.admin.log.append(append).await?.last)
     }
 
     /// Keeps the reply for retries, once all that follows from the document is recorded. Returns the position that it is kept with,
     /// which has everything before; `None` if it has no idempotency key.
-    pub async fn remember(&self, author: Author, body: &Value) -> Result<Option<u64>, AppendError> {
+    pub async fn keep_reply(&self, author: Author, body: &Value) -> Result<Option<u64>, AppendError> {
         let Some(key) = self.request.idempotency_key.clone() else { return Ok(None) };
         let idempotency = Some(key.with_reply(StatusCode::OK, body.to_string()));
         let append = Append { idempotency, basis: Basis::default(), ..self.append(author, 1) };

@@ -15,14 +15,16 @@ use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events::log::{Basis, SideRow};
+use events::log::Basis;
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
-use super::shared::with_revision;
+use super::shared::catalogue_and_revision;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Document, Followed, Import, Imported, difference, providers_not_used};
+use crate::admin::import::{
+    Document, Import, ImportEffects, Imported, ReplacedCatalogue, difference, providers_not_used,
+};
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::{Author, Step};
 
@@ -67,14 +69,14 @@ impl Environment {
         body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
         body.insert("dry_run".to_owned(), import.options.dry_run.into());
-        let followed = followed(&self.plan(&newer).await?);
-        body.insert("recorded".to_owned(), json!(followed));
+        let expected = expected_effects(&self.plan(&newer).await?);
+        body.insert("recorded".to_owned(), json!(expected));
         if import.options.dry_run {
             return Ok(Imported { body: body.into(), position: None });
         }
         let (from, to) = (current.version(), newer.version());
-        let taken = import.taken(&current, &newer, sha256.clone(), followed);
-        let position = self.put_in_force(import, text.clone(), revision, taken).await?;
+        let event = import.event(&current, &newer, sha256.clone(), expected);
+        let position = self.put_in_force(import, text.clone(), revision, event).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
@@ -98,7 +100,7 @@ impl Environment {
     /// The catalogue that was taken before, or the gateway's own; if that one is damaged, the one that is in use. With the revision
     /// that it has in a shared ledger.
     async fn current(&self) -> Result<(Arc<Cow<'static, Catalogue>>, u64), CommandError> {
-        let (in_force, revision) = with_revision(&self.parts.log, self.parts.data.clone()).await?;
+        let (in_force, revision) = catalogue_and_revision(&self.parts.log, self.parts.data.clone()).await?;
         match (&in_force.unusable, &self.named) {
             (Some(error), Some(named)) => {
                 tracing::warn!(%error, "the catalogue that was taken before cannot be used: an import replaces it");
@@ -116,12 +118,12 @@ impl Environment {
         import: &Import,
         document: String,
         replaces: u64,
-        taken: CatalogueImported,
+        event: CatalogueImported,
     ) -> Result<u64, CommandError> {
         // The check that counts: from here on, the new document is in force.
         let author = import.author(&import.context()?);
         if self.parts.log.is_shared() {
-            let recorded = import.record(author, taken, Some(SideRow::Catalogue { document, replaces })).await;
+            let recorded = import.record(author, event, Some(ReplacedCatalogue { document, replaces })).await;
             return recorded.map_err(|error| CommandError::of_append(Price::KIND, error));
         }
         let folder = self.parts.data.clone();
@@ -129,7 +131,7 @@ impl Environment {
         let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
         written.map_err(ImportError::NotWritten)?;
         // It is in force, whatever becomes of its author's right.
-        let recorded = import.record(Author { basis: Basis::default(), ..author }, taken, None).await;
+        let recorded = import.record(Author { basis: Basis::default(), ..author }, event, None).await;
         recorded.map_err(|error| unfinished(&CommandError::of_append(Price::KIND, error)))
     }
 
@@ -144,14 +146,14 @@ impl Environment {
         Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
     }
 
-    /// Has it recorded what follows from the catalogue, by the right of the import's caller if this node records it, and then keeps the
-    /// reply. Returns the position that has all of it.
+    /// Records what follows from the catalogue, by the right of the import's caller, or waits until the node that records has; then
+    /// keeps the reply. Returns the position that has all of it.
     async fn finish(&self, import: &Import, catalogue: &Catalogue, body: &Value) -> Result<u64, CommandError> {
         for _ in 0..ATTEMPTS_MAX {
             let author = import.author(&import.context()?);
-            match self.have_recorded(catalogue, &author).await {
+            match self.record_or_await(catalogue, &author).await {
                 Ok(position) => {
-                    let kept = import.remember(author, body).await;
+                    let kept = import.keep_reply(author, body).await;
                     let kept = kept.map_err(|error| CommandError::of_append(Price::KIND, error))?;
                     return Ok(kept.unwrap_or(position));
                 }
@@ -168,8 +170,8 @@ fn unfinished(why: &CommandError) -> CommandError {
     ImportError::Unfinished(why.to_string()).into()
 }
 
-fn followed(plan: &Plan) -> Followed {
-    Followed { prices: counts(&plan.prices), models: counts(&plan.models) }
+fn expected_effects(plan: &Plan) -> ImportEffects {
+    ImportEffects { prices: counts(&plan.prices), models: counts(&plan.models) }
 }
 
 fn counts<R>(steps: &[Step<R>]) -> ImportedResources {

@@ -92,7 +92,7 @@ impl Environment {
     /// Records what follows from the catalogue in force, by the right of the author, if this node is the one that records; otherwise
     /// waits until that one has. A node with other variables does not know what the other one has to record, and waits for nothing.
     /// Returns the position that has it.
-    pub(super) async fn have_recorded(&self, catalogue: &Catalogue, author: &Author) -> Result<u64, CommandError> {
+    pub(super) async fn record_or_await(&self, catalogue: &Catalogue, author: &Author) -> Result<u64, CommandError> {
         let began = Instant::now();
         loop {
             let plan = self.plan(catalogue).await?;
@@ -117,11 +117,11 @@ impl Environment {
 
 /// The catalogue that is used: of the database if nodes share a ledger, and otherwise of the data folder.
 pub async fn catalogue_in_force(log: &Log, folder: PathBuf) -> Result<InForce, CommandError> {
-    with_revision(log, folder).await.map(|(in_force, _)| in_force)
+    catalogue_and_revision(log, folder).await.map(|(in_force, _)| in_force)
 }
 
 /// The same, with the revision of the catalogue that the database has; 0 if it has none.
-pub async fn with_revision(log: &Log, folder: PathBuf) -> Result<(InForce, u64), CommandError> {
+pub async fn catalogue_and_revision(log: &Log, folder: PathBuf) -> Result<(InForce, u64), CommandError> {
     if log.is_shared() {
         return match log.read(|reader| reader.imported_catalogue(0)).await? {
             Some(imported) => Ok((parsed(imported.document).await?, imported.revision)),
