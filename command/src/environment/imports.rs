@@ -76,18 +76,28 @@ impl Environment {
         }
         let (from, to) = (current.version(), newer.version());
         let event = import.event(&current, &newer, sha256.clone(), expected);
-        let position = self.put_in_force(import, text.clone(), revision, event).await?;
+        // The check that counts: from here on, the new document is in force.
+        let author = import.author(&import.context()?);
+        let replaced = ReplacedCatalogue { document: text.clone(), replaces: revision };
+        let recorded = self.put_in_force(import, author.clone(), event.clone(), replaced).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
-        tracing::info!(%from, %to, position, "took another catalogue");
-        let position = match self.finish(import, &newer, &body.clone().into()).await {
-            Ok(finished) => finished.max(position),
+        tracing::info!(%from, %to, "took another catalogue");
+        let finished = async {
+            let imported = match recorded {
+                Some(position) => position,
+                None => record_import(import, author, event).await?,
+            };
+            Ok::<_, CommandError>(self.finish(import, &newer, &body.clone().into()).await?.max(imported))
+        };
+        let position = match finished.await {
+            Ok(position) => position,
             Err(error) => {
                 self.recording().note_unfinished();
                 return Err(match error {
                     CommandError::NotPermitted(_) | CommandError::Import(ImportError::Unfinished(_)) => error,
-                    error => unfinished(&error),
+                    error => ImportError::Unfinished(error.to_string()).into(),
                 });
             }
         };
@@ -110,29 +120,26 @@ impl Environment {
         }
     }
 
-    /// Puts the document in force and records its import. Returns the position of this event.
+    /// Puts the document in force. Returns the position of its import if that is recorded in the same step, as in a shared ledger;
+    /// `None` if it is still to be recorded.
     ///
     /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force.
     async fn put_in_force(
         &self,
         import: &Import,
-        document: String,
-        replaces: u64,
+        author: Author,
         event: CatalogueImported,
-    ) -> Result<u64, CommandError> {
-        // The check that counts: from here on, the new document is in force.
-        let author = import.author(&import.context()?);
+        replaced: ReplacedCatalogue,
+    ) -> Result<Option<u64>, CommandError> {
         if self.parts.log.is_shared() {
-            let recorded = import.record(author, event, Some(ReplacedCatalogue { document, replaces })).await;
-            return recorded.map_err(|error| CommandError::of_append(Price::KIND, error));
+            let recorded = import.record(author, event, Some(replaced)).await;
+            return recorded.map(Some).map_err(|error| CommandError::of_append(Price::KIND, error));
         }
         let folder = self.parts.data.clone();
-        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &document)).await;
+        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &replaced.document)).await;
         let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
         written.map_err(ImportError::NotWritten)?;
-        // It is in force, whatever becomes of its author's right.
-        let recorded = import.record(Author { basis: Basis::default(), ..author }, event, None).await;
-        recorded.map_err(|error| unfinished(&CommandError::of_append(Price::KIND, error)))
+        Ok(None)
     }
 
     /// What a catalogue changes now.
@@ -165,9 +172,10 @@ impl Environment {
     }
 }
 
-/// The document is in force, and something is still to be recorded.
-fn unfinished(why: &CommandError) -> CommandError {
-    ImportError::Unfinished(why.to_string()).into()
+/// Records the import of a document that was written to the data folder. It is in force, whatever becomes of its author's right.
+async fn record_import(import: &Import, author: Author, event: CatalogueImported) -> Result<u64, CommandError> {
+    let recorded = import.record(Author { basis: Basis::default(), ..author }, event, None).await;
+    recorded.map_err(|error| CommandError::of_append(Price::KIND, error))
 }
 
 fn expected_effects(plan: &Plan) -> ImportEffects {

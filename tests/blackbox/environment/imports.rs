@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{NaiveDate, TimeDelta};
 use http::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
@@ -250,6 +251,27 @@ async fn the_command_gives_the_document_to_the_gateway_that_serves_the_folder() 
     assert_eq!(update(&["--yes"]).0, Some(2));
     let (code, words) = update(&["--yes", "--force"]);
     assert_eq!((code, &recorded(&gateway).await["output_usd_per_mtok"]), (Some(0), &json!("1.000000000")), "{words}");
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_written_and_cannot_be_recorded_is_in_force_and_its_prices_follow_without_a_restart() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
+    let base_url = upstream.base_url("openai");
+    let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
+    let ledger = Connection::open(gateway.data().join("ledger.db")).expect("the ledger");
+    ledger.busy_timeout(Duration::from_secs(5)).expect("a pragma");
+    ledger.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    let newer = document(3, "7", "9");
+    let refused = gateway.operator().post(IMPORT, &newer).await.must_be(503, "LEDGER_UNAVAILABLE").json();
+    assert!(text(&refused["error"]["message"]).starts_with("the catalogue is taken"), "{refused}");
+    assert_eq!(fs::read_to_string(gateway.data().join("catalogue.json")).expect("the file"), newer.to_string());
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    let began = Instant::now();
+    while recorded(&gateway).await["output_usd_per_mtok"] != "9.000000000" {
+        assert!(began.elapsed() < Duration::from_secs(20), "the gateway does not record the rest by itself");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Holds: environment.import
