@@ -1,4 +1,4 @@
-//! What the start shows of the environment: the providers that it found, and what seems to be meant and has no effect.
+//! What the start shows of the environment: the providers that it found, and what has no effect or will fail.
 
 use events::event::admin::{Price, Provider};
 use projections::tables::{Entry, Tables};
@@ -50,7 +50,7 @@ impl Environment {
         has_list_prices.then(|| found.id.clone())
     }
 
-    /// What seems to be meant and has no effect; a sentence each.
+    /// What has no effect or will fail; a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let tables = self.parts.tables.load();
         let lacking = self.without_variable(&tables);
@@ -63,16 +63,16 @@ impl Environment {
 
     /// A sentence for each provider that another node made from a variable that this one does not have.
     fn without_variable(&self, tables: &Tables) -> Vec<String> {
-        let has_key = |provider: &Provider| {
+        let is_from_here = |provider: &Provider| {
             let named = self.named.as_ref();
             named.is_some_and(|named| named.detected.providers.iter().any(|found| found.made_here(provider)))
         };
-        let made = tables.providers().filter(|entry| entry.is_live() && !has_key(&entry.value));
+        let made = tables.providers().filter(|entry| entry.is_live() && !is_from_here(&entry.value));
         let lacking = made.filter_map(|entry| {
             let variable = entry.value.key_variable.as_ref()?;
             Some(format!(
-                "{variable} is not set for this node, or for another address: its requests for the provider {} fail. Start every \
-                 node that shares the ledger with the same variables",
+                "{variable} is not set on this node, or is set for another address: its requests for the provider {} fail. Start \
+                 every node that shares the ledger with the same variables",
                 entry.value.name
             ))
         });

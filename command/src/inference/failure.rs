@@ -262,7 +262,7 @@ impl CallFailure {
             Cause::Withdrawn => "the provider was deleted or changed while the request was on its way: try again",
             Cause::NoCredentials => "the upstream's API key cannot be decrypted: give the provider a new api_key",
             Cause::NoVariable => {
-                "this node lacks the environment variable that the upstream's API key is in, or has it for another address: \
+                "the environment variable with the upstream's API key is not set on this node, or is set for another address: \
                  start every node with the same variables"
             }
             Cause::WrongKey(KeyFault::NotAHeader) => {

@@ -72,11 +72,11 @@ async fn nodes_with_other_variables_take_nothing_back_until_the_one_that_has_run
     must_stay_as_it_is(&second).await;
     catch_up(&second).await;
     assert_eq!(providers(&second).await, ["openai".to_owned()].into());
-    let note = "note: OPENAI_API_KEY is not set for this node, or for another address: its requests for the provider openai fail";
+    let note = "note: OPENAI_API_KEY is not set on this node, or is set for another address: its requests for the provider openai fail";
     assert!(second.stdout().contains(note) && !first.stdout().contains("note:"), "{}", second.stdout());
     let failed = answered(async || second.operator().post(OPENAI, &chat("gpt-4o-mini")).await).await;
     let message = text(&failed.must(502).json()["error"]["message"]);
-    assert!(message.contains("this node lacks the environment variable"), "{message}");
+    assert!(message.contains("is not set on this node, or is set for another address"), "{message}");
 
     first.kill();
     let began = Instant::now();
