@@ -23,6 +23,9 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// The time limit for what must end at once: abandoned calls, workers, and everything after a second signal.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 
+/// Why the engines were not waited for, if a second signal came.
+const SECOND_SIGNAL: &str = "second signal: stopped at once";
+
 /// What is to be stopped, in no order.
 pub struct Running {
     pub engines: Engines,
@@ -67,12 +70,15 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     }
     // A disk that hangs must not keep the process alive; what is durable by then stays durable.
     let mut stopping = std::pin::pin!(stop_engines(engines));
+    let (limit, too_late) = if got_second_signal {
+        (STOP_AT_ONCE_MAX, SECOND_SIGNAL)
+    } else {
+        (STOP_MAX, "the engines did not stop in time")
+    };
     let given_up = tokio::select! {
         () = &mut stopping => None,
-        () = tokio::time::sleep(if got_second_signal { STOP_AT_ONCE_MAX } else { STOP_MAX }) => {
-            Some("the engines did not stop in time")
-        }
-        () = signals.next() => Some("second signal: stopped at once"),
+        () = tokio::time::sleep(limit) => Some(too_late),
+        () = signals.next() => Some(SECOND_SIGNAL),
     };
     if let Some(reason) = given_up {
         tracing::error!("{reason}; the next start recovers the log as far as it is durable");

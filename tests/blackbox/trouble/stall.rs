@@ -38,6 +38,8 @@ async fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
     let (asked, ended) = tokio::join!(asked, ended);
     assert!(asked.is_err() || asked.is_ok_and(|reply| reply.status == 503), "it was answered without the ledger");
     assert_eq!(ended.code(), Some(1));
+    let log = gateway.stderr();
+    assert!(log.lines().last().is_some_and(|line| line.contains("second signal: stopped at once")), "{log}");
     fault.heal();
     gateway.start_again();
     must_recover(&tenant, "ok", &record).await;
