@@ -52,7 +52,7 @@ struct Status {
     /// `None` if it is in a database.
     ledger_bytes: Option<u64>,
     views_bytes: u64,
-    /// The folder whose views are of another log, and are not shown.
+    /// The folder whose views are of another ledger, and are not shown.
     foreign_views: Option<PathBuf>,
     holds: OpenHolds,
     near: Vec<NearLimit>,
@@ -209,6 +209,7 @@ impl Status {
             "ledger_bytes": self.ledger_bytes,
             "views_bytes": self.views_bytes,
             "views": self.views_json(),
+            "foreign_views": self.foreign_views.as_ref().map(|dir| dir.display().to_string()),
             "open_holds": {
                 "count": self.holds.count,
                 "held_usd": self.holds.held.to_string(),

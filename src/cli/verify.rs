@@ -90,7 +90,7 @@ fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result
     }
     match compared.map_err(|error| views_fault(ledger, error))? {
         // In one folder, views that are ahead show that the ledger has lost events. Nobody ties a folder to a database.
-        Comparison::OtherLog { view, position } if ledger.file().is_some() => {
+        Comparison::OtherLedger { view, position } if ledger.file().is_some() => {
             let reason = format!("{} has applied an event that the log does not have", view.as_str());
             Err(views_fault(ledger, CompareError::Different { position, reason }))
         }
@@ -166,9 +166,12 @@ fn summary((Sound { events, open_holds }, views): &Verified, folder: Option<&Pat
         Some(Comparison::Same { rows }) => format!("{rows} rows of views"),
         Some(Comparison::Absent) => "no views to compare".to_owned(),
         Some(Comparison::OtherVersion) => "views are of another version, not compared".to_owned(),
-        Some(Comparison::OtherLog { position, .. }) => {
+        Some(Comparison::OtherLedger { position, .. }) => {
             let dir = folder.map(|dir| format!(" in {}", dir.display())).unwrap_or_default();
-            format!("the views{dir} are of another log, which has another event at position {position}: not compared")
+            format!(
+                "the views{dir} have an event at position {position} that this ledger does not have: they are of another ledger, or of \
+                 this one before a restore; not compared"
+            )
         }
     };
     format!("sound: {events} events, {open_holds} open holds, {views}")
@@ -180,7 +183,7 @@ fn as_json((sound, views): &Verified) -> serde_json::Value {
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
         Some(Comparison::Absent) => json!("absent"),
         Some(Comparison::OtherVersion) => json!("of_another_version"),
-        Some(Comparison::OtherLog { .. }) => json!("of_another_log"),
+        Some(Comparison::OtherLedger { .. }) => json!("of_another_ledger"),
     };
     json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views })
 }

@@ -49,9 +49,9 @@ pub enum Comparison {
     Absent,
     /// Another version wrote the file: the next start rebuilds it.
     OtherVersion,
-    /// The view has applied an event, at this position, that the log does not have: it is of another log, or the log has lost the
-    /// event. The next start recreates the file.
-    OtherLog { view: View, position: u64 },
+    /// The view has applied an event, at this position, that the ledger does not have: it is of another ledger, or the ledger has lost
+    /// the event. The next start recreates the file.
+    OtherLedger { view: View, position: u64 },
 }
 
 /// The views differ from the log, or could not be read.
@@ -107,7 +107,7 @@ fn positions(
         }
         let position = checkpoint.position;
         if !checkpoint.is_of(log)? {
-            return Ok(Err(Comparison::OtherLog { view, position }));
+            return Ok(Err(Comparison::OtherLedger { view, position }));
         }
         positions.push(position);
     }

@@ -1,7 +1,7 @@
 //! The store of the views, `DIR/views.db`: rows and checkpoints. It guarantees that a batch of rows and its checkpoints are
 //! one transaction, and that events which were already applied change nothing when they come again.
 //!
-//! The file is disposable, so nothing is repaired: a damaged file, or one of another log, is deleted and created again. A
+//! The file is disposable, so nothing is repaired: a damaged file, or one of another ledger, is deleted and created again. A
 //! view that another version wrote, or that lacks a table, keeps its rows as they are until a rebuild replaces them, see
 //! [`super::rebuild`]; there are no migrations in place.
 //!
@@ -316,7 +316,7 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
     checkpoint.optional()
 }
 
-/// Opens an existing file and checks each view's rows. `None` if the file is absent or of another log.
+/// Opens an existing file and checks each view's rows. `None` if the file is absent or of another ledger.
 fn reopen(
     path: &Path,
     projectors: &[Box<dyn Projector>],
@@ -336,7 +336,10 @@ fn reopen(
         if let Some(checkpoint) = &checkpoint
             && !belongs(checkpoint)?
         {
-            tracing::warn!(view = projector.view().as_str(), "the views' file is of another log: recreating it");
+            tracing::warn!(
+                view = projector.view().as_str(),
+                "the views' file is of another ledger, or of this one before a restore: recreating it"
+            );
             return Ok(None);
         }
         let missing: Vec<String> = objects_of([projector.schema()])?.difference(&existing).cloned().collect();

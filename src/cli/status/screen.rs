@@ -33,7 +33,10 @@ pub fn render(status: &Status) -> String {
     }
     line("log", head(status));
     if let Some(dir) = &status.foreign_views {
-        line("views", format!("those in {} are of another log: not shown", dir.display()));
+        line(
+            "views",
+            format!("those in {} are of another ledger, or of this one before a restore: not shown", dir.display()),
+        );
     } else if status.folder.is_some() {
         line("views", views(status));
     }

@@ -122,7 +122,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
 #[test]
 fn views_beyond_the_head_of_the_log_are_not_of_it() {
     let compared = compared_after("UPDATE projections SET position = position + 1");
-    assert!(matches!(compared, Ok(Comparison::OtherLog { .. })), "{compared:?}");
+    assert!(matches!(compared, Ok(Comparison::OtherLedger { .. })), "{compared:?}");
 }
 
 #[test]
