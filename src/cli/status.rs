@@ -15,7 +15,7 @@ use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
 use events::log::lock::{LockHolder, lock_holder};
-use events::log::{Head, RunningNode, offline};
+use events::log::{Head, LogError, Reader, RunningNode, offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -92,9 +92,11 @@ fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
 fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) -> Result<Status, String> {
     let unreadable = |what: &dyn Display, error: &dyn Display| format!("cannot read {what}: {error}");
     let served = folder.map(|dir| lock_holder(dir).map_err(|error| unreadable(&dir.display(), &error))).transpose()?;
+    let is_served = !matches!(served, None | Some(LockHolder::Nobody));
     let moved_to = folder.filter(|_| ledger.file().is_some()).map(|dir| {
         moved_ledger::moved_to(dir).map_err(|error| unreadable(&moved_ledger::marker(dir).display(), &error))
     });
+    let moved_to = moved_to.transpose()?.flatten();
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
@@ -104,20 +106,15 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
         None => Ok(None),
     };
     let found = read_views(folder, &[])?;
-    let is_of_ledger = found.as_ref().map_or(Ok(true), |found| found.is_of(&*reader));
-    // Their money is not that of this ledger.
-    let foreign_views = if is_of_ledger.map_err(|error| unreadable(ledger, &error))? { None } else { folder };
-    let views_folder = folder.filter(|_| foreign_views.is_none());
-    let mut views_summary = found.filter(|_| foreign_views.is_none());
+    let views_folder = ViewsFolder::of(folder, found.as_ref(), &*reader).map_err(|error| unreadable(ledger, &error))?;
+    let mut views_summary = found.filter(|_| views_folder.shown.is_some());
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
-        if matches!(served, None | Some(LockHolder::Nobody))
-            || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position))
-        {
+        if !is_served || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position)) {
             break;
         }
         std::thread::sleep(VIEW_READ_INTERVAL);
-        views_summary = read_views(views_folder, &[])?;
+        views_summary = read_views(views_folder.shown, &[])?;
     }
     let refusals = known_refusals(views_summary.as_ref()).unwrap_or_default();
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
@@ -125,7 +122,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let owners: Vec<(StreamKind, String)> =
         near.iter().map(|budget| (budget.scope.kind(), budget.scope.to_string())).collect();
     // Again, for the names of these owners, who are only known now.
-    views_summary = read_views(views_folder, &owners)?;
+    views_summary = read_views(views_folder.shown, &owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
@@ -137,25 +134,43 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     }
     let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
     let set_aside = set_aside::all(&*reader).map_err(|error| unreadable(ledger, &error))?;
-    // A folder beside a database may be of a node of another one, or of none.
-    let is_of_node = views_summary.is_some() || !matches!(served, None | Some(LockHolder::Nobody));
-    let is_shown = ledger.file().is_some() || foreign_views.is_none() && is_of_node;
+    let data = match ledger {
+        LedgerPlace::File(_) => folder,
+        // Only a gateway and views of this ledger show that the folder is one of a node.
+        LedgerPlace::Database(_) => views_folder.shown.filter(|_| views_summary.is_some() || is_served),
+    };
     Ok(Status {
-        folder: if is_shown { folder.map(Path::to_owned).zip(served) } else { None },
-        moved_to: moved_to.transpose()?.flatten(),
+        folder: data.map(Path::to_owned).zip(served),
+        moved_to,
         head,
         now,
         nodes: reader.running_nodes().map_err(|error| unreadable(ledger, &error))?,
         database: ledger.file().is_none().then(|| ledger.to_string()),
         ledger_bytes: ledger.file().map(bytes_of),
-        views_bytes: views_folder.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
-        foreign_views: foreign_views.map(Path::to_owned),
+        views_bytes: views_folder.shown.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
+        foreign_views: views_folder.foreign.map(Path::to_owned),
         holds: OpenHolds::of(&balances),
         near,
         views_summary,
         keyless,
         set_aside,
     })
+}
+
+/// The data folder, by whether its views are shown.
+struct ViewsFolder<'a> {
+    shown: Option<&'a Path>,
+    /// Its views are of another ledger: their money is not that of this one.
+    foreign: Option<&'a Path>,
+}
+
+impl<'a> ViewsFolder<'a> {
+    /// `found` is what the folder's views say, if it has any.
+    fn of(folder: Option<&'a Path>, found: Option<&ViewsSummary>, ledger: &dyn Reader) -> Result<Self, LogError> {
+        let is_of_ledger = found.map_or(Ok(true), |found| found.is_of(ledger))?;
+        let (shown, foreign) = if is_of_ledger { (folder, None) } else { (None, folder) };
+        Ok(Self { shown, foreign })
+    }
 }
 
 /// Log positions of today's refusals; `None` if no view knows them.
