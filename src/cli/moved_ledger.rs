@@ -2,7 +2,7 @@
 //! budgets would each spend them, so `serve` refuses such a folder until somebody deletes the marker on purpose. It is there before
 //! the copy is committed, so that no copy is without one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,24 +11,32 @@ use events::private;
 
 /// The marker, whose content is the address of the database without a password.
 const FILE: &str = "moved-to";
+/// The marker while it is written.
+const NEXT_FILE: &str = "moved-to-next";
 
 /// The marker in a data folder.
 pub fn marker(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// Marks the folder, also if it is marked already.
+/// Marks the folder, also if it is marked already. A crash leaves it as it was, or marked.
 pub fn mark(dir: &Path, database: &DatabaseAddress) -> io::Result<()> {
-    let mut file = private::open_or_create(&marker(dir))?;
-    file.set_len(0)?;
-    writeln!(file, "{database}")?;
-    file.sync_all()?;
+    if moved_to(dir)?.is_none_or(|marked| marked != database.to_string()) {
+        let next = dir.join(NEXT_FILE);
+        let mut file = private::open_or_create(&next)?;
+        // What a crash has left.
+        file.set_len(0)?;
+        writeln!(file, "{database}")?;
+        file.sync_all()?;
+        fs::rename(&next, marker(dir))?;
+    }
+    // A renamed entry is durable only once its folder is synced.
     File::open(dir)?.sync_all()
 }
 
 /// Removes the marker, if there is one.
 pub fn unmark(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_file(marker(dir)) {
+    match fs::remove_file(marker(dir)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -36,9 +44,38 @@ pub fn unmark(dir: &Path) -> io::Result<()> {
 
 /// Where the folder's ledger was moved to; `None` without a marker.
 pub fn moved_to(dir: &Path) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(marker(dir)) {
+    match fs::read_to_string(marker(dir)) {
         Ok(database) => Ok(Some(database.trim().to_owned())),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_replaced_as_a_whole_and_that_of_an_earlier_move_is_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, other] = ["postgres://ledgerway@one/ledger", "postgres://ledgerway@other/ledger"]
+            .map(|url| url.parse::<DatabaseAddress>().expect("an address"));
+        fs::write(folder.path().join(NEXT_FILE), "what a crash has left, which is longer than an address")
+            .expect("a file");
+        mark(folder.path(), &one).expect("a marker");
+        assert_eq!(moved_to(folder.path()).expect("a marker"), Some(one.to_string()));
+        // Another name of the same file, which a write in place would change.
+        let link = folder.path().join("link");
+        fs::hard_link(marker(folder.path()), &link).expect("a link");
+        let linked = || fs::read_to_string(&link).expect("the first marker");
+        let before = fs::metadata(&link).expect("the file").modified().expect("a time");
+        mark(folder.path(), &one).expect("the same marker");
+        assert_eq!(fs::metadata(marker(folder.path())).expect("the file").modified().expect("a time"), before);
+        mark(folder.path(), &other).expect("another marker");
+        assert_eq!(moved_to(folder.path()).expect("a marker"), Some(other.to_string()));
+        assert_eq!(linked(), format!("{one}\n"));
+        unmark(folder.path()).expect("it is removed");
+        assert_eq!(moved_to(folder.path()).expect("no marker"), None);
+        assert!(!folder.path().join(NEXT_FILE).exists());
     }
 }
