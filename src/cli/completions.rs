@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::print_line;
-use crate::config::arguments::{Cli, CompletionsArgs};
+use crate::config::arguments::{Cli, CompletionsArgs, is_switch};
 
 pub fn run(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();
@@ -27,7 +27,7 @@ fn with_plain_switches(command: Command) -> Command {
     };
     command
         .mut_subcommands(with_plain_switches)
-        .mut_args(|argument| if argument.is_require_equals_set() { plain(argument) } else { argument })
+        .mut_args(|argument| if is_switch(&argument) { plain(argument) } else { argument })
 }
 
 /// Completions for the values of positional arguments, such as the views to rebuild: clap_complete leaves them out for fish.

@@ -23,7 +23,7 @@ pub fn run(args: &DoctorArgs, flags: &Flags) -> ExitCode {
 }
 
 fn check(args: &DoctorArgs, flags: &Flags) -> Result<(), Failure> {
-    let json = flags.check(JSON, boolean(&args.json))?;
+    let json = flags.check(JSON, boolean(&args.output.json))?;
     let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?.waiting(CHECK_MAX);
     let checking = gateway.request(Method::POST, "/v1/admin/doctor");
     let report = single_threaded_runtime()?.block_on(checking).map_err(Failure::not_begun)?;

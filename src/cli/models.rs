@@ -31,7 +31,7 @@ pub fn run(args: &ModelsArgs, flags: &Flags) -> ExitCode {
 }
 
 fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
-    let json = flags.check(JSON, boolean(&args.json))?;
+    let json = flags.check(JSON, boolean(&args.output.json))?;
     let gateway = connect(&args.gateway, flags, &FOR_MODELS)?;
     single_threaded_runtime()?.block_on(async {
         let is_shown_early = args.stream && !json;

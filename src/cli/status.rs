@@ -77,7 +77,7 @@ pub fn run(args: &StatusArgs, flags: &Flags) -> ExitCode {
 }
 
 fn screen(args: &StatusArgs, flags: &Flags) -> Result<String, Failure> {
-    let json = flags.check(JSON, boolean(&args.json))?;
+    let json = flags.check(JSON, boolean(&args.output.json))?;
     let ledger = LedgerPlace::find(&args.database, &args.data, flags)?;
     let folder = args.data.folder();
     let read = || read_status(folder, &ledger, SystemClock::new().now());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use catalogue::Mode;
-use clap::builder::{OsStringValueParser, Str, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, Args, Parser, Subcommand, ValueHint};
 use events::ledger::UnknownUsage;
 use projections::views::View;
@@ -23,7 +23,7 @@ LEDGERWAY_ is refused.";
 
 /// An LLM gateway whose accounts are a ledger.
 #[derive(Parser)]
-#[command(name = "ledgerway", version, about)]
+#[command(name = "ledgerway", version, about, mut_subcommands = by_value_names)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -32,7 +32,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the gateway
-    #[command(after_help = SECRETS, mut_args = taking_negative_numbers)]
+    #[command(after_help = SECRETS)]
     Serve(Box<ServeArgs>),
     /// Upgrade the ledger in the data folder or in PostgreSQL to this version; creates an empty ledger if there is none
     Migrate(MigrateArgs),
@@ -78,11 +78,33 @@ impl Command {
     }
 }
 
-/// A negative number is a value of these arguments, which is then refused as one, and not an unknown flag.
-fn taking_negative_numbers(argument: Arg) -> Arg {
-    let is_number = |name: &Str| matches!(name.as_str(), "MIB" | "NUMBER" | "SECONDS");
-    let takes_them = argument.get_value_names().is_some_and(|names| names.iter().any(is_number));
-    argument.allow_negative_numbers(takes_them)
+/// The name of the value of a switch.
+const BOOL: &str = "BOOL";
+/// Names of values that are numbers.
+const NUMBERS: [&str; 3] = ["MIB", "NUMBER", "SECONDS"];
+
+/// True for a switch: its value may be left out, and is otherwise given after `=`.
+pub fn is_switch(argument: &Arg) -> bool {
+    has_value(argument, &[BOOL])
+}
+
+fn has_value(argument: &Arg, names: &[&str]) -> bool {
+    argument.get_value_names().is_some_and(|found| found.iter().any(|name| names.contains(&name.as_str())))
+}
+
+/// A command and its subcommands, whose arguments are read by the names of their values.
+fn by_value_names(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(by_value_names).mut_args(by_value_name)
+}
+
+fn by_value_name(argument: Arg) -> Arg {
+    if is_switch(&argument) {
+        let switch = argument.num_args(0..=1).require_equals(true).default_missing_value("true");
+        return switch.value_parser(OneOf::new(BOOLEANS));
+    }
+    // A negative number is a value of these arguments, which is then refused as one, and not an unknown flag.
+    let is_number = has_value(&argument, &NUMBERS);
+    argument.allow_negative_numbers(is_number)
 }
 
 /// Values are read as text and checked by [`super::Config`], so that a wrong one is refused in one sentence.
@@ -97,20 +119,17 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
-    #[arg(long, env = "LEDGERWAY_DEV", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_DEV", value_name = BOOL, default_value = "false")]
     pub dev: String,
     /// Parts to run in this process; this version always runs all of them
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
     pub mode: String,
     /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made
     /// earlier
-    #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "true", value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = BOOL, default_value = "true")]
     pub providers_from_env: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
-    #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
     /// as PARTNER/TENANT, separated by commas
@@ -186,6 +205,13 @@ pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }
 
+#[derive(Args)]
+pub struct OutputArgs {
+    /// Print one JSON object
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
+    pub json: String,
+}
+
 /// What is in the help of commands that read a ledger.
 #[derive(Args)]
 pub struct DatabaseArg {
@@ -221,12 +247,10 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Print one JSON object: sound, events, open_holds, views, broken
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
     /// Check only the log and the ledger, which is faster
-    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = BOOL, default_value = "false")]
     pub log_only: String,
 }
 
@@ -246,8 +270,7 @@ pub struct ResealArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working
-    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = BOOL, default_value = "false")]
     pub previous_key_lost: String,
 }
 
@@ -257,10 +280,8 @@ pub struct StatusArgs {
     pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
-    pub json: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -303,8 +324,7 @@ pub struct ListArgs {
     #[arg(long, value_parser = OneOf::new(Mode::words()))]
     pub mode: Option<String>,
     /// Print a JSON array of models
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
 }
 
@@ -402,10 +422,8 @@ pub struct TryArgs {
     pub stream: bool,
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
-    pub json: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -415,10 +433,8 @@ pub struct ListModelsArgs {
     pub words: Vec<String>,
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
-    pub json: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -426,10 +442,8 @@ pub struct ListModelsArgs {
 pub struct DoctorArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
-    /// Print one JSON object
-    #[arg(long, env = "LEDGERWAY_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = OneOf::new(BOOLEANS))]
-    pub json: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]

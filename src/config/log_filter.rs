@@ -6,7 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::setting::{Setting, WrongConfig};
 use super::truncated;
 
-pub const RUST_LOG: Setting = Setting { variable: "RUST_LOG", example: "info,upstream=debug" };
+pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
 const DEFAULT: &str = "info";
 /// This program's crates, which may stand without a level.
 const CRATES: [&str; 13] = [

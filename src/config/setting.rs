@@ -13,14 +13,15 @@ pub const PREFIX: &str = "LEDGERWAY_";
 pub struct Setting {
     pub variable: &'static str,
     pub example: &'static str,
+    /// Its flag takes a value only after `=`.
+    is_switch: bool,
 }
 
 const NEW_KEY: &str = "\"$(openssl rand -hex 32)\"";
 
 macro_rules! settings {
-    ($($name:ident = $example:expr,)+) => {
-        $(pub const $name: Setting =
-            Setting { variable: concat!("LEDGERWAY_", stringify!($name)), example: $example };)+
+    ($($name:ident = $kind:ident($example:expr),)+) => {
+        $(pub const $name: Setting = Setting::$kind(concat!("LEDGERWAY_", stringify!($name)), $example);)+
 
         /// Every setting of this version.
         pub const ALL: &[Setting] = &[$($name),+];
@@ -28,36 +29,46 @@ macro_rules! settings {
 }
 
 settings! {
-    LISTEN = "127.0.0.1:8080",
-    METRICS_LISTEN = "127.0.0.1:9090",
-    DATA = "./ledgerway-data",
-    DATABASE_URL = "postgres://ledgerway@db.internal/ledgerway",
-    DEV = "true",
-    MODE = "all",
-    PROVIDERS_FROM_ENV = "off",
-    BEDROCK = "on",
-    ADMIN_KEY = NEW_KEY,
-    NODE_KEY = NEW_KEY,
-    NODE_KEY_PREVIOUS = "\"$(cat ./ledgerway-data/node.key)\"",
-    PREVIOUS_KEY_LOST = "true",
-    SERVES_TENANTS = "default/acme,ten_0193d6a0000070008000000000000001",
-    HOLD_TTL_SECONDS = "900",
-    UNKNOWN_USAGE = "charge_hold",
-    DRAIN_TIMEOUT_SECONDS = "30",
-    DRAIN_DELAY_SECONDS = "5",
-    RATE_LIMIT_REQUESTS = "1000",
-    ADMIN_RATE_LIMIT_REQUESTS = "1000",
-    BODY_MEMORY_MIB = "160",
-    ANSWER_MEMORY_MIB = "160",
-    CORS_ORIGINS = "https://app.example.com,http://localhost:3000",
-    JSON = "true",
-    LOG_ONLY = "true",
-    URL = "https://gateway.example.com",
-    KEY = "\"$(cat ./ledgerway-data/dev.key)\"",
-    KEY_FILE = "./ledgerway-data/dev.key",
+    LISTEN = with_value("127.0.0.1:8080"),
+    METRICS_LISTEN = with_value("127.0.0.1:9090"),
+    DATA = with_value("./ledgerway-data"),
+    DATABASE_URL = with_value("postgres://ledgerway@db.internal/ledgerway"),
+    DEV = switch("true"),
+    MODE = with_value("all"),
+    PROVIDERS_FROM_ENV = switch("off"),
+    BEDROCK = switch("on"),
+    ADMIN_KEY = with_value(NEW_KEY),
+    NODE_KEY = with_value(NEW_KEY),
+    NODE_KEY_PREVIOUS = with_value("\"$(cat ./ledgerway-data/node.key)\""),
+    PREVIOUS_KEY_LOST = switch("true"),
+    SERVES_TENANTS = with_value("default/acme,ten_0193d6a0000070008000000000000001"),
+    HOLD_TTL_SECONDS = with_value("900"),
+    UNKNOWN_USAGE = with_value("charge_hold"),
+    DRAIN_TIMEOUT_SECONDS = with_value("30"),
+    DRAIN_DELAY_SECONDS = with_value("5"),
+    RATE_LIMIT_REQUESTS = with_value("1000"),
+    ADMIN_RATE_LIMIT_REQUESTS = with_value("1000"),
+    BODY_MEMORY_MIB = with_value("160"),
+    ANSWER_MEMORY_MIB = with_value("160"),
+    CORS_ORIGINS = with_value("https://app.example.com,http://localhost:3000"),
+    JSON = switch("true"),
+    LOG_ONLY = switch("true"),
+    URL = with_value("https://gateway.example.com"),
+    KEY = with_value("\"$(cat ./ledgerway-data/dev.key)\""),
+    KEY_FILE = with_value("./ledgerway-data/dev.key"),
 }
 
 impl Setting {
+    /// A setting with an example of its value.
+    pub const fn with_value(variable: &'static str, example: &'static str) -> Self {
+        Self { variable, example, is_switch: false }
+    }
+
+    /// A setting whose flag is a switch.
+    const fn switch(variable: &'static str, example: &'static str) -> Self {
+        Self { variable, example, is_switch: true }
+    }
+
     fn flag(self) -> String {
         let name = self.variable.strip_prefix(PREFIX).unwrap_or(self.variable);
         format!("--{}", name.to_ascii_lowercase().replace('_', "-"))
@@ -141,9 +152,7 @@ impl Flags {
     /// The error for a wrong value, with another example.
     pub fn wrong_with(&self, setting: Setting, problem: impl Into<String>, example: &str) -> WrongConfig {
         let name = self.name_of(setting);
-        // A flag that needs no value takes one only after `=`.
-        let is_switch = ["true", "on", "off"].contains(&example);
-        let between = if name == setting.variable || is_switch { '=' } else { ' ' };
+        let between = if name == setting.variable || setting.is_switch { '=' } else { ' ' };
         let advice = Advice::Example(format!("{name}{between}{example}"));
         WrongConfig { problem: problem.into(), advice, name }
     }
@@ -159,7 +168,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::arguments::Cli;
+    use crate::config::arguments::{Cli, is_switch};
 
     fn flags(line: &[&str]) -> Flags {
         let mut command = Cli::command();
@@ -178,6 +187,7 @@ mod tests {
             let variable = argument.get_env().expect("a variable").to_string_lossy();
             let found = ALL.iter().find(|setting| setting.variable == variable).expect("a setting");
             assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
+            assert_eq!(found.is_switch, is_switch(argument), "{variable}");
         }
         for setting in ALL.iter().copied() {
             let is_secret = [DATABASE_URL, ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, KEY].contains(&setting);

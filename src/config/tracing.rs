@@ -29,15 +29,16 @@ pub fn target(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Trace
     // The gateway sends JSON over HTTP; collectors accept it at the address for protobuf over HTTP as well.
     if let Some(protocol) = given(PROTOCOL).filter(|protocol| !protocol.starts_with("http/")) {
         let problem = format!("is {:?}, but this version exports over HTTP only", truncated(&protocol));
-        return Err(Setting { variable: PROTOCOL, example: "http/json" }.wrong_as_variable(problem));
+        return Err(Setting::with_value(PROTOCOL, "http/json").wrong_as_variable(problem));
     }
     let headers = given(HEADERS).map_or_else(|| Ok(HeaderMap::new()), |list| headers(&list))?;
     Ok(Some(TraceTarget { url, headers, service: given(SERVICE).unwrap_or_else(|| "ledgerway".to_owned()) }))
 }
 
 fn url(variable: &'static str, example: &'static str, text: &str, path: String) -> Result<Uri, WrongConfig> {
-    let wrong =
-        |why: &str| Setting { variable, example }.wrong_as_variable(format!("is {:?}, which {why}", truncated(text)));
+    let wrong = |why: &str| {
+        Setting::with_value(variable, example).wrong_as_variable(format!("is {:?}, which {why}", truncated(text)))
+    };
     let whole = if path.is_empty() { text.to_owned() } else { format!("{}{path}", text.trim_end_matches('/')) };
     let url: Uri = whole.parse().map_err(|_| wrong("is not a URL"))?;
     match url.scheme_str() {
@@ -49,7 +50,7 @@ fn url(variable: &'static str, example: &'static str, text: &str, path: String) 
 /// Reads `name=value,name=value`. The error does not repeat the text, which may be a secret.
 fn headers(list: &str) -> Result<HeaderMap, WrongConfig> {
     let wrong = || {
-        let setting = Setting { variable: HEADERS, example: "\"authorization=Bearer%20...\"" };
+        let setting = Setting::with_value(HEADERS, "\"authorization=Bearer%20...\"");
         setting.wrong_as_variable("must be a list of name=value pairs, separated by commas")
     };
     let mut headers = HeaderMap::new();

@@ -22,7 +22,7 @@ const INPUTS: [(&str, &str); 5] =
 const WORDS_CHARS_MAX: usize = 64;
 
 pub fn list(args: &ListModelsArgs, flags: &Flags) -> Result<(), Failure> {
-    let json = flags.check(JSON, boolean(&args.json))?;
+    let json = flags.check(JSON, boolean(&args.output.json))?;
     let gateway = connect(&args.gateway, flags, &FOR_MODELS)?;
     let answer = single_threaded_runtime()?.block_on(async {
         let answer = gateway.request(Method::GET, PATH).await?;
