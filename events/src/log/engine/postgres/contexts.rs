@@ -15,7 +15,7 @@ use crate::log::stored::is_of_its_request;
 /// At this number of contexts in memory all are forgotten, and sent or read again when they are needed.
 pub(super) const KEPT_MAX: usize = 4096;
 
-/// The contexts that are known to be stored.
+/// The contexts that are known to be stored: those of batches up to the tip, so that every database that has the tip has them.
 #[derive(Default)]
 pub(super) struct Contexts {
     names: IdMap<Context, Uuid>,

@@ -1,6 +1,7 @@
 //! The batches that follow the last one that was read. Each node reads everything that the others append, on the path of its own
 //! requests: one statement in the order of the indexes, and a second one for contexts that it does not know.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::Row;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::PostgresEngine;
 use super::read::{self, Tip, stored, tip, unsigned};
-use crate::event::{Event, Recorded, Resource};
+use crate::event::{Context, Event, Recorded, Resource};
 use crate::log::LogError;
 use crate::log::engine::Page;
 use crate::log::follow::AppendedBy;
@@ -62,37 +63,40 @@ impl PostgresEngine {
         if batches.next().is_none_or(|first| first.tip != before) {
             return Err(self.forked()?);
         }
-        let events: Vec<&PgRow> = rows.collect();
-        self.read_contexts(&events)?;
-        let mut events = events.into_iter();
         let (mut page, mut last) = (Page { is_last: true, ..Page::default() }, before);
         for StoredBatch { tip, is_checkpoint, appended_by } in batches {
-            let is_of_same = page.events.is_empty() || page.appended_by == appended_by;
+            let is_of_same = last == before || page.appended_by == appended_by;
             if page.is_checkpoint || !is_of_same {
                 page.is_last = false;
                 break;
             }
-            for position in last.last + 1..=tip.last {
-                let recorded = self.recorded(events.next().ok_or_else(|| missing(position))?)?;
-                if recorded.position != unsigned(position) {
-                    return Err(missing(position));
-                }
-                if replaces_node_key(&recorded) {
-                    return Err(LogError::NodeKeyReplaced);
-                }
-                page.events.push(Arc::new(recorded));
-            }
             (page.is_checkpoint, page.appended_by) = (is_checkpoint, appended_by);
             last = tip;
+        }
+        let rows: Vec<&PgRow> = rows.take_while(|row| row.try_get(0).is_ok_and(|at: i64| at <= last.last)).collect();
+        let contexts = self.read_contexts(&rows)?;
+        let mut rows = rows.into_iter();
+        for position in before.last + 1..=last.last {
+            let row = rows.next().ok_or_else(|| missing(position))?;
+            let recorded = self.recorded(row, &contexts)?;
+            if recorded.position != unsigned(position) {
+                return Err(missing(position));
+            }
+            if replaces_node_key(&recorded) {
+                return Err(LogError::NodeKeyReplaced);
+            }
+            page.events.push(Arc::new(recorded));
         }
         // A batch that begins after these positions was not looked for.
         page.is_last &= last.last < before.last + PAGE_POSITIONS;
         self.tip = last;
+        // Not before: a database that has failed over may have lost all that follows the tip, and nothing would show it.
+        contexts.into_iter().for_each(|(name, context)| self.contexts.is_stored(name, context));
         Ok(page)
     }
 
-    /// Reads the contexts of these events that are not known yet.
-    fn read_contexts(&mut self, events: &[&PgRow]) -> Result<(), LogError> {
+    /// The contexts of these events that are not known yet, by name.
+    fn read_contexts(&mut self, events: &[&PgRow]) -> Result<HashMap<Uuid, Context>, LogError> {
         self.contexts.forget_if_full();
         let mut unknown = Vec::new();
         for row in events {
@@ -102,22 +106,21 @@ impl PostgresEngine {
         unknown.sort_unstable();
         unknown.dedup();
         if unknown.is_empty() {
-            return Ok(());
+            return Ok(HashMap::new());
         }
         let rows = self.session.run(async |connection| {
             sqlx::query_as::<_, (Uuid, String)>(SELECT_CONTEXTS).bind(unknown).fetch_all(connection).await
         })?;
-        for (name, json) in rows {
-            self.contexts.note_stored(name, read::read_context(&json)?);
-        }
-        Ok(())
+        rows.into_iter().map(|(name, json)| Ok((name, read::read_context(&json)?))).collect()
     }
 
-    fn recorded(&self, row: &PgRow) -> Result<Recorded, LogError> {
+    /// The event in a row. Its context is known, or among these.
+    fn recorded(&self, row: &PgRow, contexts: &HashMap<Uuid, Context>) -> Result<Recorded, LogError> {
         match row.try_get::<Option<Uuid>, _>(9)? {
             None => read::with_its_context(row),
             Some(name) => {
-                let shared = self.contexts.named(name).ok_or_else(|| stored(format!("there is no context {name}")))?;
+                let shared = self.contexts.named(name).or_else(|| contexts.get(&name));
+                let shared = shared.ok_or_else(|| stored(format!("there is no context {name}")))?;
                 read::of_its_request(row, shared.clone())
             }
         }

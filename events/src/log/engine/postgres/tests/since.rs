@@ -64,6 +64,36 @@ fn a_page_is_read_also_when_its_contexts_are_more_than_fit_in_memory_beside_othe
     assert!(reader.contexts.len() < 10);
 }
 
+/// Of one page, as far as it is read at once, a replica has the first batch, and is promoted.
+#[test]
+fn a_context_that_a_failover_has_lost_is_stored_again() {
+    let ledger = TestLedger::migrated();
+    let mut reader = ledger.engine();
+    committed(&mut ledger.engine(), |engine| one(engine, 1));
+    let mut other = connect(&ledger.database, "other", ids(), now()).expect("the ledger opens").0;
+    committed(&mut other, |engine| one(engine, 2));
+    let page = reader.since(0).expect("a page");
+    assert_eq!((page.events.len(), page.is_last), (1, false), "the second batch is of another node");
+    ledger.execute(
+        "SET session_replication_role = replica;
+         DELETE FROM ledger.contexts WHERE id = (SELECT context FROM ledger.events WHERE position = 2);
+         DELETE FROM ledger.events WHERE position = 2; DELETE FROM ledger.batches WHERE first = 2",
+    );
+    // With the context of the second batch.
+    committed(&mut reader, |engine| one(engine, 2));
+    assert_eq!(ledger.number("SELECT count(*) FROM ledger.contexts"), 2);
+    let log = open_shared_reader(&ledger.database).expect("a reader");
+    assert_eq!(log.after(0, 10).expect("it reads").len(), 2);
+}
+
+#[test]
+fn the_contexts_of_a_page_that_cannot_be_read_are_not_known() {
+    let (ledger, mut reader, _) = appended();
+    ledger.execute("SET session_replication_role = replica; DELETE FROM ledger.events WHERE position = 4");
+    reader.since(0).expect_err("an event is missing");
+    assert_eq!(reader.contexts.len(), 0);
+}
+
 #[test]
 fn an_event_or_a_context_that_is_missing_is_an_error_and_never_skipped() {
     for (missing, message) in [
