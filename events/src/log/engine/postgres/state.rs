@@ -30,6 +30,8 @@ pub(super) const SELECT_ALL_BALANCES: &str =
     "SELECT budget_id, window_start, settled::text, held::text, announced, position FROM ledger.balances";
 pub(super) const SELECT_OPEN_HOLDS: &str = "SELECT request_id, held, expires_at, hold FROM ledger.open_holds";
 
+/// True if a batch is in the log.
+const HAS_BATCH: &str = "SELECT EXISTS (SELECT FROM ledger.batches WHERE first = $1 AND last = $2 AND token = $3)";
 /// True if the node key was replaced after a position. By the index of administrative events.
 const NODE_KEY_REPLACED: &str = "
     SELECT EXISTS (SELECT FROM ledger.events WHERE position > $1 AND aggregate_type = 'node_key'
@@ -60,13 +62,17 @@ const INSERT_BLOCKS: &str = ", new_blocks AS (
     ON CONFLICT DO NOTHING)";
 
 impl PostgresEngine {
-    /// Reads the state at the head, which is the new tip, in at most this time.
+    /// Reads the state at the head, which is the new tip, in at most this time. The log must still have the tip of before.
     pub(super) fn read_head(&mut self, now: DateTime<Utc>, max: Duration) -> Result<State, LogError> {
-        let known = self.tip.last;
+        let known = self.tip;
         let (last_batch, state) = self.session.run_for(max, async |connection| {
             in_snapshot(connection, async |snapshot| {
                 let (last_batch, _) = tip(snapshot).await?;
-                if sqlx::query_scalar(NODE_KEY_REPLACED).bind(known).fetch_one(&mut *snapshot).await? {
+                let has_known = sqlx::query_scalar(HAS_BATCH).bind(known.first).bind(known.last).bind(known.token);
+                if !has_known.fetch_one(&mut *snapshot).await? {
+                    return Err(LogError::Forked { ours: unsigned(known.last), theirs: unsigned(last_batch.last) });
+                }
+                if sqlx::query_scalar(NODE_KEY_REPLACED).bind(known.last).fetch_one(&mut *snapshot).await? {
                     return Err(LogError::NodeKeyReplaced);
                 }
                 Ok((last_batch, read_state(snapshot, now).await?))

@@ -70,3 +70,18 @@ fn engine_genesis(test: &TestLedger) -> Uuid {
     let sql = "SELECT token FROM ledger.batches WHERE first = 0";
     test.session().run(async |connection| sqlx::query_scalar(sql).fetch_one(connection).await).expect("the first row")
 }
+
+#[test]
+fn the_state_of_a_log_that_has_lost_the_tip_is_not_read() {
+    let test = TestLedger::migrated();
+    let mut engine = test.engine();
+    for number in 1..=2 {
+        committed(&mut engine, |engine| one(engine, number));
+    }
+    test.execute(
+        "SET session_replication_role = replica;
+         DELETE FROM ledger.events WHERE position = 2; DELETE FROM ledger.batches WHERE first = 2",
+    );
+    let error = engine.state(now()).err().expect("another log");
+    assert!(matches!(error, LogError::Forked { ours: 2, theirs: 1 }), "{error}");
+}
