@@ -71,7 +71,7 @@ fn check_marker(from: &Path, database: &DatabaseAddress) -> Result<(), Failure> 
     let moved_to = moved_ledger::moved_to(from)
         .map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", marker.display())))?;
     match moved_to {
-        Some(moved_to) if moved_to != database.to_string() => Err(Failure::NotBegun(format!(
+        Some(moved_to) if !database.is_shown_as(&moved_to) => Err(Failure::NotBegun(format!(
             "the ledger in {} was moved to {moved_to}, and a second copy would spend the same budgets again: give that address; to \
              move it to {database} all the same, without what was recorded in the other one, delete {}",
             from.display(),

@@ -104,6 +104,23 @@ impl DatabaseAddress {
         Self { options: self.options.clone().options(OF_WRITER) }
     }
 
+    /// True if an address that was shown is that of this database, whoever its user is.
+    pub fn is_shown_as(&self, shown: &str) -> bool {
+        shown.ends_with(&format!("@{}", self.place()))
+    }
+
+    /// What follows the user in the address of this database.
+    fn place(&self) -> String {
+        let Self { options } = self;
+        let (host, port, database) =
+            (options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+        let socket = options.get_socket().map(|folder| folder.to_string_lossy());
+        match socket.as_deref().or_else(|| host.starts_with('/').then_some(host)) {
+            Some(folder) => format!("localhost:{port}/{database}?host={}", folder.trim_end_matches('/')),
+            None => format!("{host}:{port}/{database}"),
+        }
+    }
+
     /// The database at an address, with the value of `PGSSLMODE`.
     fn at(url: &str, ssl_mode: Option<&str>) -> Result<Self, WrongAddress> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -180,9 +197,7 @@ fn check_files(url: &Url) -> Result<(), WrongAddress> {
 
 impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { options } = self;
-        let database = options.get_database().unwrap_or_default();
-        write!(f, "postgres://{}@{}:{}/{database}", options.get_username(), options.get_host(), options.get_port())
+        write!(f, "postgres://{}@{}", self.options.get_username(), self.place())
     }
 }
 
@@ -218,6 +233,44 @@ mod tests {
             assert!(database(url).to_string().ends_with("@db:5432/ledgerway"), "{url}");
         }
         assert!(database("postgres://u@db/ledger%40way").to_string().ends_with("@db:5432/ledger@way"));
+    }
+
+    #[test]
+    fn a_socket_is_shown_by_its_folder() {
+        for url in [
+            "postgres://u:q7@%2Frun%2Fa:5433/ledger",
+            "postgres://u@localhost:5433/ledger?host=/run/a",
+            "postgres://u@db/ledger?host=/run/a/&port=5433",
+        ] {
+            let shown = database(url).to_string();
+            assert_eq!(shown, "postgres://u@localhost:5433/ledger?host=/run/a", "{url}");
+            assert_eq!(database(&shown).to_string(), shown, "it can be given again");
+        }
+    }
+
+    #[test]
+    fn databases_are_the_same_if_all_but_their_users_are() {
+        let same = [
+            ["postgres://u:q7@db/ledger", "postgres://v@db:5432/ledger?sslmode=require"],
+            ["postgres://u@db/ledger", "postgres://u%40corp@db/ledger"],
+            ["postgres://u@%2Frun%2Fa/ledger", "postgres://v@localhost/ledger?host=/run/a"],
+        ];
+        let other = [
+            ["postgres://u@db/ledger", "postgres://u@db/ledger2"],
+            ["postgres://u@db/ledger", "postgres://u@db:5433/ledger"],
+            ["postgres://u@db/ledger", "postgres://u@other.db/ledger"],
+            ["postgres://u@localhost/ledger", "postgres://u@localhost/ledger?host=/run/a"],
+            ["postgres://u@localhost/ledger?host=/run/a", "postgres://u@localhost/ledger?host=/run/b"],
+            ["postgres://u@%2Frun%2Fa/ledger", "postgres://u@%2Frun%2Fb/ledger"],
+            ["postgres://u@localhost/ledger?host=/run/a", "postgres://u@localhost/ledger?host=/run/a&port=5433"],
+        ];
+        for (pairs, are_same) in [(same.as_slice(), true), (other.as_slice(), false)] {
+            for [one, two] in pairs {
+                for (one, two) in [(one, two), (two, one)] {
+                    assert_eq!(database(one).is_shown_as(&database(two).to_string()), are_same, "{one} {two}");
+                }
+            }
+        }
     }
 
     #[test]
