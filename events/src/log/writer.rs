@@ -510,7 +510,7 @@ impl<E: Engine> Writer<E> {
         self.note_recorded(&draft.events);
         self.position = draft.position();
         self.turns.appended();
-        self.end_full_turn();
+        self.end_turn_if_over();
         self.events_since_state += draft.events.len();
         if Self::writes_state(draft, due) {
             self.rows_are_written();

@@ -14,6 +14,9 @@ use crate::log::engine::TurnState;
 const BATCHES_AFTER_RACE: u32 = 16;
 /// Maximum number of batches in one turn. With more, a change of turns costs less of the time, and the others wait longer.
 const BATCHES_A_TURN: u32 = 8;
+/// After this time no further batch belongs to a turn, however slow the commits: the others wait for three seconds in all, and
+/// the database ends the session of a turn that lasts for two.
+const TURN_MAX: Duration = Duration::from_millis(250);
 /// How long a process in its turn waits for the next job: about as long as the callers of its last batch need to ask for more.
 pub(super) const PAUSE: Duration = Duration::from_micros(200);
 /// How often a process that waits for its turn reads what others have appended.
@@ -26,16 +29,24 @@ pub(super) struct TurnPolicy {
     batches_max: u32,
     /// Batches before which this process takes its turn.
     due: u32,
-    /// The batches that it may still append in its turn; `None` without one.
-    left: Option<u32>,
+    /// `None` without one.
+    turn: Option<Turn>,
     /// True if it has appended since the last look.
     is_used: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Turn {
+    /// The batches that may still be appended in it.
+    left: u32,
+    /// By the monotonic clock.
+    taken_at: Duration,
 }
 
 impl TurnPolicy {
     /// Turns of one batch each.
     pub(super) const fn of_one_batch() -> Self {
-        Self { batches_max: 1, due: 0, left: None, is_used: false }
+        Self { batches_max: 1, due: 0, turn: None, is_used: false }
     }
 
     /// From now on, a turn may last for several batches.
@@ -48,7 +59,7 @@ impl TurnPolicy {
     }
 
     pub(super) const fn has_one(&self) -> bool {
-        self.left.is_some()
+        self.turn.is_some()
     }
 
     /// Notes that others append at the same time.
@@ -56,11 +67,23 @@ impl TurnPolicy {
         self.due = BATCHES_AFTER_RACE;
     }
 
+    /// Notes that this process has its turn.
+    const fn taken(&mut self, now: Duration) {
+        self.turn = Some(Turn { left: self.batches_max, taken_at: now });
+    }
+
     /// Notes an append.
     pub(super) fn appended(&mut self) {
         self.due = self.due.saturating_sub(1);
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        if let Some(turn) = &mut self.turn {
+            turn.left = turn.left.saturating_sub(1);
+        }
         self.is_used = true;
+    }
+
+    /// True if the turn has had all its batches, or its time.
+    fn is_over(&self, now: Duration) -> bool {
+        self.turn.is_some_and(|Turn { left, taken_at }| left == 0 || now.saturating_sub(taken_at) >= TURN_MAX)
     }
 }
 
@@ -81,7 +104,9 @@ impl<E: Engine> Writer<E> {
                 turn => break turn,
             }
         };
-        self.turns.left = (turn == TurnState::Held).then_some(self.turns.batches_max);
+        if turn == TurnState::Held {
+            self.turns.taken(self.options.clock.monotonic());
+        }
         self.is_behind = true;
         Ok(())
     }
@@ -97,14 +122,14 @@ impl<E: Engine> Writer<E> {
 
     /// Ends the turn, if there is one.
     pub(super) fn end_turn(&mut self) {
-        if self.turns.left.take().is_some() {
+        if self.turns.turn.take().is_some() {
             self.engine.end_turn();
         }
     }
 
-    /// Ends a turn that has had all its batches.
-    pub(super) fn end_full_turn(&mut self) {
-        if self.turns.left == Some(0) {
+    /// Ends a turn to which no further batch belongs.
+    pub(super) fn end_turn_if_over(&mut self) {
+        if self.turns.is_over(self.options.clock.monotonic()) {
             self.end_turn();
         }
     }
@@ -113,6 +138,27 @@ impl<E: Engine> Writer<E> {
     pub(super) fn end_unused_turn(&mut self) {
         if !std::mem::take(&mut self.turns.is_used) {
             self.end_turn();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_ends_with_its_last_batch_or_after_a_quarter_of_a_second() {
+        let mut turns = TurnPolicy::of_one_batch();
+        turns.allow_several_batches();
+        for (commit_ms, batches) in [(0, 8), (30, 8), (40, 7), (100, 3), (249, 2), (250, 1), (3000, 1)] {
+            let mut now = Duration::from_secs(9);
+            turns.taken(now);
+            let appended = std::iter::repeat_with(|| {
+                now += Duration::from_millis(commit_ms);
+                turns.appended();
+                turns.is_over(now)
+            });
+            assert_eq!(1 + appended.take_while(|is_over| !is_over).count(), batches, "commits of {commit_ms} ms");
         }
     }
 }

@@ -91,7 +91,7 @@ impl PostgresEngine {
         page.is_last &= last.last < before.last + PAGE_POSITIONS;
         self.tip = last;
         // Not before: a database that has failed over may have lost all that follows the tip, and nothing would show it.
-        contexts.into_iter().for_each(|(name, context)| self.contexts.is_stored(name, context));
+        contexts.into_iter().for_each(|(name, context)| self.contexts.note_stored(name, context));
         Ok(page)
     }
 
