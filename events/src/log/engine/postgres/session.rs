@@ -35,6 +35,12 @@ struct Opened {
     used_at: Instant,
 }
 
+impl Opened {
+    fn was_used_lately(&self) -> bool {
+        self.used_at.elapsed() < UNUSED_MAX
+    }
+}
+
 impl Session {
     /// A session whose connection is opened when it is first used.
     pub(super) fn new(database: DatabaseAddress) -> Result<Self, LogError> {
@@ -59,6 +65,15 @@ impl Session {
         done
     }
 
+    /// The same, without opening a connection: `None` if there is none that was used lately. Blocking.
+    pub(super) fn run_if_open<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Option<Result<T, sqlx::Error>> {
+        self.connection.take_if(|opened| !opened.was_used_lately());
+        self.connection.is_some().then(|| self.run(work))
+    }
+
     /// Runs statements that may take this long. The connection is not kept if one of them fails. Blocking.
     pub(super) fn run_for<T, E: From<sqlx::Error> + From<LogError>>(
         &mut self,
@@ -74,7 +89,7 @@ impl Session {
     /// Takes the connection, or opens one.
     fn open(&mut self) -> Result<PgConnection, sqlx::Error> {
         match self.connection.take() {
-            Some(Opened { connection, used_at }) if used_at.elapsed() < UNUSED_MAX => Ok(connection),
+            Some(opened) if opened.was_used_lately() => Ok(opened.connection),
             _ => {
                 let Self { runtime, database, .. } = self;
                 let open = async { within(Instant::now() + CONNECT_MAX, database.options().connect()).await.flatten() };

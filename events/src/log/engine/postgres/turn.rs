@@ -197,11 +197,12 @@ fn take(session: &mut Session) -> LockOutcome {
     }
 }
 
-/// If it fails, the connection is not kept, and the turn ends with it.
+/// If it fails, or the turn has lasted for too long, the connection is not kept, and the turn ends with it.
 fn end(session: &mut Session) {
     let (first, second) = LOCK;
-    let ended = session.run(async |connection| sqlx::query(END).bind(first).bind(second).execute(connection).await);
-    if let Err(error) = ended {
+    let ended =
+        session.run_if_open(async |connection| sqlx::query(END).bind(first).bind(second).execute(connection).await);
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a turn ended with its connection");
     }
 }

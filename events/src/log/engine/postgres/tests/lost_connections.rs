@@ -1,8 +1,9 @@
 //! Connections that end at any moment of an append.
 
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnection;
 use testing::proxy::Proxy;
 
 use super::super::error::sqlstate;
@@ -155,4 +156,22 @@ fn a_session_that_the_server_has_ended_is_not_used_again() {
     let ended = run("SELECT 1").expect_err("it was idle for too long");
     assert_eq!(sqlstate(&ended).as_deref(), Some("25P03"), "{ended}");
     run("SELECT 1").expect("another session");
+}
+
+#[test]
+fn a_session_that_was_not_used_lately_is_not_opened_to_end_something() {
+    let test = TestLedger::migrated();
+    let mut session = test.session();
+    let select = async |connection: &mut PgConnection| {
+        sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").fetch_one(connection).await
+    };
+    assert!(session.run_if_open(select).is_none(), "it was never used");
+    let first = session.run(select).expect("a session");
+    assert_eq!(session.run_if_open(select).expect("it is open").expect("a session"), first);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(session.run_if_open(select).is_none());
+    let began = Instant::now();
+    while test.number(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {first}")) > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "its connection is not closed");
+    }
 }

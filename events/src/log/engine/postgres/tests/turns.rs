@@ -83,6 +83,16 @@ fn a_node_that_hangs_in_its_turn_loses_it() {
 }
 
 #[test]
+fn a_turn_that_has_lasted_for_longer_than_its_connection_is_kept_ends_with_it() {
+    let test = TestLedger::migrated();
+    let (mut holder, mut other) = (test.engine(), test.engine());
+    assert_eq!(turn_of(&mut holder), TurnState::Held);
+    std::thread::sleep(Duration::from_millis(1100));
+    holder.end_turn();
+    assert_eq!(turn_of(&mut other), TurnState::Held);
+}
+
+#[test]
 fn a_lock_that_nobody_gives_up_does_not_stop_the_nodes() {
     let test = TestLedger::migrated();
     let (mut stranger, mut node) = (test.session(), test.engine());
