@@ -84,17 +84,21 @@ impl PostgresEngine {
     fn send(&mut self, draft: &Draft, rows: Option<&StateRows<'_>>) -> Result<Option<Batch>, LogError> {
         let (before, token, side) = (self.tip, self.ids.make(), draft.side.as_slice());
         let mut respects_turns = self.turns.must_be_respected();
+        let began = Instant::now();
         // Since when an earlier copy may still be written.
         let mut in_doubt: Option<Instant> = None;
         let mut is_repeated = false;
         loop {
+            // A further copy has the time of the first one, and settles what became of it. An answer that it came too late would
+            // not: the first one may have come in time.
+            let age = if in_doubt.is_some() { began.elapsed() } else { Duration::ZERO };
             let batch = Batch::new(
                 draft,
                 rows,
                 (before, token, &self.node),
                 respects_turns,
                 &self.contexts,
-                self.clock_limits,
+                self.clock_limits.late_by(age),
             )?;
             let mut sent = None;
             let done = self.session.run(async |connection| {
@@ -109,7 +113,8 @@ impl PostgresEngine {
                     // An earlier copy may still be written.
                     Ok(NotWritten::Closed) if in_doubt.is_some() => "its place is free".to_owned(),
                     Ok(NotWritten::Closed) => return Ok(None),
-                    // The clock of the database moves on, and with it the earlier copy may pass, or has passed.
+                    // The clock of the database moves on, and with it the earlier copy may pass, or has passed; the next copy
+                    // may be older.
                     Err(error @ (LogError::ClockAhead { .. } | LogError::ClockBehind { .. })) if in_doubt.is_some() => {
                         error.to_string()
                     }

@@ -20,6 +20,11 @@ impl ClockLimits {
         Self { ahead_max: micros(AHEAD_MAX.min(behind_max)), behind_max: micros(behind_max) }
     }
 
+    /// For a batch whose time is this old.
+    pub(super) fn late_by(self, age: Duration) -> Self {
+        Self { behind_max: self.behind_max.saturating_add(micros(age)), ..self }
+    }
+
     /// Compares the time of a batch with the database's.
     pub(super) fn check(self, recorded_at: i64, now: i64) -> Result<(), LogError> {
         let ahead = recorded_at - now;

@@ -175,3 +175,28 @@ fn a_session_that_was_not_used_lately_is_not_opened_to_end_something() {
         assert!(began.elapsed() < Duration::from_secs(10), "its connection is not closed");
     }
 }
+
+/// The table is locked for longer than a batch may be old. Meanwhile the connection is lost with the first copy.
+#[test]
+fn a_batch_that_is_in_doubt_is_written_also_if_its_time_is_too_old_by_now() {
+    let test = TestLedger::migrated();
+    let mut engine = test.engine();
+    engine.clock_limits = ClockLimits::with_behind_max(Duration::from_millis(500));
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| test.execute("BEGIN; LOCK TABLE ledger.batches IN EXCLUSIVE MODE; SELECT pg_sleep(1.5); COMMIT"));
+        while test.number(&locks("mode = 'ExclusiveLock' AND granted")) == 0 {}
+        scope.spawn(|| committed(&mut engine, |engine| Draft { recorded_at: now(), ..one(engine, 1) }));
+        while test.number(&locks("NOT granted")) == 0 {}
+        test.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE relation = 'ledger.batches'::regclass AND NOT granted",
+        );
+    });
+    assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 1);
+}
+
+/// The number of locks of the table of batches.
+fn locks(condition: &str) -> String {
+    format!("SELECT count(*) FROM pg_locks WHERE relation = 'ledger.batches'::regclass AND {condition}")
+}
