@@ -42,9 +42,13 @@ impl BatchClock {
         Ok(self.not_before_last(wall))
     }
 
-    /// A time that was read before, or that of the last event if the log has moved on since.
-    pub(super) fn not_before_last(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+    fn not_before_last(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         self.last.map_or(at, |last| at.max(last))
+    }
+
+    /// How old the time of the last tick is.
+    pub(super) fn age(&self) -> Duration {
+        self.agreed.map_or(Duration::ZERO, |(_, at)| self.clock.monotonic().saturating_sub(at))
     }
 
     /// Notes that the wall clock is wrong, by the clock of a shared database: when it is set, that is no step.

@@ -56,6 +56,8 @@ const SWEPT_HOLDS_MAX: usize = 500;
 const EVENTS_BETWEEN_STATES: usize = 4096;
 /// The longest wait of a refusal for the next second.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// Why a batch failed whose time was too old for the database whenever it had come there.
+const LATE: &str = "the database took so long that the time of the batch was too old when it was to be written";
 /// How long a writer that stops goes on trying to record the ends that it has kept.
 const LAST_ENDS_MAX: Duration = Duration::from_secs(5);
 /// The pause after an attempt that recorded none of them.
@@ -408,20 +410,24 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// Decides and records the batch, again if the log has moved meanwhile. Whoever has lost one race takes its turn, so that
-    /// it does not lose them all.
+    /// True if the database refused a time only because it took so long to get there: the clock is not wrong.
+    fn is_late(&self, error: &LogError) -> bool {
+        let max = self.options.clock_behind_max;
+        matches!(error, LogError::ClockBehind { by } if by.saturating_sub(self.clock.age()) <= max)
+    }
+
+    /// Decides and records the batch, again if the log has moved meanwhile, or if it came too late. Whoever has lost one race
+    /// takes its turn, so that it does not lose them all.
     fn record(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Draft, LogError> {
-        let mut now = now;
-        for lost in 0..TRIES_MAX {
-            if lost > 0 || self.turns.are_due() {
+        let mut failure = "the log kept moving while the batch was decided";
+        for failed in 0..TRIES_MAX {
+            if failed > 0 || self.turns.are_due() {
                 // Never the fault of a job, so this must not count as `FailedStep::Job`, nor what follows.
                 self.take_turn().map_err(|error| LogError::Append(error.to_string()))?;
             }
             if self.is_behind {
-                now = self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
+                self.catch_up(now).map_err(|error| LogError::Append(error.to_string()))?;
             }
-            // Whatever was read meanwhile was recorded before.
-            now = self.clock.not_before_last(now);
             self.balances.begin();
             let check = self.begin_head_check();
             let written = self.decide(jobs, due, now).and_then(|draft| match draft {
@@ -442,18 +448,25 @@ impl<E: Engine> Writer<E> {
                     self.end_turn();
                     self.is_behind = true;
                 }
+                // It is certain that nothing is written.
+                Err(error) if self.is_late(&error) => {
+                    self.balances.undo();
+                    failure = LATE;
+                }
                 Err(error) => {
                     self.balances.undo();
                     return Err(error);
                 }
             }
         }
-        Err(LogError::Append("the log kept moving while the batch was decided".to_owned()))
+        Err(LogError::Append(failure.to_owned()))
     }
 
-    /// Decides the jobs in order, then the sweep. `None` if the log has moved meanwhile.
+    /// Decides the jobs in order, then the sweep. `None` if the log has moved meanwhile. `now` is when the batch was taken.
     fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Option<Draft>, LogError> {
         let Some(mut facts) = self.facts(jobs, now)? else { return Ok(None) };
+        // The turn, what others had appended and the facts may have taken seconds.
+        let now = self.clock.tick()?;
         let mut draft = Draft::new(self.position, now);
         let mut batch = OpenBatch {
             now,

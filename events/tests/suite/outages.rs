@@ -476,6 +476,33 @@ async fn records_nothing_until_it_is_set(wrong_by: i64) {
     outage.end().await;
 }
 
+/// If holds live for ten seconds, the time of a batch may be a second old. It waits for longer, first for a lock of the table of
+/// batches, then for the turn of another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_waits_until_its_time_is_too_old_gets_a_new_one() {
+    let database = TestDatabase::create();
+    let address: DatabaseAddress = database.url().parse().expect("an address");
+    let options = LogOptions::new(Arc::new(SystemClock::new())).with_hold_ttl(Duration::from_secs(10));
+    let log = blocking(|| {
+        Log::migrate_shared(&address).expect("an empty database");
+        Log::open_shared(&address, "node", options).expect("the log opens")
+    });
+    let turn = "SELECT pg_advisory_xact_lock(x'4C454447'::integer, x'5455524E'::integer)";
+    for (number, lock) in (1..).zip(["LOCK TABLE ledger.batches IN EXCLUSIVE MODE", turn]) {
+        let mut other = PgConnection::connect(&database.url()).await.expect("a connection");
+        sqlx::raw_sql(&format!("BEGIN; {lock}")).execute(&mut other).await.expect("the lock");
+        let (mut asking, asked) = (JoinSet::new(), log.clone());
+        asking.spawn(async move { call(&asked, number).await });
+        sleep(Duration::from_millis(1500)).await;
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("the end of the lock");
+        let Call { admitted, ended, .. } = asking.join_next().await.expect("a call").expect("no panic");
+        assert!(matches!(ended, Some(Ok(_))), "{lock}: {admitted:?}");
+        assert!(log.is_writable(), "{lock}: its clock is right");
+    }
+    assert_eq!(log.figures().failed_batches, 0);
+    blocking(|| drop(log));
+}
+
 /// Holds: shared.fails-alone
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_the_database_never_takes_is_found_among_hundreds() {

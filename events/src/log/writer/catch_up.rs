@@ -10,7 +10,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{CHECK_WRITABLE_EVERY, Engine, Writer};
+use super::{CHECK_WRITABLE_EVERY, Engine, LATE, Writer};
 use crate::log::LogError;
 use crate::log::draft::Draft;
 use crate::log::engine::Page;
@@ -20,7 +20,7 @@ use crate::log::state::{Folded, fold_page};
 impl<E: Engine> Writer<E> {
     /// Follows the log while there is nothing else to do.
     pub(super) fn follow(&mut self, now: DateTime<Utc>) {
-        match self.catch_up(now).and_then(|now| self.check_writable(now)) {
+        match self.catch_up(now).and_then(|()| self.check_writable()) {
             Ok(()) => self.note_success(),
             Err(error) => {
                 self.is_behind = true;
@@ -35,7 +35,7 @@ impl<E: Engine> Writer<E> {
 
     /// That the log can be read does not show that it can be written. Checked at the start, after a failure, and now and then, so
     /// that health shows it before a request fails.
-    fn check_writable(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+    fn check_writable(&mut self) -> Result<(), LogError> {
         let is_recent = self.write_checked_at.is_some_and(|at| self.elapsed(at) < CHECK_WRITABLE_EVERY);
         if is_recent && !self.figures.is_failing() {
             return Ok(());
@@ -44,26 +44,27 @@ impl<E: Engine> Writer<E> {
             self.engine.must_take_writes()?;
         }
         // The engine compares the clocks before it says that the log has moved, which the next look finds out.
-        self.engine.append(&Draft::new(self.position, now), None)?;
+        let draft = Draft::new(self.position, self.clock.tick()?);
+        let appended = self.engine.append(&draft, None);
+        appended.map_err(|error| if self.is_late(&error) { LogError::Append(LATE.to_owned()) } else { error })?;
         self.write_checked_at = Some(self.options.clock.monotonic());
         Ok(())
     }
 
-    /// Catches up with events that other processes appended, and returns the new time of the batch.
-    pub(super) fn catch_up(&mut self, now: DateTime<Utc>) -> Result<DateTime<Utc>, LogError> {
+    /// Catches up with events that other processes appended.
+    pub(super) fn catch_up(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
         let known = self.position;
         if self.needs_state || self.fold_new_events()? == Folded::InPart {
             self.read_state(now)?;
         }
         self.is_behind = false;
-        if self.position == known {
-            return Ok(now);
+        if self.position != known {
+            self.figures.show_holds(&self.balances);
+            if self.turns.has_one() {
+                self.turns.others_append();
+            }
         }
-        self.figures.show_holds(&self.balances);
-        if self.turns.has_one() {
-            self.turns.others_append();
-        }
-        self.clock.tick()
+        Ok(())
     }
 
     /// Folds and publishes the events after the last position, up to the end of the log.
