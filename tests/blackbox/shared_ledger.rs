@@ -12,7 +12,7 @@ use testing::upstream::MockUpstream;
 
 use crate::configuration::said;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway, serve_to_its_end};
-use crate::tenant::{NATIVE, PROVIDER_SECRET, Tenant, made, text};
+use crate::tenant::{NATIVE, PROVIDER_SECRET, Setup, Tenant, made, text};
 
 pub const NODE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -485,6 +485,24 @@ async fn a_move_that_was_interrupted_is_finished_by_the_next_one_and_has_marked_
     let (code, words) = move_to(&database);
     assert!(code == Some(1) && words.contains("not a copy") && words.contains("DROP SCHEMA ledger CASCADE"), "{words}");
     assert!(!marker.exists());
+}
+
+/// Holds: bin.deadline
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_admission_took_long_is_over_before_its_hold_would_be() {
+    let (database, upstream) = (migrated(), MockUpstream::start().await);
+    let [folder] = folders();
+    let gateway = node(&database.url(), folder.path(), &[("LEDGERWAY_HOLD_TTL_SECONDS", "7")]);
+    let setup = Setup { timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["hang"], setup).await;
+    database.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
+         CREATE TRIGGER slow AFTER INSERT ON ledger.events FOR EACH ROW WHEN (NEW.event_type = 'budget.reserved')
+             EXECUTE FUNCTION slow()",
+    );
+    let request = tenant.chat("hang").await.must(504).request_id();
+    let types = gateway.types_of(&request).await;
+    assert!(types.len() > 2 && !types.contains(&"budget.expired.v1".to_owned()), "{types:?}");
 }
 
 /// Holds: bin.move, bin.moved-folder, bin.verify-reads

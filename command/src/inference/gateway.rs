@@ -58,6 +58,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The longest that a request may still take that was admitted then: always less than is left of its hold's lifetime, which
+    /// has begun before the hold was durable.
+    pub(super) fn time_left(&self, admitted_at: DateTime<Utc>) -> Duration {
+        let age = (self.clock.now() - admitted_at).to_std().unwrap_or_default();
+        self.log.request_time_max().saturating_sub(age)
+    }
+
     /// Errors: another node serves the caller's tenant.
     pub(super) fn require_served(&self, caller: &Caller) -> Result<(), Refusal> {
         if caller.chain.tenant.is_none_or(|tenant| self.served.contain(tenant)) {

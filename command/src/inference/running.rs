@@ -140,10 +140,10 @@ impl Running {
         Box::new(Self {
             request_id: hold.request_id,
             admitted_position: hold.admitted_position,
+            deadline: tokio::time::Instant::now() + gateway.time_left(hold.admitted_at),
             hold: Some(hold),
             permit: unheld.permit,
             started: now,
-            deadline: tokio::time::Instant::now() + gateway.log.request_time_max(),
             meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
             api: request.api(),
             streamed: request.facts.streamed,
