@@ -111,6 +111,8 @@ impl Environment {
 
     /// Records what these sources change.
     async fn record_offers(&self, sources: &[Source]) -> Result<(), CommandError> {
+        // Another node may have recorded what these tables do not have yet.
+        self.catch_up().await?;
         let tables = self.parts.tables.load();
         let plan = reconcile(sources, &tables, &self.parts.ids, self.parts.clock.now());
         if plan.is_empty() {
@@ -122,6 +124,14 @@ impl Environment {
         match self.parts.tables.wait_for(position, IN_FORCE_WITHIN).await {
             true => Ok(()),
             false => Err(CommandError::NotYetInForce { position }),
+        }
+    }
+
+    /// Waits until this node's tables have all that is recorded.
+    async fn catch_up(&self) -> Result<(), CommandError> {
+        match self.parts.log.is_current() && self.parts.tables.catch_up(IN_FORCE_WITHIN).await {
+            true => Ok(()),
+            false => Err(CommandError::NotYetInForce { position: self.parts.log.head().position }),
         }
     }
 

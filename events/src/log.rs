@@ -314,7 +314,7 @@ impl Log {
     }
 
     /// The processes that have run longer than this one, and have not said that they end. `None` if this one was not seen lately
-    /// itself: others may take it for gone.
+    /// itself, or could not append: others may take it for gone.
     pub async fn earlier_nodes(&self) -> Result<Option<Vec<EarlierNode>>, LogError> {
         let Some(LocalNode { node_id, .. }) = &self.inner.local_node else { return Ok(Some(Vec::new())) };
         let node_id = Arc::clone(node_id);

@@ -146,9 +146,7 @@ impl Environment {
     pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
         let Some(named) = &self.named else { return Ok(Plan::default()) };
         let parts = &self.parts;
-        if !parts.tables.catch_up(IN_FORCE_WITHIN).await {
-            return Err(CommandError::NotYetInForce { position: parts.log.head().position });
-        }
+        self.catch_up().await?;
         let tables = parts.tables.load();
         Ok(reconcile(&self.sources_with(named, catalogue, &tables), &tables, &parts.ids, parts.clock.now()))
     }

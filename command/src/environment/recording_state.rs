@@ -6,11 +6,18 @@ use tokio::time::Instant;
 use super::succession::Succession;
 
 /// What a node knows of what is to be recorded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecordingState {
     succession: Succession,
     /// The sources must be looked at whatever the time is, once this node is the one that records.
     is_due: bool,
+}
+
+/// Of a node that starts: until it has looked, it does not know that there is nothing.
+impl Default for RecordingState {
+    fn default() -> Self {
+        Self { succession: Succession::default(), is_due: true }
+    }
 }
 
 impl RecordingState {
@@ -39,5 +46,18 @@ impl RecordingState {
     /// The catalogue is another one than that by which this node recorded last.
     pub const fn note_other_catalogue(&mut self) {
         self.is_due = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_looks_soon_until_everything_was_recorded_once() {
+        let mut recording = RecordingState::default();
+        assert!(recording.check_succession(Some(&[]), Instant::now()) && recording.is_due());
+        recording.note_recorded();
+        assert!(recording.check_succession(Some(&[]), Instant::now()) && !recording.is_due());
     }
 }

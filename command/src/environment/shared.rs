@@ -5,8 +5,8 @@
 //! would take back what the others recorded, at every look. This way a rolling change takes effect once, when the last of the
 //! earlier nodes leaves.
 //!
-//! A node that says that it ends is followed at once. One that does not show itself any more is followed after the next one has
-//! seen the database without a gap for a while, and not that node (`succession.rs`): after an outage of the database, all nodes are
+//! A node that says that it ends is followed at once. One that does not show itself any more, or that it can append, is followed
+//! after the next one has seen the database without a gap for a while, and not that node (`succession.rs`): after an outage of the database, all nodes are
 //! unseen until they connect again, each at a moment of its own.
 //!
 //! Rejected: a lock in the database that one node holds. A node that is cut off would keep it until the database noticed, which may
@@ -23,13 +23,15 @@ use tokio::time::Instant;
 
 use super::check_times::{CHECK_EVERY, CheckTimes};
 use super::recording_state::RecordingState;
+use super::succession::SUCCEEDED_WITHIN;
 use super::{ASK_EVERY, Environment};
 use crate::admin::CommandError;
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Author;
 
-/// How long an import waits for the node that records: for its next check, and for its look at local servers.
-const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+/// How long an import waits for the node that records: until another one has taken its place if it has just died, and has looked at
+/// local servers.
+const RECORDED_WITHIN: Duration = SUCCEEDED_WITHIN.saturating_add(Duration::from_secs(5));
 /// The pause before it is looked again whether it has recorded everything.
 const RECORDED_CHECK: Duration = Duration::from_millis(200);
 
@@ -72,11 +74,11 @@ impl Environment {
     /// Looks at the sources if that is due, or if something else than the time makes it necessary.
     pub(super) async fn look_if_due(&self, looks: &mut CheckTimes) -> Result<(), CommandError> {
         looks.note_check();
-        let is_recorder = self.check_succession().await?;
         if self.take_imported_catalogue().await? {
             self.recording().note_other_catalogue();
         }
-        if !is_recorder {
+        // Last, because what is found holds for a moment only.
+        if !self.check_succession().await? {
             looks.note_other_recorder();
             return Ok(());
         }

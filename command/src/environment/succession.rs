@@ -6,20 +6,24 @@ use std::time::Duration;
 use events::log::EarlierNode;
 use tokio::time::Instant;
 
-/// How long a node that has not said that it ends must be unseen, by a node that sees the database all the time, until that one
-/// takes its place. Longer than a node needs to connect again after an outage.
+use super::check_times::CHECK_EVERY;
+
+/// How long a node that has not said that it ends must be unseen, or unable to append, for a node that can all the time, until that
+/// one takes its place. Longer than a node needs to connect again after an outage.
 const UNSEEN_MIN: Duration = Duration::from_secs(15);
+/// How long it may take until the next node has taken the place of one that dies: for ten seconds, nobody misses it.
+pub const SUCCEEDED_WITHIN: Duration = UNSEEN_MIN.saturating_add(Duration::from_secs(10)).saturating_add(CHECK_EVERY);
 
 /// What a node has seen of those before it.
 #[derive(Debug, Default)]
 pub struct Succession {
-    /// The earlier nodes that are not seen any more, and since when this node has found that at every check.
+    /// The earlier nodes that are not seen any more or cannot append, and since when this node has found that at every check.
     unseen: HashMap<String, Instant>,
 }
 
 impl Succession {
     /// True if this node is the first of those that are there, by what a check has found; `None` if it has found nothing, or if this
-    /// node was not seen itself: then everything counts anew.
+    /// node could not append itself: then everything counts anew.
     pub fn is_first(&mut self, earlier: Option<&[EarlierNode]>, now: Instant) -> bool {
         let Some(earlier) = earlier else {
             self.unseen.clear();
@@ -27,7 +31,7 @@ impl Succession {
         };
         self.unseen = earlier
             .iter()
-            .filter(|node| !node.was_seen_lately)
+            .filter(|node| !node.could_append_lately)
             .map(|node| (node.node_id.clone(), self.unseen.get(&node.node_id).copied().unwrap_or(now)))
             .collect();
         let is_gone = |node: &EarlierNode| {
@@ -41,8 +45,8 @@ impl Succession {
 mod tests {
     use super::*;
 
-    fn node(name: &str, was_seen_lately: bool) -> EarlierNode {
-        EarlierNode { node_id: name.to_owned(), was_seen_lately }
+    fn node(name: &str, could_append_lately: bool) -> EarlierNode {
+        EarlierNode { node_id: name.to_owned(), could_append_lately }
     }
 
     /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the first one.

@@ -34,7 +34,9 @@ impl Log {
         let announcements = Announcements::default();
         let opened = postgres::open(database, node, ids, announcements.clone(), &options)?;
         Self::start(opened, options, |queue| {
-            Listener::start(database, node, announcements, move || queue.wake()).map(Some)
+            let figures = Arc::clone(&queue.figures);
+            let can_append = move || !figures.is_failing();
+            Listener::start(database, node, announcements, can_append, move || queue.wake()).map(Some)
         })
     }
 

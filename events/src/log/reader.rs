@@ -20,8 +20,8 @@ use crate::ledger::Balances;
 pub struct EarlierNode {
     /// As in [`RunningNode`].
     pub node_id: String,
-    /// In the last ten seconds.
-    pub was_seen_lately: bool,
+    /// It was seen in the last ten seconds, and could append then.
+    pub could_append_lately: bool,
 }
 
 /// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.

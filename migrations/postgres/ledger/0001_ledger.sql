@@ -186,7 +186,8 @@ CREATE TABLE ledger.running_nodes (
     seen_at        bigint NOT NULL,                -- the same
     events_read    bigint NOT NULL,                -- the newest event set that it can read
     events_written bigint NOT NULL,                -- the newest event set that it may write from
-    address        text   NOT NULL                 -- from which it is connected
+    address        text   NOT NULL,                -- from which it is connected
+    can_append     boolean NOT NULL DEFAULT true   -- as it knew when it was last seen
 );
 
 -- The position after which changes of prices also concern the requests before them.

@@ -46,11 +46,13 @@ pub(in crate::log) struct Listener {
 }
 
 impl Listener {
-    /// `wake` is called when another node has appended, and after every time in which that could have been missed.
+    /// `can_append` tells whether this node can. `wake` is called when another node has appended, and after every time in which
+    /// that could have been missed.
     pub(in crate::log) fn start(
         database: &DatabaseAddress,
         node: &str,
         announcements: Announcements,
+        can_append: impl Fn() -> bool + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let stops = Arc::<Notify>::default();
@@ -60,7 +62,7 @@ impl Listener {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.notified() => {}
-                    () = listen_for_ever(&database, &node, &announcements.0, &wake) => {}
+                    () = listen_for_ever(&database, &node, &announcements.0, &can_append, &wake) => {}
                 }
                 if !matches!(timeout(ANSWER_MAX, leave(&database, &node)).await, Ok(Ok(()))) {
                     tracing::debug!("the database did not hear that this node ends: others notice in ten seconds");
@@ -81,9 +83,15 @@ impl Drop for Listener {
     }
 }
 
-async fn listen_for_ever(database: &DatabaseAddress, node: &str, announcements: &Notify, wake: &impl Fn()) {
+async fn listen_for_ever(
+    database: &DatabaseAddress,
+    node: &str,
+    announcements: &Notify,
+    can_append: &impl Fn() -> bool,
+    wake: &impl Fn(),
+) {
     loop {
-        if let Err(error) = listen(database, node, announcements, wake).await {
+        if let Err(error) = listen(database, node, announcements, can_append, wake).await {
             tracing::debug!(%error, "no notifications of other nodes: polling");
         }
         sleep(BETWEEN_ATTEMPTS).await;
@@ -95,6 +103,7 @@ async fn listen(
     database: &DatabaseAddress,
     node: &str,
     announcements: &Notify,
+    can_append: &impl Fn() -> bool,
     wake: &impl Fn(),
 ) -> Result<(), Box<dyn std::error::Error>> {
     let one = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER_MAX);
@@ -115,7 +124,7 @@ async fn listen(
                 None => return Err("the connection is lost".into()),
             },
             _ = signs.tick() => {
-                timeout(ANSWER_MAX, running_nodes::show(listener.acquire().await?, node)).await??;
+                timeout(ANSWER_MAX, running_nodes::show(listener.acquire().await?, node, can_append())).await??;
             }
             () = announcements.notified() => {
                 let announced = Instant::now();

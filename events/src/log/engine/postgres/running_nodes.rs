@@ -35,13 +35,13 @@ const MISFIT: &str = concat!(
 const FORGET: &str = "DELETE FROM ledger.running_nodes
     WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
 const REGISTER: &str = "
-    INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
-    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local')
+    INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address, can_append)
+    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
-    ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at";
-/// The processes that registered no later than this one, in this order, and which were seen lately.
+    ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, can_append = excluded.can_append";
+/// The processes that registered no later than this one, in this order, and which of them could append lately.
 const NOT_LATER: &str = concat!(
-    "SELECT node, ",
+    "SELECT node, can_append AND ",
     was_seen_lately!(),
     " FROM ledger.running_nodes AS running
      WHERE (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
@@ -69,7 +69,7 @@ pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<()
         });
     }
     sqlx::query(FORGET).execute(&mut *change).await?;
-    show(&mut change, node).await?;
+    show(&mut change, node, true).await?;
     Ok(change.commit().await?)
 }
 
@@ -88,23 +88,23 @@ pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), U
     }
 }
 
-/// Shows that a process is still there.
-pub(super) async fn show(connection: &mut PgConnection, node: &str) -> Result<(), sqlx::Error> {
+/// Shows that a process is still there, and whether it can append.
+pub(super) async fn show(connection: &mut PgConnection, node: &str, can_append: bool) -> Result<(), sqlx::Error> {
     let register = sqlx::query(REGISTER).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
-    register.execute(connection).await.map(drop)
+    register.bind(can_append).execute(connection).await.map(drop)
 }
 
-/// The processes that registered before this one; `None` if this one was not seen lately.
+/// The processes that registered before this one; `None` if this one could not append lately, or was not seen.
 pub(super) async fn earlier(
     connection: &mut PgConnection,
     node: &str,
 ) -> Result<Option<Vec<EarlierNode>>, sqlx::Error> {
     let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
-    let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, was_seen_lately: row.try_get(1)? });
+    let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, could_append_lately: row.try_get(1)? });
     let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
     // The last one is this one.
-    let was_seen_itself = nodes.pop().is_some_and(|own| own.was_seen_lately);
-    Ok(was_seen_itself.then_some(nodes))
+    let could_append_itself = nodes.pop().is_some_and(|own| own.could_append_lately);
+    Ok(could_append_itself.then_some(nodes))
 }
 
 /// The processes that run, in the order of their starts.

@@ -1,5 +1,8 @@
 //! Which versions run together, and for how long a process counts as running.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 use crate::log::UnusableReason;
@@ -75,7 +78,7 @@ fn a_node_that_was_not_seen_for_ten_seconds_hinders_nobody_and_is_forgotten_afte
 #[test]
 fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
     let test = TestLedger::migrated();
-    let listener = Listener::start(&test.database, "node", Announcements::default(), || {}).expect("a thread");
+    let listener = Listener::start(&test.database, "node", Announcements::default(), || true, || {}).expect("a thread");
     reaches(&test, ROWS, 1);
     reaches(&test, "SELECT count(*) FROM ledger.running_nodes WHERE seen_at > started_at + 1500000", 1);
     // Another node that had not seen it for long has forgotten it.
@@ -86,12 +89,26 @@ fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
 }
 
 #[test]
+fn a_node_shows_when_it_cannot_append() {
+    let test = TestLedger::migrated();
+    let nodes_that =
+        |can_append: bool| format!("SELECT count(*) FROM ledger.running_nodes WHERE can_append = {can_append}");
+    let can_append = Arc::new(AtomicBool::new(false));
+    let shown = Arc::clone(&can_append);
+    let can = move || shown.load(Ordering::SeqCst);
+    let _listener = Listener::start(&test.database, "node", Announcements::default(), can, || {}).expect("a thread");
+    reaches(&test, &nodes_that(false), 1);
+    can_append.store(true, Ordering::SeqCst);
+    reaches(&test, &nodes_that(true), 1);
+}
+
+#[test]
 fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end() {
     let test = TestLedger::migrated();
     let reader = open_shared_reader(&test.database).expect("a reader");
     let before = |node: &str| -> Option<Vec<(String, bool)>> {
         let earlier = reader.earlier_nodes(node).expect("an answer");
-        earlier.map(|nodes| nodes.into_iter().map(|earlier| (earlier.node_id, earlier.was_seen_lately)).collect())
+        earlier.map(|nodes| nodes.into_iter().map(|earlier| (earlier.node_id, earlier.could_append_lately)).collect())
     };
     assert_eq!(before("a"), None, "it is not registered");
     let runs = |node: &str, started_at: u32, seen_ago: u32| {
@@ -110,6 +127,10 @@ fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end
     assert_eq!(before("c"), Some(vec![gone.clone()]));
     assert_eq!(before("a"), Some(vec![gone.clone(), c.clone()]), "of those that started at once, the first by name");
     assert_eq!(before("b"), Some(vec![gone, c, ("a".to_owned(), true)]));
+    test.execute("UPDATE ledger.running_nodes SET can_append = false WHERE node IN ('a', 'c')");
+    assert_eq!(before("a"), None, "it cannot record itself");
+    assert_eq!(before("b"), Some(vec![("gone".to_owned(), false), ("c".to_owned(), false), ("a".to_owned(), false)]));
+    test.execute("UPDATE ledger.running_nodes SET can_append = true");
     test.execute("DELETE FROM ledger.running_nodes WHERE node <> 'a'");
     assert_eq!(before("a"), Some(Vec::new()));
     runs("late", 4, 0);
