@@ -76,11 +76,19 @@ pub fn lost_holds_must_be_of_killed_nodes(record: &Record, log: &[Value]) -> usi
         let told = told[labels[request]];
         let was_killed = match &told.outcome {
             Outcome::Lost => true,
-            Outcome::Unavailable => told.kills.any_soon_after(told.at, KEPT_MAX),
+            // The answer may have been on its way when the node was killed.
+            Outcome::Unavailable => told.kills.any_within(told.asked_at..=told.at + KEPT_MAX),
             _ => false,
         };
         let events: Vec<&Value> = log.iter().filter(|event| event["request_id"] == **request).collect();
-        assert!(was_killed, "the hold of {} was lost by a living node: {events:#?}", told.label);
+        assert!(
+            was_killed,
+            "the hold of {} was lost by a living node: {:?} after {:?}, {:?} s after its kills: {events:#?}",
+            told.label,
+            told.outcome,
+            told.at.duration_since(told.asked_at),
+            told.kills.seconds_before(told.at)
+        );
     }
     requests.len()
 }

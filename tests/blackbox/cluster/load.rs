@@ -33,10 +33,12 @@ pub struct Ask {
 pub struct Told {
     pub label: String,
     pub kills: Arc<NodeKills>,
+    pub asked_at: Instant,
     pub at: Instant,
     pub outcome: Outcome,
 }
 
+#[derive(Debug)]
 pub enum Outcome {
     /// The request, and the position that was said.
     Answered(String, u64),
@@ -108,13 +110,13 @@ impl Ask {
             label = format!("{connection}-{number}");
             body["metadata"] = json!({ "label": label });
         }
-        let before = self.kills.count_if_running();
+        let (before, asked_at) = (self.kills.count_if_running(), Instant::now());
         let told = if self.streams { self.streamed(&body).await } else { self.whole(&body).await };
         let outcome = told.unwrap_or_else(|Lost| {
             let was_killed = before.is_none() || self.kills.count_if_running() != before;
             if was_killed { Outcome::Lost } else { Outcome::Wrong("a connection of a living node ended".to_owned()) }
         });
-        Told { label, kills: Arc::clone(&self.kills), at: Instant::now(), outcome }
+        Told { label, kills: Arc::clone(&self.kills), asked_at, at: Instant::now(), outcome }
     }
 
     async fn whole(&self, body: &Value) -> Result<Outcome, Lost> {

@@ -1,6 +1,7 @@
 //! Three nodes on one database, each in a folder of its own.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -49,9 +50,18 @@ impl NodeKills {
         self.times.lock().expect("the times").len()
     }
 
-    /// If the node was killed soon after that.
-    pub fn any_soon_after(&self, at: Instant, max: Duration) -> bool {
-        self.times.lock().expect("the times").iter().any(|kill| *kill >= at && *kill <= at + max)
+    /// If the node was killed in this time.
+    pub fn any_within(&self, time: RangeInclusive<Instant>) -> bool {
+        self.times.lock().expect("the times").iter().any(|kill| time.contains(kill))
+    }
+
+    /// How long before that the node was killed, in seconds: less than zero for after it.
+    pub fn seconds_before(&self, at: Instant) -> Vec<f64> {
+        let seconds = |kill: &Instant| match at.checked_duration_since(*kill) {
+            Some(before) => before.as_secs_f64(),
+            None => -kill.duration_since(at).as_secs_f64(),
+        };
+        self.times.lock().expect("the times").iter().map(seconds).collect()
     }
 }
 
