@@ -24,8 +24,10 @@ const END: &str = "SELECT pg_advisory_unlock($1, $2)";
 const NOT_AVAILABLE: &str = "55P03";
 /// How long turns do not count once one took too long, or there is no thread to wait for them.
 const IGNORED: Duration = Duration::from_secs(30);
-/// How long they do not count once the connection of turns has failed: each try may take as long as a connection that hangs.
-const IGNORED_WITHOUT_CONNECTION: Duration = Duration::from_secs(10);
+/// How long they do not count at first once the connection of turns has failed, and twice as long after each further failure.
+const IGNORED_WITHOUT_CONNECTION_AT_FIRST: Duration = Duration::from_millis(250);
+/// The longest of these times: each try may take as long as a connection that hangs.
+const IGNORED_WITHOUT_CONNECTION_MAX: Duration = Duration::from_secs(10);
 /// The failures in a row after which they do not count. A connection that was lost and can be opened again still takes its turn.
 const FAILURES_MAX: u32 = 2;
 
@@ -119,9 +121,12 @@ impl TurnLock {
             LockOutcome::TimedOut => self.ignore(IGNORED),
             LockOutcome::Failed(error) => {
                 self.failures += 1;
-                if self.failures >= FAILURES_MAX {
+                if self.failures == FAILURES_MAX {
                     tracing::warn!(%error, "the connection of turns failed again; going on without turns");
-                    self.ignore(IGNORED_WITHOUT_CONNECTION);
+                }
+                if let Some(more) = self.failures.checked_sub(FAILURES_MAX) {
+                    let time = IGNORED_WITHOUT_CONNECTION_AT_FIRST * 2_u32.pow(more.min(6));
+                    self.ignore(time.min(IGNORED_WITHOUT_CONNECTION_MAX));
                 }
             }
         }
