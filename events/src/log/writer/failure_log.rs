@@ -22,24 +22,27 @@ pub(super) struct FailureLog {
 struct NamedCause {
     cause: String,
     at: Duration,
+    /// The writer has worked since.
+    has_passed: bool,
 }
 
 impl FailureLog {
     /// Notes a failure. True if a line should name it: its cause has changed, or was last named a while ago.
     pub(super) fn take_news(&mut self, error: &LogError, now: Duration) -> bool {
-        let kept = if self.is_open { REPEAT_EVERY } else { AGAIN_AFTER };
-        self.named.retain(|named| now.saturating_sub(named.at) < kept);
+        let kept = |named: &NamedCause| if named.has_passed { AGAIN_AFTER } else { REPEAT_EVERY };
+        self.named.retain(|named| now.saturating_sub(named.at) < kept(named));
         let cause = cause(error);
         if self.named.len() >= CAUSES_MAX || self.named.iter().any(|named| named.cause == cause) {
             return false;
         }
-        self.named.push(NamedCause { cause, at: now });
+        self.named.push(NamedCause { cause, at: now, has_passed: false });
         self.is_open = true;
         true
     }
 
     /// Notes that the writer works. True if a line should say so, because the last one named a failure.
     pub(super) fn take_end(&mut self) -> bool {
+        self.named.iter_mut().for_each(|named| named.has_passed = true);
         std::mem::take(&mut self.is_open)
     }
 }
@@ -104,8 +107,14 @@ mod tests {
         assert!(log.take_news(&engine("gone"), Duration::ZERO));
         assert!(log.take_end());
         let failing = (30..300).step_by(2).map(|tenths| Duration::from_millis(tenths * 100));
-        let named: Vec<_> = failing.filter(|now| log.take_news(&engine("gone"), *now)).collect();
+        let mut named: Vec<_> = failing.clone().filter(|now| log.take_news(&engine("gone"), *now)).collect();
         assert_eq!(named, [Duration::from_secs(5)]);
+        log = FailureLog::default();
+        assert!(log.take_news(&engine("gone"), Duration::ZERO));
+        assert!(log.take_end());
+        assert!(log.take_news(&engine("another"), Duration::from_millis(2900)));
+        named = failing.filter(|now| log.take_news(&engine("gone"), *now)).collect();
+        assert_eq!(named, [Duration::from_secs(5)], "behind another one");
     }
 
     #[test]
