@@ -3,7 +3,7 @@
 
 use events::hex;
 use events::ids::IdMaker;
-use events::log::{DatabaseAddress, UnusableReason, WrongLedger, append_alone, open_shared_reader};
+use events::log::{DatabaseAddress, LogError, UnusableReason, WrongLedger, append_alone, open_shared_reader};
 use secrets::node_key::VARIABLE;
 use secrets::reseal::{PreviousKey, Replacement, Resealed, StoredSecrets};
 
@@ -37,7 +37,7 @@ pub fn replace(database: &DatabaseAddress, keys: &Keys, ids: &IdMaker) -> Result
 
 fn not_appended(error: WrongLedger) -> Failure {
     match error.reason {
-        UnusableReason::Log(_) => Failure::Failed(format!(
+        UnusableReason::Log(LogError::Commit(_)) => Failure::Failed(format!(
             "{error}; run it again: it finds out which key is in force and continues from there"
         )),
         _ => Failure::not_begun(error),
