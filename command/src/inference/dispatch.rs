@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
-use events::refusal::Refusal;
+use events::refusal::{ErrorCode, Refusal};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
@@ -107,6 +107,11 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     let mut running = Running::new(gateway, hold, unheld, &plan, &request);
     if let Err(refusal) = allowed {
         return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
+    }
+    if running.is_out_of_time() {
+        let message = "the ledger took all the time that this request had; nothing was sent to a provider";
+        let refusal = Refusal::new(ErrorCode::LedgerUnavailable, message).try_again();
+        return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
     let mut failures = Vec::new();
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
