@@ -34,10 +34,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use events::ids::IdMaker;
-use events::log::Log;
+use events::log::{Append, Log};
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use secrets::Vault;
+use tokio::time::Instant;
 use upstream::UpstreamClients;
 
 use crate::admin::CommandError;
@@ -57,6 +58,8 @@ pub(crate) use shared::catalogue_in_force;
 
 /// How often local servers are asked for their models.
 const ASK_EVERY: Duration = Duration::from_secs(60);
+/// The pause before it is looked again whether this node knows where the log ends.
+const CURRENT_CHECK: Duration = Duration::from_millis(100);
 /// How long it may take until this node's tables have what was recorded.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,14 +83,16 @@ pub struct Environment {
     named: Option<Arc<NamedProviders>>,
     watch: Mutex<Watch>,
     recording: Mutex<RecordingState>,
+    /// An import that is in force, and could not be recorded yet.
+    kept_import: Mutex<Option<Append>>,
     /// The revision of the imported catalogue of a shared ledger that this node uses; 0 if none was imported.
     catalogue_revision: AtomicU64,
 }
 
 impl Environment {
     pub fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
-        let (watch, recording, catalogue_revision) = (Mutex::default(), Mutex::default(), AtomicU64::default());
-        Self { parts, named, watch, recording, catalogue_revision }
+        let (watch, recording, kept_import) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { parts, named, watch, recording, kept_import, catalogue_revision: AtomicU64::default() }
     }
 
     /// Asks local servers for their models, and records what has changed since it was last recorded. Of nodes that share a ledger,
@@ -96,12 +101,15 @@ impl Environment {
     /// Errors: something could not be recorded. What is missing is recorded by the next call.
     pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
         self.take_imported_catalogue().await?;
-        if self.check_succession().await? { self.record_all().await } else { Ok(()) }
+        if self.check_succession().await? == Some(true) { self.record_all().await } else { Ok(()) }
     }
 
     async fn record_all(&self) -> Result<(), CommandError> {
         let sources = if let Some(named) = &self.named { self.sources(named).await } else { Vec::new() };
-        let recorded = self.record_offers(&sources).await;
+        let recorded = match self.record_kept_import().await {
+            Ok(()) => self.record_offers(&sources).await,
+            Err(error) => Err(error),
+        };
         match recorded {
             Ok(()) => self.recording().note_recorded(),
             Err(_) => self.recording().note_unfinished(),
@@ -129,6 +137,10 @@ impl Environment {
 
     /// Waits until this node's tables have all that is recorded.
     async fn catch_up(&self) -> Result<(), CommandError> {
+        let until = Instant::now() + IN_FORCE_WITHIN;
+        while !self.parts.log.is_current() && Instant::now() < until {
+            tokio::time::sleep(CURRENT_CHECK).await;
+        }
         match self.parts.log.is_current() && self.parts.tables.catch_up(IN_FORCE_WITHIN).await {
             true => Ok(()),
             false => Err(CommandError::NotYetInForce { position: self.parts.log.head().position }),

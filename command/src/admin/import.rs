@@ -160,19 +160,23 @@ impl Import {
         CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
     }
 
-    /// Records the import and the client's address; with a shared ledger together with the catalogue. Returns its position.
+    /// Records the import together with the catalogue, in a shared ledger. Returns its position.
     pub async fn record(
         &self,
         author: Author,
         event: CatalogueImported,
-        catalogue: Option<ReplacedCatalogue>,
+        catalogue: ReplacedCatalogue,
     ) -> Result<u64, AppendError> {
+        Ok(self.admin.log.append(self.append_of(author, event, Some(catalogue))).await?.last)
+    }
+
+    /// What records the import and the client's address; in a shared ledger together with the catalogue.
+    pub fn append_of(&self, author: Author, event: CatalogueImported, catalogue: Option<ReplacedCatalogue>) -> Append {
         let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(event)))];
         let catalogue =
             catalogue.map(|ReplacedCatalogue { document, replaces }| SideRow::Catalogue { document, replaces });
         let side = std::iter::once(self.request.client_address()).chain(catalogue).collect();
-        let append = Append { events, side, ..self.append(author, 0) };
-        Ok(self.admin.log.append(append).await?.last)
+        Append { events, side, ..self.append(author, 0) }
     }
 
     /// Keeps the reply for retries, once all that follows from the document is recorded. Returns the position that it is kept with,

@@ -6,16 +6,16 @@
 //! back.
 //!
 //! The import itself, which names its author, is recorded before what follows from it: in the step that writes the document to the
-//! database, and right after it was written to a data folder.
+//! database, and right after it was written to a data folder, or as soon as that can be recorded.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events::log::Basis;
+use events::log::{Append, AppendError, Basis};
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
@@ -87,7 +87,7 @@ impl Environment {
         let finished = async {
             let imported = match recorded {
                 Some(position) => position,
-                None => record_import(import, author, event).await?,
+                None => self.record_import(import, author, event).await?,
             };
             Ok::<_, CommandError>(self.finish(import, &newer, &body.clone().into()).await?.max(imported))
         };
@@ -132,7 +132,7 @@ impl Environment {
         replaced: ReplacedCatalogue,
     ) -> Result<Option<u64>, CommandError> {
         if self.parts.log.is_shared() {
-            let recorded = import.record(author, event, Some(replaced)).await;
+            let recorded = import.record(author, event, replaced).await;
             return recorded.map(Some).map_err(|error| CommandError::of_append(Price::KIND, error));
         }
         let folder = self.parts.data.clone();
@@ -140,6 +140,44 @@ impl Environment {
         let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
         written.map_err(ImportError::NotWritten)?;
         Ok(None)
+    }
+
+    /// Records an import whose document is in force already, in the data folder. If it cannot be recorded now, it is kept, and
+    /// recorded before what follows from the document.
+    async fn record_import(
+        &self,
+        import: &Import,
+        author: Author,
+        event: CatalogueImported,
+    ) -> Result<u64, CommandError> {
+        self.record_kept_import().await?;
+        let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
+        *self.kept_import() = Some(append.clone());
+        self.record_kept(append).await
+    }
+
+    /// Records the import that is kept, if there is one.
+    pub(super) async fn record_kept_import(&self) -> Result<(), CommandError> {
+        let kept = self.kept_import().clone();
+        match kept {
+            Some(append) => self.record_kept(append).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn record_kept(&self, append: Append) -> Result<u64, CommandError> {
+        let position = match self.parts.log.append(append).await {
+            Ok(appended) => appended.last,
+            // An earlier attempt has recorded it, and did not learn so.
+            Err(AppendError::OptimisticLock) => self.parts.log.head().position,
+            Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
+        };
+        *self.kept_import() = None;
+        Ok(position)
+    }
+
+    fn kept_import(&self) -> MutexGuard<'_, Option<Append>> {
+        self.kept_import.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a catalogue changes now.
@@ -168,12 +206,6 @@ impl Environment {
         }
         Err(CommandError::Contended { kind: Price::KIND })
     }
-}
-
-/// Records the import of a document that was written to the data folder. It is in force, whatever becomes of its author's right.
-async fn record_import(import: &Import, author: Author, event: CatalogueImported) -> Result<u64, CommandError> {
-    let recorded = import.record(Author { basis: Basis::default(), ..author }, event, None).await;
-    recorded.map_err(|error| CommandError::of_append(Price::KIND, error))
 }
 
 fn expected_effects(plan: &Plan) -> ImportEffects {

@@ -37,13 +37,12 @@ const RECORDED_CHECK: Duration = Duration::from_millis(200);
 
 impl Environment {
     /// Asks which nodes are before this one. True if it is the one that records what is offered now, and looks at the sources; so is
-    /// the only node of an embedded ledger.
-    pub(super) async fn check_succession(&self) -> Result<bool, CommandError> {
+    /// the only node of an embedded ledger. `None` if nobody knows, because this node cannot append.
+    pub(super) async fn check_succession(&self) -> Result<Option<bool>, CommandError> {
         let earlier = self.parts.log.earlier_nodes().await;
         let found = earlier.as_ref().ok().and_then(Option::as_deref);
         let is_recorder = self.recording().check_succession(found, Instant::now());
-        earlier?;
-        Ok(is_recorder)
+        Ok(earlier?.map(|_| is_recorder))
     }
 
     /// Uses the catalogue that was imported last. Returns true if it is another one than before.
@@ -78,9 +77,13 @@ impl Environment {
             self.recording().note_other_catalogue();
         }
         // Last, because what is found holds for a moment only.
-        if !self.check_succession().await? {
-            looks.note_other_recorder();
-            return Ok(());
+        match self.check_succession().await? {
+            Some(true) => {}
+            Some(false) => {
+                looks.note_other_recorder();
+                return Ok(());
+            }
+            None => return Ok(()),
         }
         let is_early = self.recording().is_due() && looks.may_look_early();
         if !is_early && !looks.must_look() {
@@ -98,7 +101,7 @@ impl Environment {
         let began = Instant::now();
         loop {
             let plan = self.plan(catalogue).await?;
-            if self.check_succession().await? {
+            if self.check_succession().await? == Some(true) {
                 return self.record(plan, author).await;
             }
             if plan.is_empty() || !plan.providers.is_empty() {

@@ -272,6 +272,9 @@ async fn an_import_that_is_written_and_cannot_be_recorded_is_in_force_and_its_pr
         assert!(began.elapsed() < Duration::from_secs(20), "the gateway does not record the rest by itself");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let imports = gateway.operator().get("/v1/audit?action=catalogue.imported").await.must(200).json();
+    let items = imports["items"].as_array().expect("items");
+    assert_eq!(items.iter().map(|item| &item["request_id"]).collect::<Vec<_>>(), [&refused["error"]["request_id"]]);
 }
 
 /// Holds: environment.import
