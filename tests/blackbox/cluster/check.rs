@@ -83,11 +83,11 @@ pub fn lost_holds_must_be_of_killed_nodes(record: &Record, log: &[Value]) -> usi
         let events: Vec<&Value> = log.iter().filter(|event| event["request_id"] == **request).collect();
         assert!(
             was_killed,
-            "the hold of {} was lost by a living node: {:?} after {:?}, {:?} s after its kills: {events:#?}",
+            "the hold of {} was lost by a living node: {:?} after {:?}, with kills after {:?}: {events:#?}",
             told.label,
             told.outcome,
             told.at.duration_since(told.asked_at),
-            told.kills.seconds_before(told.at)
+            told.kills.after(told.asked_at)
         );
     }
     requests.len()

@@ -55,13 +55,9 @@ impl NodeKills {
         self.times.lock().expect("the times").iter().any(|kill| time.contains(kill))
     }
 
-    /// How long before that the node was killed, in seconds: less than zero for after it.
-    pub fn seconds_before(&self, at: Instant) -> Vec<f64> {
-        let seconds = |kill: &Instant| match at.checked_duration_since(*kill) {
-            Some(before) => before.as_secs_f64(),
-            None => -kill.duration_since(at).as_secs_f64(),
-        };
-        self.times.lock().expect("the times").iter().map(seconds).collect()
+    /// How long after that the node was killed each time; `None` before that.
+    pub fn after(&self, at: Instant) -> Vec<Option<Duration>> {
+        self.times.lock().expect("the times").iter().map(|kill| kill.checked_duration_since(at)).collect()
     }
 }
 
