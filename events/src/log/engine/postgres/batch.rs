@@ -37,7 +37,7 @@ WITH gate AS (
     SELECT tip.first, tip.last, ?::bigint AS recorded_at FROM ledger.batches AS tip
     WHERE tip.first = ? AND tip.token = ? AND NOT EXISTS (SELECT FROM ledger.batches AS later WHERE later.first > tip.first))";
 /// Arrays are unnested where columns are selected, side by side: as tables of `FROM`, each is copied into a store of its own
-/// first, which took a third of the time of a small batch.
+/// first.
 const EVENTS: &str = ", new_events AS (
     INSERT INTO ledger.events (position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version,
                                payload, metadata, context)
