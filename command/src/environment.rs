@@ -154,6 +154,7 @@ impl Environment {
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();
         loop {
+            let looks_again = looks_again || self.has_kept_import();
             tokio::select! {
                 Some(import) = imports.next() => self.answer(import).await,
                 () = tokio::time::sleep_until(self.next_check(&looks)), if looks_again => {

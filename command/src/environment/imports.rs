@@ -176,6 +176,11 @@ impl Environment {
         Ok(position)
     }
 
+    /// True if an import is in force that could not be recorded yet.
+    pub(super) fn has_kept_import(&self) -> bool {
+        self.kept_import().is_some()
+    }
+
     fn kept_import(&self) -> MutexGuard<'_, Option<Append>> {
         self.kept_import.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -279,6 +279,27 @@ async fn an_import_that_is_written_and_cannot_be_recorded_is_in_force_and_its_pr
 
 /// Holds: environment.import
 #[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_could_not_be_recorded_is_recorded_later_also_where_nothing_appears_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = start_in(folder.path(), &[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    let ledger = Connection::open(gateway.data().join("ledger.db")).expect("the ledger");
+    ledger.busy_timeout(Duration::from_secs(5)).expect("a pragma");
+    ledger.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    let began = Instant::now();
+    loop {
+        let imports = gateway.operator().get("/v1/audit?action=catalogue.imported").await.must(200).json();
+        if imports["items"].as_array().is_some_and(|items| items.len() == 1) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "the gateway does not record the import by itself");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_during_an_import_leaves_the_old_catalogue_or_the_new_one_with_all_its_prices() {
     let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
     let base_url = upstream.base_url("openai");
