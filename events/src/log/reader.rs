@@ -109,7 +109,7 @@ pub trait Reader: RawReader + Send {
     fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError>;
 
     /// The processes of a shared log that registered before this one, and have not said that they end. `None` if this one was not
-    /// seen lately itself: others may take it for gone.
+    /// seen lately itself, or could not append: others may take it for gone.
     fn earlier_nodes(&self, node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
 
     /// The processes that serve a shared log, in the order of their starts; none if the log is not shared.

@@ -30,13 +30,13 @@ pub(super) struct TurnPolicy {
     /// Batches before which this process takes its turn.
     due: u32,
     /// `None` without one.
-    turn: Option<Turn>,
+    current: Option<CurrentTurn>,
     /// True if it has appended since the last look.
     is_used: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Turn {
+struct CurrentTurn {
     /// The batches that may still be appended in it.
     left: u32,
     /// By the monotonic clock.
@@ -46,7 +46,7 @@ struct Turn {
 impl TurnPolicy {
     /// Turns of one batch each.
     pub(super) const fn of_one_batch() -> Self {
-        Self { batches_max: 1, due: 0, turn: None, is_used: false }
+        Self { batches_max: 1, due: 0, current: None, is_used: false }
     }
 
     /// From now on, a turn may last for several batches.
@@ -59,7 +59,7 @@ impl TurnPolicy {
     }
 
     pub(super) const fn has_one(&self) -> bool {
-        self.turn.is_some()
+        self.current.is_some()
     }
 
     /// Notes that others append at the same time.
@@ -69,13 +69,13 @@ impl TurnPolicy {
 
     /// Notes that this process has its turn.
     const fn taken(&mut self, now: Duration) {
-        self.turn = Some(Turn { left: self.batches_max, taken_at: now });
+        self.current = Some(CurrentTurn { left: self.batches_max, taken_at: now });
     }
 
     /// Notes an append.
     pub(super) fn appended(&mut self) {
         self.due = self.due.saturating_sub(1);
-        if let Some(turn) = &mut self.turn {
+        if let Some(turn) = &mut self.current {
             turn.left = turn.left.saturating_sub(1);
         }
         self.is_used = true;
@@ -83,7 +83,7 @@ impl TurnPolicy {
 
     /// True if the turn has had all its batches, or its time.
     fn is_over(&self, now: Duration) -> bool {
-        self.turn.is_some_and(|Turn { left, taken_at }| left == 0 || now.saturating_sub(taken_at) >= TURN_MAX)
+        self.current.is_some_and(|CurrentTurn { left, taken_at }| left == 0 || now.saturating_sub(taken_at) >= TURN_MAX)
     }
 }
 
@@ -122,7 +122,7 @@ impl<E: Engine> Writer<E> {
 
     /// Ends the turn, if there is one.
     pub(super) fn end_turn(&mut self) {
-        if self.turns.turn.take().is_some() {
+        if self.turns.current.take().is_some() {
             self.engine.end_turn();
         }
     }
