@@ -51,6 +51,7 @@ mod mistakes;
 mod mixed_load;
 mod models;
 mod models_try;
+mod move_ledger;
 mod moved_providers;
 mod one_request;
 mod openapi;
