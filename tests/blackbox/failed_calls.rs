@@ -1,5 +1,7 @@
 //! Calls that failed after their provider had said what they used: that much is charged, and nothing else.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
@@ -167,4 +169,22 @@ async fn an_answer_as_large_as_its_client_asked_for_is_not_free() {
     many["logprobs"] = json!(false);
     let reply = house.tenant.app.post(OPENAI, &many).await.must(200);
     assert_eq!(reply.header("x-ledgerway-cost-usd"), usd(ANSWER_COST));
+}
+
+/// Holds: event.failed-calls
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_could_begin_only_when_the_time_is_over_is_not_made() {
+    // A request has four fifths of it.
+    let gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "5")]);
+    let upstream = MockUpstream::start().await;
+    let tenant = Tenant::new(&gateway, &upstream, &["e429"]).await;
+    // Half a second before the end comes a refusal that asks for a second of patience.
+    upstream.on_request(|_| tokio::time::sleep(Duration::from_millis(3_500)));
+    let house = House { gateway, upstream, tenant };
+    for streamed in [false, true] {
+        house.upstream.forget();
+        let (status, _, life) = house.asked(NATIVE, "e429", streamed).await;
+        assert_eq!((status, house.upstream.seen().len()), (504, 1), "{streamed}: {life:?}");
+        of_type(&life, "budget.released.v1");
+    }
 }

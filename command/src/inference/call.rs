@@ -88,6 +88,7 @@ pub async fn call(
     let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
     let (sent, (status, headers, source)) = match &target.upstream().transport {
         Transport::InProcess(respond) => {
+            must_be_before(first_until)?;
             running.transmission.start();
             let response = respond(&target.backend.model, &body);
             let source = Source::InProcess(Box::pin(response.body));
@@ -153,6 +154,8 @@ async fn send(
     }
     let request = request.map(|body| RequestBody::new(body, running.transmission.clone()));
     let client = gateway.upstreams.client(&credentials.provider);
+    // A time limit that is over would only be noticed once a part of the request has been sent.
+    must_be_before(first_until)?;
     match timeout_at(first_until, client.send(running.owner(), request)).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
@@ -161,6 +164,11 @@ async fn send(
         Ok(Err(error)) => Err(CallFailure::of(Cause::Send(error))),
         Err(_) => Err(CallFailure::of(Cause::Timeout)),
     }
+}
+
+/// Nothing is sent whose answer would not be waited for: what an upstream does for it is charged.
+fn must_be_before(until: Instant) -> Result<(), CallFailure> {
+    if Instant::now() < until { Ok(()) } else { Err(CallFailure::of(Cause::Timeout)) }
 }
 
 /// The parts of an HTTP request that depend on the upstream.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
-use events::refusal::{ErrorCode, Refusal};
+use events::refusal::Refusal;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
@@ -31,6 +31,7 @@ use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
 use super::{stream, whole};
 use crate::body::memory::BodyPermit;
+use crate::ledger_unavailable::ledger_unavailable;
 
 /// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
@@ -110,7 +111,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     }
     if running.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
-        let refusal = Refusal::new(ErrorCode::LedgerUnavailable, message).try_again();
+        let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
     let mut failures = Vec::new();
