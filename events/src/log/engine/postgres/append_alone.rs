@@ -1,6 +1,7 @@
 //! Appends of commands that need the ledger for themselves: while no node runs on it, and on what they have read alone. A node
 //! that starts meanwhile waits, and finds what was appended.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use sqlx::Connection;
@@ -41,6 +42,7 @@ pub fn append_alone(
     let wrong = |reason| WrongLedger::of(database, reason);
     // What was sealed is found by its key, whatever the database's statistics say.
     let mut session = Session::new(database.for_writer()).map_err(|error| wrong(error.into()))?;
+    let is_committing = Cell::new(false);
     let appended = session.run_for(LONG_MAX, async |connection| {
         must_be_usable(connection, database).await?;
         let (tip, head) = tip(connection).await?;
@@ -53,7 +55,7 @@ pub fn append_alone(
         let draft = draft_of(change, head, now);
         limits.check(draft.recorded_at.timestamp_micros(), now)?;
         let batch = Batch::new(&draft, None, (tip, ids.make(), node), false, &Contexts::default(), limits)?;
-        write(connection, &batch, &draft.side).await?;
+        write(connection, &batch, &draft.side, &is_committing).await?;
         Ok(Appended {
             first: unsigned(batch.tip.first),
             last: unsigned(batch.tip.last),
@@ -61,7 +63,11 @@ pub fn append_alone(
         })
     });
     session.close();
-    appended.map_err(wrong)
+    appended.map_err(|reason| match is_committing.get() {
+        // The time was over before the database had answered.
+        true => wrong(LogError::Commit(reason.to_string()).into()),
+        false => wrong(reason),
+    })
 }
 
 fn draft_of(change: Append, head: Head, now: i64) -> Draft {
@@ -75,7 +81,13 @@ fn draft_of(change: Append, head: Head, now: i64) -> Draft {
     draft
 }
 
-async fn write(connection: &mut PgConnection, batch: &Batch, side: &[SideRow]) -> Result<(), UnusableReason> {
+/// `is_committing` is true while nobody knows whether the change is recorded.
+async fn write(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    side: &[SideRow],
+    is_committing: &Cell<bool>,
+) -> Result<(), UnusableReason> {
     let mut transaction = connection.begin().await?;
     running_nodes::must_be_none(&mut transaction).await?;
     if batch.statement.rows(&mut transaction).await?.is_empty() {
@@ -84,7 +96,10 @@ async fn write(connection: &mut PgConnection, batch: &Batch, side: &[SideRow]) -
     for row in side {
         side::write(row, &mut transaction).await?;
     }
-    transaction.commit().await.map_err(|error| match is_about_connection(&error) {
+    is_committing.set(true);
+    let committed = transaction.commit().await;
+    is_committing.set(false);
+    committed.map_err(|error| match is_about_connection(&error) {
         true => LogError::Commit(error.to_string()).into(),
         false => error.into(),
     })
