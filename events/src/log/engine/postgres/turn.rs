@@ -26,9 +26,14 @@ const NOT_AVAILABLE: &str = "55P03";
 const IGNORED: Duration = Duration::from_secs(30);
 /// How long they do not count at first once the connection of turns has failed, and twice as long after each further failure.
 const IGNORED_WITHOUT_CONNECTION_AT_FIRST: Duration = Duration::from_millis(250);
-/// The longest of these times: each try may take as long as a connection that hangs.
+/// The longest of these times.
 const IGNORED_WITHOUT_CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// The failures in a row after which they do not count. A connection that was lost and can be opened again still takes its turn.
+/// But they do not count for at least so many times as long as the failed try took, during which nothing was appended: a
+/// connection that hangs takes no more than a quarter of a node's time.
+const IGNORED_FOR_TRIES: u32 = 3;
+/// A try that failed sooner than this was refused, or its connection was closed. Slower ones hang.
+const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+/// The failures in a row after which they do not count. A connection that was closed and can be opened again still takes its turn.
 const FAILURES_MAX: u32 = 2;
 
 /// The turns of this process, as its writer sees them.
@@ -51,7 +56,7 @@ struct LockThread {
 }
 
 enum LockOrder {
-    Take(u64),
+    Take { number: u64, asked_at: Instant },
     End,
 }
 
@@ -64,8 +69,11 @@ enum LockOutcome {
     Taken,
     /// Another process does not give it up.
     TimedOut,
-    /// The connection was lost, or could not be opened.
-    Failed(sqlx::Error),
+    /// The connection was lost, or could not be opened, this long after the turn was asked for.
+    Failed {
+        error: sqlx::Error,
+        took: Duration,
+    },
 }
 
 impl TurnLock {
@@ -84,7 +92,7 @@ impl TurnLock {
             return;
         }
         self.number += 1;
-        if self.order(LockOrder::Take(self.number)) {
+        if self.order(LockOrder::Take { number: self.number, asked_at: Instant::now() }) {
             self.turn = TurnState::Awaited;
         } else {
             self.ignore(IGNORED);
@@ -119,15 +127,12 @@ impl TurnLock {
                 self.failures = 0;
             }
             LockOutcome::TimedOut => self.ignore(IGNORED),
-            LockOutcome::Failed(error) => {
+            LockOutcome::Failed { error, took } => {
                 self.failures += 1;
                 if self.failures == FAILURES_MAX {
                     tracing::warn!(%error, "the connection of turns failed again; going on without turns");
                 }
-                if let Some(more) = self.failures.checked_sub(FAILURES_MAX) {
-                    let time = IGNORED_WITHOUT_CONNECTION_AT_FIRST * 2_u32.pow(more.min(6));
-                    self.ignore(time.min(IGNORED_WITHOUT_CONNECTION_MAX));
-                }
+                self.ignore(ignored_after(self.failures, took));
             }
         }
     }
@@ -161,6 +166,14 @@ impl TurnLock {
     }
 }
 
+/// How long turns do not count after so many failures in a row, of which the last took this long.
+fn ignored_after(failures: u32, took: Duration) -> Duration {
+    let by_failures = failures.checked_sub(FAILURES_MAX).map_or(Duration::ZERO, |more| {
+        (IGNORED_WITHOUT_CONNECTION_AT_FIRST * 2_u32.pow(more.min(6))).min(IGNORED_WITHOUT_CONNECTION_MAX)
+    });
+    if took < REFUSED_WITHIN { by_failures } else { by_failures.max(took * IGNORED_FOR_TRIES) }
+}
+
 impl LockThread {
     fn start(database: &DatabaseAddress) -> Result<Self, LogError> {
         let session = Session::new(database.clone())?;
@@ -176,8 +189,8 @@ impl LockThread {
 fn carry_out(mut session: Session, orders: &Receiver<LockOrder>, answers: &Sender<LockAnswer>) {
     while let Ok(order) = orders.recv() {
         match order {
-            LockOrder::Take(number) => {
-                let outcome = take(&mut session);
+            LockOrder::Take { number, asked_at } => {
+                let outcome = take(&mut session, asked_at);
                 if answers.send(LockAnswer { number, outcome }).is_err() {
                     break;
                 }
@@ -188,7 +201,7 @@ fn carry_out(mut session: Session, orders: &Receiver<LockOrder>, answers: &Sende
     session.close();
 }
 
-fn take(session: &mut Session) -> LockOutcome {
+fn take(session: &mut Session, asked_at: Instant) -> LockOutcome {
     let (first, second) = LOCK;
     let taken =
         session.run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
@@ -198,7 +211,7 @@ fn take(session: &mut Session) -> LockOutcome {
             tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
             LockOutcome::TimedOut
         }
-        Err(error) => LockOutcome::Failed(error),
+        Err(error) => LockOutcome::Failed { error, took: asked_at.elapsed() },
     }
 }
 
@@ -226,5 +239,30 @@ mod tests {
         assert!(!turns.must_be_respected(), "nobody could take it");
         turns.ask();
         assert_eq!(turns.wait(Duration::from_secs(1)), TurnState::NotHeld);
+    }
+
+    /// How long turns do not count after each of so many failures in a row that took this long, in milliseconds.
+    fn ignored_ms(count: usize, took: Duration) -> Vec<u128> {
+        let mut turns = TurnLock::new("postgres://localhost/ledger".parse().expect("an address"));
+        let failed = std::iter::repeat_with(|| {
+            let before = Instant::now();
+            turns.note(LockOutcome::Failed { error: sqlx::Error::PoolClosed, took });
+            // The clock goes on a little meanwhile.
+            turns.ignored_until.map_or(0, |until| (until - before).as_millis() / 50 * 50)
+        });
+        failed.take(count).collect()
+    }
+
+    #[test]
+    fn a_refused_connection_is_tried_again_soon_and_then_later_and_later() {
+        let refused = ignored_ms(9, Duration::from_millis(2));
+        assert_eq!(refused, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn a_connection_that_hangs_takes_no_more_than_a_quarter_of_the_time() {
+        assert_eq!(ignored_ms(4, Duration::from_millis(300)), [900, 900, 900, 1000]);
+        assert_eq!(ignored_ms(8, Duration::from_secs(3)), [9000, 9000, 9000, 9000, 9000, 9000, 9000, 10_000]);
+        assert_eq!(ignored_ms(8, Duration::from_secs(9)), [27_000; 8], "opened, but without an answer");
     }
 }
