@@ -16,6 +16,7 @@ mod detection;
 mod discovery;
 mod found_provider;
 mod imports;
+mod kept_imports;
 mod model_to_try;
 mod named_providers;
 mod offer;
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use events::ids::IdMaker;
-use events::log::{Append, Log};
+use events::log::Log;
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use secrets::Vault;
@@ -45,6 +46,7 @@ use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use check_times::CheckTimes;
+use kept_imports::KeptImports;
 use reconciliation::{Plan, Source, reconcile};
 use recording_state::RecordingState;
 use watch::Watch;
@@ -83,16 +85,15 @@ pub struct Environment {
     named: Option<Arc<NamedProviders>>,
     watch: Mutex<Watch>,
     recording: Mutex<RecordingState>,
-    /// An import that is in force, and could not be recorded yet.
-    kept_import: Mutex<Option<Append>>,
+    kept_imports: Arc<KeptImports>,
     /// The revision of the imported catalogue of a shared ledger that this node uses; 0 if none was imported.
     catalogue_revision: AtomicU64,
 }
 
 impl Environment {
     pub fn new(parts: EnvironmentParts, named: Option<Arc<NamedProviders>>) -> Self {
-        let (watch, recording, kept_import) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { parts, named, watch, recording, kept_import, catalogue_revision: AtomicU64::default() }
+        let (watch, recording, kept_imports) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { parts, named, watch, recording, kept_imports, catalogue_revision: AtomicU64::default() }
     }
 
     /// Asks local servers for their models, and records what has changed since it was last recorded. Of nodes that share a ledger,
@@ -106,8 +107,8 @@ impl Environment {
 
     async fn record_all(&self) -> Result<(), CommandError> {
         let sources = if let Some(named) = &self.named { self.sources(named).await } else { Vec::new() };
-        let recorded = match self.record_kept_import().await {
-            Ok(()) => self.record_offers(&sources).await,
+        let recorded = match self.record_kept_imports().await {
+            Ok(_) => self.record_offers(&sources).await,
             Err(error) => Err(error),
         };
         match recorded {
@@ -154,7 +155,7 @@ impl Environment {
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();
         loop {
-            let looks_again = looks_again || self.has_kept_import();
+            let looks_again = looks_again || !self.kept_imports.is_empty();
             tokio::select! {
                 Some(import) = imports.next() => self.answer(import).await,
                 () = tokio::time::sleep_until(self.next_check(&looks)), if looks_again => {

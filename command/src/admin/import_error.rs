@@ -17,6 +17,9 @@ pub enum ImportError {
     /// Nothing was changed.
     #[error("cannot write the catalogue: {0}")]
     NotWritten(std::io::Error),
+    /// Nothing was changed.
+    #[error("too many imports that are in force could not be recorded yet")]
+    TooManyKept,
     /// The catalogue is taken; not everything that follows from it is recorded.
     #[error("the catalogue is taken, but not everything is recorded: {0}")]
     Unfinished(String),
@@ -47,6 +50,11 @@ impl ImportError {
                 ledger_unavailable("no", "the catalogue cannot be written to the data folder, so nothing was changed")
                     .because(message)
             }
+            Self::TooManyKept => ledger_unavailable(
+                "no",
+                "too many imports before this one could not be recorded yet, so nothing was changed: send it again once they are",
+            )
+            .because(message),
             Self::Unfinished(_) => ledger_unavailable(
                 "unknown",
                 "the catalogue is taken, but not all of its prices are recorded yet: send it again, or wait until the \

@@ -9,13 +9,13 @@
 //! database, and right after it was written to a data folder, or as soon as that can be recorded.
 
 use std::borrow::Cow;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events::log::{Append, AppendError, Basis};
+use events::log::Basis;
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};
@@ -79,17 +79,18 @@ impl Environment {
         // The check that counts: from here on, the new document is in force.
         let author = import.author(&import.context()?);
         let replaced = ReplacedCatalogue { document: text.clone(), replaces: revision };
-        let recorded = self.put_in_force(import, author.clone(), event.clone(), replaced).await?;
+        let recorded = self.put_in_force(import, author, event, replaced).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
         tracing::info!(%from, %to, "took another catalogue");
         let finished = async {
             let imported = match recorded {
-                Some(position) => position,
-                None => self.record_import(import, author, event).await?,
+                Some(_) => recorded,
+                None => self.record_kept_imports().await?,
             };
-            Ok::<_, CommandError>(self.finish(import, &newer, &body.clone().into()).await?.max(imported))
+            let followed = self.finish(import, &newer, &body.clone().into()).await?;
+            Ok::<_, CommandError>(imported.map_or(followed, |imported| followed.max(imported)))
         };
         let position = match finished.await {
             Ok(position) => position,
@@ -121,9 +122,10 @@ impl Environment {
     }
 
     /// Puts the document in force. Returns the position of its import if that is recorded in the same step, as in a shared ledger;
-    /// `None` if it is still to be recorded.
+    /// `None` if it is kept, to be recorded before what follows from it, whatever becomes of its author's right.
     ///
-    /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force.
+    /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force;
+    /// [`ImportError::TooManyKept`] if too many imports are kept already.
     async fn put_in_force(
         &self,
         import: &Import,
@@ -135,54 +137,23 @@ impl Environment {
             let recorded = import.record(author, event, replaced).await;
             return recorded.map(Some).map_err(|error| CommandError::of_append(Price::KIND, error));
         }
-        let folder = self.parts.data.clone();
-        let written = tokio::task::spawn_blocking(move || catalogue::write(&folder, &replaced.document)).await;
-        let written = written.map_err(|error| CommandError::Defect(error.to_string()))?;
+        if !self.kept_imports.have_room() {
+            return Err(ImportError::TooManyKept.into());
+        }
+        let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
+        let (folder, kept_imports) = (self.parts.data.clone(), Arc::clone(&self.kept_imports));
+        // Kept where it is written: this future may be dropped before it goes on.
+        let written = tokio::task::spawn_blocking(move || {
+            catalogue::write(&folder, &replaced.document).map(|()| kept_imports.push(append))
+        });
+        let written = written.await.map_err(|error| CommandError::Defect(error.to_string()))?;
         written.map_err(ImportError::NotWritten)?;
         Ok(None)
     }
 
-    /// Records an import whose document is in force already, in the data folder. If it cannot be recorded now, it is kept, and
-    /// recorded before what follows from the document.
-    async fn record_import(
-        &self,
-        import: &Import,
-        author: Author,
-        event: CatalogueImported,
-    ) -> Result<u64, CommandError> {
-        self.record_kept_import().await?;
-        let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
-        *self.kept_import() = Some(append.clone());
-        self.record_kept(append).await
-    }
-
-    /// Records the import that is kept, if there is one.
-    pub(super) async fn record_kept_import(&self) -> Result<(), CommandError> {
-        let kept = self.kept_import().clone();
-        match kept {
-            Some(append) => self.record_kept(append).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    async fn record_kept(&self, append: Append) -> Result<u64, CommandError> {
-        let position = match self.parts.log.append(append).await {
-            Ok(appended) => appended.last,
-            // An earlier attempt has recorded it, and did not learn so.
-            Err(AppendError::OptimisticLock) => self.parts.log.head().position,
-            Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
-        };
-        *self.kept_import() = None;
-        Ok(position)
-    }
-
-    /// True if an import is in force that could not be recorded yet.
-    pub(super) fn has_kept_import(&self) -> bool {
-        self.kept_import().is_some()
-    }
-
-    fn kept_import(&self) -> MutexGuard<'_, Option<Append>> {
-        self.kept_import.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Records the imports that are kept, if there are any. Returns the position of the last one.
+    pub(super) async fn record_kept_imports(&self) -> Result<Option<u64>, CommandError> {
+        self.kept_imports.record(&self.parts.log).await
     }
 
     /// What a catalogue changes now.

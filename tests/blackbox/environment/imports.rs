@@ -259,9 +259,7 @@ async fn an_import_that_is_written_and_cannot_be_recorded_is_in_force_and_its_pr
     let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
     let base_url = upstream.base_url("openai");
     let gateway = start_in(folder.path(), &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &base_url)]);
-    let ledger = Connection::open(gateway.data().join("ledger.db")).expect("the ledger");
-    ledger.busy_timeout(Duration::from_secs(5)).expect("a pragma");
-    ledger.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    let ledger = locked_ledger(&gateway);
     let newer = document(3, "7", "9");
     let refused = gateway.operator().post(IMPORT, &newer).await.must_be(503, "LEDGER_UNAVAILABLE").json();
     assert!(text(&refused["error"]["message"]).starts_with("the catalogue is taken"), "{refused}");
@@ -282,20 +280,71 @@ async fn an_import_that_is_written_and_cannot_be_recorded_is_in_force_and_its_pr
 async fn an_import_that_could_not_be_recorded_is_recorded_later_also_where_nothing_appears_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let gateway = start_in(folder.path(), &[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    let ledger = locked_ledger(&gateway);
+    let taken = gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    recorded_imports(&gateway, 1, Duration::from_secs(20)).await;
+    assert_eq!(imports_in_order(&gateway).await, [taken.request_id()]);
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_that_cannot_be_recorded_are_all_recorded_later_in_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = start_in(folder.path(), &[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    let ledger = locked_ledger(&gateway);
+    let mut taken = Vec::new();
+    for days in 1..=3 {
+        let reply = gateway.operator().post(IMPORT, &document(days, "7", "9")).await;
+        let reply = reply.must_be(503, "LEDGER_UNAVAILABLE");
+        assert!(text(&reply.json()["error"]["message"]).starts_with("the catalogue is taken"));
+        taken.push(reply.request_id());
+    }
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    recorded_imports(&gateway, 3, Duration::from_secs(20)).await;
+    assert_eq!(imports_in_order(&gateway).await, taken);
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn while_eight_imports_are_to_be_recorded_another_one_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = start_in(folder.path(), &[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    let (operator, ledger) = (gateway.operator().clone(), locked_ledger(&gateway));
+    for days in 1..=8 {
+        operator.post(IMPORT, &document(days, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
+    }
+    let refused = operator.post(IMPORT, &document(9, "1", "1")).await.must_be(503, "LEDGER_UNAVAILABLE").json();
+    assert_eq!(refused["error"]["details"]["recorded"], "no", "{refused}");
+    let in_folder = fs::read_to_string(gateway.data().join("catalogue.json")).expect("the file");
+    assert_eq!(in_folder, document(8, "7", "9").to_string());
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    recorded_imports(&gateway, 8, Duration::from_secs(20)).await;
+    operator.post(IMPORT, &document(9, "1", "1")).await.must(200);
+}
+
+/// Another process has the write lock of the gateway's ledger.
+fn locked_ledger(gateway: &Gateway) -> Connection {
     let ledger = Connection::open(gateway.data().join("ledger.db")).expect("the ledger");
     ledger.busy_timeout(Duration::from_secs(5)).expect("a pragma");
     ledger.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
-    gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
-    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    ledger
+}
+
+/// Waits until so many imports are recorded.
+async fn recorded_imports(gateway: &Gateway, count: usize, max: Duration) {
     let began = Instant::now();
-    loop {
-        let imports = gateway.operator().get("/v1/audit?action=catalogue.imported").await.must(200).json();
-        if imports["items"].as_array().is_some_and(|items| items.len() == 1) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "the gateway does not record the import by itself");
+    while imports_in_order(gateway).await.len() < count {
+        assert!(began.elapsed() < max, "the gateway does not record the imports by itself");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// The requests of the recorded imports, in the order of the log.
+async fn imports_in_order(gateway: &Gateway) -> Vec<String> {
+    let events = gateway.events().await;
+    let imports = events.iter().filter(|event| event["type"] == "catalogue.imported.v1");
+    imports.map(|event| text(&event["request_id"])).collect()
 }
 
 /// Holds: environment.import
