@@ -46,7 +46,6 @@ use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use check_times::CheckTimes;
-use kept_imports::KeptImports;
 use reconciliation::{Plan, Source, reconcile};
 use recording_state::RecordingState;
 use watch::Watch;
@@ -54,6 +53,7 @@ use watch::Watch;
 pub use availability::{Availability, availability};
 pub(crate) use catalogued::at_address as catalogued_at;
 pub use detection::{DEPLOYMENTS_VARIABLE, DetectionSettings, EnvironmentFault};
+pub use kept_imports::KeptImports;
 pub use named_providers::NamedProviders;
 pub use registered::RegisteredProvider;
 pub(crate) use shared::catalogue_in_force;
@@ -107,10 +107,7 @@ impl Environment {
 
     async fn record_all(&self) -> Result<(), CommandError> {
         let sources = if let Some(named) = &self.named { self.sources(named).await } else { Vec::new() };
-        let recorded = match self.record_kept_imports().await {
-            Ok(_) => self.record_offers(&sources).await,
-            Err(error) => Err(error),
-        };
+        let recorded = self.record_offers(&sources).await;
         match recorded {
             Ok(()) => self.recording().note_recorded(),
             Err(_) => self.recording().note_unfinished(),
@@ -167,6 +164,11 @@ impl Environment {
                 else => return,
             }
         }
+    }
+
+    /// The imports that are still to be recorded, for the end of the process: this is dropped before.
+    pub fn kept_imports(&self) -> Arc<KeptImports> {
+        Arc::clone(&self.kept_imports)
     }
 
     /// False if nothing is to appear by itself.

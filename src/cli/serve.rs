@@ -119,9 +119,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     };
     welcome.lines().iter().for_each(|line| print_line(line));
     drop(tables);
+    let kept_imports = environment.kept_imports();
     serving.spawn(environment.follow(imports));
     signals.next().await;
-    let running = Running { engines, in_flight, abandoned, serving, worker_threads, exporting };
+    let running = Running { engines, in_flight, abandoned, kept_imports, serving, worker_threads, exporting };
     Ok(shut_down(&config, running, signals).await)
 }
 

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::log::{Append, AppendError, Log};
+use tokio::time::timeout;
 
 use crate::admin::CommandError;
 
@@ -51,6 +53,17 @@ impl KeptImports {
                 Err(error) => return Err(CommandError::of_append(Price::KIND, error)),
             };
             self.appends().pop_front_if(|oldest| oldest.stream == stream);
+        }
+    }
+
+    /// Records what is kept before the process ends, within this time. What is not recorded then is lost with the process.
+    pub async fn record_before_stop(&self, log: &Log, max: Duration) {
+        let recorded = timeout(max, self.record(log)).await;
+        let imports = self.appends().len();
+        match recorded {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, imports, "imports that are in force could not be recorded"),
+            Err(_) => tracing::error!(imports, "imports that are in force could not be recorded in time"),
         }
     }
 

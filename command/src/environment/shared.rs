@@ -66,13 +66,15 @@ impl Environment {
 
     /// When to check next.
     pub(super) fn next_check(&self, looks: &CheckTimes) -> Instant {
-        let is_soon = self.parts.log.is_shared() || self.recording().is_due();
+        let is_soon = self.parts.log.is_shared() || self.recording().is_due() || !self.kept_imports.is_empty();
         looks.checked_at() + if is_soon { CHECK_EVERY } else { ASK_EVERY }
     }
 
-    /// Looks at the sources if that is due, or if something else than the time makes it necessary.
+    /// Records the imports that are kept; then looks at the sources if that is due, or if something else than the time makes it
+    /// necessary.
     pub(super) async fn look_if_due(&self, looks: &mut CheckTimes) -> Result<(), CommandError> {
         looks.note_check();
+        self.record_kept_imports().await?;
         if self.take_imported_catalogue().await? {
             self.recording().note_other_catalogue();
         }

@@ -1,11 +1,14 @@
 //! Signals, and the shutdown that the first one begins.
 //!
 //! Not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or the drain
-//! timeout is over; then connections are closed, and the engines stop, the log last, because the others write to it. A second
-//! signal skips the waits. Nothing that was recorded is lost, however the process ends.
+//! timeout is over; then connections are closed, imports that are still to be recorded are tried once more, and the engines stop, the
+//! log last, because the others write to it. A second signal skips the waits. Nothing that was recorded is lost, however the process
+//! ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use command::environment::KeptImports;
 use command::inference::AbandonedCalls;
 use command::trace::Exporting;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +25,8 @@ const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// The time limit for what must end at once: abandoned calls, workers, and everything after a second signal.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
+/// Imports that could not be recorded yet may take this part of the engines' time limit: a quarter.
+const KEPT_IMPORTS_PART: u32 = 4;
 
 /// Why the engines were not waited for, if a second signal came.
 const SECOND_SIGNAL: &str = "second signal: stopped at once";
@@ -31,6 +36,7 @@ pub struct Running {
     pub engines: Engines,
     pub in_flight: InFlight,
     pub abandoned: AbandonedCalls,
+    pub kept_imports: Arc<KeptImports>,
     /// The servers, and what follows the tables and the log for them.
     pub serving: JoinSet<()>,
     pub worker_threads: WorkerThreads,
@@ -39,7 +45,7 @@ pub struct Running {
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running { engines, in_flight, abandoned, mut serving, worker_threads, exporting } = running;
+    let Running { engines, in_flight, abandoned, kept_imports, mut serving, worker_threads, exporting } = running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -68,13 +74,16 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     if let Some(exporting) = exporting {
         exporting.close().await;
     }
-    // A disk that hangs must not keep the process alive; what is durable by then stays durable.
-    let mut stopping = std::pin::pin!(stop_engines(engines));
     let (limit, too_late) = if got_second_signal {
         (STOP_AT_ONCE_MAX, SECOND_SIGNAL)
     } else {
         (STOP_MAX, "the engines did not stop in time")
     };
+    // A disk that hangs must not keep the process alive; what is durable by then stays durable.
+    let mut stopping = std::pin::pin!(async {
+        kept_imports.record_before_stop(&engines.log, limit / KEPT_IMPORTS_PART).await;
+        stop_engines(engines).await;
+    });
     let given_up = tokio::select! {
         () = &mut stopping => None,
         () = tokio::time::sleep(limit) => Some(too_late),

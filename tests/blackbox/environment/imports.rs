@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
+use super::local_server::LocalServer;
 use super::{KEY, automatic, chat, start_in};
 use crate::families::key;
 use crate::gateway::{Gateway, ledgerway};
@@ -321,6 +322,39 @@ async fn while_eight_imports_are_to_be_recorded_another_one_changes_nothing() {
     ledger.execute_batch("ROLLBACK").expect("the lock given back");
     recorded_imports(&gateway, 8, Duration::from_secs(20)).await;
     operator.post(IMPORT, &document(9, "1", "1")).await.must(200);
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_could_not_be_recorded_is_recorded_before_local_servers_are_asked_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LocalServer::start(r#"{"models":[{"name":"one"}]}"#);
+    let gateway = start_in(folder.path(), &[("OLLAMA_URL", &server.address())]);
+    let ledger = locked_ledger(&gateway);
+    let taken = gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
+    let asked = server.heard().len();
+    // Several checks fail meanwhile.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(server.heard().len(), asked);
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    recorded_imports(&gateway, 1, Duration::from_secs(5)).await;
+    assert_eq!(imports_in_order(&gateway).await, [taken.request_id()]);
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_could_not_be_recorded_is_recorded_when_the_gateway_is_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gateway = start_in(folder.path(), &[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    let ledger = locked_ledger(&gateway);
+    let taken = gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must_be(503, "LEDGER_UNAVAILABLE");
+    gateway.terminate();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ledger.execute_batch("ROLLBACK").expect("the lock given back");
+    drop(ledger);
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(20)).code(), Some(0), "{}", gateway.stderr());
+    gateway.start_again();
+    assert_eq!(imports_in_order(&gateway).await, [taken.request_id()]);
 }
 
 /// Another process has the write lock of the gateway's ledger.
