@@ -2,8 +2,8 @@
 //! must depend neither on the umask nor on the mode of a data folder that somebody else created. A file gets its mode when
 //! it is created, never afterwards.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// The mode bits of the group and of everybody else.
 const OTHERS: u32 = 0o077;
+/// The suffix of a file that is about to replace the one without it.
+const NEXT: &str = "-next";
 /// Suffixes of the files that SQLite keeps beside a database. It creates them with the database's own mode.
 pub const BESIDE_A_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -24,6 +26,23 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
     close_to_others(path);
     Ok(file)
+}
+
+/// Replaces a file as a whole, or creates it. A crash leaves the old one or the new one.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let next = beside(path, NEXT);
+    // One that a crash has left was never in use.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_new(&next)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    // A renamed entry is durable only once its folder is synced.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Creates a folder and its missing parents. A folder that exists is left as it is.
@@ -42,9 +61,9 @@ pub fn prepare_database(path: &Path) {
     }
 }
 
-/// The path of a file that SQLite keeps beside a database.
-pub fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
+/// The path of a file beside another one, such as those that SQLite keeps beside a database.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
@@ -96,6 +115,21 @@ mod tests {
         }
         assert_eq!(mode(&at("read-only.db")), 0o400, "the owner's permissions are unchanged");
         assert!(!at("old.db-journal").exists());
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_whatever_a_crash_has_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, next) = (folder.path().join("file"), folder.path().join("file-next"));
+        fs::write(&next, "what a crash has left, which is longer").expect("a file");
+        replace(&path, b"first").expect("a file");
+        // Another name of the same file, which a write in place would change.
+        let link = folder.path().join("link");
+        fs::hard_link(&path, &link).expect("a link");
+        replace(&path, b"second").expect("another");
+        let text = |path: &Path| fs::read_to_string(path).expect("a file");
+        assert_eq!((text(&link), text(&path), mode(&path)), ("first".to_owned(), "second".to_owned(), FILE_MODE));
+        assert!(!next.exists());
     }
 
     #[test]

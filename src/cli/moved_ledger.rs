@@ -3,7 +3,7 @@
 //! the copy is committed, so that no copy is without one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use events::log::DatabaseAddress;
@@ -11,8 +11,6 @@ use events::private;
 
 /// The marker, whose content is the address of the database without a password.
 const FILE: &str = "moved-to";
-/// The marker while it is written.
-const NEXT_FILE: &str = "moved-to-next";
 
 /// The marker in a data folder.
 pub fn marker(dir: &Path) -> PathBuf {
@@ -22,15 +20,9 @@ pub fn marker(dir: &Path) -> PathBuf {
 /// Marks the folder, also if it is marked already. A crash leaves it as it was, or marked.
 pub fn mark(dir: &Path, database: &DatabaseAddress) -> io::Result<()> {
     if moved_to(dir)?.is_none_or(|marked| marked != database.to_string()) {
-        let next = dir.join(NEXT_FILE);
-        let mut file = private::open_or_create(&next)?;
-        // What a crash has left.
-        file.set_len(0)?;
-        writeln!(file, "{database}")?;
-        file.sync_all()?;
-        fs::rename(&next, marker(dir))?;
+        private::replace(&marker(dir), format!("{database}\n").as_bytes())?;
     }
-    // A renamed entry is durable only once its folder is synced.
+    // It may have been renamed by a process that ended before it had synced the folder.
     File::open(dir)?.sync_all()
 }
 
@@ -60,8 +52,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let [one, other] = ["postgres://ledgerway@one/ledger", "postgres://ledgerway@other/ledger"]
             .map(|url| url.parse::<DatabaseAddress>().expect("an address"));
-        fs::write(folder.path().join(NEXT_FILE), "what a crash has left, which is longer than an address")
-            .expect("a file");
         mark(folder.path(), &one).expect("a marker");
         assert_eq!(moved_to(folder.path()).expect("a marker"), Some(one.to_string()));
         // Another name of the same file, which a write in place would change.
@@ -76,6 +66,5 @@ mod tests {
         assert_eq!(linked(), format!("{one}\n"));
         unmark(folder.path()).expect("it is removed");
         assert_eq!(moved_to(folder.path()).expect("no marker"), None);
-        assert!(!folder.path().join(NEXT_FILE).exists());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
@@ -141,18 +141,7 @@ fn read_text(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes the text of a catalogue into a data folder (0600). A crash leaves the old file or the new one.
 pub fn write(dir: &Path, text: &str) -> io::Result<()> {
-    let temporary = dir.join("catalogue-next.json");
-    // A file that a crash left here was never in use.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private::create_new(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(CATALOGUE_FILE))?;
-    // A renamed entry is durable only once its folder is synced.
-    File::open(dir)?.sync_all()
+    private::replace(&dir.join(CATALOGUE_FILE), text.as_bytes())
 }
 
 #[cfg(test)]
@@ -192,7 +181,7 @@ mod tests {
     #[test]
     fn only_the_owner_can_read_what_is_written_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("catalogue-next.json"), "left by a crash").expect("a file");
+        fs::write(folder.path().join("catalogue.json-next"), "left by a crash").expect("a file");
         write(folder.path(), OLD).expect("written");
         let files: Vec<_> =
             fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file")).collect();
