@@ -5,6 +5,7 @@
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
+//! - `role`: what one process at a time does for all, and how it reports.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
 //! - `private`: files and folders that only their owner may use.
 
@@ -25,6 +26,7 @@ pub mod nearest_name;
 pub mod output_cap;
 pub mod private;
 pub mod refusal;
+pub mod role;
 pub mod routing;
 mod text_on_the_wire;
 pub mod time;

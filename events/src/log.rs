@@ -25,6 +25,7 @@ mod hold_history;
 mod inference_keys;
 pub mod interrupt;
 mod jobs;
+mod lease;
 pub mod lock;
 mod open;
 pub(crate) mod owners;
@@ -32,6 +33,7 @@ pub(crate) mod raw;
 mod reader;
 mod readers;
 mod recent_changes;
+mod role_memories;
 mod side;
 pub(crate) mod state;
 mod stepped;
@@ -49,9 +51,11 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
+use crate::role::Role;
 use crate::time::Clock;
 use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
+use lease::RolePlace;
 
 pub use engine::postgres::{
     CopyCallbacks, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
@@ -67,6 +71,7 @@ pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
+pub use lease::{Lease, LeaseHolder};
 pub use lock::LOCK_FILE;
 pub use reader::{EarlierNode, Reader, RunningNode};
 pub use side::{
@@ -193,6 +198,7 @@ struct LogInner {
     figures: Arc<writer::Figures>,
     /// `None` if nobody else appends.
     local_node: Option<LocalNode>,
+    roles: Arc<RolePlace>,
     stopped: AtomicBool,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -399,6 +405,11 @@ impl Log {
     fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
         let node_id = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.node_id));
         Follower::new(tail, (Arc::clone(&self.inner.readers), node_id), position, page, is_behind)
+    }
+
+    /// What this process needs to get a role that one process at a time has.
+    pub fn lease(&self, role: Role) -> LeaseHolder {
+        LeaseHolder::new(role, Arc::clone(&self.inner.roles))
     }
 
     /// The log as clients' queries may read it.

@@ -23,6 +23,7 @@ use chrono::{DateTime, Utc};
 use super::draft::{Draft, StateRows};
 use super::facts::{Facts, Wanted};
 use super::follow::AppendedBy;
+use super::lease::RolePlace;
 use super::lock::{FolderError, FolderLock};
 use super::readers::OpenReader;
 use super::state::{State, StoredWindow};
@@ -69,6 +70,7 @@ pub(super) struct Opened<E> {
     pub(super) open_reader: OpenReader,
     /// Keeps other processes away from a database that one process has to itself.
     pub(super) lock: Option<FolderLock>,
+    pub(super) roles: RolePlace,
 }
 
 /// A ledger cannot be opened or migrated.

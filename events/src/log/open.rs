@@ -75,7 +75,7 @@ pub(super) struct Parts<E> {
 }
 
 pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
-    let Opened { engine, state, open_reader, lock } = opened;
+    let Opened { engine, state, open_reader, lock, roles } = opened;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
     let figures = Arc::new(Figures::default());
     let (publisher, published) = channels(Arc::clone(&figures));
@@ -92,6 +92,7 @@ pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Par
         readers: Arc::new(Readers::new(open_reader)),
         figures,
         local_node,
+        roles: Arc::new(roles),
         stopped: AtomicBool::new(false),
         writer: Mutex::new(None),
     };

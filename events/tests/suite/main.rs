@@ -12,6 +12,7 @@ mod golden;
 mod inference_keys;
 mod known_positions;
 mod large_sums;
+mod leases;
 mod ledger_model;
 mod log_contract;
 mod one_batch;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::database::DatabaseAddress;
-use super::running_nodes;
+use super::{lease_rows, running_nodes};
 
 const CHANNEL: &str = "ledgerway";
 const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
@@ -140,5 +140,6 @@ async fn listen(
 async fn leave(database: &DatabaseAddress, node: &str) -> Result<(), sqlx::Error> {
     let mut connection = database.options().connect().await?;
     running_nodes::leave(&mut connection, node).await?;
+    lease_rows::release_all(&mut connection, node).await?;
     connection.close().await
 }

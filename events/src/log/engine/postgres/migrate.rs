@@ -19,11 +19,18 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    oldest_reader: 1,
-    sql: include_str!("../../../../../migrations/postgres/ledger/0001_ledger.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        oldest_reader: 1,
+        sql: include_str!("../../../../../migrations/postgres/ledger/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        oldest_reader: 1,
+        sql: include_str!("../../../../../migrations/postgres/ledger/0002_leases.sql"),
+    },
+];
 
 const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].version == NEWEST);
 

@@ -1,5 +1,6 @@
 //! Opening a shared ledger: check that the server keeps what it acknowledges and that the schema fits, then load the state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
 use super::database::DatabaseAddress;
+use super::lease_rows::LeaseRows;
 use super::listen::Announcements;
 use super::read::tip;
 use super::session::{LONG_MAX, Session};
@@ -17,6 +19,7 @@ use super::unusable::{UnusableReason, WrongLedger};
 use super::{PostgresEngine, reader, running_nodes, schema};
 use crate::ids::IdMaker;
 use crate::log::engine::Opened;
+use crate::log::lease::RolePlace;
 use crate::log::state::State;
 use crate::log::{LogOptions, OpenError};
 
@@ -45,7 +48,9 @@ pub(in crate::log) fn open(
     let (mut engine, state) = opened?;
     engine.announcements = announcements;
     engine.clock_limits = ClockLimits::with_behind_max(options.clock_behind_max);
-    Ok(Opened { engine, state, open_reader: reader::readers(database.clone())?, lock: None })
+    let (open_reader, rows) = (reader::readers(database.clone())?, LeaseRows::new(database.clone(), node.to_owned()));
+    let roles = RolePlace::Shared { rows: Box::new(rows), clock: Arc::clone(&options.clock) };
+    Ok(Opened { engine, state, open_reader, lock: None, roles })
 }
 
 pub(super) fn connect(

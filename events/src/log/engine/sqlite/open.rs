@@ -14,7 +14,9 @@ use super::state::read_state;
 use super::wal;
 use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
+use crate::log::lease::RolePlace;
 use crate::log::lock::FolderLock;
+use crate::log::role_memories::RoleMemories;
 use crate::log::{EngineError, Migrated, OpenError};
 use crate::private;
 
@@ -46,6 +48,7 @@ fn opened(
         state,
         open_reader: Arc::new(move |_| open_reader(&path)),
         lock: Some(lock),
+        roles: RolePlace::Folder(RoleMemories::in_folder(dir)),
     })
 }
 

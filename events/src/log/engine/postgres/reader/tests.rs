@@ -1,3 +1,4 @@
+use super::super::schema::NEWEST;
 use super::super::tests::TestLedger;
 use super::*;
 use crate::log::OtherSchema;
@@ -20,10 +21,11 @@ fn a_database_with_another_schema_is_refused_with_its_version() {
         Ok(_) => None,
     };
     assert_eq!(refused(), None);
-    test.execute("UPDATE ledger.schema_version SET version = 2, oldest_reader = 1");
+    let newer = NEWEST + 1;
+    test.execute(&format!("UPDATE ledger.schema_version SET version = {newer}, oldest_reader = {NEWEST}"));
     assert_eq!(refused(), None, "it says that this version can read it");
-    test.execute("UPDATE ledger.schema_version SET version = 3, oldest_reader = 2");
-    assert_eq!(refused(), Some(OtherSchema::Newer { found: 3, newest: 1 }));
+    test.execute(&format!("UPDATE ledger.schema_version SET oldest_reader = {newer}"));
+    assert_eq!(refused(), Some(OtherSchema::Newer { found: newer, newest: NEWEST }));
 }
 
 #[test]

@@ -22,6 +22,18 @@ fn a_ledger_is_created_once_and_only_by_a_migration() {
     test.engine();
 }
 
+#[test]
+fn a_ledger_of_an_older_version_is_refused_until_it_is_migrated() {
+    let test = TestLedger::migrated();
+    test.execute("DROP TABLE ledger.leases; UPDATE ledger.schema_version SET version = 1");
+    let is_older = |reason: &UnusableReason| {
+        matches!(reason, UnusableReason::Log(LogError::OtherSchema(OtherSchema::Older { found: 1, .. })))
+    };
+    assert!(is_older(&refused(&test)));
+    assert_eq!(migrate(&test.database).expect("migrated"), Migrated::Existing);
+    test.engine();
+}
+
 /// Neither is it taken for an old ledger, nor is anything made in it.
 #[test]
 fn a_schema_of_another_program_is_no_ledger() {
@@ -73,9 +85,11 @@ fn a_database_that_cannot_be_written_is_refused() {
 fn the_check_reads_every_table() {
     const TABLES: &str =
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'ledger'::regnamespace AND relkind = 'r'";
-    // Read as events and as the ledger's state; or checked at each start, and gone with its processes.
-    let others =
-        ["events", "balances", "open_holds", "owner_blocks", "ledger_checkpoint", "schema_version", "running_nodes"];
+    // Read as events and as the ledger's state; or checked at each start, and gone with its processes; or a hint.
+    let others = [
+        "events", "balances", "open_holds", "owner_blocks", "ledger_checkpoint", "schema_version", "running_nodes",
+        "leases",
+    ];
     let test = TestLedger::migrated();
     let found = test.session().run(async |connection| sqlx::query_scalar(TABLES).fetch_all(connection).await);
     let found: BTreeSet<String> = found.expect("tables").into_iter().collect();

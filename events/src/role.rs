@@ -1,0 +1,112 @@
+//! Roles: work on the whole log that one process at a time does for all, such as relaying it. Here is what they are called and
+//! how they report; which process has one is decided by its [lease](crate::log::LeaseHolder).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+crate::named! {
+    /// Work that one process at a time does for all.
+    pub enum Role {
+        /// Publishes the log in a stream of NATS.
+        Relay = "relay",
+        /// Writes the log to an object store.
+        Archive = "archive",
+        /// Copies the views for analysts.
+        Analysts = "analysts",
+    }
+}
+
+/// What a role remembers from one process to the next. A hint: neither order nor money rests on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleMemory {
+    pub position: u64,
+    /// In a form of the role's own.
+    pub detail: String,
+}
+
+/// What a process does for a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleState {
+    /// Another process does the work, or this one has not begun.
+    Waiting,
+    Working,
+    /// It cannot work at present, and tries again.
+    Failing {
+        why: String,
+        since: DateTime<Utc>,
+    },
+}
+
+/// How far a role has come, as far as this process knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleReport {
+    pub role: Role,
+    pub state: RoleState,
+    /// The last position that this process has dealt with.
+    pub position: u64,
+}
+
+/// The report of a role, which it keeps up to date. Cheap to clone.
+#[derive(Clone)]
+pub struct RoleStatus {
+    report: Arc<watch::Sender<RoleReport>>,
+}
+
+impl RoleStatus {
+    pub fn new(role: Role) -> Self {
+        Self { report: Arc::new(watch::Sender::new(RoleReport { role, state: RoleState::Waiting, position: 0 })) }
+    }
+
+    pub fn waiting(&self) {
+        self.report.send_modify(|report| report.state = RoleState::Waiting);
+    }
+
+    pub fn working(&self) {
+        self.report.send_modify(|report| report.state = RoleState::Working);
+    }
+
+    /// `why` is shown to whoever may see the gateway's health: no secret, and no address with one.
+    pub fn failing(&self, why: &dyn Display, now: DateTime<Utc>) {
+        let why = why.to_string();
+        self.report.send_modify(|report| {
+            let since = match report.state {
+                RoleState::Failing { since, .. } => since,
+                RoleState::Waiting | RoleState::Working => now,
+            };
+            report.state = RoleState::Failing { why, since };
+        });
+    }
+
+    pub fn reached(&self, position: u64) {
+        self.report.send_modify(|report| report.position = position);
+    }
+
+    pub fn read(&self) -> RoleReport {
+        self.report.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::from_micros;
+
+    #[test]
+    fn a_failure_lasts_from_its_first_report_on() {
+        let status = RoleStatus::new(Role::Relay);
+        status.working();
+        status.reached(7);
+        status.failing(&"no server", from_micros(1));
+        status.failing(&"still none", from_micros(2));
+        let RoleReport { role, state, position } = status.read();
+        let failing = RoleState::Failing { why: "still none".to_owned(), since: from_micros(1) };
+        assert_eq!((role, state, position), (Role::Relay, failing, 7));
+        status.working();
+        status.failing(&"again", from_micros(3));
+        assert_eq!(status.read().state, RoleState::Failing { why: "again".to_owned(), since: from_micros(3) });
+    }
+}
