@@ -104,6 +104,8 @@ pub struct LogOptions {
     hold_ttl: Duration,
     unknown_usage: UnknownUsage,
     expired_holds: ExpiredHolds,
+    /// False for a process that shares the log and does other work.
+    serves_requests: bool,
 }
 
 /// What the sweeper does with expired holds.
@@ -123,6 +125,7 @@ impl LogOptions {
             hold_ttl: Duration::from_secs(900),
             unknown_usage: UnknownUsage::default(),
             expired_holds: ExpiredHolds::End,
+            serves_requests: true,
         }
     }
 
@@ -139,6 +142,11 @@ impl LogOptions {
 
     pub fn with_expired_holds(self, expired_holds: ExpiredHolds) -> Self {
         Self { expired_holds, ..self }
+    }
+
+    /// For a process that does other work than serving requests.
+    pub fn without_requests(self) -> Self {
+        Self { serves_requests: false, ..self }
     }
 
     /// For clocks that stand long before the database's, as those of tests do.
@@ -319,7 +327,7 @@ impl Log {
         self.inner.wait_until_known(position).await
     }
 
-    /// The processes that have run longer than this one, and have not said that they end. `None` if this one was not seen lately
+    /// The processes that serve requests as this one does, have run longer, and have not said that they end. `None` if this one was not seen lately
     /// itself, or could not append: others may take it for gone.
     pub async fn earlier_nodes(&self) -> Result<Option<Vec<EarlierNode>>, LogError> {
         let Some(LocalNode { node_id, .. }) = &self.inner.local_node else { return Ok(Some(Vec::new())) };

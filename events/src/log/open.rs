@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
-use super::engine::postgres::{self, Announcements, DatabaseAddress, Listener};
+use super::engine::postgres::{self, Announcements, DatabaseAddress, Listener, OwnNode};
 use super::engine::{Engine, Opened, sqlite};
 use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
@@ -32,11 +32,12 @@ impl Log {
     pub fn open_shared(database: &DatabaseAddress, node: &str, options: LogOptions) -> Result<Self, OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
         let announcements = Announcements::default();
-        let opened = postgres::open(database, node, ids, announcements.clone(), &options)?;
+        let own = OwnNode { id: node.to_owned(), serves_requests: options.serves_requests };
+        let opened = postgres::open(database, &own, ids, announcements.clone(), &options)?;
         Self::start(opened, options, |queue| {
             let figures = Arc::clone(&queue.figures);
             let can_append = move || !figures.is_failing();
-            Listener::start(database, node, announcements, can_append, move || queue.wake()).map(Some)
+            Listener::start(database, own, announcements, can_append, move || queue.wake()).map(Some)
         })
     }
 

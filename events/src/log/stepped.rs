@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::engine::Engine;
-use super::engine::postgres::{self, Announcements, DatabaseAddress, PostgresEngine};
+use super::engine::postgres::{self, Announcements, DatabaseAddress, OwnNode, PostgresEngine};
 use super::engine::sqlite::{self, SqliteEngine};
 use super::jobs::{EndRequest, Message};
 use super::lock::FolderLock;
@@ -47,7 +47,13 @@ impl SteppedNode {
     /// See [`Log::open_shared`]. Nothing is written until [`Stepped::step`], and nobody is woken by what others write.
     pub fn open_shared(database: &DatabaseAddress, node: &str, options: LogOptions) -> Result<(Log, Self), OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
-        let opened = postgres::open(database, node, ids, Announcements::default(), &options)?;
+        let opened = postgres::open(
+            database,
+            &OwnNode { id: node.to_owned(), serves_requests: true },
+            ids,
+            Announcements::default(),
+            &options,
+        )?;
         let Parts { inner, writer, queue, lock } = assemble(opened, options);
         Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
     }

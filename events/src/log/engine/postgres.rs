@@ -56,6 +56,7 @@ pub(in crate::log) use listen::{Announcements, Listener};
 pub(in crate::log) use migrate::migrate;
 pub(in crate::log) use open::open;
 pub use reader::open_shared_reader;
+pub(in crate::log) use running_nodes::OwnNode;
 pub use unusable::{UnusableReason, WrongLedger};
 
 /// How long a process that serves may read the state: a database that does not answer must not stop its writer for ever.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::database::DatabaseAddress;
+use super::running_nodes::OwnNode;
 use super::{lease_rows, running_nodes};
 
 const CHANNEL: &str = "ledgerway";
@@ -50,21 +51,21 @@ impl Listener {
     /// that could have been missed.
     pub(in crate::log) fn start(
         database: &DatabaseAddress,
-        node: &str,
+        own: OwnNode,
         announcements: Announcements,
         can_append: impl Fn() -> bool + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let stops = Arc::<Notify>::default();
-        let (stopped, database, node) = (Arc::clone(&stops), database.clone(), node.to_owned());
+        let (stopped, database) = (Arc::clone(&stops), database.clone());
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = std::thread::Builder::new().name("ledger-listener".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.notified() => {}
-                    () = listen_for_ever(&database, &node, &announcements.0, &can_append, &wake) => {}
+                    () = listen_for_ever(&database, &own, &announcements.0, &can_append, &wake) => {}
                 }
-                if !matches!(timeout(ANSWER_MAX, leave(&database, &node)).await, Ok(Ok(()))) {
+                if !matches!(timeout(ANSWER_MAX, leave(&database, &own.id)).await, Ok(Ok(()))) {
                     tracing::debug!("the database did not hear that this node ends: others notice in ten seconds");
                 }
             });
@@ -85,13 +86,13 @@ impl Drop for Listener {
 
 async fn listen_for_ever(
     database: &DatabaseAddress,
-    node: &str,
+    own: &OwnNode,
     announcements: &Notify,
     can_append: &impl Fn() -> bool,
     wake: &impl Fn(),
 ) {
     loop {
-        if let Err(error) = listen(database, node, announcements, can_append, wake).await {
+        if let Err(error) = listen(database, own, announcements, can_append, wake).await {
             tracing::debug!(%error, "no notifications of other nodes: polling");
         }
         sleep(BETWEEN_ATTEMPTS).await;
@@ -101,7 +102,7 @@ async fn listen_for_ever(
 /// Listens and announces until the connection fails.
 async fn listen(
     database: &DatabaseAddress,
-    node: &str,
+    own: &OwnNode,
     announcements: &Notify,
     can_append: &impl Fn() -> bool,
     wake: &impl Fn(),
@@ -119,16 +120,16 @@ async fn listen(
     loop {
         tokio::select! {
             received = listener.try_recv() => match received? {
-                Some(notification) if notification.payload() == node => {}
+                Some(notification) if notification.payload() == own.id => {}
                 Some(_) => wake(),
                 None => return Err("the connection is lost".into()),
             },
             _ = signs.tick() => {
-                timeout(ANSWER_MAX, running_nodes::show(listener.acquire().await?, node, can_append())).await??;
+                timeout(ANSWER_MAX, running_nodes::show(listener.acquire().await?, own, can_append())).await??;
             }
             () = announcements.notified() => {
                 let announced = Instant::now();
-                let send = sqlx::query(ANNOUNCE).bind(CHANNEL).bind(node).execute(&mut listener);
+                let send = sqlx::query(ANNOUNCE).bind(CHANNEL).bind(&own.id).execute(&mut listener);
                 timeout(ANSWER_MAX, send).await??;
                 tokio::time::sleep_until(announced + BETWEEN_ANNOUNCEMENTS).await;
             }

@@ -28,7 +28,7 @@ const MIGRATIONS: [Migration; 2] = [
     Migration {
         version: 2,
         oldest_reader: 1,
-        sql: include_str!("../../../../../migrations/postgres/ledger/0002_leases.sql"),
+        sql: include_str!("../../../../../migrations/postgres/ledger/0002_roles.sql"),
     },
 ];
 

@@ -13,6 +13,7 @@ use super::database::DatabaseAddress;
 use super::lease_rows::LeaseRows;
 use super::listen::Announcements;
 use super::read::tip;
+use super::running_nodes::OwnNode;
 use super::session::{LONG_MAX, Session};
 use super::turn::TurnLock;
 use super::unusable::{UnusableReason, WrongLedger};
@@ -39,35 +40,35 @@ const SESSION_OF_SERVER: &str = "SELECT pg_backend_pid()";
 /// Opens the ledger of a database as one of its nodes.
 pub(in crate::log) fn open(
     database: &DatabaseAddress,
-    node: &str,
+    own: &OwnNode,
     ids: IdMaker,
     announcements: Announcements,
     options: &LogOptions,
 ) -> Result<Opened<PostgresEngine>, OpenError> {
-    let opened = connect(database, node, ids, options.clock.now()).map_err(|reason| WrongLedger::of(database, reason));
+    let opened = connect(database, own, ids, options.clock.now()).map_err(|reason| WrongLedger::of(database, reason));
     let (mut engine, state) = opened?;
     engine.announcements = announcements;
     engine.clock_limits = ClockLimits::with_behind_max(options.clock_behind_max);
-    let (open_reader, rows) = (reader::readers(database.clone())?, LeaseRows::new(database.clone(), node.to_owned()));
+    let (open_reader, rows) = (reader::readers(database.clone())?, LeaseRows::new(database.clone(), own.id.clone()));
     let roles = RolePlace::Shared { rows: Box::new(rows), clock: Arc::clone(&options.clock) };
     Ok(Opened { engine, state, open_reader, lock: None, roles })
 }
 
 pub(super) fn connect(
     database: &DatabaseAddress,
-    node: &str,
+    own: &OwnNode,
     ids: IdMaker,
     now: DateTime<Utc>,
 ) -> Result<(PostgresEngine, State), UnusableReason> {
     let mut session = Session::new(database.for_writer())?;
     let tip = session.run_for(LONG_MAX, async |connection| {
         must_be_usable(connection, database).await?;
-        running_nodes::join(connection, node).await?;
+        running_nodes::join(connection, own).await?;
         Ok::<_, UnusableReason>(tip(connection).await?.0)
     })?;
     let mut engine = PostgresEngine {
         session,
-        node: node.to_owned(),
+        node: own.id.clone(),
         ids,
         tip,
         contexts: Contexts::default(),

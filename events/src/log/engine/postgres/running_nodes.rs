@@ -35,16 +35,17 @@ const MISFIT: &str = concat!(
 const FORGET: &str = "DELETE FROM ledger.running_nodes
     WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
 const REGISTER: &str = "
-    INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address, can_append)
-    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4
+    INSERT INTO ledger.running_nodes
+        (node, started_at, seen_at, events_read, events_written, address, can_append, serves_requests)
+    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4, $5
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
     ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, can_append = excluded.can_append";
-/// The processes that registered no later than this one, in this order, and which of them could append lately.
+/// The processes that serve requests and registered no later than this one, in this order, and which of them could append lately.
 const NOT_LATER: &str = concat!(
     "SELECT node, can_append AND ",
     was_seen_lately!(),
     " FROM ledger.running_nodes AS running
-     WHERE (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
+     WHERE serves_requests AND (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
      ORDER BY started_at, node"
 );
 const RUNNING: &str = concat!(
@@ -54,12 +55,27 @@ const RUNNING: &str = concat!(
 );
 const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 
+/// A process as it registers.
+#[derive(Clone, Debug)]
+pub(in crate::log) struct OwnNode {
+    pub(in crate::log) id: String,
+    pub(in crate::log) serves_requests: bool,
+}
+
+impl OwnNode {
+    /// A process of this name that serves requests.
+    #[cfg(test)]
+    pub(super) fn serving(id: &str) -> Self {
+        Self { id: id.to_owned(), serves_requests: true }
+    }
+}
+
 /// Registers a process that starts, unless one that runs cannot read what it writes, or the other way round.
-pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<(), UnusableReason> {
+pub(super) async fn join(connection: &mut PgConnection, own: &OwnNode) -> Result<(), UnusableReason> {
     let mut change = connection.begin().await?;
     // Of two that start at once, the second sees the first.
     keep_others_from_joining(&mut change).await?;
-    let misfit = sqlx::query(MISFIT).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
+    let misfit = sqlx::query(MISFIT).bind(&own.id).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
     if let Some(row) = misfit.fetch_optional(&mut *change).await? {
         let (node, address) = (row.try_get(0)?, row.try_get(1)?);
         return Err(if row.try_get(2)? {
@@ -69,7 +85,7 @@ pub(super) async fn join(connection: &mut PgConnection, node: &str) -> Result<()
         });
     }
     sqlx::query(FORGET).execute(&mut *change).await?;
-    show(&mut change, node, true).await?;
+    show(&mut change, own, true).await?;
     Ok(change.commit().await?)
 }
 
@@ -89,12 +105,13 @@ pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), U
 }
 
 /// Shows that a process is still there, and whether it can append.
-pub(super) async fn show(connection: &mut PgConnection, node: &str, can_append: bool) -> Result<(), sqlx::Error> {
-    let register = sqlx::query(REGISTER).bind(node).bind(i64::from(EVENT_SET_READ)).bind(i64::from(EVENT_SET_WRITTEN));
-    register.bind(can_append).execute(connection).await.map(drop)
+pub(super) async fn show(connection: &mut PgConnection, own: &OwnNode, can_append: bool) -> Result<(), sqlx::Error> {
+    let sets = [EVENT_SET_READ, EVENT_SET_WRITTEN].map(i64::from);
+    let register = sqlx::query(REGISTER).bind(&own.id).bind(sets[0]).bind(sets[1]);
+    register.bind(can_append).bind(own.serves_requests).execute(connection).await.map(drop)
 }
 
-/// The processes that registered before this one; `None` if this one could not append lately, or was not seen.
+/// The processes that serve requests and registered before this one, which does so too; `None` if this one could not append lately, or was not seen.
 pub(super) async fn earlier(
     connection: &mut PgConnection,
     node: &str,
@@ -102,8 +119,8 @@ pub(super) async fn earlier(
     let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
     let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, could_append_lately: row.try_get(1)? });
     let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
-    // The last one is this one.
-    let could_append_itself = nodes.pop().is_some_and(|own| own.could_append_lately);
+    // The last one is this one, if it is among them.
+    let could_append_itself = nodes.pop().is_some_and(|own| own.node_id == node && own.could_append_lately);
     Ok(could_append_itself.then_some(nodes))
 }
 

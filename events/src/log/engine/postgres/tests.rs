@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::clock_limits::ClockLimits;
 use super::open::connect;
+use super::running_nodes::OwnNode;
 use super::session::Session;
 use super::{DatabaseAddress, PostgresEngine, migrate, open_shared_reader};
 use crate::event::hold::{BudgetReserved, BudgetSettled, BudgetWindow};
@@ -56,7 +57,7 @@ impl TestLedger {
     }
 
     fn engine(&self) -> PostgresEngine {
-        connect(&self.database, "node", ids(), now()).expect("the ledger opens").0
+        connect(&self.database, &OwnNode::serving("node"), ids(), now()).expect("the ledger opens").0
     }
 
     fn session(&self) -> Session {

@@ -80,7 +80,10 @@ fn kill_connections(test: &TestLedger, progress: &Progress, is_over: &AtomicBool
 
 impl TestLedger {
     fn engine_in_spite_of_kills(&self) -> PostgresEngine {
-        (0..1000).find_map(|_| connect(&self.database, "node", ids(), now()).ok()).expect("it opens some time").0
+        (0..1000)
+            .find_map(|_| connect(&self.database, &OwnNode::serving("node"), ids(), now()).ok())
+            .expect("it opens some time")
+            .0
     }
 }
 
@@ -111,7 +114,7 @@ fn a_batch_whose_answer_is_lost_is_found_by_its_token() {
     let test = TestLedger::migrated();
     let proxy = Proxy::start(test.test.socket());
     let proxied = test.test.url_through(proxy.port).parse().expect("an address");
-    let mut engine = connect(&proxied, "node", ids(), now()).expect("the ledger opens").0;
+    let mut engine = connect(&proxied, &OwnNode::serving("node"), ids(), now()).expect("the ledger opens").0;
     committed(&mut engine, |engine| one(engine, 1));
     proxy.cut_answer_to(b"inference.admitted");
     committed(&mut engine, |engine| one(engine, 2));
@@ -133,7 +136,7 @@ fn a_batch_in_whose_commit_the_server_crashes_is_looked_for() {
     let test = TestLedger::migrated();
     let proxy = Proxy::start(test.test.socket());
     let proxied = test.test.url_through(proxy.port).parse().expect("an address");
-    let mut engine = connect(&proxied, "node", ids(), now()).expect("the ledger opens").0;
+    let mut engine = connect(&proxied, &OwnNode::serving("node"), ids(), now()).expect("the ledger opens").0;
     (1..=5).for_each(|number| committed(&mut engine, |engine| one(engine, number)));
     for (number, sqlstate) in [(6, "58030"), (8, "53100"), (10, "XX000")] {
         // Prepares the statement, so that the answer is that of its commit.

@@ -80,7 +80,7 @@ fn gateways_cannot_change_what_was_recorded_and_not_the_schema() {
     let test = TestLedger::migrated();
     let user = User::new(&test);
     user.is_given("ledgerway_gateway");
-    let mut engine = connect(&user.database(), "node", ids(), now()).expect("the ledger opens").0;
+    let mut engine = connect(&user.database(), &OwnNode::serving("node"), ids(), now()).expect("the ledger opens").0;
     committed(&mut engine, |engine| one(engine, 1));
     for sql in CHANGES.into_iter().chain(SCHEMA_CHANGES) {
         // Not by a trigger, which is the second lock on the door.
@@ -97,7 +97,8 @@ fn even_the_owner_and_a_superuser_do_not_change_what_was_recorded() {
     let owner = User::new(&test);
     owner.is_given(&format!("CREATE ON DATABASE {}", test.test.name()));
     assert_eq!(migrate(&owner.database()).expect("migrated"), Migrated::New);
-    let mut engine = connect(&owner.database(), "node", ids(), now()).expect("the owner can serve too").0;
+    let mut engine =
+        connect(&owner.database(), &OwnNode::serving("node"), ids(), now()).expect("the owner can serve too").0;
     committed(&mut engine, |engine| one(engine, 1));
     for sql in CHANGES {
         for said in [owner.refusal(sql), refusal(&mut test.session(), sql)] {
@@ -110,7 +111,7 @@ fn even_the_owner_and_a_superuser_do_not_change_what_was_recorded() {
 fn whoever_has_no_rights_is_told_which() {
     let test = TestLedger::migrated();
     let user = User::new(&test);
-    let refused = || connect(&user.database(), "node", ids(), now()).err().expect("it is refused");
+    let refused = || connect(&user.database(), &OwnNode::serving("node"), ids(), now()).err().expect("it is refused");
     assert!(matches!(refused(), UnusableReason::NotAllowed));
     // Who reads is told the same as who serves.
     let unread = || open_shared_reader(&user.database()).and_then(|reader| reader.head()).expect_err("it is refused");
@@ -130,7 +131,7 @@ fn whoever_has_no_rights_is_told_which() {
     assert!(matches!(reason, UnusableReason::NotAllowed));
     assert!(reason.to_string().contains("GRANT ledgerway_gateway TO"), "{reason}");
     user.is_given("ledgerway_gateway");
-    connect(&user.database(), "node", ids(), now()).expect("the ledger opens");
+    connect(&user.database(), &OwnNode::serving("node"), ids(), now()).expect("the ledger opens");
 }
 
 /// A new table belongs into `grants.sql`, unless gateways only read it.
@@ -162,7 +163,7 @@ fn a_right_to_insert_that_was_taken_away_is_noticed_without_an_event() {
     let test = TestLedger::migrated();
     let user = User::new(&test);
     user.is_given("ledgerway_gateway");
-    let mut engine = connect(&user.database(), "node", ids(), now()).expect("the ledger opens").0;
+    let mut engine = connect(&user.database(), &OwnNode::serving("node"), ids(), now()).expect("the ledger opens").0;
     for table in ["batches", "events", "contexts", "inference_keys", "idempotency"] {
         committed(&mut engine, |engine| draft(engine, Vec::new()));
         test.execute(&format!("REVOKE INSERT ON ledger.{table} FROM ledgerway_gateway"));
@@ -195,7 +196,7 @@ fn gateways_connect_where_the_public_may_not() {
     let (gateway, other) = (User::new(&test), User::new(&test));
     gateway.is_given("ledgerway_gateway");
     test.execute(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", test.test.name()));
-    connect(&gateway.database(), "node", ids(), now()).expect("the ledger opens");
-    let refused = connect(&other.database(), "node", ids(), now()).err().expect("it is refused");
+    connect(&gateway.database(), &OwnNode::serving("node"), ids(), now()).expect("the ledger opens");
+    let refused = connect(&other.database(), &OwnNode::serving("node"), ids(), now()).err().expect("it is refused");
     assert!(refused.to_string().contains("GRANT ledgerway_gateway TO"), "nor can it take a turn: {refused}");
 }

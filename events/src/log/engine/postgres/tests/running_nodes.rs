@@ -29,7 +29,7 @@ fn other(test: &TestLedger, read: u32, written: u32, seen_ago: u32) {
 }
 
 fn joins(test: &TestLedger) -> Result<(), UnusableReason> {
-    connect(&test.database, "node", ids(), now()).map(drop)
+    connect(&test.database, &OwnNode::serving("node"), ids(), now()).map(drop)
 }
 
 #[test]
@@ -78,7 +78,8 @@ fn a_node_that_was_not_seen_for_ten_seconds_hinders_nobody_and_is_forgotten_afte
 #[test]
 fn a_node_shows_each_second_that_it_is_there_and_says_when_it_ends() {
     let test = TestLedger::migrated();
-    let listener = Listener::start(&test.database, "node", Announcements::default(), || true, || {}).expect("a thread");
+    let listener = Listener::start(&test.database, OwnNode::serving("node"), Announcements::default(), || true, || {})
+        .expect("a thread");
     reaches(&test, ROWS, 1);
     reaches(&test, "SELECT count(*) FROM ledger.running_nodes WHERE seen_at > started_at + 1500000", 1);
     // Another node that had not seen it for long has forgotten it.
@@ -96,7 +97,8 @@ fn a_node_shows_when_it_cannot_append() {
     let can_append = Arc::new(AtomicBool::new(false));
     let shown = Arc::clone(&can_append);
     let can = move || shown.load(Ordering::SeqCst);
-    let _listener = Listener::start(&test.database, "node", Announcements::default(), can, || {}).expect("a thread");
+    let _listener = Listener::start(&test.database, OwnNode::serving("node"), Announcements::default(), can, || {})
+        .expect("a thread");
     reaches(&test, &nodes_that(false), 1);
     can_append.store(true, Ordering::SeqCst);
     reaches(&test, &nodes_that(true), 1);
@@ -134,6 +136,9 @@ fn a_node_comes_after_all_that_registered_before_it_until_they_say_that_they_end
     test.execute("DELETE FROM ledger.running_nodes WHERE node <> 'a'");
     assert_eq!(before("a"), Some(Vec::new()));
     runs("late", 4, 0);
+    test.execute("UPDATE ledger.running_nodes SET serves_requests = false WHERE node = 'a'");
+    assert_eq!(before("a"), None, "it is not one of them");
+    assert_eq!(before("late"), Some(Vec::new()), "what has other work does not come first");
     let running = reader.running_nodes().expect("an answer");
     assert_eq!(running.iter().map(|running| running.node_id.as_str()).collect::<Vec<_>>(), ["a", "late"]);
     assert_eq!((running[1].started_at, running[1].address.as_str()), (from_micros(4), "local"));

@@ -70,7 +70,7 @@ fn a_context_that_a_failover_has_lost_is_stored_again() {
     let ledger = TestLedger::migrated();
     let mut reader = ledger.engine();
     committed(&mut ledger.engine(), |engine| one(engine, 1));
-    let mut other = connect(&ledger.database, "other", ids(), now()).expect("the ledger opens").0;
+    let mut other = connect(&ledger.database, &OwnNode::serving("other"), ids(), now()).expect("the ledger opens").0;
     committed(&mut other, |engine| one(engine, 2));
     let page = reader.since(0).expect("a page");
     assert_eq!((page.events.len(), page.is_last), (1, false), "the second batch is of another node");

@@ -1,3 +1,6 @@
+-- False for a process that does other work than serving requests.
+ALTER TABLE ledger.running_nodes ADD COLUMN serves_requests boolean NOT NULL DEFAULT true;
+
 -- Which process does what one process at a time does for all, and what it remembers. Nothing here is needed to be right about
 -- order or money.
 CREATE TABLE ledger.leases (
