@@ -26,6 +26,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
@@ -36,7 +37,7 @@ use tokio::runtime::Runtime;
 
 use self::printable_text::printable_line;
 use crate::config::arguments::{Cli, Command, DataArgs, is_address};
-use crate::config::{Flags, WrongConfig, environment, setting};
+use crate::config::{Flags, SecretFiles, WrongConfig, environment, setting};
 
 /// The exit code of what was not begun, for example because of wrong configuration.
 const NOT_BEGUN: u8 = 2;
@@ -55,6 +56,12 @@ pub fn run() -> ExitCode {
         && let Err(wrong) = environment::check(variables.map(|[name, value]| (name, value)))
     {
         return exit(Err(wrong.into()));
+    }
+    match SecretFiles::read(variable) {
+        // Nothing has been read before.
+        Ok(read) => drop(SECRET_FILES.set(read)),
+        Err(_) if matches!(cli.command, Command::Completions(_)) => {}
+        Err(wrong) => return exit(Err(wrong.into())),
     }
     let flags = Flags::of(&command, &matches);
     if let Err(wrong) = check_folder(&cli.command, &flags) {
@@ -150,9 +157,14 @@ fn check_folder(command: &Command, flags: &Flags) -> Result<(), WrongConfig> {
     Err(flags.wrong(setting::DATA, format!("must be a folder; the address of a database belongs in {variable}")))
 }
 
-/// The value of an environment variable.
+/// The secrets that files had at the start of the process.
+static SECRET_FILES: OnceLock<SecretFiles> = OnceLock::new();
+
+/// The value of an environment variable, or the secret in the file that another variable names in its place.
 fn variable(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    let in_file = SECRET_FILES.get().and_then(|files| files.get(name));
+    let in_file = in_file.map(|secret| secret.reveal().to_owned());
+    in_file.or_else(|| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }
 
 /// The path of the ledger in a data folder.

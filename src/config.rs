@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod environment;
 pub mod log_filter;
 mod one_of;
+mod secret_files;
 mod served_tenants;
 pub mod setting;
 mod tracing;
@@ -29,6 +30,7 @@ use secrets::{NodeKey, Secret, operator_key};
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
 use arguments::ServeArgs;
+pub use secret_files::SecretFiles;
 pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
 

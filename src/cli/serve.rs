@@ -6,6 +6,7 @@ mod shutdown;
 mod vault;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use command::{opened_keys, revaluation};
 use events::ids::{IdMaker, SystemRandom};
 use events::log::lock;
 use events::time::{Clock, SystemClock};
+use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
-use crate::config::setting::{LISTEN, METRICS_LISTEN};
+use crate::config::setting::{FILE_SUFFIX, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
@@ -109,7 +111,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         reachable: reachable(address),
         data: &config.data,
         database: config.database.as_ref(),
-        operator_key_in_variable: config.admin_key.is_some(),
+        operator_key_file: operator_key_file(&config),
         dev: config.dev,
         has_models: tables.has_models(),
         first_model: model_to_try.as_deref(),
@@ -129,6 +131,12 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {
     let resolved = address.resolve().await.map_err(|error| config.resolve_failed(setting, address, &error))?;
     Server::bind(resolved).await.map_err(|error| config.listen_failed(setting, address, &error))
+}
+
+/// The file that has the operator's key, if one has.
+fn operator_key_file(config: &Config) -> Option<PathBuf> {
+    let named = variable(&format!("{}{FILE_SUFFIX}", operator_key::VARIABLE)).map(PathBuf::from);
+    named.or_else(|| config.admin_key.is_none().then(|| config.data.join(operator_key::FILE)))
 }
 
 /// An address at which this machine reaches the server: for all addresses, the loopback one.

@@ -2,7 +2,7 @@
 //! paths, never keys.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use command::environment::RegisteredProvider;
 use events::log::DatabaseAddress;
@@ -22,8 +22,8 @@ pub struct Welcome<'a> {
     pub data: &'a Path,
     /// The database that has the ledger, if it is not in the data folder.
     pub database: Option<&'a DatabaseAddress>,
-    /// True if the operator's key came from its variable, not from its file.
-    pub operator_key_in_variable: bool,
+    /// The file with the operator's key; `None` if the key is in its variable.
+    pub operator_key_file: Option<PathBuf>,
     /// True if the data folder has an app key for developers.
     pub dev: bool,
     /// True if there is a model for clients.
@@ -42,13 +42,11 @@ impl Welcome<'_> {
     /// The lines. The first one means ready, and scripts rely on it.
     pub fn lines(&self) -> Vec<String> {
         let (address, data) = (self.reachable, self.data);
-        let key_file = quoted(&data.join(operator_key::FILE));
-        let operator = if self.operator_key_in_variable {
-            format!("${}", operator_key::VARIABLE)
-        } else {
-            format!("$(cat {key_file})")
+        let variable = operator_key::VARIABLE;
+        let (operator, key_place) = match self.operator_key_file.as_deref().map(quoted) {
+            None => (format!("${variable}"), format!("in {variable}")),
+            Some(file) => (format!("$(cat {file})"), file),
         };
-        let key_place = if self.operator_key_in_variable { format!("in {}", operator_key::VARIABLE) } else { key_file };
         let mut lines = vec![
             format!("ledgerway listening on http://{}", self.listening),
             self.places(),
@@ -139,7 +137,7 @@ mod tests {
             reachable: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: Path::new(data),
             database: None,
-            operator_key_in_variable: false,
+            operator_key_file: Some(Path::new(data).join(operator_key::FILE)),
             dev: false,
             has_models: false,
             first_model: None,
@@ -160,9 +158,7 @@ mod tests {
         }
         let served = Welcome { has_models: true, ..welcome("./d") }.lines().join("\n");
         assert!(!served.contains("docs/provider.md"), "{served}");
-        let dev = Welcome { dev: true, has_models: true, operator_key_in_variable: true, ..welcome("./d") }
-            .lines()
-            .join("\n");
+        let dev = Welcome { dev: true, has_models: true, operator_key_file: None, ..welcome("./d") }.lines().join("\n");
         assert!(dev.contains("try it: curl") && dev.contains("cat ./d/dev.key"), "{dev}");
         assert!(dev.contains("Bearer $LEDGERWAY_ADMIN_KEY") && !dev.contains("admin.key"), "{dev}");
     }

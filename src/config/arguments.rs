@@ -18,6 +18,8 @@ const SECRETS: &str = "Secrets, given as environment variables:
   LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
   LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
 
+Each can be in a file instead, whose name is in the variable with _FILE at its end, such as LEDGERWAY_NODE_KEY_FILE.
+
 OTEL_EXPORTER_OTLP_ENDPOINT turns traces on, RUST_LOG sets the log level (default: info). Any other variable that begins with
 LEDGERWAY_ is refused.";
 

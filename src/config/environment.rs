@@ -30,7 +30,8 @@ fn check_one(name: &str, value: &str) -> Result<(), WrongConfig> {
     if UNSUPPORTED.contains(&name) {
         return if value.is_empty() { Ok(()) } else { Err(unset(name, UNSUPPORTED_PROBLEM.to_owned())) };
     }
-    if ALL.iter().any(|setting| setting.variable == name) || is_from_kubernetes(name, value) {
+    let is_setting = |setting: &Setting| setting.variable == name || setting.is_in_file_of(name);
+    if ALL.iter().any(is_setting) || is_from_kubernetes(name, value) {
         return Ok(());
     }
     Err(unknown(name, value))

@@ -7,6 +7,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 pub const PREFIX: &str = "LEDGERWAY_";
+/// The end of the variable that names a file with a secret, after the secret's own variable.
+pub const FILE_SUFFIX: &str = "_FILE";
 
 /// A setting: its variable, and a valid value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Setting {
     pub example: &'static str,
     /// Its flag takes a value only after `=`.
     is_switch: bool,
+    /// It has no flag, and can be in a file.
+    pub is_secret: bool,
 }
 
 const NEW_KEY: &str = "\"$(openssl rand -hex 32)\"";
@@ -32,14 +36,14 @@ settings! {
     LISTEN = with_value("127.0.0.1:8080"),
     METRICS_LISTEN = with_value("127.0.0.1:9090"),
     DATA = with_value("./ledgerway-data"),
-    DATABASE_URL = with_value("postgres://ledgerway@db.internal/ledgerway"),
+    DATABASE_URL = secret("postgres://ledgerway@db.internal/ledgerway"),
     DEV = switch("true"),
     MODE = with_value("all"),
     PROVIDERS_FROM_ENV = switch("off"),
     BEDROCK = switch("on"),
-    ADMIN_KEY = with_value(NEW_KEY),
-    NODE_KEY = with_value(NEW_KEY),
-    NODE_KEY_PREVIOUS = with_value("\"$(cat ./ledgerway-data/node.key)\""),
+    ADMIN_KEY = secret(NEW_KEY),
+    NODE_KEY = secret(NEW_KEY),
+    NODE_KEY_PREVIOUS = secret("\"$(cat ./ledgerway-data/node.key)\""),
     PREVIOUS_KEY_LOST = switch("true"),
     SERVES_TENANTS = with_value("default/acme,ten_0193d6a0000070008000000000000001"),
     HOLD_TTL_SECONDS = with_value("900"),
@@ -61,12 +65,22 @@ settings! {
 impl Setting {
     /// A setting with an example of its value.
     pub const fn with_value(variable: &'static str, example: &'static str) -> Self {
-        Self { variable, example, is_switch: false }
+        Self { variable, example, is_switch: false, is_secret: false }
     }
 
     /// A setting whose flag is a switch.
     const fn switch(variable: &'static str, example: &'static str) -> Self {
-        Self { variable, example, is_switch: true }
+        Self { variable, example, is_switch: true, is_secret: false }
+    }
+
+    /// A setting that is only a variable, or in the file that a variable names.
+    const fn secret(variable: &'static str, example: &'static str) -> Self {
+        Self { variable, example, is_switch: false, is_secret: true }
+    }
+
+    /// True for the variable that names a file with this secret.
+    pub fn is_in_file_of(self, variable: &str) -> bool {
+        self.is_secret && variable.strip_suffix(FILE_SUFFIX) == Some(self.variable)
     }
 
     fn flag(self) -> String {
@@ -190,7 +204,8 @@ mod tests {
             assert_eq!(found.is_switch, is_switch(argument), "{variable}");
         }
         for setting in ALL.iter().copied() {
-            let is_secret = [DATABASE_URL, ADMIN_KEY, NODE_KEY, NODE_KEY_PREVIOUS, KEY].contains(&setting);
+            // A client's key has a setting for its file.
+            let is_secret = setting.is_secret || setting == KEY;
             let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
             assert_ne!(is_flag, is_secret, "{}", setting.variable);
         }

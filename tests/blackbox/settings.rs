@@ -110,6 +110,30 @@ fn what_this_version_does_not_have_is_refused_by_its_name() {
     }
 }
 
+/// Holds: bin.secret-files
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_can_be_in_a_file_that_its_variable_names() {
+    const IN_FILE: &str = "operator-key-in-a-file-0123456789abcdef";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("admin_key");
+    fs::write(&file, format!("{IN_FILE}\n")).expect("a file");
+    let file = file.to_str().expect("a path");
+    // A template may leave the other variable empty.
+    let env = [("LEDGERWAY_ADMIN_KEY", ""), ("LEDGERWAY_ADMIN_KEY_FILE", file)];
+    let mut gateway = Gateway::start_in(folder.path(), &env);
+    gateway.client(Some(IN_FILE)).get("/v1/me").await.must(200);
+    gateway.operator().get("/v1/me").await.must_be(401, "UNAUTHENTICATED");
+    assert!(gateway.stdout().contains(&format!("Bearer $(cat {file})")), "{}", gateway.stdout());
+    gateway.stop();
+    let data = gateway.data().display().to_string();
+    for command in ["serve", "verify", "reseal"] {
+        let said = wrong(&[command, "--data", &data], &[("LEDGERWAY_NODE_KEY_FILE", "/nowhere/at/all")]);
+        assert!(said.starts_with("LEDGERWAY_NODE_KEY_FILE names \"/nowhere/at/all\", which cannot be read"), "{said}");
+    }
+    let said = wrong(&["verify", "--data", &data], &[env[1], ("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)]);
+    assert_eq!(said, "LEDGERWAY_ADMIN_KEY_FILE is set, and so is LEDGERWAY_ADMIN_KEY, so unset it");
+}
+
 /// Holds: bin.wrong-configuration
 #[test]
 fn a_mistake_is_named_as_it_was_made() {
