@@ -5,6 +5,7 @@ mod address;
 pub mod arguments;
 pub mod environment;
 pub mod log_filter;
+mod nats;
 mod one_of;
 mod secret_files;
 mod served_tenants;
@@ -30,6 +31,7 @@ use secrets::{NodeKey, Secret, operator_key};
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
 use arguments::ServeArgs;
+pub use nats::NatsSettings;
 pub use secret_files::SecretFiles;
 pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
@@ -53,6 +55,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The database that has the ledger, for several nodes; `None` if the ledger is in the data folder.
     pub database: Option<DatabaseAddress>,
+    /// Where the log is relayed to; `None` if it is not.
+    pub nats: Option<NatsSettings>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -101,6 +105,7 @@ impl Config {
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
             database,
+            nats: nats::nats(args, flags, &variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -366,6 +371,8 @@ mod tests {
             admin_rate_limit_requests: String::new(),
             body_memory_mib: "160".to_owned(),
             answer_memory_mib: "160".to_owned(),
+            nats_replicas: "1".to_owned(),
+            nats_max_gib: "0".to_owned(),
         }
     }
 

@@ -16,7 +16,9 @@ use command::trace::{Exporting, TraceFigures};
 use command::{opened_keys, revaluation};
 use events::ids::{IdMaker, SystemRandom};
 use events::log::lock;
+use events::role::{Role, RoleStatus};
 use events::time::{Clock, SystemClock};
+use relay::RelayParts;
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 
@@ -24,7 +26,7 @@ use super::welcome::Welcome;
 use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{FILE_SUFFIX, LISTEN, METRICS_LISTEN};
-use crate::config::{Config, Flags, ListenAddress, Setting, WrongConfig, log_filter};
+use crate::config::{Config, Flags, ListenAddress, NatsSettings, Setting, WrongConfig, log_filter};
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
 use crate::metrics;
@@ -95,6 +97,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
+    if let Some(NatsSettings { address, limits }) = config.nats.take() {
+        let (log, status, clock) = (engines.log.clone(), RoleStatus::new(Role::Relay), Arc::clone(&clock));
+        serving.spawn(relay::run(RelayParts { log, address, limits, status, clock }));
+    }
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);

@@ -14,6 +14,7 @@ use super::{BOOLEANS, MODES};
 /// Secrets have no flags: every user of a machine can see the arguments of its processes.
 const SECRETS: &str = "Secrets, given as environment variables:
   LEDGERWAY_DATABASE_URL  A PostgreSQL database that has the ledger, for several gateways; if unset, it is in the data folder
+  LEDGERWAY_NATS_URL  A NATS server with JetStream that the log is relayed to; if unset, it is not relayed
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; if unset, the first start creates one in admin.key
   LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
   LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
@@ -83,7 +84,7 @@ impl Command {
 /// The name of the value of a switch.
 const BOOL: &str = "BOOL";
 /// Names of values that are numbers.
-const NUMBERS: [&str; 3] = ["MIB", "NUMBER", "SECONDS"];
+const NUMBERS: [&str; 4] = ["GIB", "MIB", "NUMBER", "SECONDS"];
 
 /// True for a switch: its value may be left out, and is otherwise given after `=`.
 pub fn is_switch(argument: &Arg) -> bool {
@@ -178,6 +179,12 @@ pub struct ServeArgs {
     /// Total memory for responses to inference requests, in MiB
     #[arg(long, env = "LEDGERWAY_ANSWER_MEMORY_MIB", value_name = "MIB", default_value = "160")]
     pub answer_memory_mib: String,
+    /// Servers of the NATS cluster that have a copy each of the relayed log, from 1 to 5
+    #[arg(long, env = "LEDGERWAY_NATS_REPLICAS", value_name = "NUMBER", default_value = "1")]
+    pub nats_replicas: String,
+    /// Size up to which the log is relayed to NATS, in GiB; 0: no limit
+    #[arg(long, env = "LEDGERWAY_NATS_MAX_GIB", value_name = "GIB", default_value = "0")]
+    pub nats_max_gib: String,
 }
 
 #[derive(Args)]

@@ -7,14 +7,15 @@ use super::setting::{Setting, WrongConfig};
 use super::truncated;
 
 pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
-const DEFAULT: &str = "info";
+/// What the NATS client logs, the relay says better.
+const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
-const CRATES: [&str; 13] = [
-    "access", "command", "dialects", "events", "hub", "ledgerway", "openapi", "projections", "query", "secrets",
-    "surfaces", "upstream", "upstreams",
+const CRATES: [&str; 14] = [
+    "access", "command", "dialects", "events", "hub", "ledgerway", "openapi", "projections", "query", "relay",
+    "secrets", "surfaces", "upstream", "upstreams",
 ];
 
-/// Reads the value of `RUST_LOG`; the default is `info`.
+/// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.
 pub fn read(text: Option<&str>) -> Result<EnvFilter, WrongConfig> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
     let wrong = |why: &str| {
@@ -54,8 +55,8 @@ mod tests {
         ] {
             assert!(read(Some(fine)).is_ok(), "{fine}");
         }
-        assert_eq!(read(None).expect("the default").to_string(), "info");
-        assert_eq!(read(Some("")).expect("the default").to_string(), "info");
+        assert_eq!(read(None).expect("the default").to_string(), DEFAULT);
+        assert_eq!(read(Some("")).expect("the default").to_string(), DEFAULT);
         for (wrong, named) in [
             ("wran", "\"wran\""),
             ("info,ledgerway=wran", "\"ledgerway=wran\""),

@@ -1,5 +1,5 @@
 //! Shared by tests and benches: upstreams to put behind the gateway, connections to put in front of it,
-//! PostgreSQL servers and databases, and a proxy that disturbs connections.
+//! PostgreSQL and NATS servers, databases, and a proxy that disturbs connections.
 //!
 //! Nothing that is shipped depends on this crate. Clients and upstreams that speak HTTP/1.1 as bytes read it with [`http1`].
 //! Assertions about responses belong to the tests.
@@ -7,6 +7,7 @@
 pub mod blocking;
 pub mod event_stream;
 pub mod http1;
+pub mod nats;
 pub mod postgres;
 pub mod proxy;
 pub mod random;

@@ -53,6 +53,7 @@ mod models;
 mod models_try;
 mod move_ledger;
 mod moved_providers;
+mod nats;
 mod one_request;
 mod openapi;
 mod output_caps;

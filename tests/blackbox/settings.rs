@@ -96,7 +96,6 @@ fn what_this_version_does_not_have_is_refused_by_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = served_once(folder.path());
     for (absent, value) in [
-        ("LEDGERWAY_NATS_URL", "nats://bus"),
         ("LEDGERWAY_REDIS_URL", "redis://counters"),
         ("LEDGERWAY_OBJECT_STORE_URL", "s3://bucket"),
         ("LEDGERWAY_VIEWS", "off"),
@@ -153,6 +152,8 @@ fn a_mistake_is_named_as_it_was_made() {
         ("--admin-rate-limit-requests", "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", "many"),
         ("--body-memory-mib", "LEDGERWAY_BODY_MEMORY_MIB", "65"),
         ("--answer-memory-mib", "LEDGERWAY_ANSWER_MEMORY_MIB", "65"),
+        ("--nats-replicas", "LEDGERWAY_NATS_REPLICAS", "6"),
+        ("--nats-max-gib", "LEDGERWAY_NATS_MAX_GIB", "0.5"),
         ("--cors-origins", "LEDGERWAY_CORS_ORIGINS", "example.com"),
         ("--dev", "LEDGERWAY_DEV", "perhaps"),
         ("--mode", "LEDGERWAY_MODE", "banana"),

@@ -60,8 +60,9 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
+const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("events", &[]),
+    ("events/relay", &["events"]),
     ("openapi", &["events"]),
     ("projections", &["events"]),
     ("command/secrets", &["events"]),
@@ -77,8 +78,8 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     (
         ".",
         &[
-            "access", "catalogue", "command", "dialects", "events", "openapi", "projections", "query", "secrets",
-            "upstream",
+            "access", "catalogue", "command", "dialects", "events", "openapi", "projections", "query", "relay",
+            "secrets", "upstream",
         ],
     ),
 ];

@@ -1,0 +1,118 @@
+//! The inspection of the stream: whether it is a copy of this log, where it ends, and what its consumers should know.
+
+use std::fmt;
+
+use events::canonical;
+use events::log::{Log, PositionStatus};
+use events::role::RoleMemory;
+
+use crate::connection::Connection;
+use crate::failure::RelayError;
+use crate::stream::{StreamInfo, StreamLimits, prepare};
+
+/// The stream, which is a copy of the log up to its end.
+pub struct Inspected {
+    /// The last position in it.
+    pub last: u64,
+    /// When it was created, as the server writes it.
+    pub created: String,
+    first: u64,
+    deleted: u64,
+}
+
+/// Something that was done to the stream. The relay goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finding {
+    MadeAgain { last: u64 },
+    Cut { last: u64, remembered: u64 },
+    WithoutItsBeginning { first: u64 },
+    WithHoles { deleted: u64 },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MadeAgain { last } => {
+                write!(f, "was deleted and made again: it ends at {last}, and is filled from there")
+            }
+            Self::Cut { last, remembered } => {
+                write!(f, "was cut: it had reached {remembered}, ends at {last}, and is filled again from there")
+            }
+            Self::WithoutItsBeginning { first } => {
+                write!(f, "was purged: it begins at {first}, so new consumers do not get what was before")
+            }
+            Self::WithHoles { deleted } => {
+                write!(f, "has lost {deleted} of its messages: they were deleted, so new consumers do not get them")
+            }
+        }
+    }
+}
+
+/// Inspects the stream, and creates it if there is none.
+pub async fn inspect(log: &Log, connection: &Connection, limits: StreamLimits) -> Result<Inspected, RelayError> {
+    let StreamInfo { created, state, .. } = prepare(connection, limits).await?;
+    let last = state.last_seq;
+    if last > 0 {
+        must_be_recorded(log, last).await?;
+        must_be_its_event(log, connection, last).await?;
+    }
+    Ok(Inspected { last, created, first: state.first_seq, deleted: state.num_deleted })
+}
+
+async fn must_be_recorded(log: &Log, last: u64) -> Result<(), RelayError> {
+    match log.wait_until_known(last).await {
+        PositionStatus::Recorded => Ok(()),
+        PositionStatus::NotRecorded => Err(RelayError::Ahead { stream: last, log: log.head().position }),
+        PositionStatus::Unknown => Err(RelayError::HeadUnknown),
+    }
+}
+
+/// The last message proves those before it, which were only accepted one after the other.
+async fn must_be_its_event(log: &Log, connection: &Connection, last: u64) -> Result<(), RelayError> {
+    // A deleted one cannot be compared. That it is missing is a finding.
+    let Some(stored) = connection.stored(last).await? else { return Ok(()) };
+    let recorded = log.read(move |reader| reader.after(last - 1, 1)).await?;
+    let is_its_event = match recorded.first() {
+        Some(recorded) => recorded.position == last && canonical::envelope(recorded)?.as_bytes() == &stored[..],
+        None => false,
+    };
+    if is_its_event { Ok(()) } else { Err(RelayError::OtherEvent { position: last }) }
+}
+
+impl Inspected {
+    /// What was done to the stream since a relay remembered its end, and when it was created.
+    pub fn finding(&self, memory: Option<&RoleMemory>) -> Option<Finding> {
+        let Self { last, ref created, first, deleted } = *self;
+        match memory {
+            Some(memory) if memory.detail != *created => return Some(Finding::MadeAgain { last }),
+            Some(memory) if memory.position > last => {
+                return Some(Finding::Cut { last, remembered: memory.position });
+            }
+            Some(_) | None => {}
+        }
+        match (first, deleted) {
+            (2.., _) => Some(Finding::WithoutItsBeginning { first }),
+            (_, 1..) => Some(Finding::WithHoles { deleted }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_to_the_stream_is_found() {
+        let inspected = |last, first, deleted| Inspected { last, created: "monday".to_owned(), first, deleted };
+        let monday = |position| RoleMemory { position, detail: "monday".to_owned() };
+        let sunday = RoleMemory { position: 4, detail: "sunday".to_owned() };
+        assert_eq!(inspected(0, 0, 0).finding(None), None);
+        assert_eq!(inspected(9, 1, 0).finding(Some(&monday(9))), None);
+        assert_eq!(inspected(9, 1, 0).finding(Some(&monday(4))), None);
+        assert_eq!(inspected(0, 0, 0).finding(Some(&sunday)), Some(Finding::MadeAgain { last: 0 }));
+        assert_eq!(inspected(3, 1, 0).finding(Some(&monday(4))), Some(Finding::Cut { last: 3, remembered: 4 }));
+        assert_eq!(inspected(9, 10, 0).finding(None), Some(Finding::WithoutItsBeginning { first: 10 }));
+        assert_eq!(inspected(9, 1, 2).finding(Some(&monday(9))), Some(Finding::WithHoles { deleted: 2 }));
+    }
+}

@@ -1,0 +1,49 @@
+//! The message of an event: its canonical form, with headers by which the server accepts it in its place alone.
+
+use async_nats::HeaderMap;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
+use bytes::Bytes;
+use events::canonical;
+use events::event::Recorded;
+use events::hex;
+use ring::digest::{SHA256, digest};
+
+use crate::failure::RelayError;
+use crate::subject::{STREAM, subject};
+
+/// An upper bound of what the headers take.
+pub const HEADERS_LEN_MAX: usize = 512;
+/// How much of the digest of an event is in the id of its message.
+const DIGEST_LEN: usize = 8;
+
+pub struct Message {
+    pub position: u64,
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// `{position}-{digest}`: the same for every relay of this log, and another one for any other event.
+    pub id: String,
+}
+
+impl Message {
+    /// The message that follows `previous`, or is the first on a connection.
+    ///
+    /// It must follow the event before it, and not just any message with that sequence: if somebody else published one there
+    /// while several messages are on their way, the server would refuse the event of that sequence and accept those after it.
+    pub fn after(previous: Option<&str>, recorded: &Recorded) -> Result<Self, RelayError> {
+        let body = canonical::envelope(recorded)?;
+        let position = recorded.position;
+        let id = format!("{position}-{}", hex::lower(&digest(&SHA256, body.as_bytes()).as_ref()[..DIGEST_LEN]));
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, id.as_str());
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, position.saturating_sub(1).to_string().as_str());
+        match previous {
+            Some(previous) => headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, previous),
+            // The event before it was compared with the end of the stream.
+            None => headers.insert(NATS_EXPECTED_STREAM, STREAM),
+        }
+        Ok(Self { position, subject: subject(recorded), headers, body: body.into(), id })
+    }
+}

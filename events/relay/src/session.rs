@@ -1,0 +1,108 @@
+//! A session: one connection, from the inspection of the stream to the first failure.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use events::log::Lease;
+use events::role::RoleMemory;
+use futures_util::StreamExt;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use crate::connection::Connection;
+use crate::failure::RelayError;
+use crate::inspection::{Inspected, inspect};
+use crate::pause::Pause;
+use crate::publish::published;
+use crate::window::windows;
+use crate::{RelayParts, Shown};
+
+/// How many events are read from the database at once.
+const PAGE: usize = 1024;
+const INSPECTION_INTERVAL: Duration = Duration::from_secs(60);
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a session ended that did not fail.
+pub enum Ended {
+    LeaseLost,
+    LogClosed,
+}
+
+pub struct Session<'a> {
+    pub parts: &'a RelayParts,
+    pub lease: &'a Lease,
+    pub pause: &'a mut Pause,
+    pub shown: &'a mut Shown,
+}
+
+impl Session<'_> {
+    pub async fn run(self) -> Result<Ended, RelayError> {
+        let lease = self.lease;
+        tokio::select! {
+            ended = self.connect_and_relay() => ended,
+            () = lease.lost() => Ok(Ended::LeaseLost),
+        }
+    }
+
+    async fn connect_and_relay(self) -> Result<Ended, RelayError> {
+        let connection = Connection::open(&self.parts.address).await?;
+        tokio::select! {
+            ended = self.relay(&connection) => ended,
+            () = connection.lost() => Err(RelayError::Disconnected),
+        }
+    }
+
+    async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
+        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, shown } = self;
+        let inspected = inspect(log, connection, *limits).await?;
+        shown.finding(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
+        let Inspected { last: begin, created, .. } = inspected;
+        remember(lease, begin, &created).await;
+        status.working();
+        status.reached(begin);
+        shown.relaying(begin);
+        let mut published = pin!(published(connection, windows(log.follow(begin, PAGE), connection.max_payload())));
+        let (mut inspections, mut memories) = (every(INSPECTION_INTERVAL), every(REMEMBER_INTERVAL));
+        let (mut reached, mut remembered) = (begin, begin);
+        loop {
+            tokio::select! {
+                position = published.next() => {
+                    let Some(position) = position else { return Ok(Ended::LogClosed) };
+                    reached = position?;
+                    status.reached(reached);
+                    pause.reset();
+                }
+                _ = inspections.tick() => {
+                    let now = inspect(log, connection, *limits).await?;
+                    if now.created != created || now.last < reached {
+                        return Err(RelayError::Changed);
+                    }
+                }
+                _ = memories.tick(), if remembered < reached => {
+                    remember(lease, reached, &created).await;
+                    remembered = reached;
+                }
+            }
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// What the relay last remembered of the stream, on whichever node it was: its end, and when it was created. A hint: without it, a
+/// stream that was cut is filled again without a word.
+async fn memory(lease: &Lease) -> Option<RoleMemory> {
+    lease.memory().await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "what the relay remembered of its stream cannot be read");
+        None
+    })
+}
+
+async fn remember(lease: &Lease, position: u64, created: &str) {
+    if let Err(error) = lease.remember(RoleMemory { position, detail: created.to_owned() }).await {
+        tracing::debug!(%error, "the end of the relay's stream cannot be remembered");
+    }
+}

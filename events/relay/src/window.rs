@@ -1,0 +1,97 @@
+//! Windows: messages that are sent together, of which only the last is acknowledged.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use events::event::Recorded;
+use events::log::{Follower, LogError};
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use tokio::task::spawn_blocking;
+
+use crate::failure::RelayError;
+use crate::message::{HEADERS_LEN_MAX, Message};
+
+const EVENTS_MAX: usize = 512;
+/// A window ends with the message that reaches this.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Messages whose positions follow each other.
+pub struct Window {
+    /// All but the last.
+    pub before: Vec<Message>,
+    pub last: Message,
+}
+
+/// What is left to be sent.
+struct Source {
+    follower: Follower,
+    /// Followed, and not sent yet: at most a window, and the page or batch that filled it.
+    pending: VecDeque<Arc<Recorded>>,
+    event_len_max: usize,
+    /// The id of the last message.
+    previous: Option<String>,
+}
+
+/// The windows of all events that the follower gets. `max_payload` is the longest message that the server accepts.
+///
+/// The first window has one message. If the server does not accept that, its answer says why; that of a longer window can only say
+/// that its last message is not the next one.
+pub fn windows(follower: Follower, max_payload: usize) -> impl Stream<Item = Result<Window, RelayError>> {
+    let event_len_max = max_payload.saturating_sub(HEADERS_LEN_MAX);
+    let source = Source { follower, pending: VecDeque::new(), event_len_max, previous: None };
+    try_unfold(source, |mut source| async {
+        if !source.fill().await? {
+            return Ok(None);
+        }
+        // Some milliseconds of work, which would keep others from this thread.
+        let taken = spawn_blocking(move || source.take_window().map(|window| Some((window, source))));
+        taken.await.unwrap_or(Err(RelayError::Log(LogError::Closed)))
+    })
+}
+
+impl Source {
+    /// Waits for events. False once the log is closed.
+    async fn fill(&mut self) -> Result<bool, RelayError> {
+        while self.pending.is_empty() {
+            let Some(followed) = self.follower.next().await? else { return Ok(false) };
+            self.pending.extend(followed.events().iter().cloned());
+        }
+        while self.pending.len() < EVENTS_MAX
+            && let Some(followed) = self.follower.try_next()
+        {
+            self.pending.extend(followed.events().iter().cloned());
+        }
+        Ok(true)
+    }
+
+    /// The next window. It ends before an event that is too long, so that those before it are sent.
+    fn take_window(&mut self) -> Result<Window, RelayError> {
+        let events_max = if self.previous.is_none() { 1 } else { EVENTS_MAX };
+        let (mut before, mut last) = (Vec::new(), self.take_message()?);
+        let mut bytes = last.body.len();
+        while before.len() + 1 < events_max && bytes < BYTES_MAX && !self.pending.is_empty() {
+            let Ok(next) = self.take_message() else { break };
+            bytes += next.body.len();
+            before.push(std::mem::replace(&mut last, next));
+        }
+        Ok(Window { before, last })
+    }
+
+    /// The message of the next event, which stays pending if it is none.
+    fn take_message(&mut self) -> Result<Message, RelayError> {
+        let Some(next) = self.pending.front() else { return Err(RelayError::Log(LogError::Closed)) };
+        let message = Message::after(self.previous.as_deref(), next)?;
+        let (position, len) = (message.position, message.body.len());
+        if len > self.event_len_max {
+            return Err(RelayError::TooLong {
+                position,
+                needed: len + HEADERS_LEN_MAX,
+                max_payload: self.event_len_max + HEADERS_LEN_MAX,
+            });
+        }
+        self.pending.pop_front();
+        self.previous = Some(message.id.clone());
+        Ok(message)
+    }
+}

@@ -1,0 +1,82 @@
+//! NATS: where the log is relayed to.
+
+use relay::{NatsAddress, REPLICAS_MAX, StreamLimits};
+
+use super::arguments::ServeArgs;
+use super::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};
+use super::{Flags, WrongConfig, whole};
+
+const GIB: i64 = 1 << 30;
+const GIB_MAX: u64 = 1 << 20;
+
+pub struct NatsSettings {
+    pub address: NatsAddress,
+    pub limits: StreamLimits,
+}
+
+/// `None` if the log is not relayed.
+pub fn nats(
+    args: &ServeArgs,
+    flags: &Flags,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<NatsSettings>, WrongConfig> {
+    let limits = StreamLimits {
+        replicas: flags.check(NATS_REPLICAS, replicas(&args.nats_replicas))?,
+        bytes_max: flags.check(NATS_MAX_GIB, bytes_max(&args.nats_max_gib))?,
+    };
+    let Some(url) = variable(NATS_URL.variable) else { return Ok(None) };
+    let url = url.trim();
+    if url.is_empty() {
+        let problem = "is empty: give the address of NATS, or unset it so that the log is not relayed";
+        return Err(NATS_URL.wrong_as_variable(problem));
+    }
+    // The address may have a password in it: it is not repeated.
+    let wrong = |error| NATS_URL.wrong_as_variable(format!("is not the address of a NATS server: {error}"));
+    Ok(Some(NatsSettings { address: url.parse().map_err(wrong)?, limits }))
+}
+
+fn replicas(text: &str) -> Result<u8, String> {
+    let replicas = whole(text, "servers", 1..=REPLICAS_MAX.into())?;
+    Ok(u8::try_from(replicas).unwrap_or(REPLICAS_MAX))
+}
+
+/// Reads GiB, of which 0 are no limit; returns bytes.
+fn bytes_max(text: &str) -> Result<Option<i64>, String> {
+    let gib = i64::try_from(whole(text, "GiB", 0..=GIB_MAX)?).unwrap_or(0);
+    Ok((gib > 0).then(|| gib.saturating_mul(GIB)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::args;
+    use super::*;
+
+    fn read(args: &ServeArgs, url: Option<&str>) -> Result<Option<NatsSettings>, WrongConfig> {
+        nats(args, &Flags::default(), |asked| url.filter(|_| asked == "LEDGERWAY_NATS_URL").map(str::to_owned))
+    }
+
+    #[test]
+    fn the_log_is_relayed_if_there_is_an_address() {
+        assert!(read(&args(), None).expect("fine").is_none());
+        let args = ServeArgs { nats_replicas: "3".to_owned(), nats_max_gib: "2".to_owned(), ..args() };
+        let settings = read(&args, Some(" nats://u:s3cret@bus:4222 ")).expect("fine").expect("settings");
+        assert_eq!(settings.address.to_string(), "nats://bus:4222");
+        assert_eq!(settings.limits, StreamLimits { replicas: 3, bytes_max: Some(2 << 30) });
+    }
+
+    #[test]
+    fn a_wrong_address_is_named_and_not_repeated() {
+        for wrong in ["", " ", "bus:4222", "nats://u:s3cret@bus/x"] {
+            let refused = read(&args(), Some(wrong)).err().expect("refused").to_string();
+            assert!(refused.starts_with("LEDGERWAY_NATS_URL is ") && !refused.contains("s3cret"), "{refused}");
+            assert!(
+                refused.ends_with(", for example LEDGERWAY_NATS_URL=nats://ledgerway:PASSWORD@nats.internal:4222"),
+                "{refused}"
+            );
+        }
+        for (replicas, gib) in [("0", "0"), ("6", "0"), ("1", "-1"), ("1", "1048577")] {
+            let args = ServeArgs { nats_replicas: replicas.to_owned(), nats_max_gib: gib.to_owned(), ..args() };
+            assert!(read(&args, None).is_err(), "{replicas} {gib}");
+        }
+    }
+}
