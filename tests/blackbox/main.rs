@@ -18,6 +18,7 @@ mod answers;
 mod bad_input;
 mod bad_upstreams;
 mod beyond_the_hold;
+mod billing;
 mod budgets;
 mod cluster;
 mod commands;

@@ -63,10 +63,10 @@ class Gateway(Started):
         settings = {"LEDGERWAY_ADMIN_KEY": OPERATOR_KEY, "LEDGERWAY_PROVIDERS_FROM_ENV": "off"}
         super().__init__("gateway", command, folder, self.env | settings | (variables or {}))
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, key=OPERATOR_KEY):
         request = urllib.request.Request(
             self.origin + path, method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {OPERATOR_KEY}", "content-type": "application/json"})
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:
             return answer.read()
 
@@ -75,7 +75,8 @@ class Gateway(Started):
 
     def events(self, *types):
         after, found = 0, []
-        while lines := self.call("GET", f"/v1/events?limit=1000&after={after}&types={','.join(types)}").splitlines():
+        wanted = f"&types={','.join(types)}" if types else ""
+        while lines := self.call("GET", f"/v1/events?limit=1000&after={after}{wanted}").splitlines():
             found += map(json.loads, lines)
             after = found[-1]["position"]
         return found

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Adds up what each tenant was charged: `consumer.py NATS_URL DATABASE`. Needs nats-py. It can be killed at any time and started
+again: what it has counted and how far it has come are written together."""
+import asyncio
+import json
+import sqlite3
+import sys
+
+import nats
+from nats.errors import TimeoutError as NothingNew
+from nats.js.api import ConsumerConfig
+
+CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
+BATCH, SECONDS = 200, 2
+TABLES = """
+    CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL);
+    INSERT INTO progress SELECT 0 WHERE NOT EXISTS (SELECT * FROM progress);
+"""
+ADD = """
+    INSERT INTO charged VALUES (?, ?)
+    ON CONFLICT (tenant_id) DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd
+"""
+
+
+def nano_usd(dollars):
+    """A string such as "-0.000123000", as an integer: floats would lose money."""
+    whole, fraction = dollars.removeprefix("-").split(".")
+    nanos = int(whole) * 1_000_000_000 + int(fraction)
+    return -nanos if dollars.startswith("-") else nanos
+
+
+def count(database, messages):
+    """Counts the messages that are next, in one transaction. Returns the position that it has come to."""
+    with database:
+        (position,) = database.execute("SELECT position FROM progress").fetchone()
+        for message in messages:
+            sequence = message.metadata.sequence.stream
+            if sequence != position + 1:
+                continue  # it came before, or comes too early
+            position, event = sequence, json.loads(message.data)
+            if charge := CHARGES.get(event["type"]):
+                database.execute(ADD, (event.get("tenant_id", "-"), nano_usd(event["data"][charge])))
+        database.execute("UPDATE progress SET position = ?", (position,))
+    return position
+
+
+async def main(url, path):
+    database = sqlite3.connect(path)
+    database.executescript(TABLES)
+    connection = await nats.connect(url, max_reconnect_attempts=-1)
+    jetstream = connection.jetstream()
+    position = count(database, [])
+    if (first := (await jetstream.stream_info("LEDGERWAY")).state.first_seq) > position + 1:
+        sys.exit(f"the stream begins at {first}, and {position + 1} is the next to be counted: read them from /v1/events")
+    # Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
+    config = ConsumerConfig(ack_wait=SECONDS, max_ack_pending=BATCH)
+    subscription = await jetstream.pull_subscribe("ledgerway.events.>", durable="billing-python", stream="LEDGERWAY", config=config)
+    while True:
+        try:
+            messages = await subscription.fetch(BATCH, timeout=SECONDS)
+        except NothingNew:
+            continue
+        position = count(database, messages)
+        for message in messages:
+            if message.metadata.sequence.stream > position:
+                # One before it was given to a process that was killed, and comes again.
+                await message.nak(delay=SECONDS)
+            else:
+                # Only now, when it is written; and NATS confirms that it knows.
+                await message.ack_sync(timeout=SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,207 @@
+//! The consumer of docs/billing.md that is written in Rust, killed at any time, as the gateway and NATS are: what it has counted is
+//! what was charged. tests/clients/billing.py does the same with the one in Python.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+use testing::nats::NatsServer;
+use testing::random::SplitMix64;
+use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::books::nano;
+use crate::client::{Client, Lost};
+use crate::gateway::{BINARY, Gateway, type_of};
+use crate::tenant::{NATIVE, Setup, Tenant};
+
+const ROUNDS: u64 = 16;
+const WORKERS: usize = 4;
+const HOLD_TTL: Duration = Duration::from_secs(3);
+const LOCKED: Duration = Duration::from_millis(300);
+/// How long it may take until it counts something.
+const COUNTS_MAX: Duration = Duration::from_secs(5);
+const COUNTED_MAX: Duration = Duration::from_secs(90);
+
+/// Holds: nats.billing, nats.copy
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_killed_at_any_time_has_counted_exactly_what_was_charged() {
+    let mut nats = NatsServer::start();
+    let mut gateway =
+        Gateway::start_with(&[("LEDGERWAY_NATS_URL", nats.url().as_str()), ("LEDGERWAY_HOLD_TTL_SECONDS", "3")]);
+    let upstream = MockUpstream::start().await;
+    let tenants = [new_tenant(&gateway, &upstream).await, new_tenant(&gateway, &upstream).await];
+    let mut consumer = Consumer::new(&nats.url());
+    let mut random = SplitMix64::new(16);
+    let mut loads = JoinSet::new();
+    for round in 0..ROUNDS {
+        for (app, body) in tenants.iter().map(|tenant| (tenant.app.clone(), tenant.ask("ok"))) {
+            loads.spawn(load(app, body));
+        }
+        consumer.start_counting().await;
+        sleep(Duration::from_millis(random.next_u64() % 200)).await;
+        if round % 2 == 1 {
+            consumer.kill_before_commit().await;
+        } else {
+            consumer.kill();
+        }
+        match round % 8 {
+            3 => {
+                gateway.kill();
+                gateway.start_again();
+            }
+            6 => {
+                nats.kill();
+                sleep(Duration::from_millis(random.next_u64() % 300)).await;
+                nats.start_again();
+            }
+            _ => {}
+        }
+    }
+    loads.join_all().await;
+    let books = gateway.books_when_all_ended(HOLD_TTL + Duration::from_secs(12)).await;
+    assert!(books.admitted().len() > 100, "{}", books.admitted().len());
+    let log = gateway.events().await;
+    consumer.must_come_to(log.len() as u64).await;
+    assert_eq!(consumer.counted(), charged(&log));
+    gateway.stop();
+}
+
+async fn new_tenant(gateway: &Gateway, upstream: &MockUpstream) -> Tenant {
+    Tenant::with(gateway, upstream, &["ok"], Setup { limit_usd: "100", ..Setup::default() }).await
+}
+
+/// Sends some requests, several at a time, unless the gateway is gone.
+async fn load(app: Client, body: Value) {
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let (app, body) = (app.clone(), body.clone());
+        workers.spawn(async move {
+            for _ in 0..5 {
+                if let Err(Lost) = app.try_post(NATIVE, &body).await {
+                    return;
+                }
+            }
+        });
+    }
+    workers.join_all().await;
+}
+
+/// What each tenant was charged by the log.
+fn charged(log: &[Value]) -> BTreeMap<String, i64> {
+    let mut charged = BTreeMap::new();
+    for event in log {
+        let amount = match type_of(event) {
+            "budget.settled.v1" | "budget.expired.v1" => nano(&event["data"]["charged_usd"]),
+            "budget.adjusted.v1" => nano(&event["data"]["delta_usd"]),
+            _ => continue,
+        };
+        let tenant = event["tenant_id"].as_str().unwrap_or("-");
+        *charged.entry(tenant.to_owned()).or_default() += amount;
+    }
+    charged
+}
+
+/// The consumer of the page.
+struct Consumer {
+    url: String,
+    folder: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Consumer {
+    fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), folder: tempfile::tempdir().expect("a folder"), process: None }
+    }
+
+    fn start(&mut self) {
+        // Cargo builds examples with the tests.
+        let program = Path::new(BINARY).with_file_name("examples").join("billing");
+        let mut command = Command::new(&program);
+        command.arg(&self.url).arg(self.folder.path().join("billing.db")).stdin(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        self.process = Some(process);
+    }
+
+    /// Starts it, and waits until it has counted something, unless it ends or has nothing to count.
+    async fn start_counting(&mut self) {
+        let (before, began) = (self.position(), Instant::now());
+        self.start();
+        while self.position() == before && began.elapsed() < COUNTS_MAX && self.is_running() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().expect("its state").is_none())
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended by itself, because NATS was gone.
+            let _ = process.kill();
+            process.wait().expect("its end");
+        }
+    }
+
+    /// Kills it when it has got messages and cannot write what it has counted.
+    async fn kill_before_commit(&mut self) {
+        let database = self.database();
+        database.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        sleep(LOCKED).await;
+        self.kill();
+        database.execute_batch("ROLLBACK").expect("its end");
+    }
+
+    /// Lets it work until it has come to a position, and starts it again if it ends.
+    async fn must_come_to(&mut self, position: u64) {
+        let began = Instant::now();
+        while self.position() != Some(position) {
+            assert!(began.elapsed() < COUNTED_MAX, "{:?} of {position}", self.position());
+            if !self.is_running() {
+                self.start();
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.kill();
+    }
+
+    fn database(&self) -> Connection {
+        let database = Connection::open(self.folder.path().join("billing.db")).expect("its database");
+        database.busy_timeout(Duration::from_secs(10)).expect("a setting");
+        database
+    }
+
+    fn position(&self) -> Option<u64> {
+        self.database().query_row("SELECT position FROM progress", [], |row| row.get(0)).ok()
+    }
+
+    fn counted(&self) -> BTreeMap<String, i64> {
+        let database = self.database();
+        let mut counted = database.prepare("SELECT tenant_id, nano_usd FROM charged").expect("its table");
+        let rows = counted.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("amounts")
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[test]
+fn the_page_shows_the_consumers_that_are_tested() {
+    let read =
+        |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(path)).expect(path);
+    let page = read("billing.md");
+    for (language, file) in [("python", "consumer.py"), ("rust", "consumer.rs")] {
+        let fence = format!("```{language}\n{}```\n", read(&format!("examples/billing/{file}")));
+        assert!(page.contains(&fence), "docs/billing.md does not show docs/examples/billing/{file} as it is");
+    }
+}
