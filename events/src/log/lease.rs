@@ -6,6 +6,7 @@
 //! must therefore be harmless when two do it; its token, which rises whenever the lease changes hands, tells an old holder from a
 //! new one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LogError;
-use super::engine::postgres::LeaseRows;
 use super::role_memories::RoleMemories;
 use crate::role::{Role, RoleMemory};
 use crate::time::Clock;
@@ -29,7 +29,23 @@ pub(super) enum RolePlace {
     /// The folder of a log that one process has to itself.
     Folder(RoleMemories),
     /// The database of several processes.
-    Shared { rows: Box<LeaseRows>, clock: Arc<dyn Clock> },
+    Shared { rows: Box<dyn LeaseRows>, clock: Arc<dyn Clock> },
+}
+
+/// What a database answers.
+pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
+
+/// The leases in a database, for one process.
+pub(super) trait LeaseRows: Send + Sync {
+    /// Takes or renews a lease. Its token, or `None` if another process has it.
+    fn take(&self, role: Role) -> Answer<'_, Option<i64>>;
+
+    fn release(&self, role: Role) -> Answer<'_, ()>;
+
+    /// Nothing is remembered by a process with another token than the last one.
+    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, ()>;
+
+    fn memory(&self, role: Role) -> Answer<'_, Option<RoleMemory>>;
 }
 
 /// A process that wants a role.
@@ -107,7 +123,7 @@ impl Lease {
     pub async fn remember(&self, memory: RoleMemory) -> Result<(), LogError> {
         match &*self.place {
             RolePlace::Folder(memories) => memories.write(self.role, memory).await,
-            RolePlace::Shared { rows, .. } => rows.remember(self.role, self.token, &memory).await,
+            RolePlace::Shared { rows, .. } => rows.remember(self.role, self.token, memory).await,
         }
     }
 

@@ -11,6 +11,7 @@ use super::database::DatabaseAddress;
 use super::error::unavailable;
 use super::session::within;
 use crate::log::LogError;
+use crate::log::lease::{Answer, LeaseRows};
 use crate::role::{Role, RoleMemory};
 
 /// Takes a lease that nobody has any more, or renews it. Three seconds, by the database's clock.
@@ -33,42 +34,16 @@ const NOT_DURABLE: [(&str, &str); 1] = [("synchronous_commit", "off")];
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// The leases of one process, on one connection.
-pub(in crate::log) struct LeaseRows {
+pub(super) struct PostgresLeases {
     database: DatabaseAddress,
     node: String,
     /// Opened at the first use, and again after a failure.
     connection: Mutex<Option<PgConnection>>,
 }
 
-impl LeaseRows {
+impl PostgresLeases {
     pub(super) fn new(database: DatabaseAddress, node: String) -> Self {
         Self { database, node, connection: Mutex::default() }
-    }
-
-    /// Takes or renews a lease. Returns its token, or `None` if another process has it.
-    pub(in crate::log) async fn take(&self, role: Role) -> Result<Option<i64>, LogError> {
-        let take = sqlx::query_scalar(TAKE).bind(role.as_str()).bind(&self.node);
-        self.run(async |connection| take.fetch_optional(connection).await).await
-    }
-
-    pub(in crate::log) async fn release(&self, role: Role) -> Result<(), LogError> {
-        let release = sqlx::query(RELEASE).bind(&self.node).bind(role.as_str());
-        self.run(async |connection| release.execute(connection).await.map(drop)).await
-    }
-
-    pub(in crate::log) async fn remember(&self, role: Role, token: i64, memory: &RoleMemory) -> Result<(), LogError> {
-        let position = i64::try_from(memory.position).map_err(|error| unavailable(error.to_string()))?;
-        let remember = sqlx::query(REMEMBER).bind(role.as_str()).bind(token).bind(position).bind(&memory.detail);
-        self.run(async |connection| remember.execute(connection).await.map(drop)).await
-    }
-
-    pub(in crate::log) async fn memory(&self, role: Role) -> Result<Option<RoleMemory>, LogError> {
-        let memory = sqlx::query(MEMORY).bind(role.as_str());
-        let row = self.run(async |connection| memory.fetch_optional(connection).await).await?;
-        let Some(row) = row else { return Ok(None) };
-        let position = row.try_get::<Option<i64>, _>(0)?.and_then(|position| u64::try_from(position).ok());
-        let detail = row.try_get(1)?;
-        Ok(position.map(|position| RoleMemory { position, detail }))
     }
 
     /// Runs a statement. After a failure the connection may be in any state: the next statement gets another.
@@ -82,6 +57,37 @@ impl LeaseRows {
         let done = within(deadline, work(&mut connection)).await??;
         *kept = Some(connection);
         Ok(done)
+    }
+}
+
+impl LeaseRows for PostgresLeases {
+    fn take(&self, role: Role) -> Answer<'_, Option<i64>> {
+        let take = sqlx::query_scalar(TAKE).bind(role.as_str()).bind(&self.node);
+        Box::pin(self.run(async |connection| take.fetch_optional(connection).await))
+    }
+
+    fn release(&self, role: Role) -> Answer<'_, ()> {
+        let release = sqlx::query(RELEASE).bind(&self.node).bind(role.as_str());
+        Box::pin(self.run(async |connection| release.execute(connection).await.map(drop)))
+    }
+
+    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let position = i64::try_from(memory.position).map_err(|error| unavailable(error.to_string()))?;
+            let remember = sqlx::query(REMEMBER).bind(role.as_str()).bind(token).bind(position).bind(memory.detail);
+            self.run(async |connection| remember.execute(connection).await.map(drop)).await
+        })
+    }
+
+    fn memory(&self, role: Role) -> Answer<'_, Option<RoleMemory>> {
+        let memory = sqlx::query(MEMORY).bind(role.as_str());
+        Box::pin(async move {
+            let row = self.run(async |connection| memory.fetch_optional(connection).await).await?;
+            let Some(row) = row else { return Ok(None) };
+            let position = row.try_get::<Option<i64>, _>(0)?.and_then(|position| u64::try_from(position).ok());
+            let detail = row.try_get(1)?;
+            Ok(position.map(|position| RoleMemory { position, detail }))
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::clock_limits::ClockLimits;
 use super::contexts::Contexts;
 use super::database::DatabaseAddress;
-use super::lease_rows::LeaseRows;
+use super::lease_rows::PostgresLeases;
 use super::listen::Announcements;
 use super::read::tip;
 use super::running_nodes::OwnNode;
@@ -49,7 +49,8 @@ pub(in crate::log) fn open(
     let (mut engine, state) = opened?;
     engine.announcements = announcements;
     engine.clock_limits = ClockLimits::with_behind_max(options.clock_behind_max);
-    let (open_reader, rows) = (reader::readers(database.clone())?, LeaseRows::new(database.clone(), own.id.clone()));
+    let (open_reader, rows) =
+        (reader::readers(database.clone())?, PostgresLeases::new(database.clone(), own.id.clone()));
     let roles = RolePlace::Shared { rows: Box::new(rows), clock: Arc::clone(&options.clock) };
     Ok(Opened { engine, state, open_reader, lock: None, roles })
 }
