@@ -8,6 +8,7 @@ pub mod log_filter;
 mod nats;
 mod one_of;
 mod secret_files;
+mod serve_mode;
 mod served_tenants;
 pub mod setting;
 mod tracing;
@@ -33,6 +34,7 @@ pub use address::ListenAddress;
 use arguments::ServeArgs;
 pub use nats::NatsSettings;
 pub use secret_files::SecretFiles;
+pub use serve_mode::ServeMode;
 pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
 
@@ -42,8 +44,6 @@ const DRAIN_SECONDS_MAX: u64 = 3_600;
 const MEMORY_MIB_MIN: u64 = 66;
 const MEMORY_MIB_MAX: u64 = 1_048_576;
 const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
-/// Values of `--mode`: this version runs all parts in one process.
-pub const MODES: [&str; 1] = ["all"];
 /// The values of a flag that shells complete; [`boolean`] accepts more.
 pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
@@ -57,6 +57,7 @@ pub struct Config {
     pub database: Option<DatabaseAddress>,
     /// Where the log is relayed to; `None` if it is not.
     pub nats: Option<NatsSettings>,
+    pub mode: ServeMode,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -89,13 +90,22 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, WrongConfig> {
         use setting::*;
-        if !MODES.contains(&args.mode.as_str()) {
-            let problem = format!("is {:?}, but this version runs everything in one process", truncated(&args.mode));
+        let mode = flags.check(MODE, mode(&args.mode))?;
+        let database = database(&variable)?;
+        if mode.is_one_of_several() && database.is_none() {
+            let problem = format!(
+                "is {}, which needs a ledger that several processes share ({})",
+                args.mode, DATABASE_URL.variable
+            );
             return Err(flags.wrong(MODE, problem));
         }
-        let database = database(&variable)?;
-        if database.is_some() {
+        if database.is_some() && mode != ServeMode::Migrate {
             require_keys_of_cluster(&variable)?;
+        }
+        let nats = nats::nats(args, flags, &variable)?;
+        if mode == ServeMode::Worker && nats.is_none() {
+            let problem = format!("is {}, and there is nothing for it to do: set {}", args.mode, NATS_URL.variable);
+            return Err(flags.wrong(MODE, problem));
         }
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
         let listen = flags.check(LISTEN, listen(&args.listen))?;
@@ -105,7 +115,8 @@ impl Config {
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
             database,
-            nats: nats::nats(args, flags, &variable)?,
+            nats,
+            mode,
             dev: flags.check(DEV, boolean(&args.dev))?,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -225,6 +236,13 @@ pub fn two_ledgers(data: &Path, database: &DatabaseAddress, flags: &Flags) -> Wr
         ledger.display()
     );
     flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
+}
+
+fn mode(text: &str) -> Result<ServeMode, String> {
+    ServeMode::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = ServeMode::words().collect();
+        format!("is {:?}, but must be one of {}", truncated(text), words.join(", "))
+    })
 }
 
 fn listen(text: &str) -> Result<ListenAddress, String> {

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use command::body::memory::BodyMemory;
 use events::log::{BatchFigures, COMMIT_MICROS_BOUNDS, Log};
+use events::role::{RoleReport, RoleState, RoleStatus};
 use events::time::Clock;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub clock: Arc<dyn Clock>,
     pub process: ProcessSampler,
     pub memories: BodyMemories,
+    /// What this process does for all.
+    pub roles: Vec<RoleStatus>,
 }
 
 /// The memory for bodies of requests, and for responses to inference requests.
@@ -77,6 +80,7 @@ impl Metrics {
         let mut text = TextWriter { out: &mut out };
         self.write_log(&mut text);
         self.write_views(&mut text);
+        self.write_roles(&mut text);
         text.gauge("ledgerway_requests_in_flight", "Requests whose response has not ended", self.in_flight.count());
         self.write_bodies(&mut text);
         text.gauge(
@@ -154,6 +158,33 @@ impl Metrics {
         });
         family("ledgerway_view_stopped", "1 if the view has stopped at an error", &|view| {
             u8::from(view.error.is_some()).to_string()
+        });
+    }
+}
+
+impl Metrics {
+    fn write_roles(&self, text: &mut TextWriter<'_>) {
+        let head = self.log.head().position;
+        let reports: Vec<RoleReport> = self.roles.iter().map(RoleStatus::read).collect();
+        let mut family = |name: &str, help: &str, value: &dyn Fn(&RoleReport) -> Option<u64>| {
+            text.family(name, Kind::Gauge, help);
+            for report in &reports {
+                if let Some(value) = value(report) {
+                    text.sample(name, &[("role", report.role.as_str())], value);
+                }
+            }
+        };
+        // What another process does is known to that one.
+        let position = |report: &RoleReport| (report.state != RoleState::Waiting).then_some(report.position);
+        family("ledgerway_role_working", "1 while this process has the role and does its work", &|report| {
+            Some(u64::from(report.state == RoleState::Working))
+        });
+        family("ledgerway_role_failing", "1 while this process has the role and cannot do its work", &|report| {
+            Some(u64::from(matches!(report.state, RoleState::Failing { .. })))
+        });
+        family("ledgerway_role_position", "Log position up to which the work is done", &position);
+        family("ledgerway_role_lag_events", "Events of the log after that position", &|report| {
+            position(report).map(|position| head.saturating_sub(position))
         });
     }
 }

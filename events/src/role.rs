@@ -61,6 +61,10 @@ impl RoleStatus {
         Self { report: Arc::new(watch::Sender::new(RoleReport { role, state: RoleState::Waiting, position: 0 })) }
     }
 
+    pub fn role(&self) -> Role {
+        self.report.borrow().role
+    }
+
     pub fn waiting(&self) {
         self.report.send_modify(|report| report.state = RoleState::Waiting);
     }

@@ -2,6 +2,7 @@
 
 mod engines;
 mod opened_door;
+mod roles;
 mod shutdown;
 mod vault;
 
@@ -16,17 +17,15 @@ use command::trace::{Exporting, TraceFigures};
 use command::{opened_keys, revaluation};
 use events::ids::{IdMaker, SystemRandom};
 use events::log::lock;
-use events::role::{Role, RoleStatus};
 use events::time::{Clock, SystemClock};
-use relay::RelayParts;
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 
 use super::welcome::Welcome;
-use super::{Failure, exit, logging, print_line, single_threaded_runtime, variable};
+use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{FILE_SUFFIX, LISTEN, METRICS_LISTEN};
-use crate::config::{Config, Flags, ListenAddress, NatsSettings, Setting, WrongConfig, log_filter};
+use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
 use crate::metrics;
@@ -46,6 +45,9 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 
 fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
     let config = Config::read(args, flags, variable)?;
+    if config.mode == ServeMode::Migrate {
+        return migrate::bring_up_to_date(config.database.as_ref(), &config.data).map(|done| print_line(&done));
+    }
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
     let runtime = single_threaded_runtime()?;
     let got_second_signal = runtime.block_on(serve(config)).map_err(|error| {
@@ -87,7 +89,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         },
         config.providers.clone(),
     );
-    if let Err(error) = environment.bring_up_to_date().await {
+    if config.mode.serves_requests()
+        && let Err(error) = environment.bring_up_to_date().await
+    {
         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
     }
     let worker_threads =
@@ -97,10 +101,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    if let Some(NatsSettings { address, limits }) = config.nats.take() {
-        let (log, status, clock) = (engines.log.clone(), RoleStatus::new(Role::Relay), Arc::clone(&clock));
-        serving.spawn(relay::run(RelayParts { log, address, limits, status, clock }));
-    }
+    roles::start(&engines.roles, &mut config, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
@@ -116,6 +117,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         listening: address,
         reachable: reachable(address),
         data: &config.data,
+        serves_requests: config.mode.serves_requests(),
         database: config.database.as_ref(),
         operator_key_file: operator_key_file(&config),
         dev: config.dev,
@@ -128,7 +130,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     welcome.lines().iter().for_each(|line| print_line(line));
     drop(tables);
     let kept_imports = environment.kept_imports();
-    serving.spawn(environment.follow(imports));
+    if config.mode.serves_requests() {
+        serving.spawn(environment.follow(imports));
+    }
     signals.next().await;
     let running = Running { engines, in_flight, abandoned, kept_imports, serving, worker_threads, exporting };
     Ok(shut_down(&config, running, signals).await)

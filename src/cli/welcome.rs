@@ -20,6 +20,8 @@ pub struct Welcome<'a> {
     /// An address at which this machine reaches the gateway.
     pub reachable: SocketAddr,
     pub data: &'a Path,
+    /// False if this process does other work.
+    pub serves_requests: bool,
     /// The database that has the ledger, if it is not in the data folder.
     pub database: Option<&'a DatabaseAddress>,
     /// The file with the operator's key; `None` if the key is in its variable.
@@ -47,11 +49,11 @@ impl Welcome<'_> {
             None => (format!("${variable}"), format!("in {variable}")),
             Some(file) => (format!("$(cat {file})"), file),
         };
-        let mut lines = vec![
-            format!("ledgerway listening on http://{}", self.listening),
-            self.places(),
-            format!("operator's key: {key_place}"),
-        ];
+        let mut lines = vec![format!("ledgerway listening on http://{}", self.listening), self.places()];
+        if !self.serves_requests {
+            return lines;
+        }
+        lines.push(format!("operator's key: {key_place}"));
         if self.dev {
             let key = data.join("dev.key");
             lines.push(format!("app key: {}", key.display()));
@@ -136,6 +138,7 @@ mod tests {
             listening: SocketAddr::from(([127, 0, 0, 1], 8080)),
             reachable: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: Path::new(data),
+            serves_requests: true,
             database: None,
             operator_key_file: Some(Path::new(data).join(operator_key::FILE)),
             dev: false,

@@ -9,7 +9,7 @@ use events::ledger::UnknownUsage;
 use projections::views::View;
 
 use super::one_of::OneOf;
-use super::{BOOLEANS, MODES};
+use super::{BOOLEANS, ServeMode};
 
 /// Secrets have no flags: every user of a machine can see the arguments of its processes.
 const SECRETS: &str = "Secrets, given as environment variables:
@@ -124,8 +124,9 @@ pub struct ServeArgs {
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
     #[arg(long, env = "LEDGERWAY_DEV", value_name = BOOL, default_value = "false")]
     pub dev: String,
-    /// Parts to run in this process; this version always runs all of them
-    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(MODES))]
+    /// Parts to run in this process: all; http: requests alone; worker: what one process at a time does for all, such as relaying
+    /// the log; migrate: upgrade the ledger, and end
+    #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(ServeMode::words()))]
     pub mode: String,
     /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made
     /// earlier

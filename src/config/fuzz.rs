@@ -5,7 +5,7 @@ use std::path::Path;
 use fuzzing::{Dice, fuzz};
 
 use super::tests::args;
-use super::{Config, DRAIN_SECONDS_MAX, DefaultLimits, Flags, HOLD_TTL_SECONDS_MAX, ListenAddress};
+use super::{Config, DRAIN_SECONDS_MAX, DefaultLimits, Flags, HOLD_TTL_SECONDS_MAX, ListenAddress, ServeMode};
 
 const SECRETS: [&str; 3] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY", "LEDGERWAY_NODE_KEY_PREVIOUS"];
 
@@ -90,7 +90,8 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 let DefaultLimits { requests_per_hour, admin_requests_per_hour } = config.default_limits;
                 assert_eq!(requests_per_hour, args.rate_limit_requests.parse().ok());
                 assert_eq!(admin_requests_per_hour, args.admin_rate_limit_requests.parse().ok());
-                assert_eq!((config.dev, &*args.mode), (matches!(&*args.dev, "true" | "1" | "yes" | "on"), "all"));
+                assert_eq!(config.dev, matches!(&*args.dev, "true" | "1" | "yes" | "on"));
+                assert_eq!(Some(config.mode), ServeMode::parse(&args.mode));
                 let read = [&config.admin_key, &config.node_key, &config.previous_node_key];
                 for (secret, read) in SECRETS.into_iter().zip(read) {
                     assert_eq!(variable(secret).as_deref(), read.as_ref().map(|read| read.reveal()), "{secret}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use events::log::Log;
+use events::role::{Role, RoleState, RoleStatus};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -23,6 +24,8 @@ pub struct Health {
     pub tables: TablesHandle,
     pub views: ViewsHandle,
     pub in_flight: InFlight,
+    /// What this process does for all.
+    pub roles: Vec<RoleStatus>,
 }
 
 pub fn routes(health: Health) -> Api {
@@ -43,8 +46,9 @@ fn described_ready(id: &str) -> Operation {
     let parts = object()
         .required("ledger", schema::one_of(["ok", "unavailable"]))
         .required("tables", schema::one_of(["ok", "behind"]))
-        .required("views", schema::one_of(["ok", "stopped"]))
-        .open();
+        .required("views", schema::one_of(["ok", "stopped"]));
+    let state = schema::one_of(["waiting", "working", "failing"]);
+    let parts = parts.optional(Role::Relay.as_str(), state).open();
     let status = schema::one_of(["ok", "unavailable", "draining"]);
     let shape = object().required("status", status).required("parts", parts).open();
     let health = || schema::reference("Health");
@@ -59,7 +63,7 @@ async fn live() -> Json<Value> {
 }
 
 /// 503 from the shutdown signal on, while the ledger cannot be written, while the node does not know where a shared log ends,
-/// and while the tables are behind. A stopped view is reported, but does not make the gateway unready.
+/// and while the tables are behind. A stopped view and a failing role are reported, but do not make the gateway unready.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let writable = health.log.is_writable() && health.log.is_current();
     let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;
@@ -67,13 +71,22 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let followed = health.views.status().iter().all(|view| view.error.is_none());
     let is_ready = writable && current && !draining;
     let word = |is_fine, otherwise: &'static str| if is_fine { "ok" } else { otherwise };
-    let body = json!({
-        "status": if draining { "draining" } else { word(is_ready, "unavailable") },
-        "parts": {
-            "ledger": word(writable, "unavailable"),
-            "tables": word(current, "behind"),
-            "views": word(followed, "stopped"),
-        },
+    let mut parts = json!({
+        "ledger": word(writable, "unavailable"),
+        "tables": word(current, "behind"),
+        "views": word(followed, "stopped"),
     });
+    for report in health.roles.iter().map(RoleStatus::read) {
+        parts[report.role.as_str()] = word_of(&report.state).into();
+    }
+    let body = json!({ "status": if draining { "draining" } else { word(is_ready, "unavailable") }, "parts": parts });
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+fn word_of(state: &RoleState) -> &'static str {
+    match state {
+        RoleState::Waiting => "waiting",
+        RoleState::Working => "working",
+        RoleState::Failing { .. } => "failing",
+    }
 }

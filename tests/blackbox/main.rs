@@ -52,6 +52,7 @@ mod mistakes;
 mod mixed_load;
 mod models;
 mod models_try;
+mod modes;
 mod move_ledger;
 mod moved_providers;
 mod nats;

@@ -10,6 +10,7 @@ use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
 use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
 use events::private::create_folder;
+use events::role::RoleStatus;
 use events::time::Clock;
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
@@ -19,7 +20,7 @@ use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::moved_ledger;
-use super::ServeError;
+use super::{ServeError, roles};
 use crate::config::Config;
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
@@ -40,12 +41,15 @@ pub struct Engines {
     pub memories: BodyMemories,
     /// The clients of providers, for requests and for what local servers are asked.
     pub upstreams: Arc<UpstreamClients>,
+    /// What this process does for all.
+    pub roles: Vec<RoleStatus>,
 }
 
 pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options =
         LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
+    let options = if config.mode.serves_requests() { options } else { options.without_requests() };
     let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
     if let Some(database) = config.database.as_ref().filter(|_| data.join(LEDGER_FILE).exists()) {
         return Err(config.two_ledgers(database).into());
@@ -95,6 +99,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         figures_task,
         memories,
         upstreams,
+        roles: roles::configured(config),
     })
 }
 
@@ -109,6 +114,7 @@ pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock
         clock: Arc::clone(clock),
         process: ProcessSampler::default(),
         memories: engines.memories.clone(),
+        roles: engines.roles.clone(),
     }
 }
 

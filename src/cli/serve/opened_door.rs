@@ -68,7 +68,7 @@ pub async fn open_door(
         concurrency: concurrency.clone(),
         imports: importer,
     };
-    if config.dev {
+    if config.dev && config.mode.serves_requests() {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
     }
     let authenticator = Authenticator::new(AuthParts {
@@ -117,15 +117,23 @@ pub async fn open_door(
         concurrency,
         last_uses: last_uses.clone(),
     };
-    let health =
-        Health { log: log.clone(), tables: tables.clone(), views: engines.views.clone(), in_flight: in_flight.clone() };
+    let health = Health {
+        log: log.clone(),
+        tables: tables.clone(),
+        views: engines.views.clone(),
+        in_flight: in_flight.clone(),
+        roles: engines.roles.clone(),
+    };
     let gateway = Arc::new(gateway);
     let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
-    let mut api = inference::routes(gateway)
-        .merge(admin::routes(admin))
-        .merge(doctor::routes(doctor))
-        .merge(query::routes(queries, MODELS_WORDING))
-        .merge(health_routes(health));
+    let mut api = health_routes(health);
+    if config.mode.serves_requests() {
+        api = inference::routes(gateway)
+            .merge(admin::routes(admin))
+            .merge(doctor::routes(doctor))
+            .merge(query::routes(queries, MODELS_WORDING))
+            .merge(api);
+    }
     if config.metrics_listen.is_none() {
         api = api.merge(metrics::routes(metrics_of(engines, in_flight, clock)));
     }

@@ -1,0 +1,85 @@
+//! Which parts of the gateway run in a process.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testing::nats::NatsServer;
+use testing::postgres::TestDatabase;
+
+use crate::configuration::said;
+use crate::gateway::{Gateway, type_of};
+use crate::shared_ledger::{command, folders, migrated, node};
+
+const SOON: Duration = Duration::from_secs(20);
+const MODE: &str = "LEDGERWAY_MODE";
+
+async fn metrics_of(gateway: &Gateway) -> String {
+    let metrics = gateway.client(None).get("/metrics").await.must(200);
+    String::from_utf8(metrics.body.to_vec()).expect("UTF-8")
+}
+
+/// Holds: bin.modes
+#[test]
+fn one_part_of_a_gateway_needs_a_ledger_that_processes_share() {
+    let [folder] = folders();
+    let data = folder.path().join("data").display().to_string();
+    for mode in ["http", "worker"] {
+        let (code, words) = said(command("", &["serve", "--data", &data]).env(MODE, mode));
+        assert_eq!(code, Some(2), "{words}");
+        assert!(words.contains(&format!("{MODE} is {mode}")) && words.contains("LEDGERWAY_DATABASE_URL"), "{words}");
+    }
+    let database = migrated();
+    let (code, words) = said(command(&database.url(), &["serve", "--data", &data]).env(MODE, "worker"));
+    assert!(code == Some(2) && words.contains("LEDGERWAY_NATS_URL"), "a worker without work: {words}");
+}
+
+/// A container has one command, and settings.
+/// Holds: bin.modes, bin.migrate
+#[test]
+fn the_mode_migrate_upgrades_the_ledger_and_ends_without_the_keys_of_nodes() {
+    let database = TestDatabase::create();
+    let [folder] = folders();
+    let data = folder.path().join("data").display().to_string();
+    let migrate = || {
+        let mut serve = command(&database.url(), &["serve", "--data", &data]);
+        said(serve.env(MODE, "migrate").env_remove("LEDGERWAY_NODE_KEY").env_remove("LEDGERWAY_ADMIN_KEY"))
+    };
+    let (code, words) = migrate();
+    assert!(code == Some(0) && words.contains("a new, empty one was created"), "{words}");
+    let (code, words) = migrate();
+    assert!(code == Some(0) && words.contains("is up to date"), "{words}");
+    assert!(!folder.path().join("data").exists(), "nothing is left on the disk");
+}
+
+/// Holds: bin.modes
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_serves_its_health_and_metrics_alone_and_does_what_the_others_leave_to_it() {
+    let (database, nats) = (migrated(), NatsServer::start());
+    let [of_worker, of_http] = folders();
+    let url = nats.url();
+    let relayed = [("LEDGERWAY_NATS_URL", url.as_str())];
+    // It runs longer than the others, which record what the environment offers all the same.
+    let mut worker = node(&database.url(), of_worker.path(), &[&relayed[..], &[(MODE, "worker")]].concat());
+    let offers = [(MODE, "http"), ("LEDGERWAY_PROVIDERS_FROM_ENV", "on"), ("OPENAI_API_KEY", "sk-of-the-environment")];
+    let http = node(&database.url(), of_http.path(), &[&relayed[..], &offers[..]].concat());
+    assert!(http.events().await.iter().any(|event| type_of(event) == "provider.created.v1"), "nobody recorded it");
+    for path in ["/v1/me", "/v1/models", "/v1/events"] {
+        let refused = worker.operator().get(path).await;
+        assert_eq!(refused.status, 404, "{path}");
+    }
+    let chat = json!({"model": "m", "messages": []});
+    assert_eq!(worker.operator().post("/v1/chat/completions", &chat).await.status, 404);
+    let head = http.events().await.len();
+    let reaches = format!("ledgerway_role_position{{role=\"relay\"}} {head}");
+    let begun = Instant::now();
+    while !metrics_of(&worker).await.contains(&reaches) {
+        assert!(begun.elapsed() < SOON, "the worker does not relay the log: {}", worker.stdout());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let health = worker.client(None).get("/health/ready").await.must(200).json();
+    assert_eq!(health["parts"]["relay"], "working", "{health}");
+    let health = http.client(None).get("/health").await.must(200).json();
+    assert_eq!(health["parts"].get("relay"), None, "{health}");
+    assert!(!worker.stdout().contains("operator's key"), "{}", worker.stdout());
+    worker.stop();
+}
