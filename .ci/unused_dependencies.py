@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 COMMENT = re.compile(r"//[^\n]*")
 # Taken for their versions: another dependency's dependency is held back with them.
 PINS = {"bolero-generator-derive"}
+PATH = re.compile(r'#\[path = "([^"]+)"\]')
 SECTIONS = ("dependencies", "dev-dependencies", "build-dependencies")
 
 
@@ -36,7 +37,11 @@ def main():
     manifests = {path.parent: tomllib.loads((ROOT / path).read_text()) for path in tracked("*Cargo.toml")}
     sources = {folder: [] for folder in manifests}
     for source in tracked("*.rs"):
-        sources[crate_of(source, manifests)].append(COMMENT.sub("", (ROOT / source).read_text()))
+        text = (ROOT / source).read_text()
+        # A crate also has the sources of others that it names by their paths.
+        named = [(ROOT / source).parent / path for path in PATH.findall(text)]
+        for text in [text, *(path.read_text() for path in named)]:
+            sources[crate_of(source, manifests)].append(COMMENT.sub("", text))
     unused, taken = [], set()
     for folder, manifest in manifests.items():
         text = "\n".join(sources[folder])
