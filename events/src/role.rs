@@ -73,7 +73,7 @@ impl RoleStatus {
         self.report.send_modify(|report| report.state = RoleState::Working);
     }
 
-    /// `why` is shown to whoever may see the gateway's health: no secret, and no address with one.
+    /// `why` is for people: no secret, and no address with one.
     pub fn failing(&self, why: &dyn Display, now: DateTime<Utc>) {
         let why = why.to_string();
         self.report.send_modify(|report| {

@@ -8,7 +8,7 @@ use crate::subject::{STREAM, SUBJECTS};
 /// The longest message. A part of it can be a server's.
 const SHOWN_CHARS_MAX: usize = 600;
 
-/// Each is shown as it is in `/health`, and has no secret in it. The relay tries again after any of them.
+/// Each is logged as it is, and has no secret in it. The relay tries again after any of them.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("connect to {address}: {reason}")]

@@ -9,8 +9,8 @@
 //! - `inspection`: whether the stream is a copy of this log, and where it ends; `stream` is its configuration.
 //! - `window`, `publish`: the messages, and how they get into the stream; `subject` and `message` are what they look like.
 //!
-//! Rejected: an acknowledgement for each message, which costs more than the message (ADR-0022); remembering a position of its
-//! own, which could differ from the stream's end.
+//! Rejected: an acknowledgement for each message, which costs more than the message (ADR-0022); going on after a position of its
+//! own, which could differ from the stream's end. What it remembers only shows that the stream was cut or made again.
 
 mod address;
 mod connection;

@@ -10,9 +10,8 @@ use tokio::time::sleep;
 use crate::stored;
 use crate::world::{World, end, record};
 
-/// Holds: nats.foreign
-#[tokio::test]
-async fn the_stream_of_another_ledger_is_left_as_it_is_until_it_is_deleted() {
+/// An empty log, and a NATS server with the twenty events of another one.
+async fn world_with_the_stream_of_another() -> World {
     let other = World::new();
     other.record(20).await;
     let theirs = other.relay();
@@ -20,6 +19,13 @@ async fn the_stream_of_another_ledger_is_left_as_it_is_until_it_is_deleted() {
     theirs.kill().await;
     let mut world = World::new();
     std::mem::swap(&mut world.nats, &mut { other }.nats);
+    world
+}
+
+/// Holds: nats.foreign
+#[tokio::test]
+async fn the_stream_of_another_ledger_is_left_as_it_is_until_it_is_deleted() {
+    let world = world_with_the_stream_of_another().await;
     world.record(30).await;
     let mut relaying = world.relay();
     let jetstream = world.jetstream().await;
@@ -32,14 +38,8 @@ async fn the_stream_of_another_ledger_is_left_as_it_is_until_it_is_deleted() {
 /// Holds: nats.foreign
 #[tokio::test]
 async fn a_stream_that_is_longer_than_the_log_stops_the_relay() {
-    let other = World::new();
-    other.record(20).await;
-    let theirs = other.relay();
-    other.must_become_a_copy().await;
-    theirs.kill().await;
     // As if the log were restored from a backup.
-    let mut world = World::new();
-    std::mem::swap(&mut world.nats, &mut { other }.nats);
+    let world = world_with_the_stream_of_another().await;
     world.record(7).await;
     let mut relaying = world.relay();
     relaying.must_fail_with(&["the stream LEDGERWAY ends at 20, and the log at 7"]).await;
