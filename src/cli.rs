@@ -6,6 +6,7 @@ mod completions;
 mod doctor;
 mod gateway_access;
 mod gateway_client;
+mod health;
 mod ledger_place;
 mod logging;
 mod migrate;
@@ -78,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Catalogue(args) => catalogue::run(&args, &flags),
         Command::Models(args) => models::run(&args, &flags),
         Command::Doctor(args) => doctor::run(&args, &flags),
+        Command::Health(args) => health::run(&args, &flags),
         Command::Completions(args) => completions::run(&args),
     }
 }

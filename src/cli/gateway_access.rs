@@ -34,29 +34,52 @@ pub const FOR_ADMINISTRATION: KeyPlaces = KeyPlaces { variables: &[ADMIN_KEY], f
 /// Errors: no gateway serves the data folder, and no other is named; there is no key for it.
 pub fn connect(args: &GatewayArgs, flags: &Flags, places: &KeyPlaces) -> Result<GatewayClient, Failure> {
     let dir = &args.data.dir;
-    let named = args.url.as_deref().filter(|url| !url.is_empty()).map(|url| checked(url, flags)).transpose()?;
-    let served = lock_holder(dir);
-    let served = match (&named, served) {
-        // The folder does not matter if another gateway is named.
-        (Some(_), served) => served.unwrap_or(LockHolder::Nobody),
-        (None, served) => {
-            served.map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?
-        }
-    };
-    let own = match served {
-        LockHolder::At(url) => Some(url),
-        LockHolder::Nobody | LockHolder::WithoutAddress => None,
-    };
-    let Some(url) = named.map(str::to_owned).or_else(|| own.clone()) else {
-        return Err(Failure::NotBegun(format!(
-            "no gateway serves {}: start one with `ledgerway serve`, or give the data folder with --data DIR, or a gateway's \
-             address with --url URL",
-            dir.display()
-        )));
-    };
-    let folder = (own.as_deref() == Some(&*url)).then_some(dir.as_path());
+    let FoundGateway { url, serves_folder } = FoundGateway::find(dir, args.url.as_deref(), flags)?;
+    let folder = serves_folder.then_some(dir.as_path());
     let key = find_key(args, flags, places, folder)?.ok_or_else(|| no_key(&url, dir, places, folder))?;
-    GatewayClient::new(&url, key).map_err(Failure::not_begun)
+    GatewayClient::new(&url, Some(key)).map_err(Failure::not_begun)
+}
+
+/// A client of the gateway at `url`, or else of the one that serves the data folder, for what needs no key.
+///
+/// Errors: no gateway serves the data folder, and no other is named.
+pub fn connect_without_key(dir: &Path, url: Option<&str>, flags: &Flags) -> Result<GatewayClient, Failure> {
+    let found = FoundGateway::find(dir, url, flags)?;
+    GatewayClient::new(&found.url, None).map_err(Failure::not_begun)
+}
+
+/// The gateway that is asked.
+struct FoundGateway {
+    url: String,
+    /// It is the one that serves the data folder, so that it may get the keys in there.
+    serves_folder: bool,
+}
+
+impl FoundGateway {
+    fn find(dir: &Path, url: Option<&str>, flags: &Flags) -> Result<Self, Failure> {
+        let named = url.filter(|url| !url.is_empty()).map(|url| checked(url, flags)).transpose()?;
+        let served = lock_holder(dir);
+        let served = match (&named, served) {
+            // The folder does not matter if another gateway is named.
+            (Some(_), served) => served.unwrap_or(LockHolder::Nobody),
+            (None, served) => {
+                served.map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", dir.display())))?
+            }
+        };
+        let own = match served {
+            LockHolder::At(url) => Some(url),
+            LockHolder::Nobody | LockHolder::WithoutAddress => None,
+        };
+        let Some(url) = named.map(str::to_owned).or_else(|| own.clone()) else {
+            return Err(Failure::NotBegun(format!(
+                "no gateway serves {}: start one with `ledgerway serve`, or give the data folder with --data DIR, or a \
+                 gateway's address with --url URL",
+                dir.display()
+            )));
+        };
+        let serves_folder = own.as_deref() == Some(&*url);
+        Ok(Self { url, serves_folder })
+    }
 }
 
 /// A client of the gateway at `url`, as the lock file of this folder has it, with the operator's key: the variable's, else the
@@ -71,7 +94,7 @@ pub fn of_operator(url: &str, dir: &Path) -> Result<GatewayClient, Failure> {
         })
     };
     let key = in_variables(FOR_ADMINISTRATION.variables).map_or_else(in_folder, Ok)?;
-    GatewayClient::new(url, key).map_err(Failure::not_begun)
+    GatewayClient::new(url, Some(key)).map_err(Failure::not_begun)
 }
 
 /// The address without a slash at its end.

@@ -22,7 +22,8 @@ pub struct GatewayClient {
     http: Client,
     /// Without a slash at its end.
     url: String,
-    key: Secret,
+    /// `None` for what needs no key.
+    key: Option<Secret>,
     response_timeout: Duration,
 }
 
@@ -65,7 +66,7 @@ impl Refused {
 }
 
 impl GatewayClient {
-    pub fn new(url: &str, key: Secret) -> Result<Self, GatewayError> {
+    pub fn new(url: &str, key: Option<Secret>) -> Result<Self, GatewayError> {
         let tls = upstream::tls_config().map_err(|error| GatewayError::NotPrepared(error.to_string()))?;
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -75,6 +76,10 @@ impl GatewayClient {
             .build()
             .map_err(|error| GatewayError::NotPrepared(cause(&error)))?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key, response_timeout: RESPONSE_TIMEOUT })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// With another time limit for one response.
@@ -102,13 +107,16 @@ impl GatewayClient {
                 false => Err(self.refused(Refused::of(status.as_u16(), &body))),
             }
         };
-        let timed_out = || GatewayError::TimedOut { url: self.url.clone() };
-        tokio::time::timeout(self.response_timeout, exchange).await.map_err(|_| timed_out())?
+        tokio::time::timeout(self.response_timeout, exchange).await.map_err(|_| self.timed_out())?
     }
 
     /// Sends a request, with a body if there is one, and returns the response as soon as its head is complete.
     pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Response, GatewayError> {
-        let request = self.http.request(method, [&self.url, path].concat()).bearer_auth(self.key.reveal());
+        let request = self.http.request(method, [&self.url, path].concat());
+        let request = match &self.key {
+            Some(key) => request.bearer_auth(key.reveal()),
+            None => request,
+        };
         let request = match body {
             Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
             None => request,
@@ -130,6 +138,10 @@ impl GatewayClient {
 
     pub fn refused(&self, refused: Refused) -> GatewayError {
         GatewayError::Refused { url: self.url.clone(), refused }
+    }
+
+    pub fn timed_out(&self) -> GatewayError {
+        GatewayError::TimedOut { url: self.url.clone() }
     }
 
     pub fn unexpected(&self, reason: &str) -> GatewayError {

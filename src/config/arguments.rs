@@ -58,6 +58,8 @@ pub enum Command {
     /// Check the providers, keys, prices and models of a running gateway, without spending money; exit code 0: all is well,
     /// 1: something is wrong, 2: could not check
     Doctor(DoctorArgs),
+    /// Ask a running gateway whether it is ready, without a key; exit code 0: ready, 1: not ready, or not reached
+    Health(HealthArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
 }
@@ -71,6 +73,7 @@ impl Command {
             Self::Catalogue(args) => Some(args.command.data()),
             Self::Models(args) => Some(&args.command.gateway().data),
             Self::Doctor(args) => Some(&args.gateway.data),
+            Self::Health(args) => Some(&args.data),
             Self::Migrate(_)
             | Self::Move(_)
             | Self::Reseal(_)
@@ -454,6 +457,15 @@ pub struct DoctorArgs {
     pub gateway: GatewayArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address of the gateway; by default the one that serves the data folder
+    #[arg(long, env = "LEDGERWAY_URL", value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
 }
 
 #[derive(Args)]

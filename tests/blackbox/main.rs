@@ -6,6 +6,7 @@ mod catalogue;
 mod client;
 mod cors;
 mod gateway;
+mod health;
 mod scripted;
 #[path = "../../events/benches/verify/story.rs"]
 mod story;
