@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks what is in compose/: the files, and the whole topology as processes of this machine.
+"""Checks what is in compose/: the files, the alerts and dashboards, and the whole topology as processes of this machine.
 `run.py BINARY`: the gateway. COMPOSE_SECONDS: for how long processes are down, all together (default: 9).
 
-It needs Debian's docker-compose (which checks the files, and brings the YAML of Python), systemd, and what
+It needs Debian's docker-compose (which checks the files, and brings the YAML of Python), prometheus, systemd, and what
 `compose/local` installs."""
 import os
 import sys
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import files
+import monitoring
 import topology
 
 
@@ -20,12 +21,13 @@ def main():
     # Its servers, which are other users if this is root, have to reach their own folders in there.
     with tempfile.TemporaryDirectory(prefix="ledgerway-compose-") as folder:
         os.chmod(folder, 0o711)
-        for check in (files.wrong(folder), topology.check(folder, binary, seconds)):
+        for check in (files.wrong(folder), monitoring.wrong_files(),
+                      topology.check(folder, binary, seconds, monitoring.wrong_queries)):
             for each in check:
                 print(f"FAIL {each}", flush=True)
                 wrong.append(each)
     if not wrong:
-        print("ok compose: files")
+        print(f"ok compose: files, {len(monitoring.rules())} alerts, {len(list(monitoring.panels()))} panels")
     return 1 if wrong else 0
 
 
