@@ -6,6 +6,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def absent(kind):
-    """`SETTINGS`, `PROCESSES` or `METRICS`."""
+    """`SETTINGS`, `PROCESSES`, `METRICS` or `CHECKS`."""
     script = Path(ROOT, "compose/local").read_text()
     return re.search(rf"^ABSENT_{kind}=\((.*)\)$", script, re.MULTILINE)[1].split()

@@ -12,6 +12,7 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 
+import nats
 from absent import ROOT, absent
 from series import Series
 from upstream import Upstream
@@ -106,8 +107,10 @@ class Topology:
         return series
 
     def ledgerway(self, *arguments):
-        env = {"PATH": os.environ["PATH"], "LEDGERWAY_DATABASE_URL_FILE": str(Path(self.folder, "secrets/owner_url")),
-               "LEDGERWAY_NODE_KEY_FILE": str(Path(self.folder, "secrets/node_key")), "LEDGERWAY_DATA": str(self.folder / "http-1")}
+        secrets = {"DATABASE_URL": "owner_url", "NODE_KEY": "node_key", "OBJECT_STORE_URL": "object_store_url"}
+        env = {f"LEDGERWAY_{name}_FILE": str(Path(self.folder, "secrets", file)) for name, file in secrets.items()}
+        env = {name: value for name, value in env.items() if name not in absent("SETTINGS")}
+        env |= {"PATH": os.environ["PATH"], "LEDGERWAY_DATA": str(self.folder / "http-1")}
         ended = subprocess.run([self.binary, *arguments], env=env, text=True, capture_output=True, timeout=COMMAND_SECONDS)
         return ended.returncode, ended.stdout + ended.stderr
 
@@ -262,6 +265,23 @@ def wrong_roles(topology):
     yield from wait_until("each role has copied the log to its end", is_copied)
 
 
+def wrong_copies(topology):
+    """Whether the stream on NATS, the archive and the analysts have the whole log. Nothing is recorded meanwhile."""
+    head = json.loads(topology.call("GET", "/v1/log/head")[1])["position"]
+    if "LEDGERWAY_NATS_URL_FILE" not in absent("SETTINGS"):
+        url = topology.secret("nats_url")
+        yield from wait_until(f"the stream on NATS ends at {head}", lambda: nats.last_sequence(url) == head)
+    if "LEDGERWAY_OBJECT_STORE_URL_FILE" not in absent("SETTINGS"):
+        for command in (["archive"], ["verify", "--archive", topology.secret("object_store_url")]):
+            code, said = topology.ledgerway(*command)
+            if code != 0 or str(head) not in said.replace(",", ""):
+                yield f"{' '.join(command[:2])} ends with {code}, at another position than {head}: {said}"
+    if "analysts" not in absent("CHECKS"):
+        code, said = topology.ledgerway("verify", "--views", topology.secret("owner_url"))
+        if code != 0:
+            yield f"verify --views ends with {code}: {said}"
+
+
 def wrong_outside(topology):
     """What nginx keeps from outside, and what it does not."""
     try:
@@ -297,6 +317,7 @@ def check(folder, binary, seconds, wrong_queries):
         # Those whose process was killed expire, unless their node ended them.
         yield from wrong_books(topology, world, load)
         yield from wrong_roles(topology)
+        yield from wrong_copies(topology)
         topology.must("status")
         print(f"ok topology: {len(topology.names())} processes, {len(load.served)} requests served, {load.failed} not")
     finally:
