@@ -1,6 +1,8 @@
 //! Canonical JSON (RFC 8785): one text per value, so that anybody can hash what `/v1/events` serves. Keys are in the order
 //! of their UTF-16 code units, numbers are written as in ECMAScript, and there is no white space.
 
+mod read;
+
 use std::io;
 
 use serde::Serialize;
@@ -10,6 +12,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::event::Recorded;
 use crate::time::rfc3339;
+
+pub use read::{ReadError, recorded};
 
 /// The largest integer that a double holds exactly; larger ones are written as strings (RFC 8785, appendix D).
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
