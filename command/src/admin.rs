@@ -17,6 +17,7 @@ pub(crate) mod import_error;
 pub mod setup;
 
 mod admin_context;
+mod claimed_names;
 mod declaration;
 mod described;
 mod error;
@@ -45,6 +46,7 @@ use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
 pub(crate) use admin_context::AdminContext;
+pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
 pub use import::{ImportQueue, Importer};
 pub(crate) use request::AdminRequest;

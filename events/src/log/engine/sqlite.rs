@@ -6,6 +6,7 @@ mod checkpoint;
 mod contexts;
 pub mod exact;
 mod facts;
+pub mod import;
 pub(in crate::log) mod interrupt;
 mod migrate;
 pub mod offline;

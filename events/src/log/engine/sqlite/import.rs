@@ -1,0 +1,97 @@
+//! Builds the ledger of a folder anew from events that were recorded before: with their positions and times, and with the rows
+//! of the state that follow from them. What was never in an event (secrets, people, replies) does not come back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::params;
+
+use super::SqliteEngine;
+use super::checkpoint;
+use super::open::open_without_threads;
+use super::state::windows;
+use crate::event::Recorded;
+use crate::log::draft::{Draft, StateRows};
+use crate::log::engine::{AppendOutcome, Engine, Opened};
+use crate::log::lock::FolderLock;
+use crate::log::state::{State, fold_page};
+use crate::log::{Head, LogError, OpenError, SideRow};
+use crate::time::from_micros;
+
+const REVALUATION_BEGINS: &str = "UPDATE revaluation_begins SET after = ?1";
+/// The events after which the write-ahead log is moved into the database file, so that it does not grow as long as the ledger.
+const EVENTS_IN_WAL: usize = 50_000;
+
+/// A ledger that is built, in a folder of its own. It is not one until [`LedgerImport::finish`].
+pub struct LedgerImport {
+    engine: SqliteEngine,
+    state: State,
+    /// Since the write-ahead log was moved.
+    events: usize,
+    _lock: Option<FolderLock>,
+}
+
+impl LedgerImport {
+    /// Begins in a folder without a ledger, which is created if it is missing. Blocking.
+    ///
+    /// `revaluation_begins_after` is what [`Reader`](crate::log::Reader) says of the ledger that recorded the events.
+    pub fn begin(dir: &Path, revaluation_begins_after: u64) -> Result<Self, OpenError> {
+        // Nothing in an empty ledger depends on the time.
+        let Opened { engine, state, lock, .. } = open_without_threads(dir, from_micros(0))?;
+        if state.head.position > 0 {
+            return Err(LogError::Append("the folder has a ledger with events".to_owned()).into());
+        }
+        engine.connection().execute(REVALUATION_BEGINS, params![revaluation_begins_after]).map_err(LogError::from)?;
+        Ok(Self { engine, state, events: 0, _lock: lock })
+    }
+
+    /// The last event.
+    pub const fn head(&self) -> Head {
+        self.state.head
+    }
+
+    /// Adds the next events. Blocking.
+    ///
+    /// Errors: among others, an event contradicts those before it.
+    pub fn append(&mut self, page: Vec<Recorded>) -> Result<(), LogError> {
+        let Some(last) = page.last() else { return Ok(()) };
+        let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };
+        let events: Vec<Arc<Recorded>> = page.into_iter().map(Arc::new).collect();
+        let connection = self.engine.connection();
+        let page: Vec<&Recorded> = events.iter().map(AsRef::as_ref).collect();
+        fold_page(&mut self.state.balances, &page, |_, touched| windows(connection, touched).map(Some))?;
+        page.iter().for_each(|recorded| self.state.owners.apply(recorded));
+        let draft = Draft { events, ..Draft::new(self.state.head.position, head.recorded_at.unwrap_or_default()) };
+        if draft.position() != head.position {
+            return Err(LogError::Append(format!("position {} does not come next", head.position)));
+        }
+        self.write(&draft)?;
+        self.state.balances.rows_are_written();
+        self.state.owners.rows_are_written();
+        self.state.head = head;
+        self.events += draft.events.len();
+        if self.events >= EVENTS_IN_WAL {
+            checkpoint::finish(self.engine.connection());
+            self.events = 0;
+        }
+        Ok(())
+    }
+
+    /// Adds rows that are not in events but follow from them, such as unique names, and closes the ledger. Blocking.
+    pub fn finish(mut self, side: Vec<SideRow>) -> Result<Head, LogError> {
+        let head = self.state.head;
+        let draft = Draft { side, ..Draft::new(head.position, head.recorded_at.unwrap_or_default()) };
+        self.write(&draft)?;
+        self.engine.close();
+        Ok(head)
+    }
+
+    /// Writes a draft with the rows of the state.
+    fn write(&mut self, draft: &Draft) -> Result<(), LogError> {
+        let rows = StateRows { balances: &self.state.balances, owners: &self.state.owners };
+        match self.engine.append(draft, Some(&rows))? {
+            AppendOutcome::Committed => Ok(()),
+            AppendOutcome::Moved => Err(LogError::Append("another process writes to the ledger".to_owned())),
+        }
+    }
+}
