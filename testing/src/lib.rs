@@ -1,5 +1,5 @@
 //! Shared by tests and benches: upstreams to put behind the gateway, connections to put in front of it,
-//! PostgreSQL and NATS servers, databases, and a proxy that disturbs connections.
+//! PostgreSQL, NATS and S3 servers, databases, and a proxy that disturbs connections.
 //!
 //! Nothing that is shipped depends on this crate. Clients and upstreams that speak HTTP/1.1 as bytes read it with [`http1`].
 //! Assertions about responses belong to the tests.
@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod random;
 pub mod refusing_postgres;
 pub mod request;
+pub mod s3;
 pub mod silencing_proxy;
 pub mod upstream;
 pub mod wire;

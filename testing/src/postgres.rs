@@ -178,7 +178,8 @@ fn script(action: &str, folder: &Path) -> Command {
     script
 }
 
-fn random_name() -> String {
+/// A name that no other test has.
+pub(crate) fn random_name() -> String {
     format!("test_{:016x}", RandomState::new().build_hasher().finish())
 }
 

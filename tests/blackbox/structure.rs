@@ -60,8 +60,9 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("events", &[]),
+    ("events/archive", &["events"]),
     ("events/relay", &["events"]),
     ("openapi", &["events"]),
     ("projections", &["events"]),

@@ -1,0 +1,240 @@
+//! The archiver of a running gateway: follows the log, and seals a segment when it is full or old enough.
+//!
+//! Of several nodes, the one with the lease archives. Without a lease two would put the same events twice and keep one of the
+//! manifests, which costs transfers and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::Recorded;
+use events::log::{Followed, Follower, Lease, LeaseHolder, Log, LogError};
+use events::role::{RoleMemory, RoleStatus};
+use events::time::Clock;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
+use crate::newest::{LogDiffers, Newest, compare_with_log};
+use crate::segment::{PackedSegment, SegmentError};
+use crate::segments::ReadError;
+use crate::store::Archive;
+
+/// Events that are read at a time.
+const PAGE: usize = 1000;
+/// The waits between attempts.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What an archiver needs.
+pub struct Parts {
+    pub archive: Archive,
+    pub limits: SegmentLimits,
+    pub log: Log,
+    pub lease: LeaseHolder,
+    pub status: RoleStatus,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The log cannot be archived now.
+#[derive(Debug, thiserror::Error)]
+enum RoleError {
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Differs(#[from] LogDiffers),
+    #[error("cannot read the log: {0}")]
+    Log(#[from] LogError),
+    #[error("the archiver's thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+impl From<ReadError> for RoleError {
+    fn from(error: ReadError) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+impl From<SegmentError> for RoleError {
+    fn from(error: SegmentError) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+/// Why a lease's work ended without an error.
+enum Ended {
+    LeaseLost,
+    LogClosed,
+}
+
+/// Archives whenever this process has the lease, until it is dropped or the log is closed. Events that are not sealed by then are
+/// read again by the next archiver.
+pub async fn run(mut parts: Parts) {
+    let mut waits = Waits::default();
+    loop {
+        let lease = parts.lease.wait().await;
+        let mut work = Work { parts: &parts, lease: &lease, waits: &mut waits };
+        match work.run().await {
+            Ok(Ended::LogClosed) => return,
+            Ok(Ended::LeaseLost) => parts.status.waiting(),
+            Err(error) => {
+                parts.status.failing(&error, parts.clock.now());
+                // Another process may reach the archive.
+                lease.release().await;
+                sleep(waits.next()).await;
+            }
+        }
+    }
+}
+
+/// Waits that double, until something succeeds.
+struct Waits {
+    next: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { next: RETRY_MIN }
+    }
+}
+
+impl Waits {
+    fn next(&mut self) -> Duration {
+        let doubled = (self.next * 2).min(RETRY_MAX);
+        std::mem::replace(&mut self.next, doubled)
+    }
+}
+
+/// The work under one lease.
+struct Work<'a> {
+    parts: &'a Parts,
+    lease: &'a Lease,
+    waits: &'a mut Waits,
+}
+
+impl Work<'_> {
+    async fn run(&mut self) -> Result<Ended, RoleError> {
+        let Parts { log, status, .. } = self.parts;
+        let mut archiver = self.begin().await?;
+        status.working();
+        status.reached(archiver.position());
+        let mut follower = log.follow(archiver.position(), PAGE);
+        let mut sealed_by = None;
+        loop {
+            let events = tokio::select! {
+                () = self.lease.lost() => return Ok(Ended::LeaseLost),
+                () = until(sealed_by) => Vec::new(),
+                followed = follower.next() => match followed? {
+                    None => return Ok(Ended::LogClosed),
+                    Some(followed) => events_of(&followed),
+                },
+            };
+            let is_due = events.is_empty() && sealed_by.is_some_and(|due| due <= Instant::now());
+            let before = archiver.position();
+            archiver = self.take(archiver, &mut follower, events, is_due).await?;
+            // The first event of a segment decides when it is sealed.
+            let of_same_segment = sealed_by.filter(|_| archiver.position() == before);
+            let wait = || of_same_segment.unwrap_or_else(|| Instant::now() + self.parts.limits.age_max);
+            sealed_by = (archiver.pending() > 0).then(wait);
+        }
+    }
+
+    /// Continues the archive, if it is of this log.
+    async fn begin(&mut self) -> Result<Archiver, RoleError> {
+        let Parts { archive, log, limits, .. } = self.parts;
+        let newest = archive.newest(log.head().position).await?;
+        self.notice_losses(newest.as_ref()).await?;
+        let (compared, found) = (archive.clone(), newest.clone());
+        let read = log.read(move |reader| {
+            let same = found.as_ref().map_or(Ok(()), |newest| compare_with_log(&compared, newest, reader));
+            Ok((same, reader.revaluation_begins_after()?))
+        });
+        let (same, begins_after) = read.await?;
+        same?;
+        Ok(Archiver::new(archive.clone(), newest, begins_after, limits.events_max))
+    }
+
+    /// Says when an archive ends earlier than it did. What is missing is archived again.
+    async fn notice_losses(&self, newest: Option<&Newest>) -> Result<(), RoleError> {
+        let (archive, ends) = (&self.parts.archive, newest.map_or(0, |newest| newest.manifest.last));
+        if let Some(remembered) = self.lease.memory().await?
+            && remembered.detail == archive.to_string()
+            && remembered.position > ends
+        {
+            let ended = remembered.position;
+            tracing::error!(%archive, ends, ended, "the archive has lost its newest objects: archiving these events again");
+        }
+        Ok(())
+    }
+
+    /// Adds events, and seals the segments that become full, or the one that is due.
+    async fn take(
+        &mut self,
+        mut archiver: Archiver,
+        follower: &mut Follower,
+        mut events: Vec<Arc<Recorded>>,
+        is_due: bool,
+    ) -> Result<Archiver, RoleError> {
+        while !events.is_empty() {
+            (archiver, events) = add(archiver, events).await?;
+            if archiver.is_full() && self.seal(&mut archiver).await? == Sealed::ByOther {
+                follower.go_to(archiver.position());
+                return Ok(archiver);
+            }
+        }
+        if is_due && self.seal(&mut archiver).await? == Sealed::ByOther {
+            follower.go_to(archiver.position());
+        }
+        Ok(archiver)
+    }
+
+    async fn seal(&mut self, archiver: &mut Archiver) -> Result<Sealed, RoleError> {
+        let Some(packed) = archiver.pack()? else { return Ok(Sealed::Own) };
+        let sealed = self.put(archiver, &packed).await?;
+        self.waits.next = RETRY_MIN;
+        let position = archiver.position();
+        self.parts.status.working();
+        self.parts.status.reached(position);
+        let detail = self.parts.archive.to_string();
+        if let Err(error) = self.lease.remember(RoleMemory { position, detail }).await {
+            tracing::warn!(%error, "cannot remember where the archive ends: a loss of its newest objects could go unnoticed");
+        }
+        Ok(sealed)
+    }
+
+    /// Puts a segment, again and again while the store does not answer: to pack it anew would cost more.
+    async fn put(&mut self, archiver: &mut Archiver, packed: &PackedSegment) -> Result<Sealed, RoleError> {
+        loop {
+            match archiver.put(packed).await {
+                Err(error) if error.is_of_store() && self.lease.is_held() => {
+                    self.parts.status.failing(&error, self.parts.clock.now());
+                    sleep(self.waits.next()).await;
+                }
+                put => return Ok(put?),
+            }
+        }
+    }
+}
+
+fn events_of(followed: &Followed) -> Vec<Arc<Recorded>> {
+    followed.events().to_vec()
+}
+
+/// Adds events off the async threads, and returns those that are left over because the segment is full.
+async fn add(
+    mut archiver: Archiver,
+    mut events: Vec<Arc<Recorded>>,
+) -> Result<(Archiver, Vec<Arc<Recorded>>), RoleError> {
+    let added = tokio::task::spawn_blocking(move || {
+        let taken = archiver.add(events.iter().map(AsRef::as_ref))?;
+        events.drain(..taken);
+        Ok::<_, SegmentError>((archiver, events))
+    });
+    Ok(added.await??)
+}
+
+/// Waits until then, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

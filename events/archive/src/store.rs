@@ -1,0 +1,297 @@
+//! The objects of an archive: put once, read, listed. Each operation has a deadline, and is repeated a few times if the store
+//! says that it cannot answer now.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use events::private::create_folder;
+use futures_util::StreamExt;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{ClientOptions, HttpClient, HttpConnector};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, RetryConfig};
+
+use crate::address::{Bucket, ObjectStoreAddress, Target};
+use crate::object_name::{MANIFESTS, SEGMENTS};
+
+/// How long one object may take to put or to read, with all attempts.
+const OBJECT_MAX: Duration = Duration::from_secs(120);
+/// How long one page of a list may take.
+const LIST_PAGE_MAX: Duration = Duration::from_secs(60);
+const REQUEST_MAX: Duration = Duration::from_secs(60);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const ATTEMPTS_AGAIN: usize = 3;
+const ATTEMPTS_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// The longest text of a store's error that is shown.
+const REASON_CHARS_MAX: usize = 300;
+
+/// The variables that an S3 client is configured by, beside the address.
+const VARIABLES: [&str; 13] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
+
+/// An archive in an object store. Cheap to clone.
+#[derive(Clone)]
+pub struct Archive {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    shown: Arc<str>,
+}
+
+/// An object store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot use the folder {folder}: {reason}")]
+    Folder { folder: String, reason: String },
+    #[error("cannot use {address}: {reason}")]
+    Bucket { address: String, reason: String },
+}
+
+/// An operation on an object failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot {action} {object} in {archive}: {reason}")]
+pub struct StoreError {
+    pub action: &'static str,
+    pub object: String,
+    pub archive: String,
+    pub reason: String,
+}
+
+/// The result of putting an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    /// There is one of that name, which is as it was.
+    Existed,
+}
+
+/// An object that was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Below the address of the object store.
+    pub name: String,
+    pub bytes: u64,
+}
+
+impl Archive {
+    /// Opens an archive that is written. A folder is created if it is missing; a bucket must be there.
+    ///
+    /// `variable` has the environment, for S3. `tls` says which certificates are trusted.
+    pub fn open(
+        address: &ObjectStoreAddress,
+        variable: impl Fn(&str) -> Option<String>,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, OpenError> {
+        if let Target::Folder(folder) = &address.0 {
+            // The store itself would create folders that others may read.
+            for below in [MANIFESTS, SEGMENTS] {
+                create_folder(&folder.join(below)).map_err(|error| folder_error(folder, &error))?;
+            }
+        }
+        Self::open_existing(address, variable, tls)
+    }
+
+    /// Opens an archive that is read. Nothing is created.
+    pub fn open_existing(
+        address: &ObjectStoreAddress,
+        variable: impl Fn(&str) -> Option<String>,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, OpenError> {
+        let shown: Arc<str> = address.to_string().into();
+        let (store, prefix): (Arc<dyn ObjectStore>, _) = match &address.0 {
+            Target::Folder(folder) => {
+                let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| folder_error(folder, &error))?;
+                (Arc::new(store.with_fsync(true)), Path::default())
+            }
+            Target::Bucket(bucket) => {
+                let wrong = |reason: String| OpenError::Bucket { address: shown.to_string(), reason };
+                let store = s3(bucket, variable, tls).map_err(|error| wrong(brief(&error)))?;
+                (Arc::new(store), Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)
+            }
+        };
+        Ok(Self { store, prefix, shown })
+    }
+
+    /// Puts an object if there is none of its name. It is durable when this returns.
+    pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<Put, StoreError> {
+        let options = PutOptions::from(PutMode::Create);
+        let path = self.path(name);
+        let put = self.store.put_opts(&path, PutPayload::from_bytes(bytes), options);
+        let failed = |reason| self.failed("put", name, reason);
+        match tokio::time::timeout(OBJECT_MAX, put).await {
+            Ok(Ok(_)) => Ok(Put::Created),
+            Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(Put::Existed),
+            Ok(Err(error)) => Err(failed(brief(&error))),
+            Err(_) => Err(failed(timed_out(OBJECT_MAX))),
+        }
+    }
+
+    /// Reads an object; `None` if it is missing. Of one that has more than `bytes_max`, only the length is returned.
+    pub(crate) async fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StoreError> {
+        let failed = |reason| self.failed("read", name, reason);
+        match tokio::time::timeout(OBJECT_MAX, self.try_get(name, bytes_max)).await {
+            Ok(Ok(object)) => Ok(Some(object)),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(error)) => Err(failed(brief(&error))),
+            Err(_) => Err(failed(timed_out(OBJECT_MAX))),
+        }
+    }
+
+    async fn try_get(&self, name: &str, bytes_max: u64) -> object_store::Result<Object> {
+        let found = self.store.get_opts(&self.path(name), GetOptions::default()).await?;
+        if found.meta.size > bytes_max {
+            return Ok(Object::TooLong { bytes: found.meta.size });
+        }
+        let (mut bytes, mut parts) = (BytesMut::new(), found.into_stream());
+        while let Some(part) = parts.next().await {
+            bytes.extend_from_slice(&part?);
+            // A server may send more than it has announced.
+            if bytes.len() as u64 > bytes_max {
+                return Ok(Object::TooLong { bytes: bytes.len() as u64 });
+            }
+        }
+        Ok(Object::Whole(bytes.freeze()))
+    }
+
+    /// The objects of a folder whose names come after `after`, in no particular order, each passed to `found`, until this says
+    /// that it has enough.
+    pub(crate) async fn list(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+        mut found: impl FnMut(Listed) -> Enough,
+    ) -> Result<(), StoreError> {
+        let prefix = self.path(folder);
+        let mut objects = match after {
+            Some(after) => self.store.list_with_offset(Some(&prefix), &self.path(after)),
+            None => self.store.list(Some(&prefix)),
+        };
+        let failed = |reason| self.failed("list", folder, reason);
+        loop {
+            let next = tokio::time::timeout(LIST_PAGE_MAX, objects.next()).await;
+            let Some(object) = next.map_err(|_| failed(timed_out(LIST_PAGE_MAX)))? else { return Ok(()) };
+            let object = match object {
+                Ok(object) => object,
+                // A folder that does not exist has no objects.
+                Err(object_store::Error::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(failed(brief(&error))),
+            };
+            let listed = Listed { name: self.name_of(&object.location), bytes: object.size };
+            if found(listed) == Enough::Yes {
+                return Ok(());
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        Path::from_iter(self.prefix.parts().chain(Path::from(name).parts()))
+    }
+
+    fn name_of(&self, path: &Path) -> String {
+        let name = path.as_ref().strip_prefix(self.prefix.as_ref()).unwrap_or(path.as_ref());
+        name.trim_start_matches('/').to_owned()
+    }
+
+    fn failed(&self, action: &'static str, object: &str, reason: String) -> StoreError {
+        StoreError { action, object: object.to_owned(), archive: self.shown.to_string(), reason }
+    }
+}
+
+/// Whether a list goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enough {
+    Yes,
+    No,
+}
+
+pub enum Object {
+    Whole(Bytes),
+    TooLong { bytes: u64 },
+}
+
+impl fmt::Display for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+fn s3(
+    bucket: &Bucket,
+    variable: impl Fn(&str) -> Option<String>,
+    tls: &rustls::ClientConfig,
+) -> object_store::Result<impl ObjectStore> {
+    let mut builder = AmazonS3Builder::new().with_bucket_name(&bucket.name);
+    for name in VARIABLES {
+        if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
+            builder = builder.with_config(name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()?, value);
+        }
+    }
+    if let Some(endpoint) = &bucket.endpoint {
+        builder = builder
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint.as_str().trim_end_matches('/'))
+            // Any region will do for a server of one's own, and the signature needs one.
+            .with_region(bucket.region.as_deref().unwrap_or("us-east-1"));
+    } else if let Some(region) = &bucket.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(key) = &bucket.access_key {
+        builder = builder.with_access_key_id(&key.id).with_secret_access_key(&key.secret);
+    }
+    builder
+        .with_retry(RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: ATTEMPTS_AGAIN,
+            retry_timeout: ATTEMPTS_AGAIN_MAX,
+        })
+        .with_http_connector(Connector { tls: tls.clone() })
+        .build()
+}
+
+/// Makes HTTP clients that use no proxy, follow no redirect, and trust the certificates that they are given.
+#[derive(Debug)]
+struct Connector {
+    tls: rustls::ClientConfig,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_MAX)
+            .timeout(REQUEST_MAX)
+            .build();
+        let client = client.map_err(|error| object_store::Error::Generic { store: "S3", source: error.into() })?;
+        Ok(HttpClient::new(client))
+    }
+}
+
+fn folder_error(folder: &std::path::Path, error: &dyn std::error::Error) -> OpenError {
+    OpenError::Folder { folder: folder.display().to_string(), reason: brief(error) }
+}
+
+fn timed_out(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs())
+}
+
+/// What a store says, on one line. Its own words contain the address of a request, and no credentials: these are in headers.
+fn brief(error: &dyn std::error::Error) -> String {
+    let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|letter| !letter.is_control()).take(REASON_CHARS_MAX).collect()
+}

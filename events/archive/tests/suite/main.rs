@@ -1,0 +1,7 @@
+//! Tests of archives, from outside the crate: in folders and on an S3 server.
+
+mod archiving;
+mod damage;
+mod place;
+mod s3;
+mod story;
