@@ -1,9 +1,12 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
 //! `rebuild`, `reseal`: not begun; `models`, `doctor`: no gateway or no key).
 
+mod archive;
+mod archived_ledger;
 mod catalogue;
 mod completions;
 mod doctor;
+mod export;
 mod gateway_access;
 mod gateway_client;
 mod health;
@@ -13,10 +16,13 @@ mod migrate;
 mod models;
 mod move_ledger;
 mod moved_ledger;
+mod object_store;
 mod printable_text;
 mod progress;
 mod rebuild;
 mod reseal;
+mod restore;
+mod scratch_folder;
 mod serve;
 mod status;
 mod table;
@@ -72,6 +78,9 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &flags),
         Command::Migrate(args) => migrate::run(&args),
         Command::Move(args) => move_ledger::run(&args),
+        Command::Archive(args) => archive::run(&args, &flags),
+        Command::Restore(args) => restore::run(&args),
+        Command::Export(args) => export::run(&args, &flags),
         Command::Verify(args) => verify::run(&args, &flags),
         Command::Rebuild(args) => rebuild::run(&args, &flags),
         Command::Reseal(args) => reseal::run(&args, &flags),

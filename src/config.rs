@@ -2,6 +2,7 @@
 //! it was given, the problem with its value, and a valid example.
 
 mod address;
+mod archiving;
 pub mod arguments;
 pub mod environment;
 pub mod log_filter;
@@ -31,6 +32,7 @@ use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::CorsOrigins;
 pub use address::ListenAddress;
+pub use archiving::{Archiving, OBJECTS_FOLDER, object_store};
 use arguments::ServeArgs;
 pub use nats::NatsSettings;
 pub use secret_files::SecretFiles;
@@ -47,6 +49,9 @@ const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// The values of a flag that shells complete; [`boolean`] accepts more.
 pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
+/// The forms in which `export` prints events.
+pub const EXPORT_FORMATS: [&str; 2] = ["jsonl", "csv"];
+
 /// The configuration of `serve`.
 pub struct Config {
     pub listen: ListenAddress,
@@ -58,6 +63,8 @@ pub struct Config {
     /// Where the log is relayed to; `None` if it is not.
     pub nats: Option<NatsSettings>,
     pub mode: ServeMode,
+    /// The object store of the archive, and how it is written; `None` if there is none.
+    pub archiving: Option<Archiving>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -114,6 +121,7 @@ impl Config {
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
+            archiving: archiving::read(args, flags, database.as_ref(), &variable)?,
             database,
             nats,
             mode,
@@ -376,6 +384,9 @@ mod tests {
             metrics_listen: None,
             data: DataArgs { dir: "data".into() },
             dev: "false".to_owned(),
+            archiving: None,
+            archive_segment_events: "50000".to_owned(),
+            archive_segment_seconds: "300".to_owned(),
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),
             bedrock: "false".to_owned(),

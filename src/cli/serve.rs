@@ -1,5 +1,6 @@
 //! `ledgerway serve`: starts the engines and the server, and shuts them down in the right order.
 
+mod archived;
 mod engines;
 mod opened_door;
 mod roles;
@@ -29,8 +30,10 @@ use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfi
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
 use crate::metrics;
+use archived::OpenedArchive;
 use engines::{metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
+use roles::RoleTargets;
 use shutdown::{Running, Signals, shut_down};
 
 /// The most connections to the separate address for metrics.
@@ -69,7 +72,11 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         None => None,
     };
     let address = server.address()?;
+    let mut archive = archived::open(&config).await?;
     let engines = start_engines(&config, &clock, &ids).await?;
+    if let Some(archive) = &mut archive {
+        archive.compare_opened(&engines.log).await?;
+    }
     let in_flight = InFlight::new();
     let traces = TraceFigures::register(&engines.registry)?;
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
@@ -101,7 +108,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    roles::start(&engines.roles, &mut config, &engines.log, &clock, &mut serving);
+    let archive = archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?)));
+    let targets = RoleTargets { nats: config.nats.take(), archive };
+    roles::start(&engines.roles, targets, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);

@@ -1,5 +1,7 @@
 //! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not check.
 
+mod archive;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,7 +37,7 @@ enum Fault {
 }
 
 pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
-    exit(check(args, flags))
+    exit(if args.archive.is_some() { archive::check(args, flags) } else { check(args, flags) })
 }
 
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {

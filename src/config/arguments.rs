@@ -9,12 +9,13 @@ use events::ledger::UnknownUsage;
 use projections::views::View;
 
 use super::one_of::OneOf;
-use super::{BOOLEANS, ServeMode};
+use super::{BOOLEANS, EXPORT_FORMATS, ServeMode};
 
 /// Secrets have no flags: every user of a machine can see the arguments of its processes.
 const SECRETS: &str = "Secrets, given as environment variables:
   LEDGERWAY_DATABASE_URL  A PostgreSQL database that has the ledger, for several gateways; if unset, it is in the data folder
   LEDGERWAY_NATS_URL  A NATS server with JetStream that the log is relayed to; if unset, it is not relayed
+  LEDGERWAY_OBJECT_STORE_URL  The object store of the archive: s3://BUCKET/PREFIX, with AWS_… variables, or file:///FOLDER
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; if unset, the first start creates one in admin.key
   LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
   LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
@@ -41,6 +42,12 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Copy the ledger of a data folder that no gateway serves into an empty one in PostgreSQL, and verify it there
     Move(MoveArgs),
+    /// Copy the events of the log that are not in the archive yet into it, also while a gateway runs
+    Archive(ArchiveArgs),
+    /// Build a ledger anew from an archive, in a folder without one or in an empty one in PostgreSQL, and verify it
+    Restore(RestoreArgs),
+    /// Print the events of a range of positions, from a ledger or an archive
+    Export(ExportArgs),
     /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,
     /// 1: broken, 2: could not check
     Verify(VerifyArgs),
@@ -76,6 +83,9 @@ impl Command {
             Self::Health(args) => Some(&args.data),
             Self::Migrate(_)
             | Self::Move(_)
+            | Self::Archive(_)
+            | Self::Restore(_)
+            | Self::Export(_)
             | Self::Reseal(_)
             | Self::Verify(_)
             | Self::Status(_)
@@ -138,6 +148,15 @@ pub struct ServeArgs {
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,
+    /// Copy the log into the archive [default: true if LEDGERWAY_OBJECT_STORE_URL is set]
+    #[arg(long, env = "LEDGERWAY_ARCHIVING", value_name = BOOL)]
+    pub archiving: Option<String>,
+    /// Events after which a segment of the archive is complete
+    #[arg(long, env = "LEDGERWAY_ARCHIVE_SEGMENT_EVENTS", value_name = "NUMBER", default_value = "50000")]
+    pub archive_segment_events: String,
+    /// Time after which a segment of the archive is complete, in seconds: the longest that an event is missing in it
+    #[arg(long, env = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS", value_name = "SECONDS", default_value = "300")]
+    pub archive_segment_seconds: String,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
     /// as PARTNER/TENANT, separated by commas
     #[arg(long, env = "LEDGERWAY_SERVES_TENANTS", value_name = "TENANTS", default_value = "all")]
@@ -253,6 +272,56 @@ pub struct MoveArgs {
     pub to: Option<String>,
 }
 
+/// The name of the value of `--archive`.
+const ARCHIVE_VALUE: &str = "URL";
+
+#[derive(Args)]
+pub struct ArchiveArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Object store of the archive: s3://BUCKET/PREFIX or file:///FOLDER [default: LEDGERWAY_OBJECT_STORE_URL; if unset,
+    /// the folder `objects` in the data folder]
+    #[arg(long, value_name = ARCHIVE_VALUE, value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// Object store of the archive: s3://BUCKET/PREFIX or file:///FOLDER [default: LEDGERWAY_OBJECT_STORE_URL]
+    #[arg(long, value_name = ARCHIVE_VALUE, value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// Data folder without a ledger, or PostgreSQL database with an empty one, as `migrate` creates it:
+    /// postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "DIR|URL", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Read the archive instead of the ledger: s3://BUCKET/PREFIX or file:///FOLDER; without a value,
+    /// LEDGERWAY_OBJECT_STORE_URL
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// First position
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub from: String,
+    /// Last position [default: the last one]
+    #[arg(long, value_name = "NUMBER")]
+    pub to: Option<String>,
+    /// JSON Lines, as /v1/events has them, or CSV
+    #[arg(long, default_value = "jsonl", value_parser = OneOf::new(EXPORT_FORMATS))]
+    pub format: String,
+}
+
 #[derive(Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
@@ -265,6 +334,13 @@ pub struct VerifyArgs {
     /// Check only the log and the ledger, which is faster
     #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = BOOL, default_value = "false")]
     pub log_only: String,
+    /// Check an archive, which needs no database: s3://BUCKET/PREFIX or file:///FOLDER; without a value,
+    /// LEDGERWAY_OBJECT_STORE_URL
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
+    #[arg(long, requires = "archive")]
+    pub shallow: bool,
 }
 
 #[derive(Args)]

@@ -16,6 +16,7 @@ mod abandoned;
 mod access_tokens;
 mod amplification;
 mod answers;
+mod archive;
 mod bad_input;
 mod bad_upstreams;
 mod beyond_the_hold;

@@ -1,7 +1,7 @@
 //! What must never be written down or told: every file of the data folder, both outputs at their most talkative, and
 //! every answer are gone through for every secret, as it is, in hexadecimal and in base64.
 
-mod forms;
+pub mod forms;
 
 use std::fs;
 use std::path::Path;

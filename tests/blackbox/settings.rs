@@ -95,11 +95,7 @@ fn what_kubernetes_injects_is_no_mistake() {
 fn what_this_version_does_not_have_is_refused_by_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = served_once(folder.path());
-    for (absent, value) in [
-        ("LEDGERWAY_REDIS_URL", "redis://counters"),
-        ("LEDGERWAY_OBJECT_STORE_URL", "s3://bucket"),
-        ("LEDGERWAY_VIEWS", "off"),
-    ] {
+    for (absent, value) in [("LEDGERWAY_REDIS_URL", "redis://counters"), ("LEDGERWAY_VIEWS", "off")] {
         for command in ["serve", "verify"] {
             let said = wrong(&[command, "--data", &data], &[(absent, value)]);
             assert!(said.starts_with(absent) && said.contains("this version does not have"), "{command}: {said}");

@@ -79,8 +79,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     (
         ".",
         &[
-            "access", "catalogue", "command", "dialects", "events", "openapi", "projections", "query", "relay",
-            "secrets", "upstream",
+            "access", "archive", "catalogue", "command", "dialects", "events", "openapi", "projections", "query",
+            "relay", "secrets", "upstream",
         ],
     ),
 ];

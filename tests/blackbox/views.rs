@@ -40,7 +40,7 @@ async fn deleted_views_come_back_row_by_row() {
 }
 
 /// A bit of everything that views show.
-async fn leave_traces(gateway: &Gateway, upstream: &MockUpstream) {
+pub async fn leave_traces(gateway: &Gateway, upstream: &MockUpstream) {
     let backends = ["ok", "e500", "cut"];
     let tenant = Tenant::new(gateway, upstream, &backends).await;
     let anthropic = Setup { kind: "anthropic", ..Setup::default() };

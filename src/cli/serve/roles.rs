@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use archive::role::Parts as ArchiverParts;
+use archive::{Archive, SegmentLimits};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -10,6 +12,12 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, NatsSettings};
 
+/// Where the roles bring what they read in the log; `None` for those that have no work here.
+pub struct RoleTargets {
+    pub nats: Option<NatsSettings>,
+    pub archive: Option<(Archive, SegmentLimits)>,
+}
+
 /// The roles that are configured for this process, with their reports.
 pub fn configured(config: &Config) -> Vec<RoleStatus> {
     if !config.mode.has_roles() {
@@ -17,22 +25,36 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
     }
     let is_configured = |role: Role| match role {
         Role::Relay => config.nats.is_some(),
-        Role::Archive | Role::Analysts => false,
+        Role::Archive => config.archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some()),
+        Role::Analysts => false,
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until it is dropped.
-pub fn start(roles: &[RoleStatus], config: &mut Config, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
+pub fn start(
+    roles: &[RoleStatus],
+    targets: RoleTargets,
+    log: &Log,
+    clock: &Arc<dyn Clock>,
+    serving: &mut JoinSet<()>,
+) {
+    let RoleTargets { mut nats, mut archive } = targets;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
             Role::Relay => {
-                if let Some(NatsSettings { address, limits }) = config.nats.take() {
+                if let Some(NatsSettings { address, limits }) = nats.take() {
                     serving.spawn(relay::run(RelayParts { log, address, limits, status, clock }));
                 }
             }
-            Role::Archive | Role::Analysts => {}
+            Role::Archive => {
+                if let Some((archive, limits)) = archive.take() {
+                    let lease = log.lease(Role::Archive);
+                    serving.spawn(archive::role::run(ArchiverParts { archive, limits, log, lease, status, clock }));
+                }
+            }
+            Role::Analysts => {}
         }
     }
 }

@@ -1,0 +1,131 @@
+//! A ledger that is built from an archive and verified, for `restore` and `verify --archive`.
+
+use std::path::{Path, PathBuf};
+
+use archive::{Archive, Checked, Damage, DamageKind, ReadError, Segments};
+use command::admin::ClaimedNames;
+use events::log::{EngineErrorKind, LEDGER_FILE, LedgerImport, LogError, OpenError, open_reader_offline};
+use events::verify::{self, Depth, VerifyError};
+
+use super::progress::{Progress, WithoutTerminal};
+
+/// Events that are decoded at a time.
+const PAGE: usize = 1000;
+
+/// A ledger that was built.
+pub struct BuiltLedger {
+    pub file: PathBuf,
+    pub checked: Checked,
+    /// The number of open holds.
+    pub open_holds: u64,
+}
+
+/// No ledger was built.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBuilt {
+    #[error(transparent)]
+    Archive(#[from] ReadError),
+    #[error("there is no archive in {0}")]
+    NoArchive(String),
+    #[error("cannot build a ledger in {}: {reason}", folder.display())]
+    Folder { folder: PathBuf, reason: String },
+}
+
+impl NotBuilt {
+    fn folder(folder: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Folder { folder: folder.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Checks the files of an archive without building a ledger.
+pub async fn check_files(archive: &Archive, task: &str) -> Result<Checked, NotBuilt> {
+    let mut segments = Segments::all(archive).await?;
+    let (mut progress, last) = (Progress::new(task, WithoutTerminal::Silent), segments.last_begins_with());
+    while let Some(mut events) = segments.next().await? {
+        while !events.page(PAGE).map_err(ReadError::from)?.is_empty() {}
+        progress.at(events.manifest().last, last.max(events.manifest().last));
+    }
+    progress.done();
+    must_be_there(archive, segments.finish().await?)
+}
+
+/// Builds a ledger in a folder, which must be empty, and verifies it.
+pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<BuiltLedger, NotBuilt> {
+    let mut segments = Segments::all(archive).await?;
+    let (mut progress, last) = (Progress::new(task, WithoutTerminal::Lines), segments.last_begins_with());
+    let (mut import, mut names) = (None, ClaimedNames::default());
+    while let Some(mut events) = segments.next().await? {
+        let begins_after = events.manifest().revaluation_begins_after;
+        let import = match &mut import {
+            Some(import) => import,
+            none => none.insert(LedgerImport::begin(folder, begins_after).map_err(|error| not_opened(folder, &error))?),
+        };
+        loop {
+            let page = events.page(PAGE).map_err(ReadError::from)?;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().for_each(|recorded| names.apply(recorded));
+            let position = import.head().position + 1;
+            import.append(page).map_err(|error| not_appended(folder, &events.manifest().object, position, error))?;
+            progress.at(import.head().position, last.max(import.head().position));
+        }
+    }
+    progress.done();
+    let checked = must_be_there(archive, segments.finish().await?)?;
+    let finished = import.map(|import| import.finish(names.into_side_rows())).transpose();
+    finished.map_err(|error| NotBuilt::folder(folder, error))?;
+    let file = folder.join(LEDGER_FILE);
+    let open_holds = verify(archive, &file)?;
+    Ok(BuiltLedger { file, checked, open_holds })
+}
+
+/// An empty place is more likely a wrong address than an archive.
+fn must_be_there(archive: &Archive, checked: Checked) -> Result<Checked, NotBuilt> {
+    if checked.manifests == 0 { Err(NotBuilt::NoArchive(archive.to_string())) } else { Ok(checked) }
+}
+
+fn not_opened(folder: &Path, error: &OpenError) -> NotBuilt {
+    NotBuilt::folder(folder, error)
+}
+
+/// An event that cannot be added contradicts others; anything else is of the folder.
+fn not_appended(folder: &Path, object: &str, position: u64, error: LogError) -> NotBuilt {
+    let is_of_events = match &error {
+        LogError::Stored(_) | LogError::Overflow(_) => true,
+        LogError::Engine(engine) => engine.kind == EngineErrorKind::Data,
+        _ => false,
+    };
+    if is_of_events { damaged(object, position, error.to_string()) } else { NotBuilt::folder(folder, error) }
+}
+
+fn damaged(object: &str, position: u64, reason: String) -> NotBuilt {
+    ReadError::Damage(Box::new(DamageKind::Ledger(reason).of(object, position))).into()
+}
+
+/// Returns the number of open holds.
+fn verify(archive: &Archive, ledger: &Path) -> Result<u64, NotBuilt> {
+    let reader = open_reader_offline(ledger).map_err(|error| NotBuilt::folder(ledger, error))?;
+    let mut progress = Progress::new("verifying", WithoutTerminal::Silent);
+    let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+    match verified {
+        Ok(sound) => {
+            progress.done();
+            Ok(sound.open_holds)
+        }
+        Err(VerifyError::Broken { position, reason } | VerifyError::StoredState { position, reason }) => {
+            Err(damaged(&archive.to_string(), position, format!("position {position}: {reason}")))
+        }
+        Err(error) => Err(NotBuilt::folder(ledger, error)),
+    }
+}
+
+impl NotBuilt {
+    /// The damage, if that is why.
+    pub fn damage(&self) -> Option<&Damage> {
+        match self {
+            Self::Archive(ReadError::Damage(damage)) => Some(damage),
+            _ => None,
+        }
+    }
+}

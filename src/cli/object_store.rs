@@ -1,0 +1,48 @@
+//! Where a command finds an archive: at an address that it is given, or in `LEDGERWAY_OBJECT_STORE_URL`.
+
+use std::fmt::Display;
+
+use archive::{Archive, ObjectStoreAddress};
+
+use super::{Failure, variable};
+use crate::config::object_store;
+use crate::config::setting::OBJECT_STORE_URL;
+
+/// The object store that an argument or the variable names, if one does. An argument without a value stands for the variable.
+pub fn named_object_store(argument: Option<&str>) -> Result<Option<ObjectStoreAddress>, Failure> {
+    match argument.filter(|argument| !argument.is_empty()) {
+        // The address may have an access key in it: it is not repeated.
+        Some(url) => url.parse().map(Some).map_err(|error| {
+            let example = OBJECT_STORE_URL.example;
+            Failure::NotBegun(format!("this is not the address of an object store: {error}, for example {example}"))
+        }),
+        None => Ok(object_store(variable)?),
+    }
+}
+
+/// The archive that an argument or the variable names, for reading.
+///
+/// Errors: neither does.
+pub fn named_archive(argument: Option<&str>) -> Result<Archive, Failure> {
+    let Some(address) = named_object_store(argument)? else {
+        let (variable, example) = (OBJECT_STORE_URL.variable, OBJECT_STORE_URL.example);
+        return Err(Failure::NotBegun(format!(
+            "there is no archive to read: give --archive {example}, or set {variable}"
+        )));
+    };
+    read_archive(&address)
+}
+
+/// An archive that is only read.
+pub fn read_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
+    Archive::open_existing(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+}
+
+/// An archive that is written.
+pub fn open_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
+    Archive::open(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+}
+
+fn no_tls(error: impl Display) -> Failure {
+    Failure::NotBegun(format!("cannot prepare TLS: {error}"))
+}

@@ -1,0 +1,64 @@
+//! `ledgerway verify --archive`: checks the files of an archive, builds the ledger that they have in a temporary folder, and
+//! verifies it. It needs no database. Exit codes are those of `verify`.
+
+use serde_json::{Value, json};
+
+use super::super::archived_ledger::{NotBuilt, build, check_files};
+use super::super::object_store::named_archive;
+use super::super::scratch_folder::ScratchFolder;
+use super::super::{Failure, print_line, single_threaded_runtime};
+use crate::config::arguments::VerifyArgs;
+use crate::config::setting::JSON;
+use crate::config::{Flags, boolean};
+
+pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
+    let json = flags.check(JSON, boolean(&args.json))?;
+    let archive = named_archive(args.archive.as_deref())?;
+    let runtime = single_threaded_runtime()?;
+    let checked = if args.shallow {
+        runtime.block_on(check_files(&archive, "archive")).map(|checked| (checked, None))
+    } else {
+        let folder = ScratchFolder::create()?;
+        runtime
+            .block_on(build(&archive, folder.path(), "reading the archive"))
+            .map(|built| (built.checked, Some(built.open_holds)))
+    };
+    let (object, sentence, outcome) = match checked {
+        Ok((checked, open_holds)) => {
+            let (last, segments, unnamed) = (checked.last, checked.manifests, checked.unnamed_segments);
+            let object = json!({
+                "sound": true, "events": last, "segments": segments, "unnamed_segments": unnamed,
+                "open_holds": open_holds,
+            });
+            let holds = open_holds.map_or_else(
+                || "files only, the ledger in them was not verified".to_owned(),
+                |open_holds| format!("{open_holds} open holds"),
+            );
+            (object, format!("sound: {last} events in {segments} segments, {holds}{}", unnamed_note(unnamed)), Ok(()))
+        }
+        Err(error) => match error.damage() {
+            Some(damage) => {
+                let (position, reason) = (damage.position, damage.kind.to_string());
+                let broken = json!({
+                    "position": position, "reason": reason, "object": damage.object, "damage": damage.kind.word(),
+                });
+                let object = json!({ "sound": false, "broken": broken });
+                (object, format!("broken: position {position}: {damage}"), Err(Failure::Printed))
+            }
+            None => return Err(not_checked(error)),
+        },
+    };
+    print_line(&if json { Value::to_string(&object) } else { sentence });
+    outcome
+}
+
+fn unnamed_note(unnamed: u64) -> String {
+    match unnamed {
+        0 => String::new(),
+        unnamed => format!(", {unnamed} unused segments of archivers that were stopped"),
+    }
+}
+
+fn not_checked(error: NotBuilt) -> Failure {
+    Failure::not_begun(error)
+}

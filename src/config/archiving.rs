@@ -1,0 +1,108 @@
+//! The object store of the archive, and when its segments are complete.
+
+use archive::{ObjectStoreAddress, SegmentLimits};
+use events::log::DatabaseAddress;
+
+use super::arguments::ServeArgs;
+use super::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING, DATABASE_URL, OBJECT_STORE_URL};
+use super::{Flags, WrongConfig, boolean, seconds, whole};
+
+/// The folder in the data folder that is the object store if no other one is given.
+pub const OBJECTS_FOLDER: &str = "objects";
+const SEGMENT_EVENTS_MAX: u64 = 1_000_000;
+const SEGMENT_SECONDS_MAX: u64 = 86_400;
+
+/// The archive of a gateway.
+pub struct Archiving {
+    pub address: ObjectStoreAddress,
+    /// When segments are complete; `None` if this gateway only compares its log with the archive.
+    pub limits: Option<SegmentLimits>,
+}
+
+/// Reads the settings; `None` without an archive.
+pub fn read(
+    args: &ServeArgs,
+    flags: &Flags,
+    database: Option<&DatabaseAddress>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Archiving>, WrongConfig> {
+    let limits = SegmentLimits {
+        events_max: flags
+            .check(ARCHIVE_SEGMENT_EVENTS, whole(&args.archive_segment_events, "events", 1..=SEGMENT_EVENTS_MAX))?,
+        age_max: flags
+            .check(ARCHIVE_SEGMENT_SECONDS, seconds(&args.archive_segment_seconds, 1..=SEGMENT_SECONDS_MAX))?,
+    };
+    let given = object_store(variable)?;
+    let switch = args.archiving.as_deref().filter(|switch| !switch.is_empty());
+    let is_on = flags.check(ARCHIVING, switch.map_or(Ok(given.is_some()), boolean))?;
+    let address = match given {
+        Some(address) => address,
+        None if !is_on => return Ok(None),
+        None if database.is_some() => {
+            let problem = format!(
+                "is on, but there is no object store: with {}, give one in {}",
+                DATABASE_URL.variable, OBJECT_STORE_URL.variable
+            );
+            return Err(flags.wrong_with(ARCHIVING, problem, "false"));
+        }
+        None => ObjectStoreAddress::of_folder(&args.data.dir.join(OBJECTS_FOLDER)),
+    };
+    Ok(Some(Archiving { address, limits: is_on.then_some(limits) }))
+}
+
+/// The object store in `LEDGERWAY_OBJECT_STORE_URL`; `None` if it is unset.
+///
+/// Errors: it is empty, as a secret that was not filled in, or no address.
+pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
+    let Some(url) = variable(OBJECT_STORE_URL.variable) else { return Ok(None) };
+    // The address may have an access key in it: it is not repeated.
+    let wrong = |problem: String| OBJECT_STORE_URL.wrong_as_variable(problem);
+    if url.trim().is_empty() {
+        return Err(wrong("is empty: give the address of an object store, or unset it to have no archive".to_owned()));
+    }
+    url.parse().map(Some).map_err(|error| wrong(format!("is not the address of an object store: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::super::arguments::{Cli, Command};
+    use super::*;
+
+    fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Archiving>, WrongConfig> {
+        let line = ["ledgerway", "serve"].iter().chain(line);
+        let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
+        let database = database.then(|| "postgres://h/d".parse().expect("an address"));
+        let variable = |name: &str| url.filter(|_| name == OBJECT_STORE_URL.variable).map(str::to_owned);
+        read(&args, &Flags::default(), database.as_ref(), variable)
+    }
+
+    #[test]
+    fn an_object_store_turns_archiving_on_and_the_switch_decides_in_any_case() {
+        assert!(read_with(&[], None, false).expect("settings").is_none());
+        let archiving = read_with(&[], Some("s3://bucket"), true).expect("settings").expect("an archive");
+        let limits = SegmentLimits { events_max: 50_000, age_max: Duration::from_secs(300) };
+        assert_eq!((archiving.address.to_string().as_str(), archiving.limits), ("s3://bucket", Some(limits)));
+        let compared =
+            read_with(&["--archiving=off"], Some("s3://bucket"), true).expect("settings").expect("an archive");
+        assert_eq!(compared.limits, None);
+        let own = read_with(&["--archiving", "--data", "/d"], None, false).expect("settings").expect("an archive");
+        assert_eq!((own.address.to_string().as_str(), own.limits), ("file:///d/objects", Some(limits)));
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_by_their_names_and_an_address_is_not_repeated() {
+        let refused = |line: &[&str], url, database| read_with(line, url, database).err().expect("a refusal");
+        assert_eq!(refused(&["--archiving"], None, true).name, "LEDGERWAY_ARCHIVING");
+        assert_eq!(refused(&["--archive-segment-events", "0"], None, false).name, "LEDGERWAY_ARCHIVE_SEGMENT_EVENTS");
+        assert_eq!(refused(&["--archive-segment-seconds", "x"], None, false).name, "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS");
+        for wrong in ["", "postgres://u:canary@h/d", "s3://canary@bucket"] {
+            let wrong = refused(&[], Some(wrong), false);
+            assert_eq!(wrong.name, "LEDGERWAY_OBJECT_STORE_URL");
+            assert!(!wrong.to_string().contains("canary"), "{wrong}");
+        }
+    }
+}
