@@ -26,6 +26,7 @@ mod search;
 mod store;
 pub mod summary;
 mod swap;
+mod touched;
 
 // One folder for each view: its projector, its questions and the SQL of both.
 pub mod audit {
@@ -64,6 +65,7 @@ pub mod usage_by_hour {
     mod selection;
     mod statements;
     mod sums;
+    pub use latency::Histogram;
     pub use questions::{Refused, Usage};
     pub use range::{MICROS_PER_HOUR, Range, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
@@ -92,6 +94,7 @@ pub use search::SearchResult;
 #[doc(hidden)]
 pub use store::Store;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
+pub use touched::{CopiedPosition, CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
 
 use follow::{FollowState, ViewWriter};
 use log_pages::EVENTS_MAX;
@@ -117,6 +120,11 @@ impl View {
     #[doc(hidden)]
     pub fn projectors(views: &[Self]) -> Vec<Box<dyn Projector>> {
         views.iter().map(|view| view.projector()).collect()
+    }
+
+    /// The version of its rows.
+    pub fn version(self) -> u32 {
+        self.projector().version()
     }
 
     fn projector(self) -> Box<dyn Projector> {
@@ -299,18 +307,32 @@ impl ViewsThread {
 /// Opens `DIR/views.db`, or recreates it if it cannot be used, and follows the log from there. Views that another version
 /// wrote are rebuilt beside their old rows. Blocking.
 pub fn start(log: &Log, dir: &Path, clock: Arc<dyn Clock>) -> Result<(ViewsHandle, ViewsThread), StartError> {
-    start_with(log, dir, clock, View::projectors(View::ALL))
+    start_with(log, dir, clock, None, View::projectors(View::ALL))
+}
+
+/// The same for views that are copied: they note which of their rows change, see [`touched`]. Blocking.
+pub fn start_copied(
+    log: &Log,
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+    copied: CopiedPosition,
+) -> Result<(ViewsHandle, ViewsThread), StartError> {
+    start_with(log, dir, clock, Some(copied), View::projectors(View::ALL))
 }
 
 fn start_with(
     log: &Log,
     dir: &Path,
     clock: Arc<dyn Clock>,
+    copied: Option<CopiedPosition>,
     projectors: Vec<Box<dyn Projector>>,
 ) -> Result<(ViewsHandle, ViewsThread), StartError> {
     let reader = log.reader()?;
-    let store = Store::open(dir, projectors, |checkpoint| checkpoint.is_of(&*reader))?;
+    let mut store = Store::open(dir, projectors, |checkpoint| checkpoint.is_of(&*reader))?;
     store.resume()?;
+    if let Some(copied) = copied {
+        store.track(copied)?;
+    }
     let head = log.head().position;
     let channel = |view| {
         let (sender, receiver) = watch::channel(Progress::default());

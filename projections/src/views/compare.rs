@@ -89,6 +89,16 @@ pub fn compare(dir: &Path, log: &dyn Reader, watch: &mut dyn FnMut(u64, u64)) ->
     Ok(Comparison::Same { rows })
 }
 
+/// Builds the rows of these views again, each up to its position, in a temporary file. Blocking.
+pub fn rows_as_of(
+    positions: &[(View, u64)],
+    log: &dyn Reader,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Connection, CompareError> {
+    let (views, positions): (Vec<View>, Vec<u64>) = positions.iter().copied().unzip();
+    build(&mut View::projectors(&views), &positions, log, watch)
+}
+
 /// The position of each view, or why the file is not compared.
 fn positions(
     stored: &Connection,

@@ -136,6 +136,11 @@ impl ViewWriter {
                 events.extend_from_slice(next.events());
             }
             self.state.apply(store, &events)?;
+            if matches!(first, Followed::CaughtUp) {
+                store.begin_tracking(self.state.position)?;
+                // A copier that has read them too early looks again.
+                self.state.publish(store)?;
+            }
             next_at = began + interval_after(events.len(), began.elapsed());
         }
     }

@@ -67,8 +67,18 @@ impl Pool {
         if interrupt.is_late() { answer.map_err(|_| ViewsError::TookTooLong) } else { answer }
     }
 
+    /// A connection that is not shared, with the epoch of the file that it is to.
+    pub fn connect(&self) -> Result<(u64, Connection), rusqlite::Error> {
+        let epoch = self.epoch();
+        Ok((epoch, connect(&self.path)?))
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     fn take(&self) -> Result<(u64, Connection), ViewsError> {
-        let epoch = self.epoch.load(Ordering::Acquire);
+        let epoch = self.epoch();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(opened_at, _)| *opened_at == epoch);
         if let Some(connection) = idle.pop() {

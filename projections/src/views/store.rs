@@ -22,6 +22,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use super::View;
 use super::exact;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
+use super::touched::Tracker;
 
 /// The views' file in the data folder.
 pub const VIEWS_FILE: &str = "views.db";
@@ -112,6 +113,8 @@ pub struct Store {
     pub(super) dir: PathBuf,
     pub(super) connection: Connection,
     pub(super) stored: Vec<StoredView>,
+    /// Notes which rows change, if they are copied.
+    pub(super) tracker: Option<Tracker>,
 }
 
 impl Store {
@@ -134,7 +137,7 @@ impl Store {
             Ok(Some((connection, compatibility))) => {
                 let stored = projectors.into_iter().zip(compatibility);
                 let stored = stored.map(|(projector, compatibility)| StoredView { projector, compatibility }).collect();
-                return Ok(Self { dir: dir.to_owned(), connection, stored });
+                return Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None });
             }
             Ok(None) => {}
             Err(error) if error.is_damage() => {
@@ -143,14 +146,14 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self { dir: dir.to_owned(), connection: create(&path, IN_USE, &stored)?, stored })
+        Ok(Self { dir: dir.to_owned(), connection: create(&path, IN_USE, &stored)?, stored, tracker: None })
     }
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
     pub fn create_next(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
         let connection = create(&dir.join(NEXT_FILE), NEXT, &stored)?;
-        Ok(Self { dir: dir.to_owned(), connection, stored })
+        Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None })
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
@@ -159,7 +162,7 @@ impl Store {
         self.connection = Connection::open_in_memory()?;
         self.stored.iter_mut().for_each(|stored| stored.compatibility = Compatibility::Current);
         self.connection = create(&self.dir.join(VIEWS_FILE), IN_USE, &self.stored)?;
-        Ok(())
+        self.resume_tracking()
     }
 
     pub fn views(&self) -> Vec<View> {
@@ -194,7 +197,7 @@ impl Store {
     /// Applies a batch without savepoints. Returns false, with nothing written, if a view could not apply it.
     fn apply_batch(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
         let Some(last) = events.last() else { return Ok(true) };
-        let transaction = self.connection.transaction()?;
+        let transaction = begin_batch(&mut self.connection, self.tracker.as_ref(), last)?;
         for projector in current_projectors(&mut self.stored) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
@@ -208,7 +211,7 @@ impl Store {
             }
             advance(&transaction, projector.view(), last)?;
         }
-        transaction.commit()?;
+        commit_batch(transaction, self.tracker.as_mut(), last)?;
         Ok(true)
     }
 
@@ -216,7 +219,7 @@ impl Store {
     /// its rows do not depend on how the log was cut into batches.
     fn apply_view_by_view(&mut self, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
-        let mut transaction = self.connection.transaction()?;
+        let mut transaction = begin_batch(&mut self.connection, self.tracker.as_ref(), last)?;
         for projector in current_projectors(&mut self.stored) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
             let unseen = unseen(events, &checkpoint);
@@ -225,9 +228,32 @@ impl Store {
                 advance(&transaction, projector.view(), last)?;
             }
         }
-        transaction.commit()?;
+        commit_batch(transaction, self.tracker.as_mut(), last)?;
         Ok(())
     }
+}
+
+/// Begins the transaction of a batch.
+fn begin_batch<'c>(
+    connection: &'c mut Connection,
+    tracker: Option<&Tracker>,
+    last: &Recorded,
+) -> Result<Transaction<'c>, rusqlite::Error> {
+    if let Some(tracker) = tracker {
+        tracker.begin_batch(last.position);
+    }
+    connection.transaction()
+}
+
+fn commit_batch(
+    transaction: Transaction<'_>,
+    tracker: Option<&mut Tracker>,
+    last: &Recorded,
+) -> Result<(), rusqlite::Error> {
+    if let Some(tracker) = tracker {
+        tracker.end_batch(&transaction, last.position)?;
+    }
+    transaction.commit()
 }
 
 fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<StoredView> {

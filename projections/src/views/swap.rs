@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::View;
 use super::store::{Compatibility, NEXT_FILE, Store, StoreError, delete};
+use super::touched::note_swap;
 
 const ATTACH: &str = "ATTACH ?1 AS next";
 const DETACH: &str = "DETACH next";
@@ -41,6 +42,10 @@ impl Store {
             transaction.execute(&format!("INSERT INTO main.{table} SELECT * FROM next.{table}"), [])?;
         }
         transaction.execute(TAKE_CHECKPOINT, params![view.as_str()])?;
+        note_swap(&transaction, view)?;
+        if let Some(tracker) = &self.tracker {
+            tracker.begin_view(&transaction, view)?;
+        }
         transaction.commit()?;
         stored.compatibility = Compatibility::Current;
         Ok(())

@@ -5,6 +5,7 @@ mod facts;
 mod following;
 pub mod plan;
 mod rows;
+mod touched;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -139,7 +139,7 @@ async fn a_view_answers_once_it_has_what_was_recorded_before_the_start() {
             make_partner(&log, made).await;
         }
         let (projectors, gate) = gated(View::Budgets);
-        let (views, thread) = start_with(&log, dir.path(), clock(), projectors).expect("the views start");
+        let (views, thread) = start_with(&log, dir.path(), clock(), None, projectors).expect("the views start");
         let early = count(&views, View::Catalogue, count_partners).await;
         assert!(matches!(early, Err(ViewsError::Rebuilding(View::Catalogue))), "{early:?}");
         assert!(views.status().iter().all(|view| view.rebuilding), "{:?}", views.status());
@@ -281,7 +281,7 @@ async fn views_of_another_version_answer_from_their_old_rows_until_they_are_rebu
     .expect("another version");
     drop(file);
     let (projectors, gate) = gated(View::Budgets);
-    let (views, thread) = start_with(&log, dir.path(), clock(), projectors).expect("the views start");
+    let (views, thread) = start_with(&log, dir.path(), clock(), None, projectors).expect("the views start");
     let old = count(&views, View::Catalogue, "SELECT count(*) FROM catalogue WHERE name = 'old'").await;
     assert_eq!(old.expect("the old rows"), 10);
     let none = count(&views, View::Audit, OLD_AUDIT).await;
@@ -311,7 +311,7 @@ async fn a_view_without_readable_rows_says_that_it_is_being_rebuilt_and_the_othe
         .expect("another version");
     drop(file);
     let (projectors, gate) = gated(View::Budgets);
-    let (views, thread) = start_with(&log, dir.path(), clock(), projectors).expect("the views start");
+    let (views, thread) = start_with(&log, dir.path(), clock(), None, projectors).expect("the views start");
     let permit = permit().await;
     for view in View::ALL {
         let read = views.ask(&permit, Count { view: *view, sql: "SELECT 1" }).await;

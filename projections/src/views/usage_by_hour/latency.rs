@@ -45,6 +45,11 @@ impl Histogram {
         Some(())
     }
 
+    /// The buckets in ascending order: the latency in milliseconds that represents each, and how many it counts.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.counts.iter().map(|(bucket, count)| (milliseconds_of(*bucket), *count))
+    }
+
     /// The latency that `percent` of the counted ones do not exceed (nearest rank); `None` if the histogram is empty.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         // 1,000 buckets of 64 bits, times a percentage: far below 128 bits.
