@@ -99,6 +99,12 @@ impl DatabaseAddress {
         &self.options
     }
 
+    /// How another part of the program connects to the same database: with these settings of its session, such as
+    /// `("search_path", "views")`, beside or instead of those of every session of the log.
+    pub fn connect_options(&self, session: &[(&str, &str)]) -> PgConnectOptions {
+        self.options.clone().options(session.iter().copied())
+    }
+
     /// For the session of a writer.
     pub(super) fn for_writer(&self) -> Self {
         Self { options: self.options.clone().options(OF_WRITER) }

@@ -1,0 +1,48 @@
+//! Why the copy cannot be made or read.
+
+use std::path::PathBuf;
+
+use events::log::LogError;
+use projections::views::View;
+
+use crate::target::LAYOUT;
+use crate::value::UnreadableValue;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("read the views: {0}")]
+    Views(#[from] rusqlite::Error),
+    #[error("the database has nothing for analysts yet: run `ledgerway migrate`")]
+    NotMigrated,
+    #[error(
+        "the schema `views_rows` has the layout {found}, and this version of ledgerway has {LAYOUT}: run `ledgerway migrate` of the \
+         newer version, and start that one"
+    )]
+    OtherLayout { found: i64 },
+    #[error("a newer version of ledgerway has copied {}: leaving it to that version", .0.as_str())]
+    NewerRows(View),
+    #[error("another process has the role now")]
+    LeaseLost,
+    #[error("another process has copied in the meantime")]
+    Overtaken,
+    /// The database with the copy, and the log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the database did not answer in time")]
+    NoAnswer,
+    #[error("analytics.db: {0}")]
+    File(rusqlite::Error),
+    #[error("delete {}: {source}", path.display())]
+    Delete { path: PathBuf, source: std::io::Error },
+    #[error("a copied row: {0}")]
+    Value(#[from] UnreadableValue),
+    /// The gateway is stopping, or a thread ended.
+    #[error("it was interrupted")]
+    Interrupted,
+}
+
+impl From<sqlx::Error> for CopyError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Log(error.into())
+    }
+}

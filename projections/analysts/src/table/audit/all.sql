@@ -1,0 +1,2 @@
+FROM audit
+ORDER BY position

@@ -1,0 +1,2 @@
+FROM audit
+WHERE position > ?1

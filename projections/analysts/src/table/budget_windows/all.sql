@@ -1,0 +1,2 @@
+FROM budget_windows
+ORDER BY budget_id, window_start

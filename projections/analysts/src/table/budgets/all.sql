@@ -1,0 +1,2 @@
+FROM budgets
+ORDER BY budget_id

@@ -1,0 +1,2 @@
+FROM other_usage
+WHERE position > ?1

@@ -1,0 +1,3 @@
+FROM catalogue
+WHERE kind = 'price'
+ORDER BY id

@@ -1,0 +1,2 @@
+FROM inferences
+ORDER BY position

@@ -1,0 +1,2 @@
+FROM catalogue
+ORDER BY id

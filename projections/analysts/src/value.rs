@@ -1,0 +1,228 @@
+//! The values of the copy: read from the views, and written as text that each database takes.
+
+use chrono::{DateTime, Utc};
+use events::log::Exact;
+use events::money::{NanoUsd, NanoUsdSum};
+use events::time::{from_micros, parse_rfc3339, rfc3339};
+use projections::views::usage_by_hour::Histogram;
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, ValueRef};
+
+/// What a column has, and how the views store it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Integer,
+    /// An integer of a larger range, cut to that of [`Kind::Integer`].
+    Saturating,
+    /// An integer of up to 127 bits.
+    Count,
+    /// Microseconds since 1970.
+    Instant,
+    /// RFC 3339.
+    InstantText,
+    /// One amount, in nano-dollars.
+    Amount,
+    /// One amount, as a text in dollars.
+    AmountText,
+    /// A sum of amounts, in nano-dollars.
+    Sum,
+    /// A JSON array of fractions, as texts.
+    Fractions,
+    /// The latencies of the buckets of a histogram.
+    LatencyMs,
+    /// The requests in the buckets of a histogram.
+    LatencyRequests,
+}
+
+/// A value. Rows are compared by it, and keys are ordered by it, which is the order of both databases.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    Null,
+    Integer(i64),
+    Count(i128),
+    /// Microseconds since 1970.
+    Instant(i64),
+    /// Nano-dollars.
+    Dollars(i128),
+    Text(String),
+    /// Numbers as texts.
+    List(Vec<String>),
+}
+
+/// The values of a row, in the order of its table's columns.
+pub type Values = Vec<Value>;
+
+impl Kind {
+    /// Its type in PostgreSQL.
+    pub const fn in_postgres(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer | Self::Saturating => "bigint",
+            Self::Count => "numeric(38,0)",
+            Self::Instant | Self::InstantText => "timestamptz",
+            Self::Amount | Self::AmountText => "numeric(20,9)",
+            Self::Sum => "numeric(38,9)",
+            Self::Fractions => "numeric[]",
+            Self::LatencyMs | Self::LatencyRequests => "bigint[]",
+        }
+    }
+
+    /// Whether SQLite has a second column for it, in nano-dollars.
+    pub const fn is_money(self) -> bool {
+        matches!(self, Self::Amount | Self::AmountText | Self::Sum)
+    }
+
+    /// Reads a value of the views.
+    pub fn read(self, row: &Row<'_>, column: usize) -> Result<Value, rusqlite::Error> {
+        let stored = row.get_ref(column)?;
+        if stored == ValueRef::Null {
+            return Ok(Value::Null);
+        }
+        let wrong =
+            |error: FromSqlError| rusqlite::Error::FromSqlConversionFailure(column, stored.data_type(), error.into());
+        self.value(stored).map_err(wrong)
+    }
+
+    fn value(self, stored: ValueRef<'_>) -> Result<Value, FromSqlError> {
+        let exact = || Exact::column_result(stored).map(|Exact(number)| number);
+        Ok(match self {
+            Self::Text => Value::Text(text(stored)?),
+            Self::Integer => Value::Integer(stored.as_i64()?),
+            Self::Saturating => Value::Integer(i64::try_from(exact()?).unwrap_or(i64::MAX)),
+            Self::Count => Value::Count(exact()?),
+            Self::Instant => Value::Instant(stored.as_i64()?),
+            Self::InstantText => Value::Instant(instant(stored.as_str()?)?.timestamp_micros()),
+            Self::Amount | Self::Sum => Value::Dollars(exact()?),
+            Self::AmountText => {
+                let amount: NanoUsd = stored.as_str()?.parse().map_err(|error| FromSqlError::Other(Box::new(error)))?;
+                Value::Dollars(amount.nanos().into())
+            }
+            Self::Fractions => Value::List(
+                serde_json::from_str(stored.as_str()?).map_err(|error| FromSqlError::Other(Box::new(error)))?,
+            ),
+            Self::LatencyMs => Value::List(buckets(stored)?.into_iter().map(|(ms, _)| capped(ms)).collect()),
+            Self::LatencyRequests => {
+                Value::List(buckets(stored)?.into_iter().map(|(_, count)| capped(count)).collect())
+            }
+        })
+    }
+}
+
+/// A text, which must not have the one character that PostgreSQL cannot store.
+fn text(stored: ValueRef<'_>) -> Result<String, FromSqlError> {
+    let text = stored.as_str()?;
+    Ok(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() })
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, FromSqlError> {
+    parse_rfc3339(text).ok_or(FromSqlError::InvalidType)
+}
+
+fn buckets(stored: ValueRef<'_>) -> Result<Vec<(u64, u64)>, FromSqlError> {
+    let mut histogram = Histogram::default();
+    histogram.add_encoded(stored.as_blob()?).ok_or(FromSqlError::InvalidType)?;
+    Ok(histogram.buckets().collect())
+}
+
+/// A number as a bigint: larger ones would be times beyond all ages, or more requests than a log has positions.
+fn capped(number: u64) -> String {
+    number.min(i64::MAX.unsigned_abs()).to_string()
+}
+
+impl Value {
+    /// As PostgreSQL reads it; `None` is null.
+    pub fn for_postgres(&self) -> Option<String> {
+        match self {
+            Self::List(numbers) => Some(format!("{{{}}}", numbers.join(","))),
+            _ => self.shown(),
+        }
+    }
+
+    /// As SQLite shows it; `None` is null.
+    pub fn for_sqlite(&self) -> Option<String> {
+        match self {
+            Self::List(numbers) => Some(format!("[{}]", numbers.join(","))),
+            _ => self.shown(),
+        }
+    }
+
+    fn shown(&self) -> Option<String> {
+        match self {
+            Self::Null | Self::List(_) => None,
+            Self::Integer(number) => Some(number.to_string()),
+            Self::Count(number) => Some(number.to_string()),
+            Self::Instant(micros) => Some(rfc3339(from_micros(*micros))),
+            Self::Dollars(nanos) => Some(NanoUsdSum::new(*nanos).to_string()),
+            Self::Text(text) => Some(text.clone()),
+        }
+    }
+
+    /// What was written by [`Self::for_postgres`] and [`Self::for_sqlite`].
+    pub fn parse(kind: Kind, shown: Option<String>) -> Result<Self, UnreadableValue> {
+        let Some(shown) = shown else { return Ok(Self::Null) };
+        let parsed = match kind {
+            Kind::Text => return Ok(Self::Text(shown)),
+            Kind::Integer | Kind::Saturating => shown.parse().ok().map(Self::Integer),
+            Kind::Count => shown.parse().ok().map(Self::Count),
+            Kind::Instant | Kind::InstantText => parse_rfc3339(&shown).map(|at| Self::Instant(at.timestamp_micros())),
+            Kind::Amount | Kind::AmountText | Kind::Sum => {
+                shown.parse().ok().map(|dollars: NanoUsdSum| Self::Dollars(dollars.nanos()))
+            }
+            Kind::Fractions | Kind::LatencyMs | Kind::LatencyRequests => list(&shown).map(Self::List),
+        };
+        parsed.ok_or(UnreadableValue { kind, shown })
+    }
+}
+
+fn list(shown: &str) -> Option<Vec<String>> {
+    let inner = shown.strip_prefix(['{', '[']).and_then(|rest| rest.strip_suffix(['}', ']']))?;
+    Some(if inner.is_empty() { Vec::new() } else { inner.split(',').map(str::to_owned).collect() })
+}
+
+/// A value of the copy that nothing of this program wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("{shown:?} is no value of the kind {kind:?}")]
+pub struct UnreadableValue {
+    kind: Kind,
+    shown: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for (kind, value, shown) in [
+            (Kind::Text, Value::Text("a, b".to_owned()), "a, b"),
+            (Kind::Integer, Value::Integer(-7), "-7"),
+            (Kind::Count, Value::Count(i128::from(u64::MAX) + 1), "18446744073709551616"),
+            (Kind::Instant, Value::Instant(1), "1970-01-01T00:00:00.000001Z"),
+            (Kind::Amount, Value::Dollars(-1), "-0.000000001"),
+            (Kind::Sum, Value::Dollars(i128::from(i64::MAX) * 10), "92233720368.547758070"),
+        ] {
+            assert_eq!(value.for_postgres().as_deref(), Some(shown));
+            assert_eq!(value.for_sqlite().as_deref(), Some(shown));
+            assert_eq!(Value::parse(kind, Some(shown.to_owned())).expect("a value"), value);
+        }
+        for numbers in [vec![], vec!["7".to_owned()], vec!["0.5".to_owned(), "1".to_owned()]] {
+            let list = Value::List(numbers);
+            for shown in [list.for_postgres(), list.for_sqlite()] {
+                assert_eq!(Value::parse(Kind::Fractions, shown).expect("a list"), list);
+            }
+        }
+        assert_eq!((Value::Null.for_postgres(), Value::Null.for_sqlite()), (None, None));
+        for (kind, wrong) in
+            [(Kind::Integer, "x"), (Kind::Sum, "1e3"), (Kind::Instant, "today"), (Kind::LatencyMs, "7")]
+        {
+            assert!(Value::parse(kind, Some(wrong.to_owned())).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_character_that_postgresql_cannot_store_does_not_stop_the_copy() {
+        let text = Kind::Text.value(ValueRef::Text(b"a\0b"));
+        assert_eq!(text.expect("a text"), Value::Text("a\u{fffd}b".to_owned()));
+    }
+}

@@ -1,0 +1,321 @@
+//! The copy has the rows of the views, whatever happened on the way.
+
+use std::time::Duration;
+
+use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace};
+use events::role::RoleState;
+use projections::views::View;
+use rusqlite::Connection;
+use testing::postgres::TestDatabase;
+
+use crate::world::{ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually};
+
+/// Runs a statement in a copy. Tables are called `rows.NAME`.
+fn execute(world: &World, database: &TestDatabase, place: &CopyPlace, sql: &str) {
+    match place {
+        CopyPlace::Database(_) => database.execute(&sql.replace("rows.", "views_rows.")),
+        CopyPlace::Folder(_) => file(world).execute_batch(&sql.replace("rows.", "rows_")).expect(sql),
+    }
+}
+
+fn file(world: &World) -> Connection {
+    Connection::open(world.dir.path().join(ANALYTICS_FILE)).expect("the file opens")
+}
+
+#[tokio::test]
+async fn every_row_is_copied_and_every_change_of_it() {
+    let (_database, place) = database().await;
+    let mut world = World::with_history().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    let mut rows = 0;
+    for place in &places {
+        rows = world.assert_same(place).await;
+    }
+    assert!(rows > 60, "{rows}");
+    let hold = world.admits(ACME, "small").await;
+    copying.caught_up().await;
+    for place in &places {
+        world.assert_same(place).await;
+    }
+    drop(hold);
+    world.rename(GLOBEX, "Globex & Sons").await;
+    for customer in CUSTOMERS {
+        world.infers(customer, SMALL).await;
+        world.refuses(customer).await;
+    }
+    copying.caught_up().await;
+    for place in &places {
+        assert!(world.assert_same(place).await > rows);
+    }
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn rows_have_the_names_and_the_types_that_analysts_expect() {
+    let (database, place) = database().await;
+    let mut world = World::new().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    world.infers(ACME, SMALL).await;
+    world.fails(ACME).await;
+    world.rename(ACME, "Acme Ltd").await;
+    copying.caught_up().await;
+    let columns = "tenant_name || '|' || tenant_external_id || '|' || user_external_id || '|' || key_name || '|' ||
+        partner_name || '|' || model || '|' || provider || '|' || backend || '|' || payer";
+    let expected = "Acme Ltd|-|crm-100|Acme app|North America|small|north|north/echo|brokered";
+    let columns = columns.replace("tenant_external_id", "coalesce(tenant_external_id, '-')");
+    database.execute(&format!(
+        "DO $$ BEGIN
+            ASSERT (SELECT {columns} = '{expected}' AND hour = timestamptz '2026-11-20 08:00Z' AND requests = 2 AND failed = 1
+                AND cost_usd = 0.000250000 AND cost_usd::text = '0.000250000' AND input_uncached_tokens = 1000
+                AND latency_ms = '{{407}}' AND latency_requests = '{{2}}'
+                FROM views.usage_by_hour);
+            ASSERT (SELECT {columns} = '{expected}' AND status = 'completed' AND cost_usd = 0.00025 AND latency_ms = 400
+                FROM views.requests ORDER BY position LIMIT 1);
+            ASSERT (SELECT remaining_usd = 0.99975 AND limit_usd = 1 AND scope = 'tenant' AND held_usd = 0
+                AND window_start = '2026-11-01Z' FROM views.budget_windows);
+            ASSERT (SELECT alert_at = ARRAY[0.5, 1] FROM views.budgets LIMIT 1);
+            ASSERT (SELECT input_usd_per_mtok = 2.5 AND output_usd_per_mtok::text = '10.000000000' AND provider = 'north'
+                FROM views.prices ORDER BY price_id LIMIT 1);
+            ASSERT (SELECT name IS NULL AND slug = 'user-100' FROM views.resources WHERE kind = 'user' ORDER BY id LIMIT 1);
+        END $$"
+    ));
+    let file = file(&world);
+    let found = |sql: &str| file.query_row(sql, [], |row| row.get::<_, bool>(0)).expect(sql);
+    assert!(found(&format!(
+        "SELECT {columns} = '{expected}' AND hour = '2026-11-20T08:00:00.000000Z' AND requests = 2 AND failed = 1
+            AND cost_usd = '0.000250000' AND cost_nanos = 250000 AND input_uncached_tokens = 1000
+            AND latency_ms = '[407]' AND latency_requests = '[2]'
+         FROM usage_by_hour"
+    )));
+    assert!(found(
+        "SELECT remaining_usd = '0.999750000' AND remaining_nanos = 999750000 AND limit_nanos = 1000000000
+            AND window_start = '2026-11-01T00:00:00.000000Z' FROM budget_windows"
+    ));
+    assert!(found("SELECT alert_at = '[0.5,1]' FROM budgets LIMIT 1"));
+    assert!(found("SELECT input_nanos_per_mtok = 2500000000 FROM prices LIMIT 1"));
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn a_difference_is_named_and_a_rebuild_of_the_view_mends_it() {
+    let (database, place) = database().await;
+    let world = World::with_history().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    for (damage, named) in [
+        ("UPDATE rows.requests SET model = 'other' WHERE position = 25", "the row 25 of requests differs from the log in model"),
+        ("DELETE FROM rows.requests WHERE position = 25", "the row 25 of requests is missing"),
+        (
+            "INSERT INTO rows.other_usage SELECT 1, recorded_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, refused, COSTS
+             FROM rows.other_usage LIMIT 1",
+            "no event made the row 1 of other_usage",
+        ),
+    ] {
+        for place in &places {
+            let costs = if matches!(place, CopyPlace::Database(_)) { "cost_usd" } else { "cost_usd, cost_nanos" };
+            execute(&world, &database, place, &damage.replace("COSTS", costs));
+            assert_eq!(world.difference(place).await, named);
+        }
+        copying.views.rebuild(View::Inferences).expect("a rebuild");
+        for place in &places {
+            let began = std::time::Instant::now();
+            while world.compare(place).await.is_err() {
+                assert!(began.elapsed() < crate::world::LONG, "{place:?} is not mended");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    execute(&world, &database, &places[1], "UPDATE rows.requests SET cost_nanos = 1 WHERE position = 25");
+    assert_eq!(world.difference(&places[1]).await, "the row 25 of requests differs from the log in cost_usd");
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_has_everything_copied_again() {
+    let (database, place) = database().await;
+    let mut world = World::with_history().await;
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    database.execute("UPDATE views_rows.requests SET model = 'other'; DELETE FROM views_rows.audit");
+    database.execute("UPDATE views_rows.copied SET version = 0, position = 0");
+    world.infers(ACME, SMALL).await;
+    let began = std::time::Instant::now();
+    while world.compare(&place).await.is_err() {
+        assert!(began.elapsed() < crate::world::LONG, "{}", world.difference(&place).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    copying.caught_up().await;
+    world.assert_same(&place).await;
+    copying.stop().await;
+}
+
+/// The wrong rows show what is copied: they stay unless all rows are.
+#[tokio::test]
+async fn a_copier_goes_on_where_the_last_one_ended_unless_changes_were_not_noted() {
+    let (database, place) = database().await;
+    let mut world = World::with_history().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    copying.stop().await;
+    for place in &places {
+        execute(&world, &database, place, "UPDATE rows.requests SET model = 'other' WHERE position = 25");
+    }
+    let copying = world.copying(&places).await;
+    world.infers(INITECH, LARGE).await;
+    copying.caught_up().await;
+    for place in &places {
+        assert_eq!(world.difference(place).await, "the row 25 of requests differs from the log in model");
+    }
+    copying.stop().await;
+    world.infers(INITECH, LARGE).await;
+    world.follow_without_notes().await;
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    for place in &places {
+        world.assert_same(place).await;
+    }
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn sums_beyond_64_bits_are_copied_and_compared() {
+    let (database, place) = database().await;
+    let mut world = World::new().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    world.only_observes(ACME).await;
+    let most = Used { input: u64::MAX, output: u64::MAX, nanos: i64::MAX, latency_ms: u64::MAX, ..SMALL };
+    for _ in 0..3 {
+        world.infers(ACME, most).await;
+    }
+    copying.caught_up().await;
+    for place in &places {
+        world.assert_same(place).await;
+    }
+    database.execute(
+        "DO $$ BEGIN
+            ASSERT (SELECT cost_usd = 27670116110.564327421 AND input_uncached_tokens = 55340232221128654845
+                FROM views.usage_by_hour);
+            ASSERT (SELECT settled_usd = 27670116110.564327421 AND remaining_usd = 0 FROM views.budget_windows);
+        END $$",
+    );
+    let file = file(&world);
+    let sum: (String, String, i64) = file
+        .query_row("SELECT settled_usd, settled_nanos, remaining_nanos FROM budget_windows", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("the sum");
+    assert_eq!(sum, ("27670116110.564327421".to_owned(), "27670116110564327421".to_owned(), 0));
+    copying.stop().await;
+}
+
+/// Connections that break anywhere, and copiers that are killed anywhere, leave no trace in the copy.
+#[tokio::test]
+async fn a_copier_that_is_killed_anywhere_is_followed_by_one_that_completes_the_copy() {
+    let (database, place) = database().await;
+    let mut world = World::with_history().await;
+    let places = [place, world.file()];
+    for round in 0..12_u64 {
+        let mut copying = world.copying(&places).await;
+        for number in 0..20 {
+            world.infers(CUSTOMERS[number % 3], SMALL).await;
+            if number == 7 {
+                database.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = 'ledgerway analysts'",
+                );
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(round * 7 % 40)).await;
+        copying.running.abort_all();
+        copying.stop().await;
+    }
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    for place in &places {
+        world.assert_same(place).await;
+    }
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_without_the_schemas_is_named_until_they_are_there() {
+    let world = World::with_history().await;
+    let (database, address) = tokio::task::spawn_blocking(|| {
+        let database = TestDatabase::create();
+        let address: events::log::DatabaseAddress = database.url().parse().expect("an address");
+        (database, address)
+    })
+    .await
+    .expect("no panic");
+    let place = CopyPlace::Database(Box::new(address.clone()));
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    let why = eventually(|| match copying.statuses[0].read().state {
+        RoleState::Failing { why, .. } => Ok(why),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(why, "the database has nothing for analysts yet: run `ledgerway migrate`");
+    tokio::task::spawn_blocking(move || analysts::migrate(&address).expect("the schemas are made"))
+        .await
+        .expect("no panic");
+    copying.caught_up().await;
+    world.assert_same(&place).await;
+    copying.stop().await;
+    drop(database);
+}
+
+#[tokio::test]
+async fn a_damaged_file_and_one_of_another_layout_are_made_again() {
+    let mut world = World::with_history().await;
+    let place = world.file();
+    let path = world.dir.path().join(ANALYTICS_FILE);
+    assert_eq!(world.compare(&place).await.expect("nothing to compare"), CopyComparison::Absent);
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    copying.stop().await;
+    for damage in [
+        &mut || std::fs::write(&path, "this is no database, but a text of some length").expect("written"),
+        &mut || {
+            Connection::open(&path).and_then(|file| file.execute_batch("PRAGMA user_version = 99")).expect("changed")
+        },
+        &mut || Connection::open(&path).and_then(|file| file.execute_batch("DROP TABLE rows_copied")).expect("changed"),
+    ] as [&mut dyn FnMut(); 3]
+    {
+        damage();
+        world.infers(ACME, SMALL).await;
+        let copying = world.copying(std::slice::from_ref(&place)).await;
+        copying.caught_up().await;
+        world.assert_same(&place).await;
+        copying.stop().await;
+    }
+}
+
+/// Somebody keeps the file open in a transaction, and reads the same rows again and again while it grows.
+#[tokio::test]
+async fn the_file_can_be_read_for_as_long_as_anybody_likes() {
+    let mut world = World::with_history().await;
+    let place = world.file();
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    let reader = file(&world);
+    reader.execute_batch("BEGIN").expect("a transaction");
+    let count = || reader.query_row("SELECT count(*) FROM requests", [], |row| row.get::<_, u64>(0)).expect("a number");
+    let before = count();
+    for _ in 0..3 {
+        for _ in 0..50 {
+            world.infers(ACME, SMALL).await;
+        }
+        copying.caught_up().await;
+        assert_eq!(count(), before);
+    }
+    reader.execute_batch("COMMIT").expect("the end");
+    assert_eq!(count(), before + 150);
+    world.assert_same(&place).await;
+    copying.stop().await;
+}

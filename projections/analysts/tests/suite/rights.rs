@@ -1,0 +1,98 @@
+//! Who may do what in the database, and what its catalogue says of the copy.
+
+use testing::postgres::TestDatabase;
+
+use crate::world::{World, database};
+
+/// Fails unless each of these statements is refused to analysts.
+fn assert_refused(database: &TestDatabase, statements: &[&str]) {
+    for statement in statements {
+        database.execute(&format!(
+            "DO $test$ BEGIN
+                SET LOCAL ROLE ledgerway_analyst;
+                BEGIN
+                    EXECUTE $sql${statement}$sql$;
+                EXCEPTION WHEN insufficient_privilege OR object_not_in_prerequisite_state OR wrong_object_type THEN
+                    RETURN;
+                END;
+                RAISE 'it was allowed';
+            END $test$"
+        ));
+    }
+}
+
+#[tokio::test]
+async fn analysts_read_the_views_and_nothing_else() {
+    let (database, place) = database().await;
+    let world = World::with_history().await;
+    let copying = world.copying(&[place]).await;
+    copying.caught_up().await;
+    copying.stop().await;
+    database.execute("CREATE SCHEMA ledger; CREATE TABLE ledger.events (position bigint)");
+    let views =
+        ["usage_by_hour", "requests", "other_usage", "budgets", "budget_windows", "audit", "resources", "prices"];
+    for view in views {
+        database.execute(&format!(
+            "DO $$ BEGIN SET LOCAL ROLE ledgerway_analyst; ASSERT (SELECT count(*) > 0 FROM views.{view}); END $$"
+        ));
+        assert_refused(
+            &database,
+            &[
+                &format!("INSERT INTO views.{view} SELECT * FROM views.{view}"),
+                &format!("DELETE FROM views.{view}"),
+                &format!("SELECT * FROM views_rows.{view}"),
+                &format!("DELETE FROM views_rows.{view}"),
+                &format!("TRUNCATE views_rows.{view}"),
+                &format!("DROP VIEW views.{view}"),
+            ],
+        );
+    }
+    assert_refused(
+        &database,
+        &[
+            "SELECT * FROM ledger.events",
+            "SELECT * FROM views_rows.copied",
+            "UPDATE views_rows.copied SET position = 0",
+            "CREATE TABLE views.mine (a int)",
+            "CREATE TABLE public.mine (a int)",
+            "CREATE SCHEMA mine",
+            "ALTER VIEW views.requests RENAME TO mine",
+            "GRANT SELECT ON views_rows.requests TO PUBLIC",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn migrating_again_changes_nothing_and_gives_the_rights_back() {
+    let (database, place) = database().await;
+    let world = World::with_history().await;
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    copying.stop().await;
+    database.execute(
+        "REVOKE SELECT ON views.requests FROM ledgerway_analyst; GRANT INSERT ON views.audit TO ledgerway_analyst",
+    );
+    let address = database.url().parse().expect("an address");
+    tokio::task::spawn_blocking(move || analysts::migrate(&address).expect("nothing to do")).await.expect("no panic");
+    database.execute(
+        "DO $$ BEGIN
+            ASSERT has_table_privilege('ledgerway_analyst', 'views.requests', 'SELECT');
+            ASSERT NOT has_table_privilege('ledgerway_analyst', 'views.audit', 'INSERT');
+        END $$",
+    );
+    world.assert_same(&place).await;
+}
+
+#[tokio::test]
+async fn every_view_and_every_column_has_a_comment() {
+    let (database, _place) = database().await;
+    let without = database.number(
+        "SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+         WHERE c.relnamespace = 'views'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+           AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)",
+    );
+    assert_eq!(without, 0);
+    let all =
+        database.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'views.requests'::regclass AND attnum > 0");
+    assert!(all > 30, "{all}");
+}
