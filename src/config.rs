@@ -68,6 +68,8 @@ pub struct Config {
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
+    /// Whether views are copied for analysts.
+    pub analytics: bool,
     /// The tenants that this node serves.
     pub serves_tenants: ServedNames,
     pub hold_ttl: Duration,
@@ -126,6 +128,7 @@ impl Config {
             nats,
             mode,
             dev: flags.check(DEV, boolean(&args.dev))?,
+            analytics: flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
             unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
@@ -270,6 +273,11 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Reads a boolean flag that is on unless it is turned off: empty is as unset.
+fn boolean_unless_empty(text: &str) -> Result<bool, String> {
+    if text.is_empty() { Ok(true) } else { boolean(text) }
+}
+
 /// The providers that the environment names; `None` if that is turned off.
 fn providers(
     args: &ServeArgs,
@@ -278,9 +286,7 @@ fn providers(
     database: Option<&DatabaseAddress>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
-    // Empty is as unset: on.
-    let given = Some(args.providers_from_env.as_str()).filter(|given| !given.is_empty());
-    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, given.map_or(Ok(true), boolean))?;
+    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, boolean_unless_empty(&args.providers_from_env))?;
     let bedrock = flags.check(setting::BEDROCK, boolean(&args.bedrock))?;
     if !is_on {
         return Ok(None);
@@ -389,6 +395,7 @@ mod tests {
             archive_segment_seconds: "300".to_owned(),
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),
+            analytics: "true".to_owned(),
             bedrock: "false".to_owned(),
             serves_tenants: "all".to_owned(),
             hold_ttl_seconds: "900".to_owned(),

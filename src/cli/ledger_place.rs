@@ -71,15 +71,20 @@ impl fmt::Display for LedgerPlace {
 /// The database that an argument or the variable names, if one does.
 pub fn named_database(argument: Option<&str>) -> Result<Option<DatabaseAddress>, Failure> {
     match argument {
-        // The address may have a password in it: it is not repeated.
-        Some(url) => url.parse().map(Some).map_err(|error| {
-            let example = DATABASE_URL.example;
-            Failure::NotBegun(format!(
-                "this is not the address of a PostgreSQL database: {error}, for example {example}; give a data folder with --data DIR"
-            ))
-        }),
+        Some(url) => database_at(url).map(Some),
         None => Ok(database(variable)?),
     }
+}
+
+/// The database at an address that was given as an argument.
+pub fn database_at(url: &str) -> Result<DatabaseAddress, Failure> {
+    // The address may have a password in it: it is not repeated.
+    url.parse().map_err(|error| {
+        let example = DATABASE_URL.example;
+        Failure::NotBegun(format!(
+            "this is not the address of a PostgreSQL database: {error}, for example {example}; give a data folder with --data DIR"
+        ))
+    })
 }
 
 /// Checks that a folder beside a database has no ledger of its own.

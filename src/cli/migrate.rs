@@ -25,7 +25,11 @@ pub fn bring_up_to_date(database: Option<&DatabaseAddress>, dir: &Path) -> Resul
     let progress = Progress::new("upgrading the ledger", WithoutTerminal::Silent);
     progress.spin();
     let migrated = match database {
-        Some(database) => Log::migrate_shared(database),
+        Some(database) => {
+            let migrated = Log::migrate_shared(database).map_err(Failure::failed)?;
+            analysts::migrate(database).map_err(Failure::failed)?;
+            Ok(migrated)
+        }
         None => Log::migrate(dir),
     };
     drop(progress);

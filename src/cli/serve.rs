@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::AbandonedCalls;
 use command::trace::{Exporting, TraceFigures};
@@ -31,9 +32,9 @@ use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::OpenedArchive;
-use engines::{metrics_of, start_engines};
+use engines::{Engines, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::RoleTargets;
+use roles::{AnalystsCopy, RoleTargets};
 use shutdown::{Running, Signals, shut_down};
 
 /// The most connections to the separate address for metrics.
@@ -108,8 +109,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let archive = archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?)));
-    let targets = RoleTargets { nats: config.nats.take(), archive };
+    let targets = role_targets(&mut config, &engines, archive);
     roles::start(&engines.roles, targets, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
@@ -145,6 +145,19 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     signals.next().await;
     let running = Running { engines, in_flight, abandoned, kept_imports, serving, worker_threads, exporting };
     Ok(shut_down(&config, running, signals).await)
+}
+
+/// What the roles of this process write to.
+fn role_targets(config: &mut Config, engines: &Engines, archive: Option<OpenedArchive>) -> RoleTargets {
+    let place = match &config.database {
+        Some(database) => CopyPlace::Database(Box::new(database.clone())),
+        None => CopyPlace::Folder(config.data.clone()),
+    };
+    RoleTargets {
+        nats: config.nats.take(),
+        archive: archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?))),
+        copy: engines.copied.clone().map(|copied| AnalystsCopy { views: engines.views.clone(), copied, place }),
+    }
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {

@@ -5,16 +5,17 @@ mod archive;
 use std::path::Path;
 use std::process::ExitCode;
 
+use analysts::{CompareCopyError, CopyComparison, CopyPlace};
 use events::log::{LEDGER_FILE, LogError, Reader, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
-use super::ledger_place::LedgerPlace;
+use super::ledger_place::{LedgerPlace, database_at, named_database};
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, print_line};
-use crate::config::arguments::VerifyArgs;
-use crate::config::setting::{JSON, LOG_ONLY};
+use super::{Failure, exit, print_line, variable};
+use crate::config::arguments::{VerifyArgs, is_address};
+use crate::config::setting::{DATA, JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
 
 /// What to do about a ledger in PostgreSQL that is not sound.
@@ -27,8 +28,14 @@ const BROKEN_WAL: &str =
 /// What to do about tables and indexes that do not match the events: either may be wrong.
 const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
-/// The result for a sound folder; without a comparison if the views were not asked for.
-type Verified = (Sound, Option<Comparison>);
+/// What was found sound.
+struct Verified {
+    log: Sound,
+    /// `None` if the views were not asked for.
+    views: Option<Comparison>,
+    /// The rows of the copy for analysts, if it was asked for.
+    copied_rows: Option<u64>,
+}
 
 /// Why the folder is not sound, or could not be checked.
 enum Fault {
@@ -43,12 +50,20 @@ pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
     let log_only = flags.check(LOG_ONLY, boolean(&args.log_only))?;
-    let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
-    // The views beside another ledger are not of this one.
-    let folder = args.data.folder().filter(|dir| ledger.file().is_some() || !dir.join(LEDGER_FILE).exists());
+    let copy = args.copy.as_deref().map(copy_place).transpose()?;
+    let ledger = match &copy {
+        Some(copy) if !is_ledger_named(args, flags)? => ledger_of(copy)?,
+        _ => LedgerPlace::find_alone(&args.database, &args.data, flags)?,
+    };
+    let folder = match ledger.file() {
+        Some(file) => file.parent(),
+        // The views beside another ledger are not of this one.
+        None => args.data.folder().filter(|dir| !dir.join(LEDGER_FILE).exists()),
+    };
+    let verify = || verify(folder, copy.as_ref(), &ledger, log_only);
     let verified = match (&ledger, folder) {
-        (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, || verify(folder, &ledger, log_only)),
-        _ => verify(folder, &ledger, log_only),
+        (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, verify),
+        _ => verify(),
     };
     let (line, checked) = match verified {
         Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified, folder) }, Ok(())),
@@ -78,15 +93,71 @@ pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, NotSound>
     }
 }
 
-/// Checks the ledger, and the views in the folder if there is one.
-fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result<Verified, Fault> {
-    let (reader, sound) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
-    if log_only {
-        return Ok((sound, None));
+/// The place of a copy that an argument names.
+fn copy_place(named: &str) -> Result<CopyPlace, Failure> {
+    if is_address(named) {
+        return Ok(CopyPlace::Database(Box::new(database_at(named)?)));
     }
-    let Some(dir) = folder else { return Ok((sound, Some(Comparison::Absent))) };
+    Ok(CopyPlace::Folder(named.into()))
+}
+
+/// Whether an argument or a variable says where the ledger is.
+fn is_ledger_named(args: &VerifyArgs, flags: &Flags) -> Result<bool, Failure> {
+    let database = named_database(args.database.url.as_deref().or(args.data.address()))?;
+    Ok(database.is_some() || flags.has(DATA) || variable(DATA.variable).is_some())
+}
+
+/// The ledger beside a copy.
+fn ledger_of(copy: &CopyPlace) -> Result<LedgerPlace, Failure> {
+    match copy {
+        CopyPlace::Database(database) => Ok(LedgerPlace::Database(database.clone())),
+        CopyPlace::Folder(dir) if dir.join(LEDGER_FILE).is_file() => Ok(LedgerPlace::File(dir.join(LEDGER_FILE))),
+        CopyPlace::Folder(dir) => {
+            Err(Failure::NotBegun(format!("{} has no ledger: name the one that was copied", dir.display())))
+        }
+    }
+}
+
+/// Checks the ledger, the views in the folder if there is one, and the copy for analysts if it was named.
+fn verify(
+    folder: Option<&Path>,
+    copy: Option<&CopyPlace>,
+    ledger: &LedgerPlace,
+    log_only: bool,
+) -> Result<Verified, Fault> {
+    let (reader, log) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
+    let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
+    let copied_rows = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
+    Ok(Verified { log, views, copied_rows })
+}
+
+/// Compares the copy for analysts with the log, and counts its rows.
+fn check_copy(copy: &CopyPlace, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<u64, Fault> {
+    let mut progress = Progress::new("copy", WithoutTerminal::Silent);
+    let compared = analysts::compare(copy, reader, &mut |position, last| progress.at(position, last));
+    match compared {
+        Ok(CopyComparison::Same { rows, .. }) => {
+            progress.done();
+            Ok(rows)
+        }
+        Ok(CopyComparison::Absent) => Err(Fault::Unreadable("there is no copy for analysts there yet".to_owned())),
+        Ok(CopyComparison::OtherVersion(view)) => Err(Fault::Unreadable(format!(
+            "the copy for analysts has rows of {} of another version: not compared",
+            view.as_str()
+        ))),
+        Err(CompareCopyError::Different { position, reason }) => {
+            let sentence = format!("the copy for analysts as of position {position}: {reason}");
+            Err(Fault::Broken { position, reason: format!("copy: {reason}"), sentence })
+        }
+        Err(CompareCopyError::Log(error)) => Err(unreadable(ledger, &error)),
+        Err(error) => Err(Fault::Unreadable(format!("cannot compare the copy for analysts: {error}"))),
+    }
+}
+
+fn check_views(folder: Option<&Path>, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<Comparison, Fault> {
+    let Some(dir) = folder else { return Ok(Comparison::Absent) };
     let mut progress = Progress::new("views", WithoutTerminal::Silent);
-    let compared = compare(dir, &*reader, &mut |position, last| progress.at(position, last));
+    let compared = compare(dir, reader, &mut |position, last| progress.at(position, last));
     if compared.is_ok() {
         progress.done();
     }
@@ -96,7 +167,7 @@ fn verify(folder: Option<&Path>, ledger: &LedgerPlace, log_only: bool) -> Result
             let reason = format!("{} has applied an event that the log does not have", view.as_str());
             Err(views_fault(ledger, CompareError::Different { position, reason }))
         }
-        compared => Ok((sound, Some(compared))),
+        compared => Ok(compared),
     }
 }
 
@@ -162,7 +233,11 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 }
 
 /// One line for people.
-fn summary((Sound { events, open_holds }, views): &Verified, folder: Option<&Path>) -> String {
+fn summary(
+    Verified { log: Sound { events, open_holds }, views, copied_rows }: &Verified,
+    folder: Option<&Path>,
+) -> String {
+    let copied = copied_rows.map(|rows| format!(", {rows} rows of the copy for analysts")).unwrap_or_default();
     let views = match views {
         None => "views not checked".to_owned(),
         Some(Comparison::Same { rows }) => format!("{rows} rows of views"),
@@ -176,10 +251,10 @@ fn summary((Sound { events, open_holds }, views): &Verified, folder: Option<&Pat
             )
         }
     };
-    format!("sound: {events} events, {open_holds} open holds, {views}")
+    format!("sound: {events} events, {open_holds} open holds, {views}{copied}")
 }
 
-fn as_json((sound, views): &Verified) -> serde_json::Value {
+fn as_json(Verified { log: sound, views, copied_rows }: &Verified) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
@@ -187,5 +262,9 @@ fn as_json((sound, views): &Verified) -> serde_json::Value {
         Some(Comparison::OtherVersion) => json!("of_another_version"),
         Some(Comparison::OtherLedger { .. }) => json!("of_another_ledger"),
     };
-    json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views })
+    let mut object = json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views });
+    if let Some(rows) = copied_rows {
+        object["copy"] = json!({ "rows": rows });
+    }
+    object
 }

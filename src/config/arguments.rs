@@ -145,6 +145,9 @@ pub struct ServeArgs {
     /// earlier
     #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = BOOL, default_value = "true")]
     pub providers_from_env: String,
+    /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder
+    #[arg(long, env = "LEDGERWAY_ANALYTICS", value_name = BOOL, default_value = "true")]
+    pub analytics: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,
@@ -328,7 +331,7 @@ pub struct VerifyArgs {
     pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Print one JSON object: sound, events, open_holds, views, broken
+    /// Print one JSON object: sound, events, open_holds, views, copy, broken
     #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
     /// Check only the log and the ledger, which is faster
@@ -341,6 +344,10 @@ pub struct VerifyArgs {
     /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,
+    /// Also compare every row of the copy for analysts with the log: the one in this PostgreSQL database, or analytics.db in this
+    /// folder; its ledger is there too, unless another one is named
+    #[arg(long = "views", value_name = "URL|DIR")]
+    pub copy: Option<String>,
 }
 
 #[derive(Args)]

@@ -48,6 +48,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
         let fields = [
             &mut args.dev,
             &mut args.providers_from_env,
+            &mut args.analytics,
             &mut args.bedrock,
             &mut args.mode,
             &mut args.serves_tenants,
@@ -98,6 +99,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 }
                 let is_off = matches!(&*args.providers_from_env, "false" | "0" | "no" | "off");
                 assert_eq!(config.providers.is_none(), is_off);
+                assert_eq!(config.analytics, !matches!(&*args.analytics, "false" | "0" | "no" | "off"));
                 assert!(config.admin_key.is_none_or(|key| key.reveal().len() >= 32));
             }
             Err(refused) => {

@@ -47,6 +47,7 @@ settings! {
     DEV = switch("true"),
     MODE = with_value("all"),
     PROVIDERS_FROM_ENV = switch("off"),
+    ANALYTICS = switch("off"),
     BEDROCK = switch("on"),
     ADMIN_KEY = secret(NEW_KEY),
     NODE_KEY = secret(NEW_KEY),

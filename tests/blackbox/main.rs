@@ -15,6 +15,7 @@ mod tenant;
 mod abandoned;
 mod access_tokens;
 mod amplification;
+mod analysts;
 mod answers;
 mod archive;
 mod bad_input;

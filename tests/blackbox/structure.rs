@@ -86,7 +86,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     (
         ".",
         &[
-            "access", "archive", "catalogue", "command", "dialects", "events", "openapi", "projections", "query",
+            "access", "analysts", "archive", "catalogue", "command", "dialects", "events", "openapi", "projections", "query",
             "relay", "secrets", "upstream",
         ],
     ),

@@ -10,12 +10,12 @@ use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
 use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
 use events::private::create_folder;
-use events::role::RoleStatus;
+use events::role::{Role, RoleStatus};
 use events::time::Clock;
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
-use projections::views::{self, VIEWS_FILE, ViewsHandle, ViewsThread};
+use projections::views::{self, CopiedPosition, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
@@ -34,6 +34,8 @@ pub struct Engines {
     pub tables_task: BackgroundTask,
     pub views: ViewsHandle,
     pub views_thread: ViewsThread,
+    /// Up to where the views are copied for analysts; `None` if they are not.
+    pub copied: Option<CopiedPosition>,
     pub access: Arc<AccessRollup>,
     pub registry: Registry,
     pub figures: Figures,
@@ -64,6 +66,9 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     } else if data.join(VIEWS_FILE).exists() && !data.join(LEDGER_FILE).exists() {
         return Err(config.views_without_ledger().into());
     }
+    let roles = roles::configured(config);
+    let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
+    let copied_by = copied.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
             None => (Log::open(&data, options)?, None),
@@ -72,7 +77,10 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
                 (Log::open_shared(&database, &node, options)?, Some(folder))
             }
         };
-        let (views, views_thread) = views::start(&log, &data, engines_clock)?;
+        let (views, views_thread) = match copied {
+            Some(copied) => views::start_copied(&log, &data, engines_clock, copied)?,
+            None => views::start(&log, &data, engines_clock)?,
+        };
         Ok::<_, ServeError>((log, folder, views, views_thread))
     });
     let (log, folder, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
@@ -93,13 +101,14 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         tables_task,
         views,
         views_thread,
+        copied: copied_by,
         access,
         registry,
         figures,
         figures_task,
         memories,
         upstreams,
-        roles: roles::configured(config),
+        roles,
     })
 }
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use analysts::{CopierParts, CopyPlace};
 use archive::role::Parts as ArchiverParts;
 use archive::{Archive, SegmentLimits};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
+use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
 use tokio::task::JoinSet;
 
@@ -16,6 +18,14 @@ use crate::config::{Config, NatsSettings};
 pub struct RoleTargets {
     pub nats: Option<NatsSettings>,
     pub archive: Option<(Archive, SegmentLimits)>,
+    pub copy: Option<AnalystsCopy>,
+}
+
+/// The copy of the views for analysts.
+pub struct AnalystsCopy {
+    pub views: ViewsHandle,
+    pub copied: CopiedPosition,
+    pub place: CopyPlace,
 }
 
 /// The roles that are configured for this process, with their reports.
@@ -26,7 +36,7 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
     let is_configured = |role: Role| match role {
         Role::Relay => config.nats.is_some(),
         Role::Archive => config.archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some()),
-        Role::Analysts => false,
+        Role::Analysts => config.analytics,
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
@@ -39,7 +49,7 @@ pub fn start(
     clock: &Arc<dyn Clock>,
     serving: &mut JoinSet<()>,
 ) {
-    let RoleTargets { mut nats, mut archive } = targets;
+    let RoleTargets { mut nats, mut archive, mut copy } = targets;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -54,7 +64,11 @@ pub fn start(
                     serving.spawn(archive::role::run(ArchiverParts { archive, limits, log, lease, status, clock }));
                 }
             }
-            Role::Analysts => {}
+            Role::Analysts => {
+                if let Some(AnalystsCopy { views, copied, place }) = copy.take() {
+                    serving.spawn(analysts::run(CopierParts { log, views, copied, place, status, clock }));
+                }
+            }
         }
     }
 }
