@@ -1,5 +1,5 @@
 //! Shared by tests and benches: upstreams to put behind the gateway, connections to put in front of it,
-//! PostgreSQL, NATS and S3 servers, databases, and a proxy that disturbs connections.
+//! PostgreSQL, NATS, Redis and S3 servers, databases, and a proxy that disturbs connections.
 //!
 //! Nothing that is shipped depends on this crate. Clients and upstreams that speak HTTP/1.1 as bytes read it with [`http1`].
 //! Assertions about responses belong to the tests.
@@ -11,6 +11,7 @@ pub mod nats;
 pub mod postgres;
 pub mod proxy;
 pub mod random;
+pub mod redis;
 pub mod refusing_postgres;
 pub mod request;
 pub mod s3;

@@ -76,6 +76,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("command/secrets", &["events"]),
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),
+    ("command/shared_limits", &["events"]),
     ("command/access", &["events", "projections", "secrets"]),
     ("command/dialects/hub", &["events"]),
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),

@@ -1,0 +1,143 @@
+//! A connection to Redis, to one server or to a cluster. It does not reconnect and does not repeat: whether a call had an effect
+//! is then never in doubt for longer than the call, and who reconnects first has to make the counts good.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, ScriptInvocation};
+use tokio::time::timeout;
+
+use crate::address::RedisAddress;
+use crate::call::{LimitCall, LimitState, NodeState, begin, limit_key};
+use crate::error::CounterError;
+use crate::reply::{CountReply, PutReply};
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long an answer may take. Requests wait for it.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+/// How long the set of ready nodes is kept.
+const READY_KEPT_S: i64 = 3_600;
+/// The first version whose scripts may write after they have asked for the time.
+const MAJOR_VERSION_MIN: u32 = 5;
+
+/// A connection of one node. Cheap to clone; the clones share it.
+#[derive(Clone)]
+pub struct CounterConnection {
+    link: Link,
+    node: Arc<str>,
+    script: Arc<Script>,
+}
+
+#[derive(Clone)]
+enum Link {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// The nodes that have put all their counts in a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyNodes {
+    pub nodes: HashSet<String>,
+    /// False if Redis did not know that this node was ready.
+    pub was_known: bool,
+}
+
+impl CounterConnection {
+    /// Connects as the node of this name.
+    pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
+        let link = timeout(CONNECT_MAX, connect(address)).await.map_err(|_| CounterError::TimedOut(CONNECT_MAX))??;
+        Ok(Self { link, node: node.into(), script: Arc::new(Script::new(include_str!("script.lua"))) })
+    }
+
+    /// Counts against all limits or against none.
+    pub async fn count(&self, state: &NodeState<'_>, limits: &[LimitCall]) -> Result<CountReply, CounterError> {
+        let mut invocation = self.script.prepare_invoke();
+        begin(&mut invocation, "count", &self.node, state);
+        for limit in limits {
+            invocation.key(limit_key(state.group, &limit.limit));
+            limit.write(&mut invocation);
+        }
+        CountReply::read(&self.invoke(&invocation).await?)
+    }
+
+    /// Replaces all that this node has counted in these limits.
+    pub async fn put(&self, state: &NodeState<'_>, limits: &[LimitState]) -> Result<PutReply, CounterError> {
+        let mut invocation = self.script.prepare_invoke();
+        begin(&mut invocation, "put", &self.node, state);
+        for limit in limits {
+            invocation.key(limit_key(state.group, &limit.limit));
+            limit.write(&mut invocation);
+        }
+        PutReply::read(&self.invoke(&invocation).await?)
+    }
+
+    /// Says that this node has put all its counts in this turn, and returns the nodes that have said so.
+    pub async fn ready(&self, turn: u64) -> Result<ReadyNodes, CounterError> {
+        let key = format!("lw:{{ready}}:{turn}");
+        let mut commands = redis::pipe();
+        commands.sadd(&key, &*self.node).expire(&key, READY_KEPT_S).ignore().smembers(&key);
+        let (added, nodes): (u64, HashSet<String>) = self.run(&commands).await?;
+        Ok(ReadyNodes { nodes, was_known: added == 0 })
+    }
+
+    async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Vec<String>, CounterError> {
+        match self.link.clone() {
+            Link::Server(mut server) => answered(invocation.invoke_async(&mut server)).await,
+            Link::Cluster(mut cluster) => answered(invocation.invoke_async(&mut cluster)).await,
+        }
+    }
+
+    async fn run<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<T, CounterError> {
+        match self.link.clone() {
+            Link::Server(mut server) => answered(commands.query_async(&mut server)).await,
+            Link::Cluster(mut cluster) => answered(commands.query_async(&mut cluster)).await,
+        }
+    }
+}
+
+async fn answered<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, CounterError> {
+    Ok(timeout(ANSWER_MAX, call).await.map_err(|_| CounterError::TimedOut(ANSWER_MAX))??)
+}
+
+async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
+    // The client takes the process's provider. Somebody else may have set the same one before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let [first] = address.servers() else { return connect_to_cluster(address).await };
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_MAX))
+        // The wait for an answer is bounded here, for a server and for a cluster alike.
+        .set_response_timeout(None);
+    let mut server = Client::open(first.clone())?.get_multiplexed_async_connection_with_config(&settings).await?;
+    let about = about(&mut server).await?;
+    if about.is_of_cluster { connect_to_cluster(address).await } else { Ok(Link::Server(server)) }
+}
+
+async fn connect_to_cluster(address: &RedisAddress) -> Result<Link, CounterError> {
+    let client = ClusterClient::builder(address.servers().iter().cloned())
+        .retries(0)
+        .connection_timeout(CONNECT_MAX)
+        .response_timeout(ANSWER_MAX)
+        .build()?;
+    Ok(Link::Cluster(client.get_async_connection().await?))
+}
+
+struct AboutServer {
+    is_of_cluster: bool,
+}
+
+/// Errors: the server is too old.
+async fn about(server: &mut impl ConnectionLike) -> Result<AboutServer, CounterError> {
+    let info: String = redis::cmd("INFO").query_async(server).await?;
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let version = value("redis_version").unwrap_or_default();
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
+    if major < MAJOR_VERSION_MIN {
+        return Err(CounterError::TooOld(version.chars().take(20).collect()));
+    }
+    Ok(AboutServer { is_of_cluster: value("cluster_enabled").is_some_and(|enabled| enabled.trim() == "1") })
+}

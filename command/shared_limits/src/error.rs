@@ -1,0 +1,36 @@
+//! What can go wrong between a node and Redis.
+
+use std::time::Duration;
+
+use redis::RedisError;
+
+/// Redis did not count. It never contains an address or a password.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CounterError {
+    #[error("no answer from Redis within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    #[error("Redis cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("Redis refused: {0}")]
+    Refused(String),
+    #[error("Redis {0} is too old: 5.0 or newer is needed")]
+    TooOld(String),
+    #[error("Redis answered something that is no answer of the script")]
+    Unreadable,
+}
+
+/// The most characters of an error that are passed on.
+const DETAIL_CHARS_MAX: usize = 200;
+
+impl From<RedisError> for CounterError {
+    fn from(error: RedisError) -> Self {
+        if error.is_timeout() {
+            return Self::Unreachable("timed out".to_owned());
+        }
+        let detail = error.detail().unwrap_or_default();
+        let detail = format!("{} {detail}", error.code().unwrap_or_else(|| error.category()));
+        let detail: String = detail.trim().chars().take(DETAIL_CHARS_MAX).collect();
+        let is_away = error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal();
+        if is_away || error.is_cluster_error() { Self::Unreachable(detail) } else { Self::Refused(detail) }
+    }
+}

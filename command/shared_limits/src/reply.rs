@@ -1,0 +1,108 @@
+//! The answers of the script.
+
+use std::time::Duration;
+
+use crate::error::CounterError;
+
+/// The answer to a request under its limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CountReply {
+    /// Counted against every limit.
+    Counted(Answer),
+    /// Counted against none: one or more have too little left.
+    Refused(Answer),
+    /// Redis has lost counts of this node or of others.
+    Lost,
+    /// The node has begun a later turn meanwhile.
+    Superseded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The marker of the group.
+    pub marker: String,
+    /// The server's time, in microseconds since the epoch.
+    pub now_micros: i64,
+    /// One for each count, in the order of the call.
+    pub standings: Vec<Standing>,
+}
+
+/// The answer to a node that puts all that it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutReply {
+    Put(Answer),
+    Superseded,
+}
+
+/// How a measure stands after the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// By all nodes.
+    pub counted: u64,
+    /// How long until more is left; `None` if nobody knows.
+    pub more_in: Option<Duration>,
+    /// Why the request does not fit.
+    pub shortage: Option<Shortage>,
+}
+
+/// Why a request does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// A running request must end first.
+    Concurrency,
+    /// It fits after this time.
+    After(Duration),
+    /// It exceeds the whole limit.
+    Never,
+}
+
+impl CountReply {
+    pub(crate) fn read(words: &[String]) -> Result<Self, CounterError> {
+        match words.first().map(String::as_str) {
+            Some("counted") => Answer::read(words).map(Self::Counted),
+            Some("refused") => Answer::read(words).map(Self::Refused),
+            Some("lost") => Ok(Self::Lost),
+            Some("superseded") => Ok(Self::Superseded),
+            _ => Err(CounterError::Unreadable),
+        }
+    }
+}
+
+impl PutReply {
+    pub(crate) fn read(words: &[String]) -> Result<Self, CounterError> {
+        match words.first().map(String::as_str) {
+            Some("counted") => Answer::read(words).map(Self::Put),
+            Some("superseded") => Ok(Self::Superseded),
+            _ => Err(CounterError::Unreadable),
+        }
+    }
+}
+
+impl Answer {
+    fn read(words: &[String]) -> Result<Self, CounterError> {
+        let [_, marker, now, numbers @ ..] = words else { return Err(CounterError::Unreadable) };
+        let now_micros = now.parse().map_err(|_| CounterError::Unreadable)?;
+        Ok(Self { marker: marker.clone(), now_micros, standings: standings(numbers)? })
+    }
+}
+
+fn standings(numbers: &[String]) -> Result<Vec<Standing>, CounterError> {
+    let (triples, rest) = numbers.as_chunks::<3>();
+    if !rest.is_empty() {
+        return Err(CounterError::Unreadable);
+    }
+    triples.iter().map(standing).collect()
+}
+
+fn standing(triple: &[String; 3]) -> Result<Standing, CounterError> {
+    let [counted, more_in, wait] = triple;
+    let number = |text: &String| text.parse::<i64>().map_err(|_| CounterError::Unreadable);
+    let shortage = match number(wait)? {
+        0 => None,
+        -1 => Some(Shortage::Concurrency),
+        -2 => Some(Shortage::Never),
+        micros => Some(Shortage::After(Duration::from_micros(micros.unsigned_abs()))),
+    };
+    let more_in = u64::try_from(number(more_in)?).ok().map(Duration::from_micros);
+    Ok(Standing { counted: number(counted)?.unsigned_abs(), more_in, shortage })
+}

@@ -1,0 +1,194 @@
+//! What a node and a server say to each other: several limits at once, running requests, losses, turns and clusters.
+
+use std::time::Duration;
+
+use events::limit::Measure;
+use shared_limits::{
+    Answer, BucketState, Correction, Count, CountReply, CounterConnection, CounterError, LimitCall, LimitState,
+    NodeState, PutReply, RedisAddress, Shortage, WindowState,
+};
+use testing::redis::{Durability, RedisCluster, RedisServer};
+
+use crate::nodes::{Node, state};
+
+const KEPT: Duration = Duration::from_secs(60);
+
+fn requests(bound: u64) -> Count {
+    Count { measure: Measure::RequestsPerMinute, kept: KEPT, bound, amount: 1, bucket: 7 }
+}
+
+fn running(bound: u64) -> Count {
+    Count { measure: Measure::ConcurrentRequests, bound, ..requests(bound) }
+}
+
+fn limit(name: &str, counts: &[Count]) -> LimitCall {
+    LimitCall { limit: name.to_owned(), corrections: Vec::new(), counts: counts.to_vec() }
+}
+
+fn answer(reply: CountReply) -> Answer {
+    match reply {
+        CountReply::Counted(answer) | CountReply::Refused(answer) => answer,
+        CountReply::Lost | CountReply::Superseded => panic!("{reply:?}"),
+    }
+}
+
+fn is_counted(reply: &CountReply) -> bool {
+    matches!(reply, CountReply::Counted(_))
+}
+
+fn amounts(reply: CountReply) -> Vec<u64> {
+    answer(reply).standings.iter().map(|standing| standing.counted).collect()
+}
+
+#[tokio::test]
+async fn a_request_counts_against_all_limits_or_against_none() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let both = [limit("wide", &[requests(9)]), limit("narrow", &[requests(1), running(5)])];
+    assert_eq!(amounts(a.count("g", &both).await), [1, 1, 1]);
+    for _ in 0..3 {
+        let refused = b.count("g", &both).await;
+        assert!(!is_counted(&refused));
+        let standings = answer(refused).standings;
+        let counted: Vec<u64> = standings.iter().map(|standing| standing.counted).collect();
+        assert_eq!(counted, [1, 1, 1], "nothing is counted");
+        assert_eq!((standings[0].shortage, standings[2].shortage), (None, None));
+        assert!(matches!(standings[1].shortage, Some(Shortage::After(wait)) if wait > KEPT / 2 && wait <= KEPT));
+    }
+    assert!(is_counted(&b.count("other", &both).await), "groups have nothing to do with each other");
+}
+
+#[tokio::test]
+async fn running_requests_of_a_node_count_until_it_ends_them_or_its_lease_ends() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let two = [limit("l", &[running(2)])];
+    assert!(is_counted(&a.count("g", &two).await) && is_counted(&b.count("g", &two).await));
+    let refused = a.count("g", &two).await;
+    assert_eq!(answer(refused).standings[0].shortage, Some(Shortage::Concurrency));
+    let ends = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
+    let next = LimitCall { corrections: vec![ends], ..two[0].clone() };
+    assert!(is_counted(&a.count("g", &[next]).await), "its own place is free at once");
+    assert!(!is_counted(&a.count("g", &two).await));
+    // Node b is not heard of any more.
+    let marker = answer(a.count("g", &[]).await).marker;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let renewed = a.count_as(NodeState { has_running: true, ..state("g", &marker, 1) }, &[]).await;
+        assert!(is_counted(&renewed), "{renewed:?}");
+    }
+    assert!(is_counted(&a.count("g", &two).await), "the place of node b is free");
+    let back = b.count_as(NodeState { has_running: true, ..state("g", &marker, 1) }, &two).await;
+    assert_eq!(back, CountReply::Lost, "what it had running is not counted any more");
+}
+
+#[tokio::test]
+async fn a_server_that_has_lost_its_counts_does_not_count_on() {
+    let server = RedisServer::start(Durability::Forgets);
+    let a = Node::open(&server, "a").await;
+    let one = [limit("l", &[requests(5)])];
+    let marker = answer(a.count("g", &one).await).marker;
+    assert!(is_counted(&a.count_as(state("g", &marker, 1), &one).await));
+    server.ask(&["FLUSHALL"]);
+    assert_eq!(a.count_as(state("g", &marker, 1), &one).await, CountReply::Lost);
+    // Somebody else begins anew.
+    let b = Node::open(&server, "b").await;
+    assert_ne!(answer(b.count("g", &one).await).marker, marker);
+    assert_eq!(a.count_as(state("g", &marker, 1), &one).await, CountReply::Lost);
+}
+
+#[tokio::test]
+async fn what_a_node_puts_replaces_what_it_had_counted_and_nothing_else() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let one = [limit("l", &[requests(9)])];
+    assert_eq!(amounts(a.count("g", &one).await), [1]);
+    assert_eq!(amounts(b.count("g", &one).await), [2]);
+    let put = |number, amounts: &[u64]| {
+        let bucket = |(number, amount): (i64, &u64)| BucketState { number, age: KEPT / 2, amount: *amount };
+        let buckets = (1..).zip(amounts).map(bucket).collect();
+        let windows = vec![WindowState { measure: Measure::RequestsPerMinute, buckets }];
+        [LimitState { limit: "l".to_owned(), number, running: 0, windows }]
+    };
+    for (number, amounts_put, then) in
+        [(2, &[2, 3][..], 6), (2, &[1, 1], 6), (1, &[0, 1], 6), (3, &[1, 1], 3), (4, &[1, 1], 3)]
+    {
+        assert!(matches!(a.put_as(state("g", "", 2), &put(number, amounts_put)).await, PutReply::Put(_)));
+        let look = [LimitCall { counts: vec![Count { amount: 0, ..requests(9) }], ..one[0].clone() }];
+        assert_eq!(amounts(b.count("g", &look).await), [then], "{number}");
+    }
+    let wait = |reply| answer(reply).standings[0].more_in.expect("a time");
+    let look = [LimitCall { counts: vec![Count { amount: 0, ..requests(9) }], ..one[0].clone() }];
+    assert!(wait(b.count("g", &look).await) <= KEPT / 2, "the age of what was put counts");
+    assert_eq!(a.count("g", &one).await, CountReply::Superseded, "a call of an earlier turn");
+    assert_eq!(a.put_as(state("g", "", 1), &put(9, &[9])).await, PutReply::Superseded);
+    assert_eq!(amounts(a.count_as(state("g", "", 3), &one).await), [4], "a later turn counts on");
+    assert_eq!(a.put_as(state("g", "", 2), &put(9, &[9])).await, PutReply::Superseded);
+}
+
+#[tokio::test]
+async fn nodes_say_when_they_are_ready() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let alone = a.connection().ready(7).await.expect("an answer");
+    assert_eq!((alone.nodes.len(), alone.was_known), (1, false));
+    let both = b.connection().ready(7).await.expect("an answer");
+    assert_eq!(both.nodes, ["a", "b"].map(str::to_owned).into());
+    assert!(a.connection().ready(7).await.expect("an answer").was_known);
+    assert!(!a.connection().ready(8).await.expect("an answer").was_known, "another turn");
+    server.ask(&["FLUSHALL"]);
+    assert!(!a.connection().ready(7).await.expect("an answer").was_known);
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_keeps_what_it_acknowledged_if_it_is_told_to() {
+    for durability in [Durability::Keeps, Durability::Forgets] {
+        let mut server = RedisServer::start(durability);
+        let a = Node::open(&server, "a").await;
+        let one = [limit("l", &[requests(9)])];
+        let marker = answer(a.count("g", &one).await).marker;
+        server.kill();
+        let state = state("g", &marker, 1);
+        let error = a.connection().count(&state, &one).await.expect_err("nobody answers");
+        assert!(matches!(error, CounterError::Unreachable(_)), "{error}");
+        server.start_again();
+        assert!(a.connection().count(&state, &one).await.is_err(), "a connection does not come back by itself");
+        let again = Node::open(&server, "a").await.count_as(state, &one).await;
+        match durability {
+            Durability::Keeps => assert_eq!(amounts(again), [2]),
+            Durability::Forgets => assert_eq!(again, CountReply::Lost),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_has_each_group_on_one_of_its_servers() {
+    let cluster = RedisCluster::start();
+    for url in [cluster.url(), cluster.url_of_all()] {
+        let (a, b) = (Node::at(&url, "a").await, Node::at(&url, "b").await);
+        let both = [limit("one", &[requests(99)]), limit("two", &[running(99)])];
+        for group in 0..30 {
+            let group = format!("par_{group}-{}", url.len());
+            assert_eq!(amounts(a.count(&group, &both).await), [1, 1]);
+            assert_eq!(amounts(b.count(&group, &both).await), [2, 2]);
+        }
+        assert_eq!(a.connection().ready(1).await.expect("an answer").nodes, ["a".to_owned()].into());
+    }
+    let keys = |server: &RedisServer| server.ask(&["DBSIZE"]).parse::<u64>().expect("a number");
+    assert!(cluster.servers().iter().all(|server| keys(server) > 10), "they share the groups");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_used_says_why_without_its_password() {
+    let server = RedisServer::start(Durability::Forgets);
+    server.ask(&["CONFIG", "SET", "requirepass", "s3cret-word"]);
+    let open = async |url: String| {
+        let address: RedisAddress = url.parse().expect("an address");
+        CounterConnection::open(&address, "a").await.err().map(|error| error.to_string())
+    };
+    let wrong = open(format!("redis://:wr0ng-word@127.0.0.1:{}", server.port())).await.expect("an error");
+    assert!(!wrong.contains("wr0ng") && wrong.contains("Redis"), "{wrong}");
+    assert_eq!(open(format!("redis://:s3cret-word@127.0.0.1:{}", server.port())).await, None);
+    let nobody = open("redis://:s3cret-word@127.0.0.1:1".to_owned()).await.expect("an error");
+    assert!(nobody.starts_with("Redis cannot be reached") && !nobody.contains("s3cret"), "{nobody}");
+}
