@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::DefaultLimits;
+use access::limits::{AddressError, DefaultLimits, RedisAddress};
 use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
@@ -65,6 +65,8 @@ pub struct Config {
     pub mode: ServeMode,
     /// The object store of the archive, and how it is written; `None` if there is none.
     pub archiving: Option<Archiving>,
+    /// Where several nodes count rate limits together; `None` if this process counts alone.
+    pub redis: Option<RedisAddress>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -127,6 +129,7 @@ impl Config {
             database,
             nats,
             mode,
+            redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             analytics: flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
@@ -214,6 +217,22 @@ pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Data
     }
     // The address may have a password in it: it is not repeated.
     url.parse().map(Some).map_err(|error| wrong(format!("is not the address of a database: {error}")))
+}
+
+/// The Redis in `LEDGERWAY_REDIS_URL`; `None` if it is unset.
+///
+/// Errors: it is empty, as a secret that was not filled in: the node would admit as much again as all others together.
+fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
+    let Some(url) = variable(setting::REDIS_URL.variable) else { return Ok(None) };
+    let wrong = |problem: String| setting::REDIS_URL.wrong_as_variable(problem);
+    let url = url.trim();
+    if url.is_empty() {
+        return Err(wrong(
+            "is empty: give the address of a Redis, or unset it to count rate limits in this process".into(),
+        ));
+    }
+    // The address may have a password in it: it is not repeated.
+    url.parse().map(Some).map_err(|error: AddressError| wrong(format!("is not the address of a Redis: {error}")))
 }
 
 /// Nodes of one database have the same keys, so no node may make some of its own.

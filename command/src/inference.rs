@@ -107,7 +107,7 @@ async fn infer(
     let context = caller.context().in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface, request.extensions().get::<Arrival>());
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
-    let response = match gateway.limits.acquire(&limits) {
+    let response = match gateway.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
             serve(&gateway, surface, id, &caller, request, UnheldRequest { permit, timeline }).await

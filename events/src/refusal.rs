@@ -43,6 +43,8 @@ named! {
         BudgetExceeded = "BUDGET_EXCEEDED",
         /// A rate limit is reached, the gateway's or every upstream's.
         RateLimited = "RATE_LIMITED",
+        /// A rate limit that nodes share cannot be counted now.
+        LimitsUnavailable = "LIMITS_UNAVAILABLE",
         /// The headers or the query string are too large.
         RequestHeaderFieldsTooLarge = "REQUEST_HEADER_FIELDS_TOO_LARGE",
         /// A defect in the gateway.

@@ -30,6 +30,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::UpstreamError => StatusCode::BAD_GATEWAY,
         ErrorCode::LedgerUnavailable
+        | ErrorCode::LimitsUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::QueryTimeout
         | ErrorCode::AllProvidersUnavailable
@@ -122,6 +123,7 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::MethodNotAllowed => object().optional("allowed", schema::list(text(), None)),
         ErrorCode::BudgetExceeded => budget(),
         ErrorCode::RateLimited => rate_limit(),
+        ErrorCode::LimitsUnavailable => object().optional("limit_id", text()),
         ErrorCode::UpstreamError => {
             let said = object().optional("reason", text()).optional("upstream_status", schema::count());
             said.optional("provider", schema::described(text(), "The name of the provider that failed"))

@@ -74,7 +74,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     };
     let address = server.address()?;
     let mut archive = archived::open(&config).await?;
-    let engines = start_engines(&config, &clock, &ids).await?;
+    let mut engines = start_engines(&config, &clock, &ids).await?;
     if let Some(archive) = &mut archive {
         archive.compare_opened(&engines.log).await?;
     }
@@ -105,6 +105,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let worker_threads =
         WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
+    if let Some(limits) = engines.limits_task.take() {
+        serving.spawn(limits.run());
+    }
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));

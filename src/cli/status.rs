@@ -208,7 +208,7 @@ impl Status {
             Some(LockHolder::Nobody | LockHolder::WithoutAddress) | None => None,
         };
         let nodes = self.nodes.iter().map(|running| {
-            let RunningNode { node_id, address, started_at, seen_at } = running;
+            let RunningNode { node_id, address, started_at, seen_at, .. } = running;
             let (started_at, seen_at) = (rfc3339(*started_at), rfc3339(*seen_at));
             json!({ "node_id": node_id, "address": address, "started_at": started_at, "seen_at": seen_at })
         });

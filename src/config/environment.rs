@@ -6,7 +6,7 @@ use super::log_filter::RUST_LOG;
 use super::setting::{ALL, Advice, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
 /// Settings that this version does not have. Ignoring one would look like support for it.
-const UNSUPPORTED: [&str; 2] = ["LEDGERWAY_REDIS_URL", "LEDGERWAY_VIEWS"];
+const UNSUPPORTED: [&str; 1] = ["LEDGERWAY_VIEWS"];
 const UNSUPPORTED_PROBLEM: &str = "configures something that this version does not have";
 /// The end of other servers' names for the port to listen on.
 const PORT: &str = "PORT";

@@ -44,6 +44,7 @@ settings! {
     ARCHIVING = switch("true"),
     ARCHIVE_SEGMENT_EVENTS = with_value("50000"),
     ARCHIVE_SEGMENT_SECONDS = with_value("300"),
+    REDIS_URL = secret("redis://limits.internal:6379"),
     DEV = switch("true"),
     MODE = with_value("all"),
     PROVIDERS_FROM_ENV = switch("off"),

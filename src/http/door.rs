@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use access::auth::Authenticator;
-use access::limits::{BindingLimits, RateLimitPermit, RateLimiter};
+use access::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
 use access::rollup::AccessRollup;
 use axum::Router;
 use axum::body::Body;
@@ -183,7 +183,7 @@ impl Door {
     async fn route_administration(&self, caller: &Caller, request: Request) -> Response {
         let (limiter, tables) = (&self.parts.limits, &self.parts.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
-        let mut response = match self.parts.admin_permit(&limits, caller) {
+        let mut response = match self.parts.admin_permit(&limits, caller).await {
             Ok(_permit) => self.route(request).await,
             Err(refusal) => refusals::response(refusal),
         };
@@ -235,10 +235,11 @@ impl DoorParts {
         Ok(Some(caller))
     }
 
-    fn admin_permit(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
-        self.limits.acquire(limits).map_err(|refused| {
-            let context = caller.context();
-            self.access.rate_limited(context, refused.name, refused.measure, refused.limit);
+    async fn admin_permit(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
+        self.limits.acquire(limits).await.map_err(|refused| {
+            if let LimitRefusal::RateLimited(limited) = &refused {
+                self.access.rate_limited(caller.context(), limited.name, limited.measure, limited.limit);
+            }
             Refusal::from(&refused)
         })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::limits::RateLimiter;
 use axum::extract::State;
 use events::log::Log;
 use events::role::{Role, RoleState, RoleStatus};
@@ -26,6 +27,7 @@ pub struct Health {
     pub in_flight: InFlight,
     /// What this process does for all.
     pub roles: Vec<RoleStatus>,
+    pub limits: Arc<RateLimiter>,
 }
 
 pub fn routes(health: Health) -> Api {
@@ -46,9 +48,10 @@ fn described_ready(id: &str) -> Operation {
     let parts = object()
         .required("ledger", schema::one_of(["ok", "unavailable"]))
         .required("tables", schema::one_of(["ok", "behind"]))
-        .required("views", schema::one_of(["ok", "stopped"]));
-    let state = schema::one_of(["waiting", "working", "failing"]);
-    let parts = parts.optional(Role::Relay.as_str(), state).open();
+        .required("views", schema::one_of(["ok", "stopped"]))
+        .required("limits", schema::one_of(["off", "shared", "local"]));
+    let state = || schema::one_of(["waiting", "working", "failing"]);
+    let parts = Role::ALL.iter().fold(parts, |parts, role| parts.optional(role.as_str(), state())).open();
     let status = schema::one_of(["ok", "unavailable", "draining"]);
     let shape = object().required("status", status).required("parts", parts).open();
     let health = || schema::reference("Health");
@@ -75,6 +78,7 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
         "ledger": word(writable, "unavailable"),
         "tables": word(current, "behind"),
         "views": word(followed, "stopped"),
+        "limits": health.limits.sharing().as_str(),
     });
     for report in health.roles.iter().map(RoleStatus::read) {
         parts[report.role.as_str()] = word_of(&report.state).into();

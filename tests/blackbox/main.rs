@@ -80,6 +80,7 @@ mod secrets;
 mod settings;
 mod shared_backends;
 mod shared_ledger;
+mod shared_limits;
 mod shared_reseal;
 mod short_budgets;
 mod shutdown;

@@ -77,7 +77,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),
     ("command/shared_limits", &["events"]),
-    ("command/access", &["events", "projections", "secrets"]),
+    ("command/access", &["events", "projections", "secrets", "shared_limits"]),
     ("command/dialects/hub", &["events"]),
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
     ("command/dialects/upstreams", &["events", "hub", "secrets"]),

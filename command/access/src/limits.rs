@@ -1,10 +1,12 @@
-//! Rate limits: sliding windows of requests and tokens, and concurrent requests, in this process's memory. No window of time
-//! ever holds more than the limit. An admitted request counts against every limit that binds it; a refused one counts against
-//! none.
+//! Rate limits: sliding windows of requests and tokens, and concurrent requests. No window of time ever holds more than the limit.
+//! An admitted request counts against every limit that binds it; a refused one counts against none.
+//!
+//! Counts are in this process's memory (`binding`), or shared by several nodes in Redis (`shared`).
 
 mod binding;
 mod rate_limited;
 mod remaining;
+mod shared;
 mod slot;
 mod slots;
 mod window;
@@ -14,19 +16,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::Chain;
-use events::event::admin::{RateLimit, Scope};
-use events::ids::{KeyId, LimitId};
+use events::event::admin::{Scope, WhenUnshared};
+use events::ids::KeyId;
 use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
 use projections::tables::Tables;
 
-use binding::{ApplicableLimit, Binding, locked};
-pub use binding::{BindingLimits, LimitHolder, RateLimitPermit};
-pub use rate_limited::{RateLimited, RetryAdvice};
+pub use binding::LimitHolder;
+use binding::{ApplicableLimit, Binding, LocalLimits, LocalPermit, locked};
+pub use rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
+pub use shared::{SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
+use shared::{SharedLimits, SharedPermit};
+pub use shared_limits::{AddressError, RedisAddress};
 pub use slot::{Shortage, Slot};
 use slots::{SlotKey, Slots};
-pub use window::{BucketNumber, Fits};
+pub use window::{BucketNumber, Fits, Keeping};
 
 /// The limits that the configuration gives to every key, in requests per hour; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,27 +42,149 @@ pub struct DefaultLimits {
     pub admin_requests_per_hour: Option<u64>,
 }
 
+impl DefaultLimits {
+    /// The limits that apply to inference by `chain`, with the default if the key has none of its own.
+    fn applicable(self, tables: &Tables, chain: &Chain) -> Vec<ApplicableLimit> {
+        let limits = tables.rate_limits(chain);
+        let created = limits.iter().map(|(id, limit)| ApplicableLimit {
+            key: SlotKey::Limit(*id),
+            name: LimitName::Configured(*id),
+            holder: LimitHolder::Scope(limit.scope),
+            bounds: limit.bounds,
+            when_unshared: limit.when_unshared,
+        });
+        let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope == Scope::Key(*key));
+        let default = self.requests_per_hour.zip(chain.key.filter(|key| !has_its_own(key)));
+        let default = default.map(|(number, key)| ApplicableLimit {
+            key: SlotKey::DefaultOf(key),
+            name: LimitName::Default,
+            holder: LimitHolder::Scope(Scope::Key(key)),
+            bounds: Bounds::of(Measure::RequestsPerHour, number),
+            when_unshared: WhenUnshared::Local,
+        });
+        created.chain(default).collect()
+    }
+}
+
 /// Counts by limit. Each limit takes bounded memory, whatever its numbers. Windows use the monotonic clock: setting the wall
 /// clock neither closes nor opens them.
 pub struct RateLimiter {
     clock: Arc<dyn Clock>,
     defaults: DefaultLimits,
-    slots: Slots,
+    counting: Counting,
+}
+
+/// Where the counts are.
+enum Counting {
+    /// In this process alone.
+    Local(Box<Slots<Slot>>),
+    /// Several nodes share them.
+    Shared(Arc<SharedLimiter>),
+}
+
+/// Whether nodes count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process counts alone, as it was configured.
+    Off,
+    Shared,
+    /// The shared counts are away: each node counts by itself.
+    Local,
+}
+
+impl Sharing {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shared => "shared",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// All limits that bind a request; often none. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct BindingLimits(Bound);
+
+#[derive(Clone, Default)]
+enum Bound {
+    #[default]
+    Nothing,
+    Local(LocalLimits),
+    Shared(SharedLimits),
+}
+
+/// An admitted request. It counts as running until this is dropped, and its tokens count as reserved until they are settled.
+/// If it is dropped before that, its tokens are given back.
+#[derive(Default)]
+pub struct RateLimitPermit(Permit);
+
+#[derive(Default)]
+enum Permit {
+    #[default]
+    Free,
+    Local(LocalPermit),
+    /// Boxed: it is the larger one, and requests without shared limits carry it as well.
+    Shared(Box<SharedPermit>),
+}
+
+impl BindingLimits {
+    pub fn is_empty(&self) -> bool {
+        matches!(self.0, Bound::Nothing)
+    }
+}
+
+impl RateLimitPermit {
+    /// Replaces the reservation by the tokens used, which count from when the request was admitted.
+    pub fn settle(&mut self, tokens: u64) {
+        match &mut self.0 {
+            Permit::Free => {}
+            Permit::Local(permit) => permit.settle(tokens),
+            Permit::Shared(permit) => permit.settle(tokens),
+        }
+    }
+
+    /// Counts the reservation as used, because the usage is unknown.
+    pub fn keep_reserved(&mut self) {
+        match &mut self.0 {
+            Permit::Free => {}
+            Permit::Local(permit) => permit.keep_reserved(),
+            Permit::Shared(permit) => permit.keep_reserved(),
+        }
+    }
+
+    /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
+    pub fn shared_tokens(&self) -> Option<u64> {
+        match &self.0 {
+            Permit::Free | Permit::Local(_) => None,
+            Permit::Shared(permit) => permit.reserved(),
+        }
+    }
 }
 
 impl RateLimiter {
+    /// A limiter that counts in this process alone.
     pub fn new(clock: Arc<dyn Clock>, defaults: DefaultLimits) -> Self {
-        Self { clock, defaults, slots: Slots::default() }
+        Self { clock, defaults, counting: Counting::Local(Box::default()) }
+    }
+
+    /// A limiter that counts together with other nodes.
+    pub fn shared(clock: Arc<dyn Clock>, defaults: DefaultLimits, limiter: Arc<SharedLimiter>) -> Self {
+        Self { clock, defaults, counting: Counting::Shared(limiter) }
+    }
+
+    pub fn sharing(&self) -> Sharing {
+        match &self.counting {
+            Counting::Local(_) => Sharing::Off,
+            Counting::Shared(limiter) if limiter.is_shared() => Sharing::Shared,
+            Counting::Shared(_) => Sharing::Local,
+        }
     }
 
     /// The limits that bind inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
     /// none of its own.
     pub fn binding(&self, tables: &Tables, chain: &Chain) -> BindingLimits {
-        let limits = tables.rate_limits(chain);
-        if limits.is_empty() && self.defaults.requests_per_hour.is_none() {
-            return BindingLimits::default();
-        }
-        self.bind(self.applicable(&limits, chain), tables)
+        self.bind(self.defaults.applicable(tables, chain), chain, tables)
     }
 
     /// The limits that bind administration by `chain`: only the default.
@@ -68,32 +195,82 @@ impl RateLimiter {
             name: LimitName::AdminDefault,
             holder: chain.key.map_or(LimitHolder::Operator, |key| LimitHolder::Scope(Scope::Key(key))),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
+            when_unshared: WhenUnshared::Local,
         };
-        self.bind(vec![default], tables)
+        self.bind(vec![default], chain, tables)
     }
 
     /// Counts one request against all of `limits` or, if one of them has nothing left, against none.
     ///
     /// Errors: the limit that has nothing left; of several, the one with the longest wait.
-    pub fn acquire(&self, limits: &BindingLimits) -> Result<RateLimitPermit, RateLimited> {
-        if limits.is_empty() {
-            return Ok(RateLimitPermit::default());
+    pub async fn acquire(&self, limits: &BindingLimits) -> Result<RateLimitPermit, LimitRefusal> {
+        match &limits.0 {
+            Bound::Nothing => Ok(RateLimitPermit::default()),
+            Bound::Local(limits) => self.acquire_locally(limits).map_err(LimitRefusal::RateLimited),
+            // Boxed, so that requests without shared limits need no room for it.
+            Bound::Shared(limits) => {
+                let permit = Box::pin(limits.limiter().acquire(limits)).await?;
+                Ok(RateLimitPermit(Permit::Shared(Box::new(permit))))
+            }
         }
-        RateLimitPermit::count(limits, self.now_micros())
-            .map_err(|exceeded| RateLimited::of(&exceeded, 1, self.clock.now()))
+    }
+
+    fn acquire_locally(&self, limits: &LocalLimits) -> Result<RateLimitPermit, RateLimited> {
+        let permit = LocalPermit::count(limits, self.now_micros());
+        let permit = permit.map_err(|exceeded| RateLimited::of(&exceeded, 1, self.clock.now()))?;
+        Ok(RateLimitPermit(Permit::Local(permit)))
     }
 
     /// Reserves the most tokens that a request can take. If they are refused, the request no longer counts either.
-    pub fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), RateLimited> {
-        let reserved = permit.reserve(bound, self.now_micros());
-        reserved.map_err(|exceeded| RateLimited::of(&exceeded, bound, self.clock.now()))
+    pub async fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefusal> {
+        match &mut permit.0 {
+            Permit::Free => Ok(()),
+            Permit::Local(permit) => {
+                let reserved = permit.reserve(bound, self.now_micros());
+                let limited = |exceeded| RateLimited::of(&exceeded, bound, self.clock.now());
+                reserved.map_err(limited).map_err(LimitRefusal::RateLimited)
+            }
+            Permit::Shared(permit) => {
+                let limiter = Arc::clone(permit.limiter());
+                Box::pin(limiter.reserve_tokens(permit, bound)).await
+            }
+        }
+    }
+
+    /// The log position up to which it is known how limits are counted. Read before a request is counted, it is what the ledger
+    /// compares with: the request is not admitted if that has changed since.
+    pub fn known_at(&self, permit: &RateLimitPermit) -> u64 {
+        match &permit.0 {
+            Permit::Free | Permit::Local(_) => u64::MAX,
+            Permit::Shared(permit) => permit.limiter().known_position(),
+        }
+    }
+
+    /// Waits until it is known how limits are counted as of this position. Returns false if that takes longer than `deadline`.
+    pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
+        match &self.counting {
+            Counting::Local(_) => true,
+            Counting::Shared(limiter) => Box::pin(limiter.wait_for(position, deadline)).await,
+        }
+    }
+
+    /// Counts a request from when it was admitted, if that was much later than it was counted.
+    pub async fn admitted(&self, permit: &mut RateLimitPermit) {
+        if let Permit::Shared(permit) = &mut permit.0
+            && permit.was_counted_long_ago()
+        {
+            let limiter = Arc::clone(permit.limiter());
+            Box::pin(limiter.count_as_admitted(permit)).await;
+        }
     }
 
     /// The tightest of `limits`: the one with the smallest share left. `None` if there are none.
     pub fn tightest(&self, limits: &BindingLimits) -> Option<TightestLimit> {
-        if limits.is_empty() {
-            return None;
-        }
+        let limits = match &limits.0 {
+            Bound::Nothing => return None,
+            Bound::Local(limits) => limits,
+            Bound::Shared(limits) => return limits.limiter().tightest(limits),
+        };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
         let mut tightest: Option<TightestLimit> = None;
         for binding in limits.all() {
@@ -109,11 +286,16 @@ impl RateLimiter {
 
     /// The rest of every limit that binds inference by `chain`, measure by measure. Counts nothing and creates no slots.
     pub fn remaining(&self, tables: &Tables, chain: &Chain) -> Vec<RemainingLimit> {
+        let applicable = self.defaults.applicable(tables, chain);
+        let slots = match &self.counting {
+            Counting::Local(slots) => slots,
+            Counting::Shared(limiter) => return limiter.remaining(applicable),
+        };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
         let mut all = Vec::new();
-        for ApplicableLimit { key, name, holder, bounds } in self.applicable(&tables.rate_limits(chain), chain) {
-            let slot = self.slots.get(key);
-            let mut slot = slot.as_ref().map(locked);
+        for ApplicableLimit { key, name, holder, bounds, .. } in applicable {
+            let slot = slots.get(key);
+            let mut slot = slot.as_deref().map(locked);
             if let Some(slot) = &mut slot {
                 slot.advance(now_micros);
             }
@@ -126,29 +308,20 @@ impl RateLimiter {
         all
     }
 
-    fn applicable(&self, limits: &[(LimitId, &RateLimit)], chain: &Chain) -> Vec<ApplicableLimit> {
-        let created = limits.iter().map(|(id, limit)| ApplicableLimit {
-            key: SlotKey::Limit(*id),
-            name: LimitName::Configured(*id),
-            holder: LimitHolder::Scope(limit.scope),
-            bounds: limit.bounds,
-        });
-        let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope == Scope::Key(*key));
-        let default = self.defaults.requests_per_hour.zip(chain.key.filter(|key| !has_its_own(key)));
-        let default = default.map(|(number, key)| ApplicableLimit {
-            key: SlotKey::DefaultOf(key),
-            name: LimitName::Default,
-            holder: LimitHolder::Scope(Scope::Key(key)),
-            bounds: Bounds::of(Measure::RequestsPerHour, number),
-        });
-        created.chain(default).collect()
-    }
-
-    fn bind(&self, limits: Vec<ApplicableLimit>, tables: &Tables) -> BindingLimits {
+    fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> BindingLimits {
+        if limits.is_empty() {
+            return BindingLimits::default();
+        }
+        let slots = match &self.counting {
+            Counting::Local(slots) => slots,
+            Counting::Shared(limiter) => return BindingLimits(Bound::Shared(limiter.bind(chain, limits, tables))),
+        };
         let now_micros = self.now_micros();
-        let bind =
-            |limit: ApplicableLimit| Binding { slot: self.slots.get_or_make(limit.key, tables, now_micros), limit };
-        BindingLimits::of(limits.into_iter().map(bind).collect())
+        let bind = |limit: ApplicableLimit| Binding {
+            slot: slots.get_or_make(limit.key, tables, now_micros, Slot::default),
+            limit,
+        };
+        BindingLimits(Bound::Local(LocalLimits::of(limits.into_iter().map(bind).collect())))
     }
 
     fn now_micros(&self) -> i64 {

@@ -29,6 +29,10 @@ pub struct AdmissionRequest<'a> {
     pub idempotency_key: Option<&'a str>,
     /// The log position of the tables that caller and plan come from.
     pub planned_at: u64,
+    /// The log position up to which it is known how rate limits are counted.
+    pub limits_known_at: u64,
+    /// The tokens that it counts against limits that nodes share.
+    pub rate_limited_tokens: Option<u64>,
 }
 
 /// Why a request has no hold.
@@ -108,11 +112,13 @@ impl AdmissionRequest<'_> {
             metadata: request.facts.metadata.clone(),
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),
+            rate_limited_tokens: self.rate_limited_tokens,
         };
         Admission {
             request_id: self.id,
             context: self.context.clone(),
             planned_at: self.planned_at,
+            limits_known_at: self.limits_known_at,
             held: plan.bound.held,
             ttl: gateway.log.hold_ttl(),
             if_short,

@@ -54,7 +54,7 @@ pub async fn count_tokens(
     request: Request,
 ) -> Response {
     let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
-    let counted = match gateway.limits.acquire(&limits) {
+    let counted = match gateway.limits.acquire(&limits).await {
         Ok(_permit) => Box::pin(counted(&gateway, surface, id, &caller, request)).await,
         Err(refused) => Err(gateway.limited(&caller.context().in_request(id), &refused)),
     };

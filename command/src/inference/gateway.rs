@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::{RateLimited, RateLimiter};
+use access::limits::{LimitRefusal, RateLimiter};
 use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
 use events::event::Context;
@@ -80,8 +80,10 @@ impl Gateway {
     }
 
     /// Records and renders a rate-limited request. A flood of them leaves few events: see [`AccessRollup`].
-    pub(super) fn limited(&self, context: &Context, refused: &RateLimited) -> Refusal {
-        self.access.rate_limited(context.clone(), refused.name, refused.measure, refused.limit);
+    pub(super) fn limited(&self, context: &Context, refused: &LimitRefusal) -> Refusal {
+        if let LimitRefusal::RateLimited(limited) = refused {
+            self.access.rate_limited(context.clone(), limited.name, limited.measure, limited.limit);
+        }
         Refusal::from(refused)
     }
 }

@@ -34,6 +34,9 @@ use crate::ledger_unavailable::ledger_unavailable;
 /// somebody who changes prices all the time stops nobody; rights are checked again before the dispatch.
 const PLANS_MAX: u32 = 3;
 
+/// How often a request asks for its hold. Beyond its plans, it is asked for again only if how rate limits are counted has changed.
+const ATTEMPTS_MAX: u32 = 8;
+
 /// A request that has its hold and may be dispatched.
 pub struct Prepared {
     pub caller: Arc<Caller>,
@@ -128,7 +131,7 @@ async fn plan_and_admit(
     mut request: Box<ClientRequest>,
     unheld: &mut UnheldRequest,
 ) -> Result<Planned, Refusal> {
-    let mut plans_left = PLANS_MAX;
+    let (mut plans_left, mut attempts_left) = (PLANS_MAX, ATTEMPTS_MAX);
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
     loop {
@@ -153,14 +156,17 @@ async fn plan_and_admit(
         let (mut plan, planned_request, first_body) = written;
         request = planned_request;
         let tokens_bound = plan.tokens_bound(request.facts.choices);
+        // Read before the limits are: what the ledger knows of them beyond that makes the admission stale.
+        let limits_known_at = gateway.limits.known_at(&unheld.permit);
         gateway
             .limits
             .reserve_tokens(&mut unheld.permit, tokens_bound)
+            .await
             .map_err(|refused| gateway.limited(&context, &refused))?;
         if plans_left == PLANS_MAX {
             unheld.timeline.end_stage(Stage::Plan);
         }
-        plans_left -= 1;
+        plans_left = plans_left.saturating_sub(1);
         let asking = AdmissionRequest {
             id: received.id,
             context,
@@ -169,13 +175,22 @@ async fn plan_and_admit(
             body_sha256: received.body_sha256,
             idempotency_key: received.idempotency_key,
             planned_at: if plans_left == 0 { u64::MAX } else { at },
+            limits_known_at,
+            rate_limited_tokens: unheld.permit.shared_tokens(),
         };
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
-            Ok(hold) => return Ok(Planned { caller, at, plan, request, first_body, hold }),
+            Ok(hold) => {
+                gateway.limits.admitted(&mut unheld.permit).await;
+                return Ok(Planned { caller, at, plan, request, first_body, hold });
+            }
             Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
             Err(NotAdmitted::Stale { changed_at }) => changed_at,
         };
-        if !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
+        attempts_left -= 1;
+        if attempts_left == 0
+            || !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await
+            || !gateway.limits.wait_for(changed_at, TABLES_WAIT_MAX).await
+        {
             return Err(behind());
         }
         stale = Some((plan, first_body));

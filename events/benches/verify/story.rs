@@ -171,6 +171,7 @@ impl World {
             request_id,
             context: Context::about(actor, chain).in_request(request_id),
             planned_at: u64::MAX,
+            limits_known_at: u64::MAX,
             held: HELD,
             ttl: self.ttl,
             if_short: IfShort::AskAgain,
@@ -185,6 +186,7 @@ impl World {
                 metadata: [("team".to_owned(), "search".to_owned())].into(),
                 versions,
                 would_have_refused: Vec::new(),
+                rate_limited_tokens: None,
             }),
         }
     }

@@ -1,19 +1,56 @@
 //! Events of requests that were refused before they were routed. Stream `access-{key_id}`, or `access-anonymous`. They are
 //! rolled up by second, so that a flood cannot flood the log: the first is recorded at once, the rest as one event.
+//!
+//! On the stream `access-limits`: how nodes count rate limits, together or each by itself.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::family::family;
+use super::{Event, Stream, StreamKind};
 use crate::limit::{LimitName, LimitedMeasure};
 use crate::refusal::ErrorCode;
+use crate::time::wire;
 
 family! {
-    /// Events of requests that were refused before they were routed.
+    /// Events of requests that were refused before they were routed, and of how rate limits are counted.
     Access {
         /// Bad keys and missing permissions, rolled up.
         Denied(AccessDenied) "access.denied" v 1 in set 1 at Anywhere;
         /// Requests above a rate limit, rolled up.
         RateLimited(AccessRateLimited) "access.rate_limited" v 1 in set 1 at Anywhere;
+        /// From here on, each node counts rate limits by itself.
+        LimitsLocal(AccessLimitsLocal) "access.limits_local" v 1 in set 1 at Anywhere;
+        /// From here on, all nodes count rate limits together again.
+        LimitsShared(AccessLimitsShared) "access.limits_shared" v 1 in set 1 at Anywhere;
+    }
+}
+
+impl Access {
+    /// The stream of `access.limits_local` and `access.limits_shared`.
+    pub fn limits_stream() -> Stream {
+        Stream::new(StreamKind::Access, LIMITS)
+    }
+}
+
+const LIMITS: &str = "limits";
+
+impl Stream {
+    /// True for the stream that says how nodes count rate limits.
+    pub(crate) fn is_of_limits(&self) -> bool {
+        self.kind == StreamKind::Access && self.id == LIMITS
+    }
+}
+
+impl From<AccessLimitsLocal> for Event {
+    fn from(local: AccessLimitsLocal) -> Self {
+        Self::Access(Access::LimitsLocal(Box::new(local)))
+    }
+}
+
+impl From<AccessLimitsShared> for Event {
+    fn from(shared: AccessLimitsShared) -> Self {
+        Self::Access(Access::LimitsShared(Box::new(shared)))
     }
 }
 
@@ -33,4 +70,37 @@ pub struct AccessRateLimited {
     pub limit: u64,
     /// The number of requests that this stands for.
     pub count: u64,
+}
+
+/// A node cannot count rate limits together with the others: from this position on, each node of `nodes` counts by itself, and
+/// admits an equal share of what each limit has left. Recorded again when another node has to be given a share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLimitsLocal {
+    /// The node that records it.
+    pub node: String,
+    /// The nodes that count from here on.
+    pub nodes: Vec<String>,
+    /// When the shared counts were away for the node, or when it began to run while they were.
+    #[serde(with = "wire")]
+    pub began_at: DateTime<Utc>,
+    /// What failed, for people.
+    pub reason: String,
+}
+
+/// All nodes have put what they count into the shared counts: from this position on they count together. Without effect if
+/// `ends` is not the last `access.limits_local`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLimitsShared {
+    /// The node that records it.
+    pub node: String,
+    /// The position of the `access.limits_local` that it ends.
+    pub ends: u64,
+    #[serde(with = "wire")]
+    pub began_at: DateTime<Utc>,
+    #[serde(with = "wire")]
+    pub ended_at: DateTime<Utc>,
+    /// The requests under rate limits that this node admitted by itself meanwhile.
+    pub admitted: u64,
+    /// Those that it refused.
+    pub refused: u64,
 }

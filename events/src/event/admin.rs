@@ -529,22 +529,43 @@ impl Budget {
 
 impl Shown for Budget {}
 
+named! {
+    /// What a rate limit does while nodes cannot count together.
+    #[derive(Default)]
+    pub enum WhenUnshared {
+        /// Each node admits its share of what is left.
+        #[default]
+        Local = "local",
+        /// Refuses every request.
+        Closed = "closed",
+    }
+}
+
+impl WhenUnshared {
+    const fn is_local(&self) -> bool {
+        matches!(self, Self::Local)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     pub limit_id: LimitId,
     pub scope: Scope,
     #[serde(flatten)]
     pub bounds: Bounds,
+    #[serde(default, skip_serializing_if = "WhenUnshared::is_local")]
+    pub when_unshared: WhenUnshared,
 }
 
 impl RateLimit {
     pub const fn new(limit_id: LimitId, scope: Scope, bounds: Bounds) -> Self {
-        Self { limit_id, scope, bounds }
+        Self { limit_id, scope, bounds, when_unshared: WhenUnshared::Local }
     }
 }
 
 impl Shown for RateLimit {
     fn left_out() -> Value {
-        Measure::words().map(|word| (word.to_owned(), Value::Null)).collect()
+        let measures = Measure::words().map(|word| (word.to_owned(), Value::Null));
+        measures.chain([("when_unshared".to_owned(), WhenUnshared::Local.as_str().into())]).collect()
     }
 }

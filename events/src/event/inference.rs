@@ -68,6 +68,10 @@ pub struct InferenceAdmitted {
     /// The observing budgets that had not enough left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would_have_refused: Vec<BudgetShortfall>,
+    /// The tokens that it counted against rate limits when it was admitted; absent if no limit of tokens bound it, or nodes do
+    /// not count together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limited_tokens: Option<u64>,
 }
 
 impl InferenceAdmitted {

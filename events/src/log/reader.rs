@@ -33,6 +33,8 @@ pub struct RunningNode {
     pub address: String,
     pub started_at: DateTime<Utc>,
     pub seen_at: DateTime<Utc>,
+    /// False for one that does other work.
+    pub serves_requests: bool,
 }
 
 /// A read-only connection to a log. Blocking. It returns events in order, and never one that is not durable.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use events::canonical;
-use events::event::access::{AccessDenied, AccessRateLimited};
+use events::event::access::{AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited};
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
     ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope,
@@ -231,6 +231,7 @@ fn samples() -> Vec<(Stream, Event)> {
                 requested_usd: usd(5_000_000),
                 resets_at: Some(start()),
             }],
+            rate_limited_tokens: None,
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,
@@ -382,6 +383,26 @@ fn samples() -> Vec<(Stream, Event)> {
                 limit: 60,
                 count: 11,
             }))),
+        ),
+        (
+            Access::limits_stream(),
+            Event::from(AccessLimitsLocal {
+                node: "0b5c01e0a2a1c3d4".to_owned(),
+                nodes: ["0b5c01e0a2a1c3d4", "93f1a7c2d4e5b6a8"].map(str::to_owned).to_vec(),
+                began_at: start(),
+                reason: "no answer from Redis within 500 ms".to_owned(),
+            }),
+        ),
+        (
+            Access::limits_stream(),
+            Event::from(AccessLimitsShared {
+                node: "93f1a7c2d4e5b6a8".to_owned(),
+                ends: 4711,
+                began_at: start(),
+                ended_at: start(),
+                admitted: 120,
+                refused: 3,
+            }),
         ),
     ]
 }

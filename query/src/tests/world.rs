@@ -262,11 +262,13 @@ impl World {
             metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             versions: Versions::default(),
             would_have_refused: Vec::new(),
+            rate_limited_tokens: None,
         };
         let admission = Admission {
             request_id,
             context,
             planned_at: u64::MAX,
+            limits_known_at: u64::MAX,
             held: NanoUsd::new(1000),
             ttl: Duration::from_secs(60),
             if_short: IfShort::AskAgain,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsTask};
 use access::rollup::AccessRollup;
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
@@ -37,6 +38,9 @@ pub struct Engines {
     /// Up to where the views are copied for analysts; `None` if they are not.
     pub copied: Option<CopiedPosition>,
     pub access: Arc<AccessRollup>,
+    pub limits: Arc<RateLimiter>,
+    /// `None` if this process counts rate limits alone; taken when it begins to run.
+    pub limits_task: Option<SharedLimitsTask>,
     pub registry: Registry,
     pub figures: Figures,
     pub figures_task: BackgroundTask,
@@ -69,6 +73,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let roles = roles::configured(config);
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
     let copied_by = copied.clone();
+    let node_name = node.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
             None => (Log::open(&data, options)?, None),
@@ -88,6 +93,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
     let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
+    let (limits, limits_task) = start_limits(config, (&log, &tables), node_name, clock, &registry).await?;
     let memories = BodyMemories {
         inference: BodyMemory::new(config.bodies),
         answers: BodyMemory::new(config.answers),
@@ -103,6 +109,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         views_thread,
         copied: copied_by,
         access,
+        limits,
+        limits_task,
         registry,
         figures,
         figures_task,
@@ -110,6 +118,30 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         upstreams,
         roles,
     })
+}
+
+/// The rate limits, with what must run for them if nodes count them together.
+async fn start_limits(
+    config: &Config,
+    (log, tables): (&Log, &TablesHandle),
+    node: String,
+    clock: &Arc<dyn Clock>,
+    registry: &Registry,
+) -> Result<(Arc<RateLimiter>, Option<SharedLimitsTask>), ServeError> {
+    let defaults = config.default_limits;
+    let Some(address) = config.redis.clone() else {
+        return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
+    };
+    let parts = SharedLimiterParts {
+        node,
+        address,
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        defaults,
+    };
+    let (limiter, task) = SharedLimiter::start(parts, registry).await?;
+    Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))
 }
 
 pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {

@@ -81,7 +81,7 @@ pub async fn open_door(
         hasher,
     });
     inference::warn_of_unknown_kinds(&tables.load());
-    let limits = Arc::new(RateLimiter::new(Arc::clone(clock), config.default_limits));
+    let limits = Arc::clone(&engines.limits);
     let access_tokens = AccessTokens::new(Arc::clone(clock));
     let provider_keys = ProviderKeys::new(log.clone(), tables.clone(), Arc::clone(clock), ids.clone());
     let gateway = Gateway {
@@ -123,6 +123,7 @@ pub async fn open_door(
         views: engines.views.clone(),
         in_flight: in_flight.clone(),
         roles: engines.roles.clone(),
+        limits: Arc::clone(&limits),
     };
     let gateway = Arc::new(gateway);
     let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());

@@ -71,7 +71,7 @@ fn nodes(status: &Status) -> Vec<String> {
         return vec!["none running".to_owned()];
     }
     let nodes = status.nodes.iter().map(|running| {
-        let RunningNode { node_id, address, started_at, seen_at } = running;
+        let RunningNode { node_id, address, started_at, seen_at, .. } = running;
         format!("{node_id} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
     });
     nodes.collect()

@@ -49,12 +49,14 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         metadata: Default::default(),
         versions: Versions::default(),
         would_have_refused: Vec::new(),
+        rate_limited_tokens: None,
     };
     let context = context(key).in_request(request_id);
     let if_short =
         IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), tokens_min: CAP_MIN });
     let (planned_at, admitted) = (u64::MAX, Box::new(admitted));
-    Admission { request_id, context, planned_at, held: NanoUsd::new(held), ttl, if_short, admitted }
+    let (held, limits_known_at) = (NanoUsd::new(held), u64::MAX);
+    Admission { request_id, context, planned_at, limits_known_at, held, ttl, if_short, admitted }
 }
 
 /// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].

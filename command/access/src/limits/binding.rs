@@ -1,13 +1,13 @@
 //! The limits that bind one request, and what the request counts against them.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::event::admin::Scope;
+use events::event::admin::{Scope, WhenUnshared};
 use events::limit::{Bounds, LimitName, Measure};
 use serde::Serialize;
 
 use super::slot::{Shortage, Slot};
-use super::slots::{SharedSlot, SlotKey};
+use super::slots::SlotKey;
 use super::window::BucketNumber;
 
 /// The owner that a limit binds.
@@ -34,31 +34,28 @@ pub(super) struct ApplicableLimit {
     pub(super) name: LimitName,
     pub(super) holder: LimitHolder,
     pub(super) bounds: Bounds,
+    pub(super) when_unshared: WhenUnshared,
 }
 
 /// A limit and its counts.
 pub(super) struct Binding {
     pub(super) limit: ApplicableLimit,
-    pub(super) slot: SharedSlot,
+    pub(super) slot: Arc<Mutex<Slot>>,
 }
 
-/// All limits that bind a request, in the order of their slots; often none. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct BindingLimits(Option<Arc<[Binding]>>);
+/// All limits that bind a request and that this process counts by itself, in the order of their slots. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct LocalLimits(Arc<[Binding]>);
 
-impl BindingLimits {
+impl LocalLimits {
     pub(super) fn of(mut bindings: Vec<Binding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots.
         bindings.sort_unstable_by_key(|binding| binding.limit.key);
-        Self((!bindings.is_empty()).then(|| bindings.into()))
+        Self(bindings.into())
     }
 
     pub(super) fn all(&self) -> &[Binding] {
-        self.0.as_deref().unwrap_or_default()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        &self.0
     }
 
     fn lock(&self, now_micros: i64) -> Vec<MutexGuard<'_, Slot>> {
@@ -102,7 +99,7 @@ impl BindingLimits {
     }
 }
 
-pub(super) fn locked(slot: &SharedSlot) -> MutexGuard<'_, Slot> {
+pub(super) fn locked<C>(slot: &Mutex<C>) -> MutexGuard<'_, C> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -122,27 +119,22 @@ pub(super) struct LimitExceeded<'a> {
     pub(super) shortage: Shortage,
 }
 
-/// An admitted request. It counts as running until this is dropped, and its tokens count as reserved until they are settled.
-/// If it is dropped before that, its tokens are given back.
-#[derive(Default)]
-pub struct RateLimitPermit {
-    limits: BindingLimits,
+/// An admitted request under limits that this process counts by itself.
+pub(super) struct LocalPermit {
+    limits: LocalLimits,
     requests: Vec<Counted>,
     tokens: Vec<Counted>,
     reserved: u64,
 }
 
-impl RateLimitPermit {
-    pub(super) fn count(limits: &BindingLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
+impl LocalPermit {
+    pub(super) fn count(limits: &LocalLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
         let requests = limits.count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)?;
         Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
     }
 
     /// Reserves tokens. If they are refused, the request no longer counts at all.
     pub(super) fn reserve(&mut self, tokens: u64, now_micros: i64) -> Result<(), LimitExceeded<'_>> {
-        if self.limits.is_empty() {
-            return Ok(());
-        }
         match self.limits.count(Measure::is_of_tokens, tokens, now_micros, |_| {}) {
             Ok(counted) => {
                 (self.tokens, self.reserved) = (counted, tokens);
@@ -156,14 +148,12 @@ impl RateLimitPermit {
         }
     }
 
-    /// Replaces the reservation by the tokens used, which count from when the request was admitted.
-    pub fn settle(&mut self, tokens: u64) {
+    pub(super) fn settle(&mut self, tokens: u64) {
         let reserved = std::mem::take(&mut self.tokens);
         self.correct(&reserved, self.reserved, tokens);
     }
 
-    /// Counts the reservation as used, because the usage is unknown.
-    pub fn keep_reserved(&mut self) {
+    pub(super) fn keep_reserved(&mut self) {
         self.tokens.clear();
     }
 
@@ -176,7 +166,7 @@ impl RateLimitPermit {
     }
 }
 
-impl Drop for RateLimitPermit {
+impl Drop for LocalPermit {
     fn drop(&mut self) {
         self.settle(0);
         for binding in self.limits.all() {

@@ -1,4 +1,4 @@
-//! The refusal of a request that exceeds a rate limit.
+//! The refusal of a request that exceeds a rate limit, or that no limit can be counted for.
 
 use std::time::Duration;
 
@@ -62,6 +62,43 @@ impl RateLimited {
                  lower output cap or a shorter prompt",
                 if self.measure.is_of_tokens() { "tokens" } else { "requests" }
             ),
+        }
+    }
+}
+
+/// A request that was refused because its limits cannot be counted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsUnavailable {
+    /// The limit that refuses everything while nodes cannot count together.
+    closed: Option<LimitName>,
+}
+
+impl LimitsUnavailable {
+    pub(super) const fn new(closed: Option<LimitName>) -> Self {
+        Self { closed }
+    }
+}
+
+/// Why a request is refused by its rate limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitRefusal {
+    RateLimited(RateLimited),
+    Unavailable(LimitsUnavailable),
+}
+
+impl From<&LimitRefusal> for Refusal {
+    fn from(refusal: &LimitRefusal) -> Self {
+        match refusal {
+            LimitRefusal::RateLimited(limited) => Self::from(limited),
+            LimitRefusal::Unavailable(LimitsUnavailable { closed: Some(name) }) => {
+                let message =
+                    "the rate limit is closed while nodes cannot count it together; nothing was sent to a provider";
+                Self::new(ErrorCode::LimitsUnavailable, message).with("limit_id", name.to_string()).try_again()
+            }
+            LimitRefusal::Unavailable(LimitsUnavailable { closed: None }) => {
+                let message = "the rate limits cannot be counted now; nothing was sent to a provider: try again";
+                Self::new(ErrorCode::LimitsUnavailable, message).try_again()
+            }
         }
     }
 }

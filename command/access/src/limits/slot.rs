@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use events::limit::Measure;
 
-use super::window::{BucketNumber, Fits, Window};
+use super::window::{BucketNumber, Fits, Keeping, Window};
 
 /// Counts of one limit. A window is created when its measure first counts.
 #[derive(Debug, Default)]
 pub struct Slot {
     windows: Vec<(Measure, Window)>,
     running: u64,
+    keeping: Keeping,
 }
 
 /// Why a request does not fit now. Ordered by the wait; an unknown wait comes first.
@@ -22,6 +23,11 @@ pub enum Shortage {
 }
 
 impl Slot {
+    /// Counts that nodes share.
+    pub(super) fn shared() -> Self {
+        Self { keeping: Keeping::Longer, ..Self::default() }
+    }
+
     /// Moves every window on to `now`.
     pub fn advance(&mut self, now_micros: i64) {
         for (_, window) in &mut self.windows {
@@ -44,7 +50,7 @@ impl Slot {
     pub fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<BucketNumber> {
         let span = measure.window()?;
         let at = self.windows.iter().position(|(known, _)| *known == measure).unwrap_or_else(|| {
-            self.windows.push((measure, Window::new(span)));
+            self.windows.push((measure, Window::new(span, self.keeping)));
             self.windows.len() - 1
         });
         let (_, window) = self.windows.get_mut(at)?;
@@ -83,7 +89,30 @@ impl Slot {
         self.running == 0 && self.windows.iter().all(|(_, window)| window.is_empty(now_micros))
     }
 
-    fn window(&self, measure: Measure) -> Option<&Window> {
+    /// The amount that a measure has in its window now.
+    pub(super) fn counted(&self, measure: Measure) -> u64 {
+        self.window(measure).map_or(0, Window::counted)
+    }
+
+    pub(super) const fn running(&self) -> u64 {
+        self.running
+    }
+
+    pub(super) fn windows(&self) -> &[(Measure, Window)] {
+        &self.windows
+    }
+
+    /// Adds what another slot has in its windows.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (measure, window) in &other.windows {
+            match self.windows.iter_mut().find(|(known, _)| known == measure) {
+                Some((_, own)) => own.merge(window),
+                None => self.windows.push((*measure, window.clone())),
+            }
+        }
+    }
+
+    pub(super) fn window(&self, measure: Measure) -> Option<&Window> {
         self.windows.iter().find(|(known, _)| *known == measure).map(|(_, window)| window)
     }
 }

@@ -1,6 +1,7 @@
 //! The slots of all limits. A slot is created when its limit first binds a request. It is dropped when it counts nothing, or
 //! when its limit or key has ended.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::event::admin::Scope;
@@ -25,38 +26,86 @@ pub(super) enum SlotKey {
     AdminDefaultOf(Option<KeyId>),
 }
 
-pub(super) type SharedSlot = Arc<Mutex<Slot>>;
+/// The name of the limit in Redis.
+impl fmt::Display for SlotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(id) => id.fmt(f),
+            Self::DefaultOf(key) => write!(f, "default:{key}"),
+            Self::AdminDefaultOf(Some(key)) => write!(f, "admin_default:{key}"),
+            Self::AdminDefaultOf(None) => f.write_str("admin_default:operator"),
+        }
+    }
+}
 
-#[derive(Default)]
-struct Shard {
-    slots: IdMap<SlotKey, SharedSlot>,
+/// What a slot holds: the counts of one limit.
+pub(super) trait Counts {
+    /// Returns whether it counts nothing at `now`.
+    fn is_idle(&self, now_micros: i64) -> bool;
+}
+
+impl Counts for Slot {
+    fn is_idle(&self, now_micros: i64) -> bool {
+        Self::is_idle(self, now_micros)
+    }
+}
+
+struct Shard<C> {
+    slots: IdMap<SlotKey, Arc<Mutex<C>>>,
     pruned_micros: i64,
     /// Slots after the last pruning.
     kept: usize,
 }
 
-#[derive(Default)]
-pub(super) struct Slots {
-    shards: [Mutex<Shard>; SHARDS],
+impl<C> Default for Shard<C> {
+    fn default() -> Self {
+        Self { slots: IdMap::default(), pruned_micros: 0, kept: 0 }
+    }
 }
 
-impl Slots {
-    /// The slot, created if there is none. `tables` tells which limits and keys have ended.
-    pub(super) fn get_or_make(&self, key: SlotKey, tables: &Tables, now_micros: i64) -> SharedSlot {
+pub(super) struct Slots<C> {
+    shards: [Mutex<Shard<C>>; SHARDS],
+}
+
+impl<C> Default for Slots<C> {
+    fn default() -> Self {
+        Self { shards: Default::default() }
+    }
+}
+
+impl<C: Counts> Slots<C> {
+    /// The slot, made if there is none. `tables` tells which limits and keys have ended.
+    pub(super) fn get_or_make(
+        &self,
+        key: SlotKey,
+        tables: &Tables,
+        now_micros: i64,
+        make: impl FnOnce() -> C,
+    ) -> Arc<Mutex<C>> {
         let mut shard = self.shard(key);
         let is_large = shard.slots.len() >= SLOTS_BEFORE_PRUNING.max(shard.kept * 2) && !shard.slots.contains_key(&key);
         if is_large || now_micros.saturating_sub(shard.pruned_micros) >= PRUNE_EVERY_MICROS {
             shard.prune(tables, now_micros);
         }
-        Arc::clone(shard.slots.entry(key).or_default())
+        Arc::clone(shard.slots.entry(key).or_insert_with(|| Arc::new(Mutex::new(make()))))
     }
 
     /// The slot, if there is one.
-    pub(super) fn get(&self, key: SlotKey) -> Option<SharedSlot> {
+    pub(super) fn get(&self, key: SlotKey) -> Option<Arc<Mutex<C>>> {
         self.shard(key).slots.get(&key).map(Arc::clone)
     }
 
-    fn shard(&self, key: SlotKey) -> MutexGuard<'_, Shard> {
+    /// All slots that there are now.
+    pub(super) fn all(&self) -> Vec<(SlotKey, Arc<Mutex<C>>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.slots.iter().map(|(key, slot)| (*key, Arc::clone(slot))));
+        }
+        all
+    }
+
+    fn shard(&self, key: SlotKey) -> MutexGuard<'_, Shard<C>> {
         self.shards[shard_of(&key, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,7 +115,7 @@ impl Slots {
     }
 }
 
-impl Shard {
+impl<C: Counts> Shard<C> {
     fn prune(&mut self, tables: &Tables, now_micros: i64) {
         self.slots.retain(|key, slot| {
             // A slot in use has a second holder. No other can appear meanwhile: the shard is locked.

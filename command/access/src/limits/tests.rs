@@ -1,4 +1,7 @@
-use events::event::admin::{Key, Scope};
+use std::pin::pin;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use events::event::admin::{Key, RateLimit, Scope};
 use events::event::{Actor, Change, Context, Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::refusal::{ErrorCode, Refusal};
@@ -91,7 +94,7 @@ impl Limits {
     }
 
     fn ask(&self) -> Result<RateLimitPermit, RateLimited> {
-        self.limiter.acquire(&self.binding())
+        acquired(&self.limiter, &self.binding())
     }
 
     /// A request that is admitted and ends at once.
@@ -101,7 +104,7 @@ impl Limits {
 
     fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let mut permit = self.ask()?;
-        self.limiter.reserve_tokens(&mut permit, tokens)?;
+        at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(limited)?;
         Ok(permit)
     }
 
@@ -113,8 +116,35 @@ impl Limits {
         self.limiter.remaining(&self.tables, &chain()).iter().map(|left| left.remaining).collect()
     }
 
+    fn slots(&self) -> usize {
+        match &self.limiter.counting {
+            Counting::Local(slots) => slots.len(),
+            Counting::Shared(_) => panic!("it counts alone"),
+        }
+    }
+
     fn after(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// What counts in this process alone never waits.
+fn at_once<T>(work: impl Future<Output = T>) -> T {
+    let mut context = TaskContext::from_waker(Waker::noop());
+    match pin!(work).poll(&mut context) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn acquired(limiter: &RateLimiter, limits: &BindingLimits) -> Result<RateLimitPermit, RateLimited> {
+    at_once(limiter.acquire(limits)).map_err(limited)
+}
+
+fn limited(refusal: LimitRefusal) -> RateLimited {
+    match refusal {
+        LimitRefusal::RateLimited(limited) => limited,
+        LimitRefusal::Unavailable(unavailable) => panic!("{unavailable:?}"),
     }
 }
 
@@ -197,7 +227,7 @@ fn a_caller_without_limits_costs_nothing_and_has_no_tightest_limit() {
     let limits = Limits::new(&[]);
     assert!(limits.binding().is_empty() && limits.limiter.tightest(&limits.binding()).is_none());
     assert!(limits.ask_for(u64::MAX).is_ok());
-    assert_eq!(limits.limiter.slots.len(), 0);
+    assert_eq!(limits.slots(), 0);
 }
 
 #[test]
@@ -321,8 +351,8 @@ fn the_default_of_administration_binds_each_key_and_the_operator() {
     let Limits { limiter, tables, .. } = Limits::with(defaults, &[(of_key(), minute(1))]);
     for chain in [chain(), Chain { key: None, ..chain() }] {
         let binding = limiter.binding_administration(&tables, &chain);
-        assert!(limiter.acquire(&binding).is_ok());
-        let refused = refused(limiter.acquire(&binding));
+        assert!(acquired(&limiter, &binding).is_ok());
+        let refused = refused(acquired(&limiter, &binding));
         let scope = Refusal::from(&refused).details["scope"].clone();
         let holder = chain.key.map_or("operator".to_owned(), |key| key.to_string());
         assert_eq!((refused.name, scope), (LimitName::AdminDefault, json!({ "key_id": holder })));
@@ -346,7 +376,7 @@ fn reading_what_remains_counts_nothing_and_creates_no_slots() {
     let all = Bounds { tokens_per_day: Some(70), concurrent_requests: Some(4), ..minute(3) };
     let limits = Limits::new(&[(of_key(), all)]);
     assert_eq!(limits.remaining(), [3, 70, 4]);
-    assert_eq!(limits.limiter.slots.len(), 0);
+    assert_eq!(limits.slots(), 0);
     let _permit = limits.ask_for(10).expect("room");
     let left = serde_json::to_value(limits.limiter.remaining(&limits.tables, &chain())).expect("JSON");
     let (limit_id, scope) = ("lim_00000000000000000000000000000001", json!({ "key_id": id::<KeyId>(KEY) }));
@@ -372,24 +402,24 @@ fn slots_that_count_nothing_and_those_of_ended_keys_are_dropped() {
     let of = |number: u128| Chain { key: Some(id(number)), ..chain() };
     let ask = |limits: &Limits, number| {
         let binding = limits.limiter.binding(&limits.tables, &of(number));
-        limits.limiter.acquire(&binding).expect("room")
+        acquired(&limits.limiter, &binding).expect("room")
     };
     for number in 100..2_100 {
         limits.key(number);
         drop(ask(&limits, number));
     }
-    assert_eq!(limits.limiter.slots.len(), 2_000);
+    assert_eq!(limits.slots(), 2_000);
     for number in 600..2_100 {
         limits.happens(Event::Resource(Resource::Key(Change::Ended(id(number)))));
     }
     let in_flight = ask(&limits, 599);
     limits.after(60);
     (100..600).for_each(|number| drop(ask(&limits, number)));
-    assert_eq!(limits.limiter.slots.len(), 500, "those of ended keys are gone");
+    assert_eq!(limits.slots(), 500, "those of ended keys are gone");
     limits.after(3_600);
     // Enough requests to reach every shard.
     (100..340).for_each(|number| drop(ask(&limits, number)));
-    assert_eq!(limits.limiter.slots.len(), 241, "240 that count something, and one in flight");
+    assert_eq!(limits.slots(), 241, "240 that count something, and one in flight");
     drop(in_flight);
 }
 
@@ -401,9 +431,9 @@ fn slots_of_ended_keys_do_not_pile_up_within_a_minute() {
     (0..3_000).for_each(|number| limits.key(number));
     for number in 0..12_000 {
         let chain = Chain { key: Some(id(number)), ..chain() };
-        drop(limits.limiter.acquire(&limits.limiter.binding(&limits.tables, &chain)));
+        drop(acquired(&limits.limiter, &limits.limiter.binding(&limits.tables, &chain)));
     }
-    let kept = limits.limiter.slots.len();
+    let kept = limits.slots();
     assert!((3_000..7_000).contains(&kept), "{kept} for 3,000 that live");
 }
 

@@ -1,6 +1,9 @@
 //! A sliding window. Sixty buckets hold its counts, whatever its length. A bucket leaves as a whole when its newest request
 //! is as old as the window is long. A request may therefore count for up to a sixtieth of the window too long (one second of
 //! a minute, one minute of an hour, 24 minutes of a day), but never too short.
+//!
+//! A window that several nodes share keeps everything for a sixtieth longer: a request is recorded a little after it was counted,
+//! and by another clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,18 +18,48 @@ struct Bucket {
     amount: u64,
 }
 
-/// At most 61 buckets: those of the window, and one that began before it.
+/// At most 62 buckets: those of the window, and one that began before it.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
-    span_micros: i64,
+    bucket_micros: i64,
+    kept_micros: i64,
     buckets: VecDeque<Bucket>,
     counted: u64,
     now_micros: i64,
 }
 
 /// The bucket in which an amount was counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BucketNumber(i64);
+
+impl BucketNumber {
+    pub(super) const fn number(self) -> i64 {
+        self.0
+    }
+}
+
+/// How long windows keep what they count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// As long as the window is.
+    #[default]
+    Exactly,
+    /// A sixtieth longer, in a window that nodes share.
+    Longer,
+}
+
+impl Keeping {
+    pub(super) fn kept(self, span: Duration) -> Duration {
+        match self {
+            Self::Exactly => span,
+            Self::Longer => span + bucket_of(span),
+        }
+    }
+}
+
+fn bucket_of(span: Duration) -> Duration {
+    Duration::from_micros(span.as_micros().try_into().unwrap_or(u64::MAX) / BUCKETS.unsigned_abs())
+}
 
 /// When an amount fits that does not fit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +70,10 @@ pub enum Fits {
 }
 
 impl Window {
-    pub(super) fn new(span: Duration) -> Self {
-        let span_micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        Self { span_micros, buckets: VecDeque::new(), counted: 0, now_micros: 0 }
+    pub(super) fn new(span: Duration, keeping: Keeping) -> Self {
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let (bucket_micros, kept_micros) = (micros(bucket_of(span)), micros(keeping.kept(span)));
+        Self { bucket_micros, kept_micros, buckets: VecDeque::new(), counted: 0, now_micros: i64::MIN }
     }
 
     /// Moves on to `now`, on a clock that never goes back.
@@ -53,7 +87,7 @@ impl Window {
 
     /// Counts an amount now.
     pub(super) fn count(&mut self, amount: u64) -> BucketNumber {
-        let (number, newest_micros) = (self.now_micros.div_euclid(self.span_micros / BUCKETS), self.now_micros);
+        let (number, newest_micros) = (self.now_micros.div_euclid(self.bucket_micros), self.now_micros);
         self.counted = self.counted.saturating_add(amount);
         match self.buckets.back_mut().filter(|bucket| bucket.number == number) {
             Some(bucket) => {
@@ -72,6 +106,29 @@ impl Window {
         let corrected = amount.saturating_sub(was).saturating_add(is);
         self.counted = self.counted.saturating_sub(*amount).saturating_add(corrected);
         *amount = corrected;
+    }
+
+    /// The buckets, oldest first: their numbers, the times of their newest counts, and their amounts.
+    pub(super) fn buckets(&self) -> impl ExactSizeIterator<Item = (BucketNumber, i64, u64)> {
+        self.buckets.iter().map(|bucket| (BucketNumber(bucket.number), bucket.newest_micros, bucket.amount))
+    }
+
+    /// Adds all that another window of the same length counts.
+    pub(super) fn merge(&mut self, other: &Self) {
+        let mut merged: VecDeque<Bucket> = VecDeque::with_capacity(self.buckets.len() + other.buckets.len());
+        let mut both: Vec<Bucket> = self.buckets.iter().chain(&other.buckets).copied().collect();
+        both.sort_by_key(|bucket| bucket.number);
+        for bucket in both {
+            match merged.back_mut().filter(|last| last.number == bucket.number) {
+                Some(last) => {
+                    last.newest_micros = last.newest_micros.max(bucket.newest_micros);
+                    last.amount = last.amount.saturating_add(bucket.amount);
+                }
+                None => merged.push_back(bucket),
+            }
+        }
+        self.counted = self.counted.saturating_add(other.counted);
+        (self.buckets, self.now_micros) = (merged, self.now_micros.max(other.now_micros));
     }
 
     /// The amount in the window now.
@@ -117,7 +174,7 @@ impl Window {
     }
 
     const fn leaves_micros(&self, bucket: &Bucket) -> i64 {
-        bucket.newest_micros.saturating_add(self.span_micros)
+        bucket.newest_micros.saturating_add(self.kept_micros)
     }
 }
 
@@ -155,7 +212,7 @@ mod tests {
         ) {
             let span_micros = i64::try_from(span.as_micros()).expect("small");
             let bucket_micros = span_micros / BUCKETS;
-            let (mut window, mut log, mut buckets) = (Window::new(span), NaiveLog::default(), Vec::new());
+            let (mut window, mut log, mut buckets) = (Window::new(span, Keeping::Exactly), NaiveLog::default(), Vec::new());
             let mut now = 0;
             for (gap, amount, correction) in steps {
                 now += gap * (span_micros / 1_000_000);
@@ -193,9 +250,46 @@ mod tests {
         }
     }
 
+    /// A minute that begins now.
+    fn started() -> Window {
+        let mut window = Window::new(SPANS[0], Keeping::Exactly);
+        window.advance(0);
+        window
+    }
+
+    #[test]
+    fn a_window_that_nodes_share_keeps_a_sixtieth_longer() {
+        let mut window = Window::new(SPANS[0], Keeping::Longer);
+        window.advance(0);
+        window.count(1);
+        window.advance(60_999_999);
+        assert_eq!((window.counted(), window.wait(1, 1)), (1, Some(Fits::After(Duration::from_micros(1)))));
+        window.advance(61_000_000);
+        assert_eq!(window.counted(), 0);
+    }
+
+    #[test]
+    fn a_merged_window_counts_and_forgets_what_both_did() {
+        let (mut one, mut other) = (started(), started());
+        for (second, amount) in [(0, 1), (1, 2), (30, 4)] {
+            one.advance(second * 1_000_000);
+            one.count(amount);
+        }
+        for (second, amount) in [(1, 8), (2, 16)] {
+            other.advance(second * 1_000_000 + 500_000);
+            other.count(amount);
+        }
+        one.merge(&other);
+        assert_eq!(one.counted(), 31);
+        for (second, left) in [(60, 30), (61, 30), (62, 20), (63, 4), (90, 0)] {
+            one.advance(second * 1_000_000);
+            assert_eq!(one.counted(), left, "after {second} s");
+        }
+    }
+
     #[test]
     fn an_amount_that_is_corrected_upwards_counts_as_more() {
-        let mut window = Window::new(SPANS[0]);
+        let mut window = started();
         let bucket = window.count(10);
         window.correct(bucket, 10, 25);
         assert_eq!((window.counted(), window.wait(1, 20)), (25, Some(Fits::After(SPANS[0]))));
@@ -206,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_was_lowered_says_when_something_is_left() {
-        let mut window = Window::new(SPANS[0]);
+        let mut window = started();
         for second in 0..5 {
             window.advance(second * 1_000_000);
             window.count(1);

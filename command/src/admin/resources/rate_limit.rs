@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use events::event::Chain;
-use events::event::admin::RateLimit;
+use events::event::admin::{RateLimit, WhenUnshared};
 use events::ids::LimitId;
 use events::limit::Measure;
 use projections::tables::Tables;
@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::scope::{scope, scope_name};
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, optional, required};
+use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::whole;
+use crate::admin::field_type::{one_of, whole};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, Planned};
@@ -28,7 +28,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         let number_max = if measure.is_of_tokens() { TOKENS_MAX } else { REQUESTS_MAX };
         optional(measure.as_str(), whole(1, number_max)).meaning("A rate limit has at least one of the measures")
     });
-    let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain([scope_name()]);
+    let when_unshared = defaulting("when_unshared", one_of(WhenUnshared::NAMED), json!("local")).meaning(
+        "While nodes cannot count together: local admits an equal share on each node, closed refuses every request",
+    );
+    let others = [when_unshared, scope_name()];
+    let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain(others);
     let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
     let example = json!({ "scope": scope, "requests_per_minute": 60 });
     Declaration::of::<RateLimit>(members, example)

@@ -36,6 +36,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         metadata: BTreeMap::new(),
         versions,
         would_have_refused: Vec::new(),
+        rate_limited_tokens: None,
     })
 }
 

@@ -68,6 +68,8 @@ const fn classify(event: &Event) -> Option<(Severity, Outcome)> {
             Some((Severity::Notice, Outcome::Denied))
         }
         Event::Access(Access::Denied(_)) => Some((Severity::Warning, Outcome::Denied)),
+        Event::Access(Access::LimitsLocal(_)) => Some((Severity::Warning, Outcome::Success)),
+        Event::Access(Access::LimitsShared(_)) => Some((Severity::Notice, Outcome::Success)),
         Event::Inference(
             Inference::Admitted(_)
             | Inference::Completed(_)

@@ -129,6 +129,7 @@ impl Story {
             metadata: BTreeMap::new(),
             versions: Versions::default(),
             would_have_refused: Vec::new(),
+            rate_limited_tokens: None,
         };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Admitted(Box::new(admitted))));

@@ -49,7 +49,7 @@ const NOT_LATER: &str = concat!(
      ORDER BY started_at, node"
 );
 const RUNNING: &str = concat!(
-    "SELECT node, address, started_at, seen_at FROM ledger.running_nodes AS running WHERE ",
+    "SELECT node, address, started_at, seen_at, serves_requests FROM ledger.running_nodes AS running WHERE ",
     was_seen_lately!(),
     " ORDER BY started_at, node"
 );
@@ -133,6 +133,7 @@ pub(super) async fn running(connection: &mut PgConnection) -> Result<Vec<Running
             address: row.try_get(1)?,
             started_at: from_micros(row.try_get(2)?),
             seen_at: from_micros(row.try_get(3)?),
+            serves_requests: row.try_get(4)?,
         })
     });
     nodes.collect()

@@ -1,0 +1,74 @@
+//! Rate limits that several nodes count together (ADR-0023). Redis decides, in one script, by its own clock; each node keeps what
+//! it has counted, and reads from the log what the others admit. So Redis may go and come back, with or without its data: nodes
+//! then count by themselves, each with a share of what was left, and put everything into Redis before they count together again.
+//!
+//! `limiter` counts a request, `mode` says how, `conductor` leads through outages, and `mirror` reads the log.
+
+mod asking;
+mod binding;
+mod conductor;
+mod corrections;
+mod counts;
+mod figures;
+mod group;
+mod limiter;
+mod link;
+mod mirror;
+mod mode;
+mod permit;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use events::log::LogError;
+use prometheus::Registry;
+
+pub(super) use binding::SharedLimits;
+use conductor::Conductor;
+pub use limiter::{SharedLimiter, SharedLimiterParts};
+use mirror::Mirror;
+pub(super) use permit::SharedPermit;
+
+/// Why limits cannot be shared.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedLimitsError {
+    #[error("read the log for rate limits: {0}")]
+    Log(#[from] LogError),
+    #[error("register the metrics of rate limits: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What must run as long as requests do.
+pub struct SharedLimitsTask {
+    limiter: Arc<SharedLimiter>,
+    mirror: Mirror,
+    conductor: Conductor,
+}
+
+impl SharedLimiter {
+    /// Reads from the log how limits are counted, and connects to Redis if nodes count together. It also starts while Redis is
+    /// away.
+    pub async fn start(
+        parts: SharedLimiterParts,
+        registry: &Registry,
+    ) -> Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError> {
+        let limiter = Arc::new(Self::new(parts, registry)?);
+        let mirror = Mirror::start(Arc::clone(&limiter)).await?;
+        let conductor = Conductor::new(Arc::clone(&limiter));
+        conductor.connect_first().await;
+        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
+    }
+
+    /// True while nodes count together.
+    pub fn is_shared(&self) -> bool {
+        self.modes.mode().is_together()
+    }
+}
+
+impl SharedLimitsTask {
+    pub async fn run(self) {
+        let Self { limiter, mirror, conductor } = self;
+        tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
+    }
+}

@@ -1,0 +1,349 @@
+//! The limits that bind one request where nodes count together, and what it counts against them.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use events::event::admin::WhenUnshared;
+use events::limit::{LimitName, Measure};
+use shared_limits::{Correction, Count, LimitCall, LimitState, Standing};
+
+use super::counts::{Instants, SharedCounts, kept};
+use super::group::Group;
+use super::limiter::SharedLimiter;
+use super::mode::Alone;
+use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
+use crate::limits::slot::Shortage;
+use crate::limits::slots::SlotKey;
+use crate::limits::window::{BucketNumber, Fits};
+
+/// A limit and its counts.
+pub struct SharedBinding {
+    pub(in crate::limits) limit: ApplicableLimit,
+    pub slot: Arc<Mutex<SharedCounts>>,
+}
+
+/// All limits that bind a request, in the order of their slots; at least one. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedLimits(Arc<Bound>);
+
+struct Bound {
+    limiter: Arc<SharedLimiter>,
+    group: Arc<Group>,
+    all: Vec<SharedBinding>,
+}
+
+/// What a request wants to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// One request, and its place while it runs.
+    Request,
+    /// One request that has its place already.
+    RequestAgain,
+    Tokens(u64),
+    /// One request that was admitted: it counts, whatever is left.
+    RequestAdmitted,
+    TokensAdmitted(u64),
+}
+
+impl Demand {
+    /// The amount that it counts in a measure; `None` if it does not.
+    pub const fn in_measure(self, measure: Measure) -> Option<u64> {
+        match (self, measure) {
+            (Self::Request, Measure::ConcurrentRequests) => Some(1),
+            (_, Measure::ConcurrentRequests) => None,
+            (Self::Tokens(tokens) | Self::TokensAdmitted(tokens), _) if measure.is_of_tokens() => Some(tokens),
+            (Self::Request | Self::RequestAgain | Self::RequestAdmitted, _) if !measure.is_of_tokens() => Some(1),
+            _ => None,
+        }
+    }
+
+    /// For the words of a refusal.
+    pub const fn amount(self) -> u64 {
+        match self {
+            Self::Request | Self::RequestAgain | Self::RequestAdmitted => 1,
+            Self::Tokens(tokens) | Self::TokensAdmitted(tokens) => tokens,
+        }
+    }
+
+    /// Each request has one such demand in each turn.
+    pub const fn is_of_request(self) -> bool {
+        matches!(self, Self::Request | Self::RequestAgain)
+    }
+
+    /// The bound that holds for it.
+    const fn bound(self, bound: u64) -> u64 {
+        match self {
+            Self::Request | Self::RequestAgain | Self::Tokens(_) => bound,
+            Self::RequestAdmitted | Self::TokensAdmitted(_) => u64::MAX,
+        }
+    }
+}
+
+/// One count of a request: the index of the limit, and the bucket of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketCount {
+    index: usize,
+    measure: Measure,
+    bucket: BucketNumber,
+    amount: u64,
+}
+
+/// What a request has counted, and in which time: its amounts are corrected where they were counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub buckets: Vec<BucketCount>,
+    /// The beginning of the time alone in which they were counted, if they were.
+    pub alone_since: Option<u64>,
+    pub at_micros: i64,
+}
+
+/// Who learns of an amount that is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// This node and Redis, which has counted it.
+    Redis,
+    /// This node alone: Redis has not counted it.
+    Nobody,
+}
+
+impl SharedLimits {
+    pub fn of(limiter: Arc<SharedLimiter>, group: Arc<Group>, mut all: Vec<SharedBinding>) -> Self {
+        // One order for all requests, so that no two of them deadlock on their slots.
+        all.sort_unstable_by_key(|binding| binding.limit.key);
+        Self(Arc::new(Bound { limiter, group, all }))
+    }
+
+    pub fn limiter(&self) -> &Arc<SharedLimiter> {
+        &self.0.limiter
+    }
+
+    pub fn group(&self) -> &Arc<Group> {
+        &self.0.group
+    }
+
+    pub fn all(&self) -> &[SharedBinding] {
+        &self.0.all
+    }
+
+    /// The limit that refuses everything while nodes cannot count together.
+    pub fn closed_limit(&self) -> Option<LimitName> {
+        let closed = self.all().iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
+        closed.map(|binding| binding.limit.name)
+    }
+
+    /// True if a limit has places for running requests.
+    pub fn have_places(&self) -> bool {
+        self.all().iter().any(|binding| binding.limit.bounds.get(Measure::ConcurrentRequests).is_some())
+    }
+
+    /// True if a limit counts the tokens of requests.
+    pub fn count_tokens(&self) -> bool {
+        self.all().iter().any(|binding| binding.limit.bounds.iter().any(|(measure, _)| measure.is_of_tokens()))
+    }
+
+    fn lock(&self, now_micros: i64) -> Vec<MutexGuard<'_, SharedCounts>> {
+        let mut slots: Vec<_> = self.all().iter().map(|binding| locked(&binding.slot)).collect();
+        slots.iter_mut().for_each(|slot| slot.advance(now_micros));
+        slots
+    }
+
+    /// The measures that a demand counts in: the index of the limit, the measure, its bound, and the amount.
+    fn measures(&self, demand: Demand) -> impl Iterator<Item = (usize, Measure, u64, u64)> + '_ {
+        let of = move |(index, binding): (usize, &SharedBinding)| {
+            let bounds = binding.limit.bounds;
+            Measure::ALL.iter().filter_map(move |measure| {
+                let bound = demand.bound(bounds.get(*measure)?);
+                Some((index, *measure, bound, demand.in_measure(*measure)?))
+            })
+        };
+        self.all().iter().enumerate().flat_map(of)
+    }
+
+    fn count_in(
+        &self,
+        slots: &mut [MutexGuard<'_, SharedCounts>],
+        demand: Demand,
+        alone_since: Option<u64>,
+        now_micros: i64,
+    ) -> Counted {
+        let buckets = self.measures(demand).filter_map(|(index, measure, _, amount)| {
+            let bucket = slots[index].count(measure, amount, alone_since, now_micros)?;
+            Some(BucketCount { index, measure, bucket, amount })
+        });
+        let counted = Counted { buckets: buckets.collect(), alone_since, at_micros: now_micros };
+        if demand == Demand::Request {
+            slots.iter_mut().for_each(|slot| slot.begin_request());
+        }
+        counted
+    }
+
+    /// Counts on this node alone what Redis is then asked to count, and returns the call for it. `replaced` is taken back in the
+    /// same call. `None` if nodes have begun to count by themselves after this turn.
+    pub fn count_for_redis(
+        &self,
+        demand: Demand,
+        replaced: Option<&Counted>,
+        turn: u64,
+        now_micros: i64,
+    ) -> Option<(Counted, Vec<LimitCall>)> {
+        let mut slots = self.lock(now_micros);
+        let mut are_together = true;
+        for slot in &mut slots {
+            are_together &= slot.count_together(turn);
+        }
+        if let Some(replaced) = replaced {
+            self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
+        }
+        if !are_together {
+            return None;
+        }
+        let counted = self.count_in(&mut slots, demand, None, now_micros);
+        let corrections = &self.limiter().corrections;
+        let mut calls: Vec<LimitCall> = self
+            .all()
+            .iter()
+            .map(|binding| {
+                let (limit, corrections) = (binding.limit.key.to_string(), corrections.take_of(binding.limit.key));
+                LimitCall { limit, corrections, counts: Vec::new() }
+            })
+            .collect();
+        drop(slots);
+        let bucket_of = |index, measure| {
+            let of = |count: &&BucketCount| count.index == index && count.measure == measure;
+            counted.buckets.iter().find(of).map_or(0, |count| count.bucket.number())
+        };
+        for (index, measure, bound, amount) in self.measures(demand) {
+            let (kept, bucket) = (kept(measure).unwrap_or_default(), bucket_of(index, measure));
+            calls[index].counts.push(Count { measure, kept, bound, amount, bucket });
+        }
+        Some((counted, calls))
+    }
+
+    /// Counts on this node, whatever is left. Redis learns of it with the next state that is put.
+    pub fn count_here(&self, demand: Demand, alone_since: Option<u64>, now_micros: i64) -> Counted {
+        self.count_in(&mut self.lock(now_micros), demand, alone_since, now_micros)
+    }
+
+    /// Counts against this node's share of all limits, or of none.
+    pub(in crate::limits) fn count_alone(
+        &self,
+        demand: Demand,
+        replaced: Option<&Counted>,
+        (mode, member_since): (&Alone, u64),
+        instants: Instants,
+    ) -> Result<Counted, LimitExceeded<'_>> {
+        let mut slots = self.lock(instants.now_micros);
+        slots.iter_mut().for_each(|slot| slot.begin_alone(member_since));
+        if let Some(replaced) = replaced {
+            self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
+        }
+        let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
+            let shortage = slots[index].shortage_of_share((measure, bound), amount, mode, instants)?;
+            Some((index, measure, bound, shortage))
+        });
+        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
+            return Err(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage });
+        }
+        Ok(self.count_in(&mut slots, demand, Some(member_since), instants.now_micros))
+    }
+
+    /// All that this node counts of these limits, to be put into Redis. Corrections that were not told yet are part of it.
+    pub fn states(&self, now_micros: i64) -> Vec<LimitState> {
+        let corrections = &self.limiter().corrections;
+        let state = |binding: &SharedBinding| {
+            let mut slot = locked(&binding.slot);
+            corrections.take_of(binding.limit.key);
+            slot.state(binding.limit.key.to_string(), self.limiter().next_state(), now_micros)
+        };
+        self.all().iter().map(state).collect()
+    }
+
+    /// Keeps what Redis said of a call, and returns the limit that has too little left, with the longest wait.
+    pub(in crate::limits) fn learn(
+        &self,
+        demand: Demand,
+        standings: &[Standing],
+        now_micros: i64,
+    ) -> Option<LimitExceeded<'_>> {
+        let mut exceeded: Option<LimitExceeded<'_>> = None;
+        for ((index, measure, bound, _), standing) in self.measures(demand).zip(standings) {
+            let binding = &self.all()[index];
+            if kept(measure).is_some() {
+                locked(&binding.slot).learn(measure, standing.counted, now_micros);
+            }
+            let Some(shortage) = standing.shortage else { continue };
+            let shortage = match shortage {
+                shared_limits::Shortage::Concurrency => Shortage::Concurrency,
+                shared_limits::Shortage::After(wait) => Shortage::Window(Fits::After(wait)),
+                shared_limits::Shortage::Never => Shortage::Window(Fits::Never),
+            };
+            if exceeded.as_ref().is_none_or(|exceeded| exceeded.shortage < shortage) {
+                exceeded = Some(LimitExceeded { limit: &binding.limit, measure, bound, shortage });
+            }
+        }
+        exceeded
+    }
+
+    /// Whether other nodes have counted against one of the limits, as far as this node knows.
+    pub fn others_have_counted(&self, now_micros: i64) -> bool {
+        self.lock(now_micros).iter().any(|slot| slot.others_have_counted())
+    }
+
+    /// Replaces what a request has counted.
+    pub fn correct(&self, counted: &Counted, is: impl Fn(u64) -> u64, told: Told) {
+        for count in &counted.buckets {
+            let binding = &self.all()[count.index];
+            self.correct_one(binding, &mut locked(&binding.slot), count, counted.alone_since, is(count.amount), told);
+        }
+    }
+
+    fn correct_in(
+        &self,
+        slots: &mut [MutexGuard<'_, SharedCounts>],
+        counted: &Counted,
+        is: impl Fn(u64) -> u64,
+        told: Told,
+    ) {
+        for count in &counted.buckets {
+            let (binding, slot) = (&self.all()[count.index], &mut slots[count.index]);
+            self.correct_one(binding, slot, count, counted.alone_since, is(count.amount), told);
+        }
+    }
+
+    fn correct_one(
+        &self,
+        binding: &SharedBinding,
+        slot: &mut SharedCounts,
+        count: &BucketCount,
+        alone_since: Option<u64>,
+        is: u64,
+        told: Told,
+    ) {
+        let BucketCount { measure, bucket, amount: was, .. } = *count;
+        slot.correct(measure, bucket, alone_since, (was, is));
+        if told == Told::Redis {
+            let delta = difference(is, was);
+            self.tell(binding.limit.key, Correction { measure, bucket: bucket.number(), delta });
+        }
+    }
+
+    /// Frees the places of a request that has ended.
+    pub fn end_request(&self, told: Told) {
+        for binding in self.all() {
+            let mut slot = locked(&binding.slot);
+            slot.end_request();
+            let measure = Measure::ConcurrentRequests;
+            if told == Told::Redis && binding.limit.bounds.get(measure).is_some() {
+                self.tell(binding.limit.key, Correction { measure, bucket: 0, delta: -1 });
+            }
+        }
+    }
+
+    fn tell(&self, key: SlotKey, correction: Correction) {
+        self.limiter().corrections.add(key, self.group(), correction);
+    }
+}
+
+fn difference(is: u64, was: u64) -> i64 {
+    let difference = i128::from(is) - i128::from(was);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+}

@@ -1,0 +1,387 @@
+//! Outages of Redis and the returns from them. Both are recorded, so that all nodes change how they count at one position.
+//!
+//! When a node cannot count in Redis, it records `access.limits_local`, and every node counts by itself from there on. Each then
+//! tries to reach Redis again; one that does puts all that it has counted, and from then on whatever it admits before it admits
+//! it, and says that it is ready. When all running nodes are, one of them records `access.limits_shared`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
+use events::event::{Access, Actor, Context, Event};
+use events::log::{Append, AppendError, Basis};
+use shared_limits::{CountReply, CounterConnection, LimitCall, LimitState, NodeState, PutReply};
+
+use super::group::Group;
+use super::limiter::SharedLimiter;
+use super::link::Phase;
+use super::mode::{Alone, Mode};
+use crate::limits::binding::locked;
+use crate::limits::slots::SlotKey;
+
+/// How often a node that counts by itself tries to reach Redis, and asks who is ready.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// How often the places of running requests are claimed again; they are freed after five seconds.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// The limits of one call.
+const LIMITS_PER_CALL: usize = 32;
+/// An outage that follows the last one so soon lets the node wait before it says again that it is ready.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const REASON_CHARS_MAX: usize = 300;
+pub(super) const LOST: &str = "Redis has lost its counts";
+
+/// Leads a node through outages.
+pub struct Conductor {
+    limiter: Arc<SharedLimiter>,
+    /// When nodes began to count together, by the monotonic clock.
+    together_since: Option<Duration>,
+    /// Before the node says that it is ready.
+    pause: Duration,
+    /// The time alone that this node knows of.
+    known_alone: Option<u64>,
+    /// The last turn in which it has said that it is ready.
+    declared: Option<u64>,
+}
+
+impl Conductor {
+    pub const fn new(limiter: Arc<SharedLimiter>) -> Self {
+        Self { limiter, together_since: None, pause: Duration::ZERO, known_alone: None, declared: None }
+    }
+
+    /// Connects, if nodes count together.
+    pub async fn connect_first(&self) {
+        let mode = self.limiter.modes.mode();
+        if !mode.is_together() {
+            return;
+        }
+        match self.open().await {
+            Ok(connection) => self.limiter.link.set_connection(Some(connection)),
+            Err(reason) => self.limiter.fail(mode.turn(), &reason),
+        }
+    }
+
+    pub async fn run(mut self) {
+        loop {
+            let mode = self.limiter.modes.mode();
+            self.show(&mode);
+            match &*mode {
+                Mode::Together { turn } => self.count_together(*turn).await,
+                Mode::Alone(alone) if alone.member_since.is_none() => {
+                    self.record_alone("a node began to run while Redis was away", alone.began_at).await;
+                }
+                Mode::Alone(alone) => self.return_from(alone).await,
+            }
+        }
+    }
+
+    fn show(&mut self, mode: &Mode) {
+        let figures = &self.limiter.figures;
+        figures.shared.set(i64::from(mode.is_together()));
+        match mode {
+            Mode::Together { .. } if self.known_alone.take().is_some() => {
+                tracing::info!("rate limits are counted by all nodes together again");
+            }
+            Mode::Alone(alone) if self.known_alone != Some(alone.began) => {
+                self.known_alone = Some(alone.began);
+                figures.time_alone_begins();
+                tracing::warn!(
+                    nodes = alone.nodes.len(),
+                    "each node counts rate limits by itself: see access.limits_local"
+                );
+            }
+            Mode::Together { .. } | Mode::Alone(_) => {}
+        }
+    }
+
+    /// Keeps what runs claimed, until the turn ends.
+    async fn count_together(&mut self, turn: u64) {
+        self.together_since = Some(self.limiter.parts.clock.monotonic());
+        self.limiter.link.set_phase(Phase::Away);
+        loop {
+            let mut known = self.limiter.modes.subscribe();
+            let failure = tokio::select! {
+                failure = self.limiter.link.failure(turn, RENEW_EVERY) => failure,
+                _ = known.wait_for(|known| known.mode.turn() != turn) => return,
+            };
+            if let Some(failure) = failure {
+                self.limiter.link.set_connection(None);
+                self.record_alone(&failure.reason, self.limiter.parts.clock.now()).await;
+                return;
+            }
+            self.renew(turn).await;
+        }
+    }
+
+    async fn renew(&self, turn: u64) {
+        let Some(connection) = self.limiter.link.connection() else {
+            return self.limiter.fail(turn, "not connected to Redis");
+        };
+        for group in self.limiter.groups.running() {
+            self.limiter.tell(&connection, &group, turn, &[]).await;
+        }
+    }
+
+    /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
+    async fn record_alone(&mut self, reason: &str, began_at: DateTime<Utc>) {
+        self.note_unsteadiness();
+        let known = self.limiter.modes.known();
+        let nodes = match self.running_nodes().await {
+            Ok(nodes) => nodes,
+            Err(error) => return self.wait_for_ledger(&error).await,
+        };
+        let mut nodes: Vec<String> = nodes.into_iter().collect();
+        nodes.sort_unstable();
+        let event = AccessLimitsLocal {
+            node: self.limiter.parts.node.clone(),
+            nodes,
+            began_at,
+            reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+        };
+        tracing::warn!(reason, "rate limits cannot be counted with other nodes");
+        self.record(event.into(), known.sequence).await;
+    }
+
+    fn note_unsteadiness(&mut self) {
+        let Some(since) = self.together_since.take() else { return };
+        let lasted = self.limiter.parts.clock.monotonic().saturating_sub(since);
+        self.pause = match lasted < STEADY_AFTER {
+            true => (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX),
+            false => Duration::ZERO,
+        };
+    }
+
+    /// Appends to the stream, unless it has moved on, and waits until that is known here.
+    async fn record(&self, event: Event, known_sequence: u64) {
+        let append = Append {
+            stream: Access::limits_stream(),
+            expected_sequence: known_sequence,
+            events: vec![event],
+            context: Context::of(Actor::System("gateway")),
+            side: Vec::new(),
+            idempotency: None,
+            basis: Basis::default(),
+        };
+        match self.limiter.parts.log.append(append).await {
+            Ok(_) | Err(AppendError::OptimisticLock) => {
+                self.limiter.modes.wait_for(|known| known.sequence > known_sequence, RENEW_EVERY).await;
+            }
+            Err(error) => self.wait_for_ledger(&error).await,
+        }
+    }
+
+    async fn wait_for_ledger(&self, error: &(dyn std::error::Error + Sync)) {
+        tracing::warn!(error = %error, "cannot record how rate limits are counted: trying again");
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+
+    /// The nodes that were seen lately, and this one.
+    async fn running_nodes(&self) -> Result<HashSet<String>, events::log::LogError> {
+        let running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
+        let own = self.limiter.parts.node.clone();
+        let serving = running.into_iter().filter(|running| running.serves_requests).map(|running| running.node_id);
+        Ok(serving.chain([own]).collect())
+    }
+
+    async fn open(&self) -> Result<CounterConnection, String> {
+        let parts = &self.limiter.parts;
+        CounterConnection::open(&parts.address, &parts.node).await.map_err(|error| error.to_string())
+    }
+
+    /// Tries once to come back. It ends with another turn, or with a failure.
+    async fn return_from(&mut self, alone: &Alone) {
+        let turn = alone.turn;
+        let returned = self.put_all_and_wait(alone).await;
+        if self.limiter.modes.mode().turn() != turn {
+            return;
+        }
+        self.limiter.link.set_connection(None);
+        self.limiter.link.take_failure(turn);
+        if let Err(reason) = returned {
+            tracing::debug!(reason, "cannot count rate limits with other nodes yet");
+            if self.declared == Some(turn) {
+                // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
+                return self.record_alone(&reason, alone.began_at).await;
+            }
+        }
+        self.limiter.link.set_phase(Phase::Away);
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+
+    async fn put_all_and_wait(&mut self, alone: &Alone) -> Result<(), String> {
+        let turn = alone.turn;
+        let connection = self.open().await?;
+        self.limiter.groups.forget_markers();
+        self.limiter.link.set_connection(Some(connection.clone()));
+        // From here on, every request is told to Redis. Those before it are in the slots.
+        self.limiter.link.set_phase(Phase::Putting { turn });
+        let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
+        self.limiter.figures.restored.inc_by(restored);
+        let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
+        loop {
+            // What was corrected meanwhile.
+            self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;
+            for group in self.limiter.groups.running() {
+                self.put_states(&connection, turn, &group, &[]).await?;
+            }
+            if self.limiter.parts.clock.monotonic() >= ready_at {
+                self.declare(&connection, alone).await?;
+            }
+            let mut known = self.limiter.modes.subscribe();
+            tokio::select! {
+                _ = known.wait_for(|known| known.mode.turn() != turn) => return Ok(()),
+                failure = self.limiter.link.failure(turn, PROBE_EVERY) => {
+                    if let Some(failure) = failure { return Err(failure.reason) }
+                }
+            }
+        }
+    }
+
+    /// Says that this node is ready. If all running nodes are, it records that they count together.
+    async fn declare(&mut self, connection: &CounterConnection, alone: &Alone) -> Result<(), String> {
+        let was_declared = self.declared == Some(alone.turn);
+        // Before it is sent: Redis may know of it although nobody hears the answer.
+        self.declared = Some(alone.turn);
+        let ready = connection.ready(alone.turn).await.map_err(|error| error.to_string())?;
+        if was_declared && !ready.was_known {
+            return Err(LOST.to_owned());
+        }
+        let running = self.running_nodes().await.map_err(|error| error.to_string())?;
+        // All that were given a share, if they still run, and all that have begun since.
+        if running.is_subset(&ready.nodes) {
+            self.record_together(alone).await;
+        }
+        Ok(())
+    }
+
+    async fn record_together(&self, alone: &Alone) {
+        let known = self.limiter.modes.known();
+        if known.mode.turn() != alone.turn {
+            return;
+        }
+        let figures = &self.limiter.figures;
+        let event = AccessLimitsShared {
+            node: self.limiter.parts.node.clone(),
+            ends: alone.turn,
+            began_at: alone.began_at,
+            ended_at: self.limiter.parts.clock.now(),
+            admitted: figures.admitted_alone.load(Ordering::Relaxed),
+            refused: figures.refused_alone.load(Ordering::Relaxed),
+        };
+        self.record(event.into(), known.sequence).await;
+    }
+
+    /// Puts all that this node counts of these limits. Returns their number.
+    async fn put(
+        &self,
+        connection: &CounterConnection,
+        turn: u64,
+        keys: impl Iterator<Item = SlotKey>,
+    ) -> Result<u64, String> {
+        let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>)> = Vec::new();
+        let mut count = 0;
+        for key in keys {
+            let Some(slot) = self.limiter.slots.get(key) else {
+                self.limiter.corrections.take_of(key);
+                continue;
+            };
+            let group = Arc::clone(&locked(&slot).group);
+            count += 1;
+            match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &group)) {
+                Some((_, keys)) => keys.push(key),
+                None => by_group.push((group, vec![key])),
+            }
+        }
+        for (group, keys) in by_group {
+            for keys in keys.chunks(LIMITS_PER_CALL) {
+                let states: Vec<LimitState> = keys.iter().filter_map(|key| self.state_of(*key)).collect();
+                self.put_states(connection, turn, &group, &states).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// What this node counts of a limit. Corrections that were not told yet are part of it.
+    fn state_of(&self, key: SlotKey) -> Option<LimitState> {
+        let slot = self.limiter.slots.get(key)?;
+        let mut slot = locked(&slot);
+        self.limiter.corrections.take_of(key);
+        Some(slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros()))
+    }
+
+    async fn put_states(
+        &self,
+        connection: &CounterConnection,
+        turn: u64,
+        group: &Group,
+        states: &[LimitState],
+    ) -> Result<(), String> {
+        let new_marker = self.limiter.new_marker();
+        let put = connection.put(&self.limiter.putting(group, turn, &new_marker), states).await;
+        match put.map_err(|error| error.to_string())? {
+            PutReply::Put(answer) => {
+                group.learn_marker(&answer.marker, self.limiter.now_micros());
+                Ok(())
+            }
+            PutReply::Superseded => Err("another turn has begun".to_owned()),
+        }
+    }
+}
+
+impl SharedLimiter {
+    /// Tells Redis the corrections of requests until the process ends.
+    pub(super) async fn tell_corrections(&self) {
+        let mut known = self.modes.subscribe();
+        let mut last_turn = 0;
+        loop {
+            tokio::select! {
+                () = self.corrections.added() => {}
+                known = known.wait_for(|known| known.mode.turn() != last_turn) => match known {
+                    Ok(known) => last_turn = known.mode.turn(),
+                    Err(_) => return,
+                },
+            }
+            // While nodes count by themselves, the states that are put contain them.
+            let (Mode::Together { turn }, Some(connection)) = (&*self.modes.mode(), self.link.connection()) else {
+                continue;
+            };
+            let mut by_group: Vec<(Arc<Group>, Vec<LimitCall>)> = Vec::new();
+            for (key, pending) in self.corrections.take() {
+                let call = LimitCall { limit: key.to_string(), corrections: pending.list(), counts: Vec::new() };
+                match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &pending.group)) {
+                    Some((_, calls)) => calls.push(call),
+                    None => by_group.push((pending.group, vec![call])),
+                }
+            }
+            for (group, calls) in by_group {
+                for calls in calls.chunks(LIMITS_PER_CALL) {
+                    self.tell(&connection, &group, *turn, calls).await;
+                }
+            }
+        }
+    }
+
+    /// Tells Redis something that it does not have to decide. A failure ends the turn: what is put then contains it.
+    async fn tell(&self, connection: &CounterConnection, group: &Group, turn: u64, calls: &[LimitCall]) {
+        let (marker, new_marker) = (group.marker(self.now_micros()), self.new_marker());
+        let state = NodeState {
+            group: &group.name,
+            turn,
+            marker: marker.as_deref(),
+            new_marker: &new_marker,
+            has_running: group.has_running(),
+        };
+        match connection.count(&state, calls).await {
+            Ok(CountReply::Counted(answer) | CountReply::Refused(answer)) => {
+                group.learn_marker(&answer.marker, self.now_micros());
+            }
+            Ok(CountReply::Superseded) => {}
+            Ok(CountReply::Lost) => self.fail(turn, LOST),
+            Err(error) => self.fail(turn, &error.to_string()),
+        }
+    }
+}

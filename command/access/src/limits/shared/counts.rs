@@ -1,0 +1,271 @@
+//! What a node knows of one limit that nodes count together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::limit::Measure;
+use shared_limits::{BucketState, LimitState, WindowState};
+
+use super::group::Group;
+use super::mode::Alone;
+use crate::limits::slot::{Shortage, Slot};
+use crate::limits::slots::Counts;
+use crate::limits::window::{BucketNumber, Fits, Keeping};
+
+/// The wait that is advised where a share of a limit is used up and nobody knows when it will be larger.
+const SHARE_WAIT: Duration = Duration::from_secs(1);
+
+/// What Redis has counted is in the log by then, or was not admitted.
+const ADMITTED_SOON: Duration = Duration::from_secs(1);
+
+/// The counts of one limit, as one node has them.
+pub struct SharedCounts {
+    pub group: Arc<Group>,
+    /// All that this node has counted.
+    own: Slot,
+    /// What other nodes have admitted, by the log.
+    others: Slot,
+    /// What Redis had counted beyond both, when it was last asked.
+    unseen: Vec<Unseen>,
+    /// While nodes count by themselves.
+    alone: Option<AloneCounts>,
+}
+
+struct Unseen {
+    measure: Measure,
+    amount: u64,
+    at_micros: i64,
+}
+
+struct AloneCounts {
+    began: u64,
+    /// All that was admitted before by all nodes, as far as it is known.
+    base: Slot,
+    /// What this node has admitted since.
+    admitted: Slot,
+}
+
+/// What a decision of one node needs to know of the time.
+#[derive(Clone, Copy)]
+pub struct Instants {
+    pub now_micros: i64,
+    /// From when on the node knows what others admitted.
+    pub known_since_micros: i64,
+}
+
+impl Instants {
+    /// Whether everything is known that a window holds which keeps its counts for so long.
+    fn know_all_of(self, kept: Duration) -> bool {
+        let begins = self.now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+        self.known_since_micros <= begins
+    }
+}
+
+/// How long a measure keeps what it counts; `None` for running requests.
+pub fn kept(measure: Measure) -> Option<Duration> {
+    measure.window().map(|span| Keeping::Longer.kept(span))
+}
+
+impl SharedCounts {
+    pub fn new(group: Arc<Group>) -> Self {
+        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), alone: None }
+    }
+
+    pub fn advance(&mut self, now_micros: i64) {
+        self.own.advance(now_micros);
+        self.others.advance(now_micros);
+        if let Some(alone) = &mut self.alone {
+            alone.base.advance(now_micros);
+            alone.admitted.advance(now_micros);
+        }
+    }
+
+    /// Counts an amount of this node's own, since this time alone or while nodes count together. `None` for a measure without a
+    /// window.
+    pub fn count(
+        &mut self,
+        measure: Measure,
+        amount: u64,
+        alone_since: Option<u64>,
+        now_micros: i64,
+    ) -> Option<BucketNumber> {
+        if let Some(alone) = self.alone.as_mut().filter(|alone| alone_since == Some(alone.began)) {
+            alone.admitted.count(measure, amount, now_micros);
+        }
+        self.own.count(measure, amount, now_micros)
+    }
+
+    /// Counts what another node has admitted.
+    pub fn count_others(&mut self, measure: Measure, amount: u64, at_micros: i64) -> Option<BucketNumber> {
+        self.others.count(measure, amount, at_micros)
+    }
+
+    pub const fn begin_request(&mut self) {
+        self.own.begin_request();
+    }
+
+    pub const fn end_request(&mut self) {
+        self.own.end_request();
+    }
+
+    /// Replaces an amount of this node's own, which it counted in the time alone that began there, or before any.
+    pub fn correct(&mut self, measure: Measure, bucket: BucketNumber, alone_since: Option<u64>, (was, is): (u64, u64)) {
+        self.own.correct(measure, bucket, was, is);
+        if let Some(alone) = &mut self.alone {
+            let is_since = alone_since == Some(alone.began);
+            let counted = if is_since { &mut alone.admitted } else { &mut alone.base };
+            counted.correct(measure, bucket, was, is);
+        }
+    }
+
+    /// Replaces an amount that another node admitted at this position.
+    pub fn correct_others(&mut self, measure: Measure, bucket: BucketNumber, position: u64, (was, is): (u64, u64)) {
+        self.others.correct(measure, bucket, was, is);
+        if let Some(alone) = self.alone.as_mut().filter(|alone| position < alone.began) {
+            alone.base.correct(measure, bucket, was, is);
+        }
+    }
+
+    pub fn others_have_counted(&self) -> bool {
+        self.others.windows().iter().any(|(_, window)| window.counted() > 0)
+    }
+
+    /// Nodes count together since this turn. Returns false if they have begun to count by themselves after it.
+    pub fn count_together(&mut self, turn: u64) -> bool {
+        self.alone.take_if(|alone| alone.began < turn);
+        self.alone.is_none()
+    }
+
+    /// This node has a share since this position. What all nodes had admitted before is known: the log was read up to there.
+    pub fn begin_alone(&mut self, began: u64) {
+        if self.alone.as_ref().is_some_and(|alone| alone.began >= began) {
+            return;
+        }
+        let mut base = Slot::shared();
+        base.merge(&self.own);
+        base.merge(&self.others);
+        self.alone = Some(AloneCounts { began, base, admitted: Slot::shared() });
+    }
+
+    /// Why an amount does not fit into this node's share of a limit. A share is left while less than it is admitted, so that one
+    /// request may exceed it.
+    pub fn shortage_of_share(
+        &self,
+        (measure, limit): (Measure, u64),
+        amount: u64,
+        mode: &Alone,
+        instants: Instants,
+    ) -> Option<Shortage> {
+        let Some(kept) = kept(measure) else {
+            let shares = mode.shares(Duration::ZERO, instants.now_micros);
+            return (self.own.running().saturating_mul(shares) >= limit).then_some(Shortage::Concurrency);
+        };
+        if amount > limit {
+            return Some(Shortage::Window(Fits::Never));
+        }
+        let admitted = self.alone.as_ref().map_or(0, |alone| alone.admitted.counted(measure));
+        let shares = mode.shares(kept, instants.now_micros);
+        let is_left = admitted.saturating_mul(shares) < self.room(measure, limit, kept, shares, instants);
+        (!is_left).then(|| Shortage::Window(Fits::After(self.until_share_grows(measure, limit))))
+    }
+
+    /// What a limit had left for all nodes when they began to count by themselves, and what has become free since.
+    fn room(&self, measure: Measure, limit: u64, kept: Duration, shares: u64, instants: Instants) -> u64 {
+        let base = self.alone.as_ref().map_or(0, |alone| alone.base.counted(measure));
+        if instants.know_all_of(kept) {
+            return limit.saturating_sub(base);
+        }
+        match self.unseen.iter().find(|unseen| unseen.measure == measure) {
+            // Nobody knows when it was counted: it leaves last.
+            Some(unseen) if still_counts(unseen, kept, instants.now_micros) => {
+                limit.saturating_sub(base.saturating_add(unseen.amount))
+            }
+            Some(_) => limit.saturating_sub(base),
+            // A node that began to run while nodes counted by themselves, or never had a request under this limit.
+            None => limit.saturating_sub(base) / shares,
+        }
+    }
+
+    fn until_share_grows(&self, measure: Measure, limit: u64) -> Duration {
+        let alone = self.alone.as_ref();
+        let waits = alone.map(|alone| [&alone.base, &alone.admitted].map(|slot| slot.remaining(measure, limit).1));
+        let known = waits.into_iter().flatten().flatten().filter(|wait| !wait.is_zero());
+        known.min().unwrap_or(SHARE_WAIT).max(SHARE_WAIT)
+    }
+
+    /// Keeps what Redis says that all nodes have counted.
+    pub fn learn(&mut self, measure: Measure, counted: u64, now_micros: i64) {
+        let seen = self.own.counted(measure).saturating_add(self.others.counted(measure));
+        let learned = Unseen { measure, amount: counted.saturating_sub(seen), at_micros: now_micros };
+        match self.unseen.iter_mut().find(|unseen| unseen.measure == measure) {
+            Some(unseen) => *unseen = learned,
+            None => self.unseen.push(learned),
+        }
+    }
+
+    /// What is left of a limit, and how long until there is more, while nodes count together.
+    pub fn remaining(&self, measure: Measure, limit: u64, instants: Instants) -> (u64, Option<Duration>) {
+        let Some(kept) = kept(measure) else { return self.own.remaining(measure, limit) };
+        let (counted, others) = (self.own.counted(measure), self.others.counted(measure));
+        let unseen = self.unseen.iter().find(|unseen| unseen.measure == measure);
+        // If all that is admitted is known, the rest is what is about to be.
+        let counts_for = if instants.know_all_of(kept) { ADMITTED_SOON } else { kept };
+        let unseen = unseen.filter(|unseen| still_counts(unseen, counts_for, instants.now_micros));
+        let unseen = unseen.map_or(0, |unseen| unseen.amount);
+        let counted = counted.saturating_add(others).saturating_add(unseen);
+        let waits = [&self.own, &self.others].map(|slot| slot.remaining(measure, limit).1.unwrap_or_default());
+        let wait = waits.into_iter().filter(|wait| !wait.is_zero()).min();
+        let unknown_wait = if counted == 0 { Duration::ZERO } else { kept };
+        (limit.saturating_sub(counted), Some(wait.unwrap_or(unknown_wait)))
+    }
+
+    /// What is left of this node's share, and how long until there may be more.
+    pub fn remaining_share(
+        &self,
+        (measure, limit): (Measure, u64),
+        mode: &Alone,
+        instants: Instants,
+    ) -> (u64, Option<Duration>) {
+        let shares = mode.shares(kept(measure).unwrap_or_default(), instants.now_micros);
+        let Some(kept) = kept(measure) else {
+            return (limit.div_ceil(shares).saturating_sub(self.own.running()), None);
+        };
+        let admitted = self.alone.as_ref().map_or(0, |alone| alone.admitted.counted(measure));
+        let share = self.room(measure, limit, kept, shares, instants).div_ceil(shares);
+        (share.saturating_sub(admitted), Some(self.until_share_grows(measure, limit)))
+    }
+
+    /// All that this node has counted, to be put into Redis. Of two states, the one that was made later has the higher number.
+    pub fn state(&mut self, limit: String, number: u64, now_micros: i64) -> LimitState {
+        self.advance(now_micros);
+        let bucket = |(number, newest, amount): (BucketNumber, i64, u64)| BucketState {
+            number: number.number(),
+            age: Duration::from_micros(now_micros.saturating_sub(newest).try_into().unwrap_or(0)),
+            amount,
+        };
+        let windows = self.own.windows().iter();
+        let windows = windows.map(|(measure, window)| WindowState {
+            measure: *measure,
+            buckets: window.buckets().map(bucket).collect(),
+        });
+        LimitState { limit, number, running: self.own.running(), windows: windows.collect() }
+    }
+}
+
+fn still_counts(unseen: &Unseen, kept: Duration, now_micros: i64) -> bool {
+    let age = Duration::from_micros(now_micros.saturating_sub(unseen.at_micros).try_into().unwrap_or(0));
+    age < kept
+}
+
+impl Counts for SharedCounts {
+    fn is_idle(&self, now_micros: i64) -> bool {
+        let unseen_counts = |unseen: &Unseen| {
+            unseen.amount > 0 && kept(unseen.measure).is_some_and(|kept| still_counts(unseen, kept, now_micros))
+        };
+        let is_known = |alone: &AloneCounts| alone.base.is_idle(now_micros) && alone.admitted.is_idle(now_micros);
+        self.own.is_idle(now_micros)
+            && self.others.is_idle(now_micros)
+            && !self.unseen.iter().any(unseen_counts)
+            && self.alone.as_ref().is_none_or(is_known)
+    }
+}

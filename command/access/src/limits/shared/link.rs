@@ -1,0 +1,86 @@
+//! The connection to Redis, and what has become of it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use shared_limits::CounterConnection;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+/// Where a node is on the way back, while nodes count by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Redis is away, or is not told of anything.
+    Away,
+    /// In this turn, whatever the node admits is put into Redis before it is admitted.
+    Putting { turn: u64 },
+}
+
+/// Why a turn cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkFailure {
+    pub turn: u64,
+    pub reason: String,
+}
+
+pub struct Link {
+    connection: Mutex<Option<CounterConnection>>,
+    phase: watch::Sender<Phase>,
+    failure: Mutex<Option<LinkFailure>>,
+    failed: Notify,
+}
+
+impl Link {
+    pub fn new() -> Self {
+        let phase = watch::Sender::new(Phase::Away);
+        Self { connection: Mutex::new(None), phase, failure: Mutex::new(None), failed: Notify::new() }
+    }
+
+    pub fn connection(&self) -> Option<CounterConnection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_connection(&self, connection: Option<CounterConnection>) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Says that Redis has failed in a turn. The first reason counts.
+    pub fn fail(&self, failure: LinkFailure) {
+        let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|known| known.turn < failure.turn) {
+            *known = Some(failure);
+        }
+        drop(known);
+        self.failed.notify_one();
+    }
+
+    /// The failure of this turn, if there was one; it is forgotten.
+    pub fn take_failure(&self, turn: u64) -> Option<LinkFailure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take_if(|known| known.turn == turn)
+    }
+
+    /// Waits for a failure of this turn, at most so long.
+    pub async fn failure(&self, turn: u64, wait: Duration) -> Option<LinkFailure> {
+        let failed = async {
+            loop {
+                if let Some(failure) = self.take_failure(turn) {
+                    return failure;
+                }
+                self.failed.notified().await;
+            }
+        };
+        timeout(wait, failed).await.ok()
+    }
+}

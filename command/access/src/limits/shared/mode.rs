@@ -1,0 +1,212 @@
+//! How nodes count rate limits: together, or each by itself. The log says which, on a stream of its own, so that all nodes agree
+//! at which position that changed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::event::{Access, Event, Recorded};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How limits are counted since the last event of `access-limits`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In Redis. The turn is the position of the event that says so; 0 if there never was an outage.
+    Together { turn: u64 },
+    /// Each node for itself.
+    Alone(Alone),
+}
+
+/// A time in which each node counts for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The position of the event with which it began.
+    pub began: u64,
+    /// The position of the event that gave this node a share; `None` if it has none yet. What was admitted before is the base of its
+    /// share.
+    pub member_since: Option<u64>,
+    /// The position of the last event of it.
+    pub turn: u64,
+    pub began_at: DateTime<Utc>,
+    /// The nodes that have a share now.
+    pub nodes: HashSet<String>,
+    /// How many shares there were from when on, by the monotonic clock in microseconds; the newest last.
+    shares: Vec<(i64, usize)>,
+}
+
+impl Mode {
+    pub const fn turn(&self) -> u64 {
+        match self {
+            Self::Together { turn } => *turn,
+            Self::Alone(alone) => alone.turn,
+        }
+    }
+
+    pub const fn is_together(&self) -> bool {
+        matches!(self, Self::Together { .. })
+    }
+
+    /// The mode after an event; `None` if it does not change it.
+    fn after(&self, recorded: &Recorded, node: &str, now_micros: i64) -> Option<Self> {
+        let turn = recorded.position;
+        match &recorded.event {
+            Event::Access(Access::LimitsLocal(local)) => {
+                let share = (now_micros, local.nodes.len().max(1));
+                let nodes: HashSet<String> = local.nodes.iter().cloned().collect();
+                let member_since = nodes.contains(node).then_some(turn);
+                Some(Self::Alone(match self {
+                    Self::Together { .. } => {
+                        Alone { began: turn, turn, member_since, began_at: local.began_at, nodes, shares: vec![share] }
+                    }
+                    Self::Alone(before) => {
+                        let shares = before.shares.iter().copied().chain([share]).collect();
+                        let member_since = before.member_since.or(member_since);
+                        Alone { turn, member_since, nodes, shares, ..before.clone() }
+                    }
+                }))
+            }
+            Event::Access(Access::LimitsShared(shared)) if shared.ends == self.turn() => Some(Self::Together { turn }),
+            _ => None,
+        }
+    }
+}
+
+impl Alone {
+    /// Into how many shares a limit is divided whose window is this long: the most that there were in the window, since what
+    /// was admitted on larger shares still counts.
+    pub fn shares(&self, kept: Duration, now_micros: i64) -> u64 {
+        let begins = now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+        let newest = self.shares.len().saturating_sub(1);
+        // One that was replaced before the window began has no part in it.
+        let is_of_window = |index: usize| index == newest || self.shares[index + 1].0 >= begins;
+        let of_window = self.shares.iter().enumerate().filter(|(index, _)| is_of_window(*index));
+        of_window.map(|(_, (_, nodes))| *nodes as u64).max().unwrap_or(1)
+    }
+}
+
+/// The mode, and the position up to which the log was read for it.
+#[derive(Clone, Debug)]
+pub struct KnownMode {
+    pub position: u64,
+    pub mode: Arc<Mode>,
+    /// The last sequence of the stream.
+    pub sequence: u64,
+}
+
+/// The current mode, for all who ask and all who wait.
+pub struct Modes {
+    /// The name of this node.
+    node: String,
+    known: watch::Sender<KnownMode>,
+}
+
+impl Modes {
+    pub fn new(node: &str) -> Self {
+        let known = KnownMode { position: 0, mode: Arc::new(Mode::Together { turn: 0 }), sequence: 0 };
+        Self { node: node.to_owned(), known: watch::Sender::new(known) }
+    }
+
+    pub fn known(&self) -> KnownMode {
+        self.known.borrow().clone()
+    }
+
+    pub fn mode(&self) -> Arc<Mode> {
+        Arc::clone(&self.known.borrow().mode)
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<KnownMode> {
+        self.known.subscribe()
+    }
+
+    /// Applies an event, unless it was applied before. All that is recorded before it must have been counted. Returns whether the
+    /// mode has changed.
+    pub fn apply(&self, recorded: &Recorded, now_micros: i64) -> bool {
+        if !matches!(recorded.event, Event::Access(Access::LimitsLocal(_) | Access::LimitsShared(_))) {
+            return false;
+        }
+        self.known.send_if_modified(|known| {
+            if recorded.sequence <= known.sequence {
+                return false;
+            }
+            known.sequence = recorded.sequence;
+            if let Some(mode) = known.mode.after(recorded, &self.node, now_micros) {
+                known.mode = Arc::new(mode);
+            }
+            true
+        })
+    }
+
+    /// The log was read up to here.
+    pub fn reached(&self, position: u64) {
+        self.known.send_if_modified(|known| {
+            let is_later = position > known.position;
+            known.position = known.position.max(position);
+            is_later
+        });
+    }
+
+    /// Waits for a state. Returns false if it takes longer than `deadline`.
+    pub async fn wait_for(&self, is_there: impl FnMut(&KnownMode) -> bool, deadline: Duration) -> bool {
+        let mut known = self.subscribe();
+        matches!(timeout(deadline, known.wait_for(is_there)).await, Ok(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
+    use events::event::{Actor, Context};
+    use events::time::from_micros;
+
+    use super::*;
+
+    fn recorded(position: u64, sequence: u64, event: impl Into<Event>) -> Recorded {
+        let stream = Access::limits_stream();
+        let context = Context::of(Actor::System("limits"));
+        Recorded { position, recorded_at: from_micros(0), stream, sequence, context, event: event.into() }
+    }
+
+    fn local(nodes: &[&str]) -> AccessLimitsLocal {
+        let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        AccessLimitsLocal { node: "a".to_owned(), nodes, began_at: from_micros(5), reason: String::new() }
+    }
+
+    fn shared(ends: u64) -> AccessLimitsShared {
+        let at = from_micros(9);
+        AccessLimitsShared { node: "a".to_owned(), ends, began_at: at, ended_at: at, admitted: 0, refused: 0 }
+    }
+
+    fn alone(modes: &Modes) -> Alone {
+        match &*modes.mode() {
+            Mode::Alone(alone) => alone.clone(),
+            Mode::Together { .. } => panic!("together"),
+        }
+    }
+
+    #[test]
+    fn the_log_says_when_nodes_count_by_themselves() {
+        let modes = Modes::new("c");
+        modes.apply(&recorded(7, 1, local(&["a", "b"])), 0);
+        assert_eq!((alone(&modes).began, alone(&modes).turn, alone(&modes).member_since), (7, 7, None));
+        modes.apply(&recorded(9, 2, local(&["a", "b", "c"])), 1);
+        assert_eq!((alone(&modes).began, alone(&modes).turn, alone(&modes).member_since), (7, 9, Some(9)));
+        modes.apply(&recorded(10, 3, shared(7)), 2);
+        assert!(!modes.mode().is_together(), "it does not know of the third node");
+        modes.apply(&recorded(11, 4, shared(9)), 3);
+        assert_eq!(*modes.mode(), Mode::Together { turn: 11 });
+        modes.apply(&recorded(9, 2, local(&["a"])), 4);
+        assert_eq!(*modes.mode(), Mode::Together { turn: 11 }, "each event once");
+    }
+
+    #[test]
+    fn a_limit_is_divided_by_the_most_nodes_that_its_window_has_seen() {
+        let modes = Modes::new("c");
+        for (sequence, (at, nodes)) in (1..).zip([(0, &["a", "b", "c"][..]), (50, &["a"]), (60, &["a", "b"])]) {
+            modes.apply(&recorded(sequence, sequence, local(nodes)), at);
+        }
+        let shares = |kept, now| alone(&modes).shares(Duration::from_micros(kept), now);
+        assert_eq!([shares(10, 60), shares(10, 61), shares(10, 75), shares(100, 61)], [3, 2, 2, 3]);
+    }
+}

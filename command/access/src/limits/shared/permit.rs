@@ -1,0 +1,99 @@
+//! An admitted request under limits that nodes count together.
+
+use std::sync::Arc;
+
+use super::binding::{Counted, Demand, SharedLimits, Told};
+use super::limiter::SharedLimiter;
+
+/// As [`RateLimitPermit`](crate::limits::RateLimitPermit).
+pub struct SharedPermit {
+    pub(super) limits: SharedLimits,
+    /// The turn in which the request was counted. In another one it is counted again before it is admitted.
+    pub(super) turn: u64,
+    pub(super) requests: Counted,
+    pub(super) tokens: Option<ReservedTokens>,
+}
+
+pub(super) struct ReservedTokens {
+    pub(super) counted: Counted,
+    pub(super) amount: u64,
+}
+
+impl SharedPermit {
+    pub(super) fn new(limits: SharedLimits, turn: u64, requests: Counted) -> Self {
+        if limits.have_places() {
+            limits.group().request_begins();
+        }
+        Self { limits, turn, requests, tokens: None }
+    }
+
+    pub fn limiter(&self) -> &Arc<SharedLimiter> {
+        self.limits.limiter()
+    }
+
+    /// The tokens that it has reserved; `None` if no limit counts any.
+    pub fn reserved(&self) -> Option<u64> {
+        self.tokens.as_ref().filter(|tokens| !tokens.counted.buckets.is_empty()).map(|tokens| tokens.amount)
+    }
+
+    /// Replaces the reservation by the tokens used, which count from when the request was admitted.
+    pub fn settle(&mut self, used: u64) {
+        if let Some(reserved) = self.tokens.take() {
+            self.limits.correct(&reserved.counted, |_| used, Told::Redis);
+        }
+    }
+
+    /// Counts the reservation as used, because the usage is unknown.
+    pub fn keep_reserved(&mut self) {
+        self.tokens = None;
+    }
+
+    /// Whether a window by the time of its admission, which is now, could hold more than one by the times of the counts.
+    pub fn was_counted_long_ago(&self) -> bool {
+        let limiter = self.limiter();
+        let counted = [Some(&self.requests), self.tokens.as_ref().map(|tokens| &tokens.counted)];
+        counted.into_iter().flatten().any(|counted| limiter.is_old(counted))
+    }
+
+    /// The request counts no longer, as if it had never been admitted.
+    pub(super) fn take_back(&mut self) {
+        self.settle(0);
+        let requests = std::mem::take(&mut self.requests);
+        self.limits.correct(&requests, |_| 0, Told::Redis);
+    }
+}
+
+impl Drop for SharedPermit {
+    fn drop(&mut self) {
+        self.settle(0);
+        self.limits.end_request(Told::Redis);
+        if self.limits.have_places() {
+            self.limits.group().request_ends();
+        }
+    }
+}
+
+/// What the limiter has counted on this node while it waits for Redis. Dropped without an answer, nothing of it counts.
+pub(super) struct Provisional {
+    pub(super) limits: SharedLimits,
+    pub(super) counted: Counted,
+    pub(super) demand: Demand,
+}
+
+impl Provisional {
+    /// Redis has not counted it.
+    pub(super) fn undo(self) {
+        self.limits.correct(&self.counted, |_| 0, Told::Nobody);
+        if self.demand == Demand::Request {
+            self.limits.end_request(Told::Nobody);
+        }
+    }
+
+    /// Redis has counted it, or may have been told so by a state of the slot.
+    pub(super) fn take_back(self) {
+        self.limits.correct(&self.counted, |_| 0, Told::Redis);
+        if self.demand == Demand::Request {
+            self.limits.end_request(Told::Redis);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Rate limits that three nodes count together in Redis: no window by the log's admissions holds more than the limit and one
+//! request a node, whatever becomes of Redis. `SHARED_LIMITS_SECONDS=180` makes a long run, in which the windows slide.
+
+mod nodes;
+mod windows;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::proxy::ProxyMode;
+use testing::redis::{Durability, RedisServer};
+use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
+
+use crate::gateway::type_of;
+use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES};
+use crate::shared_limits::windows::{Measured, fullest_window};
+use crate::tenant::{NATIVE, Tenant};
+
+const CLIENTS_PER_NODE: usize = 4;
+const REQUESTS_PER_MINUTE: u64 = 240;
+/// Short enough that clients ask for many times the limit.
+const PAUSE: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_secs(60);
+
+fn seconds() -> u64 {
+    std::env::var("SHARED_LIMITS_SECONDS").ok().and_then(|value| value.parse().ok()).unwrap_or(16)
+}
+
+/// What happens to Redis in mid-load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    /// It is killed, and starts again with or without what it had counted.
+    Killed(Durability),
+    /// It loses all that it has counted, and nothing else.
+    Flushed,
+    /// One node cannot reach it.
+    CutOff,
+}
+
+async fn a_limit_holds_through(outage: Outage) {
+    let durability = if let Outage::Killed(durability) = outage { durability } else { Durability::Forgets };
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(durability));
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": REQUESTS_PER_MINUTE })).await;
+    nodes.wait_until_in_force(&tenant.secret).await;
+
+    // A part of the limit is used when Redis goes.
+    let asking = Asking::start(&nodes, &tenant, CLIENTS_PER_NODE, Duration::from_millis(900));
+    let phase = Duration::from_secs(seconds()) / 4;
+    tokio::time::sleep(phase).await;
+    match outage {
+        Outage::Killed(_) => tokio::task::block_in_place(|| redis.kill()),
+        Outage::Flushed => drop(tokio::task::block_in_place(|| redis.ask(&["FLUSHALL"]))),
+        Outage::CutOff => nodes.proxy(1).set(ProxyMode::Silent),
+    }
+    asking.pause_between(PAUSE);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    tokio::time::sleep(phase).await;
+    match outage {
+        Outage::Killed(_) => tokio::task::block_in_place(|| redis.start_again()),
+        Outage::Flushed => {}
+        Outage::CutOff => nodes.proxy(1).set(ProxyMode::Open),
+    }
+    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
+    tokio::time::sleep(phase * 2).await;
+    let (answered, refused) = asking.stop().await;
+
+    let log = nodes.log().await;
+    let (fullest, _) = fullest_window(&log, Measured::Requests, Duration::from_mins(1));
+    assert!(fullest <= REQUESTS_PER_MINUTE + NODES as u64, "{outage:?}: {fullest} in a minute");
+    assert!(fullest >= REQUESTS_PER_MINUTE / 2, "{fullest} in a minute: the limit is used");
+    assert!(answered > 0 && refused > 50, "{answered} answered, {refused} refused");
+    let local = log.iter().find(|event| type_of(event) == "access.limits_local.v1").expect("its beginning");
+    let shared = log.iter().rfind(|event| type_of(event) == "access.limits_shared.v1").expect("its end");
+    assert_eq!(local["data"]["nodes"].as_array().map(Vec::len), Some(NODES), "{local}");
+    assert!(shared["data"]["ends"].is_u64() && shared["data"]["began_at"].is_string(), "{shared}");
+    let position = |event: &Value| event["position"].as_u64().expect("a position");
+    let is_alone = |event: &&Value| (position(local)..position(shared)).contains(&position(event));
+    let alone = log.iter().filter(is_alone).filter(|event| type_of(event) == "inference.admitted.v1").count();
+    assert!(alone > 0, "requests are admitted while each node counts by itself");
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_when_redis_dies_and_comes_back_empty() {
+    a_limit_holds_through(Outage::Killed(Durability::Forgets)).await;
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_when_redis_dies_and_comes_back_with_what_it_had() {
+    a_limit_holds_through(Outage::Killed(Durability::Keeps)).await;
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_when_redis_loses_its_counts_without_a_word() {
+    a_limit_holds_through(Outage::Flushed).await;
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_when_one_node_is_cut_off_from_redis() {
+    a_limit_holds_through(Outage::CutOff).await;
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_have_one_limit_of_requests_and_one_of_tokens() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let requests = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    let tokens = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    let of_tokens = 4_000;
+    nodes.limit(json!({ "scope": { "tenant_id": requests.id }, "requests_per_minute": 90 })).await;
+    nodes.limit(json!({ "scope": { "tenant_id": tokens.id }, "tokens_per_minute": of_tokens })).await;
+    nodes.wait_until_in_force(&requests.secret).await;
+    nodes.wait_until_in_force(&tokens.secret).await;
+    let all = [&requests, &tokens].map(|tenant| Asking::start(&nodes, tenant, CLIENTS_PER_NODE, PAUSE));
+    for asking in all {
+        asking.wait_until_refused(20, SOON).await;
+        asking.stop().await;
+    }
+    let log = nodes.log().await;
+    let of = |tenant: &Tenant| -> Vec<Value> {
+        log.iter().filter(|event| event["tenant_id"] == json!(tenant.id)).cloned().collect()
+    };
+    let (fullest, _) = fullest_window(&of(&requests), Measured::Requests, Duration::from_mins(1));
+    // On a machine that is so busy that Redis does not answer in time, nodes count by themselves for a while.
+    let had_outage = log.iter().any(|event| type_of(event) == "access.limits_local.v1");
+    let in_shares = had_outage && (45..=90 + NODES as u64).contains(&fullest);
+    assert!(fullest == 90 || in_shares, "nodes that count together use the whole limit, and no more: {fullest}");
+    let (fullest, admitted) = fullest_window(&of(&tokens), Measured::Tokens, Duration::from_mins(1));
+    println!("{fullest} of {of_tokens} tokens in {admitted} requests");
+    assert!(fullest <= of_tokens + 100 * NODES as u64 && fullest > 0, "{fullest} tokens in a minute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_limit_refuses_everything_while_redis_is_away() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let closed = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    let local = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    let scope = |tenant: &Tenant| json!({ "tenant_id": tenant.id });
+    let id =
+        nodes.limit(json!({ "scope": scope(&closed), "requests_per_minute": 900, "when_unshared": "closed" })).await;
+    nodes.limit(json!({ "scope": scope(&local), "requests_per_minute": 900 })).await;
+    nodes.wait_until_in_force(&closed.secret).await;
+    for tenant in [&closed, &local] {
+        tenant.chat("ok").await.must(200);
+    }
+    tokio::task::block_in_place(|| redis.kill());
+    let refused = closed.chat("ok").await.must_be(503, "LIMITS_UNAVAILABLE");
+    assert_eq!(
+        (refused.json()["error"]["details"]["limit_id"].clone(), refused.header("retry-after")),
+        (json!(id), "1")
+    );
+    local.chat("ok").await.must(200);
+    assert_eq!(nodes.health(0).await["parts"]["limits"], "local");
+    nodes.node(0).client(None).get("/health/ready").await.must(200);
+    tokio::task::block_in_place(|| redis.start_again());
+    let started = Instant::now();
+    while closed.chat("ok").await.status != 200 {
+        assert!(started.elapsed() < SOON, "it opens again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_places_of_a_node_that_dies_are_free_for_others() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (mut nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let tenant = Tenant::new(nodes.node(0), &upstream, &["ok", "gate"]).await;
+    nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "concurrent_requests": 2 })).await;
+    nodes.wait_until_in_force(&tenant.secret).await;
+    let mut running = JoinSet::new();
+    for _ in 0..2 {
+        let (app, body) = (nodes.node(1).client(Some(&tenant.secret)), tenant.ask("gate"));
+        running.spawn(async move { app.try_post(NATIVE, &body).await });
+    }
+    while upstream.seen_of("gate") < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tenant.chat("ok").await.must_be(429, "RATE_LIMITED");
+    // For longer than a lease: a node that lives keeps its places.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    tenant.chat("ok").await.must_be(429, "RATE_LIMITED");
+    nodes.kill(1);
+    let killed = Instant::now();
+    while tenant.chat("ok").await.status != 200 {
+        assert!(killed.elapsed() < SOON, "the places of a dead node are free");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tenant.chat("ok").await.must(200);
+    let log = nodes.log().await;
+    assert!(!log.iter().any(|event| type_of(event).starts_with("access.limits_")), "Redis was never away");
+}
+
+/// Holds: limits.no-money-in-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn no_money_is_ever_in_redis() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let mut monitor = redis.monitor();
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    let limit = json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": 60, "tokens_per_day": 1_000_000,
+                        "concurrent_requests": 9 });
+    let limit = nodes.limit(limit).await;
+    nodes.wait_until_in_force(&tenant.secret).await;
+    for _ in 0..5 {
+        tenant.chat("ok").await.must(200);
+    }
+    monitor.kill().expect("it runs");
+    monitor.wait().expect("its end");
+    let mut said = String::new();
+    monitor.stdout.take().expect("its output").read_to_string(&mut said).expect("what it saw");
+    assert!(said.contains(&limit) && said.contains("tokens_per_day"), "{said}");
+    for money in [&tenant.budget, "usd", "budget", &tenant.secret, &tenant.name] {
+        assert!(!said.contains(money), "{money}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_is_what_all_nodes_have_left() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    // On a machine so busy that Redis does not answer in time, nodes count by themselves for a while.
+    for _ in 0..5 {
+        let outages = nodes.outages().await;
+        let left = what_is_said_to_be_left(&nodes, &upstream).await;
+        if nodes.outages().await == outages {
+            assert_eq!(left, ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "0"]);
+            return;
+        }
+        nodes.wait_until_shared(SOON).await;
+    }
+    panic!("Redis does not answer");
+}
+
+/// By one node after the other: ten requests fit, and the last is refused.
+async fn what_is_said_to_be_left(nodes: &LimitedNodes, upstream: &MockUpstream) -> Vec<String> {
+    let tenant = Tenant::new(nodes.node(0), upstream, &["ok"]).await;
+    nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": 10 })).await;
+    nodes.wait_until_in_force(&tenant.secret).await;
+    let mut left = Vec::new();
+    for number in 0..11 {
+        let app = nodes.node(number % NODES).client(Some(&tenant.secret));
+        let reply = app.post(NATIVE, &tenant.ask("ok")).await;
+        left.push(reply.header("x-ratelimit-remaining").to_owned());
+    }
+    left
+}

@@ -1,0 +1,184 @@
+//! Three nodes on one database and one Redis, and clients that ask all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testing::postgres::TestDatabase;
+use testing::proxy::Proxy;
+use testing::redis::RedisServer;
+use tokio::task::JoinSet;
+
+use crate::gateway::{Gateway, type_of};
+use crate::shared_ledger::{folders, migrated, node};
+use crate::tenant::{NATIVE, Tenant, text};
+
+pub const NODES: usize = 3;
+const IN_FORCE_MAX: Duration = Duration::from_secs(10);
+
+pub struct LimitedNodes {
+    nodes: Vec<Gateway>,
+    /// Before the Redis of each node.
+    proxies: Vec<Proxy>,
+    _folders: [TempDir; NODES],
+    _database: TestDatabase,
+}
+
+impl LimitedNodes {
+    pub fn start(redis: &RedisServer) -> Self {
+        tokio::task::block_in_place(|| {
+            let (database, folders) = (migrated(), folders::<NODES>());
+            let proxies: Vec<Proxy> = (0..NODES).map(|_| Proxy::start(([127, 0, 0, 1], redis.port()).into())).collect();
+            let start = |(folder, proxy): (&TempDir, &Proxy)| {
+                let url = format!("redis://127.0.0.1:{}", proxy.port);
+                node(&database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", &url)])
+            };
+            let nodes = folders.iter().zip(&proxies).map(start).collect();
+            Self { nodes, proxies, _folders: folders, _database: database }
+        })
+    }
+
+    pub fn node(&self, number: usize) -> &Gateway {
+        &self.nodes[number]
+    }
+
+    pub fn proxy(&self, number: usize) -> &Proxy {
+        &self.proxies[number]
+    }
+
+    pub fn kill(&mut self, number: usize) {
+        self.nodes[number].kill();
+    }
+
+    /// Creates a limit, and returns its id.
+    pub async fn limit(&self, fields: Value) -> String {
+        text(&self.nodes[0].operator().post("/v1/admin/rate-limits", &fields).await.must(201).json()["id"])
+    }
+
+    /// Waits until a key works on every node, and with it what was created before.
+    pub async fn wait_until_in_force(&self, secret: &str) {
+        let started = Instant::now();
+        for node in &self.nodes {
+            let limited = || async {
+                let me = node.client(Some(secret)).get("/v1/me").await;
+                me.status == 200 && me.json()["limits"].as_array().is_some_and(|limits| !limits.is_empty())
+            };
+            while !limited().await {
+                assert!(started.elapsed() < IN_FORCE_MAX, "a limit is not in force on every node");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    pub async fn log(&self) -> Vec<Value> {
+        let started = Instant::now();
+        while self.nodes[0].client(None).get("/health/ready").await.status != 200 {
+            assert!(started.elapsed() < IN_FORCE_MAX, "a node is not ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.nodes[0].events().await
+    }
+
+    pub async fn health(&self, number: usize) -> Value {
+        self.nodes[number].client(None).get("/health").await.json()
+    }
+
+    /// How often nodes have begun to count by themselves.
+    pub async fn outages(&self) -> usize {
+        self.log().await.iter().filter(|event| type_of(event) == "access.limits_local.v1").count()
+    }
+
+    /// Waits until every node says that all count together.
+    pub async fn wait_until_shared(&self, max: Duration) {
+        let started = Instant::now();
+        for number in 0..NODES {
+            while self.health(number).await["parts"]["limits"] != "shared" {
+                assert!(started.elapsed() < max, "node {number} counts by itself");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    pub async fn wait_for_event(&self, of_type: &str, max: Duration) {
+        let started = Instant::now();
+        loop {
+            if self.log().await.iter().any(|event| type_of(event) == of_type) {
+                return;
+            }
+            assert!(started.elapsed() < max, "{of_type} is not recorded");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Clients that ask one request after the other, on all nodes.
+pub struct Asking {
+    state: Arc<State>,
+    clients: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct State {
+    is_stopped: AtomicBool,
+    pause_ms: AtomicU64,
+    answered: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl State {
+    fn pause(&self, pause: Duration) {
+        self.pause_ms.store(pause.as_millis().try_into().expect("short"), Ordering::SeqCst);
+    }
+}
+
+impl Asking {
+    pub fn start(nodes: &LimitedNodes, tenant: &Tenant, clients_per_node: usize, pause: Duration) -> Self {
+        let (state, mut clients) = (Arc::<State>::default(), JoinSet::new());
+        state.pause(pause);
+        for node in &nodes.nodes {
+            for _ in 0..clients_per_node {
+                let (app, body, state) = (node.client(Some(&tenant.secret)), tenant.ask("ok"), Arc::clone(&state));
+                clients.spawn(async move {
+                    while !state.is_stopped.load(Ordering::SeqCst) {
+                        let reply = app.post(NATIVE, &body).await;
+                        let counter = match reply.status {
+                            200 => Some(&state.answered),
+                            429 => Some(&state.refused),
+                            // The machine is so busy that a node did not hear from the database for a second.
+                            503 => None,
+                            status => panic!("{status}: {}", reply.json()),
+                        };
+                        if let Some(counter) = counter {
+                            counter.fetch_add(1, Ordering::SeqCst);
+                        }
+                        tokio::time::sleep(Duration::from_millis(state.pause_ms.load(Ordering::SeqCst))).await;
+                    }
+                });
+            }
+        }
+        Self { state, clients }
+    }
+
+    /// How long each client waits between its requests.
+    pub fn pause_between(&self, pause: Duration) {
+        self.state.pause(pause);
+    }
+
+    /// Waits until so many requests were refused.
+    pub async fn wait_until_refused(&self, wanted: u64, max: Duration) {
+        let started = Instant::now();
+        while self.state.refused.load(Ordering::SeqCst) < wanted {
+            assert!(started.elapsed() < max, "too few requests were refused");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The number of requests that were answered, and of those that were refused.
+    pub async fn stop(self) -> (u64, u64) {
+        self.state.is_stopped.store(true, Ordering::SeqCst);
+        self.clients.join_all().await;
+        (self.state.answered.load(Ordering::SeqCst), self.state.refused.load(Ordering::SeqCst))
+    }
+}
