@@ -16,6 +16,7 @@ mod link;
 mod mirror;
 mod mode;
 mod permit;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +27,9 @@ use prometheus::Registry;
 
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
-pub use limiter::{SharedLimiter, SharedLimiterParts};
 use mirror::Mirror;
 pub(super) use permit::SharedPermit;
+pub use state::{SharedLimiter, SharedLimiterParts};
 
 /// Why limits cannot be shared.
 #[derive(Debug, thiserror::Error)]

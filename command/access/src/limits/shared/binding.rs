@@ -8,8 +8,8 @@ use shared_limits::{Correction, Count, LimitCall, LimitState, Standing};
 
 use super::counts::{Instants, SharedCounts, kept};
 use super::group::Group;
-use super::limiter::SharedLimiter;
 use super::mode::Alone;
+use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
 use crate::limits::slot::Shortage;
 use crate::limits::slots::SlotKey;
@@ -94,6 +94,13 @@ pub struct Counted {
     /// The beginning of the time alone in which they were counted, if they were.
     pub alone_since: Option<u64>,
     pub at_micros: i64,
+}
+
+impl Counted {
+    /// Whether it was counted so long ago that it has to be counted again when its request is admitted.
+    pub fn is_old(&self, limiter: &SharedLimiter) -> bool {
+        !self.buckets.is_empty() && limiter.is_long_ago(self.at_micros)
+    }
 }
 
 /// Who learns of an amount that is taken back.

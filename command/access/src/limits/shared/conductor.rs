@@ -16,9 +16,9 @@ use events::log::{Append, AppendError, Basis};
 use shared_limits::{CountReply, CounterConnection, LimitCall, LimitState, NodeState, PutReply};
 
 use super::group::Group;
-use super::limiter::SharedLimiter;
-use super::link::Phase;
+use super::link::{LOST, Phase};
 use super::mode::{Alone, Mode};
+use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
 
@@ -33,7 +33,6 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
-pub(super) const LOST: &str = "Redis has lost its counts";
 
 /// Leads a node through outages.
 pub struct Conductor {

@@ -1,101 +1,32 @@
 //! Counting under limits that nodes share: in Redis while nodes count together, by this node's share otherwise.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use events::event::Chain;
-use events::log::Log;
-use events::time::Clock;
-use projections::tables::{Tables, TablesHandle};
-use prometheus::Registry;
-use shared_limits::{Answer, CountReply, CounterError, NodeState, PutReply, RedisAddress};
-use tokio_util::task::TaskTracker;
+use events::limit::Measure;
+use projections::tables::Tables;
+use shared_limits::NodeState;
 
-use super::asking::{Asking, Reply};
+use super::asking::{Asking, NotCounted, Reply};
 use super::binding::{Counted, Demand, SharedBinding, SharedLimits};
-use super::conductor::LOST;
-use super::corrections::Corrections;
-use super::counts::{Instants, SharedCounts};
-use super::figures::SharedFigures;
-use super::group::{Group, Groups};
-use super::link::{Link, LinkFailure, Phase};
-use super::mode::{Alone, Mode, Modes};
+use super::counts::SharedCounts;
+use super::group::Group;
+use super::link::Phase;
+use super::mode::{Alone, Mode};
 use super::permit::{Provisional, ReservedTokens, SharedPermit};
+use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, locked};
+use crate::limits::later;
 use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
 use crate::limits::remaining::{RemainingLimit, TightestLimit};
-use crate::limits::slots::Slots;
-use crate::limits::{DefaultLimits, later};
 
 /// How long a request waits until it is known how limits are counted.
 const MODE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a request is counted, if that changes meanwhile.
 const MODES_TRIED_MAX: u32 = 4;
-/// A request that was counted longer ago than this counts anew when it is admitted: a window by the times of admissions must not
-/// hold more than one by the times of the counts.
-const COUNTED_LATELY: Duration = Duration::from_millis(250);
-
-/// What a shared limiter is made of.
-pub struct SharedLimiterParts {
-    /// As in the register of running nodes, if there is one.
-    pub node: String,
-    pub address: RedisAddress,
-    pub log: Log,
-    pub tables: TablesHandle,
-    pub clock: Arc<dyn Clock>,
-    pub defaults: DefaultLimits,
-}
-
-/// The limits that this node counts together with others.
-pub struct SharedLimiter {
-    pub(super) parts: SharedLimiterParts,
-    pub(super) slots: Slots<SharedCounts>,
-    pub(super) groups: Groups,
-    pub(super) corrections: Corrections,
-    pub(super) modes: Modes,
-    pub(super) link: Link,
-    pub(super) figures: SharedFigures,
-    /// From when on it is known what others admitted, by the monotonic clock.
-    pub(super) known_since_micros: AtomicI64,
-    /// The calls whose request has gone.
-    pub(super) calls: TaskTracker,
-    markers: AtomicU64,
-    states: AtomicU64,
-}
-
-/// Why a request could not be counted.
-pub(super) enum NotCounted {
-    Refused(LimitRefusal),
-    /// In this turn, it cannot: how limits are counted is about to change.
-    InThisTurn,
-}
-
-impl From<RateLimited> for NotCounted {
-    fn from(limited: RateLimited) -> Self {
-        Self::Refused(LimitRefusal::RateLimited(limited))
-    }
-}
 
 impl SharedLimiter {
-    /// Errors: the registry already has its metrics.
-    pub(super) fn new(parts: SharedLimiterParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let (figures, modes) = (SharedFigures::register(registry)?, Modes::new(&parts.node));
-        Ok(Self {
-            parts,
-            slots: Slots::default(),
-            groups: Groups::default(),
-            corrections: Corrections::default(),
-            modes,
-            link: Link::new(),
-            figures,
-            known_since_micros: AtomicI64::new(i64::MAX),
-            calls: TaskTracker::new(),
-            markers: AtomicU64::new(0),
-            states: AtomicU64::new(0),
-        })
-    }
-
     pub(in crate::limits) fn bind(
         self: &Arc<Self>,
         chain: &Chain,
@@ -140,7 +71,7 @@ impl SharedLimiter {
         permit.settle(0);
         // Tokens may be counted in a later turn than requests: then these are counted again.
         for _ in 0..MODES_TRIED_MAX {
-            if permit.turn != self.modes.mode().turn() || self.is_old(&permit.requests) {
+            if permit.turn != self.modes.mode().turn() || permit.requests.is_old(self) {
                 self.count_request_again(permit).await?;
             }
             if !permit.limits.count_tokens() {
@@ -185,11 +116,6 @@ impl SharedLimiter {
                 Mode::Alone(alone) => limits.count_here(demand, alone.member_since, self.now_micros()),
             },
         }
-    }
-
-    pub(super) fn is_old(&self, counted: &Counted) -> bool {
-        let lately = i64::try_from(COUNTED_LATELY.as_micros()).unwrap_or(0);
-        !counted.buckets.is_empty() && self.now_micros().saturating_sub(counted.at_micros) > lately
     }
 
     /// Counts what a request takes. Returns the turn in which it was counted.
@@ -324,74 +250,6 @@ impl SharedLimiter {
         NodeState { group: &group.name, turn, marker: None, new_marker, has_running: false }
     }
 
-    /// What an answer of Redis means for a request.
-    pub(super) fn conclude(
-        &self,
-        provisional: Provisional,
-        turn: u64,
-        reply: Result<Reply, CounterError>,
-    ) -> Result<Provisional, NotCounted> {
-        match reply {
-            Ok(Reply::Count { reply: CountReply::Counted(answer), made_marker }) => {
-                self.counted(provisional, turn, &answer, &made_marker)
-            }
-            Ok(Reply::Count { reply: CountReply::Refused(answer), .. }) => {
-                Err(self.refused(provisional, turn, &answer))
-            }
-            Ok(Reply::Put(PutReply::Put(answer))) => {
-                provisional.limits.group().learn_marker(&answer.marker, self.now_micros());
-                Ok(provisional)
-            }
-            Ok(Reply::Count { reply: CountReply::Superseded, .. } | Reply::Put(PutReply::Superseded)) => {
-                provisional.undo();
-                Err(NotCounted::InThisTurn)
-            }
-            Ok(Reply::Count { reply: CountReply::Lost, .. }) => {
-                provisional.undo();
-                self.fail(turn, LOST);
-                Err(NotCounted::InThisTurn)
-            }
-            Err(error) => {
-                provisional.undo();
-                self.fail(turn, &error.to_string());
-                Err(NotCounted::InThisTurn)
-            }
-        }
-    }
-
-    fn counted(
-        &self,
-        provisional: Provisional,
-        turn: u64,
-        answer: &Answer,
-        made_marker: &str,
-    ) -> Result<Provisional, NotCounted> {
-        let (limits, now_micros) = (&provisional.limits, self.now_micros());
-        // Redis knew nothing of the group, though others have counted in it.
-        if answer.marker == made_marker && limits.others_have_counted(now_micros) {
-            provisional.undo();
-            self.fail(turn, LOST);
-            return Err(NotCounted::InThisTurn);
-        }
-        limits.group().learn_marker(&answer.marker, now_micros);
-        limits.learn(provisional.demand, &answer.standings, now_micros);
-        Ok(provisional)
-    }
-
-    fn refused(&self, provisional: Provisional, turn: u64, answer: &Answer) -> NotCounted {
-        let (limits, demand) = (provisional.limits.clone(), provisional.demand);
-        provisional.undo();
-        let now_micros = self.now_micros();
-        limits.group().learn_marker(&answer.marker, now_micros);
-        match limits.learn(demand, &answer.standings, now_micros) {
-            Some(exceeded) => RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into(),
-            None => {
-                self.fail(turn, "Redis refused without a reason");
-                NotCounted::InThisTurn
-            }
-        }
-    }
-
     /// The tightest of the limits, by what this node knows now.
     pub fn tightest(&self, limits: &SharedLimits) -> Option<TightestLimit> {
         let (mode, now) = (self.modes.mode(), self.parts.clock.now());
@@ -428,7 +286,7 @@ impl SharedLimiter {
     fn remaining_of(
         &self,
         slot: &mut SharedCounts,
-        (measure, limit): (events::limit::Measure, u64),
+        (measure, limit): (Measure, u64),
         mode: &Mode,
     ) -> (u64, Option<Duration>) {
         let instants = self.instants();
@@ -437,37 +295,5 @@ impl SharedLimiter {
             Mode::Together { .. } => slot.remaining(measure, limit, instants),
             Mode::Alone(alone) => slot.remaining_share((measure, limit), alone, instants),
         }
-    }
-
-    pub fn known_position(&self) -> u64 {
-        self.modes.known().position
-    }
-
-    /// As [`RateLimiter::wait_for`](crate::limits::RateLimiter::wait_for).
-    pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
-        self.modes.wait_for(|known| known.position >= position, deadline).await
-    }
-
-    pub(super) fn fail(&self, turn: u64, reason: &str) {
-        self.link.fail(LinkFailure { turn, reason: reason.to_owned() });
-    }
-
-    /// Text that no marker had before.
-    pub(super) fn new_marker(&self) -> String {
-        format!("{}-{}", self.parts.node, self.markers.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The number of the next state of a slot, which must be locked.
-    pub(super) fn next_state(&self) -> u64 {
-        self.states.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    pub(super) fn instants(&self) -> Instants {
-        let known_since_micros = self.known_since_micros.load(Ordering::Relaxed);
-        Instants { now_micros: self.now_micros(), known_since_micros }
-    }
-
-    pub(super) fn now_micros(&self) -> i64 {
-        i64::try_from(self.parts.clock.monotonic().as_micros()).unwrap_or(i64::MAX)
     }
 }

@@ -7,6 +7,9 @@ use shared_limits::CounterConnection;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+/// The failure of a Redis that has lost data.
+pub const LOST: &str = "Redis has lost its counts";
+
 /// Where a node is on the way back, while nodes count by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

@@ -15,8 +15,8 @@ use events::log::{Followed, Follower, Log, LogError};
 use events::usage::{Usage, UsageSource};
 
 use super::counts::SharedCounts;
-use super::limiter::SharedLimiter;
 use super::mode::{Alone, Mode};
+use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::window::BucketNumber;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::binding::{Counted, Demand, SharedLimits, Told};
-use super::limiter::SharedLimiter;
+use super::state::SharedLimiter;
 
 /// As [`RateLimitPermit`](crate::limits::RateLimitPermit).
 pub struct SharedPermit {
@@ -52,7 +52,7 @@ impl SharedPermit {
     pub fn was_counted_long_ago(&self) -> bool {
         let limiter = self.limiter();
         let counted = [Some(&self.requests), self.tokens.as_ref().map(|tokens| &tokens.counted)];
-        counted.into_iter().flatten().any(|counted| limiter.is_old(counted))
+        counted.into_iter().flatten().any(|counted| counted.is_old(limiter))
     }
 
     /// The request counts no longer, as if it had never been admitted.
