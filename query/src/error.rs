@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use events::concurrency::{NoRoom, QUERY_MAX, QueryLost};
+use events::limit::LimitReached;
 use events::log::LogError;
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
@@ -41,6 +42,12 @@ impl From<Refusal> for QueryError {
 }
 
 impl QueryError {
+    /// The refusal for the client, and the limit that was reached if it is one of the caller's own.
+    pub fn into_refusal(self) -> (Refusal, Option<LimitReached>) {
+        let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
+        (self.refusal(), limit_reached)
+    }
+
     /// The refusal for the client. Its message never contains that of an inner error.
     fn refusal(self) -> Refusal {
         match self {
@@ -81,8 +88,8 @@ fn defect(error: &dyn std::fmt::Display) -> Refusal {
 
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
-        let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
-        refusals::response_at_limit(self.refusal(), limit_reached)
+        let (refusal, limit_reached) = self.into_refusal();
+        refusals::response_at_limit(refusal, limit_reached)
     }
 }
 

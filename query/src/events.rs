@@ -5,6 +5,9 @@
 //! next page's `after`.
 
 mod stream;
+pub mod tail;
+
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use events::canonical;
@@ -17,13 +20,16 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Operation};
+use projections::caller::Caller;
 use projections::visible::Visible;
 
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, PageMeta};
+use crate::parameters::Parameters;
 use crate::query_context::QueryContext;
+use tail::{EventTail, Extent};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -60,20 +66,49 @@ fn described_events() -> Operation {
 /// Errors: 429 if the key or its tenant has the maximum of queries or streams.
 async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Response, QueryError> {
     let (mut parameters, _) = context.begin(Permission::EventsRead)?;
+    let (wanted, after) = selected(&mut parameters)?;
+    let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    parameters.finish()?;
+    if wants_stream(&headers) {
+        let after = last_event_id(&headers)?.unwrap_or(after);
+        return Ok(stream::answer(open_tail(context, (wanted, after), Extent::Following).await?));
+    }
+    page(context, wanted, (after, limit)).await
+}
+
+/// A tail of the log for callers that do not come over HTTP. The parameters are those of `/v1/events` without `limit`.
+///
+/// Errors: as of `/v1/events`.
+pub async fn event_tail(
+    state: QueryState,
+    caller: Arc<Caller>,
+    parameters: Vec<(&'static str, String)>,
+    extent: Extent,
+) -> Result<EventTail, QueryError> {
+    let mut context = QueryContext::new(state, caller, String::new());
+    let (mut parameters, _) = context.begin_with(Permission::EventsRead, parameters).await?;
+    let selected = selected(&mut parameters)?;
+    parameters.finish()?;
+    open_tail(context, selected, extent).await
+}
+
+/// Which events are read, and after which position.
+fn selected(parameters: &mut Parameters) -> Result<(EventFilter, u64), Refusal> {
     let after = parameters.number("after")?.unwrap_or(0);
     let types = types(parameters.text("types").as_deref())?;
     let (from, to) = (parameters.time("from")?, parameters.time("to")?);
-    let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    parameters.finish()?;
-    let wanted = EventFilter { types, from, to, ..EventFilter::default() };
-    if wants_stream(&headers) {
-        let after = last_event_id(&headers)?.unwrap_or(after);
-        let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
-        context.look_up_again()?;
-        let filter = narrowed(wanted, Visible::for_caller(&context.caller));
-        return Ok(stream::answer(context.state, context.caller, (filter, after), permit));
-    }
-    page(context, wanted, (after, limit)).await
+    Ok((EventFilter { types, from, to, ..EventFilter::default() }, after))
+}
+
+async fn open_tail(
+    mut context: QueryContext,
+    (wanted, after): (EventFilter, u64),
+    extent: Extent,
+) -> Result<EventTail, QueryError> {
+    let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
+    context.look_up_again()?;
+    let filter = narrowed(wanted, Visible::for_caller(&context.caller));
+    Ok(EventTail::new(context.state, context.caller, (filter, after), extent, permit))
 }
 
 async fn page(

@@ -49,7 +49,12 @@ use openapi::{Api, Entrance};
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use self::events::event_tail;
+pub use self::events::tail::{EventTail, Extent, TailEnd, TailStep};
 pub use error::QueryError;
+pub use unread_bytes::count as count_unread_bytes;
+pub use usage::report::{GroupDimension, UsageGroup, UsageReport, ValueName};
+pub use usage::usage_report;
 
 /// What is left of every rate limit that binds a chain, as `/v1/me` shows it. `command` counts them.
 pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;

@@ -30,6 +30,11 @@ impl Parameters {
         let malformed = || Refusal::invalid("", "the query string is malformed");
         let uri: Uri = Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|_| malformed())?;
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).map_err(|_| malformed())?;
+        Self::of(pairs)
+    }
+
+    /// The parameters with these names and values.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refusal> {
         let mut left = BTreeMap::new();
         for (name, value) in pairs {
             if value.len() > VALUE_BYTES_MAX || value.contains('\0') {

@@ -45,9 +45,26 @@ impl QueryContext {
         self.parameters()
     }
 
+    /// The same for a query that has no query string. Waits for a `min_position` that another node has told the client.
+    pub async fn begin_with(
+        &mut self,
+        permission: Permission,
+        parameters: Vec<(&str, String)>,
+    ) -> Result<(Parameters, u64), QueryError> {
+        self.require(permission)?;
+        let parameters = Parameters::of(parameters.into_iter().map(|(name, value)| (name.to_owned(), value)))?;
+        let min_position = parameters.peek("min_position").and_then(|text| text.parse().ok()).unwrap_or(0);
+        wait_until_known(&self.state, min_position).await?;
+        self.look_up_again()?;
+        Ok(self.with_min_position(parameters)?)
+    }
+
     /// The parameters, and the `min_position` among them.
     pub fn parameters(&self) -> Result<(Parameters, u64), Refusal> {
-        let mut parameters = Parameters::parse(&self.query_string)?;
+        self.with_min_position(Parameters::parse(&self.query_string)?)
+    }
+
+    fn with_min_position(&self, mut parameters: Parameters) -> Result<(Parameters, u64), Refusal> {
         let min_position = parameters.number("min_position")?.unwrap_or(0);
         require_recorded(self.state.log.head(), min_position)?;
         Ok((parameters, min_position))
@@ -114,11 +131,19 @@ impl FromRequestParts<QueryState> for QueryContext {
         let caller = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "no API key"))?;
         let query_string = parts.uri.query().unwrap_or_default().to_owned();
         // A wrong one is refused where the parameters are read.
-        if let Ok(Some(min_position)) = min_position_among_others(&query_string)
-            && state.log.wait_until_known(min_position).await == PositionStatus::Unknown
-        {
-            return Err(not_known_yet(min_position).into());
+        if let Ok(Some(min_position)) = min_position_among_others(&query_string) {
+            wait_until_known(state, min_position).await?;
         }
         Ok(Self::new(state.clone(), caller, query_string))
+    }
+}
+
+/// Waits for a position that another node has told the client.
+///
+/// Errors: this node cannot find out now whether it is recorded.
+async fn wait_until_known(state: &QueryState, min_position: u64) -> Result<(), Refusal> {
+    match state.log.wait_until_known(min_position).await {
+        PositionStatus::Unknown => Err(not_known_yet(min_position)),
+        _ => Ok(()),
     }
 }

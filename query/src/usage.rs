@@ -6,6 +6,7 @@ mod cursor;
 mod published;
 mod question;
 mod range;
+pub mod report;
 mod row;
 mod tagged;
 
@@ -13,8 +14,10 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use events::event::admin::Permission;
+use events::refusal::Refusal;
 use http::{HeaderName, HeaderValue};
 use openapi::{Api, Entrance, Json};
+use projections::caller::Caller;
 use projections::views::inferences::CountedRequest;
 use projections::views::usage_by_hour::{GroupKey, Groups, Refused, Sums, Usage};
 use projections::views::{AsOf, View};
@@ -26,9 +29,11 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::PageMeta;
+use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use question::Question;
+use report::{UsageGroup, UsageReport};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/usage", usage, published::described)
@@ -55,7 +60,32 @@ struct UsagePage {
 async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
     let format = Format::take(&mut parameters)?;
-    names::resolve_owners(&mut context, &mut parameters).await?;
+    let report = find(&mut context, (parameters, min_position), format).await?;
+    report.permit.clone().run(move || render(&report, format)).await?
+}
+
+/// A report of usage for callers that do not come over HTTP. The parameters are those of `/v1/usage` without `format`.
+/// `render` is called on the thread of the query.
+///
+/// Errors: as of `/v1/usage`.
+pub async fn usage_report<T: Send + 'static>(
+    state: QueryState,
+    caller: Arc<Caller>,
+    parameters: Vec<(&str, String)>,
+    render: fn(&UsageReport) -> Result<T, Refusal>,
+) -> Result<T, QueryError> {
+    let mut context = QueryContext::new(state, caller, String::new());
+    let asked = context.begin_with(Permission::UsageRead, parameters).await?;
+    let report = find(&mut context, asked, Format::Json).await?;
+    Ok(report.permit.clone().run(move || render(&report)).await??)
+}
+
+async fn find(
+    context: &mut QueryContext,
+    (mut parameters, min_position): (Parameters, u64),
+    format: Format,
+) -> Result<UsageReport, QueryError> {
+    names::resolve_owners(context, &mut parameters).await?;
     let question = Arc::new(Question::take(parameters, format)?);
     wait(&context.state, &question, min_position).await?;
     let query = context.admit().await?;
@@ -65,35 +95,32 @@ async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
     } else {
         query.ask(Usage { visible, selection: Arc::clone(&question.selection) }).await?
     };
-    let Groups { mut rows, totals } = answer.value;
-    let more = rows.len() > question.selection.limit;
-    rows.truncate(question.selection.limit);
-    let last = rows.last().filter(|_| more);
+    let AsOf { position: as_of_position, value: mut groups } = answer;
+    let more = groups.rows.len() > question.selection.limit;
+    groups.rows.truncate(question.selection.limit);
+    let last = groups.rows.last().filter(|_| more);
     let next_cursor = last.map(|(key, _)| cursor::write(&question.names(), key)).transpose()?;
-    let names = Names::find(&query, row::ids(&rows, &question)).await?;
-    let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    query.permit.run(move || render(&Groups { rows, totals }, &names, &question, (meta, format))).await?
+    let names = Names::find(&query, row::ids(&groups.rows, &question)).await?;
+    Ok(UsageReport { as_of_position, next_cursor, groups, names, question, permit: query.permit })
 }
 
-fn render(
-    Groups { rows, totals }: &Groups,
-    names: &Names,
-    question: &Question,
-    (PageMeta { as_of_position, next_cursor }, format): (PageMeta, Format),
-) -> Result<Response, QueryError> {
-    let [from, to] = range::shown(question.selection.range);
+fn render(report: &UsageReport, format: Format) -> Result<Response, QueryError> {
+    let [from, to] = report.range();
+    let (as_of_position, next_cursor) = (report.as_of_position, report.next_cursor.clone());
     match format {
         Format::Json => {
-            let items = rows.iter().map(|(key, sums)| row::shown(key, sums, question, names)).collect();
-            let totals = totals.as_ref().map(row::totals);
+            let items = report.groups().map(|group| row::shown(&group)).collect();
+            let totals = report.totals().map(row::totals);
             Ok(Json(UsagePage { as_of_position, from, to, items, totals, next_cursor }).into_response())
         }
         Format::Lines(lines) => {
+            let question = &report.question;
             let nothing = (GroupKey::default(), Sums::default());
-            let line = |kind, key, sums| row::line(kind, row::shown(key, sums, question, names), question);
-            let columns = line("group", &nothing.0, &nothing.1);
-            let groups = rows.iter().map(|(key, sums)| line("group", key, sums));
-            let totals = totals.iter().map(|totals| line("total", &nothing.0, totals));
+            let line = |kind, group: &UsageGroup<'_>| row::line(kind, row::shown(group), question);
+            let ungrouped = |sums| UsageGroup::new(&nothing.0, sums, question, &report.names);
+            let columns = line("group", &ungrouped(&nothing.1));
+            let groups = report.groups().map(|group| line("group", &group));
+            let totals = report.totals().map(|totals| line("total", &ungrouped(totals)));
             let records: Vec<Record> = groups.chain(totals).collect();
             let mut headers = PageMeta { as_of_position, next_cursor }.headers();
             headers.extend(range_headers([from, to]));

@@ -6,39 +6,32 @@ use events::money::NanoUsdSum;
 use projections::views::usage_by_hour::{COUNTS, Dimension, GroupKey, Sums, Totals};
 
 use super::question::Question;
-use crate::names::Names;
+use super::report::{GroupDimension, UsageGroup, ValueName, is_named};
 use crate::record::{Cell, Record};
-
-/// Dimensions that are ids, beside which there are names.
-const NAMED: [Dimension; 4] = [Dimension::Partner, Dimension::Tenant, Dimension::User, Dimension::Key];
 
 /// The ids in these groups.
 pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
-    let is_named = |dimension| question.selection.groups_by(dimension) && NAMED.contains(&dimension);
+    let is_named = |dimension| question.selection.groups_by(dimension) && is_named(dimension);
     let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
     let ids = values.filter(|(dimension, id)| is_named(**dimension) && !id.is_empty());
     ids.map(|(_, id)| id.clone()).collect()
 }
 
 /// The row of a group: its values, names and sums.
-pub fn shown(key: &GroupKey, sums: &Sums, question: &Question, names: &Names) -> Record {
+pub fn shown(group: &UsageGroup<'_>) -> Record {
     let mut record = Record::default();
-    for (dimension, value) in Dimension::ALL.iter().zip(&key.dimensions) {
-        if !question.selection.groups_by(*dimension) {
-            continue;
-        }
-        // The view has an empty text for an unknown value.
-        let known = Some(value.as_str()).filter(|value| !value.is_empty());
-        record.put(dimension.as_str(), known);
-        if NAMED.contains(dimension) {
-            record.put(format!("{dimension}_name"), known.and_then(|id| names.get(id)));
+    for GroupDimension { dimension, value, name } in &group.dimensions {
+        record.put(dimension.as_str(), *value);
+        match name {
+            ValueName::None => {}
+            ValueName::Unknown => record.put(format!("{dimension}_name"), None::<&str>),
+            ValueName::Known(name) => record.put(format!("{dimension}_name"), *name),
         }
     }
-    for (place, name) in question.by_metadata.iter().enumerate() {
-        let value = key.metadata.get(place).and_then(Option::as_deref);
-        record.put(format!("metadata.{name}"), value);
+    for (name, value) in &group.metadata {
+        record.put(format!("metadata.{name}"), *value);
     }
-    put_sums(&mut record, sums);
+    put_sums(&mut record, group.sums);
     record
 }
 
