@@ -49,6 +49,8 @@ const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// The values of a flag that shells complete; [`boolean`] accepts more.
 pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
+/// Where a process serves gRPC that serves nothing else, unless it is told.
+const GRPC_LISTEN_OF_MODE: &str = "127.0.0.1:8081";
 /// The forms in which `export` prints events.
 pub const EXPORT_FORMATS: [&str; 2] = ["jsonl", "csv"];
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub listen: ListenAddress,
     /// The separate address for metrics; `None` if they are served with everything else.
     pub metrics_listen: Option<ListenAddress>,
+    /// The address for gRPC; `None` if it is not served.
+    pub grpc_listen: Option<ListenAddress>,
     pub data: PathBuf,
     /// The database that has the ledger, for several nodes; `None` if the ledger is in the data folder.
     pub database: Option<DatabaseAddress>,
@@ -114,24 +118,33 @@ impl Config {
             require_keys_of_cluster(&variable)?;
         }
         let nats = nats::nats(args, flags, &variable)?;
-        if mode == ServeMode::Worker && nats.is_none() {
-            let problem = format!("is {}, and there is nothing for it to do: set {}", args.mode, NATS_URL.variable);
+        let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
+        let analytics = flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?;
+        let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
+        if mode == ServeMode::Worker && nats.is_none() && !archives && !analytics {
+            let problem = format!(
+                "is {}, and there is nothing for it to do: set {} or {}, or do not turn {} off",
+                args.mode, NATS_URL.variable, OBJECT_STORE_URL.variable, ANALYTICS.variable
+            );
             return Err(flags.wrong(MODE, problem));
         }
         let metrics_listen = args.metrics_listen.as_deref().map(listen).transpose();
+        let of_mode = (mode == ServeMode::Grpc).then_some(GRPC_LISTEN_OF_MODE);
+        let grpc_listen = args.grpc_listen.as_deref().or(of_mode).map(listen).transpose();
         let listen = flags.check(LISTEN, listen(&args.listen))?;
         Ok(Self {
             providers: providers(args, flags, listen.port(), database.as_ref(), &variable)?,
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
+            grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
-            archiving: archiving::read(args, flags, database.as_ref(), &variable)?,
+            archiving,
             database,
             nats,
             mode,
             redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
-            analytics: flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?,
+            analytics,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
             unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
@@ -407,6 +420,7 @@ mod tests {
         ServeArgs {
             listen: "127.0.0.1:0".to_owned(),
             metrics_listen: None,
+            grpc_listen: None,
             data: DataArgs { dir: "data".into() },
             dev: "false".to_owned(),
             archiving: None,
@@ -446,6 +460,8 @@ mod tests {
         );
         let wrong = ServeArgs { metrics_listen: Some("9090".to_owned()), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_METRICS_LISTEN");
+        let wrong = ServeArgs { grpc_listen: Some("8081".to_owned()), ..args() };
+        assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_GRPC_LISTEN");
         let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_HOLD_TTL_SECONDS");
         for wrong in ["", "refund", "Release", "charge-hold"] {

@@ -5,6 +5,7 @@ mod connection_watch;
 mod cors;
 mod door;
 mod entrances;
+mod grpc_routes;
 mod health;
 mod openapi_json;
 mod parse_errors;
@@ -16,6 +17,7 @@ mod write_timeout;
 
 pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};
+pub use grpc_routes::grpc_routes;
 pub use health::{Health, routes as health_routes};
 pub use openapi_json::{metrics_alone, published};
 pub use server::Server;

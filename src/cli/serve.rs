@@ -26,7 +26,7 @@ use secrets::wrong_key::WrongNodeKey;
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
-use crate::config::setting::{FILE_SUFFIX, LISTEN, METRICS_LISTEN};
+use crate::config::setting::{FILE_SUFFIX, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
@@ -39,6 +39,8 @@ use shutdown::{Running, Signals, shut_down};
 
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
+/// The most connections to the address for gRPC. Each has many calls at a time, and a program or a proxy needs one.
+const GRPC_CONNECTIONS_MAX: usize = 1024;
 
 /// Why the gateway did not start or stop cleanly; one sentence.
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -72,6 +74,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         Some(address) => Some(bind(&config, METRICS_LISTEN, address).await?),
         None => None,
     };
+    let grpc_server = match &config.grpc_listen {
+        Some(address) => Some(bind(&config, GRPC_LISTEN, address).await?),
+        None => None,
+    };
     let address = server.address()?;
     let mut archive = archived::open(&config).await?;
     let mut engines = start_engines(&config, &clock, &ids).await?;
@@ -83,7 +89,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
-    let OpenedDoor { door, vault, access_tokens, provider_keys, imports } =
+    let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
         open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
     let environment = Environment::new(
         EnvironmentParts {
@@ -118,6 +124,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, worker_threads.workers()));
+    }
+    if let Some((server, door)) = grpc_server.zip(grpc) {
+        tracing::info!(address = %server.address()?, "gRPC is served on a separate address");
+        serving.spawn(server.serve_at_most(GRPC_CONNECTIONS_MAX, door, worker_threads.workers()));
     }
     serving.spawn(server.serve(door, worker_threads.workers()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {

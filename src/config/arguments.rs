@@ -133,13 +133,16 @@ pub struct ServeArgs {
     /// Separate address for /metrics; the main address then does not serve it
     #[arg(long, env = "LEDGERWAY_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<String>,
+    /// Address for gRPC; without one, gRPC is not served, except in the mode grpc: 127.0.0.1:8081
+    #[arg(long, env = "LEDGERWAY_GRPC_LISTEN", value_name = "ADDRESS")]
+    pub grpc_listen: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Create a simulator provider, two priced models and an app key with a budget of 5 USD
     #[arg(long, env = "LEDGERWAY_DEV", value_name = BOOL, default_value = "false")]
     pub dev: String,
-    /// Parts to run in this process: all; http: requests alone; worker: what one process at a time does for all, such as relaying
-    /// the log; migrate: upgrade the ledger, and end
+    /// Parts to run in this process: all; http: requests alone; grpc: gRPC alone; worker: what one process at a time does for
+    /// all, such as relaying the log; migrate: upgrade the ledger, and end
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(ServeMode::words()))]
     pub mode: String,
     /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made

@@ -3,7 +3,7 @@
 use events::nearest_name::nearest_name;
 
 use super::log_filter::RUST_LOG;
-use super::setting::{ALL, Advice, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
+use super::setting::{ALL, Advice, GRPC_LISTEN, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
 /// Settings that this version does not have. Ignoring one would look like support for it.
 const UNSUPPORTED: [&str; 1] = ["LEDGERWAY_VIEWS"];
@@ -63,6 +63,7 @@ fn of_another_server(typed: &str) -> Option<Setting> {
         LOG => Some(RUST_LOG),
         _ if !typed.split('_').any(|word| word == PORT) || !typed.ends_with(PORT) => None,
         _ if typed.starts_with("METRICS") => Some(METRICS_LISTEN),
+        _ if typed.starts_with("GRPC") => Some(GRPC_LISTEN),
         _ => Some(LISTEN),
     }
 }
@@ -132,6 +133,7 @@ mod tests {
             ("LEDGERWAY_PORT", "99999", "LEDGERWAY_LISTEN=127.0.0.1:8080"),
             ("LEDGERWAY_HTTP_PORT", "81", "LEDGERWAY_LISTEN=127.0.0.1:81"),
             ("LEDGERWAY_METRICS_PORT", "9091", "LEDGERWAY_METRICS_LISTEN=127.0.0.1:9091"),
+            ("LEDGERWAY_GRPC_PORT", "8082", "LEDGERWAY_GRPC_LISTEN=127.0.0.1:8082"),
         ] {
             let error = error(mistake, value).expect("a mistake");
             let name = instead.split_once('=').expect("an example").0;

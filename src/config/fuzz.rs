@@ -70,6 +70,9 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             args.metrics_listen = Some(value(dice));
         }
         if dice.one_in(4) {
+            args.grpc_listen = Some(value(dice));
+        }
+        if dice.one_in(4) {
             args.data.dir = value(dice).into();
         }
         let names: Vec<&str> = SECRETS.into_iter().collect();
@@ -81,6 +84,8 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert_eq!(Some(config.listen), ListenAddress::parse(&args.listen));
                 let metrics = args.metrics_listen.as_deref().map(ListenAddress::parse);
                 assert_eq!(config.metrics_listen.map(Some), metrics);
+                let grpc = args.grpc_listen.as_deref().map(ListenAddress::parse);
+                assert_eq!(config.grpc_listen.map(Some), grpc);
                 assert_eq!(config.data, Path::new(&args.data.dir));
                 assert!((1..=HOLD_TTL_SECONDS_MAX).contains(&config.hold_ttl.as_secs()));
                 assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);

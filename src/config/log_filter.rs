@@ -10,8 +10,8 @@ pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=deb
 /// What the NATS client logs, the relay says better.
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
-const CRATES: [&str; 14] = [
-    "access", "command", "dialects", "events", "hub", "ledgerway", "openapi", "projections", "query", "relay",
+const CRATES: [&str; 15] = [
+    "access", "command", "dialects", "events", "grpc", "hub", "ledgerway", "openapi", "projections", "query", "relay",
     "secrets", "surfaces", "upstream", "upstreams",
 ];
 

@@ -6,6 +6,8 @@ pub enum ServeMode {
     All,
     /// Requests alone.
     Http,
+    /// The tail of the log and reports over gRPC, and no other requests.
+    Grpc,
     /// What one process at a time does for all, and no requests.
     Worker,
     /// Upgrades the ledger, and ends.
@@ -14,8 +16,13 @@ pub enum ServeMode {
 
 impl ServeMode {
     /// All modes by their words.
-    pub const NAMED: [(&str, Self); 4] =
-        [("all", Self::All), ("http", Self::Http), ("worker", Self::Worker), ("migrate", Self::Migrate)];
+    pub const NAMED: [(&str, Self); 5] = [
+        ("all", Self::All),
+        ("http", Self::Http),
+        ("grpc", Self::Grpc),
+        ("worker", Self::Worker),
+        ("migrate", Self::Migrate),
+    ];
 
     pub fn words() -> impl Iterator<Item = &'static str> {
         Self::NAMED.iter().map(|(word, _)| *word)
@@ -35,6 +42,6 @@ impl ServeMode {
 
     /// True for a part of a gateway: the other parts are in processes that share its ledger.
     pub const fn is_one_of_several(self) -> bool {
-        matches!(self, Self::Http | Self::Worker)
+        matches!(self, Self::Http | Self::Grpc | Self::Worker)
     }
 }

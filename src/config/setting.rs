@@ -35,6 +35,7 @@ macro_rules! settings {
 settings! {
     LISTEN = with_value("127.0.0.1:8080"),
     METRICS_LISTEN = with_value("127.0.0.1:9090"),
+    GRPC_LISTEN = with_value("127.0.0.1:8081"),
     DATA = with_value("./ledgerway-data"),
     DATABASE_URL = secret("postgres://ledgerway@db.internal/ledgerway"),
     NATS_URL = secret("nats://ledgerway:PASSWORD@nats.internal:4222"),

@@ -42,7 +42,7 @@ use tower_service::Service;
 use upstream::{LoopMark, Looping};
 
 use super::cors::Cors;
-use super::entrances::{Entrances, Routes};
+use super::entrances::{Entrances, Protocol, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
 use super::unknown_path;
@@ -73,15 +73,21 @@ pub struct DoorParts {
 pub struct Door {
     router: Router,
     entrances: Entrances,
+    protocol: Protocol,
     parts: Arc<DoorParts>,
 }
 
 impl Door {
     pub fn new(parts: Arc<DoorParts>, routes: Routes) -> Self {
-        let Routes { router, entrances, unknown_path } = routes;
+        let Routes { router, entrances, unknown_path, protocol } = routes;
         let no_such_path =
             move |request: Request| async move { refusals::response(unknown_path(request.uri().path())) };
-        Self { router: router.fallback(no_such_path).method_not_allowed_fallback(no_such_method), entrances, parts }
+        Self {
+            router: router.fallback(no_such_path).method_not_allowed_fallback(no_such_method),
+            entrances,
+            protocol,
+            parts,
+        }
     }
 
     /// The same door in front of other routes.
@@ -123,6 +129,7 @@ impl Door {
         let form = audience.error_form;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let entrance = self.entrances.at(&path);
+        let is_grpc = self.protocol == Protocol::Grpc && grpc::is_call(&request);
         let counted = counts_as_in_flight(&request, entrance).then(|| self.parts.in_flight.begin());
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
@@ -147,14 +154,18 @@ impl Door {
         if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
             cause = refusal.cause.take();
             code = Some(refusal.code);
-            if refusal.code == ErrorCode::MethodNotAllowed {
+            if refusal.code == ErrorCode::MethodNotAllowed && self.protocol == Protocol::Http {
                 refusal = unknown_path::with_allowed_methods(refusal, &method, response.headers());
             }
             if let Ok(Some(caller)) = &caller {
                 self.parts.record_denied(&refusal, caller);
             }
             self.parts.responses.refused(area, &refusal);
-            write_refusal(&mut response, &refusal, form, &request_id);
+            if is_grpc {
+                grpc::write_refusal(&mut response, &refusal);
+            } else {
+                write_refusal(&mut response, &refusal, form, &request_id);
+            }
             set_position(&mut response, refusal.position);
         }
         let position = response.extensions().get::<AtPosition>().map(|at| at.0);
@@ -163,9 +174,11 @@ impl Door {
         if let Some(name) = form.request_id_header() {
             set_header(&mut response, name, &request_id);
         }
-        self.parts.responses.answered(area, response.status().as_u16());
-        let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, cause, code };
-        log_request(&line, &response, began);
+        // A refused gRPC call has the status 200 as well.
+        let status = code.map_or_else(|| response.status(), refusals::status).as_u16();
+        self.parts.responses.answered(area, status);
+        let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, status, cause, code };
+        log_request(&line, began);
         match counted {
             Some(counted) => response.map(|body| Body::new(GuardedBody::new(body, counted))),
             None => response,
@@ -292,10 +305,12 @@ fn decodes(path: &str) -> bool {
     percent_decode_str(path).decode_utf8().is_ok()
 }
 
-/// False for event streams, which never end by themselves, and for open routes such as health: a shutdown waits for neither.
+/// False for event streams and tails of the log, which never end by themselves, and for open routes such as health: a shutdown
+/// waits for none of them.
 fn counts_as_in_flight(request: &Request, entrance: Entrance) -> bool {
     let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let follows_the_log = request.method() == Method::GET && accepts.contains("text/event-stream");
+    let follows_the_log = follows_the_log || grpc::may_be_endless(request.uri().path());
     !follows_the_log && entrance != Entrance::Open
 }
 
@@ -322,6 +337,7 @@ struct RequestLine<'a> {
     trace_id: Option<String>,
     method: &'a Method,
     path: &'a str,
+    status: u16,
     /// The cause of a refusal that is the gateway's fault.
     cause: Option<Box<str>>,
     /// The code of a refusal.
@@ -329,16 +345,15 @@ struct RequestLine<'a> {
 }
 
 /// Logs failures; the rest only at level debug, because the ledger has it.
-fn log_request(line: &RequestLine<'_>, response: &Response, began: Instant) {
-    let RequestLine { request_id, trace_id, method, path, cause, code } = line;
+fn log_request(line: &RequestLine<'_>, began: Instant) {
+    let RequestLine { request_id, trace_id, method, path, status, cause, code } = line;
     // Overload is the clients' doing, and its lines could fill the log.
     let is_ours = *code != Some(ErrorCode::Overloaded);
     // A number of 128 bits would be logged as a string.
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let status = response.status().as_u16();
     if cause.is_some() {
         tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answered");
-    } else if status >= 500 && is_ours {
+    } else if *status >= 500 && is_ours {
         tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answered");
     } else {
         tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answered");

@@ -20,6 +20,14 @@ pub struct Routes {
     pub entrances: Entrances,
     /// Makes the refusal of a path without a route.
     pub unknown_path: fn(&str) -> Refusal,
+    pub protocol: Protocol,
+}
+
+/// How clients call the routes, and read their refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Grpc,
 }
 
 /// The entrance of every route, by its pattern. Cheap to clone.
@@ -31,11 +39,16 @@ impl Entrances {
     ///
     /// Errors: two patterns conflict. Nothing may be served then: the route would get the entrance of an unknown path.
     pub fn of(routes: &[Route]) -> Result<Self, matchit::InsertError> {
+        Self::of_patterns(routes.iter().map(|route| (&*route.pattern, route.entrance)))
+    }
+
+    /// The same for routes that are not described.
+    pub fn of_patterns<'a>(patterns: impl Iterator<Item = (&'a str, Entrance)>) -> Result<Self, matchit::InsertError> {
         let mut by_pattern = BTreeMap::new();
-        for route in routes {
+        for (pattern, entrance) in patterns {
             // The strictest of a path's methods, because the key is checked before the method.
-            let entrance = by_pattern.entry(&*route.pattern).or_insert(route.entrance);
-            *entrance = route.entrance.max(*entrance);
+            let strictest = by_pattern.entry(pattern).or_insert(entrance);
+            *strictest = entrance.max(*strictest);
         }
         let mut entrances = matchit::Router::default();
         for (pattern, entrance) in by_pattern {

@@ -30,12 +30,12 @@ pub struct Health {
     pub limits: Arc<RateLimiter>,
 }
 
-pub fn routes(health: Health) -> Api {
+pub fn routes(health: Arc<Health>) -> Api {
     Api::of(Entrance::Open)
         .get("/health", ready, || described_ready("health"))
         .get("/health/ready", ready, || described_ready("health_ready"))
         .get("/health/live", live, described_live)
-        .with_state(Arc::new(health))
+        .with_state(health)
 }
 
 fn described_live() -> Operation {
@@ -65,25 +65,52 @@ async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
+impl Health {
+    /// Whether the gateway can do its work.
+    pub async fn is_ready(&self) -> bool {
+        ReadyParts::of(self).await.are_ready()
+    }
+}
+
+/// What readiness depends on.
+struct ReadyParts {
+    is_writable: bool,
+    is_current: bool,
+    is_draining: bool,
+}
+
+impl ReadyParts {
+    async fn of(health: &Health) -> Self {
+        Self {
+            is_writable: health.log.is_writable() && health.log.is_current(),
+            is_current: health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await,
+            is_draining: health.in_flight.is_leaving(),
+        }
+    }
+
+    const fn are_ready(&self) -> bool {
+        self.is_writable && self.is_current && !self.is_draining
+    }
+}
+
 /// 503 from the shutdown signal on, while the ledger cannot be written, while the node does not know where a shared log ends,
 /// and while the tables are behind. A stopped view and a failing role are reported, but do not make the gateway unready.
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
-    let writable = health.log.is_writable() && health.log.is_current();
-    let current = health.tables.wait_for(health.log.head().position, TABLES_LAG_MAX).await;
-    let draining = health.in_flight.is_leaving();
+    let parts = ReadyParts::of(&health).await;
     let followed = health.views.status().iter().all(|view| view.error.is_none());
-    let is_ready = writable && current && !draining;
+    let is_ready = parts.are_ready();
     let word = |is_fine, otherwise: &'static str| if is_fine { "ok" } else { otherwise };
-    let mut parts = json!({
-        "ledger": word(writable, "unavailable"),
-        "tables": word(current, "behind"),
+    let mut words = json!({
+        "ledger": word(parts.is_writable, "unavailable"),
+        "tables": word(parts.is_current, "behind"),
         "views": word(followed, "stopped"),
         "limits": health.limits.sharing().as_str(),
     });
     for report in health.roles.iter().map(RoleStatus::read) {
-        parts[report.role.as_str()] = word_of(&report.state).into();
+        words[report.role.as_str()] = word_of(&report.state).into();
     }
-    let body = json!({ "status": if draining { "draining" } else { word(is_ready, "unavailable") }, "parts": parts });
+    let status = if parts.is_draining { "draining" } else { word(is_ready, "unavailable") };
+    let body = json!({ "status": status, "parts": words });
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }
 

@@ -14,7 +14,7 @@ use openapi::schema::object;
 use openapi::{Answer, Api, Described, Entrance, Operation, Route, refusals};
 use tokio::sync::OnceCell;
 
-use super::entrances::{Entrances, Routes};
+use super::entrances::{Entrances, Protocol, Routes};
 use super::unknown_path;
 
 const PATH: &str = "/openapi.json";
@@ -28,14 +28,14 @@ pub fn published(api: Api) -> Result<Routes, matchit::InsertError> {
     let entrances = Entrances::of(&described.routes)?;
     let document = Arc::new(Document { described, json: OnceCell::new() });
     let router = router.route(PATH, get(move || async move { answer(document).await }));
-    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal })
+    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal, protocol: Protocol::Http })
 }
 
 /// The routes of metrics, for a listener of their own, without `/openapi.json`.
 pub fn metrics_alone(api: Api) -> Result<Routes, matchit::InsertError> {
     let (router, described) = api.into_parts();
     let entrances = Entrances::of(&described.routes)?;
-    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal_beside_metrics })
+    Ok(Routes { router, entrances, unknown_path: unknown_path::refusal_beside_metrics, protocol: Protocol::Http })
 }
 
 fn operation() -> Operation {

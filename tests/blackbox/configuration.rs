@@ -170,6 +170,7 @@ fn wrong_configuration_is_one_sentence_that_names_the_variable_and_an_example() 
     for (variable, value) in [
         ("LEDGERWAY_LISTEN", "nowhere"),
         ("LEDGERWAY_METRICS_LISTEN", "9090"),
+        ("LEDGERWAY_GRPC_LISTEN", "8081"),
         ("LEDGERWAY_HOLD_TTL_SECONDS", "-1"),
         ("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "soon"),
         ("LEDGERWAY_DRAIN_DELAY_SECONDS", "1.5"),

@@ -38,6 +38,7 @@ mod failed_calls;
 mod fair_queries;
 mod families;
 mod file_modes;
+mod grpc;
 mod hostile;
 mod http2_upstreams;
 mod inference_keys;

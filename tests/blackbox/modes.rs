@@ -23,13 +23,14 @@ async fn metrics_of(gateway: &Gateway) -> String {
 fn one_part_of_a_gateway_needs_a_ledger_that_processes_share() {
     let [folder] = folders();
     let data = folder.path().join("data").display().to_string();
-    for mode in ["http", "worker"] {
+    for mode in ["http", "grpc", "worker"] {
         let (code, words) = said(command("", &["serve", "--data", &data]).env(MODE, mode));
         assert_eq!(code, Some(2), "{words}");
         assert!(words.contains(&format!("{MODE} is {mode}")) && words.contains("LEDGERWAY_DATABASE_URL"), "{words}");
     }
     let database = migrated();
-    let (code, words) = said(command(&database.url(), &["serve", "--data", &data]).env(MODE, "worker"));
+    let idle = [(MODE, "worker"), ("LEDGERWAY_ANALYTICS", "off")];
+    let (code, words) = said(command(&database.url(), &["serve", "--data", &data]).envs(idle));
     assert!(code == Some(2) && words.contains("LEDGERWAY_NATS_URL"), "a worker without work: {words}");
 }
 

@@ -84,10 +84,12 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
     ("command", &["access", "catalogue", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
     ("query", &["events", "openapi", "projections"]),
+    ("query/grpc", &["events", "openapi", "projections", "query"]),
     (
         ".",
         &[
-            "access", "analysts", "archive", "catalogue", "command", "dialects", "events", "openapi", "projections", "query",
+            "access", "analysts", "archive", "catalogue", "command", "dialects", "events", "grpc", "openapi", "projections",
+            "query",
             "relay", "secrets", "upstream",
         ],
     ),

@@ -25,13 +25,15 @@ use super::ServeError;
 use super::engines::{Engines, metrics_of};
 use super::vault::{OpenedVault, open_vault};
 use crate::config::Config;
-use crate::http::{Cors, Door, DoorParts, Health, health_routes, published};
+use crate::http::{Cors, Door, DoorParts, Health, grpc_routes, health_routes, published};
 use crate::in_flight::InFlight;
 use crate::metrics::{self, ResponseMetrics};
 
 /// The door, and what has to be followed while it is open.
 pub struct OpenedDoor {
     pub door: Door,
+    /// The same door in front of gRPC, if it is served.
+    pub grpc: Option<Door>,
     pub vault: Arc<Vault>,
     pub access_tokens: Arc<AccessTokens>,
     pub provider_keys: Arc<ProviderKeys>,
@@ -117,14 +119,15 @@ pub async fn open_door(
         concurrency,
         last_uses: last_uses.clone(),
     };
-    let health = Health {
+    let health = Arc::new(Health {
         log: log.clone(),
         tables: tables.clone(),
         views: engines.views.clone(),
         in_flight: in_flight.clone(),
         roles: engines.roles.clone(),
         limits: Arc::clone(&limits),
-    };
+    });
+    let grpc = config.grpc_listen.as_ref().map(|_| grpc_routes(queries.clone(), Arc::clone(&health))).transpose()?;
     let gateway = Arc::new(gateway);
     let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
     let mut api = health_routes(health);
@@ -151,7 +154,8 @@ pub async fn open_door(
         loop_mark: engines.upstreams.loop_mark().clone(),
     };
     let door = Door::new(Arc::new(parts), published(api)?);
-    Ok(OpenedDoor { door, vault, access_tokens, provider_keys, imports })
+    let grpc = grpc.map(|routes| door.with_routes(routes));
+    Ok(OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports })
 }
 
 /// A function that returns what is left of a chain's rate limits, as JSON.
