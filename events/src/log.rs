@@ -51,7 +51,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::concurrency::QueryPermit;
 use crate::event::Recorded;
 use crate::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
-use crate::role::Role;
+use crate::role::RoleStatus;
 use crate::time::Clock;
 use follow::TailBatch;
 use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
@@ -417,8 +417,8 @@ impl Log {
     }
 
     /// What this process needs to get a role that one process at a time has.
-    pub fn lease(&self, role: Role) -> LeaseHolder {
-        LeaseHolder::new(role, Arc::clone(&self.inner.roles))
+    pub fn lease(&self, status: &RoleStatus) -> LeaseHolder {
+        LeaseHolder::new(status.clone(), Arc::clone(&self.inner.roles))
     }
 
     /// The log as clients' queries may read it.

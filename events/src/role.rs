@@ -70,17 +70,25 @@ impl RoleStatus {
     }
 
     pub fn working(&self) {
-        self.report.send_modify(|report| report.state = RoleState::Working);
+        self.report.send_modify(|report| {
+            if report.state != RoleState::Working {
+                tracing::info!(role = %report.role, "this process does the work of a role");
+            }
+            report.state = RoleState::Working;
+        });
     }
 
-    /// `why` is for people: no secret, and no address with one.
+    /// `why` is for people: no secret, and no address with one. It is logged when it is news.
     pub fn failing(&self, why: &dyn Display, now: DateTime<Utc>) {
         let why = why.to_string();
         self.report.send_modify(|report| {
-            let since = match report.state {
-                RoleState::Failing { since, .. } => since,
-                RoleState::Waiting | RoleState::Working => now,
+            let (since, is_news) = match &report.state {
+                RoleState::Failing { since, why: known } => (*since, *known != why),
+                RoleState::Waiting | RoleState::Working => (now, true),
             };
+            if is_news {
+                tracing::warn!(role = %report.role, why, "this process has a role and cannot do its work: trying again");
+            }
             report.state = RoleState::Failing { why, since };
         });
     }

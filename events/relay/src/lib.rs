@@ -25,10 +25,9 @@ mod subject;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use events::log::{Lease, LeaseHolder, Log};
-use events::role::{Role, RoleStatus};
+use events::log::Log;
+use events::role::RoleStatus;
 use events::time::Clock;
 
 pub use address::{NatsAddress, WrongNatsAddress};
@@ -37,9 +36,6 @@ pub use subject::{STREAM, SUBJECTS};
 
 use pause::Pause;
 use session::{Ended, Session};
-
-/// A lease that takes longer to get is another node's.
-const LEASE_SOON: Duration = Duration::from_secs(2);
 
 /// What the relay needs.
 pub struct RelayParts {
@@ -53,20 +49,18 @@ pub struct RelayParts {
 /// Relays the log whenever this process has the lease, until the log is closed. Every failure is shown in the status, and tried
 /// again after a pause. Can be dropped at any time: the next relay continues at the end of the stream.
 pub async fn run(parts: RelayParts) {
-    let mut lease_holder = parts.log.lease(Role::Relay);
+    let mut lease_holder = parts.log.lease(&parts.status);
     let mut pause = Pause::default();
-    let mut shown = Shown::default();
+    let mut finding = Finding::default();
     parts.status.waiting();
     loop {
-        let lease = wait_for_lease(&mut lease_holder, &parts.status).await;
-        let ended = Session { parts: &parts, lease: &lease, pause: &mut pause, shown: &mut shown }.run().await;
+        let lease = lease_holder.wait().await;
+        let ended = Session { parts: &parts, lease: &lease, pause: &mut pause, finding: &mut finding }.run().await;
         match ended {
             Ok(Ended::LogClosed) => return,
             Ok(Ended::LeaseLost) => parts.status.waiting(),
             Err(error) => {
-                let why = error.shown();
-                parts.status.failing(&why, parts.clock.now());
-                shown.failure(why);
+                parts.status.failing(&error.shown(), parts.clock.now());
                 // Another node may be able to do what this one cannot.
                 lease.release().await;
                 pause.wait().await;
@@ -75,42 +69,18 @@ pub async fn run(parts: RelayParts) {
     }
 }
 
-/// Waits for the lease. A failure stays visible while this node tries again.
-async fn wait_for_lease(lease_holder: &mut LeaseHolder, status: &RoleStatus) -> Lease {
-    if let Ok(lease) = tokio::time::timeout(LEASE_SOON, lease_holder.wait()).await {
-        return lease;
-    }
-    status.waiting();
-    lease_holder.wait().await
-}
-
-/// What was logged last, so that a failure that stays is logged once.
+/// What was said last about the stream, so that it is logged once.
 #[derive(Default)]
-struct Shown {
-    failure: Option<String>,
-    finding: Option<String>,
-}
+struct Finding(Option<String>);
 
-impl Shown {
-    fn failure(&mut self, why: String) {
-        if self.failure.as_ref() != Some(&why) {
-            tracing::warn!(why, "the relay to NATS failed, and tries again");
-            self.failure = Some(why);
-        }
-    }
-
-    fn relaying(&mut self, after: u64) {
-        tracing::info!(after, "relaying the log to NATS");
-        self.failure = None;
-    }
-
+impl Finding {
     /// Something about the stream that its consumers should know.
-    fn finding(&mut self, finding: Option<String>) {
+    fn say(&mut self, finding: Option<String>) {
         if let Some(finding) = &finding
-            && self.finding.as_ref() != Some(finding)
+            && self.0.as_ref() != Some(finding)
         {
             tracing::warn!("the stream {STREAM} on NATS {finding}");
         }
-        self.finding = finding;
+        self.0 = finding;
     }
 }

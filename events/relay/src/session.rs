@@ -14,7 +14,7 @@ use crate::inspection::{Inspected, inspect};
 use crate::pause::Pause;
 use crate::publish::published;
 use crate::window::windows;
-use crate::{RelayParts, Shown};
+use crate::{Finding, RelayParts};
 
 /// How many events are read from the database at once.
 const PAGE: usize = 1024;
@@ -31,7 +31,7 @@ pub struct Session<'a> {
     pub parts: &'a RelayParts,
     pub lease: &'a Lease,
     pub pause: &'a mut Pause,
-    pub shown: &'a mut Shown,
+    pub finding: &'a mut Finding,
 }
 
 impl Session<'_> {
@@ -52,14 +52,13 @@ impl Session<'_> {
     }
 
     async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
-        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, shown } = self;
+        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, finding } = self;
         let inspected = inspect(log, connection, *limits).await?;
-        shown.finding(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
+        finding.say(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
         let Inspected { last: begin, created, .. } = inspected;
         remember(lease, begin, &created).await;
         status.working();
         status.reached(begin);
-        shown.relaying(begin);
         let mut published = pin!(published(connection, windows(log.follow(begin, PAGE), connection.max_payload())));
         let (mut inspections, mut memories) = (every(INSPECTION_INTERVAL), every(REMEMBER_INTERVAL));
         let (mut reached, mut remembered) = (begin, begin);

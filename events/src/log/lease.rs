@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::LogError;
 use super::role_memories::RoleMemories;
-use crate::role::{Role, RoleMemory};
+use crate::role::{Role, RoleMemory, RoleStatus};
 use crate::time::Clock;
 
 /// The time between two renewals, and between two attempts to get a lease.
@@ -50,18 +50,19 @@ pub(super) trait LeaseRows: Send + Sync {
 
 /// A process that wants a role.
 pub struct LeaseHolder {
-    role: Role,
+    status: RoleStatus,
     place: Arc<RolePlace>,
 }
 
 impl LeaseHolder {
-    pub(super) fn new(role: Role, place: Arc<RolePlace>) -> Self {
-        Self { role, place }
+    pub(super) fn new(status: RoleStatus, place: Arc<RolePlace>) -> Self {
+        Self { status, place }
     }
 
-    /// Waits until this process has the role. Cancel-safe.
+    /// Waits until this process has the role. The report shows what it waits for: another process that has the role, or a
+    /// database that cannot be asked. A failure from before stays in it until the role works again. Cancel-safe.
     pub async fn wait(&mut self) -> Lease {
-        let (role, place) = (self.role, &self.place);
+        let (role, place) = (self.status.role(), &self.place);
         let RolePlace::Shared { rows, clock } = &**place else {
             return Lease { role, token: 0, place: Arc::clone(place), term: None };
         };
@@ -72,8 +73,8 @@ impl LeaseHolder {
                     let term = Some(Term::start(role, token, asked_at, Arc::clone(place), Arc::clone(clock)));
                     return Lease { role, token, place: Arc::clone(place), term };
                 }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%role, %error, "cannot ask for the role: trying again"),
+                Ok(None) => self.status.waiting(),
+                Err(error) => self.status.failing(&error, clock.now()),
             }
             tokio::time::sleep(BETWEEN_RENEWALS).await;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::log::{Lease, Log, LogOptions};
-use events::role::{Role, RoleMemory};
+use events::role::{Role, RoleMemory, RoleStatus};
 use events::time::{Clock, SystemClock};
 use testing::postgres::TestDatabase;
 use testing::proxy::{Proxy, ProxyMode};
@@ -30,7 +30,7 @@ fn migrated() -> TestDatabase {
 }
 
 async fn lease(log: &Log, role: Role) -> Lease {
-    timeout(SOON, log.lease(role).wait()).await.expect("the role is free soon")
+    timeout(SOON, log.lease(&RoleStatus::new(role)).wait()).await.expect("the role is free soon")
 }
 
 fn memory(position: u64) -> RoleMemory {
@@ -43,7 +43,7 @@ async fn one_process_has_a_role_until_it_gives_it_up() {
     let (one, other) = (open(&database.gateway_url(), "one"), open(&database.gateway_url(), "other"));
     let held = lease(&one, Role::Relay).await;
     // Its renewals keep it.
-    assert!(timeout(SEVERAL_TERMS, other.lease(Role::Relay).wait()).await.is_err(), "two have the role");
+    assert!(timeout(SEVERAL_TERMS, other.lease(&RoleStatus::new(Role::Relay)).wait()).await.is_err(), "two have the role");
     assert!(held.is_held());
     // Another role is another process's.
     let archive = lease(&other, Role::Archive).await;
@@ -67,7 +67,8 @@ async fn a_process_that_is_cut_off_loses_its_role_before_another_one_gets_it() {
     let other = open(&database.url(), "other");
     let held = lease(&cut_off, Role::Analysts).await;
     held.remember(memory(5)).await.expect("it is remembered");
-    let mut holder = other.lease(Role::Analysts);
+    let status = RoleStatus::new(Role::Analysts);
+    let mut holder = other.lease(&status);
     let mut taking = JoinSet::new();
     taking.spawn(async move { holder.wait().await });
     proxy.set(ProxyMode::Refused);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::log::{Lease, Log, Reader};
-use events::role::{Role, RoleStatus};
+use events::role::RoleStatus;
 use events::time::Clock;
 use projections::views::{CopiedPosition, CopySource, ViewChanges, ViewsHandle};
 
@@ -36,7 +36,7 @@ pub struct CopierParts {
 
 /// Copies whenever this process has the role, for ever. May be dropped at any time: a transaction is then rolled back.
 pub async fn run(parts: CopierParts) {
-    let mut leases = parts.log.lease(Role::Analysts);
+    let mut leases = parts.log.lease(&parts.status);
     let mut pause = RETRY_AFTER.0;
     loop {
         let lease = leases.wait().await;
@@ -45,7 +45,6 @@ pub async fn run(parts: CopierParts) {
         if matches!(error, CopyError::LeaseLost) {
             parts.status.waiting();
         } else {
-            tracing::warn!(%error, "the copy for analysts cannot be made: trying again");
             parts.status.failing(&error, parts.clock.now());
         }
         lease.release().await;

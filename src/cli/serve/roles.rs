@@ -60,7 +60,7 @@ pub fn start(
             }
             Role::Archive => {
                 if let Some((archive, limits)) = archive.take() {
-                    let lease = log.lease(Role::Archive);
+                    let lease = log.lease(&status);
                     serving.spawn(archive::role::run(ArchiverParts { archive, limits, log, lease, status, clock }));
                 }
             }
