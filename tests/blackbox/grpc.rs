@@ -46,11 +46,7 @@ fn with_key<T>(key: &str, message: T) -> Request<T> {
 
 async fn tail(channel: &Channel, key: &str, asked: TailRequest) -> Result<Streaming<Event>, Status> {
     let mut client = EventsClient::new(channel.clone());
-    timeout(WITHIN, client.tail(with_key(key, asked)))
-        .await
-        .expect("in time")
-        .map_err(Status::from)
-        .map(tonic::Response::into_inner)
+    timeout(WITHIN, client.tail(with_key(key, asked))).await.expect("in time").map(tonic::Response::into_inner)
 }
 
 async fn next(events: &mut Streaming<Event>) -> Result<Option<Event>, Status> {

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from absent import ROOT
-
+ROOT = Path(__file__).parents[2]
 HERE = Path(ROOT, "compose")
 SECRET_NAME = re.compile(r"password|secret|key|token|credential|url", re.IGNORECASE)
 SECRETS_FOLDER = "/run/secrets"

@@ -43,7 +43,10 @@ async fn one_process_has_a_role_until_it_gives_it_up() {
     let (one, other) = (open(&database.gateway_url(), "one"), open(&database.gateway_url(), "other"));
     let held = lease(&one, Role::Relay).await;
     // Its renewals keep it.
-    assert!(timeout(SEVERAL_TERMS, other.lease(&RoleStatus::new(Role::Relay)).wait()).await.is_err(), "two have the role");
+    assert!(
+        timeout(SEVERAL_TERMS, other.lease(&RoleStatus::new(Role::Relay)).wait()).await.is_err(),
+        "two have the role"
+    );
     assert!(held.is_held());
     // Another role is another process's.
     let archive = lease(&other, Role::Archive).await;

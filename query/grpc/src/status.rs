@@ -44,6 +44,7 @@ const fn code(code: ErrorCode) -> Code {
         | ErrorCode::LedgerUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::AllProvidersUnavailable
+        | ErrorCode::LimitsUnavailable
         | ErrorCode::Overloaded
         | ErrorCode::Draining => Code::Unavailable,
         ErrorCode::QueryTimeout | ErrorCode::UpstreamTimeout => Code::DeadlineExceeded,

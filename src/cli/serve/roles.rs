@@ -42,13 +42,7 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
 }
 
 /// Starts the roles of these reports. Each runs until it is dropped.
-pub fn start(
-    roles: &[RoleStatus],
-    targets: RoleTargets,
-    log: &Log,
-    clock: &Arc<dyn Clock>,
-    serving: &mut JoinSet<()>,
-) {
+pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
     let RoleTargets { mut nats, mut archive, mut copy } = targets;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
