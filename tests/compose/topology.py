@@ -1,6 +1,7 @@
 """The topology of compose.yaml as processes of this machine: requests through nginx while each process is killed in turn, and
 whether the ledger has what clients were told."""
 import http.client
+import itertools
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +23,12 @@ SCRIPT = str(Path(ROOT, "compose/local"))
 COMMAND_SECONDS, CALL_SECONDS, BACK_SECONDS, KNOWN_SECONDS = 300, 30, 90, 10
 CLIENTS = 4
 LIMIT = "1000"
+# Below what is asked for: a budget that some hundred requests use up, and requests a minute.
+TIGHT_LIMIT, REQUESTS_A_MINUTE, NODES = "0.004", 60, 2
+# So that the archive has everything soon after the load.
+SETTINGS = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS=5\n"
+# A gRPC message of no bytes, and one that says SERVING.
+EMPTY, SERVING = bytes(5), bytes([0, 0, 0, 0, 2, 8, 1])
 ENDS = ("inference.completed.v1", "inference.aborted.v1", "inference.failed.v1")
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
 # A killed database refuses all requests, a killed node or a killed nginx those that it had.
@@ -30,19 +38,22 @@ KILLED = ("http-1", "nats", "redis", "worker", "s3", "postgres", "grpc", "http-2
 class Refused(Exception):
     def __init__(self, status, body):
         super().__init__(f"{status}: {body[:300]}")
-        self.status = status
+        self.status, self.body = status, body
 
 
 class Topology:
     def __init__(self, folder, binary):
         self.folder, self.binary = Path(folder), binary
+        self.settings = Path(self.folder.parent, "settings.env")
+        self.settings.write_text(SETTINGS)
 
     def run(self, *arguments, seconds=COMMAND_SECONDS):
         """Exit code, and what it says."""
         # A pipe that a process keeps open would never end.
         with Path(self.folder.parent, "said").open("w+") as said:
-            ended = subprocess.run([SCRIPT, "--folder", self.folder, "--binary", self.binary, *arguments], stdout=said,
-                                   stderr=said, stdin=subprocess.DEVNULL, timeout=seconds)
+            common = ["--folder", self.folder, "--binary", self.binary, "--settings", self.settings]
+            ended = subprocess.run([SCRIPT, *common, *arguments], stdout=said, stderr=said, stdin=subprocess.DEVNULL,
+                                   timeout=seconds)
             said.seek(0)
             return ended.returncode, said.read()
 
@@ -59,7 +70,8 @@ class Topology:
         return [line.split()[0] for line in self.run("status")[1].splitlines()]
 
     def process(self, name):
-        return int(Path(self.folder, f"{name}.pid").read_text().split()[0])
+        """Its id, and when it was started, by which it is told from a later one."""
+        return tuple(Path(self.folder, f"{name}.pid").read_text().split())
 
     def port(self, name):
         return Path(self.folder, f"{name}.port").read_text().strip()
@@ -96,6 +108,13 @@ class Topology:
             after = found[-1]["position"]
         return found
 
+    def calls_grpc(self):
+        """Whether nginx passes gRPC on to a process that serves it."""
+        call = ["curl", "--silent", "--noproxy", "*", "--http2-prior-knowledge", "--max-time", str(CALL_SECONDS),
+                "--data-binary", "@-", "--header", "content-type: application/grpc", "--header", "te: trailers",
+                f"http://127.0.0.1:{self.port('nginx-grpc')}/grpc.health.v1.Health/Check"]
+        return subprocess.run(call, input=EMPTY, capture_output=True, timeout=2 * CALL_SECONDS).stdout == SERVING
+
     def series(self):
         """What all processes show under /metrics."""
         series = Series()
@@ -131,8 +150,12 @@ class World:
         self.tenant = topology.make("/tenants", name="topology")["id"]
         user = topology.make("/users", tenant_id=self.tenant, name="u", email="u@example.com")["id"]
         self.budget = topology.make("/budgets", scope={"tenant_id": self.tenant}, limit_usd=LIMIT, period="total")["id"]
-        self.key, self.poor = (topology.make("/keys", user_id=user, name=name) for name in ("rich", "poor"))
+        names = ("rich", "poor", "tight", "limited")
+        self.key, self.poor, self.tight, self.limited = (topology.make("/keys", user_id=user, name=name) for name in names)
         topology.make("/budgets", scope={"key_id": self.poor["id"]}, limit_usd="0.000000001", period="total")
+        tight = {"key_id": self.tight["id"]}
+        self.tight_budget = topology.make("/budgets", scope=tight, limit_usd=TIGHT_LIMIT, period="total")["id"]
+        topology.make("/rate-limits", scope={"key_id": self.limited["id"]}, requests_per_minute=REQUESTS_A_MINUTE)
         topology.make("/rate-limits", scope={"tenant_id": self.tenant}, requests_per_minute=1_000_000)
         time.sleep(1)
 
@@ -173,21 +196,35 @@ class World:
 
 
 class Load:
-    """Clients that send one request after the other, and remember which were served."""
+    """Clients that send one request after the other, and remember which were served. Two of three keys have less than they ask
+    for."""
 
     def __init__(self, world):
         self.world, self.served, self.failed, self.ended = world, [], 0, threading.Event()
+        self.refused = {"insufficient_quota": 0, "rate_limit_exceeded": 0}
         self.threads = [threading.Thread(target=self.run, args=(bool(number % 2),)) for number in range(CLIENTS)]
         for thread in self.threads:
             thread.start()
 
     def run(self, is_stream):
-        while not self.ended.is_set():
+        fields = {"max_tokens": 16} | ({"stream": True} if is_stream else {})
+        for key in itertools.cycle((self.world.key, self.world.tight, self.world.limited)):
+            if self.ended.is_set():
+                return
             try:
-                self.served.append(self.world.chat(**({"stream": True} if is_stream else {})))
-            except (Refused, OSError, http.client.HTTPException):
-                self.failed += 1
-                time.sleep(0.05)
+                self.served.append(self.world.chat(key=key, **fields))
+            except (Refused, OSError, http.client.HTTPException) as failure:
+                if not self.note_refusal(failure, key):
+                    self.failed += 1
+                    time.sleep(0.05)
+
+    def note_refusal(self, failure, key):
+        """Whether it is what the key's budget or limit is there for."""
+        wanted = {self.world.tight["id"]: "insufficient_quota", self.world.limited["id"]: "rate_limit_exceeded"}.get(key["id"])
+        if not isinstance(failure, Refused) or failure.status != 429 or f'"{wanted}"' not in failure.body:
+            return False
+        self.refused[wanted] += 1
+        return True
 
     def wait_for_more(self, name):
         """Every client is served again."""
@@ -244,9 +281,27 @@ def wrong_books(topology, world, load):
     budget = json.loads(topology.call("GET", f"/v1/budgets/{world.budget}?min_position={head}")[1])
     if Decimal(budget["settled_usd"]) != charged or not 0 < charged <= Decimal(LIMIT):
         yield f"the budget has {budget['settled_usd']} of {LIMIT}, and the log {charged}"
+    tight = json.loads(topology.call("GET", f"/v1/budgets/{world.tight_budget}?min_position={head}")[1])
+    if not 0 < Decimal(tight["settled_usd"]) <= Decimal(TIGHT_LIMIT):
+        yield f"the tight budget has {tight['settled_usd']} of {TIGHT_LIMIT}"
+    yield from (f"nothing was refused with {code}" for code, number in load.refused.items() if number == 0)
+    yield from wrong_windows(topology, world)
     code, said = topology.ledgerway("verify")
     if code != 0:
         yield f"verify ends with {code}: {said}"
+
+
+def wrong_windows(topology, world):
+    """Whether more was admitted in a minute than the limit allows, beyond one request for each node."""
+    admitted = [datetime.fromisoformat(event["recorded_at"]) for event in topology.events("inference.admitted.v1")
+                if event["key_id"] == world.limited["id"]]
+    first, fullest = 0, 0
+    for number, at in enumerate(admitted):
+        while at - admitted[first] >= timedelta(minutes=1):
+            first += 1
+        fullest = max(fullest, number - first + 1)
+    if not 0 < fullest <= REQUESTS_A_MINUTE + NODES:
+        yield f"{fullest} requests were admitted in a minute, and the limit is {REQUESTS_A_MINUTE}"
 
 
 def wrong_roles(topology):
@@ -267,10 +322,9 @@ def wrong_copies(topology):
     head = json.loads(topology.call("GET", "/v1/log/head")[1])["position"]
     url = topology.secret("nats_url")
     yield from wait_until(f"the stream on NATS ends at {head}", lambda: nats.last_sequence(url) == head)
-    for command in (["archive"], ["verify", "--archive", topology.secret("object_store_url")]):
-        code, said = topology.ledgerway(*command)
-        if code != 0 or str(head) not in said.replace(",", ""):
-            yield f"{' '.join(command[:2])} ends with {code}, at another position than {head}: {said}"
+    code, said = topology.ledgerway("verify", "--archive", topology.secret("object_store_url"))
+    if code != 0 or str(head) not in said.replace(",", ""):
+        yield f"verify --archive ends with {code}, at another position than {head}: {said}"
     code, said = topology.ledgerway("verify", "--views", topology.secret("owner_url"))
     if code != 0:
         yield f"verify --views ends with {code}: {said}"
@@ -298,6 +352,8 @@ def check(folder, binary, seconds, wrong_queries):
         world = World(topology, upstream)
         yield from world.traffic()
         yield from wrong_outside(topology)
+        if not topology.calls_grpc():
+            yield "gRPC is not served through nginx"
         yield from wrong_queries(topology.series())
         load = Load(world)
         try:
@@ -319,11 +375,11 @@ def check(folder, binary, seconds, wrong_queries):
         upstream.stop()
     if topology.folder.exists():
         yield "down --volumes leaves the folder"
-    yield from (f"process {each} is left over" for each in processes if is_of_topology(each, topology.folder))
+    yield from (f"process {number} is left over" for number, started in processes if is_running(number, started))
 
 
-def is_of_topology(process, folder):
+def is_running(process, started):
     try:
-        return str(folder).encode() in Path(f"/proc/{process}/cmdline").read_bytes()
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19] == started
     except OSError:
         return False

@@ -129,7 +129,8 @@ async fn start_limits(
     registry: &Registry,
 ) -> Result<(Arc<RateLimiter>, Option<SharedLimitsTask>), ServeError> {
     let defaults = config.default_limits;
-    let Some(address) = config.redis.clone() else {
+    // A process that limits nothing would only take shares from those that do.
+    let Some(address) = config.redis.clone().filter(|_| config.mode.serves_requests()) else {
         return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
     };
     let parts = SharedLimiterParts {
