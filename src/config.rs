@@ -74,6 +74,8 @@ pub struct Config {
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
+    /// Whether this node keeps views.
+    pub views: bool,
     /// Whether views are copied for analysts.
     pub analytics: bool,
     /// The tenants that this node serves.
@@ -119,7 +121,14 @@ impl Config {
         }
         let nats = nats::nats(args, flags, &variable)?;
         let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
-        let analytics = flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?;
+        let views = flags.check(VIEWS, boolean_unless_empty(&args.views))?;
+        if !views && database.is_none() && mode != ServeMode::Migrate {
+            let problem =
+                format!("is off, and no other node can answer queries of this ledger: it is for nodes with {}", DATABASE_URL.variable);
+            return Err(flags.wrong_with(VIEWS, problem, "true"));
+        }
+        // Only what has views can copy them.
+        let analytics = views && flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         if mode == ServeMode::Worker && nats.is_none() && !archives && !analytics {
             let problem = format!(
@@ -144,6 +153,7 @@ impl Config {
             mode,
             redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
+            views,
             analytics,
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -428,6 +438,7 @@ mod tests {
             archive_segment_seconds: "300".to_owned(),
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),
+            views: "true".to_owned(),
             analytics: "true".to_owned(),
             bedrock: "false".to_owned(),
             serves_tenants: "all".to_owned(),

@@ -20,7 +20,7 @@ use openapi::schema;
 use openapi::{Answer, Api, Entrance, Operation};
 use projections::figures::Figures;
 use projections::tables::TablesHandle;
-use projections::views::ViewsHandle;
+use projections::views::NodeViews;
 use prometheus::{Registry, TextEncoder};
 
 use crate::in_flight::InFlight;
@@ -37,7 +37,7 @@ pub struct Metrics {
     pub registry: Registry,
     pub figures: Figures,
     pub log: Log,
-    pub views: ViewsHandle,
+    pub views: NodeViews,
     pub tables: TablesHandle,
     pub in_flight: InFlight,
     pub clock: Arc<dyn Clock>,

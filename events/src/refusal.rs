@@ -55,6 +55,8 @@ named! {
         LedgerUnavailable = "LEDGER_UNAVAILABLE",
         /// The view did not reach `min_position` within two seconds.
         ViewBehind = "VIEW_BEHIND",
+        /// This node keeps no views; another one answers.
+        ViewsOff = "VIEWS_OFF",
         /// A query ran too long, or waited too long for other callers' queries.
         QueryTimeout = "QUERY_TIMEOUT",
         /// Several upstreams could serve the model and all of them failed; or only a later version knows their kind.

@@ -112,7 +112,7 @@ impl Operation {
 
     /// Adds `min_position`, for reading your own writes.
     pub fn min_position(mut self) -> Self {
-        self.refusals.push(ErrorCode::ViewBehind);
+        self.refusals.extend([ErrorCode::ViewBehind, ErrorCode::ViewsOff]);
         let description = "Read your own writes: waits up to two seconds until the response reflects this log position; \
                            beyond the newest event it is a 400";
         self.query("min_position", schema::count(), description)

@@ -23,7 +23,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorCode::TenantNotServed => StatusCode::MISDIRECTED_REQUEST,
+        ErrorCode::TenantNotServed | ErrorCode::ViewsOff => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::ModelUnpriced => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::BudgetExceeded | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::RequestHeaderFieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -155,7 +155,8 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::AllProvidersUnavailable
         | ErrorCode::Draining
         | ErrorCode::UpstreamTimeout
-        | ErrorCode::TenantNotServed => object(),
+        | ErrorCode::TenantNotServed
+        | ErrorCode::ViewsOff => object(),
     };
     fields.open()
 }

@@ -6,7 +6,7 @@ use events::limit::LimitReached;
 use events::log::LogError;
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
-use projections::views::{Behind, Stopping, ViewsError};
+use projections::views::ViewsError;
 
 /// A query failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +17,6 @@ pub enum QueryError {
     #[error("no such {0}")]
     NotFound(&'static str),
     #[error(transparent)]
-    Behind(#[from] Behind),
-    #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error(transparent)]
     Lost(#[from] QueryLost),
@@ -26,8 +24,6 @@ pub enum QueryError {
     Views(#[from] ViewsError),
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error(transparent)]
-    Stopping(#[from] Stopping),
     #[error("cannot render the response: {0}")]
     Json(#[from] serde_json::Error),
     /// What was read cannot be rendered.
@@ -53,7 +49,7 @@ impl QueryError {
         match self {
             Self::Refused(refusal) => refusal,
             Self::NotFound(what) => Refusal::new(ErrorCode::NotFound, format!("no such {what}")),
-            Self::Behind(behind) | Self::Views(ViewsError::Behind(behind)) => {
+            Self::Views(ViewsError::Behind(behind)) => {
                 Refusal::new(ErrorCode::ViewBehind, behind.to_string())
                     .with("view", behind.view.as_str())
                     .with("position", behind.position)
@@ -70,7 +66,8 @@ impl QueryError {
                 .with("view", view.as_str())
                 .with("rebuilding", true)
                 .try_again(),
-            Self::Stopping(_) => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
+            Self::Views(error @ ViewsError::Off) => Refusal::new(ErrorCode::ViewsOff, error.to_string()),
+            Self::Views(ViewsError::Stopping(_)) => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Lost(error) => defect(&error),
             Self::Json(error) => defect(&error),

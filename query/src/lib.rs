@@ -42,7 +42,7 @@ use ::events::log::LogQueries;
 use ::events::time::Clock;
 use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
-use ::projections::views::ViewsHandle;
+use ::projections::views::NodeViews;
 use axum::middleware::from_fn_with_state;
 use openapi::refusals::Wording;
 use openapi::{Api, Entrance};
@@ -67,7 +67,7 @@ pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>>
 pub struct QueryState {
     pub log: LogQueries,
     pub tables: TablesHandle,
-    pub views: ViewsHandle,
+    pub views: NodeViews,
     pub clock: Arc<dyn Clock>,
     /// Becomes true when the gateway drains: event streams then end, because they would never end by themselves.
     pub closing: watch::Receiver<bool>,

@@ -34,7 +34,7 @@ use crate::metrics;
 use archived::OpenedArchive;
 use engines::{Engines, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::{AnalystsCopy, RoleTargets};
+use roles::RoleTargets;
 use shutdown::{Running, Signals, shut_down};
 
 /// The most connections to the separate address for metrics.
@@ -169,7 +169,7 @@ fn role_targets(config: &mut Config, engines: &Engines, archive: Option<OpenedAr
     RoleTargets {
         nats: config.nats.take(),
         archive: archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?))),
-        copy: engines.copied.clone().map(|copied| AnalystsCopy { views: engines.views.clone(), copied, place }),
+        copy: engines.views.as_ref().and_then(|views| views.copy(place)),
     }
 }
 

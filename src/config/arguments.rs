@@ -149,6 +149,9 @@ pub struct ServeArgs {
     /// earlier
     #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = BOOL, default_value = "true")]
     pub providers_from_env: String,
+    /// Keep views, which answer queries; off is for a node with a database whose queries are answered by others
+    #[arg(long, env = "LEDGERWAY_VIEWS", value_name = BOOL, default_value = "true")]
+    pub views: String,
     /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder
     #[arg(long, env = "LEDGERWAY_ANALYTICS", value_name = BOOL, default_value = "true")]
     pub analytics: String,

@@ -5,9 +5,6 @@ use events::nearest_name::nearest_name;
 use super::log_filter::RUST_LOG;
 use super::setting::{ALL, Advice, GRPC_LISTEN, LISTEN, METRICS_LISTEN, PREFIX, Setting, WrongConfig};
 
-/// Settings that this version does not have. Ignoring one would look like support for it.
-const UNSUPPORTED: [&str; 1] = ["LEDGERWAY_VIEWS"];
-const UNSUPPORTED_PROBLEM: &str = "configures something that this version does not have";
 /// The end of other servers' names for the port to listen on.
 const PORT: &str = "PORT";
 /// The beginning of other servers' names for the log level.
@@ -17,8 +14,7 @@ const NAME_CHARS_MAX: usize = 64;
 
 /// Checks all variables.
 ///
-/// Errors: a setting that this version does not have, unless it is empty, or a variable that is not a setting. The first by
-/// name, so that the same environment always gets the same error.
+/// Errors: a variable that is not a setting. The first by name, so that the same environment always gets the same error.
 pub fn check(variables: impl Iterator<Item = (String, String)>) -> Result<(), WrongConfig> {
     let mut prefixed: Vec<(String, String)> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
     prefixed.sort();
@@ -26,9 +22,6 @@ pub fn check(variables: impl Iterator<Item = (String, String)>) -> Result<(), Wr
 }
 
 fn check_one(name: &str, value: &str) -> Result<(), WrongConfig> {
-    if UNSUPPORTED.contains(&name) {
-        return if value.is_empty() { Ok(()) } else { Err(unset(name, UNSUPPORTED_PROBLEM.to_owned())) };
-    }
     let is_setting = |setting: &Setting| setting.variable == name || setting.is_in_file_of(name);
     if ALL.iter().any(is_setting) || is_from_kubernetes(name, value) {
         return Ok(());
@@ -44,17 +37,16 @@ fn unknown(name: &str, value: &str) -> WrongConfig {
         let example = port.map_or_else(|| setting.example.to_owned(), |port| format!("127.0.0.1:{port}"));
         return use_instead(shown, setting, &example);
     }
-    let known = ALL.iter().map(|setting| setting.variable).chain(UNSUPPORTED);
-    let nearest = nearest_name(&typed, known.filter_map(|known| known.strip_prefix(PREFIX)));
+    let known = ALL.iter().filter_map(|setting| setting.variable.strip_prefix(PREFIX));
+    let nearest = nearest_name(&typed, known);
     let is_nearest = |variable: &str| variable.strip_prefix(PREFIX) == nearest;
     if let Some(setting) = ALL.iter().find(|setting| is_nearest(setting.variable)) {
         return use_instead(shown, *setting, setting.example);
     }
-    match UNSUPPORTED.iter().find(|variable| is_nearest(variable)) {
-        Some(near) => unset(&shown, format!("is not a setting; the nearest name, {near}, {UNSUPPORTED_PROBLEM}")),
-        None if typed.starts_with(LOG) => use_instead(shown, RUST_LOG, RUST_LOG.example),
-        None => WrongConfig { name: shown, problem: "is not a setting".to_owned(), advice: Advice::ReadHelp },
+    if typed.starts_with(LOG) {
+        return use_instead(shown, RUST_LOG, RUST_LOG.example);
     }
+    WrongConfig { name: shown, problem: "is not a setting".to_owned(), advice: Advice::ReadHelp }
 }
 
 /// The setting that other servers have under this name.
@@ -72,10 +64,6 @@ fn use_instead(name: String, setting: Setting, example: &str) -> WrongConfig {
     let variable = setting.variable;
     let problem = format!("is not a setting; the nearest name is {variable}");
     WrongConfig { name, problem, advice: Advice::Example(format!("{variable}={example}")) }
-}
-
-fn unset(name: &str, problem: String) -> WrongConfig {
-    WrongConfig { name: name.to_owned(), problem, advice: Advice::Unset }
 }
 
 /// True for the variables that Kubernetes sets in every container for a Service named `ledgerway`, or `ledgerway-metrics`:
@@ -186,20 +174,5 @@ mod tests {
         ] {
             assert!(error(mistake, value).is_some(), "{mistake}={value}");
         }
-    }
-
-    /// Holds: bin.absent-settings
-    #[test]
-    fn what_this_version_does_not_have_must_not_be_asked_for() {
-        for absent in UNSUPPORTED {
-            let error = error(absent, "x").expect("a refusal");
-            assert_eq!(error, format!("{absent} {UNSUPPORTED_PROBLEM}, so unset it"));
-            assert_eq!(check([(absent.to_owned(), String::new())].into_iter()), Ok(()));
-        }
-        assert_eq!(
-            error("LEDGERWAY_VIEW", "1").expect("a mistake"),
-            "LEDGERWAY_VIEW is not a setting; the nearest name, LEDGERWAY_VIEWS, configures something that this version does \
-             not have, so unset it"
-        );
     }
 }

@@ -49,6 +49,7 @@ settings! {
     DEV = switch("true"),
     MODE = with_value("all"),
     PROVIDERS_FROM_ENV = switch("off"),
+    VIEWS = switch("off"),
     ANALYTICS = switch("off"),
     BEDROCK = switch("on"),
     ADMIN_KEY = secret(NEW_KEY),

@@ -11,7 +11,7 @@ use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::tables::TablesHandle;
-use projections::views::ViewsHandle;
+use projections::views::NodeViews;
 use serde_json::{Value, json};
 
 use crate::in_flight::InFlight;
@@ -23,7 +23,7 @@ const TABLES_LAG_MAX: Duration = Duration::from_secs(2);
 pub struct Health {
     pub log: Log,
     pub tables: TablesHandle,
-    pub views: ViewsHandle,
+    pub views: NodeViews,
     pub in_flight: InFlight,
     /// What this process does for all.
     pub roles: Vec<RoleStatus>,
@@ -48,7 +48,7 @@ fn described_ready(id: &str) -> Operation {
     let parts = object()
         .required("ledger", schema::one_of(["ok", "unavailable"]))
         .required("tables", schema::one_of(["ok", "behind"]))
-        .required("views", schema::one_of(["ok", "stopped"]))
+        .required("views", schema::one_of(["ok", "stopped", "off"]))
         .required("limits", schema::one_of(["off", "shared", "local"]));
     let state = || schema::one_of(["waiting", "working", "failing"]);
     let parts = Role::ALL.iter().fold(parts, |parts, role| parts.optional(role.as_str(), state())).open();
@@ -103,7 +103,7 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let mut words = json!({
         "ledger": word(parts.is_writable, "unavailable"),
         "tables": word(parts.is_current, "behind"),
-        "views": word(followed, "stopped"),
+        "views": if health.views.are_kept() { word(followed, "stopped") } else { "off" },
         "limits": health.limits.sharing().as_str(),
     });
     for report in health.roles.iter().map(RoleStatus::read) {

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use testing::nats::NatsServer;
 use testing::postgres::TestDatabase;
+use testing::upstream::MockUpstream;
 
 use crate::configuration::said;
 use crate::gateway::{Gateway, type_of};
 use crate::shared_ledger::{command, folders, migrated, node};
+use crate::tenant::Tenant;
 
 const SOON: Duration = Duration::from_secs(20);
 const MODE: &str = "LEDGERWAY_MODE";
@@ -83,4 +85,32 @@ async fn a_worker_serves_its_health_and_metrics_alone_and_does_what_the_others_l
     assert_eq!(health["parts"].get("relay"), None, "{health}");
     assert!(!worker.stdout().contains("operator's key"), "{}", worker.stdout());
     worker.stop();
+}
+
+/// Holds: bin.views-off
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_views_serves_all_that_needs_none() {
+    const OFF: (&str, &str) = ("LEDGERWAY_VIEWS", "off");
+    let (database, upstream) = (migrated(), MockUpstream::start().await);
+    let [with, without] = folders();
+    let other = node(&database.url(), with.path(), &[]);
+    let gateway = node(&database.url(), without.path(), &[OFF]);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    let head = gateway.head().await;
+    for path in ["/v1/usage", "/v1/me", "/v1/admin/tenants", "/v1/audit"] {
+        gateway.operator().get(path).await.must_be(421, "VIEWS_OFF");
+        other.operator().get(&format!("{path}?min_position={head}")).await.must(200);
+    }
+    for path in ["/v1/models", "/v1/log/head", "/v1/events"] {
+        gateway.operator().get(path).await.must(200);
+    }
+    let health = gateway.client(None).get("/health/ready").await.must(200).json();
+    assert_eq!((&health["parts"]["views"], &health["parts"].get("analysts")), (&json!("off"), &None), "{health}");
+    assert!(!metrics_of(&gateway).await.contains("ledgerway_view_position{"), "there is no view");
+    assert!(!without.path().join("data/views.db").exists(), "nothing was written for it");
+    // Of a ledger in a folder, no other node could answer.
+    let [folder] = folders();
+    let (code, words) = said(command("", &["serve", "--data", &folder.path().display().to_string()]).env(OFF.0, OFF.1));
+    assert!(code == Some(2) && words.contains(OFF.0), "{words}");
 }

@@ -90,20 +90,6 @@ fn what_kubernetes_injects_is_no_mistake() {
     assert_eq!(gateway.verify().0, Some(0));
 }
 
-/// Holds: bin.absent-settings
-#[test]
-fn what_this_version_does_not_have_is_refused_by_its_name() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = served_once(folder.path());
-    let (absent, value) = ("LEDGERWAY_VIEWS", "off");
-    for command in ["serve", "verify"] {
-        let said = wrong(&[command, "--data", &data], &[(absent, value)]);
-        assert!(said.starts_with(absent) && said.contains("this version does not have"), "{command}: {said}");
-        assert!(!said.contains(value) || value.len() < 4, "{said}");
-    }
-    assert_eq!(run(&["verify", "--data", &data], &[(absent, "")]).0, Some(0), "{absent}: empty is unset");
-}
-
 /// Holds: bin.secret-files
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_can_be_in_a_file_that_its_variable_names() {

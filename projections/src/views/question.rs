@@ -5,7 +5,7 @@
 use events::concurrency::QUERY_MAX;
 use rusqlite::Connection;
 
-use super::{Behind, View};
+use super::{Behind, Stopping, View};
 
 /// A question with its parameters.
 pub trait Question: Send + 'static {
@@ -38,4 +38,8 @@ pub enum ViewsError {
     Rebuilding(View),
     #[error(transparent)]
     Behind(#[from] Behind),
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+    #[error("this node keeps no views: another one answers")]
+    Off,
 }

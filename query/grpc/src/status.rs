@@ -34,7 +34,9 @@ const fn code(code: ErrorCode) -> Code {
         ErrorCode::NotFound | ErrorCode::ModelNotFound => Code::NotFound,
         ErrorCode::MethodNotAllowed => Code::Unimplemented,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => Code::Aborted,
-        ErrorCode::TenantNotServed | ErrorCode::ModelUnpriced | ErrorCode::LoopDetected => Code::FailedPrecondition,
+        ErrorCode::TenantNotServed | ErrorCode::ViewsOff | ErrorCode::ModelUnpriced | ErrorCode::LoopDetected => {
+            Code::FailedPrecondition
+        },
         ErrorCode::PayloadTooLarge
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::BudgetExceeded

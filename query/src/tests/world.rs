@@ -17,7 +17,7 @@ use ::events::usage::{TokenClasses, Usage, UsageSource};
 use ::projections::BackgroundTask;
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
-use ::projections::views::ViewsThread;
+use ::projections::views::{NodeViews, ViewsThread};
 use ::projections::{tables, views};
 use axum::Router;
 use axum::body::Body;
@@ -137,7 +137,7 @@ impl World {
         let state = QueryState {
             log: log.for_queries(),
             tables,
-            views,
+            views: NodeViews::new(Some(views)),
             last_uses: LastUses::new(clock.clone()),
             clock,
             closing: closes,

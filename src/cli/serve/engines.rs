@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsTask};
 use access::rollup::AccessRollup;
+use analysts::CopyPlace;
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
@@ -16,11 +17,12 @@ use events::time::Clock;
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
-use projections::views::{self, CopiedPosition, VIEWS_FILE, ViewsHandle, ViewsThread};
+use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::moved_ledger;
+use super::roles::AnalystsCopy;
 use super::{ServeError, roles};
 use crate::config::Config;
 use crate::in_flight::InFlight;
@@ -33,10 +35,8 @@ pub struct Engines {
     pub folder: Option<FolderLock>,
     pub tables: TablesHandle,
     pub tables_task: BackgroundTask,
-    pub views: ViewsHandle,
-    pub views_thread: ViewsThread,
-    /// Up to where the views are copied for analysts; `None` if they are not.
-    pub copied: Option<CopiedPosition>,
+    /// `None` if this node keeps none.
+    pub views: Option<KeptViews>,
     pub access: Arc<AccessRollup>,
     pub limits: Arc<RateLimiter>,
     /// `None` if this process counts rate limits alone; taken when it begins to run.
@@ -72,7 +72,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     }
     let roles = roles::configured(config);
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
-    let copied_by = copied.clone();
+    let keeps_views = config.views;
     let node_name = node.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
@@ -82,13 +82,10 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
                 (Log::open_shared(&database, &node, options)?, Some(folder))
             }
         };
-        let (views, views_thread) = match copied {
-            Some(copied) => views::start_copied(&log, &data, engines_clock, copied)?,
-            None => views::start(&log, &data, engines_clock)?,
-        };
-        Ok::<_, ServeError>((log, folder, views, views_thread))
+        let views = keeps_views.then(|| KeptViews::start(&log, &data, engines_clock, copied)).transpose()?;
+        Ok::<_, ServeError>((log, folder, views))
     });
-    let (log, folder, views, views_thread) = opened.await?.map_err(|error| open_failure(config, error))?;
+    let (log, folder, views) = opened.await?.map_err(|error| open_failure(config, error))?;
     let (tables, tables_task) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
@@ -106,8 +103,6 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         tables,
         tables_task,
         views,
-        views_thread,
-        copied: copied_by,
         access,
         limits,
         limits_task,
@@ -118,6 +113,40 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         upstreams,
         roles,
     })
+}
+
+/// The views of a node, and the thread that writes them.
+pub struct KeptViews {
+    handle: ViewsHandle,
+    thread: ViewsThread,
+    /// Up to where they are copied for analysts; `None` if they are not.
+    copied: Option<CopiedPosition>,
+}
+
+impl KeptViews {
+    fn start(
+        log: &Log,
+        data: &Path,
+        clock: Arc<dyn Clock>,
+        copied: Option<CopiedPosition>,
+    ) -> Result<Self, views::StartError> {
+        let (handle, thread) = match &copied {
+            Some(copied) => views::start_copied(log, data, clock, copied.clone())?,
+            None => views::start(log, data, clock)?,
+        };
+        Ok(Self { handle, thread, copied })
+    }
+
+    /// Their copy in this place; `None` if they are not copied.
+    pub fn copy(&self, place: CopyPlace) -> Option<AnalystsCopy> {
+        Some(AnalystsCopy { views: self.handle.clone(), copied: self.copied.clone()?, place })
+    }
+}
+
+impl Engines {
+    pub fn node_views(&self) -> NodeViews {
+        NodeViews::new(self.views.as_ref().map(|views| views.handle.clone()))
+    }
 }
 
 /// The rate limits, with what must run for them if nodes count them together.
@@ -150,7 +179,7 @@ pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock
         registry: engines.registry.clone(),
         figures: engines.figures.clone(),
         log: engines.log.clone(),
-        views: engines.views.clone(),
+        views: engines.node_views(),
         tables: engines.tables.clone(),
         in_flight: in_flight.clone(),
         clock: Arc::clone(clock),
@@ -162,12 +191,14 @@ pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock
 
 /// Stops the engines in the reverse order of writes: the log last.
 pub async fn stop_engines(engines: Engines) {
-    let Engines { log, folder, tables_task, views_thread, access, figures_task, .. } = engines;
+    let Engines { log, folder, tables_task, views, access, figures_task, .. } = engines;
     access.close().await;
     tables_task.stop().await;
     figures_task.stop().await;
     let stopped = tokio::task::spawn_blocking(move || {
-        views_thread.stop();
+        if let Some(views) = views {
+            views.thread.stop();
+        }
         log.close();
         drop(folder);
     });

@@ -111,7 +111,7 @@ pub async fn open_door(
     let queries = QueryState {
         log: log.for_queries(),
         tables: tables.clone(),
-        views: engines.views.clone(),
+        views: engines.node_views(),
         clock: Arc::clone(clock),
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
@@ -122,7 +122,7 @@ pub async fn open_door(
     let health = Arc::new(Health {
         log: log.clone(),
         tables: tables.clone(),
-        views: engines.views.clone(),
+        views: engines.node_views(),
         in_flight: in_flight.clone(),
         roles: engines.roles.clone(),
         limits: Arc::clone(&limits),

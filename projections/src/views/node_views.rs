@@ -1,0 +1,43 @@
+//! The views of this node, if it has any: a node whose queries are answered elsewhere keeps none.
+
+use events::concurrency::QueryPermit;
+
+use super::{AsOf, Question, Rebuild, View, ViewStatus, ViewsError, ViewsHandle};
+
+/// Answers as the views do; without any, every question is [`ViewsError::Off`]. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeViews(Option<ViewsHandle>);
+
+impl NodeViews {
+    pub const fn new(views: Option<ViewsHandle>) -> Self {
+        Self(views)
+    }
+
+    pub const fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// See [`ViewsHandle::wait_for`].
+    pub async fn wait_for(&self, view: View, position: u64) -> Result<u64, ViewsError> {
+        Ok(self.kept()?.wait_for(view, position).await?)
+    }
+
+    /// See [`ViewsHandle::ask`].
+    pub async fn ask<Q: Question>(&self, permit: &QueryPermit, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
+        self.kept()?.ask(permit, question).await
+    }
+
+    /// See [`ViewsHandle::rebuild`].
+    pub fn rebuild(&self, view: View) -> Result<Rebuild, ViewsError> {
+        Ok(self.kept()?.rebuild(view)?)
+    }
+
+    /// The status of every view that is kept.
+    pub fn status(&self) -> Vec<ViewStatus> {
+        self.0.as_ref().map(ViewsHandle::status).unwrap_or_default()
+    }
+
+    fn kept(&self) -> Result<&ViewsHandle, ViewsError> {
+        self.0.as_ref().ok_or(ViewsError::Off)
+    }
+}
