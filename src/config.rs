@@ -123,8 +123,10 @@ impl Config {
         let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
         let views = flags.check(VIEWS, boolean_unless_empty(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
-            let problem =
-                format!("is off, and no other node can answer queries of this ledger: it is for nodes with {}", DATABASE_URL.variable);
+            let problem = format!(
+                "is off, and no other node can answer queries of this ledger: it is for nodes with {}",
+                DATABASE_URL.variable
+            );
             return Err(flags.wrong_with(VIEWS, problem, "true"));
         }
         // Only what has views can copy them.

@@ -53,9 +53,14 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 /// Creates a missing database file, for SQLite to open, or closes an existing one to others; the same for the files beside
 /// it. If neither is possible, SQLite reports the error.
 pub fn prepare_database(path: &Path) {
-    if create_new(path).is_err() {
-        close_to_others(path);
-    }
+    // If it is there already, it is closed below.
+    let _ = create_new(path);
+    close_database(path);
+}
+
+/// Closes a database file, if it is there, and those beside it to others.
+pub fn close_database(path: &Path) {
+    close_to_others(path);
     for suffix in BESIDE_A_DATABASE {
         close_to_others(&beside(path, suffix));
     }

@@ -85,11 +85,11 @@ use events::named;
 use events::time::Clock;
 use tokio::sync::{Notify, watch};
 
+pub use node_views::NodeViews;
 pub use page::PageBounds;
 pub use pool::AsOf;
 pub use projector::{ProjectionError, Projector};
 pub use question::{Question, ViewsError};
-pub use node_views::NodeViews;
 pub use rebuild::{Rebuild, RebuildState, Stopping};
 pub use request_filter::RequestFilter;
 pub use search::SearchResult;

@@ -49,13 +49,11 @@ impl QueryError {
         match self {
             Self::Refused(refusal) => refusal,
             Self::NotFound(what) => Refusal::new(ErrorCode::NotFound, format!("no such {what}")),
-            Self::Views(ViewsError::Behind(behind)) => {
-                Refusal::new(ErrorCode::ViewBehind, behind.to_string())
-                    .with("view", behind.view.as_str())
-                    .with("position", behind.position)
-                    .with("min_position", behind.wanted)
-                    .try_again()
-            }
+            Self::Views(ViewsError::Behind(behind)) => Refusal::new(ErrorCode::ViewBehind, behind.to_string())
+                .with("view", behind.view.as_str())
+                .with("position", behind.position)
+                .with("min_position", behind.wanted)
+                .try_again(),
             Self::NoRoom(no_room) => no_room.refusal(),
             Self::Views(ViewsError::TookTooLong) | Self::Log(LogError::QueryTookTooLong(_)) => {
                 let seconds = QUERY_MAX.as_secs();
@@ -67,7 +65,9 @@ impl QueryError {
                 .with("rebuilding", true)
                 .try_again(),
             Self::Views(error @ ViewsError::Off) => Refusal::new(ErrorCode::ViewsOff, error.to_string()),
-            Self::Views(ViewsError::Stopping(_)) => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
+            Self::Views(ViewsError::Stopping(_)) => {
+                Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()
+            }
             Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
             Self::Lost(error) => defect(&error),
             Self::Json(error) => defect(&error),

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use super::ledger_place::LedgerPlace;
 use super::object_store::named_archive;
 use super::{Failure, exit, single_threaded_runtime};
-use crate::config::Flags;
 use crate::config::arguments::ExportArgs;
+use crate::config::{EXPORT_FORMATS, Flags};
 
 /// Events that are read at a time.
 const PAGE: usize = 1000;
@@ -45,7 +45,7 @@ pub fn run(args: &ExportArgs, flags: &Flags) -> ExitCode {
 
 fn export(args: &ExportArgs, flags: &Flags) -> Result<(), Failure> {
     let range = Range::read(args)?;
-    let mut out = Output::new(&args.format);
+    let mut out = Output::new(&args.format)?;
     let printed = match &args.archive {
         Some(address) => {
             let archive = named_archive(Some(address))?;
@@ -142,14 +142,18 @@ enum Output {
 }
 
 impl Output {
-    fn new(format: &str) -> Self {
+    fn new(format: &str) -> Result<Self, Failure> {
         let out = BufWriter::new(io::stdout().lock());
         match format {
             "csv" => {
                 let table = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
-                Self::Csv { table: Box::new(table), has_header: false }
+                Ok(Self::Csv { table: Box::new(table), has_header: false })
             }
-            _ => Self::JsonLines(out),
+            "jsonl" => Ok(Self::JsonLines(out)),
+            other => {
+                let known = EXPORT_FORMATS.join(" or ");
+                Err(Failure::NotBegun(format!("--format is {other:?}, but must be {known}")))
+            }
         }
     }
 

@@ -161,7 +161,7 @@ fn a_shell_knows_the_values_that_there_are() {
     assert_eq!(offered(&["ledgerway", "rebuild", "usage"]), ["usage_by_hour"]);
     assert_eq!(offered(&["ledgerway", "rebuild", "usage_by_hour", "b"]), ["budgets"]);
     assert_eq!(offered(&["ledgerway", "serve", "--unknown-usage", ""]), ["charge_hold", "release"]);
-    assert_eq!(offered(&["ledgerway", "serve", "--mode", ""]), ["all", "http", "migrate", "worker"]);
+    assert_eq!(offered(&["ledgerway", "serve", "--mode", ""]), ["all", "grpc", "http", "migrate", "worker"]);
     for [command, flag] in [["serve", "--dev"], ["verify", "--json"], ["verify", "--log-only"], ["status", "--json"]] {
         let next = offered(&["ledgerway", command, flag, "--da"]);
         assert_eq!(next, ["--data"], "a switch takes no value from the next argument: {command} {flag}");

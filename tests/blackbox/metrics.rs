@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use testing::redis::{Durability, RedisServer};
 use testing::upstream::{MockUpstream, TEXT};
 
 use crate::books::{nano, usd};
@@ -166,7 +167,9 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
-    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let redis = RedisServer::start(Durability::Forgets);
+    let url = redis.url();
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_REDIS_URL", &url)]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
     tenant.chat("ok").await.must(200);
     tenant.chat("e500").await.must(502);

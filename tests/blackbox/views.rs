@@ -81,12 +81,14 @@ pub async fn caught_up(gateway: &Gateway) {
     }
 }
 
+/// All rows but the notes for a copy, which are of what has changed since the start.
 pub fn dump(gateway: &Gateway) -> Dump {
     let views = Connection::open_with_flags(gateway.data().join("views.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
     let views = views.expect("the views");
     let mut names = views.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").expect("the tables");
     let names = names.query_map([], |row| row.get(0)).expect("rows").collect::<Result<Vec<String>, _>>();
-    let names = names.expect("names").into_iter().filter(|name| !name.starts_with("sqlite_"));
+    let names =
+        names.expect("names").into_iter().filter(|name| !name.starts_with("sqlite_") && !name.starts_with("touched_"));
     names.map(|name| (name.clone(), rows_of(&views, &name))).collect()
 }
 

@@ -36,7 +36,7 @@ const fn code(code: ErrorCode) -> Code {
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => Code::Aborted,
         ErrorCode::TenantNotServed | ErrorCode::ViewsOff | ErrorCode::ModelUnpriced | ErrorCode::LoopDetected => {
             Code::FailedPrecondition
-        },
+        }
         ErrorCode::PayloadTooLarge
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::BudgetExceeded

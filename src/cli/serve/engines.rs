@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsTask};
 use access::rollup::AccessRollup;
-use analysts::CopyPlace;
+use analysts::{ANALYTICS_FILE, CopyPlace};
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
 use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
-use events::private::create_folder;
+use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
 use projections::BackgroundTask;
@@ -137,9 +137,14 @@ impl KeptViews {
         Ok(Self { handle, thread, copied })
     }
 
-    /// Their copy in this place; `None` if they are not copied.
+    /// Their copy in this place; `None` if they are not copied. A file is closed to others before the gateway is ready, and not
+    /// only when the copier opens it.
     pub fn copy(&self, place: CopyPlace) -> Option<AnalystsCopy> {
-        Some(AnalystsCopy { views: self.handle.clone(), copied: self.copied.clone()?, place })
+        let copied = self.copied.clone()?;
+        if let CopyPlace::Folder(folder) = &place {
+            private::close_database(&folder.join(ANALYTICS_FILE));
+        }
+        Some(AnalystsCopy { views: self.handle.clone(), copied, place })
     }
 }
 

@@ -258,6 +258,7 @@ impl Operation {
             | "alert_at"
             | "when_short"
             | "enforcement"
+            | "when_unshared"
             | "requests_per_hour"
             | "requests_per_day"
             | "tokens_per_minute"
