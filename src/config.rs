@@ -2,6 +2,7 @@
 //! it was given, the problem with its value, and a valid example.
 
 mod address;
+mod alerting;
 mod archiving;
 pub mod arguments;
 pub mod environment;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::alerts::AlertsTarget;
 use access::limits::{AddressError, DefaultLimits, RedisAddress};
 use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
@@ -69,6 +71,8 @@ pub struct Config {
     pub mode: ServeMode,
     /// The object store of the archive, and how it is written; `None` if there is none.
     pub archiving: Option<Archiving>,
+    /// Where alerts are sent; `None` if they are not.
+    pub alerts: Option<AlertsTarget>,
     /// Where several nodes count rate limits together; `None` if this process counts alone.
     pub redis: Option<RedisAddress>,
     pub dev: bool,
@@ -132,10 +136,11 @@ impl Config {
         // Only what has views can copy them.
         let analytics = views && flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
-        if mode == ServeMode::Worker && nats.is_none() && !archives && !analytics {
+        let alerts = alerting::read(&variable)?;
+        if mode == ServeMode::Worker && nats.is_none() && alerts.is_none() && !archives && !analytics {
             let problem = format!(
-                "is {}, and there is nothing for it to do: set {} or {}, or do not turn {} off",
-                args.mode, NATS_URL.variable, OBJECT_STORE_URL.variable, ANALYTICS.variable
+                "is {}, and there is nothing for it to do: set {}, {} or {}, or do not turn {} off",
+                args.mode, NATS_URL.variable, OBJECT_STORE_URL.variable, ALERTS_URL.variable, ANALYTICS.variable
             );
             return Err(flags.wrong(MODE, problem));
         }
@@ -153,6 +158,7 @@ impl Config {
             database,
             nats,
             mode,
+            alerts,
             redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,

@@ -17,6 +17,8 @@ crate::named! {
         Archive = "archive",
         /// Copies the views for analysts.
         Analysts = "analysts",
+        /// Sends what budgets announce to a webhook.
+        Alerts = "alerts",
     }
 }
 

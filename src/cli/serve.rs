@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
@@ -37,6 +38,7 @@ use opened_door::{OpenedDoor, open_door};
 use roles::RoleTargets;
 use shutdown::{Running, Signals, shut_down};
 
+const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 /// The most connections to the address for gRPC. Each has many calls at a time, and a program or a proxy needs one.
@@ -118,7 +120,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let targets = role_targets(&mut config, &engines, archive);
+    let targets = role_targets(&mut config, &engines, archive)?;
     roles::start(&engines.roles, targets, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
@@ -161,16 +163,32 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
 }
 
 /// What the roles of this process write to.
-fn role_targets(config: &mut Config, engines: &Engines, archive: Option<OpenedArchive>) -> RoleTargets {
+fn role_targets(
+    config: &mut Config,
+    engines: &Engines,
+    archive: Option<OpenedArchive>,
+) -> Result<RoleTargets, ServeError> {
+    let alerts = config.alerts.take().map(|target| Ok::<_, ServeError>((target, webhook_client()?))).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),
     };
-    RoleTargets {
+    Ok(RoleTargets {
+        alerts,
         nats: config.nats.take(),
         archive: archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?))),
         copy: engines.views.as_ref().and_then(|views| views.copy(place)),
-    }
+    })
+}
+
+/// What is sent to a webhook goes to its address alone, whatever proxies the environment names.
+fn webhook_client() -> Result<reqwest::Client, ServeError> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(upstream::tls_config()?)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(WEBHOOK_CONNECT_MAX);
+    Ok(client.build()?)
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {

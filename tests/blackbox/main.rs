@@ -14,6 +14,7 @@ mod tenant;
 
 mod abandoned;
 mod access_tokens;
+mod alerts;
 mod amplification;
 mod analysts;
 mod answers;

@@ -66,8 +66,9 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("events", &[]),
+    ("events/alerts", &["events"]),
     ("events/archive", &["events"]),
     ("events/relay", &["events"]),
     ("openapi", &["events"]),
@@ -88,7 +89,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     (
         ".",
         &[
-            "access", "analysts", "archive", "catalogue", "command", "dialects", "events", "grpc", "openapi",
+            "access", "alerts", "analysts", "archive", "catalogue", "command", "dialects", "events", "grpc", "openapi",
             "projections", "query", "relay", "secrets", "upstream",
         ],
     ),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alerts::{AlertsParts, AlertsTarget};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::Parts as ArchiverParts;
 use archive::{Archive, SegmentLimits};
@@ -19,6 +20,7 @@ pub struct RoleTargets {
     pub nats: Option<NatsSettings>,
     pub archive: Option<(Archive, SegmentLimits)>,
     pub copy: Option<AnalystsCopy>,
+    pub alerts: Option<(AlertsTarget, reqwest::Client)>,
 }
 
 /// The copy of the views for analysts.
@@ -37,13 +39,14 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::Relay => config.nats.is_some(),
         Role::Archive => config.archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some()),
         Role::Analysts => config.analytics,
+        Role::Alerts => config.alerts.is_some(),
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until it is dropped.
 pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleTargets { mut nats, mut archive, mut copy } = targets;
+    let RoleTargets { mut nats, mut archive, mut copy, mut alerts } = targets;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -56,6 +59,11 @@ pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<
                 if let Some((archive, limits)) = archive.take() {
                     let lease = log.lease(&status);
                     serving.spawn(archive::role::run(ArchiverParts { archive, limits, log, lease, status, clock }));
+                }
+            }
+            Role::Alerts => {
+                if let Some((target, client)) = alerts.take() {
+                    serving.spawn(alerts::run(AlertsParts { log, target, client, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -1,0 +1,76 @@
+//! One announcement on its way to the webhook, in the form of Standard Webhooks 1.0 (standardwebhooks.com): the headers
+//! `webhook-id`, `webhook-timestamp` and, with a secret, `webhook-signature`.
+
+use std::time::Duration;
+
+use events::canonical;
+use events::event::Recorded;
+use events::time::Clock;
+use reqwest::Client;
+use reqwest::header::CONTENT_TYPE;
+
+use crate::target::AlertsTarget;
+
+/// How long the receiver may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// A receiver that refuses an announcement for so long does not want it; the next ones must not wait behind it for ever.
+const REFUSED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why an announcement was not acknowledged. Without the address, which may have a secret in it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("the webhook answered position {position} with {status}")]
+    Refused { position: u64, status: u16 },
+    #[error("the webhook did not answer position {position} within {} s", ANSWER_MAX.as_secs())]
+    TooLate { position: u64 },
+    #[error("the webhook cannot be reached for position {position}")]
+    Unreachable { position: u64 },
+    #[error("position {position} cannot be written as JSON: {why}")]
+    Unwritable { position: u64, why: String },
+}
+
+pub struct Outbox<'a> {
+    pub client: &'a Client,
+    pub target: &'a AlertsTarget,
+    pub clock: &'a dyn Clock,
+}
+
+impl Outbox<'_> {
+    /// Sends an announcement once. One that the receiver has refused for a day counts as sent, which is logged.
+    pub async fn send(&self, recorded: &Recorded) -> Result<(), NotSent> {
+        let sent = self.post(recorded).await;
+        let age = self.clock.now() - recorded.recorded_at;
+        match sent {
+            Err(error @ NotSent::Refused { .. }) if age.to_std().is_ok_and(|age| age > REFUSED_MAX) => {
+                tracing::error!(%error, "an alert was refused for a day: it is not sent any more");
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    async fn post(&self, recorded: &Recorded) -> Result<(), NotSent> {
+        let position = recorded.position;
+        let body =
+            canonical::envelope(recorded).map_err(|error| NotSent::Unwritable { position, why: error.to_string() })?;
+        // The same each time, so that a receiver knows one that it has.
+        let id = format!("alert_{position}");
+        let seconds = self.clock.now().timestamp();
+        let mut request = self
+            .client
+            .post(self.target.url.clone())
+            .timeout(ANSWER_MAX)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", seconds);
+        if let Some(secret) = &self.target.secret {
+            request = request.header("webhook-signature", secret.signature(&id, seconds, &body));
+        }
+        let answered = request.body(body).send().await.map_err(|error| match error.is_timeout() {
+            true => NotSent::TooLate { position },
+            false => NotSent::Unreachable { position },
+        })?;
+        let status = answered.status();
+        if status.is_success() { Ok(()) } else { Err(NotSent::Refused { position, status: status.as_u16() }) }
+    }
+}

@@ -1,0 +1,96 @@
+//! Where alerts are sent, and what signs them.
+
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use url::Url;
+
+const PREFIX: &str = "whsec_";
+/// As Standard Webhooks asks for.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// A webhook. It is never shown: many services put a secret into its path.
+#[derive(Clone)]
+pub struct AlertsTarget {
+    pub(crate) url: Url,
+    pub(crate) secret: Option<WebhookSecret>,
+}
+
+/// What signs each alert.
+#[derive(Clone)]
+pub struct WebhookSecret(hmac::Key);
+
+/// Not a webhook, or not a secret of one. Without the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongTarget {
+    #[error("it must begin with https:// or http://")]
+    Scheme,
+    #[error("it cannot be read: it must be https://HOST/PATH")]
+    Unreadable,
+    #[error("it must be whsec_ and 24 to 64 bytes as base64")]
+    Secret,
+}
+
+impl AlertsTarget {
+    pub fn new(url: &str, secret: Option<WebhookSecret>) -> Result<Self, WrongTarget> {
+        let url = Url::parse(url).map_err(|_| WrongTarget::Unreadable)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(WrongTarget::Scheme);
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(WrongTarget::Unreadable);
+        }
+        Ok(Self { url, secret })
+    }
+}
+
+impl FromStr for WebhookSecret {
+    type Err = WrongTarget;
+
+    fn from_str(text: &str) -> Result<Self, WrongTarget> {
+        let bytes = text.strip_prefix(PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
+        let bytes = bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len())).ok_or(WrongTarget::Secret)?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+}
+
+impl WebhookSecret {
+    /// The header `webhook-signature`: HMAC-SHA256 of `ID.SECONDS.BODY`.
+    pub fn signature(&self, id: &str, seconds: i64, body: &str) -> String {
+        let signed = format!("{id}.{seconds}.{body}");
+        format!("v1,{}", STANDARD.encode(hmac::sign(&self.0, signed.as_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_an_address_of_http_and_is_not_repeated() {
+        for (text, wrong) in [
+            ("ftp://hooks.example/canary", WrongTarget::Scheme),
+            ("canary", WrongTarget::Unreadable),
+            ("https://", WrongTarget::Unreadable),
+        ] {
+            let error = AlertsTarget::new(text, None).err();
+            assert_eq!(error, Some(wrong), "{text}");
+            assert!(!wrong.to_string().contains("canary"));
+        }
+        assert!(AlertsTarget::new("https://hooks.example/T1/secret", None).is_ok());
+    }
+
+    /// The example of the specification's reference libraries.
+    #[test]
+    fn what_is_signed_is_the_id_the_time_and_the_body() {
+        let secret: WebhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().expect("a secret");
+        let body = "{\"test\": 2432232314}";
+        let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        for wrong in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_AAAA", "whsec_!"] {
+            assert_eq!(wrong.parse::<WebhookSecret>().err(), Some(WrongTarget::Secret), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The webhook that is told when budgets are spent.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, StatusCode};
+use ring::hmac;
+use serde_json::json;
+use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
+
+use crate::gateway::Gateway;
+use crate::tenant::Tenant;
+
+const SOON: Duration = Duration::from_secs(30);
+const KEY: &[u8; 24] = b"twenty-four bytes or mor";
+
+/// What was received, and how often the next requests are refused.
+#[derive(Clone, Default)]
+struct Receiver(Arc<Mutex<Received>>);
+
+#[derive(Default)]
+struct Received {
+    posts: Vec<(HeaderMap, Bytes)>,
+    refused: usize,
+}
+
+impl Receiver {
+    /// Serves until it is dropped.
+    fn serve(&self, listener: TcpListener) -> JoinSet<std::io::Result<()>> {
+        listener.set_nonblocking(true).expect("a listener");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        let routes = Router::new().route("/budgets", post(receive)).with_state(self.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, routes).await });
+        serving
+    }
+
+    async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
+        let begun = Instant::now();
+        loop {
+            let received = self.0.lock().expect("no panic").posts.clone();
+            if received.len() >= posts {
+                return received;
+            }
+            assert!(begun.elapsed() < SOON, "{} of {posts} alerts came", received.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let mut received = received.lock().expect("no panic");
+    if received.refused > 0 {
+        received.refused -= 1;
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    received.posts.push((headers, body));
+    StatusCode::NO_CONTENT
+}
+
+/// As a receiver checks it, by the specification.
+fn must_be_signed(headers: &HeaderMap, body: &[u8]) {
+    let header = |name: &str| headers[name].to_str().expect("text");
+    let signed = [format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).as_bytes(), body].concat();
+    let signature = header("webhook-signature").strip_prefix("v1,").expect("version 1");
+    let signature = STANDARD.decode(signature).expect("base64");
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, KEY), &signed, &signature).expect("its signature");
+}
+
+/// Holds: alert.webhook
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_kill() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let secret = format!("whsec_{}", STANDARD.encode(KEY));
+    let env = [("LEDGERWAY_ALERTS_URL", url.as_str()), ("LEDGERWAY_ALERTS_SECRET", secret.as_str())];
+    let (mut gateway, upstream) = (Gateway::start_with(&env), MockUpstream::start().await);
+    let receiver = Receiver::default();
+    receiver.0.lock().expect("no panic").refused = 2;
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let budget = |fraction: &str| json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": [fraction] });
+    gateway.operator().post("/v1/admin/budgets", &budget("0.000000001")).await.must(201);
+    // Nobody answers yet: requests are served all the same.
+    tenant.chat("ok").await.must(200);
+    let health = gateway.client(None).get("/health/ready").await.must(200).json();
+    assert!(health["parts"].get("alerts").is_some(), "{health}");
+    gateway.kill();
+    let _serving = receiver.serve(listener);
+    gateway.start_again();
+    let first = receiver.wait_for(1).await;
+    // The next one, to a receiver that is there.
+    gateway.operator().post("/v1/admin/budgets", &budget("0.000000002")).await.must(201);
+    tenant.chat("ok").await.must(200);
+    let received = receiver.wait_for(2).await;
+    let log = gateway.operator().get("/v1/events?limit=1000&types=budget.threshold_reached.v1").await.must(200).body;
+    let announced: Vec<&[u8]> = log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert_eq!(announced.len(), 2);
+    assert_eq!(received.iter().map(|(_, body)| &**body).collect::<Vec<_>>(), announced, "once each, in order");
+    assert_eq!(first[0].1, received[0].1);
+    for (headers, body) in &received {
+        must_be_signed(headers, body);
+        let event: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        assert_eq!(headers["webhook-id"], format!("alert_{}", event["position"]).as_str());
+    }
+    gateway.stop();
+    let said = format!("{}{}", gateway.stdout(), gateway.stderr());
+    assert!(!said.contains(&url) && !said.contains("whsec_"), "an address of a webhook is a secret: {said}");
+}
