@@ -6,7 +6,7 @@ use super::arguments::ServeArgs;
 use super::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};
 use super::{Flags, WrongConfig, whole};
 
-const GIB: i64 = 1 << 30;
+const GIB: u64 = 1 << 30;
 const GIB_MAX: u64 = 1 << 20;
 
 pub struct NatsSettings {
@@ -41,8 +41,8 @@ fn replicas(text: &str) -> Result<u8, String> {
 }
 
 /// Reads GiB, of which 0 are no limit; returns bytes.
-fn bytes_max(text: &str) -> Result<Option<i64>, String> {
-    let gib = i64::try_from(whole(text, "GiB", 0..=GIB_MAX)?).unwrap_or(0);
+fn bytes_max(text: &str) -> Result<Option<u64>, String> {
+    let gib = whole(text, "GiB", 0..=GIB_MAX)?;
     Ok((gib > 0).then(|| gib.saturating_mul(GIB)))
 }
 

@@ -8,7 +8,7 @@ use events::role::RoleMemory;
 
 use crate::connection::Connection;
 use crate::failure::RelayError;
-use crate::stream::{StreamInfo, StreamLimits, prepare};
+use crate::stream::{StreamInfo, prepare};
 
 /// The stream, which is a copy of the log up to its end.
 pub struct Inspected {
@@ -16,6 +16,7 @@ pub struct Inspected {
     pub last: u64,
     /// When it was created, as the server writes it.
     pub created: String,
+    pub bytes: u64,
     first: u64,
     deleted: u64,
 }
@@ -49,14 +50,14 @@ impl fmt::Display for Finding {
 }
 
 /// Inspects the stream, and creates it if there is none.
-pub async fn inspect(log: &Log, connection: &Connection, limits: StreamLimits) -> Result<Inspected, RelayError> {
-    let StreamInfo { created, state, .. } = prepare(connection, limits).await?;
+pub async fn inspect(log: &Log, connection: &Connection, replicas: u8) -> Result<Inspected, RelayError> {
+    let StreamInfo { created, state, .. } = prepare(connection, replicas).await?;
     let last = state.last_seq;
     if last > 0 {
         must_be_recorded(log, last).await?;
         must_be_its_event(log, connection, last).await?;
     }
-    Ok(Inspected { last, created, first: state.first_seq, deleted: state.num_deleted })
+    Ok(Inspected { last, created, bytes: state.bytes, first: state.first_seq, deleted: state.num_deleted })
 }
 
 async fn must_be_recorded(log: &Log, last: u64) -> Result<(), RelayError> {
@@ -82,7 +83,7 @@ async fn must_be_its_event(log: &Log, connection: &Connection, last: u64) -> Res
 impl Inspected {
     /// What was done to the stream since a relay remembered its end, and when it was created.
     pub fn finding(&self, memory: Option<&RoleMemory>) -> Option<Finding> {
-        let Self { last, ref created, first, deleted } = *self;
+        let Self { last, ref created, first, deleted, .. } = *self;
         match memory {
             Some(memory) if memory.detail != *created => return Some(Finding::MadeAgain { last }),
             Some(memory) if memory.position > last => {
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_was_done_to_the_stream_is_found() {
-        let inspected = |last, first, deleted| Inspected { last, created: "monday".to_owned(), first, deleted };
+        let inspected =
+            |last, first, deleted| Inspected { last, created: "monday".to_owned(), bytes: 0, first, deleted };
         let monday = |position| RoleMemory { position, detail: "monday".to_owned() };
         let sunday = RoleMemory { position: 4, detail: "sunday".to_owned() };
         assert_eq!(inspected(0, 0, 0).finding(None), None);

@@ -7,7 +7,8 @@
 //!
 //! - `session`: one connection, from the first check of the stream to the first failure.
 //! - `inspection`: whether the stream is a copy of this log, and where it ends; `stream` is its configuration.
-//! - `window`, `publish`: the messages, and how they get into the stream; `subject` and `message` are what they look like.
+//! - `window`, `publish`: the messages, and how they get into the stream; `subject` and `message` are what they look like, and `size`
+//!   is how many bytes the stream may have.
 //!
 //! Rejected: an acknowledgement for each message, which costs more than the message (ADR-0022); going on after a position of its
 //! own, which could differ from the stream's end. What it remembers only shows that the stream was cut or made again.
@@ -20,6 +21,7 @@ mod message;
 mod pause;
 mod publish;
 mod session;
+mod size;
 mod stream;
 mod subject;
 mod window;

@@ -13,6 +13,9 @@ use ring::digest::{SHA256, digest};
 use crate::failure::RelayError;
 use crate::subject::{STREAM, subject};
 
+/// What the server stores with a message of a file stream beside its subject, headers and body: a header of its own, the length of the
+/// headers, and a checksum.
+const RECORD_LEN: usize = 22 + 4 + 8;
 /// An upper bound of what the headers take.
 pub const HEADERS_LEN_MAX: usize = 512;
 /// How much of the digest of an event is in the id of its message.
@@ -45,5 +48,16 @@ impl Message {
             None => headers.insert(NATS_EXPECTED_STREAM, STREAM),
         }
         Ok(Self { position, subject: subject(recorded), headers, body: body.into(), id })
+    }
+
+    /// How many bytes the stream grows by.
+    pub fn stored_len(&self) -> u64 {
+        let lines = self.headers.iter().flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(|value| AsRef::<str>::as_ref(name).len() + ": ".len() + value.as_str().len() + "\r\n".len())
+        });
+        let headers = "NATS/1.0\r\n".len() + lines.sum::<usize>() + "\r\n".len();
+        (RECORD_LEN + self.subject.len() + headers + self.body.len()) as u64
     }
 }

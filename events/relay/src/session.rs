@@ -1,6 +1,7 @@
 //! A session: one connection, from the inspection of the stream to the first failure.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use events::log::Lease;
@@ -12,7 +13,8 @@ use crate::connection::Connection;
 use crate::failure::RelayError;
 use crate::inspection::{Inspected, inspect};
 use crate::pause::Pause;
-use crate::publish::published;
+use crate::publish::{Acknowledged, published};
+use crate::size::StreamSize;
 use crate::window::windows;
 use crate::{Finding, RelayParts};
 
@@ -53,25 +55,28 @@ impl Session<'_> {
 
     async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
         let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, finding } = self;
-        let inspected = inspect(log, connection, *limits).await?;
+        let inspected = inspect(log, connection, limits.replicas).await?;
         finding.say(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
-        let Inspected { last: begin, created, .. } = inspected;
+        let Inspected { last: begin, created, bytes, .. } = inspected;
         remember(lease, begin, &created).await;
         status.working();
         status.reached(begin);
-        let mut published = pin!(published(connection, windows(log.follow(begin, PAGE), connection.max_payload())));
+        let size = Arc::new(StreamSize::new(limits.bytes_max, bytes));
+        let windows = windows(log.follow(begin, PAGE), connection.max_payload(), Arc::clone(&size));
+        let mut published = pin!(published(connection, windows));
         let (mut inspections, mut memories) = (every(INSPECTION_INTERVAL), every(REMEMBER_INTERVAL));
-        let (mut reached, mut remembered) = (begin, begin);
+        let (mut reached, mut remembered, mut sent_len) = (begin, begin, 0);
         loop {
             tokio::select! {
-                position = published.next() => {
-                    let Some(position) = position else { return Ok(Ended::LogClosed) };
-                    reached = position?;
+                acknowledged = published.next() => {
+                    let Some(acknowledged) = acknowledged else { return Ok(Ended::LogClosed) };
+                    Acknowledged { position: reached, sent_len } = acknowledged?;
                     status.reached(reached);
                     pause.reset();
                 }
                 _ = inspections.tick() => {
-                    let now = inspect(log, connection, *limits).await?;
+                    let now = inspect(log, connection, limits.replicas).await?;
+                    size.inspected(now.bytes, sent_len);
                     if now.created != created || now.last < reached {
                         return Err(RelayError::Changed);
                     }

@@ -23,8 +23,8 @@ const NO_SUCH_STREAM: u64 = 10059;
 pub struct StreamLimits {
     /// The servers of the cluster that have a copy each, from 1 to [`REPLICAS_MAX`].
     pub replicas: u8,
-    /// How large the stream may become; no limit if it is `None`. A full stream accepts nothing more.
-    pub bytes_max: Option<i64>,
+    /// How large the stream may become; no limit if it is `None`. The relay sends nothing that would exceed it.
+    pub bytes_max: Option<u64>,
 }
 
 /// The stream as it is.
@@ -38,6 +38,8 @@ pub struct StreamInfo {
 
 #[derive(Debug, Deserialize)]
 pub struct StreamState {
+    /// What its messages take, each with its subject, its headers and the server's own data.
+    pub bytes: u64,
     /// 0 or 1 for a stream that has never had a message.
     pub first_seq: u64,
     pub last_seq: u64,
@@ -64,8 +66,8 @@ struct JetStreamError {
 
 /// The stream with the settings that the relay needs. It is created if there is none. Settings that the relay does not need stay as
 /// they are.
-pub async fn prepare(connection: &Connection, limits: StreamLimits) -> Result<StreamInfo, RelayError> {
-    let wanted = settings(limits);
+pub async fn prepare(connection: &Connection, replicas: u8) -> Result<StreamInfo, RelayError> {
+    let wanted = settings(replicas);
     let failed = |request, error: JetStreamError| RelayError::Request { request, reason: error.description };
     let found = match ask(connection, "INFO", &Map::new()).await? {
         Answer::Info(found) => *found,
@@ -95,20 +97,20 @@ async fn ask(connection: &Connection, request: &str, body: &Map<String, Value>) 
 
 /// The settings by which a message's sequence is its event's position, and stays it: nothing but the relay's subjects gets into the
 /// stream, and nothing leaves it unless somebody removes it.
-fn settings(limits: StreamLimits) -> Map<String, Value> {
+fn settings(replicas: u8) -> Map<String, Value> {
     let settings = json!({
         "name": STREAM,
         "subjects": [SUBJECTS],
         "storage": "file",
         "retention": "limits",
-        // A full stream refuses new messages instead of forgetting the oldest.
         "discard": "new",
         "max_msgs": -1,
         "max_msgs_per_subject": -1,
         "max_age": 0,
         "max_msg_size": -1,
-        "max_bytes": limits.bytes_max.unwrap_or(-1),
-        "num_replicas": limits.replicas,
+        // With a limit, servers of some versions delete the oldest messages: see `size`.
+        "max_bytes": -1,
+        "num_replicas": replicas,
         "duplicate_window": u64::try_from(DUPLICATE_WINDOW.as_nanos()).unwrap_or(u64::MAX),
         "no_ack": false,
         "sealed": false,
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     fn config() -> Map<String, Value> {
-        settings(StreamLimits { replicas: 1, bytes_max: None })
+        settings(1)
     }
 
     #[test]

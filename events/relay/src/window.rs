@@ -11,16 +11,21 @@ use tokio::task::spawn_blocking;
 
 use crate::failure::RelayError;
 use crate::message::{HEADERS_LEN_MAX, Message};
+use crate::size::StreamSize;
 
 const EVENTS_MAX: usize = 512;
 /// A window ends with the message that reaches this.
 const BYTES_MAX: usize = 1 << 20;
+/// What NATS says of a stream that is full.
+const FULL: &str = "maximum bytes exceeded";
 
 /// Messages whose positions follow each other.
 pub struct Window {
     /// All but the last.
     pub before: Vec<Message>,
     pub last: Message,
+    /// How many bytes the stream grows by, by this window and those before it.
+    pub sent_len: u64,
 }
 
 /// What is left to be sent.
@@ -29,17 +34,25 @@ struct Source {
     /// Followed, and not sent yet: at most a window, and the page or batch that filled it.
     pending: VecDeque<Arc<Recorded>>,
     event_len_max: usize,
+    size: Arc<StreamSize>,
+    /// How many bytes the stream grows by.
+    sent_len: u64,
     /// The id of the last message.
     previous: Option<String>,
 }
 
-/// The windows of all events that the follower gets. `max_payload` is the longest message that the server accepts.
+/// The windows of all events that the follower gets, as far as the stream has room for them. `max_payload` is the longest message
+/// that the server accepts.
 ///
 /// The first window has one message. If the server does not accept that, its answer says why; that of a longer window can only say
 /// that its last message is not the next one.
-pub fn windows(follower: Follower, max_payload: usize) -> impl Stream<Item = Result<Window, RelayError>> {
+pub fn windows(
+    follower: Follower,
+    max_payload: usize,
+    size: Arc<StreamSize>,
+) -> impl Stream<Item = Result<Window, RelayError>> {
     let event_len_max = max_payload.saturating_sub(HEADERS_LEN_MAX);
-    let source = Source { follower, pending: VecDeque::new(), event_len_max, previous: None };
+    let source = Source { follower, pending: VecDeque::new(), event_len_max, size, sent_len: 0, previous: None };
     try_unfold(source, |mut source| async {
         if !source.fill().await? {
             return Ok(None);
@@ -65,7 +78,7 @@ impl Source {
         Ok(true)
     }
 
-    /// The next window. It ends before an event that is too long, so that those before it are sent.
+    /// The next window. It ends before an event that cannot be sent, so that those before it are.
     fn take_window(&mut self) -> Result<Window, RelayError> {
         let events_max = if self.previous.is_none() { 1 } else { EVENTS_MAX };
         let (mut before, mut last) = (Vec::new(), self.take_message()?);
@@ -75,7 +88,7 @@ impl Source {
             bytes += next.body.len();
             before.push(std::mem::replace(&mut last, next));
         }
-        Ok(Window { before, last })
+        Ok(Window { before, last, sent_len: self.sent_len })
     }
 
     /// The message of the next event, which stays pending if it is none.
@@ -90,7 +103,12 @@ impl Source {
                 max_payload: self.event_len_max + HEADERS_LEN_MAX,
             });
         }
+        let sent_len = self.sent_len + message.stored_len();
+        if !self.size.has_room_for(sent_len) {
+            return Err(RelayError::Refused { position, reason: FULL.to_owned() });
+        }
         self.pending.pop_front();
+        self.sent_len = sent_len;
         self.previous = Some(message.id.clone());
         Ok(message)
     }
