@@ -1,10 +1,11 @@
-//! The consumer of docs/billing.md that is written in Rust, killed at any time, as the gateway and NATS are: what it has counted is
-//! what was charged. tests/clients/billing.py does the same with the one in Python.
+//! The consumer of docs/billing.md that is written in Rust, killed at any time, as the gateway and NATS are, and two at once: what they
+//! have counted is what was charged. tests/clients/billing.py does the same with the one in Python.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -24,6 +25,8 @@ const ROUNDS: u64 = 16;
 const WORKERS: usize = 4;
 const HOLD_TTL: Duration = Duration::from_secs(3);
 const LOCKED: Duration = Duration::from_millis(300);
+/// How long two count together.
+const TOGETHER: Duration = Duration::from_secs(4);
 /// How long it may take until it counts something.
 const COUNTS_MAX: Duration = Duration::from_secs(5);
 const COUNTED_MAX: Duration = Duration::from_secs(90);
@@ -63,6 +66,16 @@ async fn a_consumer_that_is_killed_at_any_time_has_counted_exactly_what_was_char
             _ => {}
         }
     }
+    for (app, body) in tenants.iter().map(|tenant| (tenant.app.clone(), tenant.ask("ok"))) {
+        loads.spawn(load(app, body));
+    }
+    let mut second = consumer.of_the_same_database();
+    consumer.start();
+    second.start();
+    sleep(TOGETHER).await;
+    assert!(consumer.is_running() && second.is_running());
+    consumer.kill();
+    second.kill();
     loads.join_all().await;
     let books = gateway.books_when_all_ended(HOLD_TTL + Duration::from_secs(12)).await;
     assert!(books.admitted().len() > 100, "{}", books.admitted().len());
@@ -110,13 +123,17 @@ fn charged(log: &[Value]) -> BTreeMap<String, i64> {
 /// The consumer of the page.
 struct Consumer {
     url: String,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     process: Option<Child>,
 }
 
 impl Consumer {
     fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), folder: tempfile::tempdir().expect("a folder"), process: None }
+        Self { url: url.to_owned(), folder: Arc::new(tempfile::tempdir().expect("a folder")), process: None }
+    }
+
+    fn of_the_same_database(&self) -> Self {
+        Self { url: self.url.clone(), folder: Arc::clone(&self.folder), process: None }
     }
 
     fn start(&mut self) {

@@ -1,5 +1,5 @@
-"""The consumer of docs/billing.md that is written in Python, killed at any time, as NATS is: what it has counted is what the gateway
-charged. tests/blackbox/billing.rs does the same with the one in Rust, and kills the gateway as well."""
+"""The consumer of docs/billing.md that is written in Python, killed at any time, as NATS is, and two at once: what they have counted is
+what the gateway charged. tests/blackbox/billing.rs does the same with the one in Rust, and kills the gateway as well."""
 import random
 import shutil
 import socket
@@ -16,7 +16,7 @@ from started import HERE, Gateway
 
 CONSUMER = HERE.parents[1] / "docs/examples/billing/consumer.py"
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
-ROUNDS, SEED, LOCKED_SECONDS = 24, 16, 0.3
+ROUNDS, SEED, LOCKED_SECONDS, TOGETHER_SECONDS = 24, 16, 0.3, 8
 READY_SECONDS, COUNTS_SECONDS, COUNTED_SECONDS = 20, 5, 90
 
 
@@ -127,7 +127,7 @@ def nano_usd(dollars):
     return int(dollars.replace(".", ""))
 
 
-def under_load(gateway, nats, consumer):
+def under_load(gateway, nats, consumer, second):
     keys, stopped, draw = list(set_up(gateway)), threading.Event(), random.Random(SEED)
     asking = [threading.Thread(target=load, args=(gateway, keys, stopped)) for _ in range(2)]
     for thread in asking:
@@ -140,6 +140,11 @@ def under_load(gateway, nats, consumer):
             nats.kill()
             time.sleep(draw.uniform(0, 0.3))
             nats.start()
+    for each in (consumer, second):
+        each.start()
+    time.sleep(TOGETHER_SECONDS)
+    for each in (consumer, second):
+        each.kill()
     stopped.set()
     for thread in asking:
         thread.join()
@@ -164,13 +169,13 @@ def check(binary, python):
     with tempfile.TemporaryDirectory(prefix="ledgerway-billing-") as folder:
         nats = Nats(folder)
         gateway = Gateway(binary, folder, {"LEDGERWAY_NATS_URL": f"nats://127.0.0.1:{nats.port}"})
-        consumer = Consumer(python, folder, nats.port)
+        consumer, second = (Consumer(python, folder, nats.port) for _ in range(2))
         try:
-            wrong = under_load(gateway, nats, consumer)
+            wrong = under_load(gateway, nats, consumer, second)
             if (status := gateway.stop()) != 0:
                 wrong.append(f"the gateway ends with {status}")
         finally:
-            for process in filter(None, (gateway.process, nats.process, consumer.process)):
+            for process in filter(None, (gateway.process, nats.process, consumer.process, second.process)):
                 process.kill()
                 process.wait()
     print("FAIL billing: " + "\n".join(wrong) if wrong else "ok billing", flush=True)

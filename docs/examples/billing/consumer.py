@@ -33,6 +33,8 @@ def nano_usd(dollars):
 def count(database, messages):
     """Counts the messages that are next, in one transaction. Returns the position that it has come to."""
     with database:
+        # Before it reads the position: another process may count as well.
+        database.execute("BEGIN IMMEDIATE")
         (position,) = database.execute("SELECT position FROM progress").fetchone()
         for message in messages:
             sequence = message.metadata.sequence.stream
@@ -46,7 +48,7 @@ def count(database, messages):
 
 
 async def main(url, path):
-    database = sqlite3.connect(path)
+    database = sqlite3.connect(path, isolation_level=None)
     database.executescript(TABLES)
     connection = await nats.connect(url, max_reconnect_attempts=-1)
     jetstream = connection.jetstream()

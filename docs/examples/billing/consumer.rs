@@ -8,7 +8,7 @@ use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{self, AckKind, Message};
 use futures_util::StreamExt;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::Value;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -74,7 +74,8 @@ async fn main() -> Result<(), Failure> {
 
 /// Counts the messages that are next, in one transaction. Returns the position that it has come to.
 fn count(database: &mut Connection, messages: &[Message]) -> Result<u64, Failure> {
-    let transaction = database.transaction()?;
+    // It begins before the position is read: another process may count as well.
+    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut position: u64 = transaction.query_row("SELECT position FROM progress", [], |row| row.get(0))?;
     for message in messages {
         let sequence = message.info()?.stream_sequence;
