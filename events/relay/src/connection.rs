@@ -31,13 +31,19 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Connection {
     client: Client,
     jetstream: Context,
-    is_lost: watch::Receiver<bool>,
+    end: watch::Receiver<Option<End>>,
+}
+
+/// Why a connection cannot be used any more.
+enum End {
+    Lost,
+    ServerError(String),
 }
 
 impl Connection {
     pub async fn open(address: &NatsAddress) -> Result<Self, RelayError> {
-        let (lost, is_lost) = watch::channel(false);
-        let lost = Arc::new(lost);
+        let (ended, end) = watch::channel(None);
+        let ended = Arc::new(ended);
         let options = ConnectOptions::new()
             .name("ledgerway relay")
             .connection_timeout(CONNECT_MAX)
@@ -47,11 +53,17 @@ impl Connection {
             .max_reconnects(address.servers().len())
             .ignore_discovered_servers()
             .event_callback(move |event| {
-                let lost = Arc::clone(&lost);
+                let ended = Arc::clone(&ended);
                 async move {
-                    if matches!(event, Event::Disconnected | Event::Closed | Event::LameDuckMode) {
-                        lost.send_replace(true);
-                    }
+                    let end = match event {
+                        Event::Disconnected | Event::Closed | Event::LameDuckMode => End::Lost,
+                        Event::ServerError(error) => End::ServerError(error.to_string()),
+                        Event::Connected | Event::Draining | Event::SlowConsumer(_) | Event::ClientError(_) => return,
+                    };
+                    // The first says why, and what follows from it does not.
+                    ended.send_modify(|known| {
+                        known.get_or_insert(end);
+                    });
                 }
             });
         let failed = |reason: String| RelayError::Connect { address: address.to_string(), reason };
@@ -61,13 +73,17 @@ impl Connection {
             .map_err(|_| failed("no server answered in time".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
         let jetstream = ContextBuilder::new().timeout(ANSWER_MAX).build(client.clone());
-        Ok(Self { client, jetstream, is_lost })
+        Ok(Self { client, jetstream, end })
     }
 
-    /// Ends when the connection is lost.
-    pub async fn lost(&self) {
-        // An error means that the library has dropped its side.
-        let _ = self.is_lost.clone().wait_for(|is_lost| *is_lost).await;
+    /// Waits until the connection cannot be used any more.
+    pub async fn failed(&self) -> RelayError {
+        let mut end = self.end.clone();
+        match end.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(End::ServerError(reason))) => RelayError::ServerError { reason: reason.clone() },
+            // An error means that the library has dropped its side.
+            Ok(Some(End::Lost) | None) | Err(_) => RelayError::Disconnected,
+        }
     }
 
     /// The longest message that the server accepts, with its headers.

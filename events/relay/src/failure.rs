@@ -15,6 +15,9 @@ pub enum RelayError {
     Connect { address: String, reason: String },
     #[error("the connection to NATS was lost")]
     Disconnected,
+    /// It concerns a request that is not answered, because the user may not send it for example.
+    #[error("NATS reports an error: {reason}")]
+    ServerError { reason: String },
     #[error("NATS did not answer in time")]
     NoAnswer,
     #[error("NATS has no JetStream for this user: turn it on in the configuration of the server, and for the account")]

@@ -49,7 +49,7 @@ impl Session<'_> {
         let connection = Connection::open(&self.parts.address).await?;
         tokio::select! {
             ended = self.relay(&connection) => ended,
-            () = connection.lost() => Err(RelayError::Disconnected),
+            error = connection.failed() => Err(error),
         }
     }
 
@@ -59,8 +59,11 @@ impl Session<'_> {
         finding.say(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
         let Inspected { last: begin, created, bytes, .. } = inspected;
         remember(lease, begin, &created).await;
-        status.working();
         status.reached(begin);
+        // A stream that can be inspected may accept nothing: a failure from before lasts until it has accepted something.
+        if log.head().position <= begin {
+            status.working();
+        }
         let size = Arc::new(StreamSize::new(limits.bytes_max, bytes));
         let windows = windows(log.follow(begin, PAGE), connection.max_payload(), Arc::clone(&size));
         let mut published = pin!(published(connection, windows));
@@ -71,6 +74,7 @@ impl Session<'_> {
                 acknowledged = published.next() => {
                     let Some(acknowledged) = acknowledged else { return Ok(Ended::LogClosed) };
                     Acknowledged { position: reached, sent_len } = acknowledged?;
+                    status.working();
                     status.reached(reached);
                     pause.reset();
                 }

@@ -73,6 +73,7 @@ async fn a_limit_that_the_server_keeps_is_taken_from_it() {
     jetstream.create_stream(config).await.expect("a stream");
     let mut relaying = world.relay_with(up_to(10_000));
     relaying.must_fail_with(&FULL).await;
+    relaying.must_keep_failing().await;
     let stream = jetstream.get_stream(STREAM).await.expect("the stream");
     assert_eq!(stream.cached_info().config.max_bytes, -1);
     assert!((9_000..=10_000).contains(&stream.cached_info().state.bytes), "{:?}", stream.cached_info().state);

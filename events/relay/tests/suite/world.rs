@@ -9,7 +9,7 @@ use events::event::admin::Partner;
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::log::{Log, LogOptions, Note};
 use events::refusal::ErrorCode;
-use events::role::{Role, RoleState, RoleStatus};
+use events::role::{Role, RoleReport, RoleState, RoleStatus};
 use events::time::SystemClock;
 use relay::{NatsAddress, RelayParts, STREAM, StreamLimits};
 use tempfile::TempDir;
@@ -21,6 +21,8 @@ use crate::stored;
 
 /// Longer than anything takes on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
+/// The pauses between the first attempts are shorter together.
+const SOME_ATTEMPTS: Duration = Duration::from_secs(2);
 pub const NO_LIMIT: StreamLimits = StreamLimits { replicas: 1, bytes_max: None };
 
 pub struct World {
@@ -112,6 +114,26 @@ impl Relaying {
             sleep(Duration::from_millis(10)).await;
         }
         panic!("it should fail with {words:?}: {last:?}");
+    }
+
+    /// Waits until it works and has relayed a position.
+    pub async fn must_reach(&self, position: u64) {
+        let began = Instant::now();
+        while self.status.read() != (RoleReport { role: Role::Relay, state: RoleState::Working, position }) {
+            assert!(began.elapsed() < SOON, "{:?}", self.status.read());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// It fails, and goes on failing since then without a break, although it tries again.
+    pub async fn must_keep_failing(&self) {
+        let failing = self.status.read().state;
+        assert!(matches!(failing, RoleState::Failing { .. }), "{failing:?}");
+        let began = Instant::now();
+        while began.elapsed() < SOME_ATTEMPTS {
+            assert_eq!(self.status.read().state, failing);
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Drops it wherever it is.
