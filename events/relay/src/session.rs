@@ -81,6 +81,8 @@ impl Session<'_> {
                 _ = inspections.tick() => {
                     let now = inspect(log, connection, limits.replicas).await?;
                     size.inspected(now.bytes, sent_len);
+                    let known = RoleMemory { position: reached, detail: created.clone() };
+                    finding.say(now.finding(Some(&known)).map(|finding| finding.to_string()));
                     if now.created != created || now.last < reached {
                         return Err(RelayError::Changed);
                     }

@@ -86,7 +86,13 @@ pub async fn prepare(connection: &Connection, replicas: u8) -> Result<StreamInfo
     let mut config = found.config;
     config.extend(wanted);
     match ask(connection, "UPDATE", &config).await? {
-        Answer::Info(updated) => Ok(*updated),
+        Answer::Info(updated) => {
+            tracing::warn!(
+                "the stream {STREAM} on NATS had other settings than the relay needs, which it has corrected: {}",
+                different.join(", ")
+            );
+            Ok(*updated)
+        }
         Answer::Error { error } => Err(RelayError::Unsuitable { settings: different, reason: error.description }),
     }
 }

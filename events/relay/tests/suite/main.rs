@@ -6,6 +6,7 @@ mod copies;
 mod foreign;
 mod kills;
 mod limits;
+mod logged;
 mod removed;
 mod several;
 mod stored;

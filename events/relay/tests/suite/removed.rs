@@ -5,8 +5,9 @@ use async_nats::jetstream::stream::Config;
 use events::canonical;
 use relay::{STREAM, SUBJECTS};
 
+use crate::logged::Logged;
 use crate::stored;
-use crate::world::{World, end};
+use crate::world::{World, next_inspection};
 
 /// Holds: nats.copy
 #[tokio::test]
@@ -33,6 +34,31 @@ async fn nobody_can_purge_the_stream_or_delete_a_message() {
     world.must_become_a_copy().await;
 }
 
+/// Holds: nats.said
+#[tokio::test]
+async fn what_is_removed_and_changed_while_the_relay_is_connected_is_said_once() {
+    let (logged, _guard) = Logged::start();
+    let world = World::new();
+    world.record(30).await;
+    let relaying = world.relay();
+    world.must_become_a_copy().await;
+    relaying.must_reach(30).await;
+    let jetstream = world.jetstream().await;
+    let mut config = jetstream.get_stream(STREAM).await.expect("the stream").cached_info().config.clone();
+    config.max_messages = 12;
+    jetstream.update_stream(&config).await.expect("updated");
+    next_inspection().await;
+    logged.must_have("had other settings than the relay needs, which it has corrected: max_msgs").await;
+    logged.must_have("was purged: it begins at 19").await;
+    for _ in 0..2 {
+        next_inspection().await;
+        // The message that it adds is inspected as well.
+        world.record(1).await;
+        stored::must_reach(&world.log, &jetstream).await;
+    }
+    assert_eq!((logged.count("which it has corrected"), logged.count("was purged")), (1, 1));
+}
+
 /// It was possible while the stream had other settings.
 /// Holds: nats.copy
 #[tokio::test]
@@ -51,9 +77,7 @@ async fn after_a_purge_the_sequences_are_still_the_positions() {
     stream.purge().await.expect("purged");
     world.record(10).await;
     let _relaying = world.relay();
-    while end(&jetstream).await != Some(20) {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    stored::must_reach(&world.log, &jetstream).await;
     stored::must_be_copy(&world.log, &jetstream, 11).await;
     let first = stored::messages(&jetstream, 11).await.remove(0);
     assert_eq!(first.headers.get(NATS_EXPECTED_LAST_SEQUENCE).map(|value| value.as_str()), Some("10"));

@@ -1,5 +1,7 @@
 //! What the stream has, compared with the log.
 
+use std::time::{Duration, Instant};
+
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Context as JetStream;
 use async_nats::jetstream::message::StreamMessage;
@@ -8,6 +10,9 @@ use events::event::Recorded;
 use events::log::Log;
 use futures_util::{StreamExt, TryStreamExt};
 use relay::STREAM;
+use tokio::time::sleep;
+
+use crate::world::{SOON, end};
 
 const AT_ONCE: usize = 32;
 
@@ -21,6 +26,15 @@ pub async fn messages(jetstream: &JetStream, from: u64) -> Vec<StreamMessage> {
 
 pub fn events(log: &Log, after: u64) -> Vec<Recorded> {
     log.reader().expect("a reader").after(after, 1_000_000).expect("the log")
+}
+
+/// Waits until the stream ends where the log does.
+pub async fn must_reach(log: &Log, jetstream: &JetStream) {
+    let began = Instant::now();
+    while end(jetstream).await != Some(log.head().position) {
+        assert!(began.elapsed() < SOON, "{:?} of {}", end(jetstream).await, log.head().position);
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Every message from a sequence on is the event at that position, byte for byte.

@@ -74,11 +74,7 @@ impl World {
         let (log, url) = (self.log.clone(), self.nats.url());
         async move {
             let jetstream = jetstream(&url).await;
-            let began = Instant::now();
-            while end(&jetstream).await != Some(log.head().position) {
-                assert!(began.elapsed() < SOON, "{:?} of {}", end(&jetstream).await, log.head().position);
-                sleep(Duration::from_millis(20)).await;
-            }
+            stored::must_reach(&log, &jetstream).await;
             stored::must_be_copy(&log, &jetstream, 1).await;
         }
     }
@@ -146,6 +142,13 @@ impl Relaying {
         let ended = tokio::time::timeout(SOON, self.running.join_next()).await;
         ended.expect("it ends with the log").expect("a relay").expect("no panic");
     }
+}
+
+/// Lets the time pass until an idle relay inspects the stream again, on a runtime with one thread.
+pub async fn next_inspection() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
 }
 
 pub fn why_failing(status: &RoleStatus) -> Option<String> {
