@@ -15,6 +15,8 @@ pub const REPLICAS_MAX: u8 = 5;
 /// How long the server remembers ids of messages. It takes memory for each, and the relay needs it only while another one sends
 /// the same.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(10);
+/// Settings by which messages of other streams come into one.
+const SOURCES: [&str; 2] = ["mirror", "sources"];
 /// Codes of JetStream's errors.
 const NO_SUCH_STREAM: u64 = 10059;
 
@@ -84,6 +86,7 @@ pub async fn prepare(connection: &Connection, replicas: u8) -> Result<StreamInfo
         return Ok(found);
     }
     let mut config = found.config;
+    config.retain(|name, _| !SOURCES.contains(&name.as_str()));
     config.extend(wanted);
     match ask(connection, "UPDATE", &config).await? {
         Answer::Info(updated) => {
@@ -139,7 +142,7 @@ fn different(found: &Map<String, Value>, wanted: &Map<String, Value>) -> Vec<Str
     };
     let settings = wanted.iter().filter(is_different).map(|(name, _)| name.clone());
     let is_given = |value: &Value| !value.is_null() && *value != json!([]);
-    let sources = ["mirror", "sources"].into_iter().filter(|name| found.get(*name).is_some_and(is_given));
+    let sources = SOURCES.into_iter().filter(|name| found.get(*name).is_some_and(is_given));
     settings.chain(sources.map(str::to_owned)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, Source};
 use relay::{STREAM, SUBJECTS};
 use testing::random::SplitMix64;
 use tokio::time::sleep;
@@ -83,6 +83,42 @@ async fn a_stream_that_was_made_by_hand_gets_the_settings_that_it_needs() {
     assert_eq!((config.max_messages, config.deny_purge, config.deny_delete), (-1, true, true));
     assert_eq!(config.subjects, [SUBJECTS]);
     assert_eq!(config.description.as_deref(), Some("of the operator"));
+}
+
+/// Holds: nats.foreign
+#[tokio::test]
+async fn the_stream_gets_nothing_from_other_streams() {
+    let world = World::new();
+    let jetstream = world.jetstream().await;
+    let other = Config { name: "OTHER".to_owned(), subjects: vec!["other".to_owned()], ..Config::default() };
+    jetstream.create_stream(other).await.expect("a stream");
+    let sources = Some(vec![Source { name: "OTHER".to_owned(), ..Source::default() }]);
+    let config = Config { name: STREAM.to_owned(), subjects: vec![SUBJECTS.to_owned()], sources, ..Config::default() };
+    jetstream.create_stream(config).await.expect("a stream");
+    world.record(10).await;
+    let _relaying = world.relay();
+    world.must_become_a_copy().await;
+    assert_eq!(jetstream.get_stream(STREAM).await.expect("the stream").cached_info().config.sources, None);
+    for _ in 0..5 {
+        jetstream.publish("other", "{}".into()).await.expect("published").await.expect("stored");
+        world.record(1).await;
+        world.must_become_a_copy().await;
+    }
+}
+
+/// Holds: nats.foreign
+#[tokio::test]
+async fn a_copy_of_another_stream_is_not_used() {
+    let world = World::new();
+    let jetstream = world.jetstream().await;
+    let other = Config { name: "OTHER".to_owned(), subjects: vec!["other".to_owned()], ..Config::default() };
+    jetstream.create_stream(other).await.expect("a stream");
+    let mirror = Some(Source { name: "OTHER".to_owned(), ..Source::default() });
+    jetstream.create_stream(Config { name: STREAM.to_owned(), mirror, ..Config::default() }).await.expect("a stream");
+    world.record(5).await;
+    let mut relaying = world.relay();
+    relaying.must_fail_with(&["other settings than the relay needs", "mirror", "cannot be changed"]).await;
+    assert_eq!(end(&jetstream).await, Some(0));
 }
 
 /// Holds: nats.foreign
