@@ -81,6 +81,11 @@ async fn must_be_its_event(log: &Log, connection: &Connection, last: u64) -> Res
 }
 
 impl Inspected {
+    /// What was remembered last of this stream, or of another one if nothing was of this.
+    pub fn newest(&self, memories: [Option<RoleMemory>; 2]) -> Option<RoleMemory> {
+        memories.into_iter().flatten().max_by_key(|memory| (memory.detail == self.created, memory.position))
+    }
+
     /// What was done to the stream since a relay remembered its end, and when it was created.
     pub fn finding(&self, memory: Option<&RoleMemory>) -> Option<Finding> {
         let Self { last, ref created, first, deleted, .. } = *self;
@@ -116,5 +121,9 @@ mod tests {
         assert_eq!(inspected(3, 1, 0).finding(Some(&monday(4))), Some(Finding::Cut { last: 3, remembered: 4 }));
         assert_eq!(inspected(9, 10, 0).finding(None), Some(Finding::WithoutItsBeginning { first: 10 }));
         assert_eq!(inspected(9, 1, 2).finding(Some(&monday(9))), Some(Finding::WithHoles { deleted: 2 }));
+        let newest = |one, other| inspected(9, 1, 0).newest([one, other]);
+        assert_eq!(newest(Some(monday(4)), Some(monday(12))), Some(monday(12)));
+        assert_eq!(newest(Some(monday(2)), Some(sunday.clone())), Some(monday(2)));
+        assert_eq!(newest(None, Some(sunday.clone())), Some(sunday));
     }
 }

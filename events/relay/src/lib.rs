@@ -53,11 +53,12 @@ pub struct RelayParts {
 pub async fn run(parts: RelayParts) {
     let mut lease_holder = parts.log.lease(&parts.status);
     let mut pause = Pause::default();
-    let mut finding = Finding::default();
+    let (mut finding, mut end) = (Finding::default(), None);
     parts.status.waiting();
     loop {
         let lease = lease_holder.wait().await;
-        let ended = Session { parts: &parts, lease: &lease, pause: &mut pause, finding: &mut finding }.run().await;
+        let session = Session { parts: &parts, lease: &lease, pause: &mut pause, finding: &mut finding, end: &mut end };
+        let ended = session.run().await;
         match ended {
             Ok(Ended::LogClosed) => return,
             Ok(Ended::LeaseLost) => parts.status.waiting(),

@@ -34,6 +34,9 @@ pub struct Session<'a> {
     pub lease: &'a Lease,
     pub pause: &'a mut Pause,
     pub finding: &'a mut Finding,
+    /// The last message that this process knows to have been in the stream, and when the stream was created. It is newer than what
+    /// the lease remembers, which is only written from time to time, but this process may have had no lease since.
+    pub end: &'a mut Option<RoleMemory>,
 }
 
 impl Session<'_> {
@@ -54,11 +57,13 @@ impl Session<'_> {
     }
 
     async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
-        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, finding } = self;
+        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, finding, end } = self;
         let inspected = inspect(log, connection, limits.replicas).await?;
-        finding.say(inspected.finding(memory(lease).await.as_ref()).map(|finding| finding.to_string()));
+        let newest = inspected.newest([memory(lease).await, end.take()]);
+        finding.say(inspected.finding(newest.as_ref()).map(|finding| finding.to_string()));
         let Inspected { last: begin, created, bytes, .. } = inspected;
-        remember(lease, begin, &created).await;
+        let end = end.insert(RoleMemory { position: begin, detail: created });
+        remember(lease, end).await;
         status.reached(begin);
         // A stream that can be inspected may accept nothing: a failure from before lasts until it has accepted something.
         if log.head().position <= begin {
@@ -68,28 +73,27 @@ impl Session<'_> {
         let windows = windows(log.follow(begin, PAGE), connection.max_payload(), Arc::clone(&size));
         let mut published = pin!(published(connection, windows));
         let (mut inspections, mut memories) = (every(INSPECTION_INTERVAL), every(REMEMBER_INTERVAL));
-        let (mut reached, mut remembered, mut sent_len) = (begin, begin, 0);
+        let (mut remembered, mut sent_len) = (begin, 0);
         loop {
             tokio::select! {
                 acknowledged = published.next() => {
                     let Some(acknowledged) = acknowledged else { return Ok(Ended::LogClosed) };
-                    Acknowledged { position: reached, sent_len } = acknowledged?;
+                    Acknowledged { position: end.position, sent_len } = acknowledged?;
                     status.working();
-                    status.reached(reached);
+                    status.reached(end.position);
                     pause.reset();
                 }
                 _ = inspections.tick() => {
                     let now = inspect(log, connection, limits.replicas).await?;
                     size.inspected(now.bytes, sent_len);
-                    let known = RoleMemory { position: reached, detail: created.clone() };
-                    finding.say(now.finding(Some(&known)).map(|finding| finding.to_string()));
-                    if now.created != created || now.last < reached {
+                    finding.say(now.finding(Some(end)).map(|finding| finding.to_string()));
+                    if now.created != end.detail || now.last < end.position {
                         return Err(RelayError::Changed);
                     }
                 }
-                _ = memories.tick(), if remembered < reached => {
-                    remember(lease, reached, &created).await;
-                    remembered = reached;
+                _ = memories.tick(), if remembered < end.position => {
+                    remember(lease, end).await;
+                    remembered = end.position;
                 }
             }
         }
@@ -111,8 +115,8 @@ async fn memory(lease: &Lease) -> Option<RoleMemory> {
     })
 }
 
-async fn remember(lease: &Lease, position: u64, created: &str) {
-    if let Err(error) = lease.remember(RoleMemory { position, detail: created.to_owned() }).await {
+async fn remember(lease: &Lease, end: &RoleMemory) {
+    if let Err(error) = lease.remember(end.clone()).await {
         tracing::debug!(%error, "the end of the relay's stream cannot be remembered");
     }
 }

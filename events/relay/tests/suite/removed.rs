@@ -1,9 +1,13 @@
 //! Streams from which somebody removes messages.
 
+use std::path::Path;
+use std::process::Command;
+
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::stream::Config;
 use events::canonical;
 use relay::{STREAM, SUBJECTS};
+use tempfile::TempDir;
 
 use crate::logged::Logged;
 use crate::stored;
@@ -32,6 +36,34 @@ async fn nobody_can_purge_the_stream_or_delete_a_message() {
     assert!(stream.purge().await.is_err());
     assert!(stream.delete_message(3).await.is_err());
     world.must_become_a_copy().await;
+}
+
+/// As after a power failure: what was acknowledged last had not come to the disk.
+/// Holds: nats.said
+#[tokio::test]
+async fn a_stream_that_lost_what_was_acknowledged_a_moment_ago_is_said_to_be_cut() {
+    let (logged, _guard) = Logged::start();
+    let mut world = World::new();
+    let relaying = world.relay();
+    world.record(10).await;
+    relaying.must_reach(10).await;
+    world.nats.kill();
+    let (store, older) = (world.nats.store(), TempDir::new().expect("a folder"));
+    copy(&store, &older.path().join("store"));
+    world.nats.start_again();
+    world.record(20).await;
+    relaying.must_reach(30).await;
+    world.nats.kill();
+    std::fs::remove_dir_all(&store).expect("removed");
+    copy(&older.path().join("store"), &store);
+    world.nats.start_again();
+    world.must_become_a_copy().await;
+    logged.must_have("was cut: it had reached 30, ends at 10, and is filled again").await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp");
+    assert!(status.success(), "{status}");
 }
 
 /// Holds: nats.said
