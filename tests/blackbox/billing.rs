@@ -2,14 +2,16 @@
 //! have counted is what was charged. tests/clients/billing.py does the same with the one in Python.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, Stream};
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testing::nats::NatsServer;
 use testing::random::SplitMix64;
 use testing::upstream::MockUpstream;
@@ -85,6 +87,55 @@ async fn a_consumer_that_is_killed_at_any_time_has_counted_exactly_what_was_char
     gateway.stop();
 }
 
+/// Holds: nats.billing
+#[tokio::test]
+async fn a_consumer_ends_at_a_message_that_is_missing_and_says_which() {
+    let nats = NatsServer::start();
+    let stream = stream_with(&nats, 20).await;
+    stream.delete_message(7).await.expect("deleted");
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start();
+    assert_eq!(consumer.missing().await, 7);
+    assert_eq!(consumer.counted(), BTreeMap::from([("-".to_owned(), 6)]));
+}
+
+/// Holds: nats.billing
+#[tokio::test]
+async fn a_consumer_notices_that_messages_are_removed_while_it_runs() {
+    let nats = NatsServer::start();
+    let stream = stream_with(&nats, 10).await;
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start_counting().await;
+    // It cannot write what it gets now, so it does not ask for more, and the rest is removed before.
+    let database = consumer.database();
+    database.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    publish(&nats, 290).await;
+    stream.purge().sequence(251).await.expect("purged");
+    database.execute_batch("ROLLBACK").expect("its end");
+    let missing = consumer.missing().await;
+    assert_eq!(consumer.position(), Some(missing - 1));
+    assert_eq!(consumer.counted(), BTreeMap::from([("-".to_owned(), i64::try_from(missing).expect("a position") - 1)]));
+}
+
+/// One that can lose messages, unlike that of the gateway.
+async fn stream_with(nats: &NatsServer, messages: u64) -> Stream {
+    let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
+    let subjects = vec!["ledgerway.events.>".to_owned()];
+    let config = Config { name: "LEDGERWAY".to_owned(), subjects, ..Config::default() };
+    let stream = jetstream.create_stream(config).await.expect("a stream");
+    publish(nats, messages).await;
+    stream
+}
+
+async fn publish(nats: &NatsServer, messages: u64) {
+    let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
+    for _ in 0..messages {
+        let event = json!({ "type": "budget.settled.v1", "data": { "charged_usd": "0.000000001" } });
+        let sent = jetstream.publish("ledgerway.events.ledger.budget.settled.v1.-", event.to_string().into()).await;
+        sent.expect("sent").await.expect("stored");
+    }
+}
+
 async fn new_tenant(gateway: &Gateway, upstream: &MockUpstream) -> Tenant {
     Tenant::with(gateway, upstream, &["ok"], Setup { limit_usd: "100", ..Setup::default() }).await
 }
@@ -140,9 +191,26 @@ impl Consumer {
         // Cargo builds examples with the tests.
         let program = Path::new(BINARY).with_file_name("examples").join("billing");
         let mut command = Command::new(&program);
-        command.arg(&self.url).arg(self.folder.path().join("billing.db")).stdin(Stdio::null()).stderr(Stdio::null());
+        command.arg(&self.url).arg(self.folder.path().join("billing.db")).stdin(Stdio::null()).stderr(self.stderr());
         let process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         self.process = Some(process);
+    }
+
+    /// The end of a file, so that what was said before stays.
+    fn stderr(&self) -> File {
+        File::options().create(true).append(true).open(self.folder.path().join("stderr")).expect("a file")
+    }
+
+    /// The position that it says is missing, after it has ended by itself.
+    async fn missing(&mut self) -> u64 {
+        let began = Instant::now();
+        while self.is_running() {
+            assert!(began.elapsed() < COUNTED_MAX, "it does not end: {:?}", self.position());
+            sleep(Duration::from_millis(20)).await;
+        }
+        let said = fs::read_to_string(self.folder.path().join("stderr")).expect("what it said");
+        let words = said.split_once("the stream has lost message ").and_then(|(_, rest)| rest.split_once(','));
+        words.and_then(|(missing, _)| missing.parse().ok()).unwrap_or_else(|| panic!("{said}"))
     }
 
     /// Starts it, and waits until it has counted something, unless it ends or has nothing to count.

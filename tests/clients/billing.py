@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import accounts
-from started import HERE, Gateway
+from started import HERE, Gateway, run
 
 CONSUMER = HERE.parents[1] / "docs/examples/billing/consumer.py"
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
@@ -163,6 +163,18 @@ def under_load(gateway, nats, consumer, second):
     return wrong
 
 
+def without_messages(python):
+    """What is wrong if messages are missing: they are on a server without the gateway's stream."""
+    with tempfile.TemporaryDirectory(prefix="ledgerway-billing-") as folder:
+        nats = Nats(folder)
+        try:
+            command = [python, str(HERE / "billing_client.py"), f"nats://127.0.0.1:{nats.port}", folder, str(CONSUMER)]
+            status, said, complained = run(command, {}, COUNTED_SECONDS)
+        finally:
+            nats.kill()
+    return [] if status == 0 else [(said + complained)[-2000:]]
+
+
 # Holds: nats.billing
 def check(binary, python):
     """Runs it; yields what is wrong."""
@@ -174,6 +186,7 @@ def check(binary, python):
             wrong = under_load(gateway, nats, consumer, second)
             if (status := gateway.stop()) != 0:
                 wrong.append(f"the gateway ends with {status}")
+            wrong += without_messages(python)
         finally:
             for process in filter(None, (gateway.process, nats.process, consumer.process, second.process)):
                 process.kill()

@@ -9,6 +9,7 @@ import sys
 import nats
 from nats.errors import TimeoutError as NothingNew
 from nats.js.api import ConsumerConfig
+from nats.js.errors import NotFoundError
 
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
 BATCH, SECONDS = 200, 2
@@ -47,14 +48,22 @@ def count(database, messages):
     return position
 
 
+async def must_have(jetstream, position):
+    """Ends the program if the stream has lost the next message."""
+    if position > (await jetstream.stream_info("LEDGERWAY")).state.last_seq:
+        return  # it is still to come
+    try:
+        await jetstream.get_msg("LEDGERWAY", position)
+    except NotFoundError:
+        sys.exit(f"the stream has lost message {position}, which is the next to be counted: read what is missing from /v1/events")
+
+
 async def main(url, path):
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript(TABLES)
     connection = await nats.connect(url, max_reconnect_attempts=-1)
     jetstream = connection.jetstream()
-    position = count(database, [])
-    if (first := (await jetstream.stream_info("LEDGERWAY")).state.first_seq) > position + 1:
-        sys.exit(f"the stream begins at {first}, and {position + 1} is the next to be counted: read them from /v1/events")
+    await must_have(jetstream, count(database, []) + 1)
     # Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     config = ConsumerConfig(ack_wait=SECONDS, max_ack_pending=BATCH)
     subscription = await jetstream.pull_subscribe("ledgerway.events.>", durable="billing-python", stream="LEDGERWAY", config=config)
@@ -71,6 +80,8 @@ async def main(url, path):
             else:
                 # Only now, when it is written; and NATS confirms that it knows.
                 await message.ack_sync(timeout=SECONDS)
+        if any(message.metadata.sequence.stream > position for message in messages):
+            await must_have(jetstream, position + 1)
 
 
 if __name__ == "__main__":

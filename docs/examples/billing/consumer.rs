@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, AckKind, Message};
 use futures_util::StreamExt;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -37,14 +38,7 @@ async fn main() -> Result<(), Failure> {
         _ => async_nats::connect(url).await?,
     };
     let stream = jetstream::new(client).get_stream("LEDGERWAY").await?;
-    let (position, first) = (count(&mut database, &[])?, stream.cached_info().state.first_sequence);
-    if first > position + 1 {
-        let next = position + 1;
-        return Err(format!(
-            "the stream begins at {first}, and {next} is the next to be counted: read them from /v1/events"
-        )
-        .into());
-    }
+    must_have(&stream, count(&mut database, &[])? + 1).await?;
     // Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     let config = pull::Config {
         durable_name: Some("billing-rust".to_owned()),
@@ -60,8 +54,10 @@ async fn main() -> Result<(), Failure> {
             messages.push(message?);
         }
         let position = count(&mut database, &messages)?;
+        let mut has_early = false;
         for message in &messages {
             if message.info()?.stream_sequence > position {
+                has_early = true;
                 // One before it was given to a process that was killed, and comes again.
                 message.ack_with(AckKind::Nak(Some(WAIT))).await?;
             } else {
@@ -69,6 +65,23 @@ async fn main() -> Result<(), Failure> {
                 message.double_ack().await?;
             }
         }
+        if has_early {
+            must_have(&stream, position + 1).await?;
+        }
+    }
+}
+
+/// Fails if the stream has lost the next message.
+async fn must_have(stream: &Stream, position: u64) -> Result<(), Failure> {
+    if position > stream.get_info().await?.state.last_sequence {
+        return Ok(()); // it is still to come
+    }
+    match stream.get_raw_message(position).await {
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Err(format!(
+            "the stream has lost message {position}, which is the next to be counted: read what is missing from /v1/events"
+        )
+        .into()),
+        found => Ok(found.map(|_| ())?),
     }
 }
 

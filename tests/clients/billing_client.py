@@ -1,0 +1,90 @@
+"""Streams from which messages were removed, and the consumer of docs/billing.md: it has counted what was before them, and ends with
+the position that is missing. `billing_client.py NATS_URL FOLDER CONSUMER`."""
+import asyncio
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nats
+from nats.js.api import StreamConfig
+
+STREAM, SUBJECT = "LEDGERWAY", "ledgerway.events.ledger.budget.settled.v1.-"
+CHARGED = {"type": "budget.settled.v1", "data": {"charged_usd": "0.000000001"}}
+SOON_SECONDS = 20
+
+
+def ask(path, sql):
+    database = sqlite3.connect(path)
+    try:
+        return database.execute(sql).fetchone()
+    except sqlite3.OperationalError:
+        return None  # it has no tables yet
+    finally:
+        database.close()
+
+
+async def make_stream(jetstream, messages):
+    """One that can lose messages, unlike that of the gateway."""
+    await jetstream.add_stream(StreamConfig(name=STREAM, subjects=["ledgerway.events.>"]))
+    await publish(jetstream, messages)
+
+
+async def publish(jetstream, messages):
+    for _ in range(messages):
+        await jetstream.publish(SUBJECT, json.dumps(CHARGED).encode())
+
+
+async def of_its_end(consumer, path):
+    """The position that it says is missing, after it has ended by itself."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while consumer.poll() is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    consumer.kill()
+    said = consumer.communicate()[1]
+    lost = re.search(r"the stream has lost message (\d+)", said)
+    if lost is None or consumer.returncode != 1:
+        sys.exit(f"{consumer.returncode}: {said}")
+    missing = int(lost[1])
+    counted = ask(path, "SELECT position, nano_usd FROM progress, charged")
+    if counted != (missing - 1, missing - 1):
+        sys.exit(f"{missing} is missing, and it has counted {counted}")
+    return missing
+
+
+async def hole(jetstream, start, path):
+    await make_stream(jetstream, 20)
+    await jetstream.delete_msg(STREAM, 7)
+    if (missing := await of_its_end(start(), path)) != 7:
+        sys.exit(f"it says {missing}, and 7 is missing")
+
+
+async def removed_front(jetstream, start, path):
+    await make_stream(jetstream, 10)
+    consumer = start()
+    while ask(path, "SELECT position FROM progress") != (10,):
+        await asyncio.sleep(0.05)
+    # It cannot write what it gets now, so it does not ask for more, and the rest is removed before.
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    await publish(jetstream, 290)
+    await jetstream.purge_stream(STREAM, seq=251)
+    lock.execute("ROLLBACK")
+    lock.close()
+    await of_its_end(consumer, path)
+
+
+async def main(url, folder, program):
+    connection = await nats.connect(url)
+    jetstream = connection.jetstream()
+    for case in (hole, removed_front):
+        path = str(Path(folder, f"{case.__name__}.db"))
+        await case(jetstream, lambda: subprocess.Popen([sys.executable, program, url, path], stderr=subprocess.PIPE, text=True), path)
+        await jetstream.delete_stream(STREAM)
+    await connection.close()
+
+
+asyncio.run(main(*sys.argv[1:]))
