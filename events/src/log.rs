@@ -114,7 +114,7 @@ pub struct LogOptions {
 pub enum ExpiredHolds {
     /// End them, and charge them by `unknown_usage`.
     End,
-    /// Leave them to the gateway that opens the log next, whose settings this process does not know.
+    /// Leave them to a process that serves requests, whose settings this one does not know.
     Leave,
 }
 
@@ -145,9 +145,9 @@ impl LogOptions {
         Self { expired_holds, ..self }
     }
 
-    /// For a process that does other work than serving requests.
+    /// For a process that does other work than serving requests. Expired holds are left to those that serve them.
     pub fn without_requests(self) -> Self {
-        Self { serves_requests: false, ..self }
+        Self { serves_requests: false, expired_holds: ExpiredHolds::Leave, ..self }
     }
 
     /// For clocks that stand long before the database's, as those of tests do.

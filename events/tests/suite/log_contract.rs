@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use events::event::admin::{Scope, Tenant};
 use events::event::{Change, Event, Hold, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
-use events::ledger::{Balances, Charge, Outcome};
+use events::ledger::{Balances, Charge, Outcome, UnknownUsage};
 use events::log::{
     Admitted, AppendError, Basis, EventFilter, ExpiredHolds, Followed, Idempotency, LEDGER_FILE, Log, LogError,
     LogOptions, Name, OpenHold, Reader, SealedSecret, SideRow, Stepped, TenantKey, open_reader,
@@ -187,7 +187,7 @@ async fn an_expired_hold_is_charged_and_its_late_figures_are_a_correction(test_l
     assert_eq!(settled, [NanoUsdSum::new(25)]);
 }
 
-/// A process that opens the log for another purpose does not know the gateway's policy for expired holds.
+/// A process that opens the log for another purpose does not know the gateway's policy for expired holds, or has another.
 async fn who_leaves_the_holds_of_a_gateway_ends_none(test_log: TestLog) {
     let clock = clock();
     let log = test_log.open(&clock);
@@ -197,15 +197,21 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none(test_log: TestLog) {
     for _ in 0..70 {
         clock.advance(Duration::from_secs(1));
     }
-    let opened_by = |expired_holds| {
-        let options = LogOptions::new(clock.clone()).with_expired_holds(expired_holds);
+    let opened_by = |options| {
         let (log, mut writer) = test_log.stepped(options);
         clock.advance(Duration::from_secs(1));
         writer.step(10);
-        names(&everything(&log))
+        everything(&log)
     };
-    assert_eq!(opened_by(ExpiredHolds::Leave), ["budget.opened", "inference.admitted", "budget.reserved"]);
-    assert_eq!(opened_by(ExpiredHolds::End)[3..], ["inference.aborted", "budget.expired"]);
+    let options = || LogOptions::new(clock.clone());
+    let left = ["budget.opened", "inference.admitted", "budget.reserved"];
+    assert_eq!(names(&opened_by(options().with_expired_holds(ExpiredHolds::Leave))), left);
+    let worker = options().with_unknown_usage(UnknownUsage::Release).without_requests();
+    assert_eq!(names(&opened_by(worker)), left);
+    let swept = opened_by(options().with_unknown_usage(UnknownUsage::ChargeHold));
+    assert_eq!(names(&swept)[3..], ["inference.aborted", "budget.expired"]);
+    let Event::Hold(Hold::Expired(expired)) = &swept[4].event else { panic!("expired") };
+    assert_eq!(expired.charged_usd, NanoUsd::new(40));
 }
 
 async fn side_rows_are_written_without_an_event_as_well(test_log: TestLog) {
