@@ -5,6 +5,7 @@
 //! a turn takes the lock only if nobody has it or waits for it, together with others who do so: otherwise its gate stays
 //! closed, and it takes its turn as well. The order of the log never depends on turns.
 
+use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -28,11 +29,9 @@ const IGNORED: Duration = Duration::from_secs(30);
 const IGNORED_WITHOUT_CONNECTION_AT_FIRST: Duration = Duration::from_millis(250);
 /// The longest of these times.
 const IGNORED_WITHOUT_CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// But they do not count for at least so many times as long as the failed try took, during which nothing was appended: a
-/// connection that hangs takes no more than a quarter of a node's time.
+/// But after a try whose connection hung, they do not count for at least so many times as long as it took, during which nothing was
+/// appended: such a connection takes no more than a quarter of a node's time.
 const IGNORED_FOR_TRIES: u32 = 3;
-/// A try that failed sooner than this was refused, or its connection was closed. Slower ones hang.
-const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 /// The failures in a row after which they do not count. A connection that was closed and can be opened again still takes its turn.
 const FAILURES_MAX: u32 = 2;
 
@@ -56,7 +55,7 @@ struct LockThread {
 }
 
 enum LockOrder {
-    Take { number: u64, asked_at: Instant },
+    Take { number: u64 },
     End,
 }
 
@@ -69,9 +68,10 @@ enum LockOutcome {
     Taken,
     /// Another process does not give it up.
     TimedOut,
-    /// The connection was lost, or could not be opened, this long after the turn was asked for.
+    /// The connection was lost, or could not be opened.
     Failed {
         error: sqlx::Error,
+        /// How long this try took, which may have waited in line before its connection was lost.
         took: Duration,
     },
 }
@@ -92,7 +92,7 @@ impl TurnLock {
             return;
         }
         self.number += 1;
-        if self.order(LockOrder::Take { number: self.number, asked_at: Instant::now() }) {
+        if self.order(LockOrder::Take { number: self.number }) {
             self.turn = TurnState::Awaited;
         } else {
             self.ignore(IGNORED);
@@ -132,7 +132,7 @@ impl TurnLock {
                 if self.failures == FAILURES_MAX {
                     tracing::warn!(%error, "the connection of turns failed again; going on without turns");
                 }
-                self.ignore(ignored_after(self.failures, took));
+                self.ignore(ignored_after(self.failures, &error, took));
             }
         }
     }
@@ -166,12 +166,17 @@ impl TurnLock {
     }
 }
 
-/// How long turns do not count after so many failures in a row, of which the last took this long.
-fn ignored_after(failures: u32, took: Duration) -> Duration {
+/// How long turns do not count after so many failures in a row, of which the last was this one and took this long.
+fn ignored_after(failures: u32, error: &sqlx::Error, took: Duration) -> Duration {
     let by_failures = failures.checked_sub(FAILURES_MAX).map_or(Duration::ZERO, |more| {
         (IGNORED_WITHOUT_CONNECTION_AT_FIRST * 2_u32.pow(more.min(6))).min(IGNORED_WITHOUT_CONNECTION_MAX)
     });
-    if took < REFUSED_WITHIN { by_failures } else { by_failures.max(took * IGNORED_FOR_TRIES) }
+    if hung(error) { by_failures.max(took * IGNORED_FOR_TRIES) } else { by_failures }
+}
+
+/// True if the connection did not answer. Others were refused or closed, also while they waited in line.
+fn hung(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
 impl LockThread {
@@ -189,8 +194,8 @@ impl LockThread {
 fn carry_out(mut session: Session, orders: &Receiver<LockOrder>, answers: &Sender<LockAnswer>) {
     while let Ok(order) = orders.recv() {
         match order {
-            LockOrder::Take { number, asked_at } => {
-                let outcome = take(&mut session, asked_at);
+            LockOrder::Take { number } => {
+                let outcome = take(&mut session);
                 if answers.send(LockAnswer { number, outcome }).is_err() {
                     break;
                 }
@@ -201,8 +206,9 @@ fn carry_out(mut session: Session, orders: &Receiver<LockOrder>, answers: &Sende
     session.close();
 }
 
-fn take(session: &mut Session, asked_at: Instant) -> LockOutcome {
+fn take(session: &mut Session) -> LockOutcome {
     let (first, second) = LOCK;
+    let began = Instant::now();
     let taken =
         session.run(async |connection| sqlx::query(TAKE).bind(first).bind(second).execute(connection).await.map(drop));
     match taken {
@@ -211,7 +217,7 @@ fn take(session: &mut Session, asked_at: Instant) -> LockOutcome {
             tracing::warn!("another node holds its turn for longer than three seconds; going on without turns");
             LockOutcome::TimedOut
         }
-        Err(error) => LockOutcome::Failed { error, took: asked_at.elapsed() },
+        Err(error) => LockOutcome::Failed { error, took: began.elapsed() },
     }
 }
 
@@ -242,11 +248,11 @@ mod tests {
     }
 
     /// How long turns do not count after each of so many failures in a row that took this long, in milliseconds.
-    fn ignored_ms(count: usize, took: Duration) -> Vec<u128> {
+    fn ignored_ms(count: usize, kind: ErrorKind, took: Duration) -> Vec<u128> {
         let mut turns = TurnLock::new("postgres://localhost/ledger".parse().expect("an address"));
         let failed = std::iter::repeat_with(|| {
             let before = Instant::now();
-            turns.note(LockOutcome::Failed { error: sqlx::Error::PoolClosed, took });
+            turns.note(LockOutcome::Failed { error: sqlx::Error::Io(kind.into()), took });
             // The clock goes on a little meanwhile.
             turns.ignored_until.map_or(0, |until| (until - before).as_millis() / 50 * 50)
         });
@@ -255,14 +261,22 @@ mod tests {
 
     #[test]
     fn a_refused_connection_is_tried_again_soon_and_then_later_and_later() {
-        let refused = ignored_ms(9, Duration::from_millis(2));
+        let refused = ignored_ms(9, ErrorKind::ConnectionRefused, Duration::from_millis(2));
         assert_eq!(refused, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     }
 
     #[test]
+    fn a_connection_that_is_closed_while_it_waits_in_line_is_opened_again_as_soon() {
+        for kind in [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset] {
+            assert_eq!(ignored_ms(3, kind, Duration::from_millis(2900)), [0, 250, 500], "{kind}");
+        }
+    }
+
+    #[test]
     fn a_connection_that_hangs_takes_no_more_than_a_quarter_of_the_time() {
-        assert_eq!(ignored_ms(4, Duration::from_millis(300)), [900, 900, 900, 1000]);
-        assert_eq!(ignored_ms(8, Duration::from_secs(3)), [9000, 9000, 9000, 9000, 9000, 9000, 9000, 10_000]);
-        assert_eq!(ignored_ms(8, Duration::from_secs(9)), [27_000; 8], "opened, but without an answer");
+        let hung_ms = |count, took| ignored_ms(count, ErrorKind::TimedOut, took);
+        assert_eq!(hung_ms(4, Duration::from_millis(300)), [900, 900, 900, 1000]);
+        assert_eq!(hung_ms(8, Duration::from_secs(3)), [9000, 9000, 9000, 9000, 9000, 9000, 9000, 10_000]);
+        assert_eq!(hung_ms(8, Duration::from_secs(9)), [27_000; 8], "opened, but without an answer");
     }
 }
