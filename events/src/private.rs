@@ -28,8 +28,35 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Why it is not certain that a file was replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// The old file is as it was.
+    #[error(transparent)]
+    NotReplaced(io::Error),
+    /// The new file is in its place.
+    #[error("it was replaced, but may be the old one again after a power failure: {0}")]
+    NotSynced(io::Error),
+}
+
+impl From<ReplaceError> for io::Error {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::NotReplaced(error) | ReplaceError::NotSynced(error) => error,
+        }
+    }
+}
+
 /// Replaces a file as a whole, or creates it. A crash leaves the old one or the new one.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
+    write_and_rename(path, bytes).map_err(ReplaceError::NotReplaced)?;
+    // A renamed entry is durable only once its folder is synced.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+    synced.map_err(ReplaceError::NotSynced)
+}
+
+fn write_and_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let next = beside(path, NEXT);
     // One that a crash has left was never in use.
     match fs::remove_file(&next) {
@@ -39,10 +66,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create_new(&next)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&next, path)?;
-    // A renamed entry is durable only once its folder is synced.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    fs::rename(&next, path)
 }
 
 /// Creates a folder and its missing parents. A folder that exists is left as it is.

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
-use events::private;
+use events::private::{self, ReplaceError};
 
 use crate::catalogue::{Catalogue, InvalidCatalogue, TEXT_LEN_MAX};
 
@@ -140,7 +140,9 @@ fn read_text(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes the text of a catalogue into a data folder (0600). A crash leaves the old file or the new one.
-pub fn write(dir: &Path, text: &str) -> io::Result<()> {
+///
+/// Errors: with [`ReplaceError::NotSynced`], the new one is in force.
+pub fn write(dir: &Path, text: &str) -> Result<(), ReplaceError> {
     private::replace(&dir.join(CATALOGUE_FILE), text.as_bytes())
 }
 

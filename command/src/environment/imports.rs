@@ -141,13 +141,8 @@ impl Environment {
             return Err(ImportError::TooManyKept.into());
         }
         let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
-        let (folder, kept_imports) = (self.parts.data.clone(), Arc::clone(&self.kept_imports));
-        // Kept where it is written: this future may be dropped before it goes on.
-        let written = tokio::task::spawn_blocking(move || {
-            catalogue::write(&folder, &replaced.document).map(|()| kept_imports.push(append))
-        });
-        let written = written.await.map_err(|error| CommandError::Defect(error.to_string()))?;
-        written.map_err(ImportError::NotWritten)?;
+        let folder = self.parts.data.clone();
+        self.kept_imports.put_in_force(append, move || catalogue::write(&folder, &replaced.document)).await?;
         Ok(None)
     }
 

@@ -4,15 +4,17 @@
 //! of it for a while would have to be backed up and moved with it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::log::{Append, AppendError, Log};
+use events::private::ReplaceError;
 use tokio::time::timeout;
 
 use crate::admin::CommandError;
+use crate::admin::import_error::ImportError;
 
 /// The most imports that are kept. While there are so many, no other one is put in force.
 const KEPT_MAX: usize = 8;
@@ -21,6 +23,8 @@ const KEPT_MAX: usize = 8;
 #[derive(Default)]
 pub struct KeptImports {
     appends: Mutex<VecDeque<Append>>,
+    /// Locked from before an import is written until it is kept.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl KeptImports {
@@ -33,9 +37,27 @@ impl KeptImports {
         self.appends().len() < KEPT_MAX
     }
 
-    /// Keeps an import that is in force now.
-    pub fn push(&self, append: Append) {
-        self.appends().push_back(append);
+    /// Puts an import in force with `write`, which may block, and keeps it. Once begun, that goes on if this future is dropped.
+    ///
+    /// Errors: [`ImportError::NotWritten`] if it is not in force.
+    pub async fn put_in_force(
+        self: &Arc<Self>,
+        append: Append,
+        write: impl FnOnce() -> Result<(), ReplaceError> + Send + 'static,
+    ) -> Result<(), CommandError> {
+        let writing = Arc::clone(&self.writing).lock_owned().await;
+        let kept_imports = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || {
+            let _writing = writing;
+            match write() {
+                Err(ReplaceError::NotReplaced(error)) => return Err(ImportError::NotWritten(error)),
+                Err(error @ ReplaceError::NotSynced(_)) => tracing::warn!(%error, "the catalogue is in force"),
+                Ok(()) => {}
+            }
+            kept_imports.appends().push_back(append);
+            Ok(())
+        });
+        Ok(written.await.map_err(|error| CommandError::Defect(error.to_string()))??)
     }
 
     /// Records what is kept. Returns the position of the last one; `None` if there was none.
@@ -56,10 +78,15 @@ impl KeptImports {
         }
     }
 
-    /// Records what is kept before the process ends, within this time. What is not recorded then is lost with the process.
+    /// Records what is kept before the process ends, and what is still being written, within this time. What is not recorded then is
+    /// lost with the process.
     pub async fn record_before_stop(&self, log: &Log, max: Duration) {
-        let recorded = timeout(max, self.record(log)).await;
-        let imports = self.appends().len();
+        let recorded = timeout(max, async {
+            let _written = self.writing.lock().await;
+            self.record(log).await
+        });
+        let recorded = recorded.await;
+        let imports = self.appends().len() + usize::from(self.writing.try_lock().is_err());
         match recorded {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!(%error, imports, "imports that are in force could not be recorded"),

@@ -29,7 +29,7 @@ impl RoleMemories {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memories = read(&path)?;
             memories.insert(role.as_str().to_owned(), memory);
-            private::replace(&path, &serde_json::to_vec(&memories)?)
+            Ok(private::replace(&path, &serde_json::to_vec(&memories)?)?)
         })
         .await
     }

@@ -10,12 +10,14 @@ use http::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
 
 use super::local_server::LocalServer;
 use super::{KEY, automatic, chat, start_in};
 use crate::families::key;
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::{OPENAI, made, text};
+use crate::trouble::fault::{EIO, Fault};
 
 pub const IMPORT: &str = "/v1/admin/prices/import";
 
@@ -354,6 +356,42 @@ async fn an_import_that_could_not_be_recorded_is_recorded_when_the_gateway_is_st
     drop(ledger);
     assert_eq!(gateway.wait_for_end(Duration::from_secs(20)).code(), Some(0), "{}", gateway.stderr());
     gateway.start_again();
+    assert_eq!(imports_in_order(&gateway).await, [taken.request_id()]);
+}
+
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_being_written_when_the_gateway_is_stopped_is_in_force_and_recorded() {
+    let fault = Fault::new();
+    let mut gateway = fault.start(&[("LEDGERWAY_PROVIDERS_FROM_ENV", "off"), ("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
+    fault.aim_at("catalogue.json");
+    fault.stall_syncs_ms(3_000);
+    let (operator, newer) = (gateway.operator().clone(), document(3, "7", "9"));
+    let mut importing = JoinSet::new();
+    importing.spawn(async move { operator.try_post(IMPORT, &newer).await.is_err() });
+    while fault.syncs_stalled() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gateway.terminate();
+    assert_eq!(gateway.wait_for_end(Duration::from_secs(20)).code(), Some(0), "{}", gateway.stderr());
+    assert!(importing.join_next().await.expect("an end").expect("an end"), "it was answered before it was written");
+    fault.heal();
+    let written = fs::read(gateway.data().join("catalogue.json")).expect("the document");
+    assert!(written == document(3, "7", "9").to_string().into_bytes(), "another document");
+    gateway.start_again();
+    assert_eq!(imports_in_order(&gateway).await.len(), 1);
+}
+
+/// After the file was replaced, it is in force whatever else fails.
+/// Holds: environment.import
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_folder_cannot_be_synced_is_in_force_and_recorded() {
+    let fault = Fault::new();
+    let gateway = fault.start(&[("LEDGERWAY_PROVIDERS_FROM_ENV", "off")]);
+    fault.aim_at("gateway/data$");
+    fault.fail_syncs(EIO);
+    let taken = gateway.operator().post(IMPORT, &document(3, "7", "9")).await.must(200);
+    assert!(fault.syncs_failed() > 0, "the folder was not synced");
     assert_eq!(imports_in_order(&gateway).await, [taken.request_id()]);
 }
 

@@ -1,6 +1,7 @@
 /* Faults for an unmodified binary, below the C library's calls: a disk that is full, read-only, broken or slow, and a
  * wall clock that was put elsewhere. Loaded with LD_PRELOAD and steered by a page that the test maps as well. Files are
- * hit where their path contains the page's target; everything else goes through.
+ * hit where their path contains the page's target, or ends with what is before a `$` at the target's end; everything
+ * else goes through.
  *
  * With FAULT_SHADOW it also keeps what the disk would have after a power failure: bytes reach the copy in that folder
  * with the sync that covers them, and a sync that fails drops them, as Linux does. */
@@ -59,7 +60,12 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int is_target(const char *path) {
-  return control && control->target[0] && strstr(path, control->target);
+  if (!control || !control->target[0])
+    return 0;
+  size_t end = strlen(control->target) - 1, length = strlen(path);
+  if (control->target[end] != '$')
+    return strstr(path, control->target) != NULL;
+  return length >= end && !strncmp(path + length - end, control->target, end);
 }
 
 /* Whether the file is hit; its path. */

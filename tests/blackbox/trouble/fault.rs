@@ -66,7 +66,7 @@ impl Fault {
         self.folder.path().join("shadow")
     }
 
-    /// Files whose path contains this, instead of all that the gateway has.
+    /// Files whose path contains this, or ends with what is before a `$` at its end, instead of all that the gateway has.
     pub fn aim_at(&self, target: &str) {
         let mut bytes = target.as_bytes().to_vec();
         bytes.resize(256, 0);
