@@ -33,7 +33,7 @@ use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::OpenedArchive;
-use engines::{Engines, metrics_of, start_engines};
+use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::RoleTargets;
 use shutdown::{Running, Signals, shut_down};
@@ -54,6 +54,7 @@ pub fn run(args: &ServeArgs, flags: &Flags) -> ExitCode {
 fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
     let config = Config::read(args, flags, variable)?;
     if config.mode == ServeMode::Migrate {
+        check_data_folder(&config)?;
         return migrate::bring_up_to_date(config.database.as_ref(), &config.data).map(|done| print_line(&done));
     }
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);

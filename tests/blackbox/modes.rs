@@ -1,5 +1,6 @@
 //! Which parts of the gateway run in a process.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -52,6 +53,25 @@ fn the_mode_migrate_upgrades_the_ledger_and_ends_without_the_keys_of_nodes() {
     let (code, words) = migrate();
     assert!(code == Some(0) && words.contains("is up to date"), "{words}");
     assert!(!folder.path().join("data").exists(), "nothing is left on the disk");
+}
+
+/// As the gateways would be that are started in it next.
+/// Holds: bin.modes
+#[test]
+fn the_mode_migrate_makes_no_ledger_in_a_folder_of_another_one() {
+    for (file, content, database, problem) in [
+        ("views.db", "", "", "and without that ledger"),
+        ("moved-to", "postgres://db.internal/ledger", "", "whose ledger was moved to postgres://db.internal/ledger"),
+        ("ledger.db", "", "postgres://127.0.0.1:1/ledger", "with a ledger of its own"),
+    ] {
+        let [folder] = folders();
+        let data = folder.path();
+        fs::write(data.join(file), content).expect("a file");
+        let mut serve = command(database, &["serve", "--data", &data.display().to_string()]);
+        let (code, words) = said(serve.env(MODE, "migrate"));
+        assert!(code == Some(2) && words.contains(problem), "{words}");
+        assert_eq!(fs::read_dir(data).expect("the folder").count(), 1, "beside {file}");
+    }
 }
 
 /// Holds: bin.modes

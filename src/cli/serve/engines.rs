@@ -24,7 +24,7 @@ use upstream::{LoopMark, UpstreamClients};
 use super::super::moved_ledger;
 use super::roles::AnalystsCopy;
 use super::{ServeError, roles};
-use crate::config::Config;
+use crate::config::{Config, WrongConfig};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
 
@@ -57,18 +57,9 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
     let options = if config.mode.serves_requests() { options } else { options.without_requests() };
     let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
-    if let Some(database) = config.database.as_ref().filter(|_| data.join(LEDGER_FILE).exists()) {
-        return Err(config.two_ledgers(database).into());
-    }
-    if database.is_none()
-        && let Some(moved_to) = moved_ledger::moved_to(&data).map_err(|error| config.data_unusable(&data, &error))?
-    {
-        return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(&data)).into());
-    }
+    check_data_folder(config)?;
     if database.is_some() {
         tracing::info!(node_id = node, "the id of this node among those that share the database");
-    } else if data.join(VIEWS_FILE).exists() && !data.join(LEDGER_FILE).exists() {
-        return Err(config.views_without_ledger().into());
     }
     let roles = roles::configured(config);
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
@@ -152,6 +143,19 @@ impl Engines {
     pub fn node_views(&self) -> NodeViews {
         NodeViews::new(self.views.as_ref().map(|views| views.handle.clone()))
     }
+}
+
+/// Refuses a data folder that is not one of the configured ledger.
+pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
+    let data = &config.data;
+    let has_ledger = data.join(LEDGER_FILE).exists();
+    if let Some(database) = &config.database {
+        return if has_ledger { Err(config.two_ledgers(database)) } else { Ok(()) };
+    }
+    if let Some(moved_to) = moved_ledger::moved_to(data).map_err(|error| config.data_unusable(data, &error))? {
+        return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(data)));
+    }
+    if data.join(VIEWS_FILE).exists() && !has_ledger { Err(config.views_without_ledger()) } else { Ok(()) }
 }
 
 /// The rate limits, with what must run for them if nodes count them together.
