@@ -37,7 +37,7 @@ pub use address::ListenAddress;
 pub use archiving::{Archiving, OBJECTS_FOLDER, object_store};
 use arguments::ServeArgs;
 pub use nats::NatsSettings;
-pub use secret_files::SecretFiles;
+pub use secret_files::{SecretFiles, is_plainly_path};
 pub use serve_mode::ServeMode;
 pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
@@ -178,7 +178,7 @@ impl Config {
             bodies: flags.check(BODY_MEMORY_MIB, memory(&args.body_memory_mib).map(BodyBounds::of_process))?,
             answers: flags.check(ANSWER_MEMORY_MIB, memory(&args.answer_memory_mib).map(BodyBounds::of_answers))?,
             traces: tracing::target(&variable)?,
-            admin_key: variable(ADMIN_KEY.variable).map(admin_key).transpose()?,
+            admin_key: admin_key(&variable)?,
             node_key: node_key(NODE_KEY, &variable)?,
             previous_node_key: node_key(NODE_KEY_PREVIOUS, &variable)?,
             flags: flags.clone(),
@@ -239,7 +239,7 @@ impl Config {
 /// Errors: it is empty, as a secret that was not filled in: without the database, a node would serve an empty ledger of its own.
 pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
     let Some(url) = variable(setting::DATABASE_URL.variable) else { return Ok(None) };
-    let wrong = |problem: String| setting::DATABASE_URL.wrong_as_variable(problem);
+    let wrong = |problem: String| setting::DATABASE_URL.wrong_as_secret(problem, &variable);
     let url = url.trim();
     if url.is_empty() {
         return Err(wrong(
@@ -255,7 +255,7 @@ pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Data
 /// Errors: it is empty, as a secret that was not filled in: the node would admit as much again as all others together.
 fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
     let Some(url) = variable(setting::REDIS_URL.variable) else { return Ok(None) };
-    let wrong = |problem: String| setting::REDIS_URL.wrong_as_variable(problem);
+    let wrong = |problem: String| setting::REDIS_URL.wrong_as_secret(problem, &variable);
     let url = url.trim();
     if url.is_empty() {
         return Err(wrong(
@@ -282,7 +282,7 @@ fn require_keys_of_cluster(variable: impl Fn(&str) -> Option<String>) -> Result<
 pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
     match variable(setting.variable) {
         Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
-        Some(_) => Err(setting.wrong_as_variable("must be 64 hexadecimal digits")),
+        Some(_) => Err(setting.wrong_as_secret("must be 64 hexadecimal digits", variable)),
         None => Ok(None),
     }
 }
@@ -403,11 +403,12 @@ fn requests_per_hour(text: &str) -> Result<Option<u64>, String> {
     read.map(Some).map_err(|problem| format!("{problem}, or unset"))
 }
 
-fn admin_key(text: String) -> Result<Secret, WrongConfig> {
-    if operator_key::is_strong(&text) {
-        return Ok(Secret::new(text));
+fn admin_key(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
+    match variable(setting::ADMIN_KEY.variable) {
+        Some(text) if operator_key::is_strong(&text) => Ok(Some(Secret::new(text))),
+        Some(_) => Err(setting::ADMIN_KEY.wrong_as_secret("must have at least 32 visible ASCII characters", variable)),
+        None => Ok(None),
     }
-    Err(setting::ADMIN_KEY.wrong_as_variable("must have at least 32 visible ASCII characters"))
 }
 
 fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
@@ -546,5 +547,38 @@ mod tests {
             let refused = refused(&args(), variable, "too-short-a-key").to_string();
             assert!(refused.starts_with(variable) && !refused.contains("too-short-a-key"), "{refused}");
         }
+    }
+
+    /// Holds: bin.wrong-configuration, bin.secret-files
+    #[test]
+    fn a_wrong_secret_in_a_file_is_refused_by_the_variable_that_names_the_file() {
+        const NAMED: [&str; 7] = [
+            "LEDGERWAY_ADMIN_KEY",
+            "LEDGERWAY_NODE_KEY",
+            "LEDGERWAY_NODE_KEY_PREVIOUS",
+            "LEDGERWAY_DATABASE_URL",
+            "LEDGERWAY_NATS_URL",
+            "LEDGERWAY_OBJECT_STORE_URL",
+            "LEDGERWAY_REDIS_URL",
+        ];
+        for name in NAMED {
+            let file = format!("{name}_FILE");
+            let variable = |asked: &str| {
+                (asked == name || asked == file).then(|| if asked == name { "wrong" } else { "/f" }.into())
+            };
+            let wrong = Config::read(&args(), &Flags::default(), variable).err().expect("it is refused").to_string();
+            assert!(wrong.starts_with(&format!("{file} names a file whose content ")), "{wrong}");
+            assert!(wrong.contains(", for example echo ") && wrong.ends_with(" > FILE"), "{wrong}");
+        }
+        let variable = |asked: &str| match asked {
+            "LEDGERWAY_NODE_KEY" => Some("wrong".to_owned()),
+            "LEDGERWAY_NODE_KEY_FILE" => Some("/run/secrets/node_key".to_owned()),
+            _ => None,
+        };
+        assert_eq!(
+            node_key(setting::NODE_KEY, variable).expect_err("it is wrong").to_string(),
+            "LEDGERWAY_NODE_KEY_FILE names a file whose content must be 64 hexadecimal digits, for example echo \
+             \"$(openssl rand -hex 32)\" > FILE"
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::gateway_client::GatewayClient;
 use super::{Failure, variable};
 use crate::config::arguments::GatewayArgs;
 use crate::config::setting::{ADMIN_KEY, KEY, KEY_FILE, Setting, URL};
-use crate::config::{Flags, WrongConfig};
+use crate::config::{Flags, WrongConfig, is_plainly_path};
 
 /// The longest key that is read from a file.
 const KEY_LEN_MAX: usize = 4096;
@@ -117,8 +117,11 @@ fn find_key(
     folder: Option<&Path>,
 ) -> Result<Option<Secret>, Failure> {
     if let Some(file) = args.key_file.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        let read = read_key(file).map_err(|problem| flags.wrong(KEY_FILE, problem));
-        return Ok(Some(read?));
+        let is_shown = flags.has(KEY_FILE) || is_plainly_path(file);
+        let hidden =
+            || "names a file that cannot be read; its name is not shown, because it may be the key itself".to_owned();
+        let read = read_key(file).map_err(|problem| if is_shown { problem } else { hidden() });
+        return Ok(Some(flags.check(KEY_FILE, read)?));
     }
     if let Some(key) = in_variables(places.variables) {
         return Ok(Some(key));

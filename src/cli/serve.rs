@@ -27,7 +27,7 @@ use secrets::wrong_key::WrongNodeKey;
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime, variable};
 use crate::config::arguments::ServeArgs;
-use crate::config::setting::{FILE_SUFFIX, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
+use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
 use crate::http::{Server, WorkerThreads, metrics_alone};
 use crate::in_flight::InFlight;
@@ -199,7 +199,7 @@ async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Res
 
 /// The file that has the operator's key, if one has.
 fn operator_key_file(config: &Config) -> Option<PathBuf> {
-    let named = variable(&format!("{}{FILE_SUFFIX}", operator_key::VARIABLE)).map(PathBuf::from);
+    let named = variable(&ADMIN_KEY.file_variable()).map(PathBuf::from);
     named.or_else(|| config.admin_key.is_none().then(|| config.data.join(operator_key::FILE)))
 }
 

@@ -56,7 +56,7 @@ pub fn read(
 pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
     let Some(url) = variable(OBJECT_STORE_URL.variable) else { return Ok(None) };
     // The address may have an access key in it: it is not repeated.
-    let wrong = |problem: String| OBJECT_STORE_URL.wrong_as_variable(problem);
+    let wrong = |problem: String| OBJECT_STORE_URL.wrong_as_secret(problem, &variable);
     if url.trim().is_empty() {
         return Err(wrong("is empty: give the address of an object store, or unset it to have no archive".to_owned()));
     }

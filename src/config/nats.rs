@@ -28,10 +28,10 @@ pub fn nats(
     let url = url.trim();
     if url.is_empty() {
         let problem = "is empty: give the address of NATS, or unset it so that the log is not relayed";
-        return Err(NATS_URL.wrong_as_variable(problem));
+        return Err(NATS_URL.wrong_as_secret(problem, variable));
     }
     // The address may have a password in it: it is not repeated.
-    let wrong = |error| NATS_URL.wrong_as_variable(format!("is not the address of a NATS server: {error}"));
+    let wrong = |error| NATS_URL.wrong_as_secret(format!("is not the address of a NATS server: {error}"), &variable);
     Ok(Some(NatsSettings { address: url.parse().map_err(wrong)?, limits }))
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use secrets::Secret;
 
-use super::setting::{ALL, Advice, FILE_SUFFIX, Setting, WrongConfig};
+use super::setting::{ALL, Advice, Setting, WrongConfig};
 
 /// Longer than any secret.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -24,7 +25,7 @@ impl SecretFiles {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongConfig> {
         let mut secrets = BTreeMap::new();
         for setting in ALL.iter().filter(|setting| setting.is_secret) {
-            let name = format!("{}{FILE_SUFFIX}", setting.variable);
+            let name = setting.file_variable();
             let Some(path) = variable(&name) else { continue };
             if variable(setting.variable).is_some_and(|value| !value.is_empty()) {
                 let problem = format!("is set, and so is {}", setting.variable);
@@ -48,6 +49,13 @@ fn wrong(setting: &Setting, name: String, problem: String) -> WrongConfig {
     WrongConfig { name, problem, advice }
 }
 
+/// True if this is a file or a place for one, and not a secret that was given in place of its name.
+pub fn is_plainly_path(path: &Path) -> bool {
+    // Secrets can have slashes, also as their first character.
+    let folder = path.parent().filter(|folder| folder.parent().is_some());
+    path.exists() || folder.is_some_and(Path::is_dir)
+}
+
 /// What is in a file, without surrounding white space.
 fn read_file(path: &str) -> Result<Secret, String> {
     if path.is_empty() {
@@ -57,7 +65,12 @@ fn read_file(path: &str) -> Result<Secret, String> {
     let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
     match read {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(format!("names {path:?}, which is not text")),
-        Err(error) => Err(format!("names {path:?}, which cannot be read ({error})")),
+        Err(error) if is_plainly_path(Path::new(path)) => {
+            Err(format!("names {path:?}, which cannot be read ({error})"))
+        }
+        Err(error) => Err(format!(
+            "names a file that cannot be read ({error}); its name is not shown, because it may be the secret itself"
+        )),
         Ok(bytes) if bytes as u64 > BYTES_MAX => Err(format!("names {path:?}, which is too long for a secret")),
         Ok(_) if text.trim().is_empty() => Err(format!("names {path:?}, which is empty")),
         Ok(_) => Ok(Secret::new(text.trim())),
@@ -102,12 +115,27 @@ mod tests {
             (&file("empty", b"\n"), "which is empty"),
             (&file("binary", b"\xff\xfe"), "which is not text"),
             (&too_long, "which is too long for a secret"),
-            ("/nowhere/at/all", "which cannot be read"),
+            ("/nowhere/at/all", "names a file that cannot be read"),
             (folder.path().to_str().expect("a path"), "which cannot be read"),
+            (folder.path().join("typo").to_str().expect("a path"), "/typo\", which cannot be read"),
         ] {
             let wrong = read(&[(FILE_NAME, path)]).expect_err("it is wrong");
             assert!(wrong.starts_with(FILE_NAME) && wrong.contains(problem), "{wrong}");
             assert!(wrong.ends_with("for example LEDGERWAY_NODE_KEY_FILE=/run/secrets/node_key"), "{wrong}");
+        }
+    }
+
+    /// Holds: bin.secret-files
+    #[test]
+    fn a_secret_in_place_of_the_name_of_its_file_is_not_repeated() {
+        for secret in [
+            "4f1f0c2f7a5b4d0e8c1b2a3948576a6b4f1f0c2f7a5b4d0e8c1b2a3948576a6b",
+            "kJ3/x0aQ9+Zr1nV8bT5yU2wE7oP4sD6g=",
+            "/J3kx0aQ9+Zr1nV8bT5yU2wE7oP4sD6g=",
+            "postgres://ledgerway:password@db.internal/ledgerway",
+        ] {
+            let wrong = read(&[(FILE_NAME, secret)]).expect_err("no such file");
+            assert!(wrong.starts_with(FILE_NAME) && !wrong.contains(secret), "{wrong}");
         }
     }
 }

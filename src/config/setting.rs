@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 
 pub const PREFIX: &str = "LEDGERWAY_";
 /// The end of the variable that names a file with a secret, after the secret's own variable.
-pub const FILE_SUFFIX: &str = "_FILE";
+const FILE_SUFFIX: &str = "_FILE";
 
 /// A setting: its variable, and a valid value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,11 @@ impl Setting {
         Self { variable, example, is_switch: false, is_secret: true }
     }
 
+    /// The variable that names a file with this secret.
+    pub fn file_variable(self) -> String {
+        format!("{}{FILE_SUFFIX}", self.variable)
+    }
+
     /// True for the variable that names a file with this secret.
     pub fn is_in_file_of(self, variable: &str) -> bool {
         self.is_secret && variable.strip_suffix(FILE_SUFFIX) == Some(self.variable)
@@ -105,6 +110,17 @@ impl Setting {
     pub fn wrong_as_variable(self, problem: impl Into<String>) -> WrongConfig {
         let advice = Advice::Example(format!("{}={}", self.variable, self.example));
         WrongConfig { name: self.variable.to_owned(), problem: problem.into(), advice }
+    }
+
+    /// The error for a secret, with the variable that was given: its own, or the one that names its file.
+    pub fn wrong_as_secret(self, problem: impl Into<String>, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
+        let name = self.file_variable();
+        if variable(&name).is_none() {
+            return self.wrong_as_variable(problem);
+        }
+        let quote = if self.example.starts_with('"') { "" } else { "'" };
+        let advice = Advice::Example(format!("echo {quote}{}{quote} > FILE", self.example));
+        WrongConfig { name, problem: format!("names a file whose content {}", problem.into()), advice }
     }
 }
 

@@ -108,8 +108,14 @@ async fn a_secret_can_be_in_a_file_that_its_variable_names() {
     let data = gateway.data().display().to_string();
     for command in ["serve", "verify", "reseal"] {
         let said = wrong(&[command, "--data", &data], &[("LEDGERWAY_NODE_KEY_FILE", "/nowhere/at/all")]);
-        assert!(said.starts_with("LEDGERWAY_NODE_KEY_FILE names \"/nowhere/at/all\", which cannot be read"), "{said}");
+        assert!(said.starts_with("LEDGERWAY_NODE_KEY_FILE names a file that cannot be read"), "{said}");
     }
+    let not_shown = "names a file that cannot be read; its name is not shown, because it may be the key itself";
+    let said = wrong(&["models", "try"], &[("LEDGERWAY_KEY_FILE", "sgk_given/as-a-file")]);
+    assert!(said.starts_with(&format!("LEDGERWAY_KEY_FILE {not_shown}")) && !said.contains("sgk_given"), "{said}");
+    fs::write(folder.path().join("admin_key"), "too short").expect("a file");
+    let said = wrong(&["serve", "--data", &data], &[env[1]]);
+    assert!(said.starts_with("LEDGERWAY_ADMIN_KEY_FILE names a file whose content must have at least 32 "), "{said}");
     let said = wrong(&["verify", "--data", &data], &[env[1], ("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)]);
     assert_eq!(said, "LEDGERWAY_ADMIN_KEY_FILE is set, and so is LEDGERWAY_ADMIN_KEY, so unset it");
 }
