@@ -7,11 +7,12 @@ use serde_json::json;
 use testing::nats::NatsServer;
 use testing::postgres::TestDatabase;
 use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
 
 use crate::configuration::said;
 use crate::gateway::{Gateway, type_of};
 use crate::shared_ledger::{command, folders, migrated, node};
-use crate::tenant::Tenant;
+use crate::tenant::{NATIVE, Setup, Tenant};
 
 const SOON: Duration = Duration::from_secs(20);
 const MODE: &str = "LEDGERWAY_MODE";
@@ -72,6 +73,34 @@ fn the_mode_migrate_makes_no_ledger_in_a_folder_of_another_one() {
         assert!(code == Some(2) && words.contains(problem), "{words}");
         assert_eq!(fs::read_dir(data).expect("the folder").count(), 1, "beside {file}");
     }
+}
+
+/// Holds: shared.expired-holds
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_requests_ends_no_holds_by_its_own_settings() {
+    let (database, upstream) = (migrated(), MockUpstream::start().await);
+    let [of_worker, of_http] = folders();
+    let short = [("LEDGERWAY_HOLD_TTL_SECONDS", "2")];
+    let other = [("LEDGERWAY_HOLD_TTL_SECONDS", "2"), ("LEDGERWAY_UNKNOWN_USAGE", "release"), (MODE, "worker")];
+    let mut worker = node(&database.url(), of_worker.path(), &other);
+    let mut http = node(&database.url(), of_http.path(), &short);
+    let tenant = Tenant::with(&http, &upstream, &["gate"], Setup::default()).await;
+    let (app, body) = (tenant.app.clone(), tenant.ask("gate"));
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { app.try_post(NATIVE, &body).await.is_err() });
+    while upstream.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    http.kill();
+    assert!(asking.join_next().await.expect("an end").expect("an end"), "it was answered");
+    // The hold expires, and the worker looks for such holds several times a second.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    http.start_again();
+    http.books_when_all_ended(SOON).await;
+    let expired: Vec<_> =
+        http.events().await.into_iter().filter(|event| type_of(event) == "budget.expired.v1").collect();
+    assert_eq!((expired.len(), &expired[0]["data"]["policy"]), (1, &json!("charge_hold")));
+    worker.stop();
 }
 
 /// Holds: bin.modes

@@ -30,6 +30,7 @@ on_both_engines! {
     a_hold_that_nobody_takes_releases_its_money,
     /// Holds: event.one-end, event.node-lost
     an_expired_hold_is_charged_and_its_late_figures_are_a_correction,
+    /// Holds: shared.expired-holds
     who_leaves_the_holds_of_a_gateway_ends_none,
     side_rows_are_written_without_an_event_as_well,
     the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner,
