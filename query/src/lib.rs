@@ -30,6 +30,7 @@ mod parameters;
 mod projections;
 mod query_context;
 mod record;
+mod revocable;
 mod unread_bytes;
 mod usage;
 
@@ -52,6 +53,7 @@ use tokio::sync::watch;
 pub use self::events::event_tail;
 pub use self::events::tail::{EventTail, Extent, TailEnd, TailStep};
 pub use error::QueryError;
+pub use revocable::Revocable;
 pub use unread_bytes::count as count_unread_bytes;
 pub use usage::report::{GroupDimension, UsageGroup, UsageReport, ValueName};
 pub use usage::usage_report;

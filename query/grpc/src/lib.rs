@@ -14,11 +14,13 @@
 mod call;
 mod health;
 mod message;
+mod open_calls;
 pub mod proto;
 mod reflection;
 mod report;
 mod status;
 mod tail;
+mod timed_body;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
