@@ -29,7 +29,8 @@ use crate::error::QueryError;
 use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER, PageMeta};
 use crate::parameters::Parameters;
 use crate::query_context::QueryContext;
-use tail::{EventTail, Extent};
+use stream::ServerSent;
+use tail::{EventTail, Extent, TailFormat};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -71,7 +72,8 @@ async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Respons
     parameters.finish()?;
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        return Ok(stream::answer(open_tail(context, (wanted, after), Extent::Following).await?));
+        let tail: EventTail<ServerSent> = open_tail(context, (wanted, after), Extent::Following).await?;
+        return Ok(stream::answer(tail));
     }
     page(context, wanted, (after, limit)).await
 }
@@ -79,12 +81,12 @@ async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Respons
 /// A tail of the log for callers that do not come over HTTP. The parameters are those of `/v1/events` without `limit`.
 ///
 /// Errors: as of `/v1/events`.
-pub async fn event_tail(
+pub async fn event_tail<F: TailFormat>(
     state: QueryState,
     caller: Arc<Caller>,
     parameters: Vec<(&'static str, String)>,
     extent: Extent,
-) -> Result<EventTail, QueryError> {
+) -> Result<EventTail<F>, QueryError> {
     let mut context = QueryContext::new(state, caller, String::new());
     let (mut parameters, _) = context.begin_with(Permission::EventsRead, parameters).await?;
     let selected = selected(&mut parameters)?;
@@ -100,11 +102,11 @@ fn selected(parameters: &mut Parameters) -> Result<(EventFilter, u64), Refusal> 
     Ok((EventFilter { types, from, to, ..EventFilter::default() }, after))
 }
 
-async fn open_tail(
+async fn open_tail<F: TailFormat>(
     mut context: QueryContext,
     (wanted, after): (EventFilter, u64),
     extent: Extent,
-) -> Result<EventTail, QueryError> {
+) -> Result<EventTail<F>, QueryError> {
     let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
     context.look_up_again()?;
     let filter = narrowed(wanted, Visible::for_caller(&context.caller));
@@ -122,19 +124,17 @@ async fn page(
     let read = query.read(move |reader| {
         let found = reader.filtered(&filter, after, limit)?;
         let next_cursor = found.has_more().then(|| found.until.to_string());
-        Ok((
-            rendered(&found.events, |_, envelope| envelope + "\n"),
-            PageMeta { as_of_position: found.head, next_cursor },
-        ))
+        let line = |recorded| Ok::<_, QueryError>(envelope(recorded)? + "\n");
+        let lines: Result<String, _> = found.events.iter().map(line).collect();
+        Ok((lines, PageMeta { as_of_position: found.head, next_cursor }))
     });
     let (lines, meta) = read.await?;
     Ok((meta.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
 }
 
-/// The canonical JSON of events, each in the form of a line or of a server-sent event.
-fn rendered(events: &[Recorded], form: fn(&Recorded, String) -> String) -> Result<String, QueryError> {
-    let envelope = |recorded| canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()));
-    events.iter().map(|recorded| Ok(form(recorded, envelope(recorded)?))).collect()
+/// The canonical JSON of an event.
+fn envelope(recorded: &Recorded) -> Result<String, QueryError> {
+    canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))
 }
 
 /// The filter, narrowed to what the caller may see.

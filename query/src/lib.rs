@@ -51,7 +51,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::events::event_tail;
-pub use self::events::tail::{EventTail, Extent, TailEnd, TailStep};
+pub use self::events::tail::{EventTail, Extent, TailEnd, TailFormat};
 pub use error::QueryError;
 pub use revocable::Revocable;
 pub use unread_bytes::count as count_unread_bytes;

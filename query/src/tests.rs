@@ -10,4 +10,5 @@ mod models;
 mod names;
 mod ranges;
 mod rights;
+mod tails;
 pub mod world;

@@ -1,13 +1,11 @@
 //! `ledgerway.v1.Events`: the log, event by event. The client pulls: while it does not read, nothing is read from the log.
 
-use std::vec::IntoIter;
-
 use events::canonical;
 use events::event::Recorded;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::rfc3339;
-use futures_util::stream;
-use query::{EventTail, Extent, QueryError, QueryState, TailEnd, TailStep};
+use futures_util::StreamExt;
+use query::{EventTail, Extent, QueryError, QueryState, TailEnd, TailFormat};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
@@ -32,13 +30,9 @@ impl Events for EventsService {
         let caller = caller(&request)?;
         let asked = request.into_inner();
         let extent = if asked.follow { Extent::Following } else { Extent::Recorded };
-        let tail = query::event_tail(self.state.clone(), caller, parameters(asked), extent).await.map_err(failed)?;
-        let messages = Messages { tail, chunk: Vec::new().into_iter(), is_over: false };
-        let messages = stream::unfold(messages, |mut messages| async move {
-            let message = messages.next().await?;
-            Some((message, messages))
-        });
-        Ok(Response::new(Box::pin(messages)))
+        let tail = query::event_tail(self.state.clone(), caller, parameters(asked), extent).await;
+        let tail: EventTail<Messages> = tail.map_err(failed)?;
+        Ok(Response::new(tail.map(|step| step.map_err(broken_off)).boxed()))
     }
 }
 
@@ -51,51 +45,39 @@ fn parameters(asked: TailRequest) -> Vec<(&'static str, String)> {
     parameters
 }
 
-/// The messages of one call.
-struct Messages {
-    tail: EventTail,
-    /// Events that were read, and not yet taken by the client.
-    chunk: IntoIter<Event>,
-    is_over: bool,
-}
-
-impl Messages {
-    async fn next(&mut self) -> Option<Result<Event, Status>> {
-        loop {
-            if let Some(event) = self.chunk.next() {
-                return Some(Ok(event));
-            }
-            if self.is_over {
-                return None;
-            }
-            match self.tail.next(rendered).await {
-                Ok(TailStep::Events(events)) => self.chunk = events.into_iter(),
-                // HTTP/2 has its own signs of life.
-                Ok(TailStep::Quiet) => {}
-                Ok(TailStep::Ended(end)) => {
-                    self.is_over = true;
-                    return ended(end).map(|refusal| Err(status(&refusal)));
-                }
-                Err(error) => {
-                    self.is_over = true;
-                    return Some(Err(failed(error)));
-                }
-            }
-        }
-    }
-}
-
-/// Why a stream has broken off; `None` if it has everything.
-fn ended(end: TailEnd) -> Option<Refusal> {
+/// The status of a stream that does not have everything.
+fn broken_off(end: TailEnd) -> Status {
     match end {
-        TailEnd::Complete => None,
-        TailEnd::Closing => Some(Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()),
-        TailEnd::NotPermitted(refusal) => Some(refusal),
+        TailEnd::Closing => status(&Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()),
+        TailEnd::NotPermitted(refusal) => status(&refusal),
+        TailEnd::Stalled => {
+            let message = "nothing of this stream was read for a minute: resume after the last event that you have";
+            status(&Refusal::new(ErrorCode::QueryTimeout, message))
+        }
+        TailEnd::Failed(error) => failed(error),
     }
 }
 
-fn rendered(events: &[Recorded]) -> Result<Vec<Event>, QueryError> {
-    events.iter().map(event).collect()
+/// Messages: a chunk has one for each event. HTTP/2 has signs of life of its own.
+struct Messages;
+
+impl TailFormat for Messages {
+    type Item = Event;
+
+    fn add(chunk: &mut Vec<Event>, recorded: &Recorded) -> Result<usize, QueryError> {
+        let event = event(recorded)?;
+        let bytes = Self::bytes(&event);
+        chunk.push(event);
+        Ok(bytes)
+    }
+
+    fn bytes(event: &Event) -> usize {
+        event.canonical.len()
+    }
+
+    fn quiet() -> Option<Event> {
+        None
+    }
 }
 
 fn event(recorded: &Recorded) -> Result<Event, QueryError> {

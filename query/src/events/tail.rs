@@ -1,29 +1,42 @@
 //! Reads the log for one caller: recorded events first, then new ones. The client pulls: while it does not read, nothing is
-//! read from the log, and at most one chunk is in memory.
+//! read from the log, and at most one chunk is in memory. A tail whose key ends, whose gateway drains or whose client stops
+//! reading ends at once, whether or not it is read.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::vec::IntoIter;
 
-use events::concurrency::StreamPermit;
+use events::concurrency::{StreamPermit, UnreadBytes};
 use events::event::Recorded;
 use events::event::admin::Permission;
 use events::log::{EventFilter, Head};
 use events::refusal::{ErrorCode, Refusal};
+use futures_util::stream::{BoxStream, Stream, StreamExt, unfold};
 use projections::caller::Caller;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::QueryState;
 use crate::error::QueryError;
+use crate::revocable::Revocable;
 
 /// Events in one chunk.
 const CHUNK_EVENTS: usize = 256;
+/// Bytes of rendered events in one chunk, to which its last event comes on top.
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Minimum time between two reads, so that a busy log is read in larger pieces.
 const READ_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// After so much silence the client is told that there is nothing new.
 const QUIET_MAX: Duration = Duration::from_secs(15);
-/// How often the key is checked, so how soon a stream ends after its key does.
+/// How often the key is checked, so how soon a stream ends after its key does. A tail asks for its client's interest at least
+/// as often.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a client may read nothing, as over HTTP/1.1. For what it was handed last it has more time, at the speed at which
+/// a body must arrive here.
+const STALL_MAX: Duration = Duration::from_secs(60);
+const BYTES_PER_SECOND_MIN: u64 = 8 * 1024;
 
 /// How much of the log a tail has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,45 +47,41 @@ pub enum Extent {
     Following,
 }
 
-/// What a tail has next.
-#[derive(Debug)]
-pub enum TailStep<T> {
-    /// A chunk of events, as they were rendered.
-    Events(T),
-    /// There has been nothing new for a while.
-    Quiet,
-    Ended(TailEnd),
+/// How a protocol writes a tail.
+pub trait TailFormat: 'static {
+    /// What is handed out at a time.
+    type Item: Send + 'static;
+
+    /// Adds an event to a chunk, and returns how many bytes it takes there.
+    fn add(chunk: &mut Vec<Self::Item>, event: &Recorded) -> Result<usize, QueryError>;
+
+    fn bytes(item: &Self::Item) -> usize;
+
+    /// What says that there is nothing new; `None` if the protocol has signs of life of its own.
+    fn quiet() -> Option<Self::Item>;
 }
 
-/// Why a tail has no more events.
+/// Why a tail ends before it is complete. The client resumes after the last event that it has.
 #[derive(Debug)]
 pub enum TailEnd {
-    /// Everything was sent, of the filter's time range or of what was recorded.
-    Complete,
     /// The gateway is shutting down.
     Closing,
     /// The key has ended, or does not reach as far as when the tail began.
     NotPermitted(Refusal),
+    /// The client has read nothing for too long.
+    Stalled,
+    /// The log cannot be read.
+    Failed(QueryError),
 }
 
-/// Events after a position, as long as the key works and the gateway is not closing.
-pub struct EventTail {
-    state: QueryState,
-    caller: Arc<Caller>,
-    filter: EventFilter,
-    /// Everything up to this position was sent, or is not for this client.
-    after: u64,
-    /// The last position of a tail that does not follow the log.
-    last: Option<u64>,
-    head: watch::Receiver<Head>,
-    /// True when everything in the filter's time range was sent.
-    is_over: bool,
-    sent_at: Instant,
-    next_at: Instant,
-    _permit: StreamPermit,
+/// Events after a position, in the format of a protocol.
+pub struct EventTail<F: TailFormat> {
+    steps: Revocable<BoxStream<'static, Result<F::Item, TailEnd>>, TailEnd>,
+    rights: Rights,
+    interest: Interest,
 }
 
-impl EventTail {
+impl<F: TailFormat> EventTail<F> {
     pub fn new(
         state: QueryState,
         caller: Arc<Caller>,
@@ -82,86 +91,96 @@ impl EventTail {
     ) -> Self {
         let (head, now) = (state.log.watch_head(), Instant::now());
         let last = (extent == Extent::Recorded).then(|| state.log.head().position);
-        Self { state, caller, filter, after, last, head, is_over: false, sent_at: now, next_at: now, _permit: permit }
+        let rights = Rights { state, caller };
+        let reader = LogReader { rights: rights.clone(), filter, after, last, head, is_over: false, next_at: now };
+        let steps = Steps { reader, chunk: Vec::new().into_iter(), unread: None, sent_at: now, _permit: permit };
+        let steps = unfold(steps, |mut steps: Steps<F::Item>| async move {
+            let step = steps.next::<F>().await?;
+            Some((step, steps))
+        });
+        let interest = Interest::new();
+        let end = watched(rights.clone(), interest.clone());
+        Self { steps: Revocable::until(end, steps.boxed()), rights, interest }
+    }
+}
+
+impl<F: TailFormat> Stream for EventTail<F> {
+    type Item = Result<F::Item, TailEnd>;
+
+    /// What comes next. After an end, or when the tail is complete, nothing.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { steps, rights, interest } = &mut *self;
+        let step = steps.poll(context, |steps, context| match rights.end() {
+            Some(end) => Poll::Ready(Some(Err(end))),
+            None => steps.poll_next_unpin(context),
+        });
+        interest.shown(if let Poll::Ready(Some(Ok(item))) = &step { F::bytes(item) } else { 0 });
+        step
+    }
+}
+
+/// When a client was last ready to read. Clones share it.
+#[derive(Clone)]
+struct Interest {
+    /// The client counts as gone from then on.
+    lost_at: Arc<Mutex<Instant>>,
+}
+
+impl Interest {
+    fn new() -> Self {
+        Self { lost_at: Arc::new(Mutex::new(Instant::now() + STALL_MAX)) }
     }
 
-    /// What comes next. Events are rendered on the thread that reads them, because it takes about as long. Nothing comes
-    /// after an end.
-    ///
-    /// Errors: the log cannot be read. The client resumes after the last event that it has.
-    pub async fn next<T: Send + 'static>(
-        &mut self,
-        render: fn(&[Recorded]) -> Result<T, QueryError>,
-    ) -> Result<TailStep<T>, QueryError> {
-        loop {
-            if let Some(end) = self.end() {
-                return Ok(TailStep::Ended(end));
-            }
-            if self.head.borrow_and_update().position > self.after {
-                tokio::time::sleep_until(self.next_at).await;
-                match self.read(render).await {
-                    Ok(Some(chunk)) => {
-                        self.sent_at = Instant::now();
-                        return Ok(TailStep::Events(chunk));
-                    }
-                    Ok(None) => continue,
-                    // The key or its tenant has the maximum of queries: try later, and keep the connection alive.
-                    Err(QueryError::NoRoom(_)) => self.next_at = Instant::now() + KEY_CHECK_INTERVAL,
-                    Err(error) => return Err(error),
-                }
-            }
-            if self.sent_at.elapsed() >= QUIET_MAX {
-                self.sent_at = Instant::now();
-                return Ok(TailStep::Quiet);
-            }
-            if self.log_is_closed().await {
-                return Ok(TailStep::Ended(TailEnd::Closing));
-            }
+    /// The client was ready to read, and was handed these bytes.
+    fn shown(&self, bytes: usize) {
+        let seconds = u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_PER_SECOND_MIN;
+        *self.lock() = Instant::now() + STALL_MAX + Duration::from_secs(seconds);
+    }
+
+    fn is_lost(&self) -> bool {
+        Instant::now() >= *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.lost_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until a tail has to end, whatever its client does.
+async fn watched(rights: Rights, interest: Interest) -> TailEnd {
+    let mut closing = rights.state.closing.clone();
+    loop {
+        if let Some(end) = rights.end() {
+            return end;
+        }
+        if interest.is_lost() {
+            return TailEnd::Stalled;
+        }
+        tokio::select! {
+            _ = closing.wait_for(|is_closing| *is_closing) => return TailEnd::Closing,
+            () = sleep(KEY_CHECK_INTERVAL) => {}
         }
     }
+}
 
+/// What a tail needs for as long as it goes on.
+#[derive(Clone)]
+struct Rights {
+    state: QueryState,
+    /// As it was when the tail began.
+    caller: Arc<Caller>,
+}
+
+impl Rights {
     fn end(&self) -> Option<TailEnd> {
-        if self.is_over || self.last.is_some_and(|last| self.after >= last) {
-            return Some(TailEnd::Complete);
-        }
         if *self.state.closing.borrow() {
             return Some(TailEnd::Closing);
         }
-        self.check_rights().err().map(TailEnd::NotPermitted)
-    }
-
-    /// Waits a while for new events; true if the log was closed.
-    async fn log_is_closed(&mut self) -> bool {
-        matches!(tokio::time::timeout(KEY_CHECK_INTERVAL, self.head.changed()).await, Ok(Err(_)))
-    }
-
-    /// The next chunk of recorded events for this client; `None` if there are none.
-    async fn read<T: Send + 'static>(
-        &mut self,
-        render: fn(&[Recorded]) -> Result<T, QueryError>,
-    ) -> Result<Option<T>, QueryError> {
-        let permit = self.state.concurrency.admit_query(self.caller.requester()).await?;
-        if self.check_rights().is_err() {
-            return Ok(None);
-        }
-        let (filter, after, last) = (self.filter.clone(), self.after, self.last.unwrap_or(u64::MAX));
-        let read = self.state.log.read(&permit, move |reader| {
-            let mut found = reader.filtered(&filter, after, CHUNK_EVENTS)?;
-            let is_over = found.is_over() && !found.has_more();
-            // Recorded since a tail began that does not follow the log.
-            found.events.retain(|recorded| recorded.position <= last);
-            Ok(((!found.events.is_empty()).then(|| render(&found.events)).transpose(), found.until, is_over))
-        });
-        let (chunk, until, is_over) = read.await?;
-        self.is_over = is_over;
-        self.next_at = Instant::now() + READ_INTERVAL_MIN;
-        // Events up to here that do not match the filter are not read again.
-        self.after = self.after.max(until);
-        chunk
+        self.check().err().map(TailEnd::NotPermitted)
     }
 
     /// Refuses a key that is no longer valid, or does not reach as far as when the tail began.
-    fn check_rights(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), Refusal> {
         let now = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now())?;
         now.require(Permission::EventsRead)?;
         if now.reach == self.caller.reach {
@@ -170,4 +189,129 @@ impl EventTail {
         let message = "the key's reach has changed since this stream began: resume after the last event that you have";
         Err(Refusal::new(ErrorCode::Conflict, message))
     }
+}
+
+/// What is handed out, one after the other.
+struct Steps<I> {
+    reader: LogReader,
+    /// What was read and rendered, and is not handed out yet.
+    chunk: IntoIter<I>,
+    /// Counts the chunk until nothing is left of it.
+    unread: Option<UnreadBytes>,
+    sent_at: Instant,
+    _permit: StreamPermit,
+}
+
+impl<I: Send + 'static> Steps<I> {
+    async fn next<F: TailFormat<Item = I>>(&mut self) -> Option<Result<I, TailEnd>> {
+        loop {
+            if let Some(item) = self.chunk.next() {
+                if self.chunk.as_slice().is_empty() {
+                    self.unread = None;
+                }
+                self.sent_at = Instant::now();
+                return Some(Ok(item));
+            }
+            if self.reader.is_complete() {
+                return None;
+            }
+            match self.reader.next::<F>().await {
+                Ok(chunk) if !chunk.is_empty() => {
+                    let Rights { state, caller } = &self.reader.rights;
+                    let bytes = chunk.iter().map(F::bytes).sum();
+                    self.unread = Some(state.concurrency.count_unread(caller.requester(), bytes));
+                    self.chunk = chunk.into_iter();
+                }
+                Ok(_) if self.sent_at.elapsed() >= QUIET_MAX => {
+                    self.sent_at = Instant::now();
+                    if let Some(quiet) = F::quiet() {
+                        return Some(Ok(quiet));
+                    }
+                }
+                Ok(_) => {}
+                Err(end) => return Some(Err(end)),
+            }
+        }
+    }
+}
+
+/// Reads chunk by chunk.
+struct LogReader {
+    rights: Rights,
+    filter: EventFilter,
+    /// Everything up to this position was read, or is not for this client.
+    after: u64,
+    /// The last position of a tail that does not follow the log.
+    last: Option<u64>,
+    head: watch::Receiver<Head>,
+    /// True when everything in the filter's time range was read.
+    is_over: bool,
+    next_at: Instant,
+}
+
+impl LogReader {
+    fn is_complete(&self) -> bool {
+        self.is_over || self.last.is_some_and(|last| self.after >= last)
+    }
+
+    /// The next chunk; empty if there was nothing for a while.
+    async fn next<F: TailFormat>(&mut self) -> Result<Vec<F::Item>, TailEnd> {
+        if self.head.borrow_and_update().position > self.after {
+            tokio::time::sleep_until(self.next_at).await;
+            match self.read::<F>().await {
+                // The key or its tenant has the maximum of queries: try later.
+                Err(TailEnd::Failed(QueryError::NoRoom(_))) => self.next_at = Instant::now() + KEY_CHECK_INTERVAL,
+                read => return read,
+            }
+        }
+        match tokio::time::timeout(KEY_CHECK_INTERVAL, self.head.changed()).await {
+            // The log was closed.
+            Ok(Err(_)) => Err(TailEnd::Closing),
+            Ok(Ok(())) | Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The next chunk of recorded events for this client. They are rendered on the thread that reads them, because it takes
+    /// about as long.
+    async fn read<F: TailFormat>(&mut self) -> Result<Vec<F::Item>, TailEnd> {
+        let Rights { state, caller } = &self.rights;
+        let permit = state.concurrency.admit_query(caller.requester()).await.map_err(failed)?;
+        if let Some(end) = self.rights.end() {
+            return Err(end);
+        }
+        let (filter, after, last) = (self.filter.clone(), self.after, self.last.unwrap_or(u64::MAX));
+        let read = state.log.read(&permit, move |reader| {
+            let mut found = reader.filtered(&filter, after, CHUNK_EVENTS)?;
+            let is_over = found.is_over() && !found.has_more();
+            // Recorded since a tail began that does not follow the log.
+            found.events.retain(|recorded| recorded.position <= last);
+            let (chunk, cut_after) = match rendered::<F>(&found.events) {
+                Ok(rendered) => rendered,
+                Err(error) => return Ok(Err(error)),
+            };
+            // Events up to here that do not match the filter are not read again.
+            Ok(Ok((chunk, cut_after.unwrap_or(found.until), is_over && cut_after.is_none())))
+        });
+        let (chunk, until, is_over) = read.await.map_err(failed)?.map_err(TailEnd::Failed)?;
+        self.is_over = is_over;
+        self.next_at = Instant::now() + READ_INTERVAL_MIN;
+        self.after = self.after.max(until);
+        Ok(chunk)
+    }
+}
+
+fn failed(error: impl Into<QueryError>) -> TailEnd {
+    TailEnd::Failed(error.into())
+}
+
+/// A chunk of events, and the position of its last one if not all of them fit.
+fn rendered<F: TailFormat>(events: &[Recorded]) -> Result<(Vec<F::Item>, Option<u64>), QueryError> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    for (place, event) in events.iter().enumerate() {
+        bytes += F::add(&mut chunk, event)?;
+        if bytes >= CHUNK_BYTES && place + 1 < events.len() {
+            return Ok((chunk, Some(event.position)));
+        }
+    }
+    Ok((chunk, None))
 }
