@@ -61,9 +61,7 @@ pub fn routes(state: QueryState, readiness: Readiness) -> Result<Router, tonic_r
         .route_service(TAIL, tail::service(state.clone()))
         .route_service(REPORT, report::service(state))
         .layer(from_fn_with_state(concurrency, query::count_unread_bytes));
-    let health = health::service(readiness);
-    let health = HEALTH.into_iter().fold(Router::new(), |router, path| router.route_service(path, health.clone()));
-    let unary = ours.merge(health).layer(from_fn(message::arrived_whole));
+    let unary = ours.merge(health::routes(readiness)).layer(from_fn(message::arrived_whole));
     Ok(unary.merge(reflection::routes()?).layer(map_response(status::with_refusal)).layer(from_fn(call::required)))
 }
 
