@@ -25,6 +25,7 @@ mod timed_body;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use events::refusal::{ErrorCode, Refusal};
+use message::MessageBounds;
 use openapi::Entrance;
 use query::QueryState;
 
@@ -40,6 +41,14 @@ const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
+/// Several times what the parameters of any report take.
+const KEY_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// What arrives at a time of all messages of calls with a key, and of health's, which has none.
+const KEY_MESSAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
+const HEALTH_MESSAGES_BYTES_MAX: usize = 1024 * 1024;
+/// The name of a service.
+const HEALTH_MESSAGE_BYTES_MAX: usize = 1024;
 
 /// The paths of all methods, with their entrances. Health and reflection need no key, as over HTTP.
 pub fn entrances() -> impl Iterator<Item = (&'static str, Entrance)> {
@@ -57,12 +66,16 @@ pub fn may_be_endless(path: &str) -> bool {
 /// Errors: the descriptors of this build cannot be read.
 pub fn routes(state: QueryState, readiness: Readiness) -> Result<Router, tonic_reflection::server::Error> {
     let concurrency = state.concurrency.clone();
+    let of_keys = MessageBounds::new(KEY_MESSAGE_BYTES_MAX, KEY_MESSAGES_BYTES_MAX);
     let ours = Router::new()
         .route_service(TAIL, tail::service(state.clone()))
         .route_service(REPORT, report::service(state))
-        .layer(from_fn_with_state(concurrency, query::count_unread_bytes));
-    let unary = ours.merge(health::routes(readiness)).layer(from_fn(message::arrived_whole));
-    Ok(unary.merge(reflection::routes()?).layer(map_response(status::with_refusal)).layer(from_fn(call::required)))
+        .layer(from_fn_with_state(concurrency, query::count_unread_bytes))
+        .layer(from_fn_with_state(of_keys, message::arrived_whole));
+    let of_health = MessageBounds::new(HEALTH_MESSAGE_BYTES_MAX, HEALTH_MESSAGES_BYTES_MAX);
+    let health = health::routes(readiness).layer(from_fn_with_state(of_health, message::arrived_whole));
+    let all = ours.merge(health).merge(reflection::routes()?);
+    Ok(all.layer(map_response(status::with_refusal)).layer(from_fn(call::required)))
 }
 
 /// The refusal of a path that is no method.
