@@ -19,9 +19,12 @@ const CODE: &str = "ledgerway-code";
 const DETAILS: &str = "ledgerway-details-bin";
 /// How many milliseconds to wait before a retry: what gRPC's own retry policies read.
 const RETRY: &str = "grpc-retry-pushback-ms";
-/// Clients bound the size of headers, some of them to 8 KiB. In a header, a character has up to twelve bytes.
+/// Clients bound the size of headers, some of them to 8 KiB.
 const MESSAGE_CHARS_MAX: usize = 500;
 const DETAILS_BYTES_MAX: usize = 3 * 1024;
+/// The message and the details together, as they are written: a byte of a message may take three, and three of the details
+/// take four.
+const WRITTEN_BYTES_MAX: usize = 7 * 1024;
 
 /// The status of every code. Without a wildcard, so that a new code has to choose; `docs/grpc.md` has the same.
 const fn code(code: ErrorCode) -> Code {
@@ -57,15 +60,21 @@ const fn code(code: ErrorCode) -> Code {
 pub fn status(refusal: &Refusal) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(CODE, MetadataValue::from_static(refusal.code.as_str()));
+    let message: String = refusal.message.chars().take(MESSAGE_CHARS_MAX).collect();
     let details = serde_json::to_vec(&refusal.details).unwrap_or_default();
-    if !refusal.details.is_empty() && details.len() <= DETAILS_BYTES_MAX {
+    let written = written_bytes(&message) + details.len().div_ceil(3) * 4;
+    if !refusal.details.is_empty() && details.len() <= DETAILS_BYTES_MAX && written <= WRITTEN_BYTES_MAX {
         metadata.insert_bin(DETAILS, MetadataValue::from_bytes(&details));
     }
     if let Some(wait) = refusal.retry_after {
         metadata.insert(RETRY, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).into());
     }
-    let message: String = refusal.message.chars().take(MESSAGE_CHARS_MAX).collect();
     Status::with_metadata(code(refusal.code), message, metadata)
+}
+
+/// The most that a message takes in a header: all but letters, digits and a few marks may be written as `%20`.
+fn written_bytes(message: &str) -> usize {
+    message.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum()
 }
 
 /// Writes a refusal into its response: a status without a message, as gRPC has it.
@@ -134,12 +143,17 @@ mod tests {
 
     #[test]
     fn metadata_stays_small_whatever_a_refusal_says() {
-        let long = Refusal::invalid("é\n".repeat(10_000), "\u{10ffff}".repeat(10_000)).try_again();
-        let mut headers = http::HeaderMap::new();
-        status(&long).add_header(&mut headers).expect("headers");
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-        assert!(bytes < 8 * 1024, "{bytes} bytes");
-        assert_eq!(headers["grpc-retry-pushback-ms"], "1000");
+        let widest = "\u{10ffff}";
+        for (message, reason) in
+            [(widest.repeat(10_000), widest.repeat(10_000)), (widest.repeat(500), "x".repeat(3000))]
+        {
+            let long = Refusal::new(ErrorCode::InvalidRequest, message).with("reason", reason).try_again();
+            let mut headers = http::HeaderMap::new();
+            status(&long).add_header(&mut headers).expect("headers");
+            let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!(bytes < 8 * 1024, "{bytes} bytes");
+            assert_eq!(headers["grpc-retry-pushback-ms"], "1000");
+        }
         let short = Refusal::invalid("types", "is ünknown");
         let mut headers = http::HeaderMap::new();
         status(&short).add_header(&mut headers).expect("headers");
