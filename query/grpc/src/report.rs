@@ -69,7 +69,6 @@ fn parameters(asked: ReportRequest) -> Vec<(String, String)> {
     } = asked;
     let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
     let named = [
-        ("group_by", group_by.join(",")),
         ("from", from),
         ("to", to),
         ("hour", hour),
@@ -90,6 +89,10 @@ fn parameters(asked: ReportRequest) -> Vec<(String, String)> {
     ];
     let named = named.into_iter().filter(|(_, value)| !value.is_empty());
     let mut parameters: Vec<(String, String)> = named.map(|(name, value)| (name.to_owned(), value)).collect();
+    // An empty dimension is refused, as any that does not exist.
+    if !group_by.is_empty() {
+        parameters.push(("group_by".to_owned(), group_by.join(",")));
+    }
     if omit_totals {
         parameters.push(("totals".to_owned(), "false".to_owned()));
     }

@@ -2,6 +2,7 @@
 
 use events::canonical;
 use events::event::Recorded;
+use events::ids::RequestId;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::rfc3339;
 use futures_util::StreamExt;
@@ -28,34 +29,45 @@ impl Events for EventsService {
 
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         let caller = caller(&request)?;
+        let request_id = request.extensions().get::<RequestId>().copied();
         let asked = request.into_inner();
         let extent = if asked.follow { Extent::Following } else { Extent::Recorded };
         let tail = query::event_tail(self.state.clone(), caller, parameters(asked), extent).await;
         let tail: EventTail<Messages> = tail.map_err(failed)?;
-        Ok(Response::new(tail.map(|step| step.map_err(broken_off)).boxed()))
+        Ok(Response::new(tail.map(move |step| step.map_err(|end| broken_off(end, request_id))).boxed()))
     }
 }
 
 /// The request as the parameters of `/v1/events`.
 fn parameters(asked: TailRequest) -> Vec<(&'static str, String)> {
-    let TailRequest { after, types, from, to, follow: _ } = asked;
-    let mut parameters = vec![("after", after.to_string())];
-    let texts = [("types", types.join(",")), ("from", from), ("to", to)];
+    let TailRequest { after, types, from, to, follow: _, min_position } = asked;
+    let mut parameters = vec![("after", after.to_string()), ("min_position", min_position.to_string())];
+    let texts = [("from", from), ("to", to)];
     parameters.extend(texts.into_iter().filter(|(_, text)| !text.is_empty()));
+    // A type that is empty is refused, as any that does not exist.
+    if !types.is_empty() {
+        parameters.push(("types", types.join(",")));
+    }
     parameters
 }
 
-/// The status of a stream that does not have everything.
-fn broken_off(end: TailEnd) -> Status {
-    match end {
-        TailEnd::Closing => status(&Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()),
-        TailEnd::NotPermitted(refusal) => status(&refusal),
+/// The status of a stream that does not have everything. The door has long logged the call, which was answered.
+fn broken_off(end: TailEnd, request_id: Option<RequestId>) -> Status {
+    let refusal = match end {
+        TailEnd::Closing => Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again(),
+        TailEnd::NotPermitted(refusal) => refusal,
         TailEnd::Stalled => {
             let message = "nothing of this stream was read for a minute: resume after the last event that you have";
-            status(&Refusal::new(ErrorCode::QueryTimeout, message))
+            Refusal::new(ErrorCode::QueryTimeout, message)
         }
-        TailEnd::Failed(error) => failed(error),
+        TailEnd::Failed(error) => error.into_refusal().0,
+    };
+    let (request_id, code) = (request_id.map(|id| id.to_string()), refusal.code);
+    match &refusal.cause {
+        Some(cause) => tracing::error!(request_id, ?code, %cause, "a tail has broken off"),
+        None => tracing::debug!(request_id, ?code, "a tail has ended early"),
     }
+    status(&refusal)
 }
 
 /// Messages: a chunk has one for each event. HTTP/2 has signs of life of its own.
@@ -98,4 +110,21 @@ fn event(recorded: &Recorded) -> Result<Event, QueryError> {
         request_id: text(context.request_id.map(|id| id.to_string())),
         canonical: canonical.into_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_type_is_no_lack_of_types() {
+        let types = |types: &[&str]| {
+            let types = types.iter().map(|name| (*name).to_owned()).collect();
+            let parameters = parameters(TailRequest { types, ..TailRequest::default() });
+            parameters.into_iter().find(|(name, _)| *name == "types").map(|(_, value)| value)
+        };
+        assert_eq!(types(&[]), None);
+        assert_eq!(types(&[""]).as_deref(), Some(""));
+        assert_eq!(types(&["a.v1", "b.v1"]).as_deref(), Some("a.v1,b.v1"));
+    }
 }
