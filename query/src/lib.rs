@@ -64,6 +64,9 @@ pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 /// What the model behind a provider's name for it can do, if that is known. `command` asks its catalogue.
 pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;
 
+/// False if other nodes may have ended a key, and this one would not know. `access` asks the same when a request arrives.
+pub type IsCurrent = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What the handlers read from. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryState {
@@ -71,6 +74,7 @@ pub struct QueryState {
     pub tables: TablesHandle,
     pub views: NodeViews,
     pub clock: Arc<dyn Clock>,
+    pub is_current: IsCurrent,
     /// Becomes true when the gateway drains: event streams then end, because they would never end by themselves.
     pub closing: watch::Receiver<bool>,
     pub limits_left: LimitsLeft,

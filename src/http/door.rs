@@ -56,7 +56,7 @@ const USER_AGENT_CHARS_MAX: usize = 512;
 
 /// The parts of a [`Door`] that all listeners share.
 pub struct DoorParts {
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<Authenticator>,
     pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
     pub limits: Arc<RateLimiter>,

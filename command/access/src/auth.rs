@@ -135,8 +135,8 @@ impl Authenticator {
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
     }
 
-    /// False if another node may have ended the key for a second.
-    fn is_current(&self) -> bool {
+    /// False if another node may have ended a key for a second.
+    pub fn is_current(&self) -> bool {
         let AuthParts { log, tables, .. } = &self.parts;
         log.is_current() && (!log.is_shared() || tables.lag() <= TABLES_LAG_MAX)
     }

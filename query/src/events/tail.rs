@@ -180,7 +180,14 @@ impl Rights {
     }
 
     /// Refuses a key that is no longer valid, or does not reach as far as when the tail began.
+    ///
+    /// Errors: also when other nodes may have ended the key, and this one would not know.
     fn check(&self) -> Result<(), Refusal> {
+        if !(self.state.is_current)() {
+            let message =
+                "this node has not read the ledger's database for a second, so the key cannot be checked; try again";
+            return Err(Refusal::new(ErrorCode::LedgerUnavailable, message).try_again());
+        }
         let now = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now())?;
         now.require(Permission::EventsRead)?;
         if now.reach == self.caller.reach {

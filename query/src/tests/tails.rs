@@ -1,6 +1,7 @@
 //! Tails whose clients do not read, and when they end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::events::concurrency::NoRoom;
@@ -120,6 +121,21 @@ async fn a_tail_ends_with_the_gateway_at_once() {
     let (end, closed_at) = tokio::join!(next(&mut tail), close);
     assert!(closed_at.elapsed() < Duration::from_millis(300), "{:?}", closed_at.elapsed());
     assert!(matches!(end, Some(Err(TailEnd::Closing))), "{end:?}");
+    world.close().await;
+}
+
+/// Holds: query.events-end
+#[tokio::test]
+async fn a_tail_ends_when_its_key_cannot_be_checked() {
+    let world = World::new().await;
+    let mut tail: EventTail<Positions> = follow(&world, reader()).await;
+    assert!(matches!(next(&mut tail).await, Some(Ok(2))));
+    world.is_current.store(false, Ordering::Relaxed);
+    let end = next(&mut tail).await;
+    assert!(
+        matches!(&end, Some(Err(TailEnd::NotPermitted(why))) if why.code == ErrorCode::LedgerUnavailable),
+        "{end:?}"
+    );
     world.close().await;
 }
 

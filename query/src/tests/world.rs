@@ -1,6 +1,7 @@
 //! Two tenants of two partners, each with a user, a key and a budget, and what they do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::events::concurrency::ConcurrencyLimiter;
@@ -35,6 +36,8 @@ pub struct World {
     pub log: Log,
     pub state: QueryState,
     pub closing: watch::Sender<bool>,
+    /// False while the node does not know what others have changed.
+    pub is_current: Arc<AtomicBool>,
     router: Router,
     views_thread: Option<ViewsThread>,
     tables_task: Option<BackgroundTask>,
@@ -134,20 +137,31 @@ impl World {
         let (tables, tables_task) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
         let (closing, closes) = watch::channel(false);
+        let is_current = Arc::new(AtomicBool::new(true));
+        let knows = Arc::clone(&is_current);
         let state = QueryState {
             log: log.for_queries(),
             tables,
             views: NodeViews::new(Some(views)),
             last_uses: LastUses::new(clock.clone()),
             clock,
+            is_current: Arc::new(move || knows.load(Ordering::Relaxed)),
             closing: closes,
             limits_left: Arc::new(|_| Vec::new()),
             capabilities: Arc::new(|_, _| None),
             concurrency: ConcurrencyLimiter::default(),
         };
         let (router, _) = routes(state.clone(), NATIVE).into_parts();
-        let world =
-            Self { log, state, closing, router, views_thread: Some(thread), tables_task: Some(tables_task), _dir: dir };
+        let world = Self {
+            log,
+            state,
+            closing,
+            is_current,
+            router,
+            views_thread: Some(thread),
+            tables_task: Some(tables_task),
+            _dir: dir,
+        };
         for house in [OURS, THEIRS] {
             world.build(house).await;
         }

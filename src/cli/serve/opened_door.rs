@@ -73,7 +73,7 @@ pub async fn open_door(
     if config.dev && config.mode.serves_requests() {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
     }
-    let authenticator = Authenticator::new(AuthParts {
+    let authenticator = Arc::new(Authenticator::new(AuthParts {
         key_check,
         operator_key: operator_key.key,
         operator_chain: tenancy.chain(),
@@ -81,7 +81,7 @@ pub async fn open_door(
         tables: tables.clone(),
         clock: Arc::clone(clock),
         hasher,
-    });
+    }));
     inference::warn_of_unknown_kinds(&tables.load());
     let limits = Arc::clone(&engines.limits);
     let access_tokens = AccessTokens::new(Arc::clone(clock));
@@ -113,6 +113,10 @@ pub async fn open_door(
         tables: tables.clone(),
         views: engines.node_views(),
         clock: Arc::clone(clock),
+        is_current: {
+            let authenticator = Arc::clone(&authenticator);
+            Arc::new(move || authenticator.is_current())
+        },
         closing: in_flight.draining(),
         limits_left: limits_left(&limits, tables),
         capabilities: capabilities(config.providers.clone()),
