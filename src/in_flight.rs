@@ -11,6 +11,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Clone)]
 pub struct InFlight {
     requests: TaskTracker,
+    /// Streams that never end by themselves.
+    streams: TaskTracker,
     draining: watch::Sender<bool>,
     /// Set when draining is near, so that load balancers stop sending requests.
     leaving: Arc<AtomicBool>,
@@ -18,7 +20,12 @@ pub struct InFlight {
 
 impl InFlight {
     pub fn new() -> Self {
-        Self { requests: TaskTracker::new(), draining: watch::Sender::new(false), leaving: Arc::default() }
+        Self {
+            requests: TaskTracker::new(),
+            streams: TaskTracker::new(),
+            draining: watch::Sender::new(false),
+            leaving: Arc::default(),
+        }
     }
 
     pub fn is_draining(&self) -> bool {
@@ -47,9 +54,20 @@ impl InFlight {
         self.requests.wait().await;
     }
 
+    /// Waits until the streams that end because of the drain have told their clients so.
+    pub async fn streams_ended(&self) {
+        self.streams.close();
+        self.streams.wait().await;
+    }
+
     /// Number of requests in flight.
     pub fn count(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Counts a stream that never ends by itself until the token is dropped.
+    pub fn begin_stream(&self) -> TaskTrackerToken {
+        self.streams.token()
     }
 
     /// Counts a request until the token is dropped.

@@ -130,7 +130,10 @@ impl Door {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let entrance = self.entrances.at(&path);
         let is_grpc = self.protocol == Protocol::Grpc && grpc::is_call(&request);
-        let counted = counts_as_in_flight(&request, entrance).then(|| self.parts.in_flight.begin());
+        let counted = (entrance != Entrance::Open).then(|| {
+            let in_flight = &self.parts.in_flight;
+            if may_be_endless(&request) { in_flight.begin_stream() } else { in_flight.begin() }
+        });
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
@@ -305,13 +308,12 @@ fn decodes(path: &str) -> bool {
     percent_decode_str(path).decode_utf8().is_ok()
 }
 
-/// False for event streams and tails of the log, which never end by themselves, and for open routes such as health: a shutdown
-/// waits for none of them.
-fn counts_as_in_flight(request: &Request, entrance: Entrance) -> bool {
+/// True for event streams and tails of the log, which never end by themselves: a shutdown ends them. It waits for no open route,
+/// such as health.
+fn may_be_endless(request: &Request) -> bool {
     let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let follows_the_log = request.method() == Method::GET && accepts.contains("text/event-stream");
-    let follows_the_log = follows_the_log || grpc::may_be_endless(request.uri().path());
-    !follows_the_log && entrance != Entrance::Open
+    follows_the_log || grpc::may_be_endless(request.uri().path())
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {

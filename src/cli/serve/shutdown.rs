@@ -1,7 +1,7 @@
 //! Signals, and the shutdown that the first one begins.
 //!
 //! Not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or the drain
-//! timeout is over; then connections are closed, imports that are still to be recorded are tried once more, and the engines stop, the
+//! timeout is over; event streams and tails end meanwhile; then connections are closed, imports that are still to be recorded are tried once more, and the engines stop, the
 //! log last, because the others write to it. A second signal skips the waits. Nothing that was recorded is lost, however the process
 //! ends.
 
@@ -19,6 +19,8 @@ use crate::config::Config;
 use crate::http::WorkerThreads;
 use crate::in_flight::InFlight;
 
+/// Time limit for event streams and tails to tell their clients that they end.
+const STREAMS_END_MAX: Duration = Duration::from_secs(1);
 /// Time for the last bytes of the last response to leave the socket.
 const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 /// Time limit for the ledger and the views to write what they still have.
@@ -60,6 +62,8 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     };
     let abandoned_left = abandoned.count();
     if !got_second_signal {
+        // A client that does not read its stream learns nothing.
+        let _ = tokio::time::timeout(STREAMS_END_MAX, in_flight.streams_ended()).await;
         tokio::time::sleep(LAST_BYTES_WAIT).await;
     }
     // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
