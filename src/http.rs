@@ -15,6 +15,7 @@ mod unknown_path;
 mod workers;
 mod write_timeout;
 
+pub use connection_limit::{grpc_connections_of, raise_connection_limit};
 pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};
 pub use grpc_routes::grpc_routes;

@@ -29,7 +29,7 @@ use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
-use crate::http::{Server, WorkerThreads, metrics_alone};
+use crate::http::{Server, WorkerThreads, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::OpenedArchive;
@@ -41,8 +41,6 @@ use shutdown::{Running, Signals, shut_down};
 const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
-/// The most connections to the address for gRPC. Each has many calls at a time, and a program or a proxy needs one.
-const GRPC_CONNECTIONS_MAX: usize = 1024;
 
 /// Why the gateway did not start or stop cleanly; one sentence.
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -128,11 +126,14 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
         serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, worker_threads.workers()));
     }
+    let mut connections_max = raise_connection_limit(worker_threads.workers().count());
     if let Some((server, door)) = grpc_server.zip(grpc) {
+        let of_grpc = grpc_connections_of(connections_max);
+        connections_max -= of_grpc;
         tracing::info!(address = %server.address()?, "gRPC is served on a separate address");
-        serving.spawn(server.serve_at_most(GRPC_CONNECTIONS_MAX, door, worker_threads.workers()));
+        serving.spawn(server.serve_at_most(of_grpc, door, worker_threads.workers()));
     }
-    serving.spawn(server.serve(door, worker_threads.workers()));
+    serving.spawn(server.serve_at_most(connections_max, door, worker_threads.workers()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }

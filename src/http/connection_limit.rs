@@ -3,6 +3,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// The most connections to the address for gRPC. Each has many calls at a time, and a program or a proxy needs one.
+const GRPC_CONNECTIONS_MAX: usize = 1024;
 /// The most connections, whatever the limit of open files.
 const CONNECTIONS_MAX: u64 = 16_384;
 /// Files for anything but connections: databases, their readers, listeners.
@@ -11,7 +13,7 @@ const OWN_FILES: u64 = 64;
 const FILES_OF_A_WORKER: u64 = 4;
 
 /// Raises the soft limit of open files to the hard one, and returns the number of connections that it allows.
-pub fn raise(workers: usize) -> usize {
+pub fn raise_connection_limit(workers: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // If the limit may not be raised, the current one applies.
@@ -25,6 +27,11 @@ pub fn raise(workers: usize) -> usize {
         tracing::info!(files, connections, "connections are limited by the open-file limit");
     }
     usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// The number of connections to the address for gRPC, out of all: a quarter at most.
+pub fn grpc_connections_of(connections: usize) -> usize {
+    GRPC_CONNECTIONS_MAX.min(connections / 4)
 }
 
 /// A fifth is left for upstreams: few of the connected clients have a request in flight at the same time.
@@ -42,5 +49,12 @@ mod tests {
             assert_eq!(connections_of(files, OWN_FILES), connections, "{files} files");
         }
         assert_eq!(connections_of(1024, OWN_FILES + 200), 608);
+    }
+
+    #[test]
+    fn grpc_leaves_most_connections_to_http() {
+        for (all, grpc) in [(16, 4), (152, 38), (4095, 1023), (16_384, 1024)] {
+            assert_eq!(grpc_connections_of(all), grpc, "{all} connections");
+        }
     }
 }

@@ -18,7 +18,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::connection_limit;
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
 use super::workers::{ConnectionWorkers, Workers};
@@ -53,12 +52,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Accepts as many connections as the limit of open files allows, until it is dropped, and the connections with it.
-    pub async fn serve(self, door: Door, workers: Workers) {
-        self.serve_at_most(connection_limit::raise(workers.count()), door, workers).await;
-    }
-
-    /// Accepts at most `connections_max` connections at a time.
+    /// Accepts at most `connections_max` connections at a time, until it is dropped, and the connections with it.
     pub async fn serve_at_most(self, connections_max: usize, door: Door, workers: Workers) {
         let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
