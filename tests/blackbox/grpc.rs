@@ -21,7 +21,7 @@ use crate::tenant::{Tenant, text};
 
 /// However busy the machine is.
 const WITHIN: Duration = Duration::from_secs(30);
-const GRPC: (&str, &str) = ("LEDGERWAY_GRPC_LISTEN", "127.0.0.1:0");
+pub const GRPC: (&str, &str) = ("LEDGERWAY_GRPC_LISTEN", "127.0.0.1:0");
 
 /// The port that the gateway's last start has for gRPC.
 fn port(gateway: &Gateway) -> u16 {
@@ -32,7 +32,7 @@ fn port(gateway: &Gateway) -> u16 {
     port.parse().expect("a port")
 }
 
-async fn connect(gateway: &Gateway) -> Channel {
+pub async fn connect(gateway: &Gateway) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", port(gateway))).expect("an address");
     timeout(WITHIN, endpoint.connect()).await.expect("in time").expect("a connection")
 }
@@ -44,7 +44,7 @@ fn with_key<T>(key: &str, message: T) -> Request<T> {
     request
 }
 
-async fn tail(channel: &Channel, key: &str, asked: TailRequest) -> Result<Streaming<Event>, Status> {
+pub async fn tail(channel: &Channel, key: &str, asked: TailRequest) -> Result<Streaming<Event>, Status> {
     let mut client = EventsClient::new(channel.clone());
     timeout(WITHIN, client.tail(with_key(key, asked))).await.expect("in time").map(tonic::Response::into_inner)
 }
@@ -53,7 +53,7 @@ async fn next(events: &mut Streaming<Event>) -> Result<Option<Event>, Status> {
     timeout(WITHIN, events.message()).await.expect("something in time")
 }
 
-async fn rest(mut events: Streaming<Event>) -> Vec<Event> {
+pub async fn rest(mut events: Streaming<Event>) -> Vec<Event> {
     let mut all = Vec::new();
     while let Some(event) = next(&mut events).await.expect("an event") {
         all.push(event);
@@ -233,6 +233,44 @@ async fn a_key_sees_as_much_as_over_http_and_for_as_long() {
     events.await.expect("the refusals are recorded");
 }
 
+/// Holds: query.events-end
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_loses_its_tail_with_its_key_and_hears_of_a_drain() {
+    let (mut gateway, upstream) = (Gateway::start_with(&[GRPC]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    // More than the client's window and what is on its way take, and less than a chunk.
+    while gateway.head().await < 160 {
+        tenant.chat("ok").await.must(200);
+    }
+    let head = gateway.head().await;
+    let (id, reader) = secret_with(&gateway, &tenant, &["events:read"]).await;
+    let channel = connect(&gateway).await;
+    let follow = |after| TailRequest { after, follow: true, ..TailRequest::default() };
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        unread.push(tail(&channel, &reader, follow(0)).await.expect("a tail"));
+    }
+    let mut waiting = tail(&channel, OPERATOR_KEY, follow(head)).await.expect("a tail");
+    gateway.operator().delete(&format!("/v1/admin/keys/{id}")).await.must(200);
+    // Longer than it takes until the key is looked at.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut got = 0;
+    let end = loop {
+        match next(&mut unread[0]).await {
+            Ok(event) => got = event.expect("no silent end").position,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((end.code(), code(&end)), (Code::Unauthenticated, "UNAUTHENTICATED"), "{end:?}");
+    assert!(got < head, "it got everything that was read for it");
+
+    while next(&mut waiting).await.expect("an event").expect("no end").position < gateway.head().await {}
+    gateway.terminate();
+    let end = next(&mut waiting).await.expect_err("the gateway drains");
+    assert_eq!((end.code(), code(&end)), (Code::Unavailable, "DRAINING"), "{end:?}");
+    assert_eq!(gateway.wait_for_end(WITHIN).code(), Some(0));
+}
+
 /// Holds: grpc.usage
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_has_the_figures_of_http() {
@@ -343,15 +381,19 @@ async fn what_is_wrong_with_a_call_is_said_in_its_status() {
         (ReportRequest { min_position: u64::MAX, ..ReportRequest::default() }, "min_position"),
         (ReportRequest { cursor: "é\n".repeat(4000), ..ReportRequest::default() }, "cursor"),
         (
-            ReportRequest { metadata: [("n\n".repeat(20_000), "\0".to_owned())].into(), ..ReportRequest::default() },
+            ReportRequest { metadata: [("n\n".repeat(10_000), "\0".to_owned())].into(), ..ReportRequest::default() },
             "metadata.",
         ),
     ] {
         let status = refused(report(&channel, OPERATOR_KEY, wrong).await, Code::InvalidArgument, "INVALID_REQUEST");
         assert!(status.message().starts_with(field) && status.message().chars().count() <= 1000, "{status:?}");
     }
-    let huge = ReportRequest { cursor: "x".repeat(300 * 1024), ..ReportRequest::default() };
+    let huge = ReportRequest { cursor: "x".repeat(33 * 1024), ..ReportRequest::default() };
     refused(report(&channel, OPERATOR_KEY, huge).await, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+    let empty = TailRequest { types: vec![String::new()], ..TailRequest::default() };
+    refused(tail(&channel, OPERATOR_KEY, empty).await, Code::InvalidArgument, "INVALID_REQUEST");
+    let beyond = TailRequest { min_position: u64::MAX, ..TailRequest::default() };
+    refused(tail(&channel, OPERATOR_KEY, beyond).await, Code::InvalidArgument, "INVALID_REQUEST");
     let nobody = EventsClient::new(channel.clone()).tail(TailRequest::default()).await.map(|_| ());
     refused(nobody, Code::Unauthenticated, "UNAUTHENTICATED");
 

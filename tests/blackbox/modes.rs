@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use ::grpc::proto::TailRequest;
 use serde_json::json;
 use testing::nats::NatsServer;
 use testing::postgres::TestDatabase;
@@ -10,7 +11,8 @@ use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
 use crate::configuration::said;
-use crate::gateway::{Gateway, type_of};
+use crate::gateway::{Gateway, OPERATOR_KEY, type_of};
+use crate::grpc;
 use crate::shared_ledger::{command, folders, migrated, node};
 use crate::tenant::{NATIVE, Setup, Tenant};
 
@@ -162,4 +164,23 @@ async fn a_node_without_views_serves_all_that_needs_none() {
     let [folder] = folders();
     let (code, words) = said(command("", &["serve", "--data", &folder.path().display().to_string()]).env(OFF.0, OFF.1));
     assert!(code == Some(2) && words.contains(OFF.0), "{words}");
+}
+
+/// Holds: bin.modes
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_for_grpc_serves_it_alone_with_its_health_and_metrics() {
+    let database = migrated();
+    let [of_grpc, of_http] = folders();
+    let http = node(&database.url(), of_http.path(), &[(MODE, "http")]);
+    let only = node(&database.url(), of_grpc.path(), &[(MODE, "grpc"), grpc::GRPC]);
+    let channel = grpc::connect(&only).await;
+    let head = http.head().await;
+    let asked = TailRequest { min_position: head, ..TailRequest::default() };
+    let events = grpc::rest(grpc::tail(&channel, OPERATOR_KEY, asked).await.expect("a tail")).await;
+    assert!(events.last().is_some_and(|event| event.position >= head), "{} of {head}", events.len());
+    for path in ["/v1/me", "/v1/models", "/v1/events"] {
+        assert_eq!(only.operator().get(path).await.status, 404, "{path}");
+    }
+    only.client(None).get("/health/ready").await.must(200);
+    assert!(metrics_of(&only).await.contains("ledgerway_"), "no metrics");
 }
