@@ -61,7 +61,12 @@ CREATE TABLE views_rows.usage_by_hour (
     adjusted_usd                  numeric(38,9) NOT NULL,
     latency_ms                    bigint[],
     latency_requests              bigint[],
-    PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
+    -- Names may be longer than an entry of an index. With the lengths before them, different names make different texts; the casts
+    -- make bytes of them, since a generated column has to be immutable, which convert_to is not.
+    names_sha256                  bytea NOT NULL GENERATED ALWAYS AS (
+        sha256(replace(length(model)::text || ' ' || length(backend)::text || ' ' || model || backend || provider, '\', '\\')::bytea)
+    ) STORED,
+    PRIMARY KEY (hour, tenant_id, key_id, partner_id, user_id, payer, names_sha256)
 ) WITH (fillfactor = 80);
 
 CREATE TABLE views_rows.requests (

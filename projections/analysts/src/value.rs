@@ -1,12 +1,18 @@
 //! The values of the copy: read from the views, and written as text that each database takes.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use events::log::Exact;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{from_micros, parse_rfc3339, rfc3339};
 use projections::views::usage_by_hour::Histogram;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
+
+/// The first time that both databases can store.
+const YEAR_ONE: DateTime<Utc> = match NaiveDate::from_ymd_opt(1, 1, 1) {
+    Some(day) => NaiveDateTime::new(day, NaiveTime::MIN).and_utc(),
+    None => DateTime::UNIX_EPOCH,
+};
 
 /// What a column has, and how the views store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +115,21 @@ impl Kind {
     }
 }
 
-/// A text, which must not have the one character that PostgreSQL cannot store.
+/// A text without the one character that PostgreSQL cannot store. Different texts stay different, and in their order, because keys
+/// have texts that clients choose.
 fn text(stored: ValueRef<'_>) -> Result<String, FromSqlError> {
     let text = stored.as_str()?;
-    Ok(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() })
+    Ok(if text.contains(['\0', '\u{1}']) {
+        text.replace('\u{1}', "\u{1}\u{2}").replace('\0', "\u{1}\u{1}")
+    } else {
+        text.to_owned()
+    })
 }
 
+/// A time that PostgreSQL can store: it has no year 0.
 fn instant(text: &str) -> Result<DateTime<Utc>, FromSqlError> {
-    parse_rfc3339(text).ok_or(FromSqlError::InvalidType)
+    let at = parse_rfc3339(text).ok_or(FromSqlError::InvalidType)?;
+    Ok(at.max(YEAR_ONE))
 }
 
 fn buckets(stored: ValueRef<'_>) -> Result<Vec<(u64, u64)>, FromSqlError> {
@@ -221,8 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_postgresql_cannot_store_does_not_stop_the_copy() {
-        let text = Kind::Text.value(ValueRef::Text(b"a\0b"));
-        assert_eq!(text.expect("a text"), Value::Text("a\u{fffd}b".to_owned()));
+    fn texts_lose_the_character_that_postgresql_cannot_store_but_stay_different_and_in_order() {
+        let in_order =
+            ["a", "a\0", "a\0\0", "a\0\u{1}", "a\0b", "a\u{1}", "a\u{1}\u{1}", "a\u{1}b", "a\u{2}", "a!", "a\u{fffd}"];
+        let texts = in_order.map(|text| Kind::Text.value(ValueRef::Text(text.as_bytes())).expect("a text"));
+        assert!(texts.is_sorted_by(|one, next| one < next), "{texts:?}");
+        assert!(texts.iter().all(|text| text.for_postgres().is_some_and(|text| !text.contains('\0'))), "{texts:?}");
+    }
+
+    #[test]
+    fn a_time_in_the_year_0_is_the_first_one_that_postgresql_can_store() {
+        let at = Kind::InstantText.value(ValueRef::Text(b"0000-06-01T00:00:00.000000Z")).expect("a time");
+        assert_eq!(at.for_postgres().as_deref(), Some("0001-01-01T00:00:00.000000Z"));
     }
 }

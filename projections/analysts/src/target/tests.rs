@@ -35,7 +35,7 @@ async fn the_tables_have_the_columns_of_this_program_and_their_types() {
     let file = Connection::open(folder.path().join(ANALYTICS_FILE)).expect("the file opens");
     for table in TABLES {
         let columns = "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
-            WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum";
+            WHERE attrelid = $1::regclass AND attnum > 0 AND attgenerated = '' ORDER BY attnum";
         let columns = sqlx::query(columns).bind(format!("views_rows.{}", table.name)).fetch_all(&mut connection).await;
         let found: Vec<(String, String)> =
             columns.expect("the columns").iter().map(|row| (row.get(0), row.get(1))).collect();

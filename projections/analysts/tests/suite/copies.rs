@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace};
+use events::event::admin::Price;
+use events::event::inference::Backend;
+use events::event::{Chain, Change, StreamKind};
 use events::role::RoleState;
+use events::time::parse_rfc3339;
 use projections::views::View;
 use rusqlite::Connection;
 use testing::postgres::TestDatabase;
 
-use crate::world::{ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually};
+use crate::world::{
+    ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually, id,
+};
 
 /// Runs a statement in a copy. Tables are called `rows.NAME`.
 fn execute(world: &World, database: &TestDatabase, place: &CopyPlace, sql: &str) {
@@ -96,6 +102,47 @@ async fn rows_have_the_names_and_the_types_that_analysts_expect() {
     ));
     assert!(found("SELECT alert_at = '[0.5,1]' FROM budgets LIMIT 1"));
     assert!(found("SELECT input_nanos_per_mtok = 2500000000 FROM prices LIMIT 1"));
+    copying.stop().await;
+}
+
+/// A name of characters of four bytes, which cannot be compressed.
+fn long_name(chars: u32, seed: u32) -> String {
+    let scattered = |number: u32| (seed * 1000 + number).wrapping_mul(2_654_435_761) >> 8;
+    (0..chars).map(|number| char::from_u32(0x20000 + scattered(number) % 0xA000).expect("a character")).collect()
+}
+
+/// One tenant's names would otherwise stop the copy of all.
+#[tokio::test]
+async fn no_name_that_a_tenant_may_choose_stops_the_copy() {
+    let (database, place) = database().await;
+    let mut world = World::new().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    let (provider, backend_model, model) = (long_name(200, 1), long_name(200, 2), long_name(256, 3));
+    let names = [&model, &format!("{model} "), &model.replace(' ', "")];
+    for backend_model in [backend_model.clone(), format!("{}\\", &backend_model[..796])] {
+        for model in names {
+            let backend = Backend {
+                provider_id: id(11),
+                provider: provider.as_str().into(),
+                model: backend_model.as_str().into(),
+                provider_key_id: None,
+            };
+            world.infers_by(ACME, SMALL, (model.as_str(), backend)).await;
+        }
+    }
+    for model in ["a\0", "a\u{1}", "a\u{1}\u{1}", "a\u{fffd}", "a", "\\x41", "\\"] {
+        world.refuses_model(GLOBEX, model).await;
+        world.pass(Duration::from_secs(2)).await;
+    }
+    let old = parse_rfc3339("0000-02-03T04:05:06Z").expect("a time");
+    let price = Price { effective_from: old, ..world.price(29, 11, 2_500_000_000) };
+    world.create(StreamKind::Price, price.price_id, Chain::default(), Change::created(price)).await;
+    copying.caught_up().await;
+    for place in &places {
+        world.assert_same(place).await;
+    }
+    assert_eq!(database.number("SELECT count(DISTINCT names_sha256) FROM views_rows.usage_by_hour"), 4 + 7);
     copying.stop().await;
 }
 

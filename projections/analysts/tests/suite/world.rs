@@ -7,11 +7,12 @@ use analysts::{CompareCopyError, CopierParts, CopyComparison, CopyPlace, compare
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, Partner, Price, Provider, ProviderKindName, Scope, Target, Tenant, User,
 };
+use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, ResourceState, Stream, StreamKind};
 use events::ids::{KeyId, ProviderId, RequestId};
-use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
-use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
+use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest, Revaluation};
+use events::log::{Admitted, Append, Basis, DatabaseAddress, Log, LogOptions, OpenHold};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
 use events::role::{Role, RoleState, RoleStatus};
@@ -90,12 +91,27 @@ pub const LARGE: Used =
     Used { model: "large", provider: 1, input: 8000, output: 1500, nanos: 42_500_000, latency_ms: 2500 };
 
 impl World {
-    /// A log in which three customers exist, on 2026-11-20 at 08:00.
+    /// A log of its own in which three customers exist, on 2026-11-20 at 08:00.
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")));
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
-        let world = Self { dir, log, clock, requests: 1000 };
+        Self { dir, log, clock, requests: 1000 }.inhabited().await
+    }
+
+    /// A node that shares an empty log with others.
+    pub async fn node(database: &TestDatabase, name: &'static str) -> Self {
+        let address: DatabaseAddress = database.url().parse().expect("an address");
+        let clock = Arc::new(ManualClock::at(parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")));
+        let options = LogOptions::new(clock.clone()).with_any_clock();
+        let log = tokio::task::spawn_blocking(move || Log::open_shared(&address, name, options));
+        let log = log.await.expect("no panic").expect("the log opens");
+        Self { dir: tempfile::tempdir().expect("a folder"), log, clock, requests: 1000 }
+    }
+
+    /// With three customers.
+    pub async fn inhabited(self) -> Self {
+        let world = self;
         for (number, name) in [(1, "North America"), (2, "Europe")] {
             let partner = Partner::new(id(number), name);
             world.create(StreamKind::Partner, partner.partner_id, Chain::default(), Change::created(partner)).await;
@@ -134,7 +150,7 @@ impl World {
         world
     }
 
-    fn price(&self, price: u128, provider: u128, input: i64) -> Price {
+    pub fn price(&self, price: u128, provider: u128, input: i64) -> Price {
         let rate = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
         let given = GivenRates::new(rate(input), rate(input * 4));
         Price::new((id(price), id::<ProviderId>(provider)), "echo", given, self.clock.now())
@@ -240,15 +256,35 @@ impl World {
         }
     }
 
-    pub async fn infers(&mut self, customer: Customer, used: Used) {
-        let hold = self.admits(customer, used.model).await;
+    pub async fn infers(&mut self, customer: Customer, used: Used) -> RequestId {
+        self.infers_by(customer, used, (used.model, Self::backend(used))).await
+    }
+
+    /// The same for a model and a backend by other names.
+    pub async fn infers_by(&mut self, customer: Customer, used: Used, named: (&str, Backend)) -> RequestId {
+        let (model, backend) = named;
+        let hold = self.admits(customer, model).await;
         let tokens =
             TokenClasses { input_uncached_tokens: used.input, output_text_tokens: used.output, ..Default::default() };
         let cost = NanoUsd::new(used.nanos);
-        let ended =
-            InferenceEnded { usage: Some(Usage::new(tokens, UsageSource::Provider)), ..self.ended(&hold, used, cost) };
+        let ended = InferenceEnded {
+            usage: Some(Usage::new(tokens, UsageSource::Provider)),
+            backend: Some(backend),
+            ..self.ended(&hold, used, cost)
+        };
         let ended = Outcome::Completed(Box::new(ended));
         hold.end(vec![], ended, Charge::Settle(cost)).await.expect("settled");
+        id(self.requests)
+    }
+
+    /// Corrects what a request of the small model cost, by a version of its price.
+    pub async fn corrects(&self, customer: Customer, request_id: RequestId, (version, nanos): (u64, i64)) {
+        let context = Context::about(Actor::System("revaluation"), customer.chain()).in_request(request_id);
+        let value = CorrectedValue { version, cost_usd: NanoUsd::new(nanos) };
+        let request =
+            CorrectedRequest { model: SMALL.model.to_owned(), backend: Some(Self::backend(SMALL)), payer: None };
+        let corrected = self.log.revalue(vec![Revaluation { request_id, context, value, request }]).await;
+        assert!(corrected.expect("recorded").last.is_some(), "it cost that already");
     }
 
     /// A request of the small model that fails and costs nothing.
@@ -259,11 +295,8 @@ impl World {
     }
 
     fn ended(&self, hold: &OpenHold, used: Used, cost: NanoUsd) -> InferenceEnded {
-        let (provider, name) = PROVIDERS[used.provider];
-        let backend =
-            Backend { provider_id: id(provider), provider: name.into(), model: "echo".into(), provider_key_id: None };
         InferenceEnded {
-            backend: Some(backend),
+            backend: Some(Self::backend(used)),
             price_version: Some(1),
             finish_reason: Some(FinishReason::Stop),
             latency_ms: Some(used.latency_ms),
@@ -272,8 +305,17 @@ impl World {
         }
     }
 
+    fn backend(used: Used) -> Backend {
+        let (provider, name) = PROVIDERS[used.provider];
+        Backend { provider_id: id(provider), provider: name.into(), model: "echo".into(), provider_key_id: None }
+    }
+
     pub async fn refuses(&mut self, customer: Customer) {
-        let admission = self.admission(customer, "large");
+        self.refuses_model(customer, "large").await;
+    }
+
+    pub async fn refuses_model(&mut self, customer: Customer, model: &str) {
+        let admission = self.admission(customer, model);
         let refused = RefusedRequest::of(&admission, Refusal::new(ErrorCode::ModelUnpriced, "no price"));
         self.log.refuse(refused).await.expect("refused");
     }
@@ -403,4 +445,22 @@ pub async fn database() -> (TestDatabase, CopyPlace) {
     })
     .await
     .expect("no panic")
+}
+
+/// The same, with a ledger.
+pub async fn shared_database() -> (TestDatabase, CopyPlace) {
+    let (database, place) = database().await;
+    let CopyPlace::Database(address) = &place else { unreachable!("it is a database") };
+    migrate_ledger(address).await;
+    (database, place)
+}
+
+/// What `ledgerway migrate` does.
+pub async fn migrate_ledger(address: &DatabaseAddress) {
+    let address = address.clone();
+    let migrated = tokio::task::spawn_blocking(move || {
+        Log::migrate_shared(&address).expect("the ledger is made");
+        migrate(&address).expect("the schemas are made");
+    });
+    migrated.await.expect("no panic");
 }

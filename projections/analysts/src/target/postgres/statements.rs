@@ -17,11 +17,12 @@ impl Statements {
 }
 
 fn upsert(table: &Table) -> String {
-    let (name, columns, keys) = (table.name, names(table.columns), names(table.key_columns()));
+    let (name, columns) = (table.name, names(table.columns));
     let others = table.columns.get(table.keys..).unwrap_or_default();
     let set = joined(others, |column| format!("{0} = excluded.{0}", column.name));
     format!(
-        "INSERT INTO views_rows.{name} ({columns}) SELECT {} FROM {} ON CONFLICT ({keys}) DO UPDATE SET {set}",
+        "INSERT INTO views_rows.{name} ({columns}) SELECT {} FROM {} ON CONFLICT ON CONSTRAINT {name}_pkey \
+         DO UPDATE SET {set}",
         joined(table.columns, cast),
         sent(table.columns),
     )
