@@ -146,6 +146,31 @@ async fn no_name_that_a_tenant_may_choose_stops_the_copy() {
     copying.stop().await;
 }
 
+/// The hour of the correction has nothing else, so a second one that takes the first back deletes its row.
+#[tokio::test]
+async fn corrections_are_copied_and_so_is_that_a_row_was_deleted() {
+    let (database, place) = database().await;
+    let mut world = World::with_history().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    let request = world.infers(ACME, SMALL).await;
+    world.pass(Duration::from_secs(2 * 3600)).await;
+    copying.caught_up().await;
+    let before = database.number("SELECT count(*) FROM views.usage_by_hour");
+    for (version, nanos, rows) in [(5, SMALL.nanos - 50_000, before + 1), (6, SMALL.nanos, before)] {
+        world.corrects(ACME, request, (version, nanos)).await;
+        copying.caught_up().await;
+        assert_eq!(database.number("SELECT count(*) FROM views.usage_by_hour"), rows);
+        for place in &places {
+            world.assert_same(place).await;
+        }
+    }
+    let corrections = "SELECT string_agg(cost_usd::text, ' ' ORDER BY position) = '-0.000050000 0.000050000'
+        FROM views.other_usage WHERE refused = 0";
+    database.execute(&format!("DO $$ BEGIN ASSERT ({corrections}); END $$"));
+    copying.stop().await;
+}
+
 #[tokio::test]
 async fn a_difference_is_named_and_a_rebuild_of_the_view_mends_it() {
     let (database, place) = database().await;

@@ -2,7 +2,7 @@
 
 use testing::postgres::TestDatabase;
 
-use crate::world::{World, database};
+use crate::world::{World, database, shared_database};
 
 /// Fails unless each of these statements is refused to analysts.
 fn assert_refused(database: &TestDatabase, statements: &[&str]) {
@@ -23,12 +23,11 @@ fn assert_refused(database: &TestDatabase, statements: &[&str]) {
 
 #[tokio::test]
 async fn analysts_read_the_views_and_nothing_else() {
-    let (database, place) = database().await;
+    let (database, place) = shared_database().await;
     let world = World::with_history().await;
     let copying = world.copying(&[place]).await;
     copying.caught_up().await;
     copying.stop().await;
-    database.execute("CREATE SCHEMA ledger; CREATE TABLE ledger.events (position bigint)");
     let views =
         ["usage_by_hour", "requests", "other_usage", "budgets", "budget_windows", "audit", "resources", "prices"];
     for view in views {
@@ -50,7 +49,7 @@ async fn analysts_read_the_views_and_nothing_else() {
     assert_refused(
         &database,
         &[
-            "SELECT * FROM ledger.events",
+            "SELECT ledger.keep_others_from_appending()",
             "SELECT * FROM views_rows.copied",
             "UPDATE views_rows.copied SET position = 0",
             "CREATE TABLE views.mine (a int)",
@@ -58,7 +57,41 @@ async fn analysts_read_the_views_and_nothing_else() {
             "CREATE SCHEMA mine",
             "ALTER VIEW views.requests RENAME TO mine",
             "GRANT SELECT ON views_rows.requests TO PUBLIC",
+            "INSERT INTO views.position (view, position) VALUES ('mine', 1)",
+            "UPDATE views.position SET position = 0",
+            "DELETE FROM views.position",
+            "DROP VIEW views.position",
         ],
+    );
+    database.execute(
+        "DO $$ BEGIN SET LOCAL ROLE ledgerway_analyst; ASSERT (SELECT min(position) > 0 FROM views.position); END $$",
+    );
+}
+
+#[tokio::test]
+async fn analysts_are_refused_every_table_of_the_ledger() {
+    let (database, _place) = shared_database().await;
+    assert!(database.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'ledger'") > 20);
+    database.execute(
+        "DO $test$
+        DECLARE
+            tables text[] := (SELECT array_agg(format('%I.%I', schemaname, tablename)) FROM pg_tables
+                              WHERE schemaname IN ('ledger', 'views_rows'));
+            name text;
+            statement text;
+        BEGIN
+            SET LOCAL ROLE ledgerway_analyst;
+            FOREACH name IN ARRAY tables LOOP
+                FOREACH statement IN ARRAY ARRAY['SELECT FROM %s', 'INSERT INTO %s DEFAULT VALUES', 'DELETE FROM %s',
+                                                 'TRUNCATE %s', 'LOCK TABLE %s IN ACCESS SHARE MODE', 'DROP TABLE %s'] LOOP
+                    BEGIN
+                        EXECUTE format(statement, name);
+                        RAISE 'allowed: %', format(statement, name);
+                    EXCEPTION WHEN insufficient_privilege THEN NULL;
+                    END;
+                END LOOP;
+            END LOOP;
+        END $test$",
     );
 }
 
