@@ -1,4 +1,5 @@
-//! The process with the role copies what its views have, again and again, until it loses the role.
+//! The process with the role copies what its views have, again and again, until it loses the role. It asks for the role once its
+//! views can be copied, and gives it up when they stand still while the log goes on: those of another process may not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use events::log::{Lease, Log, Reader};
 use events::role::RoleStatus;
 use events::time::Clock;
-use projections::views::{CopiedPosition, CopySource, ViewChanges, ViewsHandle};
+use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
 use crate::CopyPlace;
 use crate::copied::CopiedView;
@@ -21,6 +22,11 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration:
 const VIEWS_WAIT_MAX: Duration = Duration::from_millis(25);
 /// A file is read by people, for whom a second is soon enough: rows that change many times in it are then copied once.
 const FILE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the copy may stand still while the log goes on. Views write at least every 100 ms, unless their file fails them.
+const STANDSTILL_MAX: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const STANDSTILL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the copier works with.
 pub struct CopierParts {
@@ -39,6 +45,7 @@ pub async fn run(parts: CopierParts) {
     let mut leases = parts.log.lease(&parts.status);
     let mut pause = RETRY_AFTER.0;
     loop {
+        wait_for_views(&parts).await;
         let lease = leases.wait().await;
         let began = parts.clock.monotonic();
         let Err(error) = follow(&parts, &lease).await;
@@ -48,6 +55,11 @@ pub async fn run(parts: CopierParts) {
             parts.status.failing(&error, parts.clock.now());
         }
         lease.release().await;
+        if matches!(error, CopyError::StandsStill { .. }) {
+            // Long enough for another process, which asks for the role every second.
+            tokio::time::sleep(RETRY_AFTER.1).await;
+            continue;
+        }
         // It has worked for a while, so this failure is a new one.
         if parts.clock.monotonic().saturating_sub(began) > RETRY_AFTER.1 {
             pause = RETRY_AFTER.0;
@@ -57,23 +69,68 @@ pub async fn run(parts: CopierParts) {
     }
 }
 
-/// Copies until something fails or the role is lost.
+/// Waits until this process has views that can be copied. One whose views are being built from the beginning leaves the role to
+/// others. A view that another version wrote may take long to rebuild: the others are copied meanwhile.
+async fn wait_for_views(parts: &CopierParts) {
+    let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
+    loop {
+        changes.mark_seen();
+        let looked = tokio::task::spawn_blocking(move || (source.has_views(), source)).await;
+        match looked {
+            Ok((Ok(true), _)) => return,
+            Ok((Ok(false), returned)) => source = returned,
+            Ok((Err(error), returned)) => {
+                parts.status.failing(&CopyError::from(error), parts.clock.now());
+                source = returned;
+            }
+            // The process is ending.
+            Err(_) => source = parts.views.copy_source(),
+        }
+        let _ = tokio::time::timeout(STANDSTILL_CHECK_INTERVAL, changes.next()).await;
+    }
+}
+
+/// Copies until something fails, the views stand still or the role is lost.
 async fn follow(parts: &CopierParts, lease: &Lease) -> Result<std::convert::Infallible, CopyError> {
     let mut target = Target::open(&parts.place).await?;
     let mut copied = copied_of_log(target.copied().await?, &parts.log).await?;
     let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
+    let (mut before, mut still_since) = (slowest(&copied).1, None);
     loop {
         changes.mark_seen();
         source = copy(source, &mut target, &mut copied, lease).await?;
-        let position = copied.iter().map(|view| view.position).min().unwrap_or(0);
+        let (view, position) = slowest(&copied);
         parts.copied.set(position);
-        parts.status.working();
         parts.status.reached(position);
+        let (head, now) = (parts.log.head().position, parts.clock.monotonic());
+        if position >= head || position != before {
+            parts.status.working();
+            (before, still_since) = (position, None);
+        } else if now.saturating_sub(*still_since.get_or_insert(now)) >= STANDSTILL_MAX {
+            return Err(CopyError::StandsStill { view, position, head });
+        }
         tokio::select! {
             () = lease.lost() => return Err(CopyError::LeaseLost),
             () = wait(parts, &mut changes, position) => {}
+            () = stay_behind(&parts.log, position) => {}
         }
     }
+}
+
+/// The view that is copied least far.
+fn slowest(copied: &[CopiedView]) -> (View, u64) {
+    let positions = copied.iter().map(|view| (view.view, view.position));
+    positions.min_by_key(|(_, position)| *position).unwrap_or((View::Budgets, 0))
+}
+
+/// Returns once the log has been ahead of a position for a while.
+async fn stay_behind(log: &Log, position: u64) {
+    let mut head = log.watch_head();
+    if head.wait_for(|head| head.position > position).await.is_err() {
+        // The log is closed: nothing is ahead any more.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(STANDSTILL_CHECK_INTERVAL).await;
 }
 
 /// Copies once what the views have and the copy lacks.

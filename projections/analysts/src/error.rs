@@ -21,6 +21,16 @@ pub enum CopyError {
     OtherLayout { found: i64 },
     #[error("a newer version of ledgerway has copied {}: leaving it to that version", .0.as_str())]
     NewerRows(View),
+    #[error(
+        "the copy of {} stands still at position {position}, and the log is at {head}: the views of this process do not follow (its log \
+         and `GET /v1/projections` say why); another process may copy its own",
+        view.as_str()
+    )]
+    StandsStill { view: View, position: u64, head: u64 },
+    #[error(
+        "analytics.db-wal has {mib} MiB and cannot be emptied while somebody reads analytics.db in a transaction: end that transaction"
+    )]
+    WalHeld { mib: u64 },
     #[error("another process has the role now")]
     LeaseLost,
     #[error("another process has copied in the meantime")]

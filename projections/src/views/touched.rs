@@ -219,6 +219,11 @@ pub struct Snapshot<'c> {
 }
 
 impl CopySource {
+    /// Whether there is a view that can be copied. Blocking.
+    pub fn has_views(&mut self) -> Result<bool, rusqlite::Error> {
+        self.read(|snapshot| Ok(!snapshot.views.is_empty()))
+    }
+
     /// Reads in one read transaction. Blocking.
     pub fn read<T, E: From<rusqlite::Error>>(
         &mut self,

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use testing::postgres::TestDatabase;
 
 use crate::world::{
-    ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually, id,
+    ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually, id, shared_database,
 };
 
 /// Runs a statement in a copy. Tables are called `rows.NAME`.
@@ -169,6 +169,48 @@ async fn corrections_are_copied_and_so_is_that_a_row_was_deleted() {
         FROM views.other_usage WHERE refused = 0";
     database.execute(&format!("DO $$ BEGIN ASSERT ({corrections}); END $$"));
     copying.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_stands_still_is_reported_and_goes_on_with_the_views() {
+    let (_database, place) = database().await;
+    let mut world = World::with_history().await;
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    let position = world.log.head().position;
+    let writer = Connection::open(world.dir.path().join("views.db")).expect("the views open");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else can write");
+    world.infers(ACME, SMALL).await;
+    let why = eventually(|| match copying.statuses[0].read().state {
+        RoleState::Failing { why, .. } => Ok(why),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let named = format!(" stands still at position {position}, and the log is at {}: ", world.log.head().position);
+    assert!(why.starts_with("the copy of ") && why.contains(&named), "{why}");
+    writer.execute_batch("ROLLBACK").expect("the views go on");
+    copying.caught_up().await;
+    world.assert_same(&place).await;
+    copying.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_whose_views_stand_still_leaves_the_role_to_another_one() {
+    let (database, place) = shared_database().await;
+    let one = World::node(&database, "one").await.inhabited().await;
+    let copying = one.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    let two = World::node(&database, "two").await;
+    let other = two.copying(std::slice::from_ref(&place)).await;
+    let writer = Connection::open(one.dir.path().join("views.db")).expect("the views open");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else can write");
+    one.rename(ACME, "Acme Ltd").await;
+    other.caught_up().await;
+    assert_ne!(copying.statuses[0].read().state, RoleState::Working);
+    two.assert_same(&place).await;
+    for copying in [copying, other] {
+        drop(copying.running);
+    }
 }
 
 #[tokio::test]
