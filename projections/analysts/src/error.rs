@@ -42,6 +42,8 @@ pub enum CopyError {
     NoAnswer,
     #[error("analytics.db: {0}")]
     File(rusqlite::Error),
+    #[error("analytics.db was damaged ({0}) and is deleted: copying it again")]
+    Damaged(rusqlite::Error),
     #[error("delete {}: {source}", path.display())]
     Delete { path: PathBuf, source: std::io::Error },
     #[error("a copied row: {0}")]

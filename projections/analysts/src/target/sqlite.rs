@@ -42,9 +42,12 @@ pub struct SqliteCopy {
 
 impl SqliteCopy {
     pub async fn open(dir: PathBuf) -> Result<Self, CopyError> {
-        let opened = tokio::task::spawn_blocking(move || open_or_create(&dir.join(ANALYTICS_FILE)));
+    path: PathBuf,
+        let path = dir.join(ANALYTICS_FILE);
+        let opened = path.clone();
+        let opened = tokio::task::spawn_blocking(move || open_or_create(&opened));
         let connection = opened.await.map_err(|_| CopyError::Interrupted)??;
-        Ok(Self { connection: Some(connection) })
+        Ok(Self { path, connection: Some(connection) })
     }
 
     pub async fn copied(&mut self) -> Result<Vec<CopiedView>, CopyError> {
@@ -64,13 +67,23 @@ impl SqliteCopy {
         self.run(|connection| connection.execute_batch("COMMIT").map_err(CopyError::File)).await
     }
 
-    /// Works off the async threads. The connection is not kept after a failure, which rolls its transaction back.
+    /// Works off the async threads. The connection is not kept after a failure, which rolls its transaction back; nor is the file
+    /// if it turned out to be damaged.
     async fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, CopyError> + Send + 'static,
     ) -> Result<T, CopyError> {
         let connection = self.connection.take().ok_or(CopyError::Interrupted)?;
-        let worked = tokio::task::spawn_blocking(move || work(&connection).map(|done| (connection, done)));
+        let path = self.path.clone();
+        let worked = tokio::task::spawn_blocking(move || match work(&connection) {
+            Ok(done) => Ok((connection, done)),
+            Err(CopyError::File(error)) if is_damage(&error) => {
+                drop(connection);
+                delete(&path)?;
+                Err(CopyError::Damaged(error))
+            }
+            Err(error) => Err(error),
+        });
         let (connection, done) = worked.await.map_err(|_| CopyError::Interrupted)??;
         self.connection = Some(connection);
         Ok(done)

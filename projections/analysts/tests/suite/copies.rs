@@ -1,5 +1,7 @@
 //! The copy has the rows of the views, whatever happened on the way.
 
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace};
@@ -399,7 +401,8 @@ async fn a_damaged_file_and_one_of_another_layout_are_made_again() {
             Connection::open(&path).and_then(|file| file.execute_batch("PRAGMA user_version = 99")).expect("changed")
         },
         &mut || Connection::open(&path).and_then(|file| file.execute_batch("DROP TABLE rows_copied")).expect("changed"),
-    ] as [&mut dyn FnMut(); 3]
+        &mut || damage_page_of(&path, "rows_requests"),
+    ] as [&mut dyn FnMut(); 4]
     {
         damage();
         world.infers(ACME, SMALL).await;
@@ -408,6 +411,15 @@ async fn a_damaged_file_and_one_of_another_layout_are_made_again() {
         world.assert_same(&place).await;
         copying.stop().await;
     }
+}
+
+/// Overwrites the first page of a table, which nobody reads before there is a row to write.
+fn damage_page_of(path: &Path, table: &str) {
+    let page = "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    let page = Connection::open(path).and_then(|file| file.query_row(page, [table], |row| row.get::<_, u64>(0)));
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).expect("the file opens");
+    file.seek(SeekFrom::Start((page.expect("a page") - 1) * 4096)).expect("the page");
+    file.write_all(&[0xff; 4096]).expect("written");
 }
 
 /// Somebody keeps the file open in a transaction, and reads the same rows again and again while it grows.
