@@ -35,14 +35,20 @@ const STATEMENTS_MAX: usize = 32;
 /// Pages of the write-ahead log between its checkpoints: 16 MiB. A checkpoint syncs a disk on which the ledger waits.
 const CHECKPOINT_PAGES: u32 = 4096;
 
+/// The longest write-ahead log to which more is added, unless the file is longer: it cannot be emptied while somebody reads in a
+/// transaction, and it lies on the disk of the ledger.
+const WAL_MAX: u64 = 256 * 1024 * 1024;
+/// What is kept of an empty write-ahead log, to be written again.
+const WAL_KEPT: u64 = 64 * 1024 * 1024;
+
 pub struct SqliteCopy {
+    path: PathBuf,
     /// `None` while a thread for blocking work has it, and after one was interrupted.
     connection: Option<Connection>,
 }
 
 impl SqliteCopy {
     pub async fn open(dir: PathBuf) -> Result<Self, CopyError> {
-    path: PathBuf,
         let path = dir.join(ANALYTICS_FILE);
         let opened = path.clone();
         let opened = tokio::task::spawn_blocking(move || open_or_create(&opened));
@@ -55,8 +61,12 @@ impl SqliteCopy {
     }
 
     pub async fn begin(&mut self, steps: &[ViewStep], token: i64) -> Result<(), CopyError> {
-        let steps = steps.to_vec();
-        self.run(move |connection| begin(connection, &steps, token)).await
+        let (steps, path) = (steps.to_vec(), self.path.clone());
+        let begun = move |connection: &Connection| {
+            bound_wal(connection, &path)?;
+            begin(connection, &steps, token)
+        };
+        self.run(begun).await
     }
 
     pub async fn write(&mut self, piece: Piece) -> Result<(), CopyError> {
@@ -136,6 +146,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
     Ok(connection)
 }
 
@@ -174,6 +185,18 @@ fn copied(connection: &Connection) -> Result<Vec<CopiedView>, CopyError> {
         views.extend(read().map_err(CopyError::File)?);
     }
     Ok(views)
+}
+
+/// Errors: the write-ahead log is too long, and somebody keeps it from being emptied.
+fn bound_wal(connection: &Connection, path: &Path) -> Result<(), CopyError> {
+    let len = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let wal = len(&private::beside(path, "-wal"));
+    if wal <= WAL_MAX.max(len(path)) {
+        return Ok(());
+    }
+    let is_held =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(CopyError::File)?;
+    if is_held { Err(CopyError::WalHeld { mib: wal / (1024 * 1024) }) } else { Ok(()) }
 }
 
 fn begin(connection: &Connection, steps: &[ViewStep], token: i64) -> Result<(), CopyError> {

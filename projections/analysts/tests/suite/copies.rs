@@ -422,6 +422,37 @@ fn damage_page_of(path: &Path, table: &str) {
     file.write_all(&[0xff; 4096]).expect("written");
 }
 
+/// What is copied lies in the write-ahead log for as long as somebody reads what was there before.
+#[tokio::test]
+async fn a_reader_that_ends_no_transaction_does_not_fill_the_disk() {
+    let mut world = World::with_history().await;
+    let place = world.file();
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    let reader = file(&world);
+    reader.execute_batch("BEGIN; SELECT count(*) FROM requests").expect("a transaction");
+    file(&world)
+        .execute_batch(
+            "CREATE TABLE much AS
+             WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE n < 70)
+             SELECT zeroblob(4 * 1024 * 1024) AS bytes FROM rows",
+        )
+        .expect("as much as many days bring");
+    world.infers(ACME, SMALL).await;
+    let why = eventually(|| match copying.statuses[0].read().state {
+        RoleState::Failing { why, .. } => Ok(why),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(why.starts_with("analytics.db-wal has 28") && why.contains("end that transaction"), "{why}");
+    reader.execute_batch("COMMIT").expect("the end");
+    copying.caught_up().await;
+    world.assert_same(&place).await;
+    let wal = std::fs::metadata(world.dir.path().join("analytics.db-wal")).expect("the write-ahead log");
+    assert!(wal.len() < 1024 * 1024, "{}", wal.len());
+    copying.stop().await;
+}
+
 /// Somebody keeps the file open in a transaction, and reads the same rows again and again while it grows.
 #[tokio::test]
 async fn the_file_can_be_read_for_as_long_as_anybody_likes() {
