@@ -33,8 +33,16 @@ struct Verified {
     log: Sound,
     /// `None` if the views were not asked for.
     views: Option<Comparison>,
-    /// The rows of the copy for analysts, if it was asked for.
-    copied_rows: Option<u64>,
+    /// The copy for analysts, if it was asked for.
+    copy: Option<VerifiedCopy>,
+}
+
+/// A copy for analysts that agrees with the log.
+struct VerifiedCopy {
+    rows: u64,
+    position: u64,
+    /// The events that the log has beyond it.
+    lag_events: u64,
 }
 
 /// Why the folder is not sound, or could not be checked.
@@ -127,18 +135,19 @@ fn verify(
 ) -> Result<Verified, Fault> {
     let (reader, log) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
-    let copied_rows = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    Ok(Verified { log, views, copied_rows })
+    let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
+    Ok(Verified { log, views, copy })
 }
 
-/// Compares the copy for analysts with the log, and counts its rows.
-fn check_copy(copy: &CopyPlace, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<u64, Fault> {
+/// Compares the copy for analysts with the log.
+fn check_copy(copy: &CopyPlace, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<VerifiedCopy, Fault> {
     let mut progress = Progress::new("copy", WithoutTerminal::Silent);
     let compared = analysts::compare(copy, reader, &mut |position, last| progress.at(position, last));
     match compared {
-        Ok(CopyComparison::Same { rows, .. }) => {
+        Ok(CopyComparison::Same { rows, position }) => {
             progress.done();
-            Ok(rows)
+            let head = reader.head().map_err(|error| unreadable(ledger, &error))?.position;
+            Ok(VerifiedCopy { rows, position, lag_events: head.saturating_sub(position) })
         }
         Ok(CopyComparison::Absent) => Err(Fault::Unreadable("there is no copy for analysts there yet".to_owned())),
         Ok(CopyComparison::OtherVersion(view)) => Err(Fault::Unreadable(format!(
@@ -233,11 +242,11 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 }
 
 /// One line for people.
-fn summary(
-    Verified { log: Sound { events, open_holds }, views, copied_rows }: &Verified,
-    folder: Option<&Path>,
-) -> String {
-    let copied = copied_rows.map(|rows| format!(", {rows} rows of the copy for analysts")).unwrap_or_default();
+fn summary(Verified { log: Sound { events, open_holds }, views, copy }: &Verified, folder: Option<&Path>) -> String {
+    let copy = copy.as_ref().map(|VerifiedCopy { rows, position, lag_events }| {
+        format!(", {rows} rows of the copy for analysts as of position {position}, {lag_events} events behind")
+    });
+    let copy = copy.unwrap_or_default();
     let views = match views {
         None => "views not checked".to_owned(),
         Some(Comparison::Same { rows }) => format!("{rows} rows of views"),
@@ -251,10 +260,10 @@ fn summary(
             )
         }
     };
-    format!("sound: {events} events, {open_holds} open holds, {views}{copied}")
+    format!("sound: {events} events, {open_holds} open holds, {views}{copy}")
 }
 
-fn as_json(Verified { log: sound, views, copied_rows }: &Verified) -> serde_json::Value {
+fn as_json(Verified { log: sound, views, copy }: &Verified) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
@@ -263,8 +272,8 @@ fn as_json(Verified { log: sound, views, copied_rows }: &Verified) -> serde_json
         Some(Comparison::OtherLedger { .. }) => json!("of_another_ledger"),
     };
     let mut object = json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views });
-    if let Some(rows) = copied_rows {
-        object["copy"] = json!({ "rows": rows });
+    if let Some(VerifiedCopy { rows, position, lag_events }) = copy {
+        object["copy"] = json!({ "rows": rows, "position": position, "lag_events": lag_events });
     }
     object
 }

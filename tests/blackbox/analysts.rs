@@ -50,10 +50,13 @@ async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
     until(5, || requests_in_file(&data)).await;
     let verify = || said(ledgerway().args(["verify", "--views"]).arg(&data));
     let (code, words) = verify();
-    assert!(code == Some(0) && words.contains(" rows of the copy for analysts"), "{code:?} {words}");
+    assert!(code == Some(0) && words.contains(" rows of the copy for analysts as of position "), "{code:?} {words}");
+    assert!(words.trim_end().ends_with(" events behind"), "{words}");
     let (code, words) = said(ledgerway().args(["verify", "--json", "--views"]).arg(&data));
     let object: serde_json::Value = serde_json::from_str(&words).expect("JSON");
     assert!(code == Some(0) && object["copy"]["rows"].as_u64() > Some(20), "{code:?} {words}");
+    let [position, lag] = ["position", "lag_events"].map(|name| object["copy"][name].as_u64().expect("a number"));
+    assert_eq!(position + lag, object["events"].as_u64().expect("a number"), "{words}");
     let file = Connection::open(data.join("analytics.db")).expect("the file opens");
     file.execute(
         "UPDATE rows_requests SET status = 'failed' WHERE position = (SELECT min(position) FROM rows_requests)",

@@ -1,5 +1,6 @@
 //! Comparison of the copy with the log: the views are built again up to the position of the copy, and their rows are mapped and
-//! compared with the copied ones in the order of their keys. It is read-only.
+//! compared with the copied ones in the order of their keys. It is read-only. Most of the log is read before the transaction in which
+//! the copy is read, which holds back the clean-up of its database.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use events::log::{DatabaseAddress, LogError, Reader};
 use futures_util::TryStreamExt;
 use projections::views::View;
-use projections::views::compare::{CompareError, rows_as_of};
+use projections::views::compare::{CompareError, FreshRows};
 use rusqlite::Connection;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -81,15 +82,27 @@ fn compare_database(
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<CopyComparison, CompareCopyError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CompareCopyError::Runtime)?;
-    let (mut connection, copied) = runtime.block_on(async {
+    let before = runtime.block_on(async {
         let mut connection = postgres::connect(database).await?;
         postgres::check_layout(&mut connection).await?;
+        postgres::copied(&mut connection).await
+    })?;
+    let mut fresh = FreshRows::empty()?;
+    if let Err(not_compared) = build(&mut fresh, &before, log, watch)? {
+        return Ok(not_compared);
+    }
+    let (mut connection, copied) = runtime.block_on(async {
+        let mut connection = postgres::connect(database).await?;
         sqlx::raw_sql(NO_LIMITS).execute(&mut connection).await?;
         sqlx::raw_sql(BEGIN).execute(&mut connection).await?;
+        postgres::check_layout(&mut connection).await?;
         let copied = postgres::copied(&mut connection).await?;
         Ok::<_, CopyError>((connection, copied))
     })?;
-    compare_tables(&copied, log, watch, |table, fresh, position| {
+    if let Err(not_compared) = build(&mut fresh, &copied, log, watch)? {
+        return Ok(not_compared);
+    }
+    compare_tables(&copied, &fresh, |table, fresh, position| {
         let statement = statements::rows(table);
         let mut rows = sqlx::query(&statement).fetch(&mut connection);
         compare_table(table, fresh, position, &mut || match runtime.block_on(rows.try_next())? {
@@ -109,37 +122,48 @@ fn compare_file(
     log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<CopyComparison, CompareCopyError> {
+    let before = match SqliteSnapshot::open(dir)? {
+        Some(snapshot) => snapshot.copied()?,
+        None => return Ok(CopyComparison::Absent),
+    };
+    let mut fresh = FreshRows::empty()?;
+    if let Err(not_compared) = build(&mut fresh, &before, log, watch)? {
+        return Ok(not_compared);
+    }
     let Some(snapshot) = SqliteSnapshot::open(dir)? else { return Ok(CopyComparison::Absent) };
-    compare_tables(&snapshot.copied()?, log, watch, |table, fresh, position| {
+    let copied = snapshot.copied()?;
+    if let Err(not_compared) = build(&mut fresh, &copied, log, watch)? {
+        return Ok(not_compared);
+    }
+    compare_tables(&copied, &fresh, |table, fresh, position| {
         snapshot.read_rows(table, |next| compare_table(table, fresh, position, next))?
     })
 }
 
 fn compare_tables(
     copied: &[CopiedView],
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
+    fresh: &FreshRows,
     mut compare: impl FnMut(&Table, &Connection, u64) -> Result<u64, CompareCopyError>,
 ) -> Result<CopyComparison, CompareCopyError> {
-    let fresh = match fresh_rows(copied, log, watch)? {
-        Ok(fresh) => fresh,
-        Err(not_compared) => return Ok(not_compared),
-    };
     let mut rows = 0;
     for table in TABLES {
-        let position = copied.iter().find(|view| view.view == table.view).map_or(0, |view| view.position);
-        rows += compare(table, &fresh, position)?;
+        rows += compare(table, fresh.rows(), position_of(table.view, copied))?;
     }
     let position = copied.iter().map(|view| view.position).min().unwrap_or(0);
     Ok(CopyComparison::Same { rows, position })
 }
 
-/// The views built again up to where they are copied, or why they are not compared.
-fn fresh_rows(
+fn position_of(view: View, copied: &[CopiedView]) -> u64 {
+    copied.iter().find(|copied| copied.view == view).map_or(0, |copied| copied.position)
+}
+
+/// Builds the views up to where they are copied. The inner error says why they are not compared.
+fn build(
+    fresh: &mut FreshRows,
     copied: &[CopiedView],
     log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
-) -> Result<Result<Connection, CopyComparison>, CompareCopyError> {
+) -> Result<Result<(), CopyComparison>, CompareCopyError> {
     if copied.len() < View::ALL.len() || copied.iter().all(|view| view.version == 0) {
         return Ok(Err(CopyComparison::Absent));
     }
@@ -152,8 +176,12 @@ fn fresh_rows(
             return Err(CompareCopyError::Different { position: view.position, reason });
         }
     }
-    let positions: Vec<_> = copied.iter().map(|view| (view.view, view.position)).collect();
-    Ok(Ok(rows_as_of(&positions, log, watch)?))
+    let positions: Vec<u64> = View::ALL.iter().map(|view| position_of(*view, copied)).collect();
+    // Everything was copied again in the meantime, by a process that is behind.
+    if fresh.positions().zip(&positions).any(|(built, position)| built > *position) {
+        *fresh = FreshRows::empty()?;
+    }
+    Ok(Ok(fresh.advance(&positions, log, watch)?))
 }
 
 /// Counts the rows that are equal. Errors: the first one that is not.

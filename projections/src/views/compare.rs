@@ -75,28 +75,19 @@ pub fn compare(dir: &Path, log: &dyn Reader, watch: &mut dyn FnMut(u64, u64)) ->
     let stored = offline::connect(&path)?;
     // One snapshot: rows and checkpoints belong together.
     stored.execute_batch("BEGIN")?;
-    let mut projectors = View::projectors(View::ALL);
+    let projectors = View::projectors(View::ALL);
     let positions = match positions(&stored, &projectors, log)? {
         Ok(positions) => positions,
         Err(not_compared) => return Ok(not_compared),
     };
-    let fresh = build(&mut projectors, &positions, log, watch)?;
+    let mut fresh = FreshRows::of(projectors)?;
+    fresh.advance(&positions, log, watch)?;
     let position = positions.iter().copied().max().unwrap_or(0);
     let mut rows = 0;
     for table in TABLES {
-        rows += compare_table(table, &fresh, &stored, position)?;
+        rows += compare_table(table, fresh.rows(), &stored, position)?;
     }
     Ok(Comparison::Same { rows })
-}
-
-/// Builds the rows of these views again, each up to its position, in a temporary file. Blocking.
-pub fn rows_as_of(
-    positions: &[(View, u64)],
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<Connection, CompareError> {
-    let (views, positions): (Vec<View>, Vec<u64>) = positions.iter().copied().unzip();
-    build(&mut View::projectors(&views), &positions, log, watch)
 }
 
 /// The position of each view, or why the file is not compared.
@@ -124,34 +115,67 @@ fn positions(
     Ok(Ok(positions))
 }
 
-/// Builds the rows again, each view up to its position.
-fn build(
-    projectors: &mut [Box<dyn Projector>],
-    positions: &[u64],
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<Connection, CompareError> {
-    // With an empty name SQLite uses a private file, deleted with the connection.
-    let fresh = Connection::open("")?;
-    fresh.pragma_update(None, "journal_mode", "off")?;
-    fresh.pragma_update(None, "synchronous", "off")?;
-    fresh.pragma_update(None, "cache_size", CACHE_KIB)?;
-    fresh.set_prepared_statement_cache_capacity(64);
-    exact::register(&fresh)?;
-    create_tables(&fresh, projectors)?;
-    let last = positions.iter().copied().max().unwrap_or(0);
-    for page in pages(log, 0, last) {
-        let (position, events) = page?;
-        fresh.execute_batch("BEGIN")?;
-        for (projector, until) in projectors.iter_mut().zip(positions) {
-            let taken = events.partition_point(|recorded| recorded.position <= *until);
-            let events = events.get(..taken).unwrap_or_default();
-            projector.apply(&fresh, events).map_err(|error| not_applicable(projector.view(), *until, &error))?;
-        }
-        fresh.execute_batch("COMMIT")?;
-        watch(position.min(last), last);
+/// The rows of views, built again from the log in a temporary file.
+pub struct FreshRows {
+    rows: Connection,
+    /// Each with the position up to which its rows are built.
+    projectors: Vec<(Box<dyn Projector>, u64)>,
+}
+
+impl FreshRows {
+    /// Every view, before the first event. Blocking.
+    pub fn empty() -> Result<Self, CompareError> {
+        Self::of(View::projectors(View::ALL))
     }
-    Ok(fresh)
+
+    fn of(projectors: Vec<Box<dyn Projector>>) -> Result<Self, CompareError> {
+        // With an empty name SQLite uses a private file, deleted with the connection.
+        let rows = Connection::open("")?;
+        rows.pragma_update(None, "journal_mode", "off")?;
+        rows.pragma_update(None, "synchronous", "off")?;
+        rows.pragma_update(None, "cache_size", CACHE_KIB)?;
+        rows.set_prepared_statement_cache_capacity(64);
+        exact::register(&rows)?;
+        create_tables(&rows, &projectors)?;
+        Ok(Self { rows, projectors: projectors.into_iter().map(|projector| (projector, 0)).collect() })
+    }
+
+    /// Builds each view up to its position, in the order of [`View::ALL`]; none goes back. Blocking.
+    pub fn advance(
+        &mut self,
+        positions: &[u64],
+        log: &dyn Reader,
+        watch: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), CompareError> {
+        let last = positions.iter().copied().max().unwrap_or(0);
+        let first = self.projectors.iter().map(|(_, built)| *built).min().unwrap_or(0);
+        for page in pages(log, first, last) {
+            let (position, events) = page?;
+            self.rows.execute_batch("BEGIN")?;
+            for ((projector, built), until) in self.projectors.iter_mut().zip(positions) {
+                let known = events.partition_point(|recorded| recorded.position <= *built);
+                let taken = events.partition_point(|recorded| recorded.position <= *until);
+                let events = events.get(known..taken).unwrap_or_default();
+                projector
+                    .apply(&self.rows, events)
+                    .map_err(|error| not_applicable(projector.view(), *until, &error))?;
+                *built = position.min(*until).max(*built);
+            }
+            self.rows.execute_batch("COMMIT")?;
+            watch(position.min(last), last);
+        }
+        Ok(())
+    }
+
+    /// Up to where the views are built, in the order of [`View::ALL`].
+    pub fn positions(&self) -> impl Iterator<Item = u64> {
+        self.projectors.iter().map(|(_, built)| *built)
+    }
+
+    /// The tables of the views.
+    pub const fn rows(&self) -> &Connection {
+        &self.rows
+    }
 }
 
 fn not_applicable(view: View, position: u64, error: &ProjectionError) -> CompareError {
