@@ -8,10 +8,11 @@ CREATE SCHEMA views_rows;
 CREATE SCHEMA views;
 COMMENT ON SCHEMA views IS 'What the gateway did, for analysts. views.position says as of which position of the log';
 
--- One row: the version of this layout.
+-- One row: the version of this layout, and which ledger is copied: the token of its first batch; null before there is one.
 CREATE TABLE views_rows.layout (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    version  bigint NOT NULL
+    version  bigint NOT NULL,
+    ledger   uuid
 );
 INSERT INTO views_rows.layout (version) VALUES (1);
 

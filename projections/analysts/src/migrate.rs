@@ -14,6 +14,8 @@ use crate::target::postgres::{connect, layout};
 /// Each brings the layout before it to the next one. The first makes it from nothing.
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/views/0001_views.sql")];
 const GRANTS: &str = include_str!("../../../migrations/postgres/views/grants.sql");
+/// Has everything copied again if there is another ledger than the one that was copied.
+const LEDGER: &str = include_str!("../../../migrations/postgres/views/ledger.sql");
 const _: () = assert!(MIGRATIONS.len() as i64 == LAYOUT);
 
 /// The advisory lock of this migration, in the database's numbers of two parts: `LEDG`, `VIEW`.
@@ -49,6 +51,7 @@ async fn migrate_in(connection: &mut PgConnection) -> Result<(), CopyError> {
     for migration in MIGRATIONS.iter().skip(done) {
         sqlx::raw_sql(migration).execute(&mut *change).await?;
     }
+    sqlx::raw_sql(LEDGER).execute(&mut *change).await?;
     sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
     Ok(change.commit().await?)
 }

@@ -2,7 +2,7 @@
 
 use testing::postgres::TestDatabase;
 
-use crate::world::{World, database, shared_database};
+use crate::world::{World, database, migrate_ledger, shared_database};
 
 /// Fails unless each of these statements is refused to analysts.
 fn assert_refused(database: &TestDatabase, statements: &[&str]) {
@@ -93,6 +93,26 @@ async fn analysts_are_refused_every_table_of_the_ledger() {
             END LOOP;
         END $test$",
     );
+}
+
+/// A new ledger begins to count its leases again: those of the one before must not keep its copier out.
+#[tokio::test]
+async fn a_new_ledger_is_copied_from_the_beginning() {
+    let (database, place) = shared_database().await;
+    let analysts::CopyPlace::Database(address) = &place else { unreachable!("it is a database") };
+    let copied = "UPDATE views_rows.copied SET version = 1, position = 50, token = 900";
+    let begun = "SELECT count(*) FROM views_rows.copied WHERE (version, position, token) = (0, 0, 0)";
+    database.execute(copied);
+    migrate_ledger(address).await;
+    assert_eq!(database.number(begun), 0, "it is the same ledger");
+    database.execute("DROP SCHEMA ledger CASCADE");
+    migrate_ledger(address).await;
+    assert_eq!(database.number(begun), 5);
+    let world = World::node(&database, "node").await.inhabited().await;
+    let copying = world.copying(std::slice::from_ref(&place)).await;
+    copying.caught_up().await;
+    world.assert_same(&place).await;
+    copying.stop().await;
 }
 
 #[tokio::test]
