@@ -25,11 +25,13 @@ const ANSWER_MAX: Duration = Duration::from_secs(605);
 
 /// What is set for the session beside the settings of every session of the database. What a crash takes of the copy is copied
 /// again, so no commit waits for the disk, on which the ledger waits. A transaction waits while the views are read.
-pub const SESSION: [(&str, &str); 5] = [
+pub const SESSION: [(&str, &str); 6] = [
     ("application_name", r"ledgerway\ analysts"),
     ("search_path", "views_rows"),
     ("synchronous_commit", "off"),
     ("statement_timeout", "10min"),
+    // The locks of a copier that died in a long statement are not to keep the next one waiting.
+    ("client_connection_check_interval", "1s"),
     ("idle_in_transaction_session_timeout", "1min"),
 ];
 
