@@ -111,3 +111,26 @@ async fn every_question_of_the_page_has_the_answer_that_it_shows() {
     drop(running);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Sums of corrections may be below zero.
+#[test]
+fn dollars_of_sums_in_sqlite_keep_their_sign() {
+    let sqlite = Connection::open_in_memory().expect("a database");
+    let mut forms = 0;
+    for Question { title, sqlite: statement, .. } in questions() {
+        for (begin, _) in statement.match_indices("printf(") {
+            let form = statement[begin..].split(" AS ").next().expect("a form");
+            for (nanos, dollars) in
+                [(-1_500_000_000_i64, "-1.500000000"), (-1, "-0.000000001"), (0, "0.000000000"), (42, "0.000000042")]
+            {
+                let shown =
+                    sqlite.query_row(&format!("SELECT {form} FROM (SELECT ?1 AS cost_nanos)"), [nanos], |row| {
+                        row.get::<_, String>(0)
+                    });
+                assert_eq!(shown.expect("dollars"), dollars, "{title}");
+            }
+            forms += 1;
+        }
+    }
+    assert!(forms > 3, "{forms}");
+}
