@@ -4,7 +4,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace};
+use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace, compare};
 use events::event::admin::Price;
 use events::event::inference::Backend;
 use events::event::{Chain, Change, StreamKind};
@@ -213,6 +213,50 @@ async fn a_process_whose_views_stand_still_leaves_the_role_to_another_one() {
     for copying in [copying, other] {
         drop(copying.running);
     }
+}
+
+/// Views that are built from the beginning are not noted before they have caught up with the log.
+#[tokio::test]
+async fn a_process_without_views_to_copy_does_not_ask_for_the_role() {
+    let (database, place) = shared_database().await;
+    let world = World::node(&database, "one").await.inhabited().await;
+    let copying = world.copying_without_notes(&place).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(copying.statuses[0].read().state, RoleState::Waiting);
+    assert_eq!(database.number("SELECT count(*) FROM ledger.leases WHERE role = 'analysts'"), 0);
+    copying.stop().await;
+}
+
+/// The transaction in which the copy is read begins after the log was read, so what is copied meanwhile is compared, too.
+#[tokio::test]
+async fn the_log_is_read_before_the_copy_and_then_what_was_recorded_meanwhile() {
+    let (_database, place) = database().await;
+    let mut world = World::with_history().await;
+    let places = [place, world.file()];
+    let copying = world.copying(&places).await;
+    copying.caught_up().await;
+    for place in places {
+        let ((tell, mut told), (go_on, may_go_on)) = (tokio::sync::mpsc::channel(1), std::sync::mpsc::channel());
+        let log = world.log.clone();
+        let comparing = tokio::task::spawn_blocking(move || {
+            let reader = log.reader().expect("a reader");
+            compare(&place, &*reader, &mut |_, _| {
+                if tell.blocking_send(()).is_ok() {
+                    may_go_on.recv().expect("it goes on");
+                }
+            })
+        });
+        told.recv().await.expect("it reads the log");
+        told.close();
+        world.infers(ACME, SMALL).await;
+        copying.caught_up().await;
+        go_on.send(()).expect("it waits");
+        match comparing.await.expect("no panic").expect("no difference") {
+            CopyComparison::Same { position, .. } => assert_eq!(position, world.log.head().position),
+            other => panic!("{other:?}"),
+        }
+    }
+    copying.stop().await;
 }
 
 #[tokio::test]

@@ -324,7 +324,21 @@ impl World {
     pub async fn copying(&self, places: &[CopyPlace]) -> Copying {
         let copied = CopiedPosition::default();
         let views = start_copied(&self.log, self.dir.path(), self.clock.clone(), copied.clone());
-        let (views, thread) = views.expect("the views start");
+        self.copying_from(views.expect("the views start"), copied, places)
+    }
+
+    /// A copier of views whose changes nobody notes.
+    pub async fn copying_without_notes(&self, place: &CopyPlace) -> Copying {
+        let views = start(&self.log, self.dir.path(), self.clock.clone()).expect("the views start");
+        self.copying_from(views, CopiedPosition::default(), std::slice::from_ref(place))
+    }
+
+    fn copying_from(
+        &self,
+        (views, thread): (ViewsHandle, ViewsThread),
+        copied: CopiedPosition,
+        places: &[CopyPlace],
+    ) -> Copying {
         let (mut running, mut statuses) = (JoinSet::new(), Vec::new());
         for place in places {
             let status = RoleStatus::new(Role::Analysts);
