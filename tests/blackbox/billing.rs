@@ -75,7 +75,6 @@ async fn a_consumer_that_is_killed_at_any_time_has_counted_exactly_what_was_char
     consumer.start();
     second.start();
     sleep(TOGETHER).await;
-    assert!(consumer.is_running() && second.is_running());
     consumer.kill();
     second.kill();
     loads.join_all().await;

@@ -33,7 +33,13 @@ fn port(gateway: &Gateway) -> u16 {
 }
 
 pub async fn connect(gateway: &Gateway) -> Channel {
+    connect_with_window(gateway, 64 * 1024).await
+}
+
+/// A connection whose streams are sent so many bytes that are not read.
+async fn connect_with_window(gateway: &Gateway, bytes: u32) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", port(gateway))).expect("an address");
+    let endpoint = endpoint.initial_stream_window_size(bytes);
     timeout(WITHIN, endpoint.connect()).await.expect("in time").expect("a connection")
 }
 
@@ -238,13 +244,13 @@ async fn a_key_sees_as_much_as_over_http_and_for_as_long() {
 async fn a_client_that_does_not_read_loses_its_tail_with_its_key_and_hears_of_a_drain() {
     let (mut gateway, upstream) = (Gateway::start_with(&[GRPC]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
-    // More than the client's window and what is on its way take, and less than a chunk.
-    while gateway.head().await < 160 {
+    // More than the client's window and a message on its way take, and less than a chunk.
+    while gateway.head().await < 200 {
         tenant.chat("ok").await.must(200);
     }
     let head = gateway.head().await;
     let (id, reader) = secret_with(&gateway, &tenant, &["events:read"]).await;
-    let channel = connect(&gateway).await;
+    let channel = connect_with_window(&gateway, 16 * 1024).await;
     let follow = |after| TailRequest { after, follow: true, ..TailRequest::default() };
     let mut unread = Vec::new();
     for _ in 0..4 {
