@@ -11,6 +11,7 @@ use archive::Archive;
 use events::ids::{IdMaker, SystemRandom};
 use events::log::lock::FolderLock;
 use events::log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, open_shared_reader};
+use events::private::{BESIDE_A_DATABASE, beside};
 use events::time::SystemClock;
 use projections::views::VIEWS_FILE;
 use secrets::NodeKey;
@@ -69,11 +70,14 @@ fn restore_folder(archive: &Archive, dir: &Path) -> Result<String, Failure> {
     Ok(format!("restored {events} events from {archive} into {dir}, where they are sound"))
 }
 
-/// What is left of another ledger must not be mixed with this one.
+/// What is left of another ledger must not be mixed with this one. SQLite takes what it finds beside a database for the
+/// database's own, and would write the other ledger's last pages into the restored one.
 fn must_have_no_ledger(dir: &Path) -> Result<(), Failure> {
-    let left = [LEDGER_FILE, VIEWS_FILE].into_iter().map(|file| dir.join(file)).find(|file| file.exists());
-    let left = left.or_else(|| Some(moved_ledger::marker(dir)).filter(|marker| marker.exists()));
-    match left {
+    let with_its_files = |file: &str| {
+        [""].into_iter().chain(BESIDE_A_DATABASE).map(|suffix| beside(&dir.join(file), suffix)).collect::<Vec<_>>()
+    };
+    let mut left = [LEDGER_FILE, VIEWS_FILE].into_iter().flat_map(with_its_files).chain([moved_ledger::marker(dir)]);
+    match left.find(|file| file.exists()) {
         Some(file) => Err(Failure::NotBegun(format!(
             "{} exists: restore into a folder without a ledger, or move what is left of the old one away first",
             file.display()

@@ -160,6 +160,39 @@ async fn a_restore_that_was_killed_leaves_no_ledger_and_is_run_again() {
     let mut gateway = Gateway::start_in(folder.path(), &[("LEDGERWAY_DEV", "true")]);
     let head = gateway.head().await;
     gateway.stop();
+    let archived = verified(0, &archive, &[])["events"].as_u64().expect("a number");
+    let entries = fs::read_dir(objects.join("archive/v1/segments")).expect("the segments");
+    let last = entries.map(|entry| entry.expect("an entry").path()).max().expect("a segment");
+    // It stands still before the last segment: nobody writes into the pipe in its place.
+    let segment = fs::read(&last).expect("a segment");
+    fs::remove_file(&last).expect("a file");
+    assert!(Command::new("mkfifo").arg(&last).status().expect("mkfifo").success());
+    let arguments = ["restore", "--archive", &archive, "--to", &to.display().to_string()].map(str::to_owned);
+    let mut restore = ledgerway();
+    let mut restore = restore.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let (partial, started) = (to.join("restore.partial"), Instant::now());
+    while !partial.join("ledger.db").exists() {
+        assert!(started.elapsed() < Duration::from_secs(30) && restore.try_wait().expect("its state").is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    restore.kill().expect("a process to kill");
+    assert_eq!(restore.wait().expect("its end").signal(), Some(9));
+    assert!(partial.exists() && !to.join("ledger.db").exists());
+    fs::remove_file(&last).expect("the pipe");
+    fs::write(&last, segment).expect("the segment");
+    let words = run(0, &arguments.each_ref().map(String::as_str));
+    assert!(words.contains(&format!("restored {archived} events")), "{words}");
+    assert!(!partial.exists());
+    run(0, &["verify", "--data", &to.display().to_string()]);
+}
+
+/// SQLite would write its last pages into the restored ledger.
+/// Holds: bin.restore
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_that_was_killed_has_left_is_not_mixed_with_a_restored_ledger() {
+    let [folder] = folders();
+    let mut gateway = Gateway::start_in(folder.path(), &[]);
+    gateway.operator().post("/v1/admin/partners", &json!({ "name": "archived" })).await.must(201);
     let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
     run(0, &["archive", "--data", &data, "--archive", &archive]);
     let to = folder.path().join("restored");
