@@ -63,6 +63,10 @@ fn restore_folder(archive: &Archive, dir: &Path) -> Result<String, Failure> {
     NodeKey::load_or_make(variable(NODE_KEY.variable).as_deref(), dir, &ids)?;
     let not_placed =
         |error: io::Error| Failure::Failed(format!("cannot move the ledger into {}: {error}", dir.display()));
+    let log_beside = beside(&built.file, "-wal");
+    if fs::metadata(&log_beside).is_ok_and(|log| log.len() > 0) {
+        return Err(not_placed(io::Error::other(format!("part of it is only in {}", log_beside.display()))));
+    }
     fs::rename(&built.file, dir.join(LEDGER_FILE)).map_err(not_placed)?;
     // A renamed entry is durable only once its folder is synced.
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(not_placed)?;

@@ -9,6 +9,7 @@ mod facts;
 mod following;
 mod fuzz;
 mod golden;
+mod import;
 mod inference_keys;
 mod known_positions;
 mod large_sums;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::log::{EngineError, EngineErrorKind, LogError};
+
 /// Estimated number of pages after which a checkpoint starts: 16 MiB.
 const PAGES_BETWEEN: u64 = 4096;
 /// Estimated index, balance and hold pages of a transaction. Each event adds one page.
@@ -111,6 +113,18 @@ pub(super) fn finish(connection: &Connection) {
     if let Err(error) = connection.query_row(FINISH, [], |_| Ok(())) {
         tracing::warn!(%error, "cannot move the write-ahead log into the ledger");
     }
+}
+
+/// The same for a database file that is about to be moved without the files beside it.
+///
+/// Errors: something is left in the write-ahead log, because it cannot be moved or somebody reads.
+pub(super) fn finish_all(connection: &Connection) -> Result<(), LogError> {
+    let is_busy: bool = connection.query_row(FINISH, [], |row| row.get(0))?;
+    if is_busy {
+        let message = "the write-ahead log cannot be moved into the ledger while somebody reads it".to_owned();
+        return Err(EngineError { kind: EngineErrorKind::Unavailable, message }.into());
+    }
+    Ok(())
 }
 
 /// Moves the pages that can be moved without blocking anybody. The others stay in the write-ahead log, which is durable.

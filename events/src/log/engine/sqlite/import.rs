@@ -77,11 +77,15 @@ impl LedgerImport {
         Ok(())
     }
 
-    /// Adds rows that are not in events but follow from them, such as unique names, and closes the ledger. Blocking.
+    /// Adds rows that are not in events but follow from them, such as unique names, and closes the ledger. All of it is then in
+    /// the database file, which can be moved alone. Blocking.
+    ///
+    /// Errors: among others, part of it is only in the write-ahead log.
     pub fn finish(mut self, side: Vec<SideRow>) -> Result<Head, LogError> {
         let head = self.state.head;
         let draft = Draft { side, ..Draft::new(head.position, head.recorded_at.unwrap_or_default()) };
         self.write(&draft)?;
+        checkpoint::finish_all(self.engine.connection())?;
         self.engine.close();
         Ok(head)
     }
