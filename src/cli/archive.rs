@@ -71,11 +71,7 @@ fn find_archive(args: &ArchiveArgs, ledger: &LedgerPlace) -> Result<Archive, Fai
 
 async fn add_all(archive: &Archive, log: &dyn Reader) -> Result<Added, Failure> {
     let head = log.head()?.position;
-    let newest = archive.newest(head).await.map_err(|error| failed(&error.into()))?;
-    if let Some(newest) = &newest {
-        compare_with_log(archive, newest, log).map_err(differs)?;
-    }
-    let mut archiver = Archiver::new(archive.clone(), newest, log.revaluation_begins_after()?, SEGMENT_EVENTS);
+    let mut archiver = begin(archive, log, head).await?;
     let mut progress = Progress::new("archiving", WithoutTerminal::Lines);
     let (mut position, mut added) = (archiver.position(), Added::default());
     while position < head {
@@ -88,6 +84,7 @@ async fn add_all(archive: &Archive, log: &dyn Reader) -> Result<Added, Failure> 
             position += taken as u64;
             if (archiver.is_full() || position == head) && put(&mut archiver, &mut added).await? == Sealed::ByOther {
                 // Another archiver has put these events, and maybe more.
+                archiver = begin(archive, log, head).await?;
                 position = archiver.position();
                 break;
             }
@@ -96,6 +93,15 @@ async fn add_all(archive: &Archive, log: &dyn Reader) -> Result<Added, Failure> 
     }
     progress.done();
     Ok(Added { position: archiver.position(), ..added })
+}
+
+/// Continues the archive, if it is of this ledger.
+async fn begin(archive: &Archive, log: &dyn Reader, head: u64) -> Result<Archiver, Failure> {
+    let newest = archive.newest(head).await.map_err(|error| failed(&error.into()))?;
+    if let Some(newest) = &newest {
+        compare_with_log(archive, newest, log).map_err(differs)?;
+    }
+    Ok(Archiver::new(archive.clone(), newest, log.revaluation_begins_after()?, SEGMENT_EVENTS))
 }
 
 async fn put(archiver: &mut Archiver, added: &mut Added) -> Result<Sealed, Failure> {

@@ -2,13 +2,14 @@
 //!
 //! A segment is put before its manifest, both only if there is none of their name, and both are read back. So an archiver can be
 //! stopped anywhere: without a manifest, nobody looks at the segment, and the next archiver begins it again. Two archivers at a
-//! time do no harm either: the manifest that is there is the one that both continue.
+//! time do no harm either: one of them puts the manifest, and the other one begins again after comparing that manifest with its
+//! log, because it may be of a copy of the ledger that has gone another way.
 
 use std::time::Duration;
 
 use events::event::Recorded;
 
-use crate::damage::DamageKind;
+use crate::damage::Damage;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::newest::Newest;
@@ -40,6 +41,9 @@ pub enum ArchiveError {
     NotAsPut { object: String, archive: String },
     #[error("the first segment must begin with position 1")]
     NoBeginning,
+    /// Nothing was put.
+    #[error("the next events of the ledger do not continue {archive}: {damage}")]
+    DoesNotContinue { archive: String, damage: Box<Damage> },
 }
 
 impl ArchiveError {
@@ -59,7 +63,8 @@ impl From<StoreError> for ArchiveError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
     Own,
-    /// Another archiver was first: the archive goes on after its last position.
+    /// Another archiver was first. The log must be compared with the newest manifest before the archive is continued, by a new
+    /// [`Archiver`].
     ByOther,
 }
 
@@ -130,38 +135,44 @@ impl Archiver {
             return Ok(Sealed::ByOther);
         }
         let manifest = self.manifest_of(packed)?;
+        self.must_continue(&manifest).map_err(|damage| ArchiveError::DoesNotContinue {
+            archive: self.archive.to_string(),
+            damage: Box::new(damage),
+        })?;
         self.put_segment(&manifest, packed).await?;
         let name = object_name::manifest(manifest.first);
         self.archive.put(&name, manifest.to_bytes().map_err(SegmentError::from)?.into()).await?;
         // Not every store puts an object only if there is none of its name: what is there now is what others continue.
-        let not_as_put = || ArchiveError::NotAsPut { object: name.clone(), archive: self.archive.to_string() };
-        let found = self.archive.find_manifest(manifest.first).await?.ok_or_else(not_as_put)?;
-        let continued =
-            self.newest.as_ref().map_or_else(|| begins(&found.manifest), |before| continues(before, &found.manifest));
-        continued.map_err(|kind| ReadError::from(kind.of(name.clone(), manifest.first)))?;
-        if found.manifest.log != manifest.log {
-            let kind = DamageKind::OtherLog { expected: manifest.log, found: found.manifest.log };
-            return Err(ReadError::from(kind.of(name, manifest.first)).into());
+        let Some(found) = self.archive.find_manifest(manifest.first).await? else {
+            return Err(ArchiveError::NotAsPut { object: name, archive: self.archive.to_string() });
+        };
+        if found.manifest != manifest {
+            self.must_continue(&found.manifest).map_err(ReadError::from)?;
+            return Ok(Sealed::ByOther);
         }
-        let sealed = if found.manifest == manifest { Sealed::Own } else { Sealed::ByOther };
         self.newest = Some(found);
-        Ok(sealed)
+        Ok(Sealed::Own)
+    }
+
+    fn must_continue(&self, manifest: &Manifest) -> Result<(), Damage> {
+        match &self.newest {
+            Some(before) => continues(before, manifest),
+            None => begins(manifest),
+        }
     }
 
     /// Looks at the newest manifest once more. Of two that were put at the same instant, a store whose conditional put is not one
     /// step keeps the last, and each archiver may have read back its own.
-    async fn newest_was_replaced(&mut self) -> Result<bool, ArchiveError> {
+    async fn newest_was_replaced(&self) -> Result<bool, ArchiveError> {
         let Some(newest) = &self.newest else { return Ok(false) };
         let first = newest.manifest.first;
-        let Some(found) = self.archive.find_manifest(first).await? else {
-            let object = object_name::manifest(first);
-            return Err(ArchiveError::NotAsPut { object, archive: self.archive.to_string() });
-        };
-        let was_replaced = found.sha256 != newest.sha256;
-        if was_replaced {
-            self.newest = Some(found);
+        match self.archive.find_manifest(first).await? {
+            Some(found) => Ok(found.sha256 != newest.sha256),
+            None => {
+                let object = object_name::manifest(first);
+                Err(ArchiveError::NotAsPut { object, archive: self.archive.to_string() })
+            }
         }
-        Ok(was_replaced)
     }
 
     fn manifest_of(&self, packed: &PackedSegment) -> Result<Manifest, ArchiveError> {

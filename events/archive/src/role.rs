@@ -1,7 +1,7 @@
 //! The archiver of a running gateway: follows the log, and seals a segment when it is full or old enough.
 //!
 //! Of several nodes, the one with the lease archives. Without a lease two would put the same events twice and keep one of the
-//! manifests, which costs transfers and nothing else.
+//! manifests, which costs transfers and nothing else: whoever finds a manifest of another archiver compares it with the log again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +138,7 @@ impl Work<'_> {
     }
 
     /// Continues the archive, if it is of this log.
-    async fn begin(&mut self) -> Result<Archiver, RoleError> {
+    async fn begin(&self) -> Result<Archiver, RoleError> {
         let Parts { archive, log, limits, .. } = self.parts;
         let newest = archive.newest(log.head().position).await?;
         self.notice_losses(newest.as_ref()).await?;
@@ -176,19 +176,29 @@ impl Work<'_> {
         while !events.is_empty() {
             (archiver, events) = add(archiver, events).await?;
             if archiver.is_full() && self.seal(&mut archiver).await? == Sealed::ByOther {
-                follower.go_to(archiver.position());
-                return Ok(archiver);
+                return self.begin_again(follower).await;
             }
         }
         if is_due && self.seal(&mut archiver).await? == Sealed::ByOther {
-            follower.go_to(archiver.position());
+            return self.begin_again(follower).await;
         }
+        Ok(archiver)
+    }
+
+    /// Goes on after what another archiver has put, if that is of this log too. It need not be: the other one's database may be a
+    /// copy of this one that was served.
+    async fn begin_again(&self, follower: &mut Follower) -> Result<Archiver, RoleError> {
+        let archiver = self.begin().await?;
+        self.parts.status.reached(archiver.position());
+        follower.go_to(archiver.position());
         Ok(archiver)
     }
 
     async fn seal(&mut self, archiver: &mut Archiver) -> Result<Sealed, RoleError> {
         let Some(packed) = archiver.pack()? else { return Ok(Sealed::Own) };
-        let sealed = self.put(archiver, &packed).await?;
+        if self.put(archiver, &packed).await? == Sealed::ByOther {
+            return Ok(Sealed::ByOther);
+        }
         self.waits.next = RETRY_MIN;
         let position = archiver.position();
         self.parts.status.working();
@@ -197,7 +207,7 @@ impl Work<'_> {
         if let Err(error) = self.lease.remember(RoleMemory { position, detail }).await {
             tracing::warn!(%error, "cannot remember where the archive ends: a loss of its newest objects could go unnoticed");
         }
-        Ok(sealed)
+        Ok(Sealed::Own)
     }
 
     /// Puts a segment, again and again while the store does not answer: to pack it anew would cost more.

@@ -143,27 +143,32 @@ struct Chain {
 impl Chain {
     fn accept(&mut self, found: &Newest) -> Result<(), Damage> {
         let manifest = &found.manifest;
-        let checked = match &self.before {
-            Some(before) => continues(before, manifest),
-            None if self.begins_anywhere => Ok(()),
-            None => begins(manifest),
-        };
-        let position = self.before.as_ref().map_or(1, |before| before.manifest.last + 1);
-        checked.map_err(|kind| kind.of(object_name::manifest(manifest.first), position.min(manifest.first)))?;
+        match &self.before {
+            Some(before) => continues(before, manifest)?,
+            None if self.begins_anywhere => {}
+            None => begins(manifest)?,
+        }
         self.before = Some(found.clone());
         Ok(())
     }
 }
 
-pub fn begins(manifest: &Manifest) -> Result<(), DamageKind> {
-    match manifest {
-        Manifest { first: 1, previous: None, .. } => Ok(()),
-        Manifest { first: 1, .. } => Err(DamageKind::NoneBefore),
-        Manifest { first, .. } => Err(DamageKind::Gap { expected: 1, found: *first }),
-    }
+pub fn begins(manifest: &Manifest) -> Result<(), Damage> {
+    let kind = match manifest {
+        Manifest { first: 1, previous: None, .. } => return Ok(()),
+        Manifest { first: 1, .. } => DamageKind::NoneBefore,
+        Manifest { first, .. } => DamageKind::Gap { expected: 1, found: *first },
+    };
+    Err(kind.of(object_name::manifest(manifest.first), 1))
 }
 
-pub fn continues(before: &Newest, manifest: &Manifest) -> Result<(), DamageKind> {
+pub fn continues(before: &Newest, manifest: &Manifest) -> Result<(), Damage> {
+    let next = before.manifest.last.saturating_add(1);
+    let damaged = |kind: DamageKind| kind.of(object_name::manifest(manifest.first), next.min(manifest.first));
+    must_follow(before, manifest).map_err(damaged)
+}
+
+fn must_follow(before: &Newest, manifest: &Manifest) -> Result<(), DamageKind> {
     let Newest { manifest: earlier, sha256 } = before;
     let (expected, found) = (earlier.last.saturating_add(1), manifest.first);
     if manifest.log != earlier.log {

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use archive::{LogDiffers, Sealed, compare_with_log};
+use archive::{ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
 use tempfile::TempDir;
 
 use crate::damage::check;
 use crate::story::{Ledger, archive_all, archiver, in_folder};
 
 /// The names of an archive's files below a folder.
-fn names(root: &std::path::Path, folder: &str) -> Vec<String> {
+pub fn names(root: &std::path::Path, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(root.join("archive/v1").join(folder)).expect("a folder");
     let mut names: Vec<_> =
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -79,6 +79,7 @@ async fn of_two_archivers_at_a_time_one_commits_and_both_continue_its_manifest()
     let [of_one, of_other] = [&mut one, &mut other].map(|it| it.pack().expect("a segment").expect("events"));
     assert_eq!(one.put(&of_one).await.expect("put"), Sealed::Own);
     assert_eq!(other.put(&of_other).await.expect("put"), Sealed::ByOther);
+    let mut other = archiver(&archive, &*log, 6).await;
     assert_eq!((one.position(), other.position()), (4, 4));
     other.add(&log.after(4, 10).expect("a page")).expect("they follow");
     let packed = other.pack().expect("a segment").expect("events");
@@ -110,10 +111,30 @@ async fn an_archiver_whose_manifest_was_replaced_continues_the_one_that_is_there
     one.add(&log.after(4, 10).expect("a page")).expect("they follow");
     let packed = one.pack().expect("a segment").expect("events");
     assert_eq!(one.put(&packed).await.expect("looked at"), Sealed::ByOther);
-    assert_eq!(one.position(), 6);
+    assert_eq!(archiver(&archive, &*log, 4).await.position(), 6);
     archive_all(&archive, &*log, 4).await;
     let checked = check(&archive).await.expect("sound");
     assert_eq!((checked.last, checked.unnamed_segments), (10, 1));
+}
+
+/// Whoever reads an archive would refuse it from there on, and nothing in it is ever replaced.
+#[tokio::test]
+async fn a_manifest_that_does_not_continue_the_archive_is_not_put() {
+    let (ledger, folder) = (Ledger::with_events(10).await, TempDir::new().expect("a folder"));
+    let (archive, log) = (in_folder(folder.path()), ledger.reader());
+    archive_all(&archive, &*log, 10).await;
+    let before = names(folder.path(), "manifests");
+    ledger.record(2).await;
+    let newest = archive.newest(10).await.expect("readable");
+    let mut other = Archiver::new(archive.clone(), newest, 7, 4);
+    other.add(&log.after(10, 4).expect("a page")).expect("they follow");
+    let packed = other.pack().expect("a segment").expect("events");
+    match other.put(&packed).await {
+        Err(ArchiveError::DoesNotContinue { damage, .. }) => assert_eq!(damage.kind.word(), "revaluation_begins"),
+        put => panic!("{put:?}"),
+    }
+    assert_eq!(names(folder.path(), "manifests"), before);
+    assert_eq!(check(&archive).await.expect("sound").last, 10);
 }
 
 /// An archiver that was told nothing of its success puts again, and gets the same.

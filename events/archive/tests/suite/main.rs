@@ -3,5 +3,6 @@
 mod archiving;
 mod damage;
 mod place;
+mod role;
 mod s3;
 mod story;

@@ -1,5 +1,6 @@
 //! A ledger, and archives of it.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use events::event::access::AccessDenied;
 use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use events::refusal::ErrorCode;
-use events::time::ManualClock;
+use events::time::{Clock, ManualClock};
 use tempfile::TempDir;
 
 /// A ledger in a folder, with this many events, each a second after the one before.
 pub struct Ledger {
     pub folder: TempDir,
-    clock: Arc<ManualClock>,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Ledger {
@@ -29,12 +30,37 @@ impl Ledger {
 
     /// Records more events.
     pub async fn record(&self, events: u64) {
-        let log = Log::open(self.folder.path(), LogOptions::new(self.clock.clone())).expect("the log opens");
+        let log = self.open();
+        self.record_in(&log, events).await;
+        log.close();
+    }
+
+    /// The same while it is open.
+    pub async fn record_in(&self, log: &Log, events: u64) {
         for count in 1..=events {
             self.clock.advance(Duration::from_secs(1));
             log.note(vec![denied(count)]).await.expect("noted");
         }
+    }
+
+    /// Records more events at one time.
+    pub async fn record_at_once(&self, events: u64) {
+        let log = self.open();
+        log.note((1..=events).map(denied).collect()).await.expect("noted");
         log.close();
+    }
+
+    pub fn open(&self) -> Log {
+        Log::open(self.folder.path(), LogOptions::new(self.clock.clone())).expect("the log opens")
+    }
+
+    /// A copy of its database, which goes another way from here on.
+    pub fn fork(&self) -> Self {
+        let fork =
+            Self { folder: TempDir::new().expect("a folder"), clock: Arc::new(ManualClock::at(self.clock.now())) };
+        fs::copy(self.folder.path().join(LEDGER_FILE), fork.folder.path().join(LEDGER_FILE)).expect("a copy");
+        fork.clock.advance(Duration::from_millis(1));
+        fork
     }
 
     pub fn reader(&self) -> Box<dyn Reader> {
@@ -83,8 +109,7 @@ pub async fn archive_all(archive: &Archive, log: &dyn Reader, events_max: u64) -
         }
         archiver.add(&page).expect("they follow");
         let packed = archiver.pack().expect("a segment").expect("events");
-        if archiver.put(&packed).await.expect("put") == Sealed::Own {
-            segments += 1;
-        }
+        assert_eq!(archiver.put(&packed).await.expect("put"), Sealed::Own);
+        segments += 1;
     }
 }
