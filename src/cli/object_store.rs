@@ -1,12 +1,13 @@
 //! Where a command finds an archive: at an address that it is given, or in `LEDGERWAY_OBJECT_STORE_URL`.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
-use archive::{Archive, ObjectStoreAddress};
+use archive::{Archive, ObjectStoreAddress, OpenArchive};
 
 use super::{Failure, variable};
-use crate::config::object_store;
 use crate::config::setting::OBJECT_STORE_URL;
+use crate::config::{Archiving, object_store};
 
 /// The object store that an argument or the variable names, if one does. An argument without a value stands for the variable.
 pub fn named_object_store(argument: Option<&str>) -> Result<Option<ObjectStoreAddress>, Failure> {
@@ -33,14 +34,23 @@ pub fn named_archive(argument: Option<&str>) -> Result<Archive, Failure> {
     read_archive(&address)
 }
 
-/// An archive that is only read.
-pub fn read_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
+fn read_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
     Archive::open_existing(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
 }
 
 /// An archive that is written.
 pub fn open_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
     Archive::open(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+}
+
+/// Opens the archive of a gateway, to write it or only to compare the ledger with it.
+pub fn archive_opener(archiving: &Archiving) -> Result<OpenArchive, Failure> {
+    let Archiving { address, limits } = archiving;
+    let (address, is_written, tls) = (address.clone(), limits.is_some(), upstream::tls_config().map_err(no_tls)?);
+    Ok(Arc::new(move || match is_written {
+        true => Archive::open(&address, variable, &tls),
+        false => Archive::open_existing(&address, variable, &tls),
+    }))
 }
 
 fn no_tls(error: impl Display) -> Failure {

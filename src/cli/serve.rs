@@ -32,7 +32,7 @@ use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfi
 use crate::http::{Server, WorkerThreads, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
-use archived::OpenedArchive;
+use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::RoleTargets;
@@ -41,6 +41,9 @@ use shutdown::{Running, Signals, shut_down};
 const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
+
+/// How long the end waits for threads that are still at work: one may be blocked for ever, by a folder that does not answer.
+const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// Why the gateway did not start or stop cleanly; one sentence.
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,7 +60,9 @@ fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
     }
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
     let runtime = single_threaded_runtime()?;
-    let got_second_signal = runtime.block_on(serve(config)).map_err(|error| {
+    let served = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(BLOCKED_MAX);
+    let got_second_signal = served.map_err(|error| {
         let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
         if is_wrongly_configured { Failure::not_begun(error) } else { Failure::failed(error) }
     })?;
@@ -168,7 +173,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
 fn role_targets(
     config: &mut Config,
     engines: &Engines,
-    archive: Option<OpenedArchive>,
+    archive: Option<ConfiguredArchive>,
 ) -> Result<RoleTargets, ServeError> {
     let alerts = config.alerts.take().map(|target| Ok::<_, ServeError>((target, webhook_client()?))).transpose()?;
     let place = match &config.database {
@@ -178,7 +183,7 @@ fn role_targets(
     Ok(RoleTargets {
         alerts,
         nats: config.nats.take(),
-        archive: archive.and_then(|OpenedArchive { archive, limits, .. }| Some((archive, limits?))),
+        archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
         copy: engines.views.as_ref().and_then(|views| views.copy(place)),
     })
 }

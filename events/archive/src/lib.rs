@@ -30,4 +30,4 @@ pub use digest::Digest;
 pub use manifest::Manifest;
 pub use newest::{LogDiffers, Newest, compare_with_log};
 pub use segments::{Checked, ReadError, SegmentEvents, Segments};
-pub use store::{Archive, OpenError, StoreError};
+pub use store::{Archive, OpenArchive, OpenError, StoreError};

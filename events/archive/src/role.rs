@@ -3,6 +3,7 @@
 //! Of several nodes, the one with the lease archives. Without a lease two would put the same events twice and keep one of the
 //! manifests, which costs transfers and nothing else: whoever finds a manifest of another archiver compares it with the log again.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use events::event::Recorded;
 use events::log::{Followed, Follower, Lease, LeaseHolder, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
 use crate::segment::{PackedSegment, SegmentError};
 use crate::segments::ReadError;
-use crate::store::Archive;
+use crate::store::{Archive, OpenArchive};
 
 /// Events that are read at a time.
 const PAGE: usize = 1000;
@@ -24,9 +25,12 @@ const PAGE: usize = 1000;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// How long opening an archive may take before the role says that it cannot work.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
 /// What an archiver needs.
 pub struct Parts {
-    pub archive: Archive,
+    pub open: OpenArchive,
     pub limits: SegmentLimits,
     pub log: Log,
     pub lease: LeaseHolder,
@@ -70,8 +74,10 @@ enum Ended {
 pub async fn run(mut parts: Parts) {
     let mut waits = Waits::default();
     loop {
+        // Before it has the role: another process may reach the archive.
+        let archive = open(&parts, &mut waits).await;
         let lease = parts.lease.wait().await;
-        let mut work = Work { parts: &parts, lease: &lease, waits: &mut waits };
+        let mut work = Work { parts: &parts, archive: &archive, lease: &lease, waits: &mut waits };
         match work.run().await {
             Ok(Ended::LogClosed) => return,
             Ok(Ended::LeaseLost) => parts.status.waiting(),
@@ -82,6 +88,27 @@ pub async fn run(mut parts: Parts) {
                 sleep(waits.next()).await;
             }
         }
+    }
+}
+
+/// Opens the archive, again and again until it can. One attempt at a time: one that hangs keeps a thread.
+async fn open(parts: &Parts, waits: &mut Waits) -> Archive {
+    let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
+    loop {
+        let open = Arc::clone(&parts.open);
+        let mut opening = tokio::task::spawn_blocking(move || open());
+        let opened = loop {
+            match timeout(OPEN_MAX, &mut opening).await {
+                Ok(opened) => break opened,
+                Err(_) => failing(&"the object store cannot be opened: it does not answer"),
+            }
+        };
+        match opened {
+            Ok(Ok(archive)) => return archive,
+            Ok(Err(error)) => failing(&error),
+            Err(error) => failing(&RoleError::from(error)),
+        }
+        sleep(waits.next()).await;
     }
 }
 
@@ -106,6 +133,7 @@ impl Waits {
 /// The work under one lease.
 struct Work<'a> {
     parts: &'a Parts,
+    archive: &'a Archive,
     lease: &'a Lease,
     waits: &'a mut Waits,
 }
@@ -139,7 +167,7 @@ impl Work<'_> {
 
     /// Continues the archive, if it is of this log.
     async fn begin(&self) -> Result<Archiver, RoleError> {
-        let Parts { archive, log, limits, .. } = self.parts;
+        let (Parts { log, limits, .. }, archive) = (self.parts, self.archive);
         let newest = archive.newest(log.head().position).await?;
         self.notice_losses(newest.as_ref()).await?;
         let (compared, found) = (archive.clone(), newest.clone());
@@ -154,7 +182,7 @@ impl Work<'_> {
 
     /// Says when an archive ends earlier than it did. What is missing is archived again.
     async fn notice_losses(&self, newest: Option<&Newest>) -> Result<(), RoleError> {
-        let (archive, ends) = (&self.parts.archive, newest.map_or(0, |newest| newest.manifest.last));
+        let (archive, ends) = (self.archive, newest.map_or(0, |newest| newest.manifest.last));
         if let Some(remembered) = self.lease.memory().await?
             && remembered.detail == archive.to_string()
             && remembered.position > ends
@@ -203,7 +231,7 @@ impl Work<'_> {
         let position = archiver.position();
         self.parts.status.working();
         self.parts.status.reached(position);
-        let detail = self.parts.archive.to_string();
+        let detail = self.archive.to_string();
         if let Err(error) = self.lease.remember(RoleMemory { position, detail }).await {
             tracing::warn!(%error, "cannot remember where the archive ends: a loss of its newest objects could go unnoticed");
         }

@@ -53,6 +53,9 @@ pub struct Archive {
     shown: Arc<str>,
 }
 
+/// Opens an archive, also again and again. Blocking: a folder may be on a mount that does not answer.
+pub type OpenArchive = Arc<dyn Fn() -> Result<Archive, OpenError> + Send + Sync>;
+
 /// An object store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

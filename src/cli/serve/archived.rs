@@ -1,14 +1,15 @@
 //! Compares the ledger with its archive at the start, before anything is recorded: a database that was restored from an older
 //! copy would give the positions that it has lost to other events, and spend its budgets again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, LogDiffers, Newest, ReadError, SegmentLimits, compare_with_log};
+use archive::{Archive, LogDiffers, Newest, OpenArchive, OpenError, ReadError, SegmentLimits, compare_with_log};
 use events::log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
 
-use super::super::object_store::{open_archive, read_archive};
+use super::super::object_store::archive_opener;
 use super::ServeError;
-use crate::config::{Archiving, Config};
+use crate::config::Config;
 
 /// How long the start waits for the archive. Without an answer the gateway serves: an outage of an object store must not keep
 /// it from starting.
@@ -18,48 +19,66 @@ const ADVICE: &str = "the database was replaced, or restored from an older copy:
                       to go on without what was lost, archive to another place: docs/archive.md#a-ledger-that-is-behind-its-archive";
 
 /// An archive, and how it is written.
-pub struct OpenedArchive {
-    pub archive: Archive,
+pub struct ConfiguredArchive {
+    pub open: OpenArchive,
     /// `None` if this gateway does not write it.
     pub limits: Option<SegmentLimits>,
-    /// Its newest manifest, if the ledger could not be compared with it yet.
-    uncompared: Option<Newest>,
+    /// What the ledger could not be compared with yet.
+    uncompared: Option<(Archive, Newest)>,
 }
 
 /// Opens the archive of the configuration, and compares the ledger with it.
 ///
-/// Errors: the ledger is another one, or has lost events that the archive has.
-pub async fn open(config: &Config) -> Result<Option<OpenedArchive>, ServeError> {
-    let Some(Archiving { address, limits }) = &config.archiving else { return Ok(None) };
-    let archive = if limits.is_some() { open_archive(address) } else { read_archive(address) }?;
-    let mut opened = OpenedArchive { archive, limits: *limits, uncompared: None };
+/// Errors: the ledger is another one, or has lost events that the archive has; the settings of a bucket are wrong.
+pub async fn open(config: &Config) -> Result<Option<ConfiguredArchive>, ServeError> {
+    let Some(archiving) = &config.archiving else { return Ok(None) };
+    let open = archive_opener(archiving)?;
+    let mut configured = ConfiguredArchive { open, limits: archiving.limits, uncompared: None };
+    let Some(archive) = open_now(Arc::clone(&configured.open)).await? else { return Ok(Some(configured)) };
     let reader = match open_ledger(config).await? {
         Ledger::Readable(reader) => Some(reader),
         Ledger::Unreadable => None,
         Ledger::Missing => {
-            refuse_any(&opened.archive).await?;
-            return Ok(Some(opened));
+            refuse_any(&archive).await?;
+            return Ok(Some(configured));
         }
     };
     let head = reader.as_ref().and_then(|(_, head)| *head).unwrap_or(0);
-    let Some(newest) = newest(&opened.archive, head).await else { return Ok(Some(opened)) };
+    let Some(newest) = newest(&archive, head).await else { return Ok(Some(configured)) };
     match reader {
         Some((reader, _)) => {
-            let archive = opened.archive.clone();
             let compared = tokio::task::spawn_blocking(move || compare_with_log(&archive, &newest, &*reader)).await?;
             must_be_same(compared)?;
         }
-        None => opened.uncompared = Some(newest),
+        None => configured.uncompared = Some((archive, newest)),
     }
-    Ok(Some(opened))
+    Ok(Some(configured))
 }
 
-impl OpenedArchive {
+impl ConfiguredArchive {
     /// Compares an opened log that could not be read before, because it was of an older version.
     pub async fn compare_opened(&mut self, log: &Log) -> Result<(), ServeError> {
-        let Some(newest) = self.uncompared.take() else { return Ok(()) };
-        let archive = self.archive.clone();
+        let Some((archive, newest)) = self.uncompared.take() else { return Ok(()) };
         must_be_same(log.read(move |reader| Ok(compare_with_log(&archive, &newest, reader))).await?)
+    }
+}
+
+/// Opens the archive; `None` if its folder cannot be used now, which is logged: the role tries again.
+async fn open_now(open: OpenArchive) -> Result<Option<Archive>, ServeError> {
+    let opening = tokio::task::spawn_blocking(move || open());
+    match tokio::time::timeout(ANSWER_MAX, opening).await {
+        Ok(opened) => match opened? {
+            Ok(archive) => Ok(Some(archive)),
+            Err(error @ OpenError::Bucket { .. }) => Err(error.into()),
+            Err(error @ OpenError::Folder { .. }) => {
+                tracing::warn!(%error, "the ledger was not compared with its archive");
+                Ok(None)
+            }
+        },
+        Err(_) => {
+            tracing::warn!("the object store does not answer: the ledger was not compared with its archive");
+            Ok(None)
+        }
     }
 }
 

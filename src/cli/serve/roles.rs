@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alerts::{AlertsParts, AlertsTarget};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::Parts as ArchiverParts;
-use archive::{Archive, SegmentLimits};
+use archive::{OpenArchive, SegmentLimits};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -18,7 +18,7 @@ use crate::config::{Config, NatsSettings};
 /// Where the roles bring what they read in the log; `None` for those that have no work here.
 pub struct RoleTargets {
     pub nats: Option<NatsSettings>,
-    pub archive: Option<(Archive, SegmentLimits)>,
+    pub archive: Option<(OpenArchive, SegmentLimits)>,
     pub copy: Option<AnalystsCopy>,
     pub alerts: Option<(AlertsTarget, reqwest::Client)>,
 }
@@ -56,9 +56,9 @@ pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<
                 }
             }
             Role::Archive => {
-                if let Some((archive, limits)) = archive.take() {
+                if let Some((open, limits)) = archive.take() {
                     let lease = log.lease(&status);
-                    serving.spawn(archive::role::run(ArchiverParts { archive, limits, log, lease, status, clock }));
+                    serving.spawn(archive::role::run(ArchiverParts { open, limits, log, lease, status, clock }));
                 }
             }
             Role::Alerts => {

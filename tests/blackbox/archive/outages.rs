@@ -1,5 +1,6 @@
 //! Gateways that are killed while they archive, and object stores that are gone.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
@@ -96,4 +97,27 @@ async fn nodes_of_one_database_write_one_archive_and_the_next_takes_over_from_on
     wait_until_archived(&archive, one.head().await);
     one.stop();
     assert_eq!(verified(0, &archive, &[])["sound"], true);
+}
+
+/// Holds: bin.archive-while-serving
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_used_keeps_no_gateway_from_starting_and_is_archived_to_when_it_can_be() {
+    let [folder, other] = folders();
+    let (mount, missing) = (folder.path().join("mount"), other.path().join("missing"));
+    fs::write(&mount, "no folder can be made in it").expect("a file");
+    let archive = address(&mount.join("objects"));
+    let env = [&SMALL[1..], &[("LEDGERWAY_OBJECT_STORE_URL", archive.as_str())]].concat();
+    let mut gateway = Gateway::start_in(folder.path(), &env);
+    record(&gateway, 3).await;
+    fs::remove_file(&mount).expect("a file");
+    fs::create_dir(&mount).expect("a folder");
+    wait_until_archived(&archive, gateway.head().await);
+    gateway.stop();
+    assert!([gateway.stdout(), gateway.stderr()].concat().contains("the ledger was not compared with its archive"));
+    // One that would only compare its ledger with the archive, which is not there yet.
+    let env = [("LEDGERWAY_OBJECT_STORE_URL", address(&missing)), ("LEDGERWAY_ARCHIVING", "false".to_owned())];
+    let mut compared = Gateway::start_in(other.path(), &env.each_ref().map(|(name, value)| (*name, value.as_str())));
+    record(&compared, 1).await;
+    compared.stop();
+    assert!(!missing.exists());
 }

@@ -1,9 +1,11 @@
 //! The archiver of a running gateway.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use archive::role::{self, Parts};
-use archive::{Archive, SegmentLimits, Segments};
+use archive::{Archive, OpenArchive, OpenError, SegmentLimits, Segments};
 use events::event::Recorded;
 use events::log::Log;
 use events::role::{Role, RoleState, RoleStatus};
@@ -27,9 +29,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(ledger: &Ledger, archive: &Archive, limits: SegmentLimits) -> Self {
+    fn start(ledger: &Ledger, open: OpenArchive, limits: SegmentLimits) -> Self {
         let (log, status, clock) = (ledger.open(), RoleStatus::new(Role::Archive), ledger.clock.clone());
-        let parts = Parts { archive: archive.clone(), limits, log: log.clone(), lease: log.lease(&status), status: status.clone(), clock };
+        let parts = Parts { open, limits, log: log.clone(), lease: log.lease(&status), status: status.clone(), clock };
         let mut task = JoinSet::new();
         task.spawn(role::run(parts));
         Self { log, status, _task: task }
@@ -58,6 +60,11 @@ impl Running {
     }
 }
 
+fn opened(archive: &Archive) -> OpenArchive {
+    let archive = archive.clone();
+    Arc::new(move || Ok(archive.clone()))
+}
+
 async fn events_of(archive: &Archive) -> Vec<Recorded> {
     let (mut segments, mut events) = (Segments::all(archive).await.expect("readable"), Vec::new());
     while let Some(mut segment) = segments.next().await.expect("sound") {
@@ -74,7 +81,7 @@ async fn of_two_forks_of_a_ledger_one_is_archived_and_the_other_one_stops() {
     let (fork, archive) = (ledger.fork(), in_folder(folder.path()));
     let limits = SegmentLimits { events_max: 2, ..LIMITS };
     let (one, other) =
-        (Running::start(&ledger, &archive, limits), Running::start(&fork, &archive, limits));
+        (Running::start(&ledger, opened(&archive), limits), Running::start(&fork, opened(&archive), limits));
     one.reaches(4).await;
     other.reaches(4).await;
     ledger.record_in(&one.log, 2).await;
@@ -87,4 +94,39 @@ async fn of_two_forks_of_a_ledger_one_is_archived_and_the_other_one_stops() {
     one.reaches(8).await;
     assert_eq!(check(&archive).await.expect("sound").last, 8);
     assert_eq!(events_of(&archive).await, ledger.reader().after(0, 100).expect("its events"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_that_cannot_be_opened_is_opened_later() {
+    let (ledger, folder) = (Ledger::with_events(2).await, TempDir::new().expect("a folder"));
+    let (archive, attempts) = (in_folder(folder.path()), Arc::new(AtomicUsize::new(0)));
+    let (counted, there) = (attempts.clone(), archive.clone());
+    let open: OpenArchive = Arc::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+        0..3 => Err(OpenError::Folder { folder: "/mnt".to_owned(), reason: "not mounted".to_owned() }),
+        _ => Ok(there.clone()),
+    });
+    let running = Running::start(&ledger, open, SegmentLimits { events_max: 2, ..LIMITS });
+    assert!(running.fails().await.contains("not mounted"));
+    running.reaches(2).await;
+    assert_eq!((attempts.load(Ordering::SeqCst), running.status.read().state), (4, RoleState::Working));
+}
+
+/// An attempt that hangs keeps a thread: there is no second one beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_that_does_not_answer_when_it_is_opened_is_waited_for() {
+    let (ledger, folder) = (Ledger::with_events(2).await, TempDir::new().expect("a folder"));
+    let (archive, attempts, (answer, answered)) =
+        (in_folder(folder.path()), Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
+    let (counted, there, answered) = (attempts.clone(), archive.clone(), Mutex::new(answered));
+    let open: OpenArchive = Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        answered.lock().expect("a lock").recv().expect("an answer");
+        Ok(there.clone())
+    });
+    let running = Running::start(&ledger, open, SegmentLimits { events_max: 2, ..LIMITS });
+    let why = running.fails().await;
+    assert!(why.contains("does not answer"), "{why}");
+    answer.send(()).expect("the role waits");
+    running.reaches(2).await;
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
 }
