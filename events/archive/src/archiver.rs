@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::event::Recorded;
 
 use crate::damage::Damage;
@@ -25,7 +26,7 @@ const BYTES_SEALED: u64 = 32 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentLimits {
     pub events_max: u64,
-    /// The longest that an event waits for others.
+    /// The longest that an event waits for others, from when it was recorded.
     pub age_max: Duration,
 }
 
@@ -93,9 +94,9 @@ impl Archiver {
         self.newest.as_ref()
     }
 
-    /// The number of events that are not sealed yet.
-    pub fn pending(&self) -> u64 {
-        self.open.as_ref().map_or(0, OpenSegment::events)
+    /// When the first event was recorded that is not sealed yet.
+    pub fn pending_since(&self) -> Option<DateTime<Utc>> {
+        self.open.as_ref().map(OpenSegment::first_recorded_at)
     }
 
     /// True if the segment is to be sealed before more events are added.

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::event::Recorded;
 use events::log::{Followed, Follower, Lease, LeaseHolder, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
@@ -147,9 +148,11 @@ impl Work<'_> {
         let mut follower = log.follow(archiver.position(), PAGE);
         let mut sealed_by = None;
         loop {
+            // Events that are read from before are old, and fill whole segments.
+            let is_behind = follower.is_behind();
             let events = tokio::select! {
                 () = self.lease.lost() => return Ok(Ended::LeaseLost),
-                () = until(sealed_by) => Vec::new(),
+                () = until(sealed_by), if !is_behind => Vec::new(),
                 followed = follower.next() => match followed? {
                     None => return Ok(Ended::LogClosed),
                     Some(followed) => events_of(&followed),
@@ -160,9 +163,14 @@ impl Work<'_> {
             archiver = self.take(archiver, &mut follower, events, is_due).await?;
             // The first event of a segment decides when it is sealed.
             let of_same_segment = sealed_by.filter(|_| archiver.position() == before);
-            let wait = || of_same_segment.unwrap_or_else(|| Instant::now() + self.parts.limits.age_max);
-            sealed_by = (archiver.pending() > 0).then(wait);
+            sealed_by = archiver.pending_since().map(|since| of_same_segment.unwrap_or_else(|| self.due(since)));
         }
+    }
+
+    /// When a segment is sealed whose first event was recorded then: at once, if that is long ago.
+    fn due(&self, recorded_at: DateTime<Utc>) -> Instant {
+        let age = (self.parts.clock.now() - recorded_at).to_std().unwrap_or_default();
+        Instant::now() + self.parts.limits.age_max.saturating_sub(age)
     }
 
     /// Continues the archive, if it is of this log.

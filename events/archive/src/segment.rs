@@ -99,6 +99,10 @@ impl OpenSegment {
         self.last.position - self.first + 1
     }
 
+    pub const fn first_recorded_at(&self) -> DateTime<Utc> {
+        self.first_recorded_at
+    }
+
     /// The bytes of its events before compression.
     pub const fn bytes(&self) -> u64 {
         self.bytes

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::archiving::names;
 use crate::damage::check;
 use crate::story::{Ledger, in_folder};
 
@@ -94,6 +95,19 @@ async fn of_two_forks_of_a_ledger_one_is_archived_and_the_other_one_stops() {
     one.reaches(8).await;
     assert_eq!(check(&archive).await.expect("sound").last, 8);
     assert_eq!(events_of(&archive).await, ledger.reader().after(0, 100).expect("its events"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_have_waited_since_before_a_start_are_sealed_at_once_and_in_whole_segments() {
+    let (ledger, folder) = (Ledger::with_events(3).await, TempDir::new().expect("a folder"));
+    // More than are read at a time.
+    ledger.record_at_once(2500).await;
+    ledger.clock.advance(LIMITS.age_max);
+    let archive = in_folder(folder.path());
+    let running = Running::start(&ledger, opened(&archive), LIMITS);
+    running.reaches(2503).await;
+    assert_eq!(names(folder.path(), "manifests").len(), 1);
+    assert_eq!(check(&archive).await.expect("sound").last, 2503);
 }
 
 #[tokio::test(flavor = "multi_thread")]
