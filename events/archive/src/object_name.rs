@@ -24,6 +24,12 @@ pub fn first_of_manifest(name: &str) -> Option<u64> {
     (manifest(first) == name).then_some(first)
 }
 
+/// The first position in the name of a segment; `None` if no segment is called like that.
+pub fn first_of_segment(name: &str) -> Option<u64> {
+    let (first, _) = name.strip_prefix(SEGMENTS)?.strip_prefix('/')?.strip_suffix(".jsonl.gz")?.split_once('-')?;
+    first.parse().ok().filter(|_| first.len() == 20)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +45,6 @@ mod tests {
         }
         let segment = segment(1, 20, &Digest::of(b""));
         assert_eq!(segment, "archive/v1/segments/00000000000000000001-00000000000000000020-e3b0c44298fc1c14.jsonl.gz");
+        assert_eq!((first_of_segment(&segment), first_of_segment("archive/v1/segments/x.jsonl.gz")), (Some(1), None));
     }
 }

@@ -1,6 +1,7 @@
 //! Reading an archive in order. Nothing in it is trusted: manifests must form a chain from position 1 on, segments must be what
 //! their manifests say, and each line must be the canonical form of the next event.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 
 use bytes::{Buf, Bytes};
@@ -40,7 +41,8 @@ pub struct Segments {
     archive: Archive,
     /// The first positions of the manifests, in order, from the end.
     firsts: Vec<u64>,
-    named: u64,
+    /// The names of the segments that were read.
+    named: HashSet<String>,
     /// The last position that was listed: for progress.
     listed_last: u64,
     chain: Chain,
@@ -67,7 +69,7 @@ impl Segments {
     fn of(archive: &Archive, mut firsts: Vec<u64>, chain: Chain) -> Self {
         let listed_last = firsts.last().copied().unwrap_or(0);
         firsts.reverse();
-        Self { archive: archive.clone(), firsts, named: 0, listed_last, chain }
+        Self { archive: archive.clone(), firsts, named: HashSet::new(), listed_last, chain }
     }
 
     /// The first position of the last segment: about where the archive ends.
@@ -82,8 +84,8 @@ impl Segments {
             return Err(DamageKind::ManifestMissing.of(object_name::manifest(first), first).into());
         };
         self.chain.accept(&found)?;
-        self.named += 1;
         let manifest = found.manifest;
+        self.named.insert(manifest.object.clone());
         let damaged = |kind: DamageKind| kind.of(manifest.object.clone(), manifest.first);
         let object = match self.archive.get(&manifest.object, manifest.object_bytes).await? {
             Some(Object::Whole(object)) => object,
@@ -98,15 +100,16 @@ impl Segments {
 
     /// What was read, after the last segment.
     pub async fn finish(self) -> Result<Checked, ReadError> {
-        let mut found = 0;
+        let last = self.chain.before.map_or(0, |before| before.manifest.last);
+        let mut unnamed_segments = 0;
         self.archive
-            .list(SEGMENTS, None, |_| {
-                found += 1;
+            .list(SEGMENTS, None, |listed| {
+                let is_before_the_end = object_name::first_of_segment(&listed.name).is_some_and(|first| first <= last);
+                unnamed_segments += u64::from(is_before_the_end && !self.named.contains(&listed.name));
                 Enough::No
             })
             .await?;
-        let last = self.chain.before.map_or(0, |before| before.manifest.last);
-        Ok(Checked { manifests: self.named, last, unnamed_segments: u64::saturating_sub(found, self.named) })
+        Ok(Checked { manifests: self.named.len() as u64, last, unnamed_segments })
     }
 }
 
