@@ -62,7 +62,7 @@ pub use engine::postgres::{
     open_shared_reader,
 };
 pub use engine::sqlite::exact::Exact;
-pub use engine::sqlite::import::LedgerImport;
+pub use engine::sqlite::import::{ImportError, LedgerImport};
 pub use engine::sqlite::interrupt::interruptible;
 pub use engine::sqlite::{LEDGER_FILE, open_reader, open_reader_offline};
 pub use engine::sqlite::{offline, wal};

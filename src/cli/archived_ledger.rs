@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use archive::{Archive, Checked, Damage, DamageKind, ReadError, Segments};
 use command::admin::ClaimedNames;
-use events::log::{EngineErrorKind, LEDGER_FILE, LedgerImport, LogError, OpenError, open_reader_offline};
+use events::log::{EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, OpenError, open_reader_offline};
 use events::verify::{self, Depth, VerifyError};
 
 use super::progress::{Progress, WithoutTerminal};
@@ -53,9 +53,10 @@ pub async fn check_files(archive: &Archive, task: &str) -> Result<Checked, NotBu
 pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<BuiltLedger, NotBuilt> {
     let mut segments = Segments::all(archive).await?;
     let (mut progress, last) = (Progress::new(task, WithoutTerminal::Lines), segments.last_begins_with());
-    let (mut import, mut names) = (None, ClaimedNames::default());
+    let (mut import, mut names, mut objects) = (None, ClaimedNames::default(), Objects::default());
     while let Some(mut events) = segments.next().await? {
         let begins_after = events.manifest().revaluation_begins_after;
+        objects.0.push((events.manifest().first, events.manifest().object.clone()));
         let import = match &mut import {
             Some(import) => import,
             none => none.insert(LedgerImport::begin(folder, begins_after).map_err(|error| not_opened(folder, &error))?),
@@ -66,8 +67,7 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
                 break;
             }
             page.iter().for_each(|recorded| names.apply(recorded));
-            let position = import.head().position + 1;
-            import.append(page).map_err(|error| not_appended(folder, &events.manifest().object, position, error))?;
+            import.append(page).map_err(|error| not_appended(folder, &objects, error))?;
             progress.at(import.head().position, last.max(import.head().position));
         }
     }
@@ -76,7 +76,7 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
     let finished = import.map(|import| import.finish(names.into_side_rows())).transpose();
     finished.map_err(|error| NotBuilt::folder(folder, error))?;
     let file = folder.join(LEDGER_FILE);
-    let open_holds = verify(archive, &file)?;
+    let open_holds = verify(&objects, &file)?;
     Ok(BuiltLedger { file, checked, open_holds })
 }
 
@@ -89,22 +89,31 @@ fn not_opened(folder: &Path, error: &OpenError) -> NotBuilt {
     NotBuilt::folder(folder, error)
 }
 
+/// The segments of an archive: the first position of each and its name, in order.
+#[derive(Default)]
+struct Objects(Vec<(u64, String)>);
+
+impl Objects {
+    /// An event that contradicts others.
+    fn damaged(&self, position: u64, reason: String) -> NotBuilt {
+        let before = self.0.partition_point(|(first, _)| *first <= position).saturating_sub(1);
+        let object = self.0.get(before).map_or("", |(_, object)| object);
+        ReadError::Damage(Box::new(DamageKind::Ledger(reason).of(object, position))).into()
+    }
+}
+
 /// An event that cannot be added contradicts others; anything else is of the folder.
-fn not_appended(folder: &Path, object: &str, position: u64, error: LogError) -> NotBuilt {
-    let is_of_events = match &error {
+fn not_appended(folder: &Path, objects: &Objects, error: ImportError) -> NotBuilt {
+    let is_of_events = match &error.source {
         LogError::Stored(_) | LogError::Overflow(_) => true,
         LogError::Engine(engine) => engine.kind == EngineErrorKind::Data,
         _ => false,
     };
-    if is_of_events { damaged(object, position, error.to_string()) } else { NotBuilt::folder(folder, error) }
-}
-
-fn damaged(object: &str, position: u64, reason: String) -> NotBuilt {
-    ReadError::Damage(Box::new(DamageKind::Ledger(reason).of(object, position))).into()
+    if is_of_events { objects.damaged(error.position, error.to_string()) } else { NotBuilt::folder(folder, error) }
 }
 
 /// Returns the number of open holds.
-fn verify(archive: &Archive, ledger: &Path) -> Result<u64, NotBuilt> {
+fn verify(objects: &Objects, ledger: &Path) -> Result<u64, NotBuilt> {
     let reader = open_reader_offline(ledger).map_err(|error| NotBuilt::folder(ledger, error))?;
     let mut progress = Progress::new("verifying", WithoutTerminal::Silent);
     let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
@@ -114,7 +123,7 @@ fn verify(archive: &Archive, ledger: &Path) -> Result<u64, NotBuilt> {
             Ok(sound.open_holds)
         }
         Err(VerifyError::Broken { position, reason } | VerifyError::StoredState { position, reason }) => {
-            Err(damaged(&archive.to_string(), position, format!("position {position}: {reason}")))
+            Err(objects.damaged(position, format!("position {position}: {reason}")))
         }
         Err(error) => Err(NotBuilt::folder(ledger, error)),
     }

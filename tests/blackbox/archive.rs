@@ -160,13 +160,17 @@ async fn an_archive_of_a_ledger_that_is_not_sound_is_whole_and_still_refused() {
              UPDATE events SET payload = json_set(payload, '$.charged_usd', '0.000000001') WHERE event_type = 'budget.settled'",
         )
         .expect("another amount");
+    let settled: u64 = ledger
+        .query_row("SELECT position FROM events WHERE event_type = 'budget.settled'", [], |row| row.get(0))
+        .expect("its position");
     drop(ledger);
     let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
     run(0, &["archive", "--data", &data, "--archive", &archive]);
     assert_eq!(verified(0, &archive, &["--shallow"])["sound"], true);
     let broken = verified(1, &archive, &[]);
     assert_eq!(broken["broken"]["damage"], "ledger", "{broken}");
-    assert!(broken["broken"]["position"].as_u64() > Some(1), "{broken}");
+    assert_eq!(broken["broken"]["position"], settled, "{broken}");
+    assert!(broken["broken"]["object"].as_str().expect("a name").starts_with("archive/v1/segments/"), "{broken}");
     let restored = folder.path().join("restored");
     let words = run(1, &["restore", "--archive", &archive, "--to", &restored.display().to_string()]);
     assert!(words.contains("nothing was restored") && words.contains("not sound"), "{words}");

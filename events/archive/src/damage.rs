@@ -54,7 +54,7 @@ pub enum DamageKind {
     NoneBefore,
     #[error("it does not say which manifest is before it")]
     PreviousAbsent,
-    #[error("the manifest before it was changed: its SHA-256 is {found}, and not {expected}")]
+    #[error("it was changed: its SHA-256 is {found}, and {expected} in the manifest after it")]
     PreviousChanged { expected: Digest, found: Digest },
     #[error("its first event is older than the last one of the manifest before")]
     OlderThanPrevious,

@@ -32,7 +32,8 @@ pub struct Checked {
     pub manifests: u64,
     /// The last position.
     pub last: u64,
-    /// Objects among the segments that no manifest names: an archiver that was stopped may leave some, and they do no harm.
+    /// Segments of positions up to the last one that no manifest names: an archiver that was stopped, or was not the first, may
+    /// leave some, and they do no harm. A segment after the last position may be one whose manifest is just being put.
     pub unnamed_segments: u64,
 }
 
@@ -167,8 +168,16 @@ pub fn begins(manifest: &Manifest) -> Result<(), Damage> {
 
 pub fn continues(before: &Newest, manifest: &Manifest) -> Result<(), Damage> {
     let next = before.manifest.last.saturating_add(1);
-    let damaged = |kind: DamageKind| kind.of(object_name::manifest(manifest.first), next.min(manifest.first));
-    must_follow(before, manifest).map_err(damaged)
+    must_follow(before, manifest).map_err(|kind| {
+        // The one that was changed says nothing of it: the one after it does.
+        let is_before = matches!(kind, DamageKind::PreviousChanged { .. });
+        let (object, position) = if is_before {
+            (before.manifest.first, before.manifest.first)
+        } else {
+            (manifest.first, next.min(manifest.first))
+        };
+        kind.of(object_name::manifest(object), position)
+    })
 }
 
 fn must_follow(before: &Newest, manifest: &Manifest) -> Result<(), DamageKind> {
@@ -237,7 +246,9 @@ impl SegmentEvents {
         while !self.is_done && page.len() < max {
             line.clear();
             let next = self.next(&mut line);
-            match next.map_err(|kind| kind.of(self.manifest.object.clone(), self.manifest.first + self.read))? {
+            // After the last line, it is the segment as a whole that is not right.
+            let read = if line.is_empty() { 0 } else { self.read };
+            match next.map_err(|kind| kind.of(self.manifest.object.clone(), self.manifest.first + read))? {
                 Some(recorded) => page.push(recorded),
                 None => self.is_done = true,
             }

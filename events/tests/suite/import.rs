@@ -1,16 +1,19 @@
-//! A ledger that is built anew from its events is whole in one file, or it is not built.
+//! A ledger that is built anew from its events is whole in one file, or it is not built, and says which event is why.
 
 use std::path::Path;
 
 use events::event::access::AccessDenied;
-use events::event::{Access, Actor, Context, Event, Recorded, Stream, StreamKind};
+use events::event::hold::BudgetReleased;
+use events::event::{Access, Actor, Context, Event, Hold, Recorded, Stream, StreamKind};
+use events::ids::RequestId;
 use events::log::{LEDGER_FILE, LedgerImport, Log, LogOptions, Note, open_reader};
+use events::money::NanoUsd;
 use events::private::beside;
 use events::refusal::ErrorCode;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::facts::clock;
+use crate::facts::{clock, id};
 
 /// The events of another ledger.
 async fn recorded(events: u64) -> Vec<Recorded> {
@@ -54,4 +57,23 @@ async fn a_ledger_of_which_part_is_beside_its_file_is_not_finished() {
     import.append(rest.to_vec()).expect("they follow");
     let error = import.finish(Vec::new()).expect_err("the reader keeps pages in the write-ahead log").to_string();
     assert!(error.contains("somebody reads"), "{error}");
+}
+
+#[tokio::test]
+async fn an_event_that_contradicts_others_is_named_by_its_own_position() {
+    let recorded = recorded(5).await;
+    let twice = |events: &mut Vec<Recorded>| events[3].sequence = events[1].sequence;
+    let unknown_hold = |events: &mut Vec<Recorded>| {
+        let released = BudgetReleased { held_usd: NanoUsd::new(1), budgets: Vec::new(), reason: "test".to_owned() };
+        events[3].stream = Stream::new(StreamKind::Hold, id::<RequestId>(1));
+        events[3].event = Event::Hold(Hold::Released(Box::new(released)));
+    };
+    let changes: [&dyn Fn(&mut Vec<Recorded>); 2] = [&twice, &unknown_hold];
+    for change in changes {
+        let (mut events, folder) = (recorded.clone(), TempDir::new().expect("a folder"));
+        change(&mut events);
+        let mut import = begin(folder.path());
+        let error = import.append(events).expect_err("it contradicts another");
+        assert_eq!(error.position, 4, "{error}");
+    }
 }

@@ -175,8 +175,31 @@ impl Whole {
     }
 }
 
-/// Files, the word for their damage, and a part of the sentence.
-type Case = (Files, &'static str, &'static str);
+/// An object, by the first position in its name.
+#[derive(Clone, Copy)]
+enum Named {
+    Manifest(u64),
+    /// As the manifest of this position names it.
+    Segment(u64),
+    Other(&'static str),
+}
+
+impl Named {
+    fn name_in(self, files: &Files) -> String {
+        let manifest = |first: u64| format!("archive/v1/manifests/{first:020}.json");
+        match self {
+            Self::Manifest(first) => manifest(first),
+            Self::Segment(first) => {
+                let manifest: Value = serde_json::from_slice(&files[&manifest(first)]).expect("JSON");
+                manifest["object"].as_str().expect("a name").to_owned()
+            }
+            Self::Other(name) => name.to_owned(),
+        }
+    }
+}
+
+/// Files, the word for their damage, a part of the sentence, and the object and the position that are named.
+type Case = (Files, &'static str, &'static str, (Named, u64));
 
 fn cases(whole: &Whole) -> Vec<Case> {
     let manifest = |number, change: fn(&mut Value)| whole.with_manifest(number, change);
@@ -212,72 +235,210 @@ fn cases(whole: &Whole) -> Vec<Case> {
     let (first, middle) = (whole.manifest_name(0), whole.manifest_name(1));
     let (object, other_object) = (whole.object_name(1), whole.object_name(0));
     vec![
-        (file(object.clone(), |bytes| bytes[20] ^= 1), "segment_changed", "SHA-256"),
-        (file(object.clone(), |bytes| bytes.truncate(40)), "segment_length", "40 bytes"),
-        (file(object.clone(), |bytes| bytes.push(0)), "segment_length", "and not"),
-        (file(object.clone(), Vec::clear), "segment_length", "0 bytes"),
-        (without(object.clone()), "segment_missing", "is missing"),
-        (swapped(object.clone(), other_object), "segment_changed", "and not"),
-        (moved(object.clone(), "archive/v1/segments/x.jsonl.gz"), "segment_missing", "is missing"),
-        (without(middle.clone()), "gap", "positions 5 to 8 are missing"),
-        (without(first.clone()), "gap", "positions 1 to 4 are missing"),
-        (file(middle.clone(), |bytes| bytes.truncate(100)), "manifest_not_json", "not JSON"),
-        (file(middle.clone(), Vec::clear), "manifest_not_json", "not JSON"),
-        (file(middle.clone(), |bytes| bytes.push(b'\n')), "manifest_not_canonical", "canonical"),
-        (file(middle.clone(), |bytes| bytes.resize(20_000, b' ')), "manifest_too_long", "20000 bytes"),
-        (file(middle.clone(), |bytes| *bytes = b"[]".to_vec()), "manifest_member", "not a manifest"),
-        (manifest(1, |it| it["signed"] = true.into()), "manifest_member", "signed"),
-        (manifest(1, |it| drop(it.as_object_mut().expect("it").remove("count"))), "manifest_member", "count"),
-        (manifest(1, |it| it["object_sha256"] = "00".into()), "manifest_member", "64 hexadecimal digits"),
-        (manifest(1, |it| it["version"] = 2.into()), "manifest_version", "version 2"),
-        (moved(middle.clone(), "archive/v1/manifests/00000000000000000006.json"), "manifest_name", "position 5"),
-        (moved(middle.clone(), "archive/v1/manifests/old-5.json"), "unknown_object", "no object of an archive"),
-        (swapped(first, middle), "manifest_name", "named after another"),
-        (manifest(1, |it| it["last"] = 3.into()), "positions_reversed", "from 5 to 3"),
-        (manifest(1, |it| it["count"] = 3.into()), "count", "3 events"),
-        (manifest(1, |it| it["last_recorded_at"] = "2001-01-01T00:00:00.000000Z".into()), "times_reversed", "older"),
-        (manifest(1, |it| it["events_bytes"] = (1_u64 << 40).into()), "segment_too_long", "longer than any"),
-        (manifest(1, |it| it["object"] = "archive/v1/segments/other".into()), "segment_name", "segments/other"),
-        (manifest(1, |it| it["previous"] = it["log"].clone()), "previous_changed", "was changed"),
+        (file(object.clone(), |bytes| bytes[20] ^= 1), "segment_changed", "SHA-256", (Named::Segment(5), 5)),
+        (file(object.clone(), |bytes| bytes.truncate(40)), "segment_length", "40 bytes", (Named::Segment(5), 5)),
+        (file(object.clone(), |bytes| bytes.push(0)), "segment_length", "and not", (Named::Segment(5), 5)),
+        (file(object.clone(), Vec::clear), "segment_length", "0 bytes", (Named::Segment(5), 5)),
+        (without(object.clone()), "segment_missing", "is missing", (Named::Segment(5), 5)),
+        (swapped(object.clone(), other_object), "segment_changed", "and not", (Named::Segment(1), 1)),
+        (
+            moved(object.clone(), "archive/v1/segments/x.jsonl.gz"),
+            "segment_missing",
+            "is missing",
+            (Named::Segment(5), 5),
+        ),
+        (without(middle.clone()), "gap", "positions 5 to 8 are missing", (Named::Manifest(9), 5)),
+        (without(first.clone()), "gap", "positions 1 to 4 are missing", (Named::Manifest(5), 1)),
+        (file(middle.clone(), |bytes| bytes.truncate(100)), "manifest_not_json", "not JSON", (Named::Manifest(5), 5)),
+        (file(middle.clone(), Vec::clear), "manifest_not_json", "not JSON", (Named::Manifest(5), 5)),
+        (
+            file(middle.clone(), |bytes| bytes.push(b'\n')),
+            "manifest_not_canonical",
+            "canonical",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            file(middle.clone(), |bytes| bytes.resize(20_000, b' ')),
+            "manifest_too_long",
+            "20000 bytes",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            file(middle.clone(), |bytes| *bytes = b"[]".to_vec()),
+            "manifest_member",
+            "not a manifest",
+            (Named::Manifest(5), 5),
+        ),
+        (manifest(1, |it| it["signed"] = true.into()), "manifest_member", "signed", (Named::Manifest(5), 5)),
+        (
+            manifest(1, |it| drop(it.as_object_mut().expect("it").remove("count"))),
+            "manifest_member",
+            "count",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            manifest(1, |it| it["object_sha256"] = "00".into()),
+            "manifest_member",
+            "64 hexadecimal digits",
+            (Named::Manifest(5), 5),
+        ),
+        (manifest(1, |it| it["version"] = 2.into()), "manifest_version", "version 2", (Named::Manifest(5), 5)),
+        (
+            moved(middle.clone(), "archive/v1/manifests/00000000000000000006.json"),
+            "manifest_name",
+            "position 5",
+            (Named::Manifest(6), 6),
+        ),
+        (
+            moved(middle.clone(), "archive/v1/manifests/old-5.json"),
+            "unknown_object",
+            "no object of an archive",
+            (Named::Other("archive/v1/manifests/old-5.json"), 1),
+        ),
+        (swapped(first, middle), "manifest_name", "named after another", (Named::Manifest(1), 1)),
+        (manifest(1, |it| it["last"] = 3.into()), "positions_reversed", "from 5 to 3", (Named::Manifest(5), 5)),
+        (manifest(1, |it| it["count"] = 3.into()), "count", "3 events", (Named::Manifest(5), 5)),
+        (
+            manifest(1, |it| it["last_recorded_at"] = "2001-01-01T00:00:00.000000Z".into()),
+            "times_reversed",
+            "older",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            manifest(1, |it| it["events_bytes"] = (1_u64 << 40).into()),
+            "segment_too_long",
+            "longer than any",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            manifest(1, |it| it["object"] = "archive/v1/segments/other".into()),
+            "segment_name",
+            "segments/other",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            manifest(1, |it| it["previous"] = it["log"].clone()),
+            "previous_changed",
+            "was changed",
+            (Named::Manifest(1), 1),
+        ),
         // The next one notices.
-        (manifest(0, |it| it["last_event_sha256"] = it["events_sha256"].clone()), "last_event", "last event"),
-        (chained(0, |it| it["previous"] = it["log"].clone()), "none_before", "first manifest"),
-        (chained(1, |it| drop(it.as_object_mut().expect("it").remove("previous"))), "previous_absent", "does not say"),
-        (chained(1, |it| it["log"] = it["events_sha256"].clone()), "other_log", "another ledger"),
-        (chained(1, |it| it["revaluation_begins_after"] = 7.into()), "revaluation_begins", "after position 7"),
+        (
+            manifest(0, |it| it["revaluation_begins_after"] = 7.into()),
+            "previous_changed",
+            "was changed",
+            (Named::Manifest(1), 1),
+        ),
+        (
+            manifest(0, |it| it["last_event_sha256"] = it["events_sha256"].clone()),
+            "last_event",
+            "last event",
+            (Named::Segment(1), 1),
+        ),
+        (chained(0, |it| it["previous"] = it["log"].clone()), "none_before", "first manifest", (Named::Manifest(1), 1)),
+        (
+            chained(1, |it| drop(it.as_object_mut().expect("it").remove("previous"))),
+            "previous_absent",
+            "does not say",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            chained(1, |it| it["log"] = it["events_sha256"].clone()),
+            "other_log",
+            "another ledger",
+            (Named::Manifest(5), 5),
+        ),
+        (
+            chained(1, |it| it["revaluation_begins_after"] = 7.into()),
+            "revaluation_begins",
+            "after position 7",
+            (Named::Manifest(5), 5),
+        ),
         (
             chained(1, |it| it["first_recorded_at"] = "2001-01-01T00:00:00.000000Z".into()),
             "older_than_previous",
             "older",
+            (Named::Manifest(5), 5),
         ),
-        (chained(1, |it| it["events_bytes"] = 99.into()), "unpacks_to_more", "more than 99 bytes"),
-        (chained(1, |it| it["events_bytes"] = 9999.into()), "events_length", "and not 9999"),
-        (chained(1, |it| it["events_sha256"] = it["log"].clone()), "events_changed", "not those of its manifest"),
-        (chained(1, |it| it["last_event_sha256"] = it["log"].clone()), "last_event", "last event"),
-        (chained(1, |it| it["last_recorded_at"] = "2030-01-01T00:00:00.000000Z".into()), "times", "times"),
-        (chained(0, |it| it["log"] = it["events_sha256"].clone()), "first_event", "named after"),
-        (forged(|all| all[1].object = Some(b"no gzip at all".to_vec())), "not_gzip", "not gzip"),
-        (forged(|all| all[1].object = Some(cut(&all[1]))), "not_gzip", "cut off"),
-        (forged(|all| all[1].object = Some(doubled(&all[1]))), "after_the_end", "after the end"),
-        (forged(|all| all[1].lines[3].truncate(100)), "line_not_ended", "line 4"),
-        (forged(|all| all[1].lines[2][30] = 0xff), "not_utf8", "line 3"),
-        (forged(|all| all[1].lines[2] = b"{}\n".to_vec()), "not_an_event", "position"),
-        (forged(|all| all[1].lines[2] = b"\n".to_vec()), "not_an_event", "JSON"),
-        (whole.with_line("access.denied.v1", "access.denied.v7"), "not_an_event", "unknown event type"),
-        (whole.with_line("{\"actor\"", "{ \"actor\""), "not_an_event", "canonical form"),
-        (whole.with_line("\"actor\":\"system:gateway\",", ""), "not_an_event", "context"),
-        (whole.with_line("\"position\":6", "\"position\":7"), "position", "position 7, and not 6"),
+        (
+            chained(1, |it| it["events_bytes"] = 99.into()),
+            "unpacks_to_more",
+            "more than 99 bytes",
+            (Named::Segment(5), 5),
+        ),
+        (chained(1, |it| it["events_bytes"] = 9999.into()), "events_length", "and not 9999", (Named::Segment(5), 5)),
+        (
+            chained(1, |it| it["events_sha256"] = it["log"].clone()),
+            "events_changed",
+            "not those of its manifest",
+            (Named::Segment(5), 5),
+        ),
+        (
+            chained(1, |it| it["last_event_sha256"] = it["log"].clone()),
+            "last_event",
+            "last event",
+            (Named::Segment(5), 5),
+        ),
+        (
+            chained(1, |it| it["last_recorded_at"] = "2030-01-01T00:00:00.000000Z".into()),
+            "times",
+            "times",
+            (Named::Segment(5), 5),
+        ),
+        (
+            chained(0, |it| it["log"] = it["events_sha256"].clone()),
+            "first_event",
+            "named after",
+            (Named::Segment(1), 1),
+        ),
+        (
+            forged(|all| all[1].object = Some(b"no gzip at all".to_vec())),
+            "not_gzip",
+            "not gzip",
+            (Named::Segment(5), 5),
+        ),
+        (forged(|all| all[1].object = Some(cut(&all[1]))), "not_gzip", "cut off", (Named::Segment(5), 5)),
+        (
+            forged(|all| all[1].object = Some(doubled(&all[1]))),
+            "after_the_end",
+            "after the end",
+            (Named::Segment(5), 5),
+        ),
+        (forged(|all| all[1].lines[3].truncate(100)), "line_not_ended", "line 4", (Named::Segment(5), 8)),
+        (forged(|all| all[1].lines[2][30] = 0xff), "not_utf8", "line 3", (Named::Segment(5), 7)),
+        (forged(|all| all[1].lines[2] = b"{}\n".to_vec()), "not_an_event", "position", (Named::Segment(5), 7)),
+        (forged(|all| all[1].lines[2] = b"\n".to_vec()), "not_an_event", "JSON", (Named::Segment(5), 7)),
+        (
+            whole.with_line("access.denied.v1", "access.denied.v7"),
+            "not_an_event",
+            "unknown event type",
+            (Named::Segment(5), 6),
+        ),
+        (whole.with_line("{\"actor\"", "{ \"actor\""), "not_an_event", "canonical form", (Named::Segment(5), 6)),
+        (whole.with_line("\"actor\":\"system:gateway\",", ""), "not_an_event", "context", (Named::Segment(5), 6)),
+        (
+            whole.with_line("\"position\":6", "\"position\":7"),
+            "position",
+            "position 7, and not 6",
+            (Named::Segment(5), 6),
+        ),
         (
             whole.with_line("\"recorded_at\":\"2027", "\"recorded_at\":\"2026"),
             "time_back",
             "older than the event before",
+            (Named::Segment(5), 6),
         ),
-        (forged(|all| all[1].lines[2] = all[1].lines[1].clone()), "position", "position 6, and not 7"),
-        (forged(|all| drop(all[1].lines.remove(2))), "position", "position 8, and not 7"),
-        (forged(|all| all[1].lines.swap(1, 2)), "position", "position 7, and not 6"),
-        (forged(|all| drop(all[1].lines.pop())), "count", "3 events"),
-        (forged(|all| drop(all.remove(1))), "gap", "5 to 8"),
-        (forged(|all| overlapping(all)), "overlap", "4"),
+        (
+            forged(|all| all[1].lines[2] = all[1].lines[1].clone()),
+            "position",
+            "position 6, and not 7",
+            (Named::Segment(5), 7),
+        ),
+        (forged(|all| drop(all[1].lines.remove(2))), "position", "position 8, and not 7", (Named::Segment(5), 7)),
+        (forged(|all| all[1].lines.swap(1, 2)), "position", "position 7, and not 6", (Named::Segment(5), 6)),
+        (forged(|all| drop(all[1].lines.pop())), "count", "3 events", (Named::Segment(5), 5)),
+        (forged(|all| drop(all.remove(1))), "gap", "5 to 8", (Named::Manifest(9), 5)),
+        (forged(|all| overlapping(all)), "overlap", "4", (Named::Manifest(4), 4)),
     ]
 }
 
@@ -311,11 +472,11 @@ async fn every_kind_of_damage_is_named_with_the_object_and_the_position() {
     let cases = cases(&whole);
     assert!(cases.len() >= 50, "{}", cases.len());
     let mut words = std::collections::BTreeSet::new();
-    for (number, (files, word, part)) in cases.into_iter().enumerate() {
+    for (number, (files, word, part, (object, position))) in cases.into_iter().enumerate() {
         let damage = check_files(&files).await.expect_err(word);
         assert_eq!(damage.kind.word(), word, "{number}: {damage}");
         assert!(damage.to_string().contains(part), "{number}: {damage}");
-        assert!(damage.object.starts_with("archive/v1/") && (1..=EVENTS).contains(&damage.position), "{damage}");
+        assert_eq!((&damage.object, damage.position), (&object.name_in(&files), position), "{number}: {damage}");
         words.insert(word);
     }
     assert!(words.len() >= 30, "{words:?}");

@@ -15,7 +15,7 @@ use crate::log::draft::{Draft, StateRows};
 use crate::log::engine::{AppendOutcome, Engine, Opened};
 use crate::log::lock::FolderLock;
 use crate::log::state::{State, fold_page};
-use crate::log::{Head, LogError, OpenError, SideRow};
+use crate::log::{EngineErrorKind, Head, LogError, OpenError, SideRow};
 use crate::time::from_micros;
 
 const REVALUATION_BEGINS: &str = "UPDATE revaluation_begins SET after = ?1";
@@ -29,6 +29,15 @@ pub struct LedgerImport {
     /// Since the write-ahead log was moved.
     events: usize,
     _lock: Option<FolderLock>,
+}
+
+/// Events cannot be added.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct ImportError {
+    /// The first event that cannot.
+    pub position: u64,
+    pub source: LogError,
 }
 
 impl LedgerImport {
@@ -50,22 +59,27 @@ impl LedgerImport {
         self.state.head
     }
 
-    /// Adds the next events. Blocking.
+    /// Adds the next events. Blocking. After an error, no more can be added.
     ///
     /// Errors: among others, an event contradicts those before it.
-    pub fn append(&mut self, page: Vec<Recorded>) -> Result<(), LogError> {
+    pub fn append(&mut self, page: Vec<Recorded>) -> Result<(), ImportError> {
         let Some(last) = page.last() else { return Ok(()) };
         let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };
         let events: Vec<Arc<Recorded>> = page.into_iter().map(Arc::new).collect();
         let connection = self.engine.connection();
-        let page: Vec<&Recorded> = events.iter().map(AsRef::as_ref).collect();
-        fold_page(&mut self.state.balances, &page, |_, touched| windows(connection, touched).map(Some))?;
-        page.iter().for_each(|recorded| self.state.owners.apply(recorded));
+        for recorded in events.iter().map(AsRef::as_ref) {
+            fold_page(&mut self.state.balances, &[recorded], |_, touched| windows(connection, touched).map(Some))
+                .map_err(|source| ImportError { position: recorded.position, source })?;
+            self.state.owners.apply(recorded);
+        }
         let draft = Draft { events, ..Draft::new(self.state.head.position, head.recorded_at.unwrap_or_default()) };
         if draft.position() != head.position {
-            return Err(LogError::Append(format!("position {} does not come next", head.position)));
+            let source = LogError::Append(format!("position {} does not come next", head.position));
+            return Err(ImportError { position: head.position, source });
         }
-        self.write(&draft)?;
+        if let Err(source) = self.write(&draft) {
+            return Err(self.refused(&draft, source));
+        }
         self.state.balances.rows_are_written();
         self.state.owners.rows_are_written();
         self.state.head = head;
@@ -75,6 +89,17 @@ impl LedgerImport {
             self.events = 0;
         }
         Ok(())
+    }
+
+    /// Which event of a draft that was not written is why.
+    fn refused(&mut self, draft: &Draft, source: LogError) -> ImportError {
+        let is_of_an_event = matches!(&source, LogError::Engine(engine) if engine.kind == EngineErrorKind::Data);
+        let mut positions = draft.events.iter().filter(|_| is_of_an_event).map(|event| {
+            let alone = Draft { events: vec![Arc::clone(event)], ..Draft::new(event.position - 1, event.recorded_at) };
+            (event.position, self.engine.append(&alone, None))
+        });
+        let refused = positions.find(|(_, appended)| appended.is_err());
+        ImportError { position: refused.map_or(draft.after + 1, |(position, _)| position), source }
     }
 
     /// Adds rows that are not in events but follow from them, such as unique names, and closes the ledger. All of it is then in
