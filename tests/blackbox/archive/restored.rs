@@ -1,15 +1,18 @@
 //! A ledger that was built anew from its archive is the one that was archived, on either engine.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
-use super::{address, run, run_with, verified};
+use super::{SMALL, address, run, run_with, verified, wait_until_archived};
 use crate::configuration::said;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ledgerway};
 use crate::secrets::forms::Wanted;
 use crate::shared_ledger::{command, folders, migrated, node};
 use crate::tenant::{PROVIDER_SECRET, Tenant, made};
@@ -157,8 +160,13 @@ async fn a_ledger_in_a_database_comes_back_in_another_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_was_killed_leaves_no_ledger_and_is_run_again() {
     let [folder] = folders();
-    let mut gateway = Gateway::start_in(folder.path(), &[("LEDGERWAY_DEV", "true")]);
-    let head = gateway.head().await;
+    let mut gateway = Gateway::start_in(folder.path(), &SMALL);
+    for number in 0..10 {
+        gateway.operator().post("/v1/admin/partners", &json!({ "name": format!("p{number}") })).await.must(201);
+    }
+    let (head, objects) = (gateway.head().await, gateway.data().join("objects"));
+    let (archive, to) = (address(&objects), folder.path().join("restored"));
+    wait_until_archived(&archive, head);
     gateway.stop();
     let archived = verified(0, &archive, &[])["events"].as_u64().expect("a number");
     let entries = fs::read_dir(objects.join("archive/v1/segments")).expect("the segments");
@@ -195,11 +203,20 @@ async fn what_a_gateway_that_was_killed_has_left_is_not_mixed_with_a_restored_le
     gateway.operator().post("/v1/admin/partners", &json!({ "name": "archived" })).await.must(201);
     let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
     run(0, &["archive", "--data", &data, "--archive", &archive]);
-    let to = folder.path().join("restored");
-    fs::create_dir_all(to.join("restore.partial")).expect("a folder");
-    fs::write(to.join("restore.partial/ledger.db"), "what a process that was killed has left").expect("a file");
-    let words = run(0, &["restore", "--archive", &archive, "--to", &to.display().to_string()]);
-    assert!(words.contains(&format!("restored {head} events")), "{words}");
-    assert!(!to.join("restore.partial").exists());
-    run(0, &["verify", "--data", &to.display().to_string()]);
+    let archived = verified(0, &archive, &[])["events"].as_u64().expect("a number");
+    gateway.operator().post("/v1/admin/partners", &json!({ "name": "late" })).await.must(201);
+    gateway.kill();
+    assert!(fs::metadata(gateway.data().join("ledger.db-wal")).expect("a write-ahead log").len() > 0);
+    let mut removed = Vec::new();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm", "views.db", "views.db-wal", "views.db-shm"] {
+        let words = run(2, &["restore", "--archive", &archive, "--to", &data]);
+        assert!(words.contains(&format!("{file} exists")), "{removed:?}: {words}");
+        fs::remove_file(gateway.data().join(file)).expect("a file");
+        removed.push(file);
+    }
+    run(0, &["restore", "--archive", &archive, "--to", &data]);
+    gateway.start_again();
+    assert_eq!(gateway.head().await, archived);
+    gateway.stop();
+    assert_eq!(gateway.verify().0, Some(0));
 }
