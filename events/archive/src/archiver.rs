@@ -15,8 +15,9 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::newest::Newest;
 use crate::object_name;
+use crate::read_error::ReadError;
 use crate::segment::{OpenSegment, PackedSegment, SegmentError};
-use crate::segments::{ReadError, begins, continues};
+use crate::segments::{begins, continues};
 use crate::store::{Archive, Object, StoreError};
 
 /// A segment with so many bytes of events is sealed, however few events they are. The last event may be of any size.

@@ -4,11 +4,11 @@
 use events::canonical;
 use events::log::{LogError, Reader};
 
-use crate::damage::{Damage, DamageKind};
+use crate::damage::DamageKind;
 use crate::digest::Digest;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::object_name;
-use crate::segments::ReadError;
+use crate::read_error::ReadError;
 use crate::store::{Archive, Enough, Object, StoreError};
 
 /// The positions before the hint that are looked at first. Each later step goes four times as far back.
@@ -102,11 +102,5 @@ pub fn compare_with_log(archive: &Archive, newest: &Newest, log: &dyn Reader) ->
     match line.is_some_and(|line| Digest::of(line.as_bytes()) == last_event_sha256) {
         true => Ok(()),
         false => Err(LogDiffers::OtherEvent { archive, position: archived }),
-    }
-}
-
-impl From<Damage> for ReadError {
-    fn from(damage: Damage) -> Self {
-        Self::Damage(Box::new(damage))
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
+use crate::read_error::ReadError;
 use crate::segment::{PackedSegment, SegmentError};
-use crate::segments::ReadError;
 use crate::store::{Archive, OpenArchive};
 
 /// Events that are read at a time.

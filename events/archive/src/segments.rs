@@ -15,16 +15,8 @@ use crate::digest::{Digest, Hasher};
 use crate::manifest::Manifest;
 use crate::newest::Newest;
 use crate::object_name::{self, MANIFESTS, SEGMENTS};
-use crate::store::{Archive, Enough, Object, StoreError};
-
-/// An archive is damaged, or cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error(transparent)]
-    Damage(Box<Damage>),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+use crate::read_error::ReadError;
+use crate::store::{Archive, Enough, Object};
 
 /// What was read of an archive that is not damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

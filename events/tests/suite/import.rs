@@ -68,8 +68,7 @@ async fn an_event_that_contradicts_others_is_named_by_its_own_position() {
         events[3].stream = Stream::new(StreamKind::Hold, id::<RequestId>(1));
         events[3].event = Event::Hold(Hold::Released(Box::new(released)));
     };
-    let changes: [&dyn Fn(&mut Vec<Recorded>); 2] = [&twice, &unknown_hold];
-    for change in changes {
+    for change in [&twice as &dyn Fn(&mut Vec<Recorded>), &unknown_hold] {
         let (mut events, folder) = (recorded.clone(), TempDir::new().expect("a folder"));
         change(&mut events);
         let mut import = begin(folder.path());
