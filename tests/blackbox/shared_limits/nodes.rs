@@ -135,11 +135,21 @@ impl State {
 
 impl Asking {
     pub fn start(nodes: &LimitedNodes, tenant: &Tenant, clients_per_node: usize, pause: Duration) -> Self {
+        Self::start_with(nodes, (tenant, "ok"), clients_per_node, pause)
+    }
+
+    /// Clients that ask this model.
+    pub fn start_with(
+        nodes: &LimitedNodes,
+        (tenant, model): (&Tenant, &str),
+        clients_per_node: usize,
+        pause: Duration,
+    ) -> Self {
         let (state, mut clients) = (Arc::<State>::default(), JoinSet::new());
         state.pause(pause);
         for node in &nodes.nodes {
             for _ in 0..clients_per_node {
-                let (app, body, state) = (node.client(Some(&tenant.secret)), tenant.ask("ok"), Arc::clone(&state));
+                let (app, body, state) = (node.client(Some(&tenant.secret)), tenant.ask(model), Arc::clone(&state));
                 clients.spawn(async move {
                     while !state.is_stopped.load(Ordering::SeqCst) {
                         let reply = app.post(NATIVE, &body).await;
@@ -166,12 +176,17 @@ impl Asking {
         self.state.pause(pause);
     }
 
-    /// Waits until so many requests were refused.
-    pub async fn wait_until_refused(&self, wanted: u64, max: Duration) {
+    /// Waits until for so long all requests were refused.
+    pub async fn wait_until_used_up(&self, quiet: Duration, max: Duration) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         let started = Instant::now();
-        while self.state.refused.load(Ordering::SeqCst) < wanted {
-            assert!(started.elapsed() < max, "too few requests were refused");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        loop {
+            let before = (count(&self.state.answered), count(&self.state.refused));
+            tokio::time::sleep(quiet).await;
+            if count(&self.state.answered) == before.0 && count(&self.state.refused) > before.1 {
+                return;
+            }
+            assert!(started.elapsed() < max, "the limit is not used up");
         }
     }
 
