@@ -71,7 +71,8 @@ impl Conductor {
             match &*mode {
                 Mode::Together { turn } => self.count_together(*turn).await,
                 Mode::Alone(alone) if alone.member_since.is_none() => {
-                    self.record_alone("a node began to run while Redis was away", alone.began_at).await;
+                    // The others keep what they were given: none of them has to record itself again.
+                    self.record_alone("a node was not given a share yet", alone.began_at, &alone.nodes).await;
                 }
                 Mode::Alone(alone) => self.return_from(alone).await,
             }
@@ -109,7 +110,7 @@ impl Conductor {
             };
             if let Some(failure) = failure {
                 self.limiter.link.set_connection(None);
-                self.record_alone(&failure.reason, self.limiter.parts.clock.now()).await;
+                self.record_alone(&failure.reason, self.limiter.parts.clock.now(), &HashSet::new()).await;
                 return;
             }
             self.renew(turn).await;
@@ -125,15 +126,16 @@ impl Conductor {
         }
     }
 
-    /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
-    async fn record_alone(&mut self, reason: &str, began_at: DateTime<Utc>) {
+    /// Records that each node counts by itself from here on, those that run and these, and waits until it is known here. Another
+    /// node may be faster.
+    async fn record_alone(&mut self, reason: &str, began_at: DateTime<Utc>, also: &HashSet<String>) {
         self.note_unsteadiness();
         let known = self.limiter.modes.known();
         let nodes = match self.running_nodes().await {
             Ok(nodes) => nodes,
             Err(error) => return self.wait_for_ledger(&error).await,
         };
-        let mut nodes: Vec<String> = nodes.into_iter().collect();
+        let mut nodes: Vec<String> = nodes.union(also).cloned().collect();
         nodes.sort_unstable();
         let event = AccessLimitsLocal {
             node: self.limiter.parts.node.clone(),
@@ -204,7 +206,7 @@ impl Conductor {
             tracing::debug!(reason, "cannot count rate limits with other nodes yet");
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
-                return self.record_alone(&reason, alone.began_at).await;
+                return self.record_alone(&reason, alone.began_at, &HashSet::new()).await;
             }
         }
         self.limiter.link.set_phase(Phase::Away);

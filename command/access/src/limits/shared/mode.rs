@@ -32,8 +32,8 @@ pub struct Alone {
     pub began_at: DateTime<Utc>,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
-    /// How many shares there were from when on, by the monotonic clock in microseconds; the newest last.
-    shares: Vec<(i64, usize)>,
+    /// Who had a share from when on, by the monotonic clock in microseconds; the newest last.
+    shares: Vec<(i64, HashSet<String>)>,
 }
 
 impl Mode {
@@ -53,16 +53,17 @@ impl Mode {
         let turn = recorded.position;
         match &recorded.event {
             Event::Access(Access::LimitsLocal(local)) => {
-                let share = (now_micros, local.nodes.len().max(1));
                 let nodes: HashSet<String> = local.nodes.iter().cloned().collect();
-                let member_since = nodes.contains(node).then_some(turn);
+                let (share, is_member) = ((now_micros, nodes.clone()), nodes.contains(node));
                 Some(Self::Alone(match self {
                     Self::Together { .. } => {
+                        let member_since = is_member.then_some(turn);
                         Alone { began: turn, turn, member_since, began_at: local.began_at, nodes, shares: vec![share] }
                     }
                     Self::Alone(before) => {
-                        let shares = before.shares.iter().copied().chain([share]).collect();
-                        let member_since = before.member_since.or(member_since);
+                        let shares = before.shares.iter().cloned().chain([share]).collect();
+                        // Without a share, it has to be given one before it admits anything.
+                        let member_since = is_member.then(|| before.member_since.unwrap_or(turn));
                         Alone { turn, member_since, nodes, shares, ..before.clone() }
                     }
                 }))
@@ -74,15 +75,22 @@ impl Mode {
 }
 
 impl Alone {
-    /// Into how many shares a limit is divided whose window is this long: the most that there were in the window, since what
-    /// was admitted on larger shares still counts.
+    /// Into how many shares a limit is divided whose window is this long: one for each time in the window that a node was given a
+    /// share. What a node has admitted still counts when another one has taken its place, and a node that had none for a while
+    /// begins anew.
     pub fn shares(&self, kept: Duration, now_micros: i64) -> u64 {
         let begins = now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-        let newest = self.shares.len().saturating_sub(1);
-        // One that was replaced before the window began has no part in it.
-        let is_of_window = |index: usize| index == newest || self.shares[index + 1].0 >= begins;
-        let of_window = self.shares.iter().enumerate().filter(|(index, _)| is_of_window(*index));
-        of_window.map(|(_, (_, nodes))| *nodes as u64).max().unwrap_or(1)
+        // Those before it were replaced before the window began.
+        let first = self.shares.iter().rposition(|(since, _)| *since < begins).unwrap_or(0);
+        let of_window = self.shares.get(first..).unwrap_or_default();
+        let had_none = |node: &String, before: Option<usize>| {
+            before.and_then(|before| of_window.get(before)).is_none_or(|(_, nodes)| !nodes.contains(node))
+        };
+        let given = of_window
+            .iter()
+            .enumerate()
+            .map(|(index, (_, nodes))| nodes.iter().filter(|node| had_none(node, index.checked_sub(1))).count() as u64);
+        given.sum::<u64>().max(1)
     }
 }
 
@@ -201,12 +209,29 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_divided_by_the_most_nodes_that_its_window_has_seen() {
+    fn a_node_without_a_share_in_the_last_event_has_none() {
         let modes = Modes::new("c");
-        for (sequence, (at, nodes)) in (1..).zip([(0, &["a", "b", "c"][..]), (50, &["a"]), (60, &["a", "b"])]) {
+        modes.apply(&recorded(7, 1, local(&["a", "b", "c"])), 0);
+        assert_eq!(alone(&modes).member_since, Some(7));
+        modes.apply(&recorded(8, 2, local(&["a", "b", "c", "d"])), 0);
+        assert_eq!(alone(&modes).member_since, Some(7), "it keeps the one that it has");
+        modes.apply(&recorded(9, 3, local(&["a", "d"])), 0);
+        assert_eq!(alone(&modes).member_since, None);
+        modes.apply(&recorded(11, 4, local(&["a", "c", "d"])), 0);
+        assert_eq!(alone(&modes).member_since, Some(11), "it begins anew");
+    }
+
+    #[test]
+    fn a_limit_is_divided_by_all_nodes_that_its_window_has_seen() {
+        let modes = Modes::new("c");
+        let events = [(0, &["a", "b", "c"][..]), (50, &["a"]), (60, &["a", "d"]), (70, &["a", "b"])];
+        for (sequence, (at, nodes)) in (1..).zip(events) {
             modes.apply(&recorded(sequence, sequence, local(nodes)), at);
         }
         let shares = |kept, now| alone(&modes).shares(Duration::from_micros(kept), now);
-        assert_eq!([shares(10, 60), shares(10, 61), shares(10, 75), shares(100, 61)], [3, 2, 2, 3]);
+        assert_eq!(shares(10, 80), 3, "nodes a, d, and b, which has taken the place of d");
+        assert_eq!(shares(10, 81), 2);
+        assert_eq!(shares(20, 80), 3);
+        assert_eq!(shares(100, 80), 5, "nodes a, b, c, d, and b once more");
     }
 }

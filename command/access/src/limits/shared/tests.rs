@@ -19,27 +19,70 @@ const BEGAN: u64 = 100;
 
 /// Nodes that read each other's admissions in the log, without a delay.
 struct Nodes {
-    nodes: Vec<SharedCounts>,
-    modes: Modes,
+    nodes: Vec<Node>,
+    /// What the log says of how limits are counted, and when.
+    events: Vec<(Recorded, i64)>,
     admitted: Vec<i64>,
     limit: u64,
     now: i64,
 }
 
+struct Node {
+    name: String,
+    counts: SharedCounts,
+    modes: Modes,
+    runs: bool,
+}
+
+impl Node {
+    /// `None` while it has no share.
+    fn share(&self) -> Option<(Alone, u64)> {
+        match &*self.modes.mode() {
+            Mode::Alone(alone) => Some((alone.clone(), alone.member_since?)),
+            Mode::Together { .. } => panic!("together"),
+        }
+    }
+}
+
+/// What happens to a node while each counts by itself.
+#[derive(Clone, Debug)]
+enum Change {
+    Joins,
+    /// It dies, and another one begins to run.
+    IsReplaced(prop::sample::Index),
+    /// Another one records an event without it, and it records itself then.
+    IsOverlooked(prop::sample::Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let any = any::<prop::sample::Index>;
+    prop_oneof![Just(Change::Joins), any().prop_map(Change::IsReplaced), any().prop_map(Change::IsOverlooked)]
+}
+
 impl Nodes {
     fn new(count: usize, limit: u64) -> Self {
-        let mut all = Self { nodes: Vec::new(), modes: Modes::new("0"), admitted: Vec::new(), limit, now: 0 };
-        (0..count).for_each(|_| all.nodes.push(all.new_node()));
+        let mut all = Self { nodes: Vec::new(), events: Vec::new(), admitted: Vec::new(), limit, now: 0 };
+        (0..count).for_each(|_| all.begin_node());
         all
     }
 
-    fn new_node(&self) -> SharedCounts {
-        SharedCounts::new(Groups::default().of(None))
+    /// A node that has read the log.
+    fn begin_node(&mut self) {
+        let name = self.nodes.len().to_string();
+        let (mut counts, modes) = (SharedCounts::new(Groups::default().of(None)), Modes::new(&name));
+        for at in &self.admitted {
+            counts.advance(*at);
+            counts.count_others(MEASURE, 1, *at);
+        }
+        for (recorded, at) in &self.events {
+            modes.apply(recorded, *at);
+        }
+        self.nodes.push(Node { name, counts, modes, runs: true });
     }
 
     fn passes(&mut self, micros: i64) {
         self.now += micros;
-        self.nodes.iter_mut().for_each(|node| node.advance(self.now));
+        self.nodes.iter_mut().for_each(|node| node.counts.advance(self.now));
     }
 
     fn instants(&self) -> Instants {
@@ -51,9 +94,9 @@ impl Nodes {
         self.admitted.push(now);
         for (number, node) in self.nodes.iter_mut().enumerate() {
             if number == by {
-                node.count(MEASURE, 1, alone_since, now);
+                node.counts.count(MEASURE, 1, alone_since, now);
             } else {
-                node.count_others(MEASURE, 1, now);
+                node.counts.count_others(MEASURE, 1, now);
             }
         }
     }
@@ -69,51 +112,56 @@ impl Nodes {
         }
     }
 
-    fn record_alone(&mut self) {
-        let known = self.modes.known();
-        let nodes = (0..self.nodes.len()).map(|number| number.to_string()).collect();
+    fn running(&self) -> Vec<String> {
+        self.nodes.iter().filter(|node| node.runs).map(|node| node.name.clone()).collect()
+    }
+
+    fn record_alone(&mut self, nodes: Vec<String>) {
+        let sequence = self.events.len() as u64 + 1;
         let local = AccessLimitsLocal { node: "0".to_owned(), nodes, began_at: from_micros(0), reason: String::new() };
         let recorded = Recorded {
-            position: BEGAN + known.sequence,
+            position: BEGAN + sequence,
             recorded_at: from_micros(0),
             stream: Access::limits_stream(),
-            sequence: known.sequence + 1,
+            sequence,
             context: Context::of(Actor::System("gateway")),
             event: Event::from(local),
         };
-        self.modes.apply(&recorded, self.now);
-        let began = self.alone().began;
-        self.nodes.iter_mut().for_each(|node| node.begin_alone(began));
-    }
-
-    fn alone(&self) -> Alone {
-        match &*self.modes.mode() {
-            Mode::Alone(alone) => alone.clone(),
-            Mode::Together { .. } => panic!("together"),
+        for node in &mut self.nodes {
+            node.modes.apply(&recorded, self.now);
+            if let Some((_, since)) = node.share() {
+                node.counts.begin_alone(since);
+            }
         }
+        self.events.push((recorded, self.now));
     }
 
     /// Returns whether it is admitted.
     fn ask_alone(&mut self, by: usize) -> bool {
-        let (alone, instants, limit) = (self.alone(), self.instants(), self.limit);
-        self.nodes[by].begin_alone(alone.began);
-        let fits = self.nodes[by].shortage_of_share((MEASURE, limit), 1, &alone, instants).is_none();
+        let (instants, limit, node) = (self.instants(), self.limit, &mut self.nodes[by]);
+        let Some((alone, since)) = node.share().filter(|_| node.runs) else { return false };
+        let fits = node.counts.shortage_of_share((MEASURE, limit), 1, &alone, instants).is_none();
         if fits {
-            self.admit(by, Some(alone.began));
+            self.admit(by, Some(since));
         }
         fits
     }
 
-    /// A node that has read the log.
-    fn join(&mut self) {
-        let mut node = self.new_node();
-        for at in &self.admitted {
-            node.advance(*at);
-            node.count_others(MEASURE, 1, *at);
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::Joins => self.begin_node(),
+            Change::IsReplaced(which) => {
+                let of = which.index(self.nodes.len());
+                self.nodes[of].runs = false;
+                self.begin_node();
+            }
+            Change::IsOverlooked(which) => {
+                let overlooked = self.nodes[which.index(self.nodes.len())].name.clone();
+                let others = self.running().into_iter().filter(|name| *name != overlooked).collect();
+                self.record_alone(others);
+            }
         }
-        self.nodes.push(node);
-        self.record_alone();
-        self.passes(0);
+        self.record_alone(self.running());
     }
 }
 
@@ -124,25 +172,45 @@ proptest! {
         count in 1_usize..5,
         limit in 1_u64..60,
         before in prop::collection::vec((0_i64..3_000_000, any::<prop::sample::Index>()), 0..80),
-        since in prop::collection::vec((prop_oneof![0_i64..800_000, 5_000_000_i64..70_000_000], any::<prop::sample::Index>()), 1..200),
-        joins_at in prop::option::of(0_usize..200),
+        since in prop::collection::vec(
+            (prop_oneof![4 => 0_i64..800_000, 1 => 5_000_000_i64..70_000_000], any::<prop::sample::Index>(), 1_usize..40),
+            1..100,
+        ),
+        changes in prop::collection::vec((0_usize..40, change()), 0..4),
     ) {
         let mut nodes = Nodes::new(count, limit);
         for (gap, by) in before {
             nodes.passes(gap);
             nodes.ask_together(by.index(count));
         }
-        nodes.record_alone();
-        for (step, (gap, by)) in since.into_iter().enumerate() {
+        nodes.record_alone(nodes.running());
+        let mut shares_given = count as u64;
+        for (step, (gap, by, asks)) in since.into_iter().enumerate() {
             nodes.passes(gap);
-            if joins_at == Some(step) {
-                nodes.join();
+            for (_, change) in changes.iter().filter(|(at, _)| *at == step) {
+                nodes.change(change);
+                shares_given += 1;
             }
             let by = by.index(nodes.nodes.len());
-            nodes.ask_alone(by);
-            prop_assert!(nodes.in_window() <= limit + nodes.nodes.len() as u64, "{} of {limit}", nodes.in_window());
+            for _ in 0..asks {
+                nodes.ask_alone(by);
+            }
+            prop_assert!(nodes.in_window() <= limit + shares_given, "{} of {limit}", nodes.in_window());
         }
     }
+}
+
+#[test]
+fn a_node_in_the_place_of_another_takes_nothing_that_was_left_for_others() {
+    let mut nodes = Nodes::new(3, 90);
+    nodes.record_alone(nodes.running());
+    let admitted = |nodes: &mut Nodes, by| (0..99).filter(|_| nodes.ask_alone(by)).count();
+    assert_eq!([0, 1].map(|by| admitted(&mut nodes, by)), [30, 30]);
+    nodes.nodes[1].runs = false;
+    nodes.begin_node();
+    nodes.record_alone(nodes.running());
+    // A quarter of what was left, and of all: node 1 is one of four.
+    assert_eq!([3, 2].map(|by| admitted(&mut nodes, by)), [8, 23]);
 }
 
 #[test]
@@ -152,7 +220,7 @@ fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
         nodes.ask_together(0);
     }
     nodes.passes(10_000_000);
-    nodes.record_alone();
+    nodes.record_alone(nodes.running());
     let admitted = |nodes: &mut Nodes, by| (0..40).filter(|_| nodes.ask_alone(by)).count();
     assert_eq!((admitted(&mut nodes, 0), admitted(&mut nodes, 1)), (6, 6), "a third of eighteen each");
     // The twelve leave; what was admitted since still counts.
@@ -166,16 +234,16 @@ fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
 #[test]
 fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     let mut nodes = Nodes::new(3, 90);
-    nodes.record_alone();
-    let (alone, group) = (nodes.alone(), Groups::default().of(None));
+    nodes.record_alone(nodes.running());
+    let ((alone, since), group) = (nodes.nodes[0].share().expect("a share"), Groups::default().of(None));
     let mut fresh = SharedCounts::new(Arc::clone(&group));
-    fresh.begin_alone(alone.began);
+    fresh.begin_alone(since);
     let admitted = |counts: &mut SharedCounts, known_since_micros| {
         let instants = Instants { now_micros: 5 * MINUTE, known_since_micros };
         let fits = |counts: &mut SharedCounts| {
             counts.advance(instants.now_micros);
             let fits = counts.shortage_of_share((MEASURE, 90), 1, &alone, instants).is_none();
-            fits && counts.count(MEASURE, 1, Some(alone.began), instants.now_micros).is_some()
+            fits && counts.count(MEASURE, 1, Some(since), instants.now_micros).is_some()
         };
         (0..99).filter(|_| fits(counts)).count()
     };
@@ -185,6 +253,6 @@ fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     // Redis said a little earlier that others had counted sixty.
     told.advance(5 * MINUTE);
     told.learn(MEASURE, 60, 5 * MINUTE);
-    told.begin_alone(alone.began);
+    told.begin_alone(since);
     assert_eq!(admitted(&mut told, 5 * MINUTE), 10, "a third of what is left");
 }
