@@ -121,6 +121,41 @@ async fn a_limit_holds_when_one_node_is_cut_off_from_redis() {
 
 /// Holds: limits.shared-window
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_admitted_before_it_died_counts_when_redis_comes_back_empty() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (mut nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+    nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": 60 })).await;
+    nodes.wait_until_in_force(&tenant.secret).await;
+    tokio::task::block_in_place(|| redis.kill());
+    let share = answered_before_a_refusal(&nodes, 1, &tenant).await;
+    assert!(share >= 20, "a third of the limit: {share}");
+    nodes.kill(1);
+    tokio::task::block_in_place(|| redis.start_again());
+    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
+    for number in [0, 2] {
+        answered_before_a_refusal(&nodes, number, &tenant).await;
+    }
+    let (fullest, _) = fullest_window(&nodes.log().await, Measured::Requests, Duration::from_mins(1));
+    assert!((40..=60 + NODES as u64).contains(&fullest), "{fullest} in a minute");
+}
+
+async fn answered_before_a_refusal(nodes: &LimitedNodes, number: usize, tenant: &Tenant) -> u64 {
+    let (app, mut answered) = (nodes.node(number).client(Some(&tenant.secret)), 0);
+    loop {
+        let reply = app.post(NATIVE, &tenant.ask("ok")).await;
+        match reply.status {
+            200 => answered += 1,
+            429 => return answered,
+            // The machine is so busy that a node did not hear from the database for a second.
+            503 => tokio::time::sleep(PAUSE).await,
+            status => panic!("{status}: {}", reply.json()),
+        }
+    }
+}
+
+/// Holds: limits.shared-window
+#[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_have_one_limit_of_requests_and_one_of_tokens() {
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
     let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);

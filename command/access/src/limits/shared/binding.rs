@@ -103,6 +103,14 @@ impl Counted {
     }
 }
 
+/// Why Redis is not asked.
+pub(in crate::limits) enum NotForRedis<'a> {
+    /// Nodes have begun to count by themselves after this turn.
+    InThisTurn,
+    /// Whatever Redis would say, the log has too much.
+    Exceeded(LimitExceeded<'a>),
+}
+
 /// Who learns of an amount that is taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -184,14 +192,14 @@ impl SharedLimits {
     }
 
     /// Counts on this node alone what Redis is then asked to count, and returns the call for it. `replaced` is taken back in the
-    /// same call. `None` if nodes have begun to count by themselves after this turn.
-    pub fn count_for_redis(
+    /// same call.
+    pub(in crate::limits) fn count_for_redis(
         &self,
         demand: Demand,
         replaced: Option<&Counted>,
         turn: u64,
         now_micros: i64,
-    ) -> Option<(Counted, Vec<LimitCall>)> {
+    ) -> Result<(Counted, Vec<LimitCall>), NotForRedis<'_>> {
         let mut slots = self.lock(now_micros);
         let mut are_together = true;
         for slot in &mut slots {
@@ -201,7 +209,18 @@ impl SharedLimits {
             self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
         }
         if !are_together {
-            return None;
+            return Err(NotForRedis::InThisTurn);
+        }
+        let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
+            Some((index, measure, bound, slots[index].shortage_by_log((measure, bound), amount)?))
+        });
+        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
+            return Err(NotForRedis::Exceeded(LimitExceeded {
+                limit: &self.all()[index].limit,
+                measure,
+                bound,
+                shortage,
+            }));
         }
         let counted = self.count_in(&mut slots, demand, None, now_micros);
         let corrections = &self.limiter().corrections;
@@ -222,7 +241,7 @@ impl SharedLimits {
             let (kept, bucket) = (kept(measure).unwrap_or_default(), bucket_of(index, measure));
             calls[index].counts.push(Count { measure, kept, bound, amount, bucket });
         }
-        Some((counted, calls))
+        Ok((counted, calls))
     }
 
     /// Counts on this node, whatever is left. Redis learns of it with the next state that is put.

@@ -136,6 +136,20 @@ impl SharedCounts {
         self.alone.is_none()
     }
 
+    /// Why an amount does not fit below a limit by what this node has counted and others have recorded, while nodes count together.
+    /// That is never more than all nodes have counted; Redis may have less, if nobody was left to put it there.
+    pub fn shortage_by_log(&self, (measure, limit): (Measure, u64), amount: u64) -> Option<Shortage> {
+        kept(measure)?;
+        let counted = self.own.counted(measure).saturating_add(self.others.counted(measure));
+        if counted.saturating_add(amount) <= limit {
+            return None;
+        }
+        let mut all = Slot::shared();
+        all.merge(&self.own);
+        all.merge(&self.others);
+        all.shortage(measure, limit, amount)
+    }
+
     /// This node has a share since this position. What all nodes had admitted before is known: the log was read up to there.
     pub fn begin_alone(&mut self, began: u64) {
         if self.alone.as_ref().is_some_and(|alone| alone.began >= began) {

@@ -9,7 +9,7 @@ use projections::tables::Tables;
 use shared_limits::NodeState;
 
 use super::asking::{Asking, NotCounted, Reply};
-use super::binding::{Counted, Demand, SharedBinding, SharedLimits};
+use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
 use super::counts::SharedCounts;
 use super::group::Group;
 use super::link::Phase;
@@ -168,8 +168,12 @@ impl SharedLimiter {
             return Err(NotCounted::InThisTurn);
         };
         let now_micros = self.now_micros();
-        let Some((counted, calls)) = limits.count_for_redis(demand, replaced.as_ref(), turn, now_micros) else {
-            return Err(NotCounted::InThisTurn);
+        let (counted, calls) = match limits.count_for_redis(demand, replaced.as_ref(), turn, now_micros) {
+            Ok(counted) => counted,
+            Err(NotForRedis::InThisTurn) => return Err(NotCounted::InThisTurn),
+            Err(NotForRedis::Exceeded(exceeded)) => {
+                return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
+            }
         };
         if calls.iter().all(|call| call.counts.is_empty() && call.corrections.is_empty()) {
             return Ok(counted);

@@ -1,6 +1,7 @@
 //! Shares of a limit, against a list of all that was admitted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::event::access::AccessLimitsLocal;
 use events::event::{Access, Actor, Context, Event, Recorded};
@@ -11,6 +12,8 @@ use proptest::prelude::*;
 use super::counts::{Instants, SharedCounts};
 use super::group::Groups;
 use super::mode::{Alone, Mode, Modes};
+use crate::limits::slot::Shortage;
+use crate::limits::window::Fits;
 
 const MEASURE: Measure = Measure::RequestsPerMinute;
 const MINUTE: i64 = 60_000_000;
@@ -255,4 +258,25 @@ fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     told.learn(MEASURE, 60, 5 * MINUTE);
     told.begin_alone(since);
     assert_eq!(admitted(&mut told, 5 * MINUTE), 10, "a third of what is left");
+}
+
+#[test]
+fn what_the_log_has_counts_although_redis_does_not_know_it() {
+    let mut nodes = Nodes::new(2, 30);
+    nodes.record_alone(nodes.running());
+    let admitted = (0..40).filter(|_| nodes.ask_alone(1)).count();
+    nodes.passes(30_000_000);
+    let counts = &mut nodes.nodes[0].counts;
+    assert!(counts.count_together(BEGAN + 9), "a later turn");
+    for _ in 0..10 {
+        counts.count(MEASURE, 1, None, 30_000_000);
+    }
+    let shortage = |counts: &SharedCounts, amount| counts.shortage_by_log((MEASURE, 30), amount);
+    assert_eq!((admitted, shortage(counts, 5), shortage(counts, 31)), (15, None, Some(Shortage::Window(Fits::Never))));
+    // Those of the other node leave first, a sixtieth after their minute.
+    let after = Duration::from_secs(31);
+    assert_eq!(shortage(counts, 6), Some(Shortage::Window(Fits::After(after))));
+    assert_eq!(counts.shortage_by_log((Measure::ConcurrentRequests, 1), 1), None, "those that run are in no log");
+    nodes.passes(31_000_000);
+    assert_eq!(shortage(&nodes.nodes[0].counts, 20), None);
 }
