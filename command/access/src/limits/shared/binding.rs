@@ -21,6 +21,13 @@ pub struct SharedBinding {
     pub slot: Arc<Mutex<SharedCounts>>,
 }
 
+impl SharedBinding {
+    /// True if the limit has places for running requests.
+    fn has_places(&self) -> bool {
+        self.limit.bounds.get(Measure::ConcurrentRequests).is_some()
+    }
+}
+
 /// All limits that bind a request, in the order of their slots; at least one. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedLimits(Arc<Bound>);
@@ -147,7 +154,7 @@ impl SharedLimits {
 
     /// True if a limit has places for running requests.
     pub fn have_places(&self) -> bool {
-        self.all().iter().any(|binding| binding.limit.bounds.get(Measure::ConcurrentRequests).is_some())
+        self.all().iter().any(SharedBinding::has_places)
     }
 
     /// True if a limit counts the tokens of requests.
@@ -186,7 +193,9 @@ impl SharedLimits {
         });
         let counted = Counted { buckets: buckets.collect(), alone_since, at_micros: now_micros };
         if demand == Demand::Request {
-            slots.iter_mut().for_each(|slot| slot.begin_request());
+            // Where there are no places, none would be freed.
+            let slots = self.all().iter().zip(slots).filter(|(binding, _)| binding.has_places());
+            slots.for_each(|(_, slot)| slot.begin_request());
         }
         counted
     }
@@ -354,12 +363,12 @@ impl SharedLimits {
 
     /// Frees the places of a request that has ended.
     pub fn end_request(&self, told: Told) {
-        for binding in self.all() {
+        for binding in self.all().iter().filter(|binding| binding.has_places()) {
             let mut slot = locked(&binding.slot);
             slot.end_request();
-            let measure = Measure::ConcurrentRequests;
-            if told == Told::Redis && binding.limit.bounds.get(measure).is_some() {
-                self.tell(binding.limit.key, Correction { measure, bucket: 0, delta: -1 });
+            if told == Told::Redis {
+                let correction = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
+                self.tell(binding.limit.key, correction);
             }
         }
     }

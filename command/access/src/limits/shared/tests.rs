@@ -1,5 +1,7 @@
 //! Shares of a limit, against a list of all that was admitted.
 
+mod one_node;
+
 use std::sync::Arc;
 use std::time::Duration;
 

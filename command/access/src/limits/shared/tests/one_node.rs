@@ -1,0 +1,136 @@
+//! A node with a Redis of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User};
+use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
+use events::ids::KeyId;
+use events::limit::{Bounds, Measure};
+use events::log::{Log, LogOptions};
+use events::time::{Clock, SystemClock};
+use projections::tables::{self, Tables};
+use prometheus::Registry;
+use tempfile::TempDir;
+use testing::redis::{Durability, RedisServer};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::limits::{
+    BindingLimits, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
+};
+
+/// How long anything may take on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+fn id<I: From<Uuid>>(number: u128) -> I {
+    I::from(Uuid::from_u128(number))
+}
+
+/// Of partner and tenant 1.
+fn chain() -> Chain {
+    Chain { partner: Some(id(1)), tenant: Some(id(1)), user: Some(id(1)), key: Some(id(1)) }
+}
+
+struct LimitedNode {
+    redis: RedisServer,
+    limiter: RateLimiter,
+    tables: Tables,
+    log: Log,
+    work: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl LimitedNode {
+    /// Limits are numbered from 1.
+    async fn start(limits: &[(Scope, Bounds)]) -> Self {
+        let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+        let (folder, clock) = (tempfile::tempdir().expect("a folder"), Arc::new(SystemClock::new()) as Arc<dyn Clock>);
+        let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
+        let (handle, _) = tables::start(&log).await.expect("tables");
+        let parts = SharedLimiterParts {
+            node: "a".to_owned(),
+            address: redis.url().parse().expect("an address"),
+            log: log.clone(),
+            tables: handle,
+            clock: Arc::clone(&clock),
+            defaults: DefaultLimits::default(),
+        };
+        let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
+        let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
+        let work = tokio::spawn(task.run());
+        let mut node = Self { redis, limiter, tables: Tables::default(), log, work, _folder: folder };
+        node.happens(Change::created(Partner::new(id(1), "partner")).into());
+        node.happens(Change::created(Tenant::new(id(1), id(1), "tenant")).into());
+        node.happens(Change::created(User::new(id(1), id(1), "digest")).into());
+        node.happens(Change::created(Key { permissions: vec![], ..Key::new(id(1), id(1), "app") }).into());
+        for (number, (scope, bounds)) in (1..).zip(limits) {
+            node.happens(Change::created(RateLimit::new(id(number), *scope, *bounds)).into());
+        }
+        node
+    }
+
+    fn happens(&mut self, event: Event) {
+        let recorded = Recorded {
+            position: self.tables.position + 1,
+            recorded_at: SystemClock::new().now(),
+            stream: Stream::new(StreamKind::RateLimit, "lim"),
+            sequence: 1,
+            context: Context::of(Actor::Operator),
+            event,
+        };
+        self.tables.fold(&recorded);
+    }
+
+    fn limits(&self, chain: &Chain) -> BindingLimits {
+        self.limiter.binding(&self.tables, chain)
+    }
+
+    /// `None` if it is refused.
+    async fn ask(&self, chain: &Chain) -> Option<RateLimitPermit> {
+        self.limiter.acquire(&self.limits(chain)).await.ok()
+    }
+
+    /// Waits until a node counts in this way.
+    async fn wait_until(&self, sharing: Sharing) {
+        let started = Instant::now();
+        while self.limiter.sharing() != sharing {
+            assert!(started.elapsed() < SOON, "it does not count so: {sharing:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn ask_redis(&self, words: &[&str]) -> String {
+        tokio::task::block_in_place(|| self.redis.ask(words))
+    }
+}
+
+impl Drop for LimitedNode {
+    fn drop(&mut self) {
+        self.work.abort();
+        self.log.close();
+    }
+}
+
+fn of_key() -> Scope {
+    Scope::Key(id::<KeyId>(1))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_limit_of_running_requests_has_any_in_redis() {
+    let mut node = LimitedNode::start(&[(of_key(), Bounds::of(Measure::RequestsPerMinute, 99))]).await;
+    let running = node.ask(&chain()).await.expect("it fits");
+    node.ask_redis(&["FLUSHALL"]);
+    assert!(node.ask(&chain()).await.is_some(), "it is counted anew");
+    node.wait_until(Sharing::Shared).await;
+    drop(running);
+    node.happens(
+        Change::changed(RateLimit::new(
+            id(1),
+            of_key(),
+            Bounds { concurrent_requests: Some(1), ..Bounds::of(Measure::RequestsPerMinute, 99) },
+        ))
+        .into(),
+    );
+    assert!(node.ask(&chain()).await.is_some(), "nothing runs");
+}
