@@ -4,10 +4,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use shared_limits::{Answer, CountReply, CounterError, PutReply};
+use shared_limits::{CountReply, CounterError, PutReply, Standing};
 use tokio::runtime::Handle;
 
 use super::binding::Counted;
+use super::group::Group;
 use super::link::LOST;
 use super::permit::Provisional;
 use super::state::SharedLimiter;
@@ -26,13 +27,18 @@ impl From<RateLimited> for NotCounted {
     }
 }
 
+/// The answers to the calls of a request, one for each group of its limits. After a group that does not count it, no other was
+/// asked.
 pub enum Reply {
-    Count {
-        reply: CountReply,
-        /// The marker that the group has if it had none.
-        made_marker: String,
-    },
-    Put(PutReply),
+    Count(Vec<GroupCount>),
+    Put(Vec<(Arc<Group>, PutReply)>),
+}
+
+pub struct GroupCount {
+    pub group: Arc<Group>,
+    pub reply: CountReply,
+    /// The marker that the group has if it had none.
+    pub made_marker: String,
 }
 
 type Call = Pin<Box<dyn Future<Output = Result<Reply, CounterError>> + Send>>;
@@ -82,24 +88,16 @@ impl SharedLimiter {
         reply: Result<Reply, CounterError>,
     ) -> Result<Provisional, NotCounted> {
         match reply {
-            Ok(Reply::Count { reply: CountReply::Counted(answer), made_marker }) => {
-                self.counted(provisional, turn, &answer, &made_marker)
-            }
-            Ok(Reply::Count { reply: CountReply::Refused(answer), .. }) => {
-                Err(self.refused(provisional, turn, &answer))
-            }
-            Ok(Reply::Put(PutReply::Put(answer))) => {
-                provisional.limits.group().learn_marker(&answer.marker, self.now_micros());
+            Ok(Reply::Count(answers)) => self.counted(provisional, turn, answers),
+            Ok(Reply::Put(answers)) => {
+                for (group, reply) in answers {
+                    let PutReply::Put(answer) = reply else {
+                        provisional.undo();
+                        return Err(NotCounted::InThisTurn);
+                    };
+                    group.learn_marker(&answer.marker, self.now_micros());
+                }
                 Ok(provisional)
-            }
-            Ok(Reply::Count { reply: CountReply::Superseded, .. } | Reply::Put(PutReply::Superseded)) => {
-                provisional.undo();
-                Err(NotCounted::InThisTurn)
-            }
-            Ok(Reply::Count { reply: CountReply::Lost, .. }) => {
-                provisional.undo();
-                self.fail(turn, LOST);
-                Err(NotCounted::InThisTurn)
             }
             Err(error) => {
                 provisional.undo();
@@ -113,27 +111,54 @@ impl SharedLimiter {
         &self,
         provisional: Provisional,
         turn: u64,
-        answer: &Answer,
-        made_marker: &str,
+        answers: Vec<GroupCount>,
     ) -> Result<Provisional, NotCounted> {
-        let (limits, now_micros) = (&provisional.limits, self.now_micros());
-        // Redis knew nothing of the group, though others have counted in it.
-        if answer.marker == made_marker && limits.others_have_counted(now_micros) {
-            provisional.undo();
-            self.fail(turn, LOST);
-            return Err(NotCounted::InThisTurn);
+        let now_micros = self.now_micros();
+        let (mut standings, mut counted_in) = (Vec::new(), Vec::new());
+        for GroupCount { group, reply, made_marker } in answers {
+            match reply {
+                CountReply::Counted(answer) => {
+                    // Redis knew nothing of the group, though others have counted in it.
+                    if answer.marker == made_marker && provisional.limits.others_have_counted_in(&group, now_micros) {
+                        return Err(self.lost(provisional, turn));
+                    }
+                    group.learn_marker(&answer.marker, now_micros);
+                    standings.extend(answer.standings);
+                    counted_in.push(group);
+                }
+                CountReply::Refused(answer) => {
+                    group.learn_marker(&answer.marker, now_micros);
+                    standings.extend(answer.standings);
+                    return Err(self.refused(provisional, turn, &counted_in, &standings));
+                }
+                CountReply::Lost => return Err(self.lost(provisional, turn)),
+                CountReply::Superseded => {
+                    provisional.undo();
+                    return Err(NotCounted::InThisTurn);
+                }
+            }
         }
-        limits.group().learn_marker(&answer.marker, now_micros);
-        limits.learn(provisional.demand, &answer.standings, now_micros);
+        provisional.limits.learn(provisional.demand, &standings, now_micros);
         Ok(provisional)
     }
 
-    fn refused(&self, provisional: Provisional, turn: u64, answer: &Answer) -> NotCounted {
-        let (limits, demand) = (provisional.limits.clone(), provisional.demand);
+    fn lost(&self, provisional: Provisional, turn: u64) -> NotCounted {
         provisional.undo();
-        let now_micros = self.now_micros();
-        limits.group().learn_marker(&answer.marker, now_micros);
-        match limits.learn(demand, &answer.standings, now_micros) {
+        self.fail(turn, LOST);
+        NotCounted::InThisTurn
+    }
+
+    /// It is taken back where it was counted before another group refused it.
+    fn refused(
+        &self,
+        provisional: Provisional,
+        turn: u64,
+        counted_in: &[Arc<Group>],
+        standings: &[Standing],
+    ) -> NotCounted {
+        let (limits, demand) = (provisional.limits.clone(), provisional.demand);
+        provisional.undo_in(counted_in);
+        match limits.learn(demand, standings, self.now_micros()) {
             Some(exceeded) => RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into(),
             None => {
                 self.fail(turn, "Redis refused without a reason");

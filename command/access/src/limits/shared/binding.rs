@@ -12,12 +12,13 @@ use super::mode::Alone;
 use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
 use crate::limits::slot::Shortage;
-use crate::limits::slots::SlotKey;
 use crate::limits::window::{BucketNumber, Fits};
 
 /// A limit and its counts.
 pub struct SharedBinding {
     pub(in crate::limits) limit: ApplicableLimit,
+    /// The one that the limit belongs to, whoever asks.
+    pub group: Arc<Group>,
     pub slot: Arc<Mutex<SharedCounts>>,
 }
 
@@ -28,13 +29,12 @@ impl SharedBinding {
     }
 }
 
-/// All limits that bind a request, in the order of their slots; at least one. Cheap to clone.
+/// All limits that bind a request, in the order of their groups and slots; at least one. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedLimits(Arc<Bound>);
 
 struct Bound {
     limiter: Arc<SharedLimiter>,
-    group: Arc<Group>,
     all: Vec<SharedBinding>,
 }
 
@@ -119,27 +119,35 @@ pub(in crate::limits) enum NotForRedis<'a> {
 }
 
 /// Who learns of an amount that is taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+#[derive(Clone, Copy)]
+pub enum Told<'a> {
     /// This node and Redis, which has counted it.
     Redis,
+    /// Redis has counted it under the limits of these groups alone.
+    RedisIn(&'a [Arc<Group>]),
     /// This node alone: Redis has not counted it.
     Nobody,
 }
 
+impl Told<'_> {
+    fn has_redis(self, group: &Arc<Group>) -> bool {
+        match self {
+            Self::Redis => true,
+            Self::RedisIn(groups) => groups.iter().any(|counted_in| Arc::ptr_eq(counted_in, group)),
+            Self::Nobody => false,
+        }
+    }
+}
+
 impl SharedLimits {
-    pub fn of(limiter: Arc<SharedLimiter>, group: Arc<Group>, mut all: Vec<SharedBinding>) -> Self {
-        // One order for all requests, so that no two of them deadlock on their slots.
-        all.sort_unstable_by_key(|binding| binding.limit.key);
-        Self(Arc::new(Bound { limiter, group, all }))
+    pub fn of(limiter: Arc<SharedLimiter>, mut all: Vec<SharedBinding>) -> Self {
+        // One order for all requests, so that no two of them deadlock on their slots. A slot has one group.
+        all.sort_unstable_by(|one, other| (&one.group.name, one.limit.key).cmp(&(&other.group.name, other.limit.key)));
+        Self(Arc::new(Bound { limiter, all }))
     }
 
     pub fn limiter(&self) -> &Arc<SharedLimiter> {
         &self.0.limiter
-    }
-
-    pub fn group(&self) -> &Arc<Group> {
-        &self.0.group
     }
 
     pub fn all(&self) -> &[SharedBinding] {
@@ -152,9 +160,16 @@ impl SharedLimits {
         closed.map(|binding| binding.limit.name)
     }
 
-    /// True if a limit has places for running requests.
-    pub fn have_places(&self) -> bool {
-        self.all().iter().any(SharedBinding::has_places)
+    /// The limits of each group, in the order of all.
+    fn by_group(&self) -> impl Iterator<Item = (&Arc<Group>, &[SharedBinding])> {
+        let groups = self.all().chunk_by(|one, next| Arc::ptr_eq(&one.group, &next.group));
+        groups.filter_map(|of_group| Some((&of_group.first()?.group, of_group)))
+    }
+
+    /// The groups in which a request occupies a place.
+    pub fn groups_with_places(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let have_places = |of_group: &[SharedBinding]| of_group.iter().any(SharedBinding::has_places);
+        self.by_group().filter(move |(_, of_group)| have_places(of_group)).map(|(group, _)| group)
     }
 
     /// True if a limit counts the tokens of requests.
@@ -200,15 +215,15 @@ impl SharedLimits {
         counted
     }
 
-    /// Counts on this node alone what Redis is then asked to count, and returns the call for it. `replaced` is taken back in the
-    /// same call.
+    /// Counts on this node alone what Redis is then asked to count, and returns the calls for it, one for each group.
+    /// `replaced` is taken back in the same calls.
     pub(in crate::limits) fn count_for_redis(
         &self,
         demand: Demand,
         replaced: Option<&Counted>,
         turn: u64,
         now_micros: i64,
-    ) -> Result<(Counted, Vec<LimitCall>), NotForRedis<'_>> {
+    ) -> Result<(Counted, Vec<(Arc<Group>, Vec<LimitCall>)>), NotForRedis<'_>> {
         let mut slots = self.lock(now_micros);
         let mut are_together = true;
         for slot in &mut slots {
@@ -250,7 +265,16 @@ impl SharedLimits {
             let (kept, bucket) = (kept(measure).unwrap_or_default(), bucket_of(index, measure));
             calls[index].counts.push(Count { measure, kept, bound, amount, bucket });
         }
-        Ok((counted, calls))
+        Ok((counted, self.grouped(calls)))
+    }
+
+    /// Divides what there is for each limit.
+    fn grouped<T>(&self, of_limits: Vec<T>) -> Vec<(Arc<Group>, Vec<T>)> {
+        let mut of_limits = of_limits.into_iter();
+        let of_group = |(group, limits): (&Arc<Group>, &[SharedBinding])| {
+            (Arc::clone(group), of_limits.by_ref().take(limits.len()).collect())
+        };
+        self.by_group().map(of_group).collect()
     }
 
     /// Counts on this node, whatever is left. Redis learns of it with the next state that is put.
@@ -282,17 +306,17 @@ impl SharedLimits {
     }
 
     /// All that this node counts of these limits, to be put into Redis. Corrections that were not told yet are part of it.
-    pub fn states(&self, now_micros: i64) -> Vec<LimitState> {
+    pub fn states(&self, now_micros: i64) -> Vec<(Arc<Group>, Vec<LimitState>)> {
         let corrections = &self.limiter().corrections;
         let state = |binding: &SharedBinding| {
             let mut slot = locked(&binding.slot);
             corrections.take_of(binding.limit.key);
             slot.state(binding.limit.key.to_string(), self.limiter().next_state(), now_micros)
         };
-        self.all().iter().map(state).collect()
+        self.grouped(self.all().iter().map(state).collect())
     }
 
-    /// Keeps what Redis said of a call, and returns the limit that has too little left, with the longest wait.
+    /// Keeps what Redis said of the limits that it was asked for, and returns the one that has too little left, with the longest wait.
     pub(in crate::limits) fn learn(
         &self,
         demand: Demand,
@@ -318,13 +342,15 @@ impl SharedLimits {
         exceeded
     }
 
-    /// Whether other nodes have counted against one of the limits, as far as this node knows.
-    pub fn others_have_counted(&self, now_micros: i64) -> bool {
-        self.lock(now_micros).iter().any(|slot| slot.others_have_counted())
+    /// Whether other nodes have counted against one of the limits of this group, as far as this node knows.
+    pub fn others_have_counted_in(&self, group: &Arc<Group>, now_micros: i64) -> bool {
+        let slots = self.lock(now_micros);
+        let of_group = self.all().iter().zip(&slots).filter(|(binding, _)| Arc::ptr_eq(&binding.group, group));
+        of_group.into_iter().any(|(_, slot)| slot.others_have_counted())
     }
 
     /// Replaces what a request has counted.
-    pub fn correct(&self, counted: &Counted, is: impl Fn(u64) -> u64, told: Told) {
+    pub fn correct(&self, counted: &Counted, is: impl Fn(u64) -> u64, told: Told<'_>) {
         for count in &counted.buckets {
             let binding = &self.all()[count.index];
             self.correct_one(binding, &mut locked(&binding.slot), count, counted.alone_since, is(count.amount), told);
@@ -336,7 +362,7 @@ impl SharedLimits {
         slots: &mut [MutexGuard<'_, SharedCounts>],
         counted: &Counted,
         is: impl Fn(u64) -> u64,
-        told: Told,
+        told: Told<'_>,
     ) {
         for count in &counted.buckets {
             let (binding, slot) = (&self.all()[count.index], &mut slots[count.index]);
@@ -351,30 +377,29 @@ impl SharedLimits {
         count: &BucketCount,
         alone_since: Option<u64>,
         is: u64,
-        told: Told,
+        told: Told<'_>,
     ) {
         let BucketCount { measure, bucket, amount: was, .. } = *count;
         slot.correct(measure, bucket, alone_since, (was, is));
-        if told == Told::Redis {
+        if told.has_redis(&binding.group) {
             let delta = difference(is, was);
-            self.tell(binding.limit.key, Correction { measure, bucket: bucket.number(), delta });
+            self.tell(binding, Correction { measure, bucket: bucket.number(), delta });
         }
     }
 
     /// Frees the places of a request that has ended.
-    pub fn end_request(&self, told: Told) {
+    pub fn end_request(&self, told: Told<'_>) {
         for binding in self.all().iter().filter(|binding| binding.has_places()) {
             let mut slot = locked(&binding.slot);
             slot.end_request();
-            if told == Told::Redis {
-                let correction = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
-                self.tell(binding.limit.key, correction);
+            if told.has_redis(&binding.group) {
+                self.tell(binding, Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 });
             }
         }
     }
 
-    fn tell(&self, key: SlotKey, correction: Correction) {
-        self.limiter().corrections.add(key, self.group(), correction);
+    fn tell(&self, binding: &SharedBinding, correction: Correction) {
+        self.limiter().corrections.add(binding.limit.key, &binding.group, correction);
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::event::Chain;
+use events::ids::PartnerId;
 use events::limit::Measure;
 use projections::tables::Tables;
-use shared_limits::NodeState;
+use shared_limits::{CountReply, LimitCall, NodeState};
 
-use super::asking::{Asking, NotCounted, Reply};
+use super::asking::{Asking, GroupCount, NotCounted, Reply};
 use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
 use super::counts::SharedCounts;
 use super::group::Group;
@@ -16,7 +17,7 @@ use super::link::Phase;
 use super::mode::{Alone, Mode};
 use super::permit::{Provisional, ReservedTokens, SharedPermit};
 use super::state::SharedLimiter;
-use crate::limits::binding::{ApplicableLimit, locked};
+use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
 use crate::limits::later;
 use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
 use crate::limits::remaining::{RemainingLimit, TightestLimit};
@@ -33,14 +34,15 @@ impl SharedLimiter {
         limits: Vec<ApplicableLimit>,
         tables: &Tables,
     ) -> SharedLimits {
-        let group = self.groups.of(chain.partner);
         let now_micros = self.now_micros();
         let bind = |limit: ApplicableLimit| {
-            let make = || self.new_counts(&group);
-            SharedBinding { slot: self.slots.get_or_make(limit.key, tables, now_micros, make), limit }
+            let make = || self.new_counts(&self.groups.of(partner_of(&limit, chain, tables)));
+            let slot = self.slots.get_or_make(limit.key, tables, now_micros, make);
+            let group = Arc::clone(&locked(&slot).group);
+            SharedBinding { limit, group, slot }
         };
         let all = limits.into_iter().map(bind).collect();
-        SharedLimits::of(Arc::clone(self), group, all)
+        SharedLimits::of(Arc::clone(self), all)
     }
 
     fn new_counts(&self, group: &Arc<Group>) -> SharedCounts {
@@ -175,22 +177,32 @@ impl SharedLimiter {
                 return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
             }
         };
-        if calls.iter().all(|call| call.counts.is_empty() && call.corrections.is_empty()) {
+        let says_nothing = |call: &LimitCall| call.counts.is_empty() && call.corrections.is_empty();
+        if calls.iter().flat_map(|(_, calls)| calls).all(says_nothing) {
             return Ok(counted);
         }
-        let (limiter, group) = (Arc::clone(self), Arc::clone(limits.group()));
+        let limiter = Arc::clone(self);
         let call = async move {
-            let (marker, new_marker, began) = (group.marker(now_micros), limiter.new_marker(), Instant::now());
-            let state = NodeState {
-                group: &group.name,
-                turn,
-                marker: marker.as_deref(),
-                new_marker: &new_marker,
-                has_running: group.has_running(),
-            };
-            let reply = connection.count(&state, &calls).await;
-            limiter.figures.answered_after(began.elapsed());
-            reply.map(|reply| Reply::Count { reply, made_marker: new_marker })
+            let mut answers = Vec::with_capacity(calls.len());
+            for (group, calls) in calls {
+                let (marker, made_marker, began) = (group.marker(now_micros), limiter.new_marker(), Instant::now());
+                let state = NodeState {
+                    group: &group.name,
+                    turn,
+                    marker: marker.as_deref(),
+                    new_marker: &made_marker,
+                    has_running: group.has_running(),
+                };
+                let reply = connection.count(&state, &calls).await;
+                limiter.figures.answered_after(began.elapsed());
+                let reply = reply?;
+                let is_counted = matches!(reply, CountReply::Counted(_));
+                answers.push(GroupCount { group, reply, made_marker });
+                if !is_counted {
+                    break;
+                }
+            }
+            Ok(Reply::Count(answers))
         };
         let provisional = Provisional { limits: limits.clone(), counted, demand };
         Asking::new(Arc::clone(self), provisional, turn, Box::pin(call)).answer().await
@@ -242,10 +254,14 @@ impl SharedLimiter {
             return Err(NotCounted::InThisTurn);
         };
         let states = limits.states(self.now_micros());
-        let (limiter, group) = (Arc::clone(self), Arc::clone(limits.group()));
+        let limiter = Arc::clone(self);
         let call = async move {
-            let reply = connection.put(&limiter.putting(&group, turn, &limiter.new_marker()), &states).await;
-            reply.map(Reply::Put)
+            let mut answers = Vec::with_capacity(states.len());
+            for (group, states) in states {
+                let reply = connection.put(&limiter.putting(&group, turn, &limiter.new_marker()), &states).await?;
+                answers.push((group, reply));
+            }
+            Ok(Reply::Put(answers))
         };
         Asking::new(Arc::clone(self), provisional, turn, Box::pin(call)).answer().await
     }
@@ -258,7 +274,7 @@ impl SharedLimiter {
     pub fn tightest(&self, limits: &SharedLimits) -> Option<TightestLimit> {
         let (mode, now) = (self.modes.mode(), self.parts.clock.now());
         let mut tightest: Option<TightestLimit> = None;
-        for SharedBinding { limit, slot } in limits.all() {
+        for SharedBinding { limit, slot, .. } in limits.all() {
             let mut slot = locked(slot);
             for (measure, bound) in limit.bounds.iter() {
                 let remaining = self.remaining_of(&mut slot, (measure, bound), &mode);
@@ -299,5 +315,13 @@ impl SharedLimiter {
             Mode::Together { .. } => slot.remaining(measure, limit, instants),
             Mode::Alone(alone) => slot.remaining_share((measure, limit), alone, instants),
         }
+    }
+}
+
+/// The partner that a limit belongs to: also if its key asks in a tenant of another one.
+fn partner_of(limit: &ApplicableLimit, chain: &Chain, tables: &Tables) -> Option<PartnerId> {
+    match limit.holder {
+        LimitHolder::Scope(scope) => tables.chain_of_scope(scope).map_or(chain.partner, |owners| owners.partner),
+        LimitHolder::Operator => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::binding::{Counted, Demand, SharedLimits, Told};
+use super::group::Group;
 use super::state::SharedLimiter;
 
 /// As [`RateLimitPermit`](crate::limits::RateLimitPermit).
@@ -21,9 +22,7 @@ pub(super) struct ReservedTokens {
 
 impl SharedPermit {
     pub(super) fn new(limits: SharedLimits, turn: u64, requests: Counted) -> Self {
-        if limits.have_places() {
-            limits.group().request_begins();
-        }
+        limits.groups_with_places().for_each(|group| group.request_begins());
         Self { limits, turn, requests, tokens: None }
     }
 
@@ -67,9 +66,7 @@ impl Drop for SharedPermit {
     fn drop(&mut self) {
         self.settle(0);
         self.limits.end_request(Told::Redis);
-        if self.limits.have_places() {
-            self.limits.group().request_ends();
-        }
+        self.limits.groups_with_places().for_each(|group| group.request_ends());
     }
 }
 
@@ -83,17 +80,23 @@ pub(super) struct Provisional {
 impl Provisional {
     /// Redis has not counted it.
     pub(super) fn undo(self) {
-        self.limits.correct(&self.counted, |_| 0, Told::Nobody);
-        if self.demand == Demand::Request {
-            self.limits.end_request(Told::Nobody);
-        }
+        self.take_back_from(Told::Nobody);
+    }
+
+    /// Redis has counted it in these groups, and no other.
+    pub(super) fn undo_in(self, groups: &[Arc<Group>]) {
+        self.take_back_from(Told::RedisIn(groups));
     }
 
     /// Redis has counted it, or may have been told so by a state of the slot.
     pub(super) fn take_back(self) {
-        self.limits.correct(&self.counted, |_| 0, Told::Redis);
+        self.take_back_from(Told::Redis);
+    }
+
+    fn take_back_from(self, told: Told<'_>) {
+        self.limits.correct(&self.counted, |_| 0, told);
         if self.demand == Demand::Request {
-            self.limits.end_request(Told::Redis);
+            self.limits.end_request(told);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A node with a Redis of its own.
+//! Nodes with a Redis, each with a log of its own: so they know of each other by Redis alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +32,20 @@ fn chain() -> Chain {
     Chain { partner: Some(id(1)), tenant: Some(id(1)), user: Some(id(1)), key: Some(id(1)) }
 }
 
+/// The same key in a tenant of partner 2.
+fn chain_in_another_tenant() -> Chain {
+    Chain { partner: Some(id(2)), tenant: Some(id(2)), ..chain() }
+}
+
+fn redis() -> RedisServer {
+    tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets))
+}
+
+fn ask(redis: &RedisServer, words: &[&str]) -> String {
+    tokio::task::block_in_place(|| redis.ask(words))
+}
+
 struct LimitedNode {
-    redis: RedisServer,
     limiter: RateLimiter,
     tables: Tables,
     log: Log,
@@ -43,13 +55,12 @@ struct LimitedNode {
 
 impl LimitedNode {
     /// Limits are numbered from 1.
-    async fn start(limits: &[(Scope, Bounds)]) -> Self {
-        let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    async fn start(name: &str, redis: &RedisServer, limits: &[(Scope, Bounds)]) -> Self {
         let (folder, clock) = (tempfile::tempdir().expect("a folder"), Arc::new(SystemClock::new()) as Arc<dyn Clock>);
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
         let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
-            node: "a".to_owned(),
+            node: name.to_owned(),
             address: redis.url().parse().expect("an address"),
             log: log.clone(),
             tables: handle,
@@ -59,9 +70,11 @@ impl LimitedNode {
         let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
         let work = tokio::spawn(task.run());
-        let mut node = Self { redis, limiter, tables: Tables::default(), log, work, _folder: folder };
-        node.happens(Change::created(Partner::new(id(1), "partner")).into());
-        node.happens(Change::created(Tenant::new(id(1), id(1), "tenant")).into());
+        let mut node = Self { limiter, tables: Tables::default(), log, work, _folder: folder };
+        for number in [1, 2] {
+            node.happens(Change::created(Partner::new(id(number), "partner")).into());
+            node.happens(Change::created(Tenant::new(id(number), id(number), "tenant")).into());
+        }
         node.happens(Change::created(User::new(id(1), id(1), "digest")).into());
         node.happens(Change::created(Key { permissions: vec![], ..Key::new(id(1), id(1), "app") }).into());
         for (number, (scope, bounds)) in (1..).zip(limits) {
@@ -99,10 +112,6 @@ impl LimitedNode {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-
-    fn ask_redis(&self, words: &[&str]) -> String {
-        tokio::task::block_in_place(|| self.redis.ask(words))
-    }
 }
 
 impl Drop for LimitedNode {
@@ -118,9 +127,10 @@ fn of_key() -> Scope {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_limit_of_running_requests_has_any_in_redis() {
-    let mut node = LimitedNode::start(&[(of_key(), Bounds::of(Measure::RequestsPerMinute, 99))]).await;
+    let redis = redis();
+    let mut node = LimitedNode::start("a", &redis, &[(of_key(), Bounds::of(Measure::RequestsPerMinute, 99))]).await;
     let running = node.ask(&chain()).await.expect("it fits");
-    node.ask_redis(&["FLUSHALL"]);
+    ask(&redis, &["FLUSHALL"]);
     assert!(node.ask(&chain()).await.is_some(), "it is counted anew");
     node.wait_until(Sharing::Shared).await;
     drop(running);
@@ -133,4 +143,37 @@ async fn only_a_limit_of_running_requests_has_any_in_redis() {
         .into(),
     );
     assert!(node.ask(&chain()).await.is_some(), "nothing runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_a_key_is_one_in_whatever_tenant_the_key_asks() {
+    let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 5))]);
+    let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+    for _ in 0..3 {
+        assert!(a.ask(&chain()).await.is_some());
+    }
+    for fits in [true, true, false] {
+        assert_eq!(b.ask(&chain_in_another_tenant()).await.is_some(), fits);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_one_partners_limit_refuses_counts_under_no_other() {
+    let of_key_bounds = Bounds { concurrent_requests: Some(2), ..Bounds::of(Measure::RequestsPerMinute, 9) };
+    let of_partner = (Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 1));
+    let (redis, limits) = (redis(), [(of_key(), of_key_bounds), of_partner]);
+    let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+    assert!(b.ask(&chain_in_another_tenant()).await.is_some());
+    for _ in 0..3 {
+        assert!(a.ask(&chain_in_another_tenant()).await.is_none(), "the limit of the partner is used up");
+    }
+    let (started, mut admitted) = (Instant::now(), 0);
+    // Redis learns a little later what is taken back.
+    while admitted < 8 && started.elapsed() < SOON {
+        match b.ask(&chain()).await {
+            Some(_) => admitted += 1,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    assert_eq!((admitted, b.ask(&chain()).await.is_some()), (8, false));
 }
