@@ -1,11 +1,11 @@
 //! A connection to Redis, to one server or to a cluster. It does not reconnect and does not repeat: whether a call had an effect
 //! is then never in doubt for longer than the call, and who reconnects first has to make the counts good.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, ScriptInvocation};
@@ -24,6 +24,8 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 const READY_KEPT_S: i64 = 3_600;
 /// The first version whose scripts may write after they have asked for the time.
 const MAJOR_VERSION_MIN: u32 = 5;
+/// The policy of a server that drops no key when its memory is full.
+const KEEPS_ALL: &str = "noeviction";
 
 /// A connection of one node. Cheap to clone; the clones share it.
 #[derive(Clone)]
@@ -113,8 +115,8 @@ async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
         // The wait for an answer is bounded here, for a server and for a cluster alike.
         .set_response_timeout(None);
     let mut server = Client::open(first.clone())?.get_multiplexed_async_connection_with_config(&settings).await?;
-    let about = about(&mut server).await?;
-    if about.is_of_cluster { connect_to_cluster(address).await } else { Ok(Link::Server(server)) }
+    let info: String = redis::cmd("INFO").query_async(&mut server).await?;
+    if usable(&info)?.is_of_cluster { connect_to_cluster(address).await } else { Ok(Link::Server(server)) }
 }
 
 async fn connect_to_cluster(address: &RedisAddress) -> Result<Link, CounterError> {
@@ -123,21 +125,27 @@ async fn connect_to_cluster(address: &RedisAddress) -> Result<Link, CounterError
         .connection_timeout(CONNECT_MAX)
         .response_timeout(ANSWER_MAX)
         .build()?;
-    Ok(Link::Cluster(client.get_async_connection().await?))
+    let mut cluster = client.get_async_connection().await?;
+    let infos: HashMap<String, String> = redis::cmd("INFO").query_async(&mut cluster).await?;
+    infos.values().try_for_each(|info| usable(info).map(drop))?;
+    Ok(Link::Cluster(cluster))
 }
 
 struct AboutServer {
     is_of_cluster: bool,
 }
 
-/// Errors: the server is too old.
-async fn about(server: &mut impl ConnectionLike) -> Result<AboutServer, CounterError> {
-    let info: String = redis::cmd("INFO").query_async(server).await?;
-    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+/// Errors: the server is too old, or may drop keys.
+fn usable(info: &str) -> Result<AboutServer, CounterError> {
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let version = value("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     if major < MAJOR_VERSION_MIN {
         return Err(CounterError::TooOld(version.chars().take(20).collect()));
     }
-    Ok(AboutServer { is_of_cluster: value("cluster_enabled").is_some_and(|enabled| enabled.trim() == "1") })
+    // Some services hide it.
+    if let Some(policy) = value("maxmemory_policy").filter(|policy| *policy != KEEPS_ALL) {
+        return Err(CounterError::Evicts(policy.chars().take(20).collect()));
+    }
+    Ok(AboutServer { is_of_cluster: value("cluster_enabled") == Some("1") })
 }

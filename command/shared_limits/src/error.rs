@@ -15,6 +15,8 @@ pub enum CounterError {
     Refused(String),
     #[error("Redis {0} is too old: 5.0 or newer is needed")]
     TooOld(String),
+    #[error("Redis may drop counts when its memory is full: set its maxmemory-policy to noeviction instead of {0}")]
+    Evicts(String),
     #[error("Redis answered something that is no answer of the script")]
     Unreadable,
 }

@@ -4,11 +4,13 @@
 -- KEYS: 1 the marker of the group, 2 the leases of its nodes, 3 and on: a hash for each limit.
 -- ARGV: 1 `count` or `put`, 2 the node, 3 the node's turn, 4 the marker that the node expects ('' if none), 5 a marker to use if
 -- there is none, 6 how long the node's lease holds, 7 how long a key is kept (both in microseconds), 8 `1` if requests of the
--- node are running that it counted before, then the counts by limit.
+-- node are running that it counted before, then the counts by limit. Those of `count` begin with `1` if the node has counted
+-- something of that limit that still counts.
 --
 -- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n` and
 -- `s:n`, the turn and the number of n's last `put`. A node counts in its own fields alone, so that it can write them again as a
--- whole: after that they are exact, whatever became of earlier calls.
+-- whole: after that they are exact, whatever became of earlier calls. The fields of a node without a lease go with its last
+-- window.
 --
 -- A window is a packed string: the sum, then for each bucket its number (the node's own), the time of its newest count, and its
 -- amount, oldest bucket first. A bucket leaves as a whole.
@@ -152,6 +154,20 @@ local function running_of(key, fields, live)
   return running
 end
 
+-- Forgets the turns of nodes without a lease that have nothing left in a window.
+local function forget_nodes(key, fields, live)
+  for field in pairs(fields) do
+    local node = field:sub(3)
+    if field:sub(1, 2) == 't:' and not live[node] then
+      local has_window = false
+      for other, window in pairs(fields) do
+        if other:sub(1, 2) == 'w:' and other:sub(-#node - 1) == ':' .. node and #window > WORD then has_window = true end
+      end
+      if not has_window then redis.call('HDEL', key, field, 's:' .. node, 'r:' .. node) end
+    end
+  end
+end
+
 local marker = redis.call('GET', KEYS[1])
 if not marker then
   if OP == 'count' and EXPECTED ~= '' then return { 'lost', '' } end
@@ -203,6 +219,8 @@ end
 local counts = {}
 for at = 3, #KEYS do
   local key, fields = KEYS[at], limits[at]
+  -- The key was dropped, though the node still counts on it.
+  if word() == '1' and not fields['t:' .. NODE] then return { 'lost', marker } end
   if tonumber(fields['t:' .. NODE] or -1) < TURN then redis.call('HSET', key, 't:' .. NODE, text(TURN)) end
   for _ = 1, number() do
     local measure, bucket, delta = word(), number(), number()
@@ -243,6 +261,7 @@ for _, count in ipairs(counts) do
   end
   if count.wait ~= 0 then word_of_reply = 'refused' end
 end
+for at = 3, #KEYS do forget_nodes(KEYS[at], limits[at], live) end
 
 local reply = { word_of_reply, marker, text(NOW) }
 for _, count in ipairs(counts) do

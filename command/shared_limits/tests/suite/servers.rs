@@ -22,7 +22,7 @@ fn running(bound: u64) -> Count {
 }
 
 fn limit(name: &str, counts: &[Count]) -> LimitCall {
-    LimitCall { limit: name.to_owned(), corrections: Vec::new(), counts: counts.to_vec() }
+    LimitCall { limit: name.to_owned(), counts: counts.to_vec(), ..LimitCall::default() }
 }
 
 fn answer(reply: CountReply) -> Answer {
@@ -191,4 +191,58 @@ async fn a_server_that_cannot_be_used_says_why_without_its_password() {
     assert_eq!(open(format!("redis://:s3cret-word@127.0.0.1:{}", server.port())).await, None);
     let nobody = open("redis://:s3cret-word@127.0.0.1:1".to_owned()).await.expect("an error");
     assert!(nobody.starts_with("Redis cannot be reached") && !nobody.contains("s3cret"), "{nobody}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let one = [limit("l", &[requests(5)])];
+    let counted = [LimitCall { was_counted: true, ..one[0].clone() }];
+    assert!(is_counted(&a.count("g", &one).await) && is_counted(&a.count("g", &counted).await));
+    server.ask(&["DEL", "lw:{g}:l"]);
+    assert!(is_counted(&b.count("g", &one).await), "it has not counted in it");
+    let corrections = [LimitCall { counts: vec![], ..counted[0].clone() }];
+    assert_eq!(a.count("g", &corrections).await, CountReply::Lost);
+    assert_eq!(a.count("g", &counted).await, CountReply::Lost);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_node_that_has_gone_and_whose_windows_are_empty() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let one = [limit("l", &[Count { kept: Duration::from_millis(100), ..requests(5) }])];
+    let windows = vec![WindowState { measure: Measure::RequestsPerMinute, buckets: vec![] }];
+    let state_of_b = LimitState { limit: "l".to_owned(), number: 1, running: 0, windows };
+    b.put_as(state("g", "", 1), &[state_of_b]).await;
+    assert!(is_counted(&b.count("g", &one).await));
+    let fields = |of: &str| -> Vec<String> {
+        let fields = server.ask(&["HKEYS", "lw:{g}:l"]);
+        fields.lines().filter(|field| field.ends_with(of)).map(str::to_owned).collect()
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(is_counted(&a.count("g", &one).await));
+    assert!(fields(":b").contains(&"t:b".to_owned()), "its lease holds");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_counted(&a.count("g", &one).await));
+    assert_eq!(fields(":b"), Vec::<String>::new());
+    assert_eq!(fields(":a").len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_may_drop_counts_is_not_used() {
+    let (server, cluster) = (RedisServer::start(Durability::Forgets), RedisCluster::start());
+    let of_cluster = &cluster.servers()[2];
+    for url in [server.url(), cluster.url(), cluster.url_of_all()] {
+        let address: RedisAddress = url.parse().expect("an address");
+        assert!(CounterConnection::open(&address, "a").await.is_ok());
+        for server in [&server, of_cluster] {
+            server.ask(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+        }
+        let error = CounterConnection::open(&address, "a").await.err().expect("an error");
+        assert!(error.to_string().contains("noeviction instead of volatile-lru"), "{error}");
+        for server in [&server, of_cluster] {
+            server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+        }
+    }
 }

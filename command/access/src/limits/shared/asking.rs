@@ -139,6 +139,7 @@ impl SharedLimiter {
             }
         }
         provisional.limits.learn(provisional.demand, &standings, now_micros);
+        provisional.limits.are_in_redis();
         Ok(provisional)
     }
 

@@ -246,14 +246,16 @@ impl SharedLimits {
                 shortage,
             }));
         }
+        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis()).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
         let corrections = &self.limiter().corrections;
         let mut calls: Vec<LimitCall> = self
             .all()
             .iter()
-            .map(|binding| {
+            .zip(were_counted)
+            .map(|(binding, was_counted)| {
                 let (limit, corrections) = (binding.limit.key.to_string(), corrections.take_of(binding.limit.key));
-                LimitCall { limit, corrections, counts: Vec::new() }
+                LimitCall { limit, was_counted, corrections, counts: Vec::new() }
             })
             .collect();
         drop(slots);
@@ -340,6 +342,11 @@ impl SharedLimits {
             }
         }
         exceeded
+    }
+
+    /// Redis has counted a request against all of them.
+    pub fn are_in_redis(&self) {
+        self.all().iter().for_each(|binding| locked(&binding.slot).redis_has_counted());
     }
 
     /// Whether other nodes have counted against one of the limits of this group, as far as this node knows.

@@ -352,7 +352,10 @@ impl SharedLimiter {
             };
             let mut by_group: Vec<(Arc<Group>, Vec<LimitCall>)> = Vec::new();
             for (key, pending) in self.corrections.take() {
-                let call = LimitCall { limit: key.to_string(), corrections: pending.list(), counts: Vec::new() };
+                let slot = self.slots.get(key);
+                let was_counted = slot.is_some_and(|slot| locked(&slot).is_in_redis());
+                let (limit, corrections) = (key.to_string(), pending.list());
+                let call = LimitCall { limit, was_counted, corrections, counts: Vec::new() };
                 match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &pending.group)) {
                     Some((_, calls)) => calls.push(call),
                     None => by_group.push((pending.group, vec![call])),

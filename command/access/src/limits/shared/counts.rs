@@ -29,6 +29,8 @@ pub struct SharedCounts {
     unseen: Vec<Unseen>,
     /// While nodes count by themselves.
     alone: Option<AloneCounts>,
+    /// Redis has counted something of this node's own since it was empty.
+    is_in_redis: bool,
 }
 
 struct Unseen {
@@ -68,7 +70,7 @@ pub fn kept(measure: Measure) -> Option<Duration> {
 
 impl SharedCounts {
     pub fn new(group: Arc<Group>) -> Self {
-        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), alone: None }
+        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), alone: None, is_in_redis: false }
     }
 
     pub fn advance(&mut self, now_micros: i64) {
@@ -106,6 +108,17 @@ impl SharedCounts {
 
     pub const fn end_request(&mut self) {
         self.own.end_request();
+    }
+
+    pub const fn redis_has_counted(&mut self) {
+        self.is_in_redis = true;
+    }
+
+    /// Whether Redis must have something of what this node counts now.
+    pub fn is_in_redis(&mut self) -> bool {
+        let counts = self.own.running() > 0 || self.own.windows().iter().any(|(_, window)| window.counted() > 0);
+        self.is_in_redis &= counts;
+        self.is_in_redis
     }
 
     /// Replaces an amount of this node's own, which it counted in the time alone that began there, or before any.

@@ -177,3 +177,24 @@ async fn a_request_that_one_partners_limit_refuses_counts_under_no_other() {
     }
     assert_eq!((admitted, b.ask(&chain()).await.is_some()), (8, false));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_redis_has_dropped_is_put_again() {
+    let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+    for _ in 0..5 {
+        assert!(a.ask(&chain()).await.is_some());
+    }
+    let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
+    ask(&redis, &["DEL", &key]);
+    assert!(a.ask(&chain()).await.is_some());
+    a.wait_until(Sharing::Shared).await;
+    let admitted = async |node: &LimitedNode| {
+        let mut admitted = 0;
+        while node.ask(&chain()).await.is_some() {
+            admitted += 1;
+        }
+        admitted
+    };
+    assert_eq!(admitted(&b).await, 3, "six of nine are counted");
+}
