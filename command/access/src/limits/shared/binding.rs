@@ -328,9 +328,7 @@ impl SharedLimits {
         let mut exceeded: Option<LimitExceeded<'_>> = None;
         for ((index, measure, bound, _), standing) in self.measures(demand).zip(standings) {
             let binding = &self.all()[index];
-            if kept(measure).is_some() {
-                locked(&binding.slot).learn(measure, standing.counted, now_micros);
-            }
+            locked(&binding.slot).learn(measure, standing.counted, now_micros);
             let Some(shortage) = standing.shortage else { continue };
             let shortage = match shortage {
                 shared_limits::Shortage::Concurrency => Shortage::Concurrency,

@@ -36,6 +36,8 @@ pub struct SharedCounts {
 struct Unseen {
     measure: Measure,
     amount: u64,
+    /// All of others, those that this node has seen in the log as well.
+    of_others: u64,
     at_micros: i64,
 }
 
@@ -222,8 +224,10 @@ impl SharedCounts {
 
     /// Keeps what Redis says that all nodes have counted.
     pub fn learn(&mut self, measure: Measure, counted: u64, now_micros: i64) {
-        let seen = self.own.counted(measure).saturating_add(self.others.counted(measure));
-        let learned = Unseen { measure, amount: counted.saturating_sub(seen), at_micros: now_micros };
+        let own = if kept(measure).is_some() { self.own.counted(measure) } else { self.own.running() };
+        let of_others = counted.saturating_sub(own);
+        let amount = of_others.saturating_sub(self.others.counted(measure));
+        let learned = Unseen { measure, amount, of_others, at_micros: now_micros };
         match self.unseen.iter_mut().find(|unseen| unseen.measure == measure) {
             Some(unseen) => *unseen = learned,
             None => self.unseen.push(learned),
@@ -232,14 +236,21 @@ impl SharedCounts {
 
     /// What is left of a limit, and how long until there is more, while nodes count together.
     pub fn remaining(&self, measure: Measure, limit: u64, instants: Instants) -> (u64, Option<Duration>) {
-        let Some(kept) = kept(measure) else { return self.own.remaining(measure, limit) };
-        let (counted, others) = (self.own.counted(measure), self.others.counted(measure));
-        let unseen = self.unseen.iter().find(|unseen| unseen.measure == measure);
-        // If all that is admitted is known, the rest is what is about to be.
-        let counts_for = if instants.know_all_of(kept) { ADMITTED_SOON } else { kept };
-        let unseen = unseen.filter(|unseen| still_counts(unseen, counts_for, instants.now_micros));
-        let unseen = unseen.map_or(0, |unseen| unseen.amount);
-        let counted = counted.saturating_add(others).saturating_add(unseen);
+        let unseen = |kept| {
+            let of_measure = self.unseen.iter().find(|unseen| unseen.measure == measure);
+            of_measure.filter(|unseen| still_counts(unseen, kept, instants.now_micros))
+        };
+        let lately_of_others = unseen(ADMITTED_SOON).map_or(0, |unseen| unseen.of_others);
+        let Some(kept) = kept(measure) else {
+            return (limit.saturating_sub(self.own.running()).saturating_sub(lately_of_others), None);
+        };
+        let others = self.others.counted(measure);
+        let others = match instants.know_all_of(kept) {
+            // What Redis said beyond the log is about to be in the log.
+            true => others.max(lately_of_others),
+            false => others.saturating_add(unseen(kept).map_or(0, |unseen| unseen.amount)),
+        };
+        let counted = self.own.counted(measure).saturating_add(others);
         let waits = [&self.own, &self.others].map(|slot| slot.remaining(measure, limit).1.unwrap_or_default());
         let wait = waits.into_iter().filter(|wait| !wait.is_zero()).min();
         let unknown_wait = if counted == 0 { Duration::ZERO } else { kept };

@@ -282,3 +282,28 @@ fn what_the_log_has_counts_although_redis_does_not_know_it() {
     nodes.passes(31_000_000);
     assert_eq!(shortage(&nodes.nodes[0].counts, 20), None);
 }
+
+#[test]
+fn what_others_have_counted_is_said_once_whoever_says_it_first() {
+    let mut counts = SharedCounts::new(Groups::default().of(None));
+    counts.advance(0);
+    counts.count(MEASURE, 2, None, 0);
+    let remaining = |counts: &SharedCounts, measure, now_micros| {
+        let instants = Instants { now_micros, known_since_micros: i64::MIN };
+        counts.remaining(measure, 30, instants).0
+    };
+    counts.learn(MEASURE, 7, 0);
+    assert_eq!(remaining(&counts, MEASURE, 0), 23);
+    counts.count_others(MEASURE, 5, 1_000);
+    assert_eq!(remaining(&counts, MEASURE, 1_000), 23, "the log says what Redis has said");
+    counts.count_others(MEASURE, 1, 2_000);
+    assert_eq!(remaining(&counts, MEASURE, 2_000), 22);
+    counts.begin_request();
+    counts.learn(Measure::ConcurrentRequests, 4, 3_000);
+    assert_eq!(remaining(&counts, Measure::ConcurrentRequests, 3_000), 26);
+    assert_eq!(
+        remaining(&counts, Measure::ConcurrentRequests, 3_000_000),
+        29,
+        "nobody knows what runs elsewhere by now"
+    );
+}
