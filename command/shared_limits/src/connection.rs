@@ -87,6 +87,14 @@ impl CounterConnection {
         Ok(ReadyNodes { nodes, was_known: added == 0 })
     }
 
+    /// Asks whether the server is there, or all servers of a cluster.
+    pub async fn ping(&self) -> Result<(), CounterError> {
+        match self.link.clone() {
+            Link::Server(mut server) => answered(redis::cmd("PING").query_async(&mut server)).await,
+            Link::Cluster(mut cluster) => answered(redis::cmd("PING").query_async(&mut cluster)).await,
+        }
+    }
+
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Vec<String>, CounterError> {
         match self.link.clone() {
             Link::Server(mut server) => answered(invocation.invoke_async(&mut server)).await,

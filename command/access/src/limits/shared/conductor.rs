@@ -24,7 +24,8 @@ use crate::limits::slots::SlotKey;
 
 /// How often a node that counts by itself tries to reach Redis, and asks who is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// How often the places of running requests are claimed again; they are freed after five seconds.
+/// How often a node that counts together with others asks whether Redis is there, and claims the places of running requests again;
+/// they are freed after five seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// The limits of one call.
 const LIMITS_PER_CALL: usize = 32;
@@ -117,10 +118,15 @@ impl Conductor {
         }
     }
 
+    /// Asks whether Redis is there, and claims the places of running requests again.
     async fn renew(&self, turn: u64) {
         let Some(connection) = self.limiter.link.connection() else {
             return self.limiter.fail(turn, "not connected to Redis");
         };
+        // An outage begins when Redis goes, not with the next request.
+        if let Err(error) = connection.ping().await {
+            return self.limiter.fail(turn, &error.to_string());
+        }
         for group in self.limiter.groups.running() {
             self.limiter.tell(&connection, &group, turn, &[]).await;
         }

@@ -198,3 +198,14 @@ async fn a_limit_that_redis_has_dropped_is_put_again() {
     };
     assert_eq!(admitted(&b).await, 3, "six of nine are counted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_without_requests_is_seen() {
+    let mut redis = redis();
+    let node = LimitedNode::start("a", &redis, &[]).await;
+    node.wait_until(Sharing::Shared).await;
+    tokio::task::block_in_place(|| redis.kill());
+    node.wait_until(Sharing::Local).await;
+    tokio::task::block_in_place(|| redis.start_again());
+    node.wait_until(Sharing::Shared).await;
+}
