@@ -147,7 +147,8 @@ impl SharedLimiter {
     async fn changes_soon(&self, mode: &Mode) -> bool {
         let turn = mode.turn();
         let other_turn = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX);
-        if mode.is_together() {
+        // While nodes count together, and for a node that has no share yet, only another turn helps.
+        if !matches!(mode, Mode::Alone(Alone { member_since: Some(_), .. })) {
             return other_turn.await;
         }
         let mut phase = self.link.watch_phase();

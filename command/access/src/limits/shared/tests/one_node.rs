@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use events::event::access::AccessLimitsLocal;
 use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User};
-use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::KeyId;
 use events::limit::{Bounds, Measure};
-use events::log::{Log, LogOptions};
+use events::log::{Append, Basis, Log, LogOptions};
 use events::time::{Clock, SystemClock};
 use projections::tables::{self, Tables};
 use prometheus::Registry;
@@ -56,8 +57,31 @@ struct LimitedNode {
 impl LimitedNode {
     /// Limits are numbered from 1.
     async fn start(name: &str, redis: &RedisServer, limits: &[(Scope, Bounds)]) -> Self {
+        Self::start_with(name, redis, limits, None).await
+    }
+
+    /// With this event in the log, a node takes a while until it does anything about it.
+    async fn start_with(
+        name: &str,
+        redis: &RedisServer,
+        limits: &[(Scope, Bounds)],
+        recorded: Option<AccessLimitsLocal>,
+    ) -> Self {
         let (folder, clock) = (tempfile::tempdir().expect("a folder"), Arc::new(SystemClock::new()) as Arc<dyn Clock>);
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
+        let pause = if recorded.is_some() { Duration::from_millis(300) } else { Duration::ZERO };
+        if let Some(local) = recorded {
+            let append = Append {
+                stream: Access::limits_stream(),
+                expected_sequence: 0,
+                events: vec![local.into()],
+                context: Context::of(Actor::System("gateway")),
+                side: Vec::new(),
+                idempotency: None,
+                basis: Basis::default(),
+            };
+            log.append(append).await.expect("it is recorded");
+        }
         let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
             node: name.to_owned(),
@@ -69,7 +93,10 @@ impl LimitedNode {
         };
         let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
-        let work = tokio::spawn(task.run());
+        let work = tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            task.run().await;
+        });
         let mut node = Self { limiter, tables: Tables::default(), log, work, _folder: folder };
         for number in [1, 2] {
             node.happens(Change::created(Partner::new(id(number), "partner")).into());
@@ -208,4 +235,14 @@ async fn an_outage_without_requests_is_seen() {
     node.wait_until(Sharing::Local).await;
     tokio::task::block_in_place(|| redis.start_again());
     node.wait_until(Sharing::Shared).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_until_its_node_has_a_share() {
+    let (redis, began_at) = (redis(), SystemClock::new().now());
+    let local =
+        AccessLimitsLocal { node: "x".to_owned(), nodes: vec!["x".to_owned()], began_at, reason: String::new() };
+    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
+    let node = LimitedNode::start_with("a", &redis, &limits, Some(local)).await;
+    assert!(node.limiter.acquire(&node.limits(&chain())).await.is_ok());
 }
