@@ -292,11 +292,9 @@ impl Conductor {
         let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>)> = Vec::new();
         let mut count = 0;
         for key in keys {
-            let Some(slot) = self.limiter.slots.get(key) else {
-                self.limiter.corrections.take_of(key);
-                continue;
-            };
-            let group = Arc::clone(&locked(&slot).group);
+            let slot = self.limiter.slots.get(key);
+            let group = slot.map(|slot| Arc::clone(&locked(&slot).group));
+            let Some(group) = group.or_else(|| self.limiter.corrections.group_of(key)) else { continue };
             count += 1;
             match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &group)) {
                 Some((_, keys)) => keys.push(key),
@@ -305,7 +303,7 @@ impl Conductor {
         }
         for (group, keys) in by_group {
             for keys in keys.chunks(LIMITS_PER_CALL) {
-                let states: Vec<LimitState> = keys.iter().filter_map(|key| self.state_of(*key)).collect();
+                let states: Vec<LimitState> = keys.iter().map(|key| self.state_of(*key)).collect();
                 self.put_states(connection, turn, &group, &states).await?;
             }
         }
@@ -313,11 +311,17 @@ impl Conductor {
     }
 
     /// What this node counts of a limit. Corrections that were not told yet are part of it.
-    fn state_of(&self, key: SlotKey) -> Option<LimitState> {
-        let slot = self.limiter.slots.get(key)?;
+    fn state_of(&self, key: SlotKey) -> LimitState {
+        // If it has no slot yet, the states of one that is made now have higher numbers.
+        let number = self.limiter.next_state();
+        let Some(slot) = self.limiter.slots.get(key) else {
+            // Nothing of it counts any more, but Redis may have a request that still ran when it was told last.
+            self.limiter.corrections.take_of(key);
+            return LimitState { limit: key.to_string(), number, ..LimitState::default() };
+        };
         let mut slot = locked(&slot);
         self.limiter.corrections.take_of(key);
-        Some(slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros()))
+        slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros())
     }
 
     async fn put_states(

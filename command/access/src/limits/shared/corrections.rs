@@ -52,6 +52,11 @@ impl Corrections {
         self.locked().remove(&key).map(|of_limit| of_limit.list()).unwrap_or_default()
     }
 
+    /// The group of a limit that has some.
+    pub fn group_of(&self, key: SlotKey) -> Option<Arc<Group>> {
+        self.locked().get(&key).map(|of_limit| Arc::clone(&of_limit.group))
+    }
+
     /// Takes all.
     pub fn take(&self) -> HashMap<SlotKey, PendingCorrections> {
         std::mem::take(&mut *self.locked())

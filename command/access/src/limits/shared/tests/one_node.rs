@@ -17,8 +17,10 @@ use testing::redis::{Durability, RedisServer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::limits::shared::counts::SharedCounts;
+use crate::limits::slots::SlotKey;
 use crate::limits::{
-    BindingLimits, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
+    BindingLimits, Counting, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
 };
 
 /// How long anything may take on a busy machine.
@@ -124,6 +126,19 @@ impl LimitedNode {
 
     fn limits(&self, chain: &Chain) -> BindingLimits {
         self.limiter.binding(&self.tables, chain)
+    }
+
+    /// As requests under other limits do in the course of time.
+    fn forget_idle_slots(&self) {
+        let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts alone") };
+        let (key, later) = (SlotKey::Limit(id(1)), i64::MAX / 2);
+        for number in 1_000.. {
+            if limiter.slots.get(key).is_none() {
+                return;
+            }
+            let make = || SharedCounts::new(limiter.groups.of(None));
+            limiter.slots.get_or_make(SlotKey::Limit(id(number)), &self.tables, later, make);
+        }
     }
 
     /// `None` if it is refused.
@@ -245,4 +260,18 @@ async fn a_request_waits_until_its_node_has_a_share() {
     let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
     let node = LimitedNode::start_with("a", &redis, &limits, Some(local)).await;
     assert!(node.limiter.acquire(&node.limits(&chain())).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_ended_while_redis_was_away_has_no_place_any_more() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Keeps));
+    let node = LimitedNode::start("a", &redis, &[(of_key(), Bounds::of(Measure::ConcurrentRequests, 1))]).await;
+    let running = node.ask(&chain()).await.expect("it fits");
+    tokio::task::block_in_place(|| redis.kill());
+    node.wait_until(Sharing::Local).await;
+    drop(running);
+    node.forget_idle_slots();
+    tokio::task::block_in_place(|| redis.start_again());
+    node.wait_until(Sharing::Shared).await;
+    assert!(node.ask(&chain()).await.is_some());
 }
