@@ -110,6 +110,9 @@ impl Counted {
     }
 }
 
+/// What there is for each limit, by group.
+pub type Grouped<T> = Vec<(Arc<Group>, Vec<T>)>;
+
 /// Why Redis is not asked.
 pub(in crate::limits) enum NotForRedis<'a> {
     /// Nodes have begun to count by themselves after this turn.
@@ -223,7 +226,7 @@ impl SharedLimits {
         replaced: Option<&Counted>,
         turn: u64,
         now_micros: i64,
-    ) -> Result<(Counted, Vec<(Arc<Group>, Vec<LimitCall>)>), NotForRedis<'_>> {
+    ) -> Result<(Counted, Grouped<LimitCall>), NotForRedis<'_>> {
         let mut slots = self.lock(now_micros);
         let mut are_together = true;
         for slot in &mut slots {
@@ -271,7 +274,7 @@ impl SharedLimits {
     }
 
     /// Divides what there is for each limit.
-    fn grouped<T>(&self, of_limits: Vec<T>) -> Vec<(Arc<Group>, Vec<T>)> {
+    fn grouped<T>(&self, of_limits: Vec<T>) -> Grouped<T> {
         let mut of_limits = of_limits.into_iter();
         let of_group = |(group, limits): (&Arc<Group>, &[SharedBinding])| {
             (Arc::clone(group), of_limits.by_ref().take(limits.len()).collect())
@@ -308,7 +311,7 @@ impl SharedLimits {
     }
 
     /// All that this node counts of these limits, to be put into Redis. Corrections that were not told yet are part of it.
-    pub fn states(&self, now_micros: i64) -> Vec<(Arc<Group>, Vec<LimitState>)> {
+    pub fn states(&self, now_micros: i64) -> Grouped<LimitState> {
         let corrections = &self.limiter().corrections;
         let state = |binding: &SharedBinding| {
             let mut slot = locked(&binding.slot);

@@ -14,7 +14,7 @@ use projections::tables::{self, Tables};
 use prometheus::Registry;
 use tempfile::TempDir;
 use testing::redis::{Durability, RedisServer};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::limits::shared::counts::SharedCounts;
@@ -52,7 +52,7 @@ struct LimitedNode {
     limiter: RateLimiter,
     tables: Tables,
     log: Log,
-    work: JoinHandle<()>,
+    _work: JoinSet<()>,
     _folder: TempDir,
 }
 
@@ -95,11 +95,12 @@ impl LimitedNode {
         };
         let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
-        let work = tokio::spawn(async move {
+        let mut work = JoinSet::new();
+        work.spawn(async move {
             tokio::time::sleep(pause).await;
             task.run().await;
         });
-        let mut node = Self { limiter, tables: Tables::default(), log, work, _folder: folder };
+        let mut node = Self { limiter, tables: Tables::default(), log, _work: work, _folder: folder };
         for number in [1, 2] {
             node.happens(Change::created(Partner::new(id(number), "partner")).into());
             node.happens(Change::created(Tenant::new(id(number), id(number), "tenant")).into());
@@ -158,7 +159,6 @@ impl LimitedNode {
 
 impl Drop for LimitedNode {
     fn drop(&mut self) {
-        self.work.abort();
         self.log.close();
     }
 }
