@@ -12,6 +12,7 @@
 //! are files of each node, whatever database keeps the log.
 
 pub mod compare;
+mod copy_source;
 mod exact;
 mod follow;
 mod log_pages;
@@ -85,6 +86,7 @@ use events::named;
 use events::time::Clock;
 use tokio::sync::{Notify, watch};
 
+pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
 pub use node_views::NodeViews;
 pub use page::PageBounds;
 pub use pool::AsOf;
@@ -96,7 +98,7 @@ pub use search::SearchResult;
 #[doc(hidden)]
 pub use store::Store;
 pub use store::{Checkpoint, StoreError, VIEWS_FILE};
-pub use touched::{CopiedPosition, CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
+pub use touched::CopiedPosition;
 
 use follow::{FollowState, ViewWriter};
 use log_pages::EVENTS_MAX;

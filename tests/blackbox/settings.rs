@@ -111,7 +111,10 @@ async fn a_secret_can_be_in_a_file_that_its_variable_names() {
         assert!(said.starts_with("LEDGERWAY_NODE_KEY_FILE names a file that cannot be read"), "{said}");
     }
     let not_shown = "names a file that cannot be read; its name is not shown, because it may be the key itself";
-    let said = wrong(&["models", "try", "any-model"], &[("LEDGERWAY_KEY_FILE", "sgk_given/as-a-file")]);
+    let said = wrong(
+        &["models", "try", "any-model", "--url", "http://127.0.0.1:9"],
+        &[("LEDGERWAY_KEY_FILE", "sgk_given/as-a-file")],
+    );
     assert!(said.starts_with(&format!("LEDGERWAY_KEY_FILE {not_shown}")) && !said.contains("sgk_given"), "{said}");
     fs::write(folder.path().join("admin_key"), "too short").expect("a file");
     let said = wrong(&["serve", "--data", &data], &[env[1]]);

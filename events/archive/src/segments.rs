@@ -237,9 +237,10 @@ impl SegmentEvents {
         let mut line = Vec::new();
         while !self.is_done && page.len() < max {
             line.clear();
+            let bytes = self.bytes;
             let next = self.next(&mut line);
             // After the last line, it is the segment as a whole that is not right.
-            let read = if line.is_empty() { 0 } else { self.read };
+            let read = if self.bytes == bytes { 0 } else { self.read };
             match next.map_err(|kind| kind.of(self.manifest.object.clone(), self.manifest.first + read))? {
                 Some(recorded) => page.push(recorded),
                 None => self.is_done = true,

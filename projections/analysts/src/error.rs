@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use events::log::LogError;
 use projections::views::View;
 
-use crate::target::LAYOUT;
+use crate::LAYOUT;
 use crate::value::UnreadableValue;
 
 #[derive(Debug, thiserror::Error)]

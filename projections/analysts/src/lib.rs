@@ -28,6 +28,9 @@ use std::path::PathBuf;
 
 use events::log::DatabaseAddress;
 
+/// The version of the tables of the copy.
+const LAYOUT: i64 = 1;
+
 /// Where the copy is.
 #[derive(Clone, Debug)]
 pub enum CopyPlace {

@@ -7,8 +7,8 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::runtime::Builder;
 
+use crate::LAYOUT;
 use crate::error::CopyError;
-use crate::target::LAYOUT;
 use crate::target::postgres::{connect, layout};
 
 /// Each brings the layout before it to the next one. The first makes it from nothing.

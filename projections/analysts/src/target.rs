@@ -10,9 +10,6 @@ use crate::reading::Piece;
 use postgres::PostgresCopy;
 use sqlite::SqliteCopy;
 
-/// The version of the tables of the copy.
-pub const LAYOUT: i64 = 1;
-
 /// The copy, opened for writing. After an error it is of no use.
 pub enum Target {
     Database(Box<PostgresCopy>),

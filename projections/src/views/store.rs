@@ -22,7 +22,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use super::View;
 use super::exact;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
-use super::touched::Tracker;
+use super::touched::{CopiedPosition, Tracker};
 
 /// The views' file in the data folder.
 pub const VIEWS_FILE: &str = "views.db";
@@ -230,6 +230,34 @@ impl Store {
         }
         commit_batch(transaction, self.tracker.as_mut(), last)?;
         Ok(())
+    }
+}
+
+impl Store {
+    /// Notes changes from now on if all were noted before; otherwise from [`Store::begin_tracking`] on.
+    pub(super) fn track(&mut self, copied: CopiedPosition) -> Result<(), StoreError> {
+        let mut tracker = Tracker::new(copied);
+        tracker.resume(&self.connection, &self.current_views())?;
+        self.tracker = Some(tracker);
+        Ok(())
+    }
+
+    /// The same, after the file was created anew.
+    pub(super) fn resume_tracking(&mut self) -> Result<(), StoreError> {
+        let current = self.current_views();
+        let Some(tracker) = &mut self.tracker else { return Ok(()) };
+        Ok(tracker.resume(&self.connection, &current)?)
+    }
+
+    /// The views have caught up with the log, up to this position.
+    pub(super) fn begin_tracking(&mut self, position: u64) -> Result<(), StoreError> {
+        let current = self.current_views();
+        let Some(tracker) = &mut self.tracker else { return Ok(()) };
+        Ok(tracker.begin(&mut self.connection, &current, position)?)
+    }
+
+    fn current_views(&self) -> Vec<View> {
+        self.views().into_iter().filter(|view| self.compatibility(*view) == Compatibility::Current).collect()
     }
 }
 

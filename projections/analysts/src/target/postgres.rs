@@ -10,7 +10,7 @@ use projections::views::{RowsId, View};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions, Row};
 
-use super::LAYOUT;
+use crate::LAYOUT;
 use crate::copied::{CopiedView, Rows, ViewStep};
 use crate::error::CopyError;
 use crate::reading::Piece;

@@ -12,7 +12,7 @@ use events::private;
 use projections::views::{RowsId, View};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, params_from_iter};
 
-use super::LAYOUT;
+use crate::LAYOUT;
 use crate::copied::{CopiedView, Rows, ViewStep};
 use crate::error::CopyError;
 use crate::reading::Piece;

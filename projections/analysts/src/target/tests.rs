@@ -7,7 +7,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Row};
 use testing::postgres::TestDatabase;
 
-use super::{LAYOUT, Target};
+use super::Target;
+use crate::LAYOUT;
 use crate::copied::{CopiedView, Rows, ViewStep};
 use crate::error::CopyError;
 use crate::reading::Piece;
