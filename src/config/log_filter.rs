@@ -11,8 +11,8 @@ pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=deb
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
 const CRATES: [&str; 19] = [
-    "access", "alerts", "analysts", "archive", "command", "dialects", "events", "grpc", "hub", "ledgerway", "openapi", "projections", "query", "relay",
-    "secrets", "shared_limits", "surfaces", "upstream", "upstreams",
+    "access", "alerts", "analysts", "archive", "command", "dialects", "events", "grpc", "hub", "ledgerway", "openapi",
+    "projections", "query", "relay", "secrets", "shared_limits", "surfaces", "upstream", "upstreams",
 ];
 
 /// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.
