@@ -113,7 +113,9 @@ async fn a_consumer_notices_that_messages_are_removed_while_it_runs() {
     database.execute_batch("ROLLBACK").expect("its end");
     let missing = consumer.missing().await;
     assert_eq!(consumer.position(), Some(missing - 1));
-    assert_eq!(consumer.counted(), BTreeMap::from([("-".to_owned(), i64::try_from(missing).expect("a position") - 1)]));
+    // Nothing at all, if it had got nothing yet when they were removed.
+    let counted: i64 = consumer.counted().values().sum();
+    assert_eq!(counted, i64::try_from(missing).expect("a position") - 1);
 }
 
 /// One that can lose messages, unlike that of the gateway.
