@@ -1,5 +1,5 @@
 //! Alerts: posts each announcement that a budget is spent up to a fraction of its limit to a webhook, in the order of the log,
-//! at least once. The log has them in any case; nothing waits for a webhook, and no money rests on one.
+//! at least once, unless the receiver refuses one for a day. The log has them in any case; nothing waits for a webhook, and no money rests on one.
 //!
 //! - `target`: the address of the webhook and the secret that signs what is sent to it.
 //! - `outbox`: from the announcement to the receiver's acknowledgement.
