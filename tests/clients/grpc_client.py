@@ -64,7 +64,13 @@ def check_report(report):
     same([part.WhichOneof("part") for part in parts], ["page"] + ["group"] * len(TEST["usage"]) + ["totals"], "parts")
     for part, item in zip(parts[1:-1], TEST["usage"]):
         for name in ("model", "requests", "refused", "failed", "output_text_tokens", "cost_usd", "adjusted_usd"):
-            same(getattr(part.group, name), item[name], name)
+            same(value_of(part.group, name), item[name], name)
+
+
+def value_of(message, name):
+    """A field that is not set is null in JSON."""
+    is_absent = message.DESCRIPTOR.fields_by_name[name].has_presence and not message.HasField(name)
+    return None if is_absent else getattr(message, name)
 
 
 # Holds: grpc.errors
