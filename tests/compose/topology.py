@@ -380,6 +380,8 @@ def check(folder, binary, seconds, wrong_queries):
 
 def is_running(process, started):
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19] == started
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
+    # One that has ended and that nobody has asked for is no process any more.
+    return fields[0] != "Z" and fields[19] == started
