@@ -2,6 +2,8 @@
 
 mod affordable;
 mod alerts;
+mod bounded_reads;
+mod changes;
 mod costs;
 mod damage;
 mod eventually;
@@ -16,7 +18,9 @@ mod large_sums;
 mod leases;
 mod ledger_model;
 mod log_contract;
+mod log_steps;
 mod one_batch;
+mod one_file;
 mod outages;
 mod owned_parts;
 mod parts;
@@ -26,6 +30,7 @@ mod released;
 mod revaluation;
 mod several_nodes;
 mod shared_reader;
+mod side_rows;
 mod silent_connections;
 mod skip_hunt;
 mod stale;
