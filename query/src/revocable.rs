@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 /// A value that can be polled until it is over, or is taken away for a reason.
 pub struct Revocable<T, E> {
-    shared: Arc<Shared<T, E>>,
+    shared: Arc<LockedState<T, E>>,
     _task: JoinSet<()>,
 }
 
-struct Shared<T, E>(Mutex<State<T, E>>);
+struct LockedState<T, E>(Mutex<State<T, E>>);
 
 enum State<T, E> {
     Held {
@@ -29,7 +29,7 @@ enum State<T, E> {
 impl<T: Send + 'static, E: Send + 'static> Revocable<T, E> {
     /// Drops the value once `reason` is ready. Needs a tokio runtime.
     pub fn until(reason: impl Future<Output = E> + Send + 'static, value: T) -> Self {
-        let shared = Arc::new(Shared(Mutex::new(State::Held { value, poller: None })));
+        let shared = Arc::new(LockedState(Mutex::new(State::Held { value, poller: None })));
         let mut task = JoinSet::new();
         let held = Arc::clone(&shared);
         task.spawn(async move { held.revoke(reason.await) });
@@ -74,7 +74,7 @@ impl<T: Send + 'static, E: Send + 'static> Revocable<T, E> {
     }
 }
 
-impl<T, E> Shared<T, E> {
+impl<T, E> LockedState<T, E> {
     /// Whatever has panicked while it was polled, the value can be dropped.
     fn lock(&self) -> MutexGuard<'_, State<T, E>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
