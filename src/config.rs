@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::alerts::AlertsTarget;
-use access::limits::{AddressError, DefaultLimits, RedisAddress};
+use access::limits::{DefaultLimits, RedisAddress};
 use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
@@ -236,34 +236,16 @@ impl Config {
 
 /// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset.
 ///
-/// Errors: it is empty, as a secret that was not filled in: without the database, a node would serve an empty ledger of its own.
+/// Errors: it is empty, for example: without the database, a node would serve an empty ledger of its own.
 pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
-    let Some(url) = variable(setting::DATABASE_URL.variable) else { return Ok(None) };
-    let wrong = |problem: String| setting::DATABASE_URL.wrong_as_secret(problem, &variable);
-    let url = url.trim();
-    if url.is_empty() {
-        return Err(wrong(
-            "is empty: give the address of the database, or unset it to use the ledger in the data folder".into(),
-        ));
-    }
-    // The address may have a password in it: it is not repeated.
-    url.parse().map(Some).map_err(|error| wrong(format!("is not the address of a database: {error}")))
+    setting::DATABASE_URL.address("a database", "to use the ledger in the data folder", variable, str::parse)
 }
 
 /// The Redis in `LEDGERWAY_REDIS_URL`; `None` if it is unset.
 ///
-/// Errors: it is empty, as a secret that was not filled in: the node would admit as much again as all others together.
+/// Errors: it is empty, for example: the node would admit as much again as all others together.
 fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
-    let Some(url) = variable(setting::REDIS_URL.variable) else { return Ok(None) };
-    let wrong = |problem: String| setting::REDIS_URL.wrong_as_secret(problem, &variable);
-    let url = url.trim();
-    if url.is_empty() {
-        return Err(wrong(
-            "is empty: give the address of a Redis, or unset it to count rate limits in this process".into(),
-        ));
-    }
-    // The address may have a password in it: it is not repeated.
-    url.parse().map(Some).map_err(|error: AddressError| wrong(format!("is not the address of a Redis: {error}")))
+    setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, str::parse)
 }
 
 /// Nodes of one database have the same keys, so no node may make some of its own.

@@ -2,17 +2,15 @@
 
 use alerts::{AlertsTarget, WrongTarget};
 
+use super::WrongConfig;
 use super::setting::{ALERTS_SECRET, ALERTS_URL};
-use super::{Setting, WrongConfig};
 
 /// `None` if alerts are not sent. Neither text is repeated: both may be secrets.
 pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<AlertsTarget>, WrongConfig> {
-    let wrong =
-        |setting: Setting| move |error: WrongTarget| setting.wrong_as_variable(format!("is not right: {error}"));
     let secret = variable(ALERTS_SECRET.variable).map(|secret| secret.trim().parse()).transpose();
-    let secret = secret.map_err(wrong(ALERTS_SECRET))?;
-    let Some(url) = variable(ALERTS_URL.variable) else { return Ok(None) };
-    AlertsTarget::new(url.trim(), secret).map(Some).map_err(wrong(ALERTS_URL))
+    let secret = secret
+        .map_err(|error: WrongTarget| ALERTS_SECRET.wrong_as_secret(format!("is not right: {error}"), &variable))?;
+    ALERTS_URL.address("a webhook", "to send no alerts", variable, |url| AlertsTarget::new(url, secret))
 }
 
 #[cfg(test)]
@@ -41,5 +39,12 @@ mod tests {
             assert_eq!(wrong.name, name);
             assert!(!wrong.to_string().contains("canary"), "{wrong}");
         }
+        // As `_FILE` gives it.
+        let in_file = |name: &str| match name {
+            "LEDGERWAY_ALERTS_URL" => Some("canary".to_owned()),
+            "LEDGERWAY_ALERTS_URL_FILE" => Some("/run/secrets/alerts_url".to_owned()),
+            _ => None,
+        };
+        assert_eq!(read(in_file).err().expect("a refusal").name, "LEDGERWAY_ALERTS_URL_FILE");
     }
 }

@@ -51,16 +51,8 @@ pub fn read(
 }
 
 /// The object store in `LEDGERWAY_OBJECT_STORE_URL`; `None` if it is unset.
-///
-/// Errors: it is empty, as a secret that was not filled in, or no address.
 pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
-    let Some(url) = variable(OBJECT_STORE_URL.variable) else { return Ok(None) };
-    // The address may have an access key in it: it is not repeated.
-    let wrong = |problem: String| OBJECT_STORE_URL.wrong_as_secret(problem, &variable);
-    if url.trim().is_empty() {
-        return Err(wrong("is empty: give the address of an object store, or unset it to have no archive".to_owned()));
-    }
-    url.parse().map(Some).map_err(|error| wrong(format!("is not the address of an object store: {error}")))
+    OBJECT_STORE_URL.address("an object store", "to have no archive", variable, str::parse)
 }
 
 #[cfg(test)]

@@ -24,15 +24,8 @@ pub fn nats(
         replicas: flags.check(NATS_REPLICAS, replicas(&args.nats_replicas))?,
         bytes_max: flags.check(NATS_MAX_GIB, bytes_max(&args.nats_max_gib))?,
     };
-    let Some(url) = variable(NATS_URL.variable) else { return Ok(None) };
-    let url = url.trim();
-    if url.is_empty() {
-        let problem = "is empty: give the address of NATS, or unset it so that the log is not relayed";
-        return Err(NATS_URL.wrong_as_secret(problem, variable));
-    }
-    // The address may have a password in it: it is not repeated.
-    let wrong = |error| NATS_URL.wrong_as_secret(format!("is not the address of a NATS server: {error}"), &variable);
-    Ok(Some(NatsSettings { address: url.parse().map_err(wrong)?, limits }))
+    let address = NATS_URL.address("a NATS server", "so that the log is not relayed", variable, str::parse)?;
+    Ok(address.map(|address| NatsSettings { address, limits }))
 }
 
 fn replicas(text: &str) -> Result<u8, String> {

@@ -112,6 +112,24 @@ impl Setting {
         WrongConfig { name: self.variable.to_owned(), problem: problem.into(), advice }
     }
 
+    /// The address of `what` in this secret variable; `None` if it is unset. It may have a password in it, and is not repeated.
+    ///
+    /// Errors: it is empty, as a secret that was not filled in (`unset_to` says what unsetting it does), or not such an address.
+    pub fn address<A, E: fmt::Display>(
+        self,
+        what: &str,
+        unset_to: &str,
+        variable: impl Fn(&str) -> Option<String>,
+        parse: impl FnOnce(&str) -> Result<A, E>,
+    ) -> Result<Option<A>, WrongConfig> {
+        let Some(text) = variable(self.variable) else { return Ok(None) };
+        let parsed = match text.trim() {
+            "" => Err(format!("is empty: give the address of {what}, or unset it {unset_to}")),
+            text => parse(text).map(Some).map_err(|error| format!("is not the address of {what}: {error}")),
+        };
+        parsed.map_err(|problem| self.wrong_as_secret(problem, variable))
+    }
+
     /// The error for a secret, with the variable that was given: its own, or the one that names its file.
     pub fn wrong_as_secret(self, problem: impl Into<String>, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let name = self.file_variable();
