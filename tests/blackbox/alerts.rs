@@ -43,6 +43,11 @@ impl Receiver {
         serving
     }
 
+    /// Refuses the next posts.
+    fn refuse(&self, posts: usize) {
+        self.0.lock().expect("no panic").refused = posts;
+    }
+
     async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
         let begun = Instant::now();
         loop {
@@ -84,7 +89,7 @@ async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_
     let env = [("LEDGERWAY_ALERTS_URL", url.as_str()), ("LEDGERWAY_ALERTS_SECRET", secret.as_str())];
     let (mut gateway, upstream) = (Gateway::start_with(&env), MockUpstream::start().await);
     let receiver = Receiver::default();
-    receiver.0.lock().expect("no panic").refused = 2;
+    receiver.refuse(2);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let budget = |fraction: &str| json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": [fraction] });
     gateway.operator().post("/v1/admin/budgets", &budget("0.000000001")).await.must(201);
@@ -113,4 +118,41 @@ async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_
     gateway.stop();
     let said = format!("{}{}", gateway.stdout(), gateway.stderr());
     assert!(!said.contains(&url) && !said.contains("whsec_"), "an address of a webhook is a secret: {said}");
+}
+
+/// Holds: alert.refused-day
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_given_up_only_after_a_day_of_refusals_and_the_next_one_comes() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let (mut gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_ALERTS_URL", &url)]), MockUpstream::start().await);
+    let receiver = Receiver::default();
+    receiver.refuse(usize::MAX);
+    let _serving = receiver.serve(listener);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let budget = json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": ["0.000000001", "0.000000002"] });
+    gateway.operator().post("/v1/admin/budgets", &budget).await.must(201);
+    tenant.chat("ok").await.must(200);
+    let alerts = gateway.operator().get("/v1/events?types=budget.threshold_reached.v1").await.must(200).body;
+    let second = alerts.split(|byte| *byte == b'\n').nth(1).expect("two alerts").to_vec();
+    // What it remembers: the position before the alert, and since when that is refused.
+    let roles = gateway.data().join("roles.json");
+    let begun = Instant::now();
+    let mut remembered = loop {
+        let memories = std::fs::read(&roles).unwrap_or_default();
+        let memories: serde_json::Value = serde_json::from_slice(&memories).unwrap_or_default();
+        if memories["alerts"]["detail"].as_str().is_some_and(|since| !since.is_empty()) {
+            break memories;
+        }
+        assert!(begun.elapsed() < SOON, "a refusal is remembered: {memories}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    gateway.kill();
+    remembered["alerts"]["detail"] = "2020-01-01T00:00:00Z".into();
+    std::fs::write(&roles, remembered.to_string()).expect("the memory");
+    receiver.refuse(1);
+    gateway.start_again();
+    let received = receiver.wait_for(1).await;
+    assert_eq!(received.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), [second]);
+    gateway.stop();
 }

@@ -1,13 +1,16 @@
-//! Alerts: posts each announcement that a budget is spent up to a fraction of its limit to a webhook, in the order of the log,
-//! at least once, unless the receiver refuses one for a day. The log has them in any case; nothing waits for a webhook, and no money rests on one.
+//! Alerts: posts each event that a budget is spent up to a fraction of its limit to a webhook, in the order of the log, at least
+//! once, unless the receiver refuses one for a day. The log has them in any case; nothing waits for a webhook, and no money rests
+//! on one.
 //!
 //! - `target`: the address of the webhook and the secret that signs what is sent to it.
-//! - `outbox`: from the announcement to the receiver's acknowledgement.
+//! - `outbox`: from the alert to the receiver's acknowledgement.
+//! - `refusal`: how long the receiver has refused an alert.
 //!
 //! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
-//! send the same announcement, with the same id.
+//! send the same alert, with the same id.
 
 mod outbox;
+mod refusal;
 mod target;
 
 use std::sync::Arc;
@@ -23,10 +26,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 pub use target::{AlertsTarget, WebhookSecret, WrongTarget};
 
 use outbox::{NotSent, Outbox};
+use refusal::Refusal;
 
 /// Events that are read at a time.
 const PAGE: usize = 1000;
-/// How often the position is remembered while nothing is announced.
+/// How often the position is remembered while there are no alerts.
 const REMEMBER_EVERY: Duration = Duration::from_secs(5);
 /// The pauses between attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -75,11 +79,11 @@ pub async fn run(parts: AlertsParts) {
     }
 }
 
-/// Follows the log from what was remembered, and sends what it announces.
+/// Follows the log from what was remembered, and sends its alerts.
 async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> Result<Ended, AlertsError> {
     let outbox = Outbox { client: &parts.client, target: &parts.target, clock: &*parts.clock };
-    let mut done = begin(parts, lease).await?;
-    let mut remembered = done;
+    let mut remembered = begin(parts, lease).await?;
+    let mut done = remembered.position;
     let mut follower = parts.log.follow(done, PAGE);
     let mut remember = interval(REMEMBER_EVERY);
     remember.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,21 +91,24 @@ async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> R
     loop {
         tokio::select! {
             () = lease.lost() => return Ok(Ended::LeaseLost),
-            _ = remember.tick(), if remembered < done => {
-                lease.remember(at(done)).await?;
-                remembered = done;
+            _ = remember.tick(), if remembered.position < done => {
+                remembered = at(done);
+                lease.remember(remembered.clone()).await?;
             }
             followed = follower.next() => {
                 let Some(followed) = followed? else { return Ok(Ended::LogClosed) };
                 for recorded in followed.events() {
                     if is_alert(recorded) {
-                        tokio::select! {
+                        let sent = tokio::select! {
                             () = lease.lost() => return Ok(Ended::LeaseLost),
-                            sent = outbox.send(recorded) => sent?,
+                            sent = outbox.send(recorded) => sent,
+                        };
+                        if let Err(error) = sent {
+                            give_up_or_fail(parts, lease, &remembered, recorded.position, error).await?;
                         }
                         // At once, so that hardly anything is sent twice.
-                        lease.remember(at(recorded.position)).await?;
-                        remembered = recorded.position;
+                        remembered = at(recorded.position);
+                        lease.remember(remembered.clone()).await?;
                     }
                     done = recorded.position;
                 }
@@ -113,15 +120,41 @@ async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> R
     }
 }
 
-/// The position after which announcements are sent: that up to which all were, or else the end of the log. Whoever sets a webhook
-/// up does not want the announcements of years.
-async fn begin(parts: &AlertsParts, lease: &Lease) -> Result<u64, AlertsError> {
+/// What was remembered last, or else the end of the log: a new webhook does not get the alerts of the past.
+async fn begin(parts: &AlertsParts, lease: &Lease) -> Result<RoleMemory, AlertsError> {
     if let Some(memory) = lease.memory().await? {
-        return Ok(memory.position);
+        return Ok(memory);
     }
-    let head = parts.log.head().position;
-    lease.remember(at(head)).await?;
+    let head = at(parts.log.head().position);
+    lease.remember(head.clone()).await?;
     Ok(head)
+}
+
+/// Gives up an alert that the receiver has refused for a day, which is logged.
+///
+/// Errors: it is to be sent again. Since when it is refused is remembered.
+async fn give_up_or_fail(
+    parts: &AlertsParts,
+    lease: &Lease,
+    remembered: &RoleMemory,
+    position: u64,
+    error: NotSent,
+) -> Result<(), AlertsError> {
+    let now = parts.clock.now();
+    match error {
+        NotSent::Refused { .. } => {
+            let refusal = Refusal::again(Some(remembered), position, now);
+            if refusal.is_final(now) {
+                tracing::error!(%error, "an alert was refused for a day: it is not sent any more");
+                return Ok(());
+            }
+            lease.remember(refusal.memory()).await?;
+        }
+        // The refusals before it came from a receiver that was about to go, or from what stands before it.
+        NotSent::Unreachable { .. } => lease.remember(at(position - 1)).await?,
+        NotSent::TooLate { .. } | NotSent::Unwritable { .. } => {}
+    }
+    Err(error.into())
 }
 
 fn at(position: u64) -> RoleMemory {

@@ -1,4 +1,4 @@
-//! One announcement on its way to the webhook, in the form of Standard Webhooks 1.0 (standardwebhooks.com): the headers
+//! One alert on its way to the webhook, in the form of Standard Webhooks 1.0 (standardwebhooks.com): the headers
 //! `webhook-id`, `webhook-timestamp` and, with a secret, `webhook-signature`.
 
 use std::time::Duration;
@@ -13,10 +13,8 @@ use crate::target::AlertsTarget;
 
 /// How long the receiver may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// A receiver that refuses an announcement for so long does not want it; the next ones must not wait behind it for ever.
-const REFUSED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why an announcement was not acknowledged. Without the address, which may have a secret in it.
+/// Why an alert was not acknowledged. Without the address, which may have a secret in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
     #[error("the webhook answered position {position} with {status}")]
@@ -36,20 +34,8 @@ pub struct Outbox<'a> {
 }
 
 impl Outbox<'_> {
-    /// Sends an announcement once. One that the receiver has refused for a day counts as sent, which is logged.
+    /// Sends an alert once.
     pub async fn send(&self, recorded: &Recorded) -> Result<(), NotSent> {
-        let sent = self.post(recorded).await;
-        let age = self.clock.now() - recorded.recorded_at;
-        match sent {
-            Err(error @ NotSent::Refused { .. }) if age.to_std().is_ok_and(|age| age > REFUSED_MAX) => {
-                tracing::error!(%error, "an alert was refused for a day: it is not sent any more");
-                Ok(())
-            }
-            sent => sent,
-        }
-    }
-
-    async fn post(&self, recorded: &Recorded) -> Result<(), NotSent> {
         let position = recorded.position;
         let body =
             canonical::envelope(recorded).map_err(|error| NotSent::Unwritable { position, why: error.to_string() })?;
