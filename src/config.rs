@@ -32,7 +32,7 @@ use events::log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
 use secrets::{NodeKey, Secret, operator_key};
 
-use crate::http::CorsOrigins;
+use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
 pub use archiving::{Archiving, OBJECTS_FOLDER, object_store};
 use arguments::ServeArgs;
@@ -91,6 +91,7 @@ pub struct Config {
     pub drain_delay: Duration,
     /// The origins whose pages may call the gateway; `None` if none may.
     pub cors: Option<CorsOrigins>,
+    pub trusted_proxies: TrustedProxies,
     pub default_limits: DefaultLimits,
     pub bodies: BodyBounds,
     pub answers: BodyBounds,
@@ -170,6 +171,7 @@ impl Config {
                 .check(DRAIN_TIMEOUT_SECONDS, seconds(&args.drain_timeout_seconds, 0..=DRAIN_SECONDS_MAX))?,
             drain_delay: flags.check(DRAIN_DELAY_SECONDS, seconds(&args.drain_delay_seconds, 0..=DRAIN_SECONDS_MAX))?,
             cors: flags.check(CORS_ORIGINS, cors(&args.cors_origins))?,
+            trusted_proxies: flags.check(TRUSTED_PROXIES, trusted_proxies(&args.trusted_proxies))?,
             default_limits: DefaultLimits {
                 requests_per_hour: flags.check(RATE_LIMIT_REQUESTS, requests_per_hour(&args.rate_limit_requests))?,
                 admin_requests_per_hour: flags
@@ -401,6 +403,14 @@ fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
     CorsOrigins::parse(text).map(Some).map_err(wrong)
 }
 
+fn trusted_proxies(text: &str) -> Result<TrustedProxies, String> {
+    if text.trim().is_empty() {
+        return Ok(TrustedProxies::default());
+    }
+    TrustedProxies::parse(text)
+        .map_err(|wrong| format!("has {:?}, which is neither an IP address nor a network of them", truncated(wrong)))
+}
+
 /// The beginning of a wrong value, enough to find it. Of an address that may have a password in it, only the scheme.
 fn truncated(text: &str) -> String {
     match text.split_once("://") {
@@ -438,6 +448,7 @@ mod tests {
             drain_timeout_seconds: "30".to_owned(),
             drain_delay_seconds: "0".to_owned(),
             cors_origins: String::new(),
+            trusted_proxies: String::new(),
             rate_limit_requests: String::new(),
             admin_rate_limit_requests: String::new(),
             body_memory_mib: "160".to_owned(),

@@ -190,6 +190,16 @@ pub struct ServeArgs {
     /// Origins whose web pages may call the gateway, separated by commas; * for all
     #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
     pub cors_origins: String,
+    /// Proxies in front of the gateway, as addresses and networks separated by commas: their X-Forwarded-For says where changes
+    /// come from
+    #[arg(
+        long,
+        env = "LEDGERWAY_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub trusted_proxies: String,
     /// Requests per hour for a key that has no rate limit of its own; if unset, no limit
     #[arg(
         long,

@@ -68,6 +68,7 @@ settings! {
     BODY_MEMORY_MIB = with_value("160"),
     ANSWER_MEMORY_MIB = with_value("160"),
     CORS_ORIGINS = with_value("https://app.example.com,http://localhost:3000"),
+    TRUSTED_PROXIES = with_value("10.0.0.0/8"),
     JSON = switch("true"),
     LOG_ONLY = switch("true"),
     URL = with_value("https://gateway.example.com"),

@@ -45,6 +45,7 @@ use super::cors::Cors;
 use super::entrances::{Entrances, Protocol, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
+use super::trusted_proxies::TrustedProxies;
 use super::unknown_path;
 use crate::guarded_body::GuardedBody;
 use crate::in_flight::InFlight;
@@ -64,6 +65,7 @@ pub struct DoorParts {
     pub in_flight: InFlight,
     pub responses: ResponseMetrics,
     pub cors: Option<Cors>,
+    pub trusted_proxies: TrustedProxies,
     pub last_uses: LastUses,
     pub loop_mark: LoopMark,
 }
@@ -242,12 +244,13 @@ impl DoorParts {
         if let Actor::Key(key) = &caller.actor {
             self.last_uses.record(*key);
         }
+        let ip = self.trusted_proxies.client_of(peer, request.headers());
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);
         extensions.insert(Arrival { at: began, authenticated_at: Instant::now(), trace, passed });
         extensions.insert(Arc::clone(&caller));
-        extensions.insert(ClientOrigin { ip: peer, user_agent });
+        extensions.insert(ClientOrigin { ip, user_agent });
         Ok(Some(caller))
     }
 

@@ -220,6 +220,21 @@ async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
     gateway.operator().get(&audit("format=xml")).await.must_be(400, "INVALID_REQUEST");
 }
 
+/// Holds: query.audit-proxies
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_has_the_client_behind_trusted_proxies_and_no_address_of_its_own_making() {
+    let client = "203.0.113.9";
+    let forwarded = format!("198.51.100.66, {client}, 10.1.2.3");
+    for (proxies, ip) in [("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.1,10.0.0.0/8", client)] {
+        let gateway = Gateway::start_with(&[("LEDGERWAY_TRUSTED_PROXIES", proxies)]);
+        let through = gateway.operator().clone().with("x-forwarded-for", &forwarded);
+        through.post("/v1/admin/partners", &json!({ "name": "acme" })).await.must(201);
+        let path = format!("/v1/audit?min_position={}&action=partner.created&limit=1", gateway.head().await);
+        let page = gateway.operator().get(&path).await.must(200).json();
+        assert_eq!(page["items"][0]["ip"], ip, "{proxies:?}");
+    }
+}
+
 /// Holds: query.events-time
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_time_begins_and_ends_with_it() {

@@ -154,6 +154,7 @@ pub async fn open_door(
         in_flight: in_flight.clone(),
         responses: ResponseMetrics::register(&engines.registry)?,
         cors: config.cors.clone().map(Cors::new),
+        trusted_proxies: config.trusted_proxies.clone(),
         last_uses,
         loop_mark: engines.upstreams.loop_mark().clone(),
     };
