@@ -44,11 +44,10 @@ const REFLECTION: [&str; 2] = [
 
 /// Several times what the parameters of any report take.
 const KEY_MESSAGE_BYTES_MAX: usize = 32 * 1024;
-/// What arrives at a time of all messages of calls with a key, and of health's, which has none.
+/// What arrives at a time of all messages of calls with a key.
 const KEY_MESSAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
-const HEALTH_MESSAGES_BYTES_MAX: usize = 1024 * 1024;
-/// The name of a service.
-const HEALTH_MESSAGE_BYTES_MAX: usize = 1024;
+/// More than the name of any service takes, and so little that whoever has no key cannot keep a probe of health out.
+const HEALTH_MESSAGE_BYTES_MAX: usize = message::UNCOUNTED_BYTES;
 
 /// The paths of all methods, with their entrances. Health and reflection need no key, as over HTTP.
 pub fn entrances() -> impl Iterator<Item = (&'static str, Entrance)> {
@@ -72,7 +71,7 @@ pub fn routes(state: QueryState, readiness: Readiness) -> Result<Router, tonic_r
         .route_service(REPORT, report::service(state))
         .layer(from_fn_with_state(concurrency, query::count_unread_bytes))
         .layer(from_fn_with_state(of_keys, message::arrived_whole));
-    let of_health = MessageBounds::new(HEALTH_MESSAGE_BYTES_MAX, HEALTH_MESSAGES_BYTES_MAX);
+    let of_health = MessageBounds::new(HEALTH_MESSAGE_BYTES_MAX, 0);
     let health = health::routes(readiness).layer(from_fn_with_state(of_health, message::arrived_whole));
     let all = ours.merge(health).merge(reflection::routes()?);
     Ok(all.layer(map_response(status::with_refusal)).layer(from_fn(call::required)))

@@ -1,5 +1,6 @@
 //! The request's message. It is read whole before a method begins, with a bound on its size and its time: nothing waits for a
-//! client that does not send it. What arrives of all messages together is bounded as well.
+//! client that does not send it. What arrives of all messages together is bounded as well, except that small messages always have
+//! room: whoever sends large ones cannot keep them out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,14 @@ use openapi::refusals;
 use tokio::sync::Semaphore;
 
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// So many bytes of each message are not counted: the number of calls bounds them.
+pub const UNCOUNTED_BYTES: usize = 256;
 
 /// The bounds of one kind of messages. Clones share their count.
 #[derive(Clone)]
 pub struct MessageBounds {
     bytes_max: usize,
-    /// Bytes that may still arrive, of all messages that have not arrived whole.
+    /// Counted bytes that may still arrive, of all messages that have not arrived whole.
     free: Arc<Semaphore>,
 }
 
@@ -35,15 +38,20 @@ impl MessageBounds {
             let frame = frame.map_err(|_| Refusal::invalid("", "the request's message broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             if message.len() + data.len() > self.bytes_max {
-                let reason = format!("the request's message is over {} KiB", self.bytes_max / 1024);
+                let reason = format!("the request's message is over {} bytes", self.bytes_max);
                 return Err(Refusal::new(ErrorCode::PayloadTooLarge, reason));
             }
-            let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let counted = counted_of(message.len() + data.len()) - counted_of(message.len());
+            let bytes = u32::try_from(counted).unwrap_or(u32::MAX);
             held.merge(self.free.try_acquire_many(bytes).map_err(|_| too_many())?);
             message.extend_from_slice(&data);
         }
         Ok(message)
     }
+}
+
+const fn counted_of(bytes: usize) -> usize {
+    bytes.saturating_sub(UNCOUNTED_BYTES)
 }
 
 fn too_many() -> Refusal {
@@ -99,15 +107,16 @@ mod tests {
     /// Holds: grpc.messages
     #[tokio::test(start_paused = true)]
     async fn messages_that_do_not_arrive_leave_no_room_for_others_and_not_for_long() {
-        let bounds = MessageBounds::new(1024, 4096);
+        let bounds = MessageBounds::new(1024, 4 * (1024 - UNCOUNTED_BYTES));
         let mut arriving = tokio::task::JoinSet::new();
         for _ in 0..4 {
             let bounds = bounds.clone();
             arriving.spawn(async move { tokio::time::timeout(TIME_MAX, bounds.read(unfinished(1024))).await.is_err() });
         }
         sleep(TIME_MAX / 2).await;
-        assert_eq!(code(&bounds, in_pieces(1)).await, Some(ErrorCode::Overloaded));
+        assert_eq!(code(&bounds, in_pieces(UNCOUNTED_BYTES)).await, None, "a small one");
+        assert_eq!(code(&bounds, in_pieces(UNCOUNTED_BYTES + 1)).await, Some(ErrorCode::Overloaded));
         assert_eq!(arriving.join_all().await, [true; 4]);
-        assert_eq!(code(&bounds, in_pieces(1)).await, None);
+        assert_eq!(code(&bounds, in_pieces(1024)).await, None);
     }
 }
