@@ -363,9 +363,9 @@ pub struct VerifyArgs {
     /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,
-    /// Also compare every row of the copy for analysts with the log: the one in this PostgreSQL database, or analytics.db in this
-    /// folder; its ledger is there too, unless another one is named
-    #[arg(long = "views", value_name = "URL|DIR")]
+    /// Also compare every row of the copy for analysts with the log: in this PostgreSQL database, or in analytics.db in this
+    /// folder. Its ledger is there too, unless you name another one
+    #[arg(long, visible_alias = "views", value_name = "URL|DIR")]
     pub copy: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The copy for analysts that running gateways keep, and `verify --views`.
+//! The copy for analysts that running gateways keep, and `verify --copy`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,11 +48,11 @@ async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
     chat(&tenant, 5).await;
     let data = gateway.data();
     until(5, || requests_in_file(&data)).await;
-    let verify = || said(ledgerway().args(["verify", "--views"]).arg(&data));
+    let verify = || said(ledgerway().args(["verify", "--copy"]).arg(&data));
     let (code, words) = verify();
     assert!(code == Some(0) && words.contains(" rows of the copy for analysts as of position "), "{code:?} {words}");
     assert!(words.trim_end().ends_with(" events behind"), "{words}");
-    let (code, words) = said(ledgerway().args(["verify", "--json", "--views"]).arg(&data));
+    let (code, words) = said(ledgerway().args(["verify", "--json", "--copy"]).arg(&data));
     let object: serde_json::Value = serde_json::from_str(&words).expect("JSON");
     assert!(code == Some(0) && object["copy"]["rows"].as_u64() > Some(20), "{code:?} {words}");
     let [position, lag] = ["position", "lag_events"].map(|name| object["copy"][name].as_u64().expect("a number"));
@@ -110,10 +110,10 @@ async fn nodes_keep_one_copy_in_their_database_and_another_goes_on_when_the_firs
     until(9, || requests_in(&database)).await;
     assert!(killed.elapsed() < Duration::from_secs(5), "another node copies {:?} after the kill", killed.elapsed());
     let url = database.url();
-    let (code, words) = said(&mut command("", &["verify", "--views", &url]));
+    let (code, words) = said(&mut command("", &["verify", "--copy", &url]));
     assert!(code == Some(0) && words.contains(" rows of the copy for analysts"), "{code:?} {words}");
     database.execute("DELETE FROM views_rows.requests");
-    let (code, words) = said(&mut command("", &["verify", "--views", &url]));
+    let (code, words) = said(&mut command("", &["verify", "--copy", &url]));
     assert!(code == Some(1) && words.contains("of requests is missing"), "{code:?} {words}");
 }
 
@@ -121,16 +121,18 @@ async fn nodes_keep_one_copy_in_their_database_and_another_goes_on_when_the_firs
 #[test]
 fn a_copy_that_cannot_be_compared_is_exit_code_2_and_no_password_is_shown() {
     let database = TestDatabase::create();
-    let (code, words) = said(&mut command(&database.url(), &["verify", "--views", &database.url()]));
+    let (code, words) = said(&mut command(&database.url(), &["verify", "--copy", &database.url()]));
     assert_eq!(code, Some(2), "{words}");
     let database = migrated();
-    let (code, words) = said(&mut command("", &["verify", "--views", &database.url()]));
-    assert!(code == Some(2) && words.contains("there is no copy for analysts there yet"), "{code:?} {words}");
+    for flag in ["--copy", "--views"] {
+        let (code, words) = said(&mut command("", &["verify", flag, &database.url()]));
+        assert!(code == Some(2) && words.contains("there is no copy for analysts there yet"), "{code:?} {words}");
+    }
     database.execute("DROP SCHEMA views CASCADE; DROP SCHEMA views_rows CASCADE");
-    let (code, words) = said(&mut command(&database.url(), &["verify", "--views", &database.url()]));
+    let (code, words) = said(&mut command(&database.url(), &["verify", "--copy", &database.url()]));
     assert!(code == Some(2) && words.contains("run `ledgerway migrate`"), "{code:?} {words}");
     for wrong in [format!("postgres://u:{PASSWORD}@127.0.0.1:1/x"), format!("mysql://u:{PASSWORD}@h/x")] {
-        let (code, words) = said(&mut command("", &["verify", "--views", &wrong]));
+        let (code, words) = said(&mut command("", &["verify", "--copy", &wrong]));
         assert!(code == Some(2) && !words.contains(PASSWORD), "{code:?} {words}");
     }
 }

@@ -94,7 +94,7 @@ fn every_flag_has_a_variable() {
     // What a command is asked to do is no setting.
     for command in commands.iter().filter(|command| !["move", "restore", "export"].contains(&command.as_str())) {
         let is_setting =
-            |flag: &str| !matches!((command.as_str(), flag), ("verify", "views" | "shallow") | (_, "archive"));
+            |flag: &str| !matches!((command.as_str(), flag), ("verify", "copy" | "shallow") | (_, "archive"));
         for (flag, text) in flags(command).into_iter().filter(|(flag, _)| is_setting(flag)) {
             let variable = format!("[env: LEDGERWAY_{}=", flag.replace('-', "_").to_uppercase());
             assert!(text.contains(&variable), "{command} --{flag}: {text}");

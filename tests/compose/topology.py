@@ -325,9 +325,9 @@ def wrong_copies(topology):
     code, said = topology.ledgerway("verify", "--archive", topology.secret("object_store_url"))
     if code != 0 or str(head) not in said.replace(",", ""):
         yield f"verify --archive ends with {code}, at another position than {head}: {said}"
-    code, said = topology.ledgerway("verify", "--views", topology.secret("owner_url"))
+    code, said = topology.ledgerway("verify", "--copy", topology.secret("owner_url"))
     if code != 0:
-        yield f"verify --views ends with {code}: {said}"
+        yield f"verify --copy ends with {code}: {said}"
 
 
 def wrong_outside(topology):
