@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::alerts::AlertsTarget;
+use ::alerts::Webhook;
 use access::limits::{DefaultLimits, RedisAddress};
 use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
@@ -72,7 +72,7 @@ pub struct Config {
     /// The object store of the archive, and how it is written; `None` if there is none.
     pub archiving: Option<Archiving>,
     /// Where alerts are sent; `None` if they are not.
-    pub alerts: Option<AlertsTarget>,
+    pub alerts: Option<Webhook>,
     /// Where several nodes count rate limits together; `None` if this process counts alone.
     pub redis: Option<RedisAddress>,
     pub dev: bool,

@@ -35,7 +35,7 @@ use crate::metrics;
 use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::RoleTargets;
+use roles::RoleSinks;
 use shutdown::{Running, Signals, shut_down};
 
 const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -124,8 +124,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let targets = role_targets(&mut config, &engines, archive)?;
-    roles::start(&engines.roles, targets, &engines.log, &clock, &mut serving);
+    let sinks = role_sinks(&mut config, &engines, archive)?;
+    roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
@@ -170,17 +170,17 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
 }
 
 /// What the roles of this process write to.
-fn role_targets(
+fn role_sinks(
     config: &mut Config,
     engines: &Engines,
     archive: Option<ConfiguredArchive>,
-) -> Result<RoleTargets, ServeError> {
+) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|target| Ok::<_, ServeError>((target, webhook_client()?))).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),
     };
-    Ok(RoleTargets {
+    Ok(RoleSinks {
         alerts,
         nats: config.nats.take(),
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),

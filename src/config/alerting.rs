@@ -1,16 +1,16 @@
 //! The webhook to which alerts are sent.
 
-use alerts::{AlertsTarget, WrongTarget};
+use alerts::{Webhook, WrongWebhook};
 
 use super::WrongConfig;
 use super::setting::{ALERTS_SECRET, ALERTS_URL};
 
 /// `None` if alerts are not sent. Neither text is repeated: both may be secrets.
-pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<AlertsTarget>, WrongConfig> {
+pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {
     let secret = variable(ALERTS_SECRET.variable).map(|secret| secret.trim().parse()).transpose();
     let secret = secret
-        .map_err(|error: WrongTarget| ALERTS_SECRET.wrong_as_secret(format!("is not right: {error}"), &variable))?;
-    ALERTS_URL.address("a webhook", "to send no alerts", variable, |url| AlertsTarget::new(url, secret))
+        .map_err(|error: WrongWebhook| ALERTS_SECRET.wrong_as_secret(format!("is not right: {error}"), &variable))?;
+    ALERTS_URL.address("a webhook", "to send no alerts", variable, |url| Webhook::new(url, secret))
 }
 
 #[cfg(test)]
@@ -26,8 +26,8 @@ mod tests {
                 _ => None,
             })
         };
-        assert!(read_with(None, None).is_ok_and(|target| target.is_none()));
-        assert!(read_with(Some("https://hooks.example/x\n"), None).is_ok_and(|target| target.is_some()));
+        assert!(read_with(None, None).is_ok_and(|webhook| webhook.is_none()));
+        assert!(read_with(Some("https://hooks.example/x\n"), None).is_ok_and(|webhook| webhook.is_some()));
         let refused = |url, secret| read_with(url, secret).err().expect("a refusal");
         for (url, secret, name) in [
             (Some("canary"), None, "LEDGERWAY_ALERTS_URL"),

@@ -6,7 +6,7 @@ use events::limit::Measure;
 use redis::ScriptInvocation;
 
 /// How long the running requests of a node count after its last call.
-const LEASE: Duration = Duration::from_secs(5);
+const RUNNING_KEPT: Duration = Duration::from_secs(5);
 /// How long a key outlives its last use: longer than the longest window.
 const KEEP: Duration = Duration::from_hours(26);
 /// Numbers beyond it are not exact in the script. It is as good as no bound.
@@ -89,7 +89,7 @@ pub fn begin(invocation: &mut ScriptInvocation<'_>, operation: &str, node: &str,
     let NodeState { group, turn, marker, new_marker, has_running } = *state;
     invocation.key(format!("lw:{{{group}}}:marker")).key(format!("lw:{{{group}}}:nodes"));
     invocation.arg(operation).arg(node).arg(turn).arg(marker.unwrap_or_default()).arg(new_marker);
-    invocation.arg(micros(LEASE)).arg(micros(KEEP)).arg(u8::from(has_running));
+    invocation.arg(micros(RUNNING_KEPT)).arg(micros(KEEP)).arg(u8::from(has_running));
 }
 
 pub fn limit_key(group: &str, limit: &str) -> String {

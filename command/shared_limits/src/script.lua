@@ -1,16 +1,16 @@
 -- The counts of rate limits that several nodes share. One call decides one request under all limits that bind it: it counts
 -- against all of them or, if one has too little left, against none.
 --
--- KEYS: 1 the marker of the group, 2 the leases of its nodes, 3 and on: a hash for each limit.
--- ARGV: 1 `count` or `put`, 2 the node, 3 the node's turn, 4 the marker that the node expects ('' if none), 5 a marker to use if
--- there is none, 6 how long the node's lease holds, 7 how long a key is kept (both in microseconds), 8 `1` if requests of the
--- node are running that it counted before, then the counts by limit. Those of `count` begin with `1` if the node has counted
--- something of that limit that still counts.
+-- KEYS: 1 the marker of the group, 2 until when each node is live, 3 and on: a hash for each limit.
+-- ARGV: 1 `count` or `put`, 2 the node, 3 the node's turn, 4 the marker that the node expects ('' if none), 5 a marker to use
+-- if there is none, 6 how long a node is live after its last call: its running requests count as long, 7 how long a key is kept
+-- (both in microseconds), 8 `1` if requests of the node are running that it counted before, then the counts by limit. Those of
+-- `count` begin with `1` if the node has counted something of that limit that still counts.
 --
--- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n` and
--- `s:n`, the turn and the number of n's last `put`. A node counts in its own fields alone, so that it can write them again as a
--- whole: after that they are exact, whatever became of earlier calls. The fields of a node without a lease go with its last
--- window.
+-- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n`
+-- and `s:n`, the turn and the number of n's last `put`. A node counts in its own fields alone, so that it can write them again
+-- as a whole: after that they are exact, whatever became of earlier calls. The fields of a node that is not live go with its
+-- last window.
 --
 -- A window is a packed string: the sum, then for each bucket its number (the node's own), the time of its newest count, and its
 -- amount, oldest bucket first. A bucket leaves as a whole.
@@ -22,7 +22,7 @@ local WORD, ENTRY = 8, 24
 local seconds = redis.call('TIME')
 local NOW = seconds[1] * 1000000 + seconds[2]
 local OP, NODE, TURN, EXPECTED, CANDIDATE = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local LEASE, KEEP, HAS_RUNNING = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local RUNNING_KEPT, KEEP, HAS_RUNNING = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 
 local cursor = 8
 local function word()
@@ -143,7 +143,7 @@ local function windows_of(key, fields, measure, kept)
   return windows
 end
 
--- The running requests of the nodes whose lease holds; those of others are forgotten.
+-- The running requests of the nodes that are live; those of others are forgotten.
 local function running_of(key, fields, live)
   local running = 0
   for field, count in pairs(fields) do
@@ -154,7 +154,7 @@ local function running_of(key, fields, live)
   return running
 end
 
--- Forgets the turns of nodes without a lease that have nothing left in a window.
+-- Forgets the turns of nodes that are not live and have nothing left in a window.
 local function forget_nodes(key, fields, live)
   for field in pairs(fields) do
     local node = field:sub(3)
@@ -184,11 +184,11 @@ for at = 3, #KEYS do
   if tonumber(limits[at]['t:' .. NODE] or 0) > TURN then return { 'superseded', marker } end
 end
 
--- What a node had running is not counted any more when its lease has ended.
+-- What a node had running is not counted any more when it is not live.
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(NOW))
 local is_known = redis.call('ZSCORE', KEYS[2], NODE)
 if OP == 'count' and HAS_RUNNING and not is_known then return { 'lost', marker } end
-redis.call('ZADD', KEYS[2], text(NOW + LEASE), NODE)
+redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), NODE)
 redis.call('PEXPIRE', KEYS[2], text(KEEP / 1000))
 local live = {}
 for _, node in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do live[node] = true end

@@ -2,7 +2,7 @@
 //! once, unless the receiver refuses one for a day. The log has them in any case; nothing waits for a webhook, and no money rests
 //! on one.
 //!
-//! - `target`: the address of the webhook and the secret that signs what is sent to it.
+//! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
 //! - `outbox`: from the alert to the receiver's acknowledgement.
 //! - `refusal`: how long the receiver has refused an alert.
 //!
@@ -11,7 +11,7 @@
 
 mod outbox;
 mod refusal;
-mod target;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use events::time::Clock;
 use reqwest::Client;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-pub use target::{AlertsTarget, WebhookSecret, WrongTarget};
+pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 
 use outbox::{NotSent, Outbox};
 use refusal::Refusal;
@@ -39,7 +39,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// What the role needs.
 pub struct AlertsParts {
     pub log: Log,
-    pub target: AlertsTarget,
+    pub webhook: Webhook,
     /// Follows no redirects.
     pub client: Client,
     pub status: RoleStatus,
@@ -81,7 +81,7 @@ pub async fn run(parts: AlertsParts) {
 
 /// Follows the log from what was remembered, and sends its alerts.
 async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> Result<Ended, AlertsError> {
-    let outbox = Outbox { client: &parts.client, target: &parts.target, clock: &*parts.clock };
+    let outbox = Outbox { client: &parts.client, webhook: &parts.webhook, clock: &*parts.clock };
     let mut remembered = begin(parts, lease).await?;
     let mut done = remembered.position;
     let mut follower = parts.log.follow(done, PAGE);

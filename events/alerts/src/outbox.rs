@@ -9,7 +9,7 @@ use events::time::Clock;
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 
-use crate::target::AlertsTarget;
+use crate::webhook::Webhook;
 
 /// How long the receiver may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub enum NotSent {
 
 pub struct Outbox<'a> {
     pub client: &'a Client,
-    pub target: &'a AlertsTarget,
+    pub webhook: &'a Webhook,
     pub clock: &'a dyn Clock,
 }
 
@@ -44,12 +44,12 @@ impl Outbox<'_> {
         let seconds = self.clock.now().timestamp();
         let mut request = self
             .client
-            .post(self.target.url.clone())
+            .post(self.webhook.url.clone())
             .timeout(ANSWER_MAX)
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", seconds);
-        if let Some(secret) = &self.target.secret {
+        if let Some(secret) = &self.webhook.secret {
             request = request.header("webhook-signature", secret.signature(&id, seconds, &body));
         }
         let answered = request.body(body).send().await.map_err(|error| match error.is_timeout() {

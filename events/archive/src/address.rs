@@ -12,10 +12,10 @@ use url::Url;
 const BUCKET_LEN: std::ops::RangeInclusive<usize> = 3..=63;
 
 #[derive(Clone)]
-pub struct ObjectStoreAddress(pub(crate) Target);
+pub struct ObjectStoreAddress(pub(crate) Location);
 
 #[derive(Clone)]
-pub(crate) enum Target {
+pub(crate) enum Location {
     Folder(PathBuf),
     Bucket(Bucket),
 }
@@ -66,7 +66,7 @@ pub enum WrongAddress {
 impl ObjectStoreAddress {
     /// A folder, which must be given with its full path.
     pub fn of_folder(folder: &Path) -> Self {
-        Self(Target::Folder(folder.to_owned()))
+        Self(Location::Folder(folder.to_owned()))
     }
 }
 
@@ -76,8 +76,8 @@ impl FromStr for ObjectStoreAddress {
     fn from_str(text: &str) -> Result<Self, WrongAddress> {
         let url = Url::parse(text.trim()).map_err(|_| WrongAddress::NotUrl)?;
         match url.scheme() {
-            "file" => folder(&url).map(|folder| Self(Target::Folder(folder))),
-            "s3" => bucket(&url).map(|bucket| Self(Target::Bucket(bucket))),
+            "file" => folder(&url).map(|folder| Self(Location::Folder(folder))),
+            "s3" => bucket(&url).map(|bucket| Self(Location::Bucket(bucket))),
             _ => Err(WrongAddress::Scheme),
         }
     }
@@ -159,8 +159,8 @@ fn decoded(text: &str) -> Option<String> {
 impl fmt::Display for ObjectStoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Target::Folder(path) => write!(f, "file://{}", path.display()),
-            Target::Bucket(Bucket { name, prefix, endpoint, .. }) => {
+            Location::Folder(path) => write!(f, "file://{}", path.display()),
+            Location::Bucket(Bucket { name, prefix, endpoint, .. }) => {
                 write!(f, "s3://{name}")?;
                 if !prefix.is_empty() {
                     write!(f, "/{prefix}")?;
@@ -199,7 +199,7 @@ mod tests {
             let address = parse(given).expect("an address");
             assert_eq!((address.to_string(), format!("{address:?}")), (shown.to_owned(), shown.to_owned()));
         }
-        let Target::Bucket(bucket) = parse("s3://AKIA:s%2Fcret@audit/?region=eu-1").expect("an address").0 else {
+        let Location::Bucket(bucket) = parse("s3://AKIA:s%2Fcret@audit/?region=eu-1").expect("an address").0 else {
             panic!("a bucket")
         };
         let key = bucket.access_key.expect("a key");

@@ -14,7 +14,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, RetryConfig};
 
-use crate::address::{Bucket, ObjectStoreAddress, Target};
+use crate::address::{Bucket, Location, ObjectStoreAddress};
 use crate::object_name::{MANIFESTS, SEGMENTS};
 
 /// How long one object may take to put or to read, with all attempts.
@@ -100,7 +100,7 @@ impl Archive {
         variable: impl Fn(&str) -> Option<String>,
         tls: &rustls::ClientConfig,
     ) -> Result<Self, OpenError> {
-        if let Target::Folder(folder) = &address.0 {
+        if let Location::Folder(folder) = &address.0 {
             // The store itself would create folders that others may read.
             for below in [MANIFESTS, SEGMENTS] {
                 create_folder(&folder.join(below)).map_err(|error| folder_error(folder, &error))?;
@@ -117,11 +117,11 @@ impl Archive {
     ) -> Result<Self, OpenError> {
         let shown: Arc<str> = address.to_string().into();
         let (store, prefix): (Arc<dyn ObjectStore>, _) = match &address.0 {
-            Target::Folder(folder) => {
+            Location::Folder(folder) => {
                 let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| folder_error(folder, &error))?;
                 (Arc::new(store.with_fsync(true)), Path::default())
             }
-            Target::Bucket(bucket) => {
+            Location::Bucket(bucket) => {
                 let wrong = |reason: String| OpenError::Bucket { address: shown.to_string(), reason };
                 let store = s3(bucket, variable, tls).map_err(|error| wrong(brief(&error)))?;
                 (Arc::new(store), Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)

@@ -16,11 +16,11 @@ use tokio::runtime::Builder;
 
 use crate::CopyPlace;
 use crate::copied::CopiedView;
+use crate::copy_writer::postgres::{self, statements};
+use crate::copy_writer::sqlite::SqliteSnapshot;
 use crate::error::CopyError;
 use crate::reading::values;
 use crate::table::{Column, TABLES, Table};
-use crate::target::postgres::{self, statements};
-use crate::target::sqlite::SqliteSnapshot;
 use crate::value::{Value, Values};
 
 /// All statements see the same rows.

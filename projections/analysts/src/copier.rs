@@ -11,9 +11,9 @@ use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHan
 
 use crate::CopyPlace;
 use crate::copied::CopiedView;
+use crate::copy_writer::CopyWriter;
 use crate::error::CopyError;
 use crate::reading::Reading;
-use crate::target::Target;
 
 /// How long the copier waits after a failure: from the first to the second, doubling.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -92,13 +92,13 @@ async fn wait_for_views(parts: &CopierParts) {
 
 /// Copies until something fails, the views stand still or the role is lost.
 async fn follow(parts: &CopierParts, lease: &Lease) -> Result<std::convert::Infallible, CopyError> {
-    let mut target = Target::open(&parts.place).await?;
-    let mut copied = copied_of_log(target.copied().await?, &parts.log).await?;
+    let mut writer = CopyWriter::open(&parts.place).await?;
+    let mut copied = copied_of_log(writer.copied().await?, &parts.log).await?;
     let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
     loop {
         changes.mark_seen();
-        source = copy(source, &mut target, &mut copied, lease).await?;
+        source = copy(source, &mut writer, &mut copied, lease).await?;
         let (view, position) = slowest(&copied);
         parts.copied.set(position);
         parts.status.reached(position);
@@ -136,7 +136,7 @@ async fn stay_behind(log: &Log, position: u64) {
 /// Copies once what the views have and the copy lacks.
 async fn copy(
     source: CopySource,
-    target: &mut Target,
+    writer: &mut CopyWriter,
     copied: &mut [CopiedView],
     lease: &Lease,
 ) -> Result<CopySource, CopyError> {
@@ -145,18 +145,18 @@ async fn copy(
     if steps.is_empty() {
         return reading.finish().await;
     }
-    target.begin(&steps, lease.token()).await?;
+    writer.begin(&steps, lease.token()).await?;
     while let Some(piece) = reading.next().await {
         if !lease.is_held() {
             return Err(CopyError::LeaseLost);
         }
-        target.write(piece).await?;
+        writer.write(piece).await?;
     }
     let source = reading.finish().await?;
     if !lease.is_held() {
         return Err(CopyError::LeaseLost);
     }
-    target.commit().await?;
+    writer.commit().await?;
     for step in steps {
         if let Some(view) = copied.iter_mut().find(|view| view.view == step.to.view) {
             *view = step.to;

@@ -11,18 +11,18 @@
 mod compare;
 mod copied;
 mod copier;
+mod copy_writer;
 mod error;
 mod migrate;
 mod reading;
 mod table;
-mod target;
 mod value;
 
 pub use compare::{CompareCopyError, CopyComparison, compare};
 pub use copier::{CopierParts, run};
+pub use copy_writer::sqlite::ANALYTICS_FILE;
 pub use error::CopyError;
 pub use migrate::{MigrateError, migrate};
-pub use target::sqlite::ANALYTICS_FILE;
 
 use std::path::PathBuf;
 

@@ -8,8 +8,8 @@ use sqlx::postgres::PgConnection;
 use tokio::runtime::Builder;
 
 use crate::LAYOUT;
+use crate::copy_writer::postgres::{connect, layout};
 use crate::error::CopyError;
-use crate::target::postgres::{connect, layout};
 
 /// Each brings the layout before it to the next one. The first makes it from nothing.
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/views/0001_views.sql")];

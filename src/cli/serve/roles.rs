@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alerts::{AlertsParts, AlertsTarget};
+use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::Parts as ArchiverParts;
 use archive::{OpenArchive, SegmentLimits};
@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use crate::config::{Config, NatsSettings};
 
 /// Where the roles bring what they read in the log; `None` for those that have no work here.
-pub struct RoleTargets {
+pub struct RoleSinks {
     pub nats: Option<NatsSettings>,
     pub archive: Option<(OpenArchive, SegmentLimits)>,
     pub copy: Option<AnalystsCopy>,
-    pub alerts: Option<(AlertsTarget, reqwest::Client)>,
+    pub alerts: Option<(Webhook, reqwest::Client)>,
 }
 
 /// The copy of the views for analysts.
@@ -45,8 +45,8 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
 }
 
 /// Starts the roles of these reports. Each runs until it is dropped.
-pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleTargets { mut nats, mut archive, mut copy, mut alerts } = targets;
+pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
+    let RoleSinks { mut nats, mut archive, mut copy, mut alerts } = sinks;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -62,8 +62,8 @@ pub fn start(roles: &[RoleStatus], targets: RoleTargets, log: &Log, clock: &Arc<
                 }
             }
             Role::Alerts => {
-                if let Some((target, client)) = alerts.take() {
-                    serving.spawn(alerts::run(AlertsParts { log, target, client, status, clock }));
+                if let Some((webhook, client)) = alerts.take() {
+                    serving.spawn(alerts::run(AlertsParts { log, webhook, client, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -59,7 +59,7 @@ async fn a_request_counts_against_all_limits_or_against_none() {
 }
 
 #[tokio::test]
-async fn running_requests_of_a_node_count_until_it_ends_them_or_its_lease_ends() {
+async fn running_requests_of_a_node_count_until_it_ends_them_or_is_silent_for_five_seconds() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
     let two = [limit("l", &[running(2)])];
@@ -223,7 +223,7 @@ async fn nothing_is_left_of_a_node_that_has_gone_and_whose_windows_are_empty() {
     };
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(is_counted(&a.count("g", &one).await));
-    assert!(fields(":b").contains(&"t:b".to_owned()), "its lease holds");
+    assert!(fields(":b").contains(&"t:b".to_owned()), "it is live");
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(is_counted(&a.count("g", &one).await));
     assert_eq!(fields(":b"), Vec::<String>::new());

@@ -13,7 +13,7 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A webhook. It is never shown: many services put a secret into its path.
 #[derive(Clone)]
-pub struct AlertsTarget {
+pub struct Webhook {
     pub(crate) url: Url,
     pub(crate) secret: Option<WebhookSecret>,
 }
@@ -24,7 +24,7 @@ pub struct WebhookSecret(hmac::Key);
 
 /// Not a webhook, or not a secret of one. Without the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongTarget {
+pub enum WrongWebhook {
     #[error("it must begin with https:// or http://")]
     Scheme,
     #[error("it cannot be read: it must be https://HOST/PATH")]
@@ -33,25 +33,25 @@ pub enum WrongTarget {
     Secret,
 }
 
-impl AlertsTarget {
-    pub fn new(url: &str, secret: Option<WebhookSecret>) -> Result<Self, WrongTarget> {
-        let url = Url::parse(url).map_err(|_| WrongTarget::Unreadable)?;
+impl Webhook {
+    pub fn new(url: &str, secret: Option<WebhookSecret>) -> Result<Self, WrongWebhook> {
+        let url = Url::parse(url).map_err(|_| WrongWebhook::Unreadable)?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(WrongTarget::Scheme);
+            return Err(WrongWebhook::Scheme);
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(WrongTarget::Unreadable);
+            return Err(WrongWebhook::Unreadable);
         }
         Ok(Self { url, secret })
     }
 }
 
 impl FromStr for WebhookSecret {
-    type Err = WrongTarget;
+    type Err = WrongWebhook;
 
-    fn from_str(text: &str) -> Result<Self, WrongTarget> {
+    fn from_str(text: &str) -> Result<Self, WrongWebhook> {
         let bytes = text.strip_prefix(PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
-        let bytes = bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len())).ok_or(WrongTarget::Secret)?;
+        let bytes = bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len())).ok_or(WrongWebhook::Secret)?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 }
@@ -71,15 +71,15 @@ mod tests {
     #[test]
     fn a_webhook_is_an_address_of_http_and_is_not_repeated() {
         for (text, wrong) in [
-            ("ftp://hooks.example/canary", WrongTarget::Scheme),
-            ("canary", WrongTarget::Unreadable),
-            ("https://", WrongTarget::Unreadable),
+            ("ftp://hooks.example/canary", WrongWebhook::Scheme),
+            ("canary", WrongWebhook::Unreadable),
+            ("https://", WrongWebhook::Unreadable),
         ] {
-            let error = AlertsTarget::new(text, None).err();
+            let error = Webhook::new(text, None).err();
             assert_eq!(error, Some(wrong), "{text}");
             assert!(!wrong.to_string().contains("canary"));
         }
-        assert!(AlertsTarget::new("https://hooks.example/T1/secret", None).is_ok());
+        assert!(Webhook::new("https://hooks.example/T1/secret", None).is_ok());
     }
 
     /// The example of the specification's reference libraries.
@@ -90,7 +90,7 @@ mod tests {
         let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         for wrong in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_AAAA", "whsec_!"] {
-            assert_eq!(wrong.parse::<WebhookSecret>().err(), Some(WrongTarget::Secret), "{wrong}");
+            assert_eq!(wrong.parse::<WebhookSecret>().err(), Some(WrongWebhook::Secret), "{wrong}");
         }
     }
 }

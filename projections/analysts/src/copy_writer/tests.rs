@@ -7,13 +7,13 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Row};
 use testing::postgres::TestDatabase;
 
-use super::Target;
+use super::CopyWriter;
 use crate::LAYOUT;
 use crate::copied::{CopiedView, Rows, ViewStep};
+use crate::copy_writer::sqlite::ANALYTICS_FILE;
 use crate::error::CopyError;
 use crate::reading::Piece;
 use crate::table::TABLES;
-use crate::target::sqlite::ANALYTICS_FILE;
 use crate::value::{Value, Values};
 use crate::{CopyPlace, migrate};
 
@@ -32,7 +32,7 @@ async fn the_tables_have_the_columns_of_this_program_and_their_types() {
     let (_database, address) = database().await;
     let mut connection: PgConnection = address.connect_options(&[]).connect().await.expect("a connection");
     let folder = tempfile::tempdir().expect("a folder");
-    drop(Target::open(&CopyPlace::Folder(folder.path().to_owned())).await.expect("a file"));
+    drop(CopyWriter::open(&CopyPlace::Folder(folder.path().to_owned())).await.expect("a file"));
     let file = Connection::open(folder.path().join(ANALYTICS_FILE)).expect("the file opens");
     for table in TABLES {
         let columns = "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
@@ -77,14 +77,14 @@ fn entry(position: i64) -> Piece {
     Piece { table, rows: vec![row], deleted: Vec::new() }
 }
 
-async fn copy(target: &mut Target, step: ViewStep, token: i64, position: i64) -> Result<(), CopyError> {
-    target.begin(&[step], token).await?;
-    target.write(entry(position)).await?;
-    target.commit().await
+async fn copy(writer: &mut CopyWriter, step: ViewStep, token: i64, position: i64) -> Result<(), CopyError> {
+    writer.begin(&[step], token).await?;
+    writer.write(entry(position)).await?;
+    writer.commit().await
 }
 
 async fn position(place: &CopyPlace) -> u64 {
-    let copied = Target::open(place).await.expect("the copy").copied().await.expect("how far it is");
+    let copied = CopyWriter::open(place).await.expect("the copy").copied().await.expect("how far it is");
     assert_eq!(copied.len(), View::ALL.len());
     copied.iter().find(|view| view.view == View::Audit).map_or(0, |view| view.position)
 }
@@ -95,12 +95,13 @@ async fn of_two_copiers_only_the_one_that_knows_where_the_copy_is_and_has_the_ne
     let folder = tempfile::tempdir().expect("a folder");
     let places = [CopyPlace::Database(Box::new(address)), CopyPlace::Folder(folder.path().to_owned())];
     for place in &places {
-        let (mut one, mut two) = (Target::open(place).await.expect("one"), Target::open(place).await.expect("two"));
+        let (mut one, mut two) =
+            (CopyWriter::open(place).await.expect("one"), CopyWriter::open(place).await.expect("two"));
         copy(&mut one, step(0, 5, Rows::All), 3, 5).await.expect("it is there first");
         let late = copy(&mut two, step(0, 6, Rows::All), 4, 6).await;
         assert!(matches!(late, Err(CopyError::Overtaken)), "{late:?}");
         drop(two);
-        let mut two = Target::open(place).await.expect("two");
+        let mut two = CopyWriter::open(place).await.expect("two");
         copy(&mut two, step(5, 6, Rows::ChangedAfter(5)), 4, 6).await.expect("it has the newer lease");
         let old = copy(&mut one, step(6, 7, Rows::ChangedAfter(6)), 3, 7).await;
         assert!(matches!(old, Err(CopyError::Overtaken)), "{old:?}");
@@ -120,11 +121,11 @@ async fn a_transaction_that_is_dropped_leaves_nothing_and_keeps_nobody_out() {
     let (database, address) = database().await;
     let folder = tempfile::tempdir().expect("a folder");
     for place in [CopyPlace::Database(Box::new(address.clone())), CopyPlace::Folder(folder.path().to_owned())] {
-        let mut one = Target::open(&place).await.expect("one");
+        let mut one = CopyWriter::open(&place).await.expect("one");
         one.begin(&[step(0, 5, Rows::All)], 1).await.expect("it begins");
         one.write(entry(5)).await.expect("it writes");
         drop(one);
-        let mut two = Target::open(&place).await.expect("two");
+        let mut two = CopyWriter::open(&place).await.expect("two");
         copy(&mut two, step(0, 6, Rows::All), 1, 6).await.expect("nobody is in the way");
         assert_eq!(position(&place).await, 6);
     }
@@ -135,7 +136,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing_and_keeps_nobody_out() {
 async fn another_layout_is_left_alone() {
     let (database, address) = database().await;
     database.execute(&format!("UPDATE views_rows.layout SET version = {}", LAYOUT + 1));
-    let opened = Target::open(&CopyPlace::Database(Box::new(address.clone()))).await;
+    let opened = CopyWriter::open(&CopyPlace::Database(Box::new(address.clone()))).await;
     assert!(matches!(opened, Err(CopyError::OtherLayout { found }) if found == LAYOUT + 1));
     let migrated = tokio::task::spawn_blocking(move || migrate(&address)).await.expect("no panic");
     migrated.expect("it is left to the newer version");

@@ -1,4 +1,4 @@
-//! Where the copy is written: one transaction for each step, which also moves how far the copy has come.
+//! Writes the copy: one transaction for each step, which also moves how far the copy has come.
 
 pub mod postgres;
 pub mod sqlite;
@@ -11,12 +11,12 @@ use postgres::PostgresCopy;
 use sqlite::SqliteCopy;
 
 /// The copy, opened for writing. After an error it is of no use.
-pub enum Target {
+pub enum CopyWriter {
     Database(Box<PostgresCopy>),
     File(SqliteCopy),
 }
 
-impl Target {
+impl CopyWriter {
     pub async fn open(place: &CopyPlace) -> Result<Self, CopyError> {
         Ok(match place {
             CopyPlace::Database(database) => Self::Database(Box::new(PostgresCopy::open(database).await?)),
