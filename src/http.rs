@@ -1,6 +1,7 @@
 //! HTTP: the server, the door in front of every route, health and `/openapi.json`.
 
 mod connection_limit;
+mod connection_threads;
 mod connection_watch;
 mod cors;
 mod door;
@@ -13,10 +14,10 @@ mod refusal_response;
 mod server;
 mod trusted_proxies;
 mod unknown_path;
-mod workers;
 mod write_timeout;
 
 pub use connection_limit::{grpc_connections_of, raise_connection_limit};
+pub use connection_threads::ConnectionThreads;
 pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};
 pub use grpc_routes::grpc_routes;
@@ -24,4 +25,3 @@ pub use health::{Health, routes as health_routes};
 pub use openapi_json::{metrics_alone, published};
 pub use server::Server;
 pub use trusted_proxies::TrustedProxies;
-pub use workers::WorkerThreads;

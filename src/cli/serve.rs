@@ -29,7 +29,7 @@ use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
-use crate::http::{Server, WorkerThreads, grpc_connections_of, metrics_alone, raise_connection_limit};
+use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::ConfiguredArchive;
@@ -114,8 +114,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     {
         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
     }
-    let worker_threads =
-        WorkerThreads::start().map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
+    let connection_threads = ConnectionThreads::start()
+        .map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
     if let Some(limits) = engines.limits_task.take() {
         serving.spawn(limits.run());
@@ -129,16 +129,16 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
-        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, worker_threads.workers()));
+        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, connection_threads.runtimes()));
     }
-    let mut connections_max = raise_connection_limit(worker_threads.workers().count());
+    let mut connections_max = raise_connection_limit(connection_threads.runtimes().count());
     if let Some((server, door)) = grpc_server.zip(grpc) {
         let of_grpc = grpc_connections_of(connections_max);
         connections_max -= of_grpc;
         tracing::info!(address = %server.address()?, "gRPC is served on a separate address");
-        serving.spawn(server.serve_at_most(of_grpc, door, worker_threads.workers()));
+        serving.spawn(server.serve_at_most(of_grpc, door, connection_threads.runtimes()));
     }
-    serving.spawn(server.serve_at_most(connections_max, door, worker_threads.workers()));
+    serving.spawn(server.serve_at_most(connections_max, door, connection_threads.runtimes()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
     }
@@ -165,7 +165,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         serving.spawn(environment.follow(imports));
     }
     signals.next().await;
-    let running = Running { engines, in_flight, abandoned, kept_imports, serving, worker_threads, exporting };
+    let running = Running { engines, in_flight, abandoned, kept_imports, serving, connection_threads, exporting };
     Ok(shut_down(&config, running, signals).await)
 }
 

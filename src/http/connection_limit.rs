@@ -9,11 +9,11 @@ const GRPC_CONNECTIONS_MAX: usize = 1024;
 const CONNECTIONS_MAX: u64 = 16_384;
 /// Files for anything but connections: databases, their readers, listeners.
 const OWN_FILES: u64 = 64;
-/// Files of a worker's runtime.
-const FILES_OF_A_WORKER: u64 = 4;
+/// Files of a connection thread's runtime.
+const FILES_OF_A_THREAD: u64 = 4;
 
 /// Raises the soft limit of open files to the hard one, and returns the number of connections that it allows.
-pub fn raise_connection_limit(workers: usize) -> usize {
+pub fn raise_connection_limit(threads: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // If the limit may not be raised, the current one applies.
@@ -21,7 +21,7 @@ pub fn raise_connection_limit(workers: usize) -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let own_files = OWN_FILES + FILES_OF_A_WORKER * workers as u64;
+    let own_files = OWN_FILES + FILES_OF_A_THREAD * threads as u64;
     let connections = connections_of(files.unwrap_or(u64::MAX), own_files);
     if connections < CONNECTIONS_MAX {
         tracing::info!(files, connections, "connections are limited by the open-file limit");

@@ -1,4 +1,4 @@
-//! The HTTP server: accepts connections, HTTP/1.1 and HTTP/2, with a bound on every wait, and has workers serve them.
+//! The HTTP server: accepts connections, HTTP/1.1 and HTTP/2, with a bound on every wait, and has threads of their own serve them.
 //! Connections are tasks of one set; dropping it ends them.
 
 use std::convert::Infallible;
@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::connection_threads::{ConnectionRuntimes, ThreadRuntimes};
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
 use super::door::Door;
-use super::workers::{ConnectionWorkers, Workers};
 use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// Accepts at most `connections_max` connections at a time, until it is dropped, and the connections with it.
-    pub async fn serve_at_most(self, connections_max: usize, door: Door, workers: Workers) {
+    pub async fn serve_at_most(self, connections_max: usize, door: Door, runtimes: ThreadRuntimes) {
         let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -61,10 +61,10 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.accept().await {
                 Ok((stream, peer)) => {
-                    let (door, workers) = (door.clone(), workers.for_connection());
-                    let runtime = workers.runtime().clone();
+                    let (door, runtimes) = (door.clone(), runtimes.for_connection());
+                    let runtime = runtimes.runtime().clone();
                     let serve = async move {
-                        serve_connection(workers, stream, peer, door).await;
+                        serve_connection(runtimes, stream, peer, door).await;
                         drop(permit);
                     };
                     connections.spawn_on(serve, &runtime);
@@ -77,7 +77,7 @@ impl Server {
         }
     }
 
-    /// Accepts a connection and takes it off this runtime's watch, so that a worker can watch it.
+    /// Accepts a connection and takes it off this runtime's watch, so that another thread can watch it.
     async fn accept(&self) -> io::Result<(StdTcpStream, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
         Ok((stream.into_std()?, peer))
@@ -91,8 +91,8 @@ fn bound_unsent_bytes(listener: &TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
-fn builder(workers: ConnectionWorkers) -> Builder<ConnectionWorkers> {
-    let mut builder = Builder::new(workers);
+fn builder(runtimes: ConnectionRuntimes) -> Builder<ConnectionRuntimes> {
+    let mut builder = Builder::new(runtimes);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -109,7 +109,7 @@ fn builder(workers: ConnectionWorkers) -> Builder<ConnectionWorkers> {
 }
 
 /// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
-async fn serve_connection(workers: ConnectionWorkers, stream: StdTcpStream, peer: SocketAddr, door: Door) {
+async fn serve_connection(runtimes: ConnectionRuntimes, stream: StdTcpStream, peer: SocketAddr, door: Door) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
@@ -131,7 +131,7 @@ async fn serve_connection(workers: ConnectionWorkers, stream: StdTcpStream, peer
         }
     });
     let stream = WatchedConnection::new(stream, Arc::clone(&requests), door.parse_error_responses());
-    let builder = builder(workers);
+    let builder = builder(runtimes);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper has no deadline for the first bytes, which decide on the protocol.
     let served = match tokio::time::timeout(IDLE_MAX, serving.as_mut()).await {

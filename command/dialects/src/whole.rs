@@ -41,7 +41,7 @@ pub enum AnswerReader {
 }
 
 impl AnswerReader {
-    /// True if reading takes so long for each byte that a worker should not do it: every number of a vector is checked.
+    /// True if reading takes so long for each byte that a connection thread should not do it: every number of a vector is checked.
     pub const fn is_slow(self) -> bool {
         matches!(self, Self::Embeddings(..))
     }

@@ -71,7 +71,7 @@ impl RequestSource {
         Ok(WrittenBody { bytes: self.permit.attach_to(made.bytes), ..made })
     }
 
-    /// As [`Self::body`]; a large one is written off the worker. The source is lost if that fails, or takes too long.
+    /// As [`Self::body`]; a large one is written off the connection thread. The source is lost if that fails, or takes too long.
     async fn take_body(
         source: &mut Option<Self>,
         large_bodies: &LargeBodies,

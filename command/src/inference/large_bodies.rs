@@ -1,6 +1,6 @@
-//! Work on large bodies of requests and answers, on threads of their own, because the other requests of the worker would wait. One body for
-//! each core at a time, and of one tenant at most half of them, rounded up: however much one tenant sends, another waits
-//! behind at most that many of its bodies, not behind all.
+//! Work on large bodies of requests and answers, on threads of their own, because the other requests of the connection
+//! thread would wait. One body for each core at a time, and of one tenant at most half of them, rounded up: however much
+//! one tenant sends, another waits behind at most that many of its bodies, not behind all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -71,7 +71,7 @@ impl LargeBodies {
         }
     }
 
-    /// True if a worker should not work on a body of this size.
+    /// True if a connection thread should not work on a body of this size.
     pub const fn is_large(bytes: usize) -> bool {
         bytes > SMALL_BYTES_MAX
     }
@@ -151,9 +151,9 @@ mod tests {
 
     /// Holds: http.large-bodies
     #[tokio::test]
-    async fn other_tasks_of_the_worker_have_their_turn_meanwhile() {
+    async fn other_tasks_of_the_thread_have_their_turn_meanwhile() {
         let (begin, begins) = mpsc::channel();
-        // Ends only when another task of this worker has had its turn.
+        // Ends only when another task of this thread has had its turn.
         let work = LargeBodies::default().run(&permit(), move || begins.recv_timeout(Duration::from_secs(10)).is_ok());
         let other = async move {
             let _ = begin.send(());

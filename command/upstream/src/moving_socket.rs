@@ -1,5 +1,5 @@
 //! A socket that moves to the runtime of whoever writes to it. An HTTP/1.1 connection is polled by the request that has it, and
-//! each worker of the server has a runtime of its own: what arrived for a request would first wake the thread of the worker
+//! each connection thread of the server has a runtime of its own: what arrived for a request would first wake the thread
 //! that opened the connection, and that one would wake the request's.
 
 use std::io::{self, IoSlice};

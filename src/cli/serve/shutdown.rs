@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::engines::{Engines, stop_engines};
 use crate::config::Config;
-use crate::http::WorkerThreads;
+use crate::http::ConnectionThreads;
 use crate::in_flight::InFlight;
 
 /// Time limit for event streams and tails to tell their clients that they end.
@@ -25,7 +25,7 @@ const STREAMS_END_MAX: Duration = Duration::from_secs(1);
 const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 /// Time limit for the ledger and the views to write what they still have.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// The time limit for what must end at once: abandoned calls, workers, and everything after a second signal.
+/// The time limit for what must end at once: abandoned calls, connection threads, and everything after a second signal.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 /// Imports that could not be recorded yet may take this part of the engines' time limit: a quarter.
 const KEPT_IMPORTS_PART: u32 = 4;
@@ -41,13 +41,13 @@ pub struct Running {
     pub kept_imports: Arc<KeptImports>,
     /// The servers, and what follows the tables and the log for them.
     pub serving: JoinSet<()>,
-    pub worker_threads: WorkerThreads,
+    pub connection_threads: ConnectionThreads,
     pub exporting: Option<Exporting>,
 }
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running { engines, in_flight, abandoned, kept_imports, mut serving, worker_threads, exporting } = running;
+    let Running { engines, in_flight, abandoned, kept_imports, mut serving, connection_threads, exporting } = running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -71,9 +71,9 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
     let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned_left };
     serving.shutdown().await;
-    let workers_stop = tokio::task::spawn_blocking(|| worker_threads.stop());
-    if tokio::time::timeout(STOP_AT_ONCE_MAX, workers_stop).await.is_err() {
-        tracing::warn!("stopping without waiting for a worker that is still computing");
+    let threads_stop = tokio::task::spawn_blocking(|| connection_threads.stop());
+    if tokio::time::timeout(STOP_AT_ONCE_MAX, threads_stop).await.is_err() {
+        tracing::warn!("stopping without waiting for a thread that is still computing");
     }
     if let Some(exporting) = exporting {
         exporting.close().await;

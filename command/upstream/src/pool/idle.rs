@@ -1,4 +1,4 @@
-//! Idle HTTP/1.1 connections, by the runtime that watches their sockets; each worker of the server has one runtime. A
+//! Idle HTTP/1.1 connections, by the runtime that watches their sockets; each connection thread of the server has one runtime. A
 //! request takes a connection of its own runtime, so that what arrives for it wakes no other thread. If there is none, it
 //! takes one of another runtime, which then moves to its own: a new one would cost the upstream more.
 
