@@ -23,7 +23,7 @@ use events::time::Clock;
 use projections::tables::Tables;
 
 pub use binding::LimitHolder;
-use binding::{ApplicableLimit, Binding, LocalLimits, LocalPermit, locked};
+use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
 pub use rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
 pub use shared::{SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
@@ -76,19 +76,19 @@ pub struct RateLimiter {
 
 /// Where the counts are.
 enum Counting {
-    /// In this process alone.
-    Local(Box<Slots<Slot>>),
-    /// Several nodes share them.
+    /// In this process: no Redis is configured.
+    OneProcess(Box<Slots<Slot>>),
+    /// In Redis, for all nodes.
     Shared(Arc<SharedLimiter>),
 }
 
-/// Whether nodes count together.
+/// Whether counts are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// This process counts alone, as it was configured.
+    /// No Redis is configured: this process counts by itself.
     Off,
     Shared,
-    /// The shared counts are away: each node counts by itself.
+    /// In a local period: each node counts by itself.
     Local,
 }
 
@@ -110,7 +110,7 @@ pub struct BindingLimits(Bound);
 enum Bound {
     #[default]
     Nothing,
-    Local(LocalLimits),
+    OneProcess(ProcessLimits),
     Shared(SharedLimits),
 }
 
@@ -123,7 +123,7 @@ pub struct RateLimitPermit(Permit);
 enum Permit {
     #[default]
     Free,
-    Local(LocalPermit),
+    OneProcess(ProcessPermit),
     /// Boxed: it is the larger one, and requests without shared limits carry it as well.
     Shared(Box<SharedPermit>),
 }
@@ -139,7 +139,7 @@ impl RateLimitPermit {
     pub fn settle(&mut self, tokens: u64) {
         match &mut self.0 {
             Permit::Free => {}
-            Permit::Local(permit) => permit.settle(tokens),
+            Permit::OneProcess(permit) => permit.settle(tokens),
             Permit::Shared(permit) => permit.settle(tokens),
         }
     }
@@ -148,7 +148,7 @@ impl RateLimitPermit {
     pub fn keep_reserved(&mut self) {
         match &mut self.0 {
             Permit::Free => {}
-            Permit::Local(permit) => permit.keep_reserved(),
+            Permit::OneProcess(permit) => permit.keep_reserved(),
             Permit::Shared(permit) => permit.keep_reserved(),
         }
     }
@@ -156,7 +156,7 @@ impl RateLimitPermit {
     /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
     pub fn shared_tokens(&self) -> Option<u64> {
         match &self.0 {
-            Permit::Free | Permit::Local(_) => None,
+            Permit::Free | Permit::OneProcess(_) => None,
             Permit::Shared(permit) => permit.reserved(),
         }
     }
@@ -165,7 +165,7 @@ impl RateLimitPermit {
 impl RateLimiter {
     /// A limiter that counts in this process alone.
     pub fn new(clock: Arc<dyn Clock>, defaults: DefaultLimits) -> Self {
-        Self { clock, defaults, counting: Counting::Local(Box::default()) }
+        Self { clock, defaults, counting: Counting::OneProcess(Box::default()) }
     }
 
     /// A limiter that counts together with other nodes.
@@ -175,7 +175,7 @@ impl RateLimiter {
 
     pub fn sharing(&self) -> Sharing {
         match &self.counting {
-            Counting::Local(_) => Sharing::Off,
+            Counting::OneProcess(_) => Sharing::Off,
             Counting::Shared(limiter) if limiter.is_shared() => Sharing::Shared,
             Counting::Shared(_) => Sharing::Local,
         }
@@ -206,7 +206,7 @@ impl RateLimiter {
     pub async fn acquire(&self, limits: &BindingLimits) -> Result<RateLimitPermit, LimitRefusal> {
         match &limits.0 {
             Bound::Nothing => Ok(RateLimitPermit::default()),
-            Bound::Local(limits) => self.acquire_locally(limits).map_err(LimitRefusal::RateLimited),
+            Bound::OneProcess(limits) => self.acquire_in_process(limits).map_err(LimitRefusal::RateLimited),
             // Boxed, so that requests without shared limits need no room for it.
             Bound::Shared(limits) => {
                 let permit = Box::pin(limits.limiter().acquire(limits)).await?;
@@ -215,17 +215,17 @@ impl RateLimiter {
         }
     }
 
-    fn acquire_locally(&self, limits: &LocalLimits) -> Result<RateLimitPermit, RateLimited> {
-        let permit = LocalPermit::count(limits, self.now_micros());
+    fn acquire_in_process(&self, limits: &ProcessLimits) -> Result<RateLimitPermit, RateLimited> {
+        let permit = ProcessPermit::count(limits, self.now_micros());
         let permit = permit.map_err(|exceeded| RateLimited::of(&exceeded, 1, self.clock.now()))?;
-        Ok(RateLimitPermit(Permit::Local(permit)))
+        Ok(RateLimitPermit(Permit::OneProcess(permit)))
     }
 
     /// Reserves the most tokens that a request can take. If they are refused, the request no longer counts either.
     pub async fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefusal> {
         match &mut permit.0 {
             Permit::Free => Ok(()),
-            Permit::Local(permit) => {
+            Permit::OneProcess(permit) => {
                 let reserved = permit.reserve(bound, self.now_micros());
                 let limited = |exceeded| RateLimited::of(&exceeded, bound, self.clock.now());
                 reserved.map_err(limited).map_err(LimitRefusal::RateLimited)
@@ -241,7 +241,7 @@ impl RateLimiter {
     /// compares with: the request is not admitted if that has changed since.
     pub fn known_at(&self, permit: &RateLimitPermit) -> u64 {
         match &permit.0 {
-            Permit::Free | Permit::Local(_) => u64::MAX,
+            Permit::Free | Permit::OneProcess(_) => u64::MAX,
             Permit::Shared(permit) => permit.limiter().known_position(),
         }
     }
@@ -249,7 +249,7 @@ impl RateLimiter {
     /// Waits until it is known how limits are counted as of this position. Returns false if that takes longer than `deadline`.
     pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
         match &self.counting {
-            Counting::Local(_) => true,
+            Counting::OneProcess(_) => true,
             Counting::Shared(limiter) => Box::pin(limiter.wait_for(position, deadline)).await,
         }
     }
@@ -268,7 +268,7 @@ impl RateLimiter {
     pub fn tightest(&self, limits: &BindingLimits) -> Option<TightestLimit> {
         let limits = match &limits.0 {
             Bound::Nothing => return None,
-            Bound::Local(limits) => limits,
+            Bound::OneProcess(limits) => limits,
             Bound::Shared(limits) => return limits.limiter().tightest(limits),
         };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
@@ -288,7 +288,7 @@ impl RateLimiter {
     pub fn remaining(&self, tables: &Tables, chain: &Chain) -> Vec<RemainingLimit> {
         let applicable = self.defaults.applicable(tables, chain);
         let slots = match &self.counting {
-            Counting::Local(slots) => slots,
+            Counting::OneProcess(slots) => slots,
             Counting::Shared(limiter) => return limiter.remaining(applicable),
         };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
@@ -313,7 +313,7 @@ impl RateLimiter {
             return BindingLimits::default();
         }
         let slots = match &self.counting {
-            Counting::Local(slots) => slots,
+            Counting::OneProcess(slots) => slots,
             Counting::Shared(limiter) => return BindingLimits(Bound::Shared(limiter.bind(chain, limits, tables))),
         };
         let now_micros = self.now_micros();
@@ -321,7 +321,7 @@ impl RateLimiter {
             slot: slots.get_or_make(limit.key, tables, now_micros, Slot::default),
             limit,
         };
-        BindingLimits(Bound::Local(LocalLimits::of(limits.into_iter().map(bind).collect())))
+        BindingLimits(Bound::OneProcess(ProcessLimits::of(limits.into_iter().map(bind).collect())))
     }
 
     fn now_micros(&self) -> i64 {

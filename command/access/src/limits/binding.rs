@@ -45,9 +45,9 @@ pub(super) struct Binding {
 
 /// All limits that bind a request and that this process counts by itself, in the order of their slots. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct LocalLimits(Arc<[Binding]>);
+pub(super) struct ProcessLimits(Arc<[Binding]>);
 
-impl LocalLimits {
+impl ProcessLimits {
     pub(super) fn of(mut bindings: Vec<Binding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots.
         bindings.sort_unstable_by_key(|binding| binding.limit.key);
@@ -120,15 +120,15 @@ pub(super) struct LimitExceeded<'a> {
 }
 
 /// An admitted request under limits that this process counts by itself.
-pub(super) struct LocalPermit {
-    limits: LocalLimits,
+pub(super) struct ProcessPermit {
+    limits: ProcessLimits,
     requests: Vec<Counted>,
     tokens: Vec<Counted>,
     reserved: u64,
 }
 
-impl LocalPermit {
-    pub(super) fn count(limits: &LocalLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
+impl ProcessPermit {
+    pub(super) fn count(limits: &ProcessLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
         let requests = limits.count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)?;
         Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
     }
@@ -166,7 +166,7 @@ impl LocalPermit {
     }
 }
 
-impl Drop for LocalPermit {
+impl Drop for ProcessPermit {
     fn drop(&mut self) {
         self.settle(0);
         for binding in self.limits.all() {

@@ -69,7 +69,7 @@ impl RateLimited {
 /// A request that was refused because its limits cannot be counted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsUnavailable {
-    /// The limit that refuses everything while nodes cannot count together.
+    /// The limit that refuses everything in a local period.
     closed: Option<LimitName>,
 }
 

@@ -1,6 +1,7 @@
 //! Rate limits that several nodes count together (ADR-0023). Redis decides, in one script, by its own clock; each node keeps what
-//! it has counted, and reads from the log what the others admit. So Redis may go and come back, with or without its data: nodes
-//! then count by themselves, each with a share of what was left, and put everything into Redis before they count together again.
+//! it has counted, and reads from the log what the others admit. So Redis may go and come back, with or without its data: in a
+//! *local period*, each node counts by itself, with a share of what was left, and all put everything into Redis before counts are
+//! *shared* again.
 //!
 //! `limiter` counts a request, `mode` says how, `conductor` leads through outages, and `mirror` reads the log.
 
@@ -48,7 +49,7 @@ pub struct SharedLimitsTask {
 }
 
 impl SharedLimiter {
-    /// Reads from the log how limits are counted, and connects to Redis if nodes count together. It also starts while Redis is
+    /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
     /// away.
     pub async fn start(
         parts: SharedLimiterParts,
@@ -61,9 +62,9 @@ impl SharedLimiter {
         Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
     }
 
-    /// True while nodes count together.
+    /// True while counts are shared, false in a local period.
     pub fn is_shared(&self) -> bool {
-        self.modes.mode().is_together()
+        self.modes.mode().is_shared()
     }
 }
 

@@ -118,8 +118,8 @@ impl Limits {
 
     fn slots(&self) -> usize {
         match &self.limiter.counting {
-            Counting::Local(slots) => slots.len(),
-            Counting::Shared(_) => panic!("it counts alone"),
+            Counting::OneProcess(slots) => slots.len(),
+            Counting::Shared(_) => panic!("it counts in Redis"),
         }
     }
 

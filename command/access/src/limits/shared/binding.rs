@@ -8,7 +8,7 @@ use shared_limits::{Correction, Count, LimitCall, LimitState, Standing};
 
 use super::counts::{Instants, SharedCounts, kept};
 use super::group::Group;
-use super::mode::Alone;
+use super::mode::LocalPeriod;
 use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
 use crate::limits::slot::Shortage;
@@ -98,8 +98,8 @@ pub struct BucketCount {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     pub buckets: Vec<BucketCount>,
-    /// The beginning of the time alone in which they were counted, if they were.
-    pub alone_since: Option<u64>,
+    /// The beginning of the local period in which they were counted, if they were.
+    pub local_since: Option<u64>,
     pub at_micros: i64,
 }
 
@@ -115,7 +115,7 @@ pub type Grouped<T> = Vec<(Arc<Group>, Vec<T>)>;
 
 /// Why Redis is not asked.
 pub(in crate::limits) enum NotForRedis<'a> {
-    /// Nodes have begun to count by themselves after this turn.
+    /// A local period has begun after this turn.
     InThisTurn,
     /// Whatever Redis would say, the log has too much.
     Exceeded(LimitExceeded<'a>),
@@ -157,7 +157,7 @@ impl SharedLimits {
         &self.0.all
     }
 
-    /// The limit that refuses everything while nodes cannot count together.
+    /// The limit that refuses everything in a local period.
     pub fn closed_limit(&self) -> Option<LimitName> {
         let closed = self.all().iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
         closed.map(|binding| binding.limit.name)
@@ -202,14 +202,14 @@ impl SharedLimits {
         &self,
         slots: &mut [MutexGuard<'_, SharedCounts>],
         demand: Demand,
-        alone_since: Option<u64>,
+        local_since: Option<u64>,
         now_micros: i64,
     ) -> Counted {
         let buckets = self.measures(demand).filter_map(|(index, measure, _, amount)| {
-            let bucket = slots[index].count(measure, amount, alone_since, now_micros)?;
+            let bucket = slots[index].count(measure, amount, local_since, now_micros)?;
             Some(BucketCount { index, measure, bucket, amount })
         });
-        let counted = Counted { buckets: buckets.collect(), alone_since, at_micros: now_micros };
+        let counted = Counted { buckets: buckets.collect(), local_since, at_micros: now_micros };
         if demand == Demand::Request {
             // Where there are no places, none would be freed.
             let slots = self.all().iter().zip(slots).filter(|(binding, _)| binding.has_places());
@@ -228,14 +228,14 @@ impl SharedLimits {
         now_micros: i64,
     ) -> Result<(Counted, Grouped<LimitCall>), NotForRedis<'_>> {
         let mut slots = self.lock(now_micros);
-        let mut are_together = true;
+        let mut are_shared = true;
         for slot in &mut slots {
-            are_together &= slot.count_together(turn);
+            are_shared &= slot.begin_shared(turn);
         }
         if let Some(replaced) = replaced {
             self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
         }
-        if !are_together {
+        if !are_shared {
             return Err(NotForRedis::InThisTurn);
         }
         let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
@@ -283,25 +283,25 @@ impl SharedLimits {
     }
 
     /// Counts on this node, whatever is left. Redis learns of it with the next state that is put.
-    pub fn count_here(&self, demand: Demand, alone_since: Option<u64>, now_micros: i64) -> Counted {
-        self.count_in(&mut self.lock(now_micros), demand, alone_since, now_micros)
+    pub fn count_here(&self, demand: Demand, local_since: Option<u64>, now_micros: i64) -> Counted {
+        self.count_in(&mut self.lock(now_micros), demand, local_since, now_micros)
     }
 
     /// Counts against this node's share of all limits, or of none.
-    pub(in crate::limits) fn count_alone(
+    pub(in crate::limits) fn count_locally(
         &self,
         demand: Demand,
         replaced: Option<&Counted>,
-        (mode, member_since): (&Alone, u64),
+        (period, member_since): (&LocalPeriod, u64),
         instants: Instants,
     ) -> Result<Counted, LimitExceeded<'_>> {
         let mut slots = self.lock(instants.now_micros);
-        slots.iter_mut().for_each(|slot| slot.begin_alone(member_since));
+        slots.iter_mut().for_each(|slot| slot.begin_local(member_since));
         if let Some(replaced) = replaced {
             self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
         }
         let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
-            let shortage = slots[index].shortage_of_share((measure, bound), amount, mode, instants)?;
+            let shortage = slots[index].shortage_of_share((measure, bound), amount, period, instants)?;
             Some((index, measure, bound, shortage))
         });
         if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
@@ -361,7 +361,7 @@ impl SharedLimits {
     pub fn correct(&self, counted: &Counted, is: impl Fn(u64) -> u64, told: Told<'_>) {
         for count in &counted.buckets {
             let binding = &self.all()[count.index];
-            self.correct_one(binding, &mut locked(&binding.slot), count, counted.alone_since, is(count.amount), told);
+            self.correct_one(binding, &mut locked(&binding.slot), count, counted.local_since, is(count.amount), told);
         }
     }
 
@@ -374,7 +374,7 @@ impl SharedLimits {
     ) {
         for count in &counted.buckets {
             let (binding, slot) = (&self.all()[count.index], &mut slots[count.index]);
-            self.correct_one(binding, slot, count, counted.alone_since, is(count.amount), told);
+            self.correct_one(binding, slot, count, counted.local_since, is(count.amount), told);
         }
     }
 
@@ -383,12 +383,12 @@ impl SharedLimits {
         binding: &SharedBinding,
         slot: &mut SharedCounts,
         count: &BucketCount,
-        alone_since: Option<u64>,
+        local_since: Option<u64>,
         is: u64,
         told: Told<'_>,
     ) {
         let BucketCount { measure, bucket, amount: was, .. } = *count;
-        slot.correct(measure, bucket, alone_since, (was, is));
+        slot.correct(measure, bucket, local_since, (was, is));
         if told.has_redis(&binding.group) {
             let delta = difference(is, was);
             self.tell(binding, Correction { measure, bucket: bucket.number(), delta });

@@ -17,14 +17,14 @@ use shared_limits::{CountReply, CounterConnection, LimitCall, LimitState, NodeSt
 
 use super::group::Group;
 use super::link::{LOST, Phase};
-use super::mode::{Alone, Mode};
+use super::mode::{LocalPeriod, Mode};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
 
-/// How often a node that counts by itself tries to reach Redis, and asks who is ready.
+/// How often a node in a local period tries to reach Redis, and asks who is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// How often a node that counts together with others asks whether Redis is there, and claims the places of running requests again;
+/// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// The limits of one call.
@@ -38,25 +38,25 @@ const REASON_CHARS_MAX: usize = 300;
 /// Leads a node through outages.
 pub struct Conductor {
     limiter: Arc<SharedLimiter>,
-    /// When nodes began to count together, by the monotonic clock.
-    together_since: Option<Duration>,
+    /// Since when counts are shared, by the monotonic clock.
+    shared_since: Option<Duration>,
     /// Before the node says that it is ready.
     pause: Duration,
-    /// The time alone that this node knows of.
-    known_alone: Option<u64>,
+    /// The beginning of the local period that this node knows of.
+    known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
 }
 
 impl Conductor {
     pub const fn new(limiter: Arc<SharedLimiter>) -> Self {
-        Self { limiter, together_since: None, pause: Duration::ZERO, known_alone: None, declared: None }
+        Self { limiter, shared_since: None, pause: Duration::ZERO, known_period: None, declared: None }
     }
 
-    /// Connects, if nodes count together.
+    /// Connects, if counts are shared.
     pub async fn connect_first(&self) {
         let mode = self.limiter.modes.mode();
-        if !mode.is_together() {
+        if !mode.is_shared() {
             return;
         }
         match self.open().await {
@@ -70,38 +70,38 @@ impl Conductor {
             let mode = self.limiter.modes.mode();
             self.show(&mode);
             match &*mode {
-                Mode::Together { turn } => self.count_together(*turn).await,
-                Mode::Alone(alone) if alone.member_since.is_none() => {
+                Mode::Shared { turn } => self.keep_shared(*turn).await,
+                Mode::Local(period) if period.member_since.is_none() => {
                     // The others keep what they were given: none of them has to record itself again.
-                    self.record_alone("a node was not given a share yet", alone.began_at, &alone.nodes).await;
+                    self.record_local("a node was not given a share yet", period.began_at, &period.nodes).await;
                 }
-                Mode::Alone(alone) => self.return_from(alone).await,
+                Mode::Local(period) => self.return_from(period).await,
             }
         }
     }
 
     fn show(&mut self, mode: &Mode) {
         let figures = &self.limiter.figures;
-        figures.shared.set(i64::from(mode.is_together()));
+        figures.shared.set(i64::from(mode.is_shared()));
         match mode {
-            Mode::Together { .. } if self.known_alone.take().is_some() => {
+            Mode::Shared { .. } if self.known_period.take().is_some() => {
                 tracing::info!("rate limits are counted by all nodes together again");
             }
-            Mode::Alone(alone) if self.known_alone != Some(alone.began) => {
-                self.known_alone = Some(alone.began);
-                figures.time_alone_begins();
+            Mode::Local(period) if self.known_period != Some(period.began) => {
+                self.known_period = Some(period.began);
+                figures.local_period_begins();
                 tracing::warn!(
-                    nodes = alone.nodes.len(),
+                    nodes = period.nodes.len(),
                     "each node counts rate limits by itself: see access.limits_local"
                 );
             }
-            Mode::Together { .. } | Mode::Alone(_) => {}
+            Mode::Shared { .. } | Mode::Local(_) => {}
         }
     }
 
     /// Keeps what runs claimed, until the turn ends.
-    async fn count_together(&mut self, turn: u64) {
-        self.together_since = Some(self.limiter.parts.clock.monotonic());
+    async fn keep_shared(&mut self, turn: u64) {
+        self.shared_since = Some(self.limiter.parts.clock.monotonic());
         self.limiter.link.set_phase(Phase::Away);
         loop {
             let mut known = self.limiter.modes.subscribe();
@@ -111,7 +111,7 @@ impl Conductor {
             };
             if let Some(failure) = failure {
                 self.limiter.link.set_connection(None);
-                self.record_alone(&failure.reason, self.limiter.parts.clock.now(), &HashSet::new()).await;
+                self.record_local(&failure.reason, self.limiter.parts.clock.now(), &HashSet::new()).await;
                 return;
             }
             self.renew(turn).await;
@@ -134,7 +134,7 @@ impl Conductor {
 
     /// Records that each node counts by itself from here on, those that run and these, and waits until it is known here. Another
     /// node may be faster.
-    async fn record_alone(&mut self, reason: &str, began_at: DateTime<Utc>, also: &HashSet<String>) {
+    async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>, also: &HashSet<String>) {
         self.note_unsteadiness();
         let known = self.limiter.modes.known();
         let nodes = match self.running_nodes().await {
@@ -154,7 +154,7 @@ impl Conductor {
     }
 
     fn note_unsteadiness(&mut self) {
-        let Some(since) = self.together_since.take() else { return };
+        let Some(since) = self.shared_since.take() else { return };
         let lasted = self.limiter.parts.clock.monotonic().saturating_sub(since);
         self.pause = match lasted < STEADY_AFTER {
             true => (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX),
@@ -200,9 +200,9 @@ impl Conductor {
     }
 
     /// Tries once to come back. It ends with another turn, or with a failure.
-    async fn return_from(&mut self, alone: &Alone) {
-        let turn = alone.turn;
-        let returned = self.put_all_and_wait(alone).await;
+    async fn return_from(&mut self, period: &LocalPeriod) {
+        let turn = period.turn;
+        let returned = self.put_all_and_wait(period).await;
         if self.limiter.modes.mode().turn() != turn {
             return;
         }
@@ -212,15 +212,15 @@ impl Conductor {
             tracing::debug!(reason, "cannot count rate limits with other nodes yet");
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
-                return self.record_alone(&reason, alone.began_at, &HashSet::new()).await;
+                return self.record_local(&reason, period.began_at, &HashSet::new()).await;
             }
         }
         self.limiter.link.set_phase(Phase::Away);
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    async fn put_all_and_wait(&mut self, alone: &Alone) -> Result<(), String> {
-        let turn = alone.turn;
+    async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), String> {
+        let turn = period.turn;
         let connection = self.open().await?;
         self.limiter.groups.forget_markers();
         self.limiter.link.set_connection(Some(connection.clone()));
@@ -236,7 +236,7 @@ impl Conductor {
                 self.put_states(&connection, turn, &group, &[]).await?;
             }
             if self.limiter.parts.clock.monotonic() >= ready_at {
-                self.declare(&connection, alone).await?;
+                self.declare(&connection, period).await?;
             }
             let mut known = self.limiter.modes.subscribe();
             tokio::select! {
@@ -248,36 +248,36 @@ impl Conductor {
         }
     }
 
-    /// Says that this node is ready. If all running nodes are, it records that they count together.
-    async fn declare(&mut self, connection: &CounterConnection, alone: &Alone) -> Result<(), String> {
-        let was_declared = self.declared == Some(alone.turn);
+    /// Says that this node is ready. If all running nodes are, it records that counts are shared.
+    async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), String> {
+        let was_declared = self.declared == Some(period.turn);
         // Before it is sent: Redis may know of it although nobody hears the answer.
-        self.declared = Some(alone.turn);
-        let ready = connection.ready(alone.turn).await.map_err(|error| error.to_string())?;
+        self.declared = Some(period.turn);
+        let ready = connection.ready(period.turn).await.map_err(|error| error.to_string())?;
         if was_declared && !ready.was_known {
             return Err(LOST.to_owned());
         }
         let running = self.running_nodes().await.map_err(|error| error.to_string())?;
         // All that were given a share, if they still run, and all that have begun since.
         if running.is_subset(&ready.nodes) {
-            self.record_together(alone).await;
+            self.record_shared(period).await;
         }
         Ok(())
     }
 
-    async fn record_together(&self, alone: &Alone) {
+    async fn record_shared(&self, period: &LocalPeriod) {
         let known = self.limiter.modes.known();
-        if known.mode.turn() != alone.turn {
+        if known.mode.turn() != period.turn {
             return;
         }
         let figures = &self.limiter.figures;
         let event = AccessLimitsShared {
             node: self.limiter.parts.node.clone(),
-            ends: alone.turn,
-            began_at: alone.began_at,
+            ends: period.turn,
+            began_at: period.began_at,
             ended_at: self.limiter.parts.clock.now(),
-            admitted: figures.admitted_alone.load(Ordering::Relaxed),
-            refused: figures.refused_alone.load(Ordering::Relaxed),
+            admitted: figures.admitted_locally.load(Ordering::Relaxed),
+            refused: figures.refused_locally.load(Ordering::Relaxed),
         };
         self.record(event.into(), known.sequence).await;
     }
@@ -356,8 +356,8 @@ impl SharedLimiter {
                     Err(_) => return,
                 },
             }
-            // While nodes count by themselves, the states that are put contain them.
-            let (Mode::Together { turn }, Some(connection)) = (&*self.modes.mode(), self.link.connection()) else {
+            // In a local period, the states that are put contain them.
+            let (Mode::Shared { turn }, Some(connection)) = (&*self.modes.mode(), self.link.connection()) else {
                 continue;
             };
             let mut by_group: Vec<(Arc<Group>, Vec<LimitCall>)> = Vec::new();

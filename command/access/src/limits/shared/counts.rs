@@ -7,7 +7,7 @@ use events::limit::Measure;
 use shared_limits::{BucketState, LimitState, WindowState};
 
 use super::group::Group;
-use super::mode::Alone;
+use super::mode::LocalPeriod;
 use crate::limits::slot::{Shortage, Slot};
 use crate::limits::slots::Counts;
 use crate::limits::window::{BucketNumber, Fits, Keeping};
@@ -27,8 +27,8 @@ pub struct SharedCounts {
     others: Slot,
     /// What Redis had counted beyond both, when it was last asked.
     unseen: Vec<Unseen>,
-    /// While nodes count by themselves.
-    alone: Option<AloneCounts>,
+    /// In a local period.
+    local: Option<LocalCounts>,
     /// Redis has counted something of this node's own since it was empty.
     is_in_redis: bool,
 }
@@ -41,7 +41,7 @@ struct Unseen {
     at_micros: i64,
 }
 
-struct AloneCounts {
+struct LocalCounts {
     began: u64,
     /// All that was admitted before by all nodes, as far as it is known.
     base: Slot,
@@ -72,29 +72,29 @@ pub fn kept(measure: Measure) -> Option<Duration> {
 
 impl SharedCounts {
     pub fn new(group: Arc<Group>) -> Self {
-        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), alone: None, is_in_redis: false }
+        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), local: None, is_in_redis: false }
     }
 
     pub fn advance(&mut self, now_micros: i64) {
         self.own.advance(now_micros);
         self.others.advance(now_micros);
-        if let Some(alone) = &mut self.alone {
-            alone.base.advance(now_micros);
-            alone.admitted.advance(now_micros);
+        if let Some(local) = &mut self.local {
+            local.base.advance(now_micros);
+            local.admitted.advance(now_micros);
         }
     }
 
-    /// Counts an amount of this node's own, since this time alone or while nodes count together. `None` for a measure without a
-    /// window.
+    /// Counts an amount of this node's own, since this local period began or while counts are shared. `None` for a measure
+    /// without a window.
     pub fn count(
         &mut self,
         measure: Measure,
         amount: u64,
-        alone_since: Option<u64>,
+        local_since: Option<u64>,
         now_micros: i64,
     ) -> Option<BucketNumber> {
-        if let Some(alone) = self.alone.as_mut().filter(|alone| alone_since == Some(alone.began)) {
-            alone.admitted.count(measure, amount, now_micros);
+        if let Some(local) = self.local.as_mut().filter(|local| local_since == Some(local.began)) {
+            local.admitted.count(measure, amount, now_micros);
         }
         self.own.count(measure, amount, now_micros)
     }
@@ -123,12 +123,12 @@ impl SharedCounts {
         self.is_in_redis
     }
 
-    /// Replaces an amount of this node's own, which it counted in the time alone that began there, or before any.
-    pub fn correct(&mut self, measure: Measure, bucket: BucketNumber, alone_since: Option<u64>, (was, is): (u64, u64)) {
+    /// Replaces an amount of this node's own, which it counted in the local period that began there, or before any.
+    pub fn correct(&mut self, measure: Measure, bucket: BucketNumber, local_since: Option<u64>, (was, is): (u64, u64)) {
         self.own.correct(measure, bucket, was, is);
-        if let Some(alone) = &mut self.alone {
-            let is_since = alone_since == Some(alone.began);
-            let counted = if is_since { &mut alone.admitted } else { &mut alone.base };
+        if let Some(local) = &mut self.local {
+            let is_since = local_since == Some(local.began);
+            let counted = if is_since { &mut local.admitted } else { &mut local.base };
             counted.correct(measure, bucket, was, is);
         }
     }
@@ -136,8 +136,8 @@ impl SharedCounts {
     /// Replaces an amount that another node admitted at this position.
     pub fn correct_others(&mut self, measure: Measure, bucket: BucketNumber, position: u64, (was, is): (u64, u64)) {
         self.others.correct(measure, bucket, was, is);
-        if let Some(alone) = self.alone.as_mut().filter(|alone| position < alone.began) {
-            alone.base.correct(measure, bucket, was, is);
+        if let Some(local) = self.local.as_mut().filter(|local| position < local.began) {
+            local.base.correct(measure, bucket, was, is);
         }
     }
 
@@ -145,13 +145,13 @@ impl SharedCounts {
         self.others.windows().iter().any(|(_, window)| window.counted() > 0)
     }
 
-    /// Nodes count together since this turn. Returns false if they have begun to count by themselves after it.
-    pub fn count_together(&mut self, turn: u64) -> bool {
-        self.alone.take_if(|alone| alone.began < turn);
-        self.alone.is_none()
+    /// Counts are shared since this turn. Returns false if a local period has begun after it.
+    pub fn begin_shared(&mut self, turn: u64) -> bool {
+        self.local.take_if(|local| local.began < turn);
+        self.local.is_none()
     }
 
-    /// Why an amount does not fit below a limit by what this node has counted and others have recorded, while nodes count together.
+    /// Why an amount does not fit below a limit by what this node has counted and others have recorded, while counts are shared.
     /// That is never more than all nodes have counted; Redis may have less, if nobody was left to put it there.
     pub fn shortage_by_log(&self, (measure, limit): (Measure, u64), amount: u64) -> Option<Shortage> {
         kept(measure)?;
@@ -166,14 +166,14 @@ impl SharedCounts {
     }
 
     /// This node has a share since this position. What all nodes had admitted before is known: the log was read up to there.
-    pub fn begin_alone(&mut self, began: u64) {
-        if self.alone.as_ref().is_some_and(|alone| alone.began >= began) {
+    pub fn begin_local(&mut self, began: u64) {
+        if self.local.as_ref().is_some_and(|local| local.began >= began) {
             return;
         }
         let mut base = Slot::shared();
         base.merge(&self.own);
         base.merge(&self.others);
-        self.alone = Some(AloneCounts { began, base, admitted: Slot::shared() });
+        self.local = Some(LocalCounts { began, base, admitted: Slot::shared() });
     }
 
     /// Why an amount does not fit into this node's share of a limit. A share is left while less than it is admitted, so that one
@@ -182,25 +182,25 @@ impl SharedCounts {
         &self,
         (measure, limit): (Measure, u64),
         amount: u64,
-        mode: &Alone,
+        period: &LocalPeriod,
         instants: Instants,
     ) -> Option<Shortage> {
         let Some(kept) = kept(measure) else {
-            let shares = mode.shares(Duration::ZERO, instants.now_micros);
+            let shares = period.shares(Duration::ZERO, instants.now_micros);
             return (self.own.running().saturating_mul(shares) >= limit).then_some(Shortage::Concurrency);
         };
         if amount > limit {
             return Some(Shortage::Window(Fits::Never));
         }
-        let admitted = self.alone.as_ref().map_or(0, |alone| alone.admitted.counted(measure));
-        let shares = mode.shares(kept, instants.now_micros);
+        let admitted = self.local.as_ref().map_or(0, |local| local.admitted.counted(measure));
+        let shares = period.shares(kept, instants.now_micros);
         let is_left = admitted.saturating_mul(shares) < self.room(measure, limit, kept, shares, instants);
         (!is_left).then(|| Shortage::Window(Fits::After(self.until_share_grows(measure, limit))))
     }
 
-    /// What a limit had left for all nodes when they began to count by themselves, and what has become free since.
+    /// What a limit had left for all nodes when the local period began, and what has become free since.
     fn room(&self, measure: Measure, limit: u64, kept: Duration, shares: u64, instants: Instants) -> u64 {
-        let base = self.alone.as_ref().map_or(0, |alone| alone.base.counted(measure));
+        let base = self.local.as_ref().map_or(0, |local| local.base.counted(measure));
         if instants.know_all_of(kept) {
             return limit.saturating_sub(base);
         }
@@ -210,14 +210,14 @@ impl SharedCounts {
                 limit.saturating_sub(base.saturating_add(unseen.amount))
             }
             Some(_) => limit.saturating_sub(base),
-            // A node that began to run while nodes counted by themselves, or never had a request under this limit.
+            // A node that began to run in a local period, or never had a request under this limit.
             None => limit.saturating_sub(base) / shares,
         }
     }
 
     fn until_share_grows(&self, measure: Measure, limit: u64) -> Duration {
-        let alone = self.alone.as_ref();
-        let waits = alone.map(|alone| [&alone.base, &alone.admitted].map(|slot| slot.remaining(measure, limit).1));
+        let local = self.local.as_ref();
+        let waits = local.map(|local| [&local.base, &local.admitted].map(|slot| slot.remaining(measure, limit).1));
         let known = waits.into_iter().flatten().flatten().filter(|wait| !wait.is_zero());
         known.min().unwrap_or(SHARE_WAIT).max(SHARE_WAIT)
     }
@@ -234,7 +234,7 @@ impl SharedCounts {
         }
     }
 
-    /// What is left of a limit, and how long until there is more, while nodes count together.
+    /// What is left of a limit, and how long until there is more, while counts are shared.
     pub fn remaining(&self, measure: Measure, limit: u64, instants: Instants) -> (u64, Option<Duration>) {
         let unseen = |kept| {
             let of_measure = self.unseen.iter().find(|unseen| unseen.measure == measure);
@@ -261,14 +261,14 @@ impl SharedCounts {
     pub fn remaining_share(
         &self,
         (measure, limit): (Measure, u64),
-        mode: &Alone,
+        period: &LocalPeriod,
         instants: Instants,
     ) -> (u64, Option<Duration>) {
-        let shares = mode.shares(kept(measure).unwrap_or_default(), instants.now_micros);
+        let shares = period.shares(kept(measure).unwrap_or_default(), instants.now_micros);
         let Some(kept) = kept(measure) else {
             return (limit.div_ceil(shares).saturating_sub(self.own.running()), None);
         };
-        let admitted = self.alone.as_ref().map_or(0, |alone| alone.admitted.counted(measure));
+        let admitted = self.local.as_ref().map_or(0, |local| local.admitted.counted(measure));
         let share = self.room(measure, limit, kept, shares, instants).div_ceil(shares);
         (share.saturating_sub(admitted), Some(self.until_share_grows(measure, limit)))
     }
@@ -300,10 +300,10 @@ impl Counts for SharedCounts {
         let unseen_counts = |unseen: &Unseen| {
             unseen.amount > 0 && kept(unseen.measure).is_some_and(|kept| still_counts(unseen, kept, now_micros))
         };
-        let is_known = |alone: &AloneCounts| alone.base.is_idle(now_micros) && alone.admitted.is_idle(now_micros);
+        let is_known = |local: &LocalCounts| local.base.is_idle(now_micros) && local.admitted.is_idle(now_micros);
         self.own.is_idle(now_micros)
             && self.others.is_idle(now_micros)
             && !self.unseen.iter().any(unseen_counts)
-            && self.alone.as_ref().is_none_or(is_known)
+            && self.local.as_ref().is_none_or(is_known)
     }
 }

@@ -15,9 +15,9 @@ pub struct SharedFigures {
     pub outages: IntCounter,
     pub local_decisions: IntCounter,
     pub restored: IntCounter,
-    /// Of the time alone that is now, or was last.
-    pub admitted_alone: AtomicU64,
-    pub refused_alone: AtomicU64,
+    /// Of the local period that is now, or was last.
+    pub admitted_locally: AtomicU64,
+    pub refused_locally: AtomicU64,
 }
 
 impl SharedFigures {
@@ -37,8 +37,8 @@ impl SharedFigures {
                 IntCounter::new("ledgerway_limits_local_decisions_total", decisions)?,
             )?,
             restored: registered(registry, IntCounter::new("ledgerway_limits_restored_total", restored)?)?,
-            admitted_alone: AtomicU64::new(0),
-            refused_alone: AtomicU64::new(0),
+            admitted_locally: AtomicU64::new(0),
+            refused_locally: AtomicU64::new(0),
         })
     }
 
@@ -46,15 +46,15 @@ impl SharedFigures {
         self.round_trips.observe(time.as_secs_f64());
     }
 
-    pub fn decided_alone(&self, is_admitted: bool) {
+    pub fn decided_locally(&self, is_admitted: bool) {
         self.local_decisions.inc();
-        let counter = if is_admitted { &self.admitted_alone } else { &self.refused_alone };
+        let counter = if is_admitted { &self.admitted_locally } else { &self.refused_locally };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn time_alone_begins(&self) {
+    pub fn local_period_begins(&self) {
         self.outages.inc();
-        self.admitted_alone.store(0, Ordering::Relaxed);
-        self.refused_alone.store(0, Ordering::Relaxed);
+        self.admitted_locally.store(0, Ordering::Relaxed);
+        self.refused_locally.store(0, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! Counting under limits that nodes share: in Redis while nodes count together, by this node's share otherwise.
+//! Counting under limits that nodes share: in Redis while counts are shared, by this node's share in a local period.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
 use super::counts::SharedCounts;
 use super::group::Group;
 use super::link::Phase;
-use super::mode::{Alone, Mode};
+use super::mode::{LocalPeriod, Mode};
 use super::permit::{Provisional, ReservedTokens, SharedPermit};
 use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
@@ -47,8 +47,8 @@ impl SharedLimiter {
 
     fn new_counts(&self, group: &Arc<Group>) -> SharedCounts {
         let mut counts = SharedCounts::new(Arc::clone(group));
-        if let Mode::Alone(Alone { member_since: Some(since), .. }) = &*self.modes.mode() {
-            counts.begin_alone(*since);
+        if let Mode::Local(LocalPeriod { member_since: Some(since), .. }) = &*self.modes.mode() {
+            counts.begin_local(*since);
         }
         counts
     }
@@ -114,8 +114,8 @@ impl SharedLimiter {
             Ok((_, counted)) => counted,
             // It was admitted, so that it counts in any case.
             Err(_) => match &*self.modes.mode() {
-                Mode::Together { .. } => limits.count_here(demand, None, self.now_micros()),
-                Mode::Alone(alone) => limits.count_here(demand, alone.member_since, self.now_micros()),
+                Mode::Shared { .. } => limits.count_here(demand, None, self.now_micros()),
+                Mode::Local(period) => limits.count_here(demand, period.member_since, self.now_micros()),
             },
         }
     }
@@ -130,8 +130,8 @@ impl SharedLimiter {
         for _ in 0..MODES_TRIED_MAX {
             let mode = self.modes.mode();
             let counted = match &*mode {
-                Mode::Together { turn } => self.count_together(limits, demand, replaced.take(), *turn).await,
-                Mode::Alone(alone) => self.count_alone(limits, demand, replaced.take(), alone).await,
+                Mode::Shared { turn } => self.count_shared(limits, demand, replaced.take(), *turn).await,
+                Mode::Local(period) => self.count_locally(limits, demand, replaced.take(), period).await,
             };
             match counted {
                 Ok(counted) => return Ok((mode.turn(), counted)),
@@ -147,8 +147,8 @@ impl SharedLimiter {
     async fn changes_soon(&self, mode: &Mode) -> bool {
         let turn = mode.turn();
         let other_turn = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX);
-        // While nodes count together, and for a node that has no share yet, only another turn helps.
-        if !matches!(mode, Mode::Alone(Alone { member_since: Some(_), .. })) {
+        // While counts are shared, and for a node that has no share yet, only another turn helps.
+        if !matches!(mode, Mode::Local(LocalPeriod { member_since: Some(_), .. })) {
             return other_turn.await;
         }
         let mut phase = self.link.watch_phase();
@@ -159,7 +159,7 @@ impl SharedLimiter {
         }
     }
 
-    async fn count_together(
+    async fn count_shared(
         self: &Arc<Self>,
         limits: &SharedLimits,
         demand: Demand,
@@ -209,33 +209,33 @@ impl SharedLimiter {
         Asking::new(Arc::clone(self), provisional, turn, Box::pin(call)).answer().await
     }
 
-    async fn count_alone(
+    async fn count_locally(
         self: &Arc<Self>,
         limits: &SharedLimits,
         demand: Demand,
         replaced: Option<Counted>,
-        alone: &Alone,
+        period: &LocalPeriod,
     ) -> Result<Counted, NotCounted> {
         if let Some(name) = limits.closed_limit() {
-            self.figures.decided_alone(false);
+            self.figures.decided_locally(false);
             return Err(NotCounted::Refused(LimitRefusal::Unavailable(LimitsUnavailable::new(Some(name)))));
         }
-        let Some(member_since) = alone.member_since else { return Err(NotCounted::InThisTurn) };
+        let Some(member_since) = period.member_since else { return Err(NotCounted::InThisTurn) };
         let instants = self.instants();
-        let counted = match limits.count_alone(demand, replaced.as_ref(), (alone, member_since), instants) {
+        let counted = match limits.count_locally(demand, replaced.as_ref(), (period, member_since), instants) {
             Ok(counted) => counted,
             Err(exceeded) => {
-                self.figures.decided_alone(false);
+                self.figures.decided_locally(false);
                 return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
             }
         };
         // Read after it was counted: either it is put here, or it was counted before all slots are put.
         let counted = match self.link.phase() {
-            Phase::Putting { turn } if turn == alone.turn => self.put_counted(limits, demand, counted, turn).await?,
+            Phase::Putting { turn } if turn == period.turn => self.put_counted(limits, demand, counted, turn).await?,
             Phase::Putting { .. } | Phase::Away => counted,
         };
         if demand.is_of_request() {
-            self.figures.decided_alone(true);
+            self.figures.decided_locally(true);
         }
         Ok(counted)
     }
@@ -313,8 +313,8 @@ impl SharedLimiter {
         let instants = self.instants();
         slot.advance(instants.now_micros);
         match mode {
-            Mode::Together { .. } => slot.remaining(measure, limit, instants),
-            Mode::Alone(alone) => slot.remaining_share((measure, limit), alone, instants),
+            Mode::Shared { .. } => slot.remaining(measure, limit, instants),
+            Mode::Local(period) => slot.remaining_share((measure, limit), period, instants),
         }
     }
 }

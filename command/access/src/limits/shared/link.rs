@@ -10,7 +10,7 @@ use tokio::time::timeout;
 /// The failure of a Redis that has lost data.
 pub const LOST: &str = "Redis has lost its counts";
 
-/// Where a node is on the way back, while nodes count by themselves.
+/// Where a node is on the way back, in a local period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Redis is away, or is not told of anything.

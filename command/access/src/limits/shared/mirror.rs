@@ -15,7 +15,7 @@ use events::log::{Followed, Follower, Log, LogError};
 use events::usage::{Usage, UsageSource};
 
 use super::counts::SharedCounts;
-use super::mode::{Alone, Mode};
+use super::mode::{LocalPeriod, Mode};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::window::BucketNumber;
@@ -118,7 +118,7 @@ impl Mirror {
         for recorded in followed.events() {
             let at_micros = self.limiter.micros_at(recorded.recorded_at);
             if self.limiter.modes.apply(recorded, at_micros) {
-                self.begin_alone();
+                self.begin_local();
             }
             if by(recorded.position) == By::Others {
                 self.apply_of_others(recorded, at_micros);
@@ -131,15 +131,15 @@ impl Mirror {
         }
     }
 
-    /// If nodes count by themselves from here on: what all of them have admitted is in the slots now.
-    fn begin_alone(&self) {
+    /// If a local period begins here: what all nodes have admitted is in the slots now.
+    fn begin_local(&self) {
         let mode = self.limiter.modes.mode();
-        let Mode::Alone(Alone { member_since: Some(since), .. }) = &*mode else { return };
+        let Mode::Local(LocalPeriod { member_since: Some(since), .. }) = &*mode else { return };
         let now_micros = self.limiter.now_micros();
         for (_, slot) in self.limiter.slots.all() {
             let mut slot = locked(&slot);
             slot.advance(now_micros);
-            slot.begin_alone(*since);
+            slot.begin_local(*since);
         }
     }
 

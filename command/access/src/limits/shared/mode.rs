@@ -1,5 +1,5 @@
-//! How nodes count rate limits: together, or each by itself. The log says which, on a stream of its own, so that all nodes agree
-//! at which position that changed.
+//! How nodes count rate limits: *shared*, in Redis, or *local*, each by itself. The log says which, on a stream of its own, so
+//! that all nodes agree at which position that changed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,14 +14,15 @@ use tokio::time::timeout;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In Redis. The turn is the position of the event that says so; 0 if there never was an outage.
-    Together { turn: u64 },
+    Shared { turn: u64 },
     /// Each node for itself.
-    Alone(Alone),
+    Local(LocalPeriod),
 }
 
-/// A time in which each node counts for itself.
+/// The part of the log in which each node counts by itself: from an `access.limits_local` to the `access.limits_shared` that ends
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alone {
+pub struct LocalPeriod {
     /// The position of the event with which it began.
     pub began: u64,
     /// The position of the event that gave this node a share; `None` if it has none yet. What was admitted before is the base of its
@@ -39,13 +40,13 @@ pub struct Alone {
 impl Mode {
     pub const fn turn(&self) -> u64 {
         match self {
-            Self::Together { turn } => *turn,
-            Self::Alone(alone) => alone.turn,
+            Self::Shared { turn } => *turn,
+            Self::Local(period) => period.turn,
         }
     }
 
-    pub const fn is_together(&self) -> bool {
-        matches!(self, Self::Together { .. })
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared { .. })
     }
 
     /// The mode after an event; `None` if it does not change it.
@@ -55,26 +56,33 @@ impl Mode {
             Event::Access(Access::LimitsLocal(local)) => {
                 let nodes: HashSet<String> = local.nodes.iter().cloned().collect();
                 let (share, is_member) = ((now_micros, nodes.clone()), nodes.contains(node));
-                Some(Self::Alone(match self {
-                    Self::Together { .. } => {
+                Some(Self::Local(match self {
+                    Self::Shared { .. } => {
                         let member_since = is_member.then_some(turn);
-                        Alone { began: turn, turn, member_since, began_at: local.began_at, nodes, shares: vec![share] }
+                        LocalPeriod {
+                            began: turn,
+                            turn,
+                            member_since,
+                            began_at: local.began_at,
+                            nodes,
+                            shares: vec![share],
+                        }
                     }
-                    Self::Alone(before) => {
+                    Self::Local(before) => {
                         let shares = before.shares.iter().cloned().chain([share]).collect();
                         // Without a share, it has to be given one before it admits anything.
                         let member_since = is_member.then(|| before.member_since.unwrap_or(turn));
-                        Alone { turn, member_since, nodes, shares, ..before.clone() }
+                        LocalPeriod { turn, member_since, nodes, shares, ..before.clone() }
                     }
                 }))
             }
-            Event::Access(Access::LimitsShared(shared)) if shared.ends == self.turn() => Some(Self::Together { turn }),
+            Event::Access(Access::LimitsShared(shared)) if shared.ends == self.turn() => Some(Self::Shared { turn }),
             _ => None,
         }
     }
 }
 
-impl Alone {
+impl LocalPeriod {
     /// Into how many shares a limit is divided whose window is this long: one for each time in the window that a node was given a
     /// share. What a node has admitted still counts when another one has taken its place, and a node that had none for a while
     /// begins anew.
@@ -112,7 +120,7 @@ pub struct Modes {
 
 impl Modes {
     pub fn new(node: &str) -> Self {
-        let known = KnownMode { position: 0, mode: Arc::new(Mode::Together { turn: 0 }), sequence: 0 };
+        let known = KnownMode { position: 0, mode: Arc::new(Mode::Shared { turn: 0 }), sequence: 0 };
         Self { node: node.to_owned(), known: watch::Sender::new(known) }
     }
 
@@ -186,10 +194,10 @@ mod tests {
         AccessLimitsShared { node: "a".to_owned(), ends, began_at: at, ended_at: at, admitted: 0, refused: 0 }
     }
 
-    fn alone(modes: &Modes) -> Alone {
+    fn period(modes: &Modes) -> LocalPeriod {
         match &*modes.mode() {
-            Mode::Alone(alone) => alone.clone(),
-            Mode::Together { .. } => panic!("together"),
+            Mode::Local(period) => period.clone(),
+            Mode::Shared { .. } => panic!("shared"),
         }
     }
 
@@ -197,28 +205,28 @@ mod tests {
     fn the_log_says_when_nodes_count_by_themselves() {
         let modes = Modes::new("c");
         modes.apply(&recorded(7, 1, local(&["a", "b"])), 0);
-        assert_eq!((alone(&modes).began, alone(&modes).turn, alone(&modes).member_since), (7, 7, None));
+        assert_eq!((period(&modes).began, period(&modes).turn, period(&modes).member_since), (7, 7, None));
         modes.apply(&recorded(9, 2, local(&["a", "b", "c"])), 1);
-        assert_eq!((alone(&modes).began, alone(&modes).turn, alone(&modes).member_since), (7, 9, Some(9)));
+        assert_eq!((period(&modes).began, period(&modes).turn, period(&modes).member_since), (7, 9, Some(9)));
         modes.apply(&recorded(10, 3, shared(7)), 2);
-        assert!(!modes.mode().is_together(), "it does not know of the third node");
+        assert!(!modes.mode().is_shared(), "it does not know of the third node");
         modes.apply(&recorded(11, 4, shared(9)), 3);
-        assert_eq!(*modes.mode(), Mode::Together { turn: 11 });
+        assert_eq!(*modes.mode(), Mode::Shared { turn: 11 });
         modes.apply(&recorded(9, 2, local(&["a"])), 4);
-        assert_eq!(*modes.mode(), Mode::Together { turn: 11 }, "each event once");
+        assert_eq!(*modes.mode(), Mode::Shared { turn: 11 }, "each event once");
     }
 
     #[test]
     fn a_node_without_a_share_in_the_last_event_has_none() {
         let modes = Modes::new("c");
         modes.apply(&recorded(7, 1, local(&["a", "b", "c"])), 0);
-        assert_eq!(alone(&modes).member_since, Some(7));
+        assert_eq!(period(&modes).member_since, Some(7));
         modes.apply(&recorded(8, 2, local(&["a", "b", "c", "d"])), 0);
-        assert_eq!(alone(&modes).member_since, Some(7), "it keeps the one that it has");
+        assert_eq!(period(&modes).member_since, Some(7), "it keeps the one that it has");
         modes.apply(&recorded(9, 3, local(&["a", "d"])), 0);
-        assert_eq!(alone(&modes).member_since, None);
+        assert_eq!(period(&modes).member_since, None);
         modes.apply(&recorded(11, 4, local(&["a", "c", "d"])), 0);
-        assert_eq!(alone(&modes).member_since, Some(11), "it begins anew");
+        assert_eq!(period(&modes).member_since, Some(11), "it begins anew");
     }
 
     #[test]
@@ -228,7 +236,7 @@ mod tests {
         for (sequence, (at, nodes)) in (1..).zip(events) {
             modes.apply(&recorded(sequence, sequence, local(nodes)), at);
         }
-        let shares = |kept, now| alone(&modes).shares(Duration::from_micros(kept), now);
+        let shares = |kept, now| period(&modes).shares(Duration::from_micros(kept), now);
         assert_eq!(shares(10, 80), 3, "nodes a, d, and b, which has taken the place of d");
         assert_eq!(shares(10, 81), 2);
         assert_eq!(shares(20, 80), 3);

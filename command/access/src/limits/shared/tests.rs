@@ -13,13 +13,13 @@ use proptest::prelude::*;
 
 use super::counts::{Instants, SharedCounts};
 use super::group::Groups;
-use super::mode::{Alone, Mode, Modes};
+use super::mode::{LocalPeriod, Mode, Modes};
 use crate::limits::slot::Shortage;
 use crate::limits::window::Fits;
 
 const MEASURE: Measure = Measure::RequestsPerMinute;
 const MINUTE: i64 = 60_000_000;
-/// The position at which nodes begin to count by themselves.
+/// The position at which a local period begins.
 const BEGAN: u64 = 100;
 
 /// Nodes that read each other's admissions in the log, without a delay.
@@ -41,15 +41,15 @@ struct Node {
 
 impl Node {
     /// `None` while it has no share.
-    fn share(&self) -> Option<(Alone, u64)> {
+    fn share(&self) -> Option<(LocalPeriod, u64)> {
         match &*self.modes.mode() {
-            Mode::Alone(alone) => Some((alone.clone(), alone.member_since?)),
-            Mode::Together { .. } => panic!("together"),
+            Mode::Local(period) => Some((period.clone(), period.member_since?)),
+            Mode::Shared { .. } => panic!("shared"),
         }
     }
 }
 
-/// What happens to a node while each counts by itself.
+/// What happens to a node in a local period.
 #[derive(Clone, Debug)]
 enum Change {
     Joins,
@@ -94,12 +94,12 @@ impl Nodes {
         Instants { now_micros: self.now, known_since_micros: i64::MIN }
     }
 
-    fn admit(&mut self, by: usize, alone_since: Option<u64>) {
+    fn admit(&mut self, by: usize, local_since: Option<u64>) {
         let now = self.now;
         self.admitted.push(now);
         for (number, node) in self.nodes.iter_mut().enumerate() {
             if number == by {
-                node.counts.count(MEASURE, 1, alone_since, now);
+                node.counts.count(MEASURE, 1, local_since, now);
             } else {
                 node.counts.count_others(MEASURE, 1, now);
             }
@@ -111,7 +111,7 @@ impl Nodes {
     }
 
     /// As Redis does.
-    fn ask_together(&mut self, by: usize) {
+    fn ask_shared(&mut self, by: usize) {
         if self.in_window() < self.limit {
             self.admit(by, None);
         }
@@ -121,7 +121,7 @@ impl Nodes {
         self.nodes.iter().filter(|node| node.runs).map(|node| node.name.clone()).collect()
     }
 
-    fn record_alone(&mut self, nodes: Vec<String>) {
+    fn record_local(&mut self, nodes: Vec<String>) {
         let sequence = self.events.len() as u64 + 1;
         let local = AccessLimitsLocal { node: "0".to_owned(), nodes, began_at: from_micros(0), reason: String::new() };
         let recorded = Recorded {
@@ -135,17 +135,17 @@ impl Nodes {
         for node in &mut self.nodes {
             node.modes.apply(&recorded, self.now);
             if let Some((_, since)) = node.share() {
-                node.counts.begin_alone(since);
+                node.counts.begin_local(since);
             }
         }
         self.events.push((recorded, self.now));
     }
 
     /// Returns whether it is admitted.
-    fn ask_alone(&mut self, by: usize) -> bool {
+    fn ask_locally(&mut self, by: usize) -> bool {
         let (instants, limit, node) = (self.instants(), self.limit, &mut self.nodes[by]);
-        let Some((alone, since)) = node.share().filter(|_| node.runs) else { return false };
-        let fits = node.counts.shortage_of_share((MEASURE, limit), 1, &alone, instants).is_none();
+        let Some((period, since)) = node.share().filter(|_| node.runs) else { return false };
+        let fits = node.counts.shortage_of_share((MEASURE, limit), 1, &period, instants).is_none();
         if fits {
             self.admit(by, Some(since));
         }
@@ -163,10 +163,10 @@ impl Nodes {
             Change::IsOverlooked(which) => {
                 let overlooked = self.nodes[which.index(self.nodes.len())].name.clone();
                 let others = self.running().into_iter().filter(|name| *name != overlooked).collect();
-                self.record_alone(others);
+                self.record_local(others);
             }
         }
-        self.record_alone(self.running());
+        self.record_local(self.running());
     }
 }
 
@@ -186,9 +186,9 @@ proptest! {
         let mut nodes = Nodes::new(count, limit);
         for (gap, by) in before {
             nodes.passes(gap);
-            nodes.ask_together(by.index(count));
+            nodes.ask_shared(by.index(count));
         }
-        nodes.record_alone(nodes.running());
+        nodes.record_local(nodes.running());
         let mut shares_given = count as u64;
         for (step, (gap, by, asks)) in since.into_iter().enumerate() {
             nodes.passes(gap);
@@ -198,7 +198,7 @@ proptest! {
             }
             let by = by.index(nodes.nodes.len());
             for _ in 0..asks {
-                nodes.ask_alone(by);
+                nodes.ask_locally(by);
             }
             prop_assert!(nodes.in_window() <= limit + shares_given, "{} of {limit}", nodes.in_window());
         }
@@ -208,12 +208,12 @@ proptest! {
 #[test]
 fn a_node_in_the_place_of_another_takes_nothing_that_was_left_for_others() {
     let mut nodes = Nodes::new(3, 90);
-    nodes.record_alone(nodes.running());
-    let admitted = |nodes: &mut Nodes, by| (0..99).filter(|_| nodes.ask_alone(by)).count();
+    nodes.record_local(nodes.running());
+    let admitted = |nodes: &mut Nodes, by| (0..99).filter(|_| nodes.ask_locally(by)).count();
     assert_eq!([0, 1].map(|by| admitted(&mut nodes, by)), [30, 30]);
     nodes.nodes[1].runs = false;
     nodes.begin_node();
-    nodes.record_alone(nodes.running());
+    nodes.record_local(nodes.running());
     // A quarter of what was left, and of all: node 1 is one of four.
     assert_eq!([3, 2].map(|by| admitted(&mut nodes, by)), [8, 23]);
 }
@@ -222,11 +222,11 @@ fn a_node_in_the_place_of_another_takes_nothing_that_was_left_for_others() {
 fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
     let mut nodes = Nodes::new(3, 30);
     for _ in 0..12 {
-        nodes.ask_together(0);
+        nodes.ask_shared(0);
     }
     nodes.passes(10_000_000);
-    nodes.record_alone(nodes.running());
-    let admitted = |nodes: &mut Nodes, by| (0..40).filter(|_| nodes.ask_alone(by)).count();
+    nodes.record_local(nodes.running());
+    let admitted = |nodes: &mut Nodes, by| (0..40).filter(|_| nodes.ask_locally(by)).count();
     assert_eq!((admitted(&mut nodes, 0), admitted(&mut nodes, 1)), (6, 6), "a third of eighteen each");
     // The twelve leave; what was admitted since still counts.
     nodes.passes(MINUTE - 5_000_000);
@@ -239,15 +239,15 @@ fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
 #[test]
 fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     let mut nodes = Nodes::new(3, 90);
-    nodes.record_alone(nodes.running());
-    let ((alone, since), group) = (nodes.nodes[0].share().expect("a share"), Groups::default().of(None));
+    nodes.record_local(nodes.running());
+    let ((period, since), group) = (nodes.nodes[0].share().expect("a share"), Groups::default().of(None));
     let mut fresh = SharedCounts::new(Arc::clone(&group));
-    fresh.begin_alone(since);
+    fresh.begin_local(since);
     let admitted = |counts: &mut SharedCounts, known_since_micros| {
         let instants = Instants { now_micros: 5 * MINUTE, known_since_micros };
         let fits = |counts: &mut SharedCounts| {
             counts.advance(instants.now_micros);
-            let fits = counts.shortage_of_share((MEASURE, 90), 1, &alone, instants).is_none();
+            let fits = counts.shortage_of_share((MEASURE, 90), 1, &period, instants).is_none();
             fits && counts.count(MEASURE, 1, Some(since), instants.now_micros).is_some()
         };
         (0..99).filter(|_| fits(counts)).count()
@@ -258,18 +258,18 @@ fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     // Redis said a little earlier that others had counted sixty.
     told.advance(5 * MINUTE);
     told.learn(MEASURE, 60, 5 * MINUTE);
-    told.begin_alone(since);
+    told.begin_local(since);
     assert_eq!(admitted(&mut told, 5 * MINUTE), 10, "a third of what is left");
 }
 
 #[test]
 fn what_the_log_has_counts_although_redis_does_not_know_it() {
     let mut nodes = Nodes::new(2, 30);
-    nodes.record_alone(nodes.running());
-    let admitted = (0..40).filter(|_| nodes.ask_alone(1)).count();
+    nodes.record_local(nodes.running());
+    let admitted = (0..40).filter(|_| nodes.ask_locally(1)).count();
     nodes.passes(30_000_000);
     let counts = &mut nodes.nodes[0].counts;
-    assert!(counts.count_together(BEGAN + 9), "a later turn");
+    assert!(counts.begin_shared(BEGAN + 9), "a later turn");
     for _ in 0..10 {
         counts.count(MEASURE, 1, None, 30_000_000);
     }

@@ -131,7 +131,7 @@ impl LimitedNode {
 
     /// As requests under other limits do in the course of time.
     fn forget_idle_slots(&self) {
-        let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts alone") };
+        let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts in one process") };
         let (key, later) = (SlotKey::Limit(id(1)), i64::MAX / 2);
         for number in 1_000.. {
             if limiter.slots.get(key).is_none() {
