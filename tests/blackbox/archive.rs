@@ -80,6 +80,13 @@ async fn a_gateway_archives_what_it_records_and_the_command_puts_the_rest() {
     assert!(words.contains(&format!("all up to position {}", gateway.head().await)), "{words}");
     let head = gateway.head().await;
     assert_eq!(verified(0, &archive, &[])["events"], head);
+    // What an archiver that was stopped may leave.
+    let segments = gateway.data().join("objects/archive/v1/segments");
+    let segment = fs::read_dir(&segments).expect("segments").next().expect("one").expect("a segment").path();
+    let name = segment.file_name().and_then(|name| name.to_str()).expect("a name");
+    let positions = name.rsplit_once('-').expect("positions and a hash").0;
+    fs::copy(&segment, segments.join(format!("{positions}-0123456789abcdef.jsonl.gz"))).expect("a copy");
+    assert_eq!(verified(0, &archive, &["--shallow"])["unused_segments"], 1);
     gateway.kill();
     let words = run(0, &["archive", "--data", &data, "--json"]);
     assert!(words.contains("\"archived\":0"), "{words}");

@@ -26,7 +26,7 @@ pub struct Checked {
     pub last: u64,
     /// Segments of positions up to the last one that no manifest names: an archiver that was stopped, or was not the first, may
     /// leave some, and they do no harm. A segment after the last position may be one whose manifest is just being put.
-    pub unnamed_segments: u64,
+    pub unused_segments: u64,
 }
 
 /// The segments of an archive, in order.
@@ -94,15 +94,15 @@ impl Segments {
     /// What was read, after the last segment.
     pub async fn finish(self) -> Result<Checked, ReadError> {
         let last = self.chain.before.map_or(0, |before| before.manifest.last);
-        let mut unnamed_segments = 0;
+        let mut unused_segments = 0;
         self.archive
             .list(SEGMENTS, None, |listed| {
                 let is_before_the_end = object_name::first_of_segment(&listed.name).is_some_and(|first| first <= last);
-                unnamed_segments += u64::from(is_before_the_end && !self.named.contains(&listed.name));
+                unused_segments += u64::from(is_before_the_end && !self.named.contains(&listed.name));
                 Enough::No
             })
             .await?;
-        Ok(Checked { manifests: self.named.len() as u64, last, unnamed_segments })
+        Ok(Checked { manifests: self.named.len() as u64, last, unused_segments })
     }
 }
 

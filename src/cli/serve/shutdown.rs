@@ -1,9 +1,9 @@
 //! Signals, and the shutdown that the first one begins.
 //!
 //! Not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or the drain
-//! timeout is over; event streams and tails end meanwhile; then connections are closed, imports that are still to be recorded are tried once more, and the engines stop, the
-//! log last, because the others write to it. A second signal skips the waits. Nothing that was recorded is lost, however the process
-//! ends.
+//! timeout is over; event streams and tails end meanwhile; then connections are closed, imports that are still to be recorded
+//! are tried once more, and the engines stop, the log last, because the others write to it. A second signal skips the waits.
+//! Nothing that was recorded is lost, however the process ends.
 
 use std::sync::Arc;
 use std::time::Duration;

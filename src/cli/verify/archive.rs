@@ -25,16 +25,16 @@ pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     };
     let (object, sentence, outcome) = match checked {
         Ok((checked, open_holds)) => {
-            let (last, segments, unnamed) = (checked.last, checked.manifests, checked.unnamed_segments);
+            let (last, segments, unused) = (checked.last, checked.manifests, checked.unused_segments);
             let object = json!({
-                "sound": true, "events": last, "segments": segments, "unnamed_segments": unnamed,
+                "sound": true, "events": last, "segments": segments, "unused_segments": unused,
                 "open_holds": open_holds,
             });
             let holds = open_holds.map_or_else(
                 || "files only, the ledger in them was not verified".to_owned(),
                 |open_holds| format!("{open_holds} open holds"),
             );
-            (object, format!("sound: {last} events in {segments} segments, {holds}{}", unnamed_note(unnamed)), Ok(()))
+            (object, format!("sound: {last} events in {segments} segments, {holds}{}", unused_note(unused)), Ok(()))
         }
         Err(error) => match error.damage() {
             Some(damage) => {
@@ -52,10 +52,10 @@ pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     outcome
 }
 
-fn unnamed_note(unnamed: u64) -> String {
-    match unnamed {
+fn unused_note(unused: u64) -> String {
+    match unused {
         0 => String::new(),
-        unnamed => format!(", {unnamed} unused segments of archivers that were stopped"),
+        unused => format!(", {unused} unused segments of archivers that were stopped"),
     }
 }
 

@@ -29,7 +29,7 @@ async fn an_archive_is_continued_where_it_ends_and_nothing_is_put_twice() {
     let after = names(folder.path(), "manifests");
     assert_eq!(after[..3], before[..]);
     let checked = check(&archive).await.expect("sound");
-    assert_eq!((checked.manifests, checked.last, checked.unnamed_segments), (4, 13, 0));
+    assert_eq!((checked.manifests, checked.last, checked.unused_segments), (4, 13, 0));
 }
 
 /// Whatever an archiver had put when it was stopped, the next one ends with an archive that is whole.
@@ -65,7 +65,7 @@ async fn an_archiver_that_is_stopped_after_any_step_is_continued() {
         let checked = check(&archive).await.unwrap_or_else(|damage| panic!("{steps}: {damage}"));
         assert_eq!(checked.last, 7, "{steps}");
         assert_eq!(segments, if steps == "the manifest" { 1 } else { 3 }, "{steps}");
-        assert_eq!(checked.unnamed_segments, u64::from(steps == "the segment"), "{steps}");
+        assert_eq!(checked.unused_segments, u64::from(steps == "the segment"), "{steps}");
     }
 }
 
@@ -85,7 +85,7 @@ async fn of_two_archivers_at_a_time_one_commits_and_both_continue_its_manifest()
     let packed = other.pack().expect("a segment").expect("events");
     assert_eq!(other.put(&packed).await.expect("put"), Sealed::Own);
     let checked = check(&archive).await.expect("sound");
-    assert_eq!((checked.manifests, checked.last, checked.unnamed_segments), (2, 10, 1));
+    assert_eq!((checked.manifests, checked.last, checked.unused_segments), (2, 10, 1));
 }
 
 /// A store that looks first and puts then can keep the last of two manifests, after the first was read back.
@@ -114,7 +114,7 @@ async fn an_archiver_whose_manifest_was_replaced_continues_the_one_that_is_there
     assert_eq!(archiver(&archive, &*log, 4).await.position(), 6);
     archive_all(&archive, &*log, 4).await;
     let checked = check(&archive).await.expect("sound");
-    assert_eq!((checked.last, checked.unnamed_segments), (10, 1));
+    assert_eq!((checked.last, checked.unused_segments), (10, 1));
 }
 
 /// Whoever reads an archive would refuse it from there on, and nothing in it is ever replaced.

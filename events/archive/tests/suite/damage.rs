@@ -466,7 +466,7 @@ fn overlapping(segments: &mut [Segment]) {
 #[tokio::test]
 async fn every_kind_of_damage_is_named_with_the_object_and_the_position() {
     let whole = Whole::make().await;
-    let sound = Checked { manifests: 3, last: EVENTS, unnamed_segments: 0 };
+    let sound = Checked { manifests: 3, last: EVENTS, unused_segments: 0 };
     assert_eq!(check_files(&whole.files).await.expect("whole"), sound);
     assert_eq!(check_files(&whole.with_segments(|_| ())).await.expect("forged without a change"), sound);
     let cases = cases(&whole);
@@ -490,10 +490,10 @@ async fn a_segment_that_no_manifest_names_is_counted_once_the_archive_has_its_po
     let mut files = whole.files.clone();
     files.remove(&whole.manifest_name(2));
     let checked = check_files(&files).await.expect("sound");
-    assert_eq!(checked, Checked { manifests: 2, last: 8, unnamed_segments: 0 });
+    assert_eq!(checked, Checked { manifests: 2, last: 8, unused_segments: 0 });
     files.insert("archive/v1/segments/notes.txt".to_owned(), b"by hand".to_vec());
     let other = "archive/v1/segments/00000000000000000005-00000000000000000006-0123456789abcdef.jsonl.gz";
     files.insert(other.to_owned(), b"half".to_vec());
     let checked = check_files(&files).await.expect("sound");
-    assert_eq!(checked, Checked { manifests: 2, last: 8, unnamed_segments: 1 });
+    assert_eq!(checked, Checked { manifests: 2, last: 8, unused_segments: 1 });
 }

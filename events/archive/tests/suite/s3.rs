@@ -25,7 +25,7 @@ async fn an_archive_in_a_bucket_is_written_continued_and_read() {
         assert_eq!((newest.manifest.first, newest.manifest.last), (15, 15), "{hint}");
     }
     let checked = check(&archive).await.expect("sound");
-    assert_eq!((checked.manifests, checked.last, checked.unnamed_segments), (5, 15, 0));
+    assert_eq!((checked.manifests, checked.last, checked.unused_segments), (5, 15, 0));
     // The access key comes from the environment as well.
     let variable = |name: &str| match name {
         "AWS_ACCESS_KEY_ID" => Some(ACCESS_KEY.0.to_owned()),
