@@ -24,6 +24,7 @@ fn questions() -> Vec<Question> {
     let page = std::fs::read_to_string(page).expect("the page");
     let sections = page.split("\n### ").skip(1);
     let question = |section: &str| {
+        let section = section.split("\n## ").next().expect("a section");
         let title = section.lines().next().expect("a title").to_owned();
         let fences = |language: &str| -> Vec<String> {
             let begin = format!("\n```{language}\n");
