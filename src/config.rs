@@ -126,7 +126,7 @@ impl Config {
         }
         let nats = nats::nats(args, flags, &variable)?;
         let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
-        let views = flags.check(VIEWS, boolean_unless_empty(&args.views))?;
+        let views = flags.check(VIEWS, boolean_or_on(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
             let problem = format!(
                 "is off, and no other node can answer queries of this ledger: it is for nodes with {}",
@@ -135,7 +135,7 @@ impl Config {
             return Err(flags.wrong_with(VIEWS, problem, "true"));
         }
         // Only what has views can copy them.
-        let analytics = views && flags.check(ANALYTICS, boolean_unless_empty(&args.analytics))?;
+        let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let alerts = alerting::read(&variable)?;
         if mode == ServeMode::Worker && nats.is_none() && alerts.is_none() && !archives && !analytics {
@@ -308,7 +308,7 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// Reads a boolean flag that is on unless it is turned off: empty is as unset.
-fn boolean_unless_empty(text: &str) -> Result<bool, String> {
+fn boolean_or_on(text: &str) -> Result<bool, String> {
     if text.is_empty() { Ok(true) } else { boolean(text) }
 }
 
@@ -320,7 +320,7 @@ fn providers(
     database: Option<&DatabaseAddress>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
-    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, boolean_unless_empty(&args.providers_from_env))?;
+    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, boolean_or_on(&args.providers_from_env))?;
     let bedrock = flags.check(setting::BEDROCK, boolean(&args.bedrock))?;
     if !is_on {
         return Ok(None);

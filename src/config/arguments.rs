@@ -147,11 +147,11 @@ pub struct ServeArgs {
     /// all, such as relaying the log; migrate: upgrade the ledger, and end
     #[arg(long, env = "LEDGERWAY_MODE", default_value = "all", value_parser = OneOf::new(ServeMode::words()))]
     pub mode: String,
-    /// Make providers, models and prices from API keys in the environment, and from local servers; off also removes those made
+    /// Make providers, models and prices from API keys in the environment, and from local servers; false also removes those made
     /// earlier
     #[arg(long, env = "LEDGERWAY_PROVIDERS_FROM_ENV", value_name = BOOL, default_value = "true")]
     pub providers_from_env: String,
-    /// Keep views, which answer queries; off is for a node with a database whose queries are answered by others
+    /// Keep views, which answer queries; false is for a node with a database whose queries are answered by others
     #[arg(long, env = "LEDGERWAY_VIEWS", value_name = BOOL, default_value = "true")]
     pub views: String,
     /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder

@@ -50,10 +50,10 @@ settings! {
     REDIS_URL = secret("redis://limits.internal:6379"),
     DEV = switch("true"),
     MODE = with_value("all"),
-    PROVIDERS_FROM_ENV = switch("off"),
-    VIEWS = switch("off"),
-    ANALYTICS = switch("off"),
-    BEDROCK = switch("on"),
+    PROVIDERS_FROM_ENV = switch("false"),
+    VIEWS = switch("false"),
+    ANALYTICS = switch("false"),
+    BEDROCK = switch("true"),
     ADMIN_KEY = secret(NEW_KEY),
     NODE_KEY = secret(NEW_KEY),
     NODE_KEY_PREVIOUS = secret("\"$(cat ./ledgerway-data/node.key)\""),
@@ -250,6 +250,8 @@ mod tests {
             let found = ALL.iter().find(|setting| setting.variable == variable).expect("a setting");
             assert_eq!(Some(found.flag().as_str()), argument.get_long().map(|long| format!("--{long}")).as_deref());
             assert_eq!(found.is_switch, is_switch(argument), "{variable}");
+            // As the help says it.
+            assert!(!found.is_switch || ["true", "false"].contains(&found.example), "{variable}");
         }
         for setting in ALL.iter().copied() {
             // A client's key has a setting for its file.
