@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use events::backoff::Backoff;
 use events::event::price_revalued::PriceRevalued;
 use events::event::{Context, Event, Resource, Stream, StreamKind};
 use events::ledger::Revaluation;
@@ -40,9 +41,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 const PAGE: usize = 512;
 /// After so long, requests that run on the same thread have their turn.
 const SLICE: Duration = Duration::from_micros(250);
-/// Pauses after an error: the first one, and the longest.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// The pauses between attempts.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 /// No batch of the log is recorded later than this after its time, or its callers are told that it failed.
 const WRITE_MAX: TimeDelta = TimeDelta::seconds(11);
 /// How often it is checked whether a change is over.
@@ -50,15 +51,14 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the changes of prices until the log is closed. Dropping it at any time loses nothing.
 pub async fn follow(log: Log, clock: Arc<dyn Clock>) {
-    let mut pause = RETRY_AFTER;
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         match Revaluer::new(&log, &clock, CHECK_EVERY).run().await {
             Err(LogError::Closed) => return,
             Err(error) => tracing::warn!(%error, "requests cannot be re-valued: trying again"),
             Ok(()) => return,
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_AFTER_MAX);
+        backoff.wait().await;
     }
 }
 
@@ -175,7 +175,7 @@ impl<'a> Revaluer<'a> {
 
     /// Repeats the corrections until they are recorded: one that is recorded already changes nothing.
     async fn submit(&self, batch: Vec<Revaluation>) -> Result<Revalued, LogError> {
-        let mut pause = RETRY_AFTER;
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             match self.log.revalue(batch.clone()).await {
                 Err(error) if !matches!(error, LogError::Closed) => {
@@ -183,8 +183,7 @@ impl<'a> Revaluer<'a> {
                 }
                 answer => return answer,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_AFTER_MAX);
+            backoff.wait().await;
         }
     }
 

@@ -6,9 +6,11 @@
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
 //! - `role`: what one process at a time does for all, and how it reports.
+//! - `backoff`: the pauses between attempts.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
 //! - `private`: files and folders that only their owner may use.
 
+pub mod backoff;
 pub mod canonical;
 mod compact_json;
 pub mod concurrency;

@@ -8,6 +8,7 @@ mod tally;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use events::backoff::Backoff;
 use events::event::{Actor, Context};
 use events::limit::{LimitName, LimitedMeasure};
 use events::log::Log;
@@ -22,7 +23,8 @@ use tally::{Reason, Tally};
 
 /// The most events of one append.
 const NOTES_PER_APPEND: usize = 256;
-const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The pauses between attempts. They begin anew once something was recorded.
+const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Attempts to record the rest after `close`.
 const CLOSING_ATTEMPTS_MAX: u32 = 5;
@@ -109,7 +111,7 @@ impl RollupQueue {
 }
 
 async fn write(log: Log, queue: Arc<RollupQueue>, closing: CancellationToken) {
-    let (mut wait, mut attempts_left) = (RETRY_FIRST, CLOSING_ATTEMPTS_MAX);
+    let (mut backoff, mut attempts_left) = (Backoff::new(RETRY_MIN, RETRY_MAX), CLOSING_ATTEMPTS_MAX);
     loop {
         let closed = closing.is_cancelled();
         // A shutdown does not wait for the second to end.
@@ -133,10 +135,9 @@ async fn write(log: Log, queue: Arc<RollupQueue>, closing: CancellationToken) {
             if attempts_left == 0 {
                 return;
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
+            backoff.wait().await;
         } else {
-            wait = RETRY_FIRST;
+            backoff.reset();
         }
     }
 }

@@ -16,12 +16,13 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::backoff::Backoff;
 use events::event::{Event, Recorded};
 use events::log::{Lease, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use reqwest::Client;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 
@@ -31,10 +32,10 @@ use refusal::Refusal;
 /// Events that are read at a time.
 const PAGE: usize = 1000;
 /// How often the position is remembered while there are no alerts.
-const REMEMBER_EVERY: Duration = Duration::from_secs(5);
-/// The pauses between attempts.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
+/// The pauses between attempts. They begin anew once a page of the log was dealt with.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// What the role needs.
 pub struct AlertsParts {
@@ -62,30 +63,29 @@ enum Ended {
 /// Sends alerts whenever this process has the lease, until the log is closed. Can be dropped at any time.
 pub async fn run(parts: AlertsParts) {
     let mut lease_holder = parts.log.lease(&parts.status);
-    let mut pause = PAUSE_MIN;
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         let lease = lease_holder.wait().await;
-        match send_all(&parts, &lease, &mut pause).await {
+        match send_all(&parts, &lease, &mut backoff).await {
             Ok(Ended::LogClosed) => return,
             Ok(Ended::LeaseLost) => parts.status.waiting(),
             Err(error) => {
                 parts.status.failing(&error, parts.clock.now());
                 // Another process may reach the webhook.
                 lease.release().await;
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                backoff.wait().await;
             }
         }
     }
 }
 
 /// Follows the log from what was remembered, and sends its alerts.
-async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> Result<Ended, AlertsError> {
+async fn send_all(parts: &AlertsParts, lease: &Lease, backoff: &mut Backoff) -> Result<Ended, AlertsError> {
     let outbox = Outbox { client: &parts.client, webhook: &parts.webhook, clock: &*parts.clock };
     let mut remembered = begin(parts, lease).await?;
     let mut done = remembered.position;
     let mut follower = parts.log.follow(done, PAGE);
-    let mut remember = interval(REMEMBER_EVERY);
+    let mut remember = interval(REMEMBER_INTERVAL);
     remember.set_missed_tick_behavior(MissedTickBehavior::Delay);
     parts.status.reached(done);
     loop {
@@ -112,7 +112,7 @@ async fn send_all(parts: &AlertsParts, lease: &Lease, pause: &mut Duration) -> R
                     }
                     done = recorded.position;
                 }
-                *pause = PAUSE_MIN;
+                backoff.reset();
                 parts.status.working();
                 parts.status.reached(done);
             }

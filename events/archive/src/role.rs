@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use events::backoff::Backoff;
 use events::event::Recorded;
 use events::log::{Followed, Follower, Lease, LeaseHolder, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
@@ -22,7 +23,7 @@ use crate::store::{Archive, OpenArchive};
 
 /// Events that are read at a time.
 const PAGE: usize = 1000;
-/// The waits between attempts.
+/// The pauses between attempts. They begin anew once a segment was sealed.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -73,12 +74,12 @@ enum Ended {
 /// Archives whenever this process has the lease, until it is dropped or the log is closed. Events that are not sealed by then are
 /// read again by the next archiver.
 pub async fn run(mut parts: Parts) {
-    let mut waits = Waits::default();
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         // Before it has the role: another process may reach the archive.
-        let archive = open(&parts, &mut waits).await;
+        let archive = open(&parts, &mut backoff).await;
         let lease = parts.lease.wait().await;
-        let mut work = Work { parts: &parts, archive: &archive, lease: &lease, waits: &mut waits };
+        let mut work = Work { parts: &parts, archive: &archive, lease: &lease, backoff: &mut backoff };
         match work.run().await {
             Ok(Ended::LogClosed) => return,
             Ok(Ended::LeaseLost) => parts.status.waiting(),
@@ -86,14 +87,14 @@ pub async fn run(mut parts: Parts) {
                 parts.status.failing(&error, parts.clock.now());
                 // Another process may reach the archive.
                 lease.release().await;
-                sleep(waits.next()).await;
+                backoff.wait().await;
             }
         }
     }
 }
 
 /// Opens the archive, again and again until it can. One attempt at a time: one that hangs keeps a thread.
-async fn open(parts: &Parts, waits: &mut Waits) -> Archive {
+async fn open(parts: &Parts, backoff: &mut Backoff) -> Archive {
     let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
     loop {
         let open = Arc::clone(&parts.open);
@@ -109,25 +110,7 @@ async fn open(parts: &Parts, waits: &mut Waits) -> Archive {
             Ok(Err(error)) => failing(&error),
             Err(error) => failing(&RoleError::from(error)),
         }
-        sleep(waits.next()).await;
-    }
-}
-
-/// Waits that double, until something succeeds.
-struct Waits {
-    next: Duration,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self { next: RETRY_MIN }
-    }
-}
-
-impl Waits {
-    fn next(&mut self) -> Duration {
-        let doubled = (self.next * 2).min(RETRY_MAX);
-        std::mem::replace(&mut self.next, doubled)
+        backoff.wait().await;
     }
 }
 
@@ -136,7 +119,7 @@ struct Work<'a> {
     parts: &'a Parts,
     archive: &'a Archive,
     lease: &'a Lease,
-    waits: &'a mut Waits,
+    backoff: &'a mut Backoff,
 }
 
 impl Work<'_> {
@@ -235,7 +218,7 @@ impl Work<'_> {
         if self.put(archiver, &packed).await? == Sealed::ByOther {
             return Ok(Sealed::ByOther);
         }
-        self.waits.next = RETRY_MIN;
+        self.backoff.reset();
         let position = archiver.position();
         self.parts.status.working();
         self.parts.status.reached(position);
@@ -252,7 +235,7 @@ impl Work<'_> {
             match archiver.put(packed).await {
                 Err(error) if error.is_of_store() && self.lease.is_held() => {
                     self.parts.status.failing(&error, self.parts.clock.now());
-                    sleep(self.waits.next()).await;
+                    self.backoff.wait().await;
                 }
                 put => return Ok(put?),
             }

@@ -18,7 +18,6 @@ mod connection;
 mod failure;
 mod inspection;
 mod message;
-mod pause;
 mod publish;
 mod session;
 mod size;
@@ -27,7 +26,9 @@ mod subject;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use events::backoff::Backoff;
 use events::log::Log;
 use events::role::RoleStatus;
 use events::time::Clock;
@@ -36,8 +37,11 @@ pub use address::{NatsAddress, WrongNatsAddress};
 pub use stream::{REPLICAS_MAX, StreamLimits};
 pub use subject::{STREAM, SUBJECTS};
 
-use pause::Pause;
 use session::{Ended, Session};
+
+/// The pauses between attempts. They begin anew once something was relayed.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What the relay needs.
 pub struct RelayParts {
@@ -52,12 +56,13 @@ pub struct RelayParts {
 /// again after a pause. Can be dropped at any time: the next relay continues at the end of the stream.
 pub async fn run(parts: RelayParts) {
     let mut lease_holder = parts.log.lease(&parts.status);
-    let mut pause = Pause::default();
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let (mut finding, mut end) = (Finding::default(), None);
     parts.status.waiting();
     loop {
         let lease = lease_holder.wait().await;
-        let session = Session { parts: &parts, lease: &lease, pause: &mut pause, finding: &mut finding, end: &mut end };
+        let session =
+            Session { parts: &parts, lease: &lease, backoff: &mut backoff, finding: &mut finding, end: &mut end };
         let ended = session.run().await;
         match ended {
             Ok(Ended::LogClosed) => return,
@@ -66,7 +71,7 @@ pub async fn run(parts: RelayParts) {
                 parts.status.failing(&error.shown(), parts.clock.now());
                 // Another node may be able to do what this one cannot.
                 lease.release().await;
-                pause.wait().await;
+                backoff.wait().await;
             }
         }
     }

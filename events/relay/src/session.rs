@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::backoff::Backoff;
 use events::log::Lease;
 use events::role::RoleMemory;
 use futures_util::StreamExt;
@@ -12,7 +13,6 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::connection::Connection;
 use crate::failure::RelayError;
 use crate::inspection::{Inspected, inspect};
-use crate::pause::Pause;
 use crate::publish::{Acknowledged, published};
 use crate::size::StreamSize;
 use crate::window::windows;
@@ -32,7 +32,7 @@ pub enum Ended {
 pub struct Session<'a> {
     pub parts: &'a RelayParts,
     pub lease: &'a Lease,
-    pub pause: &'a mut Pause,
+    pub backoff: &'a mut Backoff,
     pub finding: &'a mut Finding,
     /// The last message that this process knows to have been in the stream, and when the stream was created. It is newer than what
     /// the lease remembers, which is only written from time to time, but this process may have had no lease since.
@@ -57,7 +57,7 @@ impl Session<'_> {
     }
 
     async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
-        let Self { parts: RelayParts { log, limits, status, .. }, lease, pause, finding, end } = self;
+        let Self { parts: RelayParts { log, limits, status, .. }, lease, backoff, finding, end } = self;
         let inspected = inspect(log, connection, limits.replicas).await?;
         let newest = inspected.newest([memory(lease).await, end.take()]);
         finding.say(inspected.finding(newest.as_ref()).map(|finding| finding.to_string()));
@@ -81,7 +81,7 @@ impl Session<'_> {
                     Acknowledged { position: end.position, sent_len } = acknowledged?;
                     status.working();
                     status.reached(end.position);
-                    pause.reset();
+                    backoff.reset();
                 }
                 _ = inspections.tick() => {
                     let now = inspect(log, connection, limits.replicas).await?;

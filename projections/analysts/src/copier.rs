@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::backoff::Backoff;
 use events::log::{Lease, Log, Reader};
 use events::role::RoleStatus;
 use events::time::Clock;
@@ -15,8 +16,9 @@ use crate::copy_writer::CopyWriter;
 use crate::error::CopyError;
 use crate::reading::Reading;
 
-/// How long the copier waits after a failure: from the first to the second, doubling.
-const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The pauses between attempts. They begin anew once the copier has worked for longer than the longest of them.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// In PostgreSQL the copy is meant to follow within a moment: if the log has more than the views have written, they write it after
 /// this long. Otherwise they wait for up to 100 ms, to write rows that several events change only once.
 const VIEWS_WAIT_MAX: Duration = Duration::from_millis(25);
@@ -43,7 +45,7 @@ pub struct CopierParts {
 /// Copies whenever this process has the role, for ever. May be dropped at any time: a transaction is then rolled back.
 pub async fn run(parts: CopierParts) {
     let mut leases = parts.log.lease(&parts.status);
-    let mut pause = RETRY_AFTER.0;
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         wait_for_views(&parts).await;
         let lease = leases.wait().await;
@@ -57,15 +59,14 @@ pub async fn run(parts: CopierParts) {
         lease.release().await;
         if matches!(error, CopyError::StandsStill { .. }) {
             // Long enough for another process, which asks for the role every second.
-            tokio::time::sleep(RETRY_AFTER.1).await;
+            tokio::time::sleep(RETRY_MAX).await;
             continue;
         }
         // It has worked for a while, so this failure is a new one.
-        if parts.clock.monotonic().saturating_sub(began) > RETRY_AFTER.1 {
-            pause = RETRY_AFTER.0;
+        if parts.clock.monotonic().saturating_sub(began) > RETRY_MAX {
+            backoff.reset();
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_AFTER.1);
+        backoff.wait().await;
     }
 }
 
