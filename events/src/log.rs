@@ -72,7 +72,7 @@ pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
-pub use lease::{Lease, LeaseHolder};
+pub use lease::{Ended, Lease, LeaseHolder};
 pub use lock::LOCK_FILE;
 pub use reader::{EarlierNode, Reader, RunningNode};
 pub use side::{

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use events::backoff::Backoff;
 use events::event::{Event, Recorded};
-use events::log::{Lease, Log, LogError};
+use events::log::{Ended, Lease, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use reqwest::Client;
@@ -55,26 +55,15 @@ enum AlertsError {
     Log(#[from] LogError),
 }
 
-enum Ended {
-    LeaseLost,
-    LogClosed,
-}
-
 /// Sends alerts whenever this process has the lease, until the log is closed. Can be dropped at any time.
 pub async fn run(parts: AlertsParts) {
-    let mut lease_holder = parts.log.lease(&parts.status);
+    let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
-        let lease = lease_holder.wait().await;
-        match send_all(&parts, &lease, &mut backoff).await {
-            Ok(Ended::LogClosed) => return,
-            Ok(Ended::LeaseLost) => parts.status.waiting(),
-            Err(error) => {
-                parts.status.failing(&error, parts.clock.now());
-                // Another process may reach the webhook.
-                lease.release().await;
-                backoff.wait().await;
-            }
+        let lease = holder.wait().await;
+        let ended = send_all(&parts, &lease, &mut backoff).await;
+        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
+            return;
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Followed, Follower, Lease, LeaseHolder, Log, LogError};
+use events::log::{Ended, Followed, Follower, Lease, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -31,11 +31,10 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const OPEN_MAX: Duration = Duration::from_secs(5);
 
 /// What an archiver needs.
-pub struct Parts {
+pub struct ArchiverParts {
     pub open: OpenArchive,
     pub limits: SegmentLimits,
     pub log: Log,
-    pub lease: LeaseHolder,
     pub status: RoleStatus,
     pub clock: Arc<dyn Clock>,
 }
@@ -65,36 +64,24 @@ impl From<SegmentError> for RoleError {
     }
 }
 
-/// Why a lease's work ended without an error.
-enum Ended {
-    LeaseLost,
-    LogClosed,
-}
-
 /// Archives whenever this process has the lease, until it is dropped or the log is closed. Events that are not sealed by then are
 /// read again by the next archiver.
-pub async fn run(mut parts: Parts) {
+pub async fn run(parts: ArchiverParts) {
+    let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         // Before it has the role: another process may reach the archive.
         let archive = open(&parts, &mut backoff).await;
-        let lease = parts.lease.wait().await;
-        let mut work = Work { parts: &parts, archive: &archive, lease: &lease, backoff: &mut backoff };
-        match work.run().await {
-            Ok(Ended::LogClosed) => return,
-            Ok(Ended::LeaseLost) => parts.status.waiting(),
-            Err(error) => {
-                parts.status.failing(&error, parts.clock.now());
-                // Another process may reach the archive.
-                lease.release().await;
-                backoff.wait().await;
-            }
+        let lease = holder.wait().await;
+        let ended = Work { parts: &parts, archive: &archive, lease: &lease, backoff: &mut backoff }.run().await;
+        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
+            return;
         }
     }
 }
 
 /// Opens the archive, again and again until it can. One attempt at a time: one that hangs keeps a thread.
-async fn open(parts: &Parts, backoff: &mut Backoff) -> Archive {
+async fn open(parts: &ArchiverParts, backoff: &mut Backoff) -> Archive {
     let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
     loop {
         let open = Arc::clone(&parts.open);
@@ -116,7 +103,7 @@ async fn open(parts: &Parts, backoff: &mut Backoff) -> Archive {
 
 /// The work under one lease.
 struct Work<'a> {
-    parts: &'a Parts,
+    parts: &'a ArchiverParts,
     archive: &'a Archive,
     lease: &'a Lease,
     backoff: &'a mut Backoff,
@@ -124,7 +111,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&mut self) -> Result<Ended, RoleError> {
-        let Parts { log, status, .. } = self.parts;
+        let ArchiverParts { log, status, .. } = self.parts;
         let mut archiver = self.begin().await?;
         status.working();
         status.reached(archiver.position());
@@ -158,7 +145,7 @@ impl Work<'_> {
 
     /// Continues the archive, if it is of this log.
     async fn begin(&self) -> Result<Archiver, RoleError> {
-        let (Parts { log, limits, .. }, archive) = (self.parts, self.archive);
+        let (ArchiverParts { log, limits, .. }, archive) = (self.parts, self.archive);
         let newest = archive.newest(log.head().position).await?;
         self.notice_losses(newest.as_ref()).await?;
         let (compared, found) = (archive.clone(), newest.clone());

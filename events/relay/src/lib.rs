@@ -37,7 +37,7 @@ pub use address::{NatsAddress, WrongNatsAddress};
 pub use stream::{REPLICAS_MAX, StreamLimits};
 pub use subject::{STREAM, SUBJECTS};
 
-use session::{Ended, Session};
+use session::Session;
 
 /// The pauses between attempts. They begin anew once something was relayed.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -55,24 +55,16 @@ pub struct RelayParts {
 /// Relays the log whenever this process has the lease, until the log is closed. Every failure is shown in the status, and tried
 /// again after a pause. Can be dropped at any time: the next relay continues at the end of the stream.
 pub async fn run(parts: RelayParts) {
-    let mut lease_holder = parts.log.lease(&parts.status);
+    let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let (mut finding, mut end) = (Finding::default(), None);
-    parts.status.waiting();
     loop {
-        let lease = lease_holder.wait().await;
+        let lease = holder.wait().await;
         let session =
             Session { parts: &parts, lease: &lease, backoff: &mut backoff, finding: &mut finding, end: &mut end };
-        let ended = session.run().await;
-        match ended {
-            Ok(Ended::LogClosed) => return,
-            Ok(Ended::LeaseLost) => parts.status.waiting(),
-            Err(error) => {
-                parts.status.failing(&error.shown(), parts.clock.now());
-                // Another node may be able to do what this one cannot.
-                lease.release().await;
-                backoff.wait().await;
-            }
+        let ended = session.run().await.map_err(|error| error.shown());
+        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
+            return;
         }
     }
 }

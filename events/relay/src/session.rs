@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::Lease;
+use events::log::{Ended, Lease};
 use events::role::RoleMemory;
 use futures_util::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -22,12 +22,6 @@ use crate::{Finding, RelayParts};
 const PAGE: usize = 1024;
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(60);
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Why a session ended that did not fail.
-pub enum Ended {
-    LeaseLost,
-    LogClosed,
-}
 
 pub struct Session<'a> {
     pub parts: &'a RelayParts,

@@ -6,16 +6,19 @@
 //! must therefore be harmless when two do it; its token, which rises whenever the lease changes hands, tells an old holder from a
 //! new one.
 
+use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LogError;
 use super::role_memories::RoleMemories;
+use crate::backoff::Backoff;
 use crate::role::{Role, RoleMemory, RoleStatus};
 use crate::time::Clock;
 
@@ -48,6 +51,14 @@ pub(super) trait LeaseRows: Send + Sync {
     fn memory(&self, role: Role) -> Answer<'_, Option<RoleMemory>>;
 }
 
+/// Why the work under a lease ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Another process may have the role.
+    LeaseLost,
+    LogClosed,
+}
+
 /// A process that wants a role.
 pub struct LeaseHolder {
     status: RoleStatus,
@@ -78,6 +89,28 @@ impl LeaseHolder {
             }
             tokio::time::sleep(BETWEEN_RENEWALS).await;
         }
+    }
+
+    /// Reports how the work under a lease ended. After a failure it also gives the role up and pauses. Returns whether there is
+    /// more to do: false once the log is closed.
+    pub async fn conclude<E: Display>(
+        &mut self,
+        lease: Lease,
+        ended: Result<Ended, E>,
+        backoff: &mut Backoff,
+        now: DateTime<Utc>,
+    ) -> bool {
+        match ended {
+            Ok(Ended::LogClosed) => return false,
+            Ok(Ended::LeaseLost) => self.status.waiting(),
+            Err(error) => {
+                self.status.failing(&error, now);
+                // Another process may be able to do what this one cannot.
+                lease.release().await;
+                backoff.wait().await;
+            }
+        }
+        true
     }
 }
 

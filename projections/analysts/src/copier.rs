@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Lease, Log, Reader};
+use events::log::{Ended, Lease, Log, Reader};
 use events::role::RoleStatus;
 use events::time::Clock;
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
@@ -42,31 +42,30 @@ pub struct CopierParts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Copies whenever this process has the role, for ever. May be dropped at any time: a transaction is then rolled back.
+/// Copies whenever this process has the role, until the log is closed and copied. May be dropped at any time: a transaction is
+/// then rolled back.
 pub async fn run(parts: CopierParts) {
-    let mut leases = parts.log.lease(&parts.status);
+    let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    // Long enough for another process, which asks for the role every second.
+    let mut standstill = Backoff::new(RETRY_MAX, RETRY_MAX);
     loop {
         wait_for_views(&parts).await;
-        let lease = leases.wait().await;
+        let lease = holder.wait().await;
         let began = parts.clock.monotonic();
-        let Err(error) = follow(&parts, &lease).await;
-        if matches!(error, CopyError::LeaseLost) {
-            parts.status.waiting();
-        } else {
-            parts.status.failing(&error, parts.clock.now());
-        }
-        lease.release().await;
-        if matches!(error, CopyError::StandsStill { .. }) {
-            // Long enough for another process, which asks for the role every second.
-            tokio::time::sleep(RETRY_MAX).await;
-            continue;
-        }
+        let ended = follow(&parts, &lease).await;
+        let worked = parts.clock.monotonic().saturating_sub(began);
+        let pauses = match &ended {
+            Err(CopyError::StandsStill { .. }) => &mut standstill,
+            _ => &mut backoff,
+        };
         // It has worked for a while, so this failure is a new one.
-        if parts.clock.monotonic().saturating_sub(began) > RETRY_MAX {
-            backoff.reset();
+        if worked > RETRY_MAX {
+            pauses.reset();
         }
-        backoff.wait().await;
+        if !holder.conclude(lease, ended, pauses, parts.clock.now()).await {
+            return;
+        }
     }
 }
 
@@ -92,14 +91,15 @@ async fn wait_for_views(parts: &CopierParts) {
 }
 
 /// Copies until something fails, the views stand still or the role is lost.
-async fn follow(parts: &CopierParts, lease: &Lease) -> Result<std::convert::Infallible, CopyError> {
+async fn follow(parts: &CopierParts, lease: &Lease) -> Result<Ended, CopyError> {
     let mut writer = CopyWriter::open(&parts.place).await?;
     let mut copied = copied_of_log(writer.copied().await?, &parts.log).await?;
     let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
     loop {
         changes.mark_seen();
-        source = copy(source, &mut writer, &mut copied, lease).await?;
+        let Some(returned) = copy(source, &mut writer, &mut copied, lease).await? else { return Ok(Ended::LeaseLost) };
+        source = returned;
         let (view, position) = slowest(&copied);
         parts.copied.set(position);
         parts.status.reached(position);
@@ -111,9 +111,11 @@ async fn follow(parts: &CopierParts, lease: &Lease) -> Result<std::convert::Infa
             return Err(CopyError::StandsStill { view, position, head });
         }
         tokio::select! {
-            () = lease.lost() => return Err(CopyError::LeaseLost),
+            () = lease.lost() => return Ok(Ended::LeaseLost),
             () = wait(parts, &mut changes, position) => {}
-            () = stay_behind(&parts.log, position) => {}
+            is_open = stay_behind(&parts.log, position) => if !is_open {
+                return Ok(Ended::LogClosed);
+            },
         }
     }
 }
@@ -124,38 +126,38 @@ fn slowest(copied: &[CopiedView]) -> (View, u64) {
     positions.min_by_key(|(_, position)| *position).unwrap_or((View::Budgets, 0))
 }
 
-/// Returns once the log has been ahead of a position for a while.
-async fn stay_behind(log: &Log, position: u64) {
+/// Returns once the log has been ahead of a position for a while, or false once it is closed and never will be.
+async fn stay_behind(log: &Log, position: u64) -> bool {
     let mut head = log.watch_head();
     if head.wait_for(|head| head.position > position).await.is_err() {
-        // The log is closed: nothing is ahead any more.
-        std::future::pending::<()>().await;
+        return false;
     }
     tokio::time::sleep(STANDSTILL_CHECK_INTERVAL).await;
+    true
 }
 
-/// Copies once what the views have and the copy lacks.
+/// Copies once what the views have and the copy lacks. `None` if the lease was lost: nothing was copied.
 async fn copy(
     source: CopySource,
     writer: &mut CopyWriter,
     copied: &mut [CopiedView],
     lease: &Lease,
-) -> Result<CopySource, CopyError> {
+) -> Result<Option<CopySource>, CopyError> {
     let mut reading = Reading::start(source, copied.to_vec());
     let steps = reading.steps().await.unwrap_or_default();
     if steps.is_empty() {
-        return reading.finish().await;
+        return reading.finish().await.map(Some);
     }
     writer.begin(&steps, lease.token()).await?;
     while let Some(piece) = reading.next().await {
         if !lease.is_held() {
-            return Err(CopyError::LeaseLost);
+            return Ok(None);
         }
         writer.write(piece).await?;
     }
     let source = reading.finish().await?;
     if !lease.is_held() {
-        return Err(CopyError::LeaseLost);
+        return Ok(None);
     }
     writer.commit().await?;
     for step in steps {
@@ -163,7 +165,7 @@ async fn copy(
             *view = step.to;
         }
     }
-    Ok(source)
+    Ok(Some(source))
 }
 
 /// What is copied; views of another ledger, or of this one before a restore, count as not copied.
@@ -208,7 +210,7 @@ async fn wait_in_a_hurry(parts: &CopierParts, changes: &mut ViewChanges, positio
             () = changes.next() => return,
             () = tokio::time::sleep(VIEWS_WAIT_MAX), if is_behind => changes.hurry(),
             moved = head.changed(), if !is_behind => if moved.is_err() {
-                // The log is closed: only the role can be lost now.
+                // The log is closed: the copier ends.
                 std::future::pending::<()>().await;
             },
         }

@@ -31,8 +31,6 @@ pub enum CopyError {
         "analytics.db-wal has {mib} MiB and cannot be emptied while somebody reads analytics.db in a transaction: end that transaction"
     )]
     WalHeld { mib: u64 },
-    #[error("another process has the role now")]
-    LeaseLost,
     #[error("another process has copied in the meantime")]
     Overtaken,
     /// The database with the copy, and the log.

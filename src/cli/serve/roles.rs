@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
-use archive::role::Parts as ArchiverParts;
+use archive::role::ArchiverParts;
 use archive::{OpenArchive, SegmentLimits};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
@@ -57,8 +57,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::Archive => {
                 if let Some((open, limits)) = archive.take() {
-                    let lease = log.lease(&status);
-                    serving.spawn(archive::role::run(ArchiverParts { open, limits, log, lease, status, clock }));
+                    serving.spawn(archive::role::run(ArchiverParts { open, limits, log, status, clock }));
                 }
             }
             Role::Alerts => {

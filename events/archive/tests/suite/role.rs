@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use archive::role::{self, Parts};
+use archive::role::{self, ArchiverParts};
 use archive::{Archive, OpenArchive, OpenError, SegmentLimits, Segments};
 use events::event::Recorded;
 use events::log::Log;
@@ -32,7 +32,7 @@ struct Running {
 impl Running {
     fn start(ledger: &Ledger, open: OpenArchive, limits: SegmentLimits) -> Self {
         let (log, status, clock) = (ledger.open(), RoleStatus::new(Role::Archive), ledger.clock.clone());
-        let parts = Parts { open, limits, log: log.clone(), lease: log.lease(&status), status: status.clone(), clock };
+        let parts = ArchiverParts { open, limits, log: log.clone(), status: status.clone(), clock };
         let mut task = JoinSet::new();
         task.spawn(role::run(parts));
         Self { log, status, _task: task }

@@ -227,6 +227,23 @@ async fn a_process_without_views_to_copy_does_not_ask_for_the_role() {
     copying.stop().await;
 }
 
+#[tokio::test]
+async fn a_copier_ends_when_it_has_copied_a_closed_log() {
+    let (_database, place) = database().await;
+    let mut world = World::with_history().await;
+    let mut copying = world.copying(&[place, world.file()]).await;
+    copying.caught_up().await;
+    world.infers(ACME, SMALL).await;
+    let (log, head) = (world.log.clone(), world.log.head().position);
+    tokio::task::spawn_blocking(move || log.close()).await.expect("it is closed");
+    for _ in 0..2 {
+        let ended = tokio::time::timeout(crate::world::LONG, copying.running.join_next());
+        ended.await.expect("it ends").expect("a copier").expect("no panic");
+    }
+    assert!(copying.statuses.iter().all(|status| status.read().position == head), "{:?}", copying.statuses[0].read());
+    copying.stop().await;
+}
+
 /// The transaction in which the copy is read begins after the log was read, so what is copied meanwhile is compared, too.
 #[tokio::test]
 async fn the_log_is_read_before_the_copy_and_then_what_was_recorded_meanwhile() {
