@@ -179,9 +179,11 @@ impl Metrics {
         family("ledgerway_role_working", "1 while this process has the role and does its work", &|report| {
             Some(u64::from(report.state == RoleState::Working))
         });
-        family("ledgerway_role_failing", "1 while this process has the role and cannot do its work", &|report| {
-            Some(u64::from(matches!(report.state, RoleState::Failing { .. })))
-        });
+        family(
+            "ledgerway_role_failing",
+            "1 while this process cannot do the work of the role, whether or not it has it",
+            &|report| Some(u64::from(matches!(report.state, RoleState::Failing { .. }))),
+        );
         family("ledgerway_role_position", "Log position up to which the work is done", &position);
         family("ledgerway_role_lag_events", "Events of the log after that position", &|report| {
             position(report).map(|position| head.saturating_sub(position))

@@ -33,10 +33,10 @@ pub struct RoleMemory {
 /// What a process does for a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleState {
-    /// Another process does the work, or this one has not begun.
+    /// Another process has the role, or this one has not asked for it yet.
     Waiting,
     Working,
-    /// It cannot work at present, and tries again.
+    /// It cannot do the work at present, whether or not it has the role, and tries again.
     Failing {
         why: String,
         since: DateTime<Utc>,
@@ -89,7 +89,7 @@ impl RoleStatus {
                 RoleState::Waiting | RoleState::Working => (now, true),
             };
             if is_news {
-                tracing::warn!(role = %report.role, why, "this process has a role and cannot do its work: trying again");
+                tracing::warn!(role = %report.role, why, "this process cannot do the work of a role: trying again");
             }
             report.state = RoleState::Failing { why, since };
         });
