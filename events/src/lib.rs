@@ -7,6 +7,7 @@
 //!   be compared with.
 //! - `role`: what one process at a time does for all, and how it reports.
 //! - `backoff`: the pauses between attempts.
+//! - `shown_text`: what other programs say, as people are shown it.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
 //! - `private`: files and folders that only their owner may use.
 
@@ -30,6 +31,7 @@ pub mod private;
 pub mod refusal;
 pub mod role;
 pub mod routing;
+pub mod shown_text;
 mod text_on_the_wire;
 pub mod time;
 pub mod usage;

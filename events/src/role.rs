@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::shown_text::shown_text;
+
 crate::named! {
     /// Work that one process at a time does for all.
     pub enum Role {
@@ -21,6 +23,9 @@ crate::named! {
         Alerts = "alerts",
     }
 }
+
+/// The longest reason for a failure that is shown: what the gateway says, with the words of a server in it.
+const WHY_CHARS_MAX: usize = 600;
 
 /// What a role remembers from one process to the next. A hint: neither order nor money rests on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,7 @@ pub enum RoleState {
     Working,
     /// It cannot do the work at present, whether or not it has the role, and tries again.
     Failing {
+        /// For people: on one line, of at most 600 characters.
         why: String,
         since: DateTime<Utc>,
     },
@@ -80,9 +86,9 @@ impl RoleStatus {
         });
     }
 
-    /// `why` is for people: no secret, and no address with one. It is logged when it is news.
+    /// `why` has no secret in it, and no address with one. It is logged when it is news.
     pub fn failing(&self, why: &dyn Display, now: DateTime<Utc>) {
-        let why = why.to_string();
+        let why = shown_text(why, WHY_CHARS_MAX);
         self.report.send_modify(|report| {
             let (since, is_news) = match &report.state {
                 RoleState::Failing { since, why: known } => (*since, *known != why),
@@ -122,5 +128,14 @@ mod tests {
         status.working();
         status.failing(&"again", from_micros(3));
         assert_eq!(status.read().state, RoleState::Failing { why: "again".to_owned(), since: from_micros(3) });
+    }
+
+    #[test]
+    fn what_a_server_says_is_reported_on_one_line_of_bounded_length() {
+        let status = RoleStatus::new(Role::Relay);
+        status.failing(&format!("NATS: {}", "\u{1b}[31m\n".repeat(100_000)), from_micros(1));
+        let RoleState::Failing { why, .. } = status.read().state else { panic!("it fails") };
+        assert!(why.starts_with("NATS: [31m [31m ") && !why.contains(char::is_control), "{why}");
+        assert_eq!(why.chars().count(), WHY_CHARS_MAX);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::shown_text::shown_text;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -26,6 +27,8 @@ const READY_KEPT_S: i64 = 3_600;
 const MAJOR_VERSION_MIN: u32 = 5;
 /// The policy of a server that drops no key when its memory is full.
 const KEEPS_ALL: &str = "noeviction";
+/// The most characters of a server's version or policy that are passed on.
+const SETTING_CHARS_MAX: usize = 20;
 
 /// A connection of one node. Cheap to clone; the clones share it.
 #[derive(Clone)]
@@ -149,11 +152,11 @@ fn usable(info: &str) -> Result<AboutServer, CounterError> {
     let version = value("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     if major < MAJOR_VERSION_MIN {
-        return Err(CounterError::TooOld(version.chars().take(20).collect()));
+        return Err(CounterError::TooOld(shown_text(version, SETTING_CHARS_MAX)));
     }
     // Some services hide it.
     if let Some(policy) = value("maxmemory_policy").filter(|policy| *policy != KEEPS_ALL) {
-        return Err(CounterError::Evicts(policy.chars().take(20).collect()));
+        return Err(CounterError::Evicts(shown_text(policy, SETTING_CHARS_MAX)));
     }
     Ok(AboutServer { is_of_cluster: value("cluster_enabled") == Some("1") })
 }

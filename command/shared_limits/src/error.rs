@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use events::shown_text::shown_text;
 use redis::RedisError;
 
 /// Redis did not count. It never contains an address or a password.
@@ -21,7 +22,7 @@ pub enum CounterError {
     Unreadable,
 }
 
-/// The most characters of an error that are passed on.
+/// The most characters of what Redis says that are passed on.
 const DETAIL_CHARS_MAX: usize = 200;
 
 impl From<RedisError> for CounterError {
@@ -31,8 +32,21 @@ impl From<RedisError> for CounterError {
         }
         let detail = error.detail().unwrap_or_default();
         let detail = format!("{} {detail}", error.code().unwrap_or_else(|| error.category()));
-        let detail: String = detail.trim().chars().take(DETAIL_CHARS_MAX).collect();
+        let detail = shown_text(detail, DETAIL_CHARS_MAX);
         let is_away = error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal();
         if is_away || error.is_cluster_error() { Self::Unreachable(detail) } else { Self::Refused(detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_says_is_on_one_line_of_bounded_length() {
+        let said = |detail: String| CounterError::from(redis::make_extension_error("ODD".to_owned(), Some(detail)));
+        assert_eq!(said("no\n\u{1b}[31mluck ".to_owned()).to_string(), "Redis refused: ODD no [31mluck");
+        let CounterError::Refused(long) = said("\u{7}x".repeat(100_000)) else { panic!("it is refused") };
+        assert_eq!(long.chars().count(), DETAIL_CHARS_MAX);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use events::private::create_folder;
+use events::shown_text::shown_text;
 use futures_util::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{ClientOptions, HttpClient, HttpConnector};
@@ -25,7 +26,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(60);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ATTEMPTS_AGAIN: usize = 3;
 const ATTEMPTS_AGAIN_MAX: Duration = Duration::from_secs(30);
-/// The longest text of a store's error that is shown.
+/// The longest text of a store's error that is shown. It contains the address of a request, and no credentials: these are in
+/// headers.
 const REASON_CHARS_MAX: usize = 300;
 
 /// The variables that an S3 client is configured by, beside the address.
@@ -123,7 +125,7 @@ impl Archive {
             }
             Location::Bucket(bucket) => {
                 let wrong = |reason: String| OpenError::Bucket { address: shown.to_string(), reason };
-                let store = s3(bucket, variable, tls).map_err(|error| wrong(brief(&error)))?;
+                let store = s3(bucket, variable, tls).map_err(|error| wrong(shown_text(&error, REASON_CHARS_MAX)))?;
                 (Arc::new(store), Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)
             }
         };
@@ -139,7 +141,7 @@ impl Archive {
         match tokio::time::timeout(OBJECT_MAX, put).await {
             Ok(Ok(_)) => Ok(Put::Created),
             Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(Put::Existed),
-            Ok(Err(error)) => Err(failed(brief(&error))),
+            Ok(Err(error)) => Err(failed(shown_text(&error, REASON_CHARS_MAX))),
             Err(_) => Err(failed(timed_out(OBJECT_MAX))),
         }
     }
@@ -150,7 +152,7 @@ impl Archive {
         match tokio::time::timeout(OBJECT_MAX, self.try_get(name, bytes_max)).await {
             Ok(Ok(object)) => Ok(Some(object)),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
-            Ok(Err(error)) => Err(failed(brief(&error))),
+            Ok(Err(error)) => Err(failed(shown_text(&error, REASON_CHARS_MAX))),
             Err(_) => Err(failed(timed_out(OBJECT_MAX))),
         }
     }
@@ -192,7 +194,7 @@ impl Archive {
                 Ok(object) => object,
                 // A folder that does not exist has no objects.
                 Err(object_store::Error::NotFound { .. }) => return Ok(()),
-                Err(error) => return Err(failed(brief(&error))),
+                Err(error) => return Err(failed(shown_text(&error, REASON_CHARS_MAX))),
             };
             let listed = Listed { name: self.name_of(&object.location), bytes: object.size };
             if found(listed) == Enough::Yes {
@@ -286,15 +288,9 @@ impl HttpConnector for Connector {
 }
 
 fn folder_error(folder: &std::path::Path, error: &dyn std::error::Error) -> OpenError {
-    OpenError::Folder { folder: folder.display().to_string(), reason: brief(error) }
+    OpenError::Folder { folder: folder.display().to_string(), reason: shown_text(error, REASON_CHARS_MAX) }
 }
 
 fn timed_out(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs())
-}
-
-/// What a store says, on one line. Its own words contain the address of a request, and no credentials: these are in headers.
-fn brief(error: &dyn std::error::Error) -> String {
-    let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().filter(|letter| !letter.is_control()).take(REASON_CHARS_MAX).collect()
 }

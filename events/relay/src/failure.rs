@@ -5,10 +5,7 @@ use events::log::LogError;
 
 use crate::subject::{STREAM, SUBJECTS};
 
-/// The longest message. A part of it can be a server's.
-const SHOWN_CHARS_MAX: usize = 600;
-
-/// Each is logged as it is, and has no secret in it. The relay tries again after any of them.
+/// None has a secret in it; the words of a server are in it as they came. The relay tries again after any of them.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("connect to {address}: {reason}")]
@@ -62,26 +59,4 @@ pub enum RelayError {
     Log(#[from] LogError),
     #[error(transparent)]
     Canonical(#[from] CanonicalError),
-}
-
-impl RelayError {
-    /// The message for people: of bounded length, without control characters.
-    pub fn shown(&self) -> String {
-        let shown = self.to_string();
-        let plain = shown.chars().map(|char| if char.is_control() { ' ' } else { char });
-        plain.take(SHOWN_CHARS_MAX).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_is_bounded() {
-        let reason = "\u{1b}[31m\n".repeat(100_000);
-        let shown = RelayError::Refused { position: 7, reason }.shown();
-        assert!(shown.starts_with("the stream LEDGERWAY does not accept position 7: "));
-        assert!(shown.len() <= SHOWN_CHARS_MAX && !shown.contains(char::is_control), "{shown}");
-    }
 }

@@ -62,7 +62,7 @@ pub async fn run(parts: RelayParts) {
         let lease = holder.wait().await;
         let session =
             Session { parts: &parts, lease: &lease, backoff: &mut backoff, finding: &mut finding, end: &mut end };
-        let ended = session.run().await.map_err(|error| error.shown());
+        let ended = session.run().await;
         if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
             return;
         }

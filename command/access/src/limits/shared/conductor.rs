@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis};
+use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, LimitCall, LimitState, NodeState, PutReply};
 
 use super::group::Group;
@@ -135,6 +136,7 @@ impl Conductor {
     /// Records that each node counts by itself from here on, those that run and these, and waits until it is known here. Another
     /// node may be faster.
     async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>, also: &HashSet<String>) {
+        let reason = shown_text(reason, REASON_CHARS_MAX);
         self.note_unsteadiness();
         let known = self.limiter.modes.known();
         let nodes = match self.running_nodes().await {
@@ -143,13 +145,8 @@ impl Conductor {
         };
         let mut nodes: Vec<String> = nodes.union(also).cloned().collect();
         nodes.sort_unstable();
-        let event = AccessLimitsLocal {
-            node: self.limiter.parts.node.clone(),
-            nodes,
-            began_at,
-            reason: reason.chars().take(REASON_CHARS_MAX).collect(),
-        };
         tracing::warn!(reason, "rate limits cannot be counted with other nodes");
+        let event = AccessLimitsLocal { node: self.limiter.parts.node.clone(), nodes, began_at, reason };
         self.record(event.into(), known.sequence).await;
     }
 
