@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use archive::{Archive, ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
-use events::log::{Reader, open_reader};
+use events::log::{PAGE_EVENTS, Reader, open_reader};
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
@@ -15,8 +15,6 @@ use crate::config::arguments::ArchiveArgs;
 use crate::config::setting::{DATABASE_URL, JSON, OBJECT_STORE_URL};
 use crate::config::{Flags, OBJECTS_FOLDER, boolean};
 
-/// Events that are read at a time.
-const PAGE: usize = 1000;
 /// Events in a segment, as the gateway's default.
 const SEGMENT_EVENTS: u64 = 50_000;
 
@@ -75,7 +73,7 @@ async fn add_all(archive: &Archive, log: &dyn Reader) -> Result<Added, Failure> 
     let mut progress = Progress::new("archiving", WithoutTerminal::Lines);
     let (mut position, mut added) = (archiver.position(), Added::default());
     while position < head {
-        let mut page = log.after(position, PAGE)?;
+        let mut page = log.after(position, PAGE_EVENTS)?;
         page.retain(|recorded| recorded.position <= head);
         let mut left = page.as_slice();
         while !left.is_empty() {

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use archive::{Archive, Checked, Damage, DamageKind, ReadError, Segments};
 use command::admin::ClaimedNames;
-use events::log::{EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, OpenError, open_reader_offline};
+use events::log::{
+    EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, OpenError, PAGE_EVENTS, open_reader_offline,
+};
 use events::verify::{self, Depth, VerifyError};
 
 use super::progress::{Progress, WithoutTerminal};
-
-/// Events that are decoded at a time.
-const PAGE: usize = 1000;
 
 /// A ledger that was built.
 pub struct BuiltLedger {
@@ -42,7 +41,7 @@ pub async fn check_files(archive: &Archive, task: &str) -> Result<Checked, NotBu
     let mut segments = Segments::all(archive).await?;
     let (mut progress, last) = (Progress::new(task, WithoutTerminal::Silent), segments.last_begins_with());
     while let Some(mut events) = segments.next().await? {
-        while !events.page(PAGE).map_err(ReadError::from)?.is_empty() {}
+        while !events.page(PAGE_EVENTS).map_err(ReadError::from)?.is_empty() {}
         progress.at(events.manifest().last, last.max(events.manifest().last));
     }
     progress.done();
@@ -62,7 +61,7 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
             none => none.insert(LedgerImport::begin(folder, begins_after).map_err(|error| not_opened(folder, &error))?),
         };
         loop {
-            let page = events.page(PAGE).map_err(ReadError::from)?;
+            let page = events.page(PAGE_EVENTS).map_err(ReadError::from)?;
             if page.is_empty() {
                 break;
             }

@@ -8,7 +8,7 @@ use archive::{Archive, ReadError, Segments};
 use csv::{Terminator, WriterBuilder};
 use events::canonical;
 use events::event::Recorded;
-use events::log::{Reader, open_reader};
+use events::log::{PAGE_EVENTS, Reader, open_reader};
 use serde_json::{Map, Value};
 
 use super::ledger_place::LedgerPlace;
@@ -17,8 +17,6 @@ use super::{Failure, exit, single_threaded_runtime};
 use crate::config::arguments::ExportArgs;
 use crate::config::{EXPORT_FORMATS, Flags};
 
-/// Events that are read at a time.
-const PAGE: usize = 1000;
 const COLUMNS: [&str; 12] = [
     "position", "recorded_at", "type", "stream", "sequence", "actor", "partner_id", "tenant_id", "user_id", "key_id",
     "request_id", "data",
@@ -103,7 +101,7 @@ fn print_log(log: &dyn Reader, range: Range, out: &mut Output) -> Result<(), Sto
     range.must_end_by(head, &"the log")?;
     let (last, mut after) = (range.to.unwrap_or(head), range.from - 1);
     while after < last {
-        let page = log.after(after, PAGE).map_err(Failure::from)?;
+        let page = log.after(after, PAGE_EVENTS).map_err(Failure::from)?;
         for recorded in page.iter().filter(|recorded| recorded.position <= last) {
             out.print(recorded)?;
         }
@@ -123,7 +121,7 @@ async fn print_archive(archive: &Archive, range: Range, out: &mut Output) -> Res
         }
         last = events.manifest().last;
         loop {
-            let page = events.page(PAGE).map_err(|damage| unread(damage.into()))?;
+            let page = events.page(PAGE_EVENTS).map_err(|damage| unread(damage.into()))?;
             if page.is_empty() {
                 break;
             }

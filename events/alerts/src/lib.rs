@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use events::backoff::Backoff;
 use events::event::{Event, Recorded};
-use events::log::{Ended, Lease, Log, LogError};
+use events::log::{Ended, Lease, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use reqwest::Client;
@@ -29,8 +29,6 @@ pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 use outbox::{NotSent, Outbox};
 use refusal::Refusal;
 
-/// Events that are read at a time.
-const PAGE: usize = 1000;
 /// How often the position is remembered while there are no alerts.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
 /// The pauses between attempts. They begin anew once a page of the log was dealt with.
@@ -73,7 +71,7 @@ async fn send_all(parts: &AlertsParts, lease: &Lease, backoff: &mut Backoff) -> 
     let outbox = Outbox { client: &parts.client, webhook: &parts.webhook, clock: &*parts.clock };
     let mut remembered = begin(parts, lease).await?;
     let mut done = remembered.position;
-    let mut follower = parts.log.follow(done, PAGE);
+    let mut follower = parts.log.follow(done, PAGE_EVENTS);
     let mut remember = interval(REMEMBER_INTERVAL);
     remember.set_missed_tick_behavior(MissedTickBehavior::Delay);
     parts.status.reached(done);

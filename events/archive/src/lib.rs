@@ -1,5 +1,5 @@
 //! Copies of the log as sealed files, in a folder or in an S3 bucket: segments of compressed JSON Lines, each with a manifest
-//! that has the hash of the manifest before it. Whoever has the files can check them and build the ledger anew.
+//! that has the hash of the manifest before it. You can check the files and build the ledger anew from them alone.
 //!
 //! - [`ObjectStoreAddress`] says where an archive is, [`Archive`] reads and writes its objects.
 //! - [`Archiver`] continues an archive; [`role::run`] does so while a gateway runs.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Ended, Followed, Follower, Lease, Log, LogError};
+use events::log::{Ended, Follower, Lease, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,8 +21,6 @@ use crate::read_error::ReadError;
 use crate::segment::{PackedSegment, SegmentError};
 use crate::store::{Archive, OpenArchive};
 
-/// Events that are read at a time.
-const PAGE: usize = 1000;
 /// The pauses between attempts. They begin anew once a segment was sealed.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -115,7 +113,7 @@ impl Work<'_> {
         let mut archiver = self.begin().await?;
         status.working();
         status.reached(archiver.position());
-        let mut follower = log.follow(archiver.position(), PAGE);
+        let mut follower = log.follow(archiver.position(), PAGE_EVENTS);
         let mut sealed_by = None;
         loop {
             // Events that are read from before are old, and fill whole segments.
@@ -125,7 +123,7 @@ impl Work<'_> {
                 () = until(sealed_by), if !is_behind => Vec::new(),
                 followed = follower.next() => match followed? {
                     None => return Ok(Ended::LogClosed),
-                    Some(followed) => events_of(&followed),
+                    Some(followed) => followed.events().to_vec(),
                 },
             };
             let is_due = events.is_empty() && sealed_by.is_some_and(|due| due <= Instant::now());
@@ -228,10 +226,6 @@ impl Work<'_> {
             }
         }
     }
-}
-
-fn events_of(followed: &Followed) -> Vec<Arc<Recorded>> {
-    followed.events().to_vec()
 }
 
 /// Adds events off the async threads, and returns those that are left over because the segment is full.

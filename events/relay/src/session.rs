@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Ended, Lease};
+use events::log::{Ended, Lease, PAGE_EVENTS};
 use events::role::RoleMemory;
 use futures_util::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -18,8 +18,6 @@ use crate::size::StreamSize;
 use crate::window::windows;
 use crate::{Finding, RelayParts};
 
-/// How many events are read from the database at once.
-const PAGE: usize = 1024;
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(60);
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -64,7 +62,7 @@ impl Session<'_> {
             status.working();
         }
         let size = Arc::new(StreamSize::new(limits.bytes_max, bytes));
-        let windows = windows(log.follow(begin, PAGE), connection.max_payload(), Arc::clone(&size));
+        let windows = windows(log.follow(begin, PAGE_EVENTS), connection.max_payload(), Arc::clone(&size));
         let mut published = pin!(published(connection, windows));
         let (mut inspections, mut memories) = (every(INSPECTION_INTERVAL), every(REMEMBER_INTERVAL));
         let (mut remembered, mut sent_len) = (begin, 0);

@@ -11,7 +11,7 @@ use events::event::inference::{InferenceAdmitted, InferenceEnded};
 use events::event::{Access, Event, Inference, Recorded};
 use events::ids::{IdMap, RequestId};
 use events::limit::Measure;
-use events::log::{Followed, Follower, Log, LogError};
+use events::log::{Followed, Follower, Log, LogError, PAGE_EVENTS};
 use events::usage::{Usage, UsageSource};
 
 use super::counts::SharedCounts;
@@ -20,7 +20,6 @@ use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::window::BucketNumber;
 
-const PAGE: usize = 1024;
 /// The most events that a start reads again.
 const REPLAYED_MAX: u64 = 50_000;
 /// Longer than the longest window keeps anything.
@@ -62,7 +61,7 @@ impl Mirror {
         for recorded in log.read(|reader| reader.stream(&Access::limits_stream())).await? {
             limiter.modes.apply(&recorded, limiter.micros_at(recorded.recorded_at));
         }
-        let mut mirror = Self { follower: log.follow(after, PAGE), limiter, open: IdMap::default() };
+        let mut mirror = Self { follower: log.follow(after, PAGE_EVENTS), limiter, open: IdMap::default() };
         let mut known_since = is_from_the_beginning.then_some(i64::MIN);
         loop {
             let Some(followed) = mirror.follower.next().await? else { return Err(LogError::Closed) };
