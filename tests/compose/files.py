@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(ROOT, "compose")
 SECRET_NAME = re.compile(r"password|secret|key|token|credential|url", re.IGNORECASE)
 SECRETS_FOLDER = "/run/secrets"
+SERVERS = {"postgres", "nats", "redis", "s3"}
 SECONDS = 60
 
 
@@ -28,7 +29,21 @@ def wrong_compose():
     config = yaml.safe_load(ended.stdout)
     for name, service in config["services"].items():
         yield from (f"compose.yaml: {name} {wrong}" for wrong in wrong_service(service, config))
+        # Any process of the gateway may need a server that is not in here; nothing outside reaches the servers that are.
+        networks = {"inside"} if name in SERVERS else {"inside", "outside"}
+        if set(service["networks"]) != networks:
+            yield f"compose.yaml: {name} is not on the networks {networks}"
     yield from wrong_secrets(config["secrets"])
+
+
+def wrong_without(server, folder):
+    """Somebody has a server elsewhere, and deletes the service as docs/deployment.md says."""
+    text = Path(HERE, "compose.yaml").read_text()
+    text = re.sub(rf"^  {server}:\n(    .*\n)+", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^.*\b{server}: {{ condition: service_healthy }}.*\n", "", text, flags=re.MULTILINE)
+    path = Path(folder, f"without-{server}.yaml")
+    path.write_text(text)
+    return run("docker-compose", "--project-directory", HERE, "--file", path, "config", "--quiet")
 
 
 def wrong_service(service, config):
@@ -148,6 +163,7 @@ def wrong_units(folder):
 
 def wrong(folder):
     yield from wrong_compose()
+    yield from filter(None, (wrong_without(server, folder) for server in sorted(SERVERS)))
     yield from wrong_made_secrets(folder)
     yield from wrong_dockerfile()
     yield from wrong_nginx(folder)
