@@ -93,9 +93,12 @@ def wrong_secrets(secrets):
 
 
 def wrong_made_secrets(folder):
-    """Nobody else can read them, none is drawn twice, and two draws have nothing in common."""
+    """Nobody else can read them, none is drawn twice, an address of one's own is kept, and two draws have nothing in common."""
     first, second = Path(folder, "first"), Path(folder, "second")
     for each in (first, second, first):
+        if each.exists():
+            Path(each, "database_url").unlink()
+            Path(each, "database_url").write_text("postgres://gateway@db.internal/ledgerway\n")
         before = {path.name: path.read_text() for path in each.glob("*")}
         if wrong := run(Path(HERE, "make-secrets"), each):
             yield wrong
