@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(ROOT, "compose")
 SECRET_NAME = re.compile(r"password|secret|key|token|credential|url", re.IGNORECASE)
 SECRETS_FOLDER = "/run/secrets"
+# docs/limits.md: what a gateway takes, and three times what its bodies and its responses may, by the defaults.
+HTTP_MIB_MIN = 100 + 3 * (160 + 160)
 SERVERS = {"postgres", "nats", "redis", "s3"}
 SECONDS = 60
 
@@ -50,8 +52,10 @@ def wrong_service(service, config):
     ends = service.get("restart") == "no"
     if "test" not in service.get("healthcheck", {}) and not ends:
         yield "has no health check"
-    if not service.get("mem_limit"):
+    if not (limit := service.get("mem_limit")):
         yield "has no memory limit"
+    elif (service.get("environment") or {}).get("LEDGERWAY_MODE") == "http" and mebibytes(limit) < HTTP_MIB_MIN:
+        yield f"has less memory than docs/limits.md asks for: {HTTP_MIB_MIN} MiB"
     if service.get("read_only") is not True:
         yield "can write to its root"
     if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
@@ -74,6 +78,11 @@ def wrong_service(service, config):
     for source in sources(service):
         if source not in config["secrets"]:
             yield f"has an unknown secret {source}"
+
+
+def mebibytes(limit):
+    number, unit = re.fullmatch(r"(\d+)([mg])", str(limit)).groups()
+    return int(number) * {"m": 1, "g": 1024}[unit]
 
 
 def sources(service):
