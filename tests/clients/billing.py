@@ -1,5 +1,6 @@
 """The consumer of docs/billing.md that is written in Python, killed at any time, as NATS is, and two at once: what they have counted is
 what the gateway charged. tests/blackbox/billing.rs does the same with the one in Rust, and kills the gateway as well."""
+import os
 import random
 import shutil
 import socket
@@ -15,21 +16,27 @@ import accounts
 from started import HERE, Gateway, run
 
 CONSUMER = HERE.parents[1] / "docs/examples/billing/consumer.py"
+MAKE_SECRETS = HERE.parents[1] / "compose/make-secrets"
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
 ROUNDS, SEED, LOCKED_SECONDS, TOGETHER_SECONDS = 24, 16, 0.3, 8
 READY_SECONDS, COUNTS_SECONDS, COUNTED_SECONDS = 20, 5, 90
 
 
 class Nats:
-    """A server on a free port, which keeps it when it is started again."""
+    """A server on a free port, which keeps it when it is started again. With users, they are those of the topology."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, with_users=False):
         self.program = shutil.which("nats-server") or "/usr/sbin/nats-server"
         # Below the ports from which the system takes those of clients.
         while not self.is_free(port := random.SystemRandom().randrange(10_000, 20_000)):
             pass
-        self.port, self.folder = port, folder
+        self.port, self.folder, self.with_users = port, folder, with_users
+        if with_users:
+            subprocess.run([MAKE_SECRETS, folder], env=os.environ | {"NATS_AT": f"127.0.0.1:{port}"}, check=True)
         self.start()
+
+    def secret(self, name):
+        return Path(self.folder, name).read_text().strip()
 
     @staticmethod
     def is_free(port):
@@ -39,7 +46,9 @@ class Nats:
     def start(self):
         config = Path(self.folder, "nats.conf")
         store = Path(self.folder, "nats")
-        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{store}" }}\n')
+        # With the permissions that the topology gives to the gateway and to consumers.
+        users = 'include "nats_users.conf"\n' if self.with_users else ""
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{store}" }}\n{users}')
         log = Path(self.folder, "nats.stderr").open("a")
         self.process = subprocess.Popen([self.program, "-c", config], stdout=log, stderr=log)
         deadline = time.monotonic() + READY_SECONDS
@@ -54,14 +63,15 @@ class Nats:
 
 
 class Consumer:
-    def __init__(self, python, folder, port):
+    def __init__(self, python, folder, nats):
         self.database = str(Path(folder, "billing.db"))
-        self.command = [python, str(CONSUMER), f"nats://127.0.0.1:{port}", self.database]
+        self.command = [python, str(CONSUMER), f"nats://127.0.0.1:{nats.port}", self.database]
+        self.env = os.environ | {"NATS_USER": "consumer", "NATS_PASSWORD": nats.secret("nats_consumer_password")}
         self.log = Path(folder, "billing.stderr")
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stderr=self.log.open("a"))
+        self.process = subprocess.Popen(self.command, env=self.env, stderr=self.log.open("a"))
 
     def start_counting(self):
         """Starts it, and waits until it has counted something, unless it ends or has nothing to count."""
@@ -179,9 +189,9 @@ def without_messages(python):
 def check(binary, python):
     """Runs it; yields what is wrong."""
     with tempfile.TemporaryDirectory(prefix="ledgerway-billing-") as folder:
-        nats = Nats(folder)
-        gateway = Gateway(binary, folder, {"LEDGERWAY_NATS_URL": f"nats://127.0.0.1:{nats.port}"})
-        consumer, second = (Consumer(python, folder, nats.port) for _ in range(2))
+        nats = Nats(folder, with_users=True)
+        gateway = Gateway(binary, folder, {"LEDGERWAY_NATS_URL": nats.secret("nats_url")})
+        consumer, second = (Consumer(python, folder, nats) for _ in range(2))
         try:
             wrong = under_load(gateway, nats, consumer, second)
             if (status := gateway.stop()) != 0:

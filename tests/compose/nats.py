@@ -5,6 +5,8 @@ import socket
 
 SECONDS = 10
 STREAM = "LEDGERWAY"
+# Users may subscribe to such subjects alone.
+ANSWER = "_INBOX.answer"
 
 
 def last_sequence(url):
@@ -13,7 +15,7 @@ def last_sequence(url):
     with socket.create_connection((host, int(port)), SECONDS) as connection, connection.makefile("rwb") as stream:
         stream.readline()
         connect = json.dumps({"user": user, "pass": password, "verbose": False, "pedantic": False})
-        stream.write(f"CONNECT {connect}\r\nSUB answer 1\r\nPUB $JS.API.STREAM.INFO.{STREAM} answer 0\r\n\r\n".encode())
+        stream.write(f"CONNECT {connect}\r\nSUB {ANSWER} 1\r\nPUB $JS.API.STREAM.INFO.{STREAM} {ANSWER} 0\r\n\r\n".encode())
         stream.flush()
         while line := stream.readline():
             if line.startswith(b"MSG "):

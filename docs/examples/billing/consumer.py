@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Adds up what each tenant was charged: `consumer.py NATS_URL DATABASE`. Needs nats-py. It can be killed at any time and started
-again: what it has counted and how far it has come are written together."""
+"""Adds up what each tenant was charged: `consumer.py NATS_URL DATABASE`, with its credentials in NATS_USER and NATS_PASSWORD. Needs
+nats-py. It can be killed at any time and started again: what it has counted and how far it has come are written together."""
 import asyncio
 import json
+import os
 import sqlite3
 import sys
+from asyncio import TimeoutError as NothingNew  # which that of nats-py is, too
 
 import nats
-from nats.errors import TimeoutError as NothingNew
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
@@ -37,7 +38,8 @@ def count(database, messages):
         # Before it reads the position: another process may count as well.
         database.execute("BEGIN IMMEDIATE")
         (position,) = database.execute("SELECT position FROM progress").fetchone()
-        for message in messages:
+        # What comes again may be in any order.
+        for message in sorted(messages, key=lambda message: message.metadata.sequence.stream):
             sequence = message.metadata.sequence.stream
             if sequence != position + 1:
                 continue  # it came before, or comes too early
@@ -61,7 +63,8 @@ async def must_have(jetstream, position):
 async def main(url, path):
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript(TABLES)
-    connection = await nats.connect(url, max_reconnect_attempts=-1)
+    user, password = os.environ.get("NATS_USER"), os.environ.get("NATS_PASSWORD")
+    connection = await nats.connect(url, user=user, password=password, max_reconnect_attempts=-1)
     jetstream = connection.jetstream()
     await must_have(jetstream, count(database, []) + 1)
     # Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
