@@ -53,6 +53,8 @@ async fn main() -> Result<(), Failure> {
         while let Some(message) = batch.next().await {
             messages.push(message?);
         }
+        // What comes again may be in any order.
+        messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
         let position = count(&mut database, &messages)?;
         let mut has_early = false;
         for message in &messages {
