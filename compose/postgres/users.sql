@@ -15,3 +15,9 @@ CREATE ROLE gateway LOGIN PASSWORD :'gateway_password' IN ROLE ledgerway_gateway
 CREATE ROLE analyst LOGIN PASSWORD :'analyst_password' IN ROLE ledgerway_analyst;
 CREATE DATABASE ledgerway OWNER ledgerway_owner TEMPLATE template0 ENCODING 'UTF8';
 REVOKE CONNECT ON DATABASE ledgerway FROM PUBLIC;
+-- docs/sql.md: it finds the tables by their names, and a query that it has forgotten holds back no clean-up.
+ALTER ROLE analyst SET search_path = views;
+ALTER ROLE analyst SET timezone = 'UTC';
+ALTER ROLE analyst SET default_transaction_read_only = on;
+ALTER ROLE analyst SET statement_timeout = '5min';
+ALTER ROLE analyst SET idle_in_transaction_session_timeout = '1min';

@@ -121,6 +121,15 @@ def wrong_made_secrets(folder):
             yield f"{path.name} is empty, or the same for everybody"
 
 
+def wrong_analyst():
+    """The user of the topology has the limits that the page gives to each analyst."""
+    limits = re.findall(r"^ALTER ROLE ada (SET .*;)$", Path(ROOT, "docs/sql.md").read_text(), re.MULTILINE)
+    users = Path(HERE, "postgres/users.sql").read_text()
+    if not limits:
+        yield "docs/sql.md has no limits of analysts"
+    yield from (f"users.sql lacks: ALTER ROLE analyst {limit}" for limit in limits if f"ALTER ROLE analyst {limit}" not in users)
+
+
 def wrong_dockerfile():
     text = Path(HERE, "Dockerfile").read_text()
     for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]:
@@ -177,6 +186,7 @@ def wrong(folder):
     yield from wrong_compose()
     yield from filter(None, (wrong_without(server, folder) for server in sorted(SERVERS)))
     yield from wrong_made_secrets(folder)
+    yield from wrong_analyst()
     yield from wrong_dockerfile()
     yield from wrong_nginx(folder)
     yield from wrong_units(folder)
