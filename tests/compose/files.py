@@ -172,15 +172,28 @@ def wrong_nginx(folder):
 
 def wrong_units(folder):
     """systemd checks that the program is there: another one stands for it."""
-    folder = Path(folder, "units")
-    folder.mkdir()
-    for path in Path(HERE, "systemd").iterdir():
-        text = path.read_text().replace("/usr/local/bin/ledgerway", "/bin/true")
-        (folder / path.name.replace("@", "@http")).write_text(text)
-    for unit in sorted(folder.iterdir()):
+    folder, units = Path(folder, "units"), Path(HERE, "systemd")
+    shutil.copytree(units, folder)
+    for kind in ("http", "worker", "grpc"):
+        shutil.copy(folder / "ledgerway@.service", folder / f"ledgerway@{kind}.service")
+        yield from wrong_credentials(kind, units)
+    (folder / "ledgerway@.service").unlink()
+    for unit in sorted(folder.glob("*.service")):
+        unit.write_text(unit.read_text().replace("/usr/local/bin/ledgerway", "/bin/true"))
         ended = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], text=True, capture_output=True, timeout=SECONDS)
         if ended.returncode != 0 or str(folder) in ended.stderr:
             yield f"systemd-analyze verify {unit.name}: {ended.stderr}"
+
+
+def wrong_credentials(kind, units):
+    """A service has the secrets that a container of its kind has, in the same variables."""
+    settings = "".join(Path(HERE, "settings", f"{each}.env").read_text() for each in ("gateway", kind))
+    wanted = set(re.findall(rf"^(\w+_FILE)={SECRETS_FOLDER}/(\w+)$", settings, re.MULTILINE))
+    text = "".join(Path(units, each).read_text() for each in ("ledgerway@.service", f"ledgerway@{kind}.service.d/secrets.conf"))
+    given = set(re.findall(r"^Environment=(\w+_FILE)=%d/(\w+)$", text, re.MULTILINE))
+    loaded = set(re.findall(r"^LoadCredential=(\w+):/etc/ledgerway/secrets/\1$", text, re.MULTILINE))
+    if given != wanted or loaded != {name for _, name in wanted}:
+        yield f"systemd: ledgerway@{kind} is given {given} of the files {loaded}, and its container {wanted}"
 
 
 def wrong(folder):
