@@ -146,6 +146,10 @@ def wrong_dockerfile():
         yield "Dockerfile: the gateway's image has no health check"
 
 
+def main_file(sites):
+    return f"events {{}}\nhttp {{\n{sites}\n}}\npid /tmp/pid;\n"
+
+
 def wrong_nginx(folder):
     """nginx resolves names and opens files: those of this machine stand for them. `resolve` needs nginx 1.27.3."""
     folder = Path(folder, "nginx")
@@ -157,8 +161,9 @@ def wrong_nginx(folder):
         (folder / "ledgerway" / name).write_text(text)
     container = Path(HERE, "nginx/container.conf").read_text()
     container = re.sub(r"server [\w-]+:(\d+) resolve", r"server 127.0.0.1:\1", container)
-    site = f"events {{}}\nhttp {{\n{Path(HERE, 'nginx/site.conf').read_text()}\n}}\npid /tmp/pid;\n"
-    for name, text in (("container.conf", container), ("site.conf", site)):
+    acme, site = (Path(HERE, "nginx", name).read_text() for name in ("acme.conf", "site.conf"))
+    # The first certificate is got with acme.conf alone.
+    for name, text in (("container.conf", container), ("acme.conf", main_file(acme)), ("site.conf", main_file(acme + site))):
         for path, other in (("/tmp/", f"{folder}/"), ("/dev/stdout", f"{folder}/log"), ("/dev/stderr", f"{folder}/log"),
                             ("/etc/nginx/ledgerway/", "/etc/nginx/"), ("/etc/nginx/", f"{folder}/ledgerway/")):
             text = re.sub(rf"(?<=\s){path}", other, text)
