@@ -56,6 +56,10 @@ def wrong_files():
     yield from (f"no test fires the alert {name}" for name in names if name not in fired)
     if len(set(names)) < ALERTS_MIN or len(set(names)) < len(names):
         yield f"there must be {ALERTS_MIN} alerts with different names: {names}"
+    listed = {(name, at) for row in re.findall(r"^\| [\w ]+ \| ((?:`[A-Z]\w+` ?)+) \| ((?:`[A-Z]\w+` ?)+) \|$", PAGE.read_text(), re.MULTILINE)
+              for at, cell in zip(("page", "ticket"), row) for name in re.findall(r"\w+", cell)}
+    yield from (f"the page and alerts.yml differ in {name} ({at})"
+                for name, at in sorted(listed ^ {(rule["alert"], rule["labels"]["severity"]) for rule in rules()}))
     used = {base(metric) for _, query, _ in queries() for metric, _ in query.selected}
     yield from (f"{name} is on the page, and in no alert and no dashboard" for name in sorted(on_the_page() - used))
 
