@@ -179,6 +179,36 @@ async fn a_key_that_is_revoked_on_one_node_is_refused_on_the_others_within_a_sec
     Arc::into_inner(cluster).expect("nobody else has it").must_be_sound();
 }
 
+/// Holds: nodes.made-elsewhere
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_node_has_made_is_there_for_the_next_request_to_another() {
+    let (mut cluster, upstream) = (Cluster::start(&[]), MockUpstream::start().await);
+    let tenant = Tenant::with(cluster.node(0), &upstream, &["ok"], unlimited()).await;
+    for number in 0..20 {
+        let [first, second, third] = [0, 1, 2].map(|node| cluster.node((number + node) % 3));
+        let name = format!("made-{number}");
+        let partner = first.operator().post("/v1/admin/partners", &json!({ "name": name })).await.must(201).json();
+        let acme = json!({ "partner_id": partner["id"], "name": name });
+        let acme = second.operator().post("/v1/admin/tenants", &acme).await.must(201).json();
+        let path = format!("/v1/admin/tenants/{}", text(&acme["id"]));
+        third.operator().patch(&path, &json!({ "name": format!("{name}-2") })).await.must(200);
+        let chosen = first.operator().clone().with("x-tenant-id", &text(&acme["id"]));
+        chosen.get("/v1/models").await.must(200);
+        let (_, secret) = new_key(second, &tenant).await;
+        third.client(Some(&secret)).get("/v1/me").await.must(200);
+        let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 256 });
+        let model = json!({ "name": tenant.model(&name), "targets": [target] });
+        first.operator().post("/v1/admin/models", &model).await.must(201);
+        second.client(Some(&secret)).post(NATIVE, &tenant.ask(&name)).await.must(200);
+    }
+    // What nobody has made is still not there.
+    let nowhere = json!({ "partner_id": "par_01912345678970008000000000000001", "name": "acme" });
+    cluster.node(1).operator().post("/v1/admin/tenants", &nowhere).await.must_be(404, "NOT_FOUND");
+    let asked = cluster.node(1).client(Some(&tenant.secret)).post(NATIVE, &tenant.ask("unmade")).await;
+    asked.must_be(404, "MODEL_NOT_FOUND");
+    cluster.must_be_sound();
+}
+
 fn unlimited() -> Setup {
     Setup { limit_usd: "100000", ..Setup::default() }
 }

@@ -25,8 +25,8 @@ use events::ids::KeyId;
 use events::log::{KeySecret, Log, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use projections::caller::Caller;
 use projections::tables::{KeyEntry, TablesHandle};
 use subtle::ConstantTimeEq;
@@ -99,7 +99,19 @@ impl Authenticator {
         let caller = self.caller_of_key(headers).await.map_err(Denied::into_refusal)?;
         match headers.get(TENANT_HEADER) {
             None => Ok(caller),
-            Some(tenant) => tenant_header::select_tenant(&caller, &self.parts.tables.load(), tenant),
+            Some(tenant) => self.select_tenant(&caller, tenant).await,
+        }
+    }
+
+    /// The caller for a tenant, which another node may have made a moment ago.
+    async fn select_tenant(&self, caller: &Arc<Caller>, tenant: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
+        let AuthParts { log, tables, .. } = &self.parts;
+        let now = tables.load();
+        match tenant_header::select_tenant(caller, &now, tenant) {
+            Err(_) if tables.catch_up_with_others(log, now.position).await => {
+                tenant_header::select_tenant(caller, &tables.load(), tenant)
+            }
+            selected => selected,
         }
     }
 
@@ -126,6 +138,13 @@ impl Authenticator {
         }
         let token =
             Token::parse(text).filter(|token| token.is_ours(&self.parts.key_check)).ok_or(Denied::InvalidKey)?;
+        let tables = match tables.key(token.key_id) {
+            // Another node may have issued it a moment ago.
+            None if self.parts.tables.catch_up_with_others(&self.parts.log, tables.position).await => {
+                self.parts.tables.load()
+            }
+            _ => tables,
+        };
         let entry = tables.key(token.key_id).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
         let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?;

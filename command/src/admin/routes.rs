@@ -173,17 +173,25 @@ async fn create<R: Administered>(
     State(admin): State<AdminState>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    if let Some(reply) = earlier_reply::<R>(&admin, &request).await? {
+    let seen = admin.tables.load().position;
+    match create_now::<R>(&admin, &request).await {
+        Err(error) if is_known_by_now(&admin, seen, &error).await => create_now::<R>(&admin, &request).await,
+        done => done,
+    }
+}
+
+async fn create_now<R: Administered>(admin: &AdminState, request: &AdminRequest) -> Result<Response, CommandError> {
+    if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);
     }
     let id: R::Id = admin.ids.make();
     let members = &R::DECLARATION.members;
     for _ in 0..ATTEMPTS_MAX {
-        let cx = AdminContext::new(&admin, &request.caller)?;
+        let cx = AdminContext::new(admin, &request.caller)?;
         let fields = request.fields()?.refuse_unknown(&members.names())?;
         R::may_create(&cx)?;
         let plan = R::create(&cx, id, members.read_creation(fields)?).await?;
-        if let Some(reply) = execute(&cx, &request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
+        if let Some(reply) = execute(&cx, request, Loaded::absent(id), id, plan, StatusCode::CREATED).await? {
             return Ok(reply);
         }
     }
@@ -219,13 +227,38 @@ async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, requ
     Ok(CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan })
 }
 
-/// Plans a command to an existing resource that the caller may manage, and executes it. If another command was faster, it
-/// starts over.
+/// Plans a command to an existing resource that the caller may manage, and executes it. If another command was faster, or another
+/// node has just made what it names, it starts over.
 pub async fn execute_on<R: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
     plan: F,
+) -> Result<Response, CommandError>
+where
+    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,
+{
+    let seen = admin.tables.load().position;
+    match execute_now::<R, F>(admin, id, request, &plan).await {
+        Err(error) if is_known_by_now(admin, seen, &error).await => {
+            execute_now::<R, F>(admin, id, request, &plan).await
+        }
+        done => done,
+    }
+}
+
+/// True if a command that has not found something has to begin again: another node may have made it a moment ago. `seen` is the
+/// position of the tables in which it was looked for.
+async fn is_known_by_now(admin: &AdminState, seen: u64, error: &CommandError) -> bool {
+    matches!(error, CommandError::NotFound { .. } | CommandError::ReferenceNotFound { .. })
+        && admin.tables.catch_up_with_others(&admin.log, seen).await
+}
+
+async fn execute_now<R: Administered, F>(
+    admin: &AdminState,
+    id: &str,
+    request: &AdminRequest,
+    plan: &F,
 ) -> Result<Response, CommandError>
 where
     F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,

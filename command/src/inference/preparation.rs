@@ -134,6 +134,7 @@ async fn plan_and_admit(
     let (mut plans_left, mut attempts_left) = (PLANS_MAX, ATTEMPTS_MAX);
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
+    let mut has_heard_of_others = false;
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
@@ -142,6 +143,17 @@ async fn plan_and_admit(
         let plan = match planned {
             Ok(plan) => Box::new(plan),
             Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
+            // Another node may have made the model a moment ago.
+            Err(refusal)
+                if refusal.code == ErrorCode::ModelNotFound
+                    && !has_heard_of_others
+                    && gateway.tables.catch_up_with_others(&gateway.log, at).await =>
+            {
+                has_heard_of_others = true;
+                tables = gateway.tables.load();
+                caller = authorize(&tables, &caller, gateway.clock.now())?;
+                continue;
+            }
             Err(refusal) => {
                 return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
             }
