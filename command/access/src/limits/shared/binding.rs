@@ -249,7 +249,7 @@ impl SharedLimits {
                 shortage,
             }));
         }
-        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis()).collect();
+        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis(now_micros)).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
         let corrections = &self.limiter().corrections;
         let mut calls: Vec<LimitCall> = self

@@ -360,7 +360,7 @@ impl SharedLimiter {
             let mut by_group: Vec<(Arc<Group>, Vec<LimitCall>)> = Vec::new();
             for (key, pending) in self.corrections.take() {
                 let slot = self.slots.get(key);
-                let was_counted = slot.is_some_and(|slot| locked(&slot).is_in_redis());
+                let was_counted = slot.is_some_and(|slot| locked(&slot).is_in_redis(self.now_micros()));
                 let (limit, corrections) = (key.to_string(), pending.list());
                 let call = LimitCall { limit, was_counted, corrections, counts: Vec::new() };
                 match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &pending.group)) {

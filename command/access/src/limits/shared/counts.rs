@@ -117,7 +117,8 @@ impl SharedCounts {
     }
 
     /// Whether Redis must have something of what this node counts now.
-    pub fn is_in_redis(&mut self) -> bool {
+    pub fn is_in_redis(&mut self, now_micros: i64) -> bool {
+        self.advance(now_micros);
         let counts = self.own.running() > 0 || self.own.windows().iter().any(|(_, window)| window.counted() > 0);
         self.is_in_redis &= counts;
         self.is_in_redis

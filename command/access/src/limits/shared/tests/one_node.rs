@@ -9,7 +9,7 @@ use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stre
 use events::ids::KeyId;
 use events::limit::{Bounds, Measure};
 use events::log::{Append, Basis, Log, LogOptions};
-use events::time::{Clock, SystemClock};
+use events::time::{Clock, ManualClock, SystemClock};
 use projections::tables::{self, Tables};
 use prometheus::Registry;
 use tempfile::TempDir;
@@ -48,6 +48,20 @@ fn ask(redis: &RedisServer, words: &[&str]) -> String {
     tokio::task::block_in_place(|| redis.ask(words))
 }
 
+/// What a node starts with.
+struct Start {
+    redis: String,
+    clock: Arc<dyn Clock>,
+    /// With this event in the log, a node takes a while until it does anything about it.
+    recorded: Option<AccessLimitsLocal>,
+}
+
+impl Start {
+    fn with(redis: &RedisServer) -> Self {
+        Self { redis: redis.url(), clock: Arc::new(SystemClock::new()), recorded: None }
+    }
+}
+
 struct LimitedNode {
     limiter: RateLimiter,
     tables: Tables,
@@ -59,17 +73,11 @@ struct LimitedNode {
 impl LimitedNode {
     /// Limits are numbered from 1.
     async fn start(name: &str, redis: &RedisServer, limits: &[(Scope, Bounds)]) -> Self {
-        Self::start_with(name, redis, limits, None).await
+        Self::start_with(name, Start::with(redis), limits).await
     }
 
-    /// With this event in the log, a node takes a while until it does anything about it.
-    async fn start_with(
-        name: &str,
-        redis: &RedisServer,
-        limits: &[(Scope, Bounds)],
-        recorded: Option<AccessLimitsLocal>,
-    ) -> Self {
-        let (folder, clock) = (tempfile::tempdir().expect("a folder"), Arc::new(SystemClock::new()) as Arc<dyn Clock>);
+    async fn start_with(name: &str, start: Start, limits: &[(Scope, Bounds)]) -> Self {
+        let (folder, Start { redis, clock, recorded }) = (tempfile::tempdir().expect("a folder"), start);
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
         let pause = if recorded.is_some() { Duration::from_millis(300) } else { Duration::ZERO };
         if let Some(local) = recorded {
@@ -87,7 +95,7 @@ impl LimitedNode {
         let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
             node: name.to_owned(),
-            address: redis.url().parse().expect("an address"),
+            address: redis.parse().expect("an address"),
             log: log.clone(),
             tables: handle,
             clock: Arc::clone(&clock),
@@ -129,9 +137,14 @@ impl LimitedNode {
         self.limiter.binding(&self.tables, chain)
     }
 
+    fn shared(&self) -> &SharedLimiter {
+        let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts in one process") };
+        limiter
+    }
+
     /// As requests under other limits do in the course of time.
     fn forget_idle_slots(&self) {
-        let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts in one process") };
+        let limiter = self.shared();
         let (key, later) = (SlotKey::Limit(id(1)), i64::MAX / 2);
         for number in 1_000.. {
             if limiter.slots.get(key).is_none() {
@@ -242,6 +255,27 @@ async fn a_limit_that_redis_has_dropped_is_put_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_ends_after_its_window_has_left_is_no_outage() {
+    let (redis, clock) = (redis(), Arc::new(ManualClock::at(SystemClock::new().now())));
+    let start = Start { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Start::with(&redis) };
+    let limits = [(of_key(), Bounds::of(Measure::TokensPerMinute, 99))];
+    let node = LimitedNode::start_with("a", start, &limits).await;
+    let mut running = node.ask(&chain()).await.expect("it fits");
+    assert!(node.limiter.reserve_tokens(&mut running, 9).await.is_ok());
+    clock.advance(Duration::from_secs(61));
+    let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
+    // As the script does when another node asks, after the lease of this one.
+    ask(&redis, &["DEL", &key]);
+    running.settle(5);
+    let started = Instant::now();
+    while ask(&redis, &["EXISTS", &key]) == "0" {
+        assert!(started.elapsed() < SOON, "Redis is not told what the request used");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.shared().figures.outages.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_without_requests_is_seen() {
     let mut redis = redis();
     let node = LimitedNode::start("a", &redis, &[]).await;
@@ -258,7 +292,8 @@ async fn a_request_waits_until_its_node_has_a_share() {
     let local =
         AccessLimitsLocal { node: "x".to_owned(), nodes: vec!["x".to_owned()], began_at, reason: String::new() };
     let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
-    let node = LimitedNode::start_with("a", &redis, &limits, Some(local)).await;
+    let start = Start { recorded: Some(local), ..Start::with(&redis) };
+    let node = LimitedNode::start_with("a", start, &limits).await;
     assert!(node.limiter.acquire(&node.limits(&chain())).await.is_ok());
 }
 
