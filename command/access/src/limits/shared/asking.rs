@@ -28,7 +28,7 @@ impl From<RateLimited> for NotCounted {
 }
 
 /// The answers to the calls of a request, one for each group of its limits. After a group that does not count it, no other was
-/// asked.
+/// asked to.
 pub enum Reply {
     Count(Vec<GroupCount>),
     Put(Vec<(Arc<Group>, PutReply)>),

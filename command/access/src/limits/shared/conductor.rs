@@ -377,7 +377,7 @@ impl SharedLimiter {
     }
 
     /// Tells Redis something that it does not have to decide. A failure ends the turn: what is put then contains it.
-    async fn tell(&self, connection: &CounterConnection, group: &Group, turn: u64, calls: &[LimitCall]) {
+    pub(super) async fn tell(&self, connection: &CounterConnection, group: &Group, turn: u64, calls: &[LimitCall]) {
         let (marker, new_marker) = (group.marker(self.now_micros()), self.new_marker());
         let state = NodeState {
             group: &group.name,

@@ -184,8 +184,17 @@ impl SharedLimiter {
         }
         let limiter = Arc::clone(self);
         let call = async move {
-            let mut answers = Vec::with_capacity(calls.len());
-            for (group, calls) in calls {
+            let (mut answers, mut is_counted) = (Vec::with_capacity(calls.len()), true);
+            for (group, mut calls) in calls {
+                if !is_counted {
+                    // Not this request, but what is known of earlier ones: nobody else says it.
+                    calls.iter_mut().for_each(|call| call.counts.clear());
+                    calls.retain(|call| !call.corrections.is_empty());
+                    if !calls.is_empty() {
+                        limiter.tell(&connection, &group, turn, &calls).await;
+                    }
+                    continue;
+                }
                 let (marker, made_marker, began) = (group.marker(now_micros), limiter.new_marker(), Instant::now());
                 let state = NodeState {
                     group: &group.name,
@@ -197,11 +206,8 @@ impl SharedLimiter {
                 let reply = connection.count(&state, &calls).await;
                 limiter.figures.answered_after(began.elapsed());
                 let reply = reply?;
-                let is_counted = matches!(reply, CountReply::Counted(_));
+                is_counted = matches!(reply, CountReply::Counted(_));
                 answers.push(GroupCount { group, reply, made_marker });
-                if !is_counted {
-                    break;
-                }
             }
             Ok(Reply::Count(answers))
         };

@@ -234,6 +234,29 @@ async fn a_request_that_one_partners_limit_refuses_counts_under_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_one_partners_limit_loses_no_correction_of_another() {
+    let (redis, clock) = (redis(), Arc::new(ManualClock::at(SystemClock::new().now())));
+    let of_partner = (Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 2));
+    let limits = |of_a_key| [(of_key(), Bounds::of(Measure::RequestsPerMinute, of_a_key)), of_partner];
+    let start = Start { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Start::with(&redis) };
+    let a = LimitedNode::start_with("a", start, &limits(1)).await;
+    // It has not read yet that the limit of the key was lowered.
+    let b = LimitedNode::start("b", &redis, &limits(9)).await;
+    let mut slow = a.ask(&chain_in_another_tenant()).await.expect("it fits");
+    assert!(b.ask(&chain()).await.is_some());
+    clock.advance(Duration::from_secs(1));
+    assert!(a.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "counted again, it fits no longer");
+    let (started, mut admitted) = (Instant::now(), 0);
+    while admitted < 2 && started.elapsed() < SOON {
+        match b.ask(&chain_in_another_tenant()).await {
+            Some(_) => admitted += 1,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    assert_eq!(admitted, 2, "the limit of the partner has nothing of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_redis_has_dropped_is_put_again() {
     let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
     let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
