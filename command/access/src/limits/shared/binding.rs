@@ -315,7 +315,7 @@ impl SharedLimits {
         let corrections = &self.limiter().corrections;
         let state = |binding: &SharedBinding| {
             let mut slot = locked(&binding.slot);
-            corrections.take_of(binding.limit.key);
+            corrections.are_in_state(binding.limit.key);
             slot.state(binding.limit.key.to_string(), self.limiter().next_state(), now_micros)
         };
         self.grouped(self.all().iter().map(state).collect())
@@ -348,6 +348,12 @@ impl SharedLimits {
     /// Redis has counted a request against all of them.
     pub fn are_in_redis(&self) {
         self.all().iter().for_each(|binding| locked(&binding.slot).redis_has_counted());
+    }
+
+    /// Nobody has heard what became of a call about them.
+    pub fn are_in_doubt(&self) {
+        let limits = self.all().iter().map(|binding| (binding.limit.key, Arc::clone(&binding.group)));
+        self.limiter().corrections.doubt(limits);
     }
 
     /// Whether other nodes have counted against one of the limits of this group, as far as this node knows.

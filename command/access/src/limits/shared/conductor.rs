@@ -227,7 +227,7 @@ impl Conductor {
         self.limiter.figures.restored.inc_by(restored);
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
         loop {
-            // What was corrected meanwhile.
+            // What was corrected meanwhile, and what nobody knows.
             self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;
             for group in self.limiter.groups.running() {
                 self.put_states(&connection, turn, &group, &[]).await?;
@@ -301,7 +301,11 @@ impl Conductor {
         for (group, keys) in by_group {
             for keys in keys.chunks(LIMITS_PER_CALL) {
                 let states: Vec<LimitState> = keys.iter().map(|key| self.state_of(*key)).collect();
-                self.put_states(connection, turn, &group, &states).await?;
+                let put = self.put_states(connection, turn, &group, &states).await;
+                if put.is_err() {
+                    self.limiter.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(&group))));
+                }
+                put?;
             }
         }
         Ok(count)
@@ -313,11 +317,11 @@ impl Conductor {
         let number = self.limiter.next_state();
         let Some(slot) = self.limiter.slots.get(key) else {
             // Nothing of it counts any more, but Redis may have a request that still ran when it was told last.
-            self.limiter.corrections.take_of(key);
+            self.limiter.corrections.are_in_state(key);
             return LimitState { limit: key.to_string(), number, ..LimitState::default() };
         };
         let mut slot = locked(&slot);
-        self.limiter.corrections.take_of(key);
+        self.limiter.corrections.are_in_state(key);
         slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros())
     }
 
@@ -357,27 +361,39 @@ impl SharedLimiter {
             let (Mode::Shared { turn }, Some(connection)) = (&*self.modes.mode(), self.link.connection()) else {
                 continue;
             };
-            let mut by_group: Vec<(Arc<Group>, Vec<LimitCall>)> = Vec::new();
+            let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)> = Vec::new();
             for (key, pending) in self.corrections.take() {
                 let slot = self.slots.get(key);
                 let was_counted = slot.is_some_and(|slot| locked(&slot).is_in_redis(self.now_micros()));
                 let (limit, corrections) = (key.to_string(), pending.list());
                 let call = LimitCall { limit, was_counted, corrections, counts: Vec::new() };
-                match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &pending.group)) {
-                    Some((_, calls)) => calls.push(call),
-                    None => by_group.push((pending.group, vec![call])),
+                match by_group.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &pending.group)) {
+                    Some((_, keys, calls)) => {
+                        keys.push(key);
+                        calls.push(call);
+                    }
+                    None => by_group.push((pending.group, vec![key], vec![call])),
                 }
             }
-            for (group, calls) in by_group {
-                for calls in calls.chunks(LIMITS_PER_CALL) {
-                    self.tell(&connection, &group, *turn, calls).await;
+            for (group, keys, calls) in by_group {
+                for (keys, calls) in keys.chunks(LIMITS_PER_CALL).zip(calls.chunks(LIMITS_PER_CALL)) {
+                    if !self.tell(&connection, &group, *turn, calls).await {
+                        self.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(&group))));
+                    }
                 }
             }
         }
     }
 
-    /// Tells Redis something that it does not have to decide. A failure ends the turn: what is put then contains it.
-    pub(super) async fn tell(&self, connection: &CounterConnection, group: &Group, turn: u64, calls: &[LimitCall]) {
+    /// Tells Redis something that it does not have to decide. Returns false if nobody knows whether it has heard it: a failure ends
+    /// the turn, and what is put then contains it.
+    pub(super) async fn tell(
+        &self,
+        connection: &CounterConnection,
+        group: &Group,
+        turn: u64,
+        calls: &[LimitCall],
+    ) -> bool {
         let (marker, new_marker) = (group.marker(self.now_micros()), self.new_marker());
         let state = NodeState {
             group: &group.name,
@@ -389,10 +405,12 @@ impl SharedLimiter {
         match connection.count(&state, calls).await {
             Ok(CountReply::Counted(answer) | CountReply::Refused(answer)) => {
                 group.learn_marker(&answer.marker, self.now_micros());
+                return true;
             }
             Ok(CountReply::Superseded) => {}
             Ok(CountReply::Lost) => self.fail(turn, LOST),
             Err(error) => self.fail(turn, &error.to_string()),
         }
+        false
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! They are merged by bucket, so that they take no more memory than the windows themselves, however long Redis is away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::limit::Measure;
@@ -16,6 +16,9 @@ use crate::limits::slots::SlotKey;
 #[derive(Default)]
 pub struct Corrections {
     pending: Mutex<HashMap<SlotKey, PendingCorrections>>,
+    /// The limits of which Redis may have more or less than this node: nobody has heard what became of a call. What they count
+    /// has to be put, also if their slots are dropped before.
+    in_doubt: Mutex<HashMap<SlotKey, Arc<Group>>>,
     added: Notify,
 }
 
@@ -52,9 +55,22 @@ impl Corrections {
         self.locked().remove(&key).map(|of_limit| of_limit.list()).unwrap_or_default()
     }
 
-    /// The group of a limit that has some.
+    /// Takes those of one limit, and its doubts, for a state that is about to be put. Must be called while the slot is locked, if
+    /// there is one.
+    pub fn are_in_state(&self, key: SlotKey) {
+        self.locked().remove(&key);
+        self.doubts().remove(&key);
+    }
+
+    /// Nobody has heard what became of a call about these limits.
+    pub fn doubt(&self, limits: impl IntoIterator<Item = (SlotKey, Arc<Group>)>) {
+        self.doubts().extend(limits);
+    }
+
+    /// The group of a limit that has to be put.
     pub fn group_of(&self, key: SlotKey) -> Option<Arc<Group>> {
-        self.locked().get(&key).map(|of_limit| Arc::clone(&of_limit.group))
+        let of_pending = self.locked().get(&key).map(|of_limit| Arc::clone(&of_limit.group));
+        of_pending.or_else(|| self.doubts().get(&key).map(Arc::clone))
     }
 
     /// Takes all.
@@ -62,9 +78,11 @@ impl Corrections {
         std::mem::take(&mut *self.locked())
     }
 
-    /// The limits that have some.
-    pub fn limits(&self) -> Vec<SlotKey> {
-        self.locked().keys().copied().collect()
+    /// The limits that have to be put: those that have some, and those in doubt.
+    pub fn limits(&self) -> HashSet<SlotKey> {
+        let mut limits: HashSet<SlotKey> = self.locked().keys().copied().collect();
+        limits.extend(self.doubts().keys());
+        limits
     }
 
     /// Waits until one is added.
@@ -74,5 +92,9 @@ impl Corrections {
 
     fn locked(&self) -> MutexGuard<'_, HashMap<SlotKey, PendingCorrections>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Group>>> {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

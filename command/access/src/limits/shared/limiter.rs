@@ -182,7 +182,7 @@ impl SharedLimiter {
         if calls.iter().flat_map(|(_, calls)| calls).all(says_nothing) {
             return Ok(counted);
         }
-        let limiter = Arc::clone(self);
+        let (limiter, bound) = (Arc::clone(self), limits.clone());
         let call = async move {
             let (mut answers, mut is_counted) = (Vec::with_capacity(calls.len()), true);
             for (group, mut calls) in calls {
@@ -190,8 +190,8 @@ impl SharedLimiter {
                     // Not this request, but what is known of earlier ones: nobody else says it.
                     calls.iter_mut().for_each(|call| call.counts.clear());
                     calls.retain(|call| !call.corrections.is_empty());
-                    if !calls.is_empty() {
-                        limiter.tell(&connection, &group, turn, &calls).await;
+                    if !calls.is_empty() && !limiter.tell(&connection, &group, turn, &calls).await {
+                        bound.are_in_doubt();
                     }
                     continue;
                 }

@@ -78,9 +78,12 @@ pub(super) struct Provisional {
 }
 
 impl Provisional {
-    /// Redis has not counted it.
+    /// Redis has not counted it, or nobody has heard of it.
     pub(super) fn undo(self) {
+        let limits = self.limits.clone();
         self.take_back_from(Told::Nobody);
+        // Not before: a state that is made meanwhile still has it.
+        limits.are_in_doubt();
     }
 
     /// Redis has counted it in these groups, and no other.

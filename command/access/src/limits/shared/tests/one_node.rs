@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::event::access::AccessLimitsLocal;
-use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User};
+use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User, WhenUnshared};
 use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
-use events::ids::KeyId;
+use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, Measure};
 use events::log::{Append, Basis, Log, LogOptions};
 use events::time::{Clock, ManualClock, SystemClock};
 use projections::tables::{self, Tables};
 use prometheus::Registry;
 use tempfile::TempDir;
+use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisServer};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -60,6 +61,14 @@ impl Start {
     fn with(redis: &RedisServer) -> Self {
         Self { redis: redis.url(), clock: Arc::new(SystemClock::new()), recorded: None }
     }
+
+    fn behind(proxy: &Proxy, redis: &RedisServer) -> Self {
+        Self { redis: format!("redis://127.0.0.1:{}", proxy.port), ..Self::with(redis) }
+    }
+}
+
+fn proxy_of(redis: &RedisServer) -> Proxy {
+    Proxy::start(([127, 0, 0, 1], redis.port()).into())
 }
 
 struct LimitedNode {
@@ -143,9 +152,9 @@ impl LimitedNode {
     }
 
     /// As requests under other limits do in the course of time.
-    fn forget_idle_slots(&self) {
+    fn forget_idle_slot(&self, limit: LimitId) {
         let limiter = self.shared();
-        let (key, later) = (SlotKey::Limit(id(1)), i64::MAX / 2);
+        let (key, later) = (SlotKey::Limit(limit), i64::MAX / 2);
         for number in 1_000.. {
             if limiter.slots.get(key).is_none() {
                 return;
@@ -328,8 +337,62 @@ async fn a_request_that_ended_while_redis_was_away_has_no_place_any_more() {
     tokio::task::block_in_place(|| redis.kill());
     node.wait_until(Sharing::Local).await;
     drop(running);
-    node.forget_idle_slots();
+    node.forget_idle_slot(id(1));
     tokio::task::block_in_place(|| redis.start_again());
+    node.wait_until(Sharing::Shared).await;
+    assert!(node.ask(&chain()).await.is_some());
+}
+
+/// The one place of a limit is free after an outage that begins with the end of its request, and in which `returns` happens.
+async fn a_place_is_free_after(returns: impl AsyncFnOnce(&RedisServer, &Proxy)) {
+    let redis = redis();
+    let (proxy, limits) = (proxy_of(&redis), [(of_key(), Bounds::of(Measure::ConcurrentRequests, 1))]);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    let running = node.ask(&chain()).await.expect("it fits");
+    proxy.set(ProxyMode::Refused);
+    drop(running);
+    node.wait_until(Sharing::Local).await;
+    node.forget_idle_slot(id(1));
+    returns(&redis, &proxy).await;
+    node.wait_until(Sharing::Shared).await;
+    assert!(node.ask(&chain()).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_end_is_the_first_that_redis_does_not_hear_has_no_place_any_more() {
+    a_place_is_free_after(async |_, proxy| proxy.set(ProxyMode::Open)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_cannot_be_put_at_first_is_put_again() {
+    a_place_is_free_after(async |redis, proxy| {
+        // The limits of no partner can be put.
+        ask(redis, &["ACL", "SETUSER", "default", "resetkeys", "~lw:{operator}:*"]);
+        proxy.set(ProxyMode::Open);
+        let started = Instant::now();
+        while !ask(redis, &["INFO", "errorstats"]).contains("errorstat_NOPERM:") {
+            assert!(started.elapsed() < SOON, "nothing is put");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ask(redis, &["ACL", "SETUSER", "default", "allkeys"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_counted_without_an_answer_has_no_place() {
+    let redis = redis();
+    let (proxy, bounds) = (proxy_of(&redis), Bounds::of(Measure::ConcurrentRequests, 1));
+    let of_partner = [(Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 9))];
+    let mut node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &of_partner).await;
+    assert!(node.ask(&chain_in_another_tenant()).await.is_some(), "Redis has the script");
+    let limit = RateLimit { when_unshared: WhenUnshared::Closed, ..RateLimit::new(id(3), of_key(), bounds) };
+    node.happens(Change::created(limit).into());
+    proxy.cut_off_after_answer_to(b"concurrent_requests");
+    assert!(node.ask(&chain()).await.is_none(), "nobody can count it");
+    node.wait_until(Sharing::Local).await;
+    node.forget_idle_slot(id(3));
+    proxy.set(ProxyMode::Open);
     node.wait_until(Sharing::Shared).await;
     assert!(node.ask(&chain()).await.is_some());
 }
