@@ -87,8 +87,16 @@ impl SharedLimiter {
         turn: u64,
         reply: Result<Reply, CounterError>,
     ) -> Result<Provisional, NotCounted> {
+        let limits = provisional.limits.clone();
+        let exceeded = limits.answered(provisional.demand, &provisional.counted, self.now_micros());
         match reply {
-            Ok(Reply::Count(answers)) => self.counted(provisional, turn, answers),
+            Ok(Reply::Count(answers)) => {
+                let provisional = self.counted(provisional, turn, answers)?;
+                let Some(exceeded) = exceeded else { return Ok(provisional) };
+                let limited = RateLimited::of(&exceeded, provisional.demand.amount(), self.parts.clock.now());
+                provisional.take_back();
+                Err(limited.into())
+            }
             Ok(Reply::Put(answers)) => {
                 for (group, reply) in answers {
                     let PutReply::Put(answer) = reply else {

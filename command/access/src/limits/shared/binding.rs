@@ -251,6 +251,7 @@ impl SharedLimits {
         }
         let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis(now_micros)).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
+        counted.buckets.iter().for_each(|count| slots[count.index].ask(count.measure, count.amount));
         let corrections = &self.limiter().corrections;
         let mut calls: Vec<LimitCall> = self
             .all()
@@ -343,6 +344,27 @@ impl SharedLimits {
             }
         }
         exceeded
+    }
+
+    /// Redis has answered what was counted for it. If it has counted it, the limit that is exceeded nevertheless by the log, which
+    /// may have more than Redis.
+    pub(in crate::limits) fn answered(
+        &self,
+        demand: Demand,
+        counted: &Counted,
+        now_micros: i64,
+    ) -> Option<LimitExceeded<'_>> {
+        if counted.alone_since.is_some() {
+            // It was put, and Redis decides on nothing that is put.
+            return None;
+        }
+        let mut slots = self.lock(now_micros);
+        counted.buckets.iter().for_each(|count| slots[count.index].answered(count.measure, count.amount));
+        let shortages = self.measures(demand).filter_map(|(index, measure, bound, _)| {
+            Some((index, measure, bound, slots[index].shortage_by_log((measure, bound), 0)?))
+        });
+        let (index, measure, bound, shortage) = shortages.max_by_key(|(.., shortage)| *shortage)?;
+        Some(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage })
     }
 
     /// Redis has counted a request against all of them.

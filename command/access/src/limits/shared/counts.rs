@@ -23,6 +23,8 @@ pub struct SharedCounts {
     pub group: Arc<Group>,
     /// All that this node has counted.
     own: Slot,
+    /// What of it Redis has not decided yet.
+    undecided: Vec<(Measure, u64)>,
     /// What other nodes have admitted, by the log.
     others: Slot,
     /// What Redis had counted beyond both, when it was last asked.
@@ -72,7 +74,15 @@ pub fn kept(measure: Measure) -> Option<Duration> {
 
 impl SharedCounts {
     pub fn new(group: Arc<Group>) -> Self {
-        Self { group, own: Slot::shared(), others: Slot::shared(), unseen: Vec::new(), local: None, is_in_redis: false }
+        Self {
+            group,
+            own: Slot::shared(),
+            undecided: Vec::new(),
+            others: Slot::shared(),
+            unseen: Vec::new(),
+            local: None,
+            is_in_redis: false,
+        }
     }
 
     pub fn advance(&mut self, now_micros: i64) {
@@ -97,6 +107,21 @@ impl SharedCounts {
             local.admitted.count(measure, amount, now_micros);
         }
         self.own.count(measure, amount, now_micros)
+    }
+
+    /// This amount, which is counted, waits for Redis.
+    pub fn ask(&mut self, measure: Measure, amount: u64) {
+        match self.undecided.iter_mut().find(|(known, _)| *known == measure) {
+            Some((_, asked)) => *asked = asked.saturating_add(amount),
+            None => self.undecided.push((measure, amount)),
+        }
+    }
+
+    /// Redis has decided on it, or nobody waits for it any more.
+    pub fn answered(&mut self, measure: Measure, amount: u64) {
+        if let Some((_, asked)) = self.undecided.iter_mut().find(|(known, _)| *known == measure) {
+            *asked = asked.saturating_sub(amount);
+        }
     }
 
     /// Counts what another node has admitted.
@@ -153,17 +178,22 @@ impl SharedCounts {
     }
 
     /// Why an amount does not fit below a limit by what this node has counted and others have recorded, while counts are shared.
-    /// That is never more than all nodes have counted; Redis may have less, if nobody was left to put it there.
+    /// That is never more than all nodes have counted: what Redis has not decided is left out, since it may refuse it. Redis may
+    /// have less, if nobody was left to put it there.
     pub fn shortage_by_log(&self, (measure, limit): (Measure, u64), amount: u64) -> Option<Shortage> {
         kept(measure)?;
-        let counted = self.own.counted(measure).saturating_add(self.others.counted(measure));
-        if counted.saturating_add(amount) <= limit {
+        let undecided = self.undecided.iter().find(|(known, _)| *known == measure).map_or(0, |(_, asked)| *asked);
+        let decided = self.own.counted(measure).saturating_sub(undecided);
+        if decided.saturating_add(self.others.counted(measure)).saturating_add(amount) <= limit {
             return None;
+        }
+        if amount > limit {
+            return Some(Shortage::Window(Fits::Never));
         }
         let mut all = Slot::shared();
         all.merge(&self.own);
         all.merge(&self.others);
-        all.shortage(measure, limit, amount)
+        all.shortage(measure, limit.saturating_add(undecided), amount)
     }
 
     /// This node has a share since this position. What all nodes had admitted before is known: the log was read up to there.

@@ -18,6 +18,7 @@ use testing::redis::{Durability, RedisServer};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::limits::binding::locked;
 use crate::limits::shared::counts::SharedCounts;
 use crate::limits::slots::SlotKey;
 use crate::limits::{
@@ -26,6 +27,8 @@ use crate::limits::{
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
+/// Slow enough that two requests wait for Redis at a time, and not for an outage.
+const SLOW: ProxyMode = ProxyMode::Slow(Duration::from_millis(20));
 
 fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
@@ -263,6 +266,39 @@ async fn a_refusal_by_one_partners_limit_loses_no_correction_of_another() {
         }
     }
     assert_eq!(admitted, 2, "the limit of the partner has nothing of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_redis_leaves_others_what_it_may_not_get() {
+    let (redis, bounds) = (redis(), Bounds::of(Measure::TokensPerMinute, 10));
+    let limits = [(of_key(), bounds), (Scope::Partner(id(2)), bounds)];
+    let (proxy, b) = (proxy_of(&redis), LimitedNode::start("b", &redis, &limits).await);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    let mut of_b = b.ask(&chain()).await.expect("it takes no tokens yet");
+    assert!(b.limiter.reserve_tokens(&mut of_b, 6).await.is_ok());
+    let of_partner_alone = Chain { user: None, key: None, ..chain_in_another_tenant() };
+    let mut refused = node.ask(&chain_in_another_tenant()).await.expect("it takes no tokens yet");
+    let mut fits = node.ask(&of_partner_alone).await.expect("it takes no tokens yet");
+    // The limit of the key refuses the first; it is counted under that of the partner until its node knows that.
+    proxy.set(SLOW);
+    let (refused, fits) =
+        tokio::join!(node.limiter.reserve_tokens(&mut refused, 6), node.limiter.reserve_tokens(&mut fits, 6));
+    assert_eq!((refused.is_ok(), fits.is_ok()), (false, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_redis_get_no_more_together_than_the_log_leaves() {
+    let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 10))]);
+    let proxy = proxy_of(&redis);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    assert!(node.ask(&chain()).await.is_some());
+    // By a node that has died, and whose counts Redis has lost.
+    let slot = node.shared().slots.get(SlotKey::Limit(id(1))).expect("a slot");
+    locked(&slot).count_others(Measure::RequestsPerMinute, 8, node.shared().now_micros());
+    let chain = chain();
+    proxy.set(SLOW);
+    let (one, other) = tokio::join!(node.ask(&chain), node.ask(&chain));
+    assert_eq!(u8::from(one.is_some()) + u8::from(other.is_some()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
