@@ -33,9 +33,23 @@ pub struct LocalPeriod {
     pub began_at: DateTime<Utc>,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
-    /// Who had a share from when on, by the monotonic clock in microseconds; the newest last.
-    shares: Vec<(i64, HashSet<String>)>,
+    /// What its events gave, as far back as a window may need them; the newest last.
+    shares: Vec<SharesGiven>,
 }
+
+/// The shares that an event gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SharesGiven {
+    /// By the monotonic clock.
+    at_micros: i64,
+    /// The nodes that have a share from then on.
+    nodes: u64,
+    /// Those of them that had none before.
+    new: u64,
+}
+
+/// Longer than the longest window keeps anything.
+const SHARES_KEPT: Duration = Duration::from_hours(25);
 
 impl Mode {
     pub const fn turn(&self) -> u64 {
@@ -55,24 +69,23 @@ impl Mode {
         match &recorded.event {
             Event::Access(Access::LimitsLocal(local)) => {
                 let nodes: HashSet<String> = local.nodes.iter().cloned().collect();
-                let (share, is_member) = ((now_micros, nodes.clone()), nodes.contains(node));
+                let is_member = nodes.contains(node);
+                let given = |before: &HashSet<String>| SharesGiven {
+                    at_micros: now_micros,
+                    nodes: nodes.len() as u64,
+                    new: nodes.difference(before).count() as u64,
+                };
                 Some(Self::Local(match self {
                     Self::Shared { .. } => {
-                        let member_since = is_member.then_some(turn);
-                        LocalPeriod {
-                            began: turn,
-                            turn,
-                            member_since,
-                            began_at: local.began_at,
-                            nodes,
-                            shares: vec![share],
-                        }
+                        let (member_since, shares) = (is_member.then_some(turn), vec![given(&HashSet::new())]);
+                        LocalPeriod { began: turn, turn, member_since, began_at: local.began_at, nodes, shares }
                     }
                     Self::Local(before) => {
-                        let shares = before.shares.iter().cloned().chain([share]).collect();
+                        let needed = before.shares.get(first_needed(&before.shares, SHARES_KEPT, now_micros)..);
+                        let shares = needed.unwrap_or_default().iter().copied().chain([given(&before.nodes)]).collect();
                         // Without a share, it has to be given one before it admits anything.
                         let member_since = is_member.then(|| before.member_since.unwrap_or(turn));
-                        LocalPeriod { turn, member_since, nodes, shares, ..before.clone() }
+                        LocalPeriod { began: before.began, began_at: before.began_at, turn, member_since, nodes, shares }
                     }
                 }))
             }
@@ -87,19 +100,16 @@ impl LocalPeriod {
     /// share. What a node has admitted still counts when another one has taken its place, and a node that had none for a while
     /// begins anew.
     pub fn shares(&self, kept: Duration, now_micros: i64) -> u64 {
-        let begins = now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-        // Those before it were replaced before the window began.
-        let first = self.shares.iter().rposition(|(since, _)| *since < begins).unwrap_or(0);
-        let of_window = self.shares.get(first..).unwrap_or_default();
-        let had_none = |node: &String, before: Option<usize>| {
-            before.and_then(|before| of_window.get(before)).is_none_or(|(_, nodes)| !nodes.contains(node))
-        };
-        let given = of_window
-            .iter()
-            .enumerate()
-            .map(|(index, (_, nodes))| nodes.iter().filter(|node| had_none(node, index.checked_sub(1))).count() as u64);
-        given.sum::<u64>().max(1)
+        let of_window = self.shares.get(first_needed(&self.shares, kept, now_micros)..).unwrap_or_default();
+        let Some((first, later)) = of_window.split_first() else { return 1 };
+        (first.nodes + later.iter().map(|given| given.new).sum::<u64>()).max(1)
     }
+}
+
+/// The first event that counts in a window of this length: those before it were replaced before the window began.
+fn first_needed(shares: &[SharesGiven], kept: Duration, now_micros: i64) -> usize {
+    let begins = now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+    shares.iter().rposition(|given| given.at_micros < begins).unwrap_or(0)
 }
 
 /// The mode, and the position up to which the log was read for it.
@@ -241,5 +251,18 @@ mod tests {
         assert_eq!(shares(10, 81), 2);
         assert_eq!(shares(20, 80), 3);
         assert_eq!(shares(100, 80), 5, "nodes a, b, c, d, and b once more");
+    }
+
+    #[test]
+    fn an_outage_of_many_restarts_remembers_what_its_windows_need() {
+        let modes = Modes::new("c");
+        let hours = |hours: u64| i64::try_from(Duration::from_hours(hours).as_micros()).expect("a time");
+        for hour in 0..100 {
+            modes.apply(&recorded(hour + 1, hour + 1, local(&[&format!("node-{hour}")])), hours(hour));
+        }
+        let alone = alone(&modes);
+        assert_eq!(alone.shares(Duration::from_hours(24), hours(99)), 26, "the one before, and one in each hour since");
+        assert_eq!(alone.shares(Duration::from_hours(1), hours(99)), 3);
+        assert_eq!(alone.shares.len(), 27);
     }
 }
