@@ -354,7 +354,7 @@ impl SharedLimits {
         counted: &Counted,
         now_micros: i64,
     ) -> Option<LimitExceeded<'_>> {
-        if counted.alone_since.is_some() {
+        if counted.local_since.is_some() {
             // It was put, and Redis decides on nothing that is put.
             return None;
         }

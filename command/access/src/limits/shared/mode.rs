@@ -85,7 +85,14 @@ impl Mode {
                         let shares = needed.unwrap_or_default().iter().copied().chain([given(&before.nodes)]).collect();
                         // Without a share, it has to be given one before it admits anything.
                         let member_since = is_member.then(|| before.member_since.unwrap_or(turn));
-                        LocalPeriod { began: before.began, began_at: before.began_at, turn, member_since, nodes, shares }
+                        LocalPeriod {
+                            began: before.began,
+                            began_at: before.began_at,
+                            turn,
+                            member_since,
+                            nodes,
+                            shares,
+                        }
                     }
                 }))
             }
@@ -260,9 +267,13 @@ mod tests {
         for hour in 0..100 {
             modes.apply(&recorded(hour + 1, hour + 1, local(&[&format!("node-{hour}")])), hours(hour));
         }
-        let alone = alone(&modes);
-        assert_eq!(alone.shares(Duration::from_hours(24), hours(99)), 26, "the one before, and one in each hour since");
-        assert_eq!(alone.shares(Duration::from_hours(1), hours(99)), 3);
-        assert_eq!(alone.shares.len(), 27);
+        let period = period(&modes);
+        assert_eq!(
+            period.shares(Duration::from_hours(24), hours(99)),
+            26,
+            "the one before, and one in each hour since"
+        );
+        assert_eq!(period.shares(Duration::from_hours(1), hours(99)), 3);
+        assert_eq!(period.shares.len(), 27);
     }
 }
