@@ -4,13 +4,13 @@
 //!
 //! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
 //! - `outbox`: from the alert to the receiver's acknowledgement.
-//! - `refusal`: how long the receiver has refused an alert.
+//! - `refusals`: since when the receiver refuses what it gets.
 //!
 //! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
 //! send the same alert, with the same id.
 
 mod outbox;
-mod refusal;
+mod refusals;
 mod webhook;
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use events::backoff::Backoff;
 use events::event::{Event, Recorded};
-use events::log::{Ended, Lease, Log, LogError, PAGE_EVENTS};
+use events::log::{Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use reqwest::Client;
@@ -27,7 +27,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 
 use outbox::{NotSent, Outbox};
-use refusal::Refusal;
+use refusals::Refusals;
 
 /// How often the position is remembered while there are no alerts.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub async fn run(parts: AlertsParts) {
 }
 
 /// Follows the log from what was remembered, and sends its alerts.
-async fn send_all(parts: &AlertsParts, lease: &Lease, backoff: &mut Backoff) -> Result<Ended, AlertsError> {
+async fn send_all(parts: &AlertsParts, lease: &Lease, backoff: &mut Backoff) -> Result<LeaseWorkEnd, AlertsError> {
     let outbox = Outbox { client: &parts.client, webhook: &parts.webhook, clock: &*parts.clock };
     let mut remembered = begin(parts, lease).await?;
     let mut done = remembered.position;
@@ -77,24 +77,24 @@ async fn send_all(parts: &AlertsParts, lease: &Lease, backoff: &mut Backoff) -> 
     parts.status.reached(done);
     loop {
         tokio::select! {
-            () = lease.lost() => return Ok(Ended::LeaseLost),
+            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
             _ = remember.tick(), if remembered.position < done => {
-                remembered = at(done);
+                remembered.position = done;
                 lease.remember(remembered.clone()).await?;
             }
             followed = follower.next() => {
-                let Some(followed) = followed? else { return Ok(Ended::LogClosed) };
+                let Some(followed) = followed? else { return Ok(LeaseWorkEnd::LogClosed) };
                 for recorded in followed.events() {
                     if is_alert(recorded) {
                         let sent = tokio::select! {
-                            () = lease.lost() => return Ok(Ended::LeaseLost),
+                            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                             sent = outbox.send(recorded) => sent,
                         };
-                        if let Err(error) = sent {
-                            give_up_or_fail(parts, lease, &remembered, recorded.position, error).await?;
-                        }
+                        remembered = match sent {
+                            Ok(()) => at(recorded.position),
+                            Err(error) => give_up_or_fail(parts, lease, &remembered, recorded.position, error).await?,
+                        };
                         // At once, so that hardly anything is sent twice.
-                        remembered = at(recorded.position);
                         lease.remember(remembered.clone()).await?;
                     }
                     done = recorded.position;
@@ -117,29 +117,24 @@ async fn begin(parts: &AlertsParts, lease: &Lease) -> Result<RoleMemory, AlertsE
     Ok(head)
 }
 
-/// Gives up an alert that the receiver has refused for a day, which is logged.
+/// Handles a failed attempt: gives the alert up, and logs that, once the receiver has refused alerts for a day. Returns what is to be
+/// remembered then.
 ///
-/// Errors: it is to be sent again. Since when it is refused is remembered.
+/// Errors: the alert has to be sent again. Since when it is refused is remembered.
 async fn give_up_or_fail(
     parts: &AlertsParts,
     lease: &Lease,
     remembered: &RoleMemory,
     position: u64,
     error: NotSent,
-) -> Result<(), AlertsError> {
-    let now = parts.clock.now();
-    match error {
-        NotSent::Refused { .. } => {
-            let refusal = Refusal::again(Some(remembered), position, now);
-            if refusal.is_final(now) {
-                tracing::error!(%error, "an alert was refused for a day: it is not sent any more");
-                return Ok(());
-            }
-            lease.remember(refusal.memory()).await?;
+) -> Result<RoleMemory, AlertsError> {
+    if matches!(error, NotSent::Refused { .. }) {
+        let refusals = Refusals::after(remembered, parts.clock.now());
+        if refusals.are_final() {
+            tracing::error!(%error, "alerts were refused for a day: this one is not sent any more");
+            return Ok(refusals.memory(position));
         }
-        // The refusals before it came from a receiver that was about to go, or from what stands before it.
-        NotSent::Unreachable { .. } => lease.remember(at(position - 1)).await?,
-        NotSent::TooLate { .. } | NotSent::Unwritable { .. } => {}
+        lease.remember(refusals.memory(position - 1)).await?;
     }
     Err(error.into())
 }
