@@ -1,7 +1,7 @@
 //! Events of requests that were refused before they were routed. Stream `access-{key_id}`, or `access-anonymous`. They are
 //! rolled up by second, so that a flood cannot flood the log: the first is recorded at once, the rest as one event.
 //!
-//! On the stream `access-limits`: how nodes count rate limits, together or each by itself.
+//! On the stream `access-limits`: whether nodes share the counts of rate limits, or each counts by itself.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ family! {
         RateLimited(AccessRateLimited) "access.rate_limited" v 1 in set 1 at Anywhere;
         /// From here on, each node counts rate limits by itself.
         LimitsLocal(AccessLimitsLocal) "access.limits_local" v 1 in set 1 at Anywhere;
-        /// From here on, all nodes count rate limits together again.
+        /// From here on, all nodes share the counts of rate limits again.
         LimitsShared(AccessLimitsShared) "access.limits_shared" v 1 in set 1 at Anywhere;
     }
 }
@@ -72,7 +72,7 @@ pub struct AccessRateLimited {
     pub count: u64,
 }
 
-/// A node cannot count rate limits together with the others: from this position on, each node of `nodes` counts by itself, and
+/// A node cannot share the counts of rate limits with the others: from this position on, each node of `nodes` counts by itself, and
 /// admits an equal share of what each limit has left. Recorded again when another node has to be given a share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLimitsLocal {
@@ -87,7 +87,7 @@ pub struct AccessLimitsLocal {
     pub reason: String,
 }
 
-/// All nodes have put what they count into the shared counts: from this position on they count together. Without effect if
+/// All nodes have put what they count into the shared counts: from this position on these are shared. Without effect if
 /// `ends` is not the last `access.limits_local`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLimitsShared {

@@ -92,7 +92,7 @@ impl From<&LimitRefusal> for Refusal {
             LimitRefusal::RateLimited(limited) => Self::from(limited),
             LimitRefusal::Unavailable(LimitsUnavailable { closed: Some(name) }) => {
                 let message =
-                    "the rate limit is closed while nodes cannot count it together; nothing was sent to a provider";
+                    "the rate limit is closed while its counts are not shared; nothing was sent to a provider";
                 Self::new(ErrorCode::LimitsUnavailable, message).with("limit_id", name.to_string()).try_again()
             }
             LimitRefusal::Unavailable(LimitsUnavailable { closed: None }) => {

@@ -27,8 +27,8 @@ impl From<RateLimited> for NotCounted {
     }
 }
 
-/// The answers to the calls of a request, one for each group of its limits. After a group that does not count it, no other was
-/// asked to.
+/// The answers to the calls of a request, one for each group of its limits. There are none of the groups after one that did not
+/// count it.
 pub enum Reply {
     Count(Vec<GroupCount>),
     Put(Vec<(Arc<Group>, PutReply)>),
@@ -87,11 +87,11 @@ impl SharedLimiter {
         turn: u64,
         reply: Result<Reply, CounterError>,
     ) -> Result<Provisional, NotCounted> {
-        let limits = provisional.limits.clone();
-        let exceeded = limits.answered(provisional.demand, &provisional.counted, self.now_micros());
         match reply {
             Ok(Reply::Count(answers)) => {
                 let provisional = self.counted(provisional, turn, answers)?;
+                let limits = provisional.limits.clone();
+                let exceeded = limits.decided_by_redis(provisional.demand, &provisional.counted, self.now_micros());
                 let Some(exceeded) = exceeded else { return Ok(provisional) };
                 let limited = RateLimited::of(&exceeded, provisional.demand.amount(), self.parts.clock.now());
                 provisional.take_back();
@@ -147,7 +147,7 @@ impl SharedLimiter {
             }
         }
         provisional.limits.learn(provisional.demand, &standings, now_micros);
-        provisional.limits.are_in_redis();
+        provisional.limits.mark_in_redis();
         Ok(provisional)
     }
 

@@ -1,4 +1,4 @@
-//! The limits that bind one request where nodes count together, and what it counts against them.
+//! The limits that bind one request where counts are shared, and what it counts against them.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -238,20 +238,13 @@ impl SharedLimits {
         if !are_shared {
             return Err(NotForRedis::InThisTurn);
         }
-        let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
-            Some((index, measure, bound, slots[index].shortage_by_log((measure, bound), amount)?))
-        });
-        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
-            return Err(NotForRedis::Exceeded(LimitExceeded {
-                limit: &self.all()[index].limit,
-                measure,
-                bound,
-                shortage,
-            }));
+        let by_log = |index: usize, measure, bound, amount| slots[index].shortage_by_log((measure, bound), amount);
+        if let Some(exceeded) = self.exceeded(demand, by_log) {
+            return Err(NotForRedis::Exceeded(exceeded));
         }
         let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis(now_micros)).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
-        counted.buckets.iter().for_each(|count| slots[count.index].ask(count.measure, count.amount));
+        counted.buckets.iter().for_each(|count| slots[count.index].add_undecided(count.measure, count.amount));
         let corrections = &self.limiter().corrections;
         let mut calls: Vec<LimitCall> = self
             .all()
@@ -301,12 +294,11 @@ impl SharedLimits {
         if let Some(replaced) = replaced {
             self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
         }
-        let shortages = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
-            let shortage = slots[index].shortage_of_share((measure, bound), amount, period, instants)?;
-            Some((index, measure, bound, shortage))
-        });
-        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
-            return Err(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage });
+        let of_share = |index: usize, measure, bound, amount| {
+            slots[index].shortage_of_share((measure, bound), amount, period, instants)
+        };
+        if let Some(exceeded) = self.exceeded(demand, of_share) {
+            return Err(exceeded);
         }
         Ok(self.count_in(&mut slots, demand, Some(member_since), instants.now_micros))
     }
@@ -316,7 +308,7 @@ impl SharedLimits {
         let corrections = &self.limiter().corrections;
         let state = |binding: &SharedBinding| {
             let mut slot = locked(&binding.slot);
-            corrections.are_in_state(binding.limit.key);
+            corrections.drop_for_state(binding.limit.key);
             slot.state(binding.limit.key.to_string(), self.limiter().next_state(), now_micros)
         };
         self.grouped(self.all().iter().map(state).collect())
@@ -346,34 +338,40 @@ impl SharedLimits {
         exceeded
     }
 
-    /// Redis has answered what was counted for it. If it has counted it, the limit that is exceeded nevertheless by the log, which
-    /// may have more than Redis.
-    pub(in crate::limits) fn answered(
+    /// Redis has counted what was counted here for it. Returns the limit that it exceeds by the log, which may have more than Redis. One
+    /// step under one lock: of two such requests, only the second sees the first.
+    pub(in crate::limits) fn decided_by_redis(
         &self,
         demand: Demand,
         counted: &Counted,
         now_micros: i64,
     ) -> Option<LimitExceeded<'_>> {
-        if counted.local_since.is_some() {
-            // It was put, and Redis decides on nothing that is put.
-            return None;
-        }
         let mut slots = self.lock(now_micros);
-        counted.buckets.iter().for_each(|count| slots[count.index].answered(count.measure, count.amount));
-        let shortages = self.measures(demand).filter_map(|(index, measure, bound, _)| {
-            Some((index, measure, bound, slots[index].shortage_by_log((measure, bound), 0)?))
+        counted.buckets.iter().for_each(|count| slots[count.index].remove_undecided(count.measure, count.amount));
+        // The amount is counted already.
+        self.exceeded(demand, |index, measure, bound, _| slots[index].shortage_by_log((measure, bound), 0))
+    }
+
+    /// Of the limits that lack something for a demand, the one with the longest wait.
+    fn exceeded(
+        &self,
+        demand: Demand,
+        shortage: impl Fn(usize, Measure, u64, u64) -> Option<Shortage>,
+    ) -> Option<LimitExceeded<'_>> {
+        let exceeded = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
+            let shortage = shortage(index, measure, bound, amount)?;
+            Some(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage })
         });
-        let (index, measure, bound, shortage) = shortages.max_by_key(|(.., shortage)| *shortage)?;
-        Some(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage })
+        exceeded.max_by_key(|exceeded| exceeded.shortage)
     }
 
     /// Redis has counted a request against all of them.
-    pub fn are_in_redis(&self) {
+    pub fn mark_in_redis(&self) {
         self.all().iter().for_each(|binding| locked(&binding.slot).redis_has_counted());
     }
 
     /// Nobody has heard what became of a call about them.
-    pub fn are_in_doubt(&self) {
+    pub fn mark_in_doubt(&self) {
         let limits = self.all().iter().map(|binding| (binding.limit.key, Arc::clone(&binding.group)));
         self.limiter().corrections.doubt(limits);
     }
@@ -390,6 +388,18 @@ impl SharedLimits {
         for count in &counted.buckets {
             let binding = &self.all()[count.index];
             self.correct_one(binding, &mut locked(&binding.slot), count, counted.local_since, is(count.amount), told);
+        }
+    }
+
+    /// Takes back what was counted for Redis and is not decided, in one step: it never counts as decided.
+    pub fn take_back_undecided(&self, counted: &Counted, told: Told<'_>) {
+        for count in &counted.buckets {
+            let binding = &self.all()[count.index];
+            let slot = &mut locked(&binding.slot);
+            if counted.local_since.is_none() {
+                slot.remove_undecided(count.measure, count.amount);
+            }
+            self.correct_one(binding, slot, count, counted.local_since, 0, told);
         }
     }
 

@@ -86,7 +86,7 @@ impl Conductor {
         figures.shared.set(i64::from(mode.is_shared()));
         match mode {
             Mode::Shared { .. } if self.known_period.take().is_some() => {
-                tracing::info!("rate limits are counted by all nodes together again");
+                tracing::info!("the counts of rate limits are shared again");
             }
             Mode::Local(period) if self.known_period != Some(period.began) => {
                 self.known_period = Some(period.began);
@@ -145,7 +145,7 @@ impl Conductor {
         };
         let mut nodes: Vec<String> = nodes.union(also).cloned().collect();
         nodes.sort_unstable();
-        tracing::warn!(reason, "rate limits cannot be counted with other nodes");
+        tracing::warn!(reason, "the counts of rate limits cannot be shared: each node counts by itself");
         let event = AccessLimitsLocal { node: self.limiter.parts.node.clone(), nodes, began_at, reason };
         self.record(event.into(), known.sequence).await;
     }
@@ -206,7 +206,7 @@ impl Conductor {
         self.limiter.link.set_connection(None);
         self.limiter.link.take_failure(turn);
         if let Err(reason) = returned {
-            tracing::debug!(reason, "cannot count rate limits with other nodes yet");
+            tracing::debug!(reason, "the counts of rate limits cannot be shared yet");
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
                 return self.record_local(&reason, period.began_at, &HashSet::new()).await;
@@ -317,11 +317,11 @@ impl Conductor {
         let number = self.limiter.next_state();
         let Some(slot) = self.limiter.slots.get(key) else {
             // Nothing of it counts any more, but Redis may have a request that still ran when it was told last.
-            self.limiter.corrections.are_in_state(key);
+            self.limiter.corrections.drop_for_state(key);
             return LimitState { limit: key.to_string(), number, ..LimitState::default() };
         };
         let mut slot = locked(&slot);
-        self.limiter.corrections.are_in_state(key);
+        self.limiter.corrections.drop_for_state(key);
         slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros())
     }
 

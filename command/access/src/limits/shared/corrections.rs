@@ -55,9 +55,9 @@ impl Corrections {
         self.locked().remove(&key).map(|of_limit| of_limit.list()).unwrap_or_default()
     }
 
-    /// Takes those of one limit, and its doubts, for a state that is about to be put. Must be called while the slot is locked, if
-    /// there is one.
-    pub fn are_in_state(&self, key: SlotKey) {
+    /// Drops those of one limit, and its doubts: a state that is about to be put contains them. Must be called while the slot is
+    /// locked, if there is one.
+    pub fn drop_for_state(&self, key: SlotKey) {
         self.locked().remove(&key);
         self.doubts().remove(&key);
     }

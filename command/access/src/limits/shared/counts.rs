@@ -1,4 +1,4 @@
-//! What a node knows of one limit that nodes count together.
+//! What a node knows of one limit whose counts are shared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl SharedCounts {
     }
 
     /// This amount, which is counted, waits for Redis.
-    pub fn ask(&mut self, measure: Measure, amount: u64) {
+    pub fn add_undecided(&mut self, measure: Measure, amount: u64) {
         match self.undecided.iter_mut().find(|(known, _)| *known == measure) {
             Some((_, asked)) => *asked = asked.saturating_add(amount),
             None => self.undecided.push((measure, amount)),
@@ -118,7 +118,7 @@ impl SharedCounts {
     }
 
     /// Redis has decided on it, or nobody waits for it any more.
-    pub fn answered(&mut self, measure: Measure, amount: u64) {
+    pub fn remove_undecided(&mut self, measure: Measure, amount: u64) {
         if let Some((_, asked)) = self.undecided.iter_mut().find(|(known, _)| *known == measure) {
             *asked = asked.saturating_sub(amount);
         }
@@ -331,10 +331,10 @@ impl Counts for SharedCounts {
         let unseen_counts = |unseen: &Unseen| {
             unseen.amount > 0 && kept(unseen.measure).is_some_and(|kept| still_counts(unseen, kept, now_micros))
         };
-        let is_known = |local: &LocalCounts| local.base.is_idle(now_micros) && local.admitted.is_idle(now_micros);
+        let is_idle = |local: &LocalCounts| local.base.is_idle(now_micros) && local.admitted.is_idle(now_micros);
         self.own.is_idle(now_micros)
             && self.others.is_idle(now_micros)
             && !self.unseen.iter().any(unseen_counts)
-            && self.local.as_ref().is_none_or(is_known)
+            && self.local.as_ref().is_none_or(is_idle)
     }
 }

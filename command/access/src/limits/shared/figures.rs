@@ -1,4 +1,4 @@
-//! Metrics of limits that nodes count together.
+//! Metrics of limits whose counts are shared.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct SharedFigures {
 impl SharedFigures {
     /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let shared = "1 while nodes count rate limits together, 0 while each counts by itself";
+        let shared = "1 while the counts of rate limits are shared, 0 in a local period";
         let outages = "Times that nodes began to count rate limits by themselves";
         let decisions = "Requests that this node admitted or refused by its share of a rate limit";
         let restored = "Rate limits whose counts this node has put into Redis after an outage";

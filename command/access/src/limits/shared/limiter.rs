@@ -191,7 +191,7 @@ impl SharedLimiter {
                     calls.iter_mut().for_each(|call| call.counts.clear());
                     calls.retain(|call| !call.corrections.is_empty());
                     if !calls.is_empty() && !limiter.tell(&connection, &group, turn, &calls).await {
-                        bound.are_in_doubt();
+                        bound.mark_in_doubt();
                     }
                     continue;
                 }

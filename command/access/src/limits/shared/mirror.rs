@@ -15,15 +15,13 @@ use events::log::{Followed, Follower, Log, LogError, PAGE_EVENTS};
 use events::usage::{Usage, UsageSource};
 
 use super::counts::SharedCounts;
-use super::mode::{LocalPeriod, Mode};
+use super::mode::{KEPT_MAX, LocalPeriod, Mode};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::window::BucketNumber;
 
 /// The most events that a start reads again.
 const REPLAYED_MAX: u64 = 50_000;
-/// Longer than the longest window keeps anything.
-const REPLAYED_TIME: TimeDelta = TimeDelta::hours(25);
 /// Requests of others whose tokens are corrected when they end. Those beyond count as reserved: too much, never too little.
 const OPEN_MAX: usize = 200_000;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -211,7 +209,7 @@ fn tokens_of(usage: &Usage) -> u64 {
 
 /// Where to begin to read, and whether that is early enough for every window.
 async fn begin_after(log: &Log, now: DateTime<Utc>) -> Result<(u64, bool), LogError> {
-    let since = now.checked_sub_signed(REPLAYED_TIME).unwrap_or(now);
+    let since = TimeDelta::from_std(KEPT_MAX).ok().and_then(|kept| now.checked_sub_signed(kept)).unwrap_or(now);
     let first = log.read(move |reader| reader.first_since(since)).await?.saturating_sub(1);
     let latest = log.head().position.saturating_sub(REPLAYED_MAX);
     Ok((first.max(latest), first >= latest))

@@ -10,6 +10,9 @@ use events::event::{Access, Event, Recorded};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// Longer than any window keeps anything.
+pub const KEPT_MAX: Duration = Duration::from_hours(25);
+
 /// How limits are counted since the last event of `access-limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -33,7 +36,7 @@ pub struct LocalPeriod {
     pub began_at: DateTime<Utc>,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
-    /// What its events gave, as far back as a window may need them; the newest last.
+    /// The shares that its events gave, as far back as a window may need them; the newest last.
     shares: Vec<SharesGiven>,
 }
 
@@ -42,14 +45,11 @@ pub struct LocalPeriod {
 struct SharesGiven {
     /// By the monotonic clock.
     at_micros: i64,
-    /// The nodes that have a share from then on.
+    /// How many nodes have a share from then on.
     nodes: u64,
-    /// Those of them that had none before.
+    /// How many of them had none before.
     new: u64,
 }
-
-/// Longer than the longest window keeps anything.
-const SHARES_KEPT: Duration = Duration::from_hours(25);
 
 impl Mode {
     pub const fn turn(&self) -> u64 {
@@ -81,7 +81,7 @@ impl Mode {
                         LocalPeriod { began: turn, turn, member_since, began_at: local.began_at, nodes, shares }
                     }
                     Self::Local(before) => {
-                        let needed = before.shares.get(first_needed(&before.shares, SHARES_KEPT, now_micros)..);
+                        let needed = before.shares.get(first_needed(&before.shares, KEPT_MAX, now_micros)..);
                         let shares = needed.unwrap_or_default().iter().copied().chain([given(&before.nodes)]).collect();
                         // Without a share, it has to be given one before it admits anything.
                         let member_since = is_member.then(|| before.member_since.unwrap_or(turn));

@@ -1,4 +1,4 @@
-//! An admitted request under limits that nodes count together.
+//! An admitted request under limits whose counts are shared.
 
 use std::sync::Arc;
 
@@ -78,26 +78,30 @@ pub(super) struct Provisional {
 }
 
 impl Provisional {
-    /// Redis has not counted it, or nobody has heard of it.
+    /// Redis has not counted it, or its answer did not arrive.
     pub(super) fn undo(self) {
-        let limits = self.limits.clone();
-        self.take_back_from(Told::Nobody);
+        self.undo_where(Told::Nobody);
         // Not before: a state that is made meanwhile still has it.
-        limits.are_in_doubt();
+        self.limits.mark_in_doubt();
     }
 
     /// Redis has counted it in these groups, and no other.
     pub(super) fn undo_in(self, groups: &[Arc<Group>]) {
-        self.take_back_from(Told::RedisIn(groups));
+        self.undo_where(Told::RedisIn(groups));
     }
 
     /// Redis has counted it, or may have been told so by a state of the slot.
     pub(super) fn take_back(self) {
-        self.take_back_from(Told::Redis);
+        self.limits.correct(&self.counted, |_| 0, Told::Redis);
+        self.end_request(Told::Redis);
     }
 
-    fn take_back_from(self, told: Told<'_>) {
-        self.limits.correct(&self.counted, |_| 0, told);
+    fn undo_where(&self, told: Told<'_>) {
+        self.limits.take_back_undecided(&self.counted, told);
+        self.end_request(told);
+    }
+
+    fn end_request(&self, told: Told<'_>) {
         if self.demand == Demand::Request {
             self.limits.end_request(told);
         }

@@ -1,4 +1,4 @@
-//! What a node has of the limits that it counts together with others.
+//! What a node has of the limits whose counts it shares with others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub struct SharedLimiterParts {
     pub defaults: DefaultLimits,
 }
 
-/// The limits that this node counts together with others.
+/// The limits whose counts this node shares with others.
 pub struct SharedLimiter {
     pub(super) parts: SharedLimiterParts,
     pub(super) slots: Slots<SharedCounts>,
