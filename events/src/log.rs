@@ -72,7 +72,7 @@ pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
-pub use lease::{Ended, Lease, LeaseHolder};
+pub use lease::{Lease, LeaseHolder, LeaseWorkEnd};
 pub use lock::LOCK_FILE;
 pub use reader::{EarlierNode, Reader, RunningNode};
 pub use side::{
@@ -90,8 +90,6 @@ const QUEUE_LEN_MAX: usize = 8192;
 const TAIL_BATCHES_MAX: usize = 1024;
 /// How long a caller waits for the writer: longer than a hiccup of the disk, shorter than the callers' own timeouts.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How often a caller that waits for a check of the log's end looks whether it has ended.
-const HEAD_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a node of a shared log trusts its tables without having confirmed where the log ends.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
 /// The limits of [`LogOptions::clock_behind_max`].
@@ -332,20 +330,14 @@ impl Log {
         self.inner.wait_until_known(position).await
     }
 
-    /// Waits until this process has heard of all that others had recorded before the call. False if nobody else appends, so that
-    /// there is nothing to hear of, or if that takes too long.
-    pub async fn hear_of_others(&self) -> bool {
+    /// Waits for a check of where the log ends that begins after the call, for as long as the database takes. False if nobody else
+    /// appends: there is nothing to find.
+    pub async fn wait_for_head_check(&self) -> bool {
         if self.inner.local_node.is_none() {
             return false;
         }
-        let figures = &self.inner.figures;
-        let begun = figures.head_checks_begun();
-        let heard = async {
-            while !figures.has_checked_head_after(begun) {
-                tokio::time::sleep(HEAD_CHECK_INTERVAL).await;
-            }
-        };
-        tokio::time::timeout(UNCONFIRMED_MAX, heard).await.is_ok()
+        self.inner.figures.head_checked().await;
+        true
     }
 
     /// The processes that serve requests as this one does, have run longer, and have not said that they end. `None` if this one was not seen lately

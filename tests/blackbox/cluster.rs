@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use testing::postgres::TestServer;
 use testing::proxy::ProxyMode;
 use testing::random::SplitMix64;
@@ -194,13 +194,25 @@ async fn what_one_node_has_made_is_there_for_the_next_request_to_another() {
         third.operator().patch(&path, &json!({ "name": format!("{name}-2") })).await.must(200);
         let chosen = first.operator().clone().with("x-tenant-id", &text(&acme["id"]));
         chosen.get("/v1/models").await.must(200);
-        let (_, secret) = new_key(second, &tenant).await;
+        let budget = json!({ "scope": { "tenant_id": acme["id"] }, "limit_usd": "1", "period": "total" });
+        let budget = second.operator().post("/v1/admin/budgets", &budget).await.must(201).json();
+        let path = format!("/v1/admin/budgets/{}", text(&budget["id"]));
+        first.operator().patch(&path, &json!({ "limit_usd": "2" })).await.must(200);
+        let (key, secret) = new_key(second, &tenant).await;
         third.client(Some(&secret)).get("/v1/me").await.must(200);
+        let rotated =
+            second.operator().post(&format!("/v1/admin/keys/{key}/rotate"), &json!({})).await.must(200).json();
+        first.client(Some(&text(&rotated["secret"]))).get("/v1/me").await.must(200);
         let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 256 });
         let model = json!({ "name": tenant.model(&name), "targets": [target] });
         first.operator().post("/v1/admin/models", &model).await.must(201);
         second.client(Some(&secret)).post(NATIVE, &tenant.ask(&name)).await.must(200);
     }
+    let changes = cluster.node(0).operator().get("/v1/events?limit=1000&types=budget.changed.v1").await.must(200).body;
+    let changes: Vec<Value> =
+        changes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(changes.len(), 20);
+    assert!(changes.iter().all(|change| change["tenant_id"].is_string()), "a change has the owners of what it changes");
     // What nobody has made is still not there.
     let nowhere = json!({ "partner_id": "par_01912345678970008000000000000001", "name": "acme" });
     cluster.node(1).operator().post("/v1/admin/tenants", &nowhere).await.must_be(404, "NOT_FOUND");
@@ -254,6 +266,9 @@ async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itse
         let [app, elsewhere] = [cut_off, whole].map(|node| node.client(Some(&tenant.secret)));
         app.post(NATIVE, &tenant.ask("ok")).await.must(200);
         cluster.proxy(1).set(mode);
+        // It cannot know of a new key, and does not say that there is none.
+        let (_, new) = new_key(whole, &tenant).await;
+        cut_off.client(Some(&new)).get("/v1/me").await.must_be(503, "LEDGER_UNAVAILABLE");
         tokio::time::sleep(CUT_OFF_MAX).await;
         let sent_before = upstream.seen().len();
         for _ in 0..3 {

@@ -143,11 +143,21 @@ impl Authenticator {
             None if self.parts.tables.catch_up_with_others(&self.parts.log, tables.position).await => {
                 self.parts.tables.load()
             }
+            None if !self.is_current() => return Err(Denied::NotCurrent),
             _ => tables,
         };
         let entry = tables.key(token.key_id).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
-        let generation = self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?;
+        let generation = match self.generation(&digest, &token, entry).await? {
+            Some(generation) => generation,
+            // Another node may have rotated it a moment ago.
+            None if self.parts.tables.catch_up_with_others(&self.parts.log, tables.position).await => {
+                let tables = self.parts.tables.load();
+                let entry = tables.key(token.key_id).ok_or(Denied::InvalidKey)?;
+                self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?
+            }
+            None => return Err(Denied::InvalidKey),
+        };
         // Read the tables again: the key may have ended, changed or been rotated during the wait for the hash.
         let tables = self.parts.tables.load();
         let caller = Caller::of_key(&tables, token.key_id, generation, self.parts.clock.now());

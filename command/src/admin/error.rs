@@ -75,8 +75,8 @@ pub enum CommandError {
     CheckRunning,
     #[error("the Idempotency-Key was used before with a different request")]
     IdempotencyKeyReused,
-    /// The change is recorded, but this node's tables did not have it in time.
-    #[error("the change is recorded, but not yet in force on this node")]
+    /// A change is recorded, this one or one that it follows, but this node's tables did not have it in time.
+    #[error("a change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
     /// A catalogue that is not taken, or not completely.
     #[error(transparent)]

@@ -174,13 +174,13 @@ async fn create<R: Administered>(
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
     let seen = admin.tables.load().position;
-    match create_now::<R>(&admin, &request).await {
-        Err(error) if is_known_by_now(&admin, seen, &error).await => create_now::<R>(&admin, &request).await,
+    match create_once::<R>(&admin, &request).await {
+        Err(error) if has_caught_up_after(&admin, seen, &error).await => create_once::<R>(&admin, &request).await,
         done => done,
     }
 }
 
-async fn create_now<R: Administered>(admin: &AdminState, request: &AdminRequest) -> Result<Response, CommandError> {
+async fn create_once<R: Administered>(admin: &AdminState, request: &AdminRequest) -> Result<Response, CommandError> {
     if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);
     }
@@ -239,22 +239,22 @@ where
     F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,
 {
     let seen = admin.tables.load().position;
-    match execute_now::<R, F>(admin, id, request, &plan).await {
-        Err(error) if is_known_by_now(admin, seen, &error).await => {
-            execute_now::<R, F>(admin, id, request, &plan).await
+    match execute_once::<R, F>(admin, id, request, &plan).await {
+        Err(error) if has_caught_up_after(admin, seen, &error).await => {
+            execute_once::<R, F>(admin, id, request, &plan).await
         }
         done => done,
     }
 }
 
-/// True if a command that has not found something has to begin again: another node may have made it a moment ago. `seen` is the
-/// position of the tables in which it was looked for.
-async fn is_known_by_now(admin: &AdminState, seen: u64, error: &CommandError) -> bool {
+/// Catches up with other nodes if a command has not found something, which one of them may have made a moment ago. True if the
+/// command should be tried once more. `seen` is the position of the tables in which it was looked for.
+async fn has_caught_up_after(admin: &AdminState, seen: u64, error: &CommandError) -> bool {
     matches!(error, CommandError::NotFound { .. } | CommandError::ReferenceNotFound { .. })
         && admin.tables.catch_up_with_others(&admin.log, seen).await
 }
 
-async fn execute_now<R: Administered, F>(
+async fn execute_once<R: Administered, F>(
     admin: &AdminState,
     id: &str,
     request: &AdminRequest,
@@ -270,6 +270,8 @@ where
     let id: R::Id = id.parse().map_err(|_| not_found())?;
     for _ in 0..ATTEMPTS_MAX {
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
+        // Its owners are older than it is: with tables that are older, they would be missing.
+        wait_until_in_force(admin, loaded.position).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
         require_managed::<R>(&cx, state)?;

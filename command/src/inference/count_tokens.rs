@@ -84,7 +84,12 @@ async fn counted(
     let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
-    let tables = gateway.tables.load();
+    let mut tables = gateway.tables.load();
+    if tables.route(caller.chain.tenant, request.model()).is_none()
+        && gateway.tables.catch_up_with_others(&gateway.log, tables.position).await
+    {
+        tables = gateway.tables.load();
+    }
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
     let model = tables.route(tenant, request.model()).ok_or_else(|| model_not_found(request.model()))?;

@@ -134,7 +134,7 @@ async fn plan_and_admit(
     let (mut plans_left, mut attempts_left) = (PLANS_MAX, ATTEMPTS_MAX);
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
-    let mut has_heard_of_others = false;
+    let mut has_caught_up = false;
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
@@ -146,13 +146,16 @@ async fn plan_and_admit(
             // Another node may have made the model a moment ago.
             Err(refusal)
                 if refusal.code == ErrorCode::ModelNotFound
-                    && !has_heard_of_others
+                    && !has_caught_up
                     && gateway.tables.catch_up_with_others(&gateway.log, at).await =>
             {
-                has_heard_of_others = true;
+                has_caught_up = true;
                 tables = gateway.tables.load();
                 caller = authorize(&tables, &caller, gateway.clock.now())?;
                 continue;
+            }
+            Err(refusal) if refusal.code == ErrorCode::ModelNotFound && !gateway.log.is_current() => {
+                return Err(behind());
             }
             Err(refusal) => {
                 return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);

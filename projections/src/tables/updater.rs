@@ -15,8 +15,8 @@ use crate::BackgroundTask;
 /// Pause after the log could not be read.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// How long a request waits for what other nodes have recorded.
-const OTHERS_MAX: Duration = Duration::from_secs(1);
+/// How long a request waits until the tables have what other nodes have recorded.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 /// Access to the newest tables. Cheap to clone.
 #[derive(Clone)]
@@ -56,11 +56,11 @@ impl TablesHandle {
         self.wait_for(recorded, deadline).await
     }
 
-    /// Waits until the tables have what other nodes had recorded before the call. True if they are newer than `seen` then, so that
-    /// what was not found in tables of that position may be there. It costs a request that names nothing up to the time between
-    /// two looks at the log's end, and the database nothing.
+    /// Waits until the tables have what other nodes had recorded before the call. True if they are newer than `seen` then: what was
+    /// missing at that position may be there. It costs the database nothing.
     pub async fn catch_up_with_others(&self, log: &Log, seen: u64) -> bool {
-        log.hear_of_others().await && self.catch_up(OTHERS_MAX).await && self.load().position > seen
+        let caught_up = async { log.wait_for_head_check().await && self.catch_up(CATCH_UP_MAX).await };
+        tokio::time::timeout(CATCH_UP_MAX, caught_up).await.unwrap_or(false) && self.load().position > seen
     }
 
     /// Waits until the tables have every change up to `position`. Returns false if that takes longer than `deadline`.

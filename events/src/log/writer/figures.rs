@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed, Ord
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 use crate::ledger::Balances;
 use crate::time::from_micros;
@@ -60,6 +61,7 @@ pub struct Figures {
     head_checks_begun: AtomicU64,
     /// The number of the last of these that succeeded.
     head_checks_ended: AtomicU64,
+    head_checked: Notify,
 }
 
 /// One time that the writer finds out where the log ends.
@@ -93,6 +95,19 @@ impl Figures {
     pub(super) fn end_head_check(&self, check: HeadCheck) {
         self.head_checks_ended.store(check.number, SeqCst);
         self.confirm_head(check.began);
+        self.head_checked.notify_waiters();
+    }
+
+    /// Waits until a check that begins after the call has succeeded.
+    pub(in crate::log) async fn head_checked(&self) {
+        let begun = self.head_checks_begun();
+        loop {
+            let checked = self.head_checked.notified();
+            if self.has_checked_head_after(begun) {
+                return;
+            }
+            checked.await;
+        }
     }
 
     /// How many checks have begun.
