@@ -73,7 +73,7 @@ pub struct Config {
     pub archiving: Option<Archiving>,
     /// Where alerts are sent; `None` if they are not.
     pub alerts: Option<Webhook>,
-    /// Where several nodes count rate limits together; `None` if this process counts alone.
+    /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
     pub redis: Option<RedisAddress>,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
@@ -129,7 +129,7 @@ impl Config {
         let views = flags.check(VIEWS, boolean_or_on(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
             let problem = format!(
-                "is off, and no other node can answer queries of this ledger: it is for nodes with {}",
+                "is false, and no other node can answer queries of this ledger: set it only with {}",
                 DATABASE_URL.variable
             );
             return Err(flags.wrong_with(VIEWS, problem, "true"));
@@ -238,14 +238,15 @@ impl Config {
 
 /// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset.
 ///
-/// Errors: it is empty, for example: without the database, a node would serve an empty ledger of its own.
+/// Errors: it is empty, or not such an address. An empty one is not as unset: a node would serve an empty ledger of its own.
 pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
     setting::DATABASE_URL.address("a database", "to use the ledger in the data folder", variable, str::parse)
 }
 
 /// The Redis in `LEDGERWAY_REDIS_URL`; `None` if it is unset.
 ///
-/// Errors: it is empty, for example: the node would admit as much again as all others together.
+/// Errors: it is empty, or not such an address. An empty one is not as unset: the node would count by itself, and admit as much
+/// again as the others.
 fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
     setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, str::parse)
 }
@@ -407,8 +408,9 @@ fn trusted_proxies(text: &str) -> Result<TrustedProxies, String> {
     if text.trim().is_empty() {
         return Ok(TrustedProxies::default());
     }
-    TrustedProxies::parse(text)
-        .map_err(|wrong| format!("has {:?}, which is neither an IP address nor a network of them", truncated(wrong)))
+    TrustedProxies::parse(text).map_err(|wrong| {
+        format!("has {:?}, which is neither an IP address nor a network such as 10.0.0.0/8", truncated(wrong))
+    })
 }
 
 /// The beginning of a wrong value, enough to find it. Of an address that may have a password in it, only the scheme.

@@ -11,7 +11,7 @@ mod series;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::log::Log;
+use events::log::{Log, PAGE_EVENTS};
 use prometheus::Registry;
 use tokio::sync::{Notify, watch};
 
@@ -58,7 +58,7 @@ pub fn start(
     tables: &TablesHandle,
     registry: &Registry,
 ) -> Result<(Figures, BackgroundTask), prometheus::Error> {
-    let log = log.follow_from_now(follow::PAGE);
+    let log = log.follow_from_now(PAGE_EVENTS);
     let money = Arc::<MoneyCounters>::default();
     let series = Series::register(registry, Arc::clone(&money))?;
     let (position_changed, position) = watch::channel(log.position());

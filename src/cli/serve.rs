@@ -175,7 +175,7 @@ fn role_sinks(
     engines: &Engines,
     archive: Option<ConfiguredArchive>,
 ) -> Result<RoleSinks, ServeError> {
-    let alerts = config.alerts.take().map(|target| Ok::<_, ServeError>((target, webhook_client()?))).transpose()?;
+    let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, webhook_client()?))).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),

@@ -40,7 +40,7 @@ async fn weights_share_out_the_requests_and_a_target_that_fails_is_made_up_for()
     assert!(!failed.is_empty(), "the heavier target was never asked");
 }
 
-/// A large body is written off the worker, anew for each call.
+/// A large body is written off the connection thread, anew for each call.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_reaches_the_target_after_the_one_that_fails() {
     for kind in ["openai", "anthropic"] {

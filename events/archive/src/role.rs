@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Ended, Follower, Lease, Log, LogError, PAGE_EVENTS};
+use events::log::{Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -108,7 +108,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&mut self) -> Result<Ended, RoleError> {
+    async fn run(&mut self) -> Result<LeaseWorkEnd, RoleError> {
         let ArchiverParts { log, status, .. } = self.parts;
         let mut archiver = self.begin().await?;
         status.working();
@@ -119,10 +119,10 @@ impl Work<'_> {
             // Events that are read from before are old, and fill whole segments.
             let is_behind = follower.is_behind();
             let events = tokio::select! {
-                () = self.lease.lost() => return Ok(Ended::LeaseLost),
+                () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                 () = until(sealed_by), if !is_behind => Vec::new(),
                 followed = follower.next() => match followed? {
-                    None => return Ok(Ended::LogClosed),
+                    None => return Ok(LeaseWorkEnd::LogClosed),
                     Some(followed) => followed.events().to_vec(),
                 },
             };

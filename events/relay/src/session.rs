@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Ended, Lease, PAGE_EVENTS};
+use events::log::{Lease, LeaseWorkEnd, PAGE_EVENTS};
 use events::role::RoleMemory;
 use futures_util::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -32,15 +32,15 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    pub async fn run(self) -> Result<Ended, RelayError> {
+    pub async fn run(self) -> Result<LeaseWorkEnd, RelayError> {
         let lease = self.lease;
         tokio::select! {
             ended = self.connect_and_relay() => ended,
-            () = lease.lost() => Ok(Ended::LeaseLost),
+            () = lease.lost() => Ok(LeaseWorkEnd::LeaseLost),
         }
     }
 
-    async fn connect_and_relay(self) -> Result<Ended, RelayError> {
+    async fn connect_and_relay(self) -> Result<LeaseWorkEnd, RelayError> {
         let connection = Connection::open(&self.parts.address).await?;
         tokio::select! {
             ended = self.relay(&connection) => ended,
@@ -48,7 +48,7 @@ impl Session<'_> {
         }
     }
 
-    async fn relay(self, connection: &Connection) -> Result<Ended, RelayError> {
+    async fn relay(self, connection: &Connection) -> Result<LeaseWorkEnd, RelayError> {
         let Self { parts: RelayParts { log, limits, status, .. }, lease, backoff, finding, end } = self;
         let inspected = inspect(log, connection, limits.replicas).await?;
         let newest = inspected.newest([memory(lease).await, end.take()]);
@@ -69,7 +69,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 acknowledged = published.next() => {
-                    let Some(acknowledged) = acknowledged else { return Ok(Ended::LogClosed) };
+                    let Some(acknowledged) = acknowledged else { return Ok(LeaseWorkEnd::LogClosed) };
                     Acknowledged { position: end.position, sent_len } = acknowledged?;
                     status.working();
                     status.reached(end.position);

@@ -53,7 +53,7 @@ pub(super) trait LeaseRows: Send + Sync {
 
 /// Why the work under a lease ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum LeaseWorkEnd {
     /// Another process may have the role.
     LeaseLost,
     LogClosed,
@@ -96,13 +96,13 @@ impl LeaseHolder {
     pub async fn conclude<E: Display>(
         &mut self,
         lease: Lease,
-        ended: Result<Ended, E>,
+        ended: Result<LeaseWorkEnd, E>,
         backoff: &mut Backoff,
         now: DateTime<Utc>,
     ) -> bool {
         match ended {
-            Ok(Ended::LogClosed) => return false,
-            Ok(Ended::LeaseLost) => self.status.waiting(),
+            Ok(LeaseWorkEnd::LogClosed) => return false,
+            Ok(LeaseWorkEnd::LeaseLost) => self.status.waiting(),
             Err(error) => {
                 self.status.failing(&error, now);
                 // Another process may be able to do what this one cannot.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Ended, Lease, Log, LogOptions};
+use events::log::{Lease, LeaseWorkEnd, Log, LogOptions};
 use events::role::{Role, RoleMemory, RoleState, RoleStatus};
 use events::time::{Clock, SystemClock};
 use testing::postgres::TestDatabase;
@@ -111,13 +111,13 @@ async fn a_process_that_fails_gives_its_role_up_before_it_pauses() {
     assert!(is_open, "it asks for the role again");
     // Without a failure, nothing pauses.
     let mut backoff = Backoff::new(LONG_PAUSE, LONG_PAUSE);
-    let mut ends = async |lease, ended: Ended| {
+    let mut ends = async |lease, ended: LeaseWorkEnd| {
         let concluded = holder.conclude(lease, Ok::<_, String>(ended), &mut backoff, now);
         timeout(LONG_PAUSE / 2, concluded).await.expect("it does not pause")
     };
-    assert!(ends(taken, Ended::LeaseLost).await);
+    assert!(ends(taken, LeaseWorkEnd::LeaseLost).await);
     assert_eq!(status.read().state, RoleState::Waiting);
-    assert!(!ends(lease(&other, Role::Archive).await, Ended::LogClosed).await, "there is no more to do");
+    assert!(!ends(lease(&other, Role::Archive).await, LeaseWorkEnd::LogClosed).await, "there is no more to do");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

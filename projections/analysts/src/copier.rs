@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Ended, Lease, Log, Reader};
+use events::log::{Lease, LeaseWorkEnd, Log, Reader};
 use events::role::RoleStatus;
 use events::time::Clock;
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
@@ -91,14 +91,16 @@ async fn wait_for_views(parts: &CopierParts) {
 }
 
 /// Copies until something fails, the views stand still or the role is lost.
-async fn follow(parts: &CopierParts, lease: &Lease) -> Result<Ended, CopyError> {
+async fn follow(parts: &CopierParts, lease: &Lease) -> Result<LeaseWorkEnd, CopyError> {
     let mut writer = CopyWriter::open(&parts.place).await?;
     let mut copied = copied_of_log(writer.copied().await?, &parts.log).await?;
     let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
     loop {
         changes.mark_seen();
-        let Some(returned) = copy(source, &mut writer, &mut copied, lease).await? else { return Ok(Ended::LeaseLost) };
+        let Some(returned) = copy(source, &mut writer, &mut copied, lease).await? else {
+            return Ok(LeaseWorkEnd::LeaseLost);
+        };
         source = returned;
         let (view, position) = slowest(&copied);
         parts.copied.set(position);
@@ -111,10 +113,10 @@ async fn follow(parts: &CopierParts, lease: &Lease) -> Result<Ended, CopyError> 
             return Err(CopyError::StandsStill { view, position, head });
         }
         tokio::select! {
-            () = lease.lost() => return Ok(Ended::LeaseLost),
+            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
             () = wait(parts, &mut changes, position) => {}
             is_open = stay_behind(&parts.log, position) => if !is_open {
-                return Ok(Ended::LogClosed);
+                return Ok(LeaseWorkEnd::LogClosed);
             },
         }
     }

@@ -14,8 +14,6 @@ use crate::tables::TablesHandle;
 
 /// Pause before a new batch is counted, so that several are counted together.
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// Events per page, if the database has to be read.
-pub(super) const PAGE: usize = 1024;
 /// Pause after the log could not be read.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 

@@ -46,7 +46,7 @@ const REFLECTION: [&str; 2] = [
 const KEY_MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// What arrives at a time of all messages of calls with a key.
 const KEY_MESSAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// More than the name of any service takes, and so little that whoever has no key cannot keep a probe of health out.
+/// More than any service's name takes. These bytes are not counted, so that calls without a key cannot keep probes of health out.
 const HEALTH_MESSAGE_BYTES_MAX: usize = message::UNCOUNTED_BYTES;
 
 /// The paths of all methods, with their entrances. Health and reflection need no key, as over HTTP.

@@ -15,7 +15,7 @@ use openapi::refusals;
 use tokio::sync::Semaphore;
 
 const TIME_MAX: Duration = Duration::from_secs(10);
-/// So many bytes of each message are not counted: the number of calls bounds them.
+/// Bytes of each message that are not counted. The number of calls bounds them.
 pub const UNCOUNTED_BYTES: usize = 256;
 
 /// The bounds of one kind of messages. Clones share their count.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, NatsSettings};
 
-/// Where the roles bring what they read in the log; `None` for those that have no work here.
+/// What the roles of this process write to; `None` for those that are not configured.
 pub struct RoleSinks {
     pub nats: Option<NatsSettings>,
     pub archive: Option<(OpenArchive, SegmentLimits)>,
@@ -44,7 +44,7 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
-/// Starts the roles of these reports. Each runs until it is dropped.
+/// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
 pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
     let RoleSinks { mut nats, mut archive, mut copy, mut alerts } = sinks;
     for status in roles.iter().cloned() {
