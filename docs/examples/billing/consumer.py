@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import sys
-from asyncio import TimeoutError as NothingNew  # which that of nats-py is, too
+from asyncio import TimeoutError as NothingNew  # nats-py's own is a subclass of it
 
 import nats
 from nats.js.api import ConsumerConfig
@@ -38,7 +38,7 @@ def count(database, messages):
         # Before it reads the position: another process may count as well.
         database.execute("BEGIN IMMEDIATE")
         (position,) = database.execute("SELECT position FROM progress").fetchone()
-        # What comes again may be in any order.
+        # Messages that are delivered again may come in any order.
         for message in sorted(messages, key=lambda message: message.metadata.sequence.stream):
             sequence = message.metadata.sequence.stream
             if sequence != position + 1:

@@ -53,7 +53,7 @@ async fn main() -> Result<(), Failure> {
         while let Some(message) = batch.next().await {
             messages.push(message?);
         }
-        // What comes again may be in any order.
+        // Messages that are delivered again may come in any order.
         messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
         let position = count(&mut database, &messages)?;
         let mut has_early = false;
