@@ -131,6 +131,19 @@ def wrong_analyst():
     yield from (f"users.sql lacks: ALTER ROLE analyst {limit}" for limit in limits if f"ALTER ROLE analyst {limit}" not in users)
 
 
+def wrong_nats_users():
+    """The users of the topology may do what the page asks for, and nothing else."""
+    page, script = (subjects(Path(ROOT, path)) for path in ("docs/nats.md", "compose/make-secrets"))
+    if not page or page != script:
+        yield f"docs/nats.md gives the users {page}, and compose/make-secrets {script}"
+
+
+def subjects(path):
+    """What each user may publish and subscribe to."""
+    lists = re.findall(r"^ *(publish|subscribe): \[(.*?)\]$", path.read_text(), re.MULTILINE | re.DOTALL)
+    return [(verb, sorted(re.findall(r'"([^"]+)"', listed.replace(r"\$", "$")))) for verb, listed in lists]
+
+
 def wrong_dockerfile():
     text = Path(HERE, "Dockerfile").read_text()
     for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]:
@@ -206,6 +219,7 @@ def wrong(folder):
     yield from filter(None, (wrong_without(server, folder) for server in sorted(SERVERS)))
     yield from wrong_made_secrets(folder)
     yield from wrong_analyst()
+    yield from wrong_nats_users()
     yield from wrong_dockerfile()
     yield from wrong_nginx(folder)
     yield from wrong_units(folder)
