@@ -23,7 +23,10 @@ pub async fn of(gateway: &GatewayClient, outcome: &Result<Trial, GatewayError>) 
     if !has_permission(&caller, Permission::UsageRead) {
         return None;
     }
-    let mut seen = gateway.request(Method::GET, &format!("/v1/inferences/{request}")).await.ok()?;
+    // The end of the request is recorded, but the view may have only its beginning.
+    let head = gateway.request(Method::GET, "/v1/log/head").await.ok()?["position"].as_u64()?;
+    let path = format!("/v1/inferences/{request}?min_position={head}");
+    let mut seen = gateway.request(Method::GET, &path).await.ok()?;
     match seen["attempts_failed"].take() {
         Value::Array(calls) => Some(calls),
         _ => None,
