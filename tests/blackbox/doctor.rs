@@ -79,7 +79,7 @@ async fn a_key_is_tried_with_the_free_request_of_its_kind_and_nothing_else_is_se
     }
     assert_eq!(report(&gateway).await["ok"], json!(false), "there is no provider");
     let (code, out, _) = run(&[], &gateway.data(), Some(OPERATOR_KEY));
-    assert!(code == Some(1) && out.contains("there are no providers: set OPENAI_API_KEY"), "{out}");
+    assert!(code == Some(1) && out.contains("there are no providers: create one"), "{out}");
 }
 
 /// Holds: admin.doctor
