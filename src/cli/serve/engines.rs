@@ -158,7 +158,7 @@ pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
     if data.join(VIEWS_FILE).exists() && !has_ledger { Err(config.views_without_ledger()) } else { Ok(()) }
 }
 
-/// The rate limits, with what must run for them if nodes count them together.
+/// The rate limits, with what must run for them if their counts are shared.
 async fn start_limits(
     config: &Config,
     (log, tables): (&Log, &TablesHandle),
