@@ -65,6 +65,11 @@ impl Slot {
         }
     }
 
+    /// The amount in one bucket of a measure.
+    pub fn counted_in(&self, measure: Measure, bucket: BucketNumber) -> u64 {
+        self.window(measure).map_or(0, |window| window.counted_in(bucket))
+    }
+
     pub const fn begin_request(&mut self) {
         self.running = self.running.saturating_add(1);
     }

@@ -108,6 +108,12 @@ impl Window {
         *amount = corrected;
     }
 
+    /// The amount in a bucket; none if it has left.
+    pub(super) fn counted_in(&self, bucket: BucketNumber) -> u64 {
+        let at = self.buckets.binary_search_by_key(&bucket.0, |bucket| bucket.number);
+        at.map_or(0, |at| self.buckets[at].amount)
+    }
+
     /// The buckets, oldest first: their numbers, the times of their newest counts, and their amounts.
     pub(super) fn buckets(&self) -> impl ExactSizeIterator<Item = (BucketNumber, i64, u64)> {
         self.buckets.iter().map(|bucket| (BucketNumber(bucket.number), bucket.newest_micros, bucket.amount))

@@ -147,7 +147,7 @@ impl SharedLimiter {
             }
         }
         provisional.limits.learn(provisional.demand, &standings, now_micros);
-        provisional.limits.mark_in_redis();
+        provisional.limits.mark_in_redis(&provisional.counted);
         Ok(provisional)
     }
 

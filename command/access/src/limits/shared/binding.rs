@@ -365,9 +365,12 @@ impl SharedLimits {
         exceeded.max_by_key(|exceeded| exceeded.shortage)
     }
 
-    /// Redis has counted a request against all of them.
-    pub fn mark_in_redis(&self) {
+    /// Redis has counted this against all of them.
+    pub fn mark_in_redis(&self, counted: &Counted) {
         self.all().iter().for_each(|binding| locked(&binding.slot).redis_has_counted());
+        for BucketCount { index, measure, bucket, .. } in &counted.buckets {
+            locked(&self.all()[*index].slot).redis_has_counted_in(*measure, *bucket, counted.at_micros);
+        }
     }
 
     /// Nobody has heard what became of a call about them.

@@ -31,8 +31,16 @@ pub struct SharedCounts {
     unseen: Vec<Unseen>,
     /// In a local period.
     local: Option<LocalCounts>,
-    /// Redis has counted something of this node's own since it was empty.
-    is_in_redis: bool,
+    /// Redis has counted a request of this node since none was running.
+    runs_in_redis: bool,
+    /// What Redis has counted last of this node's own, by measure.
+    last_in_redis: Vec<LastInRedis>,
+}
+
+struct LastInRedis {
+    measure: Measure,
+    bucket: BucketNumber,
+    at_micros: i64,
 }
 
 struct Unseen {
@@ -81,7 +89,8 @@ impl SharedCounts {
             others: Slot::shared(),
             unseen: Vec::new(),
             local: None,
-            is_in_redis: false,
+            runs_in_redis: false,
+            last_in_redis: Vec::new(),
         }
     }
 
@@ -137,16 +146,38 @@ impl SharedCounts {
         self.own.end_request();
     }
 
+    /// Redis has counted a request, in whichever measures.
     pub const fn redis_has_counted(&mut self) {
-        self.is_in_redis = true;
+        self.runs_in_redis = true;
+    }
+
+    /// Redis has counted what was counted here in this bucket at that time.
+    pub fn redis_has_counted_in(&mut self, measure: Measure, bucket: BucketNumber, at_micros: i64) {
+        let counted = LastInRedis { measure, bucket, at_micros };
+        match self.last_in_redis.iter_mut().find(|last| last.measure == measure) {
+            Some(last) if last.at_micros <= at_micros => *last = counted,
+            Some(_) => {}
+            None => self.last_in_redis.push(counted),
+        }
     }
 
     /// Whether Redis must have something of what this node counts now.
     pub fn is_in_redis(&mut self, now_micros: i64) -> bool {
         self.advance(now_micros);
-        let counts = self.own.running() > 0 || self.own.windows().iter().any(|(_, window)| window.counted() > 0);
-        self.is_in_redis &= counts;
-        self.is_in_redis
+        self.runs_in_redis &= self.own.running() > 0;
+        self.runs_in_redis || self.last_in_redis.iter().any(|last| self.must_be_in_redis(last, now_micros))
+    }
+
+    /// Whether something of a bucket is still in Redis. This node may keep a bucket for longer than Redis, which has not counted
+    /// what it refused; so only what it has counted is asked, and the sixtieth for which both keep it longer is left for clocks.
+    fn must_be_in_redis(&self, last: &LastInRedis, now_micros: i64) -> bool {
+        let Some(span) = last.measure.window() else { return false };
+        let age = Duration::from_micros(now_micros.saturating_sub(last.at_micros).try_into().unwrap_or(0));
+        age < span && self.own.counted_in(last.measure, last.bucket) > self.undecided(last.measure)
+    }
+
+    fn undecided(&self, measure: Measure) -> u64 {
+        self.undecided.iter().find(|(known, _)| *known == measure).map_or(0, |(_, asked)| *asked)
     }
 
     /// Replaces an amount of this node's own, which it counted in the local period that began there, or before any.
@@ -182,7 +213,7 @@ impl SharedCounts {
     /// have less, if nobody was left to put it there.
     pub fn shortage_by_log(&self, (measure, limit): (Measure, u64), amount: u64) -> Option<Shortage> {
         kept(measure)?;
-        let undecided = self.undecided.iter().find(|(known, _)| *known == measure).map_or(0, |(_, asked)| *asked);
+        let undecided = self.undecided(measure);
         let decided = self.own.counted(measure).saturating_sub(undecided);
         if decided.saturating_add(self.others.counted(measure)).saturating_add(amount) <= limit {
             return None;
