@@ -28,7 +28,7 @@ pub use rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited, RetryAdvice
 pub use remaining::{RemainingLimit, TightestLimit};
 pub use shared::{SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
 use shared::{SharedLimits, SharedPermit};
-pub use shared_limits::{AddressError, RedisAddress};
+pub use shared_limits::{AddressError, CounterError, RedisAddress};
 pub use slot::{Shortage, Slot};
 use slots::{SlotKey, Slots};
 pub use window::{BucketNumber, Fits, Keeping};
@@ -153,6 +153,18 @@ impl RateLimitPermit {
         }
     }
 
+    /// Takes the one of limits that nodes share, if there is one for which this holds.
+    fn take_shared_if(&mut self, holds: impl FnOnce(&mut Box<SharedPermit>) -> bool) -> Option<Box<SharedPermit>> {
+        let Permit::Shared(shared) = &mut self.0 else { return None };
+        if !holds(shared) {
+            return None;
+        }
+        match std::mem::take(&mut self.0) {
+            Permit::Shared(shared) => Some(shared),
+            Permit::Free | Permit::OneProcess(_) => None,
+        }
+    }
+
     /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
     pub fn shared_tokens(&self) -> Option<u64> {
         match &self.0 {
@@ -256,11 +268,10 @@ impl RateLimiter {
 
     /// Counts a request from when it was admitted, if that was much later than it was counted.
     pub async fn admitted(&self, permit: &mut RateLimitPermit) {
-        if let Permit::Shared(permit) = &mut permit.0
-            && permit.was_counted_long_ago()
-        {
-            let limiter = Arc::clone(permit.limiter());
-            Box::pin(limiter.count_as_admitted(permit)).await;
+        let was_counted_long_ago = |shared: &mut Box<SharedPermit>| shared.was_counted_long_ago();
+        let Some(shared) = permit.take_shared_if(was_counted_long_ago) else { return };
+        if let Some(shared) = shared.count_as_admitted().await {
+            permit.0 = Permit::Shared(shared);
         }
     }
 

@@ -10,7 +10,7 @@ use projections::tables::Tables;
 use shared_limits::{CountReply, LimitCall, NodeState};
 
 use super::asking::{Asking, GroupCount, NotCounted, Reply};
-use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
+use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits, Told};
 use super::counts::SharedCounts;
 use super::group::Group;
 use super::link::Phase;
@@ -26,6 +26,35 @@ use crate::limits::remaining::{RemainingLimit, TightestLimit};
 const MODE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a request is counted, if that changes meanwhile.
 const MODES_TRIED_MAX: u32 = 4;
+
+/// What a request has counted under limits, until it is counted anew. If it is not, it is taken back.
+struct Replaced<'a> {
+    limits: &'a SharedLimits,
+    counted: Option<Counted>,
+}
+
+impl<'a> Replaced<'a> {
+    const fn nothing(limits: &'a SharedLimits) -> Self {
+        Self { limits, counted: None }
+    }
+
+    fn of(limits: &'a SharedLimits, counted: &mut Counted) -> Self {
+        Self { limits, counted: Some(std::mem::take(counted)) }
+    }
+
+    /// For one who takes it back.
+    const fn take(&mut self) -> Option<Counted> {
+        self.counted.take()
+    }
+}
+
+impl Drop for Replaced<'_> {
+    fn drop(&mut self) {
+        if let Some(counted) = self.take() {
+            self.limits.correct(&counted, |_| 0, Told::Redis);
+        }
+    }
+}
 
 impl SharedLimiter {
     pub(in crate::limits) fn bind(
@@ -55,7 +84,7 @@ impl SharedLimiter {
 
     /// Counts one request against all limits or, if one has nothing left, against none.
     pub async fn acquire(self: &Arc<Self>, limits: &SharedLimits) -> Result<SharedPermit, LimitRefusal> {
-        let (turn, counted) = self.count(limits, Demand::Request, None).await?;
+        let (turn, counted) = self.count(Replaced::nothing(limits), Demand::Request).await?;
         Ok(SharedPermit::new(limits.clone(), turn, counted))
     }
 
@@ -80,7 +109,7 @@ impl SharedLimiter {
                 return Ok(());
             }
             let limits = permit.limits.clone();
-            let (turn, counted) = self.count(&limits, Demand::Tokens(bound), None).await?;
+            let (turn, counted) = self.count(Replaced::nothing(&limits), Demand::Tokens(bound)).await?;
             permit.tokens = Some(ReservedTokens { counted, amount: bound });
             if turn == permit.turn {
                 return Ok(());
@@ -92,46 +121,51 @@ impl SharedLimiter {
 
     async fn count_request_again(self: &Arc<Self>, permit: &mut SharedPermit) -> Result<(), LimitRefusal> {
         let limits = permit.limits.clone();
-        let replaced = std::mem::take(&mut permit.requests);
-        let (turn, counted) = self.count(&limits, Demand::RequestAgain, Some(replaced)).await?;
+        let replaced = Replaced::of(&limits, &mut permit.requests);
+        let (turn, counted) = self.count(replaced, Demand::RequestAgain).await?;
         (permit.turn, permit.requests) = (turn, counted);
         Ok(())
     }
 
     /// Counts an admitted request from now on, whatever the limits have left.
-    pub async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
+    async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
         let limits = permit.limits.clone();
-        let requests = std::mem::take(&mut permit.requests);
-        permit.requests = self.count_from_now(&limits, Demand::RequestAdmitted, requests).await;
+        permit.requests = self.count_from_now(&limits, Demand::RequestAdmitted, &mut permit.requests).await;
         if let Some(tokens) = &mut permit.tokens {
-            let counted = std::mem::take(&mut tokens.counted);
-            tokens.counted = self.count_from_now(&limits, Demand::TokensAdmitted(tokens.amount), counted).await;
+            let demand = Demand::TokensAdmitted(tokens.amount);
+            tokens.counted = self.count_from_now(&limits, demand, &mut tokens.counted).await;
         }
     }
 
-    async fn count_from_now(self: &Arc<Self>, limits: &SharedLimits, demand: Demand, replaced: Counted) -> Counted {
-        match self.count(limits, demand, Some(replaced)).await {
-            Ok((_, counted)) => counted,
-            // It was admitted, so that it counts in any case.
-            Err(_) => match &*self.modes.mode() {
-                Mode::Shared { .. } => limits.count_here(demand, None, self.now_micros()),
-                Mode::Local(period) => limits.count_here(demand, period.member_since, self.now_micros()),
-            },
-        }
-    }
-
-    /// Counts what a request takes. Returns the turn in which it was counted.
-    async fn count(
+    async fn count_from_now(
         self: &Arc<Self>,
         limits: &SharedLimits,
         demand: Demand,
-        mut replaced: Option<Counted>,
+        replaced: &mut Counted,
+    ) -> Counted {
+        if let Ok((_, counted)) = self.count(Replaced::of(limits, replaced), demand).await {
+            return counted;
+        }
+        // It was admitted, so that it counts in any case.
+        let counted = match &*self.modes.mode() {
+            Mode::Shared { .. } => limits.count_here(demand, None, self.now_micros()),
+            Mode::Local(period) => limits.count_here(demand, period.member_since, self.now_micros()),
+        };
+        limits.mark_in_doubt();
+        counted
+    }
+
+    /// Counts what a request takes, in place of what it has counted. Returns the turn in which it was counted.
+    async fn count(
+        self: &Arc<Self>,
+        mut replaced: Replaced<'_>,
+        demand: Demand,
     ) -> Result<(u64, Counted), LimitRefusal> {
         for _ in 0..MODES_TRIED_MAX {
             let mode = self.modes.mode();
             let counted = match &*mode {
-                Mode::Shared { turn } => self.count_shared(limits, demand, replaced.take(), *turn).await,
-                Mode::Local(period) => self.count_locally(limits, demand, replaced.take(), period).await,
+                Mode::Shared { turn } => self.count_shared(&mut replaced, demand, *turn).await,
+                Mode::Local(period) => self.count_locally(&mut replaced, demand, period).await,
             };
             match counted {
                 Ok(counted) => return Ok((mode.turn(), counted)),
@@ -161,17 +195,17 @@ impl SharedLimiter {
 
     async fn count_shared(
         self: &Arc<Self>,
-        limits: &SharedLimits,
+        replaced: &mut Replaced<'_>,
         demand: Demand,
-        replaced: Option<Counted>,
         turn: u64,
     ) -> Result<Counted, NotCounted> {
+        let limits = replaced.limits;
         let Some(connection) = self.link.connection() else {
             self.fail(turn, "not connected to Redis");
             return Err(NotCounted::InThisTurn);
         };
         let now_micros = self.now_micros();
-        let (counted, calls) = match limits.count_for_redis(demand, replaced.as_ref(), turn, now_micros) {
+        let (counted, calls) = match limits.count_for_redis(demand, replaced.take().as_ref(), turn, now_micros) {
             Ok(counted) => counted,
             Err(NotForRedis::InThisTurn) => return Err(NotCounted::InThisTurn),
             Err(NotForRedis::Exceeded(exceeded)) => {
@@ -217,17 +251,18 @@ impl SharedLimiter {
 
     async fn count_locally(
         self: &Arc<Self>,
-        limits: &SharedLimits,
+        replaced: &mut Replaced<'_>,
         demand: Demand,
-        replaced: Option<Counted>,
         period: &LocalPeriod,
     ) -> Result<Counted, NotCounted> {
+        let limits = replaced.limits;
         if let Some(name) = limits.closed_limit() {
             self.figures.decided_locally(false);
             return Err(NotCounted::Refused(LimitRefusal::Unavailable(LimitsUnavailable::new(Some(name)))));
         }
         let Some(member_since) = period.member_since else { return Err(NotCounted::InThisTurn) };
         let instants = self.instants();
+        let replaced = replaced.take();
         let counted = match limits.count_locally(demand, replaced.as_ref(), (period, member_since), instants) {
             Ok(counted) => counted,
             Err(exceeded) => {
@@ -322,6 +357,20 @@ impl SharedLimiter {
             Mode::Shared { .. } => slot.remaining(measure, limit, instants),
             Mode::Local(period) => slot.remaining_share((measure, limit), period, instants),
         }
+    }
+}
+
+impl SharedPermit {
+    /// Counts an admitted request from now on: also if nobody waits for that any more, because the log has the admission. Returns
+    /// `None` if the process ends meanwhile.
+    pub async fn count_as_admitted(mut self: Box<Self>) -> Option<Box<Self>> {
+        let limiter = Arc::clone(self.limiter());
+        let calls = limiter.calls.clone();
+        let counting = async move {
+            limiter.count_as_admitted(&mut self).await;
+            self
+        };
+        calls.spawn(counting).await.ok()
     }
 }
 

@@ -172,6 +172,16 @@ impl LimitedNode {
         self.limiter.acquire(&self.limits(chain)).await.ok()
     }
 
+    /// The same by a clock that is moved: a node waits a second after an outage that follows its start.
+    async fn wait_until_shared_by(&self, clock: &ManualClock) {
+        let started = Instant::now();
+        while self.limiter.sharing() != Sharing::Shared {
+            assert!(started.elapsed() < SOON, "its counts are not shared again");
+            clock.advance(Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until a node counts in this way.
     async fn wait_until(&self, sharing: Sharing) {
         let started = Instant::now();
@@ -186,6 +196,16 @@ impl Drop for LimitedNode {
     fn drop(&mut self) {
         self.log.close();
     }
+}
+
+/// A node whose clock a test moves.
+async fn node_by(clock: &Arc<ManualClock>, start: Start, limits: &[(Scope, Bounds)]) -> LimitedNode {
+    let start = Start { clock: Arc::clone(clock) as Arc<dyn Clock>, ..start };
+    LimitedNode::start_with("a", start, limits).await
+}
+
+fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(SystemClock::new().now()))
 }
 
 fn of_key() -> Scope {
@@ -247,11 +267,10 @@ async fn a_request_that_one_partners_limit_refuses_counts_under_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_by_one_partners_limit_loses_no_correction_of_another() {
-    let (redis, clock) = (redis(), Arc::new(ManualClock::at(SystemClock::new().now())));
+    let (redis, clock) = (redis(), manual_clock());
     let of_partner = (Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 2));
     let limits = |of_a_key| [(of_key(), Bounds::of(Measure::RequestsPerMinute, of_a_key)), of_partner];
-    let start = Start { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Start::with(&redis) };
-    let a = LimitedNode::start_with("a", start, &limits(1)).await;
+    let a = node_by(&clock, Start::with(&redis), &limits(1)).await;
     // It has not read yet that the limit of the key was lowered.
     let b = LimitedNode::start("b", &redis, &limits(9)).await;
     let mut slow = a.ask(&chain_in_another_tenant()).await.expect("it fits");
@@ -324,10 +343,9 @@ async fn a_limit_that_redis_has_dropped_is_put_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_ends_after_its_window_has_left_is_no_outage() {
-    let (redis, clock) = (redis(), Arc::new(ManualClock::at(SystemClock::new().now())));
-    let start = Start { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Start::with(&redis) };
+    let (redis, clock) = (redis(), manual_clock());
     let limits = [(of_key(), Bounds::of(Measure::TokensPerMinute, 99))];
-    let node = LimitedNode::start_with("a", start, &limits).await;
+    let node = node_by(&clock, Start::with(&redis), &limits).await;
     let mut running = node.ask(&chain()).await.expect("it fits");
     assert!(node.limiter.reserve_tokens(&mut running, 9).await.is_ok());
     clock.advance(Duration::from_secs(61));
@@ -431,4 +449,70 @@ async fn a_request_that_was_counted_without_an_answer_has_no_place() {
     proxy.set(ProxyMode::Open);
     node.wait_until(Sharing::Shared).await;
     assert!(node.ask(&chain()).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_has_refused_is_not_missed_there() {
+    let (redis, clock) = (redis(), manual_clock());
+    let bounds = Bounds { concurrent_requests: Some(1), ..Bounds::of(Measure::RequestsPerMinute, 9) };
+    let node = node_by(&clock, Start::with(&redis), &[(of_key(), bounds)]).await;
+    let running = node.ask(&chain()).await.expect("it fits");
+    clock.advance(Duration::from_millis(900));
+    assert!(node.ask(&chain()).await.is_none(), "one is running");
+    drop(running);
+    // The node keeps the bucket until the second one has left, and Redis, which has the first alone, does not.
+    clock.advance(Duration::from_millis(60_500));
+    let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
+    // As the script does when another node asks, after the lease of this one.
+    ask(&redis, &["DEL", &key]);
+    assert!(node.ask(&chain()).await.is_some());
+    assert_eq!(node.limiter.sharing(), Sharing::Shared);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
+    let (mut redis, clock) = (redis(), manual_clock());
+    let mut node = node_by(&clock, Start::with(&redis), &[]).await;
+    let bounds = Bounds::of(Measure::RequestsPerMinute, 3);
+    let limit = RateLimit { when_unshared: WhenUnshared::Closed, ..RateLimit::new(id(3), of_key(), bounds) };
+    node.happens(Change::created(limit).into());
+    let mut slow = node.ask(&chain()).await.expect("it fits");
+    tokio::task::block_in_place(|| redis.kill());
+    node.wait_until(Sharing::Local).await;
+    assert!(node.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "the limit is closed");
+    tokio::task::block_in_place(|| redis.start_again());
+    node.wait_until_shared_by(&clock).await;
+    for fits in [true, true, true, false] {
+        assert_eq!(node.ask(&chain()).await.is_some(), fits);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_counted_again_as_redis_goes_counts_once() {
+    let (redis, clock) = (redis(), manual_clock());
+    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 2))];
+    let node = node_by(&clock, Start::with(&redis), &limits).await;
+    let mut slow = node.ask(&chain()).await.expect("it fits");
+    clock.advance(Duration::from_secs(1));
+    node.shared().link.set_connection(None);
+    node.limiter.admitted(&mut slow).await;
+    node.wait_until_shared_by(&clock).await;
+    assert_eq!((node.ask(&chain()).await.is_some(), node.ask(&chain()).await.is_some()), (true, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admitted_request_counts_although_its_client_leaves() {
+    let (redis, clock) = (redis(), manual_clock());
+    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 2))];
+    let proxy = proxy_of(&redis);
+    let node = node_by(&clock, Start::behind(&proxy, &redis), &limits).await;
+    let mut slow = node.ask(&chain()).await.expect("it fits");
+    clock.advance(Duration::from_secs(1));
+    proxy.set(SLOW);
+    let waiting = tokio::time::timeout(Duration::from_millis(1), node.limiter.admitted(&mut slow)).await;
+    assert!(waiting.is_err(), "its client leaves before Redis has answered");
+    drop(slow);
+    // Until Redis knows of it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((node.ask(&chain()).await.is_some(), node.ask(&chain()).await.is_some()), (true, false));
 }
