@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::alerts::Webhook;
-use access::limits::{DefaultLimits, RedisAddress};
+use access::limits::{CounterError, DefaultLimits, RedisAddress};
 use catalogue::{InForce, UnreadableCatalogue};
 use command::body::memory::BodyBounds;
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
@@ -233,6 +233,15 @@ impl Config {
     pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
         self.flags.wrong(setting::DATA, problem)
+    }
+
+    /// The error for a Redis that does not accept this node, while other nodes share the counts of rate limits in it.
+    pub fn redis_unusable(&self, error: &CounterError) -> WrongConfig {
+        let problem = format!(
+            "names a Redis that refuses this node, while other nodes share the counts of rate limits: if it started, each of them would \
+             count by itself: {error}"
+        );
+        self.flags.wrong(setting::REDIS_URL, problem)
     }
 }
 

@@ -15,7 +15,7 @@ use testing::redis::{Durability, RedisServer};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
-use crate::gateway::type_of;
+use crate::gateway::{Gateway, type_of};
 use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES};
 use crate::shared_limits::windows::{Measured, fullest_window, instant, largest_reservation, used_tokens};
 use crate::tenant::{NATIVE, Setup, Tenant};
@@ -296,6 +296,35 @@ async fn a_closed_limit_refuses_everything_while_redis_is_away() {
     while closed.chat("ok").await.status != 200 {
         assert!(started.elapsed() < SOON, "it opens again");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let nodes = LimitedNodes::start(&redis);
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&wrong));
+    assert!(
+        code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains("Redis refuses this user"),
+        "{code:?}: {said}"
+    );
+    assert!(!said.contains("wr0ng"), "{said}");
+    tokio::task::block_in_place(|| redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]));
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&redis.url()));
+    assert!(code == Some(2) && said.contains("noeviction"), "{code:?}: {said}");
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_serves_although_redis_refuses_it() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let node = tokio::task::block_in_place(|| Gateway::start_with(&[("LEDGERWAY_REDIS_URL", &wrong)]));
+    let started = Instant::now();
+    while node.client(None).get("/health").await.json()["parts"]["limits"] != "local" {
+        assert!(started.elapsed() < SOON, "it counts by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::shown_text::shown_text;
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 /// Redis did not count. It never contains an address or a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -14,6 +14,8 @@ pub enum CounterError {
     Unreachable(String),
     #[error("Redis refused: {0}")]
     Refused(String),
+    #[error("Redis refuses this user: {0}")]
+    NotAllowed(String),
     #[error("Redis {0} is too old: 5.0 or newer is needed")]
     TooOld(String),
     #[error("Redis may drop counts when its memory is full: set its maxmemory-policy to noeviction instead of {0}")]
@@ -24,15 +26,29 @@ pub enum CounterError {
 
 /// The most characters of what Redis says that are passed on.
 const DETAIL_CHARS_MAX: usize = 200;
+/// The codes with which Redis refuses a user.
+const NOT_ALLOWED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
+impl CounterError {
+    /// True if only another setting, here or in Redis, will change the answer.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::NotAllowed(_) | Self::TooOld(_) | Self::Evicts(_) => true,
+            Self::TimedOut(_) | Self::Unreachable(_) | Self::Refused(_) | Self::Unreadable => false,
+        }
+    }
+}
 
 impl From<RedisError> for CounterError {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {
             return Self::Unreachable("timed out".to_owned());
         }
-        let detail = error.detail().unwrap_or_default();
-        let detail = format!("{} {detail}", error.code().unwrap_or_else(|| error.category()));
-        let detail = shown_text(detail, DETAIL_CHARS_MAX);
+        let code = error.code().unwrap_or_else(|| error.category());
+        let detail = shown_text(format!("{code} {}", error.detail().unwrap_or_default()), DETAIL_CHARS_MAX);
+        if error.kind() == ErrorKind::AuthenticationFailed || NOT_ALLOWED.contains(&code) {
+            return Self::NotAllowed(detail);
+        }
         let is_away = error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal();
         if is_away || error.is_cluster_error() { Self::Unreachable(detail) } else { Self::Refused(detail) }
     }

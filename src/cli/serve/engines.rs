@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsTask};
+use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
 use access::rollup::AccessRollup;
 use analysts::{ANALYTICS_FILE, CopyPlace};
 use command::body::memory::{BodyBounds, BodyMemory};
@@ -179,7 +179,10 @@ async fn start_limits(
         clock: Arc::clone(clock),
         defaults,
     };
-    let (limiter, task) = SharedLimiter::start(parts, registry).await?;
+    let (limiter, task) = SharedLimiter::start(parts, registry).await.map_err(|error| match error {
+        SharedLimitsError::Redis(error) => config.redis_unusable(&error).into(),
+        error => ServeError::from(error),
+    })?;
     Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))
 }
 

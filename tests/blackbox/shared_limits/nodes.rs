@@ -11,8 +11,8 @@ use testing::proxy::Proxy;
 use testing::redis::RedisServer;
 use tokio::task::JoinSet;
 
-use crate::gateway::{Gateway, type_of};
-use crate::shared_ledger::{folders, migrated, node};
+use crate::gateway::{Gateway, serve_to_its_end, type_of};
+use crate::shared_ledger::{environment_of, folders, migrated, node};
 use crate::tenant::{NATIVE, Tenant, text};
 
 pub const NODES: usize = 3;
@@ -23,7 +23,7 @@ pub struct LimitedNodes {
     /// Before the Redis of each node.
     proxies: Vec<Proxy>,
     _folders: [TempDir; NODES],
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl LimitedNodes {
@@ -36,7 +36,7 @@ impl LimitedNodes {
                 node(&database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", &url)])
             };
             let nodes = folders.iter().zip(&proxies).map(start).collect();
-            Self { nodes, proxies, _folders: folders, _database: database }
+            Self { nodes, proxies, _folders: folders, database }
         })
     }
 
@@ -46,6 +46,13 @@ impl LimitedNodes {
 
     pub fn proxy(&self, number: usize) -> &Proxy {
         &self.proxies[number]
+    }
+
+    /// Starts one more node with this Redis, which is to refuse it: its exit code and its last words.
+    pub fn start_another_to_its_end(&self, redis: &str) -> (Option<i32>, String) {
+        let (folder, mut env) = (tempfile::tempdir().expect("a folder"), environment_of(&self.database.url()));
+        env.push(("LEDGERWAY_REDIS_URL", redis.to_owned()));
+        serve_to_its_end(folder.path(), &env)
     }
 
     pub fn kill(&mut self, number: usize) {

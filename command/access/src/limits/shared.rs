@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use events::log::LogError;
 use prometheus::Registry;
+use shared_limits::CounterError;
 
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
@@ -37,6 +38,8 @@ pub use state::{SharedLimiter, SharedLimiterParts};
 pub enum SharedLimitsError {
     #[error("read the log for rate limits: {0}")]
     Log(#[from] LogError),
+    #[error("{0}")]
+    Redis(#[from] CounterError),
     #[error("register the metrics of rate limits: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -50,7 +53,7 @@ pub struct SharedLimitsTask {
 
 impl SharedLimiter {
     /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away.
+    /// away, but not if it would end the shared counting of others by its settings.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,
@@ -58,7 +61,7 @@ impl SharedLimiter {
         let limiter = Arc::new(Self::new(parts, registry)?);
         let mirror = Mirror::start(Arc::clone(&limiter)).await?;
         let conductor = Conductor::new(Arc::clone(&limiter));
-        conductor.connect_first().await;
+        conductor.connect_first().await?;
         Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
     }
 

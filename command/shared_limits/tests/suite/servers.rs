@@ -188,7 +188,9 @@ async fn a_server_that_cannot_be_used_says_why_without_its_password() {
         CounterConnection::open(&address, "a").await.err().map(|error| error.to_string())
     };
     let wrong = open(format!("redis://:wr0ng-word@127.0.0.1:{}", server.port())).await.expect("an error");
-    assert!(!wrong.contains("wr0ng") && wrong.contains("Redis"), "{wrong}");
+    assert!(wrong.starts_with("Redis refuses this user") && !wrong.contains("wr0ng"), "{wrong}");
+    let without = open(server.url()).await.expect("an error");
+    assert!(without.starts_with("Redis refuses this user: NOAUTH"), "{without}");
     assert_eq!(open(format!("redis://:s3cret-word@127.0.0.1:{}", server.port())).await, None);
     let nobody = open("redis://:s3cret-word@127.0.0.1:1".to_owned()).await.expect("an error");
     assert!(nobody.starts_with("Redis cannot be reached") && !nobody.contains("s3cret"), "{nobody}");

@@ -14,8 +14,9 @@ use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis};
 use events::shown_text::shown_text;
-use shared_limits::{CountReply, CounterConnection, LimitCall, LimitState, NodeState, PutReply};
+use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 
+use super::SharedLimitsError;
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
@@ -55,15 +56,20 @@ impl Conductor {
     }
 
     /// Connects, if counts are shared.
-    pub async fn connect_first(&self) {
+    ///
+    /// Errors: Redis will not accept this node until a setting is corrected, and others share their counts, which this node would
+    /// end for all.
+    pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
         let mode = self.limiter.modes.mode();
         if !mode.is_shared() {
-            return;
+            return Ok(());
         }
         match self.open().await {
             Ok(connection) => self.limiter.link.set_connection(Some(connection)),
-            Err(reason) => self.limiter.fail(mode.turn(), &reason),
+            Err(error) if error.is_final() && self.running_nodes().await?.len() > 1 => return Err(error.into()),
+            Err(error) => self.limiter.fail(mode.turn(), &error.to_string()),
         }
+        Ok(())
     }
 
     pub async fn run(mut self) {
@@ -191,9 +197,9 @@ impl Conductor {
         Ok(serving.chain([own]).collect())
     }
 
-    async fn open(&self) -> Result<CounterConnection, String> {
+    async fn open(&self) -> Result<CounterConnection, CounterError> {
         let parts = &self.limiter.parts;
-        CounterConnection::open(&parts.address, &parts.node).await.map_err(|error| error.to_string())
+        CounterConnection::open(&parts.address, &parts.node).await
     }
 
     /// Tries once to come back. It ends with another turn, or with a failure.
@@ -218,7 +224,7 @@ impl Conductor {
 
     async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), String> {
         let turn = period.turn;
-        let connection = self.open().await?;
+        let connection = self.open().await.map_err(|error| error.to_string())?;
         self.limiter.groups.forget_markers();
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
