@@ -28,7 +28,7 @@ use events::time::Clock;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use projections::caller::Caller;
-use projections::tables::{KeyEntry, TablesHandle};
+use projections::tables::{CaughtUp, KeyEntry, Tables, TablesHandle};
 use subtle::ConstantTimeEq;
 
 use caller_cache::CallerCache;
@@ -107,11 +107,14 @@ impl Authenticator {
     async fn select_tenant(&self, caller: &Arc<Caller>, tenant: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
         let AuthParts { log, tables, .. } = &self.parts;
         let now = tables.load();
-        match tenant_header::select_tenant(caller, &now, tenant) {
-            Err(_) if tables.catch_up_with_others(log, now.position).await => {
-                tenant_header::select_tenant(caller, &tables.load(), tenant)
-            }
-            selected => selected,
+        let selected = tenant_header::select_tenant(caller, &now, tenant);
+        if selected.is_ok() {
+            return selected;
+        }
+        match tables.catch_up_with_others(log, now.position).await {
+            CaughtUp::WithMore => tenant_header::select_tenant(caller, &tables.load(), tenant),
+            CaughtUp::WithNothing => selected,
+            CaughtUp::NotInTime => Err(Denied::NotCurrent.into_refusal()),
         }
     }
 
@@ -139,29 +142,37 @@ impl Authenticator {
         let token =
             Token::parse(text).filter(|token| token.is_ours(&self.parts.key_check)).ok_or(Denied::InvalidKey)?;
         let tables = match tables.key(token.key_id) {
+            Some(_) => tables,
             // Another node may have issued it a moment ago.
-            None if self.parts.tables.catch_up_with_others(&self.parts.log, tables.position).await => {
-                self.parts.tables.load()
-            }
-            None if !self.is_current() => return Err(Denied::NotCurrent),
-            _ => tables,
+            None => self.newer_than(tables.position).await?,
         };
         let entry = tables.key(token.key_id).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
         let generation = match self.generation(&digest, &token, entry).await? {
             Some(generation) => generation,
             // Another node may have rotated it a moment ago.
-            None if self.parts.tables.catch_up_with_others(&self.parts.log, tables.position).await => {
-                let tables = self.parts.tables.load();
+            None => {
+                let tables = self.newer_than(tables.position).await?;
                 let entry = tables.key(token.key_id).ok_or(Denied::InvalidKey)?;
                 self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?
             }
-            None => return Err(Denied::InvalidKey),
         };
         // Read the tables again: the key may have ended, changed or been rotated during the wait for the hash.
         let tables = self.parts.tables.load();
         let caller = Caller::of_key(&tables, token.key_id, generation, self.parts.clock.now());
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
+    }
+
+    /// The tables with what other nodes have recorded since this position.
+    ///
+    /// Errors: there is nothing, so that the key is not valid; or nobody knows.
+    async fn newer_than(&self, position: u64) -> Result<Arc<Tables>, Denied> {
+        let AuthParts { log, tables, .. } = &self.parts;
+        match tables.catch_up_with_others(log, position).await {
+            CaughtUp::WithMore => Ok(tables.load()),
+            CaughtUp::WithNothing => Err(Denied::InvalidKey),
+            CaughtUp::NotInTime => Err(Denied::NotCurrent),
+        }
     }
 
     /// False if another node may have ended a key for a second.

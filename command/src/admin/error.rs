@@ -75,9 +75,12 @@ pub enum CommandError {
     CheckRunning,
     #[error("the Idempotency-Key was used before with a different request")]
     IdempotencyKeyReused,
-    /// A change is recorded, this one or one that it follows, but this node's tables did not have it in time.
-    #[error("a change is recorded, but not yet in force on this node")]
+    /// The change is recorded, but this node's tables did not have it in time.
+    #[error("the change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
+    /// Others may have changed what a command depends on, and nothing was decided.
+    #[error("this node has not read the ledger's database for a second")]
+    NotCurrent,
     /// A catalogue that is not taken, or not completely.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -131,6 +134,11 @@ impl CommandError {
                 let refusal = Refusal::new(ErrorCode::ViewBehind, message.clone()).because(message);
                 refusal.at(Some(position)).try_again()
             }
+            Self::NotCurrent => ledger_unavailable(
+                "no",
+                "this node does not know what others have changed, so nothing was changed: try again",
+            )
+            .because(message),
             Self::Hashing(_) => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }

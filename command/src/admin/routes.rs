@@ -14,7 +14,7 @@ use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, put_person, resource_json};
-use projections::tables::Tables;
+use projections::tables::{CaughtUp, Tables};
 use secrets::Secret;
 use secrets::vault::Sealed;
 use serde_json::{Map, Value, json};
@@ -175,7 +175,10 @@ async fn create<R: Administered>(
 ) -> Result<Response, CommandError> {
     let seen = admin.tables.load().position;
     match create_once::<R>(&admin, &request).await {
-        Err(error) if has_caught_up_after(&admin, seen, &error).await => create_once::<R>(&admin, &request).await,
+        Err(error) => {
+            catch_up_after(&admin, seen, error).await?;
+            create_once::<R>(&admin, &request).await
+        }
         done => done,
     }
 }
@@ -240,18 +243,27 @@ where
 {
     let seen = admin.tables.load().position;
     match execute_once::<R, F>(admin, id, request, &plan).await {
-        Err(error) if has_caught_up_after(admin, seen, &error).await => {
+        Err(error) => {
+            catch_up_after(admin, seen, error).await?;
             execute_once::<R, F>(admin, id, request, &plan).await
         }
         done => done,
     }
 }
 
-/// Catches up with other nodes if a command has not found something, which one of them may have made a moment ago. True if the
-/// command should be tried once more. `seen` is the position of the tables in which it was looked for.
-async fn has_caught_up_after(admin: &AdminState, seen: u64, error: &CommandError) -> bool {
-    matches!(error, CommandError::NotFound { .. } | CommandError::ReferenceNotFound { .. })
-        && admin.tables.catch_up_with_others(&admin.log, seen).await
+/// Catches up with other nodes if a command has not found something, which one of them may have made a moment ago: then the command
+/// should be tried once more. `seen` is the position of the tables in which it was looked for.
+///
+/// Errors: the command's error, or that nobody knows what others have made.
+async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) -> Result<(), CommandError> {
+    if !matches!(error, CommandError::NotFound { .. } | CommandError::ReferenceNotFound { .. }) {
+        return Err(error);
+    }
+    match admin.tables.catch_up_with_others(&admin.log, seen).await {
+        CaughtUp::WithMore => Ok(()),
+        CaughtUp::WithNothing => Err(error),
+        CaughtUp::NotInTime => Err(CommandError::NotCurrent),
+    }
 }
 
 async fn execute_once<R: Administered, F>(
@@ -271,7 +283,7 @@ where
     for _ in 0..ATTEMPTS_MAX {
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
         // Its owners are older than it is: with tables that are older, they would be missing.
-        wait_until_in_force(admin, loaded.position).await?;
+        wait_to_decide_by(admin, loaded.position).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
         require_managed::<R>(&cx, state)?;
@@ -323,7 +335,7 @@ async fn execute<R: Administered>(
         // Another attempt of the same request was faster.
         Err(AppendError::Replayed(stored)) => return replay::<R>(admin, &cx.caller, &stored).await.map(Some),
         Err(AppendError::OptimisticLock) => return Ok(None),
-        Err(AppendError::Outdated { position }) => return wait_until_in_force(admin, position).await.map(|()| None),
+        Err(AppendError::Outdated { position }) => return wait_to_decide_by(admin, position).await.map(|()| None),
         Err(error) => return Err(CommandError::of_append(R::KIND, error)),
     };
     wait_until_in_force(admin, loaded.position).await?;
@@ -383,13 +395,19 @@ fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value
 
 /// Waits until this node's tables have the change, so that the next request is decided by it. Another node may have recorded it.
 pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+    if is_in_force(admin, position).await { Ok(()) } else { Err(CommandError::NotYetInForce { position }) }
+}
+
+/// Waits until this node's tables have what a command depends on. It is not decided before.
+async fn wait_to_decide_by(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+    if is_in_force(admin, position).await { Ok(()) } else { Err(CommandError::NotCurrent) }
+}
+
+/// Whether this node's tables have the change, in time.
+async fn is_in_force(admin: &AdminState, position: u64) -> bool {
     // The tables wait only for what this node has heard of.
-    if admin.log.wait_until_known(position).await == PositionStatus::Recorded
+    admin.log.wait_until_known(position).await == PositionStatus::Recorded
         && admin.tables.wait_for(position, IN_FORCE_WITHIN).await
-    {
-        return Ok(());
-    }
-    Err(CommandError::NotYetInForce { position })
 }
 
 /// The resource after a command, and what follows from it. `before` is the position of its event before.

@@ -13,7 +13,7 @@ use events::ledger::RefusedRequest;
 use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
-use projections::tables::Tables;
+use projections::tables::{CaughtUp, Tables};
 use ring::digest::{Digest, SHA256, digest};
 
 use super::admission::{self, AdmissionRequest, NotAdmitted};
@@ -143,22 +143,26 @@ async fn plan_and_admit(
         let plan = match planned {
             Ok(plan) => Box::new(plan),
             Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-            // Another node may have made the model a moment ago.
-            Err(refusal)
-                if refusal.code == ErrorCode::ModelNotFound
-                    && !has_caught_up
-                    && gateway.tables.catch_up_with_others(&gateway.log, at).await =>
-            {
-                has_caught_up = true;
-                tables = gateway.tables.load();
-                caller = authorize(&tables, &caller, gateway.clock.now())?;
-                continue;
-            }
-            Err(refusal) if refusal.code == ErrorCode::ModelNotFound && !gateway.log.is_current() => {
-                return Err(behind());
-            }
             Err(refusal) => {
-                return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
+                let caught_up = match refusal.code {
+                    // Another node may have made the model a moment ago.
+                    ErrorCode::ModelNotFound if !has_caught_up => {
+                        gateway.tables.catch_up_with_others(&gateway.log, at).await
+                    }
+                    _ => CaughtUp::WithNothing,
+                };
+                has_caught_up = true;
+                match caught_up {
+                    CaughtUp::WithMore => {
+                        tables = gateway.tables.load();
+                        caller = authorize(&tables, &caller, gateway.clock.now())?;
+                        continue;
+                    }
+                    CaughtUp::WithNothing => {
+                        return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
+                    }
+                    CaughtUp::NotInTime => return Err(behind()),
+                }
             }
         };
         let written = match stale.take().filter(|(stale, _)| plan.has_first_body_of(stale)) {
@@ -244,7 +248,7 @@ fn nothing_sent(error: LargeBodyError) -> Refusal {
 }
 
 /// The refusal while the tables are behind the log.
-fn behind() -> Refusal {
+pub fn behind() -> Refusal {
     ledger_unavailable("no", "the key cannot be checked now, and nothing was sent to a provider: try again")
 }
 

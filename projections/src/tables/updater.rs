@@ -18,6 +18,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How long a request waits until the tables have what other nodes have recorded.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
+/// What has come of waiting for what other nodes have recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// What was missing may be there now.
+    WithMore,
+    /// It is not there.
+    WithNothing,
+    /// Nobody knows.
+    NotInTime,
+}
+
 /// Access to the newest tables. Cheap to clone.
 #[derive(Clone)]
 pub struct TablesHandle {
@@ -56,11 +67,21 @@ impl TablesHandle {
         self.wait_for(recorded, deadline).await
     }
 
-    /// Waits until the tables have what other nodes had recorded before the call. True if they are newer than `seen` then: what was
-    /// missing at that position may be there. It costs the database nothing.
-    pub async fn catch_up_with_others(&self, log: &Log, seen: u64) -> bool {
-        let caught_up = async { log.wait_for_head_check().await && self.catch_up(CATCH_UP_MAX).await };
-        tokio::time::timeout(CATCH_UP_MAX, caught_up).await.unwrap_or(false) && self.load().position > seen
+    /// Waits until the tables have what other nodes had recorded before the call. It costs the database nothing. `seen` is the
+    /// position of the tables that lacked something.
+    pub async fn catch_up_with_others(&self, log: &Log, seen: u64) -> CaughtUp {
+        if !log.is_shared() {
+            return CaughtUp::WithNothing;
+        }
+        let caught_up = async {
+            log.wait_for_head_check().await;
+            self.catch_up(CATCH_UP_MAX).await
+        };
+        match tokio::time::timeout(CATCH_UP_MAX, caught_up).await {
+            Ok(true) if self.load().position > seen => CaughtUp::WithMore,
+            Ok(true) => CaughtUp::WithNothing,
+            Ok(false) | Err(_) => CaughtUp::NotInTime,
+        }
     }
 
     /// Waits until the tables have every change up to `position`. Returns false if that takes longer than `deadline`.
