@@ -22,7 +22,7 @@ use crate::tenant::Tenant;
 const SOON: Duration = Duration::from_secs(30);
 const KEY: &[u8; 24] = b"twenty-four bytes or mor";
 
-/// What was received, and how often the next requests are refused.
+/// What was received, and how often and how the next requests are refused.
 #[derive(Clone, Default)]
 struct Receiver(Arc<Mutex<Received>>);
 
@@ -30,6 +30,7 @@ struct Receiver(Arc<Mutex<Received>>);
 struct Received {
     posts: Vec<(HeaderMap, Bytes)>,
     refused: usize,
+    status: StatusCode,
 }
 
 impl Receiver {
@@ -43,9 +44,10 @@ impl Receiver {
         serving
     }
 
-    /// Refuses the next posts.
-    fn refuse(&self, posts: usize) {
-        self.0.lock().expect("no panic").refused = posts;
+    /// Answers the next posts with this status.
+    fn refuse(&self, posts: usize, status: StatusCode) {
+        let mut received = self.0.lock().expect("no panic");
+        (received.refused, received.status) = (posts, status);
     }
 
     async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
@@ -65,7 +67,7 @@ async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap,
     let mut received = received.lock().expect("no panic");
     if received.refused > 0 {
         received.refused -= 1;
-        return StatusCode::INTERNAL_SERVER_ERROR;
+        return received.status;
     }
     received.posts.push((headers, body));
     StatusCode::NO_CONTENT
@@ -89,7 +91,7 @@ async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_
     let env = [("LEDGERWAY_ALERTS_URL", url.as_str()), ("LEDGERWAY_ALERTS_SECRET", secret.as_str())];
     let (mut gateway, upstream) = (Gateway::start_with(&env), MockUpstream::start().await);
     let receiver = Receiver::default();
-    receiver.refuse(2);
+    receiver.refuse(2, StatusCode::INTERNAL_SERVER_ERROR);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let budget = |fraction: &str| json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": [fraction] });
     gateway.operator().post("/v1/admin/budgets", &budget("0.000000001")).await.must(201);
@@ -123,19 +125,34 @@ async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_
 /// Holds: alert.refused-day
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_given_up_only_after_a_day_of_refusals_and_the_next_one_comes() {
+    let (announced, received) = received_after_a_day(1, StatusCode::FORBIDDEN).await;
+    assert_eq!(received, announced[1..]);
+}
+
+/// Holds: alert.webhook
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_kept_for_a_receiver_that_cannot_take_it_now() {
+    let (announced, received) = received_after_a_day(2, StatusCode::BAD_GATEWAY).await;
+    assert_eq!(received, announced);
+}
+
+/// Two alerts as the log has them, and what came of them at a receiver that has refused them for a day, answers so a few times more,
+/// and then accepts.
+async fn received_after_a_day(times: usize, status: StatusCode) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
     let (mut gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_ALERTS_URL", &url)]), MockUpstream::start().await);
     let receiver = Receiver::default();
-    receiver.refuse(usize::MAX);
+    receiver.refuse(usize::MAX, StatusCode::FORBIDDEN);
     let _serving = receiver.serve(listener);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let budget = json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": ["0.000000001", "0.000000002"] });
     gateway.operator().post("/v1/admin/budgets", &budget).await.must(201);
     tenant.chat("ok").await.must(200);
     let alerts = gateway.operator().get("/v1/events?types=budget.threshold_reached.v1").await.must(200).body;
-    let second = alerts.split(|byte| *byte == b'\n').nth(1).expect("two alerts").to_vec();
-    // What it remembers: the position before the alert, and since when that is refused.
+    let announced: Vec<_> =
+        alerts.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    // What it remembers: the position before the alert, and from when to when that was refused.
     let roles = gateway.data().join("roles.json");
     let begun = Instant::now();
     let mut remembered = loop {
@@ -149,12 +166,21 @@ async fn an_alert_is_given_up_only_after_a_day_of_refusals_and_the_next_one_come
     };
     gateway.kill();
     let detail = remembered["alerts"]["detail"].as_str().expect("times").to_owned();
-    let (_, last) = detail.split_once(' ').expect("two times");
-    remembered["alerts"]["detail"] = format!("2020-01-01T00:00:00Z {last}").into();
+    let [alert, _, last] = detail.split(' ').collect::<Vec<_>>()[..] else { panic!("{detail}") };
+    remembered["alerts"]["detail"] = format!("{alert} 2020-01-01T00:00:00Z {last}").into();
     std::fs::write(&roles, remembered.to_string()).expect("the memory");
-    receiver.refuse(1);
+    receiver.refuse(times, status);
     gateway.start_again();
-    let received = receiver.wait_for(1).await;
-    assert_eq!(received.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), [second]);
+    let second = announced.last().expect("two alerts");
+    let begun = Instant::now();
+    let received = loop {
+        let received: Vec<Vec<u8>> = receiver.wait_for(1).await.into_iter().map(|(_, body)| body.to_vec()).collect();
+        if received.last() == Some(second) {
+            break received;
+        }
+        assert!(begun.elapsed() < SOON, "the second one comes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     gateway.stop();
+    (announced, received)
 }

@@ -129,7 +129,7 @@ async fn give_up_or_fail(
     error: NotSent,
 ) -> Result<RoleMemory, AlertsError> {
     if matches!(error, NotSent::Refused { .. }) {
-        let refusals = Refusals::after(remembered, parts.clock.now());
+        let refusals = Refusals::after(remembered, position, parts.clock.now());
         if refusals.are_final() {
             tracing::error!(%error, "alerts were refused for a day: this one is not sent any more");
             return Ok(refusals.memory(position));

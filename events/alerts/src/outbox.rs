@@ -17,14 +17,22 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Why an alert was not acknowledged. Without the address, which may have a secret in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
-    #[error("the webhook answered position {position} with {status}")]
+    #[error("the webhook refused position {position} with {status}")]
     Refused { position: u64, status: u16 },
+    #[error("the webhook cannot take position {position} now: it answered with {status}")]
+    NotNow { position: u64, status: u16 },
     #[error("the webhook did not answer position {position} within {} s", ANSWER_MAX.as_secs())]
     TooLate { position: u64 },
     #[error("the webhook cannot be reached for position {position}")]
     Unreachable { position: u64 },
     #[error("position {position} cannot be written as JSON: {why}")]
     Unwritable { position: u64, why: String },
+}
+
+/// Whether a status says that the same request may be accepted later: of a server, or a proxy in front of it, that is down or has too
+/// much to do.
+const fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..)
 }
 
 pub struct Outbox<'a> {
@@ -57,6 +65,10 @@ impl Outbox<'_> {
             false => NotSent::Unreachable { position },
         })?;
         let status = answered.status();
-        if status.is_success() { Ok(()) } else { Err(NotSent::Refused { position, status: status.as_u16() }) }
+        match status.as_u16() {
+            _ if status.is_success() => Ok(()),
+            status if may_pass(status) => Err(NotSent::NotNow { position, status }),
+            status => Err(NotSent::Refused { position, status }),
+        }
     }
 }
