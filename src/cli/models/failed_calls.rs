@@ -24,8 +24,12 @@ pub async fn of(gateway: &GatewayClient, outcome: &Result<Trial, GatewayError>) 
         return None;
     }
     // The end of the request is recorded, but the view may have only its beginning.
-    let head = gateway.request(Method::GET, "/v1/log/head").await.ok()?["position"].as_u64()?;
-    let path = format!("/v1/inferences/{request}?min_position={head}");
+    let ended_at = match outcome {
+        Ok(trial) => trial.completed["ledger"]["settled_position"].as_u64()?,
+        // Of several gateways, the one that answers may not have heard of it yet.
+        Err(_) => gateway.request(Method::GET, "/v1/log/head").await.ok()?["position"].as_u64()?,
+    };
+    let path = format!("/v1/inferences/{request}?min_position={ended_at}");
     let mut seen = gateway.request(Method::GET, &path).await.ok()?;
     match seen["attempts_failed"].take() {
         Value::Array(calls) => Some(calls),
