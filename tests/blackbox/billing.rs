@@ -118,6 +118,31 @@ async fn a_consumer_notices_that_messages_are_removed_while_it_runs() {
     assert_eq!(counted, i64::try_from(missing).expect("a position") - 1);
 }
 
+/// Holds: nats.billing
+#[tokio::test]
+async fn a_consumer_counts_nothing_of_a_log_that_was_restored_to_an_earlier_position() {
+    let nats = NatsServer::start();
+    let stream = stream_with(&nats, 10).await;
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start();
+    consumer.wait_for(10).await;
+    // It runs on, and then it is started again.
+    let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
+    jetstream.delete_stream(&stream.cached_info().config.name).await.expect("deleted");
+    stream_with(&nats, 6).await;
+    consumer.last_words().await;
+    consumer.start();
+    let said = consumer.last_words().await;
+    assert!(said.contains("ends at message 6, before 10"), "{said}");
+    for _ in 0..2 {
+        publish_recorded(&nats, 4, "2026-11-21T10:00:00.000001Z").await;
+        consumer.start();
+        let said = consumer.last_words().await;
+        assert!(said.ends_with("message 10 is not the one that was counted, but another: the log was restored, so count again from the first\"\n"), "{said}");
+    }
+    assert_eq!((consumer.position(), consumer.counted()), (Some(10), BTreeMap::from([("-".to_owned(), 10)])));
+}
+
 /// One that can lose messages, unlike that of the gateway.
 async fn stream_with(nats: &NatsServer, messages: u64) -> Stream {
     let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
@@ -129,9 +154,14 @@ async fn stream_with(nats: &NatsServer, messages: u64) -> Stream {
 }
 
 async fn publish(nats: &NatsServer, messages: u64) {
+    publish_recorded(nats, messages, "2026-11-20T08:15:30.123456Z").await;
+}
+
+async fn publish_recorded(nats: &NatsServer, messages: u64, recorded_at: &str) {
     let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
     for _ in 0..messages {
-        let event = json!({ "type": "budget.settled.v1", "data": { "charged_usd": "0.000000001" } });
+        let data = json!({ "charged_usd": "0.000000001" });
+        let event = json!({ "type": "budget.settled.v1", "recorded_at": recorded_at, "data": data });
         let sent = jetstream.publish("ledgerway.events.ledger.budget.settled.v1.-", event.to_string().into()).await;
         sent.expect("sent").await.expect("stored");
     }
@@ -202,14 +232,19 @@ impl Consumer {
         File::options().create(true).append(true).open(self.folder.path().join("stderr")).expect("a file")
     }
 
-    /// The position that it says is missing, after it has ended by itself.
-    async fn missing(&mut self) -> u64 {
+    /// What it has said, after it has ended by itself.
+    async fn last_words(&mut self) -> String {
         let began = Instant::now();
         while self.is_running() {
             assert!(began.elapsed() < COUNTED_MAX, "it does not end: {:?}", self.position());
             sleep(Duration::from_millis(20)).await;
         }
-        let said = fs::read_to_string(self.folder.path().join("stderr")).expect("what it said");
+        fs::read_to_string(self.folder.path().join("stderr")).expect("what it said")
+    }
+
+    /// The position that it says is missing, after it has ended by itself.
+    async fn missing(&mut self) -> u64 {
+        let said = self.last_words().await;
         let words = said.split_once("the stream has lost message ").and_then(|(_, rest)| rest.split_once(','));
         words.and_then(|(missing, _)| missing.parse().ok()).unwrap_or_else(|| panic!("{said}"))
     }
@@ -244,8 +279,13 @@ impl Consumer {
         database.execute_batch("ROLLBACK").expect("its end");
     }
 
-    /// Lets it work until it has come to a position, and starts it again if it ends.
     async fn must_come_to(&mut self, position: u64) {
+        self.wait_for(position).await;
+        self.kill();
+    }
+
+    /// Lets it work until it has come to a position, and starts it again if it ends.
+    async fn wait_for(&mut self, position: u64) {
         let began = Instant::now();
         while self.position() != Some(position) {
             assert!(began.elapsed() < COUNTED_MAX, "{:?} of {position}", self.position());
@@ -254,7 +294,6 @@ impl Consumer {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        self.kill();
     }
 
     fn database(&self) -> Connection {

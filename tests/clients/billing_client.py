@@ -1,5 +1,5 @@
 """Streams from which messages were removed, and the consumer of docs/billing.md: it has counted what was before them, and ends with
-the position that is missing. `billing_client.py NATS_URL FOLDER CONSUMER`."""
+the position that is missing, or at a message that is not the one that it has counted. `billing_client.py NATS_URL FOLDER CONSUMER`."""
 import asyncio
 import json
 import re
@@ -14,6 +14,7 @@ from nats.js.api import StreamConfig
 
 STREAM, SUBJECT = "LEDGERWAY", "ledgerway.events.ledger.budget.settled.v1.-"
 CHARGED = {"type": "budget.settled.v1", "data": {"charged_usd": "0.000000001"}}
+BEFORE, AFTER = "2026-11-20T08:15:30.123456Z", "2026-11-21T10:00:00.000001Z"
 SOON_SECONDS = 20
 
 
@@ -33,21 +34,29 @@ async def make_stream(jetstream, messages):
     await publish(jetstream, messages)
 
 
-async def publish(jetstream, messages):
+async def publish(jetstream, messages, recorded_at=BEFORE):
     for _ in range(messages):
-        await jetstream.publish(SUBJECT, json.dumps(CHARGED).encode())
+        await jetstream.publish(SUBJECT, json.dumps(CHARGED | {"recorded_at": recorded_at}).encode())
 
 
-async def of_its_end(consumer, path):
-    """The position that it says is missing, after it has ended by itself."""
+async def last_words(consumer):
+    """What it says, after it has ended by itself."""
     deadline = time.monotonic() + SOON_SECONDS
     while consumer.poll() is None and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     consumer.kill()
     said = consumer.communicate()[1]
-    lost = re.search(r"the stream has lost message (\d+)", said)
-    if lost is None or consumer.returncode != 1:
+    if consumer.returncode != 1:
         sys.exit(f"{consumer.returncode}: {said}")
+    return said
+
+
+async def of_its_end(consumer, path):
+    """The position that it says is missing."""
+    said = await last_words(consumer)
+    lost = re.search(r"the stream has lost message (\d+)", said)
+    if lost is None:
+        sys.exit(said)
     missing = int(lost[1])
     counted = ask(path, "SELECT position, nano_usd FROM progress, charged")
     if counted != (missing - 1, missing - 1):
@@ -77,10 +86,33 @@ async def removed_front(jetstream, start, path):
     await of_its_end(consumer, path)
 
 
+async def must_say(consumer, words, path):
+    said = await last_words(consumer)
+    if words not in said or ask(path, "SELECT position, nano_usd FROM progress, charged") != (10, 10):
+        sys.exit(f"{words!r} is not what it says and does: {said}")
+
+
+async def restored(jetstream, start, path):
+    """The stream is made again, of a log that was restored to an earlier position."""
+    await make_stream(jetstream, 10)
+    consumer = start()
+    while ask(path, "SELECT position FROM progress") != (10,):
+        await asyncio.sleep(0.05)
+    # It runs on, and then it is started again.
+    await jetstream.delete_stream(STREAM)
+    await make_stream(jetstream, 6)
+    await last_words(consumer)
+    await must_say(start(), "ends at message 6, before 10", path)
+    await publish(jetstream, 4, AFTER)
+    await must_say(start(), "message 10 is not the one", path)
+    await publish(jetstream, 4, AFTER)
+    await must_say(start(), "message 10 is not the one", path)
+
+
 async def main(url, folder, program):
     connection = await nats.connect(url)
     jetstream = connection.jetstream()
-    for case in (hole, removed_front):
+    for case in (hole, removed_front, restored):
         path = str(Path(folder, f"{case.__name__}.db"))
         await case(jetstream, lambda: subprocess.Popen([sys.executable, program, url, path], stderr=subprocess.PIPE, text=True), path)
         await jetstream.delete_stream(STREAM)

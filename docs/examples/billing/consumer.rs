@@ -18,8 +18,8 @@ const BATCH: usize = 200;
 const WAIT: Duration = Duration::from_secs(2);
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL);
-    INSERT INTO progress SELECT 0 WHERE NOT EXISTS (SELECT * FROM progress);";
+    CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
+    INSERT INTO progress SELECT 0, '' WHERE NOT EXISTS (SELECT * FROM progress);";
 const ADD: &str = "
     INSERT INTO charged VALUES (?1, ?2)
     ON CONFLICT (tenant_id) DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd";
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Failure> {
         _ => async_nats::connect(url).await?,
     };
     let stream = jetstream::new(client).get_stream("LEDGERWAY").await?;
-    must_have(&stream, count(&mut database, &[])? + 1).await?;
+    must_go_on(&stream, &count(&mut database, &[])?).await?;
     // Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     let config = pull::Config {
         durable_name: Some("billing-rust".to_owned()),
@@ -55,10 +55,10 @@ async fn main() -> Result<(), Failure> {
         }
         // Messages that are delivered again may come in any order.
         messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
-        let position = count(&mut database, &messages)?;
+        let progress = count(&mut database, &messages)?;
         let mut has_early = false;
         for message in &messages {
-            if message.info()?.stream_sequence > position {
+            if message.info()?.stream_sequence > progress.position {
                 has_early = true;
                 // One before it was given to a process that was killed, and comes again.
                 message.ack_with(AckKind::Nak(Some(WAIT))).await?;
@@ -67,38 +67,69 @@ async fn main() -> Result<(), Failure> {
                 message.double_ack().await?;
             }
         }
-        if has_early {
-            must_have(&stream, position + 1).await?;
+        if has_early || messages.is_empty() {
+            must_go_on(&stream, &progress).await?;
         }
     }
 }
 
-/// Fails if the stream has lost the next message.
-async fn must_have(stream: &Stream, position: u64) -> Result<(), Failure> {
-    if position > stream.get_info().await?.state.last_sequence {
-        return Ok(()); // it is still to come
-    }
-    match stream.get_raw_message(position).await {
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Err(format!(
-            "the stream has lost message {position}, which is the next to be counted: read what is missing from /v1/events"
+/// What was counted last: its position, and when it was recorded.
+struct Progress {
+    position: u64,
+    recorded_at: String,
+}
+
+/// Fails if the stream does not go on where the program has come to.
+async fn must_go_on(stream: &Stream, progress: &Progress) -> Result<(), Failure> {
+    let (position, last) = (progress.position, stream.get_info().await?.state.last_sequence);
+    if position > last {
+        return Err(format!(
+            "the stream ends at message {last}, before {position}, which was counted: it is filled again, or the log was restored"
         )
-        .into()),
-        found => Ok(found.map(|_| ())?),
+        .into());
+    }
+    // It may have been removed since it was counted.
+    let counted = if position > 0 { event_at(stream, position).await? } else { None };
+    if counted.is_some_and(|event| event["recorded_at"] != progress.recorded_at.as_str()) {
+        return Err(format!(
+            "message {position} is not the one that was counted, but another: the log was restored, so count again from the first"
+        )
+        .into());
+    }
+    let next = position + 1;
+    if next <= last && event_at(stream, next).await?.is_none() {
+        return Err(format!(
+            "the stream has lost message {next}, which is the next to be counted: read what is missing from /v1/events"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// An event of the stream; `None` if it has none there.
+async fn event_at(stream: &Stream, position: u64) -> Result<Option<Value>, Failure> {
+    match stream.get_raw_message(position).await {
+        Ok(message) => Ok(Some(serde_json::from_slice(&message.payload)?)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Counts the messages that are next, in one transaction. Returns the position that it has come to.
-fn count(database: &mut Connection, messages: &[Message]) -> Result<u64, Failure> {
+/// Counts the messages that are next, in one transaction. Returns what it has come to.
+fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress, Failure> {
     // It begins before the position is read: another process may count as well.
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut position: u64 = transaction.query_row("SELECT position FROM progress", [], |row| row.get(0))?;
+    let mut progress = transaction.query_row("SELECT position, recorded_at FROM progress", [], |row| {
+        Ok(Progress { position: row.get(0)?, recorded_at: row.get(1)? })
+    })?;
     for message in messages {
         let sequence = message.info()?.stream_sequence;
-        if sequence != position + 1 {
+        if sequence != progress.position + 1 {
             continue; // it came before, or comes too early
         }
-        position = sequence;
         let event: Value = serde_json::from_slice(&message.payload)?;
+        let recorded_at = event["recorded_at"].as_str().ok_or("an event without a time")?.to_owned();
+        progress = Progress { position: sequence, recorded_at };
         let charged = match event["type"].as_str() {
             Some("budget.settled.v1" | "budget.expired.v1") => &event["data"]["charged_usd"],
             Some("budget.adjusted.v1") => &event["data"]["delta_usd"],
@@ -107,9 +138,12 @@ fn count(database: &mut Connection, messages: &[Message]) -> Result<u64, Failure
         let tenant = event["tenant_id"].as_str().unwrap_or("-");
         transaction.execute(ADD, params![tenant, nano_usd(charged).ok_or("an amount that is none")?])?;
     }
-    transaction.execute("UPDATE progress SET position = ?1", [position])?;
+    transaction.execute(
+        "UPDATE progress SET position = ?1, recorded_at = ?2",
+        params![progress.position, progress.recorded_at],
+    )?;
     transaction.commit()?;
-    Ok(position)
+    Ok(progress)
 }
 
 /// A string such as "-0.000123000", as an integer: floats would lose money.
