@@ -235,11 +235,11 @@ impl Config {
         self.flags.wrong(setting::DATA, problem)
     }
 
-    /// The error for a Redis that does not accept this node, while other nodes share the counts of rate limits in it.
+    /// The error for a Redis that does not accept this node, while other nodes run.
     pub fn redis_unusable(&self, error: &CounterError) -> WrongConfig {
         let problem = format!(
-            "names a Redis that refuses this node, while other nodes share the counts of rate limits: if it started, each of them would \
-             count by itself: {error}"
+            "names a Redis that refuses this node, and other nodes run: if this one started, each of them would have to count rate limits \
+             by itself: {error}"
         );
         self.flags.wrong(setting::REDIS_URL, problem)
     }

@@ -15,7 +15,8 @@ use testing::redis::{Durability, RedisServer};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
-use crate::gateway::{Gateway, type_of};
+use crate::gateway::type_of;
+use crate::shared_ledger::{folders, migrated, node};
 use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES};
 use crate::shared_limits::windows::{Measured, fullest_window, instant, largest_reservation, used_tokens};
 use crate::tenant::{NATIVE, Setup, Tenant};
@@ -310,17 +311,26 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
         "{code:?}: {said}"
     );
     assert!(!said.contains("wr0ng"), "{said}");
-    tokio::task::block_in_place(|| redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]));
-    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&redis.url()));
-    assert!(code == Some(2) && said.contains("noeviction"), "{code:?}: {said}");
     assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+    // In an outage neither: nobody could share after it.
+    nodes.proxy(1).set(ProxyMode::Refused);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&wrong));
+    assert!(code == Some(2) && said.contains("Redis refuses this user"), "{code:?}: {said}");
+    nodes.proxy(1).set(ProxyMode::Open);
+    nodes.wait_until_shared(SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_serves_although_redis_refuses_it() {
+async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_killed() {
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
     let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
-    let node = tokio::task::block_in_place(|| Gateway::start_with(&[("LEDGERWAY_REDIS_URL", &wrong)]));
+    let (database, [folder]) = (migrated(), folders::<1>());
+    let start = |url: &str| {
+        tokio::task::block_in_place(|| node(&database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", url)]))
+    };
+    start(&redis.url()).kill();
+    let node = start(&wrong);
     let started = Instant::now();
     while node.client(None).get("/health").await.json()["parts"]["limits"] != "local" {
         assert!(started.elapsed() < SOON, "it counts by itself");

@@ -76,6 +76,11 @@ impl Demand {
         matches!(self, Self::Request | Self::RequestAgain)
     }
 
+    /// True for what was admitted before: nothing refuses it any more.
+    pub const fn is_admitted(self) -> bool {
+        matches!(self, Self::RequestAdmitted | Self::TokensAdmitted(_))
+    }
+
     /// The bound that holds for it.
     const fn bound(self, bound: u64) -> u64 {
         match self {

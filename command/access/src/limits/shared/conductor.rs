@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
-use events::log::{Append, AppendError, Basis};
+use events::log::{Append, AppendError, Basis, LogError};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 
@@ -36,6 +36,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
+/// After so long, a node that has died is not in the register of running nodes any more, whose times are the database's.
+const SHOWN_AFTER_DEATH: Duration = Duration::from_secs(12);
 
 /// Leads a node through outages.
 pub struct Conductor {
@@ -57,19 +59,39 @@ impl Conductor {
 
     /// Connects, if counts are shared.
     ///
-    /// Errors: Redis will not accept this node until a setting is corrected, and others share their counts, which this node would
-    /// end for all.
+    /// Errors: Redis will not accept this node until a setting is corrected, and earlier nodes run, which could not share their
+    /// counts as long as this one does.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
-        let mode = self.limiter.modes.mode();
-        if !mode.is_shared() {
-            return Ok(());
+        let (mode, opened) = (self.limiter.modes.mode(), self.open().await);
+        match opened {
+            Err(error) if error.is_final() && self.earlier_nodes_run().await? => Err(error.into()),
+            Err(error) if mode.is_shared() => {
+                self.limiter.fail(mode.turn(), &error.to_string());
+                Ok(())
+            }
+            Ok(connection) if mode.is_shared() => {
+                self.limiter.link.set_connection(Some(connection));
+                Ok(())
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
-        match self.open().await {
-            Ok(connection) => self.limiter.link.set_connection(Some(connection)),
-            Err(error) if error.is_final() && self.running_nodes().await?.len() > 1 => return Err(error.into()),
-            Err(error) => self.limiter.fail(mode.turn(), &error.to_string()),
-        }
-        Ok(())
+    }
+
+    /// Whether nodes run that have begun before this one: of several that start at once, the first serves. One that has died, such as
+    /// this one before a restart, looks for ten seconds as if it ran.
+    async fn earlier_nodes_run(&self) -> Result<bool, LogError> {
+        let none_is_left = async {
+            loop {
+                let earlier = self.limiter.parts.log.earlier_nodes().await?;
+                if earlier.is_some_and(|earlier| earlier.iter().all(|node| !node.could_append_lately)) {
+                    return Ok(());
+                }
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        };
+        tokio::time::timeout(SHOWN_AFTER_DEATH, none_is_left)
+            .await
+            .map_or(Ok(true), |left: Result<(), LogError>| left.map(|()| false))
     }
 
     pub async fn run(mut self) {
@@ -190,7 +212,7 @@ impl Conductor {
     }
 
     /// The nodes that were seen lately, and this one.
-    async fn running_nodes(&self) -> Result<HashSet<String>, events::log::LogError> {
+    async fn running_nodes(&self) -> Result<HashSet<String>, LogError> {
         let running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
         let own = self.limiter.parts.node.clone();
         let serving = running.into_iter().filter(|running| running.serves_requests).map(|running| running.node_id);

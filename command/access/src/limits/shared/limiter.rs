@@ -256,7 +256,7 @@ impl SharedLimiter {
         period: &LocalPeriod,
     ) -> Result<Counted, NotCounted> {
         let limits = replaced.limits;
-        if let Some(name) = limits.closed_limit() {
+        if let Some(name) = limits.closed_limit().filter(|_| !demand.is_admitted()) {
             self.figures.decided_locally(false);
             return Err(NotCounted::Refused(LimitRefusal::Unavailable(LimitsUnavailable::new(Some(name)))));
         }
