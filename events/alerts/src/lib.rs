@@ -4,7 +4,7 @@
 //!
 //! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
 //! - `outbox`: from the alert to the receiver's acknowledgement.
-//! - `refusals`: since when the receiver refuses what it gets.
+//! - `refusals`: for how long the receiver has refused what it gets.
 //!
 //! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
 //! send the same alert, with the same id.
