@@ -34,6 +34,7 @@ use subtle::ConstantTimeEq;
 use caller_cache::CallerCache;
 use hashing::KeyHasher;
 use secrets::{KeyCheck, Secret};
+use tenant_header::NotSelected;
 use token::{Digest, Token};
 use verdict_cache::{Verdict, VerdictCache};
 
@@ -107,14 +108,13 @@ impl Authenticator {
     async fn select_tenant(&self, caller: &Arc<Caller>, tenant: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
         let AuthParts { log, tables, .. } = &self.parts;
         let now = tables.load();
-        let selected = tenant_header::select_tenant(caller, &now, tenant);
-        if selected.is_ok() {
-            return selected;
-        }
-        match tables.catch_up_with_others(log, now.position).await {
-            CaughtUp::WithMore => tenant_header::select_tenant(caller, &tables.load(), tenant),
-            CaughtUp::WithNothing => selected,
-            CaughtUp::NotInTime => Err(Denied::NotCurrent.into_refusal()),
+        match tenant_header::select_tenant(caller, &now, tenant) {
+            Err(NotSelected::Unknown) => match tables.catch_up_with_others(log, now.position).await {
+                CaughtUp::WithMore => Ok(tenant_header::select_tenant(caller, &tables.load(), tenant)?),
+                CaughtUp::WithNothing => Err(NotSelected::Unknown.into()),
+                CaughtUp::NotInTime => Err(Denied::NotCurrent.into_refusal()),
+            },
+            selected => Ok(selected?),
         }
     }
 
@@ -215,7 +215,7 @@ impl Denied {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
             }
             Self::NotCurrent => {
-                let message = "this node has not read the ledger's database for a second, so the key cannot be checked; try again";
+                let message = "this node has not read the ledger's database for a second, so it cannot decide the request; try again";
                 Refusal::new(ErrorCode::LedgerUnavailable, message).try_again()
             }
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")

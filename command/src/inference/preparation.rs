@@ -249,7 +249,10 @@ fn nothing_sent(error: LargeBodyError) -> Refusal {
 
 /// The refusal while the tables are behind the log.
 pub fn behind() -> Refusal {
-    ledger_unavailable("no", "the key cannot be checked now, and nothing was sent to a provider: try again")
+    ledger_unavailable(
+        "no",
+        "this node does not know the newest keys and models, so nothing was sent to a provider: try again",
+    )
 }
 
 /// The plan and the request, and the body for the first target.

@@ -185,7 +185,7 @@ impl Rights {
     fn check(&self) -> Result<(), Refusal> {
         if !(self.state.is_current)() {
             let message =
-                "this node has not read the ledger's database for a second, so the key cannot be checked; try again";
+                "this node has not read the ledger's database for a second, so it cannot decide the request; try again";
             return Err(Refusal::new(ErrorCode::LedgerUnavailable, message).try_again());
         }
         let now = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now())?;

@@ -10,23 +10,35 @@ use http::HeaderValue;
 use projections::caller::Caller;
 use projections::tables::Tables;
 
-/// The caller for the tenant that the header names.
-///
-/// Errors: `FORBIDDEN` if the tenant has ended, is unknown or beyond the key's reach, or if several tenants match.
-pub fn select_tenant(caller: &Arc<Caller>, tables: &Tables, header: &HeaderValue) -> Result<Arc<Caller>, Refusal> {
-    let named = header.to_str().map(|text| tenants_named(tables, text)).unwrap_or_default();
-    let mut matching = named.into_iter().filter_map(|chain| caller.for_tenant(tables, chain));
-    match (matching.next(), matching.next()) {
-        (None, _) => Err(refused("X-Tenant-ID names no tenant within the key's reach")),
-        (Some(caller), None) => Ok(Arc::new(caller)),
-        (Some(_), Some(_)) => {
-            Err(refused("X-Tenant-ID is the slug of several tenants within the key's reach: write PARTNER/TENANT"))
-        }
+/// Why the header selects no tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSelected {
+    /// It has ended, there is none, or it is beyond the key's reach.
+    Unknown,
+    Ambiguous,
+}
+
+impl From<NotSelected> for Refusal {
+    fn from(why: NotSelected) -> Self {
+        let message = match why {
+            NotSelected::Unknown => "X-Tenant-ID names no tenant within the key's reach",
+            NotSelected::Ambiguous => {
+                "X-Tenant-ID is the slug of several tenants within the key's reach: write PARTNER/TENANT"
+            }
+        };
+        Self::new(ErrorCode::Forbidden, message)
     }
 }
 
-fn refused(message: &str) -> Refusal {
-    Refusal::new(ErrorCode::Forbidden, message)
+/// The caller for the tenant that the header names.
+pub fn select_tenant(caller: &Arc<Caller>, tables: &Tables, header: &HeaderValue) -> Result<Arc<Caller>, NotSelected> {
+    let named = header.to_str().map(|text| tenants_named(tables, text)).unwrap_or_default();
+    let mut matching = named.into_iter().filter_map(|chain| caller.for_tenant(tables, chain));
+    match (matching.next(), matching.next()) {
+        (None, _) => Err(NotSelected::Unknown),
+        (Some(caller), None) => Ok(Arc::new(caller)),
+        (Some(_), Some(_)) => Err(NotSelected::Ambiguous),
+    }
 }
 
 fn tenants_named(tables: &Tables, text: &str) -> Vec<Chain> {
