@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, Stream};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -141,6 +142,32 @@ async fn a_consumer_counts_nothing_of_a_log_that_was_restored_to_an_earlier_posi
         assert!(said.ends_with("message 10 is not the one that was counted, but another: the log was restored, so count again from the first\"\n"), "{said}");
     }
     assert_eq!((consumer.position(), consumer.counted()), (Some(10), BTreeMap::from([("-".to_owned(), 10)])));
+}
+
+/// Holds: nats.billing
+#[tokio::test]
+async fn a_consumer_with_an_empty_database_says_that_nats_gives_it_nothing_that_was_counted() {
+    let nats = NatsServer::start();
+    let stream = stream_with(&nats, 10).await;
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start();
+    consumer.wait_for(10).await;
+    let acknowledged = async || {
+        let at = stream.get_consumer::<pull::Config>("billing-rust").await.expect("its consumer");
+        at.cached_info().ack_floor.stream_sequence
+    };
+    while acknowledged().await < 10 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    consumer.kill();
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start();
+    let said = consumer.last_words().await;
+    assert!(said.contains("nothing before message 11"), "{said}");
+    stream.delete_consumer("billing-rust").await.expect("deleted");
+    consumer.start();
+    consumer.wait_for(10).await;
+    assert_eq!(consumer.counted(), BTreeMap::from([("-".to_owned(), 10)]));
 }
 
 /// One that can lose messages, unlike that of the gateway.

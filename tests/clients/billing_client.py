@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nats
 from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
 
 STREAM, SUBJECT = "LEDGERWAY", "ledgerway.events.ledger.budget.settled.v1.-"
 CHARGED = {"type": "budget.settled.v1", "data": {"charged_usd": "0.000000001"}}
@@ -109,10 +110,37 @@ async def restored(jetstream, start, path):
     await must_say(start(), "message 10 is not the one", path)
 
 
+async def forgotten(jetstream, start, path):
+    """Its database is lost, and NATS knows what was acknowledged."""
+    await make_stream(jetstream, 10)
+    consumer = start()
+    while (await acknowledged(jetstream)) < 10:
+        await asyncio.sleep(0.05)
+    consumer.kill()
+    consumer.wait()
+    Path(path).unlink()
+    said = await last_words(start())
+    if "nothing before message 11" not in said:
+        sys.exit(said)
+    await jetstream.delete_consumer(STREAM, "billing-python")
+    consumer = start()
+    while ask(path, "SELECT position, nano_usd FROM progress, charged") != (10, 10):
+        await asyncio.sleep(0.05)
+    consumer.kill()
+    consumer.wait()
+
+
+async def acknowledged(jetstream):
+    try:
+        return (await jetstream.consumer_info(STREAM, "billing-python")).ack_floor.stream_seq
+    except NotFoundError:
+        return 0  # it is not there yet
+
+
 async def main(url, folder, program):
     connection = await nats.connect(url)
     jetstream = connection.jetstream()
-    for case in (hole, removed_front, restored):
+    for case in (hole, removed_front, restored, forgotten):
         path = str(Path(folder, f"{case.__name__}.db"))
         await case(jetstream, lambda: subprocess.Popen([sys.executable, program, url, path], stderr=subprocess.PIPE, text=True), path)
         await jetstream.delete_stream(STREAM)

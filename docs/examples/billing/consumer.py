@@ -81,6 +81,11 @@ async def main(url, path):
     # Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     config = ConsumerConfig(ack_wait=SECONDS, max_ack_pending=BATCH)
     subscription = await jetstream.pull_subscribe("ledgerway.events.>", durable="billing-python", stream="LEDGERWAY", config=config)
+    # Read before the position is: another process may count as well.
+    acknowledged = (await subscription.consumer_info()).ack_floor.stream_seq
+    if acknowledged > count(database, [])[0]:
+        next_given = acknowledged + 1
+        sys.exit(f"NATS gives out nothing before message {next_given} any more, and it is not counted: delete the consumer billing-python")
     while True:
         try:
             messages = await subscription.fetch(BATCH, timeout=SECONDS)
