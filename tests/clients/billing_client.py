@@ -29,6 +29,21 @@ def ask(path, sql):
         database.close()
 
 
+async def until(is_so, what):
+    """Waits for what the consumer does while it runs."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while not await is_so():
+        if time.monotonic() > deadline:
+            sys.exit(f"not within {SOON_SECONDS} s: {what}")
+        await asyncio.sleep(0.05)
+
+
+async def until_counted(path, messages):
+    async def has_counted():
+        return ask(path, "SELECT position, nano_usd FROM progress, charged") == (messages, messages)
+    await until(has_counted, f"{messages} messages are counted")
+
+
 async def make_stream(jetstream, messages):
     """One that can lose messages, unlike that of the gateway."""
     await jetstream.add_stream(StreamConfig(name=STREAM, subjects=["ledgerway.events.>"]))
@@ -75,8 +90,7 @@ async def hole(jetstream, start, path):
 async def removed_front(jetstream, start, path):
     await make_stream(jetstream, 10)
     consumer = start()
-    while ask(path, "SELECT position FROM progress") != (10,):
-        await asyncio.sleep(0.05)
+    await until_counted(path, 10)
     # It cannot write what it gets now, so it does not ask for more, and the rest is removed before.
     lock = sqlite3.connect(path, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
@@ -97,8 +111,7 @@ async def restored(jetstream, start, path):
     """The stream is made again, of a log that was restored to an earlier position."""
     await make_stream(jetstream, 10)
     consumer = start()
-    while ask(path, "SELECT position FROM progress") != (10,):
-        await asyncio.sleep(0.05)
+    await until_counted(path, 10)
     # It runs on, and then it is started again.
     await jetstream.delete_stream(STREAM)
     await make_stream(jetstream, 6)
@@ -114,8 +127,7 @@ async def forgotten(jetstream, start, path):
     """Its database is lost, and NATS knows what was acknowledged."""
     await make_stream(jetstream, 10)
     consumer = start()
-    while (await acknowledged(jetstream)) < 10:
-        await asyncio.sleep(0.05)
+    await until(lambda: has_acknowledged(jetstream, 10), "NATS knows that 10 messages are counted")
     consumer.kill()
     consumer.wait()
     Path(path).unlink()
@@ -124,17 +136,16 @@ async def forgotten(jetstream, start, path):
         sys.exit(said)
     await jetstream.delete_consumer(STREAM, "billing-python")
     consumer = start()
-    while ask(path, "SELECT position, nano_usd FROM progress, charged") != (10, 10):
-        await asyncio.sleep(0.05)
+    await until_counted(path, 10)
     consumer.kill()
     consumer.wait()
 
 
-async def acknowledged(jetstream):
+async def has_acknowledged(jetstream, messages):
     try:
-        return (await jetstream.consumer_info(STREAM, "billing-python")).ack_floor.stream_seq
+        return (await jetstream.consumer_info(STREAM, "billing-python")).ack_floor.stream_seq >= messages
     except NotFoundError:
-        return 0  # it is not there yet
+        return False  # it is not there yet
 
 
 async def main(url, folder, program):

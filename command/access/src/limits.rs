@@ -153,18 +153,6 @@ impl RateLimitPermit {
         }
     }
 
-    /// Takes the one of limits that nodes share, if there is one for which this holds.
-    fn take_shared_if(&mut self, holds: impl FnOnce(&mut Box<SharedPermit>) -> bool) -> Option<Box<SharedPermit>> {
-        let Permit::Shared(shared) = &mut self.0 else { return None };
-        if !holds(shared) {
-            return None;
-        }
-        match std::mem::take(&mut self.0) {
-            Permit::Shared(shared) => Some(shared),
-            Permit::Free | Permit::OneProcess(_) => None,
-        }
-    }
-
     /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
     pub fn shared_tokens(&self) -> Option<u64> {
         match &self.0 {
@@ -268,9 +256,10 @@ impl RateLimiter {
 
     /// Counts a request from when it was admitted, if that was much later than it was counted.
     pub async fn admitted(&self, permit: &mut RateLimitPermit) {
-        let was_counted_long_ago = |shared: &mut Box<SharedPermit>| shared.was_counted_long_ago();
-        let Some(shared) = permit.take_shared_if(was_counted_long_ago) else { return };
-        if let Some(shared) = shared.count_as_admitted().await {
+        if matches!(&permit.0, Permit::Shared(shared) if shared.was_counted_long_ago())
+            && let Permit::Shared(shared) = std::mem::take(&mut permit.0)
+            && let Some(shared) = shared.count_as_admitted().await
+        {
             permit.0 = Permit::Shared(shared);
         }
     }

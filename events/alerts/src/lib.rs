@@ -1,5 +1,5 @@
 //! Alerts: posts each event that a budget is spent up to a fraction of its limit to a webhook, in the order of the log, at least
-//! once, unless the receiver refuses one for a day. The log has them in any case; nothing waits for a webhook, and no money rests
+//! once, unless the receiver refuses alerts for a day. The log has them in any case; nothing waits for a webhook, and no money rests
 //! on one.
 //!
 //! - `webhook`: the address of the webhook and the secret that signs what is sent to it.

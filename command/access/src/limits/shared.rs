@@ -38,7 +38,7 @@ pub use state::{SharedLimiter, SharedLimiterParts};
 pub enum SharedLimitsError {
     #[error("read the log for rate limits: {0}")]
     Log(#[from] LogError),
-    #[error("{0}")]
+    #[error(transparent)]
     Redis(#[from] CounterError),
     #[error("register the metrics of rate limits: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -53,7 +53,7 @@ pub struct SharedLimitsTask {
 
 impl SharedLimiter {
     /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away, but not if it would end the shared counting of others by its settings.
+    /// away, but not if Redis refuses this node while earlier nodes run.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,

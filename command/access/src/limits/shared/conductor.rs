@@ -57,7 +57,7 @@ impl Conductor {
         Self { limiter, shared_since: None, pause: Duration::ZERO, known_period: None, declared: None }
     }
 
-    /// Connects, if counts are shared.
+    /// Asks Redis whether it accepts this node, in a local period as well, and stays connected if counts are shared.
     ///
     /// Errors: Redis will not accept this node until a setting is corrected, and earlier nodes run, which could not share their
     /// counts as long as this one does.
@@ -89,9 +89,8 @@ impl Conductor {
                 tokio::time::sleep(PROBE_EVERY).await;
             }
         };
-        tokio::time::timeout(SHOWN_AFTER_DEATH, none_is_left)
-            .await
-            .map_or(Ok(true), |left: Result<(), LogError>| left.map(|()| false))
+        let waited: Result<Result<(), LogError>, _> = tokio::time::timeout(SHOWN_AFTER_DEATH, none_is_left).await;
+        waited.map_or(Ok(true), |none_is_left| none_is_left.map(|()| false))
     }
 
     pub async fn run(mut self) {
