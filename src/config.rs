@@ -235,11 +235,11 @@ impl Config {
         self.flags.wrong(setting::DATA, problem)
     }
 
-    /// The error for a Redis that does not accept this node, while other nodes run.
+    /// The error for a Redis that this node cannot use while earlier nodes may run.
     pub fn redis_unusable(&self, error: &CounterError) -> WrongConfig {
         let problem = format!(
-            "names a Redis that refuses this node, and other nodes run: if this one started, each of them would have to count rate limits \
-             by itself: {error}"
+            "names a Redis that this node cannot use ({error}). Earlier nodes of this ledger run, or cannot be ruled out: each would \
+             have to count rate limits by itself if this one started"
         );
         self.flags.wrong(setting::REDIS_URL, problem)
     }

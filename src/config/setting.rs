@@ -47,7 +47,7 @@ settings! {
     ARCHIVE_SEGMENT_SECONDS = with_value("300"),
     ALERTS_URL = secret("https://hooks.internal/budgets"),
     ALERTS_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),
-    REDIS_URL = secret("redis://limits.internal:6379"),
+    REDIS_URL = secret("redis://default:PASSWORD@limits.internal:6379"),
     DEV = switch("true"),
     MODE = with_value("all"),
     PROVIDERS_FROM_ENV = switch("false"),

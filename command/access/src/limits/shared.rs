@@ -53,7 +53,7 @@ pub struct SharedLimitsTask {
 
 impl SharedLimiter {
     /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away, but not if Redis refuses this node while earlier nodes run.
+    /// away, but not if this node cannot use Redis while earlier nodes may run.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,

@@ -15,6 +15,7 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LogError};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
+use tokio::time::Instant;
 
 use super::SharedLimitsError;
 use super::group::Group;
@@ -24,7 +25,7 @@ use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
 
-/// How often a node in a local period tries to reach Redis, and asks who is ready.
+/// How often a node in a local period tries to reach Redis, and asks who is ready and, at its start, which earlier nodes run.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
@@ -36,8 +37,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
-/// After so long, a node that has died is not in the register of running nodes any more, whose times are the database's.
-const SHOWN_AFTER_DEATH: Duration = Duration::from_secs(12);
+/// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
+const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
 
 /// Leads a node through outages.
 pub struct Conductor {
@@ -57,40 +58,43 @@ impl Conductor {
         Self { limiter, shared_since: None, pause: Duration::ZERO, known_period: None, declared: None }
     }
 
-    /// Asks Redis whether it accepts this node, in a local period as well, and stays connected if counts are shared.
+    /// Asks whether this node can use Redis, in a local period as well, and stays connected if counts are shared.
     ///
-    /// Errors: Redis will not accept this node until a setting is corrected, and earlier nodes run, which could not share their
-    /// counts as long as this one does.
+    /// Errors: it cannot until a setting is corrected, and earlier nodes may run, which could not share their counts as long as
+    /// this one does.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
         let (mode, opened) = (self.limiter.modes.mode(), self.open().await);
-        match opened {
-            Err(error) if error.is_final() && self.earlier_nodes_run().await? => Err(error.into()),
-            Err(error) if mode.is_shared() => {
-                self.limiter.fail(mode.turn(), &error.to_string());
-                Ok(())
+        if let Err(error) = &opened
+            && error.is_final()
+        {
+            tracing::warn!(%error, "this node cannot use Redis: waiting up to 12 s to see whether earlier nodes run");
+            if self.may_earlier_nodes_run().await? {
+                return Err(error.clone().into());
             }
-            Ok(connection) if mode.is_shared() => {
-                self.limiter.link.set_connection(Some(connection));
-                Ok(())
-            }
-            Ok(_) | Err(_) => Ok(()),
         }
+        match opened {
+            // The return from the period connects anew.
+            _ if !mode.is_shared() => {}
+            Ok(connection) => self.limiter.link.set_connection(Some(connection)),
+            Err(error) => self.limiter.fail(mode.turn(), &error.to_string()),
+        }
+        Ok(())
     }
 
-    /// Whether nodes run that have begun before this one: of several that start at once, the first serves. One that has died, such as
-    /// this one before a restart, looks for ten seconds as if it ran.
-    async fn earlier_nodes_run(&self) -> Result<bool, LogError> {
-        let none_is_left = async {
-            loop {
-                let earlier = self.limiter.parts.log.earlier_nodes().await?;
-                if earlier.is_some_and(|earlier| earlier.iter().all(|node| !node.could_append_lately)) {
-                    return Ok(());
-                }
-                tokio::time::sleep(PROBE_EVERY).await;
+    /// Whether nodes that started before this one run, or may run. A node that died, such as this one before a restart, is listed
+    /// for ten seconds more: this waits until it is not. Of several that start at once, the first one serves.
+    async fn may_earlier_nodes_run(&self) -> Result<bool, LogError> {
+        let until = Instant::now() + DEAD_NODE_LISTED_MAX;
+        loop {
+            let earlier = self.limiter.parts.log.earlier_nodes().await?;
+            if earlier.is_some_and(|earlier| earlier.iter().all(|node| !node.could_append_lately)) {
+                return Ok(false);
             }
-        };
-        let waited: Result<Result<(), LogError>, _> = tokio::time::timeout(SHOWN_AFTER_DEATH, none_is_left).await;
-        waited.map_or(Ok(true), |none_is_left| none_is_left.map(|()| false))
+            if Instant::now() >= until {
+                return Ok(true);
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
     }
 
     pub async fn run(mut self) {
@@ -119,6 +123,8 @@ impl Conductor {
                 self.known_period = Some(period.began);
                 figures.local_period_begins();
                 tracing::warn!(
+                    node = period.beginning.node,
+                    reason = period.beginning.reason,
                     nodes = period.nodes.len(),
                     "each node counts rate limits by itself: see access.limits_local"
                 );

@@ -34,10 +34,19 @@ pub struct LocalPeriod {
     /// The position of the last event of it.
     pub turn: u64,
     pub began_at: DateTime<Utc>,
+    /// Who could not share counts when it began, and why.
+    pub beginning: Beginning,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
     /// The shares that its events gave, as far back as a window may need them; the newest last.
     shares: Vec<SharesGiven>,
+}
+
+/// Who began a local period, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub node: String,
+    pub reason: String,
 }
 
 /// The shares that an event gave.
@@ -78,7 +87,16 @@ impl Mode {
                 Some(Self::Local(match self {
                     Self::Shared { .. } => {
                         let (member_since, shares) = (is_member.then_some(turn), vec![given(&HashSet::new())]);
-                        LocalPeriod { began: turn, turn, member_since, began_at: local.began_at, nodes, shares }
+                        let beginning = Beginning { node: local.node.clone(), reason: local.reason.clone() };
+                        LocalPeriod {
+                            began: turn,
+                            turn,
+                            member_since,
+                            began_at: local.began_at,
+                            beginning,
+                            nodes,
+                            shares,
+                        }
                     }
                     Self::Local(before) => {
                         let needed = before.shares.get(first_needed(&before.shares, KEPT_MAX, now_micros)..);
@@ -88,6 +106,7 @@ impl Mode {
                         LocalPeriod {
                             began: before.began,
                             began_at: before.began_at,
+                            beginning: before.beginning.clone(),
                             turn,
                             member_since,
                             nodes,
