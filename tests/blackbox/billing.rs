@@ -82,7 +82,8 @@ async fn a_consumer_that_is_killed_at_any_time_has_counted_exactly_what_was_char
     let books = gateway.books_when_all_ended(HOLD_TTL + Duration::from_secs(12)).await;
     assert!(books.admitted().len() > 100, "{}", books.admitted().len());
     let log = gateway.events().await;
-    consumer.must_come_to(log.len() as u64).await;
+    consumer.wait_for(log.len() as u64).await;
+    consumer.kill();
     assert_eq!(consumer.counted(), charged(&log));
     gateway.stop();
 }
@@ -131,7 +132,9 @@ async fn a_consumer_counts_nothing_of_a_log_that_was_restored_to_an_earlier_posi
     let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
     jetstream.delete_stream(&stream.cached_info().config.name).await.expect("deleted");
     stream_with(&nats, 6).await;
-    consumer.last_words().await;
+    // That NATS has ended its consumer, or where the new stream ends.
+    let said = consumer.last_words().await;
+    assert!(["ends at message 6, before 10", "onsumer"].iter().any(|words| said.contains(words)), "{said}");
     consumer.start();
     let said = consumer.last_words().await;
     assert!(said.contains("ends at message 6, before 10"), "{said}");
@@ -139,26 +142,20 @@ async fn a_consumer_counts_nothing_of_a_log_that_was_restored_to_an_earlier_posi
         publish_recorded(&nats, 4, "2026-11-21T10:00:00.000001Z").await;
         consumer.start();
         let said = consumer.last_words().await;
-        assert!(said.ends_with("message 10 is not the one that was counted, but another: the log was restored, so count again from the first\"\n"), "{said}");
+        assert!(said.contains("message 10 is not the one that was counted: the log was restored"), "{said}");
     }
     assert_eq!((consumer.position(), consumer.counted()), (Some(10), BTreeMap::from([("-".to_owned(), 10)])));
 }
 
 /// Holds: nats.billing
 #[tokio::test]
-async fn a_consumer_with_an_empty_database_says_that_nats_gives_it_nothing_that_was_counted() {
+async fn a_consumer_with_an_empty_database_says_that_nats_delivers_nothing_that_was_acknowledged() {
     let nats = NatsServer::start();
     let stream = stream_with(&nats, 10).await;
     let mut consumer = Consumer::new(&nats.url());
     consumer.start();
     consumer.wait_for(10).await;
-    let acknowledged = async || {
-        let at = stream.get_consumer::<pull::Config>("billing-rust").await.expect("its consumer");
-        at.cached_info().ack_floor.stream_sequence
-    };
-    while acknowledged().await < 10 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    wait_until_acknowledged(&stream, 10).await;
     consumer.kill();
     let mut consumer = Consumer::new(&nats.url());
     consumer.start();
@@ -168,6 +165,47 @@ async fn a_consumer_with_an_empty_database_says_that_nats_gives_it_nothing_that_
     consumer.start();
     consumer.wait_for(10).await;
     assert_eq!(consumer.counted(), BTreeMap::from([("-".to_owned(), 10)]));
+}
+
+/// Holds: nats.billing
+#[tokio::test]
+async fn of_two_consumers_with_one_name_and_two_databases_each_notices_what_the_other_has_taken() {
+    let nats = NatsServer::start();
+    let stream = stream_with(&nats, 10).await;
+    let mut consumer = Consumer::new(&nats.url());
+    consumer.start();
+    consumer.wait_for(10).await;
+    wait_until_acknowledged(&stream, 10).await;
+    consumer.kill();
+    let mut second = consumer.with_a_copy_of_the_database();
+    consumer.start();
+    second.start();
+    publish(&nats, 5).await;
+    // Whichever has counted message 11 goes on; the other one is never given it.
+    let (mut ended, mut counting) = loop {
+        match (consumer.is_running(), second.is_running()) {
+            (true, true) => sleep(Duration::from_millis(20)).await,
+            (false, _) => break (consumer, second),
+            (_, false) => break (second, consumer),
+        }
+    };
+    let said = ended.last_words().await;
+    assert!(said.contains("NATS delivers nothing before message 1") && said.contains("billing-rust"), "{said}");
+    assert_eq!((ended.position(), ended.counted()), (Some(10), BTreeMap::from([("-".to_owned(), 10)])));
+    counting.wait_for(15).await;
+    assert_eq!(counting.counted(), BTreeMap::from([("-".to_owned(), 15)]));
+}
+
+async fn wait_until_acknowledged(stream: &Stream, message: u64) {
+    let began = Instant::now();
+    let acknowledged = async || {
+        let at = stream.get_consumer::<pull::Config>("billing-rust").await.expect("its consumer");
+        at.cached_info().ack_floor.stream_sequence
+    };
+    while acknowledged().await < message {
+        assert!(began.elapsed() < COUNTED_MAX, "{message} is not acknowledged");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// One that can lose messages, unlike that of the gateway.
@@ -234,39 +272,56 @@ struct Consumer {
     url: String,
     folder: Arc<tempfile::TempDir>,
     process: Option<Child>,
+    /// How long its errors were when it was started last.
+    said_before: u64,
 }
 
 impl Consumer {
     fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), folder: Arc::new(tempfile::tempdir().expect("a folder")), process: None }
+        Self {
+            url: url.to_owned(),
+            folder: Arc::new(tempfile::tempdir().expect("a folder")),
+            process: None,
+            said_before: 0,
+        }
     }
 
     fn of_the_same_database(&self) -> Self {
-        Self { url: self.url.clone(), folder: Arc::clone(&self.folder), process: None }
+        Self { url: self.url.clone(), folder: Arc::clone(&self.folder), process: None, said_before: 0 }
+    }
+
+    fn with_a_copy_of_the_database(&self) -> Self {
+        let copy = Self::new(&self.url);
+        let path = copy.folder.path().join("billing.db");
+        self.database().execute("VACUUM INTO ?1", [path.to_str().expect("a path")]).expect("a copy");
+        copy
     }
 
     fn start(&mut self) {
         // Cargo builds examples with the tests.
         let program = Path::new(BINARY).with_file_name("examples").join("billing");
         let mut command = Command::new(&program);
-        command.arg(&self.url).arg(self.folder.path().join("billing.db")).stdin(Stdio::null()).stderr(self.stderr());
+        let stderr = self.stderr();
+        self.said_before = stderr.metadata().expect("its length").len();
+        command.arg(&self.url).arg(self.folder.path().join("billing.db")).stdin(Stdio::null()).stderr(stderr);
         let process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         self.process = Some(process);
     }
 
-    /// The end of a file, so that what was said before stays.
+    /// The end of a file, to which another consumer of the same database may write as well.
     fn stderr(&self) -> File {
         File::options().create(true).append(true).open(self.folder.path().join("stderr")).expect("a file")
     }
 
-    /// What it has said, after it has ended by itself.
+    /// What it has said since it was started, after it has ended by itself.
     async fn last_words(&mut self) -> String {
         let began = Instant::now();
         while self.is_running() {
             assert!(began.elapsed() < COUNTED_MAX, "it does not end: {:?}", self.position());
             sleep(Duration::from_millis(20)).await;
         }
-        fs::read_to_string(self.folder.path().join("stderr")).expect("what it said")
+        let said = fs::read_to_string(self.folder.path().join("stderr")).expect("what it said");
+        said[usize::try_from(self.said_before).expect("short")..].to_owned()
     }
 
     /// The position that it says is missing, after it has ended by itself.
@@ -304,11 +359,6 @@ impl Consumer {
         sleep(LOCKED).await;
         self.kill();
         database.execute_batch("ROLLBACK").expect("its end");
-    }
-
-    async fn must_come_to(&mut self, position: u64) {
-        self.wait_for(position).await;
-        self.kill();
     }
 
     /// Lets it work until it has come to a position, and starts it again if it ends.

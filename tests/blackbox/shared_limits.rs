@@ -304,6 +304,7 @@ async fn a_closed_limit_refuses_everything_while_redis_is_away() {
     }
 }
 
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() {
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
@@ -325,6 +326,7 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
     nodes.wait_until_shared(SOON).await;
 }
 
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_killed() {
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));

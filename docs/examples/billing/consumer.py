@@ -14,6 +14,8 @@ from nats.js.errors import NotFoundError
 
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
 BATCH, SECONDS = 200, 2
+# What NATS remembers has been counted: one for each database.
+CONSUMER = "billing-python"
 TABLES = """
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
@@ -33,7 +35,7 @@ def nano_usd(dollars):
 
 
 def count(database, messages):
-    """Counts the messages that are next, in one transaction. Returns the position that it has come to, and when that was recorded."""
+    """Counts the messages that are next, in one transaction. Returns its position, and when that was recorded."""
     with database:
         # Before it reads the position: another process may count as well.
         database.execute("BEGIN IMMEDIATE")
@@ -51,47 +53,53 @@ def count(database, messages):
     return position, recorded_at
 
 
-async def message_at(jetstream, position):
-    """A message of the stream; None if it has none there."""
+async def event_at(jetstream, position):
+    """An event of the stream; None if it has none there."""
     try:
-        return await jetstream.get_msg("LEDGERWAY", position)
+        return json.loads((await jetstream.get_msg("LEDGERWAY", position)).data)
     except NotFoundError:
         return None
 
 
-async def must_go_on(jetstream, position, recorded_at):
-    """Ends the program if the stream does not go on where it has come to."""
+async def check_continuity(jetstream, subscription, database):
+    """Ends the program unless the stream, and what NATS delivers of it, continues from its position."""
+    # Read before our position, because another process may count meanwhile; and the stream's end after it.
+    acknowledged = (await subscription.consumer_info()).ack_floor.stream_seq
+    position, recorded_at = count(database, [])
     last = (await jetstream.stream_info("LEDGERWAY")).state.last_seq
     if position > last:
         sys.exit(f"the stream ends at message {last}, before {position}, which was counted: it is filled again, or the log was restored")
     # It may have been removed since it was counted.
-    if position > 0 and (counted := await message_at(jetstream, position)) and json.loads(counted.data)["recorded_at"] != recorded_at:
-        sys.exit(f"message {position} is not the one that was counted, but another: the log was restored, so count again from the first")
-    if position < last and await message_at(jetstream, position + 1) is None:
+    if position > 0 and (event := await event_at(jetstream, position)) and event["recorded_at"] != recorded_at:
+        sys.exit(f"message {position} is not the one that was counted: the log was restored, so count again (see docs/billing.md)")
+    if position < last and await event_at(jetstream, position + 1) is None:
         sys.exit(f"the stream has lost message {position + 1}, which is the next to be counted: read what is missing from /v1/events")
+    if acknowledged > position:
+        sys.exit(f"NATS delivers nothing before message {acknowledged + 1} any more, and not all of that is counted here: another "
+                 f"database uses the consumer {CONSUMER}, or this one is empty or an older copy (see docs/billing.md)")
+
+
+async def say(error):
+    print(f"NATS: {error}", file=sys.stderr)
 
 
 async def main(url, path):
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript(TABLES)
     user, password = os.environ.get("NATS_USER"), os.environ.get("NATS_PASSWORD")
-    connection = await nats.connect(url, user=user, password=password, max_reconnect_attempts=-1)
+    # If the connection breaks, the program ends and is started again.
+    connection = await nats.connect(url, user=user, password=password, error_cb=say, allow_reconnect=False)
     jetstream = connection.jetstream()
-    await must_go_on(jetstream, *count(database, []))
     # Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     config = ConsumerConfig(ack_wait=SECONDS, max_ack_pending=BATCH)
-    subscription = await jetstream.pull_subscribe("ledgerway.events.>", durable="billing-python", stream="LEDGERWAY", config=config)
-    # Read before the position is: another process may count as well.
-    acknowledged = (await subscription.consumer_info()).ack_floor.stream_seq
-    if acknowledged > count(database, [])[0]:
-        next_given = acknowledged + 1
-        sys.exit(f"NATS gives out nothing before message {next_given} any more, and it is not counted: delete the consumer billing-python")
+    subscription = await jetstream.pull_subscribe("ledgerway.events.>", durable=CONSUMER, stream="LEDGERWAY", config=config)
+    await check_continuity(jetstream, subscription, database)
     while True:
         try:
             messages = await subscription.fetch(BATCH, timeout=SECONDS)
         except NothingNew:
             messages = []
-        position, recorded_at = count(database, messages)
+        position, _ = count(database, messages)
         for message in messages:
             if message.metadata.sequence.stream > position:
                 # One before it was given to a process that was killed, and comes again.
@@ -100,8 +108,13 @@ async def main(url, path):
                 # Only now, when it is written; and NATS confirms that it knows.
                 await message.ack_sync(timeout=SECONDS)
         if not messages or any(message.metadata.sequence.stream > position for message in messages):
-            await must_go_on(jetstream, position, recorded_at)
+            await check_continuity(jetstream, subscription, database)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 3:
+        sys.exit("usage: consumer.py NATS_URL DATABASE")
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except nats.errors.Error as error:
+        sys.exit(f"NATS: {error}")

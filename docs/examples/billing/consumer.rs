@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, AckKind, Message};
 use futures_util::StreamExt;
@@ -16,6 +16,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const BATCH: usize = 200;
 const WAIT: Duration = Duration::from_secs(2);
+/// What NATS remembers has been counted: one for each database.
+const CONSUMER: &str = "billing-rust";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
@@ -38,24 +40,15 @@ async fn main() -> Result<(), Failure> {
         _ => async_nats::connect(url).await?,
     };
     let stream = jetstream::new(client).get_stream("LEDGERWAY").await?;
-    must_go_on(&stream, &count(&mut database, &[])?).await?;
     // Everything, and not only what is charged: positions have no gap, so that a missing one would be noticed.
     let config = pull::Config {
-        durable_name: Some("billing-rust".to_owned()),
+        durable_name: Some(CONSUMER.to_owned()),
         ack_wait: WAIT,
         max_ack_pending: i64::try_from(BATCH)?,
         ..pull::Config::default()
     };
-    let consumer = stream.get_or_create_consumer("billing-rust", config).await?;
-    // Read before the position is: another process may count as well.
-    let acknowledged = consumer.get_info().await?.ack_floor.stream_sequence;
-    if acknowledged > count(&mut database, &[])?.position {
-        let next = acknowledged + 1;
-        return Err(format!(
-            "NATS gives out nothing before message {next} any more, and it is not counted: delete the consumer billing-rust"
-        )
-        .into());
-    }
+    let consumer = stream.get_or_create_consumer(CONSUMER, config).await?;
+    check_continuity(&stream, &consumer, &mut database).await?;
     loop {
         let mut batch = consumer.fetch().max_messages(BATCH).expires(WAIT).messages().await?;
         let mut messages = Vec::new();
@@ -64,10 +57,10 @@ async fn main() -> Result<(), Failure> {
         }
         // Messages that are delivered again may come in any order.
         messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
-        let progress = count(&mut database, &messages)?;
+        let position = count(&mut database, &messages)?.position;
         let mut has_early = false;
         for message in &messages {
-            if message.info()?.stream_sequence > progress.position {
+            if message.info()?.stream_sequence > position {
                 has_early = true;
                 // One before it was given to a process that was killed, and comes again.
                 message.ack_with(AckKind::Nak(Some(WAIT))).await?;
@@ -77,7 +70,7 @@ async fn main() -> Result<(), Failure> {
             }
         }
         if has_early || messages.is_empty() {
-            must_go_on(&stream, &progress).await?;
+            check_continuity(&stream, &consumer, &mut database).await?;
         }
     }
 }
@@ -88,9 +81,16 @@ struct Progress {
     recorded_at: String,
 }
 
-/// Fails if the stream does not go on where the program has come to.
-async fn must_go_on(stream: &Stream, progress: &Progress) -> Result<(), Failure> {
-    let (position, last) = (progress.position, stream.get_info().await?.state.last_sequence);
+/// Fails unless the stream, and what NATS delivers of it, continues from the program's position.
+async fn check_continuity(
+    stream: &Stream,
+    consumer: &Consumer<pull::Config>,
+    database: &mut Connection,
+) -> Result<(), Failure> {
+    // Read before our position, because another process may count meanwhile; and the stream's end after it.
+    let acknowledged = consumer.get_info().await?.ack_floor.stream_sequence;
+    let Progress { position, recorded_at } = count(database, &[])?;
+    let last = stream.get_info().await?.state.last_sequence;
     if position > last {
         return Err(format!(
             "the stream ends at message {last}, before {position}, which was counted: it is filled again, or the log was restored"
@@ -99,9 +99,9 @@ async fn must_go_on(stream: &Stream, progress: &Progress) -> Result<(), Failure>
     }
     // It may have been removed since it was counted.
     let counted = if position > 0 { event_at(stream, position).await? } else { None };
-    if counted.is_some_and(|event| event["recorded_at"] != progress.recorded_at.as_str()) {
+    if counted.is_some_and(|event| event["recorded_at"] != recorded_at.as_str()) {
         return Err(format!(
-            "message {position} is not the one that was counted, but another: the log was restored, so count again from the first"
+            "message {position} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
         )
         .into());
     }
@@ -109,6 +109,14 @@ async fn must_go_on(stream: &Stream, progress: &Progress) -> Result<(), Failure>
     if next <= last && event_at(stream, next).await?.is_none() {
         return Err(format!(
             "the stream has lost message {next}, which is the next to be counted: read what is missing from /v1/events"
+        )
+        .into());
+    }
+    if acknowledged >= next {
+        return Err(format!(
+            "NATS delivers nothing before message {} any more, and not all of that is counted here: another database uses the \
+             consumer {CONSUMER}, or this one is empty or an older copy (see docs/billing.md)",
+            acknowledged + 1
         )
         .into());
     }
@@ -124,7 +132,7 @@ async fn event_at(stream: &Stream, position: u64) -> Result<Option<Value>, Failu
     }
 }
 
-/// Counts the messages that are next, in one transaction. Returns what it has come to.
+/// Counts the messages that are next, in one transaction. Returns its progress.
 fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress, Failure> {
     // It begins before the position is read: another process may count as well.
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
