@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::limit::Measure;
 use events::shown_text::shown_text;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
@@ -13,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, Script
 use tokio::time::timeout;
 
 use crate::address::RedisAddress;
-use crate::call::{LimitCall, LimitState, NodeState, begin, limit_key};
+use crate::call::{Count, LimitCall, LimitState, NodeState, begin, limit_key};
 use crate::error::CounterError;
 use crate::reply::{CountReply, PutReply};
 
@@ -27,6 +28,10 @@ const READY_KEPT_S: i64 = 3_600;
 const MAJOR_VERSION_MIN: u32 = 5;
 /// The policy of a server that drops no key when its memory is full.
 const KEEPS_ALL: &str = "noeviction";
+/// The group and the limit of the calls that a connection begins with.
+const TRIAL: &str = "trial";
+/// The turn before the first outage, in which no node says that it is ready.
+const NO_TURN: u64 = 0;
 /// The most characters of a server's version or policy that are passed on.
 const SETTING_CHARS_MAX: usize = 20;
 
@@ -53,10 +58,29 @@ pub struct ReadyNodes {
 }
 
 impl CounterConnection {
-    /// Connects as the node of this name.
+    /// Connects as the node of this name, if the server lets it do all that counting needs.
     pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
         let link = timeout(CONNECT_MAX, connect(address)).await.map_err(|_| CounterError::TimedOut(CONNECT_MAX))??;
-        Ok(Self { link, node: node.into(), script: Arc::new(Script::new(include_str!("script.lua"))) })
+        let connection = Self { link, node: node.into(), script: Arc::new(Script::new(include_str!("script.lua"))) };
+        connection.try_all().await?;
+        Ok(connection)
+    }
+
+    /// Makes each kind of call once, in a group of its own: a user may be allowed to connect and not to count.
+    async fn try_all(&self) -> Result<(), CounterError> {
+        let state = NodeState { group: TRIAL, turn: NO_TURN, marker: None, new_marker: TRIAL, has_running: false };
+        let count = Count {
+            measure: Measure::RequestsPerMinute,
+            kept: Duration::from_secs(60),
+            bound: u64::MAX,
+            amount: 1,
+            bucket: 0,
+        };
+        self.ping().await?;
+        self.count(&state, &[LimitCall { limit: TRIAL.to_owned(), counts: vec![count], ..LimitCall::default() }])
+            .await?;
+        self.ready(NO_TURN).await?;
+        Ok(())
     }
 
     /// Counts against all limits or against none.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::shown_text::shown_text;
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Redis did not count. It never contains an address or a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +16,8 @@ pub enum CounterError {
     Refused(String),
     #[error("Redis refuses this user: {0}")]
     NotAllowed(String),
+    #[error("Redis is a read-only replica: name the server that accepts writes")]
+    ReadOnly,
     #[error("Redis {0} is too old: 5.0 or newer is needed")]
     TooOld(String),
     #[error("Redis may drop counts when its memory is full: set its maxmemory-policy to noeviction instead of {0}")]
@@ -29,11 +31,14 @@ const DETAIL_CHARS_MAX: usize = 200;
 /// The codes with which Redis refuses a user.
 const NOT_ALLOWED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
+/// How Redis 6 and 7.0, and then 7.2, say that a user may run a script and not a command of it.
+const NOT_ALLOWED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't run", "ACL failure in script"];
+
 impl CounterError {
     /// True if only another setting, here or in Redis, will change the answer.
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::NotAllowed(_) | Self::TooOld(_) | Self::Evicts(_) => true,
+            Self::NotAllowed(_) | Self::ReadOnly | Self::TooOld(_) | Self::Evicts(_) => true,
             Self::TimedOut(_) | Self::Unreachable(_) | Self::Refused(_) | Self::Unreadable => false,
         }
     }
@@ -46,8 +51,13 @@ impl From<RedisError> for CounterError {
         }
         let code = error.code().unwrap_or_else(|| error.category());
         let detail = shown_text(format!("{code} {}", error.detail().unwrap_or_default()), DETAIL_CHARS_MAX);
-        if error.kind() == ErrorKind::AuthenticationFailed || NOT_ALLOWED.contains(&code) {
+        let is_not_allowed =
+            NOT_ALLOWED.contains(&code) || NOT_ALLOWED_IN_SCRIPT.iter().any(|words| detail.contains(words));
+        if error.kind() == ErrorKind::AuthenticationFailed || is_not_allowed {
             return Self::NotAllowed(detail);
+        }
+        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+            return Self::ReadOnly;
         }
         let is_away = error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal();
         if is_away || error.is_cluster_error() { Self::Unreachable(detail) } else { Self::Refused(detail) }

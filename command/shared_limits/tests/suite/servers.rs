@@ -197,6 +197,32 @@ async fn a_server_that_cannot_be_used_says_why_without_its_password() {
 }
 
 #[tokio::test]
+async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_connects() {
+    let server = RedisServer::start(Durability::Forgets);
+    let open = async |user: &str, rules: &[&str]| {
+        server.ask(&[&["ACL", "SETUSER", user, "on", ">w0rd"], rules].concat());
+        let address: RedisAddress =
+            format!("redis://{user}:w0rd@127.0.0.1:{}", server.port()).parse().expect("an address");
+        CounterConnection::open(&address, "a").await.err().map(|error| (error.to_string(), error.is_final()))
+    };
+    assert_eq!(open("counts", &["~lw:*", "+@all", "-@dangerous", "+info"]).await, None, "as docs/limits.md says");
+    for (user, rules) in [
+        ("runs-no-script", ["~lw:*", "+@all", "-@scripting"]),
+        ("has-other-keys", ["~other:*", "+@all", "+info"]),
+        ("writes-no-hash", ["~lw:*", "+@all", "-hset"]),
+        ("asks-for-no-set", ["~lw:*", "+@all", "-smembers"]),
+    ] {
+        let (refused, is_final) = open(user, &rules).await.expect(user);
+        assert!(refused.starts_with("Redis refuses this user: ") && is_final, "{user}: {refused}");
+    }
+    let replica = RedisServer::start(Durability::Forgets);
+    replica.ask(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
+    let address: RedisAddress = replica.url().parse().expect("an address");
+    let error = CounterConnection::open(&address, "a").await.err().expect("it takes no writes");
+    assert!(matches!(error, CounterError::ReadOnly) && error.is_final(), "{error}");
+}
+
+#[tokio::test]
 async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
