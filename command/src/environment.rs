@@ -134,6 +134,8 @@ impl Environment {
     }
 
     /// Waits until this node's tables have all that is recorded.
+    ///
+    /// Errors: `NotCurrent`; nothing was recorded.
     async fn catch_up(&self) -> Result<(), CommandError> {
         let until = Instant::now() + IN_FORCE_WITHIN;
         while !self.parts.log.is_current() && Instant::now() < until {
@@ -141,7 +143,7 @@ impl Environment {
         }
         match self.parts.log.is_current() && self.parts.tables.catch_up(IN_FORCE_WITHIN).await {
             true => Ok(()),
-            false => Err(CommandError::NotYetInForce { position: self.parts.log.head().position }),
+            false => Err(CommandError::NotCurrent),
         }
     }
 
