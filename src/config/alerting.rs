@@ -2,15 +2,24 @@
 
 use alerts::{Webhook, WrongWebhook};
 
-use super::WrongConfig;
 use super::setting::{ALERTS_SECRET, ALERTS_URL};
+use super::{Advice, WrongConfig};
 
 /// `None` if alerts are not sent. Neither text is repeated: both may be secrets.
+///
+/// Errors: one of them is wrong; or there is a secret and no webhook, whose address may have been forgotten.
 pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {
     let secret = variable(ALERTS_SECRET.variable).map(|secret| secret.trim().parse()).transpose();
     let secret = secret
         .map_err(|error: WrongWebhook| ALERTS_SECRET.wrong_as_secret(format!("is not right: {error}"), &variable))?;
-    ALERTS_URL.address("a webhook", "to send no alerts", variable, |url| Webhook::new(url, secret))
+    let has_secret = secret.is_some();
+    let webhook = ALERTS_URL.address("a webhook", "to send no alerts", &variable, |url| Webhook::new(url, secret))?;
+    if has_secret && webhook.is_none() {
+        let advice = Advice::Example(format!("{}={}", ALERTS_URL.variable, ALERTS_URL.example));
+        let problem = format!("signs alerts, and {} does not say where they are sent", ALERTS_URL.variable);
+        return Err(WrongConfig { name: ALERTS_SECRET.variable.to_owned(), problem, advice });
+    }
+    Ok(webhook)
 }
 
 #[cfg(test)]
@@ -34,6 +43,7 @@ mod tests {
             (Some(""), None, "LEDGERWAY_ALERTS_URL"),
             (Some("https://hooks.example"), Some("canary"), "LEDGERWAY_ALERTS_SECRET"),
             (Some("https://hooks.example"), Some(""), "LEDGERWAY_ALERTS_SECRET"),
+            (None, Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "LEDGERWAY_ALERTS_SECRET"),
         ] {
             let wrong = refused(url, secret);
             assert_eq!(wrong.name, name);

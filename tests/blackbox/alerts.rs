@@ -22,14 +22,14 @@ use crate::tenant::Tenant;
 const SOON: Duration = Duration::from_secs(30);
 const KEY: &[u8; 24] = b"twenty-four bytes or mor";
 
-/// What was received, and how often and how the next requests are refused.
+/// What was received, and how the next requests are answered.
 #[derive(Clone, Default)]
 struct Receiver(Arc<Mutex<Received>>);
 
 #[derive(Default)]
 struct Received {
     posts: Vec<(HeaderMap, Bytes)>,
-    refused: usize,
+    answers_left: usize,
     status: StatusCode,
 }
 
@@ -45,9 +45,9 @@ impl Receiver {
     }
 
     /// Answers the next posts with this status.
-    fn refuse(&self, posts: usize, status: StatusCode) {
+    fn answer_next(&self, posts: usize, status: StatusCode) {
         let mut received = self.0.lock().expect("no panic");
-        (received.refused, received.status) = (posts, status);
+        (received.answers_left, received.status) = (posts, status);
     }
 
     async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
@@ -65,8 +65,8 @@ impl Receiver {
 
 async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let mut received = received.lock().expect("no panic");
-    if received.refused > 0 {
-        received.refused -= 1;
+    if received.answers_left > 0 {
+        received.answers_left -= 1;
         return received.status;
     }
     received.posts.push((headers, body));
@@ -91,7 +91,7 @@ async fn a_webhook_gets_each_alert_as_the_log_has_it_also_after_an_outage_and_a_
     let env = [("LEDGERWAY_ALERTS_URL", url.as_str()), ("LEDGERWAY_ALERTS_SECRET", secret.as_str())];
     let (mut gateway, upstream) = (Gateway::start_with(&env), MockUpstream::start().await);
     let receiver = Receiver::default();
-    receiver.refuse(2, StatusCode::INTERNAL_SERVER_ERROR);
+    receiver.answer_next(2, StatusCode::INTERNAL_SERVER_ERROR);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let budget = |fraction: &str| json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": [fraction] });
     gateway.operator().post("/v1/admin/budgets", &budget("0.000000001")).await.must(201);
@@ -143,7 +143,7 @@ async fn received_after_a_day(times: usize, status: StatusCode) -> (Vec<Vec<u8>>
     let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
     let (mut gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_ALERTS_URL", &url)]), MockUpstream::start().await);
     let receiver = Receiver::default();
-    receiver.refuse(usize::MAX, StatusCode::FORBIDDEN);
+    receiver.answer_next(usize::MAX, StatusCode::FORBIDDEN);
     let _serving = receiver.serve(listener);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let budget = json!({ "scope": { "tenant_id": tenant.id }, "limit_usd": "1", "period": "total", "alert_at": ["0.000000001", "0.000000002"] });
@@ -165,11 +165,11 @@ async fn received_after_a_day(times: usize, status: StatusCode) -> (Vec<Vec<u8>>
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     gateway.kill();
-    let detail = remembered["alerts"]["detail"].as_str().expect("times").to_owned();
+    let detail = remembered["alerts"]["detail"].as_str().expect("what it remembers").to_owned();
     let [alert, _, last] = detail.split(' ').collect::<Vec<_>>()[..] else { panic!("{detail}") };
     remembered["alerts"]["detail"] = format!("{alert} 99999 {last}").into();
     std::fs::write(&roles, remembered.to_string()).expect("the memory");
-    receiver.refuse(times, status);
+    receiver.answer_next(times, status);
     gateway.start_again();
     let second = announced.last().expect("two alerts");
     let begun = Instant::now();

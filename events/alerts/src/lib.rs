@@ -120,7 +120,7 @@ async fn begin(parts: &AlertsParts, lease: &Lease) -> Result<RoleMemory, AlertsE
 /// Handles a failed attempt: gives the alert up, and logs that, once the receiver has refused alerts for a day. Returns what is to be
 /// remembered then.
 ///
-/// Errors: the alert has to be sent again. Since when it is refused is remembered.
+/// Errors: the alert has to be sent again. For how long it has been refused is remembered.
 async fn give_up_or_fail(
     parts: &AlertsParts,
     lease: &Lease,

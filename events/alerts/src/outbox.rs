@@ -1,10 +1,12 @@
 //! One alert on its way to the webhook, in the form of Standard Webhooks 1.0 (standardwebhooks.com): the headers
 //! `webhook-id`, `webhook-timestamp` and, with a secret, `webhook-signature`.
 
+use std::error::Error;
 use std::time::Duration;
 
 use events::canonical;
 use events::event::Recorded;
+use events::shown_text::shown_text;
 use events::time::Clock;
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
@@ -13,25 +15,35 @@ use crate::webhook::Webhook;
 
 /// How long the receiver may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+const CAUSE_CHARS_MAX: usize = 200;
 
 /// Why an alert was not acknowledged. Without the address, which may have a secret in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
     #[error("the webhook refused position {position} with {status}")]
     Refused { position: u64, status: u16 },
-    #[error("the webhook cannot take position {position} now: it answered with {status}")]
-    NotNow { position: u64, status: u16 },
+    #[error("the webhook is unavailable for position {position}: it answered with {status}")]
+    Unavailable { position: u64, status: u16 },
     #[error("the webhook did not answer position {position} within {} s", ANSWER_MAX.as_secs())]
     TooLate { position: u64 },
-    #[error("the webhook cannot be reached for position {position}")]
-    Unreachable { position: u64 },
+    #[error("the webhook cannot be reached for position {position}: {cause}")]
+    Unreachable { position: u64, cause: String },
     #[error("position {position} cannot be written as JSON: {why}")]
     Unwritable { position: u64, why: String },
 }
 
+/// Why nothing was sent, without the address, which the outer errors name.
+fn innermost_cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| "no cause is known".to_owned(), |cause| shown_text(cause, CAUSE_CHARS_MAX))
+}
+
 /// Whether a status says that the same request may be accepted later: of a server, or a proxy in front of it, that is down or has too
 /// much to do.
-const fn may_pass(status: u16) -> bool {
+const fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..)
 }
 
@@ -62,12 +74,12 @@ impl Outbox<'_> {
         }
         let answered = request.body(body).send().await.map_err(|error| match error.is_timeout() {
             true => NotSent::TooLate { position },
-            false => NotSent::Unreachable { position },
+            false => NotSent::Unreachable { position, cause: innermost_cause(&error) },
         })?;
         let status = answered.status();
         match status.as_u16() {
             _ if status.is_success() => Ok(()),
-            status if may_pass(status) => Err(NotSent::NotNow { position, status }),
+            status if is_temporary(status) => Err(NotSent::Unavailable { position, status }),
             status => Err(NotSent::Refused { position, status }),
         }
     }

@@ -6,13 +6,16 @@ use events::role::RoleMemory;
 
 /// A receiver that refuses alerts for so long does not want them.
 const REFUSED_MAX: TimeDelta = TimeDelta::days(1);
-/// Refusals that are further from each other are no refusals for as long: the receiver may have been away between them.
+/// A longer time between two refusals does not count: the receiver was away, or answered something else. Attempts are at most a
+/// minute apart, and last ten seconds.
+const COUNTED_MAX: TimeDelta = TimeDelta::minutes(2);
+/// After so long without a refusal, the refusal of another alert begins the day anew.
 const GAP_MAX: TimeDelta = TimeDelta::hours(1);
 
-/// The receiver has refused alerts for so long, and accepted none.
+/// For how long the receiver has refused alerts without accepting one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusals {
-    /// The one that it refused last.
+    /// The position of the alert that it refused last.
     alert: u64,
     lasted: TimeDelta,
     last: DateTime<Utc>,
@@ -22,13 +25,18 @@ impl Refusals {
     /// Those up to a refusal of this alert now, after what was remembered.
     pub fn after(remembered: &RoleMemory, alert: u64, now: DateTime<Utc>) -> Self {
         let lasted = match Self::read(&remembered.detail) {
-            Some(earlier) if now - earlier.last <= GAP_MAX => {
-                earlier.lasted + (now - earlier.last).max(TimeDelta::zero())
-            }
-            Some(earlier) if earlier.alert == alert => earlier.lasted,
-            Some(_) | None => TimeDelta::zero(),
+            Some(earlier) => earlier.lasted_until(alert, now),
+            None => TimeDelta::zero(),
         };
         Self { alert, lasted, last: now }
+    }
+
+    fn lasted_until(self, alert: u64, now: DateTime<Utc>) -> TimeDelta {
+        match now - self.last {
+            gap if gap <= COUNTED_MAX => self.lasted + gap.max(TimeDelta::zero()),
+            gap if gap <= GAP_MAX || self.alert == alert => self.lasted,
+            _ => TimeDelta::zero(),
+        }
     }
 
     fn read(detail: &str) -> Option<Self> {
@@ -59,10 +67,10 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
     }
 
-    /// Refusals of an alert every half an hour from this minute on, remembered each time.
-    fn refused_from(minute: i64, times: i64, alert: u64, mut refusals: Refusals) -> Refusals {
+    /// As many refusals of an alert from this minute on, so many minutes apart, remembered each time.
+    fn refused(from: i64, (times, apart): (i64, i64), alert: u64, mut refusals: Refusals) -> Refusals {
         for number in 0..times {
-            refusals = Refusals::after(&refusals.memory(alert - 1), alert, minutes(minute + 30 * number));
+            refusals = Refusals::after(&refusals.memory(alert - 1), alert, minutes(from + apart * number));
         }
         refusals
     }
@@ -74,25 +82,28 @@ mod tests {
     #[test]
     fn a_day_of_refusals_is_final_whichever_alerts_they_were_and_whoever_had_the_role() {
         assert_eq!(first(7).memory(6).detail, "7 0 1970-01-01T00:00:00Z");
-        let refusals = refused_from(30, 48, 7, first(7));
+        let refusals = refused(2, (720, 2), 7, first(7));
         assert!(!refusals.are_final(), "for a day");
-        let refusals = refused_from(49 * 30, 1, 7, refusals);
+        let refusals = refused(1_442, (1, 2), 7, refusals);
         assert!(refusals.are_final(), "for longer");
-        assert!(refused_from(50 * 30, 1, 9, refusals).are_final(), "the next one");
-        assert!(
-            !refused_from(52 * 30, 1, 9, refusals).are_final(),
-            "the next one, after more than an hour without a refusal"
-        );
+        assert!(refused(1_472, (1, 2), 9, refusals).are_final(), "the next one");
+        assert!(!refused(1_503, (1, 2), 9, refusals).are_final(), "the next one, after more than an hour");
         let accepted = RoleMemory { position: 8, detail: String::new() };
-        assert!(!Refusals::after(&accepted, 9, minutes(50 * 30)).are_final());
+        assert!(!Refusals::after(&accepted, 9, minutes(1_444)).are_final());
     }
 
     #[test]
     fn only_the_time_counts_in_which_a_receiver_refuses() {
-        let refusals = refused_from(30, 24, 7, first(7));
+        let refusals = refused(2, (360, 2), 7, first(7));
         // It is away for a day, and refuses once more.
-        let refusals = refused_from(3_000, 1, 7, refusals);
+        let refusals = refused(3_000, (1, 2), 7, refusals);
         assert!(!refusals.are_final(), "for half a day");
-        assert!(refused_from(3_030, 25, 7, refusals).are_final(), "and for another half");
+        assert!(refused(3_002, (361, 2), 7, refusals).are_final(), "and for another half");
+    }
+
+    #[test]
+    fn the_time_between_other_answers_does_not_count() {
+        // Once an hour for a month, and unavailable in between.
+        assert!(!refused(60, (720, 60), 7, first(7)).are_final());
     }
 }

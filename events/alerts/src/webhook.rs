@@ -27,7 +27,7 @@ pub struct WebhookSecret(hmac::Key);
 pub enum WrongWebhook {
     #[error("it must begin with https:// or http://")]
     Scheme,
-    #[error("it cannot be read: it must be https://HOST/PATH")]
+    #[error("it cannot be read: it must be https://HOST/PATH or http://HOST/PATH")]
     Unreadable,
     #[error("it must be whsec_ and 24 to 64 bytes as base64")]
     Secret,
