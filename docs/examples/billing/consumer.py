@@ -16,6 +16,7 @@ CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd
 BATCH, SECONDS = 200, 2
 # What NATS remembers has been counted: one for each database.
 CONSUMER = "billing-python"
+OTHER_LOG = "message {} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
 TABLES = """
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
@@ -42,10 +43,11 @@ def count(database, messages):
         position, recorded_at = database.execute("SELECT position, recorded_at FROM progress").fetchone()
         # Messages that are delivered again may come in any order.
         for message in sorted(messages, key=lambda message: message.metadata.sequence.stream):
-            sequence = message.metadata.sequence.stream
+            sequence, event = message.metadata.sequence.stream, json.loads(message.data)
+            if sequence == position and event["recorded_at"] != recorded_at:
+                sys.exit(OTHER_LOG.format(position))
             if sequence != position + 1:
                 continue  # it came before, or comes too early
-            event = json.loads(message.data)
             position, recorded_at = sequence, event["recorded_at"]
             if charge := CHARGES.get(event["type"]):
                 database.execute(ADD, (event.get("tenant_id", "-"), nano_usd(event["data"][charge])))
@@ -71,7 +73,7 @@ async def check_continuity(jetstream, subscription, database):
         sys.exit(f"the stream ends at message {last}, before {position}, which was counted: it is filled again, or the log was restored")
     # It may have been removed since it was counted.
     if position > 0 and (event := await event_at(jetstream, position)) and event["recorded_at"] != recorded_at:
-        sys.exit(f"message {position} is not the one that was counted: the log was restored, so count again (see docs/billing.md)")
+        sys.exit(OTHER_LOG.format(position))
     if position < last and await event_at(jetstream, position + 1) is None:
         sys.exit(f"the stream has lost message {position + 1}, which is the next to be counted: read what is missing from /v1/events")
     if acknowledged > position:

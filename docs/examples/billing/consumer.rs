@@ -100,10 +100,7 @@ async fn check_continuity(
     // It may have been removed since it was counted.
     let counted = if position > 0 { event_at(stream, position).await? } else { None };
     if counted.is_some_and(|event| event["recorded_at"] != recorded_at.as_str()) {
-        return Err(format!(
-            "message {position} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
-        )
-        .into());
+        return Err(of_another_log(position));
     }
     let next = position + 1;
     if next <= last && event_at(stream, next).await?.is_none() {
@@ -121,6 +118,13 @@ async fn check_continuity(
         .into());
     }
     Ok(())
+}
+
+fn of_another_log(position: u64) -> Failure {
+    format!(
+        "message {position} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
+    )
+    .into()
 }
 
 /// An event of the stream; `None` if it has none there.
@@ -141,11 +145,14 @@ fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress, Fa
     })?;
     for message in messages {
         let sequence = message.info()?.stream_sequence;
+        let event: Value = serde_json::from_slice(&message.payload)?;
+        let recorded_at = event["recorded_at"].as_str().ok_or("an event without a time")?.to_owned();
+        if sequence == progress.position && recorded_at != progress.recorded_at {
+            return Err(of_another_log(sequence));
+        }
         if sequence != progress.position + 1 {
             continue; // it came before, or comes too early
         }
-        let event: Value = serde_json::from_slice(&message.payload)?;
-        let recorded_at = event["recorded_at"].as_str().ok_or("an event without a time")?.to_owned();
         progress = Progress { position: sequence, recorded_at };
         let charged = match event["type"].as_str() {
             Some("budget.settled.v1" | "budget.expired.v1") => &event["data"]["charged_usd"],
