@@ -330,12 +330,10 @@ impl Log {
         self.inner.wait_until_known(position).await
     }
 
-    /// Waits for a check of where the log ends that begins after the call, for as long as the database takes. If nobody else appends,
-    /// there is nothing to wait for.
+    /// Waits for a check of where the log ends that begins after the call, for as long as the database takes. Only for a shared log:
+    /// otherwise, there is none.
     pub async fn wait_for_head_check(&self) {
-        if self.is_shared() {
-            self.inner.figures.head_checked().await;
-        }
+        self.inner.figures.head_checked().await;
     }
 
     /// The processes that serve requests as this one does, have run longer, and have not said that they end. `None` if this one was not seen lately

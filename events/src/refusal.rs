@@ -102,6 +102,12 @@ impl Refusal {
         Self::new(ErrorCode::InvalidRequest, message).with("field", field).with("reason", reason)
     }
 
+    /// This node does not know in time what other nodes have recorded, such as the end of a key.
+    pub fn behind_the_ledger() -> Self {
+        let message = "this node is behind the ledger, so it cannot tell whether the request is allowed; try again";
+        Self::new(ErrorCode::LedgerUnavailable, message).try_again()
+    }
+
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());

@@ -35,7 +35,7 @@ pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
 use shared_map::SharedMap;
-pub use updater::{CaughtUp, TablesHandle, start};
+pub use updater::{CatchUp, TablesHandle, start};
 
 /// A resource in its latest state.
 #[derive(Clone, Debug, PartialEq, Eq)]

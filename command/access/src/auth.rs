@@ -28,7 +28,7 @@ use events::time::Clock;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use projections::caller::Caller;
-use projections::tables::{CaughtUp, KeyEntry, Tables, TablesHandle};
+use projections::tables::{CatchUp, KeyEntry, Tables, TablesHandle};
 use subtle::ConstantTimeEq;
 
 use caller_cache::CallerCache;
@@ -95,7 +95,7 @@ impl Authenticator {
     /// The caller of a request, from `Authorization: Bearer …` (or `x-api-key`) and `X-Tenant-ID`.
     ///
     /// Errors: `UNAUTHENTICATED` without a valid key; `FORBIDDEN` for a tenant beyond the key's reach; `LEDGER_UNAVAILABLE`
-    /// if the key cannot be checked now.
+    /// if the key or the tenant cannot be checked now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
         let caller = self.caller_of_key(headers).await.map_err(Denied::into_refusal)?;
         match headers.get(TENANT_HEADER) {
@@ -110,9 +110,9 @@ impl Authenticator {
         let now = tables.load();
         match tenant_header::select_tenant(caller, &now, tenant) {
             Err(NotSelected::Unknown) => match tables.catch_up_with_others(log, now.position).await {
-                CaughtUp::WithMore => Ok(tenant_header::select_tenant(caller, &tables.load(), tenant)?),
-                CaughtUp::WithNothing => Err(NotSelected::Unknown.into()),
-                CaughtUp::NotInTime => Err(Denied::NotCurrent.into_refusal()),
+                CatchUp::FoundMore => Ok(tenant_header::select_tenant(caller, &tables.load(), tenant)?),
+                CatchUp::FoundNothing => Err(NotSelected::Unknown.into()),
+                CatchUp::TimedOut => Err(Denied::NotCurrent.into_refusal()),
             },
             selected => Ok(selected?),
         }
@@ -144,7 +144,7 @@ impl Authenticator {
         let tables = match tables.key(token.key_id) {
             Some(_) => tables,
             // Another node may have issued it a moment ago.
-            None => self.newer_than(tables.position).await?,
+            None => self.tables_after_catching_up(tables.position).await?,
         };
         let entry = tables.key(token.key_id).filter(|entry| tables.key_is_live(entry, now));
         let entry = entry.ok_or(Denied::InvalidKey)?;
@@ -152,7 +152,7 @@ impl Authenticator {
             Some(generation) => generation,
             // Another node may have rotated it a moment ago.
             None => {
-                let tables = self.newer_than(tables.position).await?;
+                let tables = self.tables_after_catching_up(tables.position).await?;
                 let entry = tables.key(token.key_id).ok_or(Denied::InvalidKey)?;
                 self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?
             }
@@ -165,13 +165,13 @@ impl Authenticator {
 
     /// The tables with what other nodes have recorded since this position.
     ///
-    /// Errors: there is nothing, so that the key is not valid; or nobody knows.
-    async fn newer_than(&self, position: u64) -> Result<Arc<Tables>, Denied> {
+    /// Errors: `InvalidKey` if there is nothing newer, `NotCurrent` if the node cannot catch up.
+    async fn tables_after_catching_up(&self, position: u64) -> Result<Arc<Tables>, Denied> {
         let AuthParts { log, tables, .. } = &self.parts;
         match tables.catch_up_with_others(log, position).await {
-            CaughtUp::WithMore => Ok(tables.load()),
-            CaughtUp::WithNothing => Err(Denied::InvalidKey),
-            CaughtUp::NotInTime => Err(Denied::NotCurrent),
+            CatchUp::FoundMore => Ok(tables.load()),
+            CatchUp::FoundNothing => Err(Denied::InvalidKey),
+            CatchUp::TimedOut => Err(Denied::NotCurrent),
         }
     }
 
@@ -214,10 +214,7 @@ impl Denied {
             Self::Busy => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being checked; try again").try_again()
             }
-            Self::NotCurrent => {
-                let message = "this node has not read the ledger's database for a second, so it cannot decide the request; try again";
-                Refusal::new(ErrorCode::LedgerUnavailable, message).try_again()
-            }
+            Self::NotCurrent => Refusal::behind_the_ledger(),
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
                 .try_again()
                 .because(format_args!("a key's stored hash cannot be read: {error}")),

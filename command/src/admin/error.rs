@@ -78,8 +78,8 @@ pub enum CommandError {
     /// The change is recorded, but this node's tables did not have it in time.
     #[error("the change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
-    /// Others may have changed what a command depends on, and nothing was decided.
-    #[error("this node has not read the ledger's database for a second")]
+    /// This node does not know in time what other nodes have recorded, so the command was not decided.
+    #[error("this node's tables are behind the ledger")]
     NotCurrent,
     /// A catalogue that is not taken, or not completely.
     #[error(transparent)]

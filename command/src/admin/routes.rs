@@ -14,7 +14,7 @@ use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
 use projections::resource::{Lifetime, put_person, resource_json};
-use projections::tables::{CaughtUp, Tables};
+use projections::tables::{CatchUp, Tables};
 use secrets::Secret;
 use secrets::vault::Sealed;
 use serde_json::{Map, Value, json};
@@ -260,9 +260,9 @@ async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) -> R
         return Err(error);
     }
     match admin.tables.catch_up_with_others(&admin.log, seen).await {
-        CaughtUp::WithMore => Ok(()),
-        CaughtUp::WithNothing => Err(error),
-        CaughtUp::NotInTime => Err(CommandError::NotCurrent),
+        CatchUp::FoundMore => Ok(()),
+        CatchUp::FoundNothing => Err(error),
+        CatchUp::TimedOut => Err(CommandError::NotCurrent),
     }
 }
 
@@ -283,7 +283,7 @@ where
     for _ in 0..ATTEMPTS_MAX {
         let loaded = Loaded::<R>::read(&admin.log, id, None).await?;
         // Its owners are older than it is: with tables that are older, they would be missing.
-        wait_to_decide_by(admin, loaded.position).await?;
+        wait_until_current(admin, loaded.position).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
         require_managed::<R>(&cx, state)?;
@@ -335,7 +335,7 @@ async fn execute<R: Administered>(
         // Another attempt of the same request was faster.
         Err(AppendError::Replayed(stored)) => return replay::<R>(admin, &cx.caller, &stored).await.map(Some),
         Err(AppendError::OptimisticLock) => return Ok(None),
-        Err(AppendError::Outdated { position }) => return wait_to_decide_by(admin, position).await.map(|()| None),
+        Err(AppendError::Outdated { position }) => return wait_until_current(admin, position).await.map(|()| None),
         Err(error) => return Err(CommandError::of_append(R::KIND, error)),
     };
     wait_until_in_force(admin, loaded.position).await?;
@@ -395,16 +395,18 @@ fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value
 
 /// Waits until this node's tables have the change, so that the next request is decided by it. Another node may have recorded it.
 pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<(), CommandError> {
-    if is_in_force(admin, position).await { Ok(()) } else { Err(CommandError::NotYetInForce { position }) }
+    if wait_for_tables(admin, position).await { Ok(()) } else { Err(CommandError::NotYetInForce { position }) }
 }
 
-/// Waits until this node's tables have what a command depends on. It is not decided before.
-async fn wait_to_decide_by(admin: &AdminState, position: u64) -> Result<(), CommandError> {
-    if is_in_force(admin, position).await { Ok(()) } else { Err(CommandError::NotCurrent) }
+/// Waits until this node's tables have what a command depends on.
+///
+/// Errors: `NotCurrent`; nothing was decided.
+async fn wait_until_current(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+    if wait_for_tables(admin, position).await { Ok(()) } else { Err(CommandError::NotCurrent) }
 }
 
-/// Whether this node's tables have the change, in time.
-async fn is_in_force(admin: &AdminState, position: u64) -> bool {
+/// Waits until this node's tables have this position. Returns false if that takes too long.
+async fn wait_for_tables(admin: &AdminState, position: u64) -> bool {
     // The tables wait only for what this node has heard of.
     admin.log.wait_until_known(position).await == PositionStatus::Recorded
         && admin.tables.wait_for(position, IN_FORCE_WITHIN).await

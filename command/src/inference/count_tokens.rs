@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use openapi::refusals;
 use projections::caller::Caller;
-use projections::tables::{CaughtUp, model_not_found};
+use projections::tables::{CatchUp, model_not_found};
 use tokio::time::timeout;
 use upstream::{LoopEntries, RequestBody, SendError, Transmission};
 
@@ -32,7 +32,7 @@ use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
 use super::plan::{not_allowed, unpriced};
-use super::preparation::{authorize, behind, read_body, work_on};
+use super::preparation::{authorize, not_current, read_body, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
@@ -87,9 +87,9 @@ async fn counted(
     let mut tables = gateway.tables.load();
     if tables.route(caller.chain.tenant, request.model()).is_none() {
         match gateway.tables.catch_up_with_others(&gateway.log, tables.position).await {
-            CaughtUp::WithMore => tables = gateway.tables.load(),
-            CaughtUp::WithNothing => {}
-            CaughtUp::NotInTime => return Err(behind()),
+            CatchUp::FoundMore => tables = gateway.tables.load(),
+            CatchUp::FoundNothing => {}
+            CatchUp::TimedOut => return Err(not_current()),
         }
     }
     let caller = authorize(&tables, caller, gateway.clock.now())?;

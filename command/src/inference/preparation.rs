@@ -13,7 +13,7 @@ use events::ledger::RefusedRequest;
 use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
-use projections::tables::{CaughtUp, Tables};
+use projections::tables::{CatchUp, Tables};
 use ring::digest::{Digest, SHA256, digest};
 
 use super::admission::{self, AdmissionRequest, NotAdmitted};
@@ -143,26 +143,23 @@ async fn plan_and_admit(
         let plan = match planned {
             Ok(plan) => Box::new(plan),
             Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-            Err(refusal) => {
-                let caught_up = match refusal.code {
-                    // Another node may have made the model a moment ago.
-                    ErrorCode::ModelNotFound if !has_caught_up => {
-                        gateway.tables.catch_up_with_others(&gateway.log, at).await
-                    }
-                    _ => CaughtUp::WithNothing,
-                };
+            // Another node may have made the model a moment ago.
+            Err(refusal) if refusal.code == ErrorCode::ModelNotFound && !has_caught_up => {
                 has_caught_up = true;
-                match caught_up {
-                    CaughtUp::WithMore => {
+                match gateway.tables.catch_up_with_others(&gateway.log, at).await {
+                    CatchUp::FoundMore => {
                         tables = gateway.tables.load();
                         caller = authorize(&tables, &caller, gateway.clock.now())?;
                         continue;
                     }
-                    CaughtUp::WithNothing => {
+                    CatchUp::FoundNothing => {
                         return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
                     }
-                    CaughtUp::NotInTime => return Err(behind()),
+                    CatchUp::TimedOut => return Err(not_current()),
                 }
+            }
+            Err(refusal) => {
+                return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
             }
         };
         let written = match stale.take().filter(|(stale, _)| plan.has_first_body_of(stale)) {
@@ -210,7 +207,7 @@ async fn plan_and_admit(
             || !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await
             || !gateway.limits.wait_for(changed_at, TABLES_WAIT_MAX).await
         {
-            return Err(behind());
+            return Err(not_current());
         }
         stale = Some((plan, first_body));
         // The next plan may have another bound.
@@ -248,7 +245,7 @@ fn nothing_sent(error: LargeBodyError) -> Refusal {
 }
 
 /// The refusal while the tables are behind the log.
-pub fn behind() -> Refusal {
+pub fn not_current() -> Refusal {
     ledger_unavailable(
         "no",
         "this node does not know the newest keys and models, so nothing was sent to a provider: try again",
@@ -288,7 +285,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
         return Ok(());
     }
     if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
-        return Err(behind());
+        return Err(not_current());
     }
     let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
     let model = &prepared.request.facts.model;

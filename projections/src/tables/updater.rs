@@ -18,15 +18,15 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How long a request waits until the tables have what other nodes have recorded.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
-/// What has come of waiting for what other nodes have recorded.
+/// The outcome of waiting for what other nodes have recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CaughtUp {
+pub enum CatchUp {
     /// What was missing may be there now.
-    WithMore,
-    /// It is not there.
-    WithNothing,
-    /// Nobody knows.
-    NotInTime,
+    FoundMore,
+    /// Nothing new: what was missing does not exist.
+    FoundNothing,
+    /// The node could not catch up in time, so it cannot say.
+    TimedOut,
 }
 
 /// Access to the newest tables. Cheap to clone.
@@ -69,18 +69,18 @@ impl TablesHandle {
 
     /// Waits until the tables have what other nodes had recorded before the call. It costs the database nothing. `seen` is the
     /// position of the tables that lacked something.
-    pub async fn catch_up_with_others(&self, log: &Log, seen: u64) -> CaughtUp {
+    pub async fn catch_up_with_others(&self, log: &Log, seen: u64) -> CatchUp {
         if !log.is_shared() {
-            return CaughtUp::WithNothing;
+            return CatchUp::FoundNothing;
         }
         let caught_up = async {
             log.wait_for_head_check().await;
             self.catch_up(CATCH_UP_MAX).await
         };
         match tokio::time::timeout(CATCH_UP_MAX, caught_up).await {
-            Ok(true) if self.load().position > seen => CaughtUp::WithMore,
-            Ok(true) => CaughtUp::WithNothing,
-            Ok(false) | Err(_) => CaughtUp::NotInTime,
+            Ok(true) if self.load().position > seen => CatchUp::FoundMore,
+            Ok(true) => CatchUp::FoundNothing,
+            Ok(false) | Err(_) => CatchUp::TimedOut,
         }
     }
 

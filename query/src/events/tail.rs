@@ -184,9 +184,7 @@ impl Rights {
     /// Errors: also when other nodes may have ended the key, and this one would not know.
     fn check(&self) -> Result<(), Refusal> {
         if !(self.state.is_current)() {
-            let message =
-                "this node has not read the ledger's database for a second, so it cannot decide the request; try again";
-            return Err(Refusal::new(ErrorCode::LedgerUnavailable, message).try_again());
+            return Err(Refusal::behind_the_ledger());
         }
         let now = self.caller.refreshed(&self.state.tables.load(), self.state.clock.now())?;
         now.require(Permission::EventsRead)?;
