@@ -258,7 +258,7 @@ impl RateLimiter {
     pub async fn admitted(&self, permit: &mut RateLimitPermit) {
         if matches!(&permit.0, Permit::Shared(shared) if shared.was_counted_long_ago())
             && let Permit::Shared(shared) = std::mem::take(&mut permit.0)
-            && let Some(shared) = shared.count_as_admitted().await
+            && let Some(shared) = shared.into_admitted().await
         {
             permit.0 = Permit::Shared(shared);
         }

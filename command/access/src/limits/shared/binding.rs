@@ -247,7 +247,7 @@ impl SharedLimits {
         if let Some(exceeded) = self.exceeded(demand, by_log) {
             return Err(NotForRedis::Exceeded(exceeded));
         }
-        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.is_in_redis(now_micros)).collect();
+        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.must_be_in_redis(now_micros)).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
         counted.buckets.iter().for_each(|count| slots[count.index].add_undecided(count.measure, count.amount));
         let corrections = &self.limiter().corrections;
@@ -372,9 +372,9 @@ impl SharedLimits {
 
     /// Redis has counted this against all of them.
     pub fn mark_in_redis(&self, counted: &Counted) {
-        self.all().iter().for_each(|binding| locked(&binding.slot).redis_has_counted());
+        self.all().iter().for_each(|binding| locked(&binding.slot).running_counted_by_redis());
         for BucketCount { index, measure, bucket, .. } in &counted.buckets {
-            locked(&self.all()[*index].slot).redis_has_counted_in(*measure, *bucket, counted.at_micros);
+            locked(&self.all()[*index].slot).bucket_counted_by_redis(*measure, *bucket, counted.at_micros);
         }
     }
 

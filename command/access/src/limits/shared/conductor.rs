@@ -397,7 +397,7 @@ impl SharedLimiter {
             let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)> = Vec::new();
             for (key, pending) in self.corrections.take() {
                 let slot = self.slots.get(key);
-                let was_counted = slot.is_some_and(|slot| locked(&slot).is_in_redis(self.now_micros()));
+                let was_counted = slot.is_some_and(|slot| locked(&slot).must_be_in_redis(self.now_micros()));
                 let (limit, corrections) = (key.to_string(), pending.list());
                 let call = LimitCall { limit, was_counted, corrections, counts: Vec::new() };
                 match by_group.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &pending.group)) {

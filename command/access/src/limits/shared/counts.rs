@@ -32,7 +32,7 @@ pub struct SharedCounts {
     /// In a local period.
     local: Option<LocalCounts>,
     /// Redis has counted a request of this node since none was running.
-    runs_in_redis: bool,
+    has_running_in_redis: bool,
     /// What Redis has counted last of this node's own, by measure.
     last_in_redis: Vec<LastInRedis>,
 }
@@ -89,7 +89,7 @@ impl SharedCounts {
             others: Slot::shared(),
             unseen: Vec::new(),
             local: None,
-            runs_in_redis: false,
+            has_running_in_redis: false,
             last_in_redis: Vec::new(),
         }
     }
@@ -147,12 +147,12 @@ impl SharedCounts {
     }
 
     /// Redis has counted a request, in whichever measures.
-    pub const fn redis_has_counted(&mut self) {
-        self.runs_in_redis = true;
+    pub const fn running_counted_by_redis(&mut self) {
+        self.has_running_in_redis = true;
     }
 
     /// Redis has counted what was counted here in this bucket at that time.
-    pub fn redis_has_counted_in(&mut self, measure: Measure, bucket: BucketNumber, at_micros: i64) {
+    pub fn bucket_counted_by_redis(&mut self, measure: Measure, bucket: BucketNumber, at_micros: i64) {
         let counted = LastInRedis { measure, bucket, at_micros };
         match self.last_in_redis.iter_mut().find(|last| last.measure == measure) {
             Some(last) if last.at_micros <= at_micros => *last = counted,
@@ -162,15 +162,16 @@ impl SharedCounts {
     }
 
     /// Whether Redis must have something of what this node counts now.
-    pub fn is_in_redis(&mut self, now_micros: i64) -> bool {
+    pub fn must_be_in_redis(&mut self, now_micros: i64) -> bool {
         self.advance(now_micros);
-        self.runs_in_redis &= self.own.running() > 0;
-        self.runs_in_redis || self.last_in_redis.iter().any(|last| self.must_be_in_redis(last, now_micros))
+        self.has_running_in_redis &= self.own.running() > 0;
+        self.has_running_in_redis || self.last_in_redis.iter().any(|last| self.redis_still_keeps(last, now_micros))
     }
 
-    /// Whether something of a bucket is still in Redis. This node may keep a bucket for longer than Redis, which has not counted
-    /// what it refused; so only what it has counted is asked, and the sixtieth for which both keep it longer is left for clocks.
-    fn must_be_in_redis(&self, last: &LastInRedis, now_micros: i64) -> bool {
+    /// Whether Redis still keeps something of this bucket. A request that Redis refused renews the bucket on this node alone, so only
+    /// what Redis has counted decides. Both keep a bucket a sixtieth longer than its window; that margin is not relied on, because
+    /// clocks differ.
+    fn redis_still_keeps(&self, last: &LastInRedis, now_micros: i64) -> bool {
         let Some(span) = last.measure.window() else { return false };
         let age = Duration::from_micros(now_micros.saturating_sub(last.at_micros).try_into().unwrap_or(0));
         age < span && self.own.counted_in(last.measure, last.bucket) > self.undecided(last.measure)

@@ -10,12 +10,12 @@ use projections::tables::Tables;
 use shared_limits::{CountReply, LimitCall, NodeState};
 
 use super::asking::{Asking, GroupCount, NotCounted, Reply};
-use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits, Told};
+use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
 use super::counts::SharedCounts;
 use super::group::Group;
 use super::link::Phase;
 use super::mode::{LocalPeriod, Mode};
-use super::permit::{Provisional, ReservedTokens, SharedPermit};
+use super::permit::{PreviousCount, Provisional, ReservedTokens, SharedPermit};
 use super::state::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
 use crate::limits::later;
@@ -26,35 +26,6 @@ use crate::limits::remaining::{RemainingLimit, TightestLimit};
 const MODE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a request is counted, if that changes meanwhile.
 const MODES_TRIED_MAX: u32 = 4;
-
-/// What a request has counted under limits, until it is counted anew. If it is not, it is taken back.
-struct Replaced<'a> {
-    limits: &'a SharedLimits,
-    counted: Option<Counted>,
-}
-
-impl<'a> Replaced<'a> {
-    const fn nothing(limits: &'a SharedLimits) -> Self {
-        Self { limits, counted: None }
-    }
-
-    fn of(limits: &'a SharedLimits, counted: &mut Counted) -> Self {
-        Self { limits, counted: Some(std::mem::take(counted)) }
-    }
-
-    /// For one who takes it back.
-    const fn take(&mut self) -> Option<Counted> {
-        self.counted.take()
-    }
-}
-
-impl Drop for Replaced<'_> {
-    fn drop(&mut self) {
-        if let Some(counted) = self.take() {
-            self.limits.correct(&counted, |_| 0, Told::Redis);
-        }
-    }
-}
 
 impl SharedLimiter {
     pub(in crate::limits) fn bind(
@@ -84,7 +55,7 @@ impl SharedLimiter {
 
     /// Counts one request against all limits or, if one has nothing left, against none.
     pub async fn acquire(self: &Arc<Self>, limits: &SharedLimits) -> Result<SharedPermit, LimitRefusal> {
-        let (turn, counted) = self.count(Replaced::nothing(limits), Demand::Request).await?;
+        let (turn, counted) = self.count(PreviousCount::none(limits), Demand::Request).await?;
         Ok(SharedPermit::new(limits.clone(), turn, counted))
     }
 
@@ -109,7 +80,7 @@ impl SharedLimiter {
                 return Ok(());
             }
             let limits = permit.limits.clone();
-            let (turn, counted) = self.count(Replaced::nothing(&limits), Demand::Tokens(bound)).await?;
+            let (turn, counted) = self.count(PreviousCount::none(&limits), Demand::Tokens(bound)).await?;
             permit.tokens = Some(ReservedTokens { counted, amount: bound });
             if turn == permit.turn {
                 return Ok(());
@@ -121,14 +92,14 @@ impl SharedLimiter {
 
     async fn count_request_again(self: &Arc<Self>, permit: &mut SharedPermit) -> Result<(), LimitRefusal> {
         let limits = permit.limits.clone();
-        let replaced = Replaced::of(&limits, &mut permit.requests);
+        let replaced = PreviousCount::of(&limits, &mut permit.requests);
         let (turn, counted) = self.count(replaced, Demand::RequestAgain).await?;
         (permit.turn, permit.requests) = (turn, counted);
         Ok(())
     }
 
     /// Counts an admitted request from now on, whatever the limits have left.
-    async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
+    pub(super) async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
         let limits = permit.limits.clone();
         permit.requests = self.count_from_now(&limits, Demand::RequestAdmitted, &mut permit.requests).await;
         if let Some(tokens) = &mut permit.tokens {
@@ -143,7 +114,7 @@ impl SharedLimiter {
         demand: Demand,
         replaced: &mut Counted,
     ) -> Counted {
-        if let Ok((_, counted)) = self.count(Replaced::of(limits, replaced), demand).await {
+        if let Ok((_, counted)) = self.count(PreviousCount::of(limits, replaced), demand).await {
             return counted;
         }
         // It was admitted, so that it counts in any case.
@@ -158,7 +129,7 @@ impl SharedLimiter {
     /// Counts what a request takes, in place of what it has counted. Returns the turn in which it was counted.
     async fn count(
         self: &Arc<Self>,
-        mut replaced: Replaced<'_>,
+        mut replaced: PreviousCount<'_>,
         demand: Demand,
     ) -> Result<(u64, Counted), LimitRefusal> {
         for _ in 0..MODES_TRIED_MAX {
@@ -195,7 +166,7 @@ impl SharedLimiter {
 
     async fn count_shared(
         self: &Arc<Self>,
-        replaced: &mut Replaced<'_>,
+        replaced: &mut PreviousCount<'_>,
         demand: Demand,
         turn: u64,
     ) -> Result<Counted, NotCounted> {
@@ -251,7 +222,7 @@ impl SharedLimiter {
 
     async fn count_locally(
         self: &Arc<Self>,
-        replaced: &mut Replaced<'_>,
+        replaced: &mut PreviousCount<'_>,
         demand: Demand,
         period: &LocalPeriod,
     ) -> Result<Counted, NotCounted> {
@@ -357,20 +328,6 @@ impl SharedLimiter {
             Mode::Shared { .. } => slot.remaining(measure, limit, instants),
             Mode::Local(period) => slot.remaining_share((measure, limit), period, instants),
         }
-    }
-}
-
-impl SharedPermit {
-    /// Counts an admitted request from now on: also if nobody waits for that any more, because the log has the admission. Returns
-    /// `None` if the process ends meanwhile.
-    pub async fn count_as_admitted(mut self: Box<Self>) -> Option<Box<Self>> {
-        let limiter = Arc::clone(self.limiter());
-        let calls = limiter.calls.clone();
-        let counting = async move {
-            limiter.count_as_admitted(&mut self).await;
-            self
-        };
-        calls.spawn(counting).await.ok()
     }
 }
 

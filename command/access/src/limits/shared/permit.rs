@@ -54,6 +54,18 @@ impl SharedPermit {
         counted.into_iter().flatten().any(|counted| counted.is_old(limiter))
     }
 
+    /// Counts an admitted request from now on. It runs to its end even if the client leaves, because the admission is in the log.
+    /// `None` if the process ends first.
+    pub async fn into_admitted(mut self: Box<Self>) -> Option<Box<Self>> {
+        let limiter = Arc::clone(self.limiter());
+        let calls = limiter.calls.clone();
+        let counting = async move {
+            limiter.count_as_admitted(&mut self).await;
+            self
+        };
+        calls.spawn(counting).await.ok()
+    }
+
     /// The request counts no longer, as if it had never been admitted.
     pub(super) fn take_back(&mut self) {
         self.settle(0);
@@ -67,6 +79,35 @@ impl Drop for SharedPermit {
         self.settle(0);
         self.limits.end_request(Told::Redis);
         self.limits.groups_with_places().for_each(|group| group.request_ends());
+    }
+}
+
+/// What a request has counted so far. Dropped before the request is counted anew, it is taken back.
+pub(super) struct PreviousCount<'a> {
+    pub(super) limits: &'a SharedLimits,
+    counted: Option<Counted>,
+}
+
+impl<'a> PreviousCount<'a> {
+    pub(super) const fn none(limits: &'a SharedLimits) -> Self {
+        Self { limits, counted: None }
+    }
+
+    pub(super) fn of(limits: &'a SharedLimits, counted: &mut Counted) -> Self {
+        Self { limits, counted: Some(std::mem::take(counted)) }
+    }
+
+    /// The count, which the caller now takes back.
+    pub(super) const fn take(&mut self) -> Option<Counted> {
+        self.counted.take()
+    }
+}
+
+impl Drop for PreviousCount<'_> {
+    fn drop(&mut self) {
+        if let Some(counted) = self.take() {
+            self.limits.correct(&counted, |_| 0, Told::Redis);
+        }
     }
 }
 

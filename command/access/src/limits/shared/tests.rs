@@ -312,10 +312,10 @@ fn what_others_have_counted_is_said_once_whoever_says_it_first() {
 fn what_redis_has_yet_to_decide_is_not_missed_there() {
     let mut counts = SharedCounts::new(Groups::default().of(None));
     let bucket = counts.count(MEASURE, 1, None, 0).expect("a window");
-    counts.redis_has_counted_in(MEASURE, bucket, 0);
-    assert!(counts.is_in_redis(0));
+    counts.bucket_counted_by_redis(MEASURE, bucket, 0);
+    assert!(counts.must_be_in_redis(0));
     counts.correct(MEASURE, bucket, None, (1, 0));
     counts.count(MEASURE, 1, None, 0);
     counts.add_undecided(MEASURE, 1);
-    assert!(!counts.is_in_redis(0), "what it had counted was taken back");
+    assert!(!counts.must_be_in_redis(0), "what it had counted was taken back");
 }

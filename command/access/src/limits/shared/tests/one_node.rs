@@ -172,8 +172,8 @@ impl LimitedNode {
         self.limiter.acquire(&self.limits(chain)).await.ok()
     }
 
-    /// The same by a clock that is moved: a node waits a second after an outage that follows its start.
-    async fn wait_until_shared_by(&self, clock: &ManualClock) {
+    /// Waits until its counts are shared, moving its clock: after an outage that soon follows its start, a node waits a second.
+    async fn wait_until_shared_with(&self, clock: &ManualClock) {
         let started = Instant::now();
         while self.limiter.sharing() != Sharing::Shared {
             assert!(started.elapsed() < SOON, "its counts are not shared again");
@@ -199,7 +199,7 @@ impl Drop for LimitedNode {
 }
 
 /// A node whose clock a test moves.
-async fn node_by(clock: &Arc<ManualClock>, start: Start, limits: &[(Scope, Bounds)]) -> LimitedNode {
+async fn node_with_clock(clock: &Arc<ManualClock>, start: Start, limits: &[(Scope, Bounds)]) -> LimitedNode {
     let start = Start { clock: Arc::clone(clock) as Arc<dyn Clock>, ..start };
     LimitedNode::start_with("a", start, limits).await
 }
@@ -270,7 +270,7 @@ async fn a_refusal_by_one_partners_limit_loses_no_correction_of_another() {
     let (redis, clock) = (redis(), manual_clock());
     let of_partner = (Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 2));
     let limits = |of_a_key| [(of_key(), Bounds::of(Measure::RequestsPerMinute, of_a_key)), of_partner];
-    let a = node_by(&clock, Start::with(&redis), &limits(1)).await;
+    let a = node_with_clock(&clock, Start::with(&redis), &limits(1)).await;
     // It has not read yet that the limit of the key was lowered.
     let b = LimitedNode::start("b", &redis, &limits(9)).await;
     let mut slow = a.ask(&chain_in_another_tenant()).await.expect("it fits");
@@ -345,7 +345,7 @@ async fn a_limit_that_redis_has_dropped_is_put_again() {
 async fn a_request_that_ends_after_its_window_has_left_is_no_outage() {
     let (redis, clock) = (redis(), manual_clock());
     let limits = [(of_key(), Bounds::of(Measure::TokensPerMinute, 99))];
-    let node = node_by(&clock, Start::with(&redis), &limits).await;
+    let node = node_with_clock(&clock, Start::with(&redis), &limits).await;
     let mut running = node.ask(&chain()).await.expect("it fits");
     assert!(node.limiter.reserve_tokens(&mut running, 9).await.is_ok());
     clock.advance(Duration::from_secs(61));
@@ -455,7 +455,7 @@ async fn a_request_that_was_counted_without_an_answer_has_no_place() {
 async fn what_redis_has_refused_is_not_missed_there() {
     let (redis, clock) = (redis(), manual_clock());
     let bounds = Bounds { concurrent_requests: Some(1), ..Bounds::of(Measure::RequestsPerMinute, 9) };
-    let node = node_by(&clock, Start::with(&redis), &[(of_key(), bounds)]).await;
+    let node = node_with_clock(&clock, Start::with(&redis), &[(of_key(), bounds)]).await;
     let running = node.ask(&chain()).await.expect("it fits");
     clock.advance(Duration::from_millis(900));
     assert!(node.ask(&chain()).await.is_none(), "one is running");
@@ -473,7 +473,7 @@ async fn what_redis_has_refused_is_not_missed_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
     let (mut redis, clock) = (redis(), manual_clock());
-    let mut node = node_by(&clock, Start::with(&redis), &[]).await;
+    let mut node = node_with_clock(&clock, Start::with(&redis), &[]).await;
     let bounds = Bounds::of(Measure::RequestsPerMinute, 3);
     let limit = RateLimit { when_unshared: WhenUnshared::Closed, ..RateLimit::new(id(3), of_key(), bounds) };
     node.happens(Change::created(limit).into());
@@ -482,7 +482,7 @@ async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
     node.wait_until(Sharing::Local).await;
     assert!(node.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "the limit is closed");
     tokio::task::block_in_place(|| redis.start_again());
-    node.wait_until_shared_by(&clock).await;
+    node.wait_until_shared_with(&clock).await;
     for fits in [true, true, true, false] {
         assert_eq!(node.ask(&chain()).await.is_some(), fits);
     }
@@ -492,12 +492,12 @@ async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
 async fn a_request_that_is_counted_again_as_redis_goes_counts_once() {
     let (redis, clock) = (redis(), manual_clock());
     let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 2))];
-    let node = node_by(&clock, Start::with(&redis), &limits).await;
+    let node = node_with_clock(&clock, Start::with(&redis), &limits).await;
     let mut slow = node.ask(&chain()).await.expect("it fits");
     clock.advance(Duration::from_secs(1));
     node.shared().link.set_connection(None);
     node.limiter.admitted(&mut slow).await;
-    node.wait_until_shared_by(&clock).await;
+    node.wait_until_shared_with(&clock).await;
     assert_eq!((node.ask(&chain()).await.is_some(), node.ask(&chain()).await.is_some()), (true, false));
 }
 
@@ -506,7 +506,7 @@ async fn an_admitted_request_counts_although_its_client_leaves() {
     let (redis, clock) = (redis(), manual_clock());
     let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 2))];
     let proxy = proxy_of(&redis);
-    let node = node_by(&clock, Start::behind(&proxy, &redis), &limits).await;
+    let node = node_with_clock(&clock, Start::behind(&proxy, &redis), &limits).await;
     let mut slow = node.ask(&chain()).await.expect("it fits");
     clock.advance(Duration::from_secs(1));
     proxy.set(SLOW);
