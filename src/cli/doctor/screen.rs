@@ -9,9 +9,9 @@ use super::super::table::aligned;
 const TEXT_CHARS_MAX: usize = 400;
 
 /// What to do if there is nothing to check.
-const NO_PROVIDER: &str = "there are no providers: create one, as docs/provider.md shows; or, unless the gateway runs with \
-                           LEDGERWAY_PROVIDERS_FROM_ENV=false, set OPENAI_API_KEY, or another variable of docs/environment.md, for it \
-                           and start it again";
+const NO_PROVIDER: &str = "there are no providers: create one, as docs/provider.md shows; or set \
+                           OPENAI_API_KEY, or another variable of docs/environment.md, and start the gateway again (it ignores them \
+                           with LEDGERWAY_PROVIDERS_FROM_ENV=false)";
 
 pub fn render(report: &Value) -> String {
     let mut rows = vec![["checked", "what", "verdict", "found"].map(str::to_owned).to_vec()];
@@ -180,7 +180,8 @@ mod tests {
         let none = json!({ "ok": false, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
         assert!(
             render(&none).starts_with("there are no providers: create one, ")
-                && render(&none).contains("start it again\n\nsomething is wrong: 0 providers and 0 targets"),
+                && render(&none)
+                    .contains("LEDGERWAY_PROVIDERS_FROM_ENV=false)\n\nsomething is wrong: 0 providers and 0 targets"),
             "{}",
             render(&none)
         );

@@ -26,7 +26,7 @@ pub async fn of(gateway: &GatewayClient, outcome: &Result<Trial, GatewayError>) 
     // The end of the request is recorded, but the view may have only its beginning.
     let ended_at = match outcome {
         Ok(trial) => trial.completed["ledger"]["settled_position"].as_u64()?,
-        // Of several gateways, the one that answers may not have heard of it yet.
+        // A refusal names no position, so the head has to do; behind one address, another gateway's may be older.
         Err(_) => gateway.request(Method::GET, "/v1/log/head").await.ok()?["position"].as_u64()?,
     };
     let path = format!("/v1/inferences/{request}?min_position={ended_at}");

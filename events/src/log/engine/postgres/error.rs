@@ -8,8 +8,8 @@ use crate::log::{EngineError, EngineErrorKind, LogError};
 const NOT_ALLOWED: &str = "42501";
 /// Who may use a ledger.
 pub(super) const RIGHTS: &str = "gateways connect as the owner of the schema `ledger`, or as a user with the role of gateways (GRANT \
-     ledgerway_gateway TO …); that role gets its rights from `ledgerway migrate`, which the owner runs first, also on a database that \
-     was just created or restored, and which creates the role if the owner may create roles";
+     ledgerway_gateway TO …). First, and after each restore, the owner runs `ledgerway migrate`: it creates the role, if the owner \
+     may create roles, and gives it its rights";
 pub(super) const POOLED: &str = "it is reached through a pooler, such as PgBouncer, that shares sessions between clients or does not \
      pass on the settings of a session: connect to the server itself";
 const PASSWORD: &str =

@@ -88,7 +88,7 @@ fn gateways_cannot_change_what_was_recorded_and_not_the_schema() {
         assert!(said.contains("permission denied") || said.contains("must be owner"), "{sql}: {said}");
     }
     let error = migrate(&user.database()).expect_err("only the owner migrates");
-    assert!(error.to_string().contains("`ledgerway migrate`, which the owner runs first"), "{error}");
+    assert!(error.to_string().contains("the owner runs `ledgerway migrate`"), "{error}");
 }
 
 #[test]
