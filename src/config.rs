@@ -235,13 +235,13 @@ impl Config {
         self.flags.wrong(setting::DATA, problem)
     }
 
-    /// The error for a Redis that this node cannot use while earlier nodes may run.
-    pub fn redis_unusable(&self, error: &CounterError) -> WrongConfig {
+    /// The error for a Redis that this node cannot use while nodes run, or may run, that started before it.
+    pub fn redis_unusable(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
-            "names a Redis that this node cannot use ({error}). Earlier nodes of this ledger run, or cannot be ruled out: each would \
-             have to count rate limits by itself if this one started"
+            "is the address of a Redis that this node cannot use ({error}); it does not start, because nodes that started before it \
+             run, or may run, and would have to stop sharing counts: correct the server, or give the address of one that works"
         );
-        self.flags.wrong(setting::REDIS_URL, problem)
+        setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
 }
 

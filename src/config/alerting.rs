@@ -16,8 +16,10 @@ pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>
     let webhook = ALERTS_URL.address("a webhook", "to send no alerts", &variable, |url| Webhook::new(url, secret))?;
     if has_secret && webhook.is_none() {
         let advice = Advice::Example(format!("{}={}", ALERTS_URL.variable, ALERTS_URL.example));
-        let problem = format!("signs alerts, and {} does not say where they are sent", ALERTS_URL.variable);
-        return Err(WrongConfig { name: ALERTS_SECRET.variable.to_owned(), problem, advice });
+        let url = ALERTS_URL.variable;
+        let problem =
+            format!("is set without {url}, so no alert is sent: unset it, or give the address of the webhook");
+        return Err(WrongConfig { name: ALERTS_SECRET.given_name(&variable), problem, advice });
     }
     Ok(webhook)
 }

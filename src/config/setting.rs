@@ -97,6 +97,12 @@ impl Setting {
         format!("{}{FILE_SUFFIX}", self.variable)
     }
 
+    /// The variable in which this secret was given: its own, or the one that names its file.
+    pub fn given_name(self, variable: impl Fn(&str) -> Option<String>) -> String {
+        let in_file = self.file_variable();
+        if variable(&in_file).is_some() { in_file } else { self.variable.to_owned() }
+    }
+
     /// True for the variable that names a file with this secret.
     pub fn is_in_file_of(self, variable: &str) -> bool {
         self.is_secret && variable.strip_suffix(FILE_SUFFIX) == Some(self.variable)
@@ -133,8 +139,8 @@ impl Setting {
 
     /// The error for a secret, with the variable that was given: its own, or the one that names its file.
     pub fn wrong_as_secret(self, problem: impl Into<String>, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
-        let name = self.file_variable();
-        if variable(&name).is_none() {
+        let name = self.given_name(variable);
+        if name == self.variable {
             return self.wrong_as_variable(problem);
         }
         let quote = if self.example.starts_with('"') { "" } else { "'" };

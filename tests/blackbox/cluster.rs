@@ -255,7 +255,7 @@ async fn revoke_one(cluster: &Cluster, tenant: &Tenant, number: usize) -> Vec<Du
     times
 }
 
-/// Holds: bin.shared-ledger, event.fail-closed, query.health, shared.cut-off
+/// Holds: bin.shared-ledger, event.fail-closed, nodes.made-elsewhere, query.health, shared.cut-off
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back_by_itself() {
     let (mut cluster, upstream) = (Cluster::start_behind_proxies(&[]), MockUpstream::start().await);

@@ -31,8 +31,8 @@ pub struct NodeState<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     pub limit: String,
-    /// True if the node has counted something that still counts. If Redis knows nothing of it, it has lost it.
-    pub was_counted: bool,
+    /// True if Redis must still have something of what this node has counted. If it has nothing, it has lost it.
+    pub must_be_there: bool,
     /// Of earlier requests; made before anything is counted.
     pub corrections: Vec<Correction>,
     pub counts: Vec<Count>,
@@ -98,7 +98,7 @@ pub fn limit_key(group: &str, limit: &str) -> String {
 
 impl LimitCall {
     pub(crate) fn write(&self, invocation: &mut ScriptInvocation<'_>) {
-        invocation.arg(u8::from(self.was_counted)).arg(self.corrections.len());
+        invocation.arg(u8::from(self.must_be_there)).arg(self.corrections.len());
         for Correction { measure, bucket, delta } in &self.corrections {
             invocation.arg(measure.as_str()).arg(bucket).arg(delta);
         }

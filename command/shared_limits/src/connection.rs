@@ -30,7 +30,7 @@ const MAJOR_VERSION_MIN: u32 = 5;
 const KEEPS_ALL: &str = "noeviction";
 /// The group and the limit of the calls that a connection begins with.
 const TRIAL: &str = "trial";
-/// The turn before the first outage, in which no node says that it is ready.
+/// The turn before the first outage: nobody asks who is ready in it, except to try.
 const NO_TURN: u64 = 0;
 /// The most characters of a server's version or policy that are passed on.
 const SETTING_CHARS_MAX: usize = 20;
@@ -66,19 +66,14 @@ impl CounterConnection {
         Ok(connection)
     }
 
-    /// Makes each kind of call once, in a group of its own: a user may be allowed to connect and not to count.
+    /// Counts once and asks once who is ready, in a group of its own: a user may be allowed to connect and not to count.
     async fn try_all(&self) -> Result<(), CounterError> {
         let state = NodeState { group: TRIAL, turn: NO_TURN, marker: None, new_marker: TRIAL, has_running: false };
-        let count = Count {
-            measure: Measure::RequestsPerMinute,
-            kept: Duration::from_secs(60),
-            bound: u64::MAX,
-            amount: 1,
-            bucket: 0,
-        };
+        // Windows and running requests are counted by other commands of Redis.
+        let count = |measure| Count { measure, kept: Duration::from_secs(60), bound: u64::MAX, amount: 1, bucket: 0 };
+        let counts = [Measure::RequestsPerMinute, Measure::ConcurrentRequests].map(count).to_vec();
         self.ping().await?;
-        self.count(&state, &[LimitCall { limit: TRIAL.to_owned(), counts: vec![count], ..LimitCall::default() }])
-            .await?;
+        self.count(&state, &[LimitCall { limit: TRIAL.to_owned(), counts, ..LimitCall::default() }]).await?;
         self.ready(NO_TURN).await?;
         Ok(())
     }

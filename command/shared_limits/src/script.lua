@@ -5,7 +5,7 @@
 -- ARGV: 1 `count` or `put`, 2 the node, 3 the node's turn, 4 the marker that the node expects ('' if none), 5 a marker to use
 -- if there is none, 6 how long a node is live after its last call: its running requests count as long, 7 how long a key is kept
 -- (both in microseconds), 8 `1` if requests of the node are running that it counted before, then the counts by limit. Those of
--- `count` begin with `1` if the node has counted something of that limit that still counts.
+-- `count` begin with `1` if Redis must still have something of what the node has counted of that limit.
 --
 -- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n`
 -- and `s:n`, the turn and the number of n's last `put`. A node counts in its own fields alone, so that it can write them again

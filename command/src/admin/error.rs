@@ -79,7 +79,7 @@ pub enum CommandError {
     #[error("the change is recorded, but not yet in force on this node")]
     NotYetInForce { position: u64 },
     /// This node does not know in time what other nodes have recorded, so the command was not decided.
-    #[error("this node's tables are behind the ledger")]
+    #[error("this node is behind the ledger")]
     NotCurrent,
     /// A catalogue that is not taken, or not completely.
     #[error(transparent)]
@@ -134,11 +134,10 @@ impl CommandError {
                 let refusal = Refusal::new(ErrorCode::ViewBehind, message.clone()).because(message);
                 refusal.at(Some(position)).try_again()
             }
-            Self::NotCurrent => ledger_unavailable(
-                "no",
-                "this node does not know what others have changed, so nothing was changed: try again",
-            )
-            .because(message),
+            Self::NotCurrent => {
+                ledger_unavailable("no", "this node is behind the ledger, so nothing was changed: try again")
+                    .because(message)
+            }
             Self::Hashing(_) => {
                 Refusal::new(ErrorCode::LedgerUnavailable, "too many keys are being created now: try again").try_again()
             }

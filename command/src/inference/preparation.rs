@@ -143,22 +143,20 @@ async fn plan_and_admit(
         let plan = match planned {
             Ok(plan) => Box::new(plan),
             Err(refusal) if refusal.code == ErrorCode::InvalidRequest => return Err(refusal),
-            // Another node may have made the model a moment ago.
-            Err(refusal) if refusal.code == ErrorCode::ModelNotFound && !has_caught_up => {
-                has_caught_up = true;
-                match gateway.tables.catch_up_with_others(&gateway.log, at).await {
-                    CatchUp::FoundMore => {
-                        tables = gateway.tables.load();
-                        caller = authorize(&tables, &caller, gateway.clock.now())?;
-                        continue;
-                    }
-                    CatchUp::FoundNothing => {
-                        return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
-                    }
-                    CatchUp::TimedOut => return Err(not_current()),
-                }
-            }
+            // Of a missing model: another node may have made it a moment ago.
             Err(refusal) => {
+                if refusal.code == ErrorCode::ModelNotFound && !has_caught_up {
+                    has_caught_up = true;
+                    match gateway.tables.catch_up_with_others(&gateway.log, at).await {
+                        CatchUp::FoundMore => {
+                            tables = gateway.tables.load();
+                            caller = authorize(&tables, &caller, gateway.clock.now())?;
+                            continue;
+                        }
+                        CatchUp::FoundNothing => {}
+                        CatchUp::TimedOut => return Err(not_current()),
+                    }
+                }
                 return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
             }
         };
@@ -244,12 +242,9 @@ fn nothing_sent(error: LargeBodyError) -> Refusal {
     error.refusal("nothing was sent to a provider")
 }
 
-/// The refusal while the tables are behind the log.
+/// The refusal of a request while this node is behind the ledger.
 pub fn not_current() -> Refusal {
-    ledger_unavailable(
-        "no",
-        "this node does not know the newest keys and models, so nothing was sent to a provider: try again",
-    )
+    ledger_unavailable("no", "this node is behind the ledger, so nothing was sent to a provider: try again")
 }
 
 /// The plan and the request, and the body for the first target.

@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 
 CHARGES = {"budget.settled.v1": "charged_usd", "budget.expired.v1": "charged_usd", "budget.adjusted.v1": "delta_usd"}
 BATCH, SECONDS = 200, 2
-# What NATS remembers has been counted: one for each database.
+# The durable consumer, in which NATS keeps what is acknowledged. Each database needs one of its own.
 CONSUMER = "billing-python"
 OTHER_LOG = "message {} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
 TABLES = """

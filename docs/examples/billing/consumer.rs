@@ -16,7 +16,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const BATCH: usize = 200;
 const WAIT: Duration = Duration::from_secs(2);
-/// What NATS remembers has been counted: one for each database.
+/// The durable consumer, in which NATS keeps what is acknowledged. Each database needs one of its own.
 const CONSUMER: &str = "billing-rust";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);

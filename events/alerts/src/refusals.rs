@@ -6,8 +6,8 @@ use events::role::RoleMemory;
 
 /// A receiver that refuses alerts for so long does not want them.
 const REFUSED_MAX: TimeDelta = TimeDelta::days(1);
-/// A longer time between two refusals does not count: the receiver was away, or answered something else. Attempts are at most a
-/// minute apart, and last ten seconds.
+/// A longer time between two refusals does not count: the receiver was away, or answered something else. An attempt takes at
+/// most ten seconds, and the next one follows within a minute.
 const COUNTED_MAX: TimeDelta = TimeDelta::minutes(2);
 /// After so long without a refusal, the refusal of another alert begins the day anew.
 const GAP_MAX: TimeDelta = TimeDelta::hours(1);

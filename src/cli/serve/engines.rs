@@ -21,7 +21,7 @@ use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandl
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
-use super::super::moved_ledger;
+use super::super::{moved_ledger, variable};
 use super::roles::AnalystsCopy;
 use super::{ServeError, roles};
 use crate::config::{Config, WrongConfig};
@@ -180,7 +180,7 @@ async fn start_limits(
         defaults,
     };
     let (limiter, task) = SharedLimiter::start(parts, registry).await.map_err(|error| match error {
-        SharedLimitsError::Redis(error) => config.redis_unusable(&error).into(),
+        SharedLimitsError::Redis(error) => Config::redis_unusable(&error, variable).into(),
         error => ServeError::from(error),
     })?;
     Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))

@@ -227,7 +227,7 @@ async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
     let one = [limit("l", &[requests(5)])];
-    let counted = [LimitCall { was_counted: true, ..one[0].clone() }];
+    let counted = [LimitCall { must_be_there: true, ..one[0].clone() }];
     assert!(is_counted(&a.count("g", &one).await) && is_counted(&a.count("g", &counted).await));
     server.ask(&["DEL", "lw:{g}:l"]);
     assert!(is_counted(&b.count("g", &one).await), "it has not counted in it");

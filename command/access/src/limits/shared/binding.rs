@@ -247,17 +247,17 @@ impl SharedLimits {
         if let Some(exceeded) = self.exceeded(demand, by_log) {
             return Err(NotForRedis::Exceeded(exceeded));
         }
-        let were_counted: Vec<bool> = slots.iter_mut().map(|slot| slot.must_be_in_redis(now_micros)).collect();
+        let must_be_there: Vec<bool> = slots.iter_mut().map(|slot| slot.must_be_in_redis(now_micros)).collect();
         let counted = self.count_in(&mut slots, demand, None, now_micros);
         counted.buckets.iter().for_each(|count| slots[count.index].add_undecided(count.measure, count.amount));
         let corrections = &self.limiter().corrections;
         let mut calls: Vec<LimitCall> = self
             .all()
             .iter()
-            .zip(were_counted)
-            .map(|(binding, was_counted)| {
+            .zip(must_be_there)
+            .map(|(binding, must_be_there)| {
                 let (limit, corrections) = (binding.limit.key.to_string(), corrections.take_of(binding.limit.key));
-                LimitCall { limit, was_counted, corrections, counts: Vec::new() }
+                LimitCall { limit, must_be_there, corrections, counts: Vec::new() }
             })
             .collect();
         drop(slots);

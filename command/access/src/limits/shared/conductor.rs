@@ -67,7 +67,8 @@ impl Conductor {
         if let Err(error) = &opened
             && error.is_final()
         {
-            tracing::warn!(%error, "this node cannot use Redis: waiting up to 12 s to see whether earlier nodes run");
+            let wait_max_s = DEAD_NODE_LISTED_MAX.as_secs();
+            tracing::warn!(%error, "this node cannot use Redis: waiting up to {wait_max_s} s for nodes that started earlier to be gone");
             if self.may_earlier_nodes_run().await? {
                 return Err(error.clone().into());
             }
@@ -397,9 +398,9 @@ impl SharedLimiter {
             let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)> = Vec::new();
             for (key, pending) in self.corrections.take() {
                 let slot = self.slots.get(key);
-                let was_counted = slot.is_some_and(|slot| locked(&slot).must_be_in_redis(self.now_micros()));
+                let must_be_there = slot.is_some_and(|slot| locked(&slot).must_be_in_redis(self.now_micros()));
                 let (limit, corrections) = (key.to_string(), pending.list());
-                let call = LimitCall { limit, was_counted, corrections, counts: Vec::new() };
+                let call = LimitCall { limit, must_be_there, corrections, counts: Vec::new() };
                 match by_group.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &pending.group)) {
                     Some((_, keys, calls)) => {
                         keys.push(key);
