@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::shown_text::shown_text;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 
 /// Redis did not count. It never contains an address or a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,7 +16,9 @@ pub enum CounterError {
     Refused(String),
     #[error("Redis refuses this user: {0}")]
     NotAllowed(String),
-    #[error("Redis is a read-only replica: name the server that accepts writes")]
+    #[error(
+        "Redis is a read-only replica: use the address of a server that accepts writes, or wait until a failover is over"
+    )]
     ReadOnly,
     #[error("Redis {0} is too old: 5.0 or newer is needed")]
     TooOld(String),
@@ -28,14 +30,14 @@ pub enum CounterError {
 
 /// The most characters of what Redis says that are passed on.
 const DETAIL_CHARS_MAX: usize = 200;
-/// The codes with which Redis refuses a user.
-const NOT_ALLOWED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
-
-/// How Redis 6 and 7.0, and then 7.2, say that a user may run a script and not a command of it.
-const NOT_ALLOWED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't run", "ACL failure in script"];
+/// How Redis refuses a user: its codes, and how 6 and 7.0, and then 7.2, say that a user may run a script and not a command of it.
+const NOT_ALLOWED: [&str; 5] =
+    ["NOAUTH", "WRONGPASS", "NOPERM", "The user executing the script can't run", "ACL failure in script"];
+/// The code with which a replica refuses a write. Before Redis 7, it is inside what is said of a script, whose own code is `ERR`.
+const READ_ONLY: &str = "READONLY";
 
 impl CounterError {
-    /// True if only another setting, here or in Redis, will change the answer.
+    /// True if only another setting, here or in Redis, will change the answer, or the end of a failover.
     pub const fn is_final(&self) -> bool {
         match self {
             Self::NotAllowed(_) | Self::ReadOnly | Self::TooOld(_) | Self::Evicts(_) => true,
@@ -50,13 +52,18 @@ impl From<RedisError> for CounterError {
             return Self::Unreachable("timed out".to_owned());
         }
         let code = error.code().unwrap_or_else(|| error.category());
-        let detail = shown_text(format!("{code} {}", error.detail().unwrap_or_default()), DETAIL_CHARS_MAX);
-        let is_not_allowed =
-            NOT_ALLOWED.contains(&code) || NOT_ALLOWED_IN_SCRIPT.iter().any(|words| detail.contains(words));
+        let detail = match error.detail() {
+            Some(detail) => detail.to_owned(),
+            // What became of several commands at once has no detail, but says which of them failed, and why.
+            None if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => error.to_string(),
+            None => String::new(),
+        };
+        let detail = shown_text(format!("{code} {detail}"), DETAIL_CHARS_MAX);
+        let is_not_allowed = NOT_ALLOWED.iter().any(|words| detail.contains(words));
         if error.kind() == ErrorKind::AuthenticationFailed || is_not_allowed {
             return Self::NotAllowed(detail);
         }
-        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+        if detail.contains(READ_ONLY) {
             return Self::ReadOnly;
         }
         let is_away = error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal();
@@ -74,5 +81,18 @@ mod tests {
         assert_eq!(said("no\n\u{1b}[31mluck ".to_owned()).to_string(), "Redis refused: ODD no [31mluck");
         let CounterError::Refused(long) = said("\u{7}x".repeat(100_000)) else { panic!("it is refused") };
         assert_eq!(long.chars().count(), DETAIL_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_replica_is_recognised_by_what_every_version_says_of_a_script() {
+        let said = |code: &str, detail: &str| {
+            CounterError::from(redis::make_extension_error(code.to_owned(), Some(detail.to_owned())))
+        };
+        let of_redis_5 = "Error running script (call to f_2fa5e6a0b1ac3b2bd1ba0c1b38c37a9b2bd7f8a9): @user_script:175: \
+                          @user_script: 175: -READONLY You can't write against a read only replica. ";
+        let of_redis_7 = "You can't write against a read only replica. script: 2fa5e6a0, on @user_script:175.";
+        for read_only in [said("ERR", of_redis_5), said("READONLY", of_redis_7)] {
+            assert!(matches!(read_only, CounterError::ReadOnly) && read_only.is_final(), "{read_only}");
+        }
     }
 }
