@@ -87,9 +87,13 @@ pub struct BucketState {
 /// Writes the keys and the head of a call: the same for all of them.
 pub fn begin(invocation: &mut ScriptInvocation<'_>, operation: &str, node: &str, state: &NodeState<'_>) {
     let NodeState { group, turn, marker, new_marker, has_running } = *state;
-    invocation.key(format!("lw:{{{group}}}:marker")).key(format!("lw:{{{group}}}:nodes"));
+    invocation.key(marker_key(group)).key(format!("lw:{{{group}}}:nodes"));
     invocation.arg(operation).arg(node).arg(turn).arg(marker.unwrap_or_default()).arg(new_marker);
     invocation.arg(micros(RUNNING_KEPT)).arg(micros(KEEP)).arg(u8::from(has_running));
+}
+
+pub fn marker_key(group: &str) -> String {
+    format!("lw:{{{group}}}:marker")
 }
 
 pub fn limit_key(group: &str, limit: &str) -> String {

@@ -14,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, Script
 use tokio::time::timeout;
 
 use crate::address::RedisAddress;
-use crate::call::{Count, LimitCall, LimitState, NodeState, begin, limit_key};
+use crate::call::{Correction, Count, LimitCall, LimitState, NodeState, begin, limit_key, marker_key};
 use crate::error::CounterError;
 use crate::reply::{CountReply, PutReply};
 
@@ -41,6 +41,7 @@ pub struct CounterConnection {
     link: Link,
     node: Arc<str>,
     script: Arc<Script>,
+    answer_max: Duration,
 }
 
 #[derive(Clone)]
@@ -60,20 +61,33 @@ pub struct ReadyNodes {
 impl CounterConnection {
     /// Connects as the node of this name, if the server lets it do all that counting needs.
     pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
-        let link = timeout(CONNECT_MAX, connect(address)).await.map_err(|_| CounterError::TimedOut(CONNECT_MAX))??;
-        let connection = Self { link, node: node.into(), script: Arc::new(Script::new(include_str!("script.lua"))) };
-        connection.try_all().await?;
-        Ok(connection)
+        let opened = async {
+            let link = connect(address).await?;
+            let script = Arc::new(Script::new(include_str!("script.lua")));
+            let connection = Self { link, node: node.into(), script, answer_max: ANSWER_MAX };
+            // No request waits for it: it may take as long as the connection. By one name, so that it leaves nothing of each process.
+            let trial = Self { node: TRIAL.into(), answer_max: CONNECT_MAX, ..connection.clone() };
+            trial.try_all().await?;
+            Ok(connection)
+        };
+        timeout(CONNECT_MAX, opened).await.map_err(|_| CounterError::TimedOut(CONNECT_MAX))?
     }
 
-    /// Counts once and asks once who is ready, in a group of its own: a user may be allowed to connect and not to count.
+    /// Counts, and asks who is ready, in a group of its own: a user may be allowed to connect and not to count. `put` needs no
+    /// other command.
     async fn try_all(&self) -> Result<(), CounterError> {
         let state = NodeState { group: TRIAL, turn: NO_TURN, marker: None, new_marker: TRIAL, has_running: false };
-        // Windows and running requests are counted by other commands of Redis.
-        let count = |measure| Count { measure, kept: Duration::from_secs(60), bound: u64::MAX, amount: 1, bucket: 0 };
+        // Windows and running requests are counted by other commands of Redis. The second call removes what the first has counted.
+        let count = |measure| Count { measure, kept: Duration::ZERO, bound: u64::MAX, amount: 1, bucket: 0 };
         let counts = [Measure::RequestsPerMinute, Measure::ConcurrentRequests].map(count).to_vec();
+        let ended = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
+        let limit = LimitCall { limit: TRIAL.to_owned(), corrections: vec![ended], counts, ..LimitCall::default() };
         self.ping().await?;
-        self.count(&state, &[LimitCall { limit: TRIAL.to_owned(), counts, ..LimitCall::default() }]).await?;
+        // The script writes the marker only where it is missing.
+        self.run::<()>(redis::pipe().set(marker_key(TRIAL), TRIAL).ignore()).await?;
+        for _ in 0..2 {
+            self.count(&state, std::slice::from_ref(&limit)).await?;
+        }
         self.ready(NO_TURN).await?;
         Ok(())
     }
@@ -126,14 +140,14 @@ impl CounterConnection {
 
     async fn run<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<T, CounterError> {
         match self.link.clone() {
-            Link::Server(mut server) => answered(commands.query_async(&mut server)).await,
-            Link::Cluster(mut cluster) => answered(commands.query_async(&mut cluster)).await,
+            Link::Server(mut server) => self.answered(commands.query_async(&mut server)).await,
+            Link::Cluster(mut cluster) => self.answered(commands.query_async(&mut cluster)).await,
         }
     }
-}
 
-async fn answered<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, CounterError> {
-    Ok(timeout(ANSWER_MAX, call).await.map_err(|_| CounterError::TimedOut(ANSWER_MAX))??)
+    async fn answered<T>(&self, call: impl Future<Output = RedisResult<T>>) -> Result<T, CounterError> {
+        Ok(timeout(self.answer_max, call).await.map_err(|_| CounterError::TimedOut(self.answer_max))??)
+    }
 }
 
 async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
