@@ -11,7 +11,9 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, ScriptInvocation};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
+use url::Url;
 
 use crate::address::RedisAddress;
 use crate::call::{Correction, Count, LimitCall, LimitState, NodeState, begin, limit_key, marker_key};
@@ -126,15 +128,15 @@ impl CounterConnection {
     /// Asks whether the server is there, or all servers of a cluster.
     pub async fn ping(&self) -> Result<(), CounterError> {
         match self.link.clone() {
-            Link::Server(mut server) => answered(redis::cmd("PING").query_async(&mut server)).await,
-            Link::Cluster(mut cluster) => answered(redis::cmd("PING").query_async(&mut cluster)).await,
+            Link::Server(mut server) => self.answered(redis::cmd("PING").query_async(&mut server)).await,
+            Link::Cluster(mut cluster) => self.answered(redis::cmd("PING").query_async(&mut cluster)).await,
         }
     }
 
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Vec<String>, CounterError> {
         match self.link.clone() {
-            Link::Server(mut server) => answered(invocation.invoke_async(&mut server)).await,
-            Link::Cluster(mut cluster) => answered(invocation.invoke_async(&mut cluster)).await,
+            Link::Server(mut server) => self.answered(invocation.invoke_async(&mut server)).await,
+            Link::Cluster(mut cluster) => self.answered(invocation.invoke_async(&mut cluster)).await,
         }
     }
 
@@ -153,26 +155,56 @@ impl CounterConnection {
 async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
     // The client takes the process's provider. Somebody else may have set the same one before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let [first] = address.servers() else { return connect_to_cluster(address).await };
+    if let [server] = address.servers() {
+        let (server, about) = connect_to_server(server.clone()).await?;
+        if !about.is_of_cluster {
+            return Ok(Link::Server(server));
+        }
+    }
+    match connect_to_cluster(address).await {
+        Ok(cluster) => Ok(Link::Cluster(cluster)),
+        Err(error) => Err(refusal_of_a_server(address).await.unwrap_or(error)),
+    }
+}
+
+async fn connect_to_server(server: Url) -> Result<(MultiplexedConnection, AboutServer), CounterError> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
         // The wait for an answer is bounded here, for a server and for a cluster alike.
         .set_response_timeout(None);
-    let mut server = Client::open(first.clone())?.get_multiplexed_async_connection_with_config(&settings).await?;
-    let info: String = redis::cmd("INFO").query_async(&mut server).await?;
-    if usable(&info)?.is_of_cluster { connect_to_cluster(address).await } else { Ok(Link::Server(server)) }
+    let mut connection = Client::open(server)?.get_multiplexed_async_connection_with_config(&settings).await?;
+    let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
+    Ok((connection, usable(&info)?))
 }
 
-async fn connect_to_cluster(address: &RedisAddress) -> Result<Link, CounterError> {
+async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection, CounterError> {
     let client = ClusterClient::builder(address.servers().iter().cloned())
         .retries(0)
-        .connection_timeout(CONNECT_MAX)
+        // It waits for every server. Time is left to ask them for their reasons.
+        .connection_timeout(CONNECT_MAX / 2)
         .response_timeout(ANSWER_MAX)
         .build()?;
     let mut cluster = client.get_async_connection().await?;
     let infos: HashMap<String, String> = redis::cmd("INFO").query_async(&mut cluster).await?;
     infos.values().try_for_each(|info| usable(info).map(drop))?;
-    Ok(Link::Cluster(cluster))
+    Ok(cluster)
+}
+
+/// Why a server of the address does not let this node use it, whatever becomes of the others. The client of a cluster says only that
+/// it is connected to none.
+async fn refusal_of_a_server(address: &RedisAddress) -> Option<CounterError> {
+    let mut asked = JoinSet::new();
+    for server in address.servers() {
+        asked.spawn(connect_to_server(server.clone()));
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Err(error)) = answer
+            && error.is_final()
+        {
+            return Some(error);
+        }
+    }
+    None
 }
 
 struct AboutServer {

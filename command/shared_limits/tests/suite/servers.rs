@@ -192,6 +192,14 @@ async fn a_server_that_cannot_be_used_says_why_without_its_password() {
     let (without, is_final) = open(server.url()).await.expect("an error");
     assert!(without.starts_with("Redis refuses this user: NOAUTH") && is_final, "{without}");
     assert_eq!(open(format!("redis://:s3cret-word@127.0.0.1:{}", server.port())).await, None);
+    // Of several, one that refuses is enough, whatever becomes of the others.
+    for user in [":wr0ng-word@", ""] {
+        for others in ["127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2"] {
+            let (wrong, is_final) =
+                open(format!("redis://{user}127.0.0.1:{},{others}", server.port())).await.expect("an error");
+            assert!(wrong.starts_with("Redis refuses this user") && !wrong.contains("wr0ng") && is_final, "{wrong}");
+        }
+    }
     let (nobody, is_final) = open("redis://:s3cret-word@127.0.0.1:1".to_owned()).await.expect("an error");
     assert!(nobody.starts_with("Redis cannot be reached") && !nobody.contains("s3cret") && !is_final, "{nobody}");
 }
