@@ -34,6 +34,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// On a machine so busy that Redis does not answer in time, nodes count by themselves for a while. A test that is about other
 /// outages, or none, then runs again.
 const RUNS_MAX: usize = 5;
+/// How long a node that cannot use Redis waits for nodes that have died.
+const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
 /// How late a node that is under load may see that Redis has gone.
 const BUSY: TimeDelta = TimeDelta::seconds(10);
 
@@ -310,7 +312,9 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
     let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
     let nodes = LimitedNodes::start(&redis);
+    let started = Instant::now();
     let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&wrong));
+    assert!(started.elapsed() < DEAD_NODE_LISTED_MAX, "it sees that the others run: {:?}", started.elapsed());
     assert!(
         code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains("Redis refuses this user"),
         "{code:?}: {said}"

@@ -22,6 +22,8 @@ pub struct EarlierNode {
     pub node_id: String,
     /// It was seen in the last ten seconds, and could append then.
     pub could_append_lately: bool,
+    /// It was seen after the later one had started: it has not died before.
+    pub was_seen_since: bool,
 }
 
 /// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.

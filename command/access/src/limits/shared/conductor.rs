@@ -37,6 +37,9 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
+/// How long a node asks Redis at its start before it ends the shared counting of others, or itself: a single answer may be late, and
+/// an address may lead to a replica for a moment.
+const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
 
@@ -63,33 +66,43 @@ impl Conductor {
     /// Errors: it cannot until a setting is corrected, and earlier nodes may run, which could not share their counts as long as
     /// this one does.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
-        let (mode, opened) = (self.limiter.modes.mode(), self.open().await);
-        if let Err(error) = &opened
-            && error.is_final()
-        {
-            let wait_max_s = DEAD_NODE_LISTED_MAX.as_secs();
-            tracing::warn!(%error, "this node cannot use Redis: waiting up to {wait_max_s} s for nodes that started earlier to be gone");
-            if self.may_earlier_nodes_run().await? {
-                return Err(error.clone().into());
+        let until = Instant::now() + ASKED_FIRST_MAX;
+        loop {
+            let (mode, opened) = (self.limiter.modes.mode(), self.open().await);
+            match opened {
+                Ok(connection) => {
+                    self.limiter.link.set_connection(Some(connection));
+                    return Ok(());
+                }
+                // The return from the period connects anew.
+                Err(error) if !mode.is_shared() && !error.is_final() => return Ok(()),
+                Err(_) if Instant::now() < until => tokio::time::sleep(PROBE_EVERY).await,
+                Err(error) if error.is_final() && self.may_earlier_nodes_run(&error).await? => return Err(error.into()),
+                Err(error) => {
+                    if mode.is_shared() {
+                        self.limiter.fail(mode.turn(), &error.to_string());
+                    }
+                    return Ok(());
+                }
             }
         }
-        match opened {
-            // The return from the period connects anew.
-            _ if !mode.is_shared() => {}
-            Ok(connection) => self.limiter.link.set_connection(Some(connection)),
-            Err(error) => self.limiter.fail(mode.turn(), &error.to_string()),
-        }
-        Ok(())
     }
 
-    /// Whether nodes that started before this one run, or may run. A node that died, such as this one before a restart, is listed
-    /// for ten seconds more: this waits until it is not. Of several that start at once, the first one serves.
-    async fn may_earlier_nodes_run(&self) -> Result<bool, LogError> {
+    /// Whether nodes that started before this one run, or may run. One that was seen since this one started does. One that died, such
+    /// as this one before a restart, is listed for ten seconds more: this waits until it is not. Of several that start at once, the
+    /// first one serves.
+    async fn may_earlier_nodes_run(&self, error: &CounterError) -> Result<bool, LogError> {
+        tracing::warn!(%error, "this node cannot use Redis: looking for nodes that started earlier");
         let until = Instant::now() + DEAD_NODE_LISTED_MAX;
         loop {
-            let earlier = self.limiter.parts.log.earlier_nodes().await?;
-            if earlier.is_some_and(|earlier| earlier.iter().all(|node| !node.could_append_lately)) {
-                return Ok(false);
+            if let Some(mut earlier) = self.limiter.parts.log.earlier_nodes().await? {
+                earlier.retain(|node| node.could_append_lately);
+                if earlier.is_empty() {
+                    return Ok(false);
+                }
+                if earlier.iter().any(|node| node.was_seen_since) {
+                    return Ok(true);
+                }
             }
             if Instant::now() >= until {
                 return Ok(true);

@@ -40,13 +40,15 @@ const REGISTER: &str = "
     SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4, $5
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
     ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, can_append = excluded.can_append";
-/// The processes that serve requests and registered no later than this one, in this order, and which of them could append lately.
+/// The processes that serve requests and registered no later than this one, in this order, which of them could append lately, and
+/// which were seen since this one registered.
 const NOT_LATER: &str = concat!(
-    "SELECT node, can_append AND ",
+    "SELECT running.node, running.can_append AND ",
     was_seen_lately!(),
-    " FROM ledger.running_nodes AS running
-     WHERE serves_requests AND (started_at, node) <= (SELECT own.started_at, own.node FROM ledger.running_nodes AS own WHERE own.node = $1)
-     ORDER BY started_at, node"
+    ", running.seen_at > own.started_at
+     FROM ledger.running_nodes AS running JOIN ledger.running_nodes AS own ON own.node = $1
+     WHERE running.serves_requests AND (running.started_at, running.node) <= (own.started_at, own.node)
+     ORDER BY running.started_at, running.node"
 );
 const RUNNING: &str = concat!(
     "SELECT node, address, started_at, seen_at, serves_requests FROM ledger.running_nodes AS running WHERE ",
@@ -117,7 +119,13 @@ pub(super) async fn earlier(
     node: &str,
 ) -> Result<Option<Vec<EarlierNode>>, sqlx::Error> {
     let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
-    let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, could_append_lately: row.try_get(1)? });
+    let read = |row: &PgRow| {
+        Ok(EarlierNode {
+            node_id: row.try_get(0)?,
+            could_append_lately: row.try_get(1)?,
+            was_seen_since: row.try_get(2)?,
+        })
+    };
     let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
     // The last one is this one, if it is among them.
     let could_append_itself = nodes.pop().is_some_and(|own| own.node_id == node && own.could_append_lately);

@@ -213,6 +213,26 @@ fn of_key() -> Scope {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_just_before_redis_answers_or_accepts_writes_asks_again() {
+    let (redis, replica, limits) = (redis(), redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    ask(&replica, &["REPLICAOF", "127.0.0.1", &redis.port().to_string()]);
+    let proxy = proxy_of(&redis);
+    proxy.set(ProxyMode::Refused);
+    let soon = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        proxy.set(ProxyMode::Open);
+        ask(&replica, &["REPLICAOF", "NO", "ONE"]);
+    };
+    let behind_proxy = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits);
+    let (a, b, ()) = tokio::join!(behind_proxy, LimitedNode::start("b", &replica, &limits), soon);
+    for node in [a, b] {
+        assert!(node.ask(&chain()).await.is_some());
+        let changes = node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
+        assert!(changes.is_empty(), "{changes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_limit_of_running_requests_has_any_in_redis() {
     let redis = redis();
     let mut node = LimitedNode::start("a", &redis, &[(of_key(), Bounds::of(Measure::RequestsPerMinute, 99))]).await;
