@@ -330,6 +330,20 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
     nodes.wait_until_shared(SOON).await;
 }
 
+/// Such as one that starts again and again, because it cannot use Redis.
+///
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_their_counts_again_while_another_one_starts() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    tokio::task::block_in_place(|| nodes.register_one_that_starts());
+    tokio::task::block_in_place(|| redis.start_again());
+    nodes.wait_until_shared(SOON).await;
+}
+
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_killed() {

@@ -2,7 +2,7 @@
 //!
 //! When a node cannot count in Redis, it records `access.limits_local`, and every node counts by itself from there on. Each then
 //! tries to reach Redis again; one that does puts all that it has counted, and from then on whatever it admits before it admits
-//! it, and says that it is ready. When all running nodes are, one of them records `access.limits_shared`.
+//! it, and says that it is ready. When all running nodes are that were given a share, one of them records `access.limits_shared`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ impl Conductor {
         Self { limiter, shared_since: None, pause: Duration::ZERO, known_period: None, declared: None }
     }
 
-    /// Asks whether this node can use Redis, in a local period as well, and stays connected if counts are shared.
+    /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
+    /// before it has a share.
     ///
     /// Errors: it cannot until a setting is corrected, and earlier nodes may run, which could not share their counts as long as
     /// this one does.
@@ -292,7 +293,7 @@ impl Conductor {
         }
     }
 
-    /// Says that this node is ready. If all running nodes are, it records that counts are shared.
+    /// Says that this node is ready. If all running nodes are that were given a share, it records that counts are shared.
     async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), String> {
         let was_declared = self.declared == Some(period.turn);
         // Before it is sent: Redis may know of it although nobody hears the answer.
@@ -302,8 +303,8 @@ impl Conductor {
             return Err(LOST.to_owned());
         }
         let running = self.running_nodes().await.map_err(|error| error.to_string())?;
-        // All that were given a share, if they still run, and all that have begun since.
-        if running.is_subset(&ready.nodes) {
+        // Others have admitted nothing, and may never: a node that cannot use Redis starts again and again.
+        if period.members.intersection(&running).all(|node| ready.nodes.contains(node)) {
             self.record_shared(period).await;
         }
         Ok(())

@@ -15,6 +15,7 @@ pub const KEPT_MAX: Duration = Duration::from_hours(25);
 
 /// How limits are counted since the last event of `access-limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, behind an `Arc`")]
 pub enum Mode {
     /// In Redis. The turn is the position of the event that says so; 0 if there never was an outage.
     Shared { turn: u64 },
@@ -38,6 +39,8 @@ pub struct LocalPeriod {
     pub beginning: Beginning,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
+    /// The nodes that have had a share in it: others have admitted nothing in it.
+    pub members: HashSet<String>,
     /// The shares that its events gave, as far back as a window may need them; the newest last.
     shares: Vec<SharesGiven>,
 }
@@ -94,6 +97,7 @@ impl Mode {
                             member_since,
                             began_at: local.began_at,
                             beginning,
+                            members: nodes.clone(),
                             nodes,
                             shares,
                         }
@@ -109,6 +113,7 @@ impl Mode {
                             beginning: before.beginning.clone(),
                             turn,
                             member_since,
+                            members: before.members.union(&nodes).cloned().collect(),
                             nodes,
                             shares,
                         }
@@ -261,6 +266,11 @@ mod tests {
         assert_eq!(period(&modes).member_since, Some(7), "it keeps the one that it has");
         modes.apply(&recorded(9, 3, local(&["a", "d"])), 0);
         assert_eq!(period(&modes).member_since, None);
+        assert_eq!(
+            period(&modes).members,
+            ["a", "b", "c", "d"].map(str::to_owned).into(),
+            "of what it had, others know"
+        );
         modes.apply(&recorded(11, 4, local(&["a", "c", "d"])), 0);
         assert_eq!(period(&modes).member_since, Some(11), "it begins anew");
     }
