@@ -220,6 +220,14 @@ async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_co
         let (refused, is_final) = open(user, &rules).await.expect(user);
         assert!(refused.starts_with("Redis refuses this user: ") && is_final, "{user}: {refused}");
     }
+    let script = include_str!("../../src/script.lua").split("redis.call('").skip(1);
+    let of_script = script.filter_map(|call| call.split('\'').next());
+    for command in of_script.chain(["PING", "INFO", "SADD", "EXPIRE", "SMEMBERS"]) {
+        let command = command.to_lowercase();
+        let (refused, is_final) = open("lacks-one", &["~lw:*", "+@all", &format!("-{command}")]).await.expect(&command);
+        assert!(refused.starts_with("Redis refuses this user: ") && is_final, "{command}: {refused}");
+        assert!(refused.contains(&format!("'{command}'")) || refused.contains("script"), "{command}: {refused}");
+    }
     let replica = RedisServer::start(Durability::Forgets);
     replica.ask(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
     let address: RedisAddress = replica.url().parse().expect("an address");
@@ -228,17 +236,14 @@ async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_co
 }
 
 #[tokio::test]
-async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
-    let server = RedisServer::start(Durability::Forgets);
-    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
-    let one = [limit("l", &[requests(5)])];
-    let counted = [LimitCall { must_be_there: true, ..one[0].clone() }];
-    assert!(is_counted(&a.count("g", &one).await) && is_counted(&a.count("g", &counted).await));
-    server.ask(&["DEL", "lw:{g}:l"]);
-    assert!(is_counted(&b.count("g", &one).await), "it has not counted in it");
-    let corrections = [LimitCall { counts: vec![], ..counted[0].clone() }];
-    assert_eq!(a.count("g", &corrections).await, CountReply::Lost);
-    assert_eq!(a.count("g", &counted).await, CountReply::Lost);
+async fn a_user_of_a_cluster_that_may_ask_who_has_which_slots_can_count() {
+    let cluster = RedisCluster::start();
+    for server in cluster.servers() {
+        let rules = ["~lw:*", "+@all", "-@dangerous", "+info", "+cluster|slots"];
+        server.ask(&[&["ACL", "SETUSER", "counts", "on", ">w0rd"][..], &rules].concat());
+    }
+    let url = cluster.url_of_all().replacen("redis://", "redis://counts:w0rd@", 1);
+    assert_eq!(amounts(Node::at(&url, "a").await.count("g", &[limit("l", &[requests(9)])]).await), [1]);
 }
 
 #[tokio::test]
@@ -277,6 +282,20 @@ async fn a_server_may_take_longer_for_the_trial_than_for_a_request() {
     server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]);
     let error = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await.expect_err("too slow");
     assert!(matches!(error, CounterError::TimedOut(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let one = [limit("l", &[requests(5)])];
+    let counted = [LimitCall { must_be_there: true, ..one[0].clone() }];
+    assert!(is_counted(&a.count("g", &one).await) && is_counted(&a.count("g", &counted).await));
+    server.ask(&["DEL", "lw:{g}:l"]);
+    assert!(is_counted(&b.count("g", &one).await), "it has not counted in it");
+    let corrections = [LimitCall { counts: vec![], ..counted[0].clone() }];
+    assert_eq!(a.count("g", &corrections).await, CountReply::Lost);
+    assert_eq!(a.count("g", &counted).await, CountReply::Lost);
 }
 
 #[tokio::test]
