@@ -4,7 +4,9 @@ to count. `billing_client.py NATS_URL FOLDER CONSUMER`."""
 import asyncio
 import json
 import re
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -108,6 +110,13 @@ async def must_say(consumer, words, path):
         sys.exit(f"{words!r} is not what it says and does: {said}")
 
 
+def must_be_of_nats(said):
+    """What went wrong with NATS, in lines of their own, and no traceback."""
+    lines = said.splitlines()
+    if not lines or not all(line.removeprefix("NATS: ") not in (line, "") for line in lines):
+        sys.exit(said)
+
+
 async def restored(jetstream, start, path):
     """The stream is made again, of a log that was restored to an earlier position."""
     await make_stream(jetstream, 10)
@@ -116,15 +125,30 @@ async def restored(jetstream, start, path):
     # It runs on, and then it is started again.
     await jetstream.delete_stream(STREAM)
     await make_stream(jetstream, 6)
-    # That NATS has ended its consumer, or where the new stream ends.
     said = await last_words(consumer)
-    if "ends at message 6, before 10" not in said and "onsumer" not in said:
-        sys.exit(said)
+    # Where the new stream ends, or that NATS has ended its consumer.
+    if "ends at message 6, before 10" not in said:
+        must_be_of_nats(said)
     await must_say(start(), "ends at message 6, before 10", path)
     await publish(jetstream, 4, AFTER)
     await must_say(start(), "message 10 is not the one", path)
     await publish(jetstream, 4, AFTER)
     await must_say(start(), "message 10 is not the one", path)
+
+
+def close_with_an_error(writer):
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+
+
+async def not_nats(program, path):
+    """What is at the address takes connections and closes them, in one way or the other, or says nothing."""
+    for reply in (asyncio.StreamWriter.close, close_with_an_error, lambda writer: None):
+        async def answer(_, writer):
+            reply(writer)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        must_be_of_nats(await last_words(start(program, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", path)))
+        server.close()
 
 
 async def forgotten(jetstream, start, path):
@@ -152,12 +176,17 @@ async def has_acknowledged(jetstream, messages):
         return False  # it is not there yet
 
 
+def start(program, url, path):
+    return subprocess.Popen([sys.executable, program, url, path], stderr=subprocess.PIPE, text=True)
+
+
 async def main(url, folder, program):
+    await not_nats(program, str(Path(folder, "not_nats.db")))
     connection = await nats.connect(url)
     jetstream = connection.jetstream()
     for case in (hole, removed_front, restored, forgotten):
         path = str(Path(folder, f"{case.__name__}.db"))
-        await case(jetstream, lambda: subprocess.Popen([sys.executable, program, url, path], stderr=subprocess.PIPE, text=True), path)
+        await case(jetstream, lambda: start(program, url, path), path)
         await jetstream.delete_stream(STREAM)
     await connection.close()
 

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import sys
-from asyncio import TimeoutError as NothingNew  # nats-py's own is a subclass of it
+from asyncio import TimeoutError as NoAnswer  # nats-py's own is a subclass of it
 
 import nats
 from nats.js.api import ConsumerConfig
@@ -81,8 +81,12 @@ async def check_continuity(jetstream, subscription, database):
                  f"database uses the consumer {CONSUMER}, or this one is empty or an older copy (see docs/billing.md)")
 
 
+def line_of(error):
+    return f"NATS: {str(error) or 'no answer in time'}"
+
+
 async def say(error):
-    print(f"NATS: {error}", file=sys.stderr)
+    print(line_of(error), file=sys.stderr)
 
 
 async def main(url, path):
@@ -99,7 +103,7 @@ async def main(url, path):
     while True:
         try:
             messages = await subscription.fetch(BATCH, timeout=SECONDS)
-        except NothingNew:
+        except NoAnswer:
             messages = []
         position, _ = count(database, messages)
         for message in messages:
@@ -118,5 +122,5 @@ if __name__ == "__main__":
         sys.exit("usage: consumer.py NATS_URL DATABASE")
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except nats.errors.Error as error:
-        sys.exit(f"NATS: {error}")
+    except (nats.errors.Error, OSError, NoAnswer) as error:
+        sys.exit(line_of(error))
