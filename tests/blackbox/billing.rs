@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, Stream};
+use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::nats::NatsServer;
@@ -24,6 +25,10 @@ use crate::client::{Client, Lost};
 use crate::gateway::{BINARY, Gateway, type_of};
 use crate::tenant::{NATIVE, Setup, Tenant};
 
+#[path = "../../docs/examples/billing/consumer.rs"]
+#[expect(dead_code, reason = "it runs as a process of its own; only what it makes of messages is called")]
+mod consumer;
+
 const ROUNDS: u64 = 16;
 const WORKERS: usize = 4;
 const HOLD_TTL: Duration = Duration::from_secs(3);
@@ -33,6 +38,8 @@ const TOGETHER: Duration = Duration::from_secs(4);
 /// How long it may take until it counts something.
 const COUNTS_MAX: Duration = Duration::from_secs(5);
 const COUNTED_MAX: Duration = Duration::from_secs(90);
+const BEFORE: &str = "2026-11-20T08:15:30.123456Z";
+const AFTER: &str = "2026-11-21T10:00:00.000001Z";
 
 /// Holds: nats.billing, nats.copy
 #[tokio::test(flavor = "multi_thread")]
@@ -132,19 +139,54 @@ async fn a_consumer_counts_nothing_of_a_log_that_was_restored_to_an_earlier_posi
     let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
     jetstream.delete_stream(&stream.cached_info().config.name).await.expect("deleted");
     stream_with(&nats, 6).await;
-    // That NATS has ended its consumer, or where the new stream ends.
+    // Where the new stream ends, or that NATS has ended its consumer: while it asked for messages, or before it did.
     let said = consumer.last_words().await;
-    assert!(["ends at message 6, before 10", "onsumer"].iter().any(|words| said.contains(words)), "{said}");
+    let ends =
+        ["ends at message 6, before 10", "error while processing messages from the stream: ", "Error { kind: NotFound"];
+    assert!(ends.iter().any(|words| said.contains(words)), "{said}");
     consumer.start();
     let said = consumer.last_words().await;
     assert!(said.contains("ends at message 6, before 10"), "{said}");
     for _ in 0..2 {
-        publish_recorded(&nats, 4, "2026-11-21T10:00:00.000001Z").await;
+        publish_recorded(&nats, 4, AFTER).await;
         consumer.start();
         let said = consumer.last_words().await;
         assert!(said.contains("message 10 is not the one that was counted: the log was restored"), "{said}");
     }
     assert_eq!((consumer.position(), consumer.counted()), (Some(10), BTreeMap::from([("-".to_owned(), 10)])));
+}
+
+/// Holds: nats.billing
+#[tokio::test]
+async fn a_message_that_comes_again_with_other_content_is_of_another_log_and_nothing_after_it_counts() {
+    let nats = NatsServer::start();
+    let mut database = Connection::open_in_memory().expect("a database");
+    database.execute_batch(consumer::TABLES).expect("its tables");
+    let counted = |database: &Connection| -> (u64, i64) {
+        let row = database
+            .query_row("SELECT position, nano_usd FROM progress, charged", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        row.expect("what is counted")
+    };
+    let stream = stream_with(&nats, 2).await;
+    let messages = delivered(&stream, 2).await;
+    for _ in 0..2 {
+        consumer::count(&mut database, &messages).expect("they are counted once");
+        assert_eq!(counted(&database), (2, 2));
+    }
+    let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("a connection"));
+    jetstream.delete_stream(&stream.cached_info().config.name).await.expect("deleted");
+    let stream = stream_with(&nats, 0).await;
+    publish_recorded(&nats, 3, AFTER).await;
+    let error = consumer::count(&mut database, &delivered(&stream, 3).await).err().expect("the second is another one");
+    assert!(error.to_string().contains("message 2 is not the one that was counted: the log was restored"), "{error}");
+    assert_eq!(counted(&database), (2, 2));
+}
+
+/// All messages of a stream, as a consumer gets them.
+async fn delivered(stream: &Stream, messages: usize) -> Vec<jetstream::Message> {
+    let consumer = stream.create_consumer(pull::Config::default()).await.expect("a consumer");
+    let delivered = consumer.fetch().max_messages(messages).messages().await.expect("messages");
+    delivered.try_collect().await.expect("messages")
 }
 
 /// Holds: nats.billing
@@ -219,7 +261,7 @@ async fn stream_with(nats: &NatsServer, messages: u64) -> Stream {
 }
 
 async fn publish(nats: &NatsServer, messages: u64) {
-    publish_recorded(nats, messages, "2026-11-20T08:15:30.123456Z").await;
+    publish_recorded(nats, messages, BEFORE).await;
 }
 
 async fn publish_recorded(nats: &NatsServer, messages: u64, recorded_at: &str) {

@@ -2,6 +2,7 @@
 the position that is missing, at a message that is not the one that it has counted, or where NATS delivers nothing more of what it has
 to count. `billing_client.py NATS_URL FOLDER CONSUMER`."""
 import asyncio
+import importlib.util
 import json
 import re
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nats
 from nats.js.api import StreamConfig
@@ -151,6 +153,28 @@ async def not_nats(program, path):
         server.close()
 
 
+def message(sequence, recorded_at):
+    metadata = SimpleNamespace(sequence=SimpleNamespace(stream=sequence))
+    return SimpleNamespace(metadata=metadata, data=json.dumps(CHARGED | {"recorded_at": recorded_at}))
+
+
+def comes_again(program, path):
+    """A message that was counted may come again; one with its position and other content is of another log."""
+    spec = importlib.util.spec_from_file_location("consumer", program)
+    consumer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(consumer)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.executescript(consumer.TABLES)
+    consumer.count(database, [message(1, BEFORE), message(2, BEFORE)])
+    consumer.count(database, [message(2, BEFORE), message(1, BEFORE)])
+    try:
+        consumer.count(database, [message(1, AFTER), message(2, AFTER), message(3, AFTER)])
+        sys.exit("it counts on where message 2 has other content")
+    except SystemExit as ended:
+        if "message 2 is not the one" not in str(ended) or ask(path, "SELECT position, nano_usd FROM progress, charged") != (2, 2):
+            sys.exit(f"{ended}: {ask(path, 'SELECT position, nano_usd FROM progress, charged')}")
+
+
 async def forgotten(jetstream, start, path):
     """Its database is lost, and NATS knows what was acknowledged."""
     await make_stream(jetstream, 10)
@@ -181,6 +205,7 @@ def start(program, url, path):
 
 
 async def main(url, folder, program):
+    comes_again(program, str(Path(folder, "again.db")))
     await not_nats(program, str(Path(folder, "not_nats.db")))
     connection = await nats.connect(url)
     jetstream = connection.jetstream()

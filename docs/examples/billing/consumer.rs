@@ -18,7 +18,7 @@ const BATCH: usize = 200;
 const WAIT: Duration = Duration::from_secs(2);
 /// The durable consumer, in which NATS keeps what is acknowledged. Each database needs one of its own.
 const CONSUMER: &str = "billing-rust";
-const TABLES: &str = "
+pub const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
     INSERT INTO progress SELECT 0, '' WHERE NOT EXISTS (SELECT * FROM progress);";
@@ -76,7 +76,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// What was counted last: its position, and when it was recorded.
-struct Progress {
+pub struct Progress {
     position: u64,
     recorded_at: String,
 }
@@ -137,7 +137,7 @@ async fn event_at(stream: &Stream, position: u64) -> Result<Option<Value>, Failu
 }
 
 /// Counts the messages that are next, in one transaction. Returns its progress.
-fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress, Failure> {
+pub fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress, Failure> {
     // It begins before the position is read: another process may count as well.
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut progress = transaction.query_row("SELECT position, recorded_at FROM progress", [], |row| {
