@@ -50,10 +50,13 @@ impl From<ReplaceError> for io::Error {
 /// Replaces a file as a whole, or creates it. A crash leaves the old one or the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
     write_and_rename(path, bytes).map_err(ReplaceError::NotReplaced)?;
-    // A renamed entry is durable only once its folder is synced.
+    sync_folder_of(path).map_err(ReplaceError::NotSynced)
+}
+
+/// A renamed entry is durable only once its folder is synced.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
-    synced.map_err(ReplaceError::NotSynced)
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn write_and_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -67,6 +70,22 @@ fn write_and_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&next, path)
+}
+
+/// Gives a finished file the name `path`, which must be free, once its content is synced. A crash leaves it under one of the two
+/// names, or under both.
+/// Errors: also if somebody has made such a file meanwhile, which stays as it is.
+pub fn place_new(finished: &Path, path: &Path) -> io::Result<()> {
+    File::open(finished)?.sync_all()?;
+    // A link never replaces a file, as a rename does.
+    match fs::hard_link(finished, path) {
+        Ok(()) => fs::remove_file(finished)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        // A file system without links, as that of a memory stick.
+        Err(_) if !path.try_exists()? => fs::rename(finished, path)?,
+        Err(error) => return Err(error),
+    }
+    sync_folder_of(path)
 }
 
 /// Creates a folder and its missing parents. A folder that exists is left as it is.
@@ -159,6 +178,21 @@ mod tests {
         let text = |path: &Path| fs::read_to_string(path).expect("a file");
         assert_eq!((text(&link), text(&path), mode(&path)), ("first".to_owned(), "second".to_owned(), FILE_MODE));
         assert!(!next.exists());
+    }
+
+    #[test]
+    fn a_finished_file_gets_its_name_unless_it_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (finished, path) = (folder.path().join("file-partial"), folder.path().join("file"));
+        let write = |text: &str| create_new(&finished).and_then(|mut file| file.write_all(text.as_bytes()));
+        write("first").expect("a file");
+        place_new(&finished, &path).expect("the name is free");
+        assert!(!finished.exists());
+        write("second").expect("another");
+        let taken = place_new(&finished, &path).expect_err("the name is taken");
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(&path).expect("the file"), mode(&path)), (b"first".to_vec(), FILE_MODE));
+        assert!(finished.exists(), "what was not placed is left to its maker");
     }
 
     #[test]
