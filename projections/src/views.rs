@@ -23,6 +23,7 @@ mod pool;
 mod projector;
 mod question;
 mod rebuild;
+pub mod replay;
 mod request_filter;
 mod search;
 mod store;

@@ -1,4 +1,4 @@
-//! The speed of rebuilding the views, and their lag under full load.
+//! The speed of rebuilding the views, also as of an earlier position, and their lag under full load.
 //!
 //! `cargo bench -p projections --bench projections`. `PROJECTIONS_EVENTS` sets the number of events to rebuild from
 //! (1,000,000), `PROJECTIONS_LOAD` the number of events to follow (400,000), `PROJECTIONS_ROUNDS` the number of rounds (1).
@@ -7,6 +7,7 @@
 mod kept;
 mod lag;
 mod rebuild;
+mod replay;
 #[path = "../../../events/benches/verify/story.rs"]
 mod story;
 
@@ -37,5 +38,6 @@ fn measure(events: u64, load: u64, rounds: u64) -> io::Result<()> {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = kept::log(root, events, MONTH, |_| ())?;
     rebuild::measure(root, &folder, rounds)?;
+    replay::measure(root, &folder, rounds)?;
     lag::measure(root, load, rounds)
 }

@@ -48,8 +48,8 @@ const CACHE_KIB: i64 = -16_384;
 type Durability = (&'static str, &'static str);
 /// With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages nothing.
 const IN_USE: Durability = ("wal", "normal");
-/// The file of a rebuild is read only once complete and deleted after a crash, so nothing has to be synced.
-const NEXT: Durability = ("memory", "off");
+/// A file that is read only once complete, and is of no use after a crash: nothing has to be synced meanwhile.
+const SCRATCH: Durability = ("memory", "off");
 
 /// The views' file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -151,9 +151,15 @@ impl Store {
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
     pub fn create_next(dir: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
+        Self::create_scratch(&dir.join(NEXT_FILE), projectors)
+    }
+
+    /// Creates a file for views that are built in one go, in place of one of this name.
+    pub(super) fn create_scratch(path: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
-        let connection = create(&dir.join(NEXT_FILE), NEXT, &stored)?;
-        Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None })
+        let connection = create(path, SCRATCH, &stored)?;
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { dir, connection, stored, tracker: None })
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.

@@ -4,6 +4,7 @@ mod compared;
 mod facts;
 mod following;
 pub mod plan;
+mod replayed;
 mod rows;
 mod touched;
 

@@ -17,6 +17,7 @@ pub fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     Log::migrate(dir.path()).expect("an empty ledger");
     let ledger = Connection::open(dir.path().join(LEDGER_FILE)).expect("the ledger opens");
+    ledger.execute_batch("BEGIN").expect("a transaction");
     for recorded in facts {
         let row = params![
             recorded.position,
@@ -32,6 +33,7 @@ pub fn folder_of(facts: &[Arc<Recorded>]) -> tempfile::TempDir {
         ];
         ledger.execute(INSERT, row).expect("an event");
     }
+    ledger.execute_batch("COMMIT").expect("the events");
     dir
 }
 

@@ -83,6 +83,14 @@ impl Story {
         story.facts
     }
 
+    /// A tenant with a budget, and this many requests of four events each.
+    pub fn of_requests(number: u128) -> Vec<Arc<Recorded>> {
+        let mut story = Self::default();
+        story.setup();
+        (100..100 + number).for_each(|request| story.completes(request, 7));
+        story.facts
+    }
+
     pub fn facts(self) -> Vec<Arc<Recorded>> {
         self.facts
     }
