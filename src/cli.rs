@@ -1,5 +1,5 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `reseal`: not begun; `models`, `doctor`: no gateway or no key).
+//! `rebuild`, `replay`, `reseal`: not begun; `models`, `doctor`: no gateway or no key).
 
 mod archive;
 mod archived_ledger;
@@ -20,6 +20,7 @@ mod object_store;
 mod printable_text;
 mod progress;
 mod rebuild;
+mod replay;
 mod reseal;
 mod restore;
 mod scratch_folder;
@@ -83,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Export(args) => export::run(&args, &flags),
         Command::Verify(args) => verify::run(&args, &flags),
         Command::Rebuild(args) => rebuild::run(&args, &flags),
+        Command::Replay(args) => replay::run(&args, &flags),
         Command::Reseal(args) => reseal::run(&args, &flags),
         Command::Status(args) => status::run(&args, &flags),
         Command::Catalogue(args) => catalogue::run(&args, &flags),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use events::log::DatabaseAddress;
 use events::private;
 
+use super::{Failure, print_error};
+
 /// The marker, whose content is the address of the database without a password.
 const FILE: &str = "moved-to";
 
@@ -41,6 +43,18 @@ pub fn moved_to(dir: &Path) -> io::Result<Option<String>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Says of views that are built from the folder's ledger what they lack, if it was moved.
+pub fn say_if_moved(dir: &Path) -> Result<(), Failure> {
+    let moved_to =
+        moved_to(dir).map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", marker(dir).display())))?;
+    if let Some(moved_to) = moved_to {
+        print_error(&format!(
+            "the ledger was moved to {moved_to}; what was recorded there since is not in these views"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

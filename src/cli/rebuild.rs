@@ -16,7 +16,7 @@ use super::gateway_access;
 use super::gateway_client::GatewayClient;
 use super::ledger_place::LedgerPlace;
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, moved_ledger, print_error, print_line, single_threaded_runtime};
+use super::{Failure, exit, moved_ledger, print_line, single_threaded_runtime};
 use crate::config::Flags;
 use crate::config::arguments::{DatabaseArg, RebuildArgs, is_address};
 use crate::config::setting::DATABASE_URL;
@@ -77,7 +77,7 @@ fn rebuild_here(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<u64,
     let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
     let reader = match ledger {
         LedgerPlace::File(path) => {
-            say_if_moved(dir)?;
+            moved_ledger::say_if_moved(dir)?;
             open_reader(path)
         }
         LedgerPlace::Database(database) => open_shared_reader(database),
@@ -88,17 +88,6 @@ fn rebuild_here(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<u64,
     let position = rebuilt.map_err(Failure::failed)?;
     progress.done();
     Ok(position)
-}
-
-fn say_if_moved(dir: &Path) -> Result<(), Failure> {
-    let moved_to = moved_ledger::moved_to(dir)
-        .map_err(|error| Failure::NotBegun(format!("cannot read {}: {error}", moved_ledger::marker(dir).display())))?;
-    if let Some(moved_to) = moved_to {
-        print_error(&format!(
-            "the ledger was moved to {moved_to}; what was recorded there since is not in these views"
-        ));
-    }
-    Ok(())
 }
 
 fn rebuild_in_gateway(gateway: &GatewayClient, views: &[View]) -> Result<u64, Failure> {

@@ -56,6 +56,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Rebuild views from the log; a running gateway rebuilds them itself, and serves the old ones until they are ready
     Rebuild(RebuildArgs),
+    /// Build the views as they stood at an earlier position of the log, in an SQLite file; also while a gateway runs
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Replace the node's key while no gateway runs: re-encrypts all secrets, from LEDGERWAY_NODE_KEY_PREVIOUS to
     /// LEDGERWAY_NODE_KEY or the key in node.key; API keys of clients stay valid
     Reseal(ResealArgs),
@@ -89,6 +92,7 @@ impl Command {
             | Self::Archive(_)
             | Self::Restore(_)
             | Self::Export(_)
+            | Self::Replay(_)
             | Self::Reseal(_)
             | Self::Verify(_)
             | Self::Status(_)
@@ -100,7 +104,7 @@ impl Command {
 /// The name of the value of a switch.
 const BOOL: &str = "BOOL";
 /// Names of values that are numbers.
-const NUMBERS: [&str; 4] = ["GIB", "MIB", "NUMBER", "SECONDS"];
+const NUMBERS: [&str; 5] = ["GIB", "MIB", "NUMBER", "SECONDS", POSITION_OR_TIME];
 
 /// True for a switch: its value may be left out, and is otherwise given after `=`.
 pub fn is_switch(argument: &Arg) -> bool {
@@ -376,6 +380,35 @@ pub struct RebuildArgs {
     pub views: Vec<String>,
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// The name of the value of `--as-of`.
+const POSITION_OR_TIME: &str = "POSITION|RFC3339";
+
+/// What is in the help of `replay`.
+const REPLAY_EXAMPLES: &str = "Examples:
+  ledgerway replay --as-of 1200 --into views-1200.sqlite
+  ledgerway replay --as-of 2026-11-01T00:00:00Z --into october.sqlite
+  ledgerway replay --as-of 0 --into empty.sqlite
+
+The file has the tables of views.db and a table `replay`, which says as of which event it is. Exit code 0: done, 1: failed, 2: not
+begun.";
+
+#[derive(Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Position of the last event, from 0 to the end of the log; or a time: the last event recorded at it or before
+    #[arg(long, value_name = POSITION_OR_TIME)]
+    pub as_of: String,
+    /// File to create; a file that is there is left as it is
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::FilePath)]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]

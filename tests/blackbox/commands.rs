@@ -131,7 +131,7 @@ fn shells_are_told_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = run(&["completions", shell], None);
         assert_eq!(code, Some(0));
-        for command in ["serve", "verify", "rebuild", "reseal", "status", "completions"] {
+        for command in ["serve", "verify", "rebuild", "replay", "reseal", "status", "completions"] {
             assert!(script.contains(command), "{command} for {shell}");
         }
         for value in ["usage_by_hour", "charge_hold", "powershell"] {

@@ -93,8 +93,12 @@ fn every_flag_has_a_variable() {
     let mut seen = BTreeSet::new();
     // What a command is asked to do is no setting.
     for command in commands.iter().filter(|command| !["move", "restore", "export"].contains(&command.as_str())) {
-        let is_setting =
-            |flag: &str| !matches!((command.as_str(), flag), ("verify", "copy" | "shallow") | (_, "archive"));
+        let is_setting = |flag: &str| {
+            !matches!(
+                (command.as_str(), flag),
+                ("verify", "copy" | "shallow") | ("replay", "as-of" | "into") | (_, "archive")
+            )
+        };
         for (flag, text) in flags(command).into_iter().filter(|(flag, _)| is_setting(flag)) {
             let variable = format!("[env: LEDGERWAY_{}=", flag.replace('-', "_").to_uppercase());
             assert!(text.contains(&variable), "{command} --{flag}: {text}");

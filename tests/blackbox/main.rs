@@ -74,6 +74,7 @@ mod queries;
 mod rebuild;
 mod refusals;
 mod rejections;
+mod replay;
 mod reseal;
 mod responses;
 mod retries;

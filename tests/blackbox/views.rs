@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
@@ -83,7 +84,12 @@ pub async fn caught_up(gateway: &Gateway) {
 
 /// All rows but the notes for a copy, which are of what has changed since the start.
 pub fn dump(gateway: &Gateway) -> Dump {
-    let views = Connection::open_with_flags(gateway.data().join("views.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    dump_of(&gateway.data().join("views.db"))
+}
+
+/// The same of another file with views.
+pub fn dump_of(file: &Path) -> Dump {
+    let views = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let views = views.expect("the views");
     let mut names = views.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").expect("the tables");
     let names = names.query_map([], |row| row.get(0)).expect("rows").collect::<Result<Vec<String>, _>>();

@@ -1,0 +1,238 @@
+//! `ledgerway replay`: builds the views as they stood at an earlier position of the log, in an SQLite file of their own. It reads the
+//! log alone, whether or not a gateway serves it. Exit 0 done, 1 failed, 2 not begun.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::hex;
+use events::ids::{IdMaker, SystemRandom};
+use events::log::{Head, LogError, Reader, offline};
+use events::private::{beside, create_new, place_new};
+use events::time::{Clock, SystemClock, parse_rfc3339, rfc3339};
+use projections::views::replay::{ReplayRequest, Replayed, replay};
+use serde_json::json;
+
+use super::ledger_place::LedgerPlace;
+use super::progress::{Progress, WithoutTerminal};
+use super::{Failure, exit, moved_ledger, print_error, print_line};
+use crate::config::arguments::{ReplayArgs, is_address};
+use crate::config::setting::JSON;
+use crate::config::{Flags, boolean};
+
+/// The least step of a recorded time.
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+pub fn run(args: &ReplayArgs, flags: &Flags) -> ExitCode {
+    exit(build(args, flags).map(|line| print_line(&line)))
+}
+
+fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
+    let json = flags.check(JSON, boolean(&args.output.json))?;
+    let (as_of, clock) = (AsOf::read(&args.as_of)?, SystemClock::new());
+    must_be_free(&args.into)?;
+    let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
+    let folder = ledger.file().and_then(Path::parent);
+    if let Some(folder) = folder {
+        moved_ledger::say_if_moved(folder)?;
+    }
+    let partial = PartialFile::create(&args.into)?;
+    let build = || build_file(&partial, &ledger, as_of, args, &clock);
+    let built = match folder {
+        Some(folder) => offline::read_consistently(folder, build),
+        None => build(),
+    };
+    let (position, replayed) = built?;
+    partial.place(&args.into)?;
+    let built = Built { position, replayed, took: clock.monotonic() };
+    Ok(if json { built.as_json(args).to_string() } else { built.sentence(&args.into) })
+}
+
+fn must_be_free(file: &Path) -> Result<(), Failure> {
+    if file.to_str().is_some_and(is_address) {
+        return Err(Failure::NotBegun("--into must be a file, for example --into views.sqlite".to_owned()));
+    }
+    // Also a link that leads nowhere.
+    match fs::symlink_metadata(file) {
+        Ok(_) => Err(Failure::NotBegun(format!("{} exists: give --into the name of a new file", file.display()))),
+        // What else is wrong shows when the file is created.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Builds the views in the partial file. Returns the position that they are as of.
+fn build_file(
+    partial: &PartialFile,
+    ledger: &LedgerPlace,
+    as_of: AsOf,
+    args: &ReplayArgs,
+    clock: &SystemClock,
+) -> Result<(u64, Replayed), Failure> {
+    let cannot = |error: &LogError| Failure::NotBegun(format!("cannot read {ledger}: {error}"));
+    let log = ledger.open_reader().map_err(|error| cannot(&error))?;
+    let position = as_of.position(&*log, &args.as_of, clock.now()).map_err(|error| match error {
+        NoPosition::Log(error) => cannot(&error),
+        NoPosition::NotRecorded(why) => Failure::Failed(why),
+    })?;
+    let mut progress = Progress::new("replaying", WithoutTerminal::Lines);
+    let (as_of, version, made_at) = (args.as_of.as_str(), env!("CARGO_PKG_VERSION"), clock.now());
+    let request = ReplayRequest { position, as_of, version, made_at };
+    let replayed = replay(&partial.path, &*log, &request, &mut |reached, last| progress.at(reached, last));
+    let replayed = replayed.map_err(|error| Failure::Failed(format!("nothing was written: {error}")))?;
+    progress.done();
+    Ok((position, replayed))
+}
+
+/// Which state of the views is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsOf {
+    Position(u64),
+    /// The last event recorded at this time or before.
+    Time(DateTime<Utc>),
+}
+
+enum NoPosition {
+    Log(LogError),
+    /// The log does not go so far; a sentence.
+    NotRecorded(String),
+}
+
+impl From<LogError> for NoPosition {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl AsOf {
+    fn read(text: &str) -> Result<Self, Failure> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // A longer number is beyond every log.
+            return Ok(Self::Position(text.parse().unwrap_or(u64::MAX)));
+        }
+        parse_rfc3339(text).map(Self::Time).ok_or_else(|| {
+            // The address of a database may have a password in it.
+            let shown: String = if is_address(text) { "postgres://…".into() } else { text.chars().take(64).collect() };
+            Failure::NotBegun(format!(
+                "--as-of is {shown:?}, but must be a position or a time, for example --as-of 1200 or --as-of 2026-11-01T00:00:00Z"
+            ))
+        })
+    }
+
+    /// The position in this log.
+    fn position(self, log: &dyn Reader, asked: &str, now: DateTime<Utc>) -> Result<u64, NoPosition> {
+        let head = log.head()?;
+        match self {
+            Self::Position(position) if position > head.position => {
+                Err(NoPosition::NotRecorded(format!("there is no position {asked}: {}", end_of_log(head))))
+            }
+            Self::Position(position) => Ok(position),
+            Self::Time(at) if at > now && head.recorded_at.is_none_or(|newest| at > newest) => {
+                Err(NoPosition::NotRecorded(format!("{asked} is in the future: {}", end_of_log(head))))
+            }
+            // Times have whole microseconds.
+            Self::Time(at) => Ok(log.first_since(at + MICROSECOND)?.saturating_sub(1).min(head.position)),
+        }
+    }
+}
+
+fn end_of_log(head: Head) -> String {
+    let recorded = head.recorded_at.map(|at| format!(", recorded at {}", rfc3339(at))).unwrap_or_default();
+    format!("the log ends at position {}{recorded}", head.position)
+}
+
+/// The file while it is being built, beside the one that it is to become. Removed when it is dropped.
+struct PartialFile {
+    path: PathBuf,
+}
+
+impl PartialFile {
+    fn create(file: &Path) -> Result<Self, Failure> {
+        let id = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom)).bytes::<8>();
+        let path = beside(file, &format!("-partial-{}", hex::lower(&id)));
+        create_new(&path)
+            .map_err(|error| Failure::NotBegun(format!("cannot create a file beside {}: {error}", file.display())))?;
+        Ok(Self { path })
+    }
+
+    /// Gives it its name.
+    fn place(self, file: &Path) -> Result<(), Failure> {
+        place_new(&self.path, file).map_err(|error| {
+            Failure::Failed(format!("nothing was written: cannot give {} its name: {error}", file.display()))
+        })
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                print_error(&format!("{} is left over: {error}", self.path.display()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What was built.
+struct Built {
+    position: u64,
+    replayed: Replayed,
+    took: Duration,
+}
+
+impl Built {
+    fn sentence(&self, file: &Path) -> String {
+        let Self { position, replayed: Replayed { recorded_at, rows }, took } = self;
+        let recorded = match recorded_at {
+            Some(at) => format!("recorded at {}", rfc3339(*at)),
+            None => "before the first event".to_owned(),
+        };
+        format!(
+            "wrote the views as of position {position}, {recorded}, to {}: {rows} rows from {position} events, in {}.{} s",
+            file.display(),
+            took.as_secs(),
+            took.subsec_millis() / 100
+        )
+    }
+
+    fn as_json(&self, args: &ReplayArgs) -> serde_json::Value {
+        let Self { position, replayed: Replayed { recorded_at, rows }, took } = self;
+        json!({
+            "as_of": args.as_of,
+            "position": position,
+            "recorded_at": recorded_at.map(rfc3339),
+            "file": args.into.to_string_lossy(),
+            "events": position,
+            "rows": rows,
+            "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_position_and_all_else_must_be_a_time() {
+        let time = |text| AsOf::Time(parse_rfc3339(text).expect("a time"));
+        for (text, read) in [
+            ("0", AsOf::Position(0)),
+            ("0012", AsOf::Position(12)),
+            ("99999999999999999999", AsOf::Position(u64::MAX)),
+            ("2026-11-20T08:15:30Z", time("2026-11-20T08:15:30Z")),
+            ("2026-11-20T09:15:30.5+01:00", time("2026-11-20T08:15:30.5Z")),
+        ] {
+            assert_eq!(AsOf::read(text).ok(), Some(read), "{text}");
+        }
+        for wrong in ["", "-1", "+1", "1.5", "yesterday", "2026-11-20", "2026-11-20T08:15:30", " 1"] {
+            assert!(
+                matches!(AsOf::read(wrong), Err(Failure::NotBegun(why)) if why.contains("--as-of 1200")),
+                "{wrong}"
+            );
+        }
+    }
+}
