@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use events::event::Recorded;
 use events::log::{Follower, Log, Reader};
+use projections::views::replay::{ReplayRequest, replay};
 use projections::views::{Store, StoreError, VIEWS_FILE, View};
 use rusqlite::Connection;
 use tokio::runtime::Handle;
 
 use super::books::{Checked, must};
 use super::dice::Dice;
+use super::facts::start;
 
 /// Events per page: few, so that views that are far behind read several pages.
 const PAGE: usize = 50;
@@ -96,6 +98,26 @@ impl SimulatedViews {
         Self::open(fresh, log, reader).follow()?;
         compare(&folder.join(VIEWS_FILE), &fresh.join(VIEWS_FILE)).map_err(|error| error.to_string())?
     }
+}
+
+/// Checks that the views as of a position are those of a process that saw the events up to it, in some batches, and no others.
+pub fn must_be_replayed(folder: &Path, reader: &dyn Reader, position: u64, dice: &mut Dice) -> Checked {
+    let (replayed, stopped) = (folder.join("replayed.sqlite"), folder.join(VIEWS_FILE));
+    let request = ReplayRequest { position, as_of: "a position", version: "0", made_at: start() };
+    let made = replay(&replayed, reader, &request, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    super::disk::Image::empty().1.put(folder, VIEWS_FILE);
+    let mut store = Store::of_log(folder, reader).map_err(|error| error.to_string())?;
+    let events = read(reader, 0);
+    let mut left = events.get(..usize::try_from(position).expect("a short log")).expect("a position of the log");
+    while !left.is_empty() {
+        let (batch, rest) = left.split_at(1 + dice.below(left.len().min(PAGE)));
+        store.apply(batch).map_err(|error| error.to_string())?;
+        left = rest;
+    }
+    drop(store);
+    compare(&stopped, &replayed).map_err(|error| error.to_string())??;
+    let recorded = events.iter().find(|recorded| recorded.position == position).map(|recorded| recorded.recorded_at);
+    must(made.recorded_at == recorded, || format!("position {position} was recorded at {recorded:?}, not {made:?}"))
 }
 
 fn read(reader: &dyn Reader, position: u64) -> Vec<Arc<Recorded>> {

@@ -30,6 +30,9 @@ const MOVES: usize = 50;
 /// Seeds that are played twice, to compare their traces.
 const REPLAYED: u64 = 25;
 
+/// Seeds of whose logs views are built as of earlier positions.
+const REPLAYED_VIEWS: u64 = 40;
+
 /// The trace of a seed, and the promise that it broke.
 struct Played {
     trace: String,
@@ -97,6 +100,19 @@ fn must_keep_every_promise(seed: u64, played: &Played) {
     if let Some(reason) = &played.broken {
         let again = format!("SIM_SEED={seed} cargo test -p testing --test simulation every -- --nocapture");
         panic!("seed {seed}, trace {:016x}: {reason}. Again: {again}", played.hash);
+    }
+}
+
+/// Holds: bin.replay
+#[test]
+fn views_as_of_a_position_are_those_that_stopped_there() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = Rc::new(runtime.expect("a runtime"));
+    let _deadlines = runtime.enter();
+    for seed in 1..=REPLAYED_VIEWS {
+        let mut world = World::of(seed, Rc::clone(&runtime));
+        let checked = world.play(MOVES).and_then(|()| world.replay_views());
+        checked.unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
     }
 }
 

@@ -19,7 +19,7 @@ use super::clients::Clients;
 use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::facts::start;
-use super::follower::SimulatedViews;
+use super::follower::{SimulatedViews, must_be_replayed};
 use super::process::Process;
 use super::trace::Trace;
 
@@ -152,6 +152,17 @@ impl World {
             self.perform(next)?;
         }
         self.finish()
+    }
+
+    /// Builds the views as of the beginning, the end and some positions between.
+    pub fn replay_views(&mut self) -> Checked {
+        let last = self.books.position();
+        let between = (0..4).map(|_| self.dice.between(0, i64::try_from(last).expect("a short log")).unsigned_abs());
+        for position in [0, last].into_iter().chain(between.collect::<Vec<_>>()) {
+            must_be_replayed(&self.disk.folder(), &*self.process.reader, position, &mut self.dice)
+                .map_err(|error| format!("as of position {position} of {last}: {error}"))?;
+        }
+        Ok(())
     }
 
     fn perform(&mut self, next: Move) -> Checked {
