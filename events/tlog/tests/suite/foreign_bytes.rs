@@ -69,8 +69,14 @@ fn text<T: FromStr + ToString>(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok()?.parse::<T>().ok().map(|read| read.to_string())
 }
 
-/// Puts other bytes in the place of some; the places are of a thousand parts of the whole.
-fn spliced(sample: &str, edits: &[(usize, usize, Vec<u8>)]) -> Vec<u8> {
+/// What other bytes come where, instead of how many of the sample's; the places are of a thousand parts of the whole.
+pub type Edit = (usize, usize, Vec<u8>);
+
+pub fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    prop::collection::vec((0..1000_usize, 0..4_usize, inserted()), 1..4)
+}
+
+pub fn spliced(sample: &str, edits: &[Edit]) -> Vec<u8> {
     let mut bytes = sample.as_bytes().to_vec();
     for (place, len, inserted) in edits {
         let from = bytes.len() * place / 1000;
@@ -104,9 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn spoiled_samples_are_refused_or_have_one_form(
-        edits in prop::collection::vec((0..1000_usize, 0..4_usize, inserted()), 1..4)
-    ) {
+    fn spoiled_samples_are_refused_or_have_one_form(edits in edits()) {
         for Format { name, sample, rewrite } in FORMATS {
             let bytes = spliced(&sample(), &edits);
             prop_assert!(rewrite(&bytes).is_none_or(|text| text.as_bytes() == bytes), "{}: {:?}", name, bytes);

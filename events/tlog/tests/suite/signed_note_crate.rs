@@ -1,8 +1,10 @@
 //! Notes and keys against the crate `signed_note`, a port of Go's package.
 
+use proptest::prelude::*;
 use signed_note::{NoteError, Signer as _, StandardSigner, StandardVerifier, Verifier, VerifierList};
 use tlog::{KeyKind, Note, NoteText, Signer, VerifierKey};
 
+use crate::foreign_bytes::{edits, spliced};
 use crate::proof_file::{ORIGIN, proof, signer, witness};
 
 /// The public and the secret key that the other crate makes from bytes 0.
@@ -99,4 +101,25 @@ fn we_verify_their_note_and_they_add_to_ours() {
     let verifiers = [vkey, ours.verifier_key().to_string()]
         .map(|vkey| -> Box<dyn Verifier> { Box::new(StandardVerifier::new(&vkey).expect("a key")) });
     assert_eq!(verified(&note.to_string(), verifiers.into()).expect("both are right"), (2, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn they_read_the_notes_and_keys_that_we_read(edits in edits()) {
+        let sample = "first line\n\nlast line\n\n— a.example/x AAAAAAA=\n— b AAAAAAAA\n";
+        let bytes = spliced(sample, &edits);
+        let (ours, theirs) = (Note::parse(&bytes), signed_note::Note::from_bytes(&bytes));
+        prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?}: {:?} {:?}", bytes, ours, theirs);
+        if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+            prop_assert_eq!((ours.text().as_str().as_bytes(), ours.to_string().into_bytes()), (theirs.text(), theirs.to_bytes()));
+        }
+        if let Ok(vkey) = String::from_utf8(spliced(&signer().verifier_key().to_string(), &edits[..1])) {
+            // They take the id in upper case too.
+            let has_one_form = !vkey.split('+').nth(1).is_some_and(|id| id.contains(|digit: char| digit.is_uppercase()));
+            let theirs = StandardVerifier::new(&vkey).is_ok() && has_one_form;
+            prop_assert_eq!(vkey.parse::<VerifierKey>().is_ok(), theirs, "{}", vkey);
+        }
+    }
 }
