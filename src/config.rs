@@ -5,6 +5,7 @@ mod address;
 mod alerting;
 mod archiving;
 pub mod arguments;
+mod audit_logging;
 pub mod environment;
 pub mod log_filter;
 mod nats;
@@ -112,6 +113,7 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, WrongConfig> {
         use setting::*;
+        audit_logging::check(&variable)?;
         let mode = flags.check(MODE, mode(&args.mode))?;
         let database = database(&variable)?;
         if mode.is_one_of_several() && database.is_none() {
