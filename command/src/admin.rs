@@ -27,6 +27,7 @@ mod fields;
 mod lifecycle;
 mod names;
 pub(crate) mod recording;
+mod rejected;
 mod request;
 mod resources;
 mod routes;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use access::auth::hashing::KeyHasher;
 use events::concurrency::ConcurrencyLimiter;
+use events::event::StreamKind;
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
 use events::ids::IdMaker;
 use events::log::Log;
@@ -49,9 +51,10 @@ pub(crate) use admin_context::AdminContext;
 pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
 pub use import::{ImportQueue, Importer};
+pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;
 pub(crate) use resources::base_url;
-use routes::resource_routes;
+use routes::{changes_of, resource_routes};
 
 /// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]
@@ -74,19 +77,27 @@ pub struct AdminState {
 
 /// `POST`, `PATCH` and `DELETE` under `/v1/admin`. A request must carry its [`events::ids::RequestId`], its
 /// `Arc<`[`projections::caller::Caller`]`>` and its [`projections::caller::ClientOrigin`] as extensions. A reply carries
-/// its [`projections::caller::AtPosition`], a refusal its [`events::refusal::Refusal`].
+/// its [`projections::caller::AtPosition`], a refusal its [`events::refusal::Refusal`] and its
+/// [`RejectedResource`].
 pub fn routes(state: AdminState) -> Api {
+    let rotation = Api::of(Entrance::Administration).post(
+        "/v1/admin/keys/{id}/rotate",
+        resources::rotate,
+        resources::described_rotation,
+    );
+    let prices_import =
+        Api::of(Entrance::Administration).post("/v1/admin/prices/import", import::import, import::described);
     Api::of(Entrance::Administration)
         .merge(resource_routes::<Partner>())
         .merge(resource_routes::<Tenant>())
         .merge(resource_routes::<User>())
         .merge(resource_routes::<Key>())
-        .post("/v1/admin/keys/{id}/rotate", resources::rotate, resources::described_rotation)
+        .merge(changes_of(StreamKind::Key, rotation))
         .merge(resource_routes::<Provider>())
         .merge(resource_routes::<ProviderKey>())
         .merge(resource_routes::<Model>())
         .merge(resource_routes::<Price>())
-        .post("/v1/admin/prices/import", import::import, import::described)
+        .merge(changes_of(StreamKind::Import, prices_import))
         .merge(resource_routes::<Budget>())
         .merge(resource_routes::<RateLimit>())
         .with_state(state)

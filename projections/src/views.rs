@@ -35,7 +35,7 @@ mod touched;
 pub mod audit {
     pub(super) mod projector;
     mod questions;
-    pub use projector::Severity;
+    pub use projector::{Category, Severity};
     pub use questions::{Entry, Filter, List};
 }
 pub mod budgets {

@@ -1,16 +1,17 @@
-//! `GET /v1/audit`: who changed what, and who was refused. Reads the view `audit`; addresses of clients are joined from the
+//! `GET /v1/audit`: who changed what, who was refused, and who read what. Reads the view `audit`; addresses of clients are joined from the
 //! erasable side table.
 
 mod entries;
 
 use axum::response::{IntoResponse, Response};
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::audit::{Entry, Filter, List, Severity};
+use projections::views::audit::{Category, Entry, Filter, List, Severity};
 
 use crate::QueryState;
 use crate::described;
@@ -35,6 +36,7 @@ fn described_list() -> Operation {
         .required("actor", text())
         .required("action", schema::described(text(), "The event's type without its version"))
         .required("resource", schema::described(text(), "`key/key_…`"))
+        .required("category", categories())
         .required("severity", severities())
         .required("outcome", text())
         .required("request_id", described::nullable_id(RequestId::PREFIX))
@@ -48,8 +50,12 @@ fn described_list() -> Operation {
         .required("user_agent", schema::nullable(text()))
         .open();
     let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))));
-    let list =
-        described::permitted("list_audit", "Audit", "Who changed what, and who was refused", Permission::AuditRead);
+    let list = described::permitted(
+        "list_audit",
+        "Audit",
+        "Who changed what, who was refused, and who read what",
+        Permission::AuditRead,
+    );
     described::formatted(described::between(list))
         .query("actor", schema::parameter(), "`key_…` or the name of a key, `operator` or `system:NAME`")
         .query("action", schema::parameter(), "`key.created`")
@@ -59,6 +65,11 @@ fn described_list() -> Operation {
             "With its kind (`key/key_…`) or without; a slug, an external id or a name instead of the id works as well",
         )
         .says("If `actor` or `resource` matches several, the response is a 400 with their number as `matches`.")
+        .query_list(
+            "category",
+            categories(),
+            "Only these categories, comma-separated; default: all but `reads`, and with an `action` all",
+        )
         .query("severity", severities(), "Only this severity")
         .query(
             "q",
@@ -68,6 +79,10 @@ fn described_list() -> Operation {
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
         .defines("AuditEntry", entry)
+}
+
+fn categories() -> openapi::Shape {
+    schema::one_of(Category::words())
 }
 
 fn severities() -> openapi::Shape {
@@ -87,6 +102,7 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (entries, next_cursor) = requested.page(answer.value.rows, answer.value.until, |entry| entry.position);
     let origins = origins(&query, &entries).await?;
     let names = Names::find(&query, entries.iter().flat_map(entries::ids).collect()).await?;
+    query.record_read(ReadKind::Audit);
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
     query.permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
 }
@@ -115,6 +131,12 @@ async fn origins(query: &PermittedQuery, entries: &[Entry]) -> Result<Origins, Q
     Ok(query.read(move |reader| reader.client_addresses(&requests)).await?)
 }
 
+/// The categories of a list that names neither categories nor an action. Whoever looks at the audit again and again would find
+/// little but that.
+fn all_but_reads() -> Vec<Category> {
+    Category::ALL.iter().copied().filter(|category| *category != Category::Reads).collect()
+}
+
 fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
     let (resource, resource_id) = match parameters.text("resource") {
         None => (None, None),
@@ -123,11 +145,14 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
             Some(id) => (Some(text), Some(id)),
         },
     };
+    let action = parameters.text("action");
+    let categories = parameters.words("category", Category::NAMED)?;
     Ok(Filter {
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         actor: parameters.text("actor"),
-        action: parameters.text("action"),
+        categories: categories.or_else(|| action.is_none().then(all_but_reads)),
+        action,
         resource,
         resource_id,
         severity: parameters.word("severity", Severity::NAMED)?,

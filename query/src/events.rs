@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use events::canonical;
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::event::{Event, Recorded};
 use events::log::EventFilter;
@@ -102,6 +103,8 @@ fn selected(parameters: &mut Parameters) -> Result<(EventFilter, u64), Refusal> 
     Ok((EventFilter { types, from, to, ..EventFilter::default() }, after))
 }
 
+/// A tail is one read, when it begins, however long it lasts: an event for each minute of it would be among the events that
+/// it follows.
 async fn open_tail<F: TailFormat>(
     mut context: QueryContext,
     (wanted, after): (EventFilter, u64),
@@ -110,6 +113,7 @@ async fn open_tail<F: TailFormat>(
     let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
     context.look_up_again()?;
     let filter = narrowed(wanted, Visible::for_caller(&context.caller));
+    (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(EventTail::new(context.state, context.caller, (filter, after), extent, permit))
 }
 
@@ -129,7 +133,9 @@ async fn page(
         Ok((lines, PageMeta { as_of_position: found.head, next_cursor }))
     });
     let (lines, meta) = read.await?;
-    Ok((meta.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines?).into_response())
+    let lines = lines?;
+    query.record_read(ReadKind::Events);
+    Ok((meta.headers(), [(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
 /// The canonical JSON of an event.

@@ -8,6 +8,7 @@ use std::slice;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::refusal::Refusal;
@@ -78,6 +79,7 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
         query.permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
+    query.record_read(ReadKind::Inferences);
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
     query.permit.run(move || render(items, meta, format)).await?
 }
@@ -103,6 +105,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let events = events(&query, slice::from_ref(&request)).await?;
     let mut item = item(&request, &events)?;
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
+    query.record_read(ReadKind::Inferences);
     Ok(Json(item))
 }
 

@@ -6,7 +6,8 @@
 //! wait, because its rights may have ended.
 //!
 //! The crate appends nothing and has no SQL: views own their questions (ADR-0011). It knows nothing of `command`; what is
-//! left of rate limits and what models can do come in as functions ([`LimitsLeft`], [`Capabilities`]). It decides nothing about money from a view. The only
+//! left of rate limits, what models can do and the record of reads come in as functions ([`LimitsLeft`], [`Capabilities`],
+//! [`ReadRecord`]). It decides nothing about money from a view. The only
 //! change that it can make is a rebuild of views, which leaves the log and the rows as they were.
 //!
 //! Answering every query only from what was already in the view was rejected: a caller that has just created something would
@@ -38,9 +39,11 @@ use std::sync::Arc;
 
 use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::Chain;
+use ::events::event::access::ReadKind;
 use ::events::event::admin::Provider;
 use ::events::log::LogQueries;
 use ::events::time::Clock;
+use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
 use ::projections::views::NodeViews;
@@ -64,6 +67,9 @@ pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
 /// What the model behind a provider's name for it can do, if that is known. `command` asks its catalogue.
 pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;
 
+/// Records that a caller has read something of this kind, without waiting for it. `access` rolls it up.
+pub type ReadRecord = Arc<dyn Fn(&Caller, ReadKind) + Send + Sync>;
+
 /// False if other nodes may have ended a key, and this one would not know. `access` asks the same when a request arrives.
 pub type IsCurrent = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -81,6 +87,7 @@ pub struct QueryState {
     pub capabilities: Capabilities,
     pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
+    pub reads: ReadRecord,
 }
 
 /// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response

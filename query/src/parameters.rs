@@ -129,12 +129,13 @@ impl Parameters {
 
     /// One of these words.
     pub fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+        self.text(name).map(|text| one_of(name, &text, words)).transpose()
+    }
+
+    /// A list of these words, comma-separated.
+    pub fn words<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<Vec<T>>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let known = words.iter().find(|(word, _)| *word == text);
-        known.map(|(_, value)| Some(*value)).ok_or_else(|| {
-            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            Refusal::invalid(name, format!("must be one of {}", words.join(", ")))
-        })
+        text.split(',').map(|word| one_of(name, word.trim(), words)).collect::<Result<_, _>>().map(Some)
     }
 
     /// Refuses parameters that were not taken.
@@ -179,6 +180,15 @@ pub fn min_position_among_others(query: &str) -> Result<Option<u64>, Refusal> {
 pub fn date(text: &str) -> Option<NaiveDate> {
     let date: NaiveDate = text.parse().ok()?;
     (text.len() == 10 && date.to_string() == text).then_some(date)
+}
+
+/// Errors: it is none of the words.
+fn one_of<T: Copy>(name: &str, text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
+    let known = words.iter().find(|(word, _)| *word == text);
+    known.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        Refusal::invalid(name, format!("must be one of {}", words.join(", ")))
+    })
 }
 
 /// The parameters that handlers asked for, compared with those that are described.

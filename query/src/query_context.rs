@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use events::concurrency::QueryPermit;
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::log::{LogError, PositionStatus, Reader};
 use events::refusal::{ErrorCode, Refusal};
@@ -110,6 +111,12 @@ impl QueryContext {
 impl PermittedQuery {
     pub async fn ask<Q: Question>(&self, question: Q) -> Result<AsOf<Q::Answer>, ViewsError> {
         self.state.views.ask(&self.permit, question).await
+    }
+
+    /// Records that the caller has read something of this kind. Call it once for each answer, when everything in it was read:
+    /// a query that is refused has read nothing.
+    pub fn record_read(&self, kind: ReadKind) {
+        (self.state.reads)(&self.caller, kind);
     }
 
     /// Reads the log.

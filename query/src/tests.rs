@@ -9,6 +9,7 @@ mod maximum;
 mod models;
 mod names;
 mod ranges;
+mod reads;
 mod rights;
 mod tails;
 pub mod world;

@@ -13,6 +13,7 @@ mod tagged;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::refusal::Refusal;
 use http::{HeaderName, HeaderValue};
@@ -101,6 +102,7 @@ async fn find(
     let last = groups.rows.last().filter(|_| more);
     let next_cursor = last.map(|(key, _)| cursor::write(&question.names(), key)).transpose()?;
     let names = Names::find(&query, row::ids(&groups.rows, &question)).await?;
+    query.record_read(ReadKind::Usage);
     Ok(UsageReport { as_of_position, next_cursor, groups, names, question, permit: query.permit })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It guarantees that every response has a request id and, unless it answers a preflight, is counted; that a route is called
 //! only for a request that its entrance lets in (`entrances.rs`); that every refusal, wherever it was made, is written in the
-//! error format of the surface; and that a refused caller is recorded in the log, rolled up.
+//! error format of the surface; and that a refused caller and a rejected change are recorded in the log, rolled up.
 //!
 //! It does not read bodies, check permissions or apply the limits of inference: what a request needs is known to its route
 //! alone. Nor does it hold a permit for commands, which a slow body would keep. A caller can lose its rights while its body
@@ -18,20 +18,22 @@ use std::time::Instant;
 
 use access::auth::Authenticator;
 use access::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
-use access::rollup::AccessRollup;
+use access::rollup::{AccessRollup, RejectedChange};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use command::admin::RejectedResource;
 use command::inference::{Arrival, POSITION_HEADER, REQUEST_ID_HEADER};
 use command::trace::TraceParent;
 use dialects::surfaces::Audience;
+use events::event::access::ChangeMethod;
 use events::event::{Actor, Chain, Context};
 use events::ids::{IdMaker, RequestId};
 use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use openapi::{Entrance, refusals};
 use percent_encoding::percent_decode_str;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
@@ -164,6 +166,10 @@ impl Door {
             }
             if let Ok(Some(caller)) = &caller {
                 self.parts.record_denied(&refusal, caller);
+                if entrance == Entrance::Administration {
+                    let resource = response.extensions_mut().remove::<RejectedResource>();
+                    self.parts.record_rejected(&refusal, caller, &method, resource);
+                }
             }
             self.parts.responses.refused(area, &refusal);
             if is_grpc {
@@ -270,6 +276,21 @@ impl DoorParts {
         }
     }
 
+    /// Records that a rule refused a change of a resource, rolled up. If the caller reaches the resource, the record is about the
+    /// resource's owners, as that of the change would be.
+    fn record_rejected(&self, refusal: &Refusal, caller: &Caller, method: &Method, resource: Option<RejectedResource>) {
+        let (Some(resource), Some(method)) = (resource, ChangeMethod::parse(method.as_str())) else { return };
+        if !is_rejection(refusal.code) {
+            return;
+        }
+        let RejectedResource { kind, reached } = resource;
+        let (context, resource_id) = match reached {
+            Some(reached) => (Context::about(caller.actor.clone(), reached.chain), Some(reached.id)),
+            None => (caller.context(), None),
+        };
+        self.access.rejected(context, RejectedChange { code: refusal.code, method, resource: kind, resource_id });
+    }
+
     /// Records that a request was refused at the entrance: by its key, if the gateway made it, though it is not valid any
     /// more; otherwise as anonymous.
     fn record_refused_at_entrance(&self, refusal: &Refusal, headers: &HeaderMap) {
@@ -282,6 +303,14 @@ impl DoorParts {
         });
         self.access.denied(context, refusal.code);
     }
+}
+
+/// True if a rule refused the request: not for want of a permission or of room, and not because something failed or another node
+/// would have taken it.
+fn is_rejection(code: ErrorCode) -> bool {
+    let recorded_otherwise = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+    let status = refusals::status(code);
+    status.is_client_error() && status != StatusCode::MISDIRECTED_REQUEST && !recorded_otherwise.contains(&status)
 }
 
 /// The refusal of a request that goes in a circle.
@@ -372,6 +401,27 @@ async fn no_such_method() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_refuses_what_the_client_can_mend_and_nobody_else() {
+        let rejections = ErrorCode::ALL.iter().filter(|code| is_rejection(**code)).map(|code| code.as_str());
+        assert_eq!(
+            rejections.collect::<Vec<_>>(),
+            [
+                "INVALID_REQUEST",
+                "UPSTREAM_REJECTED",
+                "NOT_FOUND",
+                "MODEL_NOT_FOUND",
+                "METHOD_NOT_ALLOWED",
+                "CONFLICT",
+                "IDEMPOTENCY_KEY_REUSED",
+                "PAYLOAD_TOO_LARGE",
+                "UNSUPPORTED_MEDIA_TYPE",
+                "MODEL_UNPRICED",
+                "REQUEST_HEADER_FIELDS_TOO_LARGE",
+            ]
+        );
+    }
 
     #[test]
     fn a_path_that_decodes_to_no_text_names_nothing() {

@@ -16,6 +16,7 @@ use projections::caller::{Caller, ClientOrigin};
 use super::AdminState;
 use super::admin_context::AdminContext;
 use super::fields::{FieldError, Fields};
+use super::rejected::NotedResource;
 use crate::admin::error::CommandError;
 use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
@@ -27,6 +28,8 @@ pub struct AdminRequest {
     pub origin: ClientOrigin,
     pub request_id: RequestId,
     pub idempotency_key: Option<IdempotencyKey>,
+    /// Where the resource that the path names is noted.
+    pub resource: NotedResource,
     body: HeldBody,
     has_no_fields: bool,
     /// Held until the command is done.
@@ -53,6 +56,8 @@ impl FromRequest<AdminState> for AdminRequest {
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
         let (origin, request_id) = (extension(&parts)?, extension(&parts)?);
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        // Routes that change no resource have none.
+        let resource = parts.extensions.get::<NotedResource>().cloned().unwrap_or_default();
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str()).to_owned();
         let body = body::read_all(&admin.bodies, BodyOwner::of_administration(&caller), &parts.headers, body).await?;
         let has_no_fields = has_no_fields(&body.bytes);
@@ -64,7 +69,7 @@ impl FromRequest<AdminState> for AdminRequest {
         let permit = admin.concurrency.admit_command(caller.requester()).await?;
         let caller = AdminContext::new(admin, &caller)?.caller;
         let idempotency_key = IdempotencyKey::of(&parts, &caller, &path, &body.bytes)?;
-        Ok(Self { caller, origin, request_id, idempotency_key, body, has_no_fields, _permit: permit })
+        Ok(Self { caller, origin, request_id, idempotency_key, resource, body, has_no_fields, _permit: permit })
     }
 }
 

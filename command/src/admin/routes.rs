@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use events::event::{Chain, Context, Stream};
+use events::event::{Chain, Context, Stream, StreamKind};
 use events::ids::UserId;
 use events::log::{Append, AppendError, PositionStatus, SideRow, StoredReply};
 use http::StatusCode;
@@ -26,6 +27,7 @@ use super::described;
 use super::field_values::FieldValues;
 use super::lifecycle::{Command, Rules, StateOf};
 use super::names::release;
+use super::rejected::noted;
 use super::request::AdminRequest;
 use super::store::Loaded;
 use crate::admin::error::CommandError;
@@ -163,10 +165,16 @@ impl<R: Rules> CommandPlan<R> {
 /// The routes that change one resource.
 pub fn resource_routes<R: Administered>() -> Api<AdminState> {
     let one = format!("{}/{{id}}", R::PATH);
-    Api::of(Entrance::Administration)
+    let routes = Api::of(Entrance::Administration)
         .post(R::PATH, create::<R>, || described::creation(R::DECLARATION))
         .patch(&one, change::<R>, || described::change(R::DECLARATION))
-        .delete(&one, end::<R>, || described::end(R::DECLARATION))
+        .delete(&one, end::<R>, || described::end(R::DECLARATION));
+    changes_of(R::KIND, routes)
+}
+
+/// The same routes, whose refusals say that they are about a resource of this kind.
+pub fn changes_of(kind: StreamKind, routes: Api<AdminState>) -> Api<AdminState> {
+    routes.layer(from_fn(move |request: Request, next: Next| noted(kind, request, next)))
 }
 
 async fn create<R: Administered>(
@@ -287,6 +295,7 @@ where
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
         require_managed::<R>(&cx, state)?;
+        request.resource.reached(id, R::chain(state, &cx.tables));
         let plan = plan(&cx, state, request).await?;
         if let Some(reply) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
             return Ok(reply);

@@ -1,5 +1,6 @@
-//! Events of requests that were refused before they were routed. Stream `access-{key_id}`, or `access-anonymous`. They are
-//! rolled up by second, so that a flood cannot flood the log: the first is recorded at once, the rest as one event.
+//! Events of requests that changed nothing: refused at the door, refused by a rule of administration, or read. Stream
+//! `access-{key_id}`, `access-operator` or `access-anonymous`. They are rolled up by second, reads by minute, so that a flood
+//! cannot flood the log: the first is recorded at once, the rest as one event.
 //!
 //! On the stream `access-limits`: whether nodes share the counts of rate limits, or each counts by itself.
 
@@ -9,16 +10,21 @@ use serde::{Deserialize, Serialize};
 use super::family::family;
 use super::{Event, Stream, StreamKind};
 use crate::limit::{LimitName, LimitedMeasure};
+use crate::named;
 use crate::refusal::ErrorCode;
 use crate::time::wire;
 
 family! {
-    /// Events of requests that were refused before they were routed, and of how rate limits are counted.
+    /// Events of requests that were refused or only read, and of how rate limits are counted.
     Access {
         /// Bad keys and missing permissions, rolled up.
         Denied(AccessDenied) "access.denied" v 1 in set 1 at Anywhere;
         /// Requests above a rate limit, rolled up.
         RateLimited(AccessRateLimited) "access.rate_limited" v 1 in set 1 at Anywhere;
+        /// Reads of what is recorded, rolled up.
+        Read(AccessRead) "access.read" v 1 in set 1 at Anywhere;
+        /// Changes by administration that a rule refused, rolled up.
+        Rejected(AdminRejected) "admin.rejected" v 1 in set 1 at Anywhere;
         /// From here on, each node counts rate limits by itself.
         LimitsLocal(AccessLimitsLocal) "access.limits_local" v 1 in set 1 at Anywhere;
         /// From here on, all nodes share the counts of rate limits again.
@@ -69,6 +75,56 @@ pub struct AccessRateLimited {
     pub measure: LimitedMeasure,
     pub limit: u64,
     /// The number of requests that this stands for.
+    pub count: u64,
+}
+
+named! {
+    /// What a read shows: the part of the record.
+    pub enum ReadKind {
+        /// `/v1/audit`.
+        Audit = "audit",
+        /// The log itself: pages of `/v1/events`, event streams and tails over gRPC.
+        Events = "events",
+        /// `/v1/usage`, and reports over gRPC.
+        Usage = "usage",
+        /// Single requests: `/v1/inferences`, alone or in lists.
+        Inferences = "inferences",
+    }
+}
+
+/// Reads of one kind in one minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRead {
+    pub kind: ReadKind,
+    /// The beginning of the minute, in UTC, by the clock of the node that was read.
+    #[serde(with = "wire")]
+    pub minute: DateTime<Utc>,
+    /// The number of reads that this stands for.
+    pub count: u64,
+}
+
+named! {
+    /// The method of a change by administration.
+    pub enum ChangeMethod {
+        Post = "POST",
+        Patch = "PATCH",
+        Delete = "DELETE",
+    }
+}
+
+/// Changes by administration that a rule refused. Nothing of their bodies is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminRejected {
+    /// As the client saw it.
+    pub code: ErrorCode,
+    /// The kind of the resource that the path names.
+    pub resource: StreamKind,
+    /// The resource that the path names, if the caller reaches it: then the event is about the resource's owners, as a change
+    /// would be. Absent if this stands for the rest of a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+    pub method: ChangeMethod,
+    /// The number of changes that this stands for.
     pub count: u64,
 }
 

@@ -95,6 +95,22 @@ impl Context {
         self
     }
 
+    /// The context of both: what they have in common. The actor is that of the first.
+    #[must_use]
+    pub fn common_with(self, other: &Self) -> Self {
+        fn common<T: PartialEq>(ours: Option<T>, theirs: &Option<T>) -> Option<T> {
+            ours.filter(|ours| theirs.as_ref() == Some(ours))
+        }
+        Self {
+            actor: self.actor,
+            partner_id: common(self.partner_id, &other.partner_id),
+            tenant_id: common(self.tenant_id, &other.tenant_id),
+            user_id: common(self.user_id, &other.user_id),
+            key_id: common(self.key_id, &other.key_id),
+            request_id: common(self.request_id, &other.request_id),
+        }
+    }
+
     pub const fn chain(&self) -> Chain {
         Chain { partner: self.partner_id, tenant: self.tenant_id, user: self.user_id, key: self.key_id }
     }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use events::canonical;
-use events::event::access::{AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited};
+use events::event::access::{
+    AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited, AccessRead, AdminRejected, ChangeMethod,
+    ReadKind,
+};
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
     ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope,
@@ -382,6 +385,22 @@ fn samples() -> Vec<(Stream, Event)> {
                 measure: Measure::RequestsPerMinute.into(),
                 limit: 60,
                 count: 11,
+            }))),
+        ),
+        resource(
+            StreamKind::Access,
+            "key",
+            Event::Access(Access::Read(Box::new(AccessRead { kind: ReadKind::Audit, minute: start(), count: 41 }))),
+        ),
+        resource(
+            StreamKind::Access,
+            "key",
+            Event::Access(Access::Rejected(Box::new(AdminRejected {
+                code: ErrorCode::Conflict,
+                resource: StreamKind::Budget,
+                resource_id: Some("bud_0000000000000000000000000000001f".to_owned()),
+                method: ChangeMethod::Patch,
+                count: 1,
             }))),
         ),
         (

@@ -158,6 +158,7 @@ CREATE TABLE views_rows.audit (
     action      text COLLATE "C" NOT NULL,
     resource    text COLLATE "C" NOT NULL,
     resource_id text COLLATE "C" NOT NULL,
+    category    text COLLATE "C" NOT NULL,
     severity    text COLLATE "C" NOT NULL,
     outcome     text COLLATE "C" NOT NULL,
     request_id  text COLLATE "C",
@@ -410,19 +411,20 @@ COMMENT ON COLUMN views.budget_windows.remaining_usd IS 'US dollars that are lef
 
 CREATE VIEW views.audit AS
     SELECT
-        r.position, r.recorded_at, r.actor, r.action, r.resource, r.resource_id, r.severity, r.outcome, r.request_id,
-        r.partner_id, partner.name AS partner_name, r.tenant_id, tenant.name AS tenant_name
+        r.position, r.recorded_at, r.actor, r.action, r.resource, r.resource_id, r.category, r.severity, r.outcome,
+        r.request_id, r.partner_id, partner.name AS partner_name, r.tenant_id, tenant.name AS tenant_name
     FROM views_rows.audit AS r
     LEFT JOIN views_rows.resources AS partner ON partner.id = r.partner_id
     LEFT JOIN views_rows.resources AS tenant ON tenant.id = r.tenant_id;
 COMMENT ON VIEW views.audit IS
-    'Who did what to which resource, and who was refused. What exactly was changed is in GET /v1/audit';
+    'Who did what to which resource, who was refused, and who read what. What exactly was changed is in GET /v1/audit';
 COMMENT ON COLUMN views.audit.position IS 'Log position';
 COMMENT ON COLUMN views.audit.recorded_at IS 'When it was recorded';
 COMMENT ON COLUMN views.audit.actor IS 'key_…, operator or system:NAME';
 COMMENT ON COLUMN views.audit.action IS 'The type of the event without its version, such as key.created';
 COMMENT ON COLUMN views.audit.resource IS 'kind/id';
 COMMENT ON COLUMN views.audit.resource_id IS 'The id alone';
+COMMENT ON COLUMN views.audit.category IS 'administration, access, money, inference or reads';
 COMMENT ON COLUMN views.audit.severity IS 'info, notice or warning';
 COMMENT ON COLUMN views.audit.outcome IS 'success or denied';
 COMMENT ON COLUMN views.audit.request_id IS 'The request that did it; null without one';

@@ -145,6 +145,7 @@ CREATE TABLE rows_audit (
     action      TEXT NOT NULL,
     resource    TEXT NOT NULL,
     resource_id TEXT NOT NULL,
+    category    TEXT NOT NULL,
     severity    TEXT NOT NULL,
     outcome     TEXT NOT NULL,
     request_id  TEXT,
@@ -271,8 +272,8 @@ LEFT JOIN (
 
 CREATE VIEW audit AS
 SELECT
-    r.position, r.recorded_at, r.actor, r.action, r.resource, r.resource_id, r.severity, r.outcome, r.request_id,
-    r.partner_id, partner.name AS partner_name, r.tenant_id, tenant.name AS tenant_name
+    r.position, r.recorded_at, r.actor, r.action, r.resource, r.resource_id, r.category, r.severity, r.outcome,
+    r.request_id, r.partner_id, partner.name AS partner_name, r.tenant_id, tenant.name AS tenant_name
 FROM rows_audit AS r
 LEFT JOIN rows_resources AS partner ON partner.id = r.partner_id
 LEFT JOIN rows_resources AS tenant ON tenant.id = r.tenant_id;

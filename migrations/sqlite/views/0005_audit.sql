@@ -1,4 +1,4 @@
--- Who did what to which resource, and who was refused. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
+-- Who did what to which resource, who was refused, and who read what. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
 CREATE TABLE audit (
     position    INTEGER NOT NULL PRIMARY KEY,
     recorded_at TEXT    NOT NULL,
@@ -6,6 +6,7 @@ CREATE TABLE audit (
     action      TEXT    NOT NULL,
     resource    TEXT    NOT NULL,
     resource_id TEXT    NOT NULL,
+    category    TEXT    NOT NULL,
     severity    TEXT    NOT NULL,
     outcome     TEXT    NOT NULL,
     request_id  TEXT,

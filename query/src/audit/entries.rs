@@ -37,5 +37,6 @@ pub fn item(entry: &Entry, origins: &Origins, names: &Names) -> Record {
     item.put("changes", entry.changes.clone());
     item.put("actor_name", names.get(&entry.actor));
     item.put("resource_name", names.get(resource_id(entry)));
+    item.put("category", entry.category.as_str());
     item
 }

@@ -111,6 +111,8 @@ async fn what_is_no_parameter_is_refused_by_name() {
         ("/v1/budgets?limit=0", "limit"),
         ("/v1/audit?format=xml", "format"),
         ("/v1/audit?severity=loud", "severity"),
+        ("/v1/audit?category=gossip", "category"),
+        ("/v1/audit?category=reads,", "category"),
         ("/v1/inferences?status=lost", "status"),
         ("/v1/inferences?cursor=-1", "cursor"),
         ("/v1/events?types=budget.settled", "types"),

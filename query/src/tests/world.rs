@@ -1,10 +1,11 @@
 //! Two tenants of two partners, each with a user, a key and a budget, and what they do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::events::concurrency::ConcurrencyLimiter;
+use ::events::event::access::ReadKind;
 use ::events::event::admin::{Budget, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User};
 use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
@@ -38,6 +39,8 @@ pub struct World {
     pub closing: watch::Sender<bool>,
     /// False while the node does not know what others have changed.
     pub is_current: Arc<AtomicBool>,
+    /// What was read, in order.
+    pub reads: Arc<Mutex<Vec<(Actor, ReadKind)>>>,
     router: Router,
     views_thread: Option<ViewsThread>,
     tables_task: Option<BackgroundTask>,
@@ -139,6 +142,8 @@ impl World {
         let (closing, closes) = watch::channel(false);
         let is_current = Arc::new(AtomicBool::new(true));
         let knows = Arc::clone(&is_current);
+        let reads = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&reads);
         let state = QueryState {
             log: log.for_queries(),
             tables,
@@ -150,6 +155,7 @@ impl World {
             limits_left: Arc::new(|_| Vec::new()),
             capabilities: Arc::new(|_, _| None),
             concurrency: ConcurrencyLimiter::default(),
+            reads: Arc::new(move |caller, kind| noted.lock().expect("a list").push((caller.actor.clone(), kind))),
         };
         let (router, _) = routes(state.clone(), NATIVE).into_parts();
         let world = Self {
@@ -157,6 +163,7 @@ impl World {
             state,
             closing,
             is_current,
+            reads,
             router,
             views_thread: Some(thread),
             tables_task: Some(tables_task),

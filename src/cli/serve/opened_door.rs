@@ -122,6 +122,10 @@ pub async fn open_door(
         capabilities: capabilities(config.providers.clone()),
         concurrency,
         last_uses: last_uses.clone(),
+        reads: {
+            let access = Arc::clone(&engines.access);
+            Arc::new(move |caller, kind| access.read(caller.context(), kind))
+        },
     };
     let health = Arc::new(Health {
         log: log.clone(),

@@ -10,6 +10,8 @@ async fn counts(log: &Log) -> Vec<u64> {
     let count = |event: &Event| match event {
         Event::Access(Access::Denied(denied)) => Some(denied.count),
         Event::Access(Access::RateLimited(limited)) => Some(limited.count),
+        Event::Access(Access::Read(read)) => Some(read.count),
+        Event::Access(Access::Rejected(rejected)) => Some(rejected.count),
         _ => None,
     };
     recorded.iter().filter_map(|recorded| count(&recorded.event)).collect()
@@ -52,4 +54,41 @@ async fn refusals_that_may_have_been_recorded_are_not_counted_again() {
     sleep(Duration::from_secs(1)).await;
     writer.step(usize::MAX);
     assert_eq!(counts(&log).await, [1, 1], "later ones are recorded");
+}
+
+/// Holds: event.reads
+#[tokio::test(start_paused = true)]
+async fn reads_are_recorded_at_once_at_the_end_of_the_minute_and_at_the_shutdown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
+    let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("a log");
+    let rollup = AccessRollup::new(log.clone(), clock.clone());
+    let read = || rollup.read(AccessRollup::anonymous(), ReadKind::Audit);
+    let mut pass = async |seconds| {
+        clock.advance(Duration::from_secs(seconds));
+        sleep(Duration::from_secs(seconds)).await;
+        writer.step(usize::MAX);
+        // What the writer has answered is taken up.
+        sleep(Duration::from_millis(1)).await;
+    };
+    read();
+    read();
+    pass(1).await;
+    assert_eq!(counts(&log).await, [1], "nobody has waited for it");
+    read();
+    pass(50).await;
+    assert_eq!(counts(&log).await, [1]);
+    pass(10).await;
+    assert_eq!(counts(&log).await, [1, 2], "the minute is over");
+    for _ in 0..4 {
+        read();
+    }
+    pass(1).await;
+    assert_eq!(counts(&log).await, [1, 2, 1]);
+    let closing = rollup.close();
+    tokio::join!(closing, async {
+        sleep(Duration::from_millis(100)).await;
+        writer.step(usize::MAX);
+    });
+    assert_eq!(counts(&log).await, [1, 2, 1, 3], "a shutdown does not wait for the minute");
 }

@@ -116,6 +116,7 @@ pub const AUDIT: &[Column] = &[
     Column::new("action", Kind::Text),
     Column::new("resource", Kind::Text),
     Column::new("resource_id", Kind::Text),
+    Column::new("category", Kind::Text),
     Column::new("severity", Kind::Text),
     Column::new("outcome", Kind::Text),
     Column::new("request_id", Kind::Text),

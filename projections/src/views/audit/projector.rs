@@ -1,13 +1,14 @@
-//! `audit`: who changed what, and who was denied access. Reads administration, `access.*` and `inference.refused`.
-//! Rebuild: from the log.
+//! `audit`: who changed what, who was refused, and who read what. Reads administration, `access.*`, `admin.rejected` and
+//! `inference.refused`. Rebuild: from the log.
 //!
-//! The severity of an entry: `info` for ordinary changes; `notice` for changes of access or money, for deletions and for
-//! refusals; `warning` for bad keys and missing permissions, and for keys that a provider does not accept.
+//! The severity of an entry: `info` for reads and ordinary changes; `notice` for changes of access or money, for deletions and
+//! for refusals; `warning` for bad keys and missing permissions, and for keys that a provider does not accept. Its category is
+//! what it is about, whatever its severity.
 
 use std::sync::Arc;
 
 use events::event::admin::Price;
-use events::event::{Access, Change, Event, Inference, Recorded, Resource, ResourceState};
+use events::event::{Access, Actor, Change, Event, Inference, Recorded, Resource, ResourceState};
 use events::named;
 use events::time::rfc3339;
 use rusqlite::{Connection, params};
@@ -19,6 +20,22 @@ const SCHEMA: &str = include_str!("../../../../migrations/sqlite/views/0005_audi
 const INSERT: &str = include_str!("insert.sql");
 
 pub struct Audit;
+
+named! {
+    /// What an entry is about.
+    pub enum Category {
+        /// Resources that decide who may do what, and by which providers and models.
+        Administration = "administration",
+        /// Callers that were refused at the door, and how rate limits are counted.
+        Access = "access",
+        /// Prices and budgets.
+        Money = "money",
+        /// Requests to models that were refused.
+        Inference = "inference",
+        /// Reads of what is recorded, the audit included.
+        Reads = "reads",
+    }
+}
 
 named! {
     /// The severity of an entry.
@@ -43,7 +60,7 @@ impl Projector for Audit {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn schema(&self) -> &'static str {
@@ -52,24 +69,41 @@ impl Projector for Audit {
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
-            if let Some((severity, outcome)) = classify(&recorded.event) {
-                insert(db, recorded, severity, outcome)?;
+            if let Some(class) = classify(&recorded.event) {
+                insert(db, recorded, class)?;
             }
         }
         Ok(())
     }
 }
 
-/// Severity and outcome of an event; `None` if it is not audited: traffic is in `inferences`, its money in `budgets`.
-const fn classify(event: &Event) -> Option<(Severity, Outcome)> {
-    match event {
-        Event::Resource(change) => Some((severity(change), Outcome::Success)),
-        Event::Inference(Inference::Refused(_)) | Event::Access(Access::RateLimited(_)) => {
-            Some((Severity::Notice, Outcome::Denied))
-        }
-        Event::Access(Access::Denied(_)) => Some((Severity::Warning, Outcome::Denied)),
-        Event::Access(Access::LimitsLocal(_)) => Some((Severity::Warning, Outcome::Success)),
-        Event::Access(Access::LimitsShared(_)) => Some((Severity::Notice, Outcome::Success)),
+/// How an entry is classified.
+#[derive(Clone, Copy, Debug)]
+struct Class {
+    category: Category,
+    severity: Severity,
+    outcome: Outcome,
+}
+
+impl Class {
+    const fn new(category: Category, severity: Severity, outcome: Outcome) -> Self {
+        Self { category, severity, outcome }
+    }
+}
+
+/// The class of an event; `None` if it is not audited: traffic is in `inferences`, its money in `budgets`.
+const fn classify(event: &Event) -> Option<Class> {
+    use Outcome::{Denied, Success};
+    use Severity::{Info, Notice, Warning};
+    Some(match event {
+        Event::Resource(change) => Class::new(category(change), severity(change), Success),
+        Event::Inference(Inference::Refused(_)) => Class::new(Category::Inference, Notice, Denied),
+        Event::Access(Access::Rejected(_)) => Class::new(Category::Administration, Notice, Denied),
+        Event::Access(Access::Read(_)) => Class::new(Category::Reads, Info, Success),
+        Event::Access(Access::RateLimited(_)) => Class::new(Category::Access, Notice, Denied),
+        Event::Access(Access::Denied(_)) => Class::new(Category::Access, Warning, Denied),
+        Event::Access(Access::LimitsLocal(_)) => Class::new(Category::Access, Warning, Success),
+        Event::Access(Access::LimitsShared(_)) => Class::new(Category::Access, Notice, Success),
         Event::Inference(
             Inference::Admitted(_)
             | Inference::Completed(_)
@@ -78,7 +112,27 @@ const fn classify(event: &Event) -> Option<(Severity, Outcome)> {
             | Inference::AttemptFailed(_),
         )
         | Event::Hold(_)
-        | Event::Alert(_) => None,
+        | Event::Alert(_) => return None,
+    })
+}
+
+/// The category of an administrative change.
+const fn category(change: &Resource) -> Category {
+    match change {
+        Resource::Price(_) | Resource::PriceRevalued(_) | Resource::Budget(_) => Category::Money,
+        Resource::Partner(_)
+        | Resource::Tenant(_)
+        | Resource::User(_)
+        | Resource::Key(_)
+        | Resource::KeyRotated(_)
+        | Resource::Provider(_)
+        | Resource::ProviderKey(_)
+        | Resource::ProviderKeySetAside(_)
+        | Resource::ProviderKeyRestored(_)
+        | Resource::Model(_)
+        | Resource::RateLimit(_)
+        | Resource::NodeKeyReplaced(_)
+        | Resource::CatalogueImported(_) => Category::Administration,
     }
 }
 
@@ -108,7 +162,8 @@ const fn severity(change: &Resource) -> Severity {
     }
 }
 
-fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Outcome) -> Result<(), ProjectionError> {
+fn insert(db: &Connection, recorded: &Recorded, class: Class) -> Result<(), ProjectionError> {
+    let Class { category, severity, outcome } = class;
     let (kind, id) = resource(recorded);
     db.prepare_cached(INSERT)?.execute(params![
         recorded.position,
@@ -117,6 +172,7 @@ fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Out
         recorded.event.name(),
         format!("{kind}/{id}"),
         id,
+        category.as_str(),
         severity.as_str(),
         outcome.as_str(),
         recorded.context.request_id.map(|id| id.to_string()),
@@ -127,10 +183,19 @@ fn insert(db: &Connection, recorded: &Recorded, severity: Severity, outcome: Out
     Ok(())
 }
 
-/// Kind and id of the resource that an event concerns: its stream, the key for denied access, or the price whose change is
-/// complete.
+/// Kind and id of the resource that an event concerns: its stream; for `access.*` the key that did it; for a rejected change
+/// the resource that it was to change, or the key if there is none; or the price whose change is complete.
 fn resource(recorded: &Recorded) -> (&'static str, String) {
-    match (&recorded.event, recorded.context.key_id) {
+    if let Event::Access(Access::Rejected(rejected)) = &recorded.event
+        && let Some(id) = &rejected.resource_id
+    {
+        return (rejected.resource.as_str(), id.clone());
+    }
+    let key = match recorded.context.actor {
+        Actor::Key(key) => Some(key),
+        Actor::Operator | Actor::System(_) | Actor::Other(_) => recorded.context.key_id,
+    };
+    match (&recorded.event, key) {
         (Event::Resource(Resource::PriceRevalued(of)), _) => (Price::KIND.as_str(), of.price_id.to_string()),
         (Event::Access(_), Some(key)) => ("key", key.to_string()),
         _ => (recorded.stream.kind.as_str(), recorded.stream.id.clone()),

@@ -6,7 +6,7 @@ use events::time::rfc3339;
 use rusqlite::{Connection, Row, named_params};
 use serde_json::Value;
 
-use super::projector::Severity;
+use super::projector::{Category, Severity};
 use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
@@ -29,6 +29,8 @@ pub struct Filter {
     pub resource: Option<String>,
     /// The resource's id: the part after the slash.
     pub resource_id: Option<String>,
+    /// Any of these; `None` for all.
+    pub categories: Option<Vec<Category>>,
     pub severity: Option<Severity>,
     /// Text to find in actor, action, resource or changes. The case of ASCII letters is ignored; SQLite folds no others.
     pub text: Option<String>,
@@ -50,6 +52,7 @@ pub struct Entry {
     pub actor: String,
     pub action: String,
     pub resource: String,
+    pub category: String,
     pub severity: String,
     pub outcome: String,
     pub request_id: Option<RequestId>,
@@ -72,24 +75,30 @@ impl Question for List {
             ":first": first, ":before": page.before.min(end), ":scan_max": ROWS_SCANNED_MAX, ":rows": page.rows(),
             ":visible_partner": visible.partner(), ":visible_tenant": visible.tenant(),
             ":actor": filter.actor, ":action": filter.action, ":resource": filter.resource,
-            ":resource_id": filter.resource_id, ":severity": filter.severity.map(Severity::as_str),
+            ":resource_id": filter.resource_id, ":categories": filter.categories.as_deref().map(listed), ":severity": filter.severity.map(Severity::as_str),
             ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
         search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, entry)
     }
 }
 
+/// `,access,money,`: a word between two commas is in the list.
+fn listed(categories: &[Category]) -> String {
+    categories.iter().fold(",".to_owned(), |list, category| list + category.as_str() + ",")
+}
+
 fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
-    let changes: String = row.get(8)?;
-    let request: Option<String> = row.get(7)?;
+    let changes: String = row.get(9)?;
+    let request: Option<String> = row.get(8)?;
     Ok(Entry {
         position: row.get(0)?,
         recorded_at: row.get(1)?,
         actor: row.get(2)?,
         action: row.get(3)?,
         resource: row.get(4)?,
-        severity: row.get(5)?,
-        outcome: row.get(6)?,
+        category: row.get(5)?,
+        severity: row.get(6)?,
+        outcome: row.get(7)?,
         request_id: request.and_then(|id| id.parse().ok()),
         changes: serde_json::from_str(&changes)?,
     })
@@ -118,13 +127,35 @@ mod tests {
     }
 
     #[test]
+    fn entries_are_of_the_categories_that_are_asked_for() {
+        let db = Connection::open_in_memory().expect("a database");
+        db.execute_batch(SCHEMA).expect("the schema");
+        for (position, category) in (1..).zip(Category::ALL) {
+            let row = "INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
+                       VALUES (?1, '2026-11-20', 'a', 'b', 'key/k', 'k', ?2, 'info', 'success', '{}')";
+            db.execute(row, (position, category.as_str())).expect("an entry");
+        }
+        let found = |categories: Option<&[Category]>| {
+            let filter = Filter { categories: categories.map(<[Category]>::to_vec), ..Filter::default() };
+            let page = PageBounds { before: i64::MAX, limit: 10 };
+            let list = List { visible: Visible::Platform, filter, page }.answer(&db).expect("a page");
+            list.rows.into_iter().rev().map(|entry| entry.category).collect::<Vec<_>>()
+        };
+        for one in Category::ALL {
+            assert_eq!(found(Some(&[*one])), [one.as_str()]);
+        }
+        assert_eq!(found(Some(&[Category::Reads, Category::Access])), ["access", "reads"]);
+        assert_eq!(found(None), Category::words().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn rare_text_is_found_by_bounded_scans() {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
         db.execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
-             INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, severity, outcome, changes)
-             SELECT i, strftime('%Y-%m-%dT%H:%M:%S.000000Z', i, 'unixepoch'), iif(i = 5, 'Rare', 'usual'), 'a', 'key/k', 'k', 'info', 'success', '{}' FROM n",
+             INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
+             SELECT i, strftime('%Y-%m-%dT%H:%M:%S.000000Z', i, 'unixepoch'), iif(i = 5, 'Rare', 'usual'), 'a', 'key/k', 'k', 'administration', 'info', 'success', '{}' FROM n",
         )
         .expect("entries");
         let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).expect("a time");

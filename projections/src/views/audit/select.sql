@@ -1,1 +1,1 @@
-SELECT position, recorded_at, actor, action, resource, severity, outcome, request_id, changes
+SELECT position, recorded_at, actor, action, resource, category, severity, outcome, request_id, changes

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::event::access::AccessDenied;
+use events::event::access::{AccessDenied, AccessRead, AdminRejected, ChangeMethod, ReadKind};
 use events::event::admin::{Budget, Key, KeyRotated, Partner, Scope, Tenant, User};
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
@@ -242,6 +242,22 @@ impl Story {
         let denied = AccessDenied { code: ErrorCode::Unauthenticated, count: 3 };
         let context = Context { key_id: Some(key()), ..Context::of(Actor::System("gateway")) };
         self.add(Stream::new(StreamKind::Access, key()), context, Event::Access(Access::Denied(Box::new(denied))));
+    }
+
+    /// The key reads the audit, and is not allowed to close the budget, nor to open another one.
+    pub fn reads_and_is_rejected(&mut self) {
+        let read = AccessRead { kind: ReadKind::Audit, minute: start(), count: 2 };
+        self.access(Access::Read(Box::new(read)));
+        for (resource_id, method) in [(Some(budget().to_string()), ChangeMethod::Delete), (None, ChangeMethod::Post)] {
+            let (code, resource) = (ErrorCode::Conflict, StreamKind::Budget);
+            let rejected = AdminRejected { code, resource, resource_id, method, count: 1 };
+            self.access(Access::Rejected(Box::new(rejected)));
+        }
+    }
+
+    fn access(&mut self, access: Access) {
+        let context = Context::about(Actor::Key(key()), chain());
+        self.add(Stream::new(StreamKind::Access, key()), context, Event::Access(access));
     }
 }
 

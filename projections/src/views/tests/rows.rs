@@ -107,20 +107,25 @@ fn an_inference_has_its_whole_life_in_one_row() {
 }
 
 #[test]
-fn the_audit_has_administration_and_denied_access_but_no_traffic() {
+fn the_audit_has_administration_refusals_and_reads_but_no_traffic() {
     let dir = views_after(|story| {
         story.setup();
         story.completes(100, 7);
         story.refuses(Some(104), 1);
         story.rotates_and_revokes();
+        story.reads_and_is_rejected();
     });
-    let entries = rows(dir.path(), "SELECT position, actor, action, resource, severity, outcome FROM audit");
-    let key = key();
-    assert_eq!(entries.len(), 10);
+    let entries = rows(dir.path(), "SELECT position, actor, action, resource, category, severity, outcome FROM audit");
+    let (key, budget) = (key(), budget());
+    assert_eq!(entries.len(), 13);
     for expected in [
-        format!("4|operator|key.created|key/{key}|notice|success"),
-        format!("13|operator|key.revoked|key/{key}|notice|success"),
-        format!("14|system:gateway|access.denied|key/{key}|warning|denied"),
+        format!("4|operator|key.created|key/{key}|administration|notice|success"),
+        format!("5|operator|budget.opened|budget/{budget}|money|notice|success"),
+        format!("13|operator|key.revoked|key/{key}|administration|notice|success"),
+        format!("14|system:gateway|access.denied|key/{key}|access|warning|denied"),
+        format!("15|{key}|access.read|key/{key}|reads|info|success"),
+        format!("16|{key}|admin.rejected|budget/{budget}|administration|notice|denied"),
+        format!("17|{key}|admin.rejected|key/{key}|administration|notice|denied"),
     ] {
         assert!(entries.contains(&expected), "{expected} is not in {entries:#?}");
     }

@@ -1,2 +1,2 @@
-SELECT true, position, recorded_at, actor, action, resource, resource_id, severity, outcome, request_id, partner_id,
-       tenant_id
+SELECT true, position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, request_id,
+       partner_id, tenant_id
