@@ -255,10 +255,10 @@ async fn dev_gives_two_models_a_key_with_five_dollars_and_a_line_to_paste() {
         (made("partner.created.v1"), made("tenant.created.v1")),
         (Some("default".into()), Some("default".into()))
     );
-    let head = gateway.head().await;
+    let head = gateway.last_fact().await;
     gateway.stop();
     gateway.start_again();
-    assert_eq!((gateway.head().await, fs::read_to_string(&file).expect("the key").trim()), (head, key.as_str()));
+    assert_eq!((gateway.last_fact().await, fs::read_to_string(&file).expect("the key").trim()), (head, key.as_str()));
 }
 
 /// Holds: bin.logs

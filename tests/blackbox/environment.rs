@@ -127,10 +127,10 @@ async fn a_key_in_the_environment_is_enough_to_be_answered_and_charged_at_the_li
     assert!(!events.iter().any(|event| event.to_string().contains(KEY)));
     gateway.books().await;
 
-    let recorded = gateway.head().await;
+    let recorded = gateway.last_fact().await;
     gateway.stop();
     gateway.start_again();
-    assert_eq!(gateway.head().await, recorded, "nothing has changed");
+    assert_eq!(gateway.last_fact().await, recorded, "nothing has changed");
     app.post(OPENAI, &chat("gpt-4o-mini")).await.must(200);
     gateway.stop();
     assert_nowhere(&gateway, folder.path(), KEY);

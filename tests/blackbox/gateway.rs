@@ -197,6 +197,19 @@ impl Gateway {
         }
     }
 
+    /// The log without what says who has looked, which comes by itself once somebody has, and at the end of the minute; and
+    /// without changes that a rule refused.
+    pub async fn facts(&self) -> Vec<Value> {
+        let mut log = self.events().await;
+        log.retain(|event| !matches!(type_of(event), "access.read.v1" | "admin.rejected.v1"));
+        log
+    }
+
+    /// The position of the newest of these.
+    pub async fn last_fact(&self) -> u64 {
+        self.facts().await.last().map_or(0, |event| event["position"].as_u64().expect("a position"))
+    }
+
     /// The events of one request, in order.
     pub async fn life(&self, request_id: &str) -> Vec<Value> {
         let mut events = self.events().await;

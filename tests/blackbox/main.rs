@@ -71,6 +71,7 @@ mod provider_keys;
 mod provider_names;
 mod provider_pages;
 mod queries;
+mod reads;
 mod rebuild;
 mod refusals;
 mod rejections;

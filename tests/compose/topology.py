@@ -318,13 +318,15 @@ def wrong_roles(topology):
 
 
 def wrong_copies(topology):
-    """Whether the stream on NATS, the archive and the analysts have the whole log. Nothing is recorded meanwhile."""
+    """Whether the stream on NATS, the archive and the analysts have the whole log. Nothing is recorded meanwhile, except for what
+    says who has read it."""
     head = json.loads(topology.call("GET", "/v1/log/head")[1])["position"]
     url = topology.secret("nats_url")
-    yield from wait_until(f"the stream on NATS ends at {head}", lambda: nats.last_sequence(url) == head)
-    code, said = topology.ledgerway("verify", "--archive", topology.secret("object_store_url"))
-    if code != 0 or str(head) not in said.replace(",", ""):
-        yield f"verify --archive ends with {code}, at another position than {head}: {said}"
+    yield from wait_until(f"the stream on NATS has {head}", lambda: nats.last_sequence(url) >= head)
+    code, said = topology.ledgerway("verify", "--json", "--archive", topology.secret("object_store_url"))
+    archived = next((json.loads(line)["events"] for line in said.splitlines() if line.startswith("{")), 0)
+    if code != 0 or archived < head:
+        yield f"verify --archive ends with {code}, or before the position {head}: {said}"
     code, said = topology.ledgerway("verify", "--copy", topology.secret("owner_url"))
     if code != 0:
         yield f"verify --copy ends with {code}: {said}"

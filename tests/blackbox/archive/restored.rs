@@ -56,13 +56,14 @@ async fn a_ledger_that_was_wiped_comes_back_with_its_events_its_views_and_its_na
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     tenant.chat("ok").await.must(200);
     caught_up(&gateway).await;
-    let (events, head) = (gateway.events().await, gateway.head().await);
+    let facts = gateway.facts().await;
     gateway.stop();
     let (views, claimed) = (dump(&gateway), names(&gateway.data()));
     assert!(claimed.len() >= 8, "{claimed:?}");
     let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
     run(0, &["archive", "--data", &data, "--archive", &archive]);
-    assert_eq!(verified(0, &archive, &[])["events"], head);
+    let head = verified(0, &archive, &[])["events"].as_u64().expect("a number");
+    assert!(head >= facts.len() as u64);
     holds_no_secret(&archive, &tenant, &gateway.data());
     fs::remove_dir_all(gateway.data()).expect("the data folder");
     // In the same place: nothing of the old one is left.
@@ -74,7 +75,7 @@ async fn a_ledger_that_was_wiped_comes_back_with_its_events_its_views_and_its_na
     assert_eq!(names(&gateway.data()), claimed);
     gateway.start_again();
     caught_up(&gateway).await;
-    assert_eq!(gateway.events().await, events);
+    assert_eq!(gateway.facts().await, facts);
     works_again(&gateway, &tenant, &upstream).await;
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));
@@ -133,12 +134,12 @@ async fn a_ledger_in_a_database_comes_back_in_another_one() {
     let (mut gateway, upstream) = (node(&database.url(), folder.path(), &[]), MockUpstream::start().await);
     story(&gateway, &upstream).await;
     caught_up(&gateway).await;
-    let (events, head) = (gateway.events().await, gateway.head().await);
+    let facts = gateway.facts().await;
     gateway.stop();
     let views = dump(&gateway);
     let archive = address(&folder.path().join("archive"));
     run_with(0, &["--archive", &archive], command(&database.url(), &["archive"]));
-    assert_eq!(verified(0, &archive, &[])["events"], head);
+    let head = verified(0, &archive, &[])["events"].as_u64().expect("a number");
     let restore = || said(&mut command("", &["restore", "--archive", &archive, "--to", &other.url()]));
     let (code, words) = restore();
     assert!(code == Some(0) && words.contains(&format!("restored {head} events")), "{words}");
@@ -147,12 +148,14 @@ async fn a_ledger_in_a_database_comes_back_in_another_one() {
     run_with(0, &[], command(&other.url(), &["verify"]));
     let mut again = node(&other.url(), restored.path(), &[]);
     caught_up(&again).await;
-    assert_eq!((again.head().await, again.events().await), (head, events));
+    assert_eq!(again.head().await, head);
     again.stop();
     let after = dump(&again);
     for (table, rows) in views {
         assert_eq!(after[&table], rows, "rows of {table}");
     }
+    again.start_again();
+    assert_eq!(again.facts().await, facts);
 }
 
 /// An interrupted restore leaves nothing that could be served, and the next one does it all.

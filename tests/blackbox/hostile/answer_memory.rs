@@ -111,10 +111,10 @@ async fn who_does_not_read_its_answers_gets_no_more_until_it_has() {
         upstream.says("application/json", answer_with(bytes));
         clients.push(unread(&gateway, &tenant).await);
     }
-    let before = (upstream.seen().len(), gateway.events().await.len());
+    let before = (upstream.seen().len(), gateway.facts().await.len());
     let refused = tenant.chat("ok").await.must_be(503, "OVERLOADED");
     assert_eq!(refused.json()["error"]["details"]["scope"], "key");
-    assert_eq!((upstream.seen().len(), gateway.events().await.len()), before, "it costs nothing");
+    assert_eq!((upstream.seen().len(), gateway.facts().await.len()), before, "it costs nothing");
     let bytes = held(&gateway).await;
     assert!((SHARE_OF_KEY - 64 * 1024..=SHARE_OF_KEY).contains(&bytes), "{bytes} bytes are held");
     // Another key of the tenant has room of its own.

@@ -144,6 +144,7 @@ impl Operation {
                 .chain(called("User", &house.slug))
                 .collect(),
             "action" => one("tenant.created"),
+            "category" => vec!["reads".to_owned(), "administration,access".to_owned()],
             "severity" => one("notice"),
             "status" => one("completed"),
             "dry_run" | "force" => one("true"),
