@@ -112,7 +112,7 @@ async fn an_administrator_who_lost_its_right_while_its_body_was_on_the_way_chang
             let answer = unfinished.finish().await;
             assert_eq!((answer.status, code(&answer).as_str()), (status, wanted), "{lost}: {answer:?}");
         }
-        let after = gateway.events().await;
+        let after = gateway.facts().await;
         let changed =
             |event: &&Value| event["position"].as_u64() > Some(before) && !type_of(event).starts_with("access.");
         assert_eq!(after.iter().find(changed), None, "{lost}");

@@ -58,7 +58,7 @@ async fn refusals_that_may_have_been_recorded_are_not_counted_again() {
 
 /// Holds: event.reads
 #[tokio::test(start_paused = true)]
-async fn reads_are_recorded_at_once_at_the_end_of_the_minute_and_at_the_shutdown() {
+async fn reads_are_recorded_in_a_moment_at_the_end_of_the_minute_and_at_the_shutdown() {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
     let (log, mut writer) = Stepped::open(folder.path(), LogOptions::new(clock.clone())).expect("a log");
