@@ -2,14 +2,16 @@
 //! of their UTF-16 code units, numbers are written as in ECMAScript, and there is no white space.
 
 mod read;
+mod text;
 
 use std::io;
 
 use serde::Serialize;
 use serde::ser::Error;
 use serde_json::ser::{Formatter, Serializer};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
+use crate::compact_json;
 use crate::event::Recorded;
 use crate::time::rfc3339;
 
@@ -17,6 +19,9 @@ pub use read::{ReadError, recorded};
 
 /// The largest integer that a double holds exactly; larger ones are written as strings (RFC 8785, appendix D).
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
+
+/// What most envelopes fit in.
+const ENVELOPE_BYTES: usize = 1024;
 
 /// The canonical text of a value.
 pub fn to_string(value: &Value) -> Result<String, CanonicalError> {
@@ -27,18 +32,28 @@ pub fn to_string(value: &Value) -> Result<String, CanonicalError> {
 
 /// The canonical envelope of an event, as `/v1/events` serves it and as it is hashed.
 pub fn envelope(recorded: &Recorded) -> Result<String, CanonicalError> {
-    let data = serde_json::from_str(&recorded.event.payload()?)?;
-    let mut envelope = match serde_json::to_value(&recorded.context)? {
-        Value::Object(context) => context,
-        _ => Map::new(),
-    };
-    envelope.insert("position".into(), recorded.position.into());
-    envelope.insert("recorded_at".into(), rfc3339(recorded.recorded_at).into());
-    envelope.insert("stream".into(), recorded.stream.to_string().into());
-    envelope.insert("sequence".into(), recorded.sequence.into());
-    envelope.insert("type".into(), format!("{}.v{}", recorded.event.name(), recorded.event.version()).into());
-    envelope.insert("data".into(), data);
-    to_string(&Value::Object(envelope))
+    let mut out = Vec::new();
+    push_envelope(&mut out, recorded)?;
+    Ok(String::from_utf8(out).map_err(serde_json::Error::custom)?)
+}
+
+/// Appends the canonical envelope of an event to a buffer, which can be reused.
+pub fn push_envelope(out: &mut Vec<u8>, recorded: &Recorded) -> Result<(), CanonicalError> {
+    let Recorded { position, recorded_at, stream, sequence, context, event } = recorded;
+    let mut json = Vec::with_capacity(ENVELOPE_BYTES);
+    // A context has an actor at least, so that the other members follow it after a comma.
+    compact_json::write(&mut json, context)?;
+    json.pop();
+    let (recorded_at, name, version) = (rfc3339(*recorded_at), event.name(), event.version());
+    let members = format!(
+        r#","position":{position},"recorded_at":"{recorded_at}","sequence":{sequence},"type":"{name}.v{version}","stream":"#
+    );
+    json.extend_from_slice(members.as_bytes());
+    compact_json::write(&mut json, &stream.to_string())?;
+    json.extend_from_slice(br#","data":"#);
+    event.write_payload(&mut json)?;
+    json.push(b'}');
+    text::push(out, std::str::from_utf8(&json).map_err(serde_json::Error::custom)?)
 }
 
 /// The error for an event without a JSON form; no event read from a log is one.
