@@ -10,6 +10,7 @@ pub mod environment;
 pub mod log_filter;
 mod nats;
 mod one_of;
+mod publishing;
 mod secret_files;
 mod serve_mode;
 mod served_tenants;
@@ -31,6 +32,7 @@ use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
+use secrets::log_key::LogKeyError;
 use secrets::{NodeKey, Secret, operator_key};
 
 use crate::http::{CorsOrigins, TrustedProxies};
@@ -38,6 +40,7 @@ pub use address::ListenAddress;
 pub use archiving::{Archiving, OBJECTS_FOLDER, object_store};
 use arguments::ServeArgs;
 pub use nats::NatsSettings;
+pub use publishing::Publishing;
 pub use secret_files::{SecretFiles, is_plainly_path};
 pub use serve_mode::ServeMode;
 pub use served_tenants::ServedNames;
@@ -72,6 +75,8 @@ pub struct Config {
     pub mode: ServeMode,
     /// The object store of the archive, and how it is written; `None` if there is none.
     pub archiving: Option<Archiving>,
+    /// Where the log is published; `None` if it is not.
+    pub publishing: Option<Publishing>,
     /// Where alerts are sent; `None` if they are not.
     pub alerts: Option<Webhook>,
     /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
@@ -128,6 +133,7 @@ impl Config {
         }
         let nats = nats::nats(args, flags, &variable)?;
         let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
+        let publishing = publishing::read(args, flags, database.as_ref(), &variable)?;
         let views = flags.check(VIEWS, boolean_or_on(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
             let problem = format!(
@@ -140,7 +146,13 @@ impl Config {
         let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let alerts = alerting::read(&variable)?;
-        if mode == ServeMode::Worker && nats.is_none() && alerts.is_none() && !archives && !analytics {
+        if mode == ServeMode::Worker
+            && nats.is_none()
+            && alerts.is_none()
+            && !archives
+            && publishing.is_none()
+            && !analytics
+        {
             let problem = format!(
                 "is {}, and there is nothing for it to do: set {}, {} or {}, or do not turn {} off",
                 args.mode, NATS_URL.variable, OBJECT_STORE_URL.variable, ALERTS_URL.variable, ANALYTICS.variable
@@ -158,6 +170,7 @@ impl Config {
             grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
             data: flags.check(DATA, data(&args.data.dir))?,
             archiving,
+            publishing,
             database,
             nats,
             mode,
@@ -235,6 +248,12 @@ impl Config {
     pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
         let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
         self.flags.wrong(setting::DATA, problem)
+    }
+
+    /// The error for another name of the log than the one that is recorded.
+    pub fn other_origin(&self, error: &LogKeyError) -> WrongConfig {
+        let name = self.flags.name_of(setting::LOG_ORIGIN);
+        WrongConfig { name, problem: format!("cannot be used: {error}"), advice: Advice::Unset }
     }
 
     /// The error for a Redis that this node cannot use while nodes run, or may run, that started before it.
@@ -450,6 +469,8 @@ mod tests {
             archiving: None,
             archive_segment_events: "50000".to_owned(),
             archive_segment_seconds: "300".to_owned(),
+            transparency: "false".to_owned(),
+            log_origin: None,
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),
             views: "true".to_owned(),

@@ -10,6 +10,7 @@ pub mod alert;
 pub mod catalogue_imported;
 pub mod hold;
 pub mod inference;
+pub mod log_key;
 pub mod node_key;
 pub mod price_revalued;
 pub mod resource;

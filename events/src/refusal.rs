@@ -57,6 +57,8 @@ named! {
         ViewBehind = "VIEW_BEHIND",
         /// This node keeps no views; another one answers.
         ViewsOff = "VIEWS_OFF",
+        /// The object store of the published log does not answer.
+        PublishedLogUnavailable = "PUBLISHED_LOG_UNAVAILABLE",
         /// A query ran too long, or waited too long for other callers' queries.
         QueryTimeout = "QUERY_TIMEOUT",
         /// Several upstreams could serve the model and all of them failed; or only a later version knows their kind.

@@ -21,6 +21,8 @@ crate::named! {
         Analysts = "analysts",
         /// Sends what budgets announce to a webhook.
         Alerts = "alerts",
+        /// Publishes the log as a transparency log.
+        Transparency = "transparency",
     }
 }
 

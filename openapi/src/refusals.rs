@@ -31,6 +31,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::UpstreamError => StatusCode::BAD_GATEWAY,
         ErrorCode::LedgerUnavailable
         | ErrorCode::LimitsUnavailable
+        | ErrorCode::PublishedLogUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::QueryTimeout
         | ErrorCode::AllProvidersUnavailable
@@ -156,7 +157,8 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::Draining
         | ErrorCode::UpstreamTimeout
         | ErrorCode::TenantNotServed
-        | ErrorCode::ViewsOff => object(),
+        | ErrorCode::ViewsOff
+        | ErrorCode::PublishedLogUnavailable => object(),
     };
     fields.open()
 }

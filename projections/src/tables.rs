@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{
     Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
 };
+use events::event::log_key::LogKeyCreated;
 use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 
@@ -89,6 +90,8 @@ pub struct Tables {
     prices: SharedMap<PriceId, Entry<Price>>,
     budgets: SharedMap<BudgetId, Entry<Budget>>,
     rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
+    /// The keys that have signed checkpoints of the log, oldest first.
+    log_keys: Vec<LogKeyCreated>,
     indexes: Indexes,
 }
 
@@ -146,6 +149,7 @@ impl Tables {
             Resource::Price(change) => self.apply(change, recorded),
             Resource::Budget(change) => self.apply(change, recorded),
             Resource::RateLimit(change) => self.apply(change, recorded),
+            Resource::LogKeyCreated(key) => self.log_keys.push((**key).clone()),
             Resource::NodeKeyReplaced(_) | Resource::PriceRevalued(_) | Resource::CatalogueImported(_) => {}
         }
     }
@@ -170,6 +174,11 @@ impl Tables {
         if let Some(state) = change.state() {
             state.index(indexes, IndexChange::Add);
         }
+    }
+
+    /// The keys that have signed checkpoints of the log, oldest first.
+    pub fn log_keys(&self) -> &[LogKeyCreated] {
+        &self.log_keys
     }
 
     pub fn key(&self, id: KeyId) -> Option<&KeyEntry> {

@@ -1,6 +1,7 @@
 //! `GET /v1/inferences` and `/v1/inferences/{request_id}`: requests with all their events, from admission or refusal to
 //! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
+mod receipt;
 mod request_json;
 mod table;
 
@@ -31,11 +32,10 @@ use crate::record::Record;
 use request_json::EventsByPosition;
 
 pub fn routes() -> Api<QueryState> {
-    Api::of(Entrance::Key).get("/v1/inferences", list, described_list).get(
-        "/v1/inferences/{request_id}",
-        one,
-        described_one,
-    )
+    Api::of(Entrance::Key)
+        .get("/v1/inferences", list, described_list)
+        .get("/v1/inferences/{request_id}", one, described_one)
+        .get("/v1/inferences/{request_id}/receipt", receipt::receipt, receipt::described_receipt)
 }
 
 const TAG: &str = "Usage";

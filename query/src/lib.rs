@@ -29,6 +29,7 @@ mod names;
 mod page;
 mod parameters;
 mod projections;
+mod published_log;
 mod query_context;
 mod record;
 mod revocable;
@@ -52,6 +53,7 @@ use openapi::refusals::Wording;
 use openapi::{Api, Entrance};
 use serde_json::Value;
 use tokio::sync::watch;
+use transparency::PublishedPlace;
 
 pub use self::events::event_tail;
 pub use self::events::tail::{EventTail, Extent, TailEnd, TailFormat};
@@ -88,6 +90,8 @@ pub struct QueryState {
     pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
     pub reads: ReadRecord,
+    /// `None` if the log is not published.
+    pub published: Option<PublishedPlace>,
 }
 
 /// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response
@@ -104,6 +108,7 @@ pub fn routes(state: QueryState, openai: Wording) -> Api {
         .merge(log_head::routes())
         .merge(me::routes())
         .merge(projections::routes())
+        .merge(published_log::routes())
         .merge(usage::routes())
         .layer(from_fn_with_state(concurrency, unread_bytes::count))
         .merge(models::routes(openai))

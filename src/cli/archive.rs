@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use archive::{Archive, ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
 use events::log::{PAGE_EVENTS, Reader, open_reader};
+use objects::ObjectStoreAddress;
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
@@ -53,7 +54,7 @@ fn archive(args: &ArchiveArgs, flags: &Flags) -> Result<String, Failure> {
 fn find_archive(args: &ArchiveArgs, ledger: &LedgerPlace) -> Result<Archive, Failure> {
     let own = || {
         let folder = ledger.file().and_then(|file| file.parent());
-        folder.map(|folder| archive::ObjectStoreAddress::of_folder(&folder.join(OBJECTS_FOLDER)))
+        folder.map(|folder| ObjectStoreAddress::of_folder(&folder.join(OBJECTS_FOLDER)))
     };
     match named_object_store(args.archive.as_deref())?.or_else(own) {
         Some(address) => open_archive(&address),

@@ -3,7 +3,9 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use archive::{Archive, ObjectStoreAddress, OpenArchive};
+use archive::{Archive, OpenArchive};
+use objects::{ObjectStoreAddress, Objects};
+use transparency::role::OpenObjects;
 
 use super::{Failure, variable};
 use crate::config::setting::OBJECT_STORE_URL;
@@ -51,6 +53,17 @@ pub fn archive_opener(archiving: &Archiving) -> Result<OpenArchive, Failure> {
         true => Archive::open(&address, variable, &tls),
         false => Archive::open_existing(&address, variable, &tls),
     }))
+}
+
+/// An object store that is read.
+pub fn read_objects(address: &ObjectStoreAddress) -> Result<Objects, Failure> {
+    Objects::open_existing(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+}
+
+/// Opens the object store of a gateway, to write into these folders of it.
+pub fn objects_opener(address: &ObjectStoreAddress, folders: &'static [&'static str]) -> Result<OpenObjects, Failure> {
+    let (address, tls) = (address.clone(), upstream::tls_config().map_err(no_tls)?);
+    Ok(Arc::new(move || Objects::open(&address, folders, variable, &tls)))
 }
 
 fn no_tls(error: impl Display) -> Failure {

@@ -3,6 +3,7 @@
 mod archived;
 mod engines;
 mod opened_door;
+mod published;
 mod roles;
 mod shutdown;
 mod vault;
@@ -35,7 +36,7 @@ use crate::metrics;
 use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::RoleSinks;
+use roles::{Publisher, RoleSinks};
 use shutdown::{Running, Signals, shut_down};
 
 const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -86,7 +87,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     };
     let address = server.address()?;
     let mut archive = archived::open(&config).await?;
+    let published = published::open(&config).await?;
     let mut engines = start_engines(&config, &clock, &ids).await?;
+    engines.published = published;
     if let Some(archive) = &mut archive {
         archive.compare_opened(&engines.log).await?;
     }
@@ -120,11 +123,12 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if let Some(limits) = engines.limits_task.take() {
         serving.spawn(limits.run());
     }
+    let publisher = published::publisher(&config, &engines, &vault).await?;
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let sinks = role_sinks(&mut config, &engines, archive)?;
+    let sinks = role_sinks(&mut config, &engines, archive, publisher)?;
     roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
@@ -174,6 +178,7 @@ fn role_sinks(
     config: &mut Config,
     engines: &Engines,
     archive: Option<ConfiguredArchive>,
+    publisher: Option<Publisher>,
 ) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, webhook_client()?))).transpose()?;
     let place = match &config.database {
@@ -184,6 +189,7 @@ fn role_sinks(
         alerts,
         nats: config.nats.take(),
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
+        publisher,
         copy: engines.views.as_ref().and_then(|views| views.copy(place)),
     })
 }

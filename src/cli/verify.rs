@@ -1,6 +1,7 @@
 //! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not check.
 
 mod archive;
+mod checkpoint;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ use events::log::{LEDGER_FILE, LogError, Reader, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
+
+use checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
 
 use super::ledger_place::{LedgerPlace, database_at, named_database};
 use super::progress::{Progress, WithoutTerminal};
@@ -35,6 +38,8 @@ struct Verified {
     views: Option<Comparison>,
     /// The copy for analysts, if it was asked for.
     copy: Option<VerifiedCopy>,
+    /// The published log, if it was asked for.
+    checkpoint: Option<VerifiedCheckpoint>,
 }
 
 /// A copy for analysts that agrees with the log.
@@ -68,7 +73,8 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
         // The views beside another ledger are not of this one.
         None => args.data.folder().filter(|dir| !dir.join(LEDGER_FILE).exists()),
     };
-    let verify = || verify(folder, copy.as_ref(), &ledger, log_only);
+    let published = PublishedAt::named(args, folder)?;
+    let verify = || verify(folder, copy.as_ref(), published.as_ref(), &ledger, log_only);
     let verified = match (&ledger, folder) {
         (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, verify),
         _ => verify(),
@@ -130,13 +136,15 @@ fn ledger_of(copy: &CopyPlace) -> Result<LedgerPlace, Failure> {
 fn verify(
     folder: Option<&Path>,
     copy: Option<&CopyPlace>,
+    published: Option<&PublishedAt>,
     ledger: &LedgerPlace,
     log_only: bool,
 ) -> Result<Verified, Fault> {
     let (reader, log) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
     let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    Ok(Verified { log, views, copy })
+    let checkpoint = published.map(|published| published.check(&*reader, Extent::Whole)).transpose()?;
+    Ok(Verified { log, views, copy, checkpoint })
 }
 
 /// Compares the copy for analysts with the log.
@@ -242,7 +250,10 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 }
 
 /// One line for people.
-fn summary(Verified { log: Sound { events, open_holds }, views, copy }: &Verified, folder: Option<&Path>) -> String {
+fn summary(
+    Verified { log: Sound { events, open_holds }, views, copy, checkpoint }: &Verified,
+    folder: Option<&Path>,
+) -> String {
     let copy = copy.as_ref().map(|VerifiedCopy { rows, position, lag_events }| {
         format!(", {rows} rows of the copy for analysts as of position {position}, {lag_events} events behind")
     });
@@ -260,10 +271,11 @@ fn summary(Verified { log: Sound { events, open_holds }, views, copy }: &Verifie
             )
         }
     };
-    format!("sound: {events} events, {open_holds} open holds, {views}{copy}")
+    let checkpoint = checkpoint.as_ref().map(VerifiedCheckpoint::sentence).unwrap_or_default();
+    format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}")
 }
 
-fn as_json(Verified { log: sound, views, copy }: &Verified) -> serde_json::Value {
+fn as_json(Verified { log: sound, views, copy, checkpoint }: &Verified) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
@@ -274,6 +286,9 @@ fn as_json(Verified { log: sound, views, copy }: &Verified) -> serde_json::Value
     let mut object = json!({ "sound": true, "events": sound.events, "open_holds": sound.open_holds, "views": views });
     if let Some(VerifiedCopy { rows, position, lag_events }) = copy {
         object["copy"] = json!({ "rows": rows, "position": position, "lag_events": lag_events });
+    }
+    if let Some(checkpoint) = checkpoint {
+        object["checkpoint"] = checkpoint.as_json();
     }
     object
 }

@@ -1,7 +1,8 @@
 //! The object store of the archive, and when its segments are complete.
 
-use archive::{ObjectStoreAddress, SegmentLimits};
+use archive::SegmentLimits;
 use events::log::DatabaseAddress;
+use objects::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;
 use super::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING, DATABASE_URL, OBJECT_STORE_URL};

@@ -173,6 +173,13 @@ pub struct ServeArgs {
     /// Time after which a segment of the archive is complete, in seconds: the longest that an event is missing in it
     #[arg(long, env = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS", value_name = "SECONDS", default_value = "300")]
     pub archive_segment_seconds: String,
+    /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
+    #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
+    pub transparency: String,
+    /// The name of a new published log, in its checkpoints and for verifiers: a host and a path. It never changes
+    /// [default: a name that the gateway makes]
+    #[arg(long, env = "LEDGERWAY_LOG_ORIGIN", value_name = "NAME")]
+    pub log_origin: Option<String>,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
     /// as PARTNER/TENANT, separated by commas
     #[arg(long, env = "LEDGERWAY_SERVES_TENANTS", value_name = "TENANTS", default_value = "all")]
@@ -371,6 +378,10 @@ pub struct VerifyArgs {
     /// folder. Its ledger is there too, unless you name another one
     #[arg(long, visible_alias = "views", value_name = "URL|DIR")]
     pub copy: Option<String>,
+    /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
+    /// /v1/log/key. The published log is beside the archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
+    #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
+    pub checkpoint_key: Option<String>,
 }
 
 #[derive(Args)]

@@ -45,6 +45,8 @@ settings! {
     ARCHIVING = switch("true"),
     ARCHIVE_SEGMENT_EVENTS = with_value("50000"),
     ARCHIVE_SEGMENT_SECONDS = with_value("300"),
+    TRANSPARENCY = switch("true"),
+    LOG_ORIGIN = with_value("gateway.example.com/ledger"),
     ALERTS_URL = secret("https://hooks.internal/budgets"),
     ALERTS_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),
     REDIS_URL = secret("redis://default:PASSWORD@limits.internal:6379"),

@@ -93,6 +93,7 @@ mod ssrf;
 mod structure;
 mod tenancy;
 mod traces;
+mod transparency;
 mod trouble;
 mod unknown_paths;
 mod unpriced_fields;

@@ -5,6 +5,7 @@ pub mod environment_keys;
 pub mod file;
 pub mod key_check;
 pub mod keyless;
+pub mod log_key;
 pub mod node_key;
 pub mod operator_key;
 pub mod reseal;

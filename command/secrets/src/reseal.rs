@@ -15,6 +15,7 @@ use events::log::{
 };
 
 use super::keyless::{self, KeylessProvider};
+use super::log_key::is_log_key;
 use super::node_key::wipe;
 use super::sealed_box::{self, secret_context};
 use super::vault::KEY_CHECK_SCOPE;
@@ -114,7 +115,7 @@ impl StoredSecrets {
         for (scope, wrapped) in &self.wrapped {
             let old = sealed_box::unwrap(previous, scope, wrapped);
             let mut old = old.ok_or_else(|| ResealError::WrongPreviousKey { scope: scope.clone() })?;
-            let mut key = if scope == KEY_CHECK_SCOPE { old } else { ids.bytes() };
+            let mut key = if scope == KEY_CHECK_SCOPE || is_log_key(scope) { old } else { ids.bytes() };
             match scope.parse() {
                 // A tenant's key of an earlier version.
                 Ok(tenant) => {

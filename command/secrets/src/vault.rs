@@ -130,6 +130,18 @@ impl Vault {
         Arc::new(Self { node_key, log, ids, opened, environment, served, check, sealing })
     }
 
+    pub(super) const fn node_key(&self) -> &NodeKey {
+        &self.node_key
+    }
+
+    pub(super) const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) const fn ids(&self) -> &IdMaker {
+        &self.ids
+    }
+
     /// The API key of a provider as its row names it: from the environment, or the sealed one. `None` if it has none.
     ///
     /// Errors: those of [`Vault::open`]; this process does not have the variable for the row's address.

@@ -57,6 +57,7 @@ impl ClaimedNames {
             | Resource::Budget(_)
             | Resource::RateLimit(_)
             | Resource::NodeKeyReplaced(_)
+            | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)
             | Resource::CatalogueImported(_) => {}
         }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::Recorded;
+use objects::{Object, StoreError};
 
+use crate::archive::Archive;
 use crate::damage::Damage;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
@@ -18,7 +20,6 @@ use crate::object_name;
 use crate::read_error::ReadError;
 use crate::segment::{OpenSegment, PackedSegment, SegmentError};
 use crate::segments::{begins, continues};
-use crate::store::{Archive, Object, StoreError};
 
 /// A segment with so many bytes of events is sealed, however few events they are. The last event may be of any size.
 const BYTES_SEALED: u64 = 32 * 1024 * 1024;
@@ -143,7 +144,7 @@ impl Archiver {
         })?;
         self.put_segment(&manifest, packed).await?;
         let name = object_name::manifest(manifest.first);
-        self.archive.put(&name, manifest.to_bytes().map_err(SegmentError::from)?.into()).await?;
+        self.archive.objects.put(&name, manifest.to_bytes().map_err(SegmentError::from)?.into()).await?;
         // Not every store puts an object only if there is none of its name: what is there now is what others continue.
         let Some(found) = self.archive.find_manifest(manifest.first).await? else {
             return Err(ArchiveError::NotAsPut { object: name, archive: self.archive.to_string() });
@@ -203,8 +204,8 @@ impl Archiver {
     /// A segment of that name can only be the same: its hash is in the name.
     async fn put_segment(&self, manifest: &Manifest, packed: &PackedSegment) -> Result<(), ArchiveError> {
         let name = &manifest.object;
-        self.archive.put(name, packed.object.clone()).await?;
-        match self.archive.get(name, manifest.object_bytes).await? {
+        self.archive.objects.put(name, packed.object.clone()).await?;
+        match self.archive.objects.get(name, manifest.object_bytes).await? {
             Some(Object::Whole(found)) if found == packed.object => Ok(()),
             _ => Err(ArchiveError::NotAsPut { object: name.clone(), archive: self.archive.to_string() }),
         }

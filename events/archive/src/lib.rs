@@ -1,7 +1,7 @@
 //! Copies of the log as sealed files, in a folder or in an S3 bucket: segments of compressed JSON Lines, each with a manifest
 //! that has the hash of the manifest before it. You can check the files and build the ledger anew from them alone.
 //!
-//! - [`ObjectStoreAddress`] says where an archive is, [`Archive`] reads and writes its objects.
+//! - [`Archive`] is the place of an archive.
 //! - [`Archiver`] continues an archive; [`role::run`] does so while a gateway runs.
 //! - [`Segments`] reads an archive in order and trusts nothing in it; [`Damage`] says what is wrong, and in which object.
 //!
@@ -11,7 +11,7 @@
 //!
 //! Rejected: segments of one batch each (millions of objects), and Parquet, which nobody can hash or read without a library.
 
-mod address;
+mod archive;
 mod archiver;
 mod damage;
 mod digest;
@@ -22,9 +22,8 @@ mod read_error;
 pub mod role;
 mod segment;
 mod segments;
-mod store;
 
-pub use address::{ObjectStoreAddress, WrongAddress};
+pub use archive::{Archive, OpenArchive};
 pub use archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 pub use damage::{Damage, DamageKind};
 pub use digest::Digest;
@@ -32,4 +31,3 @@ pub use manifest::Manifest;
 pub use newest::{LogDiffers, Newest, compare_with_log};
 pub use read_error::ReadError;
 pub use segments::{Checked, SegmentEvents, Segments};
-pub use store::{Archive, OpenArchive, OpenError, StoreError};

@@ -4,12 +4,14 @@
 use events::canonical;
 use events::log::{LogError, Reader};
 
+use objects::{Enough, Object, StoreError};
+
+use crate::archive::Archive;
 use crate::damage::DamageKind;
 use crate::digest::Digest;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::object_name;
 use crate::read_error::ReadError;
-use crate::store::{Archive, Enough, Object, StoreError};
 
 /// The positions before the hint that are looked at first. Each later step goes four times as far back.
 const FIRST_STEP: u64 = 1024;
@@ -55,7 +57,7 @@ impl Archive {
     pub(crate) async fn find_manifest(&self, first: u64) -> Result<Option<Newest>, ReadError> {
         let name = object_name::manifest(first);
         let damaged = |kind: DamageKind| kind.of(name.clone(), first);
-        let bytes = match self.get(&name, MANIFEST_BYTES_MAX).await? {
+        let bytes = match self.objects.get(&name, MANIFEST_BYTES_MAX).await? {
             Some(Object::Whole(bytes)) => bytes,
             Some(Object::TooLong { bytes }) => return Err(damaged(DamageKind::ManifestTooLong { bytes }).into()),
             None => return Ok(None),
@@ -81,11 +83,12 @@ impl Archive {
     async fn last_manifest_after(&self, after: u64) -> Result<Option<u64>, StoreError> {
         let mut last = None;
         let after = object_name::manifest(after);
-        self.list(object_name::MANIFESTS, Some(&after), |listed| {
-            last = last.max(object_name::first_of_manifest(&listed.name));
-            Enough::No
-        })
-        .await?;
+        self.objects
+            .list(object_name::MANIFESTS, Some(&after), |listed| {
+                last = last.max(object_name::first_of_manifest(&listed.name));
+                Enough::No
+            })
+            .await?;
         Ok(last)
     }
 }

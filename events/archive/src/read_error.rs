@@ -1,7 +1,7 @@
 //! Why an archive could not be read.
 
 use crate::damage::Damage;
-use crate::store::StoreError;
+use objects::StoreError;
 
 /// An archive is damaged, or cannot be read.
 #[derive(Debug, thiserror::Error)]

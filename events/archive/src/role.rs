@@ -15,11 +15,11 @@ use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::archive::{Archive, OpenArchive};
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
 use crate::read_error::ReadError;
 use crate::segment::{PackedSegment, SegmentError};
-use crate::store::{Archive, OpenArchive};
 
 /// The pauses between attempts. They begin anew once a segment was sealed.
 const RETRY_MIN: Duration = Duration::from_millis(200);

@@ -9,14 +9,15 @@ use chrono::{DateTime, Utc};
 use events::canonical;
 use events::event::Recorded;
 use flate2::bufread::GzDecoder;
+use objects::{Enough, Object};
 
+use crate::archive::Archive;
 use crate::damage::{Damage, DamageKind};
 use crate::digest::{Digest, Hasher};
 use crate::manifest::Manifest;
 use crate::newest::Newest;
 use crate::object_name::{self, MANIFESTS, SEGMENTS};
 use crate::read_error::ReadError;
-use crate::store::{Archive, Enough, Object};
 
 /// What was read of an archive that is not damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Segments {
         let manifest = found.manifest;
         self.named.insert(manifest.object.clone());
         let damaged = |kind: DamageKind| kind.of(manifest.object.clone(), manifest.first);
-        let object = match self.archive.get(&manifest.object, manifest.object_bytes).await? {
+        let object = match self.archive.objects.get(&manifest.object, manifest.object_bytes).await? {
             Some(Object::Whole(object)) => object,
             Some(Object::TooLong { bytes: found }) => {
                 let expected = manifest.object_bytes;
@@ -96,6 +97,7 @@ impl Segments {
         let last = self.chain.before.map_or(0, |before| before.manifest.last);
         let mut unused_segments = 0;
         self.archive
+            .objects
             .list(SEGMENTS, None, |listed| {
                 let is_before_the_end = object_name::first_of_segment(&listed.name).is_some_and(|first| first <= last);
                 unused_segments += u64::from(is_before_the_end && !self.named.contains(&listed.name));
@@ -110,6 +112,7 @@ impl Segments {
 async fn manifests(archive: &Archive) -> Result<Vec<u64>, ReadError> {
     let (mut firsts, mut unknown) = (Vec::new(), None);
     archive
+        .objects
         .list(MANIFESTS, None, |listed| match object_name::first_of_manifest(&listed.name) {
             Some(first) => {
                 firsts.push(first);

@@ -16,6 +16,7 @@ use super::admin::{
     RateLimit, Tenant, User,
 };
 use super::catalogue_imported::CatalogueImported;
+use super::log_key::LogKeyCreated;
 use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
@@ -291,6 +292,8 @@ resources! {
     others {
         /// Secrets at rest are sealed under another node's key from here on. A key that was used before can be used again.
         NodeKeyReplaced(NodeKeyReplaced) on NodeKey by node_key "node_key.replaced" v 1 in set 1 at Anywhere;
+        /// Checkpoints of the log are signed with this key from here on.
+        LogKeyCreated(LogKeyCreated) on LogKey by origin "log_key.created" v 1 in set 1 at Anywhere;
         /// The requests that a change of a price concerns have its value.
         PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 in set 1 at Anywhere;
         /// Another catalogue was taken while the gateway ran.
@@ -318,6 +321,7 @@ macro_rules! on_change {
             | $crate::event::Resource::ProviderKeySetAside(_)
             | $crate::event::Resource::ProviderKeyRestored(_)
             | $crate::event::Resource::NodeKeyReplaced(_)
+            | $crate::event::Resource::LogKeyCreated(_)
             | $crate::event::Resource::PriceRevalued(_)
             | $crate::event::Resource::CatalogueImported(_) => None,
         }

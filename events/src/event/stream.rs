@@ -23,6 +23,7 @@ named! {
         Budget = "budget",
         RateLimit = "rate_limit",
         NodeKey = "node_key",
+        LogKey = "log_key",
         Revaluation = "revaluation",
         Import = "import",
         Access = "access",

@@ -45,8 +45,8 @@ pub(super) trait LeaseRows: Send + Sync {
 
     fn release(&self, role: Role) -> Answer<'_, ()>;
 
-    /// Nothing is remembered by a process with another token than the last one.
-    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, ()>;
+    /// False, and nothing is remembered, if the token is not the last one.
+    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, bool>;
 
     fn memory(&self, role: Role) -> Answer<'_, Option<RoleMemory>>;
 }
@@ -153,10 +153,10 @@ impl Lease {
         }
     }
 
-    /// Remembers for the next process with the role. Nothing is remembered once another one has it.
-    pub async fn remember(&self, memory: RoleMemory) -> Result<(), LogError> {
+    /// Remembers for the next process with the role. False, and nothing is remembered, once another one has it.
+    pub async fn remember(&self, memory: RoleMemory) -> Result<bool, LogError> {
         match &*self.place {
-            RolePlace::Folder(memories) => memories.write(self.role, memory).await,
+            RolePlace::Folder(memories) => memories.write(self.role, memory).await.map(|()| true),
             RolePlace::Shared { rows, .. } => rows.remember(self.role, self.token, memory).await,
         }
     }

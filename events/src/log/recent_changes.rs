@@ -86,6 +86,7 @@ const fn can_change_plans(kind: StreamKind) -> bool {
         StreamKind::Budget
         | StreamKind::RateLimit
         | StreamKind::NodeKey
+        | StreamKind::LogKey
         | StreamKind::Revaluation
         | StreamKind::Import
         | StreamKind::Access

@@ -24,6 +24,7 @@ use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, Payer,
     ReportedByFailedCall, Versions,
 };
+use events::event::log_key::LogKeyCreated;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::price_revalued::PriceRevalued;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Resource, Stream, StreamKind};
@@ -348,6 +349,14 @@ fn samples() -> Vec<(Stream, Event)> {
                 previous: Some("9c02f1d5a7e36b48".to_owned()),
                 resealed: 4,
                 discarded: 0,
+            }))),
+        ),
+        (
+            Stream::new(StreamKind::LogKey, "gateway.example/ledger"),
+            Event::Resource(Resource::LogKeyCreated(Box::new(LogKeyCreated {
+                origin: "gateway.example/ledger".to_owned(),
+                generation: 1,
+                verifier_key: "gateway.example/ledger+12345678+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh".to_owned(),
             }))),
         ),
         resource(

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::tile::{TILE_WIDTH, TileId};
-use crate::tile_path::{IndexAndWidth, MalformedPath};
+use crate::tile::TileId;
+use crate::tile_path::{IndexAndWidth, MalformedPath, TILE_WIDTH};
 
 /// Names an entry bundle. Its text is its path below the prefix of the log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

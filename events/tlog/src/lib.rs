@@ -75,8 +75,8 @@ pub use proof::{
 };
 pub use proof_lines::MalformedProofLines;
 pub use signer::{Cosigner, InvalidSeed, Signer};
-pub use tile::{MalformedTile, TILE_WIDTH, Tile, TileId, partial_tiles, tiles_between};
-pub use tile_path::MalformedPath;
+pub use tile::{MalformedTile, Tile, TileId, partial_tiles, tiles_between};
+pub use tile_path::{MalformedPath, TILE_WIDTH};
 pub use tiles::Tiles;
 pub use tlog_proof::{LogPolicy, MalformedTlogProof, TLOG_PROOF_BYTES_MAX, TlogProof, TlogProofRefused, VerifiedEntry};
 pub use tree::{RestoreError, Tree, TreeFull};

@@ -3,7 +3,8 @@
 use std::iter;
 
 use crate::hash::Hash;
-use crate::tile::{TILE_HEIGHT, TILE_WIDTH, TileId};
+use crate::tile::{TILE_HEIGHT, TileId};
+use crate::tile_path::TILE_WIDTH;
 use crate::tiles::Tiles;
 
 /// Consecutive leaves that have a common hash in a tree, as RFC 6962 defines it: the whole of a tree, or what is on one side of a

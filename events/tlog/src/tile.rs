@@ -7,10 +7,8 @@ use std::str::FromStr;
 
 use crate::decimal;
 use crate::hash::{HASH_BYTES, Hash};
-use crate::tile_path::{IndexAndWidth, MalformedPath};
+use crate::tile_path::{IndexAndWidth, MalformedPath, TILE_WIDTH};
 
-/// Hashes in a full tile.
-pub const TILE_WIDTH: u16 = 256;
 /// A tile is the top of a subtree with this many levels below it.
 pub const TILE_HEIGHT: u32 = 8;
 /// The highest level that a path can have. Trees of at most 2^63 leaves end at level 7.

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::decimal;
-use crate::tile::TILE_WIDTH;
 
+/// How many hashes a full tile has, and how many entries a full bundle.
+pub const TILE_WIDTH: u16 = 256;
 /// Longer than every path of a tile: six elements before the last one, a level and a width.
 const PATH_BYTES_MAX: usize = 64;
 const ELEMENT_BASE: u64 = 1000;

@@ -6,7 +6,8 @@ use std::mem;
 
 use crate::hash::Hash;
 use crate::subtree::{join_right, root_of_complete};
-use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile, TileId, hashes_of_level, partial_tiles};
+use crate::tile::{TILE_HEIGHT, Tile, TileId, hashes_of_level, partial_tiles};
+use crate::tile_path::TILE_WIDTH;
 use crate::tiles::Tiles;
 use crate::tree_head::{SIZE_MAX, TreeHead};
 

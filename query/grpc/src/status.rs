@@ -47,6 +47,7 @@ const fn code(code: ErrorCode) -> Code {
         ErrorCode::Internal => Code::Internal,
         ErrorCode::UpstreamError
         | ErrorCode::LedgerUnavailable
+        | ErrorCode::PublishedLogUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::AllProvidersUnavailable
         | ErrorCode::LimitsUnavailable

@@ -149,6 +149,7 @@ impl World {
             tables,
             views: NodeViews::new(Some(views)),
             last_uses: LastUses::new(clock.clone()),
+            published: None,
             clock,
             is_current: Arc::new(move || knows.load(Ordering::Relaxed)),
             closing: closes,

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, LogDiffers, Newest, OpenArchive, OpenError, ReadError, SegmentLimits, compare_with_log};
+use archive::{Archive, LogDiffers, Newest, OpenArchive, ReadError, SegmentLimits, compare_with_log};
 use events::log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
+use objects::OpenError;
 
 use super::super::object_store::archive_opener;
 use super::ServeError;

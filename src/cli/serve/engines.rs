@@ -19,6 +19,7 @@ use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
 use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
+use transparency::role::OpenObjects;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::{moved_ledger, variable};
@@ -49,6 +50,8 @@ pub struct Engines {
     pub upstreams: Arc<UpstreamClients>,
     /// What this process does for all.
     pub roles: Vec<RoleStatus>,
+    /// The object store of the published log; `None` if the log is not published.
+    pub published: Option<OpenObjects>,
 }
 
 pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
@@ -103,6 +106,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         memories,
         upstreams,
         roles,
+        published: None,
     })
 }
 

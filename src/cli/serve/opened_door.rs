@@ -20,6 +20,7 @@ use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use query::{Capabilities, LimitsLeft, QueryState};
 use secrets::{Secret, Vault, operator_key};
+use transparency::PublishedPlace;
 
 use super::ServeError;
 use super::engines::{Engines, metrics_of};
@@ -126,6 +127,7 @@ pub async fn open_door(
             let access = Arc::clone(&engines.access);
             Arc::new(move |caller, kind| access.read(caller.context(), kind))
         },
+        published: engines.published.clone().map(PublishedPlace::new),
     };
     let health = Arc::new(Health {
         log: log.clone(),

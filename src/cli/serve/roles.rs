@@ -11,7 +11,10 @@ use events::role::{Role, RoleStatus};
 use events::time::Clock;
 use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
+use tlog::Signer;
 use tokio::task::JoinSet;
+use transparency::LogKeys;
+use transparency::role::{OpenObjects, PublisherParts};
 
 use crate::config::{Config, NatsSettings};
 
@@ -21,6 +24,14 @@ pub struct RoleSinks {
     pub archive: Option<(OpenArchive, SegmentLimits)>,
     pub copy: Option<AnalystsCopy>,
     pub alerts: Option<(Webhook, reqwest::Client)>,
+    pub publisher: Option<Publisher>,
+}
+
+/// The published log, and what signs its checkpoints.
+pub struct Publisher {
+    pub open: OpenObjects,
+    pub signer: Arc<Signer>,
+    pub keys: LogKeys,
 }
 
 /// The copy of the views for analysts.
@@ -40,13 +51,14 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::Archive => config.archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some()),
         Role::Analysts => config.analytics,
         Role::Alerts => config.alerts.is_some(),
+        Role::Transparency => config.publishing.is_some(),
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
 pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleSinks { mut nats, mut archive, mut copy, mut alerts } = sinks;
+    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher } = sinks;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -63,6 +75,11 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             Role::Alerts => {
                 if let Some((webhook, client)) = alerts.take() {
                     serving.spawn(alerts::run(AlertsParts { log, webhook, client, status, clock }));
+                }
+            }
+            Role::Transparency => {
+                if let Some(Publisher { open, signer, keys }) = publisher.take() {
+                    serving.spawn(transparency::role::run(PublisherParts { open, signer, keys, log, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -1,12 +1,15 @@
 //! `ledgerway verify --archive`: checks the files of an archive, builds the ledger that they have in a temporary folder, and
 //! verifies it. It needs no database. Exit codes are those of `verify`.
 
+use events::log::open_reader_offline;
 use serde_json::{Value, json};
 
 use super::super::archived_ledger::{NotBuilt, build, check_files};
 use super::super::object_store::named_archive;
 use super::super::scratch_folder::ScratchFolder;
 use super::super::{Failure, print_line, single_threaded_runtime};
+use super::Fault;
+use super::checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -14,19 +17,32 @@ use crate::config::{Flags, boolean};
 pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
     let json = flags.check(JSON, boolean(&args.json))?;
     let archive = named_archive(args.archive.as_deref())?;
+    let published = PublishedAt::beside_archive(args)?;
+    let mut checkpoint = None;
     let runtime = single_threaded_runtime()?;
     let checked = if args.shallow {
         runtime.block_on(check_files(&archive, "archive")).map(|checked| (checked, None))
     } else {
         let folder = ScratchFolder::create()?;
-        runtime
-            .block_on(build(&archive, folder.path(), "reading the archive"))
-            .map(|built| (built.checked, Some(built.open_holds)))
+        let built = runtime.block_on(build(&archive, folder.path(), "reading the archive"));
+        if let (Ok(built), Some(published)) = (&built, &published) {
+            let reader = open_reader_offline(&built.file).map_err(Failure::not_begun)?;
+            match published.check(&*reader, Extent::Beginning) {
+                Ok(verified) => checkpoint = Some(verified),
+                Err(Fault::Broken { position, reason, sentence }) => {
+                    let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
+                    print_line(&if json { object.to_string() } else { format!("broken: {sentence}") });
+                    return Err(Failure::Printed);
+                }
+                Err(Fault::Unreadable(why)) => return Err(Failure::NotBegun(why)),
+            }
+        }
+        built.map(|built| (built.checked, Some(built.open_holds)))
     };
     let (object, sentence, outcome) = match checked {
         Ok((checked, open_holds)) => {
             let (last, segments, unused) = (checked.last, checked.manifests, checked.unused_segments);
-            let object = json!({
+            let mut object = json!({
                 "sound": true, "events": last, "segments": segments, "unused_segments": unused,
                 "open_holds": open_holds,
             });
@@ -34,7 +50,12 @@ pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
                 || "files only, the ledger in them was not verified".to_owned(),
                 |open_holds| format!("{open_holds} open holds"),
             );
-            (object, format!("sound: {last} events in {segments} segments, {holds}{}", unused_note(unused)), Ok(()))
+            if let Some(checkpoint) = &checkpoint {
+                object["checkpoint"] = checkpoint.as_json();
+            }
+            let published = checkpoint.as_ref().map(VerifiedCheckpoint::sentence).unwrap_or_default();
+            let unused = unused_note(unused);
+            (object, format!("sound: {last} events in {segments} segments, {holds}{unused}{published}"), Ok(()))
         }
         Err(error) => match error.damage() {
             Some(damage) => {

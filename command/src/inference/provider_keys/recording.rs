@@ -63,6 +63,7 @@ impl RecordedKey {
             | Resource::Budget(_)
             | Resource::RateLimit(_)
             | Resource::NodeKeyReplaced(_)
+            | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)
             | Resource::CatalogueImported(_) => {}
         }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use archive::{Archive, ObjectStoreAddress, Segments};
+use archive::{Archive, Segments};
+use objects::ObjectStoreAddress;
 use tempfile::TempDir;
 
 use crate::story::{Ledger, archive_all, in_folder, tls};

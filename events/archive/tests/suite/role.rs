@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use archive::role::{self, ArchiverParts};
-use archive::{Archive, OpenArchive, OpenError, SegmentLimits, Segments};
+use archive::{Archive, OpenArchive, SegmentLimits, Segments};
 use events::event::Recorded;
 use events::log::Log;
 use events::role::{Role, RoleState, RoleStatus};
+use objects::OpenError;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

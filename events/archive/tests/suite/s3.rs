@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use archive::{Archive, ObjectStoreAddress, Sealed};
+use archive::{Archive, Sealed};
+use objects::ObjectStoreAddress;
 use testing::s3::{ACCESS_KEY, S3Server};
 
 use crate::damage::check;

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, Archiver, ObjectStoreAddress, Sealed};
+use archive::{Archive, Archiver, Sealed};
 use chrono::DateTime;
 use events::event::access::AccessDenied;
 use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock};
+use objects::ObjectStoreAddress;
 use tempfile::TempDir;
 
 /// A ledger in a folder, with this many events, each a second after the one before.

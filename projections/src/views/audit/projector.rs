@@ -156,6 +156,7 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Price(_)
         | Resource::Budget(_)
         | Resource::NodeKeyReplaced(_)
+        | Resource::LogKeyCreated(_)
         | Resource::PriceRevalued(_)
         | Resource::CatalogueImported(_) => Severity::Notice,
         Resource::ProviderKeySetAside(_) => Severity::Warning,

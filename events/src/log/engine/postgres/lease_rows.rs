@@ -71,11 +71,11 @@ impl LeaseRows for PostgresLeases {
         Box::pin(self.run(async |connection| release.execute(connection).await.map(drop)))
     }
 
-    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, ()> {
+    fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, bool> {
         Box::pin(async move {
             let position = i64::try_from(memory.position).map_err(|error| unavailable(error.to_string()))?;
             let remember = sqlx::query(REMEMBER).bind(role.as_str()).bind(token).bind(position).bind(memory.detail);
-            self.run(async |connection| remember.execute(connection).await.map(drop)).await
+            self.run(async |connection| remember.execute(connection).await.map(|done| done.rows_affected() == 1)).await
         })
     }
 

@@ -1,4 +1,4 @@
-//! The objects of an archive: put once, read, listed. Each operation has a deadline, and is repeated a few times if the store
+//! The objects of a store: put, read, listed, deleted. Each operation has a deadline, and is repeated a few times if the store
 //! says that it cannot answer now.
 
 use std::fmt;
@@ -13,10 +13,11 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 
 use crate::address::{Bucket, Location, ObjectStoreAddress};
-use crate::object_name::{MANIFESTS, SEGMENTS};
 
 /// How long one object may take to put or to read, with all attempts.
 const OBJECT_MAX: Duration = Duration::from_secs(120);
@@ -47,16 +48,13 @@ const VARIABLES: [&str; 13] = [
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 ];
 
-/// An archive in an object store. Cheap to clone.
+/// The objects of a folder or a bucket. Cheap to clone.
 #[derive(Clone)]
-pub struct Archive {
+pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: Arc<str>,
 }
-
-/// Opens an archive, also again and again. Blocking: a folder may be on a mount that does not answer.
-pub type OpenArchive = Arc<dyn Fn() -> Result<Archive, OpenError> + Send + Sync>;
 
 /// An object store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +67,11 @@ pub enum OpenError {
 
 /// An operation on an object failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("cannot {action} {object} in {archive}: {reason}")]
+#[error("cannot {action} {object} in {store}: {reason}")]
 pub struct StoreError {
     pub action: &'static str,
     pub object: String,
-    pub archive: String,
+    pub store: String,
     pub reason: String,
 }
 
@@ -93,25 +91,26 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-impl Archive {
-    /// Opens an archive that is written. A folder is created if it is missing; a bucket must be there.
+impl Objects {
+    /// Opens a store that is written. Of a folder, these folders below it are created if they are missing; a bucket must be there.
     ///
     /// `variable` has the environment, for S3. `tls` says which certificates are trusted.
     pub fn open(
         address: &ObjectStoreAddress,
+        folders: &[&str],
         variable: impl Fn(&str) -> Option<String>,
         tls: &rustls::ClientConfig,
     ) -> Result<Self, OpenError> {
         if let Location::Folder(folder) = &address.0 {
             // The store itself would create folders that others may read.
-            for below in [MANIFESTS, SEGMENTS] {
+            for below in folders {
                 create_folder(&folder.join(below)).map_err(|error| folder_error(folder, &error))?;
             }
         }
         Self::open_existing(address, variable, tls)
     }
 
-    /// Opens an archive that is read. Nothing is created.
+    /// Opens a store that is read. Nothing is created.
     pub fn open_existing(
         address: &ObjectStoreAddress,
         variable: impl Fn(&str) -> Option<String>,
@@ -133,8 +132,17 @@ impl Archive {
     }
 
     /// Puts an object if there is none of its name. It is durable when this returns.
-    pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<Put, StoreError> {
-        let options = PutOptions::from(PutMode::Create);
+    pub async fn put(&self, name: &str, bytes: Bytes) -> Result<Put, StoreError> {
+        self.put_as(PutMode::Create, name, bytes).await
+    }
+
+    /// Puts an object, also in place of one. It is durable when this returns.
+    pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.put_as(PutMode::Overwrite, name, bytes).await.map(|_| ())
+    }
+
+    async fn put_as(&self, mode: PutMode, name: &str, bytes: Bytes) -> Result<Put, StoreError> {
+        let options = PutOptions::from(mode);
         let path = self.path(name);
         let put = self.store.put_opts(&path, PutPayload::from_bytes(bytes), options);
         let failed = |reason| self.failed("put", name, reason);
@@ -146,8 +154,19 @@ impl Archive {
         }
     }
 
+    /// Deletes an object, if there is one.
+    pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let failed = |reason| self.failed("delete", name, reason);
+        match tokio::time::timeout(OBJECT_MAX, self.store.delete(&path)).await {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => Err(failed(shown_text(&error, REASON_CHARS_MAX))),
+            Err(_) => Err(failed(timed_out(OBJECT_MAX))),
+        }
+    }
+
     /// Reads an object; `None` if it is missing. Of one that has more than `bytes_max`, only the length is returned.
-    pub(crate) async fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StoreError> {
+    pub async fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StoreError> {
         let failed = |reason| self.failed("read", name, reason);
         match tokio::time::timeout(OBJECT_MAX, self.try_get(name, bytes_max)).await {
             Ok(Ok(object)) => Ok(Some(object)),
@@ -175,7 +194,7 @@ impl Archive {
 
     /// The objects of a folder whose names come after `after`, in no particular order, each passed to `found`, until this says
     /// that it has enough.
-    pub(crate) async fn list(
+    pub async fn list(
         &self,
         folder: &str,
         after: Option<&str>,
@@ -213,7 +232,7 @@ impl Archive {
     }
 
     fn failed(&self, action: &'static str, object: &str, reason: String) -> StoreError {
-        StoreError { action, object: object.to_owned(), archive: self.shown.to_string(), reason }
+        StoreError { action, object: object.to_owned(), store: self.shown.to_string(), reason }
     }
 }
 
@@ -229,7 +248,7 @@ pub enum Object {
     TooLong { bytes: u64 },
 }
 
-impl fmt::Display for Archive {
+impl fmt::Display for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }

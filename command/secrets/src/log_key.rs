@@ -1,0 +1,151 @@
+//! The key that signs checkpoints of the log. Its seed is kept wrapped under the node's key, as the check key of API keys is, so
+//! that it survives a replacement of the node's key, and its public key is an event.
+
+use events::event::log_key::LogKeyCreated;
+use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
+use events::log::{Append, AppendError, Basis, LogError};
+use tlog::{KeyName, Signer};
+
+use super::sealed_box;
+use super::vault::{Vault, VaultError};
+
+/// The scopes under which the keys are stored, with a generation: no tenant has such an id.
+const SCOPE_PREFIX: &str = "log_key/";
+/// What the name of a log is made of, if none is given.
+const ORIGIN_PREFIX: &str = "ledgerway/";
+/// How often a key is looked for that another node may just have made.
+const TRIES_MAX: usize = 3;
+
+/// True for a key that must not change when the node's key is replaced: what it has signed is public.
+pub(super) fn is_log_key(scope: &str) -> bool {
+    scope.starts_with(SCOPE_PREFIX)
+}
+
+fn scope(generation: u32) -> String {
+    format!("{SCOPE_PREFIX}{generation}")
+}
+
+/// The key that signs checkpoints, and all that have.
+pub struct LogSigner {
+    pub signer: Signer,
+    /// Oldest first; the last one is of the signer.
+    pub keys: Vec<LogKeyCreated>,
+}
+
+/// Checkpoints cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogKeyError {
+    #[error("the log is called {recorded:?} in its checkpoints, which never changes: it cannot be called {given:?}")]
+    OtherOrigin { recorded: String, given: String },
+    #[error("the key of the log's checkpoints is damaged")]
+    Damaged,
+    #[error("the key of the log's checkpoints cannot be made: other nodes make one at the same time")]
+    Contended,
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Vault {
+    /// The newest key that signs checkpoints. The first one is made here; so is another one if nobody can open the last, because
+    /// the node's key was lost. `known` are those that the tables have, and `origin` the name that the log is to have.
+    pub async fn log_signer(
+        &self,
+        mut known: Vec<LogKeyCreated>,
+        origin: Option<KeyName>,
+    ) -> Result<LogSigner, LogKeyError> {
+        for _ in 0..TRIES_MAX {
+            let name = match (known.last(), &origin) {
+                (Some(newest), Some(given)) if newest.origin != given.as_str() => {
+                    let (recorded, given) = (newest.origin.clone(), given.to_string());
+                    return Err(LogKeyError::OtherOrigin { recorded, given });
+                }
+                (Some(newest), _) => newest.origin.clone(),
+                (None, Some(given)) => given.to_string(),
+                (None, None) => self.default_origin().await?,
+            };
+            if let Some(newest) = known.last()
+                && let Some(signer) = self.stored_signer(newest).await?
+            {
+                return Ok(LogSigner { signer, keys: known });
+            }
+            let generation = known.last().map_or(1, |newest| newest.generation + 1);
+            if let Some(made) = self.make_signer(&name, generation).await? {
+                known.push(created(&made, generation));
+                return Ok(LogSigner { signer: made, keys: known });
+            }
+            known = self.recorded_keys(&name).await?;
+        }
+        Err(LogKeyError::Contended)
+    }
+
+    /// The same for all nodes of a ledger, and for no other ledger.
+    async fn default_origin(&self) -> Result<String, LogKeyError> {
+        let tag = self.key_check().await?.sign("the origin of the log");
+        Ok(format!("{ORIGIN_PREFIX}{}", events::hex::lower(&tag.as_ref()[..8])))
+    }
+
+    /// `None` if it does not open: the node's key was lost since.
+    async fn stored_signer(&self, created: &LogKeyCreated) -> Result<Option<Signer>, LogKeyError> {
+        let scope = scope(created.generation);
+        let stored = scope.clone();
+        let wrapped = self.log().read(move |reader| reader.wrapped_key(&stored)).await.map_err(VaultError::from)?;
+        let Some(mut seed) = wrapped.and_then(|wrapped| sealed_box::unwrap(self.node_key(), &scope, &wrapped)) else {
+            return Ok(None);
+        };
+        let signer = signer(&created.origin, &seed);
+        super::node_key::wipe(&mut seed);
+        signer
+            .filter(|signer| signer.verifier_key().to_string() == created.verifier_key)
+            .map(Some)
+            .ok_or(LogKeyError::Damaged)
+    }
+
+    /// Makes a key and records it; `None` if another node has made one of this generation.
+    async fn make_signer(&self, origin: &str, generation: u32) -> Result<Option<Signer>, LogKeyError> {
+        let mut seed = self.ids().bytes::<32>();
+        let row = sealed_box::wrapped_row(self.node_key(), self.ids(), &scope(generation), &seed);
+        let signer = signer(origin, &seed);
+        super::node_key::wipe(&mut seed);
+        let (Some(row), Some(signer)) = (row, signer) else { return Err(LogKeyError::Damaged) };
+        let append = Append {
+            stream: stream(origin),
+            expected_sequence: u64::from(generation) - 1,
+            events: vec![Event::Resource(Resource::LogKeyCreated(Box::new(created(&signer, generation))))],
+            context: Context::of(Actor::System("setup")),
+            side: vec![row],
+            idempotency: None,
+            basis: Basis::default(),
+        };
+        match self.log().append(append).await {
+            Ok(_) => Ok(Some(signer)),
+            Err(AppendError::OptimisticLock) => Ok(None),
+            Err(AppendError::Unavailable(error)) => Err(VaultError::from(error).into()),
+            Err(error) => Err(VaultError::from(LogError::Append(error.to_string())).into()),
+        }
+    }
+
+    async fn recorded_keys(&self, origin: &str) -> Result<Vec<LogKeyCreated>, LogKeyError> {
+        let stream = stream(origin);
+        let recorded = self.log().read(move |reader| reader.stream(&stream)).await.map_err(VaultError::from)?;
+        Ok(recorded
+            .into_iter()
+            .filter_map(|recorded| match recorded.event {
+                Event::Resource(Resource::LogKeyCreated(created)) => Some(*created),
+                _ => None,
+            })
+            .collect())
+    }
+}
+
+fn stream(origin: &str) -> Stream {
+    Stream::new(StreamKind::LogKey, origin)
+}
+
+fn signer(origin: &str, seed: &[u8; 32]) -> Option<Signer> {
+    Signer::from_seed(origin.parse().ok()?, seed).ok()
+}
+
+fn created(signer: &Signer, generation: u32) -> LogKeyCreated {
+    let key = signer.verifier_key();
+    LogKeyCreated { origin: key.name().to_string(), generation, verifier_key: key.to_string() }
+}

@@ -1,0 +1,45 @@
+//! Where an archive is: an object store, of which it has two folders.
+
+use std::fmt;
+use std::sync::Arc;
+
+use objects::{ObjectStoreAddress, Objects, OpenError};
+
+use crate::object_name::{MANIFESTS, SEGMENTS};
+
+/// An archive in an object store. Cheap to clone.
+#[derive(Clone)]
+pub struct Archive {
+    pub(crate) objects: Objects,
+}
+
+/// Opens an archive, also again and again. Blocking: a folder may be on a mount that does not answer.
+pub type OpenArchive = Arc<dyn Fn() -> Result<Archive, OpenError> + Send + Sync>;
+
+impl Archive {
+    /// Opens an archive that is written. A folder is created if it is missing; a bucket must be there.
+    ///
+    /// `variable` has the environment, for S3. `tls` says which certificates are trusted.
+    pub fn open(
+        address: &ObjectStoreAddress,
+        variable: impl Fn(&str) -> Option<String>,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { objects: Objects::open(address, &[MANIFESTS, SEGMENTS], variable, tls)? })
+    }
+
+    /// Opens an archive that is read. Nothing is created.
+    pub fn open_existing(
+        address: &ObjectStoreAddress,
+        variable: impl Fn(&str) -> Option<String>,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { objects: Objects::open_existing(address, variable, tls)? })
+    }
+}
+
+impl fmt::Display for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.objects.fmt(f)
+    }
+}

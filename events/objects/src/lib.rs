@@ -1,0 +1,8 @@
+//! Objects in a folder or in an S3 bucket: [`ObjectStoreAddress`] says where, [`Objects`] reads and writes them. What is in an
+//! object is not known here.
+
+mod address;
+mod store;
+
+pub use address::{ObjectStoreAddress, WrongAddress};
+pub use store::{Enough, Listed, Object, Objects, OpenError, Put, StoreError};

@@ -1,0 +1,45 @@
+//! Which checkpoints are this log's: those of its origin that one of its recorded keys has signed.
+
+use events::event::log_key::LogKeyCreated;
+use tlog::{CheckpointRefused, MalformedCheckpoint, SignedCheckpoint, TreeHead, VerifierKey};
+
+/// The keys that have signed checkpoints of a log, from its events.
+#[derive(Clone, Debug)]
+pub struct LogKeys {
+    origin: String,
+    keys: Vec<VerifierKey>,
+}
+
+/// A checkpoint is not one of this log.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("the checkpoint cannot be read: {0}")]
+    Malformed(#[from] MalformedCheckpoint),
+    #[error("the checkpoint is not one of this ledger: {0}")]
+    Refused(#[from] CheckpointRefused),
+}
+
+impl LogKeys {
+    /// The keys of these events; `None` if the log has none yet. A key that cannot be read has signed nothing.
+    pub fn of<'a>(created: impl IntoIterator<Item = &'a LogKeyCreated>) -> Option<Self> {
+        let mut created = created.into_iter().peekable();
+        let origin = created.peek()?.origin.clone();
+        let keys = created.filter_map(|key| key.verifier_key.parse().ok()).collect();
+        Some(Self { origin, keys })
+    }
+
+    /// A key that somebody was given by other means than the log.
+    pub fn of_verifier(key: VerifierKey) -> Self {
+        Self { origin: key.name().to_string(), keys: vec![key] }
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What a checkpoint says of the log's tree.
+    pub fn read(&self, checkpoint: &[u8]) -> Result<TreeHead, CheckpointError> {
+        let signed = SignedCheckpoint::parse(checkpoint)?;
+        Ok(*signed.verify(&self.origin, &self.keys)?.head())
+    }
+}

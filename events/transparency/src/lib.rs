@@ -1,0 +1,31 @@
+//! The log as a transparency log: a Merkle tree over its events, published as files that anybody can check, with checkpoints
+//! that are signed. Leaf `position − 1` is the canonical envelope of the event at `position`, as `/v1/events` serves it.
+//!
+//! - [`Files`] are the published files: tiles, entry bundles and the checkpoint (C2SP `tlog-tiles`).
+//! - [`role::run`] publishes while a gateway runs; nothing waits for it.
+//! - [`PublishedLog`] answers from the files: tiles, proofs, the newest checkpoint.
+//! - [`compare_with_ledger`] refuses a ledger that does not extend the newest checkpoint.
+//! - [`verify`](verify()) derives the tree anew from a ledger, and compares it with a checkpoint.
+//!
+//! A checkpoint is published in this order: its tiles and bundles, durably; then it is signed; then remembered in the ledger's
+//! database, which only the process that has the role can; then it replaces the one before. A process that dies in between has
+//! published nothing that the next one could contradict (ADR-0028).
+
+mod checkpoint;
+mod entry;
+mod files;
+mod ledger;
+mod place;
+mod publication;
+mod published;
+pub mod role;
+mod verify;
+
+pub use checkpoint::{CheckpointError, LogKeys};
+pub use entry::{leaf, push as push_entry};
+pub use files::{FOLDER, Files, FilesError};
+pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
+pub use place::{PublishedPlace, Reading};
+pub use publication::{AddError, Publication};
+pub use published::{PublishedError, PublishedLog};
+pub use verify::{TreeDiffers, verify};

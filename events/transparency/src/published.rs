@@ -1,0 +1,177 @@
+//! Answers from the published files. A partial tile or bundle that was deleted, because there is a wider one, is the beginning of
+//! that one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use objects::OpenError;
+use tlog::{
+    EntryBundle, EntryBundleId, Hash, MalformedBundle, MalformedTile, ProofError, SignedCheckpoint, TILE_WIDTH, Tile,
+    TileId, Tiles, TreeHead, consistency_proof, inclusion_proof, parse_entries, root, tiles_of_consistency,
+    tiles_of_inclusion, tiles_of_root,
+};
+
+use crate::checkpoint::{CheckpointError, LogKeys};
+use crate::files::{Files, FilesError};
+use crate::ledger::NewestLeaves;
+
+/// The published log cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishedError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the object store cannot be opened: it does not answer")]
+    Silent,
+    #[error("too many are reading it at the same time")]
+    Busy,
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{path} is missing in {place}")]
+    Missing { path: String, place: String },
+    #[error("a tile in the published log is damaged: {0}")]
+    Tile(#[from] MalformedTile),
+    #[error("an entry bundle in the published log is damaged: {0}")]
+    Bundle(#[from] MalformedBundle),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+}
+
+/// The newest checkpoint, as it is published.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub head: TreeHead,
+    pub bytes: Bytes,
+}
+
+/// The log as it is published. Cheap to clone.
+#[derive(Clone)]
+pub struct PublishedLog {
+    files: Arc<Files>,
+}
+
+impl PublishedLog {
+    pub fn new(files: Files) -> Self {
+        Self { files: Arc::new(files) }
+    }
+
+    /// The newest checkpoint; `None` if nothing is published yet. Who reads it checks its signature.
+    pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, PublishedError> {
+        let Some(bytes) = self.files.checkpoint().await? else { return Ok(None) };
+        let signed = SignedCheckpoint::parse(&bytes).map_err(CheckpointError::from)?;
+        Ok(Some(Checkpoint { head: *signed.unverified().head(), bytes }))
+    }
+
+    /// A tile of hashes; `None` if the published tree does not have it.
+    pub async fn tile(&self, id: TileId) -> Result<Option<Bytes>, PublishedError> {
+        if let Some(bytes) = self.files.tile(id).await? {
+            return Ok(Some(bytes));
+        }
+        let Some(wider) = self.wider(id).await? else { return Ok(None) };
+        let bytes = self.files.tile(wider).await?.ok_or_else(|| self.missing(&wider))?;
+        let narrow = Tile::parse(wider, &bytes)?;
+        let hashes = narrow.hashes().iter().take(usize::from(id.width()));
+        Ok(Some(hashes.flat_map(|hash| *hash.as_bytes()).collect()))
+    }
+
+    /// A bundle of entries; `None` if the published tree does not have it.
+    pub async fn bundle(&self, id: EntryBundleId) -> Result<Option<Bytes>, PublishedError> {
+        if let Some(bytes) = self.files.bundle(id).await? {
+            return Ok(Some(bytes));
+        }
+        let Some(leaves) = TileId::new(0, id.index(), id.width()) else { return Ok(None) };
+        let Some(wider) = self.wider(leaves).await?.and_then(|wider| EntryBundleId::new(wider.index(), wider.width()))
+        else {
+            return Ok(None);
+        };
+        let bytes = self.files.bundle(wider).await?.ok_or_else(|| self.missing(&wider))?;
+        let mut narrow = EntryBundle::new();
+        for entry in parse_entries(wider, &bytes)?.into_iter().take(usize::from(id.width())) {
+            // It was in a bundle, and there are no more of them.
+            let _ = narrow.push(entry);
+        }
+        Ok(Some(narrow.into_bytes().into()))
+    }
+
+    /// The widest tile at the place of a partial one that the newest checkpoint has, if it has that one's hashes as well.
+    async fn wider(&self, id: TileId) -> Result<Option<TileId>, PublishedError> {
+        let Some(Checkpoint { head, .. }) = self.checkpoint().await? else { return Ok(None) };
+        Ok(TileId::in_tree(head.size, id.level(), id.index()).filter(|widest| widest.width() > id.width()))
+    }
+
+    /// The root of a tree of this size.
+    pub async fn root(&self, size: u64) -> Result<Hash, PublishedError> {
+        Ok(root(size, &self.tiles_of_root(size).await?)?)
+    }
+
+    /// The proof that a tree has a leaf.
+    pub async fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, PublishedError> {
+        let tiles = self.tiles(tiles_of_inclusion(index, size)?).await?;
+        Ok(inclusion_proof(index, size, &tiles)?)
+    }
+
+    /// The proof that a tree continues a smaller one.
+    pub async fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, PublishedError> {
+        let tiles = self.tiles(tiles_of_consistency(old, new)?).await?;
+        Ok(consistency_proof(old, new, &tiles)?)
+    }
+
+    /// The tiles from which the root of a tree follows.
+    pub(crate) async fn tiles_of_root(&self, size: u64) -> Result<Tiles, PublishedError> {
+        self.tiles(tiles_of_root(size)?).await
+    }
+
+    async fn tiles(&self, ids: Vec<TileId>) -> Result<Tiles, PublishedError> {
+        let mut tiles = Tiles::new();
+        for id in ids {
+            let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
+            tiles.insert(Tile::parse(id, &bytes)?);
+        }
+        Ok(tiles)
+    }
+
+    /// The newest checkpoint, if it is of these keys, with the leaves of its last tile; `None` if nothing is published yet.
+    pub async fn newest_leaves(&self, keys: &LogKeys) -> Result<Option<NewestLeaves>, PublishedError> {
+        let Some(bytes) = self.files.checkpoint().await? else { return Ok(None) };
+        self.leaves_of(keys.read(&bytes)?).await
+    }
+
+    pub(crate) async fn leaves_of(&self, head: TreeHead) -> Result<Option<NewestLeaves>, PublishedError> {
+        let Some(last) = head.size.checked_sub(1) else { return Ok(None) };
+        let index = last / u64::from(TILE_WIDTH);
+        let Some(id) = TileId::in_tree(head.size, 0, index) else { return Ok(None) };
+        let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
+        let leaves = Tile::parse(id, &bytes)?.hashes().to_vec();
+        Ok(Some(NewestLeaves { head, first: index * u64::from(TILE_WIDTH) + 1, leaves }))
+    }
+
+    /// The entries of the bundle that the next leaf belongs to, and their leaves.
+    pub(crate) async fn open_bundle(&self, size: u64) -> Result<(EntryBundle, Vec<Hash>), PublishedError> {
+        let (mut open, mut leaves) = (EntryBundle::new(), Vec::new());
+        if size.is_multiple_of(u64::from(TILE_WIDTH)) {
+            return Ok((open, leaves));
+        }
+        let Some(id) = EntryBundleId::in_tree(size, size / u64::from(TILE_WIDTH)) else { return Ok((open, leaves)) };
+        let bytes = self.bundle(id).await?.ok_or_else(|| self.missing(&id))?;
+        for entry in parse_entries(id, &bytes)? {
+            // It was in a bundle, and there are no more of them.
+            let _ = open.push(entry);
+            leaves.push(Hash::of_leaf(entry));
+        }
+        Ok((open, leaves))
+    }
+
+    /// Where it is published, without a secret.
+    pub fn place(&self) -> String {
+        self.files.place()
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn missing(&self, path: &impl ToString) -> PublishedError {
+        PublishedError::Missing { path: path.to_string(), place: self.files.place() }
+    }
+}

@@ -1,0 +1,307 @@
+//! The publisher of a running gateway: follows the log, and publishes a checkpoint half a second after an event that is in none.
+//!
+//! Of several nodes, the one with the lease publishes. One that was suspended and goes on beside the next one publishes no other
+//! history: a checkpoint is remembered in the ledger's database before it is published, which only the holder of the lease can, and
+//! tiles are put only if there are none of their names. At worst, an older checkpoint of the same history replaces a newer one
+//! until the next one comes.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::backoff::Backoff;
+use events::event::Recorded;
+use events::log::{Followed, Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
+use events::role::{RoleMemory, RoleStatus};
+use events::time::Clock;
+use objects::{Objects, OpenError};
+use tlog::{
+    Checkpoint, EntryBundle, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint, Signer, Tree,
+    TreeHead, verify_consistency,
+};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::checkpoint::{CheckpointError, LogKeys};
+use crate::files::{Files, FilesError};
+use crate::ledger::{Differs, NewestLeaves, compare_with_ledger};
+use crate::publication::{AddError, Publication};
+use crate::published::{PublishedError, PublishedLog};
+
+/// How long after the first event that is in no checkpoint one is published.
+const PUBLISH_AFTER: Duration = Duration::from_millis(500);
+/// How long events are collected before they are added.
+const COLLECT: Duration = Duration::from_millis(100);
+/// After work of a certain time, the publisher rests for so many times as long: it takes at most a ninth of a core.
+const REST: u32 = 8;
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(400);
+/// The most events that are added at a time.
+const ADDED_MAX: usize = 4096;
+/// How long partial files stay that a wider one has replaced: a reader may have just read the checkpoint that needs them.
+const PARTIAL_KEPT: Duration = Duration::from_secs(60);
+/// The pauses between attempts. They begin anew once a checkpoint was published.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long opening the object store may take before the role says that it cannot work.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// Opens the object store, also again and again. Blocking: a folder may be on a mount that does not answer.
+pub type OpenObjects = Arc<dyn Fn() -> Result<Objects, OpenError> + Send + Sync>;
+
+/// What a publisher needs.
+pub struct PublisherParts {
+    pub open: OpenObjects,
+    pub signer: Arc<Signer>,
+    /// All keys of the log: an earlier one may have signed the newest checkpoint.
+    pub keys: LogKeys,
+    pub log: Log,
+    pub status: RoleStatus,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The log cannot be published now.
+#[derive(Debug, thiserror::Error)]
+enum RoleError {
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Published(#[from] PublishedError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Differs(#[from] Differs),
+    #[error(transparent)]
+    Add(#[from] AddError),
+    #[error("a checkpoint cannot be made: {0}")]
+    Unsignable(#[from] MalformedCheckpoint),
+    #[error("the published tiles are not those of the newest checkpoint: {0}")]
+    Restore(#[from] RestoreError),
+    #[error("the published entries are not those of the newest checkpoint: position {position}")]
+    OtherEntry { position: u64 },
+    #[error(
+        "there are two checkpoints of {size} events with different roots: one of {remembered}, and one of {published} in the object store"
+    )]
+    TwoRoots { size: u64, remembered: Hash, published: Hash },
+    #[error("the newest checkpoint, of {new} events, does not continue the one of {old}: {reason}")]
+    Inconsistent { old: u64, new: u64, reason: InvalidProof },
+    #[error("cannot read the log: {0}")]
+    Log(#[from] LogError),
+    #[error("the publisher's thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// Publishes whenever this process has the lease, until it is dropped or the log is closed.
+pub async fn run(parts: PublisherParts) {
+    let mut holder = parts.log.lease(&parts.status);
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    loop {
+        // Before it has the role: another process may reach the object store.
+        let published = PublishedLog::new(Files::new(open(&parts, &mut backoff).await));
+        let lease = holder.wait().await;
+        let work = Work { parts: &parts, published, lease: &lease, backoff: &mut backoff, replaced: VecDeque::new() };
+        let ended = work.run().await;
+        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
+            return;
+        }
+    }
+}
+
+/// Opens the object store, again and again until it can. One attempt at a time: one that hangs keeps a thread.
+async fn open(parts: &PublisherParts, backoff: &mut Backoff) -> Objects {
+    let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
+    loop {
+        let open = Arc::clone(&parts.open);
+        let mut opening = tokio::task::spawn_blocking(move || open());
+        let opened = loop {
+            match timeout(OPEN_MAX, &mut opening).await {
+                Ok(opened) => break opened,
+                Err(_) => failing(&"the object store cannot be opened: it does not answer"),
+            }
+        };
+        match opened {
+            Ok(Ok(objects)) => return objects,
+            Ok(Err(error)) => failing(&error),
+            Err(error) => failing(&RoleError::from(error)),
+        }
+        backoff.wait().await;
+    }
+}
+
+/// The work under one lease.
+struct Work<'a> {
+    parts: &'a PublisherParts,
+    published: PublishedLog,
+    lease: &'a Lease,
+    backoff: &'a mut Backoff,
+    /// Partial files of earlier checkpoints, with when they can be deleted.
+    replaced: VecDeque<(Instant, Vec<String>)>,
+}
+
+impl Work<'_> {
+    async fn run(mut self) -> Result<LeaseWorkEnd, RoleError> {
+        let PublisherParts { log, status, .. } = self.parts;
+        let mut publication = self.begin().await?;
+        status.working();
+        status.reached(publication.position());
+        let mut follower = log.follow(publication.position(), PAGE_EVENTS);
+        let mut due = None;
+        loop {
+            let followed = tokio::select! {
+                () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
+                () = until(due) => None,
+                followed = follower.next() => match followed? {
+                    None => return Ok(LeaseWorkEnd::LogClosed),
+                    Some(followed) => Some(followed),
+                },
+            };
+            if let Some(followed) = followed {
+                if matches!(followed, Followed::Batch(_) | Followed::Others(_)) {
+                    sleep(COLLECT).await;
+                }
+                publication = self.add(publication, collected(&followed, &mut follower)).await?;
+                if publication.has_news() {
+                    due.get_or_insert_with(|| Instant::now() + PUBLISH_AFTER);
+                }
+            }
+            if publication.is_full() || due.is_some_and(|due| due <= Instant::now()) {
+                if !self.publish(&mut publication).await? {
+                    return Ok(LeaseWorkEnd::LeaseLost);
+                }
+                due = None;
+            }
+        }
+    }
+
+    /// Adds events off the async threads, and rests afterwards.
+    async fn add(&self, mut publication: Publication, events: Vec<Arc<Recorded>>) -> Result<Publication, RoleError> {
+        let began = Instant::now();
+        let added = tokio::task::spawn_blocking(move || {
+            events.iter().try_for_each(|recorded| publication.add(recorded))?;
+            Ok::<_, AddError>(publication)
+        });
+        let publication = added.await??;
+        sleep((began.elapsed() * REST).min(REST_MAX)).await;
+        Ok(publication)
+    }
+
+    /// Publishes a checkpoint of all that was added; false if another process has the role.
+    async fn publish(&mut self, publication: &mut Publication) -> Result<bool, RoleError> {
+        let (head, files) = publication.files();
+        let partial = files.iter().map(|file| file.path.clone()).filter(|path| path.contains(".p/")).collect();
+        self.published.files().put_all(files).await?;
+        if !self.put_checkpoint(head).await? {
+            return Ok(false);
+        }
+        publication.published();
+        self.backoff.reset();
+        self.parts.status.working();
+        self.parts.status.reached(head.size);
+        self.delete_replaced(partial).await;
+        Ok(true)
+    }
+
+    /// Signs a checkpoint of a tree whose files are published, remembers it and publishes it; false if another process has the
+    /// role. In this order: what was published is remembered, whatever happens in between.
+    async fn put_checkpoint(&self, head: TreeHead) -> Result<bool, RoleError> {
+        let PublisherParts { signer, keys, .. } = self.parts;
+        let signed = SignedCheckpoint::sign(Checkpoint::new(keys.origin(), head)?, signer)?;
+        let text = signed.note().to_string();
+        if !self.lease.remember(RoleMemory { position: head.size, detail: text.clone() }).await? {
+            return Ok(false);
+        }
+        self.published.files().replace_checkpoint(text.into()).await?;
+        Ok(true)
+    }
+
+    /// Deletes the partial files that have been replaced for long enough.
+    async fn delete_replaced(&mut self, partial: Vec<String>) {
+        let now = Instant::now();
+        self.replaced.push_back((now + PARTIAL_KEPT, partial));
+        let mut paths = Vec::new();
+        while self.replaced.front().is_some_and(|(due, _)| *due <= now) {
+            paths.extend(self.replaced.pop_front().into_iter().flat_map(|(_, paths)| paths));
+        }
+        let newest = self.replaced.back().map_or(&[][..], |(_, newest)| newest);
+        paths.retain(|path| !newest.contains(path));
+        if let Err(error) = self.published.files().delete_all(paths).await {
+            tracing::debug!(%error, "partial files of the published log stay, which does no harm");
+        }
+    }
+
+    /// Continues what was published, if it is of this log.
+    async fn begin(&mut self) -> Result<Publication, RoleError> {
+        let keys = &self.parts.keys;
+        let published = self.published.files().checkpoint().await?;
+        let published = published.map(|bytes| keys.read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
+        let remembered = self.lease.memory().await?;
+        let remembered = remembered.map(|memory| keys.read(memory.detail.as_bytes())).transpose()?;
+        let remembered = remembered.unwrap_or(TreeHead::EMPTY);
+        let [older, newest] = match published.size <= remembered.size {
+            true => [published, remembered],
+            false => [remembered, published],
+        };
+        if older.size == newest.size && older.root != newest.root {
+            let (remembered, published) = (remembered.root, published.root);
+            return Err(RoleError::TwoRoots { size: newest.size, remembered, published });
+        }
+        self.must_continue(&older, &newest).await?;
+        let publication = self.restore(newest).await?;
+        if published.size < newest.size {
+            // It was remembered, and its process ended before it was published.
+            self.put_checkpoint(newest).await?;
+        }
+        Ok(publication)
+    }
+
+    async fn must_continue(&self, old: &TreeHead, new: &TreeHead) -> Result<(), RoleError> {
+        if old.size == 0 || old.size == new.size {
+            return Ok(());
+        }
+        let proof = self.published.consistency_proof(old.size, new.size).await?;
+        verify_consistency(old, new, &proof).map_err(|reason| RoleError::Inconsistent {
+            old: old.size,
+            new: new.size,
+            reason,
+        })
+    }
+
+    /// The tree of a checkpoint, from its files, if the ledger has its newest events.
+    async fn restore(&self, head: TreeHead) -> Result<Publication, RoleError> {
+        let Some(newest) = self.published.leaves_of(head).await? else {
+            return Ok(Publication::new(Tree::new(), EntryBundle::new()));
+        };
+        let tree = Tree::restore(&head, &self.published.tiles_of_root(head.size).await?)?;
+        let (open, leaves) = self.published.open_bundle(head.size).await?;
+        if let Some(at) = leaves.iter().zip(&newest.leaves).position(|(found, leaf)| found != leaf) {
+            return Err(RoleError::OtherEntry { position: newest.first + at as u64 });
+        }
+        self.must_be_of_ledger(newest).await?;
+        Ok(Publication::new(tree, open))
+    }
+
+    async fn must_be_of_ledger(&self, newest: NewestLeaves) -> Result<(), RoleError> {
+        let place = self.published.files().place();
+        let compared = self.parts.log.read(move |reader| Ok(compare_with_ledger(&place, &newest, reader)));
+        Ok(compared.await??)
+    }
+}
+
+/// These events and what follows them already, as far as it is added at a time.
+fn collected(first: &Followed, follower: &mut Follower) -> Vec<Arc<Recorded>> {
+    let mut events = first.events().to_vec();
+    while events.len() < ADDED_MAX
+        && let Some(next) = follower.try_next()
+    {
+        events.extend_from_slice(next.events());
+    }
+    events
+}
+
+/// Waits until then, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,148 @@
+//! A ledger, and what is published of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use events::event::access::AccessDenied;
+use events::event::log_key::LogKeyCreated;
+use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
+use events::log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
+use events::refusal::ErrorCode;
+use events::role::{Role, RoleState, RoleStatus};
+use events::time::{Clock, ManualClock};
+use objects::{ObjectStoreAddress, Objects};
+use tempfile::TempDir;
+use tlog::Signer;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use transparency::role::{self, PublisherParts};
+use transparency::{FOLDER, Files, LogKeys, PublishedLog};
+
+pub const ORIGIN: &str = "gateway.example/ledger";
+/// How long anything may take.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A ledger in a folder, with this many events, each a second after the one before.
+pub struct Ledger {
+    pub folder: TempDir,
+    pub clock: Arc<ManualClock>,
+}
+
+impl Ledger {
+    pub async fn with_events(events: u64) -> Self {
+        let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
+        let ledger = Self { folder: TempDir::new().expect("a folder"), clock };
+        let log = ledger.open();
+        ledger.record_in(&log, events).await;
+        log.close();
+        ledger
+    }
+
+    pub async fn record_in(&self, log: &Log, events: u64) {
+        self.clock.advance(Duration::from_secs(1));
+        log.note((1..=events).map(denied).collect()).await.expect("noted");
+    }
+
+    pub fn open(&self) -> Log {
+        Log::open(self.folder.path(), LogOptions::new(self.clock.clone())).expect("the log opens")
+    }
+
+    /// A copy of its database, which goes another way from here on.
+    pub fn fork(&self) -> Self {
+        let (folder, clock) = (TempDir::new().expect("a folder"), Arc::new(ManualClock::at(self.clock.now())));
+        std::fs::copy(self.file(), folder.path().join(LEDGER_FILE)).expect("a copy");
+        clock.advance(Duration::from_millis(1));
+        Self { folder, clock }
+    }
+
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join(LEDGER_FILE)
+    }
+
+    pub fn reader(&self) -> Box<dyn Reader> {
+        open_reader(&self.file()).expect("the ledger opens")
+    }
+}
+
+fn denied(count: u64) -> Note {
+    let denied = AccessDenied { code: ErrorCode::Unauthenticated, count };
+    let stream = Stream::new(StreamKind::Access, "anonymous");
+    let event = Event::Access(Access::Denied(Box::new(denied)));
+    Note { stream, context: Context::of(Actor::System("gateway")), event }
+}
+
+pub fn signer(seed: u8) -> Signer {
+    Signer::from_seed(ORIGIN.parse().expect("a name"), &[seed; 32]).expect("a key")
+}
+
+pub fn keys(seed: u8) -> LogKeys {
+    let verifier_key = signer(seed).verifier_key().to_string();
+    LogKeys::of(&[LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key }]).expect("keys")
+}
+
+pub fn objects(folder: &Path) -> Objects {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = builder.expect("protocols").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls).expect("a store")
+}
+
+pub fn published(folder: &Path) -> PublishedLog {
+    PublishedLog::new(Files::new(objects(folder)))
+}
+
+/// A publisher at work on a ledger.
+pub struct Publishing {
+    pub log: Log,
+    pub status: RoleStatus,
+    _task: JoinSet<()>,
+}
+
+impl Publishing {
+    pub fn start(ledger: &Ledger, into: &Path, seed: u8) -> Self {
+        let (log, status) = (ledger.open(), RoleStatus::new(Role::Transparency));
+        let objects = objects(into);
+        let parts = PublisherParts {
+            open: Arc::new(move || Ok(objects.clone())),
+            signer: Arc::new(signer(seed)),
+            keys: keys(seed),
+            log: log.clone(),
+            status: status.clone(),
+            clock: ledger.clock.clone(),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(role::run(parts));
+        Self { log, status, _task: task }
+    }
+
+    pub async fn reaches(&self, position: u64) {
+        self.until(|| self.status.read().position >= position).await;
+    }
+
+    /// Waits for a failure, and returns why.
+    pub async fn fails(&self) -> String {
+        self.until(|| matches!(self.status.read().state, RoleState::Failing { .. })).await;
+        match self.status.read().state {
+            RoleState::Failing { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(WAIT_MAX, wait).await.is_ok(), "{:?}", self.status.read());
+    }
+
+    /// Stops the publisher where it is, and closes the log.
+    pub fn stop(self) {
+        let Self { log, _task, .. } = self;
+        drop(_task);
+        log.close();
+    }
+}

@@ -1,0 +1,5 @@
+//! The published log: what is published of a ledger, by which steps, and what is refused.
+
+mod attacks;
+mod ledger;
+mod publishing;

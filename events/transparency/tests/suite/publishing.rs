@@ -1,0 +1,153 @@
+//! What is published, and that it continues what was published before, wherever a publisher was stopped.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tlog::{EntryBundleId, Hash, SignedCheckpoint, Tile, TileId, parse_entries, verify_consistency, verify_inclusion};
+use tokio::time::sleep;
+use transparency::leaf;
+
+use crate::ledger::{Ledger, Publishing, keys, published, signer};
+
+/// Holds: log.published
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_a_leaf_at_its_position_and_the_checkpoint_is_signed() {
+    let (ledger, folder) = (Ledger::with_events(700).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(700).await;
+    ledger.record_in(&publishing.log, 13).await;
+    publishing.reaches(713).await;
+    let log = published(folder.path());
+    let checkpoint = log.checkpoint().await.expect("readable").expect("published");
+    let head = keys(7).read(&checkpoint.bytes).expect("signed");
+    assert_eq!((head.size, head), (713, checkpoint.head));
+    let other = keys(8).read(&checkpoint.bytes);
+    assert!(other.is_err(), "another key has not signed it: {other:?}");
+    for recorded in ledger.reader().after(0, 1000).expect("events") {
+        let (index, leaf) = (recorded.position - 1, leaf(&recorded).expect("a leaf"));
+        let proof = log.inclusion_proof(index, head.size).await.expect("a proof");
+        assert_eq!(verify_inclusion(index, &leaf, &head, &proof), Ok(()), "{}", recorded.position);
+    }
+    for (index, width) in [(0, 256), (1, 256), (2, 201)] {
+        let id = EntryBundleId::new(index, width).expect("an id");
+        let bundle = log.bundle(id).await.expect("readable").expect("published");
+        let entries = parse_entries(id, &bundle).expect("a bundle");
+        let tile = TileId::new(0, index, width).expect("an id");
+        let tile = Tile::parse(tile, &log.tile(tile).await.expect("readable").expect("published")).expect("a tile");
+        let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::of_leaf(entry)).collect();
+        assert_eq!(leaves, tile.hashes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_file_that_is_gone_is_the_beginning_of_the_wider_one() {
+    let (ledger, folder) = (Ledger::with_events(300).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(300).await;
+    let log = published(folder.path());
+    let narrow = TileId::new(0, 1, 5).expect("an id");
+    let wide = TileId::new(0, 1, 44).expect("an id");
+    let (narrow, wide) = (log.tile(narrow).await.expect("readable"), log.tile(wide).await.expect("readable"));
+    assert_eq!(narrow.expect("its beginning"), wide.expect("it is published")[..5 * 32]);
+    let bundle = EntryBundleId::new(1, 5).expect("an id");
+    let entries = log.bundle(bundle).await.expect("readable").expect("its beginning");
+    assert_eq!(parse_entries(bundle, &entries).expect("a bundle").len(), 5);
+    for beyond in [TileId::new(0, 1, 45), TileId::new(0, 2, 1), TileId::new(1, 0, 2)] {
+        assert!(log.tile(beyond.expect("an id")).await.expect("readable").is_none(), "{beyond:?}");
+    }
+}
+
+/// Whatever it had done by then: each checkpoint continues the ones before it.
+/// Holds: log.published-once
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_is_stopped_at_any_time_is_continued_by_the_next() {
+    let (ledger, folder) = (Ledger::with_events(3).await, TempDir::new().expect("a folder"));
+    let (log, mut checkpoints) = (published(folder.path()), Vec::new());
+    for round in 0..12_u64 {
+        let publishing = Publishing::start(&ledger, folder.path(), 7);
+        ledger.record_in(&publishing.log, 40 + round).await;
+        sleep(Duration::from_millis(300 + round * 67)).await;
+        publishing.stop();
+        checkpoints.extend(log.checkpoint().await.expect("readable").map(|checkpoint| checkpoint.head));
+    }
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let events = ledger.reader().head().expect("a head").position;
+    publishing.reaches(events).await;
+    let newest = log.checkpoint().await.expect("readable").expect("published").head;
+    assert!(checkpoints.len() > 3 && newest.size == events, "{checkpoints:?}");
+    for old in checkpoints {
+        let proof = log.consistency_proof(old.size, newest.size).await.expect("a proof");
+        assert_eq!(verify_consistency(&old, &newest, &proof), Ok(()), "{}", old.size);
+    }
+}
+
+/// What it remembers decides, whatever is in the object store: a checkpoint that was signed is never contradicted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_was_remembered_and_not_published_is_published_by_the_next() {
+    let (ledger, folder) = (Ledger::with_events(5).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(5).await;
+    let before = std::fs::read(folder.path().join("tlog/checkpoint")).expect("a checkpoint");
+    ledger.record_in(&publishing.log, 2).await;
+    publishing.reaches(7).await;
+    publishing.stop();
+    std::fs::write(folder.path().join("tlog/checkpoint"), before).expect("the one before");
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(7).await;
+    let log = published(folder.path());
+    let again = log.checkpoint().await.expect("readable").expect("published");
+    assert_eq!(keys(7).read(&again.bytes).expect("signed").size, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_forks_of_a_ledger_one_is_published_and_the_other_one_stops() {
+    let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
+    let fork = ledger.fork();
+    let one = Publishing::start(&ledger, folder.path(), 7);
+    ledger.record_in(&one.log, 2).await;
+    one.reaches(6).await;
+    let other = Publishing::start(&fork, folder.path(), 7);
+    let why = other.fails().await;
+    assert!(why.contains("6 events") && why.contains("the ledger has 4"), "{why}");
+    fork.record_in(&other.log, 4).await;
+    other.stop();
+    let other = Publishing::start(&fork, folder.path(), 7);
+    let why = other.fails().await;
+    assert!(why.contains("another event at position 5"), "{why}");
+    ledger.record_in(&one.log, 2).await;
+    one.reaches(8).await;
+}
+
+/// Both have the role, as after a suspension, and both continue the same checkpoint with events of their own.
+/// Holds: log.published-once
+#[tokio::test(flavor = "multi_thread")]
+async fn two_publishers_of_different_histories_never_publish_both() {
+    let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
+    let fork = ledger.fork();
+    let (one, other) = (Publishing::start(&ledger, folder.path(), 7), Publishing::start(&fork, folder.path(), 7));
+    one.reaches(4).await;
+    other.reaches(4).await;
+    ledger.record_in(&one.log, 3).await;
+    one.reaches(7).await;
+    fork.record_in(&other.log, 3).await;
+    let why = other.fails().await;
+    assert!(why.contains("of another log"), "{why}");
+    let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
+    let ours = ledger.reader();
+    transparency::verify(&*ours, checkpoint.head, |_| None, |_| None, &mut |_, _| {}).expect("of the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_key_is_not_continued() {
+    let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(4).await;
+    publishing.stop();
+    let signed = std::fs::read(folder.path().join("tlog/checkpoint")).expect("a checkpoint");
+    let forged = SignedCheckpoint::parse(&signed).expect("a checkpoint").unverified().clone();
+    let forged = SignedCheckpoint::sign(forged, &signer(9)).expect("signed").to_string();
+    std::fs::write(folder.path().join("tlog/checkpoint"), forged).expect("replaced");
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let why = publishing.fails().await;
+    assert!(why.contains("not one of this ledger"), "{why}");
+}

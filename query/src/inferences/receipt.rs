@@ -1,0 +1,72 @@
+//! `GET /v1/inferences/{request_id}/receipt`: the events of a request, each with the proof that it is in the published log. Whoever
+//! has the log's public key can check it without the gateway.
+
+use axum::extract::Path;
+use events::event::admin::Permission;
+use events::ids::RequestId;
+use events::refusal::{ErrorCode, Refusal};
+use http::StatusCode;
+use openapi::schema::{self, object};
+use openapi::{Answer, Json, Operation};
+use projections::views::inferences::One;
+use serde_json::{Value, json};
+use tlog::{SignedCheckpoint, TlogProof};
+
+use super::{REQUEST, TAG};
+use crate::described;
+use crate::error::QueryError;
+use crate::lookup;
+use crate::published_log;
+use crate::query_context::QueryContext;
+
+pub fn described_receipt() -> Operation {
+    let entry = object()
+        .required("position", schema::count())
+        .required("entry", schema::described(schema::string(), "The canonical JSON of the event: the leaf"))
+        .required(
+            "proof",
+            schema::described(schema::string(), "A file `c2sp.org/tlog-proof@v1`, with a signed checkpoint"),
+        )
+        .open();
+    let receipt = object()
+        .required("request_id", schema::id(RequestId::PREFIX))
+        .required("entries", schema::list(entry, None))
+        .open();
+    described::permitted("get_receipt", TAG, "Proofs that a request is in the published log", Permission::UsageRead)
+        .says("503 `PUBLISHED_LOG_UNAVAILABLE` until a checkpoint has all of its events, which takes a second.")
+        .refuses(&[ErrorCode::PublishedLogUnavailable])
+        .path("request_id", schema::id(RequestId::PREFIX), "Id of the request")
+        .answers(StatusCode::OK, Answer::json("The receipt", receipt))
+}
+
+/// Errors: 404 if the caller cannot see the request, or the log is not published.
+pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
+    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
+    parameters.finish()?;
+    let id: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
+    let found = lookup::find(&mut context, min_position, |visible| One { visible, request: id }).await?;
+    let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let mut positions = request.positions();
+    positions.sort_unstable();
+    let events = super::events(&query, std::slice::from_ref(&request)).await?;
+    let reading = published_log::reading(&query.state).await?;
+    let newest = reading.log.checkpoint().await?.ok_or(published_log::NOTHING)?;
+    let size = newest.head.size;
+    if positions.last().is_some_and(|last| *last > size) {
+        let refusal =
+            Refusal::new(ErrorCode::PublishedLogUnavailable, "no checkpoint has all events of the request yet");
+        return Err(refusal.try_again().into());
+    }
+    let checkpoint = SignedCheckpoint::parse(&newest.bytes).map_err(|error| QueryError::Answer(error.to_string()))?;
+    let mut entries = Vec::with_capacity(positions.len());
+    for position in positions {
+        let Some(recorded) = events.get(&position) else { continue };
+        let mut entry = Vec::new();
+        transparency::push_entry(&mut entry, recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
+        let hashes = reading.log.inclusion_proof(position - 1, size).await?;
+        let proof = TlogProof { extra: Vec::new(), index: position - 1, hashes, checkpoint: checkpoint.clone() };
+        let entry = String::from_utf8(entry).map_err(|error| QueryError::Answer(error.to_string()))?;
+        entries.push(json!({ "position": position, "entry": entry, "proof": proof.to_string() }));
+    }
+    Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))
+}

@@ -1,0 +1,155 @@
+//! The published log of a gateway: compared with the ledger at the start, before anything is recorded, and then written by the
+//! role and read by queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::event::log_key::LogKeyCreated;
+use events::event::{Event, Resource};
+use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
+use events::role::Role;
+use objects::Objects;
+use secrets::Vault;
+use secrets::log_key::{LogKeyError, LogSigner};
+use transparency::role::OpenObjects;
+use transparency::{Differs, FOLDER, Files, LogKeys, PublishedLog, compare_with_ledger};
+
+use super::super::object_store::objects_opener;
+use super::ServeError;
+use super::engines::Engines;
+use super::roles::Publisher;
+use crate::config::Config;
+
+/// How long the start waits for the object store. Without an answer the gateway serves: an outage of an object store must not keep
+/// it from starting, and the role compares the two before it publishes anything.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// What to do about a ledger that is not the published one.
+const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
+                      (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
+
+/// Opens the object store of the published log, and compares the ledger with the newest checkpoint there.
+///
+/// Errors: the ledger is another one, or has lost events that were published.
+pub async fn open(config: &Config) -> Result<Option<OpenObjects>, ServeError> {
+    let Some(publishing) = &config.publishing else { return Ok(None) };
+    let open = objects_opener(&publishing.address, &[FOLDER])?;
+    let Some(objects) = open_now(Arc::clone(&open)).await? else { return Ok(Some(open)) };
+    let (database, file) = (config.database.clone(), config.data.join(LEDGER_FILE));
+    let reader = tokio::task::spawn_blocking(move || match &database {
+        Some(database) => open_shared_reader(database).map(Some),
+        None if file.exists() => open_reader(&file).map(Some),
+        None => Ok(None),
+    });
+    match reader.await? {
+        Ok(reader) => compare(objects, reader).await?,
+        // Of another version, or not to be reached: opening it says why, and the role compares it.
+        Err(error) => tracing::debug!(%error, "the ledger is not compared with its checkpoint yet"),
+    }
+    Ok(Some(open))
+}
+
+/// Opens the object store; `None` if it cannot be used now, which is logged: the role tries again.
+async fn open_now(open: OpenObjects) -> Result<Option<Objects>, ServeError> {
+    match tokio::time::timeout(ANSWER_MAX, tokio::task::spawn_blocking(move || open())).await {
+        Ok(opened) => match opened? {
+            Ok(objects) => Ok(Some(objects)),
+            Err(error) => {
+                warn(&error);
+                Ok(None)
+            }
+        },
+        Err(_) => {
+            warn(&"the object store does not answer");
+            Ok(None)
+        }
+    }
+}
+
+fn warn(reason: &dyn std::fmt::Display) {
+    tracing::warn!(%reason, "the ledger was not compared with its checkpoint");
+}
+
+async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<(), ServeError> {
+    let published = PublishedLog::new(Files::new(objects));
+    let place = published.place();
+    let read = move || -> Result<_, LogError> {
+        let created = reader.as_deref().map_or(Ok(Vec::new()), keys_of)?;
+        Ok((reader, LogKeys::of(&created)))
+    };
+    let Ok((reader, keys)) = tokio::task::spawn_blocking(read).await? else { return Ok(()) };
+    let newest = match keys {
+        Some(keys) => {
+            tokio::time::timeout(ANSWER_MAX, published.newest_leaves(&keys)).await.map(|read| read.map_err(Into::into))
+        }
+        None => tokio::time::timeout(ANSWER_MAX, must_be_unpublished(&published))
+            .await
+            .map(|checked| checked.map(|()| None)),
+    };
+    let newest = match newest {
+        Ok(Ok(newest)) => newest,
+        Ok(Err(error)) => match error.downcast::<transparency::PublishedError>() {
+            Ok(error) if !matches!(*error, transparency::PublishedError::Checkpoint(_)) => {
+                warn(&error);
+                return Ok(());
+            }
+            Ok(error) => return Err(format!("{error}: {ADVICE}").into()),
+            Err(error) => return Err(error),
+        },
+        Err(_) => {
+            warn(&"the object store does not answer");
+            return Ok(());
+        }
+    };
+    let (Some(newest), Some(reader)) = (newest, reader) else { return Ok(()) };
+    match tokio::task::spawn_blocking(move || compare_with_ledger(&place, &newest, &*reader)).await? {
+        Ok(()) => Ok(()),
+        Err(Differs::Log(error)) => {
+            warn(&error);
+            Ok(())
+        }
+        Err(differs) => Err(format!("{differs}: {ADVICE}").into()),
+    }
+}
+
+/// The keys that a ledger says have signed its checkpoints.
+fn keys_of(reader: &dyn Reader) -> Result<Vec<LogKeyCreated>, LogError> {
+    let administration = reader.administration_after(0)?;
+    Ok(administration
+        .into_iter()
+        .filter_map(|recorded| match recorded.event {
+            Event::Resource(Resource::LogKeyCreated(created)) => Some(*created),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Refuses a ledger without a key, of which nothing can have been published, where a log is published.
+async fn must_be_unpublished(published: &PublishedLog) -> Result<(), ServeError> {
+    match published.checkpoint().await? {
+        None => Ok(()),
+        Some(checkpoint) => {
+            let (place, size) = (published.place(), checkpoint.head.size);
+            Err(format!(
+                "the checkpoint in {place} is of {size} events, and the ledger has none that was published: {ADVICE}"
+            )
+            .into())
+        }
+    }
+}
+
+/// What publishes the log, if this process may have the role. Its key is made here if the log has none.
+///
+/// Errors: another name for the log was given than the one that it has.
+pub async fn publisher(config: &Config, engines: &Engines, vault: &Vault) -> Result<Option<Publisher>, ServeError> {
+    let (Some(publishing), Some(open)) = (&config.publishing, engines.published.clone()) else { return Ok(None) };
+    if !engines.roles.iter().any(|status| status.role() == Role::Transparency) {
+        return Ok(None);
+    }
+    let known = engines.tables.load().log_keys().to_vec();
+    let LogSigner { signer, keys } = match vault.log_signer(known, publishing.origin.clone()).await {
+        Err(error @ LogKeyError::OtherOrigin { .. }) => return Err(config.other_origin(&error).into()),
+        signer => signer?,
+    };
+    let keys = LogKeys::of(&keys).ok_or("the log has no key that signs its checkpoints")?;
+    Ok(Some(Publisher { open, signer: Arc::new(signer), keys }))
+}

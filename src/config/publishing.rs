@@ -1,0 +1,94 @@
+//! Where the log is published as a transparency log, and under which name.
+
+use events::log::DatabaseAddress;
+use objects::ObjectStoreAddress;
+use tlog::KeyName;
+
+use super::archiving::{OBJECTS_FOLDER, object_store};
+use super::arguments::ServeArgs;
+use super::setting::{DATABASE_URL, LOG_ORIGIN, OBJECT_STORE_URL, TRANSPARENCY};
+use super::{Flags, WrongConfig, boolean};
+
+/// The longest name of a log: it is in each checkpoint and in each key.
+const ORIGIN_CHARS_MAX: usize = 200;
+
+/// The published log of a gateway.
+pub struct Publishing {
+    pub address: ObjectStoreAddress,
+    /// The name that a new log is to have; `None` for one that the gateway makes.
+    pub origin: Option<KeyName>,
+}
+
+/// Reads the settings; `None` if the log is not published.
+pub fn read(
+    args: &ServeArgs,
+    flags: &Flags,
+    database: Option<&DatabaseAddress>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Publishing>, WrongConfig> {
+    let origin = args.log_origin.as_deref().filter(|origin| !origin.is_empty());
+    let origin = flags.check(LOG_ORIGIN, origin.map(log_origin).transpose())?;
+    if !flags.check(TRANSPARENCY, boolean(&args.transparency))? {
+        return Ok(None);
+    }
+    let address = match object_store(variable)? {
+        Some(address) => address,
+        None if database.is_some() => {
+            let problem = format!(
+                "is on, but there is no object store: with {}, give one in {}",
+                DATABASE_URL.variable, OBJECT_STORE_URL.variable
+            );
+            return Err(flags.wrong_with(TRANSPARENCY, problem, "false"));
+        }
+        None => ObjectStoreAddress::of_folder(&args.data.dir.join(OBJECTS_FOLDER)),
+    };
+    Ok(Some(Publishing { address, origin }))
+}
+
+/// The name of a log: a host and a path, as C2SP recommends, in visible ASCII.
+fn log_origin(text: &str) -> Result<KeyName, String> {
+    let is_plain = text.len() <= ORIGIN_CHARS_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let parsed = text.parse().ok().filter(|_| is_plain);
+    parsed.ok_or_else(|| {
+        format!("must have 1 to {ORIGIN_CHARS_MAX} visible ASCII characters, and neither a space nor a plus sign")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::arguments::{Cli, Command};
+    use super::*;
+
+    fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Publishing>, WrongConfig> {
+        let line = ["ledgerway", "serve"].iter().chain(line);
+        let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
+        let database = database.then(|| "postgres://h/d".parse().expect("an address"));
+        let variable = |name: &str| url.filter(|_| name == OBJECT_STORE_URL.variable).map(str::to_owned);
+        read(&args, &Flags::default(), database.as_ref(), variable)
+    }
+
+    #[test]
+    fn the_log_is_published_beside_the_archive_or_in_the_data_folder() {
+        assert!(read_with(&[], Some("s3://bucket"), true).expect("settings").is_none(), "only if it is asked for");
+        let published =
+            |line: &[&str], url, database| read_with(line, url, database).expect("settings").expect("a published log");
+        let own = published(&["--transparency", "--data", "/d"], None, false);
+        assert_eq!((own.address.to_string().as_str(), own.origin.is_none()), ("file:///d/objects", true));
+        let line = ["--transparency", "--log-origin", "gateway.example/ledger"];
+        let named = published(&line, Some("s3://bucket"), true);
+        assert_eq!(named.address.to_string(), "s3://bucket");
+        assert_eq!(named.origin.expect("a name").as_str(), "gateway.example/ledger");
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_by_their_names() {
+        let refused = |line: &[&str], database| read_with(line, None, database).err().expect("a refusal").name;
+        assert_eq!(refused(&["--transparency"], true), "LEDGERWAY_TRANSPARENCY");
+        assert_eq!(refused(&["--transparency=maybe"], false), "LEDGERWAY_TRANSPARENCY");
+        for wrong in ["two words", "a+b", "é", &"x".repeat(201)] {
+            assert_eq!(refused(&["--log-origin", wrong], false), "LEDGERWAY_LOG_ORIGIN", "{wrong}");
+        }
+    }
+}
