@@ -4,6 +4,7 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
@@ -127,6 +128,7 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     let reading = reading(&context.state).await?;
     let bytes = reading.log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle"))?;
     context.look_up_again()?;
+    (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
 }
 

@@ -2,6 +2,7 @@
 //! has the log's public key can check it without the gateway.
 
 use axum::extract::Path;
+use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events::refusal::{ErrorCode, Refusal};
@@ -68,5 +69,6 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
         let entry = String::from_utf8(entry).map_err(|error| QueryError::Answer(error.to_string()))?;
         entries.push(json!({ "position": position, "entry": entry, "proof": proof.to_string() }));
     }
+    query.record_read(ReadKind::Inferences);
     Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))
 }

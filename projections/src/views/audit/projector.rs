@@ -132,6 +132,7 @@ const fn category(change: &Resource) -> Category {
         | Resource::Model(_)
         | Resource::RateLimit(_)
         | Resource::NodeKeyReplaced(_)
+        | Resource::LogKeyCreated(_)
         | Resource::CatalogueImported(_) => Category::Administration,
     }
 }
