@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
-use events::log::{Append, AppendError, Basis, LogError};
+use events::log::{Append, AppendError, Basis, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 use tokio::time::Instant;
@@ -42,6 +42,8 @@ const REASON_CHARS_MAX: usize = 300;
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+/// The most that the clocks of a node and of the database may differ.
+const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
 /// Leads a node through outages.
 pub struct Conductor {
@@ -233,10 +235,14 @@ impl Conductor {
 
     /// The nodes that were seen lately, and this one.
     async fn running_nodes(&self) -> Result<HashSet<String>, LogError> {
-        let running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
         let own = self.limiter.parts.node.clone();
-        let serving = running.into_iter().filter(|running| running.serves_requests).map(|running| running.node_id);
-        Ok(serving.chain([own]).collect())
+        Ok(self.serving_nodes().await?.into_iter().map(|running| running.node_id).chain([own]).collect())
+    }
+
+    async fn serving_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
+        let mut running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
+        running.retain(|running| running.serves_requests);
+        Ok(running)
     }
 
     async fn open(&self) -> Result<CounterConnection, CounterError> {
@@ -249,6 +255,10 @@ impl Conductor {
         let turn = period.turn;
         let returned = self.put_all_and_wait(period).await;
         if self.limiter.modes.mode().turn() != turn {
+            if self.declared != Some(turn) {
+                // Others went on without what this node counts, which Redis may lack: the next outage makes it good.
+                self.limiter.link.set_connection(None);
+            }
             return;
         }
         self.limiter.link.set_connection(None);
@@ -293,7 +303,8 @@ impl Conductor {
         }
     }
 
-    /// Says that this node is ready. If all running nodes are that were given a share, it records that counts are shared.
+    /// Says that this node is ready. If all running nodes are that may have admitted something which Redis lacks, it records that
+    /// counts are shared.
     async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), String> {
         let was_declared = self.declared == Some(period.turn);
         // Before it is sent: Redis may know of it although nobody hears the answer.
@@ -302,9 +313,12 @@ impl Conductor {
         if was_declared && !ready.was_known {
             return Err(LOST.to_owned());
         }
-        let running = self.running_nodes().await.map_err(|error| error.to_string())?;
-        // Others have admitted nothing, and may never: a node that cannot use Redis starts again and again.
-        if period.members.intersection(&running).all(|node| ready.nodes.contains(node)) {
+        let running = self.serving_nodes().await.map_err(|error| error.to_string())?;
+        // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
+        // Redis starts again and again. One that is older may have been suspended when the period began.
+        let last_start = period.began_at + CLOCKS_DIFFER_MAX;
+        let has_admitted = |node: &RunningNode| period.members.contains(&node.node_id) || node.started_at <= last_start;
+        if running.iter().filter(|node| has_admitted(node)).all(|node| ready.nodes.contains(&node.node_id)) {
             self.record_shared(period).await;
         }
         Ok(())
