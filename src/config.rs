@@ -77,6 +77,8 @@ pub struct Config {
     pub archiving: Option<Archiving>,
     /// Where the log is published; `None` if it is not.
     pub publishing: Option<Publishing>,
+    /// Whether reads of what is recorded are recorded as well.
+    pub record_reads: bool,
     /// Where alerts are sent; `None` if they are not.
     pub alerts: Option<Webhook>,
     /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
@@ -171,6 +173,7 @@ impl Config {
             data: flags.check(DATA, data(&args.data.dir))?,
             archiving,
             publishing,
+            record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
             database,
             nats,
             mode,
@@ -470,6 +473,7 @@ mod tests {
             archive_segment_events: "50000".to_owned(),
             archive_segment_seconds: "300".to_owned(),
             transparency: "false".to_owned(),
+            record_reads: "false".to_owned(),
             log_origin: None,
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),

@@ -1,7 +1,6 @@
 //! `GET /v1/inferences` and `/v1/inferences/{request_id}`: requests with all their events, from admission or refusal to
 //! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
-mod receipt;
 mod request_json;
 mod table;
 
@@ -32,16 +31,17 @@ use crate::record::Record;
 use request_json::EventsByPosition;
 
 pub fn routes() -> Api<QueryState> {
-    Api::of(Entrance::Key)
-        .get("/v1/inferences", list, described_list)
-        .get("/v1/inferences/{request_id}", one, described_one)
-        .get("/v1/inferences/{request_id}/receipt", receipt::receipt, receipt::described_receipt)
+    Api::of(Entrance::Key).get("/v1/inferences", list, described_list).get(
+        "/v1/inferences/{request_id}",
+        one,
+        described_one,
+    )
 }
 
 const TAG: &str = "Usage";
 
 /// What a 404 says there is not. A client asks here about every id that it got, and most refusals are not recorded one by one.
-const REQUEST: &str = "request: only requests that were admitted are shown, and refusals that were recorded one by one; rate \
+pub const REQUEST: &str = "request: only requests that were admitted are shown, and refusals that were recorded one by one; rate \
                        limits and invalid keys are recorded only as counts, malformed requests not at all";
 
 fn described_list() -> Operation {
@@ -114,7 +114,7 @@ const NAMED: [(&str, &str); 4] =
     [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
 
 /// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
-async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Result<EventsByPosition, QueryError> {
+pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Result<EventsByPosition, QueryError> {
     let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
     Ok(query.read(move |reader| reader.at(&positions)).await?)
 }

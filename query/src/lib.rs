@@ -98,7 +98,8 @@ pub struct QueryState {
 /// with an empty body and a `Refusal` among its extensions. `openai`: the error format of the routes that OpenAI's
 /// clients use.
 pub fn routes(state: QueryState, openai: Wording) -> Api {
-    let concurrency = state.concurrency.clone();
+    let (concurrency, is_published) = (state.concurrency.clone(), state.published.is_some());
+    let published = if is_published { published_log::routes() } else { Api::of(Entrance::Key) };
     Api::of(Entrance::Key)
         .merge(admin::routes())
         .merge(audit::routes())
@@ -108,7 +109,7 @@ pub fn routes(state: QueryState, openai: Wording) -> Api {
         .merge(log_head::routes())
         .merge(me::routes())
         .merge(projections::routes())
-        .merge(published_log::routes())
+        .merge(published)
         .merge(usage::routes())
         .layer(from_fn_with_state(concurrency, unread_bytes::count))
         .merge(models::routes(openai))

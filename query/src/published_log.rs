@@ -1,6 +1,8 @@
 //! The published log: `/v1/log/checkpoint`, `/v1/log/key`, `/v1/log/tile/…` and `/v1/log/proof`, which need no key, and the entry
 //! bundles, which do. Its files are those of C2SP `tlog-tiles`; a mirror of these paths is a complete log.
 
+mod receipt;
+
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::parameters::Parameters;
 use crate::query_context::QueryContext;
+use receipt::{described_receipt, receipt};
 
 const TAG: &str = "Log";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -35,7 +38,11 @@ pub fn routes() -> Api<QueryState> {
         .get("/v1/log/key", key, described_key)
         .get("/v1/log/proof", proof, described_proof)
         .get("/v1/log/tile/{level}/{*tile}", tile, described_tile)
-        .merge(Api::of(Entrance::Key).get("/v1/log/tile/entries/{*bundle}", bundle, described_bundle))
+        .merge(Api::of(Entrance::Key).get("/v1/log/tile/entries/{*bundle}", bundle, described_bundle).get(
+            "/v1/inferences/{request_id}/receipt",
+            receipt,
+            described_receipt,
+        ))
 }
 
 fn operation(id: &str, summary: &str) -> Operation {
@@ -184,11 +191,11 @@ fn proof_json(mut place: Value, head: &TreeHead, hashes: &[Hash]) -> Value {
     place
 }
 
-pub const NOTHING: QueryError = QueryError::NotFound(
+const NOTHING: QueryError = QueryError::NotFound(
     "published log: LEDGERWAY_TRANSPARENCY publishes it, and its first checkpoint comes within a second of the first event",
 );
 
-pub async fn reading(state: &QueryState) -> Result<Reading, QueryError> {
+async fn reading(state: &QueryState) -> Result<Reading, QueryError> {
     let published = state.published.as_ref().ok_or(NOTHING)?;
     Ok(published.read().await?)
 }

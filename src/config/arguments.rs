@@ -173,6 +173,9 @@ pub struct ServeArgs {
     /// Time after which a segment of the archive is complete, in seconds: the longest that an event is missing in it
     #[arg(long, env = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS", value_name = "SECONDS", default_value = "300")]
     pub archive_segment_seconds: String,
+    /// Record who reads the audit, the log, usage and single requests
+    #[arg(long, env = "LEDGERWAY_RECORD_READS", value_name = BOOL, default_value = "false")]
+    pub record_reads: String,
     /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
     #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
     pub transparency: String,

@@ -46,6 +46,7 @@ settings! {
     ARCHIVE_SEGMENT_EVENTS = with_value("50000"),
     ARCHIVE_SEGMENT_SECONDS = with_value("300"),
     TRANSPARENCY = switch("true"),
+    RECORD_READS = switch("true"),
     LOG_ORIGIN = with_value("gateway.example.com/ledger"),
     ALERTS_URL = secret("https://hooks.internal/budgets"),
     ALERTS_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),

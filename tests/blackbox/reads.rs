@@ -15,6 +15,7 @@ use crate::grpc::{self, GRPC};
 use crate::tenant::{NATIVE, Tenant};
 
 const READ: &str = "access.read.v1";
+const RECORDED: (&str, &str) = ("LEDGERWAY_RECORD_READS", "true");
 const REJECTED: &str = "admin.rejected.v1";
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -68,7 +69,7 @@ async fn auditor(tenant: &Tenant, gateway: &Gateway) -> (String, Client, String)
 /// Holds: event.reads
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_through_every_surface_are_counted_and_a_shutdown_loses_none() {
-    let (mut gateway, upstream) = (Gateway::start_with(&[GRPC]), MockUpstream::start().await);
+    let (mut gateway, upstream) = (Gateway::start_with(&[GRPC, RECORDED]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let other = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let request = tenant.chat("ok").await.must(200).request_id();
@@ -139,7 +140,7 @@ async fn reads_through_every_surface_are_counted_and_a_shutdown_loses_none() {
 /// Holds: event.reads
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_reads_leaves_two_events_a_minute_and_a_kill_loses_only_what_was_not_recorded() {
-    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (mut gateway, upstream) = (Gateway::start_with(&[RECORDED]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let (id, reader, _) = auditor(&tenant, &gateway).await;
     const FLOOD: u64 = 300;
@@ -165,7 +166,7 @@ async fn a_rejected_change_is_recorded_without_anything_of_its_body() {
     const PERSON: &str = "Grace Quux-Hopper";
     const EMAIL: &str = "grace.quux@";
     const SECRET: &str = "sk-rejected-7f3c19d2a0";
-    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (mut gateway, upstream) = (Gateway::start_with(&[RECORDED]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let other = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let operator = gateway.operator().clone();
@@ -258,7 +259,7 @@ async fn a_rejected_change_is_recorded_without_anything_of_its_body() {
 /// Holds: event.rejected
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_rejected_changes_is_rolled_up() {
-    let gateway = Gateway::start();
+    let gateway = Gateway::start_with(&[RECORDED]);
     const FLOOD: u64 = 200;
     for _ in 0..FLOOD {
         gateway.operator().post("/v1/admin/partners", &json!({})).await.must(400);
@@ -273,7 +274,7 @@ async fn a_flood_of_rejected_changes_is_rolled_up() {
 /// Holds: query.audit-category
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_is_asked_for_categories() {
-    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let (gateway, upstream) = (Gateway::start_with(&[RECORDED]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let operator = gateway.operator().clone();
     tenant.app.get("/v1/audit").await.must(403);

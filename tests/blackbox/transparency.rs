@@ -153,9 +153,13 @@ async fn a_receipt_verifies_without_the_gateway() {
 async fn without_the_setting_there_is_no_published_log() {
     let gateway = Gateway::start();
     for path in ["/v1/log/checkpoint", "/v1/log/key", "/v1/log/proof?position=1", "/v1/log/tile/0/000"] {
-        gateway.client(None).get(path).await.must_be(404, "NOT_FOUND");
+        gateway.operator().get(path).await.must_be(404, "NOT_FOUND");
     }
     assert!(!gateway.data().join("objects").exists());
+    let described = |document: serde_json::Value| document["paths"].get("/v1/log/checkpoint").is_some();
+    assert!(!described(gateway.client(None).get("/openapi.json").await.must(200).json()));
+    let published = Gateway::start_with(&[PUBLISHED]);
+    assert!(described(published.client(None).get("/openapi.json").await.must(200).json()));
 }
 
 /// Drops the triggers, as somebody with every right on the file can, and changes it.

@@ -13,11 +13,11 @@ use projections::views::inferences::One;
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, TlogProof};
 
-use super::{REQUEST, TAG};
+use super::{NOTHING, TAG, reading};
 use crate::described;
 use crate::error::QueryError;
+use crate::inferences::{self, REQUEST};
 use crate::lookup;
-use crate::published_log;
 use crate::query_context::QueryContext;
 
 pub fn described_receipt() -> Operation {
@@ -49,9 +49,9 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let mut positions = request.positions();
     positions.sort_unstable();
-    let events = super::events(&query, std::slice::from_ref(&request)).await?;
-    let reading = published_log::reading(&query.state).await?;
-    let newest = reading.log.checkpoint().await?.ok_or(published_log::NOTHING)?;
+    let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
+    let reading = reading(&query.state).await?;
+    let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?;
     let size = newest.head.size;
     if positions.last().is_some_and(|last| *last > size) {
         let refusal =
