@@ -1,6 +1,6 @@
 //! The query string, parsed strictly: an unknown, repeated or malformed parameter is a 400 that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -135,7 +135,9 @@ impl Parameters {
     /// A list of these words, comma-separated.
     pub fn words<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<Vec<T>>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.split(',').map(|word| one_of(name, word.trim(), words)).collect::<Result<_, _>>().map(Some)
+        // Each once, however often it is named.
+        let named: BTreeSet<&str> = text.split(',').map(str::trim).collect();
+        named.into_iter().map(|word| one_of(name, word, words)).collect::<Result<_, _>>().map(Some)
     }
 
     /// Refuses parameters that were not taken.

@@ -160,7 +160,10 @@ impl PartialFile {
     /// Gives it its name.
     fn place(self, file: &Path) -> Result<(), Failure> {
         place_new(&self.path, file).map_err(|error| {
-            Failure::Failed(format!("nothing was written: cannot give {} its name: {error}", file.display()))
+            Failure::Failed(format!(
+                "cannot finish {}: {error}; delete it if it is there, and try again",
+                file.display()
+            ))
         })
     }
 }

@@ -129,7 +129,9 @@ async fn reads_through_every_surface_are_counted_and_a_shutdown_loses_none() {
     let (code, words) = gateway.verify();
     assert_eq!(code, Some(0), "{words}");
     gateway.start_again();
-    let log = gateway.events().await;
+    // Reading the log may be recorded while it is read.
+    let (before, mut log) = (gateway.head().await, gateway.events().await);
+    log.retain(|event| event["position"].as_u64() <= Some(before));
     let expected = [("audit", 3), ("events", 4), ("inferences", 4), ("usage", 3)];
     assert_eq!(reads_of(&log, &id), expected.map(|(kind, count)| (kind.to_owned(), count)).into());
     assert!(reads_of(&log, &tenant.key).is_empty(), "what was denied is no read");
@@ -261,6 +263,7 @@ async fn a_rejected_change_is_recorded_without_anything_of_its_body() {
 async fn a_flood_of_rejected_changes_is_rolled_up() {
     let gateway = Gateway::start_with(&[RECORDED]);
     const FLOOD: u64 = 200;
+    let began = Instant::now();
     for _ in 0..FLOOD {
         gateway.operator().post("/v1/admin/partners", &json!({})).await.must(400);
     }
@@ -268,7 +271,8 @@ async fn a_flood_of_rejected_changes_is_rolled_up() {
         |log: &[Value]| -> Vec<u64> { log.iter().filter(|event| type_of(event) == REJECTED).map(count).collect() };
     let log = log_with(&gateway, |log| rejected(log).iter().sum::<u64>() == FLOOD).await;
     let counts = rejected(&log);
-    assert!(counts.len() < FLOOD as usize / 4, "{counts:?}");
+    let seconds = began.elapsed().as_secs() + 2;
+    assert!(counts.len() as u64 <= 2 * seconds && seconds < FLOOD / 4, "{counts:?} in {seconds} s");
 }
 
 /// Holds: query.audit-category

@@ -294,8 +294,10 @@ where
         wait_until_current(admin, loaded.position).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let state = loaded.lifecycle.state().ok_or_else(not_found)?;
-        require_managed::<R>(&cx, state)?;
-        request.resource.reached(id, R::chain(state, &cx.tables));
+        let owners = R::chain(state, &cx.tables);
+        cx.require_visible(R::KIND, &owners)?;
+        request.resource.reached(id, owners);
+        R::may_manage(&cx, state)?;
         let plan = plan(&cx, state, request).await?;
         if let Some(reply) = execute(&cx, request, loaded, id, plan, StatusCode::OK).await? {
             return Ok(reply);
