@@ -27,6 +27,7 @@ pub mod money;
 pub mod named;
 pub mod nearest_name;
 pub mod output_cap;
+pub mod plain_json;
 pub mod private;
 pub mod refusal;
 pub mod role;

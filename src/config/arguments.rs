@@ -385,6 +385,9 @@ pub struct VerifyArgs {
     /// /v1/log/key. The published log is beside the archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
     #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
     pub checkpoint_key: Option<String>,
+    /// A checkpoint that was kept, as a file, which the events must agree with as well; can be given several times
+    #[arg(long, value_name = "FILE", requires = "checkpoint_key", value_hint = ValueHint::FilePath)]
+    pub checkpoint: Vec<PathBuf>,
 }
 
 #[derive(Args)]

@@ -96,7 +96,9 @@ fn every_flag_has_a_variable() {
         let is_setting = |flag: &str| {
             !matches!(
                 (command.as_str(), flag),
-                ("verify", "checkpoint-key" | "copy" | "shallow") | ("replay", "as-of" | "into") | (_, "archive")
+                ("verify", "checkpoint" | "checkpoint-key" | "copy" | "shallow")
+                    | ("replay", "as-of" | "into")
+                    | (_, "archive")
             )
         };
         for (flag, text) in flags(command).into_iter().filter(|(flag, _)| is_setting(flag)) {

@@ -5,6 +5,7 @@ mod books;
 mod catalogue;
 mod client;
 mod cors;
+mod foreign_names;
 mod gateway;
 mod health;
 mod scripted;

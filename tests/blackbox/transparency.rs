@@ -196,6 +196,18 @@ async fn a_changed_actor_that_the_log_agrees_with_is_found_by_the_checkpoint() {
         words.contains(&format!("position {position}: ")) && words.contains("not the one that was published"),
         "{words}"
     );
+    // Who has all rights can publish the changed log anew; whoever has kept a checkpoint notices.
+    let kept = gateway.data().join("kept-checkpoint");
+    fs::copy(gateway.data().join("objects/tlog/checkpoint"), &kept).expect("a copy");
+    fs::remove_dir_all(gateway.data().join("objects/tlog")).expect("the published log");
+    fs::remove_file(gateway.data().join("roles.json")).expect("what the publisher remembers");
+    gateway.start_again();
+    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    gateway.stop();
+    run(0, &["verify", "--data", &data, "--checkpoint-key", &key, "--log-only"]);
+    let kept = kept.display().to_string();
+    let words = run(1, &["verify", "--data", &data, "--checkpoint-key", &key, "--log-only", "--checkpoint", &kept]);
+    assert!(words.contains("are not those of the checkpoint that was kept"), "{words}");
     // Another key has not signed it.
     let other = format!("{}A", &key[..key.len() - 1]);
     let words = run(2, &["verify", "--data", &data, "--checkpoint-key", &other]);

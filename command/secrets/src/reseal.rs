@@ -185,6 +185,8 @@ impl StoredSecrets {
         for (scope, _) in self.wrapped.iter().filter(|(scope, _)| scope != KEY_CHECK_SCOPE) {
             rows.push(match scope.parse::<TenantId>() {
                 Ok(_) => SideRow::DropWrappedKey { scope: scope.clone() },
+                // The next start makes another one, which is on the record.
+                Err(_) if is_log_key(scope) => SideRow::DropWrappedKey { scope: scope.clone() },
                 Err(_) => wrapped_row(new, scope, &ids.bytes(), ids)?,
             });
         }

@@ -22,6 +22,7 @@ use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
+use events::plain_json;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use http::{HeaderName, HeaderValue};
@@ -42,6 +43,8 @@ use crate::figures::Stage;
 
 /// The reason recorded for a request whose client has left.
 const CLIENT_CLOSED: &str = "client_closed";
+/// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
+const REPORT_DEPTH_MAX: usize = 32;
 
 /// A completed request whose settlement is durable.
 pub struct Settled {
@@ -489,8 +492,10 @@ fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
 
 fn provider_usage(metered: &Metered) -> Option<Value> {
     let verbatim = metered.provider_usage.as_ref()?.get();
-    // A number that fits no double cannot be read as a value: the report is then kept as text.
-    Some(serde_json::from_str(verbatim).unwrap_or_else(|_| Value::String(verbatim.to_owned())))
+    // A number that fits no double cannot be read as a value, and what is nested too deep could not be read again inside of an
+    // event: the report is then kept as text.
+    let value = plain_json::parse(verbatim).ok().filter(|value| plain_json::depth(value) <= REPORT_DEPTH_MAX);
+    Some(value.unwrap_or_else(|| Value::String(verbatim.to_owned())))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -1,9 +1,11 @@
 //! Reads an event from its canonical envelope: the inverse of [`envelope`](super::envelope).
 
+use serde::de::Error as _;
 use serde_json::{Map, Number, Value};
 
 use super::{CanonicalError, envelope, is_exact};
 use crate::event::{Context, DecodeError, Event, Recorded, Stream, StreamKind};
+use crate::plain_json;
 use crate::time::parse_rfc3339;
 use crate::usage::TokenClasses;
 
@@ -32,7 +34,9 @@ pub enum ReadError {
 
 /// The event of a canonical envelope. The text is exactly what [`envelope`] writes of the event.
 pub fn recorded(line: &str) -> Result<Recorded, ReadError> {
-    let mut members: Map<String, Value> = serde_json::from_str(line).map_err(ReadError::NotJson)?;
+    let Value::Object(mut members) = plain_json::parse(line).map_err(ReadError::NotJson)? else {
+        return Err(ReadError::NotJson(serde_json::Error::custom("it is another value")));
+    };
     let recorded = of_members(&mut members)?;
     if envelope(&recorded)? == line { Ok(recorded) } else { Err(ReadError::NotCanonical) }
 }
@@ -157,6 +161,19 @@ mod tests {
         assert_eq!(ended.usage.as_ref().map(|usage| &usage.tokens), Some(&tokens));
         assert_eq!(envelope(&read).expect("an envelope"), line);
         assert!(line.contains(r#""searches":"9007199254740993""#), "what the provider said stays a text: {line}");
+    }
+
+    /// `serde_json` would take the object for what the text in it says.
+    #[test]
+    fn a_provider_can_report_a_name_that_the_json_library_keeps_for_itself() {
+        let mut event = completed(Usage::new(TokenClasses::default(), UsageSource::Unknown));
+        let Event::Inference(Inference::Completed(ended)) = &mut event.event else { panic!("{event:?}") };
+        ended.provider_usage = Some(serde_json::json!({ "$serde_json::private::RawValue": "x", "prompt_tokens": 1 }));
+        let line = envelope(&event).expect("an envelope");
+        let read = recorded(&line).expect("an event");
+        assert_eq!((&read.event, envelope(&read).expect("an envelope")), (&event.event, line));
+        let payload = event.event.payload().expect("a payload");
+        assert_eq!(Event::decode("inference.completed", 1, &payload).expect("it decodes"), event.event);
     }
 
     #[test]

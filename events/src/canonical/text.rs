@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 use super::{Canonical, CanonicalError, LARGEST_EXACT_INTEGER, to_string};
+use crate::plain_json;
 
 /// How deep objects and arrays are read here. `serde_json` refuses what is deeper than 128.
 const DEPTH_MAX: usize = 64;
@@ -21,7 +22,7 @@ pub(super) fn push(out: &mut Vec<u8>, json: &str) -> Result<(), CanonicalError> 
         return Ok(());
     }
     out.truncate(before);
-    let value: Value = serde_json::from_str(json)?;
+    let value = plain_json::parse(json)?;
     out.extend_from_slice(to_string(&value)?.as_bytes());
     Ok(())
 }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     fn by_tree(json: &str) -> Option<String> {
-        to_string(&serde_json::from_str(json).ok()?).ok()
+        to_string(&plain_json::parse(json).ok()?).ok()
     }
 
     #[test]
@@ -252,6 +253,8 @@ mod tests {
             r#"{"ü":1,"a":2}"#,
             r#"{"\u0061":1,"B":2}"#,
             r#"["\u00e9\/\n\u001f","\ud83d\ude00","\\\""]"#,
+            r#"{"$serde_json::private::RawValue":"[1]"}"#,
+            r#"{"$serde_json::private::RawValue":"x","ü":[{"$serde_json::private::RawValue":"{"}]}"#,
             "[-0,0,00,1.50,1E3,9007199254740991,9007199254740992,-9007199254740993,12345678901234567890123]",
             "[-0,0,1.50,1E3,9007199254740991,9007199254740992,-9007199254740993,12345678901234567890123]",
             " { \"a\" : [ 1 , 2 ] } ",
@@ -286,7 +289,7 @@ mod tests {
         leaf.prop_recursive(5, 60, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::hash_map("[a-c\"\\\\é\u{10000}]{0,3}", inner, 0..6)
+                prop::collection::hash_map("[a-c\"\\\\é\u{10000}]{0,3}|[$]serde_json::private::RawValue", inner, 0..6)
                     .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })

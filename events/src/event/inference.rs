@@ -12,6 +12,7 @@ use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
 use crate::output_cap::LoweredCap;
+use crate::plain_json;
 use crate::refusal::ErrorCode;
 use crate::time::wire;
 use crate::usage::Usage;
@@ -176,7 +177,7 @@ pub struct InferenceEnded {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The provider's own usage block, equal as a JSON value. For streams all blocks are merged, and later figures win.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "plain_json::option")]
     pub provider_usage: Option<Value>,
     /// The cost of the request, including its failed calls; zero if its hold was released.
     pub cost_usd: NanoUsd,
@@ -261,7 +262,7 @@ pub struct ReportedByFailedCall {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The provider's own usage block, as for an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "plain_json::option")]
     pub provider_usage: Option<Value>,
     /// Part of the request's cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,8 +17,8 @@ use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use objects::{Objects, OpenError};
 use tlog::{
-    Checkpoint, EntryBundle, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint, Signer, Tree,
-    TreeHead, verify_consistency,
+    Checkpoint, EntryBundle, EntryBundleId, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint,
+    Signer, TILE_WIDTH, Tree, TreeHead, partial_tiles, verify_consistency,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -38,8 +38,8 @@ const REST: u32 = 8;
 const REST_MAX: Duration = Duration::from_millis(400);
 /// The most events that are added at a time.
 const ADDED_MAX: usize = 4096;
-/// How long partial files stay that a wider one has replaced: a reader may have just read the checkpoint that needs them.
-const PARTIAL_KEPT: Duration = Duration::from_secs(60);
+/// How long partial files stay that no checkpoint needs any more: a reader may have just read the one that did.
+pub const PARTIAL_KEPT: Duration = Duration::from_secs(60);
 /// The pauses between attempts. They begin anew once a checkpoint was published.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -58,6 +58,8 @@ pub struct PublisherParts {
     pub log: Log,
     pub status: RoleStatus,
     pub clock: Arc<dyn Clock>,
+    /// [`PARTIAL_KEPT`], except in tests.
+    pub partial_kept: Duration,
 }
 
 /// The log cannot be published now.
@@ -85,6 +87,10 @@ enum RoleError {
     TwoRoots { size: u64, remembered: Hash, published: Hash },
     #[error("the newest checkpoint, of {new} events, does not continue the one of {old}: {reason}")]
     Inconsistent { old: u64, new: u64, reason: InvalidProof },
+    #[error("another process has published a checkpoint of {size} events meanwhile")]
+    Replaced { size: u64 },
+    #[error("the ledger does not have the {size} events of the newest checkpoint as they were published")]
+    OtherRoot { size: u64 },
     #[error("cannot read the log: {0}")]
     Log(#[from] LogError),
     #[error("the publisher's thread ended: {0}")]
@@ -99,7 +105,14 @@ pub async fn run(parts: PublisherParts) {
         // Before it has the role: another process may reach the object store.
         let published = PublishedLog::new(Files::new(open(&parts, &mut backoff).await));
         let lease = holder.wait().await;
-        let work = Work { parts: &parts, published, lease: &lease, backoff: &mut backoff, replaced: VecDeque::new() };
+        let work = Work {
+            parts: &parts,
+            published,
+            lease: &lease,
+            backoff: &mut backoff,
+            newest: TreeHead::EMPTY,
+            replaced: VecDeque::new(),
+        };
         let ended = work.run().await;
         if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
             return;
@@ -134,7 +147,9 @@ struct Work<'a> {
     published: PublishedLog,
     lease: &'a Lease,
     backoff: &'a mut Backoff,
-    /// Partial files of earlier checkpoints, with when they can be deleted.
+    /// The checkpoint that the next one continues.
+    newest: TreeHead,
+    /// Partial files that no checkpoint needs any more, with when they can be deleted.
     replaced: VecDeque<(Instant, Vec<String>)>,
 }
 
@@ -188,7 +203,7 @@ impl Work<'_> {
     /// Publishes a checkpoint of all that was added; false if another process has the role.
     async fn publish(&mut self, publication: &mut Publication) -> Result<bool, RoleError> {
         let (head, files) = publication.files();
-        let partial = files.iter().map(|file| file.path.clone()).filter(|path| path.contains(".p/")).collect();
+        self.must_be_newest().await?;
         self.published.files().put_all(files).await?;
         if !self.put_checkpoint(head).await? {
             return Ok(false);
@@ -197,8 +212,17 @@ impl Work<'_> {
         self.backoff.reset();
         self.parts.status.working();
         self.parts.status.reached(head.size);
-        self.delete_replaced(partial).await;
+        let before = std::mem::replace(&mut self.newest, head);
+        self.delete_replaced(before.size).await;
         Ok(true)
+    }
+
+    /// The checkpoint is still the one that the next one continues. Whoever publishes from a copy of the database has replaced it, and
+    /// need not meet a tile of this history before one is full.
+    async fn must_be_newest(&self) -> Result<(), RoleError> {
+        let found = self.published.files().checkpoint().await?;
+        let found = found.map(|bytes| self.parts.keys.read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
+        if found == self.newest { Ok(()) } else { Err(RoleError::Replaced { size: found.size }) }
     }
 
     /// Signs a checkpoint of a tree whose files are published, remembers it and publishes it; false if another process has the
@@ -214,16 +238,15 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Deletes the partial files that have been replaced for long enough.
-    async fn delete_replaced(&mut self, partial: Vec<String>) {
-        let now = Instant::now();
-        self.replaced.push_back((now + PARTIAL_KEPT, partial));
+    /// Deletes partial files that the newest checkpoint does not need, and the one before it did, once they are old enough.
+    async fn delete_replaced(&mut self, before: u64) {
+        let (now, needed) = (Instant::now(), partial_files(self.newest.size));
+        let replaced = partial_files(before).into_iter().filter(|path| !needed.contains(path)).collect();
+        self.replaced.push_back((now + self.parts.partial_kept, replaced));
         let mut paths = Vec::new();
         while self.replaced.front().is_some_and(|(due, _)| *due <= now) {
             paths.extend(self.replaced.pop_front().into_iter().flat_map(|(_, paths)| paths));
         }
-        let newest = self.replaced.back().map_or(&[][..], |(_, newest)| newest);
-        paths.retain(|path| !newest.contains(path));
         if let Err(error) = self.published.files().delete_all(paths).await {
             tracing::debug!(%error, "partial files of the published log stay, which does no harm");
         }
@@ -245,8 +268,16 @@ impl Work<'_> {
             let (remembered, published) = (remembered.root, published.root);
             return Err(RoleError::TwoRoots { size: newest.size, remembered, published });
         }
-        self.must_continue(&older, &newest).await?;
-        let publication = self.restore(newest).await?;
+        let restored = match self.must_continue(&older, &newest).await {
+            Ok(()) => self.restore(newest).await,
+            Err(error) => Err(error),
+        };
+        let publication = match restored {
+            // All that is in the files is in the ledger, too.
+            Err(RoleError::Published(PublishedError::Missing { .. })) => self.rebuild(&older, newest).await?,
+            restored => restored?,
+        };
+        self.newest = newest;
         if published.size < newest.size {
             // It was remembered, and its process ended before it was published.
             self.put_checkpoint(newest).await?;
@@ -280,6 +311,44 @@ impl Work<'_> {
         Ok(Publication::new(tree, open))
     }
 
+    /// Derives the tree of a checkpoint from the ledger, and puts all of its files again, if it has its root, and on the way that of an
+    /// older checkpoint.
+    async fn rebuild(&self, older: &TreeHead, newest: TreeHead) -> Result<Publication, RoleError> {
+        tracing::warn!(
+            events = newest.size,
+            "files of the published log are missing: writing them again from the ledger"
+        );
+        let mut publication = Publication::new(Tree::new(), EntryBundle::new());
+        for head in [*older, newest] {
+            publication = self.derive(publication, head.size).await?;
+            let (found, files) = publication.files();
+            if found != head {
+                return Err(RoleError::OtherRoot { size: head.size });
+            }
+            self.published.files().put_all(files).await?;
+            publication.published();
+        }
+        Ok(publication)
+    }
+
+    /// Adds the events of the ledger up to a position, and puts the files of whole tiles on the way.
+    async fn derive(&self, mut publication: Publication, until: u64) -> Result<Publication, RoleError> {
+        while publication.position() < until {
+            let (after, left) = (publication.position(), until - publication.position());
+            let wanted = usize::try_from(left).unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
+            let page = self.parts.log.read(move |reader| reader.after(after, wanted)).await?;
+            if page.is_empty() {
+                return Err(RoleError::OtherRoot { size: until });
+            }
+            publication = self.add(publication, page.into_iter().map(Arc::new).collect()).await?;
+            if publication.is_full() {
+                self.published.files().put_all(publication.files().1).await?;
+                publication.published();
+            }
+        }
+        Ok(publication)
+    }
+
     async fn must_be_of_ledger(&self, newest: NewestLeaves) -> Result<(), RoleError> {
         let place = self.published.files().place();
         let compared = self.parts.log.read(move |reader| Ok(compare_with_ledger(&place, &newest, reader)));
@@ -296,6 +365,12 @@ fn collected(first: &Followed, follower: &mut Follower) -> Vec<Arc<Recorded>> {
         events.extend_from_slice(next.events());
     }
     events
+}
+
+/// The partial tiles and the partial bundle of a tree.
+fn partial_files(size: u64) -> Vec<String> {
+    let bundle = EntryBundleId::in_tree(size, size / u64::from(TILE_WIDTH)).map(|bundle| bundle.to_string());
+    partial_tiles(size).iter().map(ToString::to_string).chain(bundle).collect()
 }
 
 /// Waits until then, or for ever.

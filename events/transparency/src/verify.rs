@@ -20,6 +20,8 @@ pub enum TreeDiffers {
         "the first {size} events are not those of the checkpoint; which one differs cannot be told without the published tiles"
     )]
     OtherRoot { size: u64 },
+    #[error("the first {size} events are not those of the checkpoint that was kept")]
+    OtherCheckpoint { size: u64 },
     #[error("cannot read the ledger: {0}")]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -32,18 +34,22 @@ pub enum TreeDiffers {
 ///
 /// `published` has the published hashes of the leaves in a tile of this index, if it is there: they tell which event differs. `proof`
 /// is asked for the proof that the checkpoint continues a tree of this size if the ledger has fewer events, as one has that is built
-/// from an archive; without a proof, the newest events are lost.
+/// from an archive; without a proof, the newest events are lost. `kept` are checkpoints from elsewhere, such as those that an auditor
+/// has: the ledger must have their roots as well, whatever the newest one says.
 pub fn verify(
     log: &dyn Reader,
     head: TreeHead,
     mut published: impl FnMut(u64) -> Option<Tile>,
     proof: impl FnOnce(u64) -> Option<Vec<Hash>>,
+    kept: &[TreeHead],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, TreeDiffers> {
     let (mut tree, mut tiles, mut first_other) = (Tree::new(), Vec::new(), None);
+    let (mut found, mut last) = (TreeHead::EMPTY, Vec::new());
     let mut entry = Vec::new();
-    while tree.size() < head.size {
-        let wanted = PAGE_EVENTS.min(usize::try_from(head.size - tree.size()).unwrap_or(PAGE_EVENTS));
+    let until = kept.iter().map(|kept| kept.size).fold(head.size, u64::max);
+    while tree.size() < until {
+        let wanted = PAGE_EVENTS.min(usize::try_from(until - tree.size()).unwrap_or(PAGE_EVENTS));
         let page = log.after(tree.size(), wanted)?;
         if page.is_empty() {
             break;
@@ -52,12 +58,25 @@ pub fn verify(
             entry.clear();
             entry::push(&mut entry, recorded)?;
             tree.append(Hash::of_leaf(&entry), &mut tiles)?;
+            if kept.iter().any(|kept| kept.size == tree.size() && kept.root != tree.root()) {
+                return Err(TreeDiffers::OtherCheckpoint { size: tree.size() });
+            }
+            if tree.size() == head.size {
+                found = tree.head();
+                last = tree.partial_tiles_since(0);
+            }
         }
         first_other = first_other.or_else(|| tiles.iter().find_map(|tile| first_difference(tile, &mut published)));
         tiles.clear();
-        progress(tree.size(), head.size);
+        progress(tree.size(), until);
     }
-    let found = tree.head();
+    if let Some(longest) = kept.iter().map(|kept| kept.size).max().filter(|longest| *longest > tree.size()) {
+        return Err(TreeDiffers::Short { published: longest, found: tree.size() });
+    }
+    if tree.size() < head.size {
+        found = tree.head();
+        last = tree.partial_tiles_since(0);
+    }
     if found == head {
         return Ok(found.size);
     }
@@ -69,7 +88,6 @@ pub fn verify(
             return Ok(found.size);
         }
     }
-    let last = tree.partial_tiles_since(0);
     match first_other.or_else(|| last.iter().find_map(|tile| first_difference(tile, &mut published))) {
         Some(position) => Err(TreeDiffers::OtherEvent { position }),
         None => Err(TreeDiffers::OtherRoot { size: found.size }),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use events::event::inference::Payer;
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
+use events::plain_json;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use projections::views::inferences::{Status, StoredRequest};
@@ -122,5 +123,8 @@ fn step(recorded: &Recorded) -> Result<Value, serde_json::Error> {
 }
 
 fn data(recorded: &Recorded) -> Result<Map<String, Value>, serde_json::Error> {
-    serde_json::from_str(&recorded.event.payload()?)
+    match plain_json::parse(&recorded.event.payload()?)? {
+        Value::Object(members) => Ok(members),
+        _ => Ok(Map::new()),
+    }
 }

@@ -61,7 +61,8 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let checkpoint = SignedCheckpoint::parse(&newest.bytes).map_err(|error| QueryError::Answer(error.to_string()))?;
     let mut entries = Vec::with_capacity(positions.len());
     for position in positions {
-        let Some(recorded) = events.get(&position) else { continue };
+        let recorded = events.get(&position);
+        let recorded = recorded.ok_or_else(|| QueryError::Answer(format!("the log has no event at {position}")))?;
         let mut entry = Vec::new();
         transparency::push_entry(&mut entry, recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
         let hashes = reading.log.inclusion_proof(position - 1, size).await?;

@@ -23,6 +23,8 @@ use crate::config::Config;
 /// How long the start waits for the object store. Without an answer the gateway serves: an outage of an object store must not keep
 /// it from starting, and the role compares the two before it publishes anything.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long the start waits until the tables have a new key.
+const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What to do about a ledger that is not the published one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
                       (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
@@ -77,6 +79,7 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
         Ok((reader, LogKeys::of(&created)))
     };
     let Ok((reader, keys)) = tokio::task::spawn_blocking(read).await? else { return Ok(()) };
+    let has_keys = keys.is_some();
     let newest = match keys {
         Some(keys) => {
             tokio::time::timeout(ANSWER_MAX, published.newest_leaves(&keys)).await.map(|read| read.map_err(Into::into))
@@ -100,6 +103,13 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
             return Ok(());
         }
     };
+    if newest.is_none() && has_keys {
+        tracing::warn!(
+            place,
+            "this ledger has a key for checkpoints, and none is published here: if it was restored from a backup, stop the gateway \
+             and put the folder tlog back"
+        );
+    }
     let (Some(newest), Some(reader)) = (newest, reader) else { return Ok(()) };
     match tokio::task::spawn_blocking(move || compare_with_ledger(&place, &newest, &*reader)).await? {
         Ok(()) => Ok(()),
@@ -150,6 +160,8 @@ pub async fn publisher(config: &Config, engines: &Engines, vault: &Vault) -> Res
         Err(error @ LogKeyError::OtherOrigin { .. }) => return Err(config.other_origin(&error).into()),
         signer => signer?,
     };
+    // Whoever asks for the key finds it from the first request on, unless the tables are slow.
+    engines.tables.catch_up(TABLES_WAIT_MAX).await;
     let keys = LogKeys::of(&keys).ok_or("the log has no key that signs its checkpoints")?;
     Ok(Some(Publisher { open, signer: Arc::new(signer), keys }))
 }

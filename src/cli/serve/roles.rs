@@ -14,7 +14,7 @@ use relay::RelayParts;
 use tlog::Signer;
 use tokio::task::JoinSet;
 use transparency::LogKeys;
-use transparency::role::{OpenObjects, PublisherParts};
+use transparency::role::{OpenObjects, PARTIAL_KEPT, PublisherParts};
 
 use crate::config::{Config, NatsSettings};
 
@@ -79,7 +79,9 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::Transparency => {
                 if let Some(Publisher { open, signer, keys }) = publisher.take() {
-                    serving.spawn(transparency::role::run(PublisherParts { open, signer, keys, log, status, clock }));
+                    let partial_kept = PARTIAL_KEPT;
+                    let parts = PublisherParts { open, signer, keys, log, status, clock, partial_kept };
+                    serving.spawn(transparency::role::run(parts));
                 }
             }
             Role::Analysts => {

@@ -1,11 +1,11 @@
 //! `verify --checkpoint-key`: derives the tree of the published log from the events, and compares it with the newest checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use events::log::Reader;
 use objects::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
-use tlog::{Tile, TileId, VerifierKey};
+use tlog::{Tile, TileId, TreeHead, VerifierKey};
 use transparency::{Files, LogKeys, PublishedError, PublishedLog, TreeDiffers};
 
 use super::super::object_store::{named_object_store, read_objects};
@@ -29,6 +29,8 @@ pub enum Extent {
 pub struct PublishedAt {
     objects: Objects,
     keys: LogKeys,
+    /// Checkpoints that somebody has kept.
+    kept: Vec<TreeHead>,
 }
 
 /// What of a published log is the same.
@@ -65,23 +67,29 @@ impl PublishedAt {
             let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
             return Err(Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}")));
         };
-        Self::at(&address, key).map(Some)
+        Self::at(&address, key, &args.checkpoint).map(Some)
     }
 
     /// The published log beside an archive; `None` if it is not asked for.
     pub fn beside_archive(args: &VerifyArgs) -> Result<Option<Self>, Failure> {
         let Some(key) = &args.checkpoint_key else { return Ok(None) };
         let address = named_object_store(args.archive.as_deref())?;
-        address.map(|address| Self::at(&address, key)).transpose()
+        address.map(|address| Self::at(&address, key, &args.checkpoint)).transpose()
     }
 
-    fn at(address: &ObjectStoreAddress, key: &str) -> Result<Self, Failure> {
+    fn at(address: &ObjectStoreAddress, key: &str, kept: &[PathBuf]) -> Result<Self, Failure> {
         let key: VerifierKey = key.trim().parse().map_err(|error| {
             Failure::NotBegun(format!(
                 "--checkpoint-key is not a line of /v1/log/key, such as NAME+12345678+BASE64: {error}"
             ))
         })?;
-        Ok(Self { objects: read_objects(address)?, keys: LogKeys::of_verifier(key) })
+        let keys = LogKeys::of_verifier(key);
+        let read = |file: &PathBuf| {
+            let wrong = |why: &dyn std::fmt::Display| Failure::NotBegun(format!("{}: {why}", file.display()));
+            keys.read(&std::fs::read(file).map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+        };
+        let kept = kept.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { objects: read_objects(address)?, keys, kept })
     }
 
     pub fn check(&self, reader: &dyn Reader, extent: Extent) -> Result<VerifiedCheckpoint, Fault> {
@@ -97,20 +105,28 @@ impl PublishedAt {
             let id = TileId::in_tree(head.size, 0, index)?;
             Tile::parse(id, &runtime.block_on(log.tile(id)).ok()??).ok()
         };
+        let mut not_proven = None;
         let proof = |size| match extent {
             Extent::Whole => None,
-            Extent::Beginning => runtime.block_on(log.consistency_proof(size, head.size)).ok(),
+            Extent::Beginning => {
+                runtime.block_on(log.consistency_proof(size, head.size)).map_err(|error| not_proven = Some(error)).ok()
+            }
         };
         let mut progress = Progress::new("published log", WithoutTerminal::Silent);
-        let verified =
-            transparency::verify(reader, head, tile, proof, &mut |position, last| progress.at(position, last));
+        let verified = transparency::verify(reader, head, tile, proof, &self.kept, &mut |position, last| {
+            progress.at(position, last)
+        });
         let position_of = |error: &TreeDiffers| match error {
             TreeDiffers::Short { found, .. } => Some(found + 1),
             TreeDiffers::OtherEvent { position } => Some(*position),
-            TreeDiffers::OtherRoot { .. } => Some(1),
+            TreeDiffers::OtherRoot { .. } | TreeDiffers::OtherCheckpoint { .. } => Some(1),
             TreeDiffers::Log(_) | TreeDiffers::Canonical(_) | TreeDiffers::Full(_) => None,
         };
         match verified {
+            Err(TreeDiffers::Short { .. }) if not_proven.is_some() => {
+                let reason = not_proven.map(|error| error.to_string()).unwrap_or_default();
+                Err(Fault::Unreadable(format!("cannot compare with the published log: {reason}")))
+            }
             Ok(compared) => {
                 progress.done();
                 Ok(VerifiedCheckpoint { origin: self.keys.origin().to_owned(), published: head.size, compared })

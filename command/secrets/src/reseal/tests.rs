@@ -119,6 +119,27 @@ async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_sa
     assert!(is_checked(&key, &vault(&lab, new_key()).key_check().await.unwrap()));
 }
 
+/// What it has signed is public: the key stays as long as anybody can open it.
+#[tokio::test]
+async fn the_key_of_the_published_log_stays_until_the_nodes_key_is_lost() {
+    let (lab, ..) = used().await;
+    let first = lab.vault.log_signer(Vec::new(), None).await.unwrap();
+    let (public, known) = (first.signer.verifier_key().to_string(), first.keys);
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
+    let same = vault(&lab, new_key()).log_signer(known.clone(), None).await.unwrap();
+    assert_eq!((same.signer.verifier_key().to_string(), &same.keys), (public.clone(), &known));
+    resealed(&lab, PreviousKey::Lost, &node_key()).await.unwrap();
+    let next = vault(&lab, node_key()).log_signer(known.clone(), None).await.unwrap();
+    assert_ne!(next.signer.verifier_key().to_string(), public);
+    let of_generation = |generation| next.keys.iter().find(|key| key.generation == generation).expect("a key");
+    assert_eq!((next.keys.len(), &of_generation(1).origin), (2, &of_generation(2).origin));
+    // Another node that does not know the second one yet finds it.
+    let found = vault(&lab, node_key()).log_signer(known, None).await.unwrap();
+    assert_eq!(found.keys, next.keys);
+    let other = "gateway.example/other".parse().unwrap();
+    assert!(vault(&lab, node_key()).log_signer(found.keys, Some(other)).await.is_err(), "its name never changes");
+}
+
 /// The old key with an old database must not open a newer database.
 /// Holds: bin.reseal
 #[tokio::test]

@@ -38,7 +38,14 @@ async fn verified(ledger: &Ledger, log: &PublishedLog) -> Result<u64, TreeDiffer
         let bytes = log.tile(id).await.expect("readable").expect("published");
         tiles.push(Tile::parse(id, &bytes).expect("a tile"));
     }
-    verify(&*ledger.reader(), head, |index| tiles.get(usize::try_from(index).ok()?).cloned(), |_| None, &mut |_, _| {})
+    verify(
+        &*ledger.reader(),
+        head,
+        |index| tiles.get(usize::try_from(index).ok()?).cloned(),
+        |_| None,
+        &[],
+        &mut |_, _| {},
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,7 @@ impl Publishing {
             log: log.clone(),
             status: status.clone(),
             clock: ledger.clock.clone(),
+            partial_kept: Duration::ZERO,
         };
         let mut task = JoinSet::new();
         task.spawn(role::run(parts));
@@ -128,6 +129,12 @@ impl Publishing {
             RoleState::Failing { why, .. } => why,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Waits for a failure that has one of these words.
+    pub async fn fails_with(&self, words: &[&str]) {
+        let has = |why: &str| words.iter().any(|word| why.contains(word));
+        self.until(|| matches!(self.status.read().state, RoleState::Failing { why, .. } if has(&why))).await;
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {

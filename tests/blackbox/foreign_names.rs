@@ -1,0 +1,39 @@
+//! Names that a library keeps for itself are names like any other in what clients send.
+
+use serde_json::json;
+use testing::upstream::MockUpstream;
+
+use crate::archive::{address, run};
+use crate::gateway::Gateway;
+use crate::shared_ledger::folders;
+use crate::tenant::{NATIVE, Tenant};
+
+/// `serde_json` marks its raw values so.
+const RESERVED: &str = "$serde_json::private::RawValue";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_with_a_name_that_the_json_library_keeps_for_itself_stays_readable_everywhere() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let mut request_ids = Vec::new();
+    for metadata in [json!({ RESERVED: "x" }), json!({ RESERVED: "[1]", "ü": "1" })] {
+        let mut ask = tenant.ask("ok");
+        ask["metadata"] = metadata.clone();
+        let reply = tenant.app.post(NATIVE, &ask).await.must(200);
+        // As text: the test reads JSON with the same library.
+        let shown = gateway.operator().get(&format!("/v1/inferences/{}", reply.request_id())).await.must(200).body;
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert!(shown.contains(&format!("\"metadata\":{metadata}")), "{shown}");
+        request_ids.push(reply.request_id());
+    }
+    gateway.operator().get("/v1/inferences").await.must(200);
+    let log = gateway.operator().get("/v1/events?limit=1000").await.must(200).body;
+    let log = String::from_utf8_lossy(&log).into_owned();
+    assert!(request_ids.iter().all(|id| log.contains(id)), "{log}");
+    gateway.stop();
+    assert_eq!(gateway.verify().0, Some(0));
+    let [folder] = folders();
+    let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
+    run(0, &["archive", "--data", &data, "--archive", &archive]);
+    run(0, &["verify", "--archive", &archive]);
+}
