@@ -1,0 +1,171 @@
+//! The arguments of commands that work on a ledger or an archive.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueHint};
+use projections::views::View;
+
+use super::super::EXPORT_FORMATS;
+use super::super::one_of::OneOf;
+use super::{BOOL, DataArgs, DatabaseArg, OutputArgs};
+
+#[derive(Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Args)]
+pub struct MoveArgs {
+    /// Data folder with the ledger
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::DirPath)]
+    pub from: PathBuf,
+    /// PostgreSQL database with an empty ledger, as `migrate` creates it [default: LEDGERWAY_DATABASE_URL]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub to: Option<String>,
+}
+
+/// The name of the value of `--archive`.
+const ARCHIVE_VALUE: &str = "URL";
+
+#[derive(Args)]
+pub struct ArchiveArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Object store of the archive: s3://BUCKET/PREFIX or file:///FOLDER [default: LEDGERWAY_OBJECT_STORE_URL; if unset,
+    /// the folder `objects` in the data folder]
+    #[arg(long, value_name = ARCHIVE_VALUE, value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// Object store of the archive: s3://BUCKET/PREFIX or file:///FOLDER [default: LEDGERWAY_OBJECT_STORE_URL]
+    #[arg(long, value_name = ARCHIVE_VALUE, value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// Data folder without a ledger, or PostgreSQL database with an empty one, as `migrate` creates it:
+    /// postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "DIR|URL", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Read the archive instead of the ledger: s3://BUCKET/PREFIX or file:///FOLDER; without a value,
+    /// LEDGERWAY_OBJECT_STORE_URL
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// First position
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub from: String,
+    /// Last position [default: the last one]
+    #[arg(long, value_name = "NUMBER")]
+    pub to: Option<String>,
+    /// JSON Lines, as /v1/events has them, or CSV
+    #[arg(long, default_value = "jsonl", value_parser = OneOf::new(EXPORT_FORMATS))]
+    pub format: String,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print one JSON object: sound, events, open_holds, views, copy, broken
+    #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
+    pub json: String,
+    /// Check only the log and the ledger, which is faster
+    #[arg(long, env = "LEDGERWAY_LOG_ONLY", value_name = BOOL, default_value = "false")]
+    pub log_only: String,
+    /// Check an archive, which needs no database: s3://BUCKET/PREFIX or file:///FOLDER; without a value,
+    /// LEDGERWAY_OBJECT_STORE_URL
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
+    #[arg(long, requires = "archive")]
+    pub shallow: bool,
+    /// Also compare every row of the copy for analysts with the log: in this PostgreSQL database, or in analytics.db in this
+    /// folder. Its ledger is there too, unless you name another one
+    #[arg(long, visible_alias = "views", value_name = "URL|DIR")]
+    pub copy: Option<String>,
+    /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
+    /// /v1/log/key. The published log is beside the archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
+    #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
+    pub checkpoint_key: Option<String>,
+    /// A checkpoint that was kept, as a file, which the events must agree with as well; can be given several times
+    #[arg(long, value_name = "FILE", requires = "checkpoint_key", value_hint = ValueHint::FilePath)]
+    pub checkpoint: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RebuildArgs {
+    /// Views to rebuild [default: all]
+    #[arg(value_name = "VIEW", value_parser = OneOf::new(View::words()))]
+    pub views: Vec<String>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// The name of the value of `--as-of`.
+pub(super) const POSITION_OR_TIME: &str = "POSITION|RFC3339";
+
+/// What is in the help of `replay`.
+pub(super) const REPLAY_EXAMPLES: &str = "Examples:
+  ledgerway replay --as-of 1200 --into views-1200.sqlite
+  ledgerway replay --as-of 2026-11-01T00:00:00Z --into october.sqlite
+  ledgerway replay --as-of 0 --into empty.sqlite
+
+The file has the tables of views.db and a table `replay`, which says as of which event it is. Exit code 0: done, 1: failed, 2: not
+begun.";
+
+#[derive(Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Position of the last event, from 0 to the end of the log; or a time: the last event recorded at it or before
+    #[arg(long, value_name = POSITION_OR_TIME)]
+    pub as_of: String,
+    /// File to create; a file that is there is left as it is
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::FilePath)]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct ResealArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Continue without the old key: deletes the API keys of providers, and the API keys of clients stop working
+    #[arg(long, env = "LEDGERWAY_PREVIOUS_KEY_LOST", value_name = BOOL, default_value = "false")]
+    pub previous_key_lost: String,
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
