@@ -7,51 +7,57 @@ mod archiving;
 pub mod arguments;
 mod audit_logging;
 pub mod environment;
+mod keys;
 pub mod log_filter;
 mod nats;
+mod object_store;
 mod one_of;
+mod providers;
 mod publishing;
 mod secret_files;
 mod serve_mode;
 mod served_tenants;
 pub mod setting;
 mod tracing;
+mod unusable;
+mod values;
 
-use std::io::ErrorKind;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::alerts::Webhook;
-use access::limits::{CounterError, DefaultLimits, RedisAddress};
-use catalogue::{InForce, UnreadableCatalogue};
+use access::limits::{DefaultLimits, RedisAddress};
 use command::body::memory::BodyBounds;
-use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
+use command::environment::NamedProviders;
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
-use events::log::{DatabaseAddress, LEDGER_FILE};
-use projections::views::VIEWS_FILE;
-use secrets::log_key::LogKeyError;
-use secrets::{NodeKey, Secret, operator_key};
+use events::log::DatabaseAddress;
+use secrets::Secret;
 
 use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
-pub use archiving::{Archiving, OBJECTS_FOLDER, object_store};
+pub use archiving::Archiving;
 use arguments::ServeArgs;
+pub use keys::node_key;
+use keys::{admin_key, require_keys_of_cluster};
 pub use nats::NatsSettings;
+pub use object_store::{OBJECTS_FOLDER, object_store};
+use providers::providers;
 pub use publishing::Publishing;
 pub use secret_files::{SecretFiles, is_plainly_path};
 pub use serve_mode::ServeMode;
 pub use served_tenants::ServedNames;
 pub use setting::{Advice, Flags, Setting, WrongConfig};
+pub use unusable::two_ledgers;
+pub use values::boolean;
+use values::{
+    boolean_or_on, cors, data, listen, memory, mode, requests_per_hour, seconds, truncated, trusted_proxies,
+    unknown_usage, whole,
+};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
-/// Enough for two bodies of the largest size.
-const MEMORY_MIB_MIN: u64 = 66;
-const MEMORY_MIB_MAX: u64 = 1_048_576;
-const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
 /// The values of a flag that shells complete; [`boolean`] accepts more.
 pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
@@ -204,69 +210,6 @@ impl Config {
             flags: flags.clone(),
         })
     }
-
-    /// The error for an address of `setting` on which the server cannot listen.
-    pub fn listen_failed(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
-        if error.kind() == ErrorKind::AddrInUse {
-            let problem = format!("is {address}, which is already in use; choose another port");
-            return self.flags.wrong_with(setting, problem, &address.with_next_port().to_string());
-        }
-        self.flags.wrong(setting, format!("is {address}, and listening there failed ({error})"))
-    }
-
-    /// The error for a host name of `setting` that does not resolve.
-    pub fn resolve_failed(&self, setting: Setting, address: &ListenAddress, error: &std::io::Error) -> WrongConfig {
-        self.flags.wrong(setting, format!("is \"{address}\", a name that does not resolve ({error})"))
-    }
-
-    /// The error for a data folder whose ledger would be left unused.
-    pub fn two_ledgers(&self, database: &DatabaseAddress) -> WrongConfig {
-        two_ledgers(&self.data, database, &self.flags)
-    }
-
-    /// The error for a data folder whose ledger was moved to a database.
-    pub fn moved_ledger(&self, moved_to: &str, marker: &Path) -> WrongConfig {
-        let (variable, marker) = (setting::DATABASE_URL.variable, marker.display());
-        let problem = format!(
-            "is a folder whose ledger was moved to {moved_to}: start nodes of that database ({variable}), with other folders; if the \
-             move was interrupted, run it again; to serve this one all the same, without what was recorded in the database, delete \
-             {marker}"
-        );
-        self.flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
-    }
-
-    /// The error for a data folder with views whose ledger is missing: its database was not given, or it was lost.
-    pub fn views_without_ledger(&self) -> WrongConfig {
-        let (variable, data) = (setting::DATABASE_URL.variable, &self.data);
-        let problem = format!(
-            "is a folder with the views of a ledger, and without that ledger: if it is in a database, set {variable}; if there was a \
-             {}, restore it from a backup; for a new ledger, delete {} or give another folder",
-            data.join(LEDGER_FILE).display(),
-            data.join(VIEWS_FILE).display()
-        );
-        self.flags.wrong_with(setting::DATA, problem, "./ledgerway-new")
-    }
-
-    /// The error for a data folder that cannot be created or written. `path` is where it failed.
-    pub fn data_unusable(&self, path: &Path, error: &std::io::Error) -> WrongConfig {
-        let problem = format!("names a folder that cannot be created or written ({}: {error})", path.display());
-        self.flags.wrong(setting::DATA, problem)
-    }
-
-    /// The error for another name of the log than the one that is recorded.
-    pub fn other_origin(&self, error: &LogKeyError) -> WrongConfig {
-        let name = self.flags.name_of(setting::LOG_ORIGIN);
-        WrongConfig { name, problem: format!("cannot be used: {error}"), advice: Advice::Unset }
-    }
-
-    /// The error for a Redis that this node cannot use while nodes run, or may run, that started before it.
-    pub fn redis_unusable(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
-        let problem = format!(
-            "is the address of a Redis that this node cannot use ({error}); it does not start, because nodes that started before it \
-             run, or may run, and would have to stop sharing counts: correct the server, or give the address of one that works"
-        );
-        setting::REDIS_URL.wrong_as_secret(problem, variable)
-    }
 }
 
 /// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset.
@@ -282,176 +225,6 @@ pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Data
 /// again as the others.
 fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
     setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, str::parse)
-}
-
-/// Nodes of one database have the same keys, so no node may make some of its own.
-fn require_keys_of_cluster(variable: impl Fn(&str) -> Option<String>) -> Result<(), WrongConfig> {
-    for setting in [setting::NODE_KEY, setting::ADMIN_KEY] {
-        if variable(setting.variable).is_none_or(|key| key.is_empty()) {
-            let database = setting::DATABASE_URL.variable;
-            let problem = format!("is not set, but {database} needs it: all nodes of a database have the same one");
-            return Err(setting.wrong_as_variable(problem));
-        }
-    }
-    Ok(())
-}
-
-/// The node key in a variable, if it is set.
-pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
-    match variable(setting.variable) {
-        Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
-        Some(_) => Err(setting.wrong_as_secret("must be 64 hexadecimal digits", variable)),
-        None => Ok(None),
-    }
-}
-
-/// The error for a folder with a ledger of its own beside a database: one of them would silently be left out.
-pub fn two_ledgers(data: &Path, database: &DatabaseAddress, flags: &Flags) -> WrongConfig {
-    let ledger = data.join(LEDGER_FILE);
-    let variable = setting::DATABASE_URL.variable;
-    let problem = format!(
-        "is a folder with a ledger of its own ({}), and not that of a node of {database}: give another folder, or no database \
-         ({variable}) to use that ledger",
-        ledger.display()
-    );
-    flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
-}
-
-fn mode(text: &str) -> Result<ServeMode, String> {
-    ServeMode::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = ServeMode::words().collect();
-        format!("is {:?}, but must be one of {}", truncated(text), words.join(", "))
-    })
-}
-
-fn listen(text: &str) -> Result<ListenAddress, String> {
-    ListenAddress::parse(text).ok_or_else(|| format!("is {:?}, which is not an address with a port", truncated(text)))
-}
-
-fn data(dir: &Path) -> Result<PathBuf, String> {
-    if dir.as_os_str().is_empty() { Err("is empty".to_owned()) } else { Ok(dir.to_owned()) }
-}
-
-/// Reads a boolean flag.
-pub fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err(format!("is {:?}, but must be true or false", truncated(text))),
-    }
-}
-
-/// Reads a boolean flag that is on unless it is turned off: empty is as unset.
-fn boolean_or_on(text: &str) -> Result<bool, String> {
-    if text.is_empty() { Ok(true) } else { boolean(text) }
-}
-
-/// The providers that the environment names; `None` if that is turned off.
-fn providers(
-    args: &ServeArgs,
-    flags: &Flags,
-    own_port: u16,
-    database: Option<&DatabaseAddress>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
-    let is_on = flags.check(setting::PROVIDERS_FROM_ENV, boolean_or_on(&args.providers_from_env))?;
-    let bedrock = flags.check(setting::BEDROCK, boolean(&args.bedrock))?;
-    if !is_on {
-        return Ok(None);
-    }
-    let settings = DetectionSettings {
-        bedrock,
-        own_port: Some(own_port).filter(|port| *port != 0),
-        resolve: Some(address::resolve_now),
-    };
-    // What was imported into a database is read once that is open.
-    let catalogue = database.map_or_else(|| catalogue(&args.data.dir), |_| InForce::shipped());
-    let named = NamedProviders::detect(catalogue, settings, variable);
-    named.map(|named| Some(Arc::new(named))).map_err(|EnvironmentFault { variable, problem, example }| {
-        let advice = Advice::Example(format!("{variable}={example}"));
-        WrongConfig { name: variable, problem, advice }
-    })
-}
-
-/// The catalogue in the data folder, or the shipped one.
-fn catalogue(data: &Path) -> InForce {
-    let in_force = catalogue::in_force(data);
-    match &in_force.unusable {
-        // It is the folder that is wrong, which is found where it is opened.
-        Some(UnreadableCatalogue::Read { source, .. })
-            if matches!(
-                source.kind(),
-                ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
-            ) =>
-        {
-            InForce { unusable: None, ..in_force }
-        }
-        Some(_) | None => in_force,
-    }
-}
-
-fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
-    UnknownUsage::parse(text).ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
-}
-
-/// Reads a whole number of `things`.
-fn whole(text: &str, things: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
-    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
-        let (value, min, max) = (truncated(text), bounds.start(), bounds.end());
-        format!("is {value:?}, but must be a whole number of {things} from {min} to {max}")
-    })
-}
-
-/// Reads MiB; returns bytes.
-fn memory(text: &str) -> Result<usize, String> {
-    let mib = whole(text, "MiB", MEMORY_MIB_MIN..=MEMORY_MIB_MAX)?;
-    usize::try_from(mib * 1024 * 1024).map_err(|error| error.to_string())
-}
-
-fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<Duration, String> {
-    whole(text, "seconds", bounds).map(Duration::from_secs)
-}
-
-/// Reads a rate limit; empty means none.
-fn requests_per_hour(text: &str) -> Result<Option<u64>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let read = whole(text, "requests per hour", 1..=REQUESTS_PER_HOUR_MAX);
-    read.map(Some).map_err(|problem| format!("{problem}, or unset"))
-}
-
-fn admin_key(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
-    match variable(setting::ADMIN_KEY.variable) {
-        Some(text) if operator_key::is_strong(&text) => Ok(Some(Secret::new(text))),
-        Some(_) => Err(setting::ADMIN_KEY.wrong_as_secret("must have at least 32 visible ASCII characters", variable)),
-        None => Ok(None),
-    }
-}
-
-fn cors(text: &str) -> Result<Option<CorsOrigins>, String> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let wrong = |wrong| format!("has {:?}, which is not an origin (scheme, host and port, no path)", truncated(wrong));
-    CorsOrigins::parse(text).map(Some).map_err(wrong)
-}
-
-fn trusted_proxies(text: &str) -> Result<TrustedProxies, String> {
-    if text.trim().is_empty() {
-        return Ok(TrustedProxies::default());
-    }
-    TrustedProxies::parse(text).map_err(|wrong| {
-        format!("has {:?}, which is neither an IP address nor a network such as 10.0.0.0/8", truncated(wrong))
-    })
-}
-
-/// The beginning of a wrong value, enough to find it. Of an address that may have a password in it, only the scheme.
-fn truncated(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) if scheme.starts_with("postgres") || rest.contains('@') => format!("{scheme}://…"),
-        _ => text.chars().take(64).collect(),
-    }
 }
 
 #[cfg(test)]
@@ -537,22 +310,6 @@ mod tests {
         let wrong = refused(&wrong, "", "");
         assert_eq!(wrong.name, "LEDGERWAY_CORS_ORIGINS");
         assert!(wrong.problem.contains("\"b.example\""), "{wrong}");
-    }
-
-    #[test]
-    fn a_port_in_use_is_answered_with_the_next_one_as_the_example() {
-        let taken = std::io::Error::from(ErrorKind::AddrInUse);
-        let config = Config::read(&args(), &Flags::default(), |_| None).expect("a configuration");
-        for (tried, example) in [
-            ("127.0.0.1:8080", "127.0.0.1:8081"),
-            ("0.0.0.0:80", "0.0.0.0:81"),
-            ("localhost:9090", "localhost:9091"),
-            ("[::1]:65535", "[::1]:65534"),
-        ] {
-            let wrong =
-                config.listen_failed(setting::LISTEN, &ListenAddress::parse(tried).expect("an address"), &taken);
-            assert_eq!(wrong.advice, setting::Advice::Example(format!("LEDGERWAY_LISTEN={example}")), "{wrong}");
-        }
     }
 
     #[test]

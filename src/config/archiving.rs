@@ -5,11 +5,10 @@ use events::log::DatabaseAddress;
 use objects::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;
-use super::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING, DATABASE_URL, OBJECT_STORE_URL};
+use super::object_store::{object_store, own_object_store};
+use super::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING};
 use super::{Flags, WrongConfig, boolean, seconds, whole};
 
-/// The folder in the data folder that is the object store if no other one is given.
-pub const OBJECTS_FOLDER: &str = "objects";
 const SEGMENT_EVENTS_MAX: u64 = 1_000_000;
 const SEGMENT_SECONDS_MAX: u64 = 86_400;
 
@@ -39,21 +38,9 @@ pub fn read(
     let address = match given {
         Some(address) => address,
         None if !is_on => return Ok(None),
-        None if database.is_some() => {
-            let problem = format!(
-                "is on, but there is no object store: with {}, give one in {}",
-                DATABASE_URL.variable, OBJECT_STORE_URL.variable
-            );
-            return Err(flags.wrong_with(ARCHIVING, problem, "false"));
-        }
-        None => ObjectStoreAddress::of_folder(&args.data.dir.join(OBJECTS_FOLDER)),
+        None => own_object_store(ARCHIVING, args, flags, database)?,
     };
     Ok(Some(Archiving { address, limits: is_on.then_some(limits) }))
-}
-
-/// The object store in `LEDGERWAY_OBJECT_STORE_URL`; `None` if it is unset.
-pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
-    OBJECT_STORE_URL.address("an object store", "to have no archive", variable, str::parse)
 }
 
 #[cfg(test)]
@@ -63,6 +50,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::arguments::{Cli, Command};
+    use super::super::setting::OBJECT_STORE_URL;
     use super::*;
 
     fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Archiving>, WrongConfig> {

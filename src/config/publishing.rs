@@ -4,9 +4,9 @@ use events::log::DatabaseAddress;
 use objects::ObjectStoreAddress;
 use tlog::KeyName;
 
-use super::archiving::{OBJECTS_FOLDER, object_store};
 use super::arguments::ServeArgs;
-use super::setting::{DATABASE_URL, LOG_ORIGIN, OBJECT_STORE_URL, TRANSPARENCY};
+use super::object_store::{object_store, own_object_store};
+use super::setting::{LOG_ORIGIN, TRANSPARENCY};
 use super::{Flags, WrongConfig, boolean};
 
 /// The longest name of a log: it is in each checkpoint and in each key.
@@ -33,14 +33,7 @@ pub fn read(
     }
     let address = match object_store(variable)? {
         Some(address) => address,
-        None if database.is_some() => {
-            let problem = format!(
-                "is on, but there is no object store: with {}, give one in {}",
-                DATABASE_URL.variable, OBJECT_STORE_URL.variable
-            );
-            return Err(flags.wrong_with(TRANSPARENCY, problem, "false"));
-        }
-        None => ObjectStoreAddress::of_folder(&args.data.dir.join(OBJECTS_FOLDER)),
+        None => own_object_store(TRANSPARENCY, args, flags, database)?,
     };
     Ok(Some(Publishing { address, origin }))
 }
@@ -59,6 +52,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::arguments::{Cli, Command};
+    use super::super::setting::OBJECT_STORE_URL;
     use super::*;
 
     fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Publishing>, WrongConfig> {

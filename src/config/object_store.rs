@@ -1,0 +1,33 @@
+//! The object store, in which the archive and the published log are.
+
+use events::log::DatabaseAddress;
+use objects::ObjectStoreAddress;
+
+use super::arguments::ServeArgs;
+use super::setting::{DATABASE_URL, OBJECT_STORE_URL};
+use super::{Flags, Setting, WrongConfig};
+
+/// The folder in the data folder that is the object store if no other one is given.
+pub const OBJECTS_FOLDER: &str = "objects";
+
+/// The object store in `LEDGERWAY_OBJECT_STORE_URL`; `None` if it is unset.
+pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
+    OBJECT_STORE_URL.address("an object store", "to have no archive", variable, str::parse)
+}
+
+/// The object store of a data folder for which none was given.
+///
+/// Errors: the ledger is in a database. Its nodes have a folder each, so `needed_by`, which is on, needs one that they share.
+pub(super) fn own_object_store(
+    needed_by: Setting,
+    args: &ServeArgs,
+    flags: &Flags,
+    database: Option<&DatabaseAddress>,
+) -> Result<ObjectStoreAddress, WrongConfig> {
+    if database.is_some() {
+        let (database, store) = (DATABASE_URL.variable, OBJECT_STORE_URL.variable);
+        let problem = format!("is on, but there is no object store: with {database}, give one in {store}");
+        return Err(flags.wrong_with(needed_by, problem, "false"));
+    }
+    Ok(ObjectStoreAddress::of_folder(&args.data.dir.join(OBJECTS_FOLDER)))
+}
