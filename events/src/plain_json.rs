@@ -12,6 +12,11 @@ pub fn parse(json: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<Plain>(json).map(|Plain(value)| value)
 }
 
+/// The value of a JSON text in bytes.
+pub fn parse_slice(json: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice::<Plain>(json).map(|Plain(value)| value)
+}
+
 /// For a field that may be absent or null.
 pub fn option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let plain = Option::<Plain>::deserialize(deserializer)?;

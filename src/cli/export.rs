@@ -9,7 +9,8 @@ use csv::{Terminator, WriterBuilder};
 use events::canonical;
 use events::event::Recorded;
 use events::log::{PAGE_EVENTS, Reader, open_reader};
-use serde_json::{Map, Value};
+use events::plain_json;
+use serde_json::Value;
 
 use super::ledger_place::LedgerPlace;
 use super::object_store::named_archive;
@@ -180,7 +181,7 @@ impl Output {
 
 /// The columns of an event, from its canonical form. Those that it does not have are empty.
 fn record(line: &str) -> Result<Vec<String>, Failure> {
-    let envelope: Map<String, Value> = serde_json::from_str(line).map_err(Failure::failed)?;
+    let envelope = plain_json::parse(line).map_err(Failure::failed)?;
     let cell = |column: &&str| match envelope.get(*column) {
         None => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),

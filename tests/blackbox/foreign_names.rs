@@ -32,8 +32,13 @@ async fn metadata_with_a_name_that_the_json_library_keeps_for_itself_stays_reada
     assert!(request_ids.iter().all(|id| log.contains(id)), "{log}");
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0));
+    let data = gateway.data().display().to_string();
+    for format in ["jsonl", "csv"] {
+        let exported = run(0, &["export", "--data", &data, "--format", format]).replace("\"\"", "\"");
+        assert!(exported.contains(&format!("\"metadata\":{}", json!({ RESERVED: "[1]", "ü": "1" }))), "{exported}");
+    }
     let [folder] = folders();
-    let (archive, data) = (address(&folder.path().join("archive")), gateway.data().display().to_string());
+    let archive = address(&folder.path().join("archive"));
     run(0, &["archive", "--data", &data, "--archive", &archive]);
     run(0, &["verify", "--archive", &archive]);
 }

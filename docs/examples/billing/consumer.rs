@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, AckKind, Message};
 use futures_util::StreamExt;
 use rusqlite::{Connection, TransactionBehavior, params};
-use serde_json::Value;
+use serde::Deserialize;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -75,6 +75,21 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
+/// What is read of an event. Its other members are left alone: the names in them are its clients' own.
+#[derive(Deserialize)]
+struct Event {
+    r#type: String,
+    recorded_at: String,
+    tenant_id: Option<String>,
+    data: Amounts,
+}
+
+#[derive(Deserialize)]
+struct Amounts {
+    charged_usd: Option<String>,
+    delta_usd: Option<String>,
+}
+
 /// What was counted last: its position, and when it was recorded.
 pub struct Progress {
     position: u64,
@@ -99,7 +114,7 @@ async fn check_continuity(
     }
     // It may have been removed since it was counted.
     let counted = if position > 0 { event_at(stream, position).await? } else { None };
-    if counted.is_some_and(|event| event["recorded_at"] != recorded_at.as_str()) {
+    if counted.is_some_and(|event| event.recorded_at != recorded_at) {
         return Err(of_another_log(position));
     }
     let next = position + 1;
@@ -128,7 +143,7 @@ fn of_another_log(position: u64) -> Failure {
 }
 
 /// An event of the stream; `None` if it has none there.
-async fn event_at(stream: &Stream, position: u64) -> Result<Option<Value>, Failure> {
+async fn event_at(stream: &Stream, position: u64) -> Result<Option<Event>, Failure> {
     match stream.get_raw_message(position).await {
         Ok(message) => Ok(Some(serde_json::from_slice(&message.payload)?)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
@@ -145,22 +160,22 @@ pub fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress
     })?;
     for message in messages {
         let sequence = message.info()?.stream_sequence;
-        let event: Value = serde_json::from_slice(&message.payload)?;
-        let recorded_at = event["recorded_at"].as_str().ok_or("an event without a time")?.to_owned();
-        if sequence == progress.position && recorded_at != progress.recorded_at {
+        let event: Event = serde_json::from_slice(&message.payload)?;
+        if sequence == progress.position && event.recorded_at != progress.recorded_at {
             return Err(of_another_log(sequence));
         }
         if sequence != progress.position + 1 {
             continue; // it came before, or comes too early
         }
-        progress = Progress { position: sequence, recorded_at };
-        let charged = match event["type"].as_str() {
-            Some("budget.settled.v1" | "budget.expired.v1") => &event["data"]["charged_usd"],
-            Some("budget.adjusted.v1") => &event["data"]["delta_usd"],
+        progress = Progress { position: sequence, recorded_at: event.recorded_at };
+        let charged = match event.r#type.as_str() {
+            "budget.settled.v1" | "budget.expired.v1" => event.data.charged_usd,
+            "budget.adjusted.v1" => event.data.delta_usd,
             _ => continue,
         };
-        let tenant = event["tenant_id"].as_str().unwrap_or("-");
-        transaction.execute(ADD, params![tenant, nano_usd(charged).ok_or("an amount that is none")?])?;
+        let tenant = event.tenant_id.as_deref().unwrap_or("-");
+        let nano_usd = charged.as_deref().and_then(nano_usd).ok_or("an amount that is none")?;
+        transaction.execute(ADD, params![tenant, nano_usd])?;
     }
     transaction.execute(
         "UPDATE progress SET position = ?1, recorded_at = ?2",
@@ -171,8 +186,7 @@ pub fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress
 }
 
 /// A string such as "-0.000123000", as an integer: floats would lose money.
-fn nano_usd(dollars: &Value) -> Option<i64> {
-    let dollars = dollars.as_str()?;
+fn nano_usd(dollars: &str) -> Option<i64> {
     let (whole, fraction) = dollars.trim_start_matches('-').split_once('.')?;
     let nanos = whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
     Some(if dollars.starts_with('-') { -nanos } else { nanos })
