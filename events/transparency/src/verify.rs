@@ -33,21 +33,25 @@ pub enum TreeDiffers {
 /// Compares the first events of a ledger with a checkpoint of them, and returns how many these are. Blocking.
 ///
 /// `published` has the published hashes of the leaves in a tile of this index, if it is there: they tell which event differs. `proof`
-/// is asked for the proof that the checkpoint continues a tree of this size if the ledger has fewer events, as one has that is built
-/// from an archive; without a proof, the newest events are lost. `kept` are checkpoints from elsewhere, such as those that an auditor
-/// has: the ledger must have their roots as well, whatever the newest one says.
+/// is asked for the proof that a checkpoint of the second size continues a tree of the first one if the ledger has fewer events, as
+/// one has that is built from an archive; without a proof, the newest events are lost. `kept` are checkpoints from elsewhere, such as
+/// those that an auditor has: the ledger must have their roots as well, whatever the newest one says.
 pub fn verify(
     log: &dyn Reader,
     head: TreeHead,
     mut published: impl FnMut(u64) -> Option<Tile>,
-    proof: impl FnOnce(u64) -> Option<Vec<Hash>>,
+    mut proof: impl FnMut(u64, u64) -> Option<Vec<Hash>>,
     kept: &[TreeHead],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, TreeDiffers> {
-    let (mut tree, mut tiles, mut first_other) = (Tree::new(), Vec::new(), None);
-    let (mut found, mut last) = (TreeHead::EMPTY, Vec::new());
-    let mut entry = Vec::new();
-    let until = kept.iter().map(|kept| kept.size).fold(head.size, u64::max);
+    let checkpoints: Vec<TreeHead> = kept.iter().chain([&head]).copied().collect();
+    let until = checkpoints.iter().map(|checkpoint| checkpoint.size).max().unwrap_or(0);
+    let of_other_events = |tree: &Tree| {
+        let of_size = checkpoints.iter().filter(|checkpoint| checkpoint.size == tree.size());
+        of_size.filter(|checkpoint| checkpoint.root != tree.root()).copied().collect::<Vec<_>>()
+    };
+    let (mut tree, mut tiles, mut entry, mut first_other) = (Tree::new(), Vec::new(), Vec::new(), None);
+    let mut differing = of_other_events(&tree);
     while tree.size() < until {
         let wanted = PAGE_EVENTS.min(usize::try_from(until - tree.size()).unwrap_or(PAGE_EVENTS));
         let page = log.after(tree.size(), wanted)?;
@@ -58,39 +62,32 @@ pub fn verify(
             entry.clear();
             entry::push(&mut entry, recorded)?;
             tree.append(Hash::of_leaf(&entry), &mut tiles)?;
-            if kept.iter().any(|kept| kept.size == tree.size() && kept.root != tree.root()) {
-                return Err(TreeDiffers::OtherCheckpoint { size: tree.size() });
-            }
-            if tree.size() == head.size {
-                found = tree.head();
-                last = tree.partial_tiles_since(0);
-            }
+            differing.extend(of_other_events(&tree));
         }
         first_other = first_other.or_else(|| tiles.iter().find_map(|tile| first_difference(tile, &mut published)));
         tiles.clear();
         progress(tree.size(), until);
     }
-    if let Some(longest) = kept.iter().map(|kept| kept.size).max().filter(|longest| *longest > tree.size()) {
-        return Err(TreeDiffers::Short { published: longest, found: tree.size() });
-    }
-    if tree.size() < head.size {
-        found = tree.head();
-        last = tree.partial_tiles_since(0);
-    }
-    if found == head {
-        return Ok(found.size);
-    }
-    if found.size < head.size {
-        let Some(proof) = proof(found.size) else {
-            return Err(TreeDiffers::Short { published: head.size, found: found.size });
-        };
-        if verify_consistency(&found, &head, &proof).is_ok() {
-            return Ok(found.size);
+    let (found, mut lost) = (tree.head(), None);
+    for longer in checkpoints.iter().filter(|checkpoint| checkpoint.size > found.size) {
+        match proof(found.size, longer.size) {
+            Some(proof) if verify_consistency(&found, longer, &proof).is_ok() => {}
+            Some(_) => differing.push(*longer),
+            None => lost = lost.max(Some(longer.size)),
         }
     }
-    match first_other.or_else(|| last.iter().find_map(|tile| first_difference(tile, &mut published))) {
-        Some(position) => Err(TreeDiffers::OtherEvent { position }),
-        None => Err(TreeDiffers::OtherRoot { size: found.size }),
+    if let Some(first) = differing.first() {
+        let last = tree.partial_tiles_since(0);
+        let position = first_other.or_else(|| last.iter().find_map(|tile| first_difference(tile, &mut published)));
+        return Err(match position {
+            Some(position) => TreeDiffers::OtherEvent { position },
+            None if differing.contains(&head) => TreeDiffers::OtherRoot { size: head.size.min(found.size) },
+            None => TreeDiffers::OtherCheckpoint { size: first.size },
+        });
+    }
+    match lost {
+        Some(published) => Err(TreeDiffers::Short { published, found: found.size }),
+        None => Ok(head.size.min(found.size)),
     }
 }
 

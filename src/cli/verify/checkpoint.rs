@@ -106,10 +106,10 @@ impl PublishedAt {
             Tile::parse(id, &runtime.block_on(log.tile(id)).ok()??).ok()
         };
         let mut not_proven = None;
-        let proof = |size| match extent {
+        let proof = |old, new| match extent {
             Extent::Whole => None,
             Extent::Beginning => {
-                runtime.block_on(log.consistency_proof(size, head.size)).map_err(|error| not_proven = Some(error)).ok()
+                runtime.block_on(log.consistency_proof(old, new)).map_err(|error| not_proven = Some(error)).ok()
             }
         };
         let mut progress = Progress::new("published log", WithoutTerminal::Silent);

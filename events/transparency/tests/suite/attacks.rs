@@ -2,12 +2,26 @@
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tlog::{Tile, TileId};
+use tlog::{Tile, TileId, TreeHead};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 use transparency::{PublishedLog, TreeDiffers, verify};
 
 use crate::ledger::{Ledger, Publishing, keys, published};
 
 const EVENTS: u64 = 600;
+
+/// Changes a ledger by these statements, without its triggers.
+fn change(ledger: &Ledger, statements: &str) {
+    let db = Connection::open(ledger.file()).expect("the database");
+    let mut triggers = db.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").expect("triggers");
+    let names: Vec<String> =
+        triggers.query_map([], |row| row.get(0)).expect("names").collect::<Result<_, _>>().expect("names");
+    for name in names {
+        db.execute_batch(&format!("DROP TRIGGER {name}")).expect("dropped");
+    }
+    db.execute_batch(statements).expect("changed");
+}
 
 /// A ledger that was published, and then changed by these statements, without its triggers.
 async fn changed(statements: &str) -> (Ledger, TempDir, Result<u64, TreeDiffers>) {
@@ -15,21 +29,28 @@ async fn changed(statements: &str) -> (Ledger, TempDir, Result<u64, TreeDiffers>
     let publishing = Publishing::start(&ledger, folder.path(), 7);
     publishing.reaches(EVENTS).await;
     publishing.stop();
-    let db = Connection::open(ledger.file()).expect("the database");
-    let mut triggers = db.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").expect("triggers");
-    let names: Vec<String> =
-        triggers.query_map([], |row| row.get(0)).expect("names").collect::<Result<_, _>>().expect("names");
-    drop(triggers);
-    for name in names {
-        db.execute_batch(&format!("DROP TRIGGER {name}")).expect("dropped");
-    }
-    db.execute_batch(statements).expect("changed");
-    drop(db);
+    change(&ledger, statements);
     let found = verified(&ledger, &published(folder.path())).await;
     (ledger, folder, found)
 }
 
 async fn verified(ledger: &Ledger, log: &PublishedLog) -> Result<u64, TreeDiffers> {
+    verified_with(ledger, log, Proofs::Unasked, &[]).await
+}
+
+/// Whether the published log is asked if checkpoints of more events than there are continue these.
+#[derive(Clone, Copy)]
+enum Proofs {
+    Asked,
+    Unasked,
+}
+
+async fn verified_with(
+    ledger: &Ledger,
+    log: &PublishedLog,
+    proofs: Proofs,
+    kept: &[TreeHead],
+) -> Result<u64, TreeDiffers> {
     let checkpoint = log.checkpoint().await.expect("readable").expect("published");
     let head = keys(7).read(&checkpoint.bytes).expect("signed");
     let mut tiles = Vec::new();
@@ -38,14 +59,12 @@ async fn verified(ledger: &Ledger, log: &PublishedLog) -> Result<u64, TreeDiffer
         let bytes = log.tile(id).await.expect("readable").expect("published");
         tiles.push(Tile::parse(id, &bytes).expect("a tile"));
     }
-    verify(
-        &*ledger.reader(),
-        head,
-        |index| tiles.get(usize::try_from(index).ok()?).cloned(),
-        |_| None,
-        &[],
-        &mut |_, _| {},
-    )
+    let proof = |old, new| match proofs {
+        Proofs::Asked => block_in_place(|| Handle::current().block_on(log.consistency_proof(old, new)).ok()),
+        Proofs::Unasked => None,
+    };
+    let tile = |index| tiles.get(usize::try_from(index).ok()?).cloned();
+    verify(&*ledger.reader(), head, tile, proof, kept, &mut |_, _| {})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,4 +97,43 @@ async fn every_change_of_an_event_is_found_at_its_position() {
 async fn a_tail_that_was_cut_is_found() {
     let (.., found) = changed("DELETE FROM events WHERE position > 590").await;
     assert!(matches!(found, Err(TreeDiffers::Short { published: EVENTS, found: 590 })), "{found:?}");
+}
+
+/// A ledger with the first events of one whose checkpoints are these: of 200 events, and of 600.
+async fn beginning(events: u64, statement: &str) -> (Ledger, PublishedLog, [TreeHead; 2], TempDir) {
+    let (ledger, folder) = (Ledger::with_events(200).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(200).await;
+    let log = published(folder.path());
+    let early = log.checkpoint().await.expect("readable").expect("published").head;
+    ledger.record_in(&publishing.log, EVENTS - 200).await;
+    publishing.reaches(EVENTS).await;
+    let late = log.checkpoint().await.expect("readable").expect("published").head;
+    publishing.stop();
+    change(&ledger, &format!("DELETE FROM events WHERE position > {events}; {statement}"));
+    (ledger, log, [early, late], folder)
+}
+
+/// An archive is minutes behind, and a checkpoint that was kept may be of now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_agrees_with_a_kept_checkpoint_of_more_events_that_continues_it() {
+    let (ledger, log, [early, late], _folder) = beginning(400, "").await;
+    let found = verified_with(&ledger, &log, Proofs::Asked, &[early, late]).await;
+    assert!(matches!(found, Ok(400)), "{found:?}");
+    let other = TreeHead { root: early.root, ..late };
+    let found = verified_with(&ledger, &log, Proofs::Asked, &[early, other]).await;
+    assert!(matches!(found, Err(TreeDiffers::OtherCheckpoint { size: EVENTS })), "{found:?}");
+    let found = verified_with(&ledger, &log, Proofs::Unasked, &[late]).await;
+    assert!(matches!(found, Err(TreeDiffers::Short { published: EVENTS, found: 400 })), "{found:?}");
+}
+
+/// Holds: log.published-changes
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_found_at_its_position_also_with_checkpoints_that_were_kept() {
+    for (events, kept) in [(EVENTS, 0), (EVENTS, 1), (400, 1)] {
+        let changed = "UPDATE events SET recorded_at = recorded_at + 1 WHERE position = 5";
+        let (ledger, log, heads, _folder) = beginning(events, changed).await;
+        let found = verified_with(&ledger, &log, Proofs::Asked, &heads[kept..=kept]).await;
+        assert!(matches!(found, Err(TreeDiffers::OtherEvent { position: 5 })), "{events} {kept}: {found:?}");
+    }
 }

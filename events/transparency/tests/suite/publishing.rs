@@ -175,7 +175,7 @@ async fn never_both(number: u64) {
     other.fails_with(&["another event at position 5", "the ledger has 6"]).await;
     let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
     let ours = ledger.reader();
-    transparency::verify(&*ours, checkpoint.head, |_| None, |_| None, &[], &mut |_, _| {}).expect("of the first");
+    transparency::verify(&*ours, checkpoint.head, |_| None, |_, _| None, &[], &mut |_, _| {}).expect("of the first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
