@@ -8,9 +8,6 @@ use tlog::{EntryBundle, EntryBundleId, Hash, RefusedEntry, TILE_WIDTH, Tile, Tre
 use crate::entry;
 use crate::files::File;
 
-/// So many bytes of files are published before more events are added.
-const BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// An event cannot be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
@@ -53,9 +50,9 @@ impl Publication {
         self.tree.size() > self.published
     }
 
-    /// True if what there is should be published before more is added.
-    pub const fn is_full(&self) -> bool {
-        self.bundle_bytes >= BYTES_MAX
+    /// The bytes of whole bundles that are not published yet.
+    pub const fn bundle_bytes(&self) -> usize {
+        self.bundle_bytes
     }
 
     /// Adds the next event.

@@ -38,6 +38,8 @@ const REST: u32 = 8;
 const REST_MAX: Duration = Duration::from_millis(400);
 /// The most events that are added at a time.
 const ADDED_MAX: usize = 4096;
+/// So many bytes of files are published before more events are added.
+pub const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long partial files stay that no checkpoint needs any more: a reader may have just read the one that did.
 pub const PARTIAL_KEPT: Duration = Duration::from_secs(60);
 /// The pauses between attempts. They begin anew once a checkpoint was published.
@@ -60,6 +62,8 @@ pub struct PublisherParts {
     pub clock: Arc<dyn Clock>,
     /// [`PARTIAL_KEPT`], except in tests.
     pub partial_kept: Duration,
+    /// [`FILES_BYTES_MAX`], except in tests.
+    pub files_bytes_max: usize,
 }
 
 /// The log cannot be published now.
@@ -141,6 +145,14 @@ async fn open(parts: &PublisherParts, backoff: &mut Backoff) -> Objects {
     }
 }
 
+/// What becomes of the files that are derived from the ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Derived {
+    /// Nothing: only the roots are compared.
+    Compared,
+    Put,
+}
+
 /// The work under one lease.
 struct Work<'a> {
     parts: &'a PublisherParts,
@@ -156,7 +168,11 @@ struct Work<'a> {
 impl Work<'_> {
     async fn run(mut self) -> Result<LeaseWorkEnd, RoleError> {
         let PublisherParts { log, status, .. } = self.parts;
-        let mut publication = self.begin().await?;
+        let lease = self.lease;
+        let mut publication = tokio::select! {
+            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
+            begun = self.begin() => begun?,
+        };
         status.working();
         status.reached(publication.position());
         let mut follower = log.follow(publication.position(), PAGE_EVENTS);
@@ -179,13 +195,18 @@ impl Work<'_> {
                     due.get_or_insert_with(|| Instant::now() + PUBLISH_AFTER);
                 }
             }
-            if publication.is_full() || due.is_some_and(|due| due <= Instant::now()) {
+            if self.is_full(&publication) || due.is_some_and(|due| due <= Instant::now()) {
                 if !self.publish(&mut publication).await? {
                     return Ok(LeaseWorkEnd::LeaseLost);
                 }
                 due = None;
             }
         }
+    }
+
+    /// True if what there is should be published before more is added.
+    fn is_full(&self, publication: &Publication) -> bool {
+        publication.bundle_bytes() >= self.parts.files_bytes_max
     }
 
     /// Adds events off the async threads, and rests afterwards.
@@ -311,42 +332,54 @@ impl Work<'_> {
         Ok(Publication::new(tree, open))
     }
 
-    /// Derives the tree of a checkpoint from the ledger, and puts all of its files again, if it has its root, and on the way that of an
-    /// older checkpoint.
+    /// Puts all files of a checkpoint again, if the ledger has its root, and that of an older checkpoint. The roots are compared
+    /// before the first file is put: nobody would replace the files of another history.
     async fn rebuild(&self, older: &TreeHead, newest: TreeHead) -> Result<Publication, RoleError> {
         tracing::warn!(
             events = newest.size,
             "files of the published log are missing: writing them again from the ledger"
         );
+        self.derive([*older, newest], Derived::Compared).await?;
+        self.derive([*older, newest], Derived::Put).await
+    }
+
+    /// Derives the trees of these checkpoints from the ledger, with their files.
+    async fn derive(&self, heads: [TreeHead; 2], files: Derived) -> Result<Publication, RoleError> {
         let mut publication = Publication::new(Tree::new(), EntryBundle::new());
-        for head in [*older, newest] {
-            publication = self.derive(publication, head.size).await?;
-            let (found, files) = publication.files();
-            if found != head {
+        for head in heads {
+            while publication.position() < head.size {
+                let page = self.events_after(publication.position(), head.size).await?;
+                publication = self.add(publication, page).await?;
+                if self.is_full(&publication) {
+                    self.derived(&mut publication, files).await?;
+                }
+            }
+            if self.derived(&mut publication, files).await? != head {
                 return Err(RoleError::OtherRoot { size: head.size });
             }
-            self.published.files().put_all(files).await?;
-            publication.published();
         }
         Ok(publication)
     }
 
-    /// Adds the events of the ledger up to a position, and puts the files of whole tiles on the way.
-    async fn derive(&self, mut publication: Publication, until: u64) -> Result<Publication, RoleError> {
-        while publication.position() < until {
-            let (after, left) = (publication.position(), until - publication.position());
-            let wanted = usize::try_from(left).unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
-            let page = self.parts.log.read(move |reader| reader.after(after, wanted)).await?;
-            if page.is_empty() {
-                return Err(RoleError::OtherRoot { size: until });
-            }
-            publication = self.add(publication, page.into_iter().map(Arc::new).collect()).await?;
-            if publication.is_full() {
-                self.published.files().put_all(publication.files().1).await?;
-                publication.published();
-            }
+    /// Has done with the files that there are by now; returns the tree.
+    async fn derived(&self, publication: &mut Publication, files: Derived) -> Result<TreeHead, RoleError> {
+        let (head, derived) = publication.files();
+        if files == Derived::Put {
+            self.published.files().put_all(derived).await?;
         }
-        Ok(publication)
+        publication.published();
+        Ok(head)
+    }
+
+    /// A page of events after a position, up to another one, which the ledger must have.
+    async fn events_after(&self, after: u64, until: u64) -> Result<Vec<Arc<Recorded>>, RoleError> {
+        let wanted = usize::try_from(until - after).unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
+        let page = self.parts.log.read(move |reader| reader.after(after, wanted)).await?;
+        if page.is_empty() {
+            Err(RoleError::OtherRoot { size: until })
+        } else {
+            Ok(page.into_iter().map(Arc::new).collect())
+        }
     }
 
     async fn must_be_of_ledger(&self, newest: NewestLeaves) -> Result<(), RoleError> {

@@ -14,7 +14,7 @@ use relay::RelayParts;
 use tlog::Signer;
 use tokio::task::JoinSet;
 use transparency::LogKeys;
-use transparency::role::{OpenObjects, PARTIAL_KEPT, PublisherParts};
+use transparency::role::{FILES_BYTES_MAX, OpenObjects, PARTIAL_KEPT, PublisherParts};
 
 use crate::config::{Config, NatsSettings};
 
@@ -79,9 +79,17 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::Transparency => {
                 if let Some(Publisher { open, signer, keys }) = publisher.take() {
-                    let partial_kept = PARTIAL_KEPT;
-                    let parts = PublisherParts { open, signer, keys, log, status, clock, partial_kept };
-                    serving.spawn(transparency::role::run(parts));
+                    let (files_bytes_max, partial_kept) = (FILES_BYTES_MAX, PARTIAL_KEPT);
+                    serving.spawn(transparency::role::run(PublisherParts {
+                        open,
+                        signer,
+                        keys,
+                        log,
+                        status,
+                        clock,
+                        files_bytes_max,
+                        partial_kept,
+                    }));
                 }
             }
             Role::Analysts => {

@@ -112,6 +112,7 @@ impl Publishing {
             status: status.clone(),
             clock: ledger.clock.clone(),
             partial_kept: Duration::ZERO,
+            files_bytes_max: 1,
         };
         let mut task = JoinSet::new();
         task.spawn(role::run(parts));

@@ -92,6 +92,32 @@ async fn files_that_are_lost_are_written_again_from_a_ledger_that_has_them() {
     log.inclusion_proof(3, 700).await.expect("a proof");
 }
 
+/// Tiles are never changed: those of another history would stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_with_another_history_puts_no_files_for_those_that_are_lost() {
+    let (ledger, folder) = (Ledger::with_events(200).await, TempDir::new().expect("a folder"));
+    let fork = ledger.fork();
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    ledger.record_in(&publishing.log, 500).await;
+    publishing.reaches(700).await;
+    publishing.stop();
+    let lost = ["tile/0/000", "tile/0/001", "tile/entries/001"].map(|path| folder.path().join("tlog").join(path));
+    for path in &lost {
+        std::fs::remove_file(path).expect("it was published");
+    }
+    std::fs::remove_dir_all(folder.path().join("tlog/tile/0/002.p")).expect("it was published");
+    let log = fork.open();
+    fork.record_in(&log, 600).await;
+    log.close();
+    let other = Publishing::start(&fork, folder.path(), 7);
+    other.fails_with(&["does not have the 700 events"]).await;
+    other.stop();
+    assert!(lost.iter().all(|path| !path.exists()), "{lost:?}");
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(700).await;
+    assert!(lost.iter().all(|path| path.exists()), "{lost:?}");
+}
+
 /// Whatever it had done by then: each checkpoint continues the ones before it.
 /// Holds: log.published-once
 #[tokio::test(flavor = "multi_thread")]
