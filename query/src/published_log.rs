@@ -16,7 +16,7 @@ use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::visible::Visible;
 use serde_json::{Value, json};
 use tlog::{EntryBundleId, Hash, TileId, TreeHead};
-use transparency::{PublishedError, Reading};
+use transparency::{PublishedError, Reader, Reading};
 
 use crate::QueryState;
 use crate::described;
@@ -99,7 +99,7 @@ fn described_proof() -> Operation {
 }
 
 async fn checkpoint(State(state): State<QueryState>) -> Result<Response, QueryError> {
-    let reading = reading(&state).await?;
+    let reading = reading(&state, Reader::Anybody).await?;
     let checkpoint = reading.log.checkpoint().await?.ok_or(NOTHING)?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], checkpoint.bytes).into_response())
 }
@@ -119,7 +119,7 @@ async fn tile(
     Path((level, tile)): Path<(String, String)>,
 ) -> Result<Response, QueryError> {
     let id: TileId = format!("tile/{level}/{tile}").parse().map_err(|_| QueryError::NotFound("tile"))?;
-    let reading = reading(&state).await?;
+    let reading = reading(&state, Reader::Anybody).await?;
     let bytes = reading.log.tile(id).await?.ok_or(QueryError::NotFound("tile"))?;
     Ok(file(bytes, id.is_partial()))
 }
@@ -132,7 +132,7 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     }
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
-    let reading = reading(&context.state).await?;
+    let reading = reading(&context.state, Reader::Caller).await?;
     let bytes = reading.log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle"))?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
@@ -160,13 +160,16 @@ async fn proof(State(state): State<QueryState>, RawQuery(query): RawQuery) -> Re
         (None, Some(from)) => Wanted::Consistency { from },
         _ => return Err(Refusal::invalid("position", "give either position or from_size").into()),
     };
-    let reading = reading(&state).await?;
-    let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?.head.size;
-    let size = size.unwrap_or(newest);
-    if size == 0 || size > newest {
-        return Err(Refusal::invalid("size", format!("the newest checkpoint is of {newest} events")).into());
+    let reading = reading(&state, Reader::Anybody).await?;
+    let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?.head;
+    let size = size.unwrap_or(newest.size);
+    if size == 0 || size > newest.size {
+        return Err(Refusal::invalid("size", format!("the newest checkpoint is of {} events", newest.size)).into());
     }
-    let head = TreeHead { size, root: reading.log.root(size).await? };
+    let head = match size == newest.size {
+        true => newest,
+        false => TreeHead { size, root: reading.log.root(size).await? },
+    };
     let (place, hashes) = match wanted {
         Wanted::Inclusion { position } if (1..=size).contains(&position) => {
             (json!({ "position": position }), reading.log.inclusion_proof(position - 1, size).await?)
@@ -195,9 +198,9 @@ const NOTHING: QueryError = QueryError::NotFound(
     "published log: LEDGERWAY_TRANSPARENCY publishes it, and its first checkpoint comes within a second of the first event",
 );
 
-async fn reading(state: &QueryState) -> Result<Reading, QueryError> {
+async fn reading(state: &QueryState, reader: Reader) -> Result<Reading, QueryError> {
     let published = state.published.as_ref().ok_or(NOTHING)?;
-    Ok(published.read().await?)
+    Ok(published.read(reader).await?)
 }
 
 impl From<PublishedError> for QueryError {

@@ -3,9 +3,8 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use archive::{Archive, OpenArchive};
-use objects::{ObjectStoreAddress, Objects};
-use transparency::role::OpenObjects;
+use archive::Archive;
+use objects::{ObjectStoreAddress, Objects, Open};
 
 use super::{Failure, variable};
 use crate::config::setting::OBJECT_STORE_URL;
@@ -46,7 +45,7 @@ pub fn open_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
 }
 
 /// Opens the archive of a gateway, to write it or only to compare the ledger with it.
-pub fn archive_opener(archiving: &Archiving) -> Result<OpenArchive, Failure> {
+pub fn archive_opener(archiving: &Archiving) -> Result<Open<Archive>, Failure> {
     let Archiving { address, limits } = archiving;
     let (address, is_written, tls) = (address.clone(), limits.is_some(), upstream::tls_config().map_err(no_tls)?);
     Ok(Arc::new(move || match is_written {
@@ -61,7 +60,10 @@ pub fn read_objects(address: &ObjectStoreAddress) -> Result<Objects, Failure> {
 }
 
 /// Opens the object store of a gateway, to write into these folders of it.
-pub fn objects_opener(address: &ObjectStoreAddress, folders: &'static [&'static str]) -> Result<OpenObjects, Failure> {
+pub fn objects_opener(
+    address: &ObjectStoreAddress,
+    folders: &'static [&'static str],
+) -> Result<Open<Objects>, Failure> {
     let (address, tls) = (address.clone(), upstream::tls_config().map_err(no_tls)?);
     Ok(Arc::new(move || Objects::open(&address, folders, variable, &tls)))
 }

@@ -1,7 +1,6 @@
 //! Where an archive is: an object store, of which it has two folders.
 
 use std::fmt;
-use std::sync::Arc;
 
 use objects::{ObjectStoreAddress, Objects, OpenError};
 
@@ -12,9 +11,6 @@ use crate::object_name::{MANIFESTS, SEGMENTS};
 pub struct Archive {
     pub(crate) objects: Objects,
 }
-
-/// Opens an archive, also again and again. Blocking: a folder may be on a mount that does not answer.
-pub type OpenArchive = Arc<dyn Fn() -> Result<Archive, OpenError> + Send + Sync>;
 
 impl Archive {
     /// Opens an archive that is written. A folder is created if it is missing; a bucket must be there.

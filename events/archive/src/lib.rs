@@ -23,7 +23,7 @@ pub mod role;
 mod segment;
 mod segments;
 
-pub use archive::{Archive, OpenArchive};
+pub use archive::Archive;
 pub use archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 pub use damage::{Damage, DamageKind};
 pub use digest::Digest;

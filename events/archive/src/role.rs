@@ -3,7 +3,6 @@
 //! Of several nodes, the one with the lease archives. Without a lease two would put the same events twice and keep one of the
 //! manifests, which costs transfers and nothing else: whoever finds a manifest of another archiver compares it with the log again.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use events::event::Recorded;
 use events::log::{Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
-use tokio::time::{Instant, sleep_until, timeout};
+use objects::{Open, Opening};
+use tokio::time::{Instant, sleep_until};
 
-use crate::archive::{Archive, OpenArchive};
+use crate::archive::Archive;
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
 use crate::read_error::ReadError;
@@ -25,12 +25,9 @@ use crate::segment::{PackedSegment, SegmentError};
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// How long opening an archive may take before the role says that it cannot work.
-const OPEN_MAX: Duration = Duration::from_secs(5);
-
 /// What an archiver needs.
 pub struct ArchiverParts {
-    pub open: OpenArchive,
+    pub open: Open<Archive>,
     pub limits: SegmentLimits,
     pub log: Log,
     pub status: RoleStatus,
@@ -67,35 +64,15 @@ impl From<SegmentError> for RoleError {
 pub async fn run(parts: ArchiverParts) {
     let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    let mut opening = Opening::new(Arc::clone(&parts.open));
     loop {
         // Before it has the role: another process may reach the archive.
-        let archive = open(&parts, &mut backoff).await;
+        let archive = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
         let lease = holder.wait().await;
         let ended = Work { parts: &parts, archive: &archive, lease: &lease, backoff: &mut backoff }.run().await;
         if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
             return;
         }
-    }
-}
-
-/// Opens the archive, again and again until it can. One attempt at a time: one that hangs keeps a thread.
-async fn open(parts: &ArchiverParts, backoff: &mut Backoff) -> Archive {
-    let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
-    loop {
-        let open = Arc::clone(&parts.open);
-        let mut opening = tokio::task::spawn_blocking(move || open());
-        let opened = loop {
-            match timeout(OPEN_MAX, &mut opening).await {
-                Ok(opened) => break opened,
-                Err(_) => failing(&"the object store cannot be opened: it does not answer"),
-            }
-        };
-        match opened {
-            Ok(Ok(archive)) => return archive,
-            Ok(Err(error)) => failing(&error),
-            Err(error) => failing(&RoleError::from(error)),
-        }
-        backoff.wait().await;
     }
 }
 

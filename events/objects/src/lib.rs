@@ -2,7 +2,9 @@
 //! object is not known here.
 
 mod address;
+mod opening;
 mod store;
 
 pub use address::{ObjectStoreAddress, WrongAddress};
+pub use opening::{NotOpened, Open, Opening};
 pub use store::{Enough, Listed, Object, Objects, OpenError, Put, StoreError};

@@ -1,16 +1,17 @@
-//! The published log for those who read it over the network: anybody, so that what they can keep busy is bounded.
+//! The published log for those who read it over the network. Anybody can, so that what they keep busy is bounded, and callers
+//! with a key have room of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use objects::{Objects, Open, Opening};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::files::Files;
 use crate::published::{PublishedError, PublishedLog};
-use crate::role::OpenObjects;
 
-/// How many are read for at a time.
+/// For how many of each kind of reader it is read at a time.
 const READERS_MAX: usize = 32;
 /// How long others wait.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -20,9 +21,18 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The published log, which is opened when it is first read. Cheap to clone.
 #[derive(Clone)]
 pub struct PublishedPlace {
-    open: OpenObjects,
+    opening: Arc<Mutex<Opening<Objects>>>,
     opened: Arc<OnceCell<PublishedLog>>,
-    readers: Arc<Semaphore>,
+    anybody: Arc<Semaphore>,
+    callers: Arc<Semaphore>,
+}
+
+/// Who reads.
+#[derive(Clone, Copy)]
+pub enum Reader {
+    Anybody,
+    /// Has a key.
+    Caller,
 }
 
 /// The log, for one reader.
@@ -32,22 +42,26 @@ pub struct Reading {
 }
 
 impl PublishedPlace {
-    pub fn new(open: OpenObjects) -> Self {
-        Self { open, opened: Arc::default(), readers: Arc::new(Semaphore::new(READERS_MAX)) }
+    pub fn new(open: Open<Objects>) -> Self {
+        let room = || Arc::new(Semaphore::new(READERS_MAX));
+        let opening = Arc::new(Mutex::new(Opening::new(open)));
+        Self { opening, opened: Arc::default(), anybody: room(), callers: room() }
     }
 
     /// Waits until there is room for another reader.
-    pub async fn read(&self) -> Result<Reading, PublishedError> {
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.readers).acquire_owned()).await;
+    pub async fn read(&self, reader: Reader) -> Result<Reading, PublishedError> {
+        let room = match reader {
+            Reader::Anybody => &self.anybody,
+            Reader::Caller => &self.callers,
+        };
+        let permit = timeout(WAIT_MAX, Arc::clone(room).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(PublishedError::Busy) };
         let log = self.opened.get_or_try_init(|| self.open()).await?.clone();
         Ok(Reading { log, _permit: permit })
     }
 
     async fn open(&self) -> Result<PublishedLog, PublishedError> {
-        let open = Arc::clone(&self.open);
-        let opened = timeout(OPEN_MAX, tokio::task::spawn_blocking(move || open())).await;
-        let Ok(Ok(opened)) = opened else { return Err(PublishedError::Silent) };
-        Ok(PublishedLog::new(Files::new(opened?)))
+        let objects = self.opening.lock().await.within(OPEN_MAX).await?;
+        Ok(PublishedLog::new(Files::new(objects)))
     }
 }

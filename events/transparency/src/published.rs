@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use objects::OpenError;
+use objects::NotOpened;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, MalformedBundle, MalformedTile, ProofError, SignedCheckpoint, TILE_WIDTH, Tile,
     TileId, Tiles, TreeHead, consistency_proof, inclusion_proof, parse_entries, root, tiles_of_consistency,
@@ -19,9 +19,7 @@ use crate::ledger::NewestLeaves;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishedError {
     #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("the object store cannot be opened: it does not answer")]
-    Silent,
+    Open(#[from] NotOpened),
     #[error("too many are reading it at the same time")]
     Busy,
     #[error(transparent)]
@@ -148,18 +146,11 @@ impl PublishedLog {
 
     /// The entries of the bundle that the next leaf belongs to, and their leaves.
     pub(crate) async fn open_bundle(&self, size: u64) -> Result<(EntryBundle, Vec<Hash>), PublishedError> {
-        let (mut open, mut leaves) = (EntryBundle::new(), Vec::new());
-        if size.is_multiple_of(u64::from(TILE_WIDTH)) {
-            return Ok((open, leaves));
-        }
-        let Some(id) = EntryBundleId::in_tree(size, size / u64::from(TILE_WIDTH)) else { return Ok((open, leaves)) };
+        let id = EntryBundleId::in_tree(size, size / u64::from(TILE_WIDTH)).filter(EntryBundleId::is_partial);
+        let Some(id) = id else { return Ok((EntryBundle::new(), Vec::new())) };
         let bytes = self.bundle(id).await?.ok_or_else(|| self.missing(&id))?;
-        for entry in parse_entries(id, &bytes)? {
-            // It was in a bundle, and there are no more of them.
-            let _ = open.push(entry);
-            leaves.push(Hash::of_leaf(entry));
-        }
-        Ok((open, leaves))
+        let leaves = parse_entries(id, &bytes)?.into_iter().map(Hash::of_leaf).collect();
+        Ok((EntryBundle::parse(id, &bytes)?, leaves))
     }
 
     /// Where it is published, without a secret.

@@ -6,7 +6,6 @@
 //! until the next one comes.
 
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,12 @@ use events::event::Recorded;
 use events::log::{Followed, Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
-use objects::{Objects, OpenError};
+use objects::{Objects, Open, Opening};
 use tlog::{
     Checkpoint, EntryBundle, EntryBundleId, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint,
     Signer, TILE_WIDTH, Tree, TreeHead, partial_tiles, verify_consistency,
 };
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checkpoint::{CheckpointError, LogKeys};
 use crate::files::{Files, FilesError};
@@ -45,15 +44,10 @@ pub const PARTIAL_KEPT: Duration = Duration::from_secs(60);
 /// The pauses between attempts. They begin anew once a checkpoint was published.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How long opening the object store may take before the role says that it cannot work.
-const OPEN_MAX: Duration = Duration::from_secs(5);
-
-/// Opens the object store, also again and again. Blocking: a folder may be on a mount that does not answer.
-pub type OpenObjects = Arc<dyn Fn() -> Result<Objects, OpenError> + Send + Sync>;
 
 /// What a publisher needs.
 pub struct PublisherParts {
-    pub open: OpenObjects,
+    pub open: Open<Objects>,
     pub signer: Arc<Signer>,
     /// All keys of the log: an earlier one may have signed the newest checkpoint.
     pub keys: LogKeys,
@@ -105,13 +99,14 @@ enum RoleError {
 pub async fn run(parts: PublisherParts) {
     let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    let mut opening = Opening::new(Arc::clone(&parts.open));
     loop {
         // Before it has the role: another process may reach the object store.
-        let published = PublishedLog::new(Files::new(open(&parts, &mut backoff).await));
+        let objects = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
         let lease = holder.wait().await;
         let work = Work {
             parts: &parts,
-            published,
+            published: PublishedLog::new(Files::new(objects)),
             lease: &lease,
             backoff: &mut backoff,
             newest: TreeHead::EMPTY,
@@ -121,27 +116,6 @@ pub async fn run(parts: PublisherParts) {
         if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
             return;
         }
-    }
-}
-
-/// Opens the object store, again and again until it can. One attempt at a time: one that hangs keeps a thread.
-async fn open(parts: &PublisherParts, backoff: &mut Backoff) -> Objects {
-    let failing = |why: &dyn Display| parts.status.failing(why, parts.clock.now());
-    loop {
-        let open = Arc::clone(&parts.open);
-        let mut opening = tokio::task::spawn_blocking(move || open());
-        let opened = loop {
-            match timeout(OPEN_MAX, &mut opening).await {
-                Ok(opened) => break opened,
-                Err(_) => failing(&"the object store cannot be opened: it does not answer"),
-            }
-        };
-        match opened {
-            Ok(Ok(objects)) => return objects,
-            Ok(Err(error)) => failing(&error),
-            Err(error) => failing(&RoleError::from(error)),
-        }
-        backoff.wait().await;
     }
 }
 
@@ -169,10 +143,11 @@ impl Work<'_> {
     async fn run(mut self) -> Result<LeaseWorkEnd, RoleError> {
         let PublisherParts { log, status, .. } = self.parts;
         let lease = self.lease;
-        let mut publication = tokio::select! {
-            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
+        let begun = tokio::select! {
+            () = lease.lost() => None,
             begun = self.begin() => begun?,
         };
+        let Some(mut publication) = begun else { return Ok(LeaseWorkEnd::LeaseLost) };
         status.working();
         status.reached(publication.position());
         let mut follower = log.follow(publication.position(), PAGE_EVENTS);
@@ -273,8 +248,8 @@ impl Work<'_> {
         }
     }
 
-    /// Continues what was published, if it is of this log.
-    async fn begin(&mut self) -> Result<Publication, RoleError> {
+    /// Continues what was published, if it is of this log; `None` if another process has the role.
+    async fn begin(&mut self) -> Result<Option<Publication>, RoleError> {
         let keys = &self.parts.keys;
         let published = self.published.files().checkpoint().await?;
         let published = published.map(|bytes| keys.read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
@@ -299,11 +274,9 @@ impl Work<'_> {
             restored => restored?,
         };
         self.newest = newest;
-        if published.size < newest.size {
-            // It was remembered, and its process ended before it was published.
-            self.put_checkpoint(newest).await?;
-        }
-        Ok(publication)
+        // It was remembered, and its process may have ended before it was published.
+        let has_role = published.size == newest.size || self.put_checkpoint(newest).await?;
+        Ok(has_role.then_some(publication))
     }
 
     async fn must_continue(&self, old: &TreeHead, new: &TreeHead) -> Result<(), RoleError> {
@@ -339,6 +312,7 @@ impl Work<'_> {
             events = newest.size,
             "files of the published log are missing: writing them again from the ledger"
         );
+        self.parts.status.working();
         self.derive([*older, newest], Derived::Compared).await?;
         self.derive([*older, newest], Derived::Put).await
     }

@@ -12,6 +12,7 @@ use openapi::{Answer, Json, Operation};
 use projections::views::inferences::One;
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, TlogProof};
+use transparency::Reader;
 
 use super::{NOTHING, TAG, reading};
 use crate::described;
@@ -50,7 +51,7 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let mut positions = request.positions();
     positions.sort_unstable();
     let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
-    let reading = reading(&query.state).await?;
+    let reading = reading(&query.state, Reader::Caller).await?;
     let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?;
     let size = newest.head.size;
     if positions.last().is_some_and(|last| *last > size) {

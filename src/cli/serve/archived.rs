@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, LogDiffers, Newest, OpenArchive, ReadError, SegmentLimits, compare_with_log};
+use archive::{Archive, LogDiffers, Newest, ReadError, SegmentLimits, compare_with_log};
 use events::log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
-use objects::OpenError;
+use objects::{NotOpened, Open, OpenError, Opening};
 
 use super::super::object_store::archive_opener;
 use super::ServeError;
@@ -21,7 +21,7 @@ const ADVICE: &str = "the database was replaced, or restored from an older copy:
 
 /// An archive, and how it is written.
 pub struct ConfiguredArchive {
-    pub open: OpenArchive,
+    pub open: Open<Archive>,
     /// `None` if this gateway does not write it.
     pub limits: Option<SegmentLimits>,
     /// What the ledger could not be compared with yet.
@@ -64,20 +64,15 @@ impl ConfiguredArchive {
     }
 }
 
-/// Opens the archive; `None` if its folder cannot be used now, which is logged: the role tries again.
-async fn open_now(open: OpenArchive) -> Result<Option<Archive>, ServeError> {
-    let opening = tokio::task::spawn_blocking(move || open());
-    match tokio::time::timeout(ANSWER_MAX, opening).await {
-        Ok(opened) => match opened? {
-            Ok(archive) => Ok(Some(archive)),
-            Err(error @ OpenError::Bucket { .. }) => Err(error.into()),
-            Err(error @ OpenError::Folder { .. }) => {
-                tracing::warn!(%error, "the ledger was not compared with its archive");
-                Ok(None)
-            }
-        },
-        Err(_) => {
-            tracing::warn!("the object store does not answer: the ledger was not compared with its archive");
+/// Opens the archive; `None` if it cannot be opened now, which is logged: the role tries again.
+///
+/// Errors: the settings of a bucket are wrong.
+async fn open_now(open: Open<Archive>) -> Result<Option<Archive>, ServeError> {
+    match Opening::new(open).within(ANSWER_MAX).await {
+        Ok(archive) => Ok(Some(archive)),
+        Err(NotOpened::Open(error @ OpenError::Bucket { .. })) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the ledger was not compared with its archive");
             Ok(None)
         }
     }

@@ -14,12 +14,12 @@ use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
+use objects::{Objects, Open};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
 use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
-use transparency::role::OpenObjects;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::{moved_ledger, variable};
@@ -51,7 +51,7 @@ pub struct Engines {
     /// What this process does for all.
     pub roles: Vec<RoleStatus>,
     /// The object store of the published log; `None` if the log is not published.
-    pub published: Option<OpenObjects>,
+    pub published: Option<Open<Objects>>,
 }
 
 pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {

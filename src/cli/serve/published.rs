@@ -8,10 +8,9 @@ use events::event::log_key::LogKeyCreated;
 use events::event::{Event, Resource};
 use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
 use events::role::Role;
-use objects::Objects;
+use objects::{Objects, Open, Opening};
 use secrets::Vault;
 use secrets::log_key::{LogKeyError, LogSigner};
-use transparency::role::OpenObjects;
 use transparency::{Differs, FOLDER, Files, LogKeys, PublishedLog, compare_with_ledger};
 
 use super::super::object_store::objects_opener;
@@ -32,10 +31,10 @@ const ADVICE: &str = "the database was replaced, or restored from an older copy:
 /// Opens the object store of the published log, and compares the ledger with the newest checkpoint there.
 ///
 /// Errors: the ledger is another one, or has lost events that were published.
-pub async fn open(config: &Config) -> Result<Option<OpenObjects>, ServeError> {
+pub async fn open(config: &Config) -> Result<Option<Open<Objects>>, ServeError> {
     let Some(publishing) = &config.publishing else { return Ok(None) };
     let open = objects_opener(&publishing.address, &[FOLDER])?;
-    let Some(objects) = open_now(Arc::clone(&open)).await? else { return Ok(Some(open)) };
+    let Some(objects) = open_now(Arc::clone(&open)).await else { return Ok(Some(open)) };
     let (database, file) = (config.database.clone(), config.data.join(LEDGER_FILE));
     let reader = tokio::task::spawn_blocking(move || match &database {
         Some(database) => open_shared_reader(database).map(Some),
@@ -51,20 +50,8 @@ pub async fn open(config: &Config) -> Result<Option<OpenObjects>, ServeError> {
 }
 
 /// Opens the object store; `None` if it cannot be used now, which is logged: the role tries again.
-async fn open_now(open: OpenObjects) -> Result<Option<Objects>, ServeError> {
-    match tokio::time::timeout(ANSWER_MAX, tokio::task::spawn_blocking(move || open())).await {
-        Ok(opened) => match opened? {
-            Ok(objects) => Ok(Some(objects)),
-            Err(error) => {
-                warn(&error);
-                Ok(None)
-            }
-        },
-        Err(_) => {
-            warn(&"the object store does not answer");
-            Ok(None)
-        }
-    }
+async fn open_now(open: Open<Objects>) -> Option<Objects> {
+    Opening::new(open).within(ANSWER_MAX).await.inspect_err(|error| warn(error)).ok()
 }
 
 fn warn(reason: &dyn std::fmt::Display) {

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::ArchiverParts;
-use archive::{OpenArchive, SegmentLimits};
+use archive::{Archive, SegmentLimits};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
+use objects::{Objects, Open};
 use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
 use tlog::Signer;
 use tokio::task::JoinSet;
 use transparency::LogKeys;
-use transparency::role::{FILES_BYTES_MAX, OpenObjects, PARTIAL_KEPT, PublisherParts};
+use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
 
 use crate::config::{Config, NatsSettings};
 
 /// What the roles of this process write to; `None` for those that are not configured.
 pub struct RoleSinks {
     pub nats: Option<NatsSettings>,
-    pub archive: Option<(OpenArchive, SegmentLimits)>,
+    pub archive: Option<(Open<Archive>, SegmentLimits)>,
     pub copy: Option<AnalystsCopy>,
     pub alerts: Option<(Webhook, reqwest::Client)>,
     pub publisher: Option<Publisher>,
@@ -29,7 +30,7 @@ pub struct RoleSinks {
 
 /// The published log, and what signs its checkpoints.
 pub struct Publisher {
-    pub open: OpenObjects,
+    pub open: Open<Objects>,
     pub signer: Arc<Signer>,
     pub keys: LogKeys,
 }

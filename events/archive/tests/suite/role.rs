@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use archive::role::{self, ArchiverParts};
-use archive::{Archive, OpenArchive, SegmentLimits, Segments};
+use archive::{Archive, SegmentLimits, Segments};
 use events::event::Recorded;
 use events::log::Log;
 use events::role::{Role, RoleState, RoleStatus};
-use objects::OpenError;
+use objects::{Open, OpenError};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -31,7 +31,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(ledger: &Ledger, open: OpenArchive, limits: SegmentLimits) -> Self {
+    fn start(ledger: &Ledger, open: Open<Archive>, limits: SegmentLimits) -> Self {
         let (log, status, clock) = (ledger.open(), RoleStatus::new(Role::Archive), ledger.clock.clone());
         let parts = ArchiverParts { open, limits, log: log.clone(), status: status.clone(), clock };
         let mut task = JoinSet::new();
@@ -62,7 +62,7 @@ impl Running {
     }
 }
 
-fn opened(archive: &Archive) -> OpenArchive {
+fn opened(archive: &Archive) -> Open<Archive> {
     let archive = archive.clone();
     Arc::new(move || Ok(archive.clone()))
 }
@@ -116,7 +116,7 @@ async fn an_object_store_that_cannot_be_opened_is_opened_later() {
     let (ledger, folder) = (Ledger::with_events(2).await, TempDir::new().expect("a folder"));
     let (archive, attempts) = (in_folder(folder.path()), Arc::new(AtomicUsize::new(0)));
     let (counted, there) = (attempts.clone(), archive.clone());
-    let open: OpenArchive = Arc::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+    let open: Open<Archive> = Arc::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
         0..3 => Err(OpenError::Folder { folder: "/mnt".to_owned(), reason: "not mounted".to_owned() }),
         _ => Ok(there.clone()),
     });
@@ -133,7 +133,7 @@ async fn an_object_store_that_does_not_answer_when_it_is_opened_is_waited_for() 
     let (archive, attempts, (answer, answered)) =
         (in_folder(folder.path()), Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
     let (counted, there, answered) = (attempts.clone(), archive.clone(), Mutex::new(answered));
-    let open: OpenArchive = Arc::new(move || {
+    let open: Open<Archive> = Arc::new(move || {
         counted.fetch_add(1, Ordering::SeqCst);
         answered.lock().expect("a lock").recv().expect("an answer");
         Ok(there.clone())
