@@ -5,7 +5,6 @@ pub mod environment_keys;
 pub mod file;
 pub mod key_check;
 pub mod keyless;
-pub mod log_key;
 pub mod node_key;
 pub mod operator_key;
 pub mod reseal;
@@ -25,7 +24,7 @@ pub use file::SecretFileError;
 pub use key_check::KeyCheck;
 pub use node_key::NodeKey;
 pub use served_tenants::ServedTenants;
-pub use vault::{Vault, VaultError};
+pub use vault::{Vault, VaultError, log_key};
 
 /// A text that must not be shown: `Debug` and `Display` print `[redacted]`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]

@@ -15,10 +15,10 @@ use events::log::{
 };
 
 use super::keyless::{self, KeylessProvider};
-use super::log_key::is_log_key;
 use super::node_key::wipe;
 use super::sealed_box::{self, secret_context};
 use super::vault::KEY_CHECK_SCOPE;
+use super::vault::log_key::is_log_key;
 use super::{KeyCheck, NodeKey};
 
 mod moving_node;

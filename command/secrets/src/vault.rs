@@ -73,6 +73,8 @@ pub enum VaultError {
     Log(#[from] LogError),
 }
 
+pub mod log_key;
+
 mod tenant_keys;
 
 /// Seals and opens providers' API keys. Shared by all requests.
@@ -128,18 +130,6 @@ impl Vault {
     ) -> Arc<Self> {
         let (opened, check, sealing) = (RwLock::default(), OnceCell::default(), Arc::default());
         Arc::new(Self { node_key, log, ids, opened, environment, served, check, sealing })
-    }
-
-    pub(super) const fn node_key(&self) -> &NodeKey {
-        &self.node_key
-    }
-
-    pub(super) const fn log(&self) -> &Log {
-        &self.log
-    }
-
-    pub(super) const fn ids(&self) -> &IdMaker {
-        &self.ids
     }
 
     /// The API key of a provider as its row names it: from the environment, or the sealed one. `None` if it has none.

@@ -6,8 +6,9 @@ use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::log::{Append, AppendError, Basis, LogError};
 use tlog::{KeyName, Signer};
 
-use super::sealed_box;
-use super::vault::{Vault, VaultError};
+use super::{Vault, VaultError};
+use crate::node_key::wipe;
+use crate::sealed_box;
 
 /// The scopes under which the keys are stored, with a generation: no tenant has such an id.
 const SCOPE_PREFIX: &str = "log_key/";
@@ -17,7 +18,7 @@ const ORIGIN_PREFIX: &str = "ledgerway/";
 const TRIES_MAX: usize = 3;
 
 /// True for a key that must not change when the node's key is replaced: what it has signed is public.
-pub(super) fn is_log_key(scope: &str) -> bool {
+pub(crate) fn is_log_key(scope: &str) -> bool {
     scope.starts_with(SCOPE_PREFIX)
 }
 
@@ -88,12 +89,12 @@ impl Vault {
     async fn stored_signer(&self, created: &LogKeyCreated) -> Result<Option<Signer>, LogKeyError> {
         let scope = scope(created.generation);
         let stored = scope.clone();
-        let wrapped = self.log().read(move |reader| reader.wrapped_key(&stored)).await.map_err(VaultError::from)?;
-        let Some(mut seed) = wrapped.and_then(|wrapped| sealed_box::unwrap(self.node_key(), &scope, &wrapped)) else {
+        let wrapped = self.log.read(move |reader| reader.wrapped_key(&stored)).await.map_err(VaultError::from)?;
+        let Some(mut seed) = wrapped.and_then(|wrapped| sealed_box::unwrap(&self.node_key, &scope, &wrapped)) else {
             return Ok(None);
         };
         let signer = signer(&created.origin, &seed);
-        super::node_key::wipe(&mut seed);
+        wipe(&mut seed);
         signer
             .filter(|signer| signer.verifier_key().to_string() == created.verifier_key)
             .map(Some)
@@ -102,10 +103,10 @@ impl Vault {
 
     /// Makes a key and records it; `None` if another node has made one of this generation.
     async fn make_signer(&self, origin: &str, generation: u32) -> Result<Option<Signer>, LogKeyError> {
-        let mut seed = self.ids().bytes::<32>();
-        let row = sealed_box::wrapped_row(self.node_key(), self.ids(), &scope(generation), &seed);
+        let mut seed = self.ids.bytes::<32>();
+        let row = sealed_box::wrapped_row(&self.node_key, &self.ids, &scope(generation), &seed);
         let signer = signer(origin, &seed);
-        super::node_key::wipe(&mut seed);
+        wipe(&mut seed);
         let (Some(row), Some(signer)) = (row, signer) else { return Err(LogKeyError::Damaged) };
         let append = Append {
             stream: stream(origin),
@@ -116,7 +117,7 @@ impl Vault {
             idempotency: None,
             basis: Basis::default(),
         };
-        match self.log().append(append).await {
+        match self.log.append(append).await {
             Ok(_) => Ok(Some(signer)),
             Err(AppendError::OptimisticLock) => Ok(None),
             Err(AppendError::Unavailable(error)) => Err(VaultError::from(error).into()),
@@ -126,7 +127,7 @@ impl Vault {
 
     async fn recorded_keys(&self, origin: &str) -> Result<Vec<LogKeyCreated>, LogKeyError> {
         let stream = stream(origin);
-        let recorded = self.log().read(move |reader| reader.stream(&stream)).await.map_err(VaultError::from)?;
+        let recorded = self.log.read(move |reader| reader.stream(&stream)).await.map_err(VaultError::from)?;
         Ok(recorded
             .into_iter()
             .filter_map(|recorded| match recorded.event {
