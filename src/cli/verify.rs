@@ -2,6 +2,7 @@
 
 mod archive;
 mod checkpoint;
+mod proven;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
 use checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
+use proven::Proven;
 
 use super::ledger_place::{LedgerPlace, database_at, named_database};
 use super::progress::{Progress, WithoutTerminal};
@@ -249,7 +251,7 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
     }
 }
 
-/// One line for people.
+/// One line for people, and a table of what was proven.
 fn summary(
     Verified { log: Sound { events, open_holds }, views, copy, checkpoint }: &Verified,
     folder: Option<&Path>,
@@ -271,8 +273,9 @@ fn summary(
             )
         }
     };
+    let proven = Proven::of(checkpoint.as_ref()).table();
     let checkpoint = checkpoint.as_ref().map(VerifiedCheckpoint::sentence).unwrap_or_default();
-    format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}")
+    format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}\n\n{proven}")
 }
 
 fn as_json(Verified { log: sound, views, copy, checkpoint }: &Verified) -> serde_json::Value {
@@ -290,5 +293,6 @@ fn as_json(Verified { log: sound, views, copy, checkpoint }: &Verified) -> serde
     if let Some(checkpoint) = checkpoint {
         object["checkpoint"] = checkpoint.as_json();
     }
+    Proven::of(checkpoint.as_ref()).add_to(&mut object);
     object
 }

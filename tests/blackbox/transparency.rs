@@ -182,11 +182,14 @@ async fn a_changed_actor_that_the_log_agrees_with_is_found_by_the_checkpoint() {
     make_partners(gateway.operator(), 3).await;
     let position = gateway.operator().post("/v1/admin/partners", &json!({ "name": "one" })).await.must(201).position();
     let key = key(gateway.operator()).await;
-    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    let published = checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
     gateway.stop();
     let data = gateway.data().display().to_string();
     let words = run(0, &["verify", "--data", &data, "--checkpoint-key", &key]);
     assert!(words.contains("as they were published in the checkpoint of ledgerway/"), "{words}");
+    let (proven, not_proven) = words.split_once("NOT PROVEN").expect("a table");
+    let completeness = format!("none of the first {} events was changed", published.size);
+    assert!(proven.contains(&completeness) && !not_proven.contains("completeness"), "{words}");
     let statement =
         format!("UPDATE events SET metadata = replace(metadata, 'operator', 'key_1') WHERE position = {position}");
     change(&gateway, &statement);
@@ -285,5 +288,5 @@ async fn nodes_publish_one_log_and_another_node_goes_on_with_it() {
     // From files alone: the archive's events are those of the checkpoint, as far as it has them.
     wait_until_archived(&store, late.size);
     let words = run(0, &["verify", "--archive", &store, "--checkpoint-key", &key]);
-    assert!(words.contains("as they were published"), "{words}");
+    assert!(words.contains("as they were published") && words.contains("\ncompleteness"), "{words}");
 }

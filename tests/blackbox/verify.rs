@@ -7,7 +7,7 @@ use std::path::Path;
 
 use events::log::LEDGER_FILE;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
 use crate::gateway::{Gateway, ledgerway};
@@ -86,6 +86,8 @@ async fn verify_says_as_json_what_is_sound_and_what_is_not() {
     let (code, sound) = verify(&gateway.data(), &[]);
     assert_eq!(code, Some(0), "{sound}");
     assert!(sound["views"]["rows"].as_u64().is_some_and(|rows| rows > 10), "{sound}");
+    assert_eq!(sound["proven"], json!(["order", "time", "holds", "costs", "budgets"]));
+    assert_eq!(sound["not_proven"][0], "completeness");
 
     let folder = copy(&gateway.data());
     let change = |file: &str, sql: &str| {

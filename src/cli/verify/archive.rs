@@ -10,6 +10,7 @@ use super::super::scratch_folder::ScratchFolder;
 use super::super::{Failure, print_line, single_threaded_runtime};
 use super::Fault;
 use super::checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
+use super::proven::Proven;
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -55,7 +56,13 @@ pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
             }
             let published = checkpoint.as_ref().map(VerifiedCheckpoint::sentence).unwrap_or_default();
             let unused = unused_note(unused);
-            (object, format!("sound: {last} events in {segments} segments, {holds}{unused}{published}"), Ok(()))
+            let mut sentence = format!("sound: {last} events in {segments} segments, {holds}{unused}{published}");
+            if open_holds.is_some() {
+                let proven = Proven::of(checkpoint.as_ref());
+                proven.add_to(&mut object);
+                sentence = format!("{sentence}\n\n{}", proven.table());
+            }
+            (object, sentence, Ok(()))
         }
         Err(error) => match error.damage() {
             Some(damage) => {

@@ -40,17 +40,28 @@ pub struct VerifiedCheckpoint {
     published: u64,
     /// How many of them were compared.
     compared: u64,
+    /// The events of the longest checkpoint that somebody has kept.
+    kept: Option<u64>,
 }
 
 impl VerifiedCheckpoint {
     /// The end of a sentence.
     pub fn sentence(&self) -> String {
-        let Self { origin, published, compared } = self;
+        let Self { origin, published, compared, .. } = self;
         let rest = match published - compared {
             0 => String::new(),
             rest => format!(", {rest} newer ones of which are not there yet"),
         };
         format!(", as they were published in the checkpoint of {origin} with {published} events{rest}")
+    }
+
+    /// What a ledger with these events proves.
+    pub fn claim(&self) -> String {
+        let (events, since) = match self.kept {
+            Some(kept) => (self.compared.min(kept), "your checkpoint was signed"),
+            None => (self.compared, "the newest checkpoint was signed; one that you kept says more: --checkpoint"),
+        };
+        format!("none of the first {events} events was changed, inserted or deleted since {since}")
     }
 
     pub fn as_json(&self) -> Value {
@@ -129,7 +140,8 @@ impl PublishedAt {
             }
             Ok(compared) => {
                 progress.done();
-                Ok(VerifiedCheckpoint { origin: self.keys.origin().to_owned(), published: head.size, compared })
+                let kept = self.kept.iter().map(|kept| kept.size).max();
+                Ok(VerifiedCheckpoint { origin: self.keys.origin().to_owned(), published: head.size, compared, kept })
             }
             Err(error) => Err(match position_of(&error) {
                 Some(position) => broken(position, format!("published log in {place}: {error}")),

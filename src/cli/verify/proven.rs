@@ -1,0 +1,72 @@
+//! What follows from a sound ledger, and what does not.
+
+use serde_json::{Value, json};
+
+use super::super::table::aligned;
+use super::checkpoint::VerifiedCheckpoint;
+
+/// A statement about a log. Its name is what `--json` has.
+struct Claim {
+    name: &'static str,
+    statement: String,
+}
+
+/// What was proven of a ledger, and what was not.
+pub struct Proven {
+    proven: Vec<Claim>,
+    not_proven: Vec<Claim>,
+}
+
+impl Proven {
+    /// Of a ledger whose events were checked, and compared with a checkpoint if there is one.
+    pub fn of(checkpoint: Option<&VerifiedCheckpoint>) -> Self {
+        let mut proven = vec![
+            claim("order", "positions and streams have no gaps"),
+            claim("time", "no event was recorded before the one in front of it"),
+            claim("holds", "each request was admitted, held and ended once"),
+            claim("costs", "each cost follows from its tokens and its price, and each charge from its cost"),
+            claim("budgets", "each admission was within its budgets"),
+        ];
+        let mut not_proven = vec![
+            claim("provider_bills", "that what a provider reported and bills is right"),
+            claim("before_the_log", "what happened before the first event, or was never recorded"),
+            claim("names", "who is behind an id"),
+        ];
+        match checkpoint {
+            Some(checkpoint) => proven.push(claim("completeness", checkpoint.claim())),
+            None => not_proven.insert(
+                0,
+                claim(
+                    "completeness",
+                    "that nobody changed or deleted events and all that depends on them: --checkpoint-key",
+                ),
+            ),
+        }
+        Self { proven, not_proven }
+    }
+
+    /// A table for people.
+    pub fn table(&self) -> String {
+        let rows = |head: &str, claims: &[Claim]| {
+            let head = [vec![head.to_owned(), String::new()]];
+            let rows = claims.iter().map(|claim| vec![claim.name.replace('_', " "), claim.statement.clone()]);
+            head.into_iter().chain(rows).collect::<Vec<_>>()
+        };
+        let blank = vec![String::new(), String::new()];
+        let mut table = rows("PROVEN", &self.proven);
+        table.push(blank);
+        table.extend(rows("NOT PROVEN", &self.not_proven));
+        aligned(table)
+    }
+
+    /// Adds the names to an object.
+    pub fn add_to(&self, object: &mut Value) {
+        let names = |claims: &[Claim]| claims.iter().map(|claim| claim.name).collect::<Vec<_>>();
+        object["proven"] = json!(names(&self.proven));
+        object["not_proven"] = json!(names(&self.not_proven));
+    }
+}
+
+fn claim(name: &'static str, statement: impl Into<String>) -> Claim {
+    Claim { name, statement: statement.into() }
+}
