@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
-use events::event::{Change, Event, Recorded, ResourceState, StreamKind};
+use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::on_change;
 use rusqlite::{Connection, ToSql, params};
@@ -38,21 +38,40 @@ impl Projector for Catalogue {
             let Event::Resource(resource) = &recorded.event else { continue };
             match on_change!(resource, change => apply_change(db, recorded, change)) {
                 Some(applied) => applied?,
-                // Neither the node's key nor the corrections by a price nor an import are resources of administration.
-                None if matches!(
-                    resource.kind(),
-                    StreamKind::NodeKey | StreamKind::Revaluation | StreamKind::Import
-                ) => {}
-                // Nor is a provider's own key.
-                None if resource.id().starts_with(ProviderId::PREFIX) => {}
                 // The state is unchanged; only the position of the last event moves.
-                None => {
+                None if is_of_a_row(resource) => {
                     let (kind, id) = (resource.kind(), resource.id());
                     write_row(db, TOUCH, &id, params![kind.as_str(), id, recorded.position])?;
                 }
+                None => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Whether an event is of a resource that has a row.
+fn is_of_a_row(resource: &Resource) -> bool {
+    match resource {
+        Resource::Partner(_)
+        | Resource::Tenant(_)
+        | Resource::User(_)
+        | Resource::Key(_)
+        | Resource::KeyRotated(_)
+        | Resource::Provider(_)
+        | Resource::ProviderKey(_)
+        | Resource::Model(_)
+        | Resource::Price(_)
+        | Resource::Budget(_)
+        | Resource::RateLimit(_) => true,
+        // A provider's own key has none.
+        Resource::ProviderKeySetAside(_) | Resource::ProviderKeyRestored(_) => {
+            !resource.id().starts_with(ProviderId::PREFIX)
+        }
+        Resource::NodeKeyReplaced(_)
+        | Resource::LogKeyCreated(_)
+        | Resource::PriceRevalued(_)
+        | Resource::CatalogueImported(_) => false,
     }
 }
 
